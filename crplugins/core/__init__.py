@@ -1,0 +1,1 @@
+"""What every request passes through. Imports nothing of crplugins outside this folder."""

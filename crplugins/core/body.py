@@ -1,0 +1,146 @@
+"""Body: the JSON object of a request, read shallowly and edited by key.
+
+Top-level values stay the bytes they came as, so a 30-digit seed, an escape or the spelling of a float survives, and a
+200 KB conversation is not built just to read the model's name.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from crplugins.core.errors import unparsable_body
+
+T = TypeVar("T")
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_string = msgspec.json.Decoder(str)
+_KEY = re.compile(rb'[ \t\n\r]*("(?:[^"\\]|\\.)*")[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
+_AFTER_VALUE = re.compile(rb"[ \t\n\r]*([,}])")
+
+
+class Body:
+    """A request body.
+
+    `raw` are the current bytes: the very object received until the first edit. Keys are read with `get` (decoded) or
+    `bytes_of` (as sent); `set` and `remove` splice one key and leave every other byte of the document alone.
+
+    Raises `GatewayError` 400 on first access if the bytes are not a JSON object.
+    """
+
+    __slots__ = ("_fields", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._fields: dict[str, msgspec.Raw] | None = None
+
+    @property
+    def fields(self) -> dict[str, msgspec.Raw]:
+        """Top-level keys in document order, values as undecoded JSON."""
+        if self._fields is None:
+            self._fields = _parse(self.raw)
+        return self._fields
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
+
+    def bytes_of(self, key: str) -> bytes | None:
+        """The value's JSON exactly as sent, or None if the key is absent."""
+        value = self.fields.get(key)
+        return None if value is None else bytes(value)
+
+    @overload
+    def get(self, key: str) -> Any: ...
+    @overload
+    def get(self, key: str, type: type[T]) -> T | None: ...
+    def get(self, key: str, type: Any = Any) -> Any:
+        """The decoded value, or None if the key is absent or holds something that is not a `type`.
+
+        Judging a wrong type is RequestGuard's work; everybody else may treat it as missing.
+        """
+        value = self.fields.get(key)
+        if value is None:
+            return None
+        try:
+            return msgspec.json.decode(value, type=type)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def set(self, key: str, value: object) -> None:
+        """Write `value` (encoded as JSON) under `key`, in place if the key exists, else at the end."""
+        self._splice(key, msgspec.json.encode(value))
+
+    def remove(self, key: str) -> None:
+        """Take `key` out; nothing happens if it is absent."""
+        if key in self.fields:
+            self._splice(key, None)
+
+    def _splice(self, key: str, value: bytes | None) -> None:
+        members = _members(self.raw, self.fields)
+        if members is None:  # a key stands twice: keep what parsers see, the last of each
+            self.raw = _rebuild(self.fields)
+            members = _members(self.raw, _parse(self.raw)) or {}
+        if value is None:
+            self.raw = _cut(self.raw, list(members), members, key)
+        elif key in members:
+            _, start, end = members[key]
+            self.raw = b"".join((self.raw[:start], value, self.raw[end:]))
+        else:
+            self.raw = _append(self.raw, key, value, first=not members)
+        self._fields = None
+
+
+def _parse(raw: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return _object.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise unparsable_body() from None
+
+
+_Member = tuple[int, int, int]
+"""Offsets in the document: start of the key, start of the value, end of the value."""
+
+
+def _members(raw: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, _Member] | None:
+    """Where each key stands, or None if a key stands twice.
+
+    The values are known JSON, so a value that starts with the expected bytes and is followed by a comma or the closing
+    brace is that value: no JSON value is a proper prefix of another up to such a delimiter.
+    """
+    members: dict[str, _Member] = {}
+    position = raw.index(b"{") + 1
+    while (match := _KEY.match(raw, position)) is not None:
+        name = _string.decode(match[1])
+        value = bytes(fields[name])
+        end = match.end() + len(value)
+        after = _AFTER_VALUE.match(raw, end)
+        if name in members or after is None or not raw.startswith(value, match.end()):
+            return None
+        members[name] = (match.start(1), match.end(), end)
+        position = after.end()
+    return members
+
+
+def _cut(raw: bytes, names: list[str], members: dict[str, _Member], key: str) -> bytes:
+    """The document without `key` and one of its commas."""
+    index = names.index(key)
+    start, _, end = members[key]
+    if index + 1 < len(names):
+        end = members[names[index + 1]][0]
+    elif index:
+        start = members[names[index - 1]][2]
+    return raw[:start] + raw[end:]
+
+
+def _append(raw: bytes, key: str, value: bytes, *, first: bool) -> bytes:
+    brace = raw.rindex(b"}")
+    comma = b"" if first else b","
+    return b"".join((raw[:brace], comma, msgspec.json.encode(key), b":", value, raw[brace:]))
+
+
+def _rebuild(fields: dict[str, msgspec.Raw]) -> bytes:
+    return b"{" + b",".join(msgspec.json.encode(k) + b":" + bytes(v) for k, v in fields.items()) + b"}"

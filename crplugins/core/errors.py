@@ -1,0 +1,107 @@
+"""GatewayError, the one exception that becomes an answer, and its one renderer.
+
+The shape is OpenAI's: `{"error": {"message", "type", "param", "code"}}`, all four keys always present.
+The official SDKs lose the message of every other shape ("400 status code (no body)").
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+Header = tuple[bytes, bytes]
+"""One header of an ASGI message: lower-case name and value, both bytes."""
+
+INVALID_REQUEST: Final = "invalid_request_error"
+SERVER_ERROR: Final = "server_error"
+
+DONE_FRAME: Final = b"data: [DONE]\n\n"
+
+
+class ErrorObject(msgspec.Struct, frozen=True):
+    """OpenAI's error object."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    error: ErrorObject
+
+
+class GatewayError(Exception):
+    """A refusal or failure the client is told about.
+
+    Raise it from a plugin's `on_request` or from a handler. Before the first byte it becomes a response with `status`;
+    after it, one `data: {"error": ...}` frame followed by `data: [DONE]`.
+
+    Args:
+        status: HTTP status, 400 to 599.
+        message: what the client reads. No secrets, addresses or stack traces.
+        type: OpenAI's error type, e.g. `invalid_request_error`, `server_error`, `requests`, `tokens`.
+        param: the request field at fault, e.g. `messages[0].role`.
+        code: machine-readable reason, e.g. `model_not_found`.
+        headers: extra response headers, e.g. `retry-after`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str = INVALID_REQUEST,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status: Final = status
+        self.error: Final = ErrorObject(message, type, param, code)
+        self.headers: Final[list[Header]] = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers]
+
+    def body(self) -> bytes:
+        """The JSON document."""
+        return msgspec.json.encode(ErrorBody(self.error))
+
+    def frame(self) -> bytes:
+        """The same as one server-sent event, for a stream that has begun."""
+        return b"data: " + self.body() + b"\n\n"
+
+    def response_headers(self) -> list[Header]:
+        """Headers of the rendered response, `content-length` included."""
+        length = str(len(self.body())).encode()
+        return [(b"content-type", b"application/json"), (b"content-length", length), *self.headers]
+
+
+def unparsable_body() -> GatewayError:
+    """OpenAI's answer to a body that is not a JSON object."""
+    return GatewayError(
+        400,
+        "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
+        "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON. If you have trouble "
+        "figuring out how to fix this, please contact us through our help center at help.openai.com.)",
+    )
+
+
+def body_too_large(limit: int, received: int) -> GatewayError:
+    """413 for a body of `received` bytes (at least) where `limit` are allowed.
+
+    `connection: close`, because the rest of the body is still on the wire and nobody will read it.
+    """
+    return GatewayError(
+        413,
+        f"Maximum content size limit ({limit}) exceeded ({received} bytes read)",
+        code="request_too_large",
+        headers=[("connection", "close")],
+    )
+
+
+def internal_error() -> GatewayError:
+    """Our own fault. The cause is in the log, never in the answer."""
+    return GatewayError(
+        500,
+        "The server had an error while processing your request. Sorry about that!",
+        type=SERVER_ERROR,
+    )

@@ -1,0 +1,93 @@
+"""PluginMiddleware: the one place where plugins meet ASGI."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from crplugins.core.call import Call
+from crplugins.core.exchange import SCOPE_KEY, find_exchange, make_exchange, new_request_id
+from crplugins.core.lifespan import PluginLifespan
+from crplugins.core.outgoing import Outgoing
+from crplugins.core.pipeline import Faults, Pipeline
+from crplugins.core.plugin import Plugin
+from crplugins.core.wire import CHAT_PATH
+
+DEFAULT_MAX_BODY_BYTES: Final = 10 * 1024 * 1024
+
+
+class PluginMiddleware:
+    """Runs plugins in front of any ASGI app.
+
+        app.add_middleware(PluginMiddleware, plugins=[Auth(...), Metering()])
+
+    Neighbouring PluginMiddlewares with the same options become one when they are constructed, so that three of them
+    parse once; `app` is then the innermost app and `plugins` all plugins, outermost first. With a foreign middleware in
+    between, two boundaries share the Exchange and, if the body is the same object, its parse.
+
+    Args:
+        app: the ASGI app inside.
+        plugins: outermost first; the request meets them in this order, the response in reverse.
+        max_body_bytes: a larger request body is refused with 413.
+        clock: monotonic seconds.
+        new_id: makes the id of a request, which is returned as `x-request-id`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        plugins: Sequence[Plugin] = (),
+        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+        new_id: Callable[[], str] = new_request_id,
+    ) -> None:
+        self.app = app
+        self.plugins = tuple(plugins)
+        self._options = (max_body_bytes, clock, new_id)
+        self._fuse()
+        self.faults: Faults = Counter()
+        self._max_body_bytes, self._clock, self._new_id = self._options
+        self._chat = Pipeline(self.plugins, self.faults)
+        self._other = Pipeline([p for p in self.plugins if not p.chat_only], self.faults)
+        self._lifespan = PluginLifespan(self.plugins)
+
+    def _fuse(self) -> None:
+        inner = self.app
+        same_call = isinstance(inner, PluginMiddleware) and type(inner).__call__ is PluginMiddleware.__call__
+        if same_call and inner._options == self._options:
+            self.app = inner.app
+            self.plugins += inner.plugins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            pipeline = self._chat if _is_chat(scope) else self._other
+            if pipeline.steps:
+                return await self._run(pipeline, scope, receive, send)
+        elif scope["type"] == "lifespan":
+            return await self._lifespan.run(self.app, scope, receive, send)
+        await self.app(scope, receive, send)
+
+    async def _run(self, pipeline: Pipeline, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._lifespan.open:
+            await self._lifespan.ensure_open()
+        exchange = find_exchange(scope)
+        outermost = exchange is None
+        if exchange is None:
+            exchange = make_exchange(scope, self._clock, self._new_id)
+            scope[SCOPE_KEY] = exchange  # in place: a copy would hide what the app writes into the scope
+        outgoing = Outgoing(pipeline, exchange, send, names_request=outermost)
+        try:
+            await Call(self.app, pipeline, outgoing, exchange, self._max_body_bytes, scope, receive).run()
+        finally:
+            if outermost:
+                del scope[SCOPE_KEY]
+
+    def __repr__(self) -> str:
+        return f"PluginMiddleware({self.app!r}, plugins=[{', '.join(p.name for p in self.plugins)}])"
+
+
+def _is_chat(scope: Scope) -> bool:
+    return bool(scope["method"] == "POST" and scope["path"].endswith(CHAT_PATH))

@@ -1,0 +1,142 @@
+"""Outgoing: the response side of one request, and the only writer of the client's `send`."""
+
+from collections.abc import Awaitable, Iterable
+
+from starlette.types import Message, Send
+
+from crplugins.core.errors import DONE_FRAME, GatewayError, Header
+from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.pipeline import Pipeline
+from crplugins.core.response import Document, EventStream, Passthrough, ResponseBody
+
+_START = "http.response.start"
+_BODY = "http.response.body"
+
+
+class Outgoing:
+    """Sends an app's messages, a plugin's reply or an error through the plugins entered so far.
+
+    `started` once the client was told a status, `complete` once the last byte is out. When a plugin fails on the way,
+    `refusal` keeps the error and everything the app still sends is dropped, so no second response can start.
+    """
+
+    __slots__ = ("_body", "_exchange", "_names_request", "_pipeline", "_plain", "_send", "_stream", "complete", "entered",
+                 "refusal", "started")  # fmt: skip
+
+    def __init__(self, pipeline: Pipeline, exchange: Exchange, send: Send, *, names_request: bool) -> None:
+        self._pipeline = pipeline
+        self._exchange = exchange
+        self._send = send
+        self._names_request = names_request  # the outermost boundary alone writes x-request-id
+        self._body: ResponseBody | None = None
+        self._plain = False  # nothing looks at the rest of the body
+        self._stream = False
+        self.entered = 0
+        self.refusal: GatewayError | None = None
+        self.started = False
+        self.complete = False
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """The `send` that the app is given."""
+        if self._plain and message["type"] == _BODY:
+            self.complete = not message.get("more_body", False)
+            return self._send(message)
+        return self._up(message)
+
+    async def reply(self, reply: Reply) -> None:
+        """Send a plugin's own answer."""
+        await self.send({"type": _START, "status": reply.status, "headers": reply.headers})
+        if isinstance(reply.body, bytes):
+            return await self.send({"type": _BODY, "body": reply.body})
+        async for piece in reply.body:
+            await self.send({"type": _BODY, "body": piece, "more_body": True})
+        await self.send({"type": _BODY, "body": b""})
+
+    async def fail(self, error: GatewayError) -> None:
+        """Send an error: a response of its own, or the last frames of a stream that has begun.
+
+        Raises RuntimeError if neither is possible; the server then drops the connection, which clients do notice.
+        """
+        self.refusal = None
+        self._exchange.error = error.error
+        if not self.started:
+            return await self._respond(error)
+        if not self._stream or self.complete:
+            raise RuntimeError("an error was raised after the response had started") from error
+        self._exchange.failed_in_stream = True
+        self.complete = True
+        await self._send({"type": _BODY, "body": error.frame() + DONE_FRAME})
+
+    async def _respond(self, error: GatewayError) -> None:
+        start = {"type": _START, "status": error.status, "headers": error.response_headers()}
+        self._body = None
+        try:
+            await self._begin(start)
+            await self._continue({"type": _BODY, "body": error.body()})
+        except GatewayError as second:  # a plugin failed on the way out too: answer past the plugins
+            headers = [*second.response_headers(), (b"x-request-id", self._exchange.id.encode())]
+            self.started = self.complete = True
+            self._exchange.status = second.status
+            await self._send({"type": _START, "status": second.status, "headers": headers})
+            await self._send({"type": _BODY, "body": second.body()})
+
+    async def _up(self, message: Message) -> None:
+        if self.refusal is not None:
+            return
+        try:
+            if message["type"] == _START:
+                await self._begin(message)
+            elif message["type"] == _BODY:
+                await self._continue(message)
+            else:  # trailers, pathsend and whatever else a server offers
+                self.complete = self.complete or message["type"] == "http.response.pathsend"
+                await self._send(message)
+        except GatewayError as error:
+            self.refusal = error
+            raise
+
+    async def _begin(self, message: Message) -> None:
+        if self._body is not None:
+            raise RuntimeError("the app started a second response")
+        exchange = self._exchange
+        exchange.status = message["status"]
+        exchange.response_headers = list(message.get("headers", ()))
+        if self._names_request:
+            exchange.set_response_header("x-request-id", exchange.id)
+        self._pipeline.response(exchange, self.entered)
+        start = {**message, "headers": exchange.response_headers}
+        self._body = self._choose_body(start)
+        if not (isinstance(self._body, Document) and self._pipeline.rewrites_events):
+            self.started = True
+            await self._send(start)
+
+    def _choose_body(self, start: Message) -> ResponseBody:
+        headers = start["headers"]
+        kind = _content_type(headers)
+        self._stream = kind == b"text/event-stream"
+        if self._pipeline.reads_events and not _is_encoded(headers):
+            if self._stream:
+                return EventStream(self._pipeline, self._exchange, self.entered)
+            if kind == b"application/json":
+                held = start if self._pipeline.rewrites_events else None
+                return Document(self._pipeline, self._exchange, self.entered, held)
+        self._plain = True
+        return Passthrough()
+
+    async def _continue(self, message: Message) -> None:
+        if self._body is None:
+            raise RuntimeError("the app sent a body before the response had started")
+        await self._body.message(message, self._send)
+        self.complete = not message.get("more_body", False)
+        self.started = self.started or self.complete
+
+
+def _is_encoded(headers: Iterable[Header]) -> bool:
+    return any(k == b"content-encoding" and v not in (b"", b"identity") for k, v in headers)
+
+
+def _content_type(headers: Iterable[Header]) -> bytes:
+    for name, value in headers:
+        if name == b"content-type":
+            return value.partition(b";")[0].strip().lower()
+    return b""

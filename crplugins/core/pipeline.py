@@ -1,0 +1,124 @@
+"""Pipeline: a list of plugins resolved once, at construction, into the hooks that will run."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from crplugins.core.errors import GatewayError, internal_error
+from crplugins.core.exchange import Exchange
+from crplugins.core.plugin import Plugin
+from crplugins.core.sse import Event
+
+logger = logging.getLogger("crplugins.plugins")
+
+Faults = Counter[tuple[str, str]]
+"""How often a hook failed, by plugin name and hook name."""
+
+
+class Step:
+    """One plugin's place in the pipeline, with only the hooks it overrides."""
+
+    __slots__ = ("finishes", "index", "plugin", "reacts", "requests", "sees_events")
+
+    def __init__(self, index: int, plugin: Plugin) -> None:
+        kind = type(plugin)
+        self.index = index
+        self.plugin = plugin
+        self.requests = kind.on_request is not Plugin.on_request
+        self.reacts = kind.on_response is not Plugin.on_response
+        self.finishes = kind.on_finish is not Plugin.on_finish
+        self.sees_events = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
+        if self.sees_events and not (plugin.reads_events or plugin.rewrites_events):
+            raise TypeError(f"{plugin.name} has on_event or on_end but declares neither reads_events nor rewrites_events")
+
+
+class Pipeline:
+    """The plugins that apply to one kind of path, outermost first."""
+
+    def __init__(self, plugins: Sequence[Plugin], faults: Faults) -> None:
+        self.steps = [Step(index, plugin) for index, plugin in enumerate(plugins)]
+        self.faults = faults
+        self.reads_body_at = next((s.index for s in self.steps if s.plugin.reads_body), None)
+        self.reads_events = any(p.reads_events or p.rewrites_events for p in plugins)
+        self.rewrites_events = any(p.rewrites_events for p in plugins)
+        self._upwards = self.steps[::-1]
+        self._reacting = [s for s in self._upwards if s.reacts]
+        self._watching = [s for s in self._upwards if s.sees_events]
+        self._finishing = [s for s in self._upwards if s.finishes]
+
+    async def request(self, step: Step, exchange: Exchange) -> None:
+        """Run one `on_request`. Raises GatewayError: the plugin's own, or 500 for a bug in a plugin that decides."""
+        if not step.requests:
+            return
+        try:
+            await step.plugin.on_request(exchange)
+        except GatewayError:
+            raise
+        except Exception:
+            self._fault(step, "on_request")
+            if not step.plugin.observes:
+                raise internal_error() from None
+
+    def response(self, exchange: Exchange, entered: int) -> None:
+        for step in self._reacting:
+            if step.index < entered:
+                try:
+                    step.plugin.on_response(exchange)
+                except Exception as error:
+                    self._tolerate(step, "on_response", error)
+
+    def event(self, exchange: Exchange, event: Event, entered: int) -> Event | None:
+        """The event as it leaves plugin 0, given as it came to plugin `entered - 1`; None if one of them dropped it."""
+        for step in self._watching:
+            if step.index >= entered:
+                continue
+            try:
+                result = step.plugin.on_event(exchange, event)
+            except Exception as error:
+                self._tolerate(step, "on_event", error)
+                continue
+            if step.plugin.rewrites_events:
+                if result is None:
+                    return None
+                event = result
+        return event
+
+    def end(self, exchange: Exchange, entered: int) -> list[Event]:
+        """Events to add at the end of a complete stream, as they leave plugin 0."""
+        added: list[Event] = []
+        for step in self._watching:
+            if step.index < entered and step.plugin.rewrites_events:
+                added.extend(self._added_by(step, exchange))
+        return added
+
+    def _added_by(self, step: Step, exchange: Exchange) -> Iterable[Event]:
+        try:
+            events = list(step.plugin.on_end(exchange))
+        except Exception as error:
+            self._tolerate(step, "on_end", error)
+            return
+        for event in events:
+            outward = self.event(exchange, event, step.index)
+            if outward is not None:
+                yield outward
+
+    def finish(self, exchange: Exchange, entered: int) -> None:
+        """Run every `on_finish` owed, in reverse; a failing one never keeps the next from running."""
+        for step in self._finishing:
+            if step.index < entered:
+                try:
+                    step.plugin.on_finish(exchange)
+                except Exception:
+                    self._fault(step, "on_finish")
+
+    def _tolerate(self, step: Step, hook: str, error: Exception) -> None:
+        """Swallow the bug of an observer; fail closed for a plugin that decides."""
+        if isinstance(error, GatewayError) and not step.plugin.observes:
+            raise error
+        self._fault(step, hook)
+        if not step.plugin.observes:
+            raise internal_error() from None
+
+    def _fault(self, step: Step, hook: str) -> None:
+        self.faults[step.plugin.name, hook] += 1
+        logger.exception("%s.%s failed", step.plugin.name, hook)

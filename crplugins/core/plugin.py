@@ -1,0 +1,68 @@
+"""Plugin: the hooks of one policy and what it declares to need.
+
+The request goes down the list of plugins, the response comes up it:
+
+    on_request   outside in   may read and edit the body, refuse (GatewayError) or answer (exchange.reply)
+    on_response  inside out   status and headers are known, nothing is sent
+    on_event     inside out   each server-sent event, or the one JSON document of a plain answer
+    on_end       inside out   the stream is complete: events to add before [DONE]
+    on_finish    inside out   exactly once for every plugin whose on_request was entered, whatever happened
+
+Only overridden hooks are called. A plugin never sees ASGI.
+"""
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import ClassVar, Self
+
+from crplugins.core.exchange import Exchange
+from crplugins.core.sse import Event
+
+
+class Plugin:
+    """Base of every plugin; each hook is optional.
+
+    Attributes:
+        reads_body: `exchange.body` is needed in `on_request`. Without such a plugin the request is not buffered.
+        reads_events: `on_event` only looks. Messages pass as the same objects, at once.
+        rewrites_events: `on_event` may change or drop events, `on_end` may add some. Only whole events go out.
+        chat_only: hooks run for chat completions only; False for a policy that guards every path, such as Auth.
+        observes: a bug in the plugin is logged, counted and muted for the rest of the request. A plugin that decides
+            (the default) fails closed: 500, or an error frame once the stream has begun.
+    """
+
+    reads_body: ClassVar[bool] = False
+    reads_events: ClassVar[bool] = False
+    rewrites_events: ClassVar[bool] = False
+    chat_only: ClassVar[bool] = True
+    observes: ClassVar[bool] = False
+
+    async def on_request(self, exchange: Exchange) -> None:
+        """Raise `GatewayError` to refuse; set `exchange.reply` to answer without going further in."""
+
+    def on_response(self, exchange: Exchange) -> None:
+        """Change `exchange.response_headers` here."""
+
+    def on_event(self, exchange: Exchange, event: Event) -> Event | None:
+        """Return the same object to leave it alone, another to replace it, None to drop it."""
+        return event
+
+    def on_end(self, exchange: Exchange) -> Iterable[Event]:
+        """Events to add behind the last one; they pass the plugins further out."""
+        return ()
+
+    def on_finish(self, exchange: Exchange) -> None:
+        """Settle. Synchronous, because an await is cancelled again when the client has gone. Must not raise."""
+
+    async def __aenter__(self) -> Self:
+        """Open what the plugin owns (connections, files). Runs with the app's start-up."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it. Runs with the app's shutdown."""
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__

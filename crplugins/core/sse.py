@@ -1,0 +1,157 @@
+"""Bytes to server-sent events and back, sans-IO (WHATWG HTML, section 9.2).
+
+`Splitter` cuts a byte stream into events without changing a byte: the joined `raw` of all events plus the rest is the
+input. Lines end with LF, CRLF or CR and nothing else; splitting text on U+2028, as str.splitlines does, corrupts JSON.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from crplugins.core.errors import GatewayError
+from crplugins.core.wire import Answer, read_answer
+
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+
+# A blank line. A CR that ends the buffer is not yet one: its LF may still be in flight, and half a CRLF written to a
+# client makes simple parsers wait for the next event. After a bare CR line the blank CR counts at once.
+_BLANK_LINE = re.compile(rb"\r\r|(?:\r\n|\n)(?:\n|\r\n|\r(?!\n|\Z))")
+_LINE = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+
+
+class EventTooLarge(Exception):
+    """An event grew past the limit without ending."""
+
+
+class Event:
+    """One server-sent event, or the one JSON document of a plain answer.
+
+    `raw` are the bytes as received, blank line included; `data` is the joined payload, or None for a comment or a bare
+    field. `name` is the event type ("" for the default). Immutable: `with_data` makes a changed copy, and an event that
+    is the same object has the same bytes.
+    """
+
+    __slots__ = ("_answer", "data", "document", "name", "raw")
+
+    def __init__(self, raw: bytes, data: bytes | None, name: bytes = b"", *, document: bool = False) -> None:
+        self._answer: Answer | None = None
+        self.raw: Final = raw
+        self.data: Final = data
+        self.name: Final = name
+        self.document: Final = document
+
+    @classmethod
+    def of(cls, data: bytes) -> "Event":
+        """A new event for a stream, in OpenAI's framing."""
+        return cls(b"data: " + data + b"\n\n", data)
+
+    @classmethod
+    def json_document(cls, body: bytes) -> "Event":
+        return cls(body, body, document=True)
+
+    @property
+    def is_done(self) -> bool:
+        return self.data == b"[DONE]"
+
+    @property
+    def answer(self) -> Answer | None:
+        """The facts of the chunk or document, decoded once; None without JSON (comments, [DONE], malformed data)."""
+        if self._answer is None and self.data and not self.is_done:
+            try:
+                self._answer = read_answer(self.data)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return None
+        return self._answer
+
+    def with_data(self, data: bytes) -> "Event":
+        """The same event with another payload. Comments and fields beside the data are not kept."""
+        if self.document:
+            return Event.json_document(data)
+        prefix = b"event: " + self.name + b"\n" if self.name else b""
+        return Event(prefix + b"data: " + data + b"\n\n", data, self.name)
+
+    def __repr__(self) -> str:
+        return f"Event({self.raw!r})"
+
+
+class Splitter:
+    """Cuts a stream into events, whatever the sizes of the pieces it arrives in."""
+
+    __slots__ = ("_begun", "_limit", "_rest", "_searched")
+
+    def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
+        self._rest = b""
+        self._searched = 0
+        self._limit = limit
+        self._begun = False
+
+    @property
+    def rest(self) -> bytes:
+        """Bytes of the event that has not ended yet."""
+        return self._rest
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events completed by `data`.
+
+        Raises `EventTooLarge` when the unfinished one passes the limit.
+        """
+        buffer = self._rest + data if self._rest else data
+        events: list[Event] = []
+        start = 0
+        for end in _ends(buffer, self._searched):
+            events.append(self._event(buffer[start:end]))
+            start = end
+        self._rest = buffer[start:]
+        self._searched = max(len(self._rest) - 3, 0)
+        if len(self._rest) > self._limit:
+            raise EventTooLarge(f"a server-sent event exceeds {self._limit} bytes")
+        return events
+
+    def finish(self) -> Event | None:
+        """What came after the last blank line, as an event with its bytes unchanged; None if nothing did."""
+        rest, self._rest, self._searched = self._rest, b"", 0
+        return self._event(rest) if rest else None
+
+    def _event(self, raw: bytes) -> Event:
+        if not self._begun:
+            self._begun = True
+            return _parse_event(raw, raw.removeprefix(_BOM))
+        if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
+            return Event(raw, raw[6:-2])
+        return _parse_event(raw, raw)
+
+
+def _ends(buffer: bytes, start: int) -> Iterator[int]:
+    """Offsets just behind each blank line, searched from `start`."""
+    if b"\r" in buffer:
+        for blank in _BLANK_LINE.finditer(buffer, start):
+            yield blank.end()
+        return
+    end = buffer.find(b"\n\n", start)
+    while end != -1:
+        yield end + 2
+        end = buffer.find(b"\n\n", end + 2)
+
+
+def _parse_event(raw: bytes, text: bytes) -> Event:
+    data: list[bytes] = []
+    name = b""
+    for line in _LINE.split(text):
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value
+    return Event(raw, b"\n".join(data) if data else None, name)
+
+
+def error_event(error: GatewayError) -> Event:
+    """A failure as an event of a stream that has begun."""
+    return Event.of(error.body())
+
+
+DONE: Final = Event.of(b"[DONE]")

@@ -1,0 +1,31 @@
+"""Deployment: one entry of `model_list`, resolved at start-up. Immutable."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where the answers for a model name come from.
+
+    Attributes:
+        name: what clients ask for (`model_name`).
+        model: the name in LiteLLM's notation, `provider/model` (`litellm_params.model`).
+        api_base: base URL of an OpenAI-compatible upstream, without a trailing slash; None for the provider's own.
+        api_key: the gateway's credential there.
+        parameters: the remaining `litellm_params`: defaults for the request and settings of the provider.
+        timeout: seconds from the request to the last byte of a plain answer, and between two pieces of a stream.
+        connect_timeout: seconds until the upstream has accepted the connection.
+    """
+
+    name: str
+    model: str
+    api_base: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    parameters: Mapping[str, Any] = _NOTHING
+    timeout: float = 600.0
+    connect_timeout: float = 10.0

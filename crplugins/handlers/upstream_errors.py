@@ -1,0 +1,172 @@
+"""Failures of an upstream as the client may see them.
+
+A 4xx keeps its status and its message, scrubbed of addresses and credentials. A refusal of our own credentials or of
+our account is not the client's doing and becomes a 502; a 5xx or a broken connection gets a sentence of ours. The
+upstream's own text goes to the log.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError
+
+logger = logging.getLogger("crplugins.upstream")
+
+_RETRY_HEADERS: Final = ("retry-after", "retry-after-ms")
+_OWN_FAULTS: Final = frozenset({401, 402, 403, 407})
+
+_LITELLM_PREFIX = re.compile(r"(?:litellm\.)?\b[A-Z]\w*(?:Error|Exception)\b(?:\s*:\s*|\s+-\s+)|^litellm\.\w+:\s*")
+_SECRETS = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key|org|proj)[-_][A-Za-z0-9_*-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
+_ADDRESSES = re.compile(
+    r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+"  # URLs
+    r"|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"  # IPv4, with or without a port
+    r"|\[[0-9a-f:]*:[0-9a-f:]*\](?::\d+)?"  # IPv6 in brackets
+    r"|\b[a-z0-9-]+(?:\.[a-z0-9-]+)+:\d{2,5}\b|\b[a-z][a-z0-9-]*:\d{4,5}\b",  # host:port
+    re.IGNORECASE,
+)
+
+
+class _ErrorEnvelope(msgspec.Struct):
+    error: msgspec.Raw | None = None
+    message: str | None = None
+    detail: msgspec.Raw | None = None
+
+
+class _LooseError(msgspec.Struct):
+    message: str | None = None
+    type: str | None = None
+    param: str | None = None
+    code: str | int | float | None = None
+
+
+def scrub(message: str, secrets: Iterable[str | None] = ()) -> str:
+    """`message` without addresses, credentials, account ids and litellm's class names."""
+    for secret in secrets:
+        if secret:
+            message = message.replace(secret, "[redacted]")
+    message = _ADDRESSES.sub("[redacted]", message)
+    message = _SECRETS.sub("[redacted]", message)
+    return _LITELLM_PREFIX.sub("", message).strip()
+
+
+def read_error(body: bytes) -> ErrorObject:
+    """What an upstream's error body says, in whichever of the known shapes it says it.
+
+    Missing parts are empty or None: `{"error": {...}}` (OpenAI), `{"error": "text"}`, `{"message": ...}`
+    (old vLLM), `{"detail": ...}` (FastAPI), anything else.
+    """
+    try:
+        envelope = msgspec.json.decode(body, type=_ErrorEnvelope, strict=False)
+        loose = _loose(envelope.error) or _LooseError(message=envelope.message or _text(envelope.detail))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        loose = _LooseError()
+    code = None if loose.code is None else str(loose.code)
+    return ErrorObject(loose.message or "", loose.type or "", loose.param, code)
+
+
+def upstream_refusal(
+    status: int, error: ErrorObject, headers: Mapping[str, str], *, deployment: str, secrets: Iterable[str | None] = ()
+) -> GatewayError:
+    """The client's view of an upstream's answer with `status` >= 400.
+
+    Args:
+        headers: the upstream's, with lower-case names; only its retry hints pass.
+        deployment: name for the log.
+        secrets: strings that must not appear, such as the api key.
+    """
+    logger.warning("upstream of %s answered %d: %s", deployment, status, scrub(error.message, secrets)[:2000])
+    retry = [(name, headers[name]) for name in _RETRY_HEADERS if name in headers]
+    if status in _OWN_FAULTS:
+        return GatewayError(
+            502, "The model provider refused the gateway's credentials.", type=SERVER_ERROR, code="upstream_auth"
+        )
+    if 400 <= status < 500:
+        return GatewayError(
+            status,
+            scrub(error.message, secrets) or _REASONS.get(status, "The model provider refused the request."),
+            type=_client_type(status, error),
+            param=error.param,
+            code=_client_code(status, error),
+            headers=retry,
+        )
+    status = status if 500 <= status < 600 else 502
+    return GatewayError(
+        status,
+        "The model provider failed to answer. Please try again.",
+        type=SERVER_ERROR,
+        code="upstream_error",
+        headers=retry,
+    )
+
+
+def unreachable(deployment: str, cause: object) -> GatewayError:
+    """No connection, or one that broke before the answer began."""
+    logger.warning("upstream of %s is unreachable: %s", deployment, cause)
+    return GatewayError(
+        502, "The model provider could not be reached. Please try again.", type=SERVER_ERROR, code="upstream_unreachable"
+    )
+
+
+def timed_out(deployment: str) -> GatewayError:
+    logger.warning("upstream of %s timed out", deployment)
+    return GatewayError(
+        504, "The model provider did not answer in time. Please try again.", type=SERVER_ERROR, code="upstream_timeout"
+    )
+
+
+def cut_short(deployment: str, cause: object) -> GatewayError:
+    """A stream that broke, or ended without saying that it was complete."""
+    logger.warning("upstream of %s cut its stream: %s", deployment, cause)
+    return GatewayError(
+        502,
+        "The model provider ended the stream before the answer was complete.",
+        type=SERVER_ERROR,
+        code="upstream_incomplete",
+    )
+
+
+def malformed(deployment: str, cause: object) -> GatewayError:
+    """An answer that is not what OpenAI's wire prescribes."""
+    logger.warning("upstream of %s sent a malformed answer: %s", deployment, cause)
+    return GatewayError(
+        502, "The model provider sent a malformed answer.", type=SERVER_ERROR, code="upstream_malformed"
+    )
+
+
+_REASONS: Final[Mapping[int, str]] = {
+    404: "The model provider does not know this model or path.",
+    408: "The model provider timed out.",
+    413: "The request is too large for the model provider.",
+    429: "The model provider's rate limit is reached. Please try again later.",
+}
+
+
+def _client_type(status: int, error: ErrorObject) -> str:
+    if status == 429:
+        return error.type if error.type in ("requests", "tokens", "insufficient_quota") else "requests"
+    return error.type or INVALID_REQUEST
+
+
+def _client_code(status: int, error: ErrorObject) -> str | None:
+    code = None if error.code == str(status) else error.code
+    return code or ("rate_limit_exceeded" if status == 429 else None)
+
+
+def _loose(raw: msgspec.Raw | None) -> _LooseError | None:
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=_LooseError, strict=False)
+    except msgspec.ValidationError:
+        return _LooseError(message=_text(raw))
+
+
+def _text(raw: msgspec.Raw | None) -> str | None:
+    if raw is None:
+        return None
+    value = msgspec.json.decode(raw)
+    return value if isinstance(value, str) else None

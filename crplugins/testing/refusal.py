@@ -1,0 +1,62 @@
+"""OpenAI's error object, and what the fake model refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+_NOT_JSON = (
+    "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
+    "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON. If you have trouble "
+    "figuring out how to fix this, please contact us through our help center at help.openai.com.)"
+)
+
+
+def error_body(
+    message: str, type: str = "invalid_request_error", param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
+    """`{"error": {message, type, param, code}}`, all four keys always present."""
+    return {"error": {"message": message, "type": type, "param": param, "code": code}}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An HTTP status and the JSON body that goes with it."""
+
+    status: int
+    body: dict[str, Any]
+
+
+def refusal_of(request: object) -> Refusal | None:
+    """Why the fake model will not answer: no JSON object (None), no model, no messages. None if it will."""
+    if not isinstance(request, dict):
+        return Refusal(400, error_body(_NOT_JSON))
+    if not request.get("model"):
+        return Refusal(400, error_body("you must provide a model parameter"))
+    if "messages" not in request:
+        missing = error_body("Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter")
+        return Refusal(400, missing)
+    return _bad_messages(request["messages"])
+
+
+def unknown_model(model: str) -> Refusal:
+    """404, code `model_not_found`."""
+    message = f"The model `{model}` does not exist or you do not have access to it."
+    return Refusal(404, error_body(message, code="model_not_found"))
+
+
+def unknown_url(method: str, path: str) -> Refusal:
+    """404 for a path nobody serves."""
+    return Refusal(404, error_body(f"Invalid URL ({method} {path})"))
+
+
+def _bad_messages(messages: object) -> Refusal | None:
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        message = "Invalid type for 'messages': expected an array of objects."
+        return Refusal(400, error_body(message, param="messages", code="invalid_type"))
+    if not messages:
+        message = (
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
+        )
+        return Refusal(400, error_body(message, param="messages", code="empty_array"))
+    return None
