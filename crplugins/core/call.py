@@ -15,11 +15,20 @@ from crplugins.core.request import ClientGone, check_declared_length, read_body,
 class Call:
     """Runs one request and, whatever happens, concludes it once."""
 
-    __slots__ = ("_app", "_cancelled", "_exchange", "_gone", "_limit", "_outgoing", "_pipeline", "_receive", "_received",
-                 "_replay", "_scope", "_too_large")  # fmt: skip
+    __slots__ = (
+        "_app", "_cancelled", "_exchange", "_gone", "_limit", "_outgoing", "_pipeline", "_receive", "_received",
+        "_replay", "_scope", "_too_large",
+    )  # fmt: skip
 
     def __init__(
-        self, app: ASGIApp, pipeline: Pipeline, outgoing: Outgoing, exchange: Exchange, limit: int, scope: Scope, receive: Receive
+        self,
+        app: ASGIApp,
+        pipeline: Pipeline,
+        outgoing: Outgoing,
+        exchange: Exchange,
+        limit: int,
+        scope: Scope,
+        receive: Receive,
     ) -> None:
         self._app = app
         self._pipeline = pipeline
@@ -55,7 +64,8 @@ class Call:
             self._outgoing.entered = step.index + 1
             await self._pipeline.request(step, self._exchange)
             if self._exchange.reply is not None:
-                return await self._outgoing.reply(self._exchange.reply)
+                await self._outgoing.reply(self._exchange.reply)
+                return
         await self._enter_app()
 
     async def _read_body(self) -> None:

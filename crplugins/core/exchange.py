@@ -86,8 +86,8 @@ class Exchange:
     """The facts of one request.
 
     `body` is None until a plugin that reads it is reached. `status` is what the client saw: 499 when it left before the
-    first byte. `outcome` is set before the first `on_finish`. `error` is the refusal we rendered, `failed_in_stream` says that
-    an error frame ended the stream.
+    first byte. `outcome` is set before the first `on_finish`. `error` is the refusal we rendered, `failed_in_stream`
+    says that an error frame ended the stream.
     """
 
     id: str

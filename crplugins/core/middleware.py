@@ -56,8 +56,9 @@ class PluginMiddleware:
 
     def _fuse(self) -> None:
         inner = self.app
-        same_call = isinstance(inner, PluginMiddleware) and type(inner).__call__ is PluginMiddleware.__call__
-        if same_call and inner._options == self._options:
+        if not isinstance(inner, PluginMiddleware) or type(inner).__call__ is not PluginMiddleware.__call__:
+            return
+        if inner._options == self._options:
             self.app = inner.app
             self.plugins += inner.plugins
 
@@ -65,10 +66,12 @@ class PluginMiddleware:
         if scope["type"] == "http":
             pipeline = self._chat if _is_chat(scope) else self._other
             if pipeline.steps:
-                return await self._run(pipeline, scope, receive, send)
-        elif scope["type"] == "lifespan":
-            return await self._lifespan.run(self.app, scope, receive, send)
-        await self.app(scope, receive, send)
+                await self._run(pipeline, scope, receive, send)
+                return
+        if scope["type"] == "lifespan":
+            await self._lifespan.run(self.app, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     async def _run(self, pipeline: Pipeline, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._lifespan.open:

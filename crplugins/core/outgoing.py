@@ -20,8 +20,10 @@ class Outgoing:
     `refusal` keeps the error and everything the app still sends is dropped, so no second response can start.
     """
 
-    __slots__ = ("_body", "_exchange", "_names_request", "_pipeline", "_plain", "_send", "_stream", "complete", "entered",
-                 "refusal", "started")  # fmt: skip
+    __slots__ = (
+        "_body", "_exchange", "_names_request", "_pipeline", "_plain", "_send", "_stream",
+        "complete", "entered", "refusal", "started",
+    )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, exchange: Exchange, send: Send, *, names_request: bool) -> None:
         self._pipeline = pipeline
@@ -47,7 +49,8 @@ class Outgoing:
         """Send a plugin's own answer."""
         await self.send({"type": _START, "status": reply.status, "headers": reply.headers})
         if isinstance(reply.body, bytes):
-            return await self.send({"type": _BODY, "body": reply.body})
+            await self.send({"type": _BODY, "body": reply.body})
+            return
         async for piece in reply.body:
             await self.send({"type": _BODY, "body": piece, "more_body": True})
         await self.send({"type": _BODY, "body": b""})
@@ -60,12 +63,13 @@ class Outgoing:
         self.refusal = None
         self._exchange.error = error.error
         if not self.started:
-            return await self._respond(error)
-        if not self._stream or self.complete:
+            await self._respond(error)
+        elif self._stream and not self.complete:
+            self._exchange.failed_in_stream = True
+            self.complete = True
+            await self._send({"type": _BODY, "body": error.frame() + DONE_FRAME})
+        else:
             raise RuntimeError("an error was raised after the response had started") from error
-        self._exchange.failed_in_stream = True
-        self.complete = True
-        await self._send({"type": _BODY, "body": error.frame() + DONE_FRAME})
 
     async def _respond(self, error: GatewayError) -> None:
         start = {"type": _START, "status": error.status, "headers": error.response_headers()}

@@ -29,7 +29,9 @@ class Step:
         self.finishes = kind.on_finish is not Plugin.on_finish
         self.sees_events = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
         if self.sees_events and not (plugin.reads_events or plugin.rewrites_events):
-            raise TypeError(f"{plugin.name} has on_event or on_end but declares neither reads_events nor rewrites_events")
+            raise TypeError(
+                f"{plugin.name} has on_event or on_end but declares neither reads_events nor rewrites_events"
+            )
 
 
 class Pipeline:
@@ -121,4 +123,4 @@ class Pipeline:
 
     def _fault(self, step: Step, hook: str) -> None:
         self.faults[step.plugin.name, hook] += 1
-        logger.exception("%s.%s failed", step.plugin.name, hook)
+        logger.error("%s.%s failed", step.plugin.name, hook, exc_info=True)

@@ -107,7 +107,10 @@ def unreachable(deployment: str, cause: object) -> GatewayError:
     """No connection, or one that broke before the answer began."""
     logger.warning("upstream of %s is unreachable: %s", deployment, cause)
     return GatewayError(
-        502, "The model provider could not be reached. Please try again.", type=SERVER_ERROR, code="upstream_unreachable"
+        502,
+        "The model provider could not be reached. Please try again.",
+        type=SERVER_ERROR,
+        code="upstream_unreachable",
     )
 
 
