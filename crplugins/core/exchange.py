@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 from uuid import UUID
@@ -53,12 +53,12 @@ class Timings:
 class Reply:
     """An answer ready to be sent: headers without `content-length` for a stream.
 
-    `body` is the whole body, or an iterator of complete server-sent events.
+    `body` is the whole body, or a generator of complete server-sent events, which is closed when the client leaves.
     """
 
     status: int
     headers: list[Header]
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | AsyncGenerator[bytes, None]
 
 
 class Slot(Generic[T]):

@@ -130,8 +130,12 @@ class Outgoing:
     async def _continue(self, message: Message) -> None:
         if self._body is None:
             raise RuntimeError("the app sent a body before the response had started")
-        await self._body.message(message, self._send)
         self.complete = not message.get("more_body", False)
+        try:
+            await self._body.message(message, self._send)
+        except GatewayError:
+            self.complete = False
+            raise
         self.started = self.started or self.complete
 
 

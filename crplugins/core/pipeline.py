@@ -56,8 +56,8 @@ class Pipeline:
             await step.plugin.on_request(exchange)
         except GatewayError:
             raise
-        except Exception:
-            self._fault(step, "on_request")
+        except Exception as error:
+            self._fault(step, "on_request", error)
             if not step.plugin.observes:
                 raise internal_error() from None
 
@@ -110,17 +110,17 @@ class Pipeline:
             if step.index < entered:
                 try:
                     step.plugin.on_finish(exchange)
-                except Exception:
-                    self._fault(step, "on_finish")
+                except Exception as error:
+                    self._fault(step, "on_finish", error)
 
     def _tolerate(self, step: Step, hook: str, error: Exception) -> None:
         """Swallow the bug of an observer; fail closed for a plugin that decides."""
         if isinstance(error, GatewayError) and not step.plugin.observes:
             raise error
-        self._fault(step, hook)
+        self._fault(step, hook, error)
         if not step.plugin.observes:
             raise internal_error() from None
 
-    def _fault(self, step: Step, hook: str) -> None:
+    def _fault(self, step: Step, hook: str, error: Exception) -> None:
         self.faults[step.plugin.name, hook] += 1
-        logger.error("%s.%s failed", step.plugin.name, hook, exc_info=True)
+        logger.error("%s.%s failed", step.plugin.name, hook, exc_info=error)

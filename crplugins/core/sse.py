@@ -57,6 +57,11 @@ class Event:
         return self.data == b"[DONE]"
 
     @property
+    def is_comment(self) -> bool:
+        """No field at all: what a server sends while it has nothing to say."""
+        return self.data is None and all(line[:1] in (b"", b":") for line in _LINE.split(self.raw))
+
+    @property
     def answer(self) -> Answer | None:
         """The facts of the chunk or document, decoded once; None without JSON (comments, [DONE], malformed data)."""
         if self._answer is None and self.data and not self.is_done:

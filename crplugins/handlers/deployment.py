@@ -29,3 +29,12 @@ class Deployment:
     parameters: Mapping[str, Any] = _NOTHING
     timeout: float = 600.0
     connect_timeout: float = 10.0
+
+    def model_for(self, requested: str, model: str) -> str:
+        """The upstream's name for `requested`: `model`, its `*` filled with what the `*` of `name` stood for."""
+        if "*" not in model:
+            return model
+        before, star, after = self.name.partition("*")
+        if not star:
+            return model.replace("*", requested, 1)
+        return model.replace("*", requested[len(before) : len(requested) - len(after)], 1)

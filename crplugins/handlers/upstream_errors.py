@@ -103,6 +103,21 @@ def upstream_refusal(
     )
 
 
+def refusal_in_stream(data: bytes, deployment: str, secrets: Iterable[str | None] = ()) -> GatewayError:
+    """A stream whose first event, `data`, is an error: nothing is sent yet, so it can still be a status."""
+    status = status_of(msgspec.json.decode(data).get("error"))
+    return upstream_refusal(status, read_error(data), {}, deployment=deployment, secrets=secrets)
+
+
+def status_of(error: object) -> int:
+    """The HTTP status an error object names in its `code` or `status_code`, else 502."""
+    fields = error if isinstance(error, dict) else {}
+    for value in (fields.get("status_code"), fields.get("code")):
+        if isinstance(value, int | str) and str(value).isdigit() and 400 <= int(value) < 600:
+            return int(value)
+    return 502
+
+
 def unreachable(deployment: str, cause: object) -> GatewayError:
     """No connection, or one that broke before the answer began."""
     logger.warning("upstream of %s is unreachable: %s", deployment, cause)

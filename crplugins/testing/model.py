@@ -62,13 +62,13 @@ def complete(
     tools, and fills `response_format`; `max_tokens`, `max_completion_tokens`, `stop`, `n` and `logprobs` are honoured.
     `text` replaces the answer, `usage` the usage object; `created` is in seconds since 1970.
     """
-    id = id or "chatcmpl-" + hashlib.sha256(msgspec.json.encode(request)).hexdigest()[:29]
-    calls = calls_for(request, id) if text is None else ()
+    answer_id = id or "chatcmpl-" + hashlib.sha256(msgspec.json.encode(request)).hexdigest()[:29]
+    calls = calls_for(request, answer_id) if text is None else ()
     tokens, finish_reason = ((), _finish_of(calls, request)) if calls else _cut(_say(request, text), request)
     choices = tuple(Choice(index, tokens, calls, finish_reason) for index in range(request.get("n") or 1))
     tier = request.get("service_tier")
     return Completion(
-        id=id,
+        id=answer_id,
         created=created,
         model=request["model"],
         service_tier="default" if tier in {None, "auto"} else tier,

@@ -34,7 +34,9 @@ def refusal_of(request: object) -> Refusal | None:
     if not request.get("model"):
         return Refusal(400, error_body("you must provide a model parameter"))
     if "messages" not in request:
-        missing = error_body("Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter")
+        missing = error_body(
+            "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
+        )
         return Refusal(400, missing)
     return _bad_messages(request["messages"])
 

@@ -1,0 +1,102 @@
+"""ChatCompletions: the ASGI endpoint of `POST /v1/chat/completions`."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from starlette.types import Receive, Scope, Send
+
+from crplugins.core.body import Body
+from crplugins.core.errors import DONE_FRAME, GatewayError, internal_error, model_not_found
+from crplugins.core.exchange import Exchange, Reply, find_exchange
+from crplugins.core.request import read_body
+from crplugins.handlers.disconnect import CancelOnDisconnect
+from crplugins.handlers.idle import IdleComments
+from crplugins.handlers.routes import Routes
+
+logger = logging.getLogger("crplugins.gateway")
+
+_START = "http.response.start"
+_BODY = "http.response.body"
+
+
+class ChatCompletions:
+    """Finds the handler for the model, and sends its reply while the client is there.
+
+    Runs behind PluginMiddleware, which renders the `GatewayError`s raised before the response has started and holds the
+    Exchange. An error after that becomes a frame of the stream.
+
+    Args:
+        routes: handlers by model name.
+        keep_alive: seconds of silence in a stream after which a comment is sent; None for never.
+    """
+
+    def __init__(self, routes: Routes, *, keep_alive: float | None = None) -> None:
+        self._routes = routes
+        self._keep_alive = keep_alive
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = find_exchange(scope)
+        if exchange is None:
+            raise RuntimeError("ChatCompletions runs behind PluginMiddleware")
+        body = await _body_of(exchange, receive)
+        try:
+            async with CancelOnDisconnect(receive):
+                reply = await self._answer(exchange, body)
+                await self._send(exchange, reply, send)
+        except (GatewayError, asyncio.CancelledError):
+            raise
+        except Exception:
+            logger.exception("request %s failed", exchange.id)
+            raise internal_error() from None
+
+    async def _answer(self, exchange: Exchange, body: Body) -> Reply:
+        model = body.get("model", str)
+        handler = None if model is None else self._routes.find(model)
+        if handler is None:
+            raise model_not_found(exchange.requested_model or model or "")
+        return await handler.answer(exchange, body)
+
+    async def _send(self, exchange: Exchange, reply: Reply, send: Send) -> None:
+        await send({"type": _START, "status": reply.status, "headers": reply.headers})
+        if isinstance(reply.body, bytes):
+            await send({"type": _BODY, "body": reply.body, "more_body": False})
+            return
+        idle = IdleComments(self._keep_alive, exchange.clock, send) if self._keep_alive else None
+        try:
+            await self._send_stream(exchange, reply.body, send, idle)
+        finally:
+            if idle is not None:
+                idle.stop()
+
+    async def _send_stream(
+        self, exchange: Exchange, frames: AsyncGenerator[bytes, None], send: Send, idle: IdleComments | None
+    ) -> None:
+        last = b""
+        async with aclosing(frames):
+            try:
+                async for frame in frames:
+                    await send({"type": _BODY, "body": frame, "more_body": True})
+                    if idle is not None:
+                        idle.sent()
+            except GatewayError as error:
+                last = self._failure(exchange, error)
+            except Exception:
+                logger.exception("stream of request %s failed", exchange.id)
+                last = self._failure(exchange, internal_error())
+        await send({"type": _BODY, "body": last, "more_body": False})
+
+    def _failure(self, exchange: Exchange, error: GatewayError) -> bytes:
+        exchange.error = error.error
+        exchange.failed_in_stream = True
+        return error.frame() + DONE_FRAME
+
+
+async def _body_of(exchange: Exchange, receive: Receive) -> Body:
+    """The request's body, parsed already if a plugin has read these very bytes. PluginMiddleware keeps the limit."""
+    raw = await read_body(receive, sys.maxsize)
+    if exchange.body is None or exchange.body.raw is not raw:
+        exchange.body = Body(raw)
+    return exchange.body

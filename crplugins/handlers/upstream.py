@@ -1,0 +1,97 @@
+"""Upstream: which provider a deployment means, and where it answers. Resolved once, at start-up.
+
+OpenAI itself, vLLM and every `openai/` model with an `api_base` are known here. For the other providers litellm's
+tables decide, which costs its import (2.5 s, 170 MB); hence `resolve` runs in a thread and never on a request.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from crplugins.handlers.deployment import Deployment
+
+HandlerKind = Literal["auto", "direct", "litellm"]
+
+_OPENAI_BASE: Final = "https://api.openai.com/v1"
+_SELF_HOSTED: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm"})
+
+# In litellm's list of OpenAI-compatible providers, but with sign-in flows or routes of their own.
+_NOT_PLAIN: Final = frozenset({"azure_ai", "chatgpt", "clarifai", "github_copilot", "ragflow"})
+
+# `litellm_params` that only litellm understands: with one of them, `auto` cannot mean the direct handler.
+_LITELLM_ONLY: Final = frozenset({"api_version", "azure_ad_token", "custom_llm_provider", "mock_response"})
+
+
+class UpstreamUnknown(ValueError):
+    """A deployment that no handler can serve. The message names the model and what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An endpoint that speaks OpenAI's wire: `base_url` without a trailing slash, `model` as the upstream calls it."""
+
+    provider: str
+    model: str
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+
+
+def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ) -> Upstream | None:
+    """The OpenAI-compatible endpoint of a deployment, or None if litellm has to translate.
+
+    Raises `UpstreamUnknown` for `handler: direct` without a known base URL, and for a model name litellm cannot place.
+    """
+    if kind == "litellm":
+        return None
+    if kind == "auto" and not _LITELLM_ONLY.isdisjoint(deployment.parameters):
+        return None
+    provider, _, model = deployment.model.partition("/")
+    if provider == "demo":
+        return None
+    if provider in _SELF_HOSTED and model:
+        return _self_hosted(deployment, provider, model, environ)
+    return _from_litellm(deployment, kind)
+
+
+def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Mapping[str, str]) -> Upstream:
+    base = deployment.api_base
+    key = deployment.api_key
+    if provider == "openai":
+        base = base or environ.get("OPENAI_BASE_URL") or environ.get("OPENAI_API_BASE") or _OPENAI_BASE
+        key = key or environ.get("OPENAI_API_KEY")
+    if provider == "hosted_vllm":
+        base = base or environ.get("HOSTED_VLLM_API_BASE")
+        key = key or environ.get("HOSTED_VLLM_API_KEY")
+    if not base:
+        raise UpstreamUnknown(f"model '{deployment.name}': '{deployment.model}' needs an api_base")
+    return Upstream(provider, model, base.rstrip("/"), key)
+
+
+def _from_litellm(deployment: Deployment, kind: HandlerKind) -> Upstream | None:
+    from crplugins.handlers.litellm_loader import load_litellm
+
+    litellm = load_litellm()
+    try:
+        model, provider, key, base = litellm.get_llm_provider(
+            deployment.model, api_base=deployment.api_base, api_key=deployment.api_key
+        )
+    except Exception as error:
+        raise UpstreamUnknown(f"model '{deployment.name}': litellm knows no provider for '{deployment.model}'") from error
+    base = base or deployment.api_base or (_OPENAI_BASE if provider == "openai" else None)
+    if kind == "direct" and not base:
+        raise UpstreamUnknown(f"model '{deployment.name}': handler 'direct' needs an api_base for '{provider}'")
+    if base and (kind == "direct" or _is_plain(provider)):
+        return Upstream(provider, model, base.rstrip("/"), deployment.api_key or key)
+    return None
+
+
+def _is_plain(provider: str) -> bool:
+    """Whether the provider takes OpenAI's parameters as they are."""
+    import litellm
+    from litellm.llms.openai_like.json_loader import JSONProviderRegistry
+
+    entry = JSONProviderRegistry.get(provider)
+    if entry is not None and (entry.param_mappings or entry.special_handling):
+        return False
+    return provider == "openai" or (provider in litellm.openai_compatible_providers and provider not in _NOT_PLAIN)

@@ -1,0 +1,96 @@
+"""The gateway's small endpoints: model list, health, OpenAPI document, and OpenAI-shaped answers to everything else."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from crplugins.core.errors import GatewayError, internal_error, model_not_found
+
+_CREATED: Final = 1_735_689_600
+"""2025-01-01. When a provider made a model is not known, and the start of this process would change with each restart."""
+
+
+class Model(msgspec.Struct):
+    """An entry of the model list."""
+
+    id: str
+    object: str = "model"
+    created: int = _CREATED
+    owned_by: str = "crplugins"
+
+
+class ModelList(msgspec.Struct):
+    data: list[Model]
+    object: str = "list"
+
+
+class Web:
+    """Answers everything but chat completions.
+
+    Args:
+        model_names: the names clients may ask for.
+        ready: whether the gateway can serve; `GET /readyz` is 503 until then.
+        openapi: makes the OpenAPI document; called once, on first demand.
+    """
+
+    def __init__(
+        self, model_names: Callable[[], Sequence[str]], ready: Callable[[], bool], openapi: Callable[[], dict[str, object]]
+    ) -> None:
+        self._model_names = model_names
+        self._ready = ready
+        self._openapi = openapi
+        self._document: bytes | None = None
+
+    def app(self) -> Starlette:
+        routes = [
+            Route(prefix + path, endpoint, methods=["GET"])
+            for prefix in ("/v1", "")
+            for path, endpoint in (("/models", self.models), ("/models/{model:path}", self.model))
+        ]
+        routes += [
+            Route("/v1/chat/completions", _never, methods=["POST"]),
+            Route("/chat/completions", _never, methods=["POST"]),
+            Route("/healthz", self.healthz, methods=["GET"]),
+            Route("/readyz", self.readyz, methods=["GET"]),
+            Route("/openapi.json", self.openapi, methods=["GET"]),
+        ]
+        return Starlette(routes=routes, exception_handlers={GatewayError: _render, HTTPException: _http, Exception: _bug})
+
+    async def models(self, request: Request) -> Response:
+        return _json(ModelList([Model(name) for name in self._model_names()]))
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["model"]
+        if name not in self._model_names():
+            raise model_not_found(name)
+        return _json(Model(name))
+
+    async def healthz(self, request: Request) -> Response:
+        """The process runs."""
+        return _json({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:
+        """Requests will be served."""
+        ready = self._ready()
+        return _json({"status": "ok" if ready else "starting"}, status=200 if ready else 503)
+
+    async def openapi(self, request: Request) -> Response:
+        if self._document is None:
+            self._document = msgspec.json.encode(self._openapi())
+        return Response(self._document, media_type="application/json")
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _error(error: GatewayError) -> Response:
+    response = Response(error.body(), error.status)
+    response.raw_headers = error.response_headers()
+    return response

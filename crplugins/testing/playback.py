@@ -1,0 +1,98 @@
+"""Writes a reply to a connection with the timing and the faults of its script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from crplugins.testing.connection import Connection
+from crplugins.testing.http1 import LAST_CHUNK, chunk, response_head
+from crplugins.testing.received import Progress
+from crplugins.testing.reply import Reply
+from crplugins.testing.script import Script
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """The bytes of one write and how many frames are out, whole, once it is done."""
+
+    data: bytes
+    frames_out: int
+
+
+async def play(script: Script, reply: Reply, connection: Connection, progress: Progress, *, keep_alive: bool) -> None:
+    """Send `reply`. Returns when nothing more will be sent; is cancelled when the client goes."""
+    await _pause(script.delay)
+    if script.refuse_connection:
+        connection.reset()
+        return
+    await _send_head(script, reply, connection, keep_alive=keep_alive)
+    await _pause(script.first_byte_delay)
+    writes = list(_writes(reply.frames, script.write))
+    for number, write in enumerate(writes):
+        if await _fault(script, number, reply, connection):
+            return
+        if number:
+            await _pause(script.frame_delay)
+        await connection.send(chunk(write.data) if reply.streamed else write.data)
+        progress.frames_sent = write.frames_out
+        progress.bytes_sent += len(write.data)
+    if await _fault(script, len(writes), reply, connection):
+        return
+    progress.completed = True
+    await _end(reply, connection, keep_alive=keep_alive)
+
+
+async def _send_head(script: Script, reply: Reply, connection: Connection, *, keep_alive: bool) -> None:
+    length = sum(map(len, reply.frames))
+    framing = ("transfer-encoding", "chunked") if reply.streamed else ("content-length", str(length))
+    closing = [] if keep_alive else [("connection", "close")]
+    head = response_head(reply.status, [*reply.headers, framing, *closing])
+    if script.slow_headers is None:
+        await connection.send(head)
+        return
+    for byte in head:
+        await connection.send(bytes((byte,)))
+        await _pause(script.slow_headers)
+
+
+async def _fault(script: Script, number: int, reply: Reply, connection: Connection) -> bool:
+    """True if a fault is due before write `number`, after it happened: nothing more may be sent."""
+    if script.stall_after == number:
+        await asyncio.Event().wait()
+    if script.reset_after == number:
+        connection.reset()
+        return True
+    if script.cut_after != number:
+        return False
+    # A body with a length can only be cut by closing: its client sees that bytes are missing.
+    await _end(reply, connection, keep_alive=reply.streamed)
+    return True
+
+
+async def _end(reply: Reply, connection: Connection, *, keep_alive: bool) -> None:
+    if reply.streamed:
+        await connection.send(LAST_CHUNK)
+    if not keep_alive:
+        connection.close()
+
+
+def _writes(frames: Sequence[bytes], write: str | int) -> Iterator[_Write]:
+    if write == "all":
+        yield _Write(b"".join(frames), len(frames))
+        return
+    if isinstance(write, str):
+        yield from (_Write(data, number) for number, data in enumerate(frames, 1) if data)
+        return
+    body, out, end = b"".join(frames), 0, len(frames[0]) if frames else 0
+    for start in range(0, len(body), write):
+        while out < len(frames) and end <= start + write:
+            out += 1
+            end += len(frames[out]) if out < len(frames) else 0
+        yield _Write(body[start : start + write], out)
+
+
+async def _pause(seconds: float) -> None:
+    if seconds > 0:
+        await asyncio.sleep(seconds)
