@@ -100,7 +100,9 @@ def body_too_large(limit: int, received: int) -> GatewayError:
 
 def model_not_found(model: str) -> GatewayError:
     """OpenAI's answer to a name it does not serve, or does not serve to this key."""
-    return GatewayError(404, f"The model `{model}` does not exist or you do not have access to it.", code="model_not_found")
+    return GatewayError(
+        404, f"The model `{model}` does not exist or you do not have access to it.", code="model_not_found"
+    )
 
 
 def internal_error() -> GatewayError:

@@ -84,7 +84,7 @@ class DirectHandler:
         assert self._session is not None, "the handler was not entered"
         try:
             return await self._session.post(self._url, data=body, allow_redirects=False)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise upstream_errors.timed_out(self._deployment.name) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise upstream_errors.unreachable(self._deployment.name, error) from None
@@ -113,7 +113,7 @@ class DirectHandler:
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         try:
             return await response.read()
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise upstream_errors.timed_out(self._deployment.name) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise upstream_errors.unreachable(self._deployment.name, error) from None
@@ -121,7 +121,7 @@ class DirectHandler:
     async def _refusal(self, response: aiohttp.ClientResponse) -> GatewayError:
         try:
             body = await response.content.read(_MAX_ERROR_BYTES)
-        except (asyncio.TimeoutError, aiohttp.ClientError, OSError, ValueError):
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
             body = b""  # the status alone says enough
         response.release()
         return self._refuse(response.status, body, response.headers)
@@ -149,4 +149,3 @@ def _headers(deployment: Deployment, upstream: Upstream) -> dict[str, str]:
     extra: Mapping[str, Any] = deployment.parameters.get("extra_headers") or {}
     headers.update({str(k): str(v) for k, v in extra.items()})
     return headers
-

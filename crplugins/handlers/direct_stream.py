@@ -1,7 +1,7 @@
 """An upstream's event stream on its way to the client: the same bytes, but never an end that only looks complete."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 import aiohttp
@@ -30,7 +30,7 @@ class DirectStream:
         self._state = Completeness()
         self._malformed = False
 
-    async def begin(self) -> AsyncIterator[bytes]:
+    async def begin(self) -> AsyncGenerator[bytes, None]:
         """The frames, once the first are here: a failure before them is still a status.
 
         Raises `GatewayError`, here for a stream that fails at once and from the iterator later.
@@ -46,7 +46,7 @@ class DirectStream:
             raise upstream_errors.refusal_in_stream(events[0].data or b"", self._deployment, self._secrets)
         return self._frames(events)
 
-    async def _frames(self, events: list[Event]) -> AsyncIterator[bytes]:
+    async def _frames(self, events: list[Event]) -> AsyncGenerator[bytes, None]:
         try:
             while True:
                 if frames := b"".join([event.raw for event in self._passable(events)]):
@@ -67,7 +67,7 @@ class DirectStream:
         """More bytes; none at the end of the body, or at any end of a stream that has already told of its failure."""
         try:
             return await self._response.content.readany()
-        except asyncio.TimeoutError:
+        except TimeoutError:
             error = upstream_errors.timed_out(self._deployment)
         except (aiohttp.ClientError, OSError, ValueError) as cause:
             error = upstream_errors.cut_short(self._deployment, repr(cause))
@@ -127,6 +127,9 @@ class DirectStream:
             try:
                 async with asyncio.timeout(_LINGER_SECONDS):
                     await self._response.content.readany()
-            except (asyncio.TimeoutError, aiohttp.ClientError, OSError):
+            except (TimeoutError, aiohttp.ClientError, OSError):
                 pass
-        self._response.close() if not self._response.content.at_eof() else self._response.release()
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from starlette.types import Receive, Scope, Send
@@ -13,8 +13,8 @@ from crplugins.core.errors import DONE_FRAME, GatewayError, internal_error, mode
 from crplugins.core.exchange import Exchange, Reply, find_exchange
 from crplugins.core.request import read_body
 from crplugins.handlers.disconnect import CancelOnDisconnect
+from crplugins.handlers.handler import Handler
 from crplugins.handlers.idle import IdleComments
-from crplugins.handlers.routes import Routes
 
 logger = logging.getLogger("crplugins.gateway")
 
@@ -29,12 +29,12 @@ class ChatCompletions:
     Exchange. An error after that becomes a frame of the stream.
 
     Args:
-        routes: handlers by model name.
+        find: the handler for a model name, or None.
         keep_alive: seconds of silence in a stream after which a comment is sent; None for never.
     """
 
-    def __init__(self, routes: Routes, *, keep_alive: float | None = None) -> None:
-        self._routes = routes
+    def __init__(self, find: Callable[[str], Handler | None], *, keep_alive: float | None = None) -> None:
+        self._find = find
         self._keep_alive = keep_alive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +54,7 @@ class ChatCompletions:
 
     async def _answer(self, exchange: Exchange, body: Body) -> Reply:
         model = body.get("model", str)
-        handler = None if model is None else self._routes.find(model)
+        handler = None if model is None else self._find(model)
         if handler is None:
             raise model_not_found(exchange.requested_model or model or "")
         return await handler.answer(exchange, body)

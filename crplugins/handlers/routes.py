@@ -20,7 +20,7 @@ class Routes:
         turns = {name: cycle(group) for name, group in grouped.items()}
         self._exact = {name: turn for name, turn in turns.items() if "*" not in name}
         wildcards = sorted((name for name in turns if "*" in name), key=len, reverse=True)
-        self._wildcards = [(*name.split("*", 1), turns[name]) for name in wildcards]
+        self._wildcards = [(name.partition("*"), turns[name]) for name in wildcards]
 
     @property
     def names(self) -> list[str]:
@@ -28,10 +28,9 @@ class Routes:
         return list(self._exact)
 
     def find(self, model: str) -> Handler | None:
-        turn = self._exact.get(model)
-        if turn is not None:
-            return next(turn)
-        for before, after, turn in self._wildcards:
+        if model in self._exact:
+            return next(self._exact[model])
+        for (before, _, after), turn in self._wildcards:
             if len(model) >= len(before) + len(after) and model.startswith(before) and model.endswith(after):
                 return next(turn)
         return None

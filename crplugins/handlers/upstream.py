@@ -77,7 +77,9 @@ def _from_litellm(deployment: Deployment, kind: HandlerKind) -> Upstream | None:
             deployment.model, api_base=deployment.api_base, api_key=deployment.api_key
         )
     except Exception as error:
-        raise UpstreamUnknown(f"model '{deployment.name}': litellm knows no provider for '{deployment.model}'") from error
+        raise UpstreamUnknown(
+            f"model '{deployment.name}': litellm knows no provider for '{deployment.model}'"
+        ) from error
     base = base or deployment.api_base or (_OPENAI_BASE if provider == "openai" else None)
     if kind == "direct" and not base:
         raise UpstreamUnknown(f"model '{deployment.name}': handler 'direct' needs an api_base for '{provider}'")

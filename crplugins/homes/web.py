@@ -1,5 +1,6 @@
 """The gateway's small endpoints: model list, health, OpenAPI document, and OpenAI-shaped answers to everything else."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -40,7 +41,10 @@ class Web:
     """
 
     def __init__(
-        self, model_names: Callable[[], Sequence[str]], ready: Callable[[], bool], openapi: Callable[[], dict[str, object]]
+        self,
+        model_names: Callable[[], Sequence[str]],
+        ready: Callable[[], bool],
+        openapi: Callable[[], dict[str, object]],
     ) -> None:
         self._model_names = model_names
         self._ready = ready
@@ -60,7 +64,10 @@ class Web:
             Route("/readyz", self.readyz, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
         ]
-        return Starlette(routes=routes, exception_handlers={GatewayError: _render, HTTPException: _http, Exception: _bug})
+        handlers = {GatewayError: _render, HTTPException: _http, Exception: _bug}
+        app = Starlette(routes=routes, exception_handlers=handlers)
+        app.router.redirect_slashes = False  # a redirected POST loses its body in many clients
+        return app
 
     async def models(self, request: Request) -> Response:
         return _json(ModelList([Model(name) for name in self._model_names()]))
@@ -82,7 +89,7 @@ class Web:
 
     async def openapi(self, request: Request) -> Response:
         if self._document is None:
-            self._document = msgspec.json.encode(self._openapi())
+            self._document = msgspec.json.encode(await asyncio.to_thread(self._openapi))
         return Response(self._document, media_type="application/json")
 
 
@@ -94,3 +101,27 @@ def _error(error: GatewayError) -> Response:
     response = Response(error.body(), error.status)
     response.raw_headers = error.response_headers()
     return response
+
+
+async def _render(request: Request, error: Exception) -> Response:
+    assert isinstance(error, GatewayError)
+    return _error(error)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    method, path = request.method, request.url.path
+    message = f"Invalid URL ({method} {path})"
+    if error.status_code == 405:
+        message = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
+    return _error(GatewayError(error.status_code, message, headers=(error.headers or {}).items()))
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    """Starlette raises the error again behind the answer, so that the server logs it."""
+    return _error(internal_error())
+
+
+async def _never(request: Request) -> Response:
+    raise RuntimeError("chat completions are dispatched before this app")

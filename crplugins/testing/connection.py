@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 from crplugins.testing.http1 import BadRequestError, HttpRequest, RequestParser, response_head
 
@@ -33,8 +34,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # a class of its own under uvloop
         self._open_ones.add(self)
 
     def data_received(self, data: bytes) -> None:

@@ -27,6 +27,11 @@ class Refusal:
     body: dict[str, Any]
 
 
+SERVER_ERROR = Refusal(
+    500, error_body("The server had an error while processing your request. Sorry about that!", "server_error")
+)
+
+
 def refusal_of(request: object) -> Refusal | None:
     """Why the fake model will not answer: no JSON object (None), no model, no messages. None if it will."""
     if not isinstance(request, dict):

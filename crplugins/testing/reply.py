@@ -10,12 +10,11 @@ import msgspec
 
 from crplugins.testing.model import complete
 from crplugins.testing.openai_form import UsagePlace, full_answer, stream_frames
-from crplugins.testing.refusal import Refusal, error_body, refusal_of
+from crplugins.testing.refusal import SERVER_ERROR, Refusal, error_body, refusal_of
 from crplugins.testing.script import EVENT_STREAM, Script, header_pairs
 
 JSON = "application/json"
 MALFORMED = b'data: {"id":"chatcmpl-broken","object":"chat.completion.chunk","choices":[{"index":0,"del\n\n'
-_SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ def reply_to(script: Script, request: Any, *, id: str, created: int) -> Reply:
     if script.events is not None:
         return _reply(script, tuple(script.events), EVENT_STREAM)
     if script.status >= 400:
-        return _reply(script, (msgspec.json.encode(error_body(_SERVER_ERROR, "server_error")),), JSON)
+        return _reply(script, (msgspec.json.encode(SERVER_ERROR.body),), JSON)
     if refusal := refusal_of(request):
         return refused(refusal)
     return _modelled(script, request, id, created)

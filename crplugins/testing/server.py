@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +15,13 @@ from crplugins.testing.connection import Connection
 from crplugins.testing.http1 import HttpRequest
 from crplugins.testing.playback import play
 from crplugins.testing.received import ReceivedRequest, received, reported_usage
+from crplugins.testing.refusal import SERVER_ERROR
 from crplugins.testing.repertoire import Repertoire
-from crplugins.testing.reply import Reply
+from crplugins.testing.reply import Reply, refused
 from crplugins.testing.script import Script
 from crplugins.testing.watch import Watch
 
+logger = logging.getLogger(__name__)
 BACKLOG = 4096  # thousands of clients may connect in the same moment
 
 
@@ -30,7 +33,9 @@ class FakeProvider:
     on paths that end in `/messages`), the `default` script, which is the deterministic fake model. GET on a path
     that ends in `/models` lists `models` and all scripted names. Recordings take timing and faults of `default`.
 
-    `keep_requests` bounds the log. `now` gives `created`, in seconds since 1970.
+    `active` is the number of connections with a request in progress, `received` that of all requests so far,
+    `connections_accepted` that of all connections. `keep_requests` bounds the log. `now` gives `created`, in seconds
+    since 1970.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class FakeProvider:
     ) -> None:
         self.connections_accepted = 0
         self.received = 0
+        self.active = 0
         self._address = (host, port)
         self._repertoire = Repertoire(default=default or Script(), models=models, cassettes=cassettes or {}, now=now)
         self._log: deque[ReceivedRequest] = deque(maxlen=keep_requests)
@@ -79,6 +85,7 @@ class FakeProvider:
             connection.abandon()
         await asyncio.gather(*running, return_exceptions=True)
         await self._server.wait_closed()
+        await asyncio.sleep(0)  # dropped connections close their sockets in the next turn of the loop
         self._server = None
 
     @property
@@ -109,11 +116,6 @@ class FakeProvider:
     def last_request(self) -> ReceivedRequest:
         """The request seen last. IndexError if there was none."""
         return self._log[-1]
-
-    @property
-    def active(self) -> int:
-        """Connections with a request in progress."""
-        return sum(connection.task is not None for connection in self._open)
 
     @property
     def connections(self) -> int:
@@ -150,19 +152,28 @@ class FakeProvider:
 
     async def _serve(self, connection: Connection, http: HttpRequest) -> None:
         self.received += 1
+        self.active += 1
         request = received(self.received, http)
         self._log.append(request)
         self._watch.notify()
-        script, reply = self._repertoire.answer(request)
+        script, reply = self._answer(request)
         try:
             await play(script, reply, connection, request.progress, keep_alive=http.keep_alive)
         finally:
             self._finish(request, reply, client_gone=connection.client_gone)
 
+    def _answer(self, request: ReceivedRequest) -> tuple[Script, Reply]:
+        try:
+            return self._repertoire.answer(request)
+        except Exception:
+            # A request of a shape the fake model does not know (a tool without a name) must not look like a fault.
+            logger.exception("the fake model cannot answer request %d", request.number)
+            return Script(), refused(SERVER_ERROR)
+
     def _finish(self, request: ReceivedRequest, reply: Reply, *, client_gone: bool) -> None:
         progress = request.progress
         progress.usage = reported_usage(reply.frames[: progress.frames_sent])
         progress.client_gone = client_gone and not progress.completed
+        self.active -= 1
         progress.finished.set()
-        # The connection counts as active until its task is done, which is after this turn of the loop.
-        asyncio.get_running_loop().call_soon(self._watch.notify)
+        self._watch.notify()

@@ -3,7 +3,13 @@ from crplugins.testing.hints import Hints
 
 def test_numbers_come_in_order_and_once() -> None:
     hints = Hints("magic_function(3), then -4 and 1.5 of v2")
-    assert [hints.integer(), hints.integer(), hints.integer(), hints.number(), hints.number()] == [3, -4, None, 1.5, None]
+    assert [hints.integer(), hints.integer(), hints.integer(), hints.number(), hints.number()] == [
+        3,
+        -4,
+        None,
+        1.5,
+        None,
+    ]
 
 
 def test_quoted_words_are_strings_and_apostrophes_are_not_quotes() -> None:

@@ -32,8 +32,6 @@ def test_a_request_with_model_and_messages_is_answered() -> None:
 
 
 def test_an_error_object_always_has_four_keys() -> None:
-    assert error_body("m") == {
-        "error": {"message": "m", "type": "invalid_request_error", "param": None, "code": None}
-    }
+    assert error_body("m") == {"error": {"message": "m", "type": "invalid_request_error", "param": None, "code": None}}
     assert unknown_model("x").body["error"]["code"] == "model_not_found"
     assert unknown_url("POST", "/v2").body["error"]["message"] == "Invalid URL (POST /v2)"

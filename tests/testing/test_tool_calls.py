@@ -30,7 +30,7 @@ def test_a_greeting_calls_no_tool_by_itself() -> None:
     [
         ("What is the weather in Paris?", ["get_weather"]),
         ("Call my_adder_tool now", ["my_adder_tool"]),
-        ("Use a tool.", ["my_adder_tool"]),
+        ("Use a tool.", ["get_weather"]),
         ("Use the adder, then tell me about the weather", ["get_weather", "my_adder_tool"]),
     ],
 )

@@ -1,0 +1,33 @@
+"""The configuration: one YAML file, or the same keys written in Python.
+
+    config = load_config("gateway.yaml")
+    config = parse_config({"model_list": [...], "server": {"port": 8080}})
+
+Both raise `ConfigError`, which names every key at fault, its line and the nearest known key.
+"""
+
+from crplugins.config.errors import ConfigError, KeyPath, Problem
+from crplugins.config.load import find_config, load_config, parse_config
+from crplugins.config.models import HandlerChoice, LitellmParams, ModelEntry, ModelInfo
+from crplugins.config.placement import arrange_plugins
+from crplugins.config.plugin_entry import PluginEntry
+from crplugins.config.schema import Config, Guard, Key, Server
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Guard",
+    "HandlerChoice",
+    "Key",
+    "KeyPath",
+    "LitellmParams",
+    "ModelEntry",
+    "ModelInfo",
+    "PluginEntry",
+    "Problem",
+    "Server",
+    "arrange_plugins",
+    "find_config",
+    "load_config",
+    "parse_config",
+]

@@ -1,0 +1,52 @@
+"""KeyCheck: finds misspelt keys, and keys of LiteLLM's that mean nothing here, before values are looked at."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from crplugins.config.errors import KeyPath, Problem, spell_path
+from crplugins.config.nearest import did_you_mean, nearest
+from crplugins.config.section import Section
+
+
+class KeyCheck:
+    """Copies a configuration without the keys that are unknown (`problems`) or ignored (`warnings`)."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
+
+    def checked(self, value: Any, section: type[Section], path: KeyPath = ()) -> Any:
+        """The good part of `value`, a mapping with the keys of `section` or a list of such; anything else as it is."""
+        if isinstance(value, list | tuple):
+            return [self.checked(item, section, (*path, index)) for index, item in enumerate(value)]
+        if not isinstance(value, Mapping):
+            return value
+        kept = {str(key): item for key, item in value.items() if self._keeps(str(key), section, path)}
+        return {key: self._below(item, section, (*path, key)) for key, item in kept.items()}
+
+    def _below(self, value: Any, section: type[Section], path: KeyPath) -> Any:
+        field = section.model_fields.get(str(path[-1]))
+        inner = _section_of(field.annotation) if field else None
+        return self.checked(value, inner, path) if inner else value
+
+    def _keeps(self, key: str, section: type[Section], path: KeyPath) -> bool:
+        known = section.known_keys()
+        if key in section.ignored:
+            self.warnings.append(f"{spell_path((*path, key))} is ignored: {section.ignored[key]}")
+            return False
+        if key in known or key in section.extras:
+            return True
+        if not section.keeps_others():
+            self.problems.append(Problem((*path, key), f"unknown key{did_you_mean(key, known)}"))
+            return False
+        meant = nearest(key, known | section.extras, section.likeness)
+        if meant is not None:
+            self.problems.append(Problem((*path, key), f"unknown key, did you mean '{meant}'?"))
+        return meant is None
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    """The Section in a field's type: `Server`, `tuple[Key, ...]`, `Server | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _section_of(inner))), None)

@@ -1,0 +1,83 @@
+"""Reads a configuration: find the file, expand the environment, check every key, then every value."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from crplugins.config.document import read_document
+from crplugins.config.environment import Expansion
+from crplugins.config.errors import ConfigError, KeyPath, Problem, Source
+from crplugins.config.key_check import KeyCheck
+from crplugins.config.schema import Config
+from crplugins.config.wrong_values import wrong_values
+
+CONFIG_VARIABLE: Final = "CRPLUGINS_CONFIG"
+DEFAULT_FILE: Final = "gateway.yaml"
+
+
+def find_config(option: Path | None, environ: Mapping[str, str] = os.environ, cwd: Path | None = None) -> Path | None:
+    """The file to read: `option`, else what `CRPLUGINS_CONFIG` names, else `gateway.yaml` in `cwd` if there is one."""
+    if option is not None:
+        return option
+    if environ.get(CONFIG_VARIABLE):
+        return Path(environ[CONFIG_VARIABLE])
+    default = (cwd or Path.cwd()) / DEFAULT_FILE
+    return default if default.is_file() else None
+
+
+def load_config(path: str | Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in the YAML file `path`. Imports the modules its `plugins` name.
+
+    Raises `ConfigError` with every problem found, or if the file cannot be read.
+    """
+    document = read_document(_text_of(Path(path)), str(path))
+    return _build(document.data, document.source, document.problems, environ)
+
+
+def parse_config(mapping: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Config:
+    """The same from Python: the keys of the file, None for one that is not given.
+
+    Raises `ConfigError`, without lines.
+    """
+    given = {key: value for key, value in mapping.items() if value is not None}
+    return _build(given, Source(), (), environ)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+    except UnicodeDecodeError:
+        reason = "is not UTF-8 text"
+    raise ConfigError([Problem((), reason)], str(path))
+
+
+def _build(data: Mapping[str, Any], source: Source, found: Sequence[Problem], environ: Mapping[str, str]) -> Config:
+    keys = KeyCheck()
+    expansion = Expansion(environ)
+    values = expansion.expand(keys.checked(data, Config))
+    problems = [*found, *keys.problems, *expansion.problems]
+    config, wrong = _validate(values)
+    problems += [problem for problem in wrong if not _is_below(problem.path, expansion.problems)]
+    if config is None or problems:
+        raise source.error(problems)
+    return config.read_from(source, tuple(keys.warnings))
+
+
+def _validate(values: Any) -> tuple[Config | None, list[Problem]]:
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        return None, list(wrong_values(error))
+    return config, list(config.conflicts())
+
+
+def _is_below(path: KeyPath, problems: Sequence[Problem]) -> bool:
+    """Whether a value was already refused because of its environment variable."""
+    return any(path[: len(problem.path)] == problem.path for problem in problems)

@@ -1,0 +1,125 @@
+"""ModelEntry: one entry of `model_list`, in LiteLLM's own format."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
+
+from crplugins.config.section import Number, Section, Whole, refusal
+from crplugins.handlers.deployment import Deployment
+
+HandlerChoice = Literal["auto", "direct", "litellm"]
+
+_ROUTER: Final = "it belongs to LiteLLM's router"
+_ROUTER_KEYS: Final = (
+    "rpm tpm itpm otpm weight order max_parallel_requests tags tag_regex max_budget budget_duration cooldown_time "
+    "num_retries retry_policy fallbacks default_api_key_rpm_limit default_api_key_tpm_limit litellm_credential_name "
+    "configurable_clientside_auth_params use_in_pass_through"
+).split()
+
+
+def _base_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise refusal("must begin with http:// or https://")
+    return value.rstrip("/")
+
+
+class LitellmParams(Section):
+    """Where a model is served. Keys that are no fields are parameters of the request or settings of the provider.
+
+    Attributes:
+        model: the name in LiteLLM's notation, `provider/model`.
+        api_base: base URL of the upstream, also spelt `base_url`; None for the provider's own.
+        timeout: seconds from the request to the last byte of a plain answer, and between two pieces of a stream.
+        max_retries: of the provider's client.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    ignored: ClassVar[Mapping[str, str]] = MappingProxyType(
+        dict.fromkeys(_ROUTER_KEYS, _ROUTER)
+        | {"stream_timeout": "'timeout' bounds the wait for each piece of a stream", "model_info": "it stands beside"}
+    )
+    extras: ClassVar[frozenset[str]] = frozenset(
+        "api_version organization custom_llm_provider drop_params extra_body extra_headers temperature top_p top_k seed "
+        "stop max_tokens max_completion_tokens presence_penalty frequency_penalty reasoning_effort".split()
+    )
+    likeness: ClassVar[float] = 0.85
+
+    model: Annotated[str, Field(min_length=1)]
+    api_base: Annotated[str, AfterValidator(_base_url)] | None = Field(
+        default=None, validation_alias=AliasChoices("api_base", "base_url")
+    )
+    api_key: SecretStr | None = None
+    timeout: Annotated[Number, Field(gt=0)] | None = None
+    max_retries: Annotated[Whole, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_base(self) -> Self:
+        if "base_url" in self.others:
+            raise refusal("api_base and base_url are the same; give one of them")
+        return self
+
+    def parameters(self) -> dict[str, Any]:
+        """The kept keys, without the prices LiteLLM also reads here: those never go upstream."""
+        kept = {key: value for key, value in self.others.items() if not _is_price(key)}
+        return kept if self.max_retries is None else {**kept, "max_retries": self.max_retries}
+
+
+class ModelInfo(Section):
+    """What is known about a model. Prices in US dollars per token; other keys of LiteLLM's are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    likeness: ClassVar[float] = 0.93
+
+    input_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = None
+    output_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class ModelEntry(Section):
+    """A name clients ask for and where its answers come from. Entries with the same name take turns.
+
+    `handler` says what answers: OpenAI's wire passed through (direct), litellm, or whichever fits (auto).
+    """
+
+    ignored: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(_ROUTER_KEYS, _ROUTER))
+
+    model_name: Annotated[str, Field(min_length=1)]
+    litellm_params: LitellmParams
+    model_info: ModelInfo = ModelInfo()
+    handler: HandlerChoice = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prices_beside_params(cls, value: Any) -> Any:
+        """LiteLLM reads prices from `litellm_params` too; `model_info` comes first."""
+        params = value.get("litellm_params") if isinstance(value, Mapping) else None
+        info = value.get("model_info", {}) if isinstance(value, Mapping) else None
+        if not isinstance(params, Mapping) or not isinstance(info, Mapping):
+            return value
+        prices = {key: price for key, price in params.items() if _is_price(str(key))}
+        return {**value, "model_info": prices | dict(info)} if prices else value
+
+    @model_validator(mode="after")
+    def _wildcards_meet(self) -> Self:
+        if "*" in self.litellm_params.model and "*" not in self.model_name:
+            raise refusal("a * in litellm_params.model needs one in model_name")
+        return self
+
+    def deployment(self) -> Deployment:
+        """The entry as handlers take it."""
+        params = self.litellm_params
+        return Deployment(
+            name=self.model_name,
+            model=params.model,
+            api_base=params.api_base,
+            api_key=params.api_key.get_secret_value() if params.api_key else None,
+            parameters=MappingProxyType(params.parameters()),
+            **({"timeout": params.timeout} if params.timeout is not None else {}),
+        )
+
+
+def _is_price(key: str) -> bool:
+    return "cost_per_" in key or "token_cost" in key or key == "tiered_pricing"

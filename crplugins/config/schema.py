@@ -1,0 +1,113 @@
+"""Config: the keys of the configuration file."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Final, Self
+
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
+
+from crplugins.config.errors import Problem, Source
+from crplugins.config.models import LitellmParams, ModelEntry
+from crplugins.config.plugin_entry import PluginEntry
+from crplugins.config.section import Number, Section, Whole, refusal
+from crplugins.core.middleware import DEFAULT_MAX_BODY_BYTES
+from crplugins.handlers.deployment import Deployment
+
+DEMO_MODEL: Final = "demo/echo"
+RUN_KEY_ID: Final = "run-key"
+
+
+def _can_be_sent(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text:
+        raise refusal("must not be empty")
+    if not all("!" <= character <= "~" for character in text):
+        raise refusal("must be printable ASCII without spaces or line breaks, or no client could send it")
+    return secret
+
+
+class Key(Section):
+    """A key that clients call with."""
+
+    id: Annotated[str, Field(min_length=1)]
+    secret: Annotated[SecretStr, AfterValidator(_can_be_sent)]
+
+
+class Server(Section):
+    """Where and how `crplugins serve` listens.
+
+    Attributes:
+        port: 0 takes a free one.
+        max_body_bytes: a larger request is refused with 413.
+        stream_keep_alive_seconds: after that much silence a stream sends a comment; None never does.
+    """
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 4000
+    max_body_bytes: Annotated[Whole, Field(gt=0)] = DEFAULT_MAX_BODY_BYTES
+    stream_keep_alive_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+class Guard(Section):
+    """How requests are checked. `strict` refuses parameters that OpenAI's schema does not have."""
+
+    strict: bool = False
+
+
+def _demo() -> tuple[ModelEntry, ...]:
+    return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL)),)
+
+
+_PROXY: Final = "it configures LiteLLM's own proxy"
+
+
+class Config(Section):
+    """A whole configuration, checked. Without `model_list` it serves the demo model."""
+
+    ignored: ClassVar[Mapping[str, str]] = MappingProxyType(
+        dict.fromkeys(("litellm_settings", "general_settings", "router_settings", "environment_variables"), _PROXY)
+    )
+
+    model_list: Annotated[tuple[ModelEntry, ...], Field(min_length=1)] = Field(default_factory=_demo)
+    keys: tuple[Key, ...] = ()
+    server: Server = Server()
+    guard: Guard = Guard()
+    plugins: tuple[PluginEntry, ...] = ()
+
+    _source: Source = PrivateAttr(default_factory=Source)
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def source(self) -> Source:
+        """Where it was read; `config.source.error([Problem(path, message)])` names the line of a later finding."""
+        return self._source
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each key that was ignored."""
+        return self._warnings
+
+    def read_from(self, source: Source, warnings: tuple[str, ...]) -> Self:
+        """The same configuration, knowing where it stands."""
+        copy = self.model_copy()
+        copy._source, copy._warnings = source, warnings
+        return copy
+
+    def with_run_key(self, secret: str) -> Self:
+        """The same configuration with one more key, made for this run."""
+        key = Key(id=RUN_KEY_ID, secret=SecretStr(secret))
+        return self.model_copy(update={"keys": (*self.keys, key)})
+
+    def deployments(self) -> list[Deployment]:
+        """`model_list` as handlers take it, in its order; the choice of handler stands in `model_list[i].handler`."""
+        return [entry.deployment() for entry in self.model_list]
+
+    def conflicts(self) -> Iterator[Problem]:
+        """Keys of which one would hide the other."""
+        ids: dict[str, int] = {}
+        secrets: dict[str, int] = {}
+        for index, key in enumerate(self.keys):
+            if (first := ids.setdefault(key.id, index)) != index:
+                yield Problem(("keys", index, "id"), f"the same id as keys[{first}]")
+            if (first := secrets.setdefault(key.secret.get_secret_value(), index)) != index:
+                yield Problem(("keys", index, "secret"), f"the same secret as keys[{first}]")

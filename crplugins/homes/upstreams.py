@@ -1,0 +1,75 @@
+"""Upstreams: the handlers of a gateway, opened with it and closed with it."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from crplugins.core.plugin import Plugin
+from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.direct import DirectHandler
+from crplugins.handlers.handler import Handler
+from crplugins.handlers.routes import Routes
+from crplugins.handlers.upstream import HandlerKind, Upstream, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A deployment and the handler asked for it."""
+
+    deployment: Deployment
+    handler: HandlerKind = "auto"
+
+
+class Upstreams(Plugin):
+    """Owns the handlers. A plugin only for its lifetime: whoever opens plugins opens the connections too."""
+
+    def __init__(self, served: Sequence[Served]) -> None:
+        self._served = served
+        self._resolved: list[tuple[Deployment, Upstream | None]] | None = None
+        self._stack = AsyncExitStack()
+        self._routes: Routes | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._routes is not None
+
+    @property
+    def names(self) -> list[str]:
+        """The model names that are served and written out, in the order of the configuration."""
+        return list(dict.fromkeys(s.deployment.name for s in self._served if "*" not in s.deployment.name))
+
+    def find(self, model: str) -> Handler | None:
+        return None if self._routes is None else self._routes.find(model)
+
+    def resolve(self) -> None:
+        """Decide each deployment's handler. Blocks: litellm may have to be imported.
+
+        Raises `UpstreamUnknown`.
+        """
+        if self._resolved is None:
+            self._resolved = [(s.deployment, resolve(s.deployment, s.handler)) for s in self._served]
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.resolve)
+        handlers = [(d.name, _handler(d, upstream)) for d, upstream in self._resolved or ()]
+        for _, handler in handlers:
+            await self._stack.enter_async_context(handler)
+        self._routes = Routes(handlers)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._routes = None
+        await self._stack.aclose()
+
+
+def _handler(deployment: Deployment, upstream: Upstream | None) -> Handler:
+    if upstream is not None:
+        return DirectHandler(deployment, upstream)
+    from crplugins.handlers.litellm_handler import LitellmHandler  # litellm is loaded only where it is needed
+
+    return LitellmHandler(deployment)

@@ -1,0 +1,1 @@
+"""Keys that clients call with."""
