@@ -1,7 +1,6 @@
 """Document: a YAML text as plain data, with the line of every key."""
 
 import re
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -67,11 +66,13 @@ class _Reader:
             return self._refuse(node, path, "holds itself")
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
-        if node.tag not in (_MAP, _SEQ):
-            return self._refuse(node, path, "YAML tags (!) are not read here")
         self._around.append(node)
         try:
-            return self.mapping(node, path) if isinstance(node, yaml.MappingNode) else self._list(node, path)
+            if isinstance(node, yaml.MappingNode) and node.tag == _MAP:
+                return self.mapping(node, path)
+            if isinstance(node, yaml.SequenceNode) and node.tag == _SEQ:
+                return self._list(node, path)
+            return self._refuse(node, path, "YAML tags (!) are not read here")
         finally:
             self._around.pop()
 
@@ -90,19 +91,23 @@ class _Reader:
         if id(node) in self._flat:  # an alias: merged keys and their overrides stand side by side by now
             return
         self._flat.add(id(node))
-        first: dict[Hashable, int] = {}
-        for key_node, _ in node.value:
-            line = first.setdefault(key_node.value if isinstance(key_node, yaml.ScalarNode) else id(key_node), _line(key_node))
-            if line != _line(key_node):
-                self._refuse(key_node, (*path, key_node.value), f"stands twice, first in line {line}")
+        self._refuse_repeated_keys(node, path)
         try:
             self._constructor.flatten_mapping(node)
         except yaml.constructor.ConstructorError:
             self._refuse(node, path, "'<<' needs an alias of a mapping")
 
+    def _refuse_repeated_keys(self, node: yaml.MappingNode, path: KeyPath) -> None:
+        first: dict[str, int] = {}
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode):
+                key = str(key_node.value)
+                if key in first:
+                    self._refuse(key_node, (*path, key), f"stands twice, first in line {first[key]}")
+                first.setdefault(key, _line(key_node))
+
     def _list(self, node: yaml.SequenceNode, path: KeyPath) -> list[Any]:
-        for index, item in enumerate(node.value):
-            self.lines[*path, index] = _line(item)
+        self.lines |= {(*path, index): _line(item) for index, item in enumerate(node.value)}
         return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
 
     def _key(self, node: yaml.Node, path: KeyPath) -> str | None:

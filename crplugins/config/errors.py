@@ -2,8 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands: `("model_list", 0, "litellm_params", "api_base")`."""
@@ -42,7 +41,7 @@ class Source:
     """The file a configuration was read from, and the line of each key in it."""
 
     file: str | None = None
-    lines: Mapping[KeyPath, int] = MappingProxyType({})
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
     def error(self, problems: Iterable[Problem]) -> ConfigError:
         """The problems as an exception, each with the line of its key or of the nearest key around it."""

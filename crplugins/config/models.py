@@ -11,12 +11,15 @@ from crplugins.handlers.deployment import Deployment
 
 HandlerChoice = Literal["auto", "direct", "litellm"]
 
-_ROUTER: Final = "it belongs to LiteLLM's router"
-_ROUTER_KEYS: Final = (
-    "rpm tpm itpm otpm weight order max_parallel_requests tags tag_regex max_budget budget_duration cooldown_time "
-    "num_retries retry_policy fallbacks default_api_key_rpm_limit default_api_key_tpm_limit litellm_credential_name "
-    "configurable_clientside_auth_params use_in_pass_through"
-).split()
+_ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
+    (
+        *("rpm", "tpm", "itpm", "otpm", "weight", "order", "tags", "tag_regex", "max_budget", "budget_duration"),
+        *("max_parallel_requests", "num_retries", "retry_policy", "cooldown_time", "fallbacks", "use_in_pass_through"),
+        *("default_api_key_rpm_limit", "default_api_key_tpm_limit", "configurable_clientside_auth_params"),
+        "litellm_credential_name",
+    ),
+    "it belongs to LiteLLM's router",
+)
 
 
 def _base_url(value: str) -> str:
@@ -38,12 +41,14 @@ class LitellmParams(Section):
     model_config = ConfigDict(extra="allow")
 
     ignored: ClassVar[Mapping[str, str]] = MappingProxyType(
-        dict.fromkeys(_ROUTER_KEYS, _ROUTER)
-        | {"stream_timeout": "'timeout' bounds the wait for each piece of a stream", "model_info": "it stands beside"}
+        {**_ROUTER_KEYS, "stream_timeout": "'timeout' bounds the wait for each piece of a stream"}
     )
     extras: ClassVar[frozenset[str]] = frozenset(
-        "api_version organization custom_llm_provider drop_params extra_body extra_headers temperature top_p top_k seed "
-        "stop max_tokens max_completion_tokens presence_penalty frequency_penalty reasoning_effort".split()
+        (
+            *("api_version", "organization", "custom_llm_provider", "drop_params", "extra_body", "extra_headers"),
+            *("temperature", "top_p", "top_k", "seed", "stop", "max_tokens", "max_completion_tokens"),
+            *("presence_penalty", "frequency_penalty", "reasoning_effort"),
+        )
     )
     likeness: ClassVar[float] = 0.85
 
@@ -84,7 +89,7 @@ class ModelEntry(Section):
     `handler` says what answers: OpenAI's wire passed through (direct), litellm, or whichever fits (auto).
     """
 
-    ignored: ClassVar[Mapping[str, str]] = MappingProxyType(dict.fromkeys(_ROUTER_KEYS, _ROUTER))
+    ignored: ClassVar[Mapping[str, str]] = MappingProxyType({**_ROUTER_KEYS})
 
     model_name: Annotated[str, Field(min_length=1)]
     litellm_params: LitellmParams
@@ -101,12 +106,6 @@ class ModelEntry(Section):
             return value
         prices = {key: price for key, price in params.items() if _is_price(str(key))}
         return {**value, "model_info": prices | dict(info)} if prices else value
-
-    @model_validator(mode="after")
-    def _wildcards_meet(self) -> Self:
-        if "*" in self.litellm_params.model and "*" not in self.model_name:
-            raise refusal("a * in litellm_params.model needs one in model_name")
-        return self
 
     def deployment(self) -> Deployment:
         """The entry as handlers take it."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known word most like `word`, whatever its case and dashes, or None if none is at least `cutoff` alike (0 to 1)."""
+    """The known word most like `word`, whatever its case and dashes; None if none is `cutoff` alike (0 to 1)."""
     plain = {_plain(k): k for k in known}
     found = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=cutoff)
     return plain[found[0]] if found else None

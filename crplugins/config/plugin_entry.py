@@ -2,7 +2,7 @@
 
 import importlib
 from types import ModuleType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import ConfigDict, PlainValidator, SerializeAsAny, model_validator
 
@@ -57,7 +57,7 @@ class PluginEntry(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    likeness = 1.1  # options are the plugin's own words
+    likeness: ClassVar[float] = 0.9  # options are the plugin's own words
 
     use: Annotated[SerializeAsAny[Any], PlainValidator(find_plugin)]
     before: str | None = None

@@ -24,8 +24,8 @@ def _message(details: ErrorDetails) -> str:
         return str(context["text"])
     if kind in _EXPECTED:
         return f"must be {_EXPECTED[kind]}{_but_is(details['input'])}"
-    say = _SAYINGS.get(kind, lambda _details, _context: "is not valid")
-    return say(details, context)
+    say = _SAYINGS.get(kind)
+    return say(details, context) if say else "is not valid"
 
 
 def _but_is(value: Any) -> str:

@@ -83,7 +83,7 @@ class Slot(Generic[T]):
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """The facts of one request.
+    """The facts of one request. `path` is relative to where the app is mounted.
 
     `body` is None until a plugin that reads it is reached. `status` is what the client saw: 499 when it left before the
     first byte. `outcome` is set before the first `on_finish`. `error` is the refusal we rendered, `failed_in_stream`
@@ -149,7 +149,7 @@ def make_exchange(scope: "Scope", clock: Callable[[], float], new_id: Callable[[
     return Exchange(
         id=new_id(),
         method=scope["method"],
-        path=scope["path"],
+        path=scope["path"].removeprefix(scope.get("root_path", "")),
         headers=scope["headers"],
         client=client[0] if client else None,
         clock=clock,

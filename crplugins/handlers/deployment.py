@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
-
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,7 @@ class Deployment:
     model: str
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
-    parameters: Mapping[str, Any] = _NOTHING
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     timeout: float = 600.0
     connect_timeout: float = 10.0
 

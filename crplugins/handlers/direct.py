@@ -1,6 +1,5 @@
 """The direct handler: for upstreams that speak OpenAI's wire, bytes through both ways."""
 
-import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self

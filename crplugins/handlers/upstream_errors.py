@@ -20,7 +20,7 @@ _RETRY_HEADERS: Final = ("retry-after", "retry-after-ms")
 _OWN_FAULTS: Final = frozenset({401, 402, 403, 407})
 
 _LITELLM_PREFIX = re.compile(r"(?:litellm\.)?\b[A-Z]\w*(?:Error|Exception)\b(?:\s*:\s*|\s+-\s+)|^litellm\.\w+:\s*")
-_SECRETS = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key|org|proj)[-_][A-Za-z0-9_*-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
+_SECRETS = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key|org|proj)[-_](?=[A-Za-z_-]*[\d*])[A-Za-z0-9_*-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
 _ADDRESSES = re.compile(
     r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+"  # URLs
     r"|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"  # IPv4, with or without a port
@@ -28,19 +28,6 @@ _ADDRESSES = re.compile(
     r"|\b[a-z0-9-]+(?:\.[a-z0-9-]+)+:\d{2,5}\b|\b[a-z][a-z0-9-]*:\d{4,5}\b",  # host:port
     re.IGNORECASE,
 )
-
-
-class _ErrorEnvelope(msgspec.Struct):
-    error: msgspec.Raw | None = None
-    message: str | None = None
-    detail: msgspec.Raw | None = None
-
-
-class _LooseError(msgspec.Struct):
-    message: str | None = None
-    type: str | None = None
-    param: str | None = None
-    code: str | int | float | None = None
 
 
 def scrub(message: str, secrets: Iterable[str | None] = ()) -> str:
@@ -60,12 +47,14 @@ def read_error(body: bytes) -> ErrorObject:
     (old vLLM), `{"detail": ...}` (FastAPI), anything else.
     """
     try:
-        envelope = msgspec.json.decode(body, type=_ErrorEnvelope, strict=False)
-        loose = _loose(envelope.error) or _LooseError(message=envelope.message or _text(envelope.detail))
+        document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        loose = _LooseError()
-    code = None if loose.code is None else str(loose.code)
-    return ErrorObject(loose.message or "", loose.type or "", loose.param, code)
+        document = None
+    envelope = document if isinstance(document, dict) else {}
+    error = envelope.get("error", envelope)
+    fields = error if isinstance(error, dict) else {"message": error}
+    message = _text(fields.get("message")) or _text(envelope.get("message")) or _text(envelope.get("detail")) or ""
+    return ErrorObject(message, _text(fields.get("type")) or "", _text(fields.get("param")), _code(fields.get("code")))
 
 
 def upstream_refusal(
@@ -174,17 +163,9 @@ def _client_code(status: int, error: ErrorObject) -> str | None:
     return code or ("rate_limit_exceeded" if status == 429 else None)
 
 
-def _loose(raw: msgspec.Raw | None) -> _LooseError | None:
-    if raw is None:
-        return None
-    try:
-        return msgspec.json.decode(raw, type=_LooseError, strict=False)
-    except msgspec.ValidationError:
-        return _LooseError(message=_text(raw))
-
-
-def _text(raw: msgspec.Raw | None) -> str | None:
-    if raw is None:
-        return None
-    value = msgspec.json.decode(raw)
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _code(value: object) -> str | None:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None

@@ -1,21 +1,110 @@
 """Gateway: the plugins around the handlers, as one ASGI app.
 
-client -> PluginMiddleware [Auth, RequestGuard, your own, Upstreams] -> ChatCompletions -> direct | litellm -> upstream
+client -> PluginMiddleware [Auth, RequestGuard, your own, Upstreams] -> ChatCompletions -> direct | litellm
+                                                                     -> Web: models, health, openapi.json
 """
 
 import os
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-import crplugins
-from crplugins.config import Config, load_config, parse_config
+from crplugins import __version__
+from crplugins.config import Config, arrange_plugins, find_config, load_config, parse_config
+from crplugins.config.models import ModelEntry
 from crplugins.core.middleware import PluginMiddleware
-from crplugins.core.plugin import Plugin
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.endpoint import ChatCompletions
-from crplugins.homes.upstreams import Upstreams
+from crplugins.homes.upstreams import Served, Upstreams
 from crplugins.homes.web import Web
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth, InlineKey
 from crplugins.plugins.guard import RequestGuard
+
+RUN_KEY_VARIABLE: Final = "CRPLUGINS_RUN_KEY"
+"""A key made for this run by `crplugins serve`, handed to its worker processes."""
+
+
+class Gateway:
+    """An OpenAI-compatible chat completions gateway: an ASGI app that any server runs.
+
+        app = Gateway(
+            model_list=[{"model_name": "fast", "litellm_params": {"model": "openai/gpt-4o-mini"}}],
+            keys=[{"id": "team-a", "secret": "sk-..."}],
+        )
+
+    The keywords are the keys of the configuration file, with the same shapes. Without `model_list` it serves the demo
+    model. Without `keys` every request is refused.
+
+    Raises `ConfigError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        model_list: Sequence[Mapping[str, Any]] | None = None,
+        keys: Sequence[Mapping[str, Any]] | None = None,
+        server: Mapping[str, Any] | None = None,
+        guard: Mapping[str, Any] | None = None,
+        plugins: Sequence[Any] | None = None,
+    ) -> None:
+        given = {"model_list": model_list, "keys": keys, "server": server, "guard": guard, "plugins": plugins}
+        self._assemble(parse_config(given))
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        gateway = cls.__new__(cls)
+        gateway._assemble(config)
+        return gateway
+
+    def _assemble(self, config: Config) -> None:
+        self.config = config
+        self._upstreams = Upstreams([_served(entry) for entry in config.model_list])
+        plugins = [
+            Auth(
+                [InlineKey(key.id, key.secret.get_secret_value()) for key in config.keys],
+                public_paths=(*PUBLIC_PATHS, "/openapi.json"),
+            ),
+            RequestGuard(strict=config.guard.strict),
+        ]
+        self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
+        self._web = Web(lambda: self._upstreams.names, lambda: self._upstreams.ready, self._openapi).app()
+        self.plugins = [*arrange_plugins(config, plugins), self._upstreams]
+        self._app = PluginMiddleware(self._dispatch, plugins=self.plugins, max_body_bytes=config.server.max_body_bytes)
+
+    def resolve(self) -> None:
+        """Decide which handler serves each model, before anything listens. Blocks: litellm may have to be imported.
+
+        Raises `UpstreamUnknown`.
+        """
+        self._upstreams.resolve()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._target(scope)(scope, receive, send)
+
+    def _target(self, scope: Scope) -> ASGIApp:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            if path in ("/v1" + CHAT_PATH, CHAT_PATH):
+                return self._chat
+        return self._web
+
+    def _openapi(self) -> dict[str, Any]:
+        from crplugins.schema import openapi_document  # pydantic's models of the schema, needed only here
+
+        return openapi_document(title="crplugins", version=__version__)
+
+
+def create_app() -> Gateway:
+    """The gateway a worker process serves: the file in `CRPLUGINS_CONFIG`, and the run's key if there is one."""
+    path = find_config(None)
+    config = parse_config({}) if path is None else load_config(path)
+    run_key = os.environ.get(RUN_KEY_VARIABLE)
+    return Gateway.from_config(config.with_run_key(run_key) if run_key else config)
+
+
+def _served(entry: ModelEntry) -> Served:
+    return Served(entry.deployment(), entry.handler)

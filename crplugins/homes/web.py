@@ -14,7 +14,7 @@ from starlette.routing import Route
 from crplugins.core.errors import GatewayError, internal_error, model_not_found
 
 _CREATED: Final = 1_735_689_600
-"""2025-01-01. When a provider made a model is not known, and the start of this process would change with each restart."""
+"""2025-01-01. When a provider made a model is not known, and a start time of ours would change with each restart."""
 
 
 class Model(msgspec.Struct):

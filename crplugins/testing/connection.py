@@ -34,7 +34,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # a class of its own under uvloop
+        self._transport = cast("asyncio.Transport", transport)  # a class of its own under uvloop
         self._open_ones.add(self)
 
     def data_received(self, data: bytes) -> None:
