@@ -37,7 +37,7 @@ class KeyCheck:
         if key in known or key in section.extras:
             return True
         if not section.keeps_others():
-            self.problems.append(Problem((*path, key), f"unknown key{did_you_mean(key, known)}"))
+            self.problems.append(Problem((*path, key), f"unknown key{did_you_mean(key, known) or _choice(known)}"))
             return False
         meant = nearest(key, known | section.extras, section.likeness)
         if meant is not None:
@@ -50,3 +50,7 @@ def _section_of(annotation: Any) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     return next((found for inner in get_args(annotation) if (found := _section_of(inner))), None)
+
+
+def _choice(known: set[str]) -> str:
+    return f", known are {', '.join(sorted(known))}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, ClassVar, Final, Self, TypeVar
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
@@ -13,6 +13,8 @@ from crplugins.config.section import Number, Section, Whole, refusal
 from crplugins.core.middleware import DEFAULT_MAX_BODY_BYTES
 from crplugins.handlers.deployment import Deployment
 
+T = TypeVar("T")
+
 DEMO_MODEL: Final = "demo/echo"
 RUN_KEY_ID: Final = "run-key"
 
@@ -21,8 +23,8 @@ def _can_be_sent(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if not text:
         raise refusal("must not be empty")
-    if not all("!" <= character <= "~" for character in text):
-        raise refusal("must be printable ASCII without spaces or line breaks, or no client could send it")
+    if text != text.strip() or not all(" " <= character <= "~" for character in text):
+        raise refusal("must be printable ASCII without spaces around it, or no client could send it")
     return secret
 
 
@@ -54,6 +56,13 @@ class Guard(Section):
     strict: bool = False
 
 
+def _not_empty(entries: tuple[T, ...]) -> tuple[T, ...]:
+    """Pydantic's own min_length also complains about a list whose entries are merely wrong."""
+    if not entries:
+        raise refusal("must not be empty")
+    return entries
+
+
 def _demo() -> tuple[ModelEntry, ...]:
     return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL)),)
 
@@ -68,8 +77,8 @@ class Config(Section):
         dict.fromkeys(("litellm_settings", "general_settings", "router_settings", "environment_variables"), _PROXY)
     )
 
-    model_list: Annotated[tuple[ModelEntry, ...], Field(min_length=1)] = Field(default_factory=_demo)
-    keys: tuple[Key, ...] = ()
+    model_list: Annotated[tuple[ModelEntry, ...], AfterValidator(_not_empty)] = Field(default_factory=_demo)
+    keys: Annotated[tuple[Key, ...], AfterValidator(_not_empty)] = ()
     server: Server = Server()
     guard: Guard = Guard()
     plugins: tuple[PluginEntry, ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ __all__ = ["FakeProvider", "main"]
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until a signal comes."""
     arguments = _parser().parse_args(argv)
+    # The usual soft limit of 1024 files ends a test of a few thousand streams.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if arguments.uvloop:
         import uvloop
 

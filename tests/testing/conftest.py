@@ -97,7 +97,3 @@ def cassettes() -> dict[str, Cassette]:
     if not (CASSETTES / "manifest.json").exists():
         pytest.skip(f"no recordings in {CASSETTES}; set CASSETTES to their folder")
     return load_cassettes(CASSETTES)
-
-
-def hello(**more: object) -> dict[str, object]:
-    return {**HELLO, **more}

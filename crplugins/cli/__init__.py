@@ -1,0 +1,18 @@
+"""The `crplugins` command. This file needs nothing of the `gateway` extra, so that it can say when that is missing."""
+
+import sys
+from importlib.util import find_spec
+from typing import Final
+
+_NEEDED: Final = ("typer", "rich", "uvicorn", "litellm", "aiohttp")
+
+
+def main() -> None:
+    """Runs the command line and exits: 0 done, 1 refused or found wanting, 2 usage or configuration."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        sys.stderr.write(f'crplugins needs {", ".join(missing)}. Run: pip install "crplugins[gateway]"\n')
+        sys.exit(2)
+    from crplugins.cli.app import run
+
+    run()

@@ -1,0 +1,50 @@
+"""The commands and what they share: options, `--version`, and how failures end."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from crplugins import __version__
+from crplugins.cli.check import check
+from crplugins.cli.refused import Refused
+from crplugins.cli.serve import serve
+from crplugins.config import ConfigError
+
+app = typer.Typer(
+    name="crplugins",
+    help="Your own OpenAI-compatible chat completions gateway.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(serve)
+app.command()(check)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crplugins {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def run() -> None:
+    """Runs the command line. A configuration error ends with 2 and a sentence per problem on stderr, a refusal with 1."""
+    try:
+        app()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    except Refused as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)

@@ -1,0 +1,76 @@
+"""`crplugins check`: is the configuration in order, and what does it say?"""
+
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from crplugins.cli.configuration import ConfigOption, Found, find
+from crplugins.homes.gateway import Gateway
+
+
+def check(
+    config_file: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
+) -> None:
+    """Check the configuration and show what it sets up. Exits with 2 if it is not in order."""
+    found = find(config_file)
+    Gateway.from_config(found.config)  # places and options of one's own plugins
+    report = _report(found)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        _print(report)
+
+
+def _report(found: Found) -> dict[str, Any]:
+    config = found.config
+    return {
+        "file": str(found.file) if found.file else None,
+        "model_list": list(_models(found)),
+        "keys": [key.id for key in config.keys],
+        "server": config.server.model_dump(),
+        "guard": config.guard.model_dump(),
+        "plugins": [{"use": entry.name, "before": entry.before, "after": entry.after} for entry in config.plugins],
+        "warnings": list(config.warnings),
+    }
+
+
+def _models(found: Found) -> Iterable[dict[str, Any]]:
+    for entry, upstream in zip(found.config.model_list, found.upstreams, strict=True):
+        base = upstream.base_url if upstream else entry.litellm_params.api_base
+        yield {
+            "model_name": entry.model_name,
+            "model": entry.litellm_params.model,
+            "handler": "direct" if upstream else "litellm",
+            "api_base": _without_credentials(base) if base else None,
+        }
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
+def _print(report: dict[str, Any]) -> None:
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.print(f"{report['file'] or 'No configuration file: the demo model'}: in order")
+    models = Table("model_name", "model", "handler", "api_base", title="model_list", title_justify="left")
+    for model in report["model_list"]:
+        models.add_row(model["model_name"], model["model"], model["handler"], model["api_base"] or "the provider's own")
+    console.print(models)
+    console.print(_settings(report))
+
+
+def _settings(report: dict[str, Any]) -> Table:
+    table = Table("key", "value", title="everything else", title_justify="left")
+    table.add_row("keys", ", ".join(report["keys"]) or "none: `crplugins serve` makes one for each run")
+    for section in ("server", "guard"):
+        for key, value in report[section].items():
+            table.add_row(f"{section}.{key}", json.dumps(value))
+    table.add_row("plugins", ", ".join(plugin["use"] for plugin in report["plugins"]) or "none")
+    return table

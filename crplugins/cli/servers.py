@@ -1,0 +1,108 @@
+"""uvicorn around the gateway: in this process, or in several that share one socket."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from crplugins.cli.listening import cannot_listen, reachable
+from crplugins.cli.refused import Refused
+from crplugins.config.load import CONFIG_VARIABLE
+from crplugins.homes.gateway import RUN_KEY_VARIABLE
+
+_OPTIONS: Final[dict[str, Any]] = {
+    "http": "httptools",
+    "loop": "auto",  # uvloop where there is one
+    "ws": "none",
+    "lifespan": "on",
+    "access_log": False,
+    "server_header": False,
+    "log_level": "warning",
+    "timeout_keep_alive": 75,  # longer than clients and load balancers keep theirs, or they meet closed connections
+    "timeout_graceful_shutdown": 30,
+}
+
+
+def exit_cleanly_on_signals() -> None:
+    """SIGTERM and Ctrl-C end the process with 0, also while it starts.
+
+    uvicorn takes the signals over while it serves and raises them again behind its own shutdown.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: sys.exit(0))
+
+
+def serve_here(app: ASGIApp, sock: socket.socket, welcome: str) -> None:
+    """Serves in this process until a signal; prints `welcome` once clients are accepted.
+
+    Raises `Refused` if the app does not start.
+    """
+    server = _Server(uvicorn.Config(app, **_OPTIONS), lambda: _print(welcome))
+    try:
+        server.run([sock])
+    except OSError as error:  # two servers may bind a port; only one may listen
+        host, port = sock.getsockname()[:2]
+        raise cannot_listen(host, port, error) from None
+    except SystemExit as exit_:
+        if exit_.code:
+            raise Refused("the gateway did not start") from None
+
+
+def serve_in_workers(workers: int, sock: socket.socket, welcome: str, file: Path | None, run_key: str | None) -> None:
+    """Serves in `workers` processes, which read the configuration themselves, until a signal.
+
+    Raises `Refused` if they do not start.
+    """
+    _hand_down(CONFIG_VARIABLE, str(file.resolve()) if file else None)
+    _hand_down(RUN_KEY_VARIABLE, run_key)
+    config = uvicorn.Config("crplugins.homes.gateway:create_app", factory=True, workers=workers, **_OPTIONS)
+    supervisor = Multiprocess(config, sockets=[sock])
+    threading.Thread(target=_print_when_listening, args=(sock, welcome), daemon=True).start()
+    supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise Refused("the gateway did not start")
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _print_when_listening(sock: socket.socket, text: str) -> None:
+    """The first worker that is ready listens; until then a connection is refused."""
+    while not _is_listening(sock):
+        time.sleep(0.05)
+    _print(text)
+
+
+def _is_listening(sock: socket.socket) -> bool:
+    with socket.socket(sock.family, sock.type) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(reachable(sock)) == 0
+
+
+def _hand_down(variable: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(variable, None)
+    else:
+        os.environ[variable] = value
