@@ -39,9 +39,9 @@ def _options(
 
 
 def run() -> None:
-    """Runs the command line. A configuration error ends with 2 and a sentence per problem on stderr, a refusal with 1."""
+    """Runs the command line. A configuration error ends with 2, a refusal with 1, sentences on stderr."""
     try:
-        app()
+        app(prog_name="crplugins")
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

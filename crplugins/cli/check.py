@@ -58,10 +58,11 @@ def _without_credentials(url: str) -> str:
 
 def _print(report: dict[str, Any]) -> None:
     console = Console(markup=False, emoji=False, highlight=False)
-    console.print(f"{report['file'] or 'No configuration file: the demo model'}: in order")
+    file = report["file"]
+    console.print(f"{file} is in order." if file else "There is no configuration file; the demo model is served.")
     models = Table("model_name", "model", "handler", "api_base", title="model_list", title_justify="left")
     for model in report["model_list"]:
-        models.add_row(model["model_name"], model["model"], model["handler"], model["api_base"] or "the provider's own")
+        models.add_row(model["model_name"], model["model"], model["handler"], model["api_base"] or "")
     console.print(models)
     console.print(_settings(report))
 

@@ -67,7 +67,7 @@ def serve_in_workers(workers: int, sock: socket.socket, welcome: str, file: Path
     _hand_down(RUN_KEY_VARIABLE, run_key)
     config = uvicorn.Config("crplugins.homes.gateway:create_app", factory=True, workers=workers, **_OPTIONS)
     supervisor = Multiprocess(config, sockets=[sock])
-    threading.Thread(target=_print_when_listening, args=(sock, welcome), daemon=True).start()
+    threading.Thread(target=_print_when_listening, args=(sock.family, reachable(sock), welcome), daemon=True).start()
     supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise Refused("the gateway did not start")
@@ -88,17 +88,17 @@ def _print(text: str) -> None:
     sys.stdout.flush()
 
 
-def _print_when_listening(sock: socket.socket, text: str) -> None:
+def _print_when_listening(family: int, address: tuple[Any, ...], text: str) -> None:
     """The first worker that is ready listens; until then a connection is refused."""
-    while not _is_listening(sock):
+    while not _accepts(family, address):
         time.sleep(0.05)
     _print(text)
 
 
-def _is_listening(sock: socket.socket) -> bool:
-    with socket.socket(sock.family, sock.type) as probe:
+def _accepts(family: int, address: tuple[Any, ...]) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
-        return probe.connect_ex(reachable(sock)) == 0
+        return probe.connect_ex(address) == 0
 
 
 def _hand_down(variable: str, value: str | None) -> None:

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, body_too_large
-from crplugins.core.exchange import Exchange, Outcome
+from crplugins.core.exchange import SCOPE_KEY, Exchange, Outcome
 from crplugins.core.outgoing import Outgoing
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.request import ClientGone, check_declared_length, read_body, with_body_headers
@@ -17,7 +17,7 @@ class Call:
 
     __slots__ = (
         "_app", "_cancelled", "_exchange", "_gone", "_limit", "_outgoing", "_pipeline", "_receive", "_received",
-        "_replay", "_scope", "_too_large",
+        "_replay", "_scope",
     )  # fmt: skip
 
     def __init__(
@@ -39,7 +39,6 @@ class Call:
         self._receive = receive
         self._replay: bytes | None = None
         self._received = 0
-        self._too_large: GatewayError | None = None
         self._gone = False
         self._cancelled = False
 
@@ -54,6 +53,8 @@ class Call:
             self._cancelled = True
             raise
         finally:
+            if self._outgoing.outermost:
+                del self._scope[SCOPE_KEY]
             self._conclude()
 
     async def _down(self) -> None:
@@ -62,7 +63,12 @@ class Call:
             if step.index == self._pipeline.reads_body_at:
                 await self._read_body()
             self._outgoing.entered = step.index + 1
-            await self._pipeline.request(step, self._exchange)
+            if step.on_request is None:
+                continue
+            try:
+                await step.on_request(self._exchange)
+            except Exception as error:
+                self._pipeline.tolerate(step, "on_request", self._exchange, error)
             if self._exchange.reply is not None:
                 await self._outgoing.reply(self._exchange.reply)
                 return
@@ -84,12 +90,12 @@ class Call:
         try:
             await self._app(self._scope, self._receive_inside, self._outgoing.send)
         except Exception:
-            if (self._too_large or self._outgoing.refusal) is None:
+            if self._outgoing.refusal is None:
                 raise
         finally:
             self._scope["headers"] = headers
-        if (refusal := self._outgoing.refusal or self._too_large) is not None and not self._outgoing.complete:
-            raise refusal
+        if self._outgoing.refusal is not None:  # raised on the app's way in or out, whatever the app made of it
+            raise self._outgoing.refusal
 
     def _inner_headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Headers that fit what the app will receive and may send."""
@@ -111,8 +117,8 @@ class Call:
         elif self._pipeline.reads_body_at is None:
             self._received += len(message.get("body", b""))
             if self._received > self._limit:
-                self._too_large = body_too_large(self._limit, self._received)
-                raise self._too_large
+                self._outgoing.refusal = body_too_large(self._limit, self._received)
+                raise self._outgoing.refusal
         return message
 
     def _conclude(self) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -66,6 +66,8 @@ class PluginMiddleware:
         if scope["type"] == "http":
             pipeline = self._chat if _is_chat(scope) else self._other
             if pipeline.steps:
+                if not self._lifespan.open:
+                    await self._lifespan.ensure_open()
                 await self._run(pipeline, scope, receive, send)
                 return
         if scope["type"] == "lifespan":
@@ -73,20 +75,15 @@ class PluginMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    async def _run(self, pipeline: Pipeline, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._lifespan.open:
-            await self._lifespan.ensure_open()
+    def _run(self, pipeline: Pipeline, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """One request, on an Exchange of its own or on that of a boundary further out."""
         exchange = find_exchange(scope)
         outermost = exchange is None
         if exchange is None:
             exchange = make_exchange(scope, self._clock, self._new_id)
             scope[SCOPE_KEY] = exchange  # in place: a copy would hide what the app writes into the scope
-        outgoing = Outgoing(pipeline, exchange, send, names_request=outermost)
-        try:
-            await Call(self.app, pipeline, outgoing, exchange, self._max_body_bytes, scope, receive).run()
-        finally:
-            if outermost:
-                del scope[SCOPE_KEY]
+        outgoing = Outgoing(pipeline, exchange, send, outermost=outermost)
+        return Call(self.app, pipeline, outgoing, exchange, self._max_body_bytes, scope, receive).run()
 
     def __repr__(self) -> str:
         return f"PluginMiddleware({self.app!r}, plugins=[{', '.join(p.name for p in self.plugins)}])"

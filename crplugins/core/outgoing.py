@@ -7,10 +7,11 @@ from starlette.types import Message, Send
 from crplugins.core.errors import DONE_FRAME, GatewayError, Header
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.pipeline import Pipeline
-from crplugins.core.response import Document, EventStream, Passthrough, ResponseBody
+from crplugins.core.response import Document, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents
 
 _START = "http.response.start"
 _BODY = "http.response.body"
+_PASSTHROUGH = Passthrough()
 
 
 class Outgoing:
@@ -21,18 +22,17 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_body", "_exchange", "_names_request", "_pipeline", "_plain", "_send", "_stream",
-        "complete", "entered", "refusal", "started",
+        "_body", "_exchange", "_pipeline", "_plain", "_send",
+        "complete", "entered", "outermost", "refusal", "started",
     )  # fmt: skip
 
-    def __init__(self, pipeline: Pipeline, exchange: Exchange, send: Send, *, names_request: bool) -> None:
+    def __init__(self, pipeline: Pipeline, exchange: Exchange, send: Send, *, outermost: bool) -> None:
         self._pipeline = pipeline
         self._exchange = exchange
         self._send = send
-        self._names_request = names_request  # the outermost boundary alone writes x-request-id
+        self.outermost = outermost  # that boundary alone writes x-request-id, and takes the Exchange away again
         self._body: ResponseBody | None = None
         self._plain = False  # nothing looks at the rest of the body
-        self._stream = False
         self.entered = 0
         self.refusal: GatewayError | None = None
         self.started = False
@@ -40,10 +40,12 @@ class Outgoing:
 
     def send(self, message: Message) -> Awaitable[None]:
         """The `send` that the app is given."""
-        if self._plain and message["type"] == _BODY:
+        if message["type"] != _BODY:
+            return self._other(message)
+        if self._plain:
             self.complete = not message.get("more_body", False)
             return self._send(message)
-        return self._up(message)
+        return self._continue(message)
 
     async def reply(self, reply: Reply) -> None:
         """Send a plugin's own answer."""
@@ -64,7 +66,7 @@ class Outgoing:
         self._exchange.error = error.error
         if not self.started:
             await self._respond(error)
-        elif self._stream and not self.complete:
+        elif not self.complete and _content_type(self._exchange.response_headers) == b"text/event-stream":
             self._exchange.failed_in_stream = True
             self.complete = True
             await self._send({"type": _BODY, "body": error.frame() + DONE_FRAME})
@@ -84,59 +86,68 @@ class Outgoing:
             await self._send({"type": _START, "status": second.status, "headers": headers})
             await self._send({"type": _BODY, "body": second.body()})
 
-    async def _up(self, message: Message) -> None:
+    async def _other(self, message: Message) -> None:
         if self.refusal is not None:
             return
-        try:
-            if message["type"] == _START:
-                await self._begin(message)
-            elif message["type"] == _BODY:
-                await self._continue(message)
-            else:  # trailers, pathsend and whatever else a server offers
-                self.complete = self.complete or message["type"] == "http.response.pathsend"
-                await self._send(message)
-        except GatewayError as error:
-            self.refusal = error
-            raise
+        if message["type"] == _START:
+            await self._begin(message)
+        else:  # trailers, pathsend and whatever else a server offers
+            self.complete = self.complete or message["type"] == "http.response.pathsend"
+            await self._send(message)
 
     async def _begin(self, message: Message) -> None:
         if self._body is not None:
             raise RuntimeError("the app started a second response")
         exchange = self._exchange
         exchange.status = message["status"]
-        exchange.response_headers = list(message.get("headers", ()))
-        if self._names_request:
-            exchange.set_response_header("x-request-id", exchange.id)
-        self._pipeline.response(exchange, self.entered)
+        headers = [h for h in message.get("headers", ()) if h[0] != b"x-request-id" or not self.outermost]
+        if self.outermost:
+            headers.append((b"x-request-id", exchange.id.encode()))
+        exchange.response_headers = headers
+        try:
+            self._pipeline.response(exchange, self.entered)
+        except GatewayError as error:
+            self.refusal = error
+            raise
         start = {**message, "headers": exchange.response_headers}
-        self._body = self._choose_body(start)
+        if self._pipeline.reads_events:
+            self._body = self._choose_body(start)
+        else:
+            self._plain, self._body = True, _PASSTHROUGH
         if not (isinstance(self._body, Document) and self._pipeline.rewrites_events):
             self.started = True
             await self._send(start)
 
     def _choose_body(self, start: Message) -> ResponseBody:
         headers = start["headers"]
-        kind = _content_type(headers)
-        self._stream = kind == b"text/event-stream"
-        if self._pipeline.reads_events and not _is_encoded(headers):
-            if self._stream:
-                return EventStream(self._pipeline, self._exchange, self.entered)
+        if not _is_encoded(headers):
+            kind = _content_type(headers)
+            if kind == b"text/event-stream":
+                events = RewrittenEvents if self._pipeline.rewrites_events else ObservedEvents
+                return events(self._pipeline, self._exchange, self.entered)
             if kind == b"application/json":
                 held = start if self._pipeline.rewrites_events else None
                 return Document(self._pipeline, self._exchange, self.entered, held)
         self._plain = True
-        return Passthrough()
+        return _PASSTHROUGH
 
     async def _continue(self, message: Message) -> None:
+        if self.refusal is not None:
+            return
         if self._body is None:
             raise RuntimeError("the app sent a body before the response had started")
         self.complete = not message.get("more_body", False)
         try:
-            await self._body.message(message, self._send)
-        except GatewayError:
+            try:
+                for outward in self._body.before(message):
+                    self.started = True
+                    await self._send(outward)
+            finally:  # what the upstream sent counts even if the client's socket has just broken
+                self._body.after(message)
+        except GatewayError as error:
             self.complete = False
+            self.refusal = error
             raise
-        self.started = self.started or self.complete
 
 
 def _is_encoded(headers: Iterable[Header]) -> bool:

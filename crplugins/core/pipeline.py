@@ -18,13 +18,13 @@ Faults = Counter[tuple[str, str]]
 class Step:
     """One plugin's place in the pipeline, with only the hooks it overrides."""
 
-    __slots__ = ("finishes", "index", "plugin", "reacts", "requests", "sees_events")
+    __slots__ = ("finishes", "index", "on_request", "plugin", "reacts", "sees_events")
 
     def __init__(self, index: int, plugin: Plugin) -> None:
         kind = type(plugin)
         self.index = index
         self.plugin = plugin
-        self.requests = kind.on_request is not Plugin.on_request
+        self.on_request = plugin.on_request if kind.on_request is not Plugin.on_request else None
         self.reacts = kind.on_response is not Plugin.on_response
         self.finishes = kind.on_finish is not Plugin.on_finish
         self.sees_events = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
@@ -48,36 +48,23 @@ class Pipeline:
         self._watching = [s for s in self._upwards if s.sees_events]
         self._finishing = [s for s in self._upwards if s.finishes]
 
-    async def request(self, step: Step, exchange: Exchange) -> None:
-        """Run one `on_request`. Raises GatewayError: the plugin's own, or 500 for a bug in a plugin that decides."""
-        if not step.requests:
-            return
-        try:
-            await step.plugin.on_request(exchange)
-        except GatewayError:
-            raise
-        except Exception as error:
-            self._fault(step, "on_request", error)
-            if not step.plugin.observes:
-                raise internal_error() from None
-
     def response(self, exchange: Exchange, entered: int) -> None:
         for step in self._reacting:
-            if step.index < entered:
+            if step.index < entered and step.plugin not in exchange.muted:
                 try:
                     step.plugin.on_response(exchange)
                 except Exception as error:
-                    self._tolerate(step, "on_response", error)
+                    self.tolerate(step, "on_response", exchange, error)
 
     def event(self, exchange: Exchange, event: Event, entered: int) -> Event | None:
         """The event as it leaves plugin 0, given as it came to plugin `entered - 1`; None if one of them dropped it."""
         for step in self._watching:
-            if step.index >= entered:
+            if step.index >= entered or step.plugin in exchange.muted:
                 continue
             try:
                 result = step.plugin.on_event(exchange, event)
             except Exception as error:
-                self._tolerate(step, "on_event", error)
+                self.tolerate(step, "on_event", exchange, error)
                 continue
             if step.plugin.rewrites_events:
                 if result is None:
@@ -89,7 +76,7 @@ class Pipeline:
         """Events to add at the end of a complete stream, as they leave plugin 0."""
         added: list[Event] = []
         for step in self._watching:
-            if step.index < entered and step.plugin.rewrites_events:
+            if step.index < entered and step.plugin.rewrites_events and step.plugin not in exchange.muted:
                 added.extend(self._added_by(step, exchange))
         return added
 
@@ -97,7 +84,7 @@ class Pipeline:
         try:
             events = list(step.plugin.on_end(exchange))
         except Exception as error:
-            self._tolerate(step, "on_end", error)
+            self.tolerate(step, "on_end", exchange, error)
             return
         for event in events:
             outward = self.event(exchange, event, step.index)
@@ -113,13 +100,17 @@ class Pipeline:
                 except Exception as error:
                     self._fault(step, "on_finish", error)
 
-    def _tolerate(self, step: Step, hook: str, error: Exception) -> None:
-        """Swallow the bug of an observer; fail closed for a plugin that decides."""
+    def tolerate(self, step: Step, hook: str, exchange: Exchange, error: Exception) -> None:
+        """Mute an observer that has failed.
+
+        Raises GatewayError: the plugin's own, or 500 for a bug in a plugin that decides.
+        """
         if isinstance(error, GatewayError) and not step.plugin.observes:
             raise error
         self._fault(step, hook, error)
         if not step.plugin.observes:
             raise internal_error() from None
+        exchange.muted |= {step.plugin}
 
     def _fault(self, step: Step, hook: str, error: Exception) -> None:
         self.faults[step.plugin.name, hook] += 1

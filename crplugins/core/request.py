@@ -11,19 +11,13 @@ class ClientGone(Exception):
     """The client left before its request was complete."""
 
 
-def declared_length(headers: Iterable[Header]) -> int | None:
-    """The Content-Length, or None without a usable one."""
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else None
-    return None
-
-
 def check_declared_length(headers: Iterable[Header], limit: int) -> None:
     """Raise 413 for a body that announces itself too large, before reading any of it."""
-    length = declared_length(headers)
-    if length is not None and length > limit:
-        raise body_too_large(limit, length)
+    for name, value in headers:
+        if name == b"content-length":
+            if value.isdigit() and int(value) > limit:
+                raise body_too_large(limit, int(value))
+            return
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Response bodies on their way out: ASGI messages shown to the plugins as events and passed on to the client.
+"""Response bodies on their way out: ASGI messages shown to the plugins as events.
 
 Observers only: every message goes out as the identical object before it is looked at. With a rewriter: only whole
 events go out, and a message none of whose events changed is still the identical object.
@@ -7,7 +7,7 @@ events go out, and a message none of whose events changed is still the identical
 from collections.abc import Iterable
 from typing import Protocol
 
-from starlette.types import Message, Send
+from starlette.types import Message
 
 from crplugins.core.errors import internal_error
 from crplugins.core.exchange import Exchange
@@ -19,19 +19,56 @@ MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 
 
 class ResponseBody(Protocol):
-    async def message(self, message: Message, send: Send) -> None:
-        """Pass one `http.response.body` on. Raises GatewayError when a plugin that decides has failed."""
+    """What happens to each `http.response.body` of one response.
+
+    Both raise GatewayError when a plugin that decides has failed.
+    """
+
+    def before(self, message: Message) -> Iterable[Message]:
+        """The messages to send in its place."""
+
+    def after(self, message: Message) -> None:
+        """Called once they are sent, or could not be."""
 
 
 class Passthrough:
     """A body nobody reads."""
 
-    async def message(self, message: Message, send: Send) -> None:
-        await send(message)
+    def before(self, message: Message) -> Iterable[Message]:
+        return (message,)
+
+    def after(self, message: Message) -> None:
+        pass
 
 
-class EventStream:
-    """A stream of server-sent events on its way through the plugins."""
+class ObservedEvents:
+    """A stream of server-sent events that plugins only look at."""
+
+    def __init__(self, pipeline: Pipeline, exchange: Exchange, entered: int) -> None:
+        self._pipeline = pipeline
+        self._exchange = exchange
+        self._entered = entered
+        self._splitter = Splitter()
+        self._blind = False
+
+    def before(self, message: Message) -> Iterable[Message]:
+        return (message,)
+
+    def after(self, message: Message) -> None:
+        if self._blind:
+            return
+        try:
+            events = split(self._splitter, message)
+        except EventTooLarge:
+            self._blind = True
+            return
+        for event in events:
+            note_facts(self._exchange, event)
+            self._pipeline.event(self._exchange, event, self._entered)
+
+
+class RewrittenEvents:
+    """A stream of server-sent events that a plugin may change, drop from or add to."""
 
     def __init__(self, pipeline: Pipeline, exchange: Exchange, entered: int) -> None:
         self._pipeline = pipeline
@@ -39,92 +76,93 @@ class EventStream:
         self._entered = entered
         self._splitter = Splitter()
         self._ended = False
-        self._blind = False
 
-    async def message(self, message: Message, send: Send) -> None:
-        if self._pipeline.rewrites_events:
-            await self._rewrite(message, send)
-            return
-        try:
-            await send(message)
-        finally:  # what the upstream sent is counted even if the client's socket has just broken
-            self._observe(message)
-
-    def _observe(self, message: Message) -> None:
-        try:
-            for event in self._split(message):
-                self._pass_up(event)
-        except EventTooLarge:
-            self._blind = True
-
-    async def _rewrite(self, message: Message, send: Send) -> None:
+    def before(self, message: Message) -> Iterable[Message]:
         more = message.get("more_body", False)
         try:
-            events = self._split(message)
-            passed = [out for event in events for out in self._pass_up(event)]
-            if not more and not self._ended:
-                passed += self._end()
+            events = split(self._splitter, message)
         except EventTooLarge:
             raise internal_error() from None
-        body = b"".join([event.raw for event in passed])
+        body = b"".join([event.raw for event in self._outward(events, last=not more)])
         if body == message.get("body", b""):
-            await send(message)
-        elif body or not more:
-            await send({"type": "http.response.body", "body": body, "more_body": more})
+            return (message,)
+        return ({"type": "http.response.body", "body": body, "more_body": more},) if body or not more else ()
 
-    def _split(self, message: Message) -> list[Event]:
-        if self._blind:
-            return []
-        events = self._splitter.feed(message.get("body", b""))
-        if not message.get("more_body", False) and (rest := self._splitter.finish()) is not None:
-            events.append(rest)
-        return events
+    def after(self, message: Message) -> None:
+        pass
 
-    def _pass_up(self, event: Event) -> Iterable[Event]:
-        note_facts(self._exchange, event)
-        added = self._end() if event.is_done and not self._ended else []
-        outward = self._pipeline.event(self._exchange, event, self._entered)
-        return added if outward is None else [*added, outward]
+    def _outward(self, events: Iterable[Event], *, last: bool) -> Iterable[Event]:
+        for event in events:
+            note_facts(self._exchange, event)
+            if event.is_done:
+                yield from self._end()
+            outward = self._pipeline.event(self._exchange, event, self._entered)
+            if outward is not None:
+                yield outward
+        if last:
+            yield from self._end()
 
-    def _end(self) -> list[Event]:
+    def _end(self) -> Iterable[Event]:
+        """What the plugins add, once: before [DONE], or at the end of a stream without one."""
+        if self._ended:
+            return ()
         self._ended = True
         return self._pipeline.end(self._exchange, self._entered)
 
 
 class Document:
-    """A plain JSON answer on its way through the plugins."""
+    """A plain JSON answer: one event, when it is whole.
+
+    `start` is the held back `http.response.start` of an answer whose length a plugin may change, None for observers.
+    """
 
     def __init__(self, pipeline: Pipeline, exchange: Exchange, entered: int, start: Message | None) -> None:
         self._pipeline = pipeline
         self._exchange = exchange
         self._entered = entered
-        self._start = start  # held back while a plugin may change the length
+        self._start = start
         self._parts: list[bytes] = []
         self._size = 0
 
-    async def message(self, message: Message, send: Send) -> None:
+    def before(self, message: Message) -> Iterable[Message]:
         if self._start is None:
-            await send(message)
-        body = message.get("body", b"")
-        self._size += len(body)
-        if self._size <= MAX_DOCUMENT_BYTES:
-            self._parts.append(body)
-        elif self._start is not None:
-            raise internal_error()
-        if not message.get("more_body", False) and self._size <= MAX_DOCUMENT_BYTES:
-            await self._finish(send)
-
-    async def _finish(self, send: Send) -> None:
-        event = Event.json_document(b"".join(self._parts))
-        note_facts(self._exchange, event)
-        outward = self._pipeline.event(self._exchange, event, self._entered)
-        if self._start is None:
-            return
+            return (message,)
+        if not self._gather(message):
+            return ()
+        outward = self._pass_up()
         body = b"" if outward is None else outward.raw
         headers = [h for h in self._start["headers"] if h[0] != b"content-length"]
         headers.append((b"content-length", str(len(body)).encode()))
-        await send({**self._start, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        return ({**self._start, "headers": headers}, {"type": "http.response.body", "body": body})
+
+    def after(self, message: Message) -> None:
+        if self._start is None and self._gather(message):
+            self._pass_up()
+
+    def _gather(self, message: Message) -> bool:
+        """Whether the document is whole now."""
+        body = message.get("body", b"")
+        self._size += len(body)
+        if self._size > MAX_DOCUMENT_BYTES:
+            if self._start is not None:
+                raise internal_error()
+            self._parts.clear()
+            return False
+        self._parts.append(body)
+        return not message.get("more_body", False)
+
+    def _pass_up(self) -> Event | None:
+        event = Event.json_document(b"".join(self._parts))
+        note_facts(self._exchange, event)
+        return self._pipeline.event(self._exchange, event, self._entered)
+
+
+def split(splitter: Splitter, message: Message) -> list[Event]:
+    """The events a message completes; its last message completes what is left."""
+    events = splitter.feed(message.get("body", b""))
+    if not message.get("more_body", False) and (rest := splitter.finish()) is not None:
+        events.append(rest)
+    return events
 
 
 def note_facts(exchange: Exchange, event: Event) -> None:
@@ -135,7 +173,8 @@ def note_facts(exchange: Exchange, event: Event) -> None:
     if answer.choices:
         exchange.timings.token(exchange.clock())
         for choice in answer.choices:
-            exchange.finish_reason = choice.finish_reason or exchange.finish_reason
+            if choice.finish_reason is not None:
+                exchange.finish_reason = choice.finish_reason
     if answer.usage is not None:
         exchange.usage, exchange.usage_source = answer.usage, "provider"
     if answer.error is not None:
