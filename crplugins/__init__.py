@@ -1,3 +1,53 @@
-"""Composable ASGI middleware and hooks for an OpenAI-compatible chat completions gateway."""
+"""Composable ASGI middleware and hooks for an OpenAI-compatible chat completions gateway.
+
+Importing this costs a millisecond: each public name is loaded when it is first used, so that a plugin in somebody
+else's app never pays for the gateway's dependencies.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crplugins.core.body import Body as Body
+    from crplugins.core.errors import GatewayError as GatewayError
+    from crplugins.core.exchange import Exchange as Exchange
+    from crplugins.core.exchange import Principal as Principal
+    from crplugins.core.exchange import Reply as Reply
+    from crplugins.core.exchange import Slot as Slot
+    from crplugins.core.middleware import PluginMiddleware as PluginMiddleware
+    from crplugins.core.plugin import Plugin as Plugin
+    from crplugins.core.sse import Event as Event
+    from crplugins.homes.gateway import Gateway as Gateway
+    from crplugins.plugins.auth import Auth as Auth
+    from crplugins.plugins.guard import RequestGuard as RequestGuard
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Auth": "crplugins.plugins.auth",
+    "Body": "crplugins.core.body",
+    "Event": "crplugins.core.sse",
+    "Exchange": "crplugins.core.exchange",
+    "Gateway": "crplugins.homes.gateway",
+    "GatewayError": "crplugins.core.errors",
+    "Plugin": "crplugins.core.plugin",
+    "PluginMiddleware": "crplugins.core.middleware",
+    "Principal": "crplugins.core.exchange",
+    "Reply": "crplugins.core.exchange",
+    "RequestGuard": "crplugins.plugins.guard",
+    "Slot": "crplugins.core.exchange",
+}
+
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604  # names, all of them text
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'crplugins' has no attribute '{name}'")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,6 +1,5 @@
 """Document: a YAML text as plain data, with the line of every key."""
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +10,6 @@ from crplugins.config.errors import ConfigError, KeyPath, Problem, Source
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 _MAP: Final = "tag:yaml.org,2002:map"
 _SEQ: Final = "tag:yaml.org,2002:seq"
-_QUOTED: Final = re.compile(r" ?'(?!<)[^']{2,}'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +145,8 @@ def _syntax_message(problem: str, rest: list[str]) -> str:
         return "an alias (*) without its anchor (&); put text that begins with * in quotes"
     if rest and "${" in rest[0]:
         return "not valid YAML; inside {...} and [...] a ${NAME} must stand in quotes"
-    return f"not valid YAML: {_QUOTED.sub('', problem)}"
+    if problem.startswith("but found another document"):
+        return "a second document (---), where one is read"
+    if problem.startswith("found undefined"):
+        problem = problem.partition(" '")[0]
+    return f"not valid YAML: {problem}"

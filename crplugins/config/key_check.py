@@ -1,7 +1,7 @@
 """KeyCheck: finds misspelt keys, and keys of LiteLLM's that mean nothing here, before values are looked at."""
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from crplugins.config.errors import KeyPath, Problem, spell_path
 from crplugins.config.nearest import did_you_mean, nearest
@@ -16,9 +16,7 @@ class KeyCheck:
         self.warnings: list[str] = []
 
     def checked(self, value: Any, section: type[Section], path: KeyPath = ()) -> Any:
-        """The good part of `value`, a mapping with the keys of `section` or a list of such; anything else as it is."""
-        if isinstance(value, list | tuple):
-            return [self.checked(item, section, (*path, index)) for index, item in enumerate(value)]
+        """The good part of `value`, a mapping with the keys of `section`; anything else as it is."""
         if not isinstance(value, Mapping):
             return value
         kept = {str(key): item for key, item in value.items() if self._keeps(str(key), section, path)}
@@ -27,7 +25,13 @@ class KeyCheck:
     def _below(self, value: Any, section: type[Section], path: KeyPath) -> Any:
         field = section.model_fields.get(str(path[-1]))
         inner = _section_of(field.annotation) if field else None
-        return self.checked(value, inner, path) if inner else value
+        if field is None or inner is None:
+            return value
+        if get_origin(field.annotation) is not tuple:
+            return self.checked(value, inner, path)
+        if isinstance(value, list | tuple):
+            return [self.checked(item, inner, (*path, index)) for index, item in enumerate(value)]
+        return value  # its keys are no keys of ours, and may be secrets
 
     def _keeps(self, key: str, section: type[Section], path: KeyPath) -> bool:
         known = section.known_keys()
@@ -46,7 +50,7 @@ class KeyCheck:
 
 
 def _section_of(annotation: Any) -> type[Section] | None:
-    """The Section in a field's type: `Server`, `tuple[Key, ...]`, `Server | None`."""
+    """The Section in a field's type: `Server`, `tuple[Key, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     return next((found for inner in get_args(annotation) if (found := _section_of(inner))), None)

@@ -51,7 +51,6 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "string_type": "text",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
     "bool_type": "true or false",
@@ -60,11 +59,12 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "tuple_type": "a list",
     "model_type": "a mapping",
     "dict_type": "a mapping",
-    "finite_number": "a finite number",
 }
 
 _SAYINGS: Final[Mapping[str, Callable[[ErrorDetails, Mapping[str, Any]], str]]] = {
     "missing": _missing,
+    "int_from_float": lambda _details, _context: "must be a whole number",
+    "finite_number": lambda _details, _context: "must be a finite number",
     "literal_error": _choice,
     "string_too_short": lambda _details, _context: "must not be empty",
     "greater_than": lambda _details, context: f"must be more than {context['gt']:g}",

@@ -44,8 +44,8 @@ class Timings(msgspec.Struct, eq=False):
         """A piece of the answer went to the client."""
         if self.last_token is None:
             self.first_token = now
-        else:
-            self.longest_gap = max(self.longest_gap, now - self.last_token)
+        elif now - self.last_token > self.longest_gap:
+            self.longest_gap = now - self.last_token
         self.last_token = now
 
 
@@ -134,9 +134,9 @@ def new_request_id() -> str:
     Written out because `uuid.UUID` costs more than everything else the middleware does for a request. Ids are not
     secrets, so the fast generator serves.
     """
-    low = getrandbits(74)
-    text = f"{time.time_ns() // 1_000_000:012x}7{low >> 62:03x}{0x8000000000000000 | low & 0x3FFFFFFFFFFFFFFF:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    stamp = f"{time.time_ns() // 1_000_000:012x}"
+    random = f"{getrandbits(74):019x}"
+    return f"{stamp[:8]}-{stamp[8:]}-7{random[:3]}-{'89ab'[int(random[0], 16) & 3]}{random[4:7]}-{random[7:]}"
 
 
 def find_exchange(scope: "Scope") -> Exchange | None:

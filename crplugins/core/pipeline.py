@@ -18,13 +18,15 @@ Faults = Counter[tuple[str, str]]
 class Step:
     """One plugin's place in the pipeline, with only the hooks it overrides."""
 
-    __slots__ = ("finishes", "index", "on_request", "plugin", "reacts", "sees_events")
+    __slots__ = ("finishes", "index", "on_event", "on_request", "plugin", "reacts", "rewrites_events", "sees_events")
 
     def __init__(self, index: int, plugin: Plugin) -> None:
         kind = type(plugin)
         self.index = index
         self.plugin = plugin
         self.on_request = plugin.on_request if kind.on_request is not Plugin.on_request else None
+        self.on_event = plugin.on_event
+        self.rewrites_events = plugin.rewrites_events
         self.reacts = kind.on_response is not Plugin.on_response
         self.finishes = kind.on_finish is not Plugin.on_finish
         self.sees_events = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
@@ -59,14 +61,14 @@ class Pipeline:
     def event(self, exchange: Exchange, event: Event, entered: int) -> Event | None:
         """The event as it leaves plugin 0, given as it came to plugin `entered - 1`; None if one of them dropped it."""
         for step in self._watching:
-            if step.index >= entered or step.plugin in exchange.muted:
+            if step.index >= entered or (exchange.muted and step.plugin in exchange.muted):
                 continue
             try:
-                result = step.plugin.on_event(exchange, event)
+                result = step.on_event(exchange, event)
             except Exception as error:
                 self.tolerate(step, "on_event", exchange, error)
                 continue
-            if step.plugin.rewrites_events:
+            if step.rewrites_events:
                 if result is None:
                     return None
                 event = result

@@ -83,7 +83,12 @@ class RewrittenEvents:
             events = split(self._splitter, message)
         except EventTooLarge:
             raise internal_error() from None
-        body = b"".join([event.raw for event in self._outward(events, last=not more)])
+        outward: list[Event] = []
+        for event in events:
+            self._pass_up(event, outward)
+        if not more:
+            self._end(outward)
+        body = outward[0].raw if len(outward) == 1 else b"".join([event.raw for event in outward])
         if body == message.get("body", b""):
             return (message,)
         return ({"type": "http.response.body", "body": body, "more_body": more},) if body or not more else ()
@@ -91,23 +96,19 @@ class RewrittenEvents:
     def after(self, message: Message) -> None:
         pass
 
-    def _outward(self, events: Iterable[Event], *, last: bool) -> Iterable[Event]:
-        for event in events:
-            note_facts(self._exchange, event)
-            if event.is_done:
-                yield from self._end()
-            outward = self._pipeline.event(self._exchange, event, self._entered)
-            if outward is not None:
-                yield outward
-        if last:
-            yield from self._end()
+    def _pass_up(self, event: Event, outward: list[Event]) -> None:
+        note_facts(self._exchange, event)
+        if event.is_done:
+            self._end(outward)
+        passed = self._pipeline.event(self._exchange, event, self._entered)
+        if passed is not None:
+            outward.append(passed)
 
-    def _end(self) -> Iterable[Event]:
-        """What the plugins add, once: before [DONE], or at the end of a stream without one."""
-        if self._ended:
-            return ()
-        self._ended = True
-        return self._pipeline.end(self._exchange, self._entered)
+    def _end(self, outward: list[Event]) -> None:
+        """Add what the plugins add, once: before [DONE], or at the end of a stream without one."""
+        if not self._ended:
+            self._ended = True
+            outward += self._pipeline.end(self._exchange, self._entered)
 
 
 class Document:

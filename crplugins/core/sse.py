@@ -26,22 +26,19 @@ class EventTooLarge(Exception):
     """An event grew past the limit without ending."""
 
 
-class Event:
+class Event(msgspec.Struct, eq=False):
     """One server-sent event, or the one JSON document of a plain answer.
 
     `raw` are the bytes as received, blank line included; `data` is the joined payload, or None for a comment or a bare
-    field. `name` is the event type ("" for the default). Immutable: `with_data` makes a changed copy, and an event that
-    is the same object has the same bytes.
+    field; `name` is the event type (b"" for the default). Never changed: `with_data` makes another, and an event that
+    is the same object has the same bytes. (A Struct, because its construction runs in C, once per chunk.)
     """
 
-    __slots__ = ("_answer", "data", "document", "name", "raw")
-
-    def __init__(self, raw: bytes, data: bytes | None, name: bytes = b"", *, document: bool = False) -> None:
-        self._answer: Answer | None = None
-        self.raw: Final = raw
-        self.data: Final = data
-        self.name: Final = name
-        self.document: Final = document
+    raw: bytes
+    data: bytes | None
+    name: bytes = b""
+    document: bool = False
+    _answer: Answer | None = None
 
     @classmethod
     def of(cls, data: bytes) -> "Event":
@@ -64,11 +61,12 @@ class Event:
     @property
     def answer(self) -> Answer | None:
         """The facts of the chunk or document, decoded once; None without JSON (comments, [DONE], malformed data)."""
-        if self._answer is None and self.data and not self.is_done:
-            try:
-                self._answer = read_answer(self.data)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                return None
+        if self._answer is not None or not self.data or self.is_done:
+            return self._answer
+        try:
+            self._answer = read_answer(self.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
         return self._answer
 
     def with_data(self, data: bytes) -> "Event":
@@ -103,6 +101,8 @@ class Splitter:
 
         Raises `EventTooLarge` when the unfinished one passes the limit.
         """
+        if not self._rest and self._begun and _is_one_plain_event(data):
+            return [Event(data, data[6:-2])]
         buffer = self._rest + data if self._rest else data
         events: list[Event] = []
         start = 0
@@ -124,9 +124,15 @@ class Splitter:
         if not self._begun:
             self._begun = True
             return _parse_event(raw, raw.removeprefix(_BOM))
-        if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
+        if _is_one_plain_event(raw):
             return Event(raw, raw[6:-2])
         return _parse_event(raw, raw)
+
+
+def _is_one_plain_event(raw: bytes) -> bool:
+    """`data: ...`, a blank line, and nothing else: what nearly every event of every provider is."""
+    plain = raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2
+    return plain and raw.endswith(b"\n\n") and b"\r" not in raw
 
 
 def _ends(buffer: bytes, start: int) -> Iterator[int]:

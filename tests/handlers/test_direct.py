@@ -7,7 +7,7 @@ import time
 import pytest
 
 from crplugins.testing import FakeProvider, Script
-from tests.handlers.conftest import CLIENT_KEY, HELLO, UPSTREAM_KEY
+from tests.gateway_setup import CLIENT_KEY, HELLO, UPSTREAM_KEY
 
 
 async def test_the_upstream_gets_the_clients_bytes_with_its_own_name_for_the_model(behind):
@@ -41,7 +41,7 @@ async def test_one_connection_carries_many_requests_plain_and_streamed(behind):
     async with behind() as gateway:
         for number in range(20):
             await gateway.post(stream=bool(number % 2))
-        assert gateway.provider.connections == 1
+        assert gateway.provider.connections_accepted == 1
 
 
 async def test_a_stream_has_openais_headers_and_no_length(behind):

@@ -6,7 +6,7 @@ import pytest
 
 from crplugins.core.sse import Splitter
 from crplugins.testing import FakeProvider, Script
-from tests.handlers.conftest import UPSTREAM_KEY
+from tests.gateway_setup import UPSTREAM_KEY
 
 CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"x","choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":null}]}\n\n'
 FINISH = b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'

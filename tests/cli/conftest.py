@@ -1,0 +1,115 @@
+"""The real `crplugins` command, as a process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+import pytest
+
+COMMAND = Path(sys.executable).with_name("crplugins")
+SECONDS_TO_START = 60  # litellm's import alone takes several on a cold machine
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@dataclass
+class Serving:
+    """A gateway that listens. `printed` is what it wrote to stdout by then."""
+
+    process: "subprocess.Popen[str]"
+    printed: str
+
+    @property
+    def url(self) -> str:
+        return re.search(r"http://\S+", self.printed)[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def key(self) -> str:
+        return re.search(r"^sk-crp_\w+$", self.printed, re.MULTILINE)[0]
+
+    def client(self, key: str | None = None) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key or self.key, max_retries=0)
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
+        """Exit code, further stdout and stderr after a signal."""
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, out, err
+
+
+Serve = Callable[..., AbstractContextManager[Serving]]
+
+
+@pytest.fixture(scope="session")
+def environ() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("CRPLUGINS_")}
+
+
+@pytest.fixture(scope="session")
+def run(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """`run("check", "--json", cwd=folder, NAME=value)`: the command, ended. By default in an empty folder."""
+    empty = tmp_path_factory.mktemp("empty")
+
+    def run_command(*arguments: object, cwd: Path = empty, **variables: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [COMMAND, *map(str, arguments)],
+            cwd=cwd,
+            env=environ | variables,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_TO_START,
+            check=False,
+        )
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def serve(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    """`with serve("--workers", 2) as gateway:` listens on a free port."""
+    empty = tmp_path_factory.mktemp("empty")
+
+    @contextmanager
+    def serve_command(*arguments: object, cwd: Path = empty, **variables: str) -> Iterator[Serving]:
+        process = subprocess.Popen(
+            [COMMAND, "serve", "--port", "0", *map(str, arguments)],
+            cwd=cwd,
+            env=environ | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            try:
+                yield Serving(process, _greeting(process))
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+
+    return serve_command
+
+
+def _greeting(process: "subprocess.Popen[str]") -> str:
+    """What is printed once it listens: one line, or up to the end of the sample."""
+    watchdog = threading.Timer(SECONDS_TO_START, process.kill)
+    watchdog.start()
+    try:
+        lines = [process.stdout.readline(), process.stdout.readline() if _has_more(process) else ""]
+        while "Key for this run" in "".join(lines) and not lines[-1].startswith("print("):
+            lines.append(process.stdout.readline())
+            assert lines[-1], process.stderr.read()
+    finally:
+        watchdog.cancel()
+    return "".join(lines)

@@ -1,0 +1,67 @@
+"""Which handler a deployment gets, and where its upstream is."""
+
+import pytest
+
+from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.upstream import Upstream, UpstreamUnknown, resolve
+
+
+def deployment(model: str, **fields) -> Deployment:
+    return Deployment("name", model, **fields)
+
+
+def test_openai_is_known_with_its_address_and_the_key_of_the_environment():
+    upstream = resolve(deployment("openai/gpt-4o"), "auto", {"OPENAI_API_KEY": "sk-env"})
+    assert upstream == Upstream("openai", "gpt-4o", "https://api.openai.com/v1", "sk-env")
+
+
+def test_an_api_base_and_key_of_the_deployment_win():
+    upstream = resolve(
+        deployment("openai/x", api_base="http://h/v1/", api_key="k"), "auto", {"OPENAI_BASE_URL": "http://other"}
+    )
+    assert upstream == Upstream("openai", "x", "http://h/v1", "k")
+
+
+def test_a_model_name_may_hold_slashes():
+    assert resolve(deployment("hosted_vllm/org/model", api_base="http://h"), "auto", {}).model == "org/model"
+
+
+def test_vllm_without_an_address_is_refused_by_name():
+    with pytest.raises(UpstreamUnknown, match="'name'.*needs an api_base"):
+        resolve(deployment("hosted_vllm/x"), "auto", {})
+
+
+@pytest.mark.parametrize("kind", ["auto", "direct", "litellm"])
+def test_the_demo_model_is_litellms(kind):
+    assert resolve(deployment("demo/echo"), kind, {}) is None
+
+
+def test_what_only_litellm_understands_is_litellms():
+    assert resolve(deployment("openai/x", parameters={"api_version": "1"}), "auto", {}) is None
+    assert resolve(deployment("openai/x"), "litellm", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "base"),
+    [
+        ("groq/llama-3", "https://api.groq.com/openai/v1"),
+        ("together_ai/x", "https://api.together.ai/v1"),
+        ("gpt-4o-mini", "https://api.openai.com/v1"),
+    ],
+)
+def test_litellms_tables_know_the_compatible_providers(model, base):
+    assert resolve(deployment(model), "auto", {}).base_url == base
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-x", "gemini/gemini-2.0-flash", "azure/x", "bedrock/anthropic.claude-v2"])
+def test_providers_with_a_wire_of_their_own_are_litellms(model):
+    assert resolve(deployment(model), "auto", {}) is None
+
+
+def test_an_address_does_not_make_another_wire_openais():
+    assert resolve(deployment("anthropic/claude-x", api_base="http://h"), "auto", {}) is None
+
+
+def test_a_name_no_table_knows_is_refused():
+    with pytest.raises(UpstreamUnknown, match="litellm knows no provider for 'no-such-thing'"):
+        resolve(deployment("no-such-thing"), "auto", {})
