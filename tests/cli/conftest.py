@@ -102,14 +102,12 @@ def serve(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def _greeting(process: "subprocess.Popen[str]") -> str:
-    """What is printed once it listens: one line, or up to the end of the sample."""
+    """What is printed once it listens, which is written at once."""
     watchdog = threading.Timer(SECONDS_TO_START, process.kill)
     watchdog.start()
     try:
-        lines = [process.stdout.readline(), process.stdout.readline() if _has_more(process) else ""]
-        while "Key for this run" in "".join(lines) and not lines[-1].startswith("print("):
-            lines.append(process.stdout.readline())
-            assert lines[-1], process.stderr.read()
+        text = os.read(process.stdout.fileno(), 65536).decode()
     finally:
         watchdog.cancel()
-    return "".join(lines)
+    assert text, process.stderr.read()
+    return text

@@ -1,0 +1,88 @@
+"""How the command fails: 2 for usage and configuration, before anything listens, with sentences on stderr."""
+
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = [("check",), ("check", "--json"), ("serve", "--port", "0"), ("serve", "--port", "0", "--workers", "2")]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_configuration_error_ends_with_2_and_its_sentences_alone(run, tmp_path, command):
+    (tmp_path / "gw.yaml").write_text("server:\n  prot: 1\nkeys:\n  - {id: a, secret: [sk-topsecret]}\n")
+    done = run(*command, "--config", "gw.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "gw.yaml, line 2: server.prot: unknown key, did you mean 'port'?\n"
+        "gw.yaml, line 4: keys[0].secret: must be text, not a list\n"
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_place_next_to_no_plugin_is_a_configuration_error(run, tmp_path, command):
+    (tmp_path / "gw.yaml").write_text("plugins:\n  - {use: crplugins.core.plugin.Plugin, after: Auht}\n")
+    done = run(*command, "--config", "gw.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gw.yaml, line 2: plugins[0].after: there is no plugin 'Auht', did you mean 'Auth'?\n"
+
+
+def test_a_model_nobody_can_serve_is_a_configuration_error_with_its_line(run, tmp_path):
+    (tmp_path / "gw.yaml").write_text("model_list:\n  - model_name: m\n    litellm_params: {model: hosted_vllm/m}\n")
+    done = run("serve", "--port", 0, "--config", "gw.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gw.yaml, line 2: model_list[0]: model 'm': 'hosted_vllm/m' needs an api_base\n"
+
+
+def test_a_missing_file_is_a_configuration_error_wherever_its_name_came_from(run):
+    for done in (run("check", "--config", "no.yaml"), run("check", CRPLUGINS_CONFIG="no.yaml")):
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", "no.yaml: there is no such file\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("serve", "--prot", "1"), ("serve", "--port", "70000"), ("serve", "--workers", "0"), ("sevre",)]
+)
+def test_wrong_usage_ends_with_2(run, arguments):
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: crplugins")
+
+
+def test_an_address_that_is_none_of_this_machines_is_refused_with_1(run):
+    done = run("serve", "--host", "192.0.2.1", "--port", 0)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "cannot listen on port 0 of 192.0.2.1: Cannot assign requested address\n"
+
+
+def test_the_version_and_the_help_are_printed(run):
+    assert run("--version").stdout == "crplugins 0.1.0\n"
+    shown = run("--help")
+    assert shown.returncode == 0
+    assert "serve" in shown.stdout
+    assert "check" in shown.stdout
+    assert "CRPLUGINS_CONFIG" in run("serve", "--help").stdout
+
+
+@pytest.mark.parametrize("missing", ["typer", "uvicorn", "litellm"])
+def test_without_the_extra_the_command_says_what_to_install(missing):
+    code = f"import sys; sys.modules['{missing}'] = None; from crplugins.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f'crplugins needs {missing}. Run: pip install "crplugins[gateway]"\n'
+
+
+def test_a_plugin_that_does_not_start_ends_it_with_1(run, tmp_path):
+    (tmp_path / "own_plugin_of_exit.py").write_text(
+        "from crplugins.core.plugin import Plugin\n\n\n"
+        "class Mine(Plugin):\n"
+        "    async def __aenter__(self):\n"
+        "        raise OSError('no database')\n"
+    )
+    (tmp_path / "gateway.yaml").write_text("plugins: [own_plugin_of_exit.Mine]\n")
+    for workers in (1, 2):
+        done = run("serve", "--port", 0, "--workers", workers, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "no database" in done.stderr
+        assert done.stderr.endswith("the gateway did not start\n")
+        assert "Traceback" not in done.stderr
