@@ -8,7 +8,7 @@ Both raise `ConfigError`, which names every key at fault, its line and the neare
 
 from crplugins.config.errors import ConfigError, KeyPath, Problem
 from crplugins.config.load import find_config, load_config, parse_config
-from crplugins.config.models import HandlerChoice, LitellmParams, ModelEntry, ModelInfo
+from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.placement import arrange_plugins
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.schema import Config, Guard, Key, Server
@@ -17,7 +17,6 @@ __all__ = [
     "Config",
     "ConfigError",
     "Guard",
-    "HandlerChoice",
     "Key",
     "KeyPath",
     "LitellmParams",

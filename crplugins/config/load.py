@@ -19,12 +19,15 @@ DEFAULT_FILE: Final = "gateway.yaml"
 
 
 def find_config(option: Path | None, environ: Mapping[str, str] = os.environ, cwd: Path | None = None) -> Path | None:
-    """The file to read: `option`, else what `CRPLUGINS_CONFIG` names, else `gateway.yaml` in `cwd` if there is one."""
+    """The file to read: `option`, else what `CRPLUGINS_CONFIG` names, else `gateway.yaml` in `cwd` if there is one.
+
+    Without `cwd` that is the current folder.
+    """
     if option is not None:
         return option
     if environ.get(CONFIG_VARIABLE):
         return Path(environ[CONFIG_VARIABLE])
-    default = (cwd or Path.cwd()) / DEFAULT_FILE
+    default = (cwd or Path()) / DEFAULT_FILE
     return default if default.is_file() else None
 
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
 from crplugins.config.section import Number, Section, Whole, refusal
 from crplugins.handlers.deployment import Deployment
-
-HandlerChoice = Literal["auto", "direct", "litellm"]
+from crplugins.handlers.upstream import HandlerKind
 
 _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
     (
@@ -94,7 +93,7 @@ class ModelEntry(Section):
     model_name: Annotated[str, Field(min_length=1)]
     litellm_params: LitellmParams
     model_info: ModelInfo = ModelInfo()
-    handler: HandlerChoice = "auto"
+    handler: HandlerKind = "auto"
 
     @model_validator(mode="before")
     @classmethod

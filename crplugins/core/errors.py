@@ -88,14 +88,11 @@ def unparsable_body() -> GatewayError:
 def body_too_large(limit: int, received: int) -> GatewayError:
     """413 for a body of `received` bytes (at least) where `limit` are allowed.
 
-    `connection: close`, because the rest of the body is still on the wire and nobody will read it.
+    The connection stays open, so that the server swallows the rest: closed now, it would be reset under a client that
+    is still sending, and most clients then never read this answer.
     """
-    return GatewayError(
-        413,
-        f"Maximum content size limit ({limit}) exceeded ({received} bytes read)",
-        code="request_too_large",
-        headers=[("connection", "close")],
-    )
+    message = f"Maximum content size limit ({limit}) exceeded ({received} bytes read)"
+    return GatewayError(413, message, code="request_too_large")
 
 
 def model_not_found(model: str) -> GatewayError:

@@ -83,13 +83,15 @@ class DirectStream:
 
     def _passable(self, events: Iterable[Event]) -> Iterable[Event]:
         for event in events:
+            if not event.data:
+                if event.is_comment:
+                    yield event
+                continue
             if not self._state.see(event):
                 self._malformed = True
                 return
-            if event.answer is not None and event.answer.error is not None:
-                yield self._scrubbed(event)
-            elif event.data or event.is_comment:
-                yield event
+            failed = event.answer is not None and event.answer.error is not None
+            yield self._scrubbed(event) if failed else event
 
     def _last_frames(self) -> bytes:
         """What the end of the body leaves to send. Raises `GatewayError` if the answer had not come to its end."""

@@ -1,5 +1,6 @@
 """Requests that OpenAI refuses, sent over a real socket; the exact body of each answer."""
 
+import io
 import json
 
 import aiohttp
@@ -134,7 +135,7 @@ async def test_a_key_is_asked_for_before_the_body_is_looked_at(call):
 
 
 async def test_32_mib_are_refused_with_a_413_that_the_client_can_read(call):
-    status, error = await call(b" " * 33_554_432)
+    status, error = await call(io.BytesIO(b" " * 33_554_432))
     assert status == 413
     assert error["message"] == "Maximum content size limit (10485760) exceeded (33554432 bytes read)"
 

@@ -1,0 +1,67 @@
+"""What tests of every folder use: no blocked event loop, recordings of real providers, any app on a real socket."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from blockbuster import BlockBuster
+from starlette.types import ASGIApp
+
+from crplugins.testing import Cassette, load_cassettes
+
+CHECKOUT = Path(__file__).parents[1]
+CASSETTES = Path(os.environ.get("CASSETTES") or CHECKOUT.parent / "shared" / "cassettes")
+
+Serve = Callable[..., AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """Fails a test in which code of ours blocks the event loop. Imports may read files, wherever they happen."""
+    blocking = BlockBuster("crplugins")
+    for function in blocking.functions.values():
+        function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
+        function.can_block_in("<frozen linecache>", {"checkcache", "updatecache"})
+        function.can_block_in("/linecache.py", {"checkcache", "updatecache"})  # a traceback that is being printed
+    blocking.activate()
+    yield blocking
+    blocking.deactivate()
+
+
+@pytest.fixture(scope="session")
+def cassettes() -> dict[str, Cassette]:
+    """The recordings by id. `CASSETTES` names another folder than the one beside the checkout."""
+    if not (CASSETTES / "manifest.json").exists():
+        pytest.skip(f"no recordings in {CASSETTES}; set CASSETTES to their folder")
+    return load_cassettes(CASSETTES)
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """`async with serve(app) as url:` runs any ASGI app under uvicorn on a free port, in the test's own event loop."""
+    return serving
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, **options: object) -> AsyncIterator[str]:
+    """The base URL, without a slash at the end. `options` are uvicorn.Config's.
+
+    Raises RuntimeError if the app reports that it cannot start. Requests still running at the end are cancelled after
+    a second.
+    """
+    defaults = {"port": 0, "log_config": None, "ws": "none", "timeout_graceful_shutdown": 1}
+    server = uvicorn.Server(uvicorn.Config(app, **(defaults | options)))  # type: ignore[arg-type]
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    try:
+        await server.startup()  # not serve(), which takes over the signals and polls for its end
+    except SystemExit:
+        raise RuntimeError("the app could not start") from None
+    host, port = server.servers[0].sockets[0].getsockname()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        await server.shutdown()
