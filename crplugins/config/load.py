@@ -51,7 +51,7 @@ def parse_config(mapping: Mapping[str, Any], environ: Mapping[str, str] = os.env
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         reason = "there is no such file"
     except OSError as error:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
-_KEY = re.compile(rb'[ \t\n\r]*("(?:[^"\\]|\\.)*")[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
+_KEY = re.compile(rb'[ \t\n\r]*("(?:[^"\\]++|\\.)*+")[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
 _AFTER_VALUE = re.compile(rb"[ \t\n\r]*([,}])")
 
 
@@ -41,6 +41,12 @@ class Body:
         if self._fields is None:
             self._fields = _parse(self.raw)
         return self._fields
+
+    def copy(self) -> "Body":
+        """Another body with the same bytes, which shares the parse until it is edited."""
+        copy = Body(self.raw)
+        copy._fields = self._fields
+        return copy
 
     def __contains__(self, key: str) -> bool:
         return key in self.fields

@@ -5,8 +5,9 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope
 
 from crplugins.core.body import Body
+from crplugins.core.disconnect import CancelOnDisconnect
 from crplugins.core.errors import GatewayError, body_too_large
-from crplugins.core.exchange import SCOPE_KEY, Exchange, Outcome
+from crplugins.core.exchange import SCOPE_KEY, Exchange, Outcome, Reply
 from crplugins.core.outgoing import Outgoing
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.request import ClientGone, check_declared_length, read_body, with_body_headers
@@ -26,7 +27,6 @@ class Call:
         pipeline: Pipeline,
         outgoing: Outgoing,
         exchange: Exchange,
-        limit: int,
         scope: Scope,
         receive: Receive,
     ) -> None:
@@ -34,7 +34,7 @@ class Call:
         self._pipeline = pipeline
         self._outgoing = outgoing
         self._exchange = exchange
-        self._limit = limit
+        self._limit = pipeline.max_body_bytes
         self._scope = scope
         self._receive = receive
         self._replay: bytes | None = None
@@ -44,9 +44,7 @@ class Call:
 
     async def run(self) -> None:
         try:
-            await self._down()
-        except GatewayError as error:
-            await self._outgoing.fail(error)
+            await self._answer()
         except ClientGone:
             self._gone = True
         except asyncio.CancelledError:
@@ -54,11 +52,17 @@ class Call:
             raise
         finally:
             if self._outgoing.outermost:
-                del self._scope[SCOPE_KEY]
+                self._scope.pop(SCOPE_KEY, None)
             self._conclude()
 
+    async def _answer(self) -> None:
+        try:
+            await self._down()
+        except GatewayError as error:
+            await self._outgoing.fail(error)
+
     async def _down(self) -> None:
-        check_declared_length(self._exchange.headers, self._limit)
+        check_declared_length(self._scope["headers"], self._limit)
         for step in self._pipeline.steps:
             if step.index == self._pipeline.reads_body_at:
                 await self._read_body()
@@ -70,7 +74,7 @@ class Call:
             except Exception as error:
                 self._pipeline.tolerate(step, "on_request", self._exchange, error)
             if self._exchange.reply is not None:
-                await self._outgoing.reply(self._exchange.reply)
+                await self._reply(self._exchange.reply)
                 return
         await self._enter_app()
 
@@ -84,6 +88,14 @@ class Call:
             exchange.requested_model = exchange.body.get("model", str)
         exchange.stream = exchange.body.get("stream", bool) is True
 
+    async def _reply(self, reply: Reply) -> None:
+        if isinstance(reply.body, bytes):
+            await self._outgoing.reply(reply)
+            return
+        async with CancelOnDisconnect(self._receive) as client:
+            await self._outgoing.reply(reply)
+        self._gone = client.gone
+
     async def _enter_app(self) -> None:
         headers = self._scope["headers"]
         self._scope["headers"] = self._inner_headers(headers)
@@ -94,8 +106,9 @@ class Call:
                 raise
         finally:
             self._scope["headers"] = headers
-        if self._outgoing.refusal is not None:  # raised on the app's way in or out, whatever the app made of it
-            raise self._outgoing.refusal
+        refusal = self._outgoing.refusal
+        if refusal is not None and not self._outgoing.complete:  # whatever the app made of it
+            raise refusal
 
     def _inner_headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Headers that fit what the app will receive and may send."""
@@ -124,7 +137,7 @@ class Call:
     def _conclude(self) -> None:
         exchange, outgoing = self._exchange, self._outgoing
         exchange.timings.ended = exchange.clock()
-        left = self._cancelled or (self._gone and not outgoing.complete)
+        left = outgoing.lost or ((self._cancelled or self._gone) and not outgoing.complete)
         if not outgoing.started:
             exchange.status = 499 if left else 500
         exchange.outcome = "cancelled" if left else _outcome(exchange, complete=outgoing.complete)

@@ -86,7 +86,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     `body` is None until a plugin that reads it is reached. `status` is what the client saw: 499 when it left before the
     first byte. `outcome` is set before the first `on_finish`. `error` is the refusal we rendered, `failed_in_stream`
-    says that an error frame ended the stream. `muted` are observing plugins that have failed in this request.
+    says that an error frame ended the stream. `muted` are the steps of observing plugins that have failed.
     """
 
     id: str

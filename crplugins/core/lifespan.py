@@ -1,12 +1,17 @@
 """Opens what plugins own when the app starts and closes it when the app stops (ASGI lifespan protocol)."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from crplugins.core.errors import internal_error
+from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
+
+logger = logging.getLogger("crplugins.plugins")
 
 
 class PluginLifespan:
@@ -17,48 +22,61 @@ class PluginLifespan:
     """
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
-        self._plugins = [p for p in plugins if type(p).__aenter__ is not Plugin.__aenter__]
+        self._plugins = [p for p in plugins if _owns_something(type(p))]
         self._keeper: asyncio.Task[None] | None = None
         self.open = not self._plugins
 
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the lifespan scope: plugins open before the app starts and close after it has stopped."""
         startup = await receive()
-        stack = AsyncExitStack()
-        try:
-            for plugin in self._plugins:
-                await stack.enter_async_context(plugin)
-        except Exception as error:
-            await stack.aclose()
-            await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
-            return
-        self.open = True
-        await _AppLifespan(app, startup, stack, scope, receive, send).run()
-
-    async def ensure_open(self) -> None:
-        """Open the plugins now if no lifespan event has."""
-        if self._keeper is None:
-            ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._keeper = asyncio.create_task(self._keep(ready))
-            self._ready = ready
-        await asyncio.shield(self._ready)
-
-    async def _keep(self, ready: "asyncio.Future[None]") -> None:
         async with AsyncExitStack() as stack:
             try:
-                for plugin in self._plugins:
-                    await stack.enter_async_context(plugin)
+                await self._enter(stack)
             except Exception as error:
-                self._keeper = None  # the next request tries again
-                ready.set_exception(error)
+                await stack.aclose()
+                await send({"type": "lifespan.startup.failed", "message": _said(error)})
                 return
-            self.open = True
-            ready.set_result(None)
-            await asyncio.get_running_loop().create_future()  # until the loop ends and cancels this task
+            await _AppLifespan(app, startup, stack, scope, receive, send).run()
+
+    async def opened(self) -> bool:
+        """Open the plugins now if no lifespan event has. False if one of them cannot be opened; the log says why."""
+        if self._keeper is None:
+            self._ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            self._keeper = asyncio.create_task(self._keep(self._ready))
+        return await asyncio.shield(self._ready)
+
+    async def _keep(self, ready: "asyncio.Future[bool]") -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                await self._enter(stack)
+                ready.set_result(True)
+                await asyncio.get_running_loop().create_future()  # until the loop ends and cancels this task
+        except Exception:
+            logger.exception("plugins could not be opened or closed")
+            if not ready.done():
+                ready.set_result(False)
+
+    async def _enter(self, stack: AsyncExitStack) -> None:
+        stack.callback(self._closed)
+        for plugin in self._plugins:
+            await stack.enter_async_context(plugin)
+        self.open = True
+
+    def _closed(self) -> None:
+        self.open = not self._plugins
+        self._keeper = None  # the next request tries again
+
+
+class NotOpen(Plugin):
+    """Answers in the place of plugins that could not be opened."""
+
+    async def on_request(self, exchange: Exchange) -> None:
+        del exchange
+        raise internal_error()
 
 
 class _AppLifespan:
-    """Relays the lifespan conversation to the app, and holds it alone if the app has none."""
+    """Relays the lifespan conversation to the app, and holds it alone where the app does not."""
 
     def __init__(
         self, app: ASGIApp, startup: Message, stack: AsyncExitStack, scope: Scope, receive: Receive, send: Send
@@ -66,29 +84,51 @@ class _AppLifespan:
         self._app, self._scope = app, scope
         self._startup: Message | None = startup
         self._stack, self._outer_receive, self._outer_send = stack, receive, send
-        self._answered = False
+        self._started = self._stopping = self._over = False
 
     async def run(self) -> None:
         try:
             await self._app(self._scope, self._receive, self._send)
         except Exception:
-            if self._answered:
-                await self._stack.aclose()
+            if self._started or self._over:
                 raise
-        if not self._answered:  # the app does not speak lifespan, which the protocol allows
-            await self._outer_send({"type": "lifespan.startup.complete"})
+        if not self._started and not self._over:  # the app does not speak lifespan, which the protocol allows
+            await self._send({"type": "lifespan.startup.complete"})
+        if not self._stopping and not self._over:
             await self._outer_receive()
-            await self._stack.aclose()
-            await self._outer_send({"type": "lifespan.shutdown.complete"})
+        if not self._over:
+            await self._send({"type": "lifespan.shutdown.complete"})
 
     async def _receive(self) -> Message:
         if self._startup is not None:
             startup, self._startup = self._startup, None
             return startup
-        return await self._outer_receive()
+        message = await self._outer_receive()
+        self._stopping = True
+        return message
 
     async def _send(self, message: Message) -> None:
-        self._answered = True
-        if message["type"] in ("lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-            await self._stack.aclose()
+        if message["type"] == "lifespan.startup.complete":
+            self._started = True
+        else:
+            self._over = True
+            message = await self._close(message)
         await self._outer_send(message)
+
+    async def _close(self, message: Message) -> Message:
+        """Close the plugins; the app's last word, or that a plugin could not be closed."""
+        try:
+            await self._stack.aclose()
+        except Exception as error:
+            logger.exception("plugins could not be closed")
+            if message["type"] == "lifespan.shutdown.complete":
+                return {"type": "lifespan.shutdown.failed", "message": _said(error)}
+        return message
+
+
+def _owns_something(kind: type[Plugin]) -> bool:
+    return kind.__aenter__ is not Plugin.__aenter__ or kind.__aexit__ is not Plugin.__aexit__
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

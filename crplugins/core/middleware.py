@@ -1,5 +1,6 @@
 """PluginMiddleware: the one place where plugins meet ASGI."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins.core.call import Call
 from crplugins.core.exchange import SCOPE_KEY, find_exchange, make_exchange, new_request_id
-from crplugins.core.lifespan import PluginLifespan
+from crplugins.core.lifespan import NotOpen, PluginLifespan
 from crplugins.core.outgoing import Outgoing
 from crplugins.core.pipeline import Faults, Pipeline
 from crplugins.core.plugin import Plugin
@@ -30,7 +31,7 @@ class PluginMiddleware:
     Args:
         app: the ASGI app inside.
         plugins: outermost first; the request meets them in this order, the response in reverse.
-        max_body_bytes: a larger request body is refused with 413.
+        max_body_bytes: a larger request body is refused with 413, wherever a plugin reads it and on chat paths always.
         clock: monotonic seconds.
         new_id: makes the id of a request, which is returned as `x-request-id`.
     """
@@ -50,8 +51,11 @@ class PluginMiddleware:
         self._fuse()
         self.faults: Faults = Counter()
         self._max_body_bytes, self._clock, self._new_id = self._options
-        self._chat = Pipeline(self.plugins, self.faults)
-        self._other = Pipeline([p for p in self.plugins if not p.chat_only], self.faults)
+        self._chat = Pipeline(self.plugins, self.faults, self._max_body_bytes)
+        everywhere = [p for p in self.plugins if not p.chat_only]
+        reads_body = any(p.reads_body for p in everywhere)
+        self._other = Pipeline(everywhere, self.faults, self._max_body_bytes if reads_body else sys.maxsize)
+        self._closed = Pipeline([NotOpen()], self.faults, self._max_body_bytes)
         self._lifespan = PluginLifespan(self.plugins)
 
     def _fuse(self) -> None:
@@ -66,8 +70,8 @@ class PluginMiddleware:
         if scope["type"] == "http":
             pipeline = self._chat if _is_chat(scope) else self._other
             if pipeline.steps:
-                if not self._lifespan.open:
-                    await self._lifespan.ensure_open()
+                if not self._lifespan.open and not await self._lifespan.opened():
+                    pipeline = self._closed
                 await self._run(pipeline, scope, receive, send)
                 return
         if scope["type"] == "lifespan":
@@ -83,7 +87,7 @@ class PluginMiddleware:
             exchange = make_exchange(scope, self._clock, self._new_id)
             scope[SCOPE_KEY] = exchange  # in place: a copy would hide what the app writes into the scope
         outgoing = Outgoing(pipeline, exchange, send, outermost=outermost)
-        return Call(self.app, pipeline, outgoing, exchange, self._max_body_bytes, scope, receive).run()
+        return Call(self.app, pipeline, outgoing, exchange, scope, receive).run()
 
     def __repr__(self) -> str:
         return f"PluginMiddleware({self.app!r}, plugins=[{', '.join(p.name for p in self.plugins)}])"

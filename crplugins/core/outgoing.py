@@ -1,6 +1,7 @@
 """Outgoing: the response side of one request, and the only writer of the client's `send`."""
 
 from collections.abc import Awaitable, Iterable
+from contextlib import aclosing, suppress
 
 from starlette.types import Message, Send
 
@@ -11,19 +12,21 @@ from crplugins.core.response import Document, ObservedEvents, Passthrough, Respo
 
 _START = "http.response.start"
 _BODY = "http.response.body"
+_WHOLE_BODIES = ("http.response.pathsend", "http.response.zerocopysend")
 _PASSTHROUGH = Passthrough()
 
 
 class Outgoing:
     """Sends an app's messages, a plugin's reply or an error through the plugins entered so far.
 
-    `started` once the client was told a status, `complete` once the last byte is out. When a plugin fails on the way,
-    `refusal` keeps the error and everything the app still sends is dropped, so no second response can start.
+    `started` once the client was told a status, `complete` once the last byte is out, `lost` when the server could not
+    deliver. When a plugin fails on the way, `refusal` keeps the error and everything the app still sends is dropped, so
+    no second response can start.
     """
 
     __slots__ = (
         "_body", "_exchange", "_pipeline", "_plain", "_send",
-        "complete", "entered", "outermost", "refusal", "started",
+        "complete", "entered", "lost", "outermost", "refusal", "started",
     )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, exchange: Exchange, send: Send, *, outermost: bool) -> None:
@@ -37,15 +40,15 @@ class Outgoing:
         self.refusal: GatewayError | None = None
         self.started = False
         self.complete = False
+        self.lost = False
 
     def send(self, message: Message) -> Awaitable[None]:
         """The `send` that the app is given."""
+        if self.refusal is not None:
+            return _drop()
         if message["type"] != _BODY:
             return self._other(message)
-        if self._plain:
-            self.complete = not message.get("more_body", False)
-            return self._send(message)
-        return self._continue(message)
+        return self._write(message) if self._plain else self._continue(message)
 
     async def reply(self, reply: Reply) -> None:
         """Send a plugin's own answer."""
@@ -53,8 +56,9 @@ class Outgoing:
         if isinstance(reply.body, bytes):
             await self.send({"type": _BODY, "body": reply.body})
             return
-        async for piece in reply.body:
-            await self.send({"type": _BODY, "body": piece, "more_body": True})
+        async with aclosing(reply.body) as pieces:
+            async for piece in pieces:
+                await self.send({"type": _BODY, "body": piece, "more_body": True})
         await self.send({"type": _BODY, "body": b""})
 
     async def fail(self, error: GatewayError) -> None:
@@ -62,14 +66,14 @@ class Outgoing:
 
         Raises RuntimeError if neither is possible; the server then drops the connection, which clients do notice.
         """
-        self.refusal = None
+        self.refusal = error
         self._exchange.error = error.error
         if not self.started:
             await self._respond(error)
-        elif not self.complete and _content_type(self._exchange.response_headers) == b"text/event-stream":
+        elif not self.complete and _is_event_stream(self._exchange.response_headers):
             self._exchange.failed_in_stream = True
-            self.complete = True
-            await self._send({"type": _BODY, "body": error.frame() + DONE_FRAME})
+            unfinished = b"" if self._body is None else self._body.cut()
+            await self._write({"type": _BODY, "body": unfinished + error.frame() + DONE_FRAME})
         else:
             raise RuntimeError("an error was raised after the response had started") from error
 
@@ -80,20 +84,20 @@ class Outgoing:
             await self._begin(start)
             await self._continue({"type": _BODY, "body": error.body()})
         except GatewayError as second:  # a plugin failed on the way out too: answer past the plugins
+            if self.started:
+                return
             headers = [*second.response_headers(), (b"x-request-id", self._exchange.id.encode())]
-            self.started = self.complete = True
             self._exchange.status = second.status
-            await self._send({"type": _START, "status": second.status, "headers": headers})
-            await self._send({"type": _BODY, "body": second.body()})
+            await self._write({"type": _START, "status": second.status, "headers": headers})
+            await self._write({"type": _BODY, "body": second.body()})
 
     async def _other(self, message: Message) -> None:
-        if self.refusal is not None:
-            return
         if message["type"] == _START:
             await self._begin(message)
-        else:  # trailers, pathsend and whatever else a server offers
-            self.complete = self.complete or message["type"] == "http.response.pathsend"
-            await self._send(message)
+            return
+        if isinstance(self._body, Document) and not self.started and message["type"] in _WHOLE_BODIES:
+            await self._write(self._body.unread())
+        await self._write(message)  # trailers, pathsend and whatever else a server offers
 
     async def _begin(self, message: Message) -> None:
         if self._body is not None:
@@ -115,16 +119,17 @@ class Outgoing:
         else:
             self._plain, self._body = True, _PASSTHROUGH
         if not (isinstance(self._body, Document) and self._pipeline.rewrites_events):
-            self.started = True
-            await self._send(start)
+            await self._write(start)
 
     def _choose_body(self, start: Message) -> ResponseBody:
         headers = start["headers"]
         if not _is_encoded(headers):
             kind = _content_type(headers)
             if kind == b"text/event-stream":
-                events = RewrittenEvents if self._pipeline.rewrites_events else ObservedEvents
-                return events(self._pipeline, self._exchange, self.entered)
+                if not self._pipeline.rewrites_events:
+                    return ObservedEvents(self._pipeline, self._exchange, self.entered)
+                start["headers"] = [h for h in headers if h[0] != b"content-length"]  # a plugin may change it
+                return RewrittenEvents(self._pipeline, self._exchange, self.entered)
             if kind == b"application/json":
                 held = start if self._pipeline.rewrites_events else None
                 return Document(self._pipeline, self._exchange, self.entered, held)
@@ -132,22 +137,42 @@ class Outgoing:
         return _PASSTHROUGH
 
     async def _continue(self, message: Message) -> None:
-        if self.refusal is not None:
-            return
         if self._body is None:
             raise RuntimeError("the app sent a body before the response had started")
-        self.complete = not message.get("more_body", False)
         try:
             try:
                 for outward in self._body.before(message):
-                    self.started = True
-                    await self._send(outward)
-            finally:  # what the upstream sent counts even if the client's socket has just broken
-                self._body.after(message)
+                    await self._write(outward)
+            except BaseException:  # what the upstream sent counts even if the client has just gone
+                with suppress(GatewayError):
+                    self._body.after(message)
+                raise
+            self._body.after(message)
         except GatewayError as error:
-            self.complete = False
             self.refusal = error
             raise
+
+    async def _write(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == _BODY:
+            self.complete = not message.get("more_body", False)
+        elif kind == _START:
+            self.started = True
+        elif kind in _WHOLE_BODIES:
+            self.complete = True
+        try:
+            await self._send(message)
+        except OSError:  # how ASGI 2.4 says that the client has gone
+            self.lost = True
+            raise
+
+
+async def _drop() -> None:
+    pass
+
+
+def _is_event_stream(headers: Iterable[Header]) -> bool:
+    return _content_type(headers) == b"text/event-stream" and not _is_encoded(headers)
 
 
 def _is_encoded(headers: Iterable[Header]) -> bool:

@@ -39,7 +39,8 @@ class Step:
 class Pipeline:
     """The plugins that apply to one kind of path, outermost first."""
 
-    def __init__(self, plugins: Sequence[Plugin], faults: Faults) -> None:
+    def __init__(self, plugins: Sequence[Plugin], faults: Faults, max_body_bytes: int) -> None:
+        self.max_body_bytes = max_body_bytes
         self.steps = [Step(index, plugin) for index, plugin in enumerate(plugins)]
         self.faults = faults
         self.reads_body_at = next((s.index for s in self.steps if s.plugin.reads_body), None)
@@ -52,7 +53,7 @@ class Pipeline:
 
     def response(self, exchange: Exchange, entered: int) -> None:
         for step in self._reacting:
-            if step.index < entered and step.plugin not in exchange.muted:
+            if step.index < entered and step not in exchange.muted:
                 try:
                     step.plugin.on_response(exchange)
                 except Exception as error:
@@ -61,7 +62,7 @@ class Pipeline:
     def event(self, exchange: Exchange, event: Event, entered: int) -> Event | None:
         """The event as it leaves plugin 0, given as it came to plugin `entered - 1`; None if one of them dropped it."""
         for step in self._watching:
-            if step.index >= entered or (exchange.muted and step.plugin in exchange.muted):
+            if step.index >= entered or (exchange.muted and step in exchange.muted):
                 continue
             try:
                 result = step.on_event(exchange, event)
@@ -78,7 +79,7 @@ class Pipeline:
         """Events to add at the end of a complete stream, as they leave plugin 0."""
         added: list[Event] = []
         for step in self._watching:
-            if step.index < entered and step.plugin.rewrites_events and step.plugin not in exchange.muted:
+            if step.index < entered and step.rewrites_events and step not in exchange.muted:
                 added.extend(self._added_by(step, exchange))
         return added
 
@@ -112,7 +113,7 @@ class Pipeline:
         self._fault(step, hook, error)
         if not step.plugin.observes:
             raise internal_error() from None
-        exchange.muted |= {step.plugin}
+        exchange.muted |= {step}  # not the plugin, which may be unhashable (a dataclass)
 
     def _fault(self, step: Step, hook: str, error: Exception) -> None:
         self.faults[step.plugin.name, hook] += 1

@@ -30,6 +30,9 @@ class ResponseBody(Protocol):
     def after(self, message: Message) -> None:
         """Called once they are sent, or could not be."""
 
+    def cut(self) -> bytes:
+        """What ends an event the client has only in part, so that another can follow it."""
+
 
 class Passthrough:
     """A body nobody reads."""
@@ -39,6 +42,9 @@ class Passthrough:
 
     def after(self, message: Message) -> None:
         pass
+
+    def cut(self) -> bytes:
+        return b""
 
 
 class ObservedEvents:
@@ -65,6 +71,9 @@ class ObservedEvents:
         for event in events:
             note_facts(self._exchange, event)
             self._pipeline.event(self._exchange, event, self._entered)
+
+    def cut(self) -> bytes:
+        return b"\n\n" if self._splitter.rest else b""
 
 
 class RewrittenEvents:
@@ -96,6 +105,9 @@ class RewrittenEvents:
     def after(self, message: Message) -> None:
         pass
 
+    def cut(self) -> bytes:
+        return b""
+
     def _pass_up(self, event: Event, outward: list[Event]) -> None:
         note_facts(self._exchange, event)
         if event.is_done:
@@ -105,8 +117,8 @@ class RewrittenEvents:
             outward.append(passed)
 
     def _end(self, outward: list[Event]) -> None:
-        """Add what the plugins add, once: before [DONE], or at the end of a stream without one."""
-        if not self._ended:
+        """Add what the plugins add to a complete stream, once: before [DONE], or at the end of one without it."""
+        if not self._ended and not self._exchange.failed_in_stream:
             self._ended = True
             outward += self._pipeline.end(self._exchange, self._entered)
 
@@ -139,6 +151,14 @@ class Document:
     def after(self, message: Message) -> None:
         if self._start is None and self._gather(message):
             self._pass_up()
+
+    def cut(self) -> bytes:
+        return b""
+
+    def unread(self) -> Message:
+        """The held start, for a body that the server itself will read."""
+        assert self._start is not None
+        return self._start
 
     def _gather(self, message: Message) -> bool:
         """Whether the document is whole now."""
@@ -179,4 +199,4 @@ def note_facts(exchange: Exchange, event: Event) -> None:
     if answer.usage is not None:
         exchange.usage, exchange.usage_source = answer.usage, "provider"
     if answer.error is not None:
-        exchange.failed_in_stream = not event.document
+        exchange.failed_in_stream |= not event.document

@@ -43,7 +43,7 @@ class Event(msgspec.Struct, eq=False):
     @classmethod
     def of(cls, data: bytes) -> "Event":
         """A new event for a stream, in OpenAI's framing."""
-        return cls(b"data: " + data + b"\n\n", data)
+        return cls(_framed(data), data)
 
     @classmethod
     def json_document(cls, body: bytes) -> "Event":
@@ -74,7 +74,7 @@ class Event(msgspec.Struct, eq=False):
         if self.document:
             return Event.json_document(data)
         prefix = b"event: " + self.name + b"\n" if self.name else b""
-        return Event(prefix + b"data: " + data + b"\n\n", data, self.name)
+        return Event(prefix + _framed(data), data, self.name)
 
     def __repr__(self) -> str:
         return f"Event({self.raw!r})"
@@ -158,6 +158,10 @@ def _parse_event(raw: bytes, text: bytes) -> Event:
         elif field == b"event":
             name = value
     return Event(raw, b"\n".join(data) if data else None, name)
+
+
+def _framed(data: bytes) -> bytes:
+    return b"data: " + _LINE.sub(b"\ndata: ", data) + b"\n\n"
 
 
 def error_event(error: GatewayError) -> Event:

@@ -47,6 +47,7 @@ class _Lax(msgspec.Struct):
     error: Any = None
 
 
+_USAGE_FIELDS = msgspec.structs.fields(Usage)
 _answer = msgspec.json.Decoder(Answer)
 _lax = msgspec.json.Decoder(_Lax)
 
@@ -65,10 +66,22 @@ def read_answer(data: bytes) -> Answer:
 def _read_leniently(data: bytes) -> Answer:
     lax = _lax.decode(data)
     return Answer(
-        choices=_convert(lax.choices, list[Choice]),
-        usage=_convert(lax.usage, Usage),
+        choices=_choices(lax.choices),
+        usage=_usage(lax.usage),
         error=lax.error,
     )
+
+
+def _choices(value: Any) -> list[Choice] | None:
+    if not isinstance(value, list):
+        return None
+    return [choice for item in value if (choice := _convert(item, Choice)) is not None]
+
+
+def _usage(value: Any) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    return Usage(**{field.name: _convert(value.get(field.name), field.type) for field in _USAGE_FIELDS})
 
 
 def _convert(value: Any, type: Any) -> Any:

@@ -1,10 +1,12 @@
 """The direct handler: for upstreams that speak OpenAI's wire, bytes through both ways."""
 
+import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+from yarl import URL
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
@@ -33,22 +35,20 @@ class DirectHandler:
     def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
         self._deployment = deployment
         self._model = upstream.model
-        self._url = f"{upstream.base_url}/chat/completions"
+        self._url = URL(f"{upstream.base_url}/chat/completions")
         self._secrets = (upstream.api_key, upstream.base_url)
         self._headers = _headers(deployment, upstream)
         self._defaults = {k: v for k, v in deployment.parameters.items() if k not in _NOT_IN_BODY}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._deployment.connect_timeout, sock_read=self._deployment.timeout
-        )
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
             headers=self._headers,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=timeout,
+            # Each answer has one timer of its own; a timer per read would cost more than relaying the chunk.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._deployment.connect_timeout),
         )
         return self
 
@@ -62,16 +62,17 @@ class DirectHandler:
         model = self._deployment.model_for(body.get("model", str) or "", self._model)
         exchange.attempts += 1
         exchange.served_model = model
-        response = await self._post(self._upstream_body(body, model))
         try:
-            return await self._reply(response)
-        except BaseException:
-            response.close()
-            raise
+            async with asyncio.timeout(self._deployment.timeout):
+                return await self._call(self._upstream_body(body, model))
+        except TimeoutError:
+            raise upstream_errors.timed_out(self._deployment.name) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise upstream_errors.unreachable(self._deployment.name, error) from None
 
     def _upstream_body(self, body: Body, model: str) -> bytes:
         """The client's bytes; only the model's name and missing defaults are written into them."""
-        copy = Body(body.raw)
+        copy = body.copy()
         if copy.get("model", str) != model:
             copy.set("model", model)
         for key, value in self._defaults.items():
@@ -79,14 +80,14 @@ class DirectHandler:
                 copy.set(key, value)
         return copy.raw
 
-    async def _post(self, body: bytes) -> aiohttp.ClientResponse:
+    async def _call(self, body: bytes) -> Reply:
         assert self._session is not None, "the handler was not entered"
+        response = await self._session.post(self._url, data=body, allow_redirects=False)
         try:
-            return await self._session.post(self._url, data=body, allow_redirects=False)
-        except TimeoutError:
-            raise upstream_errors.timed_out(self._deployment.name) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise upstream_errors.unreachable(self._deployment.name, error) from None
+            return await self._reply(response)
+        except BaseException:
+            response.close()
+            raise
 
     async def _reply(self, response: aiohttp.ClientResponse) -> Reply:
         if response.status != 200:
@@ -96,11 +97,11 @@ class DirectHandler:
         return await self._document(response)
 
     async def _stream(self, response: aiohttp.ClientResponse) -> Reply:
-        stream = DirectStream(self._deployment.name, self._secrets, response)
+        stream = DirectStream(self._deployment.name, self._secrets, response, self._deployment.timeout)
         return Reply(200, list(STREAM_HEADERS), await stream.begin())
 
     async def _document(self, response: aiohttp.ClientResponse) -> Reply:
-        body = await self._read(response)
+        body = await response.read()
         answer = Event.json_document(body).answer
         if answer is None:
             raise upstream_errors.malformed(self._deployment.name, body[:200])
@@ -109,18 +110,10 @@ class DirectHandler:
         content_length = str(len(body)).encode()
         return Reply(200, [(b"content-type", b"application/json"), (b"content-length", content_length)], body)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        try:
-            return await response.read()
-        except TimeoutError:
-            raise upstream_errors.timed_out(self._deployment.name) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise upstream_errors.unreachable(self._deployment.name, error) from None
-
     async def _refusal(self, response: aiohttp.ClientResponse) -> GatewayError:
         try:
             body = await response.content.read(_MAX_ERROR_BYTES)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
+        except (aiohttp.ClientError, OSError, ValueError):
             body = b""  # the status alone says enough
         response.release()
         return self._refuse(response.status, body, response.headers)

@@ -7,9 +7,11 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from crplugins.core.errors import GatewayError
 from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.completeness import Completeness
+from crplugins.handlers.watchdog import Watchdog
 
 _LINGER_SECONDS = 0.25
 """How long to wait for the end of the body behind [DONE]: reading it lets the connection be used again."""
@@ -22,13 +24,17 @@ class DirectStream:
     than comments (`event: ping`, `retry:` alone) are dropped: seven to nine of eleven clients fail on them.
     """
 
-    def __init__(self, deployment: str, secrets: tuple[str | None, ...], response: aiohttp.ClientResponse) -> None:
+    def __init__(
+        self, deployment: str, secrets: tuple[str | None, ...], response: aiohttp.ClientResponse, timeout: float
+    ) -> None:
         self._deployment = deployment
         self._secrets = secrets
         self._response = response
         self._splitter = Splitter()
         self._state = Completeness()
         self._malformed = False
+        self._timeout = timeout  # seconds without a byte
+        self._watchdog: Watchdog | None = None
 
     async def begin(self) -> AsyncGenerator[bytes, None]:
         """The frames, once the first are here: a failure before them is still a status.
@@ -47,6 +53,7 @@ class DirectStream:
         return self._frames(events)
 
     async def _frames(self, events: list[Event]) -> AsyncGenerator[bytes, None]:
+        self._watchdog = Watchdog(self._timeout, self._response.close)
         try:
             while True:
                 if frames := b"".join([event.raw for event in self._passable(events)]):
@@ -66,14 +73,19 @@ class DirectStream:
     async def _next_piece(self) -> bytes:
         """More bytes; none at the end of the body, or at any end of a stream that has already told of its failure."""
         try:
-            return await self._response.content.readany()
-        except TimeoutError:
-            error = upstream_errors.timed_out(self._deployment)
+            piece = await self._response.content.readany()
         except (aiohttp.ClientError, OSError, ValueError) as cause:
-            error = upstream_errors.cut_short(self._deployment, repr(cause))
-        if self._state.failed:
-            return b""
-        raise error
+            if self._state.failed:
+                return b""
+            raise self._broken(cause) from None
+        if self._watchdog is not None:
+            self._watchdog.pat()
+        return piece
+
+    def _broken(self, cause: Exception) -> GatewayError:
+        if self._watchdog is not None and self._watchdog.barked:
+            return upstream_errors.timed_out(self._deployment)
+        return upstream_errors.cut_short(self._deployment, repr(cause))
 
     def _split(self, piece: bytes) -> list[Event]:
         try:
@@ -125,6 +137,8 @@ class DirectStream:
 
     async def _leave(self) -> None:
         """Give the connection back, or drop it at once if the upstream is still sending."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
         if self._state.done and not self._response.content.at_eof():
             try:
                 async with asyncio.timeout(_LINGER_SECONDS):

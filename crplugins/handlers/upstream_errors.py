@@ -20,7 +20,9 @@ _RETRY_HEADERS: Final = ("retry-after", "retry-after-ms")
 _OWN_FAULTS: Final = frozenset({401, 402, 403, 407})
 
 _LITELLM_PREFIX = re.compile(r"(?:litellm\.)?\b[A-Z]\w*(?:Error|Exception)\b(?:\s*:\s*|\s+-\s+)|^litellm\.\w+:\s*")
-_SECRETS = re.compile(r"\b(?:sk|pk|rk|gsk|xai|key|org|proj)[-_](?=[A-Za-z_-]*[\d*])[A-Za-z0-9_*-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
+_SECRETS = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|key|org|proj)[-_](?=[A-Za-z_-]*[\d*])[A-Za-z0-9_*-]{6,}|\bBearer\s+\S+", re.IGNORECASE
+)
 _ADDRESSES = re.compile(
     r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+"  # URLs
     r"|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"  # IPv4, with or without a port
