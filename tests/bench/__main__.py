@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from tests.bench import load
+from tests.bench import streams as many_streams
 from tests.bench.apps import CHUNKS
 from tests.bench.served import Served
 
@@ -74,7 +75,13 @@ def imports() -> None:
     print(f"{'import crplugins':46} {milliseconds:.1f} ms, {memory - base:.1f} MB above bare Python", flush=True)
 
 
-SECTIONS: dict[str, Callable[[], None]] = {f.__name__: f for f in (imports, middleware, direct, litellm)}
+def streams() -> None:
+    outcome = many_streams.run(2000)
+    size = outcome.bytes_per_stream / 1024
+    print(f"2000 concurrent streams: {outcome.complete} complete in {outcome.seconds:.1f} s, {size:.1f} KiB each", flush=True)
+
+
+SECTIONS: dict[str, Callable[[], None]] = {f.__name__: f for f in (imports, middleware, direct, litellm, streams)}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or SECTIONS:

@@ -1,6 +1,7 @@
 """An app of `apps` under uvicorn in a process of its own, and the CPU time that process has used."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -38,6 +39,10 @@ class Served:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
+
+    def resident_bytes(self) -> int:
+        """Resident memory now."""
+        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
     def cpu_seconds(self) -> float:
         """CPU time of all its threads so far."""

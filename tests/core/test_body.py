@@ -124,6 +124,7 @@ def test_several_edits_add_up() -> None:
         b'{"a": 1} x',
         b"{'a': 1}",
         b'{"a": NaN}',
+        b'{"a": "\\ud800"}',
         b"\xff\xfe",
         b'\xef\xbb\xbf{"a": 1}',
         b"[" * 100_000,
@@ -143,7 +144,7 @@ def test_nothing_is_parsed_before_somebody_asks() -> None:
 
 
 def test_a_value_broken_inside_counts_as_missing() -> None:
-    body = Body(b'{"user": "\\ud800", "model": "m"}')
+    body = Body(b'{"user": "\xff", "model": "m"}')
     assert body.get("user") is None
     assert body.get("model") == "m"
 

@@ -1,0 +1,44 @@
+import pytest
+
+from crplugins.core.exchange import Exchange
+from crplugins.core.pipeline import Pipeline
+from crplugins.core.plugin import Plugin
+from crplugins.core.sse import Event
+from crplugins.testing.asgi import http_scope
+from crplugins.core.exchange import make_exchange
+
+
+@pytest.fixture
+def exchange() -> Exchange:
+    return make_exchange(http_scope("POST", "/v1/chat/completions"), lambda: 0.0, lambda: "id")
+
+
+async def test_every_hook_is_optional_and_does_nothing(exchange: Exchange) -> None:
+    plugin = Plugin()
+    event = Event.of(b"x")
+    async with plugin as opened:
+        assert opened is plugin
+        await plugin.on_request(exchange)
+        plugin.on_response(exchange)
+        assert plugin.on_event(exchange, event) is event
+        assert list(plugin.on_end(exchange)) == []
+        plugin.on_finish(exchange)
+
+
+def test_a_plugin_needs_nothing_unless_it_says_so() -> None:
+    assert not (Plugin.reads_body or Plugin.reads_events or Plugin.rewrites_events or Plugin.observes)
+    assert Plugin.chat_only
+
+
+def test_its_name_is_its_class() -> None:
+    class Auditor(Plugin):
+        pass
+
+    assert Auditor().name == "Auditor"
+
+
+@pytest.mark.parametrize("hook", ["on_event", "on_end"])
+def test_a_hook_that_needs_events_must_be_declared(hook: str) -> None:
+    forgetful = type("Forgetful", (Plugin,), {hook: lambda self, *_: None})
+    with pytest.raises(TypeError, match="Forgetful has on_event or on_end but declares neither"):
+        Pipeline([forgetful()], {}, 1)
