@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from crplugins.core.body import Body as Body
     from crplugins.core.errors import GatewayError as GatewayError
     from crplugins.core.exchange import Exchange as Exchange
-    from crplugins.core.exchange import Principal as Principal
     from crplugins.core.exchange import Reply as Reply
     from crplugins.core.exchange import Slot as Slot
     from crplugins.core.middleware import PluginMiddleware as PluginMiddleware
     from crplugins.core.plugin import Plugin as Plugin
+    from crplugins.core.principal import Principal as Principal
     from crplugins.core.sse import Event as Event
     from crplugins.homes.gateway import Gateway as Gateway
     from crplugins.plugins.auth import Auth as Auth
@@ -32,13 +32,13 @@ _HOMES = {
     "GatewayError": "crplugins.core.errors",
     "Plugin": "crplugins.core.plugin",
     "PluginMiddleware": "crplugins.core.middleware",
-    "Principal": "crplugins.core.exchange",
+    "Principal": "crplugins.core.principal",
     "Reply": "crplugins.core.exchange",
     "RequestGuard": "crplugins.plugins.guard",
     "Slot": "crplugins.core.exchange",
 }
 
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604  # names, all of them text
+__all__ = [*_HOMES, "__version__"]  # names, all of them text
 
 
 def __getattr__(name: str) -> object:

@@ -10,6 +10,7 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.errors import ErrorObject, Header
+from crplugins.core.principal import Principal
 from crplugins.core.wire import Usage
 
 if TYPE_CHECKING:
@@ -22,13 +23,6 @@ Outcome = Literal["ok", "client_error", "limited", "server_error", "cancelled"]
 UsageSource = Literal["provider", "estimated", "none"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls. Never holds the secret."""
-
-    key_id: str
 
 
 class Timings(msgspec.Struct, eq=False):

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange, Principal
+from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
+from crplugins.core.principal import Principal
 
 PUBLIC_PATHS: Final = ("/healthz", "/readyz", "/health")
 

@@ -1,0 +1,64 @@
+"""Principal: who calls, and what that caller may do. Never holds a secret."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+Period = Literal["day", "week", "month", "total"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a caller may use; None is no limit."""
+
+    requests_per_minute: int | None = None
+    requests_per_hour: int | None = None
+    requests_per_day: int | None = None
+    tokens_per_minute: int | None = None
+    tokens_per_hour: int | None = None
+    tokens_per_day: int | None = None
+    output_tokens_per_minute: int | None = None
+    output_tokens_per_hour: int | None = None
+    output_tokens_per_day: int | None = None
+    max_parallel_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a caller may spend in each `period`, in millionths of a US dollar."""
+
+    micro_usd: int
+    period: Period
+
+
+@dataclass(frozen=True, slots=True)
+class AliasTarget:
+    """One target of a weighted alias."""
+
+    model: str
+    weight: int = 1
+
+
+Aliases = Mapping[str, tuple[AliasTarget, ...]]
+"""From a name, or a pattern with one `*`, to the targets that share its requests by weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller of a request.
+
+    Attributes:
+        key_id: identity for records, metrics and limits; stays the same when the secret is rotated.
+        models: names it may call, wildcards allowed; None for all.
+        aliases: names of its own, looked up before its team's and the gateway's.
+    """
+
+    key_id: str
+    team: str | None = None
+    owner: str | None = None
+    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    models: tuple[str, ...] | None = None
+    aliases: Aliases = field(default_factory=lambda: MappingProxyType({}))
+    limits: Limits = Limits()
+    budget: Budget | None = None

@@ -1,0 +1,38 @@
+"""Key: an identity, its policy, and the digests of the secrets that stand for it. Immutable."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from crplugins.core.principal import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class SecretDigest:
+    """One secret of a key, as it is stored.
+
+    Attributes:
+        digest: 32 bytes, SHA-256 of the secret, or HMAC-SHA256 with the pepper.
+        hint: what a list may show of the secret, such as `sk-crp_…a1B2`.
+        not_after: the end of this secret's life (UTC); None for none of its own.
+    """
+
+    digest: bytes
+    hint: str
+    created_at: datetime
+    not_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Several live secrets may stand for one key, so that it can be rotated without an outage."""
+
+    principal: Principal
+    secrets: tuple[SecretDigest, ...]
+    created_at: datetime
+    not_before: datetime | None = None
+    expires: datetime | None = None
+    disabled: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.principal.key_id

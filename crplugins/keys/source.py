@@ -1,0 +1,35 @@
+"""KeySource: where Auth looks a secret up."""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from crplugins.keys.key import Key, SecretDigest
+
+
+class SourceUnavailable(Exception):
+    """The source cannot be asked now, and does not know this secret from before: the client gets 503, never 401."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A key, and which of its secrets was shown. Both immutable snapshots."""
+
+    key: Key
+    secret: SecretDigest
+
+
+class KeySource(Protocol):
+    """Finds the key a secret stands for. An async context manager, entered at start-up."""
+
+    async def find(self, secret: str) -> Found | None:
+        """The key, whatever its state (disabled, expired): judging that is Auth's. None for an unknown secret.
+
+        Raises `SourceUnavailable`; never blocks the event loop.
+        """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
