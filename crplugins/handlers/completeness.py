@@ -25,19 +25,16 @@ class Completeness:
 
     def see(self, event: Event) -> bool:
         """Take note of an event. False if its data is neither JSON nor [DONE]."""
-        if event.data is None:
-            return True
-        if event.is_done:
-            self.done = True
-            return True
         answer = event.answer
         if answer is None:
-            return False
-        self.failed = self.failed or answer.error is not None
+            self.done = self.done or event.is_done
+            return event.data is None or event.is_done
+        if answer.error is not None:
+            self.failed = True
         for choice in answer.choices or ():
             self._seen = True
-            if choice.finish_reason:
-                self._open.discard(choice.index)
-            else:
+            if choice.finish_reason is None:
                 self._open.add(choice.index)
+            else:
+                self._open.discard(choice.index)
         return True

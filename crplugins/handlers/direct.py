@@ -39,6 +39,9 @@ class DirectHandler:
         self._secrets = (upstream.api_key, upstream.base_url)
         self._headers = _headers(deployment, upstream)
         self._defaults = {k: v for k, v in deployment.parameters.items() if k not in _NOT_IN_BODY}
+        self._plain_bounds = aiohttp.ClientTimeout(total=deployment.timeout, sock_connect=deployment.connect_timeout)
+        # No sock_read: aiohttp would set a timer for each chunk, which costs more than relaying it.
+        self._stream_bounds = aiohttp.ClientTimeout(sock_connect=deployment.connect_timeout)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -47,8 +50,6 @@ class DirectHandler:
             headers=self._headers,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # Each answer has one timer of its own; a timer per read would cost more than relaying the chunk.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._deployment.connect_timeout),
         )
         return self
 
@@ -62,9 +63,9 @@ class DirectHandler:
         model = self._deployment.model_for(body.get("model", str) or "", self._model)
         exchange.attempts += 1
         exchange.served_model = model
+        call = self._begin_stream if exchange.stream else self._call
         try:
-            async with asyncio.timeout(self._deployment.timeout):
-                return await self._call(self._upstream_body(body, model))
+            return await call(self._upstream_body(body, model))
         except TimeoutError:
             raise upstream_errors.timed_out(self._deployment.name) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -80,9 +81,15 @@ class DirectHandler:
                 copy.set(key, value)
         return copy.raw
 
-    async def _call(self, body: bytes) -> Reply:
+    async def _begin_stream(self, body: bytes) -> Reply:
+        """The same for a stream, whose time is bounded to its first event here and between events by DirectStream."""
+        async with asyncio.timeout(self._deployment.timeout):
+            return await self._call(body, self._stream_bounds)
+
+    async def _call(self, body: bytes, bounds: aiohttp.ClientTimeout | None = None) -> Reply:
         assert self._session is not None, "the handler was not entered"
-        response = await self._session.post(self._url, data=body, allow_redirects=False)
+        bounds = bounds or self._plain_bounds
+        response = await self._session.post(self._url, data=body, allow_redirects=False, timeout=bounds)
         try:
             return await self._reply(response)
         except BaseException:

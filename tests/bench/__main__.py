@@ -55,12 +55,12 @@ def middleware() -> None:
 
 def direct() -> None:
     _line("direct handler, per request", "proxy", "direct", 2000, stream=False, upstream=True)
-    _line("direct handler, stream", "proxy", "direct", 240, stream=True, upstream=True)
+    _line("direct handler, paced stream", "proxy", "direct", 240, stream=True, upstream=True)
 
 
 def litellm() -> None:
     _line("litellm handler, per request", "litellm_by_hand", "litellm", 240, stream=False, upstream=True)
-    _line("litellm handler, stream", "litellm_by_hand", "litellm", 24, stream=True, upstream=True)
+    _line("litellm handler, paced stream", "litellm_by_hand", "litellm", 24, stream=True, upstream=True)
 
 
 def imports() -> None:

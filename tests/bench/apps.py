@@ -1,5 +1,6 @@
 """The ASGI apps that are compared, each served by uvicorn in a process of its own: `tests.bench.apps:<name>`."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,6 +17,7 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 
 CHUNKS = 200
+PACE = 0.002
 UPSTREAM = os.environ.get("BENCH_UPSTREAM", "http://127.0.0.1:1/v1")
 KEY = "sk-bench"
 
@@ -95,6 +97,7 @@ async def upstream(scope: Any, receive: Any, send: Any) -> None:
     length = [] if stream else [(b"content-length", str(len(ANSWER)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind), *length]})
     for event in EVENTS if stream else ():
+        await asyncio.sleep(PACE)  # as models do: each event is a read of its own
         await send({"type": "http.response.body", "body": event, "more_body": True})
     await send({"type": "http.response.body", "body": b"" if stream else ANSWER})
 

@@ -1,11 +1,10 @@
 import pytest
 
-from crplugins.core.exchange import Exchange
+from crplugins.core.exchange import Exchange, make_exchange
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 from crplugins.testing.asgi import http_scope
-from crplugins.core.exchange import make_exchange
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ async def test_every_hook_is_optional_and_does_nothing(exchange: Exchange) -> No
 
 
 def test_a_plugin_needs_nothing_unless_it_says_so() -> None:
-    assert not (Plugin.reads_body or Plugin.reads_events or Plugin.rewrites_events or Plugin.observes)
+    assert not any((Plugin.reads_body, Plugin.reads_events, Plugin.rewrites_events, Plugin.observes))
     assert Plugin.chat_only
 
 

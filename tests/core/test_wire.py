@@ -58,7 +58,9 @@ def test_whole_floats_and_numeric_strings_are_counts() -> None:
 
 
 def test_one_odd_choice_does_not_cost_the_others_or_the_usage() -> None:
-    answer = read(choices=[{"finish_reason": 7}, "x", {"index": 2, "finish_reason": "length"}], usage={"total_tokens": 1})
+    answer = read(
+        choices=[{"finish_reason": 7}, "x", {"index": 2, "finish_reason": "length"}], usage={"total_tokens": 1}
+    )
     assert answer.choices == [Choice(2, "length")]
     assert answer.usage.total_tokens == 1
 

@@ -1,0 +1,75 @@
+"""A plain answer of litellm's, repaired to the document OpenAI would have sent."""
+
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from crplugins.handlers.litellm_choice import refusal_of
+from crplugins.handlers.litellm_fields import fields_of, plain, text_of
+from crplugins.handlers.litellm_finish import finish_reason_of
+from crplugins.handlers.litellm_tool_calls import complete_calls
+from crplugins.handlers.litellm_usage import usage_object
+
+Document = dict[str, Any]
+
+
+def answer_document(response: Any, model: str) -> Document | None:
+    """The document for a `ModelResponse`, `usage` only if the provider counted; None if it holds no choice.
+
+    `model` is the name to show if the provider shows none.
+    """
+    fields = fields_of(response)
+    choices = fields.get("choices")
+    if not choices:
+        return None
+    document: Document = {
+        "id": text_of(fields.get("id")) or f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(fields.get("created") or time.time()),
+        "model": text_of(fields.get("model")) or model,
+        "choices": [_choice(index, fields_of(choice)) for index, choice in enumerate(choices)],
+    }
+    if (usage := usage_object(fields.get("usage"))) is not None:
+        document["usage"] = usage
+    for name in ("service_tier", "system_fingerprint"):
+        if value := text_of(fields.get(name)):
+            document[name] = value
+    return document
+
+
+def words_of(document: Document) -> str:
+    """All that was said, for an estimate of its tokens."""
+    words: list[str] = []
+    for choice in document["choices"]:
+        message = choice["message"]
+        words += [message[name] or "" for name in ("content", "refusal", "reasoning_content") if name in message]
+        for call in message.get("tool_calls", ()):
+            words += [str(part) for part in (call.get("function") or call.get("custom") or {}).values()]
+    return "".join(words)
+
+
+def _choice(position: int, fields: Mapping[str, Any]) -> Document:
+    message = _message(fields_of(fields.get("message")))
+    index = fields.get("index")
+    logprobs = plain(fields.get("logprobs"))
+    return {
+        "index": index if isinstance(index, int) else position,
+        "message": message,
+        "logprobs": {"refusal": None, **logprobs} if isinstance(logprobs, dict) else None,
+        "finish_reason": finish_reason_of(fields.get("finish_reason")) or "stop",
+    }
+
+
+def _message(fields: Mapping[str, Any]) -> Document:
+    message: Document = {"role": "assistant", "content": fields.get("content"), "refusal": refusal_of(fields)}
+    if reasoning := text_of(fields.get("reasoning_content")) or text_of(fields.get("reasoning")):
+        message["reasoning_content"] = reasoning
+    if calls := complete_calls(fields.get("tool_calls")):
+        message["tool_calls"] = calls
+    if call := fields.get("function_call"):
+        message["function_call"] = {k: v for k, v in fields_of(call).items() if v is not None}
+    for name in ("annotations", "audio", "images"):
+        if value := fields.get(name):
+            message[name] = plain(value)
+    return message

@@ -1,0 +1,161 @@
+"""What went wrong inside litellm, as the client may see it.
+
+litellm wraps a provider's answer three times and loses its parts on the way (`body` is None for a 404, `code` is "429",
+headers are empty), but raises "from" inside `except`, so that the HTTP response itself hangs in the chain of causes.
+That is where status, error object and retry hints are read. Duck-typed: importing litellm's classes costs 2.5 s.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from crplugins.core.errors import ErrorObject, GatewayError
+from crplugins.handlers import upstream_errors
+
+logger = logging.getLogger("crplugins.upstream")
+
+_TIMEOUTS: Final = frozenset({"TimeoutException", "APITimeoutError", "TimeoutError", "Timeout"})
+_BROKEN: Final = frozenset({"TransportError", "ClientError", "OSError", "StreamError", "IncompleteReadError"})
+
+# What litellm knows of a refusal and the provider's error object does not say in OpenAI's words.
+_CODES: Final = {
+    "ContextWindowExceededError": "context_length_exceeded",
+    "ContentPolicyViolationError": "content_policy_violation",
+}
+# Anthropic names no status inside a stream.
+_STATUSES: Final = {
+    "invalid_request_error": 400,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "overloaded_error": 529,
+}
+_UNSUPPORTED: Final = re.compile(r"does not support parameters: \[([^\]]*)\]")
+
+
+class Failures:
+    """Failures of one deployment. `secrets` must not reach a client: its keys and addresses."""
+
+    def __init__(self, deployment: str, secrets: Iterable[str | None]) -> None:
+        self._deployment = deployment
+        self._secrets = tuple(secrets)
+
+    def of(self, error: BaseException, *, begun: bool = False) -> GatewayError:
+        """The GatewayError for what litellm or its HTTP client raised; `begun` if a part of the answer was out."""
+        links = list(_chain(error))
+        for link in links:
+            if isinstance(link, GatewayError):
+                return link
+        names = {kind.__name__ for link in links for kind in type(link).__mro__}
+        if (answer := _answer(links)) is not None:
+            return self._refusal(*answer, names)
+        if "UnsupportedParamsError" in names:
+            return _unsupported(str(error))
+        if names & _TIMEOUTS:
+            return upstream_errors.timed_out(self._deployment)
+        if names & _BROKEN:
+            return self.cut_short(error) if begun else upstream_errors.unreachable(self._deployment, error)
+        return self._by_status(links, names)
+
+    def in_stream(self, error: object) -> GatewayError:
+        """The GatewayError for an error object that came as an event of a stream."""
+        status = upstream_errors.status_of(error)
+        if isinstance(error, dict) and status == 502:
+            status = _STATUSES.get(str(error.get("type")), status)
+        return self._refusal(status, msgspec.json.encode({"error": error}), {}, frozenset())
+
+    def cut_short(self, cause: object) -> GatewayError:
+        return upstream_errors.cut_short(self._deployment, self._scrub(cause))
+
+    def malformed(self, cause: object) -> GatewayError:
+        return upstream_errors.malformed(self._deployment, self._scrub(cause))
+
+    def _scrub(self, cause: object) -> str:
+        return upstream_errors.scrub(str(cause), self._secrets)[:500]
+
+    def _by_status(self, links: list[BaseException], names: set[str]) -> GatewayError:
+        """For providers without an HTTP response (boto3), and what litellm refuses before it asks anybody."""
+        for link in links:
+            status = getattr(link, "status_code", None)
+            body = getattr(link, "body", None)
+            if isinstance(body, dict) and status is None:  # the SDK read an error event
+                return self.in_stream(body)
+            if isinstance(status, int) and 400 <= status < 600 and "JSONDecodeError" not in names:
+                text = str(getattr(link, "message", link))
+                headers = _lowered(getattr(link, "headers", None) or getattr(link, "litellm_response_headers", None))
+                return self._refusal(status, text.encode(), headers, names)
+        return self.malformed(f"{type(links[-1]).__name__}: {links[-1]}")
+
+    def _refusal(
+        self, status: int, body: bytes, headers: Mapping[str, str], names: Iterable[str]
+    ) -> GatewayError:
+        error = _read(body)
+        known = next((_CODES[name] for name in names if name in _CODES), None)
+        if known is not None and (error.code is None or error.code.isdigit()):
+            error = ErrorObject(error.message, error.type, error.param, known)
+        return upstream_errors.upstream_refusal(
+            status, error, headers, deployment=self._deployment, secrets=self._secrets
+        )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and its causes, outermost first. MidStreamFallbackError keeps its cause in an attribute."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        inner = getattr(error, "original_exception", None)
+        error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
+
+
+def _answer(links: Iterable[BaseException]) -> tuple[int, bytes, Mapping[str, str]] | None:
+    """Status, body and headers of the provider's answer, if one hangs in the chain.
+
+    Only httpx's own error has it: the responses of litellm's exceptions are made up, without content or headers.
+    """
+    for link in links:
+        response: Any = getattr(link, "response", None)
+        if response is not None and any(kind.__name__ == "HTTPStatusError" for kind in type(link).__mro__):
+            return response.status_code, _content(response), _lowered(response.headers)
+    return None
+
+
+def _content(response: Any) -> bytes:
+    try:
+        return bytes(response.content)
+    except Exception:  # the body of a streamed answer that nobody has read; its status says enough
+        return b""
+
+
+def _lowered(headers: object) -> Mapping[str, str]:
+    return {str(k).lower(): str(v) for k, v in headers.items()} if isinstance(headers, Mapping) else {}
+
+
+def _read(body: bytes) -> ErrorObject:
+    """The error object in `body`. Google sends a list with one; plain text is its own message."""
+    text = body.strip()
+    if text.startswith(b"["):
+        text = text[1:].rpartition(b"]")[0].strip() or text
+    error = upstream_errors.read_error(text)
+    if error.message or text[:1] in (b"{", b"[", b"<", b""):  # never a page of HTML
+        return error
+    first_line = text.decode("utf-8", "replace").splitlines()[0]
+    return ErrorObject(first_line[:500], error.type, error.param, error.code)
+
+
+def _unsupported(message: str) -> GatewayError:
+    """litellm's own refusal of a parameter, before any request went out."""
+    listed = _UNSUPPORTED.search(message)
+    names = re.findall(r"'([^']+)'", listed[1]) if listed else []
+    if not names:
+        first_line = upstream_errors.scrub(message.splitlines()[0])
+        return GatewayError(400, first_line.partition(" To drop ")[0], code="unsupported_value")
+    quoted = ", ".join(f"'{name}'" for name in names)
+    return GatewayError(
+        400, f"Unsupported parameter: {quoted} is not supported with this model.", param=names[0],
+        code="unsupported_parameter",
+    )  # fmt: skip

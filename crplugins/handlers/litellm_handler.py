@@ -1,0 +1,128 @@
+"""The litellm handler: for every provider that does not speak OpenAI's wire itself."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import ModuleType, TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from crplugins.core.body import Body
+from crplugins.core.exchange import Exchange, Reply
+from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.litellm_answer import answer_document, words_of
+from crplugins.handlers.litellm_client import LitellmClient
+from crplugins.handlers.litellm_errors import Failures
+from crplugins.handlers.litellm_loader import close_litellm, open_litellm
+from crplugins.handlers.litellm_raw import RawStream
+from crplugins.handlers.litellm_repair import StreamRepair
+from crplugins.handlers.litellm_request import Arguments, messages_of
+from crplugins.handlers.litellm_stream import LitellmStream
+from crplugins.handlers.litellm_usage import as_usage, estimate
+
+STREAM_HEADERS: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+]
+_SECRET_WORDS: Final = ("key", "token", "secret", "password", "credential", "base", "url", "endpoint")
+
+
+class LitellmHandler:
+    """Answers through litellm, in OpenAI's exact form whatever the provider and litellm make of it.
+
+    Raises on entering: ImportError without the `gateway` extra, ValueError for a model litellm cannot place.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._failures = Failures(deployment.name, _secrets(deployment))
+        self._litellm: ModuleType | None = None
+        self._client: LitellmClient | None = None
+
+    async def __aenter__(self) -> Self:
+        self._litellm = await open_litellm()
+        if self._deployment.model.startswith("demo/"):
+            from crplugins.handlers.demo import register_demo
+
+            register_demo(self._litellm)
+        self._client = LitellmClient(self._litellm, self._deployment)
+        if "*" not in self._deployment.model:
+            self._client.argument_map(self._deployment.model)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._client = None
+        await close_litellm()
+
+    async def answer(self, exchange: Exchange, body: Body) -> Reply:
+        assert self._client is not None, "the handler was not entered"
+        model = self._deployment.model_for(body.get("model", str) or "", self._deployment.model)
+        messages = messages_of(body)
+        arguments = self._client.arguments(model, body)
+        exchange.attempts += 1
+        exchange.served_model = _bare(model)
+        if arguments.pop("stream", False):
+            return await self._stream(exchange, model, messages, arguments)
+        return await self._document(exchange, model, messages, arguments)
+
+    async def _document(
+        self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments
+    ) -> Reply:
+        response = await self._complete(model, messages, arguments, stream=False)
+        document = answer_document(response, _bare(model))
+        if document is None:
+            raise self._failures.malformed("an answer without choices")
+        if "usage" in document:
+            exchange.usage, exchange.usage_source = as_usage(document["usage"]), "provider"
+        elif (usage := await self._estimate(model, messages, arguments, words_of(document))) is not None:
+            exchange.usage, exchange.usage_source = as_usage(usage), "estimated"
+        data = msgspec.json.encode(document)
+        length = str(len(data)).encode()
+        return Reply(200, [(b"content-type", b"application/json"), (b"content-length", length)], data)
+
+    async def _stream(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
+        raw: RawStream = await self._complete(model, messages, arguments, stream=True)
+        options = arguments.get("stream_options")
+        asked = isinstance(options, dict) and options.get("include_usage") is True
+        stream = LitellmStream(
+            exchange,
+            raw,
+            StreamRepair(_bare(model), shows_usage=asked),
+            self._failures,
+            self._deployment.timeout,
+            partial(self._estimate, model, messages, arguments),
+        )
+        return Reply(200, list(STREAM_HEADERS), await stream.begin())
+
+    async def _complete(self, model: str, messages: list[Any], arguments: Arguments, *, stream: bool) -> Any:
+        assert self._client is not None
+        try:
+            async with asyncio.timeout(self._deployment.timeout):
+                return await self._client.complete(model, messages, arguments, stream=stream)
+        except Exception as error:
+            raise self._failures.of(error) from None
+
+    async def _estimate(
+        self, model: str, messages: Sequence[Mapping[str, Any]], arguments: Arguments, answer: str
+    ) -> dict[str, Any] | None:
+        assert self._litellm is not None
+        return await estimate(self._litellm, model, messages, arguments.get("tools"), answer)
+
+
+def _bare(model: str) -> str:
+    """The model as the upstream calls it, without litellm's name of the provider."""
+    return model.partition("/")[2] or model
+
+
+def _secrets(deployment: Deployment) -> list[str]:
+    """What no client may read in a message: credentials and addresses."""
+    settings = {"api_key": deployment.api_key, "api_base": deployment.api_base, **deployment.parameters}
+    return [
+        value
+        for name, value in settings.items()
+        if isinstance(value, str) and len(value) > 3 and any(word in name for word in _SECRET_WORDS)
+    ]

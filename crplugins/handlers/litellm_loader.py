@@ -1,0 +1,95 @@
+"""Loads litellm: once per process, at start-up and off the event loop, because the import takes 2.5 s and 170 MB.
+
+Nothing of crplugins imports litellm at module level; everybody who needs it comes here.
+"""
+
+import asyncio
+import importlib
+import logging
+import os
+import sys
+import threading
+import warnings
+from types import ModuleType
+from typing import Any, Final
+
+# Read by litellm while it is imported. Each of them keeps it from asking the internet for tables that it also ships.
+_ENVIRONMENT: Final = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_BLOG_POSTS": "True",
+    "LITELLM_LOCAL_POLICY_TEMPLATES": "true",
+    "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
+    "LITELLM_LOG": "ERROR",
+}
+_LOGGERS: Final = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
+
+_loading = threading.Lock()
+_warm = False
+_users = 0
+
+
+def load_litellm() -> ModuleType:
+    """The litellm module. Blocks for seconds the first time; ImportError without the `gateway` extra."""
+    with _loading:
+        return sys.modules.get("litellm") or _import()
+
+
+async def open_litellm() -> ModuleType:
+    """litellm, loaded and past its first calls, which cost half a second of further imports and pydantic schemas.
+
+    Each call is matched by one of `close_litellm`.
+    """
+    global _users
+    litellm = await asyncio.to_thread(_load_and_warm)
+    _users += 1
+    return litellm
+
+
+async def close_litellm() -> None:
+    """Close litellm's pooled connections, which are the process's own, once nobody uses it any more."""
+    global _users
+    _users -= 1
+    if _users == 0:
+        litellm: Any = load_litellm()
+        await litellm.close_litellm_async_clients()
+        litellm.in_memory_llm_clients_cache.flush_cache()
+
+
+def _import() -> ModuleType:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside a dependency are not the operator's to fix
+        litellm: Any = importlib.import_module("litellm")
+        importlib.import_module("openai.resources.chat.completions")  # lazy in the SDK: 0.6 s on the first request
+    litellm.suppress_debug_info = True  # else it prints advice on stdout with every error
+    litellm.disable_hf_tokenizer_download = True
+    for name in _LOGGERS:  # litellm writes its records to stderr itself; they belong where the host's logging goes
+        logging.getLogger(name).handlers.clear()
+    module: ModuleType = litellm
+    return module
+
+
+def _load_and_warm() -> ModuleType:
+    global _warm  # per process, like the module
+    litellm = load_litellm()
+    with _loading, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydantic comments on litellm's types when it first builds their schemas
+        if not _warm:
+            asyncio.run(_first_calls(litellm))
+            _warm = True
+    return litellm
+
+
+async def _first_calls(litellm: Any) -> None:
+    call = {
+        "model": "openai/warm-up",
+        "messages": [{"role": "user", "content": "hi"}],
+        "mock_response": "hi",
+        "api_key": "none",
+        "no-log": True,
+    }
+    await litellm.acompletion(**call)
+    async for _ in await litellm.acompletion(**call, stream=True):
+        pass

@@ -1,0 +1,133 @@
+"""A client's body as arguments of `litellm.acompletion`.
+
+`acompletion(**body)` would let a client choose the address, the credentials and the headers of the upstream call:
+`api_base`, `api_key`, `extra_headers`, `mock_response` and hundreds more are plain keyword arguments, and litellm adds
+some with every release. So only OpenAI's own parameters become arguments. What neither OpenAI nor litellm knows goes
+into the JSON sent to the provider (`extra_body`), where it is data and nothing else.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from crplugins.core.body import Body
+from crplugins.core.errors import GatewayError
+
+Arguments = dict[str, Any]
+"""Keyword arguments of `acompletion` beside model and messages."""
+
+OPENAI_PARAMETERS: Final = frozenset({
+    "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
+    "max_tokens", "modalities", "n", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key",
+    "reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier", "stop", "store", "temperature",
+    "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
+})  # fmt: skip
+"""Parameters of OpenAI's chat completions that `acompletion` takes by name."""
+
+_ENVELOPE: Final = frozenset({"model", "messages", "stream", "stream_options"})
+
+# Words by which litellm is told where to call, as whom and how. Some of its providers read them from `extra_body` too
+# (azure: `azure_ad_token`), so from a client they go nowhere. The loaded litellm's own list is added to these.
+_LITELLM_WORDS: Final = frozenset({
+    "api_base", "api_key", "api_version", "base_url", "client", "custom_llm_provider", "default_headers",
+    "default_query", "deployment_id", "drop_params", "extra_body", "extra_headers", "extra_query", "fallbacks",
+    "headers", "hf_model_name", "http_client", "input_cost_per_token", "max_retries", "model_list", "num_retries",
+    "organization", "output_cost_per_token", "proxy", "region_name", "request_timeout", "ssl_verify", "stream_timeout",
+    "timeout",
+})  # fmt: skip
+_LITELLM_PREFIXES: Final = ("_", "api_", "aws_", "azure_", "litellm_", "mock_", "s3_", "vertex_")
+
+# Default values that clients spell out. Refusing a model for them would help nobody.
+_NEUTRAL: Final[Mapping[str, Any]] = {
+    "frequency_penalty": 0, "logit_bias": {}, "logprobs": False, "modalities": ["text"], "n": 1,
+    "parallel_tool_calls": True, "presence_penalty": 0, "service_tier": "auto", "store": False,
+}  # fmt: skip
+
+_NO_RETRIES: Final = frozenset({"max_retries", "num_retries", "retry_policy", "retry_strategy"})
+
+
+class ArgumentMap:
+    """Turns bodies into arguments for one deployment.
+
+    Args:
+        parameters: `litellm_params` of the deployment, which are trusted: settings of litellm and defaults.
+        supported: OpenAI's parameters that litellm translates for this model.
+        speaks_openai: the provider takes OpenAI's parameters as they are, also those litellm does not list for it.
+        extras: names of the provider's own that may be sent beside OpenAI's; None for any name.
+        owned: further words of litellm that must not come from a client.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Any],
+        *,
+        supported: Iterable[str],
+        speaks_openai: bool,
+        extras: Iterable[str] | None = None,
+        owned: Iterable[str] = (),
+    ) -> None:
+        self._defaults = {k: v for k, v in parameters.items() if k not in _NO_RETRIES and v is not None}
+        self._allowed = list(self._defaults.pop("allowed_openai_params", None) or ())
+        self._own_extras = dict(self._defaults.pop("extra_body", None) or {})
+        self._supported = frozenset(supported)
+        self._speaks_openai = speaks_openai
+        self._extras = None if extras is None else frozenset(extras)
+        self._refused = (_LITELLM_WORDS | frozenset(owned)) - OPENAI_PARAMETERS - {"metadata", "thinking"}
+
+    def arguments(self, body: Body) -> Arguments:
+        """The arguments for `body`. Values a client sends win over defaults; null means the default."""
+        sent = {k: v for k in body if (v := body.get(k)) is not None}
+        stop = sent.get("stop")
+        if isinstance(stop, list) and len(stop) > 4:  # litellm would cut it to four, silently
+            raise _too_many_stops(len(stop))
+        arguments = copy.deepcopy(self._defaults)  # litellm writes into what it is given
+        arguments.update(self._translatable(sent))
+        arguments.update(self._beside(sent))
+        if unlisted := [name for name in arguments if name in OPENAI_PARAMETERS - self._supported]:
+            arguments["allowed_openai_params"] = self._allowed + (unlisted if self._speaks_openai else [])
+        return arguments
+
+    def _translatable(self, sent: Mapping[str, Any]) -> Arguments:
+        known = {k: v for k, v in sent.items() if k in OPENAI_PARAMETERS}
+        if not self._speaks_openai:
+            known = {k: v for k, v in known.items() if k in self._supported or _NEUTRAL.get(k, _NEUTRAL) != v}
+        if sent.get("stream") is True:
+            known["stream"] = True
+            if "stream_options" in sent:
+                known["stream_options"] = sent["stream_options"]
+        return known
+
+    def _beside(self, sent: Mapping[str, Any]) -> Arguments:
+        """What goes to the provider beside OpenAI's parameters: as `extra_body`, or by names known to be its own."""
+        extra = {k: v for k, v in sent.items() if k not in OPENAI_PARAMETERS | _ENVELOPE and not self._is_refused(k)}
+        if self._extras is not None:
+            return {k: v for k, v in extra.items() if k in self._extras}
+        extra |= copy.deepcopy(self._own_extras)
+        return {"extra_body": extra} if extra else {}
+
+    def _is_refused(self, name: str) -> bool:
+        return name in self._refused or name.startswith(_LITELLM_PREFIXES)
+
+
+def messages_of(body: Body) -> list[Any]:
+    """The messages. Raises `GatewayError` 400 where litellm would fail on them with a 500."""
+    messages = body.get("messages")
+    if messages is None:
+        raise GatewayError(
+            400, "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
+        )
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise GatewayError(
+            400, "Invalid type for 'messages': expected an array of objects.", param="messages", code="invalid_type"
+        )
+    return messages
+
+
+def _too_many_stops(count: int) -> GatewayError:
+    return GatewayError(
+        400,
+        f"Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length "
+        f"{count} instead.",
+        param="stop",
+        code="array_above_max_length",
+    )

@@ -1,0 +1,111 @@
+"""What a provider said in its stream beside what litellm passes on.
+
+litellm's stream ends with finish_reason "stop" whether the provider said so, the connection was closed or only [DONE]
+came; it drops the usage beside an error, the error beside a chunk and broken JSON. All of that is seen where litellm and
+OpenAI's SDK decode the stream, by watching three attributes of the objects that do it. An object without them is simply
+not watched, so a release of litellm that renames one costs precision, never an answer.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+
+# Parsers that only rename keys which `StreamRepair` reads by either name. Past them, a chunk is the provider's own
+# JSON, with everything the provider said in it, and a third of the CPU is saved.
+_RENAMING_PARSERS: Final = frozenset({
+    "OpenAIChatCompletionStreamingHandler",
+    "GroqChatCompletionStreamingHandler",
+    "MistralChatResponseIterator",
+    "OpenRouterChatCompletionStreamingHandler",
+})  # fmt: skip
+
+
+class Tap:
+    """What was seen: `done` the provider's own end mark, `error` its error object, `usage` that of the error's chunk."""
+
+    __slots__ = ("done", "error", "malformed", "parsed", "usage")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.error: Any = None
+        self.usage: Any = None
+        self.malformed: str | None = None
+        self.parsed = 0
+
+    def attach(self, stream: Any) -> None:
+        """Watch a provider's stream, before its first item is read."""
+        if hasattr(stream, "_decoder") and hasattr(stream, "_cast_to"):
+            self._watch_sdk(stream)
+        if callable(getattr(stream, "chunk_parser", None)):
+            self._watch_parser(stream)
+        if callable(getattr(stream, "_handle_string_chunk", None)):
+            self._watch_lines(stream)
+
+    def see(self, chunk: Any) -> None:
+        """Take note of a decoded event."""
+        self.parsed += 1
+        if not isinstance(chunk, dict):
+            return
+        if chunk.get("error"):
+            self.error, self.usage = chunk["error"], chunk.get("usage")
+        elif chunk.get("type") == "message_stop":  # Anthropic's [DONE]
+            self.done = True
+
+    def _watch_sdk(self, stream: Any) -> None:
+        """OpenAI's SDK keeps [DONE] and errors to itself, and builds models at 80 us each where JSON would do."""
+        stream._decoder = _WatchedDecoder(stream._decoder, self)
+        if getattr(stream._cast_to, "__name__", "") == "ChatCompletionChunk":
+            stream._cast_to = object
+
+    def _watch_parser(self, stream: Any) -> None:
+        original = stream.chunk_parser
+        renames_only = type(stream).__name__ in _RENAMING_PARSERS
+
+        def chunk_parser(chunk: Any) -> Any:
+            self.see(chunk)
+            return chunk if renames_only and isinstance(chunk, dict) else original(chunk=chunk)
+
+        stream.chunk_parser = chunk_parser
+
+    def _watch_lines(self, stream: Any) -> None:
+        original = stream._handle_string_chunk
+
+        def handle(str_line: str) -> Any:
+            data = str_line.strip().removeprefix("data:").strip()
+            if data == "[DONE]":
+                self.done = True
+                return None
+            before = self.parsed
+            if "[DONE]" in data and data.startswith("{"):  # litellm ends the answer where a model writes of [DONE]
+                return stream.chunk_parser(chunk=msgspec.json.decode(data))
+            item = original(str_line=str_line)
+            if self.parsed == before and str_line.startswith("data:"):  # litellm drops what is not JSON
+                self.malformed = data[:200]
+            return item
+
+        stream._handle_string_chunk = handle
+
+
+class _WatchedDecoder:
+    """The SSE decoder of OpenAI's SDK, with a look at each event."""
+
+    def __init__(self, decoder: Any, tap: Tap) -> None:
+        self._decoder = decoder
+        self._tap = tap
+
+    async def aiter_bytes(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for event in self._decoder.aiter_bytes(chunks):
+            data = event.data
+            if data.startswith("[DONE]"):
+                self._tap.done = True
+            elif '"error"' in data:
+                self._tap.see(_decoded(data))
+            yield event
+
+
+def _decoded(data: str) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,95 @@
+"""Token counts in OpenAI's form, from whatever form a provider or litellm gives them."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, Final
+
+import msgspec
+
+from crplugins.core.wire import Usage
+from crplugins.handlers.litellm_fields import fields_of
+
+logger = logging.getLogger("crplugins.upstream")
+
+UsageObject = dict[str, Any]
+"""OpenAI's `usage`: three totals, and details where the provider gave some."""
+
+_TOTALS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_PROMPT_DETAILS: Final = ("cached_tokens", "audio_tokens", "text_tokens", "image_tokens", "cache_write_tokens")
+_COMPLETION_DETAILS: Final = (
+    "reasoning_tokens",
+    "audio_tokens",
+    "accepted_prediction_tokens",
+    "rejected_prediction_tokens",
+    "text_tokens",
+)
+
+
+def usage_object(raw: Any) -> UsageObject | None:
+    """`raw` in OpenAI's names, without prices and timings; None if it counts nothing.
+
+    Takes counts under OpenAI's names, beside which litellm and providers put cached tokens under names of their own.
+    """
+    fields = fields_of(raw)
+    prompt, completion, total = (_count(fields.get(name)) for name in _TOTALS)
+    if not prompt and not completion:
+        return None
+    usage: UsageObject = {
+        "prompt_tokens": prompt or 0,
+        "completion_tokens": completion or 0,
+        "total_tokens": total or (prompt or 0) + (completion or 0),
+    }
+    if details := _prompt_details(fields):
+        usage["prompt_tokens_details"] = details
+    if details := _counts(fields.get("completion_tokens_details"), _COMPLETION_DETAILS):
+        usage["completion_tokens_details"] = details
+    return usage
+
+
+def as_usage(usage: UsageObject) -> Usage:
+    """The same as the Exchange keeps it."""
+    return msgspec.convert(usage, Usage)
+
+
+async def estimate(
+    litellm: ModuleType, model: str, messages: Sequence[Mapping[str, Any]], tools: Any, answer: str
+) -> UsageObject | None:
+    """Counts by litellm's tokenizer, for an answer whose provider gave none. In a thread: a long prompt takes 100 ms."""
+
+    def count() -> UsageObject:
+        prompt = litellm.token_counter(model=model, messages=list(messages), tools=tools or None)
+        completion = litellm.token_counter(model=model, text=answer) if answer else 0
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+    try:
+        return await asyncio.to_thread(count)
+    except Exception as error:  # metering never fails an answer that was served
+        logger.warning("cannot estimate the tokens of %s: %s", model, error)
+        return None
+
+
+def _prompt_details(fields: Mapping[str, Any]) -> dict[str, int]:
+    details = _counts(fields.get("prompt_tokens_details"), _PROMPT_DETAILS)
+    for name, other_names in _ELSEWHERE.items():
+        for other in other_names:
+            if name not in details and (count := _count(fields.get(other))) is not None:
+                details[name] = count
+    return details
+
+
+_ELSEWHERE: Final[Mapping[str, Sequence[str]]] = {
+    "cached_tokens": ("prompt_cache_hit_tokens", "cache_read_input_tokens"),  # DeepSeek, Anthropic
+    "cache_write_tokens": ("cache_creation_input_tokens",),
+}
+
+
+def _counts(raw: Any, names: Sequence[str]) -> dict[str, int]:
+    fields = fields_of(raw)
+    return {name: count for name in names if (count := _count(fields.get(name))) is not None}
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens. Some providers write it as a float."""
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,108 @@
+"""What would happen to a request for a name, and why, step by step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from crplugins.core.principal import Principal
+from crplugins.plugins.aliases_access import permitted, view_for
+from crplugins.plugins.aliases_pattern import NameSet, name_set
+from crplugins.plugins.aliases_table import AliasCycle, AliasTable, AliasView, Entry, Link
+
+StepKind = Literal["alias", "weights", "allow_list", "target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step.
+
+    Attributes:
+        kind: what was looked at.
+        text: the sentence for people.
+        name: the model's name after the step.
+        ok: False where the request ends: no access, a circle, nobody serves it.
+    """
+
+    kind: StepKind
+    text: str
+    name: str
+    ok: bool = True
+
+
+def explain(
+    principal: Principal | None,
+    requested: str,
+    table: AliasTable,
+    *,
+    served: Sequence[str] | None = None,
+    user: str | None = None,
+) -> list[Step]:
+    """The way of `requested` for this caller; it ends with the first step that is not `ok`.
+
+    `served` are the names and patterns that are served, None if that is not known. `user` is the request's.
+    """
+    view = view_for(principal, table)
+    caller = caller_of(principal, user)
+    try:
+        links = view.chain(requested, lambda entry: 0 if caller is None else entry.choose(caller))
+    except AliasCycle as cycle:
+        return [Step("alias", str(cycle), requested, ok=False)]
+    access = _access(principal, requested, view, links)
+    if not access.ok:
+        return [access]
+    steps = [access, *(step for link in links for step in _link_steps(link, principal, user))]
+    return [*steps, _target(links[-1].target if links else requested, served, aliased=bool(links))]
+
+
+def caller_of(principal: Principal | None, user: str | None) -> str | None:
+    """Who a weighted alias is sticky for: the key, or each end user of it that the request names. None if neither."""
+    if user:
+        return f"{principal.key_id if principal else ''}\0{user}"
+    return principal.key_id if principal else None
+
+
+def _access(principal: Principal | None, requested: str, view: AliasView, links: list[Link]) -> Step:
+    if principal is None:
+        return Step("allow_list", "without a key no allow-list applies", requested)
+    who = f"the key '{principal.key_id}'"
+    if principal.models is None:
+        return Step("allow_list", f"{who} may call every model", requested)
+    allowed = name_set(principal.models)
+    if not permitted(view, allowed, requested):
+        text = f"{who} may not call '{requested}': neither it nor what it resolves to is in its models"
+        return Step("allow_list", text, requested, ok=False)
+    granted = next((name for name in (requested, *(link.target for link in links)) if name in allowed), requested)
+    through = "" if granted == requested else f", which '{requested}' resolves to"
+    return Step("allow_list", f"{who} may call '{granted}'{through}", requested)
+
+
+def _link_steps(link: Link, principal: Principal | None, user: str | None) -> list[Step]:
+    pattern = link.entry.pattern
+    how = f"the pattern '{pattern.text}'" if pattern.star else "an alias"
+    several = len(link.entry.targets) > 1
+    leads = f"one of {_shares(link.entry)}" if several else f"'{link.target}'"
+    step = Step("alias", f"'{link.name}' is {'matched by ' if pattern.star else ''}{how} of {link.entry.owner}: {leads}",
+                link.name if several else link.target)
+    return [step, _weights(link, principal, user)] if several else [step]
+
+
+def _shares(entry: Entry) -> str:
+    return ", ".join(f"'{target.model}' ({target.weight} of {entry.total})" for target in entry.targets)
+
+
+def _weights(link: Link, principal: Principal | None, user: str | None) -> Step:
+    if user:
+        why = f"the hash of the request's user '{user}'" + (" and the key" if principal else "")
+    elif principal:
+        why = f"the hash of the key '{principal.key_id}'"
+    else:
+        return Step("weights", f"'{link.target}', or another each time: no key and no user to be sticky for", link.target)
+    return Step("weights", f"'{link.target}', always the same: {why} picks it", link.target)
+
+
+def _target(name: str, served: Sequence[str] | None, *, aliased: bool) -> Step:
+    if served is None:
+        return Step("target", f"the request goes on as '{name}'", name)
+    if name not in NameSet(served):
+        return Step("target", f"'{name}' is not served: 404 model_not_found", name, ok=False)
+    return Step("target", f"'{name}' is served" + ("" if aliased else " under this very name"), name)

@@ -1,0 +1,70 @@
+"""Pattern: a model name in which one `*` may stand for any text, also for none."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """`gpt-3.5*`, or a plain name. A second `*` is an ordinary character; `parse_aliases` refuses it."""
+
+    text: str
+    before: str
+    star: bool
+    after: str
+
+    @classmethod
+    def of(cls, text: str) -> "Pattern":
+        before, star, after = text.partition("*")
+        return cls(text, before, bool(star), after)
+
+    def matches(self, name: str) -> bool:
+        if not self.star:
+            return name == self.text
+        fits = len(name) >= len(self.before) + len(self.after)
+        return fits and name.startswith(self.before) and name.endswith(self.after)
+
+    def filled_from(self, source: "Pattern", name: str) -> str:
+        """This pattern with what the `*` of `source` stood for in `name`; a plain name stays as it is."""
+        if not self.star:
+            return self.text
+        return self.before + name[len(source.before) : len(name) - len(source.after)] + self.after
+
+    def meets(self, other: "Pattern") -> bool:
+        """Whether some name fits both."""
+        if not (self.star and other.star):
+            return self.matches(other.text) if self.star else other.matches(self.text)
+        before = self.before.startswith(other.before) or other.before.startswith(self.before)
+        return before and (self.after.endswith(other.after) or other.after.endswith(self.after))
+
+    def covers(self, other: "Pattern") -> bool:
+        """Whether every name that fits `other` fits this one too."""
+        if not self.star or not other.star:
+            return self.matches(other.text)
+        return other.before.startswith(self.before) and other.after.endswith(self.after)
+
+
+def by_precedence(patterns: Iterable[Pattern]) -> list[Pattern]:
+    """Longest first; of two equally long ones that with more before its `*`."""
+    return sorted(patterns, key=lambda pattern: (-len(pattern.text), -len(pattern.before)))
+
+
+class NameSet:
+    """Names and patterns, such as a key's `models`."""
+
+    __slots__ = ("_names", "_patterns")
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        patterns = [Pattern.of(text) for text in texts]
+        self._names = frozenset(pattern.text for pattern in patterns if not pattern.star)
+        self._patterns = tuple(pattern for pattern in patterns if pattern.star)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names or any(pattern.matches(name) for pattern in self._patterns)
+
+
+@lru_cache(maxsize=4096)
+def name_set(texts: tuple[str, ...]) -> NameSet:
+    """The `NameSet` of an allow-list, made once per list and not once per request."""
+    return NameSet(texts)
