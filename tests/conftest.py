@@ -26,6 +26,10 @@ def blockbuster() -> Iterator[BlockBuster]:
         function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
         function.can_block_in("<frozen linecache>", {"checkcache", "updatecache"})
         function.can_block_in("/linecache.py", {"checkcache", "updatecache"})  # a traceback that is being printed
+    # litellm looks whether SSL_CERT_FILE is there when it makes a client, once per deployment: microseconds.
+    blocking.functions["os.stat"].can_block_in(
+        "litellm/llms/custom_httpx/http_handler.py", {"get_ssl_verify", "get_ssl_configuration"}
+    )
     blocking.activate()
     yield blocking
     blocking.deactivate()

@@ -24,7 +24,7 @@ class Deployment:
     model: str
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
-    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     timeout: float = 600.0
     connect_timeout: float = 10.0
 

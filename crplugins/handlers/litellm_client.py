@@ -12,6 +12,7 @@ from crplugins.core.body import Body
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_raw import RawStream
 from crplugins.handlers.litellm_request import ArgumentMap, Arguments
+from crplugins.handlers.upstream import UpstreamUnknown
 
 # Providers of OpenAI's wire that litellm does not list among those compatible with OpenAI.
 _OPENAI_WIRE: Final = frozenset({"openai", "azure", "custom_openai", "hosted_vllm"})
@@ -33,7 +34,7 @@ _EXTRAS: Final[Mapping[str, frozenset[str]]] = {
 class LitellmClient:
     """Calls one deployment's models.
 
-    Raises whatever litellm raises; `ValueError` for a model whose provider litellm does not know.
+    Raises whatever litellm raises; `UpstreamUnknown` for a model whose provider litellm does not know.
     """
 
     def __init__(self, litellm: ModuleType, deployment: Deployment) -> None:
@@ -85,7 +86,8 @@ class LitellmClient:
                 api_base=self._deployment.api_base,
             )
         except Exception as error:
-            raise ValueError(f"litellm knows no provider for '{model}'") from error
+            known = f"model '{self._deployment.name}': litellm knows no provider for '{model}'"
+            raise UpstreamUnknown(known) from error
         return str(name), str(provider)
 
 

@@ -90,9 +90,7 @@ class Failures:
                 return self._refusal(status, text.encode(), headers, names)
         return self.malformed(f"{type(links[-1]).__name__}: {links[-1]}")
 
-    def _refusal(
-        self, status: int, body: bytes, headers: Mapping[str, str], names: Iterable[str]
-    ) -> GatewayError:
+    def _refusal(self, status: int, body: bytes, headers: Mapping[str, str], names: Iterable[str]) -> GatewayError:
         error = _read(body)
         known = next((_CODES[name] for name in names if name in _CODES), None)
         if known is not None and (error.code is None or error.code.isdigit()):

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from crplugins.core.body import Body
+from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_answer import answer_document, words_of
@@ -20,6 +21,7 @@ from crplugins.handlers.litellm_repair import StreamRepair
 from crplugins.handlers.litellm_request import Arguments, messages_of
 from crplugins.handlers.litellm_stream import LitellmStream
 from crplugins.handlers.litellm_usage import as_usage, estimate
+from crplugins.handlers.upstream import UpstreamUnknown
 
 STREAM_HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -32,7 +34,7 @@ _SECRET_WORDS: Final = ("key", "token", "secret", "password", "credential", "bas
 class LitellmHandler:
     """Answers through litellm, in OpenAI's exact form whatever the provider and litellm make of it.
 
-    Raises on entering: ImportError without the `gateway` extra, ValueError for a model litellm cannot place.
+    Raises on entering: ImportError without the `gateway` extra, `UpstreamUnknown` for a model litellm cannot place.
     """
 
     def __init__(self, deployment: Deployment) -> None:
@@ -40,17 +42,26 @@ class LitellmHandler:
         self._failures = Failures(deployment.name, _secrets(deployment))
         self._litellm: ModuleType | None = None
         self._client: LitellmClient | None = None
+        self._without_options: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._litellm = await open_litellm()
+        try:
+            self._client = self._make_client(self._litellm)
+        except BaseException:
+            await close_litellm()
+            raise
+        return self
+
+    def _make_client(self, litellm: ModuleType) -> LitellmClient:
         if self._deployment.model.startswith("demo/"):
             from crplugins.handlers.demo import register_demo
 
-            register_demo(self._litellm)
-        self._client = LitellmClient(self._litellm, self._deployment)
+            register_demo(litellm)
+        client = LitellmClient(litellm, self._deployment)
         if "*" not in self._deployment.model:
-            self._client.argument_map(self._deployment.model)
-        return self
+            client.argument_map(self._deployment.model)  # a name litellm cannot place is found out at start-up
+        return client
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -59,19 +70,23 @@ class LitellmHandler:
         await close_litellm()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        assert self._client is not None, "the handler was not entered"
         model = self._deployment.model_for(body.get("model", str) or "", self._deployment.model)
         messages = messages_of(body)
-        arguments = self._client.arguments(model, body)
+        arguments = self._arguments(model, body)
         exchange.attempts += 1
         exchange.served_model = _bare(model)
         if arguments.pop("stream", False):
             return await self._stream(exchange, model, messages, arguments)
         return await self._document(exchange, model, messages, arguments)
 
-    async def _document(
-        self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments
-    ) -> Reply:
+    def _arguments(self, model: str, body: Body) -> Arguments:
+        assert self._client is not None, "the handler was not entered"
+        try:
+            return self._client.arguments(model, body)
+        except UpstreamUnknown:  # a wildcard stood for a provider that does not exist
+            raise model_not_found(body.get("model", str) or model) from None
+
+    async def _document(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
         response = await self._complete(model, messages, arguments, stream=False)
         document = answer_document(response, _bare(model))
         if document is None:
@@ -85,9 +100,9 @@ class LitellmHandler:
         return Reply(200, [(b"content-type", b"application/json"), (b"content-length", length)], data)
 
     async def _stream(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
-        raw: RawStream = await self._complete(model, messages, arguments, stream=True)
         options = arguments.get("stream_options")
         asked = isinstance(options, dict) and options.get("include_usage") is True
+        raw = await self._open_stream(exchange, model, messages, arguments)
         stream = LitellmStream(
             exchange,
             raw,
@@ -97,6 +112,22 @@ class LitellmHandler:
             partial(self._estimate, model, messages, arguments),
         )
         return Reply(200, list(STREAM_HEADERS), await stream.begin())
+
+    async def _open_stream(
+        self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments
+    ) -> RawStream:
+        """The stream, asked for without `stream_options` if the provider refuses them: once, then remembered."""
+        if model in self._without_options:
+            arguments.pop("stream_options", None)
+        try:
+            raw: RawStream = await self._complete(model, messages, arguments, stream=True)
+            return raw
+        except GatewayError as refusal:
+            if "stream_options" not in arguments or not _names_stream_options(refusal):
+                raise
+        self._without_options.add(model)
+        exchange.attempts += 1
+        return await self._open_stream(exchange, model, messages, arguments)
 
     async def _complete(self, model: str, messages: list[Any], arguments: Arguments, *, stream: bool) -> Any:
         assert self._client is not None
@@ -116,6 +147,10 @@ class LitellmHandler:
 def _bare(model: str) -> str:
     """The model as the upstream calls it, without litellm's name of the provider."""
     return model.partition("/")[2] or model
+
+
+def _names_stream_options(refusal: GatewayError) -> bool:
+    return refusal.status in (400, 422) and "stream_options" in f"{refusal.error.param} {refusal.error.message}"
 
 
 def _secrets(deployment: Deployment) -> list[str]:

@@ -36,7 +36,7 @@ def _responses(holder: Any, seen: set[int], depth: int) -> Iterator[Any]:
 
 
 def _held_by(holder: Any) -> list[Any]:
-    """What a stream object keeps in its attributes, or a suspended generator in its variables (`self` of the response)."""
+    """What a stream object keeps in its attributes, or a suspended generator in its variables (`self`, a response)."""
     if not isasyncgen(holder):
         return [getattr(holder, name, None) for name in _WHERE]
     frame = holder.ag_frame

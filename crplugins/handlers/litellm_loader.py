@@ -78,6 +78,8 @@ def _load_and_warm() -> ModuleType:
         warnings.simplefilter("ignore")  # pydantic comments on litellm's types when it first builds their schemas
         if not _warm:
             asyncio.run(_first_calls(litellm))
+            # Reads the CA file, which would block the event loop on the first request. litellm keeps the result.
+            litellm.llms.custom_httpx.http_handler.get_ssl_configuration()
             _warm = True
     return litellm
 

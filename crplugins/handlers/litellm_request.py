@@ -24,7 +24,8 @@ OPENAI_PARAMETERS: Final = frozenset({
 })  # fmt: skip
 """Parameters of OpenAI's chat completions that `acompletion` takes by name."""
 
-_ENVELOPE: Final = frozenset({"model", "messages", "stream", "stream_options"})
+_POSITIONAL: Final = frozenset({"model", "messages"})
+_STREAMING: Final = frozenset({"stream", "stream_options"})
 
 # Words by which litellm is told where to call, as whom and how. Some of its providers read them from `extra_body` too
 # (azure: `azure_ad_token`), so from a client they go nowhere. The loaded litellm's own list is added to these.
@@ -43,7 +44,8 @@ _NEUTRAL: Final[Mapping[str, Any]] = {
     "parallel_tool_calls": True, "presence_penalty": 0, "service_tier": "auto", "store": False,
 }  # fmt: skip
 
-_NO_RETRIES: Final = frozenset({"max_retries", "num_retries", "retry_policy", "retry_strategy"})
+# Settings of a deployment that are not litellm's to follow: the client says whether it streams, and retries itself.
+_NOT_PASSED: Final = _STREAMING | {"max_retries", "num_retries", "retry_policy", "retry_strategy"}
 
 
 class ArgumentMap:
@@ -66,25 +68,27 @@ class ArgumentMap:
         extras: Iterable[str] | None = None,
         owned: Iterable[str] = (),
     ) -> None:
-        self._defaults = {k: v for k, v in parameters.items() if k not in _NO_RETRIES and v is not None}
+        self._defaults = {k: v for k, v in parameters.items() if k not in _NOT_PASSED and v is not None}
         self._allowed = list(self._defaults.pop("allowed_openai_params", None) or ())
         self._own_extras = dict(self._defaults.pop("extra_body", None) or {})
         self._supported = frozenset(supported)
         self._speaks_openai = speaks_openai
+        self._unlisted = OPENAI_PARAMETERS - self._supported if speaks_openai else frozenset()
         self._extras = None if extras is None else frozenset(extras)
         self._refused = (_LITELLM_WORDS | frozenset(owned)) - OPENAI_PARAMETERS - {"metadata", "thinking"}
 
     def arguments(self, body: Body) -> Arguments:
         """The arguments for `body`. Values a client sends win over defaults; null means the default."""
-        sent = {k: v for k in body if (v := body.get(k)) is not None}
+        sent = {k: v for k in body if k not in _POSITIONAL and (v := body.get(k)) is not None}
         stop = sent.get("stop")
         if isinstance(stop, list) and len(stop) > 4:  # litellm would cut it to four, silently
             raise _too_many_stops(len(stop))
         arguments = copy.deepcopy(self._defaults)  # litellm writes into what it is given
         arguments.update(self._translatable(sent))
         arguments.update(self._beside(sent))
-        if unlisted := [name for name in arguments if name in OPENAI_PARAMETERS - self._supported]:
-            arguments["allowed_openai_params"] = self._allowed + (unlisted if self._speaks_openai else [])
+        unlisted = [name for name in arguments if name in self._unlisted]
+        if unlisted or self._allowed:
+            arguments["allowed_openai_params"] = [*self._allowed, *unlisted]
         return arguments
 
     def _translatable(self, sent: Mapping[str, Any]) -> Arguments:
@@ -99,10 +103,11 @@ class ArgumentMap:
 
     def _beside(self, sent: Mapping[str, Any]) -> Arguments:
         """What goes to the provider beside OpenAI's parameters: as `extra_body`, or by names known to be its own."""
-        extra = {k: v for k, v in sent.items() if k not in OPENAI_PARAMETERS | _ENVELOPE and not self._is_refused(k)}
+        extra = {k: v for k, v in sent.items() if k not in OPENAI_PARAMETERS | _STREAMING and not self._is_refused(k)}
+        own = copy.deepcopy(self._own_extras)
         if self._extras is not None:
-            return {k: v for k, v in extra.items() if k in self._extras}
-        extra |= copy.deepcopy(self._own_extras)
+            return {k: v for k, v in extra.items() if k in self._extras} | own
+        extra |= own
         return {"extra_body": extra} if extra else {}
 
     def _is_refused(self, name: str) -> bool:

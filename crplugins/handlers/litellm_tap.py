@@ -1,9 +1,9 @@
 """What a provider said in its stream beside what litellm passes on.
 
 litellm's stream ends with finish_reason "stop" whether the provider said so, the connection was closed or only [DONE]
-came; it drops the usage beside an error, the error beside a chunk and broken JSON. All of that is seen where litellm and
-OpenAI's SDK decode the stream, by watching three attributes of the objects that do it. An object without them is simply
-not watched, so a release of litellm that renames one costs precision, never an answer.
+came; it drops the usage beside an error, the error beside a chunk and broken JSON. All of that is seen where litellm
+and OpenAI's SDK decode the stream, by watching three attributes of the objects that do it. An object without them is
+simply not watched, so a release of litellm that renames one costs precision, never an answer.
 """
 
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ _RENAMING_PARSERS: Final = frozenset({
 
 
 class Tap:
-    """What was seen: `done` the provider's own end mark, `error` its error object, `usage` that of the error's chunk."""
+    """What was seen: `done` the provider's own end mark, `error` its error object, `usage` beside that error."""
 
     __slots__ = ("done", "error", "malformed", "parsed", "usage")
 

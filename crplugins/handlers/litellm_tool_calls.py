@@ -30,12 +30,12 @@ class ToolCalls:
     def _fragment(self, position: int, call: Mapping[str, Any]) -> dict[str, Any]:
         theirs = call.get("index")
         theirs = theirs if isinstance(theirs, int) else position
-        id = text_of(call.get("id"))
+        name = text_of(call.get("id"))
         ours = self._calls.get(theirs)
         # Some providers give all parallel calls the index 0, some repeat the id on every fragment.
-        if ours is None or (id is not None and id != self._ids[ours]):
+        if ours is None or (name is not None and name != self._ids[ours]):
             ours = self._calls[theirs] = len(self._ids)
-            self._ids.append(id or f"call_{uuid.uuid4().hex}")
+            self._ids.append(name or f"call_{uuid.uuid4().hex}")
             return {"index": ours, "id": self._ids[ours], **_beginning(call)}
         return {"index": ours, **_continuation(call)}
 

@@ -56,7 +56,7 @@ def as_usage(usage: UsageObject) -> Usage:
 async def estimate(
     litellm: ModuleType, model: str, messages: Sequence[Mapping[str, Any]], tools: Any, answer: str
 ) -> UsageObject | None:
-    """Counts by litellm's tokenizer, for an answer whose provider gave none. In a thread: a long prompt takes 100 ms."""
+    """Counts by litellm's tokenizer, for an answer whose provider gave none. In a thread: a long prompt takes 0.1 s."""
 
     def count() -> UsageObject:
         prompt = litellm.token_counter(model=model, messages=list(messages), tools=tools or None)

@@ -54,7 +54,8 @@ def _permitted(view: AliasView, allowed: NameSet, name: str, met: tuple[Entry, .
     entry = view.find(name)
     if entry is None or entry in met:
         return False
-    return all(_permitted(view, allowed, target, (*met, entry)) for target in _targets(entry, name))
+    targets = _targets(entry, name)
+    return bool(targets) and all(_permitted(view, allowed, target, (*met, entry)) for target in targets)
 
 
 def _answered(view: AliasView, answering: NameSet, name: str, met: tuple[Entry, ...]) -> bool:
@@ -69,8 +70,8 @@ def _answered(view: AliasView, answering: NameSet, name: str, met: tuple[Entry, 
 
 def _targets(entry: Entry, name: str) -> list[str]:
     """Where the alias leads; targets of weight 0 are kept for later and lead nowhere."""
-    pairs = zip(entry.models, entry.targets, strict=True)
-    return [model.filled_from(entry.pattern, name) for model, target in pairs if target.weight]
+    pairs = zip(entry.models, entry.weights, strict=True)
+    return [model.filled_from(entry.pattern, name) for model, weight in pairs if weight]
 
 
 _EMPTY = AliasTable.parse({})

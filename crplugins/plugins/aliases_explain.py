@@ -8,6 +8,7 @@ from crplugins.core.principal import Principal
 from crplugins.plugins.aliases_access import permitted, view_for
 from crplugins.plugins.aliases_pattern import NameSet, name_set
 from crplugins.plugins.aliases_table import AliasCycle, AliasTable, AliasView, Entry, Link
+from crplugins.plugins.aliases_weights import caller_of
 
 StepKind = Literal["alias", "weights", "allow_list", "target"]
 
@@ -54,13 +55,6 @@ def explain(
     return [*steps, _target(links[-1].target if links else requested, served, aliased=bool(links))]
 
 
-def caller_of(principal: Principal | None, user: str | None) -> str | None:
-    """Who a weighted alias is sticky for: the key, or each end user of it that the request names. None if neither."""
-    if user:
-        return f"{principal.key_id if principal else ''}\0{user}"
-    return principal.key_id if principal else None
-
-
 def _access(principal: Principal | None, requested: str, view: AliasView, links: list[Link]) -> Step:
     if principal is None:
         return Step("allow_list", "without a key no allow-list applies", requested)
@@ -79,15 +73,20 @@ def _access(principal: Principal | None, requested: str, view: AliasView, links:
 def _link_steps(link: Link, principal: Principal | None, user: str | None) -> list[Step]:
     pattern = link.entry.pattern
     how = f"the pattern '{pattern.text}'" if pattern.star else "an alias"
-    several = len(link.entry.targets) > 1
+    several = len(link.entry.models) > 1
     leads = f"one of {_shares(link.entry)}" if several else f"'{link.target}'"
-    step = Step("alias", f"'{link.name}' is {'matched by ' if pattern.star else ''}{how} of {link.entry.owner}: {leads}",
-                link.name if several else link.target)
+    step = Step(
+        "alias",
+        f"'{link.name}' is {'matched by ' if pattern.star else ''}{how} of {link.entry.owner}: {leads}",
+        link.name if several else link.target,
+    )
     return [step, _weights(link, principal, user)] if several else [step]
 
 
 def _shares(entry: Entry) -> str:
-    return ", ".join(f"'{target.model}' ({target.weight} of {entry.total})" for target in entry.targets)
+    total = sum(entry.weights)
+    pairs = zip(entry.models, entry.weights, strict=True)
+    return ", ".join(f"'{model.text}' ({weight} of {total})" for model, weight in pairs)
 
 
 def _weights(link: Link, principal: Principal | None, user: str | None) -> Step:
@@ -96,7 +95,9 @@ def _weights(link: Link, principal: Principal | None, user: str | None) -> Step:
     elif principal:
         why = f"the hash of the key '{principal.key_id}'"
     else:
-        return Step("weights", f"'{link.target}', or another each time: no key and no user to be sticky for", link.target)
+        return Step(
+            "weights", f"'{link.target}', or another each time: no key and no user to be sticky for", link.target
+        )
     return Step("weights", f"'{link.target}', always the same: {why} picks it", link.target)
 
 

@@ -1,6 +1,5 @@
 """AliasTable: from the name a caller asks for to the name that is served. Pure and frozen."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -8,6 +7,7 @@ from typing import Any, Final, Self
 from crplugins.core.principal import Aliases, AliasTarget
 from crplugins.plugins.aliases_parse import AliasError, parse_aliases
 from crplugins.plugins.aliases_pattern import Pattern, by_precedence
+from crplugins.plugins.aliases_weights import pick
 
 GATEWAY: Final = "the gateway"
 
@@ -22,28 +22,17 @@ class Entry:
 
     owner: str
     pattern: Pattern
-    targets: tuple[AliasTarget, ...]
     models: tuple[Pattern, ...]
-    total: int
+    weights: tuple[int, ...]
 
     @classmethod
     def of(cls, owner: str, text: str, targets: tuple[AliasTarget, ...]) -> Self:
         models = tuple(Pattern.of(target.model) for target in targets)
-        return cls(owner, Pattern.of(text), targets, models, sum(target.weight for target in targets))
+        return cls(owner, Pattern.of(text), models, tuple(target.weight for target in targets))
 
     def choose(self, caller: str) -> int:
-        """The index of the target for `caller`: always the same one, spread over callers by the weights.
-
-        A hash picks a point between 0 and the sum of the weights, so a change of weights moves no more callers than
-        it must.
-        """
-        digest = hashlib.blake2b(f"{self.pattern.text}\0{caller}".encode(), digest_size=8).digest()
-        point = int.from_bytes(digest) * self.total >> 64
-        for index, target in enumerate(self.targets):
-            point -= target.weight
-            if point < 0:
-                return index
-        raise AssertionError("the weights sum up to the total")
+        """The index of the target for `caller`."""
+        return pick(self.pattern.text, self.weights, caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +96,7 @@ class AliasView:
         while (entry := self.find(name)) is not None and not (links and entry is links[-1].entry):
             if any(link.entry is entry for link in links):
                 raise AliasCycle(spell_cycle([*(link.entry for link in links), entry]))
-            index = choose(entry) if len(entry.targets) > 1 else 0
+            index = choose(entry) if len(entry.models) > 1 else 0
             target = entry.models[index].filled_from(entry.pattern, name)
             links.append(Link(name, entry, index, target))
             name = target

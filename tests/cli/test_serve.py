@@ -12,6 +12,10 @@ import pytest
 from crplugins.keys.mint import has_valid_checksum
 
 QUESTION = [{"role": "user", "content": "Say hello to the world"}]
+UPSTREAM = (
+    "model_list: [{model_name: mine, litellm_params: {model: hosted_vllm/m, api_base: 'http://127.0.0.1:9/v1'}}]\n"
+)
+"""A model nobody asks here: a gateway that needs no litellm starts at once."""
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +71,9 @@ def test_a_port_in_use_is_refused_in_one_sentence(demo, run):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_0_and_in_silence(serve, number):
-    with serve() as gateway:
+def test_a_signal_ends_it_with_0_and_in_silence(serve, tmp_path, number):
+    (tmp_path / "gateway.yaml").write_text(UPSTREAM)
+    with serve(cwd=tmp_path) as gateway:
         assert gateway.stop(number) == (0, "", "")
 
 
@@ -106,18 +111,16 @@ def test_two_workers_share_port_and_key(serve):
 
 def test_configured_keys_are_used_and_not_printed(serve, tmp_path):
     config = tmp_path / "my.yaml"
-    config.write_text("keys: [{id: team-a, secret: '${TEAM_KEY}'}]\n")
+    config.write_text(UPSTREAM + "keys: [{id: team-a, secret: '${TEAM_KEY}'}]\n")
     with serve("--config", config, TEAM_KEY="sk-topsecret") as gateway:
-        assert gateway.printed.splitlines() == [f"crplugins 0.1.0 listens on {gateway.url} and serves demo/echo"]
+        assert gateway.printed.splitlines() == [f"crplugins 0.1.0 listens on {gateway.url} and serves mine"]
         with gateway.client(key="sk-topsecret") as client:
-            assert [model.id for model in client.models.list()] == ["demo/echo"]
+            assert [model.id for model in client.models.list()] == ["mine"]
 
 
 def test_workers_read_the_configuration_the_command_was_given(serve, tmp_path):
     (tmp_path / "my.yaml").write_text(
-        "keys: [{id: a, secret: sk-topsecret}]\n"
-        "model_list: [{model_name: mine, litellm_params: {model: demo/echo}}]\n"
-        "server: {max_body_bytes: 100}\n"
+        UPSTREAM + "keys: [{id: a, secret: sk-topsecret}]\nserver: {max_body_bytes: 100}\n"
     )
     with (
         serve("--workers", 2, "--config", "my.yaml", cwd=tmp_path, CRPLUGINS_RUN_KEY="sk-stale") as gateway,
@@ -132,23 +135,26 @@ def test_workers_read_the_configuration_the_command_was_given(serve, tmp_path):
 
 
 def test_a_configuration_without_keys_gets_one_and_says_why(serve, tmp_path):
-    (tmp_path / "gateway.yaml").write_text("model_list: [{model_name: mine, litellm_params: {model: demo/echo}}]\n")
+    (tmp_path / "gateway.yaml").write_text(UPSTREAM)
     with serve(cwd=tmp_path) as gateway:
         assert "Key for this run, because the configuration has no 'keys':\n" in gateway.printed
         with gateway.client() as client:
-            assert client.chat.completions.create(model="mine", messages=QUESTION).choices
+            assert [model.id for model in client.models.list()] == ["mine"]
 
 
 def test_host_and_port_of_the_command_line_come_first(serve, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        (tmp_path / "gateway.yaml").write_text(f"server: {{host: 192.0.2.1, port: {taken.getsockname()[1]}}}\n")
+        (tmp_path / "gateway.yaml").write_text(
+            f"{UPSTREAM}server: {{host: 192.0.2.1, port: {taken.getsockname()[1]}}}\n"
+        )
         with serve("--host", "localhost", cwd=tmp_path) as gateway:
             assert httpx.get(f"{gateway.url}/healthz").status_code == 200
 
 
-def test_a_wildcard_address_is_printed_as_one_a_client_can_use(serve):
-    with serve("--host", "0.0.0.0") as gateway:
+def test_a_wildcard_address_is_printed_as_one_a_client_can_use(serve, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(UPSTREAM)
+    with serve("--host", "0.0.0.0", cwd=tmp_path) as gateway:
         assert gateway.url == f"http://127.0.0.1:{gateway.port}"
         assert httpx.get(f"{gateway.url}/healthz").status_code == 200

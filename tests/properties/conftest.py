@@ -7,5 +7,5 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "default", max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-settings.register_profile("long", settings.get_profile("default"), max_examples=20_000)
+settings.register_profile("long", settings.get_profile("default"), max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

@@ -1,0 +1,139 @@
+"""Writes the name the client asked for into answers; every other byte stays."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from crplugins.core.body import Body
+from crplugins.core.errors import GatewayError
+from crplugins.core.sse import Event
+from crplugins.plugins.aliases_errors import NameScrubber
+
+_KEY = b'"model"'
+_ESCAPED_LETTER = b"\\u006"  # how a key could spell the letters of `model` otherwise
+_NO_HEAD = b"\0"  # begins no JSON
+_LONGEST_HEAD = 1024
+
+
+class _Named(msgspec.Struct):
+    model: msgspec.Raw = msgspec.Raw(b"")
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+class Renaming:
+    """The names of one request, and how the chunks of its answer begin.
+
+    Chunks of most streams are equal up to the end of the model's name. What was the top-level `model` of one chunk is
+    that of every chunk with the same beginning, so only the first has to be read.
+
+    Args:
+        requested: what the client asked for.
+        hidden: the names it stands for. Names that the answer itself gives as its model are added.
+    """
+
+    __slots__ = ("_head", "_hidden", "_new_head", "_seen", "_value", "requested")
+
+    def __init__(self, requested: str, hidden: Iterable[str]) -> None:
+        self.requested = requested
+        self._hidden = set(hidden)
+        self._value = msgspec.json.encode(requested)
+        self._head = _NO_HEAD
+        self._new_head = b""
+        self._seen = b""
+
+    def hide(self, names: Iterable[str]) -> None:
+        self._hidden.update(names)
+
+    @property
+    def hidden(self) -> set[str]:
+        """The names that no error may tell."""
+        seen = msgspec.json.decode(self._seen, type=str) if self._seen else ""
+        return {name for name in (*self._hidden, seen) if name and name != self.requested}
+
+    def event(self, event: Event) -> Event:
+        """The event with the top-level `model` renamed; the same object if there is none."""
+        data = event.data
+        if data is None:
+            return event
+        renamed = self.document(data)
+        return event if renamed is data else reframed(event, renamed)
+
+    def errors(self, event: Event, *, whole: bool) -> Event:
+        """An error with the hidden names replaced: in the whole document, or in its `error`."""
+        data = event.data or b""
+        scrubber = NameScrubber(self.hidden, self.requested)
+        renamed = scrubber.scrub(data) if whole else _with_error_scrubbed(data, scrubber)
+        return event if renamed == data else reframed(event, renamed)
+
+    def document(self, data: bytes) -> bytes:
+        """`data` with the value of its top-level `model` replaced; the same object if nothing is to be replaced.
+
+        A value that is no string stays, and so does what is not JSON.
+        """
+        if data.startswith(self._head) and _is_clear(data, len(self._head)):
+            return self._new_head + data[len(self._head) :]
+        try:
+            value = bytes(_named.decode(data).model)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._unread(data)
+        if value[:1] != b'"':
+            return data
+        if value not in (self._value, b'""'):
+            self._seen = value
+        return self._spliced(data, value)
+
+    def _spliced(self, data: bytes, value: bytes) -> bytes:
+        key = data.find(_KEY)
+        if key < 0 or data.find(_KEY, key + 1) >= 0 or _is_escaped(data):
+            body = Body(data)  # nested, doubled or escaped keys: it knows which one counts
+            body.set("model", self.requested)
+            return body.raw
+        if value == self._value:
+            return data
+        start = data.index(b'"', key + len(_KEY))
+        end = start + len(value)
+        if end <= _LONGEST_HEAD:
+            self._head, self._new_head = data[:end], data[:start] + self._value
+        return b"".join((data[:start], self._value, data[end:]))
+
+    def _unread(self, data: bytes) -> bytes:
+        """A chunk cut short still begins as the others did."""
+        return self._new_head + data[len(self._head) :] if data.startswith(self._head) else data
+
+
+def _is_clear(data: bytes, start: int) -> bool:
+    """Whether no key `model` can stand from `start` on. Inside a string the quotes of `"model"` would be escaped."""
+    return data.find(_KEY, start) < 0 and not _is_escaped(data, start)
+
+
+def _is_escaped(data: bytes, start: int = 0) -> bool:
+    return data.find(b"\\", start) >= 0 and data.find(_ESCAPED_LETTER, start) >= 0
+
+
+def reframed(event: Event, data: bytes) -> Event:
+    """The event with other data, its framing and comments kept.
+
+    Data that came in several lines, which no provider sends, is framed anew.
+    """
+    if event.document:
+        return Event.json_document(data)
+    old = event.data or b""
+    start = event.raw.find(old)
+    if start < 0:
+        return event.with_data(data)
+    return Event(event.raw[:start] + data + event.raw[start + len(old) :], data, event.name)
+
+
+def _with_error_scrubbed(data: bytes, scrubber: NameScrubber) -> bytes:
+    body = Body(data)
+    try:
+        error = body.bytes_of("error")
+    except GatewayError:
+        return data
+    scrubbed = scrubber.scrub(error or b"")
+    if error is None or scrubbed == error:
+        return data
+    body.set("error", msgspec.Raw(scrubbed))
+    return body.raw

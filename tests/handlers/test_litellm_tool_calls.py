@@ -1,0 +1,54 @@
+"""Tool calls: OpenAI's fragments from every provider's."""
+
+from crplugins.handlers.litellm_tool_calls import ToolCalls, complete_calls
+
+
+def call(index=None, id=None, name=None, arguments=None, **more):
+    function = {"name": name, "arguments": arguments}
+    return {"index": index, "id": id, "type": "function", "function": function, **more}
+
+
+def test_id_type_and_name_stand_on_the_first_fragment_only():
+    calls = ToolCalls()
+    assert calls.fragments([call(0, "c1", "f", "")]) == [
+        {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}
+    ]
+    again = [call(0, "c1", "f", '{"a"')]  # LangChain loses the arguments where the id is repeated
+    assert calls.fragments(again) == [{"index": 0, "function": {"arguments": '{"a"'}}]
+    assert calls.fragments([call(0, None, None, ":1}")]) == [{"index": 0, "function": {"arguments": ":1}"}}]
+
+
+def test_parallel_calls_that_all_have_the_index_0_are_told_apart_by_their_ids():
+    calls = ToolCalls()
+    first = calls.fragments([call(0, "c1", "f", "{}"), call(0, "c2", "g", "{}")])
+    assert [(c["index"], c["id"]) for c in first] == [(0, "c1"), (1, "c2")]
+    assert calls.fragments([call(0, None, None, "x")])[0]["index"] == 1
+
+
+def test_a_missing_index_is_the_position():
+    calls = ToolCalls().fragments([call(None, "c1", "f", "{}"), call(None, "c2", "g", "{}")])
+    assert [c["index"] for c in calls] == [0, 1]
+
+
+def test_a_missing_id_is_made_up_once():
+    calls = ToolCalls()
+    assert calls.fragments([call(0, None, "f", "")])[0]["id"].startswith("call_")
+    assert calls.fragments([call(0, "", None, "{}")]) == [{"index": 0, "function": {"arguments": "{}"}}]
+
+
+def test_arguments_sent_as_an_object_become_a_string():
+    assert ToolCalls().fragments([call(0, "c", "f", {"a": 1})])[0]["function"]["arguments"] == '{"a":1}'
+
+
+def test_custom_tools_keep_their_input():
+    calls = ToolCalls()
+    first = {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "sql", "input": ""}}
+    assert calls.fragments([first]) == [first]
+    assert calls.fragments([{"index": 0, "custom": {"input": "select"}}]) == [{"index": 0, "custom": {"input": "select"}}]
+
+
+def test_calls_of_a_plain_answer_are_whole_and_have_no_index():
+    assert complete_calls([call(0, "c1", "f", "{}", provider_specific_fields={})]) == [
+        {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    ]
+    assert complete_calls(None) == []
