@@ -30,11 +30,11 @@ _STREAMING: Final = frozenset({"stream", "stream_options"})
 # Words by which litellm is told where to call, as whom and how. Some of its providers read them from `extra_body` too
 # (azure: `azure_ad_token`), so from a client they go nowhere. The loaded litellm's own list is added to these.
 _LITELLM_WORDS: Final = frozenset({
-    "api_base", "api_key", "api_version", "base_url", "client", "custom_llm_provider", "default_headers",
-    "default_query", "deployment_id", "drop_params", "extra_body", "extra_headers", "extra_query", "fallbacks",
-    "headers", "hf_model_name", "http_client", "input_cost_per_token", "max_retries", "model_list", "num_retries",
-    "organization", "output_cost_per_token", "proxy", "region_name", "request_timeout", "ssl_verify", "stream_timeout",
-    "timeout",
+    "additional_drop_params", "allowed_openai_params", "api_base", "api_key", "api_version", "base_url", "callbacks",
+    "client", "custom_llm_provider", "default_headers", "default_query", "deployment_id", "drop_params", "extra_body",
+    "extra_headers", "extra_query", "failure_callback", "fallbacks", "headers", "hf_model_name", "http_client",
+    "input_cost_per_token", "max_retries", "model_list", "num_retries", "organization", "output_cost_per_token",
+    "proxy", "region_name", "request_timeout", "ssl_verify", "stream_timeout", "success_callback", "timeout",
 })  # fmt: skip
 _LITELLM_PREFIXES: Final = ("_", "api_", "aws_", "azure_", "litellm_", "mock_", "s3_", "vertex_")
 
@@ -73,8 +73,9 @@ class ArgumentMap:
         self._own_extras = dict(self._defaults.pop("extra_body", None) or {})
         self._supported = frozenset(supported)
         self._speaks_openai = speaks_openai
-        self._unlisted = OPENAI_PARAMETERS - self._supported if speaks_openai else frozenset()
         self._extras = None if extras is None else frozenset(extras)
+        forwarded = (OPENAI_PARAMETERS if speaks_openai else frozenset()) | (self._extras or frozenset())
+        self._unlisted = forwarded - self._supported
         self._refused = (_LITELLM_WORDS | frozenset(owned)) - OPENAI_PARAMETERS - {"metadata", "thinking"}
 
     def arguments(self, body: Body) -> Arguments:

@@ -84,12 +84,12 @@ class ModelAliases(Plugin):
         if served != name:
             body.set("model", served)
         if self._renames:
-            self._remember(exchange, requested, [name, *(link.target for link in links)])
+            _remember(exchange, requested, [name, *[link.target for link in links]])
 
     def on_response(self, exchange: Exchange) -> None:
         renaming = RENAMING.get(exchange)
         if renaming is not None and self._renames:
-            renaming.hide([exchange.served_model or ""])  # a handler has put in the name it sent
+            renaming.hide(exchange.served_model)  # a handler has put in the name it sent
             _rename_headers(exchange, renaming)
 
     def on_event(self, exchange: Exchange, event: Event) -> Event | None:
@@ -100,16 +100,9 @@ class ModelAliases(Plugin):
         refused = event.document and (exchange.status or 0) >= 400
         answer = event.answer
         if refused or (answer is not None and answer.error is not None):
-            renaming.hide([exchange.served_model or ""])  # of a later attempt, perhaps
+            renaming.hide(exchange.served_model)  # of a later attempt, perhaps
             return renaming.errors(renamed, whole=refused)
         return renamed
-
-    def _remember(self, exchange: Exchange, requested: str, names: list[str]) -> None:
-        renaming = RENAMING.get(exchange)
-        if renaming is None:
-            RENAMING.set(exchange, Renaming(requested, names))
-        else:  # another ModelAliases further out
-            renaming.hide(names)
 
     def _view(self, principal: Principal | None) -> AliasView:
         if principal is None:
@@ -139,6 +132,14 @@ def _caller(exchange: Exchange) -> str:
 
 def _may_call(principal: Principal | None, view: AliasView, name: str) -> bool:
     return principal is None or principal.models is None or permitted(view, name_set(principal.models), name)
+
+
+def _remember(exchange: Exchange, requested: str, names: list[str]) -> None:
+    renaming = RENAMING.get(exchange)
+    if renaming is None:
+        RENAMING.set(exchange, Renaming(requested, names))
+    else:  # another ModelAliases stands further out
+        renaming.hide(*names)
 
 
 def _rename_headers(exchange: Exchange, renaming: Renaming) -> None:

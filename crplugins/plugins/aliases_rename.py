@@ -1,5 +1,6 @@
 """Writes the name the client asked for into answers; every other byte stays."""
 
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -13,6 +14,13 @@ _KEY = b'"model"'
 _ESCAPED_LETTER = b"\\u006"  # how a key could spell the letters of `model` otherwise
 _NO_HEAD = b"\0"  # begins no JSON
 _LONGEST_HEAD = 1024
+_TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_LEADING = re.compile(  # members that hold no others, then the model
+    rb"[ \t\n\r]*\{[ \t\n\r]*"
+    rb"(?:TEXT[ \t\n\r]*:[ \t\n\r]*(?:TEXT|[^ \t\n\r\"{}\[\],]++)[ \t\n\r]*,[ \t\n\r]*)*?"
+    rb'"model"[ \t\n\r]*:[ \t\n\r]*(TEXT)'.replace(b"TEXT", _TEXT),
+    re.DOTALL,
+)
 
 
 class _Named(msgspec.Struct):
@@ -37,19 +45,22 @@ class Renaming:
 
     def __init__(self, requested: str, hidden: Iterable[str]) -> None:
         self.requested = requested
-        self._hidden = set(hidden)
+        self._hidden = [*hidden]
         self._value = msgspec.json.encode(requested)
         self._head = _NO_HEAD
         self._new_head = b""
         self._seen = b""
 
-    def hide(self, names: Iterable[str]) -> None:
-        self._hidden.update(names)
+    def hide(self, *names: str | None) -> None:
+        self._hidden += [name for name in names if name]
 
     @property
     def hidden(self) -> set[str]:
         """The names that no error may tell."""
-        seen = msgspec.json.decode(self._seen, type=str) if self._seen else ""
+        try:
+            seen = msgspec.json.decode(self._seen or b'""', type=str)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            seen = ""
         return {name for name in (*self._hidden, seen) if name and name != self.requested}
 
     def event(self, event: Event) -> Event:
@@ -70,21 +81,37 @@ class Renaming:
     def document(self, data: bytes) -> bytes:
         """`data` with the value of its top-level `model` replaced; the same object if nothing is to be replaced.
 
-        A value that is no string stays, and so does what is not JSON.
+        A value that is no string stays. What is not JSON, such as a chunk cut short, is renamed as far as it is clear.
         """
-        if data.startswith(self._head) and _is_clear(data, len(self._head)):
-            return self._new_head + data[len(self._head) :]
-        try:
-            value = bytes(_named.decode(data).model)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._unread(data)
+        if data.startswith(self._head):
+            renamed = self._new_head + data[len(self._head) :]
+            if _is_clear(data, len(self._head)) or self._is_right(renamed):
+                return renamed
+        elif (leading := _LEADING.match(data)) is not None:
+            start, end = leading.span(1)
+            renamed = b"".join((data[:start], self._value, data[end:]))
+            if self._is_right(renamed):
+                return self._learnt(data, renamed, start, end)
+        return self._searched(data)
+
+    def _is_right(self, renamed: bytes) -> bool:
+        """Whether no second `model` follows: of equal keys parsers see the last."""
+        model = _model_of(renamed)
+        return model is None or model == self._value
+
+    def _learnt(self, data: bytes, renamed: bytes, start: int, end: int) -> bytes:
+        self._see(data[start:end])
+        if renamed == data:
+            return data
+        if end <= _LONGEST_HEAD:
+            self._head, self._new_head = data[:end], data[:start] + self._value
+        return renamed
+
+    def _searched(self, data: bytes) -> bytes:
+        value = _model_of(data) or b""
         if value[:1] != b'"':
             return data
-        if value not in (self._value, b'""'):
-            self._seen = value
-        return self._spliced(data, value)
-
-    def _spliced(self, data: bytes, value: bytes) -> bytes:
+        self._see(value)
         key = data.find(_KEY)
         if key < 0 or data.find(_KEY, key + 1) >= 0 or _is_escaped(data):
             body = Body(data)  # nested, doubled or escaped keys: it knows which one counts
@@ -93,14 +120,19 @@ class Renaming:
         if value == self._value:
             return data
         start = data.index(b'"', key + len(_KEY))
-        end = start + len(value)
-        if end <= _LONGEST_HEAD:
-            self._head, self._new_head = data[:end], data[:start] + self._value
-        return b"".join((data[:start], self._value, data[end:]))
+        return b"".join((data[:start], self._value, data[start + len(value) :]))
 
-    def _unread(self, data: bytes) -> bytes:
-        """A chunk cut short still begins as the others did."""
-        return self._new_head + data[len(self._head) :] if data.startswith(self._head) else data
+    def _see(self, value: bytes) -> None:
+        if value not in (self._value, b'""'):
+            self._seen = value
+
+
+def _model_of(data: bytes) -> bytes | None:
+    """The top-level `model` as JSON, empty without one; None if `data` is no JSON object."""
+    try:
+        return bytes(_named.decode(data).model)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _is_clear(data: bytes, start: int) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+import msgspec
+
 from crplugins.core.principal import Aliases, AliasTarget
 from crplugins.plugins.aliases_parse import AliasError, parse_aliases
 from crplugins.plugins.aliases_pattern import Pattern, by_precedence
@@ -35,9 +37,11 @@ class Entry:
         return pick(self.pattern.text, self.weights, caller)
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One step of a chain: `entry` turned `name` into `target`, its target number `index`."""
+class Link(msgspec.Struct, frozen=True):
+    """One step of a chain: `entry` turned `name` into `target`, its target number `index`.
+
+    A Struct, because it is made on every request.
+    """
 
     name: str
     entry: Entry

@@ -81,6 +81,20 @@ async def test_an_answer_that_already_has_the_name_passes_as_the_same_objects():
     assert answer.messages[1]["body"] is chunk
 
 
+@pytest.mark.parametrize("size", [7, 1 << 20])
+async def test_recorded_streams_come_out_with_the_requested_name_and_otherwise_unchanged(cassettes, size):
+    for cassette in cassettes.values():
+        if not cassette.is_stream or cassette.id == "anthropic-cache-ping":
+            continue
+        data, expected = cassette.data, cassette.data
+        names = {json.loads(line[6:]).get("model") for line in data.split(b"\n") if line.startswith(b"data: {")}
+        for name in names - {None}:
+            expected = expected.replace(f'"model":"{name}"'.encode(), b'"model":"fast"')
+        answer = await ask(App(*(data[at : at + size] for at in range(0, len(data), size))))
+        assert answer.body == expected, cassette.id
+        assert names & {None} or expected.count(b'"model":"fast"') > 1
+
+
 async def test_response_model_served_leaves_the_providers_name():
     answer = await ask(App(*CHUNKS), response_model="served")
     assert answer.body == b"".join(CHUNKS)

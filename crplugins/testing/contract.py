@@ -1,0 +1,84 @@
+"""PluginContract: what every plugin must keep, as a test class for plugin authors.
+
+    from crplugins.testing import PluginContract
+
+    class TestMyPlugin(PluginContract):
+        def make_plugin(self):
+            return MyPlugin(...)
+
+Its tests are coroutines: with pytest, install pytest-asyncio and set `asyncio_mode = "auto"`. No pytest is needed to
+import it, and any runner that awaits methods called `test_*` will do.
+"""
+
+from __future__ import annotations
+
+from crplugins.core.exchange import Exchange
+from crplugins.core.plugin import Plugin
+from crplugins.core.sse import Event
+from crplugins.testing.contract_endings import Endings
+from crplugins.testing.contract_requests import Requests
+from crplugins.testing.contract_stage import (
+    DOCUMENT,
+    JSON,
+    PATH,
+    Upstream,
+    answer,
+    around,
+    ended,
+    opened,
+    request,
+)
+from crplugins.testing.contract_streams import Streams
+from crplugins.testing.drive import Drive
+
+
+class PluginContract(Requests, Streams, Endings):
+    """Override `make_plugin`; where the plugin does not let everything through, `accepted_request` too.
+
+    Optional: `refused_request`, a request the plugin must refuse, and `stream`, an answer of which it passes at least
+    the first event. A test that does not apply to a plugin passes.
+    """
+
+    async def test_its_declared_needs_match_its_hooks(self) -> None:
+        plugin = self.make_plugin()
+        kind, name = type(plugin), plugin.name
+        sees = kind.on_event is not Plugin.on_event
+        adds = kind.on_end is not Plugin.on_end
+        reads = plugin.reads_events or plugin.rewrites_events
+        assert reads or not (sees or adds), f"{name} has on_event or on_end and declares no need of events"
+        assert sees or adds or not reads, f"{name} declares a need of events and has neither on_event nor on_end"
+        assert plugin.rewrites_events or not adds, f"{name}.on_end is never called without rewrites_events"
+        uses_body = kind.on_request is not Plugin.on_request
+        assert uses_body or not plugin.reads_body, f"{name} declares reads_body and has no on_request"
+
+    async def test_it_changes_events_only_if_it_says_so(self) -> None:
+        plugin = self.make_plugin()
+        if plugin.rewrites_events or not plugin.reads_events:
+            return
+        returned = record_events(plugin)
+        for messages in (answer(*self.stream()), answer(DOCUMENT, content_type=JSON)):
+            async with opened(around(Upstream(messages), [plugin])) as middleware:
+                async with Drive(middleware, path=PATH, **request(self.accepted_request())) as call:
+                    await ended(call)
+        for event, result in returned:
+            assert result is event, (
+                f"{plugin.name}.on_event returned {result!r}, which counts only with rewrites_events"
+            )
+
+
+def record_events(plugin: Plugin) -> list[tuple[Event, Event | None]]:
+    """What each `on_event` is given and returns, from now on."""
+    kind = type(plugin)
+    seen: list[tuple[Event, Event | None]] = []
+
+    class Recorded(kind):  # type: ignore[misc, valid-type]
+        __slots__ = ()
+
+        def on_event(self, exchange: Exchange, event: Event) -> Event | None:
+            result: Event | None = super().on_event(exchange, event)
+            seen.append((event, result))
+            return result
+
+    Recorded.__name__ = kind.__name__
+    object.__setattr__(plugin, "__class__", Recorded)
+    return seen
