@@ -15,7 +15,11 @@ from crplugins.handlers.litellm_request import ArgumentMap, Arguments
 from crplugins.handlers.upstream import UpstreamUnknown
 
 # Providers of OpenAI's wire that litellm does not list among those compatible with OpenAI.
-_OPENAI_WIRE: Final = frozenset({"openai", "azure", "custom_openai", "hosted_vllm"})
+_OPENAI_WIRE: Final = frozenset({
+    "aiohttp_openai", "amazon_nova", "azure", "charity_engine", "compactifai", "custom_openai", "databricks",
+    "datarobot", "gradient_ai", "heroku", "hosted_vllm", "huggingface", "maritalk", "mistral", "nadir", "neosantara",
+    "openai", "openai_like", "openrouter", "ovhcloud", "sagemaker_chat", "scaleway", "snowflake", "xiaomi_mimo",
+})  # fmt: skip
 
 # Where litellm would send `extra_body` as a field of that name: parameters known to be the provider's own, by name.
 _ANTHROPIC: Final = frozenset({
@@ -27,7 +31,6 @@ _EXTRAS: Final[Mapping[str, frozenset[str]]] = {
     "bedrock": frozenset({"thinking", "top_k"}),
     "bedrock_converse": frozenset({"thinking", "top_k"}),
     "sagemaker": frozenset(),
-    "sagemaker_chat": frozenset(),
 }
 
 

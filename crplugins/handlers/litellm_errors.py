@@ -152,8 +152,7 @@ def _unsupported(message: str) -> GatewayError:
     if not names:
         first_line = upstream_errors.scrub(message.splitlines()[0])
         return GatewayError(400, first_line.partition(" To drop ")[0], code="unsupported_value")
-    quoted = ", ".join(f"'{name}'" for name in names)
     return GatewayError(
-        400, f"Unsupported parameter: {quoted} is not supported with this model.", param=names[0],
+        400, f"Unsupported parameter: '{names[0]}' is not supported with this model.", param=names[0],
         code="unsupported_parameter",
     )  # fmt: skip

@@ -55,8 +55,20 @@ def read_error(body: bytes) -> ErrorObject:
     envelope = document if isinstance(document, dict) else {}
     error = envelope.get("error", envelope)
     fields = error if isinstance(error, dict) else {"message": error}
-    message = _text(fields.get("message")) or _text(envelope.get("message")) or _text(envelope.get("detail")) or ""
-    return ErrorObject(message, _text(fields.get("type")) or "", _text(fields.get("param")), _code(fields.get("code")))
+    detail, param = _detail(envelope.get("detail"))
+    message = _text(fields.get("message")) or _text(envelope.get("message")) or detail
+    param = _text(fields.get("param")) or param
+    return ErrorObject(message, _text(fields.get("type")) or "", param, _code(fields.get("code")))
+
+
+def _detail(detail: object) -> tuple[str, str | None]:
+    """Message and parameter of FastAPI's `detail`: text, or a list of what is wrong and where."""
+    if not isinstance(detail, list) or not detail or not isinstance(detail[0], dict):
+        return _text(detail) or "", None
+    where = detail[0].get("loc")
+    param = ".".join(map(str, where[1:])) if isinstance(where, list) else ""  # after "body"
+    message = _text(detail[0].get("msg")) or ""
+    return (f"{param}: {message}" if param else message), param or None
 
 
 def upstream_refusal(

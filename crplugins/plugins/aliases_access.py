@@ -54,6 +54,8 @@ def _permitted(view: AliasView, allowed: NameSet, name: str, met: tuple[Entry, .
     entry = view.find(name)
     if entry is None or entry in met:
         return False
+    if len(entry.models) == 1:  # nearly always, and on every request of a key with a list
+        return _permitted(view, allowed, entry.models[0].filled_from(entry.pattern, name), (*met, entry))
     targets = _targets(entry, name)
     return bool(targets) and all(_permitted(view, allowed, target, (*met, entry)) for target in targets)
 

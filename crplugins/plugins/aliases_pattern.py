@@ -22,8 +22,8 @@ class Pattern:
     def matches(self, name: str) -> bool:
         if not self.star:
             return name == self.text
-        fits = len(name) >= len(self.before) + len(self.after)
-        return fits and name.startswith(self.before) and name.endswith(self.after)
+        fits = name.startswith(self.before) and name.endswith(self.after)
+        return fits and len(name) >= len(self.before) + len(self.after)
 
     def filled_from(self, source: "Pattern", name: str) -> str:
         """This pattern with what the `*` of `source` stood for in `name`; a plain name stays as it is."""
@@ -61,7 +61,12 @@ class NameSet:
         self._patterns = tuple(pattern for pattern in patterns if pattern.star)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._names or any(pattern.matches(name) for pattern in self._patterns)
+        if name in self._names:
+            return True
+        for pattern in self._patterns:  # noqa: SIM110  (a generator costs more than the look-up)
+            if pattern.matches(name):
+                return True
+        return False
 
 
 @lru_cache(maxsize=4096)

@@ -65,10 +65,12 @@ class AliasMap:
 
     def find(self, name: str) -> Entry | None:
         """The alias for `name`: the one spelt like it, else the longest pattern that fits."""
-        entry = self.exact.get(name)
-        if entry is not None or not self.patterns:
+        if (entry := self.exact.get(name)) is not None:
             return entry
-        return next((entry for entry in self.patterns if entry.pattern.matches(name)), None)
+        for entry in self.patterns:
+            if entry.pattern.matches(name):
+                return entry
+        return None
 
     def __iter__(self) -> Iterator[Entry]:
         yield from self.exact.values()
@@ -97,13 +99,17 @@ class AliasView:
         Raises `AliasCycle`, which only a key's own aliases can still cause.
         """
         links: list[Link] = []
-        while (entry := self.find(name)) is not None and not (links and entry is links[-1].entry):
-            if any(link.entry is entry for link in links):
+        entry = self.find(name)
+        while entry is not None:
+            if links and any(link.entry is entry for link in links):
                 raise AliasCycle(spell_cycle([*(link.entry for link in links), entry]))
             index = choose(entry) if len(entry.models) > 1 else 0
             target = entry.models[index].filled_from(entry.pattern, name)
             links.append(Link(name, entry, index, target))
-            name = target
+            name, last = target, entry
+            entry = self.find(name)
+            if entry is last:
+                break
         return links
 
     def __iter__(self) -> Iterator[Entry]:

@@ -3,6 +3,7 @@
 from crplugins.testing.answer import Answer
 from crplugins.testing.cassettes import Cassette, load_cassettes
 from crplugins.testing.clock import FrozenClock
+from crplugins.testing.contract import PluginContract
 from crplugins.testing.drive import AppEndedError, Drive, drive
 from crplugins.testing.lifespan import LifespanError, lifespan
 from crplugins.testing.model import usage_object
@@ -19,6 +20,7 @@ __all__ = [
     "FakeProvider",
     "FrozenClock",
     "LifespanError",
+    "PluginContract",
     "ReceivedRequest",
     "Script",
     "drive",

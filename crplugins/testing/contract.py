@@ -17,19 +17,8 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 from crplugins.testing.contract_endings import Endings
 from crplugins.testing.contract_requests import Requests
-from crplugins.testing.contract_stage import (
-    DOCUMENT,
-    JSON,
-    PATH,
-    Upstream,
-    answer,
-    around,
-    ended,
-    opened,
-    request,
-)
+from crplugins.testing.contract_stage import DOCUMENT, JSON, Upstream, answer, around, ask
 from crplugins.testing.contract_streams import Streams
-from crplugins.testing.drive import Drive
 
 
 class PluginContract(Requests, Streams, Endings):
@@ -57,13 +46,9 @@ class PluginContract(Requests, Streams, Endings):
             return
         returned = record_events(plugin)
         for messages in (answer(*self.stream()), answer(DOCUMENT, content_type=JSON)):
-            async with opened(around(Upstream(messages), [plugin])) as middleware:
-                async with Drive(middleware, path=PATH, **request(self.accepted_request())) as call:
-                    await ended(call)
+            await ask(around(Upstream(messages), [plugin]), self.accepted_request())
         for event, result in returned:
-            assert result is event, (
-                f"{plugin.name}.on_event returned {result!r}, which counts only with rewrites_events"
-            )
+            assert result is event, f"{plugin.name}.on_event returned {result!r} but does not declare rewrites_events"
 
 
 def record_events(plugin: Plugin) -> list[tuple[Event, Event | None]]:

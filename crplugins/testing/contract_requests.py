@@ -11,11 +11,13 @@ from crplugins.core.body import Body
 from crplugins.testing.answer import Answer
 from crplugins.testing.contract_stage import (
     CHAT,
+    PATH,
     Stage,
     Upstream,
     Witness,
     answer,
     around,
+    ask,
     check_faults,
     foreign,
     request,
@@ -53,6 +55,7 @@ class Requests(Stage):
     async def test_a_value_it_does_not_change_keeps_its_bytes(self) -> None:
         options = request(self.accepted_request())
         _, app, _ = await self._send(options)
+        assert app.bodies, "accepted_request() did not get through"
         sent, arrived = options["body"], app.bodies[0]
         if not isinstance(sent, bytes) or sent == arrived:
             return
@@ -90,11 +93,13 @@ class Requests(Stage):
             seen = await self._arranged(arrangement)
             assert seen == alone, f"{arrangement}: {seen} instead of {alone}"
 
-    async def _send(self, options: Mapping[str, Any], **target: str) -> tuple[Answer, Upstream, list[str]]:
+    async def _send(
+        self, options: Mapping[str, Any], method: str = "POST", path: str = PATH
+    ) -> tuple[Answer, Upstream, list[str]]:
         """The answer, the app, and the hooks that raised."""
         app = Upstream(answer(*self.stream()))
         stack = around(app, [self.make_plugin()])
-        seen = (await ask(stack, options, **target)).answer
+        seen = (await ask(stack, options, method=method, path=path)).answer
         return seen, app, [hook for _, hook in stack.faults]
 
     async def _arranged(self, arrangement: str) -> list[object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import cast
 
@@ -32,6 +32,7 @@ from crplugins.testing.contract_stage import (
     request,
 )
 from crplugins.testing.drive import Drive
+from crplugins.testing.watch import Watch
 
 ODD_SPELLINGS = (
     b'data: { "choices" : [ { "index" : 0, "delta" : { "content" : "\\u0041\xc3\xa9" } } ], "x" : 1.50 }\n\n',
@@ -106,11 +107,10 @@ class Streams(Stage):
             assert error is None, f"{name}: {error!r} came up"
 
     async def test_concurrent_requests_do_not_mix(self) -> None:
-        alone = [await self._together([script]) for script in range(2)]
-        for first in range(2):
-            both = await self._together([first, 1 - first])
-            for script, seen in zip([first, 1 - first], both, strict=True):
-                assert seen == alone[script][0], "a request ended differently because another one ran meanwhile"
+        whole, failed = answer(*self.stream()), answer(FAILURE, status=500, content_type=JSON)
+        for answers in ([whole, failed], [failed, whole], [whole, whole]):
+            alone = [(await self._together([messages]))[0] for messages in answers]
+            assert await self._together(answers) == alone, "a request went differently because of another one"
 
     async def _messages(self, messages: Sequence[Message], plugins: list[Plugin]) -> list[object]:
         """What a client and an app can notice of a request; bodies by identity."""
@@ -120,53 +120,51 @@ class Streams(Stage):
         events = [(event.raw, event.data, event.name) for event in outer.events]
         return [seen.status, headers, app.bodies, [id(message) for message in seen.messages[1:]], events]
 
-    async def _together(self, scripts: Sequence[int]) -> list[object]:
-        """Run requests at the same time on one plugin, each a step after the other; what became of each."""
-        app, witness = Alternating([answer(*self.stream()), answer(FAILURE, status=500, content_type=JSON)]), Witness()
+    async def _together(self, answers: Sequence[Sequence[Message]]) -> list[object]:
+        """Run requests at the same time on one plugin; what became of each."""
+        app, witness = Holding(), Witness()
         stack, calls = around(app, [witness, self.make_plugin()]), list[Drive]()
-        async with opened(stack), AsyncExitStack() as open_calls:
-            for script in scripts:
-                app.next_scripts.append(script)
+        async with opened(stack), AsyncExitStack() as running:
+            for app.messages in answers:
                 call = Drive(cast("ASGIApp", stack), path=PATH, **request(self.accepted_request()))
-                calls.append(await open_calls.enter_async_context(call))
-                await app.begun(len(calls))
+                calls.append(await running.enter_async_context(call))
+                await app.holds(call)
             app.go.set()
             for call in calls:
                 await ended(call)
         return [outcome(call, exchange) for call, exchange in zip(calls, witness.exchanges, strict=False)]
 
 
-class Alternating(Upstream):
-    """Answers each request by its script, and holds them all behind the first body until `go`."""
+class Holding(Upstream):
+    """Sends the start and the first body of `messages`, as they are when the request comes, and the rest on `go`."""
 
-    def __init__(self, scripts: Iterable[Sequence[Message]]) -> None:
+    def __init__(self) -> None:
         super().__init__([])
-        self.scripts = list(scripts)
-        self.next_scripts: list[int] = []
         self.go = asyncio.Event()
-        self._begun = 0
-        self._changed = asyncio.Event()
+        self._held: list[Scope] = []
+        self._watch = Watch()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        messages = self.scripts[self.next_scripts.pop(0)]
+        messages = self.messages
         await self._read(receive)
         for message in messages[:2]:
             await send(message)
-        self._begun += 1
-        self._changed.set()
+        self._held.append(scope)
+        self._watch.notify()
         await self.go.wait()
         for message in messages[2:]:
             await send(message)
             await asyncio.sleep(0)
 
-    async def begun(self, number: int) -> None:
-        """Return once `number` requests have had their first body; fail if they do not get that far."""
-        async with asyncio.timeout(5):
-            while self._begun < number:
-                self._changed.clear()
-                await self._changed.wait()
+    async def holds(self, call: Drive) -> None:
+        """Return once the request of `call` is held, or over."""
+        call.task.add_done_callback(self._watch.notify)
+        await self._watch.until(lambda: call.task.done() or self._is_held(call), "a request that begins", within=5.0)
+
+    def _is_held(self, call: Drive) -> bool:
+        return any(scope is call.scope for scope in self._held)
 
 
 def outcome(call: Drive, exchange: Exchange) -> list[object]:

@@ -105,7 +105,7 @@ def test_neutral_values_are_left_out_where_litellm_would_refuse_the_parameter():
 
 
 def test_where_there_is_no_extra_body_only_the_providers_own_names_pass():
-    options = {"supported": (), "speaks_openai": False, "extras": {"top_k"}}
+    options = {"supported": ["top_k"], "speaks_openai": False, "extras": {"top_k"}}
     assert arguments({"top_k": 3, "metadata": {"a": "b"}, "x": 1, "api_key": "k"}, **options) == {"top_k": 3}
 
 

@@ -1,6 +1,7 @@
 """Answers of any shape: the requested name in every byte of output, the served name in none, all other bytes equal."""
 
 import json
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,7 +59,7 @@ def framed(data, ending):
 
 def cut(data, places):
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 async def ask(requested, bodies, content_type, status=200):

@@ -1,0 +1,45 @@
+"""LitellmClient: what it knows of a model, and litellm's own mock responses."""
+
+import pytest
+
+from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.litellm_client import LitellmClient
+from crplugins.handlers.litellm_loader import load_litellm
+from crplugins.testing import FakeProvider
+from tests.litellm_setup import ASKING, asking
+
+
+@pytest.mark.parametrize("model", ["mistral/mistral-small", "openrouter/x/y", "azure/gpt", "xai/grok", "perplexity/sonar"])
+def test_providers_of_openais_wire_get_parameters_litellm_does_not_list(model):
+    client = LitellmClient(load_litellm(), Deployment("m", model))
+    arguments = client.argument_map(model).arguments(_body(verbosity="low", x=1))
+    assert arguments == {"verbosity": "low", "allowed_openai_params": ["verbosity"], "extra_body": {"x": 1}}
+
+
+def test_bedrock_and_claude_on_vertex_get_no_extra_body():
+    for model in ("bedrock/anthropic.claude-3-5-sonnet-20240620-v1:0", "vertex_ai/claude-sonnet-4"):
+        client = LitellmClient(load_litellm(), Deployment("m", model))
+        assert "extra_body" not in client.argument_map(model).arguments(_body(x=1, top_k=4))
+
+
+def test_what_is_known_of_a_model_is_looked_up_once():
+    client = LitellmClient(load_litellm(), Deployment("m", "openai/*"))
+    assert client.argument_map("openai/a") is client.argument_map("openai/a")
+
+
+async def test_a_mock_response_of_the_deployment_ends_as_complete():
+    async with FakeProvider() as provider, asking(provider, mock_response="hello there") as asked:
+        told = await asked.stream(**ASKING)
+        assert told.said("content") == "hello there"
+        assert told.finish_reasons() == ["stop"]
+        assert told.done
+        assert (await asked.plain())["choices"][0]["message"]["content"] == "hello there"
+        assert provider.requests == []
+
+
+def _body(**fields):
+    import msgspec
+
+    from crplugins.core.body import Body
+
+    return Body(msgspec.json.encode(fields))
