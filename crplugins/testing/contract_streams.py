@@ -125,7 +125,8 @@ class Streams(Stage):
         app, witness = Holding(), Witness()
         stack, calls = around(app, [witness, self.make_plugin()]), list[Drive]()
         async with opened(stack), AsyncExitStack() as running:
-            for app.messages in answers:
+            for messages in answers:
+                app.messages = list(messages)
                 call = Drive(cast("ASGIApp", stack), path=PATH, **request(self.accepted_request()))
                 calls.append(await running.enter_async_context(call))
                 await app.holds(call)
