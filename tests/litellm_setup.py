@@ -121,7 +121,12 @@ class Asked:
 
 @asynccontextmanager
 async def asking(
-    provider: FakeProvider, model: str = "openai/fake-model", *, name: str = "m", timeout: float = 30.0, **parameters: Any
+    provider: FakeProvider,
+    model: str = "openai/fake-model",
+    *,
+    name: str = "m",
+    timeout: float = 30.0,
+    **parameters: Any,
 ) -> AsyncIterator[Asked]:
     """`async with asking(provider, "groq/fake-model") as asked:`; `parameters` are `litellm_params`."""
     base = provider.base_url.removesuffix("/v1") if model.startswith("anthropic/") else provider.base_url

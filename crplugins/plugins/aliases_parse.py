@@ -10,7 +10,11 @@ _FORM = "a name, or a list of {model: NAME, weight: N}"
 
 
 class AliasError(ValueError):
-    """An alias that cannot be used. The message names it."""
+    """An alias that cannot be used. The message names it, `alias` is its key in the configuration."""
+
+    def __init__(self, message: str, alias: str) -> None:
+        super().__init__(message)
+        self.alias = alias
 
 
 def parse_aliases(words: Mapping[str, Any]) -> Aliases:
@@ -29,7 +33,7 @@ def _targets(alias: str, value: Any) -> tuple[AliasTarget, ...]:
     items = value if isinstance(value, list | tuple) else [value]
     targets = tuple(_target(alias, item) for item in items)
     if not any(target.weight for target in targets):
-        raise AliasError(f"the alias '{alias}' has no target with a weight above 0")
+        raise AliasError(f"the alias '{alias}' has no target with a weight above 0", alias)
     return targets
 
 
@@ -37,9 +41,9 @@ def _target(alias: str, item: Any) -> AliasTarget:
     target = _read(alias, item)
     _check_name(alias, target.model)
     if "*" in target.model and "*" not in alias:
-        raise AliasError(f"the alias '{alias}' has no *, so its target '{target.model}' cannot have one")
+        raise AliasError(f"the alias '{alias}' has no *, so its target '{target.model}' cannot have one", alias)
     if isinstance(target.weight, bool) or not isinstance(target.weight, int) or target.weight < 0:
-        raise AliasError(f"a weight of the alias '{alias}' is not a whole number of 0 or more")
+        raise AliasError(f"a weight of the alias '{alias}' is not a whole number of 0 or more", alias)
     return target
 
 
@@ -49,14 +53,14 @@ def _read(alias: str, item: Any) -> AliasTarget:
     if isinstance(item, str):
         return AliasTarget(item)
     if not isinstance(item, Mapping) or "model" not in item:
-        raise AliasError(f"the alias '{alias}' must be {_FORM}")
+        raise AliasError(f"the alias '{alias}' must be {_FORM}", alias)
     if unknown := [str(key) for key in item if key not in ("model", "weight")]:
-        raise AliasError(f"the alias '{alias}' has an unknown key '{unknown[0]}'; it must be {_FORM}")
+        raise AliasError(f"the alias '{alias}' has an unknown key '{unknown[0]}'; it must be {_FORM}", alias)
     return AliasTarget(item["model"], item.get("weight", 1))
 
 
 def _check_name(alias: str, name: Any) -> None:
     if not isinstance(name, str) or not name:
-        raise AliasError(f"the alias '{alias}' must be {_FORM}, and no name may be empty")
+        raise AliasError(f"the alias '{alias}' must be {_FORM}, and no name may be empty", alias)
     if name.count("*") > 1:
-        raise AliasError(f"'{name}' has more than one *")
+        raise AliasError(f"'{name}' has more than one *", alias)

@@ -102,7 +102,7 @@ class AliasView:
         entry = self.find(name)
         while entry is not None:
             if links and any(link.entry is entry for link in links):
-                raise AliasCycle(spell_cycle([*(link.entry for link in links), entry]))
+                raise _cycle([*(link.entry for link in links), entry])
             index = choose(entry) if len(entry.models) > 1 else 0
             target = entry.models[index].filled_from(entry.pattern, name)
             links.append(Link(name, entry, index, target))
@@ -158,7 +158,7 @@ def refuse_cycles(view: AliasView) -> None:
 
 def _walk(view: AliasView, entry: Entry, path: list[Entry], done: set[Entry]) -> None:
     if entry in path:
-        raise AliasCycle(spell_cycle([*path[path.index(entry) :], entry]))
+        raise _cycle([*path, entry])
     if entry in done:
         return
     path.append(entry)
@@ -177,7 +177,8 @@ def _followers(view: AliasView, entry: Entry) -> Iterator[Entry]:
             yield found
 
 
-def spell_cycle(entries: list[Entry]) -> str:
-    first = entries.index(entries[-1])
-    names = " -> ".join(f"'{entry.pattern.text}'" for entry in entries[first:])
-    return f"aliases lead in a circle: {names}"
+def _cycle(path: list[Entry]) -> AliasCycle:
+    """For a path whose last entry stands in it before."""
+    circle = path[path.index(path[-1]) :]
+    names = " -> ".join(f"'{entry.pattern.text}'" for entry in circle)
+    return AliasCycle(f"aliases lead in a circle: {names}", circle[0].pattern.text)

@@ -1,9 +1,10 @@
 """The messages of a request: roles, contents, tool calls and their order.
 
-Read with partial structs: of a 200 KB conversation only the roles and the kinds of the contents are built.
+A conversation in plain text is accepted by one typed decode. Any other is read again message by message, with partial
+structs, because only that tells which part is wrong and how OpenAI would say it.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -34,6 +35,20 @@ class _Message(msgspec.Struct):
     name: msgspec.Raw = _ABSENT
 
 
+class _PlainPart(msgspec.Struct):
+    type: str
+    text: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class _PlainMessage(msgspec.Struct):
+    """A message with nothing about tools."""
+
+    role: Literal["system", "assistant", "user", "developer"]
+    content: str | list[_PlainPart] | None = None
+    tool_calls: msgspec.UnsetType = msgspec.UNSET
+
+
+_plain_messages = msgspec.json.Decoder(list[_PlainMessage])
 _messages = msgspec.json.Decoder(list[_Message])
 _raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 _NAME = String(nullable=False)
@@ -47,6 +62,21 @@ _PART = Object({"type": _NAME, "text": _NAME}, nullable=False)
 
 def check_messages(raw: bytes) -> None:
     """Raises `GatewayError` 400 with OpenAI's body for the first message that is wrong."""
+    if not _is_plain(raw):
+        _check_each(raw)
+
+
+def _is_plain(raw: bytes) -> bool:
+    """Whether every message is in order and there is at least one."""
+    if len(raw) > MAX_CONTENT_CHARACTERS:
+        return False
+    try:
+        return len(_plain_messages.decode(raw)) > 0
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _check_each(raw: bytes) -> None:
     try:
         messages = _messages.decode(raw)
     except msgspec.ValidationError:

@@ -32,7 +32,9 @@ def test_a_refusal_comes_back_from_where_litellm_puts_it():
 
 def test_reasoning_and_tool_calls_are_kept():
     call = SimpleNamespace(id="c1", type="function", function=SimpleNamespace(name="f", arguments="{}"))
-    document = answer_document(response({"content": None, "reasoning_content": "hm", "tool_calls": [call]}, "tool_use"), "x")
+    document = answer_document(
+        response({"content": None, "reasoning_content": "hm", "tool_calls": [call]}, "tool_use"), "x"
+    )
     choice = document["choices"][0]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["reasoning_content"] == "hm"

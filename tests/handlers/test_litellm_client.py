@@ -1,7 +1,9 @@
 """LitellmClient: what it knows of a model, and litellm's own mock responses."""
 
+import msgspec
 import pytest
 
+from crplugins.core.body import Body
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_client import LitellmClient
 from crplugins.handlers.litellm_loader import load_litellm
@@ -9,7 +11,9 @@ from crplugins.testing import FakeProvider
 from tests.litellm_setup import ASKING, asking
 
 
-@pytest.mark.parametrize("model", ["mistral/mistral-small", "openrouter/x/y", "azure/gpt", "xai/grok", "perplexity/sonar"])
+@pytest.mark.parametrize(
+    "model", ["mistral/mistral-small", "openrouter/x/y", "azure/gpt", "xai/grok", "perplexity/sonar"]
+)
 def test_providers_of_openais_wire_get_parameters_litellm_does_not_list(model):
     client = LitellmClient(load_litellm(), Deployment("m", model))
     arguments = client.argument_map(model).arguments(_body(verbosity="low", x=1))
@@ -38,8 +42,4 @@ async def test_a_mock_response_of_the_deployment_ends_as_complete():
 
 
 def _body(**fields):
-    import msgspec
-
-    from crplugins.core.body import Body
-
     return Body(msgspec.json.encode(fields))

@@ -22,7 +22,9 @@ def model(request):
 
 @pytest.mark.parametrize("status", [400, 404, 408, 409, 413, 422, 429])
 async def test_a_refusal_keeps_status_message_type_param_code_and_retry_hint(model, stream, status):
-    script = Script.error(status, "No such thing.", "invalid_request_error", "top_p", "odd", headers={"retry-after": "7"})
+    script = Script.error(
+        status, "No such thing.", "invalid_request_error", "top_p", "odd", headers={"retry-after": "7"}
+    )
     async with FakeProvider(default=script) as provider, asking(provider, model) as asked:
         provider.enqueue(script)
         error = await asked.refusal(stream=stream)
@@ -64,7 +66,9 @@ async def test_a_page_of_html_is_not_shown(model):
 
 async def test_secrets_addresses_and_litellms_prefixes_are_scrubbed(model, stream):
     async with FakeProvider() as provider, asking(provider, model) as asked:
-        leak = f"litellm.BadRequestError: OpenAIException - bad call of {provider.base_url} with {KEY} at db.internal:5432"
+        leak = (
+            f"litellm.BadRequestError: OpenAIException - bad call of {provider.base_url} with {KEY} at db.internal:5432"
+        )
         provider.enqueue(Script.error(400, leak))
         message = (await asked.refusal(stream=stream)).error.message
         for secret in (KEY, "127.0.0.1", str(provider.port), "litellm", "OpenAIException", "db.internal"):

@@ -69,7 +69,10 @@ async def test_another_refusal_is_not_answered_with_a_second_attempt():
 
 
 async def test_failures_are_not_retried():
-    async with FakeProvider(default=Script(status=503)) as provider, asking(provider, max_retries=3, num_retries=3) as asked:
+    async with (
+        FakeProvider(default=Script(status=503)) as provider,
+        asking(provider, max_retries=3, num_retries=3) as asked,
+    ):
         assert (await asked.refusal()).status == 503
         assert len(provider.requests) == 1
 

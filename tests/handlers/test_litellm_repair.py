@@ -10,7 +10,9 @@ from crplugins.core.sse import Splitter
 from crplugins.handlers.litellm_repair import ProviderFailed, StreamRepair
 
 
-def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, index: int = 0, **more: Any) -> dict[str, Any]:
+def chunk(
+    delta: dict[str, Any] | None = None, finish: str | None = None, index: int = 0, **more: Any
+) -> dict[str, Any]:
     choice = {"index": index, "delta": delta or {}, "finish_reason": finish}
     return {"id": "c1", "created": 1700000000, "model": "m1", "choices": [choice], **more}
 
@@ -27,10 +29,13 @@ def repaired(*items: Any, usage: bool = False) -> list[dict[str, Any]]:
 def test_a_chunk_is_openais_to_the_byte():
     repair = StreamRepair("fallback", shows_usage=True)
     repair.frames(chunk({"role": "assistant", "content": ""}, system_fingerprint="fp_1"))
-    assert repair.frames(chunk({"content": "é"})) == (
-        'data: {"id":"c1","object":"chat.completion.chunk","created":1700000000,"model":"m1","system_fingerprint":"fp_1",'
-        '"choices":[{"index":0,"delta":{"content":"é"},"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
-    ).encode()
+    assert (
+        repair.frames(chunk({"content": "é"}))
+        == (
+            'data: {"id":"c1","object":"chat.completion.chunk","created":1700000000,"model":"m1","system_fingerprint":"fp_1",'
+            '"choices":[{"index":0,"delta":{"content":"é"},"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
+        ).encode()
+    )
 
 
 def test_the_first_delta_has_role_content_and_refusal_and_no_later_one_repeats_the_role():
@@ -137,7 +142,13 @@ def test_groqs_own_place_for_usage_is_read_once():
 
 
 def test_nothing_of_the_providers_own_passes():
-    delta = {"content": "a", "provider_specific_fields": {"x": 1}, "citations": None, "audio": None, "thinking_blocks": []}
+    delta = {
+        "content": "a",
+        "provider_specific_fields": {"x": 1},
+        "citations": None,
+        "audio": None,
+        "thinking_blocks": [],
+    }
     [first, *_] = repaired(chunk(delta, provider="Amazon", citations=None, obfuscation="xxx", moderation=None))
     assert first.keys() == {"id", "object", "created", "model", "choices"}
     assert first["choices"][0].keys() == {"index", "delta", "logprobs", "finish_reason"}
@@ -194,7 +205,9 @@ def test_litellms_generic_chunks_are_read_too():
     generic = {"text": "a", "is_finished": False, "finish_reason": "", "usage": None, "index": 0, "tool_use": None}
     tool = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "index": 0}
     empty = generic | {"text": ""}
-    chunks = repaired(empty, generic, empty | {"tool_use": tool}, empty | {"is_finished": True, "finish_reason": "stop"})
+    chunks = repaired(
+        empty, generic, empty | {"tool_use": tool}, empty | {"is_finished": True, "finish_reason": "stop"}
+    )
     assert [c["choices"][0]["finish_reason"] for c in chunks] == [None, None, "tool_calls"]
     assert chunks[0]["choices"][0]["delta"]["content"] == "a"
     assert chunks[1]["choices"][0]["delta"]["tool_calls"][0]["id"] == "t1"

@@ -161,7 +161,9 @@ async def call(asked: Any, provider: FakeProvider, **fields: Any) -> Any:
     return request
 
 
-@pytest.mark.parametrize("model", ["openai/fake-model", "groq/fake-model", "mistral/fake-model", "hosted_vllm/fake-model"])
+@pytest.mark.parametrize(
+    "model", ["openai/fake-model", "groq/fake-model", "mistral/fake-model", "hosted_vllm/fake-model"]
+)
 async def test_metadata_and_unknown_parameters_reach_the_provider_as_sent(model):
     sent = {"metadata": {"a": "b"}, "top_k": 5, "thinking": {"type": "disabled"}, "verbosity": "low",
             "reasoning_effort": "minimal", "safety_identifier": "u1", "prompt_cache_options": {"mode": "implicit"}}  # fmt: skip

@@ -108,7 +108,9 @@ async def test_created_and_id_are_the_providers_where_it_names_them(cassettes):
             async with asking(provider, model) as asked:
                 [chunk, *_] = (await asked.stream()).chunks
             theirs = msgspec.json.decode(split_frames(cassettes["deepseek-reasoner"].data)[0][6:])
-            assert (chunk["id"], chunk["created"], chunk["model"]) == tuple(theirs[k] for k in ("id", "created", "model"))
+            assert (chunk["id"], chunk["created"], chunk["model"]) == tuple(
+                theirs[k] for k in ("id", "created", "model")
+            )
 
 
 def cuts(frames: tuple[bytes, ...]) -> list[int]:
@@ -237,7 +239,10 @@ async def test_closing_the_stream_ends_the_providers_work_at_once(cassettes, mod
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("model", PROVIDERS)
 async def test_cancelling_ends_the_providers_work_at_once(cassettes, model, stream):
-    async with FakeProvider(cassettes=cassettes, default=Script(delay=20)) as provider, asking(provider, model) as asked:
+    async with (
+        FakeProvider(cassettes=cassettes, default=Script(delay=20)) as provider,
+        asking(provider, model) as asked,
+    ):
         await cancelled_in(asked.reply(stream=stream), provider)
         provider.clear()
         provider.default = Script(stall_after=2)

@@ -44,7 +44,9 @@ def test_custom_tools_keep_their_input():
     calls = ToolCalls()
     first = {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "sql", "input": ""}}
     assert calls.fragments([first]) == [first]
-    assert calls.fragments([{"index": 0, "custom": {"input": "select"}}]) == [{"index": 0, "custom": {"input": "select"}}]
+    assert calls.fragments([{"index": 0, "custom": {"input": "select"}}]) == [
+        {"index": 0, "custom": {"input": "select"}}
+    ]
 
 
 def test_calls_of_a_plain_answer_are_whole_and_have_no_index():

@@ -41,5 +41,6 @@ def test_a_target_has_a_star_if_its_alias_has_one():
     ],
 )
 def test_what_is_wrong_is_said_with_the_name_of_the_alias(aliases, message):
-    with pytest.raises(AliasError, match=message):
+    with pytest.raises(AliasError, match=message) as refused:
         parse_aliases(aliases)
+    assert refused.value.alias in aliases
