@@ -90,10 +90,10 @@ def _from_litellm(deployment: Deployment, kind: HandlerKind) -> Upstream | None:
 
 def _is_plain(provider: str) -> bool:
     """Whether the provider takes OpenAI's parameters as they are."""
-    import litellm
+    from litellm.constants import openai_compatible_providers
     from litellm.llms.openai_like.json_loader import JSONProviderRegistry
 
     entry = JSONProviderRegistry.get(provider)
     if entry is not None and (entry.param_mappings or entry.special_handling):
         return False
-    return provider == "openai" or (provider in litellm.openai_compatible_providers and provider not in _NOT_PLAIN)
+    return provider == "openai" or (provider in openai_compatible_providers and provider not in _NOT_PLAIN)

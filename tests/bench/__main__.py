@@ -21,7 +21,9 @@ def _cost(server: Served, count: int, *, stream: bool) -> float:
     return (server.cpu_seconds() - before) / count
 
 
-def compare(control: str, subject: str, count: int, *, stream: bool, upstream: bool = False) -> tuple[float, float, float]:
+def compare(
+    control: str, subject: str, count: int, *, stream: bool, upstream: bool = False
+) -> tuple[float, float, float]:
     """CPU microseconds per request of both, medians over interleaved rounds, and the median of the rounds' ratios."""
     with ExitStack() as stack:
         url = stack.enter_context(Served("upstream", factory=False, cpu=1)).url if upstream else ""
@@ -69,8 +71,12 @@ def imports() -> None:
     code += "print(d*1e3, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)"
     figures = {}
     for statement in ("pass", "import crplugins"):
-        runs = [subprocess.check_output([sys.executable, "-c", code.format(statement)], text=True) for _ in range(ROUNDS)]
-        figures[statement] = [statistics.median(column) for column in zip(*(map(float, r.split()) for r in runs), strict=True)]
+        runs = [
+            subprocess.check_output([sys.executable, "-c", code.format(statement)], text=True) for _ in range(ROUNDS)
+        ]
+        figures[statement] = [
+            statistics.median(column) for column in zip(*(map(float, r.split()) for r in runs), strict=True)
+        ]
     (_, base), (milliseconds, memory) = figures.values()
     print(f"{'import crplugins':46} {milliseconds:.1f} ms, {memory - base:.1f} MB above bare Python", flush=True)
 
@@ -78,7 +84,10 @@ def imports() -> None:
 def streams() -> None:
     outcome = many_streams.run(2000)
     size = outcome.bytes_per_stream / 1024
-    print(f"2000 concurrent streams: {outcome.complete} complete in {outcome.seconds:.1f} s, {size:.1f} KiB each", flush=True)
+    print(
+        f"2000 concurrent streams: {outcome.complete} complete in {outcome.seconds:.1f} s, {size:.1f} KiB each",
+        flush=True,
+    )
 
 
 SECTIONS: dict[str, Callable[[], None]] = {f.__name__: f for f in (imports, middleware, direct, litellm, streams)}

@@ -47,7 +47,15 @@ async def _all(port: int, count: int, memory: list[int], server: Served) -> int:
 def run(count: int, frame_delay: float = 0.4) -> Outcome:
     """`count` streams of 20 words, `frame_delay` seconds apart, from a provider in a process of its own."""
     _raise_file_limit()
-    command = [sys.executable, "-m", "crplugins.testing.provider", "--words", str(WORDS), "--frame-delay", str(frame_delay)]
+    command = [
+        sys.executable,
+        "-m",
+        "crplugins.testing.provider",
+        "--words",
+        str(WORDS),
+        "--frame-delay",
+        str(frame_delay),
+    ]
     provider = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert provider.stdout is not None
     try:

@@ -25,7 +25,9 @@ def load(monkeypatch):
 async def test_the_ten_line_gateway_answers(serve, load):
     async with serve(load("gateway.py")["app"]) as url:
         async with openai.AsyncOpenAI(base_url=url + "/v1", api_key="sk-team-a-change-me") as client:
-            answer = await client.chat.completions.create(model="echo", messages=[{"role": "user", "content": "hi there"}])
+            answer = await client.chat.completions.create(
+                model="echo", messages=[{"role": "user", "content": "hi there"}]
+            )
             assert "hi there" in answer.choices[0].message.content
 
 

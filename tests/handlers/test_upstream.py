@@ -53,7 +53,9 @@ def test_litellms_tables_know_the_compatible_providers(model, base):
     assert resolve(deployment(model), "auto", {}).base_url == base
 
 
-@pytest.mark.parametrize("model", ["anthropic/claude-x", "gemini/gemini-2.0-flash", "azure/x", "bedrock/anthropic.claude-v2"])
+@pytest.mark.parametrize(
+    "model", ["anthropic/claude-x", "gemini/gemini-2.0-flash", "azure/x", "bedrock/anthropic.claude-v2"]
+)
 def test_providers_with_a_wire_of_their_own_are_litellms(model):
     assert resolve(deployment(model), "auto", {}) is None
 

@@ -10,11 +10,32 @@ from tests.gateway_setup import UPSTREAM_KEY
 
 # status of the upstream, its error object -> status, type, param, code for the client
 CASES = [
-    (400, ("bad value", "invalid_request_error", "temperature", "x_code"), 400, "invalid_request_error", "temperature", "x_code"),
-    (401, ("Incorrect API key", "invalid_request_error", None, "invalid_api_key"), 502, "server_error", None, "upstream_auth"),
+    (
+        400,
+        ("bad value", "invalid_request_error", "temperature", "x_code"),
+        400,
+        "invalid_request_error",
+        "temperature",
+        "x_code",
+    ),
+    (
+        401,
+        ("Incorrect API key", "invalid_request_error", None, "invalid_api_key"),
+        502,
+        "server_error",
+        None,
+        "upstream_auth",
+    ),
     (402, ("pay first", "billing", None, None), 502, "server_error", None, "upstream_auth"),
     (403, ("not allowed", "permission_error", None, None), 502, "server_error", None, "upstream_auth"),
-    (404, ("no such model", "invalid_request_error", None, "model_not_found"), 404, "invalid_request_error", None, "model_not_found"),
+    (
+        404,
+        ("no such model", "invalid_request_error", None, "model_not_found"),
+        404,
+        "invalid_request_error",
+        None,
+        "model_not_found",
+    ),
     (409, ("conflict", "", None, "409"), 409, "invalid_request_error", None, None),
     (422, ("bad", "validation", "n", None), 422, "validation", "n", None),
     (429, ("slow", "tokens", None, "rate_limit_exceeded"), 429, "tokens", None, "rate_limit_exceeded"),
@@ -59,7 +80,9 @@ async def test_addresses_and_keys_in_a_refusal_are_redacted_for_the_client_and_i
     async with behind() as gateway:
         gateway.provider.enqueue(Script.error(400, message))
         answer = await gateway.post()
-    assert json.loads(answer.body)["error"]["message"] == "key [redacted] of [redacted] refused by [redacted] ([redacted])"
+    assert (
+        json.loads(answer.body)["error"]["message"] == "key [redacted] of [redacted] refused by [redacted] ([redacted])"
+    )
     assert UPSTREAM_KEY not in caplog.text
 
 
@@ -72,7 +95,10 @@ async def test_addresses_and_keys_in_a_refusal_are_redacted_for_the_client_and_i
         ("host vllm:8000 refused", "host [redacted] refused"),
         ("Authorization: Bearer abcdef", "Authorization: [redacted]"),
         ("sk-proj-****MxYA is wrong", "[redacted] is wrong"),
-        ("Expected a value <= 2, but got 3 instead (at 12:30).", "Expected a value <= 2, but got 3 instead (at 12:30)."),
+        (
+            "Expected a value <= 2, but got 3 instead (at 12:30).",
+            "Expected a value <= 2, but got 3 instead (at 12:30).",
+        ),
         ("key_value_pairs in messages[0].tool-calls v1.2.3", "key_value_pairs in messages[0].tool-calls v1.2.3"),
         ("", ""),
     ],
@@ -101,7 +127,17 @@ def test_every_known_shape_of_an_error_body_is_read(body, message, code):
     assert (error.message, error.code) == (message, code)
 
 
-@pytest.mark.parametrize(("error", "status"), [({"code": 429}, 429), ({"code": "503"}, 503), ({"status_code": 400}, 400),
-                                               ({"code": "oops"}, 502), ({"code": 200}, 502), ("text", 502), (None, 502)])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"code": 429}, 429),
+        ({"code": "503"}, 503),
+        ({"status_code": 400}, 400),
+        ({"code": "oops"}, 502),
+        ({"code": 200}, 502),
+        ("text", 502),
+        (None, 502),
+    ],
+)
 def test_an_error_in_a_stream_names_its_status_or_counts_as_502(error, status):
     assert status_of(error) == status

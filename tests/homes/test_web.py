@@ -12,9 +12,11 @@ MODEL = {"litellm_params": {"model": "openai/x", "api_base": "http://127.0.0.1:1
 @pytest.fixture
 async def get(serve):
     names = ["fast", "org/big", "open*"]
-    app = Gateway(model_list=[{"model_name": name, **MODEL} for name in names if "*" not in name]
-                  + [{"model_name": "open*", "litellm_params": {**MODEL["litellm_params"], "model": "openai/*"}}],
-                  keys=[{"id": "k", "secret": "sk-web"}])
+    app = Gateway(
+        model_list=[{"model_name": name, **MODEL} for name in names if "*" not in name]
+        + [{"model_name": "open*", "litellm_params": {**MODEL["litellm_params"], "model": "openai/*"}}],
+        keys=[{"id": "k", "secret": "sk-web"}],
+    )
     async with serve(app) as url, aiohttp.ClientSession() as session:
 
         async def ask(path, method="GET", headers=KEY, **options):

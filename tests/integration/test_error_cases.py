@@ -21,9 +21,7 @@ NO_KEY = (
     "browser and are prompted for a username and password. You can obtain an API key from "
     "https://platform.openai.com/account/api-keys."
 )
-WRONG_KEY = (
-    "Incorrect API key provided: sk-****0000. You can find your API key at https://platform.openai.com/account/api-keys."
-)
+WRONG_KEY = "Incorrect API key provided: sk-****0000. You can find your API key at https://platform.openai.com/account/api-keys."
 """No more of the key than its end."""
 NO_MODEL = "The model `gpt-nope` does not exist or you do not have access to it."
 
@@ -33,7 +31,10 @@ def bad_value(name: str, rest: str) -> str:
 
 
 ABOVE, BELOW = "decimal above maximum value. Expected a value <=", "decimal below minimum value. Expected a value >="
-INT_ABOVE, INT_BELOW = "integer above maximum value. Expected a value <=", "integer below minimum value. Expected a value >="
+INT_ABOVE, INT_BELOW = (
+    "integer above maximum value. Expected a value <=",
+    "integer below minimum value. Expected a value >=",
+)
 ONE_ITEM = "empty array. Expected an array with minimum length 1, but got an empty array instead."
 
 # what is added to a good request (None takes a key out) -> param, code, message

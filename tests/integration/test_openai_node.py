@@ -24,7 +24,16 @@ def node_folder(request) -> Path:
         pytest.skip("node and npm are not installed")
     folder = Path(request.config.cache.mkdir("openai-node"))
     if not (folder / "node_modules" / "openai").exists():
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), f"openai@{VERSION}"]
+        command = [
+            "npm",
+            "install",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--prefix",
+            str(folder),
+            f"openai@{VERSION}",
+        ]
         if subprocess.run(command, check=False).returncode:
             pytest.skip("npm could not install the SDK")
     shutil.copy(Path(__file__).with_name("node_client.mjs"), folder)

@@ -153,7 +153,7 @@ async def test_a_stream_that_breaks_raises_after_its_first_chunks(gateway, clien
     seen = []
     with pytest.raises(openai.APIError):
         async for chunk in stream:
-            seen.append(chunk)  # noqa: PERF401  # the point is how far it came
+            seen.append(chunk)  # the point is how far it came
     assert seen
 
 

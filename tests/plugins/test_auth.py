@@ -40,7 +40,9 @@ async def test_no_bearer_key_is_openais_401_and_the_body_is_never_read(header):
     answer = await ask(header)
     assert answer.status == 401
     error = answer.json()["error"]
-    assert error["message"].startswith("You didn't provide an API key. You need to provide your API key in an Authorization")
+    assert error["message"].startswith(
+        "You didn't provide an API key. You need to provide your API key in an Authorization"
+    )
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, None)
     assert answer.headers["www-authenticate"] == "Bearer"
 
@@ -54,8 +56,10 @@ async def test_a_wrong_key_is_openais_401_and_not_repeated(secret):
     assert secret not in json.dumps(answer.json(), ensure_ascii=False)
 
 
-@pytest.mark.parametrize(("secret", "shown"), [("sk-0123456789abcdefWXYZ", "sk-****WXYZ"), ("0123456789abcdefWXYZ", "****WXYZ"),
-                                               ("short", "*****")])
+@pytest.mark.parametrize(
+    ("secret", "shown"),
+    [("sk-0123456789abcdefWXYZ", "sk-****WXYZ"), ("0123456789abcdefWXYZ", "****WXYZ"), ("short", "*****")],
+)
 def test_a_mask_shows_enough_to_recognise_and_too_little_to_use(secret, shown):
     assert masked(secret) == shown
 

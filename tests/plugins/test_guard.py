@@ -86,18 +86,39 @@ def test_the_client_reads_its_number_as_it_wrote_it():
 
 
 def test_messages_are_refused_in_openais_words():
-    assert messages("hi") == ("messages[0]", "invalid_type", "Invalid type for 'messages[0]': expected an object, but got a string instead.")
-    assert refusal(messages="hi") == ("messages", "invalid_type", "Invalid type for 'messages': expected an array of objects, but got a string instead.")
-    assert messages({"content": "x"}) == ("messages[0].role", "missing_required_parameter", "Missing required parameter: 'messages[0].role'.")
-    assert messages(HI, {"role": 1}) == ("messages[1].role", "invalid_type", "Invalid type for 'messages[1].role': expected a string, but got an integer instead.")
+    assert messages("hi") == (
+        "messages[0]",
+        "invalid_type",
+        "Invalid type for 'messages[0]': expected an object, but got a string instead.",
+    )
+    assert refusal(messages="hi") == (
+        "messages",
+        "invalid_type",
+        "Invalid type for 'messages': expected an array of objects, but got a string instead.",
+    )
+    assert messages({"content": "x"}) == (
+        "messages[0].role",
+        "missing_required_parameter",
+        "Missing required parameter: 'messages[0].role'.",
+    )
+    assert messages(HI, {"role": 1}) == (
+        "messages[1].role",
+        "invalid_type",
+        "Invalid type for 'messages[1].role': expected a string, but got an integer instead.",
+    )
     assert messages({"role": "user", "content": 5})[:2] == ("messages[0].content", "invalid_type")
     assert messages({"role": "user", "content": [{"type": 3}]})[:2] == ("messages[0].content[0].type", "invalid_type")
-    assert messages(HI, CALLED, {"role": "tool", "content": "x"})[:2] == ("messages[2].tool_call_id", "missing_required_parameter")
+    assert messages(HI, CALLED, {"role": "tool", "content": "x"})[:2] == (
+        "messages[2].tool_call_id",
+        "missing_required_parameter",
+    )
 
 
 def test_a_tool_message_needs_a_call_before_it():
     tool = {"role": "tool", "tool_call_id": "c", "content": "42"}
-    expected = "Invalid parameter: messages with role 'tool' must be a response to a preceding message with 'tool_calls'."
+    expected = (
+        "Invalid parameter: messages with role 'tool' must be a response to a preceding message with 'tool_calls'."
+    )
     assert messages(HI, tool) == ("messages.[1].role", None, expected)
     assert check({"model": "m", "messages": [HI, CALLED, tool, tool]}) is None
     assert messages(HI, CALLED, tool, HI, tool)[0] == "messages.[4].role"
@@ -106,7 +127,10 @@ def test_a_tool_message_needs_a_call_before_it():
 def test_a_content_over_ten_million_characters_is_refused():
     param, code, message = messages({"role": "user", "content": "x" * 10_485_761})
     assert (param, code) == ("messages[0].content", "string_above_max_length")
-    assert message == "Invalid 'messages[0].content': string too long. Expected a string with maximum length 10485760, but got a string with length 10485761 instead."
+    assert (
+        message
+        == "Invalid 'messages[0].content': string too long. Expected a string with maximum length 10485760, but got a string with length 10485761 instead."
+    )
 
 
 ACCEPTED = [
@@ -144,7 +168,9 @@ def test_a_body_that_is_not_declared_as_json_is_refused(kind):
     assert error.status == 415
 
 
-@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json", ""])
+@pytest.mark.parametrize(
+    "kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json", ""]
+)
 def test_every_spelling_of_json_and_none_at_all_is_taken(kind):
     assert check({"model": "m", "messages": [HI]}, **({"content-type": kind} if kind else {})) is None
 

@@ -6,7 +6,10 @@ import jsonschema
 import msgspec
 import pytest
 from openai.types.chat import completion_create_params
-from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming, CompletionCreateParamsStreaming
+from openai.types.chat.completion_create_params import (
+    CompletionCreateParamsNonStreaming,
+    CompletionCreateParamsStreaming,
+)
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
@@ -26,7 +29,9 @@ def document() -> dict:
 
 
 def validator(document: dict, name: str) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": document["components"]})
+    return jsonschema.Draft202012Validator(
+        {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    )
 
 
 def test_the_parameters_everybody_uses_stand_first():
