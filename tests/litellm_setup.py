@@ -125,13 +125,13 @@ async def asking(
     model: str = "openai/fake-model",
     *,
     name: str = "m",
-    timeout: float = 30.0,
+    patience: float = 30.0,
     **parameters: Any,
 ) -> AsyncIterator[Asked]:
     """`async with asking(provider, "groq/fake-model") as asked:`; `parameters` are `litellm_params`."""
     base = provider.base_url.removesuffix("/v1") if model.startswith("anthropic/") else provider.base_url
     base = parameters.pop("api_base", base)
     key = parameters.pop("api_key", KEY)
-    deployment = Deployment(name, model, api_base=base, api_key=key, parameters=parameters, timeout=timeout)
+    deployment = Deployment(name, model, api_base=base, api_key=key, parameters=parameters, timeout=patience)
     async with LitellmHandler(deployment) as handler:
         yield Asked(handler, provider)

@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
-_KEY = re.compile(rb'[ \t\n\r]*("(?:[^"\\]++|\\.)*+")[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
-_AFTER_VALUE = re.compile(rb"[ \t\n\r]*([,}])")
+_MEMBER = re.compile(rb'[ \t\n\r]*[{,][ \t\n\r]*("(?:[^"\\]++|\\.)*+")[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
+_END = re.compile(rb"[ \t\n\r]*\}")
 
 
 class Body:
@@ -72,7 +72,7 @@ class Body:
         if value is None:
             return None
         try:
-            return msgspec.json.decode(value, type=type)
+            return _string.decode(value) if type is str else msgspec.json.decode(value, type=type)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
@@ -86,18 +86,18 @@ class Body:
             self._splice(key, None)
 
     def _splice(self, key: str, value: bytes | None) -> None:
-        members = _members(self.raw, self.fields)
+        fields = dict(self.fields)  # a copy: another Body may share it
+        members = _members(self.raw, fields)
         if members is None:  # a key stands twice: keep what parsers see, the last of each
-            self.raw = _rebuild(self.fields)
-            members = _members(self.raw, _parse(self.raw)) or {}
+            self.raw = _rebuild(fields)
+            members = _members(self.raw, fields) or {}
         if value is None:
             self.raw = _cut(self.raw, list(members), members, key)
-        elif key in members:
-            _, start, end = members[key]
-            self.raw = b"".join((self.raw[:start], value, self.raw[end:]))
+            del fields[key]
         else:
-            self.raw = _append(self.raw, key, value, first=not members)
-        self._fields = None
+            self.raw = _placed(self.raw, members, key, value)
+            fields[key] = msgspec.Raw(value)
+        self._fields = fields  # parsing again would cost more than everything else a plugin does
 
 
 def _parse(raw: bytes) -> dict[str, msgspec.Raw]:
@@ -118,17 +118,16 @@ def _members(raw: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, _Member] |
     brace is that value: no JSON value is a proper prefix of another up to such a delimiter.
     """
     members: dict[str, _Member] = {}
-    position = raw.index(b"{") + 1
-    while (match := _KEY.match(raw, position)) is not None:
+    position = 0
+    while (match := _MEMBER.match(raw, position)) is not None:
         name = _string.decode(match[1])
-        value = bytes(fields[name])
-        end = match.end() + len(value)
-        after = _AFTER_VALUE.match(raw, end)
-        if name in members or after is None or not raw.startswith(value, match.end()):
+        value = memoryview(fields[name])
+        start = match.end()
+        position = start + len(value)
+        if name in members or not raw.startswith(value, start):
             return None
-        members[name] = (match.start(1), match.end(), end)
-        position = after.end()
-    return members
+        members[name] = (match.start(1), start, position)
+    return members if not members or _END.match(raw, position) is not None else None
 
 
 def _cut(raw: bytes, names: list[str], members: dict[str, _Member], key: str) -> bytes:
@@ -140,6 +139,14 @@ def _cut(raw: bytes, names: list[str], members: dict[str, _Member], key: str) ->
     elif index:
         start = members[names[index - 1]][2]
     return raw[:start] + raw[end:]
+
+
+def _placed(raw: bytes, members: dict[str, _Member], key: str, value: bytes) -> bytes:
+    if key not in members:
+        return _append(raw, key, value, first=not members)
+    _, start, end = members[key]
+    view = memoryview(raw)
+    return b"".join((view[:start], value, view[end:]))
 
 
 def _append(raw: bytes, key: str, value: bytes, *, first: bool) -> bytes:

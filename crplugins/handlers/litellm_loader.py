@@ -54,6 +54,18 @@ async def close_litellm() -> None:
         litellm: Any = load_litellm()
         await litellm.close_litellm_async_clients()
         litellm.in_memory_llm_clients_cache.flush_cache()
+        await _close_shared_session(litellm)
+
+
+async def _close_shared_session(litellm: Any) -> None:
+    """Close the connections of the client that Anthropic's streams use, which litellm keeps open for ever.
+
+    Only its transport is closed: that opens a new session when the client is used again.
+    """
+    shared = vars(litellm).get("module_level_aclient")  # made on first use; reading the attribute would make it
+    transport = getattr(getattr(shared, "client", None), "_transport", None)
+    if transport is not None:
+        await transport.aclose()
 
 
 def _import() -> ModuleType:

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from crplugins.core.principal import Principal
+
+Scheme = Literal["sha256", "hmac-sha256"]
+"""How a secret was turned into its digest: SHA-256, or HMAC-SHA256 with the pepper of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +15,7 @@ class SecretDigest:
     """One secret of a key, as it is stored.
 
     Attributes:
-        digest: 32 bytes, SHA-256 of the secret, or HMAC-SHA256 with the pepper.
+        digest: 32 bytes, of `scheme`.
         hint: what a list may show of the secret, such as `sk-crp_…a1B2`.
         not_after: the end of this secret's life (UTC); None for none of its own.
     """
@@ -20,6 +24,7 @@ class SecretDigest:
     hint: str
     created_at: datetime
     not_after: datetime | None = None
+    scheme: Scheme = "sha256"
 
 
 @dataclass(frozen=True, slots=True)

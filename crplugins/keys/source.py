@@ -2,13 +2,27 @@
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 from crplugins.keys.key import Key, SecretDigest
+
+RefusalReason = Literal["expired", "not_yet_valid", "wrong_issuer", "wrong_audience", "unknown_signer", "invalid_token"]
 
 
 class SourceUnavailable(Exception):
     """The source cannot be asked now, and does not know this secret from before: the client gets 503, never 401."""
+
+
+class SecretRefused(Exception):
+    """The source knows this kind of secret, and why it is no good: a signed token says what is wrong with it.
+
+    Args:
+        message: a sentence for the client. No part of the secret.
+    """
+
+    def __init__(self, reason: RefusalReason, message: str) -> None:
+        super().__init__(message)
+        self.reason: RefusalReason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +39,7 @@ class KeySource(Protocol):
     async def find(self, secret: str) -> Found | None:
         """The key, whatever its state (disabled, expired): judging that is Auth's. None for an unknown secret.
 
-        Raises `SourceUnavailable`; never blocks the event loop.
+        Raises `SecretRefused`, `SourceUnavailable`; never blocks the event loop.
         """
 
     async def __aenter__(self) -> Self: ...

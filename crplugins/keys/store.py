@@ -1,9 +1,12 @@
 """KeyStore: where keys are made, changed and ended. The command line and the admin API work on it."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
+from crplugins.keys.digest import Digester
 from crplugins.keys.key import Key, SecretDigest
 
 
@@ -14,9 +17,20 @@ class KeyExists(Exception):
 class NoSuchKey(Exception):
     """No key has this id. The message names it and the nearest known one."""
 
+    def __init__(self, key_id: str, known: Iterable[str]) -> None:
+        near = difflib.get_close_matches(key_id, list(known), n=1)
+        super().__init__(f"there is no key '{key_id}'" + (f", did you mean '{near[0]}'?" if near else ""))
+
 
 class KeyStore(Protocol):
-    """Keys by id. Every change is atomic and visible to other processes within 2 s."""
+    """Keys by id. Every change is atomic and visible to other processes within 2 s.
+
+    An async context manager. What it works on being out of reach is `SourceUnavailable`, from every method.
+    """
+
+    @property
+    def digester(self) -> Digester:
+        """Makes the `SecretDigest` of a new secret as this store keeps them."""
 
     async def add(self, key: Key) -> None:
         """Raises `KeyExists`."""
@@ -35,3 +49,9 @@ class KeyStore(Protocol):
 
     async def set_disabled(self, key_id: str, *, disabled: bool) -> Key:
         """Raises `NoSuchKey`."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...

@@ -1,92 +1,103 @@
-"""Auth: a Bearer key in front of everything but a few public paths (RFC 6750)."""
+"""Auth: a key in front of everything but a few public paths (RFC 6750)."""
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar, Final
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, ClassVar, Final, Self
 
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange
+from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
-from crplugins.core.principal import Principal
+from crplugins.keys.inline import InlineKey, InlineKeys
+from crplugins.keys.key import Key
+from crplugins.keys.source import Found, KeySource, SecretRefused, SourceUnavailable
+from crplugins.plugins.auth_errors import AuthReason, masked, no_key, refused, unavailable, wrong_key
+from crplugins.plugins.auth_headers import presented_secret
+
+__all__ = ["PUBLIC_PATHS", "REFUSED", "Auth", "InlineKey", "masked"]
 
 PUBLIC_PATHS: Final = ("/healthz", "/readyz", "/health")
 
+REFUSED: Final[Slot[AuthReason]] = Slot("auth.refused")
+"""Why this request was refused, for plugins that count."""
 
-@dataclass(frozen=True, slots=True)
-class InlineKey:
-    """A key written into the configuration."""
+logger = logging.getLogger("crplugins.auth")
 
-    id: str
-    secret: str = field(repr=False)
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Auth(Plugin):
     """Finds the principal of a request by its key, or refuses with OpenAI's 401.
 
-    Guards every http path of the app it stands before, chat or not. Only digests of the secrets are kept, and one
-    digest is looked up per request, so the time taken tells nothing about how much of a wrong key was right.
+    Guards every http path of the app it stands before, chat or not. The key is read from `authorization: Bearer`, else
+    from `x-api-key`, else from `api-key`.
 
     Args:
-        keys: the keys that may call.
+        keys: a source, opened and closed with this plugin; or the keys themselves, as the configuration writes them.
         public_paths: paths that need none.
+        now: the wall clock that keys expire by.
+
+    Raises `WordsRefused` for a list of keys with something wrong in it.
     """
 
     chat_only: ClassVar[bool] = False
 
-    def __init__(self, keys: Iterable[InlineKey], *, public_paths: Iterable[str] = PUBLIC_PATHS) -> None:
-        self._principals: Mapping[bytes, Principal] = {_digest(key.secret): Principal(key.id) for key in keys}
+    def __init__(
+        self,
+        keys: KeySource | Iterable[Mapping[str, Any] | InlineKey | Key],
+        *,
+        public_paths: Iterable[str] = PUBLIC_PATHS,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.source: Final[KeySource] = InlineKeys(keys) if isinstance(keys, Iterable) else keys
+        self.refusals: Final[Counter[AuthReason]] = Counter()
         self._public = frozenset(public_paths)
+        self._now = now
 
     async def on_request(self, exchange: Exchange) -> None:
         if exchange.path in self._public:
             return
-        secret = _bearer(exchange.header(b"authorization"))
+        secret = presented_secret(exchange.headers)
         if secret is None:
-            raise _no_key()
-        principal = self._principals.get(_digest(secret))
-        if principal is None:
-            raise _wrong_key(secret)
-        exchange.principal = principal
+            raise self._refusal(exchange, "missing", no_key())
+        try:
+            found = await self.source.find(secret)
+        except SourceUnavailable:
+            raise self._refusal(exchange, "unavailable", unavailable()) from None
+        except SecretRefused as error:
+            raise self._refusal(exchange, error.reason, refused(str(error))) from None
+        if found is None:
+            raise self._refusal(exchange, "unknown", wrong_key(secret))
+        self._judge(exchange, found, self._now())
+        exchange.principal = found.key.principal
 
+    def _judge(self, exchange: Exchange, found: Found, now: datetime) -> None:
+        """Raise for a key that is known and no good now."""
+        key, not_after = found.key, found.secret.not_after
+        if key.disabled:
+            raise self._refusal(exchange, "disabled", refused("This API key is disabled."))
+        if not_after is not None and not_after <= now:
+            raise self._refusal(exchange, "revoked", refused("This API key has been revoked or replaced."))
+        if key.expires is not None and key.expires <= now:
+            raise self._refusal(exchange, "expired", refused("This API key has expired."))
+        if key.not_before is not None and now < key.not_before:
+            raise self._refusal(exchange, "not_yet_valid", refused("This API key is not yet valid."))
 
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+    def _refusal(self, exchange: Exchange, reason: AuthReason, error: GatewayError) -> GatewayError:
+        self.refusals[reason] += 1
+        REFUSED.set(exchange, reason)
+        logger.info("request %s refused: %s", exchange.id, reason)
+        return error
 
+    async def __aenter__(self) -> Self:
+        await self.source.__aenter__()
+        return self
 
-def _bearer(header: str | None) -> str | None:
-    """The key of an Authorization header; it may hold spaces. None for another scheme or an empty key."""
-    scheme, _, secret = (header or "").strip().partition(" ")
-    return secret.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _no_key() -> GatewayError:
-    return GatewayError(
-        401,
-        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
-        "(i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if you're accessing the "
-        "API from your browser and are prompted for a username and password. You can obtain an API key from "
-        "https://platform.openai.com/account/api-keys.",
-        headers=[("www-authenticate", "Bearer")],
-    )
-
-
-def _wrong_key(secret: str) -> GatewayError:
-    return GatewayError(
-        401,
-        f"Incorrect API key provided: {masked(secret)}. You can find your API key at "
-        "https://platform.openai.com/account/api-keys.",
-        code="invalid_api_key",
-        headers=[("www-authenticate", 'Bearer error="invalid_token"')],
-    )
-
-
-def masked(secret: str) -> str:
-    """A key as an error may show it: enough to tell which of one's own keys it was, too little to use it.
-
-    Nothing of a short key is shown: four characters of eight would be half of it.
-    """
-    if len(secret) < 16:
-        return "*" * len(secret)
-    prefix = secret[:3] if secret.startswith("sk-") else ""
-    return f"{prefix}****{secret[-4:]}"
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.source.__aexit__(kind, error, traceback)

@@ -65,13 +65,14 @@ def test_litellm_writes_nothing_past_the_hosts_logging():
         assert logging.getLogger(name).handlers == []
 
 
-async def test_nothing_is_left_open_when_the_last_handler_closes():
+async def test_nothing_is_left_open_when_the_last_handler_closes(cassettes):
     litellm = load_litellm()
-    async with FakeProvider() as provider:
-        async with asking(provider) as first, asking(provider, "groq/fake-model") as second:
+    async with FakeProvider(cassettes=cassettes) as provider:
+        async with asking(provider) as first, asking(provider, "anthropic/replay-anthropic-cache-ping") as second:
             await first.plain()
             await second.stream()
             assert litellm.in_memory_llm_clients_cache.cache_dict
+            assert provider.connections == 2
         await asyncio.sleep(0)
         assert not litellm.in_memory_llm_clients_cache.cache_dict
         await provider.wait_idle()

@@ -101,8 +101,8 @@ def test_missing_id_created_and_model_are_made_up_once():
     items = [{"choices": [{"delta": {"content": text}}]} for text in "abc"]
     heads = {(c["id"], c["created"], c["model"]) for c in repaired(*items)}
     assert len(heads) == 1
-    id, created, model = heads.pop()
-    assert id.startswith("chatcmpl-")
+    answer_id, created, model = heads.pop()
+    assert answer_id.startswith("chatcmpl-")
     assert created > 1700000000
     assert model == "fallback"
 

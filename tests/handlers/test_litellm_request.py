@@ -1,5 +1,6 @@
 """What of a client's body reaches litellm and the provider, and what must not."""
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -153,10 +154,8 @@ def versioned(model: str) -> dict[str, str]:
 
 async def call(asked: Any, provider: FakeProvider, **fields: Any) -> Any:
     provider.clear()
-    try:
+    with suppress(GatewayError):  # the recording is a stream and no plain answer; what was sent is all that counts
         await (asked.stream if fields.pop("stream") else asked.plain)(**fields)
-    except GatewayError:
-        pass  # the recording is a stream and no plain answer; what was sent is all that counts here
     [request] = provider.requests
     return request
 
@@ -188,8 +187,6 @@ async def test_anthropic_gets_its_own_parameters_and_no_extra_body(cassettes):
 async def test_a_tool_of_the_client_does_not_make_the_gateway_call_mcp_servers():
     tool = {"type": "mcp", "server_label": "litellm", "server_url": "litellm_proxy", "require_approval": "never"}
     async with FakeProvider() as provider, asking(provider) as asked:
-        try:
+        with suppress(GatewayError):  # the fake model does not know such a tool
             await asked.plain(tools=[tool])
-        except GatewayError:
-            pass  # the fake model does not know such a tool
         assert provider.requests[0].json["tools"] == [tool]

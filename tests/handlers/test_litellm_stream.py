@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from crplugins.core.errors import GatewayError
 from crplugins.core.wire import read_answer
 from crplugins.testing import Cassette, FakeProvider, Script
 from crplugins.testing.script import split_frames
@@ -142,8 +143,7 @@ async def test_a_cut_answer_never_looks_complete(cassettes, id, fault):
                     provider.enqueue(cassette.script(**{fault: k}))
                     try:
                         told = await asked.stream(**ASKING)
-                    except Exception as error:  # nothing had been said yet: a status
-                        assert error.status >= 400, (model, k)
+                    except GatewayError:  # nothing had been said yet: a status
                         continue
                     assert told.error is not None, (model, k)
                     assert not told.done, (model, k)
@@ -224,16 +224,16 @@ async def test_each_event_goes_out_before_the_provider_sends_the_next(model):
 
 @pytest.mark.parametrize("model", PROVIDERS)
 async def test_closing_the_stream_ends_the_providers_work_at_once(cassettes, model):
-    async with FakeProvider(cassettes=cassettes, default=Script(frame_delay=0.5)) as provider:
-        async with asking(provider, model) as asked:
-            for read in (0, 1):
-                provider.clear()
-                reply = await asked.reply(stream=True)
-                for _ in range(read):
-                    await anext(reply.body)
-                await reply.body.aclose()
-                request = await provider.requests[0].wait_finished(0.4)
-                assert request.client_gone
+    slow = Script(frame_delay=0.5)
+    async with FakeProvider(cassettes=cassettes, default=slow) as provider, asking(provider, model) as asked:
+        for read in (0, 1):
+            provider.clear()
+            reply = await asked.reply(stream=True)
+            for _ in range(read):
+                await anext(reply.body)
+            await reply.body.aclose()
+            request = await provider.requests[0].wait_finished(0.4)
+            assert request.client_gone
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -262,7 +262,7 @@ async def cancelled_in(asking_: Any, provider: FakeProvider) -> None:
 
 @pytest.mark.parametrize("model", PROVIDERS)
 async def test_a_provider_that_falls_silent_is_given_up(cassettes, model):
-    async with FakeProvider(cassettes=cassettes) as provider, asking(provider, model, timeout=0.3) as asked:
+    async with FakeProvider(cassettes=cassettes) as provider, asking(provider, model, patience=0.3) as asked:
         provider.enqueue(
             cassettes["anthropic-cache-ping"].script(stall_after=9) if "anthropic" in model else Script(stall_after=3)
         )

@@ -12,7 +12,7 @@ from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.aliases_parse import AliasError, parse_aliases
 from crplugins.plugins.aliases_table import AliasCycle
 from crplugins.testing import drive
-from tests.core.doubles import JSON, App, Watcher, Wrapped
+from tests.core.doubles import JSON, App, Watcher, Wrapped, messages
 
 ALIASES = {"fast": "real-1", "gpt-3.5*": "real-1", "quick": "fast"}
 ANSWER = b'{ "id":"c", "model":"real-1-2024", "seed":123456789012345678901234567890, "x":"\\u00e9" }'
@@ -128,6 +128,15 @@ async def test_a_header_that_is_the_served_name_becomes_the_requested_one():
     assert (answer.headers["openai-model"], answer.headers["x-other"]) == ("fast", "real-1 and more")
     answer = await ask(App(ANSWER, content_type=JSON, headers=headers), "a\r\nb: c", aliases={"a*": "real-1"})
     assert answer.headers["openai-model"] == ""
+
+
+async def test_the_name_that_a_handler_sent_is_hidden_in_headers_too():
+    async def handler(scope, receive, send):
+        scope["crplugins.exchange"].served_model = "vendor/real-1"
+        for message in messages(ANSWER, content_type=JSON, headers=[("openai-model", "vendor/real-1")]):
+            await send(message)
+
+    assert (await ask(handler)).headers["openai-model"] == "fast"
 
 
 async def test_a_name_hidden_from_the_key_and_an_unknown_one_get_the_same_answer():

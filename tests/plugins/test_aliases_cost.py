@@ -43,6 +43,7 @@ def test_the_cost_of_a_request_and_of_a_chunk(capsys):
 
     whole = microseconds(request, 2000) - microseconds(begin, 2000)
     setting = microseconds(lambda: body.copy().set("model", "gpt-4o-mini"), 2000)
+    request()
     event = Event.of(CHUNK)
     assert plugin.on_event(exchange, event).data == CHUNK.replace(b"gpt-4o-mini-2024-07-18", b"fast")
     chunk = microseconds(lambda: plugin.on_event(exchange, event), 5000)

@@ -1,0 +1,62 @@
+"""Digester: turns secrets into what is stored of them, and into what is looked up."""
+
+import hashlib
+import hmac
+import re
+from datetime import datetime
+from typing import Final, cast
+
+from crplugins.keys.key import Scheme, SecretDigest
+from crplugins.keys.mint import PREFIX
+
+_SPELLED: Final = re.compile(r"(sha256|hmac-sha256):([0-9A-Fa-f]{64})")
+
+
+class Digester:
+    """SHA-256 of minted secrets, whose 256 random bits need no slow hash; HMAC-SHA256 where a pepper is set.
+
+    The pepper protects weak imported keys in a leaked database. Digests of either scheme are found with it, so that
+    setting one does not end the keys that are there.
+    """
+
+    def __init__(self, pepper: str | None = None) -> None:
+        if pepper == "":
+            raise ValueError("the pepper must not be empty")
+        self._pepper = pepper.encode() if pepper is not None else None
+
+    @property
+    def scheme(self) -> Scheme:
+        """That of new secrets."""
+        return "sha256" if self._pepper is None else "hmac-sha256"
+
+    def candidates(self, secret: str) -> tuple[bytes, ...]:
+        """The digests `secret` may be stored under, the scheme of new secrets first."""
+        if self._pepper is None:
+            return (sha256(secret),)
+        return (hmac.digest(self._pepper, secret.encode(), "sha256"), sha256(secret))
+
+    def stored(self, secret: str, created_at: datetime, not_after: datetime | None = None) -> SecretDigest:
+        return SecretDigest(self.candidates(secret)[0], hint(secret), created_at, not_after, self.scheme)
+
+
+def sha256(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def hint(secret: str) -> str:
+    """What a list shows of a secret: `sk-crp_…a1B2`; of one shorter than 16 characters nothing but `…`."""
+    if len(secret) < 16:
+        return "…"
+    prefix = next((known for known in (PREFIX, "sk-") if secret.startswith(known)), "")
+    return f"{prefix}…{secret[-4:]}"
+
+
+def parse_hash(text: str) -> tuple[Scheme, bytes] | None:
+    """The scheme and digest of `sha256:<64 hex>` or `hmac-sha256:<64 hex>`; None for any other text."""
+    match = _SPELLED.fullmatch(text)
+    return (cast(Scheme, match[1]), bytes.fromhex(match[2])) if match else None
+
+
+def spell_hash(secret: SecretDigest) -> str:
+    """As `parse_hash` reads it."""
+    return f"{secret.scheme}:{secret.digest.hex()}"

@@ -1,0 +1,64 @@
+"""InlineKeys: keys that stand in the configuration, or in Python."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from crplugins.core.principal import Principal
+from crplugins.keys.digest import Digester
+from crplugins.keys.entry import LONG_AGO, EntryReader, repeated
+from crplugins.keys.key import Key
+from crplugins.keys.source import Found
+from crplugins.keys.table import KeyTable
+from crplugins.keys.words import WordsRefused
+
+
+@dataclass(frozen=True, slots=True)
+class InlineKey:
+    """A key with no policy: an id and a secret."""
+
+    id: str
+    secret: str = field(repr=False)
+
+
+class InlineKeys:
+    """A `KeySource` of a fixed list: entries as `EntryReader` reads them, `InlineKey`s, or whole `Key`s.
+
+    Raises `WordsRefused` with everything wrong in the list.
+    """
+
+    def __init__(self, keys: Iterable[Mapping[str, Any] | InlineKey | Key], digester: Digester | None = None) -> None:
+        digester = digester or Digester()
+        reader = EntryReader(digester)
+        made = [_made(key, reader, index) for index, key in enumerate(keys)]
+        problems = [*reader.problems, *repeated(made)]
+        if problems:
+            raise WordsRefused(problems)
+        self._table = KeyTable(made, digester)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        return self._table.keys
+
+    async def find(self, secret: str) -> Found | None:
+        return self._table.find(secret)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """There is nothing to close."""
+
+    def __repr__(self) -> str:
+        return f"InlineKeys({len(self._table)} keys)"
+
+
+def _made(key: Mapping[str, Any] | InlineKey | Key, reader: EntryReader, index: int) -> Key:
+    if isinstance(key, Key):
+        return key
+    if isinstance(key, InlineKey):
+        return Key(Principal(key.id), (reader.digester.stored(key.secret, LONG_AGO),), LONG_AGO)
+    return reader.key(key, ("keys", index))

@@ -1,0 +1,92 @@
+"""Policy: what a caller may do, from the words of a configuration to a Principal and back."""
+
+import dataclasses
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
+from typing import Any, Final, cast, get_args
+
+from crplugins.core.principal import Budget, Limits, Period, Principal
+from crplugins.keys.aliases import read_aliases, spell_aliases
+from crplugins.keys.words import Words
+
+POLICY_KEYS: Final = ("id", "team", "owner", "tags", "models", "aliases", "limits", "budget")
+LIMIT_KEYS: Final = tuple(field.name for field in dataclasses.fields(Limits))
+_PERIODS: Final[tuple[str, ...]] = get_args(Period)
+
+
+def read_policy(words: Words) -> Principal:
+    """The principal; what is wrong in `words` is left out of it and noted there."""
+    return Principal(
+        words.required_text("id"),
+        team=words.text("team"),
+        owner=words.text("owner"),
+        tags=_tags(words),
+        models=words.texts("models"),
+        aliases=read_aliases(words),
+        limits=_limits(words),
+        budget=_budget(words),
+    )
+
+
+def spell_policy(principal: Principal) -> dict[str, Any]:
+    """As `read_policy` reads it, without what is not set; plain data that JSON and YAML can write."""
+    words = {
+        "id": principal.key_id,
+        "team": principal.team,
+        "owner": principal.owner,
+        "tags": dict(principal.tags) or None,
+        "models": None if principal.models is None else list(principal.models),
+        "aliases": spell_aliases(principal.aliases) or None,
+        "limits": spell_limits(principal.limits) or None,
+        "budget": principal.budget and spell_budget(principal.budget),
+    }
+    return {name: value for name, value in words.items() if value is not None}
+
+
+def spell_limits(limits: Limits) -> dict[str, int]:
+    """Those that are set."""
+    return {name: value for name, value in dataclasses.asdict(limits).items() if value is not None}
+
+
+def spell_budget(budget: Budget) -> dict[str, Any]:
+    usd = Decimal(budget.micro_usd) / 1_000_000
+    return {"usd": int(usd) if usd == int(usd) else float(usd), "period": budget.period}
+
+
+def _tags(words: Words) -> Mapping[str, str]:
+    tags = words.mapping("tags")
+    if not all(isinstance(part, str) for item in tags.items() for part in item):
+        words.refuse("tags", "must be texts; put numbers, true and false in quotes")
+        return MappingProxyType({})
+    return MappingProxyType(dict(tags))
+
+
+def _limits(words: Words) -> Limits:
+    if "limits" not in words:
+        return Limits()
+    inner = Words(words.raw("limits"), LIMIT_KEYS, (*words.path, "limits"), words.problems)
+    return Limits(**{name: inner.count(name) for name in LIMIT_KEYS})
+
+
+def _budget(words: Words) -> Budget | None:
+    if "budget" not in words:
+        return None
+    inner = Words(words.raw("budget"), ("usd", "period"), (*words.path, "budget"), words.problems)
+    micro_usd, period = _micro_usd(inner.raw("usd")), inner.raw("period")
+    if micro_usd is None:
+        inner.refuse("usd", "must be an amount such as 50 or 12.50")
+    if period not in _PERIODS:
+        inner.refuse("period", f"must be one of {', '.join(_PERIODS)}")
+    return Budget(micro_usd or 0, cast(Period, period))
+
+
+def _micro_usd(value: Any) -> int | None:
+    """Millionths of an amount; None for what is none. Through Decimal: 0.1 is exact."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return int((amount * 1_000_000).to_integral_value()) if amount.is_finite() and amount >= 0 else None
