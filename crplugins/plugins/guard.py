@@ -10,6 +10,11 @@ from crplugins.plugins.guard_checks import invalid_type, missing
 from crplugins.plugins.guard_messages import check_messages
 from crplugins.plugins.guard_parameters import PARAMETERS
 
+_CHECKED_ALONE = frozenset({"model", "messages"})
+
+# Some upstreams match keys without regard to case: a `MODEL` beside `model` would get past every check of a name.
+_KNOWN = _CHECKED_ALONE | PARAMETERS.keys()
+
 
 class RequestGuard(Plugin):
     """Checks types, ranges, enums and counts of every parameter of OpenAI's chat completions schema.
@@ -42,7 +47,7 @@ class RequestGuard(Plugin):
             check = PARAMETERS.get(name)
             if check is not None:
                 check(name, bytes(raw))
-            elif self._strict and name not in ("model", "messages"):
+            elif name not in _CHECKED_ALONE and (self._strict or name.lower() in _KNOWN):
                 raise GatewayError(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
 
 

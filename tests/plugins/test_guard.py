@@ -155,6 +155,11 @@ def test_everything_at_once_passes_also_in_strict_mode_but_for_the_parameter_nob
     assert check(EVERYTHING, strict=True).error.param == "somebody_elses"
 
 
+@pytest.mark.parametrize("name", ["MODEL", "Messages", "Max_Tokens"])
+def test_a_known_parameter_in_another_case_is_refused_because_some_upstreams_would_take_it(name):
+    assert refusal(**{name: "x"}) == (name, "unknown_parameter", f"Unknown parameter: '{name}'.")
+
+
 def test_checks_go_from_the_model_over_the_messages_to_the_parameters():
     bad = {"model": "", "messages": [], "n": 0}
     assert check(bad).error.message == "you must provide a model parameter"
