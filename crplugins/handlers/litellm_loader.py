@@ -54,15 +54,12 @@ async def close_litellm() -> None:
         litellm: Any = load_litellm()
         await litellm.close_litellm_async_clients()
         litellm.in_memory_llm_clients_cache.flush_cache()
-        await _close_shared_session(litellm)
+        await _close_shared_client(litellm)
 
 
-async def _close_shared_session(litellm: Any) -> None:
-    """Close the connections of the client that Anthropic's streams use, which litellm keeps open for ever.
-
-    Only its transport is closed: that opens a new session when the client is used again.
-    """
-    shared = vars(litellm).get("module_level_aclient")  # made on first use; reading the attribute would make it
+async def _close_shared_client(litellm: Any) -> None:
+    """Close the client of Anthropic's streams, which litellm keeps beside its pool, and have it made anew."""
+    shared = vars(litellm).pop("module_level_aclient", None)  # made on first use: reading the attribute would make it
     transport = getattr(getattr(shared, "client", None), "_transport", None)
     if transport is not None:
         await transport.aclose()
@@ -107,3 +104,6 @@ async def _first_calls(litellm: Any) -> None:
     await litellm.acompletion(**call)
     async for _ in await litellm.acompletion(**call, stream=True):
         pass
+    worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
+    await worker.flush()  # it would take what is queued to the next event loop
+    await worker.stop()

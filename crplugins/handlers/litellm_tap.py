@@ -21,6 +21,9 @@ _RENAMING_PARSERS: Final = frozenset({
 })  # fmt: skip
 
 
+_BROKEN: Final = object()
+
+
 class Tap:
     """What was seen: `done` the provider's own end mark, `error` its error object, `usage` beside that error."""
 
@@ -80,8 +83,8 @@ class Tap:
             if "[DONE]" in data and data.startswith("{"):  # litellm ends the answer where a model writes of [DONE]
                 return stream.chunk_parser(chunk=msgspec.json.decode(data))
             item = original(str_line=str_line)
-            if self.parsed == before and str_line.startswith("data:"):  # litellm drops what is not JSON
-                self.malformed = data[:200]
+            if self.parsed == before and data and str_line.startswith("data:") and _decoded(data) is _BROKEN:
+                self.malformed = data[:200]  # litellm drops what is not JSON
             return item
 
         stream._handle_string_chunk = handle
@@ -108,4 +111,4 @@ def _decoded(data: str) -> Any:
     try:
         return msgspec.json.decode(data)
     except msgspec.DecodeError:
-        return None
+        return _BROKEN

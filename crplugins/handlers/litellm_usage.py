@@ -59,7 +59,10 @@ async def estimate(
     """Counts by litellm's tokenizer, for an answer whose provider gave none. In a thread: a long prompt takes 0.1 s."""
 
     def count() -> UsageObject:
-        prompt = litellm.token_counter(model=model, messages=list(messages), tools=tools or None)
+        # Without a default litellm downloads the pictures of a conversation to measure them.
+        prompt = litellm.token_counter(
+            model=model, messages=list(messages), tools=tools or None, use_default_image_token_count=True
+        )
         completion = litellm.token_counter(model=model, text=answer) if answer else 0
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 

@@ -1,4 +1,4 @@
-"""Aliases of a key as a configuration writes them: `{fast: gpt-4o-mini, canary: [{model: a, weight: 9}, {model: b}]}`."""
+"""Aliases of a key as a configuration writes them: `{fast: gpt-4o-mini, canary: [{model: a, weight: 9}, ...]}`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

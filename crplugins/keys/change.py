@@ -17,5 +17,9 @@ def revoked(key: Key, now: datetime) -> Key:
     return dataclasses.replace(key, secrets=tuple(_ending(key.secrets, now)))
 
 
+def with_disabled(key: Key, *, disabled: bool) -> Key:
+    return dataclasses.replace(key, disabled=disabled)
+
+
 def _ending(secrets: Iterable[SecretDigest], end: datetime) -> list[SecretDigest]:
     return [dataclasses.replace(s, not_after=min(s.not_after or end, end)) for s in secrets]

@@ -29,14 +29,19 @@ class Digester:
         """That of new secrets."""
         return "sha256" if self._pepper is None else "hmac-sha256"
 
+    def digest(self, secret: str) -> bytes:
+        """That of new secrets."""
+        if self._pepper is None:
+            return sha256(secret)
+        return hmac.digest(self._pepper, secret.encode(), "sha256")
+
     def candidates(self, secret: str) -> tuple[bytes, ...]:
         """The digests `secret` may be stored under, the scheme of new secrets first."""
-        if self._pepper is None:
-            return (sha256(secret),)
-        return (hmac.digest(self._pepper, secret.encode(), "sha256"), sha256(secret))
+        own = self.digest(secret)
+        return (own,) if self._pepper is None else (own, sha256(secret))
 
     def stored(self, secret: str, created_at: datetime, not_after: datetime | None = None) -> SecretDigest:
-        return SecretDigest(self.candidates(secret)[0], hint(secret), created_at, not_after, self.scheme)
+        return SecretDigest(self.digest(secret), hint(secret), created_at, not_after, self.scheme)
 
 
 def sha256(secret: str) -> bytes:
@@ -54,7 +59,7 @@ def hint(secret: str) -> str:
 def parse_hash(text: str) -> tuple[Scheme, bytes] | None:
     """The scheme and digest of `sha256:<64 hex>` or `hmac-sha256:<64 hex>`; None for any other text."""
     match = _SPELLED.fullmatch(text)
-    return (cast(Scheme, match[1]), bytes.fromhex(match[2])) if match else None
+    return (cast("Scheme", match[1]), bytes.fromhex(match[2])) if match else None
 
 
 def spell_hash(secret: SecretDigest) -> str:

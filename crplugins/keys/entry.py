@@ -7,11 +7,12 @@
   expires: 2027-01-01
 """
 
-import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from crplugins.core.principal import Principal
 from crplugins.keys.digest import Digester, parse_hash, spell_hash
 from crplugins.keys.key import Key, SecretDigest
 from crplugins.keys.policy import POLICY_KEYS, read_policy, spell_policy
@@ -23,6 +24,9 @@ LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SECRET_KEYS: Final = ("secret", "hash", "hint", "created_at", "not_after")
 ENTRY_KEYS: Final = (*POLICY_KEYS, *SECRET_KEYS, "secrets", "not_before", "expires", "disabled")
 
+_NOTHING: Final = Key(Principal(""), (), LONG_AGO)
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_]\w*)\}|os\.environ/([A-Za-z_]\w*)", re.ASCII)
+
 
 class EntryReader:
     """Reads entries, and collects what is wrong with them in `problems`.
@@ -30,11 +34,13 @@ class EntryReader:
     Args:
         digester: that of the source the entries belong to.
         strict: whether every unknown key is a problem, or only a misspelt one.
+        environ: where `${NAME}` and `os.environ/NAME` in the place of a secret are read from; None reads no secret so.
     """
 
-    def __init__(self, digester: Digester, *, strict: bool = True) -> None:
+    def __init__(self, digester: Digester, *, strict: bool = True, environ: Mapping[str, str] | None = None) -> None:
         self.problems: list[WordProblem] = []
-        self.digester, self._strict = digester, strict
+        self.digester: Final = digester
+        self._strict, self._environ = strict, environ
 
     def keys(self, entries: Iterable[Any], path: KeyPath = ("keys",)) -> tuple[Key, ...]:
         """Every entry as a key. Raises `WordsRefused` if there is any problem."""
@@ -47,9 +53,11 @@ class EntryReader:
     def key(self, entry: Any, path: KeyPath) -> Key:
         """One entry; good for use only if it left no problem."""
         words = Words(entry, ENTRY_KEYS, path, self.problems, strict=self._strict)
+        if not isinstance(entry, Mapping):
+            return _NOTHING
         return Key(
-            read_policy(words) if isinstance(entry, Mapping) else _NOBODY,
-            self._secrets(words) if isinstance(entry, Mapping) else (),
+            read_policy(words),
+            self._secrets(words),
             words.moment("created_at") or LONG_AGO,
             not_before=words.moment("not_before"),
             expires=words.moment("expires"),
@@ -72,9 +80,25 @@ class EntryReader:
             return ()
         created, not_after = words.moment("created_at") or LONG_AGO, words.moment("not_after")
         if "secret" in words:
-            secret = _sendable(words)
+            secret = self._sendable(words)
             return (self.digester.stored(secret, created, not_after),) if secret else ()
         return self._hashed(words, created, not_after)
+
+    def _sendable(self, words: Words) -> str | None:
+        secret = self._looked_up(words, words.text("secret"))
+        if secret and (secret != secret.strip() or not all(" " <= character <= "~" for character in secret)):
+            words.refuse("secret", "must be printable ASCII without spaces around it, or no client could send it")
+            return None
+        return secret
+
+    def _looked_up(self, words: Words, text: str | None) -> str | None:
+        match = _VARIABLE.fullmatch(text or "")
+        if self._environ is None or match is None:
+            return text
+        name = match[1] or match[2]
+        if not self._environ.get(name):
+            words.refuse("secret", f"the environment variable {name} is not set")
+        return self._environ.get(name)
 
     def _hashed(self, words: Words, created: datetime, not_after: datetime | None) -> tuple[SecretDigest, ...]:
         found = parse_hash(words.text("hash") or "")
@@ -84,7 +108,7 @@ class EntryReader:
         scheme, digest = found
         if scheme == "hmac-sha256" and self.digester.scheme != scheme:
             words.refuse("hash", "hmac-sha256 needs the pepper it was made with, and there is none")
-        return (SecretDigest(digest, words.text("hint") or f"{scheme}:…", created, not_after, scheme),)
+        return (SecretDigest(digest, words.text("hint") or "…", created, not_after, scheme),)
 
 
 def spell_key(key: Key) -> dict[str, Any]:
@@ -116,32 +140,9 @@ def repeated(keys: Iterable[Key], path: KeyPath = ("keys",)) -> Iterator[WordPro
     for index, key in enumerate(keys):
         if key.id and (first := ids.setdefault(key.id, index)) != index:
             yield WordProblem((*path, index, "id"), f"the same id as {path[-1]}[{first}]")
-        for secret in key.secrets:
-            if (first := digests.setdefault(secret.digest, index)) != index:
+        for digest in {secret.digest for secret in key.secrets}:
+            if (first := digests.setdefault(digest, index)) != index:
                 yield WordProblem((*path, index, "secret"), f"the same secret as {path[-1]}[{first}]")
-
-
-def with_environment(entry: Any, expand: Any) -> Any:
-    """`entry` with `expand(text)` for each secret in it."""
-    if not isinstance(entry, Mapping):
-        return entry
-    changed = dict(entry)
-    if isinstance(entry.get("secret"), str):
-        changed["secret"] = expand(entry["secret"])
-    if isinstance(entry.get("secrets"), list):
-        changed["secrets"] = [with_environment(item, expand) for item in entry["secrets"]]
-    return changed
-
-
-_NOBODY: Final = read_policy(Words({"id": "-"}, POLICY_KEYS, (), []))
-
-
-def _sendable(words: Words) -> str | None:
-    secret = words.text("secret")
-    if secret and (secret != secret.strip() or not all(" " <= character <= "~" for character in secret)):
-        words.refuse("secret", "must be printable ASCII without spaces around it, or no client could send it")
-        return None
-    return secret
 
 
 def _spelled(moment: datetime | None) -> str | None:

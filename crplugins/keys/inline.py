@@ -11,7 +11,7 @@ from crplugins.keys.entry import LONG_AGO, EntryReader, repeated
 from crplugins.keys.key import Key
 from crplugins.keys.source import Found
 from crplugins.keys.table import KeyTable
-from crplugins.keys.words import WordsRefused
+from crplugins.keys.words import KeyPath, WordsRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,20 @@ class InlineKey:
 class InlineKeys:
     """A `KeySource` of a fixed list: entries as `EntryReader` reads them, `InlineKey`s, or whole `Key`s.
 
-    Raises `WordsRefused` with everything wrong in the list.
+    `path` is where the list stands in the configuration. Raises `WordsRefused` with everything wrong in it.
     """
 
-    def __init__(self, keys: Iterable[Mapping[str, Any] | InlineKey | Key], digester: Digester | None = None) -> None:
+    def __init__(
+        self,
+        keys: Iterable[Mapping[str, Any] | InlineKey | Key],
+        *,
+        digester: Digester | None = None,
+        path: KeyPath = ("keys",),
+    ) -> None:
         digester = digester or Digester()
         reader = EntryReader(digester)
-        made = [_made(key, reader, index) for index, key in enumerate(keys)]
-        problems = [*reader.problems, *repeated(made)]
+        made = [_made(key, reader, (*path, index)) for index, key in enumerate(keys)]
+        problems = [*reader.problems, *repeated(made, path)]
         if problems:
             raise WordsRefused(problems)
         self._table = KeyTable(made, digester)
@@ -56,9 +62,9 @@ class InlineKeys:
         return f"InlineKeys({len(self._table)} keys)"
 
 
-def _made(key: Mapping[str, Any] | InlineKey | Key, reader: EntryReader, index: int) -> Key:
+def _made(key: Mapping[str, Any] | InlineKey | Key, reader: EntryReader, path: KeyPath) -> Key:
     if isinstance(key, Key):
         return key
     if isinstance(key, InlineKey):
         return Key(Principal(key.id), (reader.digester.stored(key.secret, LONG_AGO),), LONG_AGO)
-    return reader.key(key, ("keys", index))
+    return reader.key(key, path)

@@ -78,7 +78,7 @@ def _budget(words: Words) -> Budget | None:
         inner.refuse("usd", "must be an amount such as 50 or 12.50")
     if period not in _PERIODS:
         inner.refuse("period", f"must be one of {', '.join(_PERIODS)}")
-    return Budget(micro_usd or 0, cast(Period, period))
+    return Budget(micro_usd or 0, cast("Period", period))
 
 
 def _micro_usd(value: Any) -> int | None:

@@ -7,7 +7,7 @@ be a secret.
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands: `("keys", 0, "limits", "tokens_per_minute")`."""

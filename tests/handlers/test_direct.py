@@ -12,7 +12,7 @@ from tests.gateway_setup import CLIENT_KEY, HELLO, UPSTREAM_KEY
 
 
 async def test_the_upstream_gets_the_clients_bytes_with_its_own_name_for_the_model(behind):
-    body = b'{ "seed": 123456789012345678901234567890, "model" : "m",\n "messages":[{"role":"user","content":"\\u00e9"}],"temperature":1.50 }'
+    body = b'{ "big": 123456789012345678901234567890, "model" : "m",\n "messages":[{"role":"user","content":"\\u00e9"}],"temperature":1.50 }'
     async with behind() as gateway:
         assert (await gateway.post(body)).status == 200
         assert gateway.provider.requests[0].body == body.replace(b'"m"', b'"upstream-model"')

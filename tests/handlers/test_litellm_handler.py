@@ -1,5 +1,7 @@
 """The litellm handler as its callers see it."""
 
+import asyncio
+
 import pytest
 
 from crplugins.handlers.deployment import Deployment
@@ -83,3 +85,26 @@ async def test_an_upstream_refusal_before_the_first_byte_of_a_stream_is_a_status
         refusal = await asked.refusal(stream=True)
         assert refusal.status == 429
         assert (b"retry-after", b"20") in refusal.headers
+
+
+async def test_behind_a_gateway_a_cut_stream_ends_with_an_error_frame_and_done(behind):
+    async with behind(handler="litellm") as gateway:
+        gateway.provider.enqueue(Script(text="one two three", cut_after=3))
+        answer = await gateway.post(stream=True)
+        *_, error, done = answer.text.removesuffix("\n\n").split("\n\n")
+        assert '"code":"upstream_incomplete"' in error
+        assert done == "data: [DONE]"
+
+
+async def test_behind_a_gateway_a_client_that_leaves_ends_the_providers_work(behind):
+    async with behind(handler="litellm") as gateway:
+        gateway.provider.default = Script(frame_delay=0.5)
+        async with gateway.open(stream=True) as response:
+            await response.content.readany()
+        request = await gateway.provider.requests[0].wait_finished(1)
+        assert request.client_gone
+        gateway.provider.default = Script(delay=20)
+        plain = asyncio.create_task(gateway.post())
+        [_, request] = await gateway.provider.wait_for_requests(2)
+        plain.cancel()
+        assert (await request.wait_finished(1)).client_gone

@@ -156,6 +156,8 @@ def test_comments_are_not_malformed_and_broken_data_is():
     parser, tap = watched(Parser())
     parser._handle_string_chunk(str_line=": OPENROUTER PROCESSING")
     parser._handle_string_chunk(str_line="event: error")
+    for empty in ("", " ", " {}", " null"):
+        parser._handle_string_chunk(str_line=f"data:{empty}")
     assert tap.malformed is None
     parser._handle_string_chunk(str_line='data: {"a":')
     assert tap.malformed == '{"a":'

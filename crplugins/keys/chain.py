@@ -1,0 +1,51 @@
+"""Chain: several key sources, asked in order."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+from crplugins.keys.source import Found, KeySource, SecretRefused, SourceUnavailable
+
+
+class Chain:
+    """The first source that has the key answers, also where another is out of reach or has refused it.
+
+    If none has it, one that could not be asked makes it unavailable: it may have been there.
+    """
+
+    def __init__(self, sources: Sequence[KeySource]) -> None:
+        self.sources: Final = tuple(sources)
+        self._stack = AsyncExitStack()
+
+    async def find(self, secret: str) -> Found | None:
+        unavailable: SourceUnavailable | None = None
+        refused: SecretRefused | None = None
+        for source in self.sources:
+            try:
+                found = await source.find(secret)
+            except SourceUnavailable as error:
+                unavailable = error
+            except SecretRefused as error:
+                refused = refused or error
+            else:
+                if found is not None:
+                    return found
+        if problem := unavailable or refused:
+            raise problem
+        return None
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for source in self.sources:
+                await stack.enter_async_context(source)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(repr, self.sources))})"

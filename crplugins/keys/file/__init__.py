@@ -1,0 +1,7 @@
+"""Keys in a YAML or JSON file: a source that follows the file, and a store that changes it."""
+
+from crplugins.keys.file.document import KeyFileError
+from crplugins.keys.file.source import FileKeys
+from crplugins.keys.file.store import FileStore
+
+__all__ = ["FileKeys", "FileStore", "KeyFileError"]

@@ -1,0 +1,82 @@
+"""Database: one engine, opened once however many use it, whose failures are `SourceUnavailable`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from crplugins.keys.source import SourceUnavailable
+from crplugins.keys.sql.engine import WRITES, make_engine
+from crplugins.keys.sql.migrate import migrate
+from crplugins.keys.sql.url import async_url
+from crplugins.keys.store import KeyExists, NoSuchKey
+from crplugins.keys.words import WordProblem, WordsRefused
+
+TIMEOUT: Final = 3.0
+"""Seconds for one transaction. Slower is as good as down: requests wait for it."""
+
+
+class Database:
+    """Raises `WordsRefused` for a URL that is none, and `SourceUnavailable` from everything else."""
+
+    def __init__(self, url: str, *, migrate: bool = True) -> None:
+        try:
+            self._url = async_url(url)
+        except ValueError as error:
+            raise WordsRefused([WordProblem(("keys", "sql"), str(error))]) from None
+        self._migrates = migrate
+        self._users = 0
+        self._engine: AsyncEngine | None = None
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        async with _translated(), asyncio.timeout(TIMEOUT), self._opened().connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed at the end of the block. It passes on `IntegrityError`."""
+        engine = self._opened().execution_options(**{WRITES: True})
+        async with _translated(), asyncio.timeout(2 * TIMEOUT), engine.begin() as connection:
+            yield connection
+
+    async def __aenter__(self) -> Self:
+        self._users += 1
+        if self._users == 1:
+            if self._migrates:
+                async with _translated():
+                    await migrate(self._url)
+            self._engine = make_engine(self._url, TIMEOUT)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._users -= 1
+        if self._users == 0 and self._engine is not None:
+            engine, self._engine = self._engine, None
+            await engine.dispose()
+
+    def __repr__(self) -> str:
+        return f"Database({self._url.render_as_string(hide_password=True)!r})"
+
+    def _opened(self) -> AsyncEngine:
+        if self._engine is None:
+            raise SourceUnavailable("the database has not been opened")
+        return self._engine
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    """Whatever a driver raises: each has errors of its own, and of the operating system, for a server that is gone."""
+    try:
+        yield
+    except (SourceUnavailable, IntegrityError, KeyExists, NoSuchKey):
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise SourceUnavailable(f"the database cannot be asked ({type(error).__name__}: {reason})") from error

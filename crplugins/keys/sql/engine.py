@@ -1,0 +1,41 @@
+"""The engine: how connections are made and transactions begin."""
+
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+WRITES: Final = "crplugins_writes"
+"""Execution option of connections that change something."""
+
+_PRAGMAS: Final = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+
+
+def make_engine(url: URL, timeout: float) -> AsyncEngine:
+    """`timeout` in seconds is for a connection and for a statement.
+
+    A pooled connection is tried before use, so that a restarted server is noticed there. Errors hide parameters.
+    """
+    postgres = url.get_backend_name() == "postgresql"
+    arguments = {"timeout": timeout, "command_timeout": timeout} if postgres else {"timeout": timeout}
+    engine = create_async_engine(
+        url, connect_args=arguments, pool_pre_ping=True, pool_size=4, pool_timeout=timeout, hide_parameters=True
+    )
+    if not postgres:
+        event.listen(engine.sync_engine, "connect", _set_up)
+        event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _set_up(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver would begin transactions late, and none before DDL
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    """A writer takes the lock first: one that reads and then writes would fail if another wrote in between."""
+    writes = connection.get_execution_options().get(WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,75 @@
+"""The tables: identity and policy apart from secrets, so that a key outlives each of them."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An instant. SQLite stores no zone: it is UTC on the way in and on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata: Final = MetaData()
+
+api_key: Final = Table(
+    "api_key",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("team", Text),
+    Column("owner", Text),
+    Column("tags", JSON(none_as_null=True)),
+    Column("models", JSON(none_as_null=True)),
+    Column("aliases", JSON(none_as_null=True)),
+    Column("limits", JSON(none_as_null=True)),
+    Column("budget_micro_usd", BigInteger),
+    Column("budget_period", Text),
+    Column("created_at", UtcTime, nullable=False),
+    Column("not_before", UtcTime),
+    Column("expires", UtcTime),
+    Column("disabled_at", UtcTime),
+    Column("version", BigInteger, nullable=False, index=True),  # that of its last change
+)
+
+api_key_secret: Final = Table(
+    "api_key_secret",
+    metadata,
+    Column("hash", LargeBinary(32), primary_key=True),
+    Column("scheme", Text, nullable=False),
+    Column("key_id", Text, ForeignKey("api_key.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("hint", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("not_after", UtcTime),
+)
+
+api_key_version: Final = Table(
+    "api_key_version",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("version", BigInteger, nullable=False),
+)
+"""One row, counted up by every change in the transaction that makes it: whoever polls it sees each change once."""

@@ -1,0 +1,163 @@
+"""SqlKeys: a key source on SQLite or PostgreSQL, behind a cache that knows how long it may be believed."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+from crplugins.keys.digest import Digester
+from crplugins.keys.mint import PREFIX, has_valid_checksum
+from crplugins.keys.source import Found, SourceUnavailable
+from crplugins.keys.sql.cache import FoundCache
+from crplugins.keys.sql.database import Database
+from crplugins.keys.sql.queries import changed_since, current_version, find_secret
+from crplugins.keys.sql.single_flight import SingleFlight
+from crplugins.keys.sql.store import SqlStore
+
+DEFAULT_STALE_SECONDS: Final = 300.0
+POLL_SECONDS: Final = 1.0
+"""A change elsewhere counts here after this and the time of two queries: well within 2 s."""
+
+FRESH_SECONDS: Final = 60.0
+"""When a cached key is loaded again, behind the request: for changes made by hand, which no version counts."""
+
+RETRY_SECONDS: Final = 1.0
+"""How long unknown secrets are not asked about after the database has failed, so that requests do not pile up."""
+
+logger = logging.getLogger("crplugins.keys")
+
+
+class SqlKeys:
+    """The keys of a database. `store` changes them; such changes count at once here, elsewhere within 2 s.
+
+    While the database is out of reach, known keys go on for `stale_seconds`, counted from when it last answered;
+    others are `SourceUnavailable`. So a revocation made meanwhile counts after that long at the latest. At start-up it
+    must be there.
+
+    Args:
+        url: `sqlite:///gw.db` or `postgresql://...`.
+        migrate: whether to bring the tables to the newest schema when entered.
+        clock: monotonic seconds.
+        sleep: waits between two polls.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        digester: Digester | None = None,
+        migrate: bool = True,
+        stale_seconds: float = DEFAULT_STALE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._digester = digester or Digester()
+        self._database = Database(url, migrate=migrate)
+        self.store: Final = SqlStore(self._database, digester=self._digester, changed=self._forget)
+        self._stale_seconds, self._clock, self._sleep = stale_seconds, clock, sleep
+        self._cache = FoundCache()
+        self._flights: SingleFlight[Found | None] = SingleFlight()
+        self._version = 0
+        self._answered = float("-inf")
+        self._retry_at = float("-inf")
+        self._down = False
+        self._poller: asyncio.Task[None] | None = None
+
+    async def find(self, secret: str) -> Found | None:
+        digest, now = self._digester.digest(secret), self._clock()
+        entry = self._cache.get(digest)
+        if entry is not None and now - self._answered <= self._stale_seconds:
+            if now - entry.loaded_at > FRESH_SECONDS and now >= self._retry_at:
+                self._flights.start(digest, lambda: self._load(secret))
+            return entry.found
+        if secret.startswith(PREFIX) and not has_valid_checksum(secret):
+            return None
+        if self._cache.is_unknown(digest, now):
+            return None
+        if now < self._retry_at:
+            raise SourceUnavailable("the database could not be asked a moment ago")
+        return await self._flights.run(digest, lambda: self._load(secret))
+
+    async def refresh(self) -> None:
+        """Ask for the version, and forget what has changed. An outage is logged when it begins and when it ends."""
+        asked_at = self._clock()
+        try:
+            await self._catch_up()
+        except Exception as error:
+            self._failed(error)
+        else:
+            self._answered = asked_at
+            self._recovered()
+
+    async def __aenter__(self) -> Self:
+        await self._database.__aenter__()
+        try:
+            await self._catch_up()
+        except BaseException:
+            await self._database.__aexit__(None, None, None)
+            raise
+        self._answered = self._clock()
+        self._poller = asyncio.create_task(self._poll())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._poller is not None:
+            self._poller.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._poller
+        await self._flights.close()
+        await self._database.__aexit__(kind, error, traceback)
+
+    def __repr__(self) -> str:
+        return f"SqlKeys({self._database!r})"
+
+    async def _poll(self) -> None:
+        while True:
+            await self._sleep(POLL_SECONDS)
+            await self.refresh()
+
+    async def _catch_up(self) -> None:
+        async with self._database.reading() as connection:
+            version = await current_version(connection)
+            if version == self._version:
+                return
+            changed = await changed_since(connection, self._version)
+        if version < self._version:  # another database in its place, such as a restored one
+            self._cache.clear()
+        self._forget(*changed)
+        self._version = version
+
+    def _forget(self, *key_ids: str) -> None:
+        self._cache.forget(set(key_ids))
+        self._flights.forget()
+
+    async def _load(self, secret: str) -> Found | None:
+        """Ask the database. Raises `SourceUnavailable`."""
+        while True:
+            generation, asked_at = self._cache.generation, self._clock()
+            try:
+                async with self._database.reading() as connection:
+                    found = await find_secret(connection, self._digester.candidates(secret))
+            except Exception as error:
+                self._failed(error)
+                raise SourceUnavailable("the database cannot be asked") from error
+            if generation == self._cache.generation:  # else the answer may be older than the change
+                self._cache.put(self._digester.digest(secret), found, asked_at)
+                return found
+
+    def _failed(self, error: Exception) -> None:
+        self._retry_at = self._clock() + RETRY_SECONDS
+        if not self._down:
+            logger.error("known keys go on for %g s, others get 503: %s", self._stale_seconds, error)
+        self._down = True
+
+    def _recovered(self) -> None:
+        self._retry_at = float("-inf")
+        if self._down:
+            logger.warning("the database of the keys answers again")
+        self._down = False

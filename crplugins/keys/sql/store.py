@@ -1,0 +1,137 @@
+"""SqlStore: changes keys in a database."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Final, Self
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from crplugins.keys.change import revoked, rotated, with_disabled
+from crplugins.keys.digest import Digester
+from crplugins.keys.key import Key, SecretDigest
+from crplugins.keys.sql.database import Database
+from crplugins.keys.sql.queries import current_version, find_secret, select_keys
+from crplugins.keys.sql.rows import key_values, secret_values
+from crplugins.keys.sql.schema import api_key, api_key_secret, api_key_version
+from crplugins.keys.store import KeyExists, NoSuchKey
+
+
+class SqlStore:
+    """A `KeyStore` on SQLite or PostgreSQL. Open it with `async with`; the tables are made then, unless told not to.
+
+    Every change counts the version up first, which lets one change at a time through.
+
+    Args:
+        database: its URL, or one that is shared.
+        changed: called with the key's id when a change is committed.
+    """
+
+    def __init__(
+        self,
+        database: str | Database,
+        *,
+        digester: Digester | None = None,
+        migrate: bool = True,
+        changed: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.digester: Final = digester or Digester()
+        self._database = database if isinstance(database, Database) else Database(database, migrate=migrate)
+        self._changed = changed
+
+    async def add(self, key: Key) -> None:
+        try:
+            async with self._database.writing() as connection:
+                version = await _next_version(connection)
+                await _refuse_known(connection, key)
+                disabled_at = {"disabled_at": datetime.now(UTC) if key.disabled else None}
+                await connection.execute(insert(api_key).values(key_values(key, version) | disabled_at))
+                await _insert_secrets(connection, key.id, key.secrets)
+        except IntegrityError:  # the same secret twice in one key
+            raise KeyExists(f"the key '{key.id}' has this secret already") from None
+        self._changed(key.id)
+
+    async def get(self, key_id: str) -> Key:
+        async with self._database.reading() as connection:
+            return await _get(connection, key_id)
+
+    async def list(self) -> Sequence[Key]:
+        async with self._database.reading() as connection:
+            return await select_keys(connection)
+
+    async def rotate(self, key_id: str, secret: SecretDigest, overlap: timedelta, now: datetime) -> Key:
+        return await self._change(key_id, lambda key: rotated(key, secret, overlap, now))
+
+    async def revoke(self, key_id: str, now: datetime) -> Key:
+        return await self._change(key_id, lambda key: revoked(key, now))
+
+    async def set_disabled(self, key_id: str, *, disabled: bool) -> Key:
+        return await self._change(key_id, lambda key: with_disabled(key, disabled=disabled))
+
+    async def __aenter__(self) -> Self:
+        await self._database.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._database.__aexit__(kind, error, traceback)
+
+    def __repr__(self) -> str:
+        return f"SqlStore({self._database!r})"
+
+    async def _change(self, key_id: str, change: Callable[[Key], Key]) -> Key:
+        async with self._database.writing() as connection:
+            version = await _next_version(connection)
+            before = await _get(connection, key_id)
+            after = change(before)
+            await _write(connection, before, after, version)
+        self._changed(key_id)
+        return after
+
+
+async def _next_version(connection: AsyncConnection) -> int:
+    await connection.execute(update(api_key_version).values(version=api_key_version.c.version + 1))
+    return await current_version(connection)
+
+
+async def _get(connection: AsyncConnection, key_id: str) -> Key:
+    keys = await select_keys(connection, api_key.c.id == key_id)
+    if not keys:
+        raise NoSuchKey(key_id, (await connection.execute(select(api_key.c.id))).scalars())
+    return keys[0]
+
+
+async def _refuse_known(connection: AsyncConnection, key: Key) -> None:
+    if (await connection.execute(select(func.count()).where(api_key.c.id == key.id))).scalar_one():
+        raise KeyExists(f"there is a key '{key.id}' already")
+    await _refuse_known_secrets(connection, key.secrets)
+
+
+async def _refuse_known_secrets(connection: AsyncConnection, secrets: Sequence[SecretDigest]) -> None:
+    found = await find_secret(connection, [secret.digest for secret in secrets])
+    if found is not None:
+        raise KeyExists(f"the key '{found.key.id}' has this secret already")
+
+
+async def _insert_secrets(connection: AsyncConnection, key_id: str, secrets: Sequence[SecretDigest]) -> None:
+    if secrets:
+        await connection.execute(insert(api_key_secret), [secret_values(secret, key_id) for secret in secrets])
+
+
+async def _write(connection: AsyncConnection, before: Key, after: Key, version: int) -> None:
+    """Bring the rows of a key from `before` to `after`."""
+    known = {secret.digest for secret in before.secrets}
+    added = after.secrets[len(before.secrets) :]  # a change ends secrets, and adds some behind them
+    await _refuse_known_secrets(connection, added)
+    changed = {"version": version}
+    if after.disabled != before.disabled:
+        changed |= {"disabled_at": datetime.now(UTC) if after.disabled else None}  # type: ignore[dict-item]
+    await connection.execute(update(api_key).where(api_key.c.id == after.id).values(changed))
+    for secret in after.secrets:
+        if secret.digest in known:
+            row = api_key_secret.c.hash == secret.digest
+            await connection.execute(update(api_key_secret).where(row).values(not_after=secret.not_after))
+    await _insert_secrets(connection, after.id, added)
