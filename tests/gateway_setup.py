@@ -67,7 +67,9 @@ def behind(serve: Any) -> Behind:
                 {"model_name": name, "litellm_params": {"model": f"{prefix}/{model}", **base}, "handler": handler}
                 for name, model in (("m", "upstream-model"), ("replay-*", "replay-*"))
             ]
-            app = Gateway(model_list=models, keys=[{"id": "team-a", "secret": CLIENT_KEY}], server=server)
+            keys = [{"id": "team-a", "secret": CLIENT_KEY}]
+            # The provider's own name for the model, so that the bytes are the provider's too.
+            app = Gateway(model_list=models, keys=keys, server=server, response_model="served")
             url = await stack.enter_async_context(serve(app))
             session = await stack.enter_async_context(aiohttp.ClientSession())
             yield Setup(provider, url, session)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Final, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
@@ -12,6 +12,8 @@ from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.section import Number, Section, Whole, refusal
 from crplugins.core.middleware import DEFAULT_MAX_BODY_BYTES
 from crplugins.handlers.deployment import Deployment
+from crplugins.plugins.aliases_parse import AliasError
+from crplugins.plugins.aliases_table import AliasTable
 
 T = TypeVar("T")
 
@@ -71,7 +73,14 @@ _PROXY: Final = "it configures LiteLLM's own proxy"
 
 
 class Config(Section):
-    """A whole configuration, checked. Without `model_list` it serves the demo model."""
+    """A whole configuration, checked. Without `model_list` it serves the demo model.
+
+    Attributes:
+        aliases: other names for models, a `*` standing for any text: a name, or a list of `{model, weight}`.
+        team_aliases: the same for the keys of a team, before `aliases`.
+        response_model: whether answers name the model as it was asked for, or as the provider names it.
+        hidden_model_status: how a model the key may not call is refused: 404, as if it did not exist, or 403.
+    """
 
     ignored: ClassVar[Mapping[str, str]] = MappingProxyType(
         dict.fromkeys(("litellm_settings", "general_settings", "router_settings", "environment_variables"), _PROXY)
@@ -79,6 +88,10 @@ class Config(Section):
 
     model_list: Annotated[tuple[ModelEntry, ...], AfterValidator(_not_empty)] = Field(default_factory=_demo)
     keys: Annotated[tuple[Key, ...], AfterValidator(_not_empty)] = ()
+    aliases: Mapping[str, Any] = Field(default_factory=dict)
+    team_aliases: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    response_model: Literal["requested", "served"] = "requested"
+    hidden_model_status: Literal[404, 403] = 404
     server: Server = Server()
     guard: Guard = Guard()
     plugins: tuple[PluginEntry, ...] = ()
@@ -112,7 +125,8 @@ class Config(Section):
         return [entry.deployment() for entry in self.model_list]
 
     def conflicts(self) -> Iterator[Problem]:
-        """Keys of which one would hide the other."""
+        """Keys of which one would hide the other, and aliases that lead nowhere."""
+        yield from self._alias_problems()
         ids: dict[str, int] = {}
         secrets: dict[str, int] = {}
         for index, key in enumerate(self.keys):
@@ -120,3 +134,15 @@ class Config(Section):
                 yield Problem(("keys", index, "id"), f"the same id as keys[{first}]")
             if (first := secrets.setdefault(key.secret.get_secret_value(), index)) != index:
                 yield Problem(("keys", index, "secret"), f"the same secret as keys[{first}]")
+
+    def _alias_problems(self) -> Iterator[Problem]:
+        try:
+            AliasTable.parse(self.aliases, {})
+        except AliasError as error:
+            yield Problem(("aliases", error.alias), str(error))
+            return
+        for team, aliases in self.team_aliases.items():
+            try:
+                AliasTable.parse(self.aliases, {team: aliases})
+            except AliasError as error:
+                yield Problem(("team_aliases", team, error.alias), str(error))

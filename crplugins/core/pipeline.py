@@ -29,8 +29,9 @@ class Step:
         self.rewrites_events = plugin.rewrites_events
         self.reacts = kind.on_response is not Plugin.on_response
         self.finishes = kind.on_finish is not Plugin.on_finish
-        self.sees_events = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
-        if self.sees_events and not (plugin.reads_events or plugin.rewrites_events):
+        overrides = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
+        self.sees_events = overrides and (plugin.reads_events or plugin.rewrites_events)
+        if overrides and not (kind.reads_events or kind.rewrites_events):
             raise TypeError(
                 f"{plugin.name} has on_event or on_end but declares neither reads_events nor rewrites_events"
             )

@@ -13,7 +13,7 @@ Only overridden hooks are called. A plugin never sees ASGI.
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Self
 
 from crplugins.core.exchange import Exchange
 from crplugins.core.sse import Event
@@ -21,6 +21,8 @@ from crplugins.core.sse import Event
 
 class Plugin:
     """Base of every plugin; each hook is optional.
+
+    The needs are class attributes; a constructor may take one back that its options make needless.
 
     Attributes:
         reads_body: `exchange.body` is needed in `on_request`. Without such a plugin the request is not buffered.
@@ -31,11 +33,11 @@ class Plugin:
             (the default) fails closed: 500, or an error frame once the stream has begun.
     """
 
-    reads_body: ClassVar[bool] = False
-    reads_events: ClassVar[bool] = False
-    rewrites_events: ClassVar[bool] = False
-    chat_only: ClassVar[bool] = True
-    observes: ClassVar[bool] = False
+    reads_body: bool = False
+    reads_events: bool = False
+    rewrites_events: bool = False
+    chat_only: bool = True
+    observes: bool = False
 
     async def on_request(self, exchange: Exchange) -> None:
         """Raise `GatewayError` to refuse; set `exchange.reply` to answer without going further in."""

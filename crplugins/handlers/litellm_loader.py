@@ -104,6 +104,3 @@ async def _first_calls(litellm: Any) -> None:
     await litellm.acompletion(**call)
     async for _ in await litellm.acompletion(**call, stream=True):
         pass
-    worker = importlib.import_module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
-    await worker.flush()  # it would take what is queued to the next event loop
-    await worker.stop()

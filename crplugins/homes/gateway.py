@@ -1,12 +1,12 @@
 """Gateway: the plugins around the handlers, as one ASGI app.
 
-client -> PluginMiddleware [Auth, RequestGuard, your own, Upstreams] -> ChatCompletions -> direct | litellm
-                                                                     -> Web: models, health, openapi.json
+client -> PluginMiddleware [Auth, RequestGuard, ModelAliases, your own] -> ChatCompletions -> direct | litellm
+                                                                        -> Web: models, health, openapi.json
 """
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,10 +14,13 @@ from crplugins import __version__
 from crplugins.config import Config, arrange_plugins, find_config, load_config, parse_config
 from crplugins.config.models import ModelEntry
 from crplugins.core.middleware import PluginMiddleware
+from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.endpoint import ChatCompletions
 from crplugins.homes.upstreams import Served, Upstreams
 from crplugins.homes.web import Web
+from crplugins.plugins.aliases import ModelAliases
+from crplugins.plugins.aliases_access import visible_models
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth, InlineKey
 from crplugins.plugins.guard import RequestGuard
 
@@ -46,9 +49,13 @@ class Gateway:
         keys: Sequence[Mapping[str, Any]] | None = None,
         server: Mapping[str, Any] | None = None,
         guard: Mapping[str, Any] | None = None,
+        aliases: Mapping[str, Any] | None = None,
+        team_aliases: Mapping[str, Mapping[str, Any]] | None = None,
+        response_model: Literal["requested", "served"] | None = None,
+        hidden_model_status: Literal[404, 403] | None = None,
         plugins: Sequence[Any] | None = None,
     ) -> None:
-        given = {"model_list": model_list, "keys": keys, "server": server, "guard": guard, "plugins": plugins}
+        given = {name: value for name, value in locals().items() if name != "self"}
         self._assemble(parse_config(given))
 
     @classmethod
@@ -60,15 +67,24 @@ class Gateway:
     def _assemble(self, config: Config) -> None:
         self.config = config
         self._upstreams = Upstreams([_served(entry) for entry in config.model_list])
+        aliases = ModelAliases(
+            aliases=config.aliases,
+            teams=config.team_aliases,
+            served=self._upstreams.served,
+            response_model=config.response_model,
+            hidden_status=config.hidden_model_status,
+        )
         plugins = [
             Auth(
                 [InlineKey(key.id, key.secret.get_secret_value()) for key in config.keys],
                 public_paths=(*PUBLIC_PATHS, "/openapi.json"),
             ),
             RequestGuard(strict=config.guard.strict),
+            aliases,
         ]
         self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
-        self._web = Web(lambda: self._upstreams.names, lambda: self._upstreams.ready, self._openapi).app()
+        self._aliases = aliases.table
+        self._web = Web(self._visible_models, lambda: self._upstreams.ready, self._openapi).app()
         self.plugins = [*arrange_plugins(config, plugins), self._upstreams]
         self._app = PluginMiddleware(self._dispatch, plugins=self.plugins, max_body_bytes=config.server.max_body_bytes)
 
@@ -91,6 +107,9 @@ class Gateway:
             if path in ("/v1" + CHAT_PATH, CHAT_PATH):
                 return self._chat
         return self._web
+
+    def _visible_models(self, principal: Principal | None) -> Sequence[str]:
+        return visible_models(principal, self._aliases, self._upstreams.served)
 
     def _openapi(self) -> dict[str, Any]:
         from crplugins.schema import openapi_document  # pydantic's models of the schema, needed only here

@@ -37,9 +37,9 @@ class Upstreams(Plugin):
         return self._routes is not None
 
     @property
-    def names(self) -> list[str]:
-        """The model names that are served and written out, in the order of the configuration."""
-        return list(dict.fromkeys(s.deployment.name for s in self._served if "*" not in s.deployment.name))
+    def served(self) -> list[str]:
+        """The model names and patterns that are served, in the order of the configuration."""
+        return list(dict.fromkeys(s.deployment.name for s in self._served))
 
     def find(self, model: str) -> Handler | None:
         return None if self._routes is None else self._routes.find(model)

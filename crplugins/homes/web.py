@@ -12,6 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crplugins.core.errors import GatewayError, internal_error, model_not_found
+from crplugins.core.exchange import find_exchange
+from crplugins.core.principal import Principal
 
 _CREATED: Final = 1_735_689_600
 """2025-01-01. When a provider made a model is not known, and a start time of ours would change with each restart."""
@@ -35,14 +37,14 @@ class Web:
     """Answers everything but chat completions.
 
     Args:
-        model_names: the names clients may ask for.
+        model_names: the names a caller may ask for.
         ready: whether the gateway can serve; `GET /readyz` is 503 until then.
         openapi: makes the OpenAPI document; called once, on first demand.
     """
 
     def __init__(
         self,
-        model_names: Callable[[], Sequence[str]],
+        model_names: Callable[[Principal | None], Sequence[str]],
         ready: Callable[[], bool],
         openapi: Callable[[], dict[str, object]],
     ) -> None:
@@ -70,11 +72,11 @@ class Web:
         return app
 
     async def models(self, request: Request) -> Response:
-        return _json(ModelList([Model(name) for name in self._model_names()]))
+        return _json(ModelList([Model(name) for name in self._model_names(_principal(request))]))
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["model"]
-        if name not in self._model_names():
+        if name not in self._model_names(_principal(request)):
             raise model_not_found(name)
         return _json(Model(name))
 
@@ -101,6 +103,11 @@ def _error(error: GatewayError) -> Response:
     response = Response(error.body(), error.status)
     response.raw_headers = error.response_headers()
     return response
+
+
+def _principal(request: Request) -> Principal | None:
+    exchange = find_exchange(request.scope)
+    return None if exchange is None else exchange.principal
 
 
 async def _render(request: Request, error: Exception) -> Response:

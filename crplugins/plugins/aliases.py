@@ -3,7 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange, Slot
@@ -42,8 +42,8 @@ class ModelAliases(Plugin):
         hidden_status: how a name the key may not call is refused: 404 as if it did not exist, or 403.
     """
 
-    reads_body: ClassVar[bool] = True
-    rewrites_events: ClassVar[bool] = True
+    reads_body: bool = True
+    rewrites_events: bool = True
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ModelAliases(Plugin):
             raise ValueError("response_model is 'requested' or 'served', hidden_status 404 or 403")
         self.table = AliasTable.parse(aliases or {}, teams)
         self.warnings = shadows(self.table, served)
-        self._renames = response_model == "requested"
+        self._renames = self.rewrites_events = response_model == "requested"
         self._refusal = model_not_found if hidden_status == 404 else _no_access
         self._views: OrderedDict[int, tuple[Aliases, str | None, AliasView]] = OrderedDict()
 

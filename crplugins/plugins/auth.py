@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, ClassVar, Final, Self
+from typing import Any, Final, Self
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
@@ -44,7 +44,7 @@ class Auth(Plugin):
     Raises `WordsRefused` for a list of keys with something wrong in it.
     """
 
-    chat_only: ClassVar[bool] = False
+    chat_only: bool = False
 
     def __init__(
         self,

@@ -1,6 +1,5 @@
 """RequestGuard: refuses a request OpenAI would refuse, with OpenAI's own words, before it costs anything upstream."""
 
-from typing import ClassVar
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
@@ -25,7 +24,7 @@ class RequestGuard(Plugin):
         strict: refuse them instead, as OpenAI does.
     """
 
-    reads_body: ClassVar[bool] = True
+    reads_body: bool = True
 
     def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crplugins.config import ConfigError, parse_config
+from crplugins.config import Config, ConfigError, parse_config
 
 MODEL = "model_list: [{model_name: m, litellm_params: {model: openai/m}}]\n"
 
@@ -25,7 +25,7 @@ def test_the_text_of_an_error_begins_with_the_file(load):
 
 def test_a_key_near_no_known_one_gets_the_list_of_them(refuse):
     assert refuse(MODEL + "zzz: 1\n") == [
-        "line 2: zzz: unknown key, known are guard, keys, model_list, plugins, server"
+        "line 2: zzz: unknown key, known are " + ", ".join(sorted(Config.model_fields))
     ]
 
 

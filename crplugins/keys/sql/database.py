@@ -47,10 +47,10 @@ class Database:
     async def __aenter__(self) -> Self:
         self._users += 1
         if self._users == 1:
-            if self._migrates:
-                async with _translated():
+            async with _translated():
+                if self._migrates:
                     await migrate(self._url)
-            self._engine = make_engine(self._url, TIMEOUT)
+                self._engine = await asyncio.to_thread(make_engine, self._url, TIMEOUT)  # imports the driver
         return self
 
     async def __aexit__(

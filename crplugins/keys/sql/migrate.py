@@ -7,6 +7,7 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from crplugins.keys.sql.engine import WRITES, make_engine
 
@@ -17,11 +18,15 @@ _TIMEOUT: Final = 60.0
 
 async def migrate(url: URL) -> None:
     """In a thread: alembic reads its files, and runs synchronously."""
-    await asyncio.to_thread(asyncio.run, _migrate(url))
+    await asyncio.to_thread(_migrate, url)
 
 
-async def _migrate(url: URL) -> None:
+def _migrate(url: URL) -> None:
     engine = make_engine(url, _TIMEOUT)
+    asyncio.run(_run(engine))
+
+
+async def _run(engine: AsyncEngine) -> None:
     try:
         async with engine.execution_options(**{WRITES: True}).begin() as connection:
             await connection.run_sync(_upgrade)

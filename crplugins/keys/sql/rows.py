@@ -48,7 +48,7 @@ def secret_values(secret: SecretDigest, key_id: str) -> dict[str, Any]:
 
 def read_key(row: Row[Any], secrets: Iterable[Row[Any]]) -> Key:
     """The key of its row and of those of its secrets. Raises `WordsRefused` if somebody wrote nonsense into one."""
-    values: Mapping[str, Any] = row._mapping
+    values = row._asdict()
     problems: list[WordProblem] = []
     policy = {name: values[name] for name in POLICY_KEYS if name != "budget"}
     principal = read_policy(Words(policy, POLICY_KEYS, ("api_key", values["id"]), problems))

@@ -60,7 +60,7 @@ class SqlKeys:
         self._stale_seconds, self._clock, self._sleep = stale_seconds, clock, sleep
         self._cache = FoundCache()
         self._flights: SingleFlight[Found | None] = SingleFlight()
-        self._version = 0
+        self._version: int | None = None
         self._answered = float("-inf")
         self._retry_at = float("-inf")
         self._down = False
@@ -126,8 +126,8 @@ class SqlKeys:
             version = await current_version(connection)
             if version == self._version:
                 return
-            changed = await changed_since(connection, self._version)
-        if version < self._version:  # another database in its place, such as a restored one
+            changed = set() if self._version is None else await changed_since(connection, self._version)
+        if self._version is not None and version < self._version:  # another database in its place, such as a restored one
             self._cache.clear()
         self._forget(*changed)
         self._version = version

@@ -1,9 +1,9 @@
 """SqlStore: changes keys in a database."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -46,8 +46,8 @@ class SqlStore:
             async with self._database.writing() as connection:
                 version = await _next_version(connection)
                 await _refuse_known(connection, key)
-                disabled_at = {"disabled_at": datetime.now(UTC) if key.disabled else None}
-                await connection.execute(insert(api_key).values(key_values(key, version) | disabled_at))
+                row = key_values(key, version) | {"disabled_at": func.now() if key.disabled else None}
+                await connection.execute(insert(api_key).values(row))
                 await _insert_secrets(connection, key.id, key.secrets)
         except IntegrityError:  # the same secret twice in one key
             raise KeyExists(f"the key '{key.id}' has this secret already") from None
@@ -126,9 +126,9 @@ async def _write(connection: AsyncConnection, before: Key, after: Key, version: 
     known = {secret.digest for secret in before.secrets}
     added = after.secrets[len(before.secrets) :]  # a change ends secrets, and adds some behind them
     await _refuse_known_secrets(connection, added)
-    changed = {"version": version}
+    changed: dict[str, Any] = {"version": version}
     if after.disabled != before.disabled:
-        changed |= {"disabled_at": datetime.now(UTC) if after.disabled else None}  # type: ignore[dict-item]
+        changed["disabled_at"] = func.now() if after.disabled else None
     await connection.execute(update(api_key).where(api_key.c.id == after.id).values(changed))
     for secret in after.secrets:
         if secret.digest in known:
