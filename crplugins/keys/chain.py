@@ -27,7 +27,8 @@ class Chain:
             except SourceUnavailable as error:
                 unavailable = error
             except SecretRefused as error:
-                refused = refused or error
+                if refused is None or refused.reason == "wrong_issuer":  # the right issuer's source knows better
+                    refused = error
             else:
                 if found is not None:
                     return found

@@ -104,6 +104,7 @@ async def test_a_change_counts_at_once_where_it_is_made_and_elsewhere_at_the_nex
     async with open_keys(database_url) as here, open_keys(database_url) as there:
         await here.store.add(make_key("team-a", A))
         await here.store.add(make_key("team-b", B))
+        await there.refresh()
         assert (await here.find(A)).secret.not_after is (await there.find(A)).secret.not_after is None
         untouched = await there.find(B)
         await here.store.revoke("team-a", NOW)

@@ -10,11 +10,11 @@ from typing import Final, Self
 
 from crplugins.keys.digest import Digester
 from crplugins.keys.mint import PREFIX, has_valid_checksum
+from crplugins.keys.single_flight import SingleFlight
 from crplugins.keys.source import Found, SourceUnavailable
 from crplugins.keys.sql.cache import FoundCache
 from crplugins.keys.sql.database import Database
 from crplugins.keys.sql.queries import changed_since, current_version, find_secret
-from crplugins.keys.sql.single_flight import SingleFlight
 from crplugins.keys.sql.store import SqlStore
 
 DEFAULT_STALE_SECONDS: Final = 300.0
@@ -127,7 +127,9 @@ class SqlKeys:
             if version == self._version:
                 return
             changed = set() if self._version is None else await changed_since(connection, self._version)
-        if self._version is not None and version < self._version:  # another database in its place, such as a restored one
+        if (
+            self._version is not None and version < self._version
+        ):  # another database in its place, such as a restored one
             self._cache.clear()
         self._forget(*changed)
         self._version = version

@@ -26,6 +26,11 @@ class SingleFlight(Generic[T]):
     async def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await asyncio.shield(self.start(key, work))
 
+    async def joined(self, key: Hashable) -> T | None:
+        """What the task for `key` gives, if one runs."""
+        task = self._running.get(key)
+        return None if task is None else await asyncio.shield(task)
+
     def forget(self) -> None:
         """Let nobody join the work that runs now."""
         self._running.clear()

@@ -1,0 +1,142 @@
+"""JwtKeys: a key source whose secrets are signed tokens (RFC 7519)."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+import jwt
+from jwt.exceptions import InvalidAudienceError, InvalidIssuerError, MissingRequiredClaimError, PyJWTError
+from jwt.types import Options
+
+from crplugins.keys.digest import hint, sha256
+from crplugins.keys.entry import LONG_AGO
+from crplugins.keys.jwt.claims import key_of
+from crplugins.keys.jwt.fetch import Fetch, fetcher
+from crplugins.keys.jwt.issuer import Issuer
+from crplugins.keys.jwt.settings import JwtSettings
+from crplugins.keys.key import SecretDigest
+from crplugins.keys.source import Found, SecretRefused
+
+CACHE_SIZE: Final = 10_000
+
+_UNCHECKED: Final[Options] = {"verify_signature": False}
+_CHECKS: Final[Options] = {
+    "require": ["exp", "iss"],
+    "verify_exp": False,  # Auth judges by its own clock, with every use of a cached token
+    "verify_nbf": False,
+    "verify_iat": False,
+}
+
+
+class JwtKeys:
+    """Tokens of one issuer. A verified one is remembered until the issuer's keys change.
+
+    What is no token is unknown here, so that other sources may have it. The issuer being out of reach at start-up is
+    no error: tokens are `SourceUnavailable` until it is there.
+
+    Args:
+        fetch: gets the JWKS document; by default from `settings.jwks`.
+        clock: monotonic seconds.
+        sleep: waits between two fetches.
+    """
+
+    def __init__(
+        self,
+        settings: JwtSettings,
+        *,
+        fetch: Fetch | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._settings, self._sleep = settings, sleep
+        self._options: Options = {**_CHECKS, "verify_aud": settings.audience is not None}
+        self._cache: OrderedDict[bytes, Found] = OrderedDict()
+        self._issuer = Issuer(fetch or fetcher(settings.jwks), self._cache.clear, clock)
+        self._refresher: asyncio.Task[None] | None = None
+
+    async def find(self, secret: str) -> Found | None:
+        digest = sha256(secret)
+        found = self._cache.get(digest)
+        if found is not None:
+            self._cache.move_to_end(digest)
+            return found
+        if not secret.startswith("eyJ") or secret.count(".") != 2:  # `{"` in base64, and three parts
+            return None
+        found = await self._verified(secret, digest)
+        self._cache[digest] = found
+        if len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)
+        return found
+
+    async def refresh(self) -> None:
+        """Fetch the issuer's keys."""
+        await self._issuer.refresh()
+
+    async def __aenter__(self) -> Self:
+        await self.refresh()
+        self._refresher = asyncio.create_task(self._refresh())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._refresher is not None:
+            self._refresher.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._refresher
+        await self._issuer.close()
+
+    def __repr__(self) -> str:
+        return f"JwtKeys({self._settings.issuer!r})"
+
+    async def _refresh(self) -> None:
+        while True:
+            await self._sleep(self._settings.refresh_seconds)
+            await self.refresh()
+
+    async def _verified(self, token: str, digest: bytes) -> Found:
+        """Raises `SecretRefused`, `SourceUnavailable`."""
+        try:
+            claims = await self._claims(token, self._header(token))
+        except InvalidIssuerError:
+            raise SecretRefused("wrong_issuer", "This token was issued by somebody else.") from None
+        except InvalidAudienceError:
+            raise SecretRefused("wrong_audience", "This token was issued for another service.") from None
+        except (PyJWTError, ValueError, TypeError, RecursionError):
+            raise _invalid() from None
+        secret = SecretDigest(digest, hint(token), LONG_AGO)
+        return Found(key_of(claims, secret, self._settings), secret)
+
+    def _header(self, token: str) -> Mapping[str, Any]:
+        """The header, unverified, of a token that claims to be our issuer's: only its keys are worth looking for."""
+        found = jwt.decode_complete(token, options=_UNCHECKED)
+        if found["payload"].get("iss") != self._settings.issuer:
+            raise InvalidIssuerError
+        header: Mapping[str, Any] = found["header"]
+        return header
+
+    async def _claims(self, token: str, header: Mapping[str, Any]) -> Mapping[str, Any]:
+        algorithm, kid = header.get("alg"), header.get("kid")
+        if algorithm not in self._settings.algorithms or not isinstance(kid, str | None):
+            raise _invalid()
+        key = await self._issuer.key(kid, algorithm)
+        try:
+            claims: Mapping[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=[algorithm],
+                audience=self._settings.audience,
+                issuer=self._settings.issuer,
+                options=self._options,
+            )
+        except MissingRequiredClaimError as error:
+            raise (InvalidAudienceError if error.claim == "aud" else error) from None
+        return claims
+
+
+def _invalid() -> SecretRefused:
+    return SecretRefused("invalid_token", "This token is not valid.")
