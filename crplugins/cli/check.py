@@ -32,7 +32,7 @@ def _report(found: Found) -> dict[str, Any]:
     return {
         "file": str(found.file) if found.file else None,
         "model_list": list(_models(found)),
-        "keys": [key.id for key in config.keys],
+        "keys": config.key_ids(),
         "server": config.server.model_dump(),
         "guard": config.guard.model_dump(),
         "plugins": [{"use": entry.name, "before": entry.before, "after": entry.after} for entry in config.plugins],

@@ -11,13 +11,12 @@ from crplugins.config.load import find_config, load_config, parse_config
 from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.placement import arrange_plugins
 from crplugins.config.plugin_entry import PluginEntry
-from crplugins.config.schema import Config, Guard, Key, Server
+from crplugins.config.schema import Config, Guard, Server
 
 __all__ = [
     "Config",
     "ConfigError",
     "Guard",
-    "Key",
     "KeyPath",
     "LitellmParams",
     "ModelEntry",

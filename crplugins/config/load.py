@@ -11,7 +11,7 @@ from crplugins.config.document import read_document
 from crplugins.config.environment import Expansion
 from crplugins.config.errors import ConfigError, KeyPath, Problem, Source
 from crplugins.config.key_check import KeyCheck
-from crplugins.config.schema import Config
+from crplugins.config.schema import Config, key_problems
 from crplugins.config.wrong_values import wrong_values
 
 CONFIG_VARIABLE: Final = "CRPLUGINS_CONFIG"
@@ -77,7 +77,8 @@ def _validate(values: Any) -> tuple[Config | None, list[Problem]]:
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        return None, list(wrong_values(error))
+        keys = values.get("keys", ()) if isinstance(values, Mapping) else ()
+        return None, [*wrong_values(error), *key_problems(keys)]
     return config, list(config.conflicts())
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from crplugins.config.errors import Problem, Source
 from crplugins.config.models import LitellmParams, ModelEntry
@@ -12,6 +12,8 @@ from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.section import Number, Section, Whole, refusal
 from crplugins.core.middleware import DEFAULT_MAX_BODY_BYTES
 from crplugins.handlers.deployment import Deployment
+from crplugins.keys.opening import open_source
+from crplugins.keys.words import WordsRefused
 from crplugins.plugins.aliases_parse import AliasError
 from crplugins.plugins.aliases_table import AliasTable
 
@@ -19,22 +21,6 @@ T = TypeVar("T")
 
 DEMO_MODEL: Final = "demo/echo"
 RUN_KEY_ID: Final = "run-key"
-
-
-def _can_be_sent(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if not text:
-        raise refusal("must not be empty")
-    if text != text.strip() or not all(" " <= character <= "~" for character in text):
-        raise refusal("must be printable ASCII without spaces around it, or no client could send it")
-    return secret
-
-
-class Key(Section):
-    """A key that clients call with."""
-
-    id: Annotated[str, Field(min_length=1)]
-    secret: Annotated[SecretStr, AfterValidator(_can_be_sent)]
 
 
 class Server(Section):
@@ -76,6 +62,7 @@ class Config(Section):
     """A whole configuration, checked. Without `model_list` it serves the demo model.
 
     Attributes:
+        keys: a list of keys, or where they are: `{file: ...}`, `{sql: ...}`, `{jwt: {...}}`.
         aliases: other names for models, a `*` standing for any text: a name, or a list of `{model, weight}`.
         team_aliases: the same for the keys of a team, before `aliases`.
         response_model: whether answers name the model as it was asked for, or as the provider names it.
@@ -87,7 +74,7 @@ class Config(Section):
     )
 
     model_list: Annotated[tuple[ModelEntry, ...], AfterValidator(_not_empty)] = Field(default_factory=_demo)
-    keys: Annotated[tuple[Key, ...], AfterValidator(_not_empty)] = ()
+    keys: Any = Field(default=(), repr=False)
     aliases: Mapping[str, Any] = Field(default_factory=dict)
     team_aliases: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     response_model: Literal["requested", "served"] = "requested"
@@ -116,9 +103,12 @@ class Config(Section):
         return copy
 
     def with_run_key(self, secret: str) -> Self:
-        """The same configuration with one more key, made for this run."""
-        key = Key(id=RUN_KEY_ID, secret=SecretStr(secret))
-        return self.model_copy(update={"keys": (*self.keys, key)})
+        """The same configuration with one key, made for this run."""
+        return self.model_copy(update={"keys": ({"id": RUN_KEY_ID, "secret": secret},)})
+
+    def key_ids(self) -> list[str]:
+        """The ids of the keys that stand in the configuration itself."""
+        return [str(key.get("id")) for key in self.keys] if isinstance(self.keys, list | tuple) else []
 
     def deployments(self) -> list[Deployment]:
         """`model_list` as handlers take it, in its order; the choice of handler stands in `model_list[i].handler`."""
@@ -127,13 +117,7 @@ class Config(Section):
     def conflicts(self) -> Iterator[Problem]:
         """Keys of which one would hide the other, and aliases that lead nowhere."""
         yield from self._alias_problems()
-        ids: dict[str, int] = {}
-        secrets: dict[str, int] = {}
-        for index, key in enumerate(self.keys):
-            if (first := ids.setdefault(key.id, index)) != index:
-                yield Problem(("keys", index, "id"), f"the same id as keys[{first}]")
-            if (first := secrets.setdefault(key.secret.get_secret_value(), index)) != index:
-                yield Problem(("keys", index, "secret"), f"the same secret as keys[{first}]")
+        yield from key_problems(self.keys)
 
     def _alias_problems(self) -> Iterator[Problem]:
         try:
@@ -146,3 +130,16 @@ class Config(Section):
                 AliasTable.parse(self.aliases, {team: aliases})
             except AliasError as error:
                 yield Problem(("team_aliases", team, error.alias), str(error))
+
+
+def key_problems(keys: Any) -> Iterator[Problem]:
+    """What is wrong with the value of `keys`."""
+    if keys in ([], {}):
+        yield Problem(("keys",), "must not be empty")
+        return
+    try:
+        open_source(keys)
+    except WordsRefused as error:
+        yield from (Problem(problem.path, problem.message) for problem in error.problems)
+    except ImportError as error:
+        yield Problem(("keys",), str(error))

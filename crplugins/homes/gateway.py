@@ -19,9 +19,10 @@ from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.endpoint import ChatCompletions
 from crplugins.homes.upstreams import Served, Upstreams
 from crplugins.homes.web import Web
+from crplugins.keys.opening import open_source
 from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.aliases_access import visible_models
-from crplugins.plugins.auth import PUBLIC_PATHS, Auth, InlineKey
+from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.plugins.guard import RequestGuard
 
 RUN_KEY_VARIABLE: Final = "CRPLUGINS_RUN_KEY"
@@ -46,7 +47,7 @@ class Gateway:
         self,
         *,
         model_list: Sequence[Mapping[str, Any]] | None = None,
-        keys: Sequence[Mapping[str, Any]] | None = None,
+        keys: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
         server: Mapping[str, Any] | None = None,
         guard: Mapping[str, Any] | None = None,
         aliases: Mapping[str, Any] | None = None,
@@ -75,10 +76,7 @@ class Gateway:
             hidden_status=config.hidden_model_status,
         )
         plugins = [
-            Auth(
-                [InlineKey(key.id, key.secret.get_secret_value()) for key in config.keys],
-                public_paths=(*PUBLIC_PATHS, "/openapi.json"),
-            ),
+            Auth(open_source(config.keys), public_paths=(*PUBLIC_PATHS, "/openapi.json")),
             RequestGuard(strict=config.guard.strict),
             aliases,
         ]

@@ -49,7 +49,7 @@ def test_a_syntax_error_does_not_quote_a_secret_that_looks_like_an_alias_or_a_ta
     ]
     assert refuse(MODEL + "keys:\n  - {id: a, secret: !sk-topsecret b}\n") == [
         "line 3: keys[0].secret: YAML tags (!) are not read here; put text that begins with ! in quotes",
-        "line 3: keys[0].secret: must be text, not empty",
+        "line 3: keys[0]: needs a secret or a hash, and not both",
     ]
 
 

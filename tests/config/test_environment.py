@@ -81,4 +81,4 @@ def test_lists_and_provider_parameters_are_expanded(load):
 
 def test_python_values_are_expanded_alike(monkeypatch):
     config = parse_config({"keys": [{"id": "a", "secret": "os.environ/KEY"}]}, {"KEY": "sk-1"})
-    assert config.keys[0].secret.get_secret_value() == "sk-1"
+    assert config.keys[0]["secret"] == "sk-1"

@@ -31,7 +31,7 @@ def test_the_documented_sample_is_read(load):
     assert (deployment.timeout, deployment.parameters) == (600.0, {})
     assert config.model_list[0].handler == "auto"
     assert config.model_list[0].model_info.input_cost_per_token == 1.5e-7
-    assert [(key.id, key.secret.get_secret_value()) for key in config.keys] == [("team-a", "sk-team")]
+    assert config.keys == [{"id": "team-a", "secret": "sk-team"}]
     assert config.server.model_dump() == {
         "host": "127.0.0.1",
         "port": 4000,
@@ -76,7 +76,7 @@ def test_the_run_key_is_added_to_a_copy():
     config = parse_config({"server": {"port": 1}})
     with_key = config.with_run_key("sk-run")
     assert config.keys == ()
-    assert [(key.id, key.secret.get_secret_value()) for key in with_key.keys] == [("run-key", "sk-run")]
+    assert with_key.keys == ({"id": "run-key", "secret": "sk-run"},)
     assert with_key.server.port == 1
 
 

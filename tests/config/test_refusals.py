@@ -73,7 +73,10 @@ def test_a_port_out_of_range_is_refused(refuse, port):
         ("model_list: []\n", "line 1: model_list: must not be empty"),
         ("model_list:\n", "line 1: model_list: must be a list, not empty"),
         ("keys: []\n", "line 1: keys: must not be empty"),
-        ("keys: {a: sk-topsecret}\n", "line 1: keys: must be a list, not a mapping"),
+        (
+            "keys: {a: sk-topsecret}\n",
+            "line 1: keys: must be a list of keys, or a source: {file: ...}, {sql: ...} or {jwt: {...}}",
+        ),
         ("server: {max_body_bytes: 0}\n", "line 1: server.max_body_bytes: must be more than 0"),
         ("server: {max_body_bytes: 1.5}\n", "line 1: server.max_body_bytes: must be a whole number"),
         (
