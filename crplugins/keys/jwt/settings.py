@@ -108,7 +108,5 @@ def _defaults(words: Words) -> Mapping[str, Any]:
     defaults = words.mapping("defaults")
     if "id" in defaults:
         words.refuse("defaults", "an id is no default: everyone would be the same caller")
-    known = [name for name in POLICY_KEYS if name != "id"]
-    Words(defaults, known, (*words.path, "defaults"), words.problems)
-    read_policy(Words({"id": "-", **defaults}, [*defaults, *POLICY_KEYS], (*words.path, "defaults"), words.problems))
+    read_policy(Words({"id": "-", **defaults}, POLICY_KEYS, (*words.path, "defaults"), words.problems))
     return MappingProxyType(dict(defaults))

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 WRITES: Final = "crplugins_writes"
@@ -22,9 +22,14 @@ def make_engine(url: URL, timeout: float) -> AsyncEngine:
         url, connect_args=arguments, pool_pre_ping=True, pool_size=4, pool_timeout=timeout, hide_parameters=True
     )
     if not postgres:
-        event.listen(engine.sync_engine, "connect", _set_up)
-        event.listen(engine.sync_engine, "begin", _begin)
+        set_up_sqlite(engine.sync_engine)
     return engine
+
+
+def set_up_sqlite(engine: Engine) -> None:
+    """Several processes share the file: a write-ahead log, waiting for locks, and transactions that are ones."""
+    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "begin", _begin)
 
 
 def _set_up(connection: Any, _record: Any) -> None:

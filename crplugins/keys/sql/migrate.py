@@ -6,10 +6,10 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from crplugins.keys.sql.engine import WRITES, make_engine
+from crplugins.keys.sql.engine import WRITES, make_engine, set_up_sqlite
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _LOCK: Final = 0x6372_706B_6579_7300  # any number, the same in every version
@@ -22,13 +22,26 @@ async def migrate(url: URL) -> None:
 
 
 def _migrate(url: URL) -> None:
-    engine = make_engine(url, _TIMEOUT)
-    asyncio.run(_run(engine))
+    if url.get_backend_name() == "sqlite":
+        _migrate_sqlite(url)
+    else:
+        asyncio.run(_migrate_postgresql(make_engine(url, _TIMEOUT)))
 
 
-async def _run(engine: AsyncEngine) -> None:
+def _migrate_sqlite(url: URL) -> None:
+    """With the driver of the standard library, which needs no event loop."""
+    engine = create_engine(url.set(drivername="sqlite"), connect_args={"timeout": _TIMEOUT})
+    set_up_sqlite(engine)
     try:
-        async with engine.execution_options(**{WRITES: True}).begin() as connection:
+        with engine.execution_options(**{WRITES: True}).begin() as connection:
+            _upgrade(connection)
+    finally:
+        engine.dispose()
+
+
+async def _migrate_postgresql(engine: AsyncEngine) -> None:
+    try:
+        async with engine.begin() as connection:
             await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
