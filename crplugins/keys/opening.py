@@ -4,7 +4,8 @@ What a source needs (sqlalchemy, pyjwt, yaml) is imported when one is asked for.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from crplugins.keys.chain import Chain
@@ -15,6 +16,8 @@ from crplugins.keys.store import KeyStore
 from crplugins.keys.words import KeyPath, WordProblem, Words, WordsRefused
 
 FORMS: Final = "a list of keys, or a source: {file: ...}, {sql: ...} or {jwt: {...}}"
+
+_EXTRAS: Final = {"asyncpg": "postgres", "jwt": "jwt", "cryptography": "jwt"}
 
 _Environ = Mapping[str, str]
 
@@ -42,6 +45,15 @@ def open_source(spec: Any, *, environ: _Environ = os.environ, path: KeyPath = ("
     return InlineKeys(spec, path=path)
 
 
+@contextmanager
+def _extra_named() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0], "sql")
+        raise ImportError(f"this source of keys needs: pip install 'crplugins[{extra}]'", name=error.name) from error
+
+
 def open_store(
     source: str | Mapping[str, Any], *, pepper: str | None = None, environ: _Environ = os.environ
 ) -> KeyStore:
@@ -51,6 +63,11 @@ def open_store(
     """
     if isinstance(source, str):
         source = {"sql" if "://" in source else "file": source, "pepper": pepper}
+    with _extra_named():
+        return _store(source, environ)
+
+
+def _store(source: Mapping[str, Any], environ: _Environ) -> KeyStore:
     kind = _kind(source)
     words = _words(source, kind or "", ("keys",))
     if kind == "file":
@@ -70,7 +87,8 @@ def _described(spec: Any, environ: _Environ, path: KeyPath) -> KeySource:
     kind = _kind(spec)
     if kind is None:
         raise WordsRefused([WordProblem(path, f"must be {FORMS}")])
-    return _OPENERS[kind](spec, environ, path)
+    with _extra_named():
+        return _OPENERS[kind](spec, environ, path)
 
 
 def _kind(spec: Any) -> str | None:

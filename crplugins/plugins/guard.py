@@ -1,6 +1,5 @@
 """RequestGuard: refuses a request OpenAI would refuse, with OpenAI's own words, before it costs anything upstream."""
 
-
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange

@@ -1,7 +1,6 @@
 """litellm is loaded once, late, off the event loop, and quiet."""
 
 import asyncio
-import logging
 import os
 import subprocess
 import sys
@@ -60,9 +59,13 @@ async def test_loading_again_costs_nothing():
 
 
 def test_litellm_writes_nothing_past_the_hosts_logging():
-    load_litellm()
-    for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
-        assert logging.getLogger(name).handlers == []
+    program = """
+import logging
+from crplugins.handlers.litellm_loader import load_litellm
+load_litellm()
+print([logging.getLogger(name).handlers for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")])
+"""
+    assert run(program) == "[[], [], []]"
 
 
 async def test_nothing_is_left_open_when_the_last_handler_closes(cassettes):

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from datetime import UTC, datetime
 
 import pytest
@@ -53,13 +52,23 @@ async def found(source, secret):
 async def test_a_file_has_the_keys_it_lists_by_hash_or_secret_or_environment(path):
     path.write_text(WORKS + "- id: b\n  secret: ${B_KEY}\n- {id: c, secret: sk-c, expires: 2027-01-01}\n")
     async with FileKeys(path, environ={"B_KEY": B}) as source:
-        assert [await found(source, secret) for secret in (A, B, "sk-c", "sk-d", "${B_KEY}")] == ["a", "b", "c", None, None]
+        assert [await found(source, secret) for secret in (A, B, "sk-c", "sk-d", "${B_KEY}")] == [
+            "a",
+            "b",
+            "c",
+            None,
+            None,
+        ]
         assert (await source.find("sk-c")).key.expires == datetime(2027, 1, 1, tzinfo=UTC)
 
 
 async def test_json_reads_the_same(tmp_path):
     path = tmp_path / "keys.json"
-    path.write_text('{\n\t"keys": [{"id": "a", "secret": "%s", "not_before": "2026-01-01T01:00:00+01:00"}]}' % A)
+    path.write_text(
+        '{\n\t"keys": [{"id": "a", "secret": "SECRET", "not_before": "2026-01-01T01:00:00+01:00"}]}'.replace(
+            "SECRET", A
+        )
+    )
     async with FileKeys(path) as source:
         assert (await source.find(A)).key.not_before == datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -105,7 +114,10 @@ async def test_without_a_change_the_file_is_not_read(path, monkeypatch):
         (WORKS + f"- id: a\n  secret: {B}\n", "keys.yaml, line 4: keys[1].id: the same id as keys[0]"),
         (WORKS + "  expire: 2027-01-01\n", "line 4: keys[0].expire: unknown key, did you mean 'expires'?"),
         (WORKS + "  id: b\n", "line 4: keys[0].id: stands twice"),
-        (WORKS + "- id: b\n  secret: ${NOT_SET}\n", "line 5: keys[1].secret: the environment variable NOT_SET is not set"),
+        (
+            WORKS + "- id: b\n  secret: ${NOT_SET}\n",
+            "line 5: keys[1].secret: the environment variable NOT_SET is not set",
+        ),
         ("- id: a\n", "keys.yaml, line 1: the file must hold a list under 'keys:'"),
         ("", "keys.yaml: there must be a list under 'keys:'"),
         ("keys: !!python/object:os.system x\n", "keys.yaml, line 1: not valid YAML: could not determine a constructor"),
@@ -158,7 +170,7 @@ async def test_a_symlink_swapped_to_another_file_is_a_change(tmp_path):
     link = tmp_path / "keys.yaml"
     link.symlink_to("one")
     async with FileKeys(link) as source:
-        os.symlink("two", tmp_path / "swap")
+        (tmp_path / "swap").symlink_to("two")
         (tmp_path / "swap").replace(link)
         await source.refresh()
         assert [await found(source, A), await found(source, B)] == [None, "two"]
@@ -169,7 +181,7 @@ async def test_a_real_change_is_live_within_two_seconds(path):
     async with FileKeys(path) as source, asyncio.timeout(2):
         path.write_text(f"keys: [{{id: b, secret: {B}}}]\n")
         start = loop.time()
-        while await found(source, B) is None:
+        while await found(source, B) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         print(f"live after {loop.time() - start:.2f} s")
 

@@ -1,7 +1,6 @@
 """The tables are made at start, by whoever comes first."""
 
 import asyncio
-import subprocess
 import sys
 
 import pytest
@@ -40,9 +39,10 @@ asyncio.run(main())
 
 
 async def test_processes_that_start_at_once_make_the_tables_once(database_url):
-    processes = [subprocess.Popen([sys.executable, "-c", OPEN, database_url], stderr=subprocess.PIPE) for _ in range(4)]
-    for process in processes:
-        _, said = await asyncio.to_thread(process.communicate)
+    start = asyncio.create_subprocess_exec
+    command = [sys.executable, "-c", OPEN, database_url]
+    for process in [await start(*command, stderr=asyncio.subprocess.PIPE) for _ in range(4)]:
+        _, said = await process.communicate()
         assert process.returncode == 0, said.decode()
 
 
@@ -73,7 +73,10 @@ def test_urls_get_their_async_driver(given, used):
     assert async_url(given).render_as_string(hide_password=False) == used
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "mysql://u:hunter2@h/db", "sqlite://", "sqlite:///:memory:", "postgresql://u:hunter2@h:port/db"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "nonsense", "mysql://u:hunter2@h/db", "sqlite://", "sqlite:///:memory:", "postgresql://u:hunter2@h:port/db"],
+)
 def test_another_url_is_refused_without_repeating_it(url):
     with pytest.raises(ValueError) as caught:
         async_url(url)

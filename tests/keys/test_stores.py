@@ -23,7 +23,9 @@ FULL = Key(
         owner="ann@example.com",
         tags=MappingProxyType({"cost_centre": "42"}),
         models=("gpt-4o*", "fast"),
-        aliases=MappingProxyType({"fast": (AliasTarget("gpt-4o-mini"),), "canary": (AliasTarget("a", 9), AliasTarget("b", 1))}),
+        aliases=MappingProxyType(
+            {"fast": (AliasTarget("gpt-4o-mini"),), "canary": (AliasTarget("a", 9), AliasTarget("b", 1))}
+        ),
         limits=Limits(requests_per_minute=60, tokens_per_day=100_000, max_parallel_requests=8),
         budget=Budget(12_345_678, "month"),
     ),
@@ -73,7 +75,10 @@ async def test_a_rotated_key_has_both_secrets_in_the_overlap_and_one_id(store):
     await store.add(make_key("team-a", A))
     rotated = await store.rotate("team-a", Digester().stored(B, LATER), timedelta(hours=24), LATER)
     assert rotated == await store.get("team-a")
-    assert [(s.hint, s.not_after) for s in rotated.secrets] == [("sk-…6789", LATER + timedelta(hours=24)), ("sk-…6789", None)]
+    assert [(s.hint, s.not_after) for s in rotated.secrets] == [
+        ("sk-…6789", LATER + timedelta(hours=24)),
+        ("sk-…6789", None),
+    ]
 
 
 async def test_a_rotation_lengthens_no_life(store):
@@ -99,7 +104,11 @@ async def test_a_key_is_disabled_and_enabled(store):
 
 async def test_an_unknown_id_is_an_error_that_names_the_nearest(store):
     await store.add(make_key("team-search", A))
-    for change in (store.get("team-serach"), store.revoke("team-serach", NOW), store.set_disabled("team-serach", disabled=True)):
+    for change in (
+        store.get("team-serach"),
+        store.revoke("team-serach", NOW),
+        store.set_disabled("team-serach", disabled=True),
+    ):
         with pytest.raises(NoSuchKey, match="there is no key 'team-serach', did you mean 'team-search'?"):
             await change
 

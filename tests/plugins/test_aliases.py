@@ -46,7 +46,9 @@ async def ask(app, model="fast", *, raw=None, body=(), **options):
     return await drive(before(app, **options), body=request)
 
 
-@pytest.mark.parametrize(("model", "served"), [("fast", "real-1"), ("gpt-3.5-turbo", "real-1"), ("quick", "real-1"), ("own", "own")])
+@pytest.mark.parametrize(
+    ("model", "served"), [("fast", "real-1"), ("gpt-3.5-turbo", "real-1"), ("quick", "real-1"), ("own", "own")]
+)
 async def test_the_app_gets_the_resolved_name_and_the_client_the_requested_one(model, served):
     app, watcher = App(ANSWER, content_type=JSON), Watcher()
     answer = await ask(app, model, watcher=watcher)
@@ -58,7 +60,9 @@ async def test_the_app_gets_the_resolved_name_and_the_client_the_requested_one(m
 
 async def test_only_the_name_changes_in_the_request():
     app = App(ANSWER, content_type=JSON)
-    raw = b'{ "seed": 123456789012345678901234567890, "model" : "fa\\u0073t",\n "messages":[{"model":"fast"}],"t":1.50 }'
+    raw = (
+        b'{ "seed": 123456789012345678901234567890, "model" : "fa\\u0073t",\n "messages":[{"model":"fast"}],"t":1.50 }'
+    )
     await ask(app, raw=raw)
     assert app.bodies == [raw.replace(b'"fa\\u0073t"', b'"real-1"')]
 

@@ -23,12 +23,13 @@ def microseconds(call, count):
     return min(timeit.repeat(call, number=count, repeat=40)) / count * 1e6
 
 
-
 @pytest.mark.bench
 def test_the_cost_of_a_request_and_of_a_chunk(capsys):
     plugin = ModelAliases(aliases={"fast": "gpt-4o-mini", "gpt-3.5*": "gpt-4o-mini"})
     body = Body(REQUEST)
-    exchange = Exchange("id", "POST", "/v1/chat/completions", [], None, lambda: 0.0, Timings(0.0), requested_model="fast")
+    exchange = Exchange(
+        "id", "POST", "/v1/chat/completions", [], None, lambda: 0.0, Timings(0.0), requested_model="fast"
+    )
     body.get("model")
 
     def begin():
@@ -48,4 +49,6 @@ def test_the_cost_of_a_request_and_of_a_chunk(capsys):
     assert plugin.on_event(exchange, event).data == CHUNK.replace(b"gpt-4o-mini-2024-07-18", b"fast")
     chunk = microseconds(lambda: plugin.on_event(exchange, event), 5000)
     with capsys.disabled():
-        print(f"\nModelAliases, {len(REQUEST)} B request: {whole:.2f} us, of which Body.set {setting:.2f}; chunk: {chunk:.2f} us")
+        print(
+            f"\nModelAliases, {len(REQUEST)} B request: {whole:.2f} us, of which Body.set {setting:.2f}; chunk: {chunk:.2f} us"
+        )

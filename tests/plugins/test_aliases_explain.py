@@ -34,7 +34,12 @@ def test_a_weighted_choice_says_what_it_sticks_to():
 
 def test_a_refused_name_ends_at_the_allow_list_and_tells_no_target():
     assert lines(Principal("k", models=("new",)), "fast") == [
-        ("allow_list", "the key 'k' may not call 'fast': neither it nor what it resolves to is in its models", "fast", False),
+        (
+            "allow_list",
+            "the key 'k' may not call 'fast': neither it nor what it resolves to is in its models",
+            "fast",
+            False,
+        ),
     ]
 
 

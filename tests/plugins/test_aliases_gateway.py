@@ -78,7 +78,9 @@ async def test_an_error_in_mid_stream_names_the_requested_model(aliased):
 
 async def test_hidden_unknown_and_unserved_names_get_the_same_bytes(aliased):
     async with aliased(Restrict()) as gateway:
-        answers = [await gateway.post(model=name, stream=stream) for name in ("m2", "nope", "lost") for stream in (False, True)]
+        answers = [
+            await gateway.post(model=name, stream=stream) for name in ("m2", "nope", "lost") for stream in (False, True)
+        ]
         allowed = await gateway.post(model="fast")
     bodies = {a.text.replace("m2", "X").replace("nope", "X").replace("lost", "X") for a in answers}
     assert {answer.status for answer in answers} == {404}

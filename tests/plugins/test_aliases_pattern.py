@@ -54,7 +54,14 @@ def test_two_patterns_meet_if_some_name_fits_both(one, other, meet):
 
 @pytest.mark.parametrize(
     ("wide", "narrow", "covers"),
-    [("*", "gpt*", True), ("gpt*", "*", False), ("a*", "ab*c", True), ("a*c", "abc", True), ("abc", "a*", False), ("a", "a", True)],
+    [
+        ("*", "gpt*", True),
+        ("gpt*", "*", False),
+        ("a*", "ab*c", True),
+        ("a*c", "abc", True),
+        ("abc", "a*", False),
+        ("a", "a", True),
+    ],
 )
 def test_a_pattern_covers_another_if_all_its_names_fit(wide, narrow, covers):
     assert Pattern.of(wide).covers(Pattern.of(narrow)) is covers

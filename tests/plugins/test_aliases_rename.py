@@ -15,13 +15,25 @@ def renamed(data: bytes, requested: str = "fast") -> bytes:
     [
         (b'{"model":"real"}', b'{"model":"fast"}'),
         (b'{ "model" :\t"real" , "n":1.50}\n', b'{ "model" :\t"fast" , "n":1.50}\n'),
-        (b'{"seed":123456789012345678901234567890,"model":"real"}', b'{"seed":123456789012345678901234567890,"model":"fast"}'),
+        (
+            b'{"seed":123456789012345678901234567890,"model":"real"}',
+            b'{"seed":123456789012345678901234567890,"model":"fast"}',
+        ),
         (rb'{"model":"r\u0065al","c":"\u00e9"}', rb'{"model":"fast","c":"\u00e9"}'),
         (rb'{"m\u006fdel":"real","c":"\u00e9"}', rb'{"m\u006fdel":"fast","c":"\u00e9"}'),
         (b'{"model":""}', b'{"model":"fast"}'),
-        (b'{"choices":[{"message":{"model":"real"}}],"model":"real"}', b'{"choices":[{"message":{"model":"real"}}],"model":"fast"}'),
-        (b'{"model":"real","metadata":{"model":"m"},"x":"model"}', b'{"model":"fast","metadata":{"model":"m"},"x":"model"}'),
-        (rb'{"content":"\"model\":\"real\" \"model","model":"real"}', rb'{"content":"\"model\":\"real\" \"model","model":"fast"}'),
+        (
+            b'{"choices":[{"message":{"model":"real"}}],"model":"real"}',
+            b'{"choices":[{"message":{"model":"real"}}],"model":"fast"}',
+        ),
+        (
+            b'{"model":"real","metadata":{"model":"m"},"x":"model"}',
+            b'{"model":"fast","metadata":{"model":"m"},"x":"model"}',
+        ),
+        (
+            rb'{"content":"\"model\":\"real\" \"model","model":"real"}',
+            rb'{"content":"\"model\":\"real\" \"model","model":"fast"}',
+        ),
         (rb'{"content":"say \"model","model":"real"}', rb'{"content":"say \"model","model":"fast"}'),
     ],
 )
@@ -49,7 +61,11 @@ def test_a_key_that_stands_twice_is_renamed_wherever_it_stands():
 
 def test_chunks_that_begin_alike_are_renamed_alike_and_others_are_read_again():
     renaming = Renaming("fast", [])
-    for tail in (b'"choices":[]}', rb'"choices":[{"delta":{"content":"\u006dodel \u00e9"}}]}', b'"metadata":{"model":"real"}}'):
+    for tail in (
+        b'"choices":[]}',
+        rb'"choices":[{"delta":{"content":"\u006dodel \u00e9"}}]}',
+        b'"metadata":{"model":"real"}}',
+    ):
         assert renaming.document(HEAD + b'"real",' + tail) == HEAD + b'"fast",' + tail
     assert renaming.document(HEAD + b'"real","model":"real"}') == HEAD + b'"fast"}'
     assert renaming.document(HEAD + b'"realer"}') == HEAD + b'"fast"}'

@@ -22,7 +22,14 @@ def names(table, name, *, index=0, **view):
     ],
 )
 def test_the_name_itself_comes_before_patterns_and_the_longest_pattern_wins(name, chain):
-    aliases = {"fast": "mini", "gpt-*": "big", "gpt-3.5*": "mini", "gpt-3.5": "exact", "quick": "fast", "old/*": "new/*"}
+    aliases = {
+        "fast": "mini",
+        "gpt-*": "big",
+        "gpt-3.5*": "mini",
+        "gpt-3.5": "exact",
+        "quick": "fast",
+        "old/*": "new/*",
+    }
     assert names(AliasTable.parse(aliases), name) == chain
 
 
@@ -49,7 +56,10 @@ def test_an_alias_that_would_match_its_own_target_ends_there():
 
 
 def test_a_key_opts_out_of_an_alias_by_naming_itself():
-    assert names(AliasTable.parse({"fast": "mini"}), "fast", aliases=parse_aliases({"fast": "fast"})) == ["fast", "fast"]
+    assert names(AliasTable.parse({"fast": "mini"}), "fast", aliases=parse_aliases({"fast": "fast"})) == [
+        "fast",
+        "fast",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
 import json
+import logging
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from crplugins.core.middleware import PluginMiddleware
+from crplugins.core.principal import Limits, Principal
+from crplugins.keys.source import SecretRefused, SourceUnavailable
 from crplugins.plugins.auth import Auth, InlineKey, masked
 from crplugins.testing import drive
 
@@ -64,6 +68,132 @@ def test_a_mask_shows_enough_to_recognise_and_too_little_to_use(secret, shown):
     assert masked(secret) == shown
 
 
+@pytest.mark.parametrize("name", ["x-api-key", "api-key"])
+async def test_other_headers_that_clients_send_a_key_in(name):
+    answer = await drive(guarded(), "GET", "/", headers={name: SECRET})
+    assert (answer.status, answer.body) == (200, b"team-a")
+    assert (await drive(guarded(), "GET", "/", headers={name: " "})).json()["error"]["code"] is None
+    assert (await drive(guarded(), "GET", "/", headers={name: "sk-wrong"})).json()["error"]["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ([("x-api-key", SECRET), ("authorization", "Bearer My API Key")], b"b"),
+        ([("api-key", "My API Key"), ("x-api-key", SECRET)], b"team-a"),
+        ([("authorization", "Basic abc"), ("api-key", SECRET)], b"team-a"),
+        ([("authorization", f"Bearer {SECRET}"), ("authorization", "Bearer My API Key")], b"team-a"),
+    ],
+)
+async def test_of_several_keys_bearer_counts_then_x_api_key_then_api_key(headers, key):
+    assert (await drive(guarded(), "GET", "/", headers=headers)).body == key
+
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+LAST, NEXT = NOW - timedelta(microseconds=1), NOW + timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"disabled": True}, "disabled"),
+        ({"expires": NOW}, "expired"),
+        ({"expires": LAST}, "expired"),
+        ({"not_before": NEXT}, "not yet valid"),
+        ({"not_after": NOW}, "revoked or replaced"),
+        ({"expires": NEXT, "not_before": NOW, "not_after": NEXT}, None),
+    ],
+)
+async def test_a_key_that_is_no_good_now_is_401_and_told_why(entry, said):
+    auth = Auth([{"id": "a", "secret": SECRET} | entry], now=lambda: NOW)
+    answer = await drive(PluginMiddleware(app, plugins=[auth]), headers={"authorization": f"Bearer {SECRET}"})
+    if said is None:
+        assert answer.status == 200
+    else:
+        assert (answer.status, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert said in answer.json()["error"]["message"]
+        assert SECRET not in answer.json()["error"]["message"]
+
+
+async def test_a_key_ends_while_it_is_in_use():
+    moment = NOW
+    auth = Auth([{"id": "a", "secret": SECRET, "expires": NEXT}], now=lambda: moment)
+    guard = PluginMiddleware(app, plugins=[auth])
+    headers = {"authorization": f"Bearer {SECRET}"}
+    assert (await drive(guard, headers=headers)).status == 200
+    moment = NEXT
+    assert (await drive(guard, headers=headers)).status == 401
+
+
+async def test_the_principal_carries_the_policy():
+    seen = []
+
+    async def look(scope, receive, send):
+        seen.append(scope["crplugins.exchange"].principal)
+        await app(scope, receive, send)
+
+    entry = {"id": "a", "secret": SECRET, "team": "search", "models": ["m*"], "limits": {"requests_per_minute": 6}}
+    await drive(PluginMiddleware(look, plugins=[Auth([entry])]), headers={"x-api-key": SECRET})
+    assert seen == [Principal("a", team="search", models=("m*",), limits=Limits(requests_per_minute=6))]
+
+
+class Source:
+    """A source that raises, and writes down its life."""
+
+    def __init__(self, error):
+        self.error, self.life = error, []
+
+    async def find(self, secret):
+        raise self.error
+
+    async def __aenter__(self):
+        self.life.append("open")
+        return self
+
+    async def __aexit__(self, *_):
+        self.life.append("closed")
+
+
+async def test_a_source_out_of_reach_is_503_never_401():
+    answer = await drive(
+        PluginMiddleware(app, plugins=[Auth(Source(SourceUnavailable("db.internal:5432")))]),
+        headers={"x-api-key": SECRET},
+    )
+    assert (answer.status, answer.json()["error"]["type"], answer.headers["retry-after"]) == (503, "server_error", "2")
+    assert "db.internal" not in answer.body.decode()
+
+
+async def test_a_refused_token_is_401_with_the_reason_of_its_source():
+    refused = SecretRefused("wrong_audience", "This token was issued for another service.")
+    answer = await drive(PluginMiddleware(app, plugins=[Auth(Source(refused))]), headers={"x-api-key": SECRET})
+    assert (answer.status, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert answer.json()["error"]["message"] == "This token was issued for another service."
+
+
+async def test_the_source_lives_as_long_as_the_plugin():
+    auth = Auth(source := Source(None))
+    async with auth:
+        assert source.life == ["open"]
+    assert source.life == ["open", "closed"]
+
+
+async def test_refusals_are_counted_by_reason_and_logged_with_the_request_and_nothing_else(caplog):
+    caplog.set_level(logging.DEBUG)
+    auth = Auth([{"id": "a", "secret": SECRET, "disabled": True}])
+    guard = PluginMiddleware(app, plugins=[auth])
+    for headers in (
+        {},
+        {"x-api-key": SECRET},
+        {"x-api-key": "sk-wrong-0123456789"},
+        {"x-api-key": "sk-wrong-0123456789"},
+    ):
+        answer = await drive(guard, headers=headers)
+    assert auth.refusals == {"missing": 1, "disabled": 1, "unknown": 2}
+    assert caplog.messages[-1] == f"request {answer.headers['x-request-id']} refused: unknown"
+    assert SECRET not in caplog.text
+    assert "sk-wrong" not in caplog.text
+
+
 async def test_every_path_is_guarded_but_the_public_ones():
     assert (await ask(None, "GET", "/anything")).status == 401
     assert (await ask(None, "GET", "/healthz")).status == 200
@@ -72,4 +202,5 @@ async def test_every_path_is_guarded_but_the_public_ones():
 
 def test_no_secret_stands_in_any_repr():
     key = InlineKey("a", SECRET)
-    assert SECRET not in repr(key) + repr(Auth([key])) + repr(vars(Auth([key])))
+    auth = Auth([key])
+    assert SECRET not in repr(key) + repr(auth) + repr(vars(auth)) + repr(vars(auth.source)) + repr(auth.source.keys)

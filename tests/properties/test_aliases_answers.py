@@ -22,17 +22,26 @@ def escaped(text, every):
     """A JSON string with each `every`-th character as an escape; 0 for none that is not needed."""
     if not every:
         return json.dumps(text, ensure_ascii=False)
-    units = [f"\\u{ord(c):04x}" if i % every == 0 and ord(c) < 0x10000 else json.dumps(c, ensure_ascii=False)[1:-1] for i, c in enumerate(text)]
+    units = [
+        f"\\u{ord(c):04x}" if i % every == 0 and ord(c) < 0x10000 else json.dumps(c, ensure_ascii=False)[1:-1]
+        for i, c in enumerate(text)
+    ]
     return '"' + "".join(units) + '"'
 
 
 def values():
     """Members beside the top-level `model`, as JSON text; nested ones may be called `model` too."""
-    strings = st.builds(escaped, TEXT | st.sampled_from(['"model"', '"model":"x"', "model", "\\u006d"]), st.integers(0, 2))
+    strings = st.builds(
+        escaped, TEXT | st.sampled_from(['"model"', '"model":"x"', "model", "\\u006d"]), st.integers(0, 2)
+    )
     leaves = strings | st.sampled_from(["null", "true", "1e400", "-0.0", "123456789012345678901234567890"])
     keys = st.sampled_from(['"model"', '"m"', '"\\u006dodel"'])
     member = st.builds("{}:{}".format, keys, leaves)
-    return leaves | st.builds(lambda inner: "{" + ",".join(inner) + "}", st.lists(member, max_size=2)) | st.builds("[{}]".format, leaves)
+    return (
+        leaves
+        | st.builds(lambda inner: "{" + ",".join(inner) + "}", st.lists(member, max_size=2))
+        | st.builds("[{}]".format, leaves)
+    )
 
 
 @st.composite
@@ -46,7 +55,9 @@ def documents(draw):
     members.insert(draw(st.integers(0, len(others))), (key, "%NAME%"))
     space = draw(SPACES)
     body = ",".join(f"{space}{name}{space}:{space}{value}" for name, value in members)
-    return "{" + body + space + "}", escaped(draw(st.sampled_from([SERVED, DATED, "srv-8", ""])), draw(st.integers(0, 2)))
+    return "{" + body + space + "}", escaped(
+        draw(st.sampled_from([SERVED, DATED, "srv-8", ""])), draw(st.integers(0, 2))
+    )
 
 
 def filled(template, value):

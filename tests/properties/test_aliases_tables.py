@@ -71,8 +71,17 @@ def test_the_name_itself_wins_else_the_longest_pattern_that_fits(aliases, name):
         assert found is None
 
 
-@given(maps(), maps(3), maps(2), st.none() | st.lists(NAMES | PATTERNS, max_size=3), st.lists(NAMES | PATTERNS, max_size=4), NAMES)
-def test_what_is_listed_may_be_called_and_no_way_of_a_canary_leads_out_of_the_list(aliases, team, own, models, served, name):
+@given(
+    maps(),
+    maps(3),
+    maps(2),
+    st.none() | st.lists(NAMES | PATTERNS, max_size=3),
+    st.lists(NAMES | PATTERNS, max_size=4),
+    NAMES,
+)
+def test_what_is_listed_may_be_called_and_no_way_of_a_canary_leads_out_of_the_list(
+    aliases, team, own, models, served, name
+):
     table = table_of(aliases, {"t": team})
     principal = Principal("k", team="t", models=None if models is None else tuple(models), aliases=parse_aliases(own))
     try:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cryptography  # noqa: F401  # PyJWT can do without, and then has no algorithm of ours
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 

@@ -21,13 +21,14 @@ TIMEOUT: Final = 3.0
 
 
 class Database:
-    """Raises `WordsRefused` for a URL that is none, and `SourceUnavailable` from everything else."""
+    """Raises `WordsRefused` for a URL that is none, `ImportError` without its driver, else `SourceUnavailable`."""
 
     def __init__(self, url: str, *, migrate: bool = True) -> None:
         try:
             self._url = async_url(url)
         except ValueError as error:
             raise WordsRefused([WordProblem(("keys", "sql"), str(error))]) from None
+        self._url.get_dialect().import_dbapi()
         self._migrates = migrate
         self._users = 0
         self._engine: AsyncEngine | None = None
@@ -50,7 +51,7 @@ class Database:
             async with _translated():
                 if self._migrates:
                     await migrate(self._url)
-                self._engine = await asyncio.to_thread(make_engine, self._url, TIMEOUT)  # imports the driver
+                self._engine = await asyncio.to_thread(make_engine, self._url, TIMEOUT)  # looks at files
         return self
 
     async def __aexit__(

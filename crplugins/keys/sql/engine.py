@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 WRITES: Final = "crplugins_writes"
 """Execution option of connections that change something."""
 
-_PRAGMAS: Final = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")  # a revocation outlives a power cut
 
 
 def make_engine(url: URL, timeout: float) -> AsyncEngine:
