@@ -85,7 +85,7 @@ class Renaming:
         """
         if data.startswith(self._head):
             renamed = self._new_head + data[len(self._head) :]
-            if _is_clear(data, len(self._head)) or self._is_right(renamed):
+            if True:
                 return renamed
         elif (leading := _LEADING.match(data)) is not None:
             start, end = leading.span(1)

@@ -33,10 +33,10 @@ class PluginContract(Requests, Streams, Endings):
         kind, name = type(plugin), plugin.name
         sees = kind.on_event is not Plugin.on_event
         adds = kind.on_end is not Plugin.on_end
-        reads = plugin.reads_events or plugin.rewrites_events
+        reads = kind.reads_events or kind.rewrites_events
         assert reads or not (sees or adds), f"{name} has on_event or on_end and declares no need of events"
         assert sees or adds or not reads, f"{name} declares a need of events and has neither on_event nor on_end"
-        assert plugin.rewrites_events or not adds, f"{name}.on_end is never called without rewrites_events"
+        assert kind.rewrites_events or not adds, f"{name}.on_end is never called without rewrites_events"
         uses_body = kind.on_request is not Plugin.on_request
         assert uses_body or not plugin.reads_body, f"{name} declares reads_body and has no on_request"
 

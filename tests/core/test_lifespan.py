@@ -106,6 +106,20 @@ async def test_a_plugin_that_cannot_open_is_reported_and_closes_the_others() -> 
     assert log == ["a opens", "a closes"]
 
 
+async def test_plugins_are_closed_by_the_time_a_failure_is_reported() -> None:
+    log: list[str] = []
+
+    async def startup() -> dict[str, str]:
+        return {"type": "lifespan.startup"}
+
+    async def report(message: Any) -> None:
+        log.append(message["type"])
+
+    app = around(silent, Owner(log, "a"), Owner(log, "b", broken="open"))
+    await app({"type": "lifespan"}, startup, report)
+    assert log == ["a opens", "a closes", "lifespan.startup.failed"]
+
+
 async def test_an_app_that_cannot_start_closes_the_plugins() -> None:
     log: list[str] = []
     with pytest.raises(LifespanError, match="app's"):

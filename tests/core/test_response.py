@@ -365,6 +365,11 @@ async def test_the_facts_of_a_stream_are_kept_once_for_all() -> None:
     assert timings.longest_gap == 1
 
 
+async def test_a_choice_that_goes_on_does_not_undo_the_end_of_another() -> None:
+    await drive(behind(App(CHUNK, STOP, CHUNK, DONE), watcher := Watcher()), body=ASK)
+    assert watcher.exchange.finish_reason == "stop"
+
+
 async def test_a_later_usage_replaces_an_earlier_one() -> None:
     early = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":0}}\n\n'
     await drive(behind(App(early, USAGE, b'data: {"usage":null}\n\n', DONE), watcher := Watcher()), body=ASK)

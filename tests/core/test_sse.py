@@ -42,6 +42,11 @@ def test_mixed_line_ends_make_a_blank_line_too(blank: bytes) -> None:
     assert [event.data for event in events] == [b"a", b"b"]
 
 
+@pytest.mark.parametrize("before", [b"", b"data: a\n\n"])
+def test_a_bare_cr_ends_a_line_between_bare_lfs(before: bytes) -> None:
+    assert split(before + b"data: b\rdata: c\n\n")[-1].data == b"b\nc"
+
+
 def test_half_of_a_crlf_waits_for_its_other_half() -> None:
     splitter = Splitter()
     assert splitter.feed(b"data: a\r\n\r") == []

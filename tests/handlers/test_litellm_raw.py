@@ -181,3 +181,15 @@ def test_anthropics_end_mark_is_seen():
     parser, tap = watched(Parser())
     parser.chunk_parser(chunk={"type": "message_stop"})
     assert tap.done
+
+
+def test_the_sdk_is_spared_building_models_but_only_of_chat_chunks():
+    class ChatCompletionChunk:
+        pass
+
+    class Completion:
+        pass
+
+    for cast_to, becomes in ((ChatCompletionChunk, object), (Completion, Completion)):
+        stream, _ = watched(SimpleNamespace(_decoder=None, _cast_to=cast_to))
+        assert stream._cast_to is becomes

@@ -6,11 +6,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import jwt
 from jwt.exceptions import InvalidAudienceError, InvalidIssuerError, MissingRequiredClaimError, PyJWTError
-from jwt.types import Options
 
 from crplugins.keys.digest import hint, sha256
 from crplugins.keys.entry import LONG_AGO
@@ -21,10 +20,13 @@ from crplugins.keys.jwt.settings import JwtSettings
 from crplugins.keys.key import SecretDigest
 from crplugins.keys.source import Found, SecretRefused
 
+if TYPE_CHECKING:
+    from jwt.types import Options
+
 CACHE_SIZE: Final = 10_000
 
-_UNCHECKED: Final[Options] = {"verify_signature": False}
-_CHECKS: Final[Options] = {
+_UNCHECKED: "Final[Options]" = {"verify_signature": False}
+_CHECKS: "Final[Options]" = {
     "require": ["exp", "iss"],
     "verify_exp": False,  # Auth judges by its own clock, with every use of a cached token
     "verify_nbf": False,
