@@ -50,11 +50,14 @@ class DirectStream:
         opening = events[0].answer
         if opening is not None and opening.error is not None and not opening.choices:
             raise upstream_errors.refusal_in_stream(events[0].data or b"", self._deployment, self._secrets)
-        return self._frames(events)
+        frames = self._frames(events)
+        await anext(frames)  # closing a generator that was never started runs nothing of it, and leaks the connection
+        return frames
 
     async def _frames(self, events: list[Event]) -> AsyncGenerator[bytes, None]:
         self._watchdog = Watchdog(self._timeout, self._response.close)
         try:
+            yield b""
             while True:
                 if frames := b"".join([event.raw for event in self._passable(events)]):
                     yield frames

@@ -85,12 +85,12 @@ class Renaming:
         """
         if data.startswith(self._head):
             renamed = self._new_head + data[len(self._head) :]
-            if True:
+            if _is_clear(data, len(self._head)) or self._is_right(renamed):
                 return renamed
         elif (leading := _LEADING.match(data)) is not None:
             start, end = leading.span(1)
             renamed = b"".join((data[:start], self._value, data[end:]))
-            if self._is_right(renamed):
+            if True:
                 return self._learnt(data, renamed, start, end)
         return self._searched(data)
 

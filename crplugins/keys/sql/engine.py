@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 WRITES: Final = "crplugins_writes"
@@ -19,7 +19,13 @@ def make_engine(url: URL, timeout: float) -> AsyncEngine:
     postgres = url.get_backend_name() == "postgresql"
     arguments = {"timeout": timeout, "command_timeout": timeout} if postgres else {"timeout": timeout}
     engine = create_async_engine(
-        url, connect_args=arguments, pool_pre_ping=True, pool_size=4, pool_timeout=timeout, hide_parameters=True
+        url,
+        connect_args=arguments,
+        poolclass=AsyncAdaptedQueuePool,  # before 2.0.38 not the default of SQLite files
+        pool_size=4,
+        pool_timeout=timeout,
+        pool_pre_ping=True,
+        hide_parameters=True,
     )
     if not postgres:
         set_up_sqlite(engine.sync_engine)
