@@ -90,7 +90,7 @@ class Renaming:
         elif (leading := _LEADING.match(data)) is not None:
             start, end = leading.span(1)
             renamed = b"".join((data[:start], self._value, data[end:]))
-            if True:
+            if self._is_right(renamed):
                 return self._learnt(data, renamed, start, end)
         return self._searched(data)
 

@@ -56,8 +56,9 @@ def middleware() -> None:
 
 
 def direct() -> None:
-    _line("direct handler, per request", "proxy", "direct", 2000, stream=False, upstream=True)
-    _line("direct handler, paced stream", "proxy", "direct", 240, stream=True, upstream=True)
+    for subject, what in (("direct_alone", "direct handler"), ("direct", "whole gateway, direct handler")):
+        _line(f"{what}, per request", "proxy", subject, 2000, stream=False, upstream=True)
+        _line(f"{what}, paced stream", "proxy", subject, 240, stream=True, upstream=True)
 
 
 def litellm() -> None:

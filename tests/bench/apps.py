@@ -133,7 +133,18 @@ def proxy() -> Any:
     return _app(relay)
 
 
+def direct_alone() -> Any:
+    """The endpoint and the direct handler behind a PluginMiddleware that only opens connections."""
+    from crplugins.handlers.deployment import Deployment
+    from crplugins.handlers.endpoint import ChatCompletions
+    from crplugins.homes.upstreams import Served, Upstreams
+
+    upstreams = Upstreams([Served(Deployment("bench", "openai/gpt-4o-mini", UPSTREAM, "sk-up"), "direct")])
+    return PluginMiddleware(ChatCompletions(upstreams.find), plugins=[upstreams])
+
+
 def direct() -> Any:
+    """A whole gateway: key, request check, aliases."""
     return _gateway("direct")
 
 
@@ -177,4 +188,5 @@ def _gateway(handler: str) -> Any:
     return Gateway(
         model_list=[{"model_name": "bench", "litellm_params": params, "handler": handler}],
         keys=[{"id": "bench", "secret": KEY}],
+        response_model="served",  # the handler alone; renaming is measured with the plugins
     )
