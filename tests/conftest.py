@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from blockbuster import BlockBuster
+from blockbuster import BlockBuster, BlockingError
 from starlette.types import ASGIApp
 
 from crplugins.testing import Cassette, load_cassettes
@@ -19,20 +19,27 @@ Serve = Callable[..., AbstractAsyncContextManager[str]]
 
 
 @pytest.fixture(autouse=True)
-def blockbuster() -> Iterator[BlockBuster]:
-    """Fails a test in which code of ours blocks the event loop. Imports may read files, wherever they happen."""
+def blockbuster(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Fails a test in which code of ours blocks the event loop. Imports may read files, wherever they happen.
+
+    The blocking calls are kept, because what a plugin raises may be muted; a test that provokes some clears the list.
+    """
     blocking = BlockBuster("crplugins")
     for function in blocking.functions.values():
         function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
         function.can_block_in("<frozen linecache>", {"checkcache", "updatecache"})
         function.can_block_in("/linecache.py", {"checkcache", "updatecache"})  # a traceback that is being printed
+        function.can_block_in("/logging/__init__.py", {"emit"})  # where to is the application's choice
     # litellm looks whether SSL_CERT_FILE is there when it makes a client, once per deployment: microseconds.
     blocking.functions["os.stat"].can_block_in(
         "litellm/llms/custom_httpx/http_handler.py", {"get_ssl_verify", "get_ssl_configuration"}
     )
+    found: list[str] = []
+    monkeypatch.setattr(BlockingError, "__init__", lambda self, call: found.append(call))
     blocking.activate()
-    yield blocking
+    yield found
     blocking.deactivate()
+    assert not found, f"the event loop was blocked by {', '.join(found)}"
 
 
 @pytest.fixture(scope="session")

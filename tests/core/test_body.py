@@ -101,6 +101,20 @@ def test_a_smuggled_twin_of_an_edited_key_does_not_survive(twin: bytes) -> None:
     assert json.loads(body.raw, object_pairs_hook=list) == [("model", "allowed")]
 
 
+@pytest.mark.parametrize(("first", "last"), [(b"12", b"1"), (b"1", b"12"), (b"1.5", b"1"), (b"[1, 2]", b"[1]")])
+def test_twins_that_begin_alike_are_told_apart(first: bytes, last: bytes) -> None:
+    body = Body(b'{"n": ' + first + b', "x": 0, "n": ' + last + b"}")
+    body.set("x", 1)
+    assert json.loads(body.raw, object_pairs_hook=sorted) == [("n", json.loads(last)), ("x", 1)]
+
+
+def test_a_removed_key_is_gone_and_a_set_one_there() -> None:
+    body = Body(b'{"a": 1, "b": 2}')
+    body.remove("a")
+    body.set("c", [3])
+    assert (list(body), body.get("a"), body.get("c"), body.bytes_of("c")) == (["b", "c"], None, [3], b"[3]")
+
+
 def test_several_edits_add_up() -> None:
     body = Body(b'{"a": 1, "b": 2}')
     body.set("c", 3)

@@ -3,7 +3,7 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import httpx
@@ -121,3 +121,13 @@ async def test_a_cut_stream_is_no_complete_answer_to_a_client(serve: Serve) -> N
         answer = await client.post(url + PATH, data=ASK)
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
+
+
+async def test_a_server_does_not_start_with_plugins_that_cannot_open(serve: Serve) -> None:
+    class Unreachable(Plugin):
+        async def __aenter__(self) -> Self:
+            raise ConnectionRefusedError("no database")
+
+    with pytest.raises(RuntimeError, match="could not start"):
+        async with serve(PluginMiddleware(App(), plugins=[Unreachable()])):
+            pytest.fail("started")

@@ -1,0 +1,144 @@
+"""Which keys a command works on: those of `--source`, else those the configuration names."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from crplugins.cli.refused import Refused
+from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
+from crplugins.homes.admin_desk import KeyDesk, utc_now
+from crplugins.keys.file import KeyFileError
+from crplugins.keys.opening import open_store
+from crplugins.keys.source import SourceUnavailable
+from crplugins.keys.store import KeyExists, KeyStore, NoSuchKey
+from crplugins.keys.words import WordsRefused
+
+T = TypeVar("T")
+
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="FILE|URL",
+        help="A keys file, sqlite:///gw.db or postgresql://... Without it: the keys of the configuration.",
+    ),
+]
+PepperOption = Annotated[
+    str | None,
+    typer.Option("--pepper-env", metavar="NAME", help="The environment variable with the pepper of --source."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
+
+Spec = str | Mapping[str, Any]
+"""A file or URL, or `{file: ...}` / `{sql: ...}` of a configuration."""
+
+
+def clock_of(context: typer.Context) -> Callable[[], datetime]:
+    """The command's clock: the context's object, where whoever runs the command has put one."""
+    return context.obj or utc_now
+
+
+def read_config(option: Path | None) -> tuple[Config, Path | None]:
+    """The configuration and its file. No model is looked up, so that litellm stays out. Raises `ConfigError`."""
+    file = find_config(option)
+    if file is None:
+        return parse_config({}), None
+    sys.path.append(str(file.resolve().parent))
+    config = load_config(file)
+    for warning in config.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    return config, file
+
+
+def with_desk(
+    context: typer.Context,
+    source: str | None,
+    pepper_env: str | None,
+    config_file: Path | None,
+    work: Callable[[KeyDesk], Awaitable[T]],
+    *,
+    creates: bool = False,
+) -> T:
+    """Runs `work` on the keys the options name. Unless it `creates`, a file must be there."""
+    with sentences():
+        spec = source if source is not None else changeable(*read_config(config_file))
+        if not creates:
+            _expect_file(spec)
+        store = open_store(spec, pepper=pepper_of(pepper_env))
+        return asyncio.run(_with_store(store, clock_of(context), work))
+
+
+async def _with_store(store: KeyStore, now: Callable[[], datetime], work: Callable[[KeyDesk], Awaitable[T]]) -> T:
+    async with store:
+        return await work(KeyDesk(store, now=now))
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Failures of keys as the command's own: 1 for what was refused, 2 for usage and configuration."""
+    try:
+        yield
+    except (NoSuchKey, KeyExists) as error:
+        raise Refused(str(error)) from None
+    except SourceUnavailable as error:
+        raise Refused(f"the keys are out of reach: {error}") from None
+    except WordsRefused as error:
+        raise ConfigError([Problem(problem.path, problem.message) for problem in error.problems]) from None
+    except (KeyFileError, ImportError) as error:
+        raise ConfigError([Problem((), str(error))]) from None
+
+
+def changeable(config: Config, file: Path | None) -> Mapping[str, Any]:
+    """The one `{file: ...}` or `{sql: ...}` of a configuration. Raises `ConfigError` that says what to do instead."""
+    parts = parts_of(config.keys)
+    stores = [part for part in parts if "file" in part or "sql" in part]
+    if len(stores) == 1:
+        return stores[0]
+    message = _why_not(file, parts, stores)
+    raise config.source.error([Problem(("keys",) if config.keys else (), message)])
+
+
+def parts_of(keys: Any) -> list[Mapping[str, Any]]:
+    """The sources in the value of `keys`; a plain list of keys is the source `{keys: [...]}`."""
+    if isinstance(keys, Mapping):
+        return [keys]
+    if any("id" not in item for item in keys):
+        return list(keys)
+    return [{"keys": keys}] if keys else []
+
+
+def pepper_of(name: str | None) -> str | None:
+    if name is None:
+        return None
+    if not os.environ.get(name):
+        raise typer.BadParameter(f"the environment variable {name} is not set", param_hint="--pepper-env")
+    return os.environ[name]
+
+
+def _why_not(file: Path | None, parts: list[Mapping[str, Any]], stores: list[Mapping[str, Any]]) -> str:
+    if stores:
+        return "holds several sources that can be changed; choose one with --source"
+    if not parts:
+        where = f"{file} names no keys" if file else "there is no configuration"
+        return f"{where}; name them with --source keys.yaml or --source sqlite:///gw.db"
+    if all("jwt" in part for part in parts):
+        return "come from an identity provider, which alone can change them"
+    return (
+        "stand in the configuration itself, which no command changes. Move the list to a file of its own, "
+        "keys.yaml, that begins with 'keys:' as here, and write 'keys: {file: keys.yaml}' in its place"
+    )
+
+
+def _expect_file(spec: Spec) -> None:
+    """A misspelt name is no empty set of keys."""
+    text = spec if isinstance(spec, str) else str(spec.get("file") or spec.get("sql"))
+    path = Path(text.removeprefix("sqlite:///").partition("?")[0]) if text.startswith("sqlite:///") else Path(text)
+    if (path is not None and "://" not in text.removeprefix("sqlite:///")) and not path.exists():
+        raise ConfigError([Problem((), "there is no such file")], str(path))
