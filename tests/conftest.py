@@ -18,11 +18,17 @@ CASSETTES = Path(os.environ.get("CASSETTES") or CHECKOUT.parent / "shared" / "ca
 Serve = Callable[..., AbstractAsyncContextManager[str]]
 
 
-@pytest.fixture(autouse=True)
-def blockbuster(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Fails a test in which code of ours blocks the event loop. Imports may read files, wherever they happen.
+@pytest.fixture
+def blocked() -> list[str]:
+    """The blocking calls found so far. A test that provokes some clears it."""
+    return []
 
-    The blocking calls are kept, because what a plugin raises may be muted; a test that provokes some clears the list.
+
+@pytest.fixture(autouse=True)
+def blockbuster(blocked: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
+    """Fails a test in which code of ours blocks the event loop, even if the error raised there has been muted.
+
+    Imports may read files, wherever they happen.
     """
     blocking = BlockBuster("crplugins")
     for function in blocking.functions.values():
@@ -34,12 +40,11 @@ def blockbuster(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     blocking.functions["os.stat"].can_block_in(
         "litellm/llms/custom_httpx/http_handler.py", {"get_ssl_verify", "get_ssl_configuration"}
     )
-    found: list[str] = []
-    monkeypatch.setattr(BlockingError, "__init__", lambda self, call: found.append(call))
+    monkeypatch.setattr(BlockingError, "__init__", lambda _error, call: blocked.append(call))
     blocking.activate()
-    yield found
+    yield blocking
     blocking.deactivate()
-    assert not found, f"the event loop was blocked by {', '.join(found)}"
+    assert not blocked, f"the event loop was blocked by {', '.join(blocked)}"
 
 
 @pytest.fixture(scope="session")

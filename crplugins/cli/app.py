@@ -1,12 +1,16 @@
 """The commands and what they share: options, `--version`, and how failures end."""
 
 import sys
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from crplugins import __version__
 from crplugins.cli.check import check
+from crplugins.cli.explain import explain
+from crplugins.cli.keys import keys
 from crplugins.cli.refused import Refused
 from crplugins.cli.serve import serve
 from crplugins.config import ConfigError
@@ -21,6 +25,8 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(check)
+app.command()(explain)
+app.add_typer(keys)
 
 
 def _show_version(wanted: bool) -> None:
@@ -38,10 +44,13 @@ def _options(
     pass
 
 
-def run() -> None:
-    """Runs the command line. A configuration error ends with 2, a refusal with 1, sentences on stderr."""
+def run(now: Callable[[], datetime] | None = None) -> None:
+    """Runs the command line. A configuration error ends with 2, a refusal with 1, sentences on stderr.
+
+    `now` is the wall clock of the commands that need one.
+    """
     try:
-        app(prog_name="crplugins")
+        app(prog_name="crplugins", obj=now)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

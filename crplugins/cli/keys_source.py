@@ -70,7 +70,7 @@ def with_desk(
     with sentences():
         spec = source if source is not None else changeable(*read_config(config_file))
         if not creates:
-            _expect_file(spec)
+            expect_file(spec)
         store = open_store(spec, pepper=pepper_of(pepper_env))
         return asyncio.run(_with_store(store, clock_of(context), work))
 
@@ -136,9 +136,14 @@ def _why_not(file: Path | None, parts: list[Mapping[str, Any]], stores: list[Map
     )
 
 
-def _expect_file(spec: Spec) -> None:
+def expect_file(spec: Spec) -> None:
     """A misspelt name is no empty set of keys."""
-    text = spec if isinstance(spec, str) else str(spec.get("file") or spec.get("sql"))
-    path = Path(text.removeprefix("sqlite:///").partition("?")[0]) if text.startswith("sqlite:///") else Path(text)
-    if (path is not None and "://" not in text.removeprefix("sqlite:///")) and not path.exists():
+    path = _path_of(spec if isinstance(spec, str) else str(spec.get("file") or spec.get("sql")))
+    if path is not None and not path.exists():
         raise ConfigError([Problem((), "there is no such file")], str(path))
+
+
+def _path_of(source: str) -> Path | None:
+    if source.startswith("sqlite:///"):
+        return Path(source.removeprefix("sqlite:///").partition("?")[0])
+    return None if "://" in source else Path(source)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
 from crplugins.config.errors import Problem, Source
 from crplugins.config.models import LitellmParams, ModelEntry
@@ -36,6 +36,12 @@ class Server(Section):
     port: Annotated[Whole, Field(ge=0, le=65535)] = 4000
     max_body_bytes: Annotated[Whole, Field(gt=0)] = DEFAULT_MAX_BODY_BYTES
     stream_keep_alive_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+class Admin(Section):
+    """The admin API under /admin/keys, behind a token of its own. It changes the file or database of `keys`."""
+
+    token: Annotated[SecretStr, Field(min_length=16)]
 
 
 class Guard(Section):
@@ -81,6 +87,7 @@ class Config(Section):
     hidden_model_status: Literal[404, 403] = 404
     server: Server = Server()
     guard: Guard = Guard()
+    admin: Admin | None = None
     plugins: tuple[PluginEntry, ...] = ()
 
     _source: Source = PrivateAttr(default_factory=Source)

@@ -8,18 +8,24 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins import __version__
-from crplugins.config import Config, arrange_plugins, find_config, load_config, parse_config
+from crplugins.config import Config, Problem, arrange_plugins, find_config, load_config, parse_config
 from crplugins.config.models import ModelEntry
 from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.endpoint import ChatCompletions
+from crplugins.homes import admin
+from crplugins.homes.admin_desk import KeyDesk
+from crplugins.homes.admin_openapi import with_admin
+from crplugins.homes.admin_store import NoStore, store_of
 from crplugins.homes.upstreams import Served, Upstreams
 from crplugins.homes.web import Web
 from crplugins.keys.opening import open_source
+from crplugins.keys.source import KeySource
 from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.aliases_access import visible_models
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
@@ -54,6 +60,7 @@ class Gateway:
         team_aliases: Mapping[str, Mapping[str, Any]] | None = None,
         response_model: Literal["requested", "served"] | None = None,
         hidden_model_status: Literal[404, 403] | None = None,
+        admin: Mapping[str, Any] | None = None,
         plugins: Sequence[Any] | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
@@ -75,14 +82,16 @@ class Gateway:
             response_model=config.response_model,
             hidden_status=config.hidden_model_status,
         )
+        source = open_source(config.keys)
         plugins = [
-            Auth(open_source(config.keys), public_paths=(*PUBLIC_PATHS, "/openapi.json")),
+            Auth(source, public_paths=(*PUBLIC_PATHS, "/openapi.json", *(admin.PUBLIC_PATHS if config.admin else ()))),
             RequestGuard(strict=config.guard.strict),
             aliases,
         ]
         self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
         self._aliases = aliases.table
-        self._web = Web(self._visible_models, lambda: self._upstreams.ready, self._openapi).app()
+        web = Web(self._visible_models, lambda: self._upstreams.ready, self._openapi)
+        self._web = web.app(_admin_routes(config, source))
         self.plugins = [*arrange_plugins(config, plugins), self._upstreams]
         self._app = PluginMiddleware(self._dispatch, plugins=self.plugins, max_body_bytes=config.server.max_body_bytes)
 
@@ -112,7 +121,8 @@ class Gateway:
     def _openapi(self) -> dict[str, Any]:
         from crplugins.schema import openapi_document  # pydantic's models of the schema, needed only here
 
-        return openapi_document(title="crplugins", version=__version__)
+        document = openapi_document(title="crplugins", version=__version__)
+        return with_admin(document) if self.config.admin else document
 
 
 def create_app() -> Gateway:
@@ -121,6 +131,17 @@ def create_app() -> Gateway:
     config = parse_config({}) if path is None else load_config(path)
     run_key = os.environ.get(RUN_KEY_VARIABLE)
     return Gateway.from_config(config.with_run_key(run_key) if run_key else config)
+
+
+def _admin_routes(config: Config, source: KeySource) -> list[Route]:
+    """Raises `ConfigError` where the admin API is on and the keys cannot be changed."""
+    if config.admin is None:
+        return []
+    try:
+        desk = KeyDesk(store_of(source))
+    except NoStore as error:
+        raise config.source.error([Problem(("admin",), str(error))]) from None
+    return admin.AdminApi(desk, config.admin.token.get_secret_value()).routes()
 
 
 def _served(entry: ModelEntry) -> Served:

@@ -53,8 +53,10 @@ class Web:
         self._openapi = openapi
         self._document: bytes | None = None
 
-    def app(self) -> Starlette:
-        routes = [
+    def app(self, more: Sequence[Route] = ()) -> Starlette:
+        """The app; `more` are routes of other parts, whose `GatewayError`s it renders too."""
+        routes = [*more]
+        routes += [
             Route(prefix + path, endpoint, methods=["GET"])
             for prefix in ("/v1", "")
             for path, endpoint in (("/models", self.models), ("/models/{model:path}", self.model))

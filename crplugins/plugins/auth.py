@@ -38,7 +38,7 @@ class Auth(Plugin):
 
     Args:
         keys: a source, opened and closed with this plugin; or the keys themselves, as the configuration writes them.
-        public_paths: paths that need none.
+        public_paths: paths that need none; one that ends with `/*` stands for all below it.
         now: the wall clock that keys expire by.
 
     Raises `WordsRefused` for a list of keys with something wrong in it.
@@ -55,11 +55,13 @@ class Auth(Plugin):
     ) -> None:
         self.source: Final[KeySource] = InlineKeys(keys) if isinstance(keys, Iterable) else keys
         self.refusals: Final[Counter[AuthReason]] = Counter()
-        self._public = frozenset(public_paths)
+        public = list(public_paths)
+        self._public = frozenset(public)
+        self._public_below = tuple(path[:-1] for path in public if path.endswith("/*"))
         self._now = now
 
     async def on_request(self, exchange: Exchange) -> None:
-        if exchange.path in self._public:
+        if exchange.path in self._public or exchange.path.startswith(self._public_below):
             return
         secret = presented_secret(exchange.headers)
         if secret is None:

@@ -20,10 +20,10 @@ class Sleepy(Watcher):
 
 
 async def test_a_blocking_call_is_found_even_if_its_error_is_muted(
-    blockbuster: list[str], caplog: pytest.LogCaptureFixture
+    blocked: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = await drive(PluginMiddleware(App(), plugins=[Sleepy()]), body=ASK)
     assert answer.status == 200
-    assert blockbuster == ["time.sleep"]
+    assert blocked == ["time.sleep"]
     assert "Sleepy.on_event failed" in caplog.text
-    blockbuster.clear()
+    blocked.clear()

@@ -1,0 +1,134 @@
+"""`crplugins explain`: what would happen to a request of a key for a model, and why."""
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import typer
+
+from crplugins.cli.check import _without_credentials
+from crplugins.cli.configuration import ConfigOption, Found, find
+from crplugins.cli.keys_source import JsonOption, clock_of, expect_file, parts_of, sentences
+from crplugins.cli.keys_words import key_id
+from crplugins.config.models import ModelEntry
+from crplugins.handlers.upstream import Upstream
+from crplugins.homes.admin_view import spell_moment, state_of
+from crplugins.keys.inline import InlineKeys
+from crplugins.keys.key import Key
+from crplugins.keys.opening import open_store
+from crplugins.keys.store import NoSuchKey
+from crplugins.plugins.aliases_explain import explain as explain_name
+from crplugins.plugins.aliases_pattern import Pattern
+from crplugins.plugins.aliases_table import AliasTable
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: `key`, then those of `aliases_explain.Step`, then `handler` for each deployment that may answer."""
+
+    step: str
+    ok: bool
+    text: str
+
+
+def explain(
+    context: typer.Context,
+    key: Annotated[str, typer.Option("--key", parser=key_id, metavar="ID", help="The key's id, not its secret.")],
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The name a client would ask for.")],
+    user: Annotated[str | None, typer.Option(help="The request's `user`, for weighted aliases.")] = None,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show step by step what a request would meet. Exits with 0 if it would be served, else with 1."""
+    found = find(config_file)
+    with sentences():
+        steps = _steps(found, key, model, user, clock_of(context)())
+    served = all(step.ok for step in steps)
+    if as_json:
+        shown = [dataclasses.asdict(step) for step in steps]
+        typer.echo(json.dumps({"key": key, "model": model, "served": served, "steps": shown}, indent=2))
+    else:
+        for step in steps:
+            typer.echo(f"{'ok' if step.ok else 'no'}  {step.step:<10}  {step.text}")
+    if not served:
+        raise typer.Exit(1)
+
+
+def _steps(found: Found, key_id: str, model: str, user: str | None, now: datetime) -> list[Step]:
+    """Up to the first that is not `ok`."""
+    try:
+        key = _find_key(found.config.keys, key_id)
+    except NoSuchKey as error:
+        return [Step("key", False, f"{error}: 401 invalid_api_key")]
+    first = _key_step(key, now)
+    if not first.ok:
+        return [first]
+    config = found.config
+    table = AliasTable.parse(config.aliases, config.team_aliases)
+    served = [entry.model_name for entry in config.model_list]
+    way = explain_name(key.principal, model, table, served=served, user=user)
+    steps = [first, *(Step(step.kind, step.ok, step.text) for step in way)]
+    return [*steps, *_handlers(found, way[-1].name)] if way[-1].ok else steps
+
+
+def _find_key(keys: Any, key_id: str) -> Key:
+    """Raises `NoSuchKey`; keys that are tokens are not known beforehand."""
+    known = [key for part in parts_of(keys) for key in _keys_of(part)]
+    for key in known:
+        if key.id == key_id:
+            return key
+    raise NoSuchKey(key_id, [key.id for key in known])
+
+
+def _keys_of(part: Mapping[str, Any]) -> Sequence[Key]:
+    if "keys" in part:
+        return InlineKeys(part["keys"]).keys
+    if "jwt" in part:
+        return ()
+    expect_file(part)
+    return asyncio.run(_stored(part))
+
+
+async def _stored(part: Mapping[str, Any]) -> Sequence[Key]:
+    async with open_store(part) as store:
+        return await store.list()
+
+
+_REFUSED: Final[Mapping[str, Callable[[Key], str]]] = {
+    "disabled": lambda _: "is disabled",
+    "revoked": lambda _: "is revoked: none of its secrets lives",
+    "expired": lambda key: f"expired on {spell_moment(key.expires)}",
+    "not yet valid": lambda key: f"is not valid before {spell_moment(key.not_before)}",
+}
+
+
+def _key_step(key: Key, now: datetime) -> Step:
+    state = state_of(key, now)
+    if state != "live":
+        return Step("key", False, f"the key '{key.id}' {_REFUSED[state](key)}: 401 invalid_api_key")
+    team = f", of the team '{key.principal.team}'" if key.principal.team else ""
+    return Step("key", True, f"the key '{key.id}'{team} is live")
+
+
+def _handlers(found: Found, name: str) -> list[Step]:
+    """The deployments that take turns for a served name, found as `Routes` finds them."""
+    pairs = list(zip(found.config.model_list, found.upstreams, strict=True))
+    names = {entry.model_name for entry, _ in pairs}
+    fitting = [n for n in names if "*" in n and Pattern.of(n).matches(name)]
+    chosen = name if name in names else max(fitting, key=len)
+    own = [(entry, upstream) for entry, upstream in pairs if entry.model_name == chosen]
+    turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more"
+    return [Step("handler", True, _handler(entry, upstream, name) + turns) for entry, upstream in own]
+
+
+def _handler(entry: ModelEntry, upstream: Upstream | None, name: str) -> str:
+    deployment = entry.deployment()
+    if upstream is not None:
+        model = deployment.model_for(name, upstream.model)
+        return f"direct: '{model}' at {_without_credentials(upstream.base_url)}, bytes passed through"
+    base = f" at {_without_credentials(deployment.api_base)}" if deployment.api_base else ""
+    return f"litellm: '{deployment.model_for(name, deployment.model)}'{base}, translated"

@@ -1,0 +1,18 @@
+"""`crplugins keys`: the keys of a file or a database."""
+
+import typer
+
+from crplugins.cli.keys_change import disable, revoke
+from crplugins.cli.keys_lint import lint
+from crplugins.cli.keys_make import import_, new, rotate
+from crplugins.cli.keys_show import list_, show
+
+keys = typer.Typer(name="keys", help="Make, show, rotate and end keys.", no_args_is_help=True, rich_markup_mode=None)
+keys.command("new")(new)
+keys.command("list")(list_)
+keys.command("show")(show)
+keys.command("rotate")(rotate)
+keys.command("revoke")(revoke)
+keys.command("disable")(disable)
+keys.command("import")(import_)
+keys.command("lint")(lint)

@@ -1,0 +1,157 @@
+"""`crplugins keys new | rotate | import`: secrets that begin to work. A new one is printed once."""
+
+import json
+import os
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from crplugins.cli.configuration import ConfigOption
+from crplugins.cli.keys_change import print_changed
+from crplugins.cli.keys_source import JsonOption, PepperOption, SourceOption, clock_of, with_desk
+from crplugins.cli.keys_strength import weakness
+from crplugins.cli.keys_words import (
+    BudgetOption,
+    ExpiresOption,
+    IdArgument,
+    IdOption,
+    LimitOption,
+    ModelOption,
+    NotBeforeOption,
+    OwnerOption,
+    TagOption,
+    TeamOption,
+    duration,
+    words_of,
+)
+from crplugins.homes.admin_desk import Minted
+from crplugins.homes.admin_view import is_live, spell_moment, state_of
+from crplugins.keys.key import Key
+
+
+def new(
+    context: typer.Context,
+    id: IdOption,
+    team: TeamOption = None,
+    owner: OwnerOption = None,
+    tag: TagOption = None,
+    model: ModelOption = None,
+    expires: ExpiresOption = None,
+    not_before: NotBeforeOption = None,
+    limit: LimitOption = None,
+    budget: BudgetOption = None,
+    source: SourceOption = None,
+    pepper_env: PepperOption = None,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key and print its secret.
+
+    The secret is the last line of stdout, and is shown nowhere else.
+    """
+    words = words_of(
+        id=id,
+        team=team,
+        owner=owner,
+        expires=expires,
+        not_before=not_before,
+        tag=tag,
+        model=model,
+        limit=limit,
+        budget=budget,
+    )
+    minted = with_desk(context, source, pepper_env, config_file, lambda desk: desk.new(words), creates=True)
+    _tell(f"The key '{id}' is made. Its secret is shown once:")
+    _print_secret(minted, as_json)
+    _note_state(minted.key, clock_of(context)())
+
+
+def rotate(
+    context: typer.Context,
+    key_id: IdArgument,
+    overlap: Annotated[
+        timedelta, typer.Option(parser=duration, metavar="TIME", help="How long the older secrets go on: 24h, 7d, 0.")
+    ] = "24h",  # type: ignore[assignment]  # typer parses it
+    source: SourceOption = None,
+    pepper_env: PepperOption = None,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a new secret of a key, and end the older ones.
+
+    The new one is the last line of stdout, and is shown nowhere else. The older ones go on for the time of --overlap;
+    those of a leaked key are to be revoked first.
+    """
+    minted = with_desk(context, source, pepper_env, config_file, lambda desk: desk.rotate(key_id, overlap))
+    now = clock_of(context)()
+    for secret in minted.key.secrets[:-1]:
+        if is_live(secret, now):
+            _tell(f"{secret.hint} goes on until {spell_moment(secret.not_after)}.")
+    _tell(f"The new secret of '{key_id}' is shown once:")
+    _print_secret(minted, as_json)
+    _note_state(minted.key, now)
+
+
+def import_(
+    context: typer.Context,
+    id: IdOption,
+    hash: Annotated[str | None, typer.Option(metavar="sha256:HEX", help="The SHA-256 of its secret.")] = None,
+    env: Annotated[str | None, typer.Option(metavar="NAME", help="The environment variable with its secret.")] = None,
+    team: TeamOption = None,
+    owner: OwnerOption = None,
+    tag: TagOption = None,
+    model: ModelOption = None,
+    expires: ExpiresOption = None,
+    not_before: NotBeforeOption = None,
+    limit: LimitOption = None,
+    budget: BudgetOption = None,
+    source: SourceOption = None,
+    pepper_env: PepperOption = None,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take over a key of another system.
+
+    Its clients keep their secret.
+    """
+    words = words_of(
+        id=id,
+        team=team,
+        owner=owner,
+        expires=expires,
+        not_before=not_before,
+        tag=tag,
+        model=model,
+        limit=limit,
+        budget=budget,
+    ) | _foreign(hash, env)
+    key = with_desk(context, source, pepper_env, config_file, lambda desk: desk.take(words), creates=True)
+    print_changed(key, as_json, clock_of(context)(), f"The key '{key.id}' is taken over.")
+
+
+def _foreign(hash: str | None, env: str | None) -> dict[str, str]:
+    if (hash is None) == (env is None):
+        raise typer.BadParameter("give one of --hash sha256:HEX and --env NAME")
+    if env is None:
+        return {"hash": hash or ""}
+    secret = os.environ.get(env)
+    if not secret:
+        raise typer.BadParameter(f"the environment variable {env} is not set", param_hint="--env")
+    if weak := weakness(secret):
+        _tell(f"warning: the secret in {env} {weak}")
+    return {"secret": secret}
+
+
+def _print_secret(minted: Minted, as_json: bool) -> None:
+    typer.echo(json.dumps({"id": minted.key.id, "secret": minted.secret}) if as_json else minted.secret)
+
+
+def _note_state(key: Key, now: datetime) -> None:
+    """A secret that does not work yet, or any more, would surprise."""
+    if (state := state_of(key, now)) != "live":
+        _tell(f"note: the key '{key.id}' is {state}")
+
+
+def _tell(sentence: str) -> None:
+    typer.echo(sentence, err=True)

@@ -1,0 +1,135 @@
+"""The admin API: keys made, shown, rotated and ended over HTTP, behind a token of its own.
+
+GET  /admin/keys                   every key
+POST /admin/keys                   {id, team, models, ...}: makes a key; the answer alone has its secret
+GET  /admin/keys/{id}              one key
+POST /admin/keys/{id}/rotate       {overlap_seconds}: one more secret, in the answer alone
+POST /admin/keys/{id}/revoke       ends every secret now
+POST /admin/keys/{id}/disable      {disabled}: refuses the key, or takes it back
+"""
+
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from crplugins.homes.admin_desk import DEFAULT_OVERLAP, LONGEST_OVERLAP, KeyDesk, Minted
+from crplugins.homes.admin_errors import bad_field, no_token, told, wrong_token
+from crplugins.homes.admin_request import read_words
+from crplugins.homes.admin_view import describe
+from crplugins.keys.key import Key
+from crplugins.plugins.auth_headers import presented_secret
+
+PATH: Final = "/admin/keys"
+
+PUBLIC_PATHS: Final = (PATH, f"{PATH}/*")
+"""Not Auth's to guard: the token is no key, and is looked at here."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+logger = logging.getLogger("crplugins.admin")
+
+
+class AdminApi:
+    """The endpoints, as routes of an app that renders `GatewayError`.
+
+    Args:
+        desk: works on a store that is open while requests come in.
+        token: the bearer token every request needs; any other is 401.
+    """
+
+    def __init__(self, desk: KeyDesk, token: str) -> None:
+        if not token:
+            raise ValueError("the admin token must not be empty")
+        self._desk = desk
+        self._token = sha256(token.encode()).digest()
+
+    def routes(self) -> list[Route]:
+        """An id may hold slashes, so the longer paths stand first."""
+        one = PATH + "/{id:path}"
+        return [
+            self._route(PATH, "GET", self.all),
+            self._route(PATH, "POST", self.new),
+            self._route(f"{one}/rotate", "POST", self.rotate),
+            self._route(f"{one}/revoke", "POST", self.revoke),
+            self._route(f"{one}/disable", "POST", self.disable),
+            self._route(one, "GET", self.one),
+        ]
+
+    async def all(self, _request: Request) -> Response:
+        now = self._desk.now()
+        return _json({"object": "list", "data": [describe(key, now) for key in await self._desk.list()]})
+
+    async def one(self, request: Request) -> Response:
+        return self._shown(await self._desk.get(_id(request)))
+
+    async def new(self, request: Request) -> Response:
+        minted = await self._desk.new(await read_words(request))
+        return self._minted(minted, "made", status=201)
+
+    async def rotate(self, request: Request) -> Response:
+        words = await read_words(request, ["overlap_seconds"])
+        return self._minted(await self._desk.rotate(_id(request), _overlap(words)), "rotated")
+
+    async def revoke(self, request: Request) -> Response:
+        await read_words(request, ())
+        return self._changed(await self._desk.revoke(_id(request)), "revoked")
+
+    async def disable(self, request: Request) -> Response:
+        disabled = (await read_words(request, ["disabled"])).get("disabled", True)
+        if not isinstance(disabled, bool):
+            raise bad_field("disabled", "must be true or false")
+        key = await self._desk.set_disabled(_id(request), disabled=disabled)
+        return self._changed(key, "disabled" if disabled else "enabled")
+
+    def _route(self, path: str, method: str, endpoint: Endpoint) -> Route:
+        async def guarded(request: Request) -> Response:
+            self._check_token(request)
+            with told():
+                return await endpoint(request)
+
+        return Route(path, guarded, methods=[method])
+
+    def _check_token(self, request: Request) -> None:
+        presented = presented_secret(request.scope["headers"])
+        if presented is None:
+            raise no_token()
+        if not hmac.compare_digest(sha256(presented.encode("latin-1")).digest(), self._token):
+            logger.warning("a request with a wrong admin token is refused")
+            raise wrong_token()
+
+    def _shown(self, key: Key) -> Response:
+        return _json(describe(key, self._desk.now()))
+
+    def _changed(self, key: Key, done: str) -> Response:
+        logger.info("the key %s is %s", key.id, done)
+        return self._shown(key)
+
+    def _minted(self, minted: Minted, done: str, status: int = 200) -> Response:
+        logger.info("the key %s is %s", minted.key.id, done)
+        return _json({**describe(minted.key, self._desk.now()), "secret": minted.secret}, status)
+
+
+def _id(request: Request) -> str:
+    return str(request.path_params["id"])
+
+
+def _overlap(words: dict[str, Any]) -> timedelta:
+    seconds = words.get("overlap_seconds", DEFAULT_OVERLAP.total_seconds())
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise bad_field("overlap_seconds", "must be a number of seconds")
+    if not 0 <= seconds <= LONGEST_OVERLAP.total_seconds():
+        raise bad_field("overlap_seconds", f"must be from 0 to {int(LONGEST_OVERLAP.total_seconds())}")
+    return timedelta(seconds=seconds)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    headers = {"cache-control": "no-store"}  # secrets are in some of them
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")

@@ -1,0 +1,54 @@
+"""What the admin API answers when it does not do what it was asked, in OpenAI's shape."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from crplugins.core.errors import GatewayError, internal_error
+from crplugins.keys.file import KeyFileError
+from crplugins.keys.source import SourceUnavailable
+from crplugins.keys.store import KeyExists, NoSuchKey
+from crplugins.keys.words import WordsRefused, spell_path
+from crplugins.plugins.auth_errors import refused, unavailable
+
+logger = logging.getLogger("crplugins.admin")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Failures of a store as answers."""
+    try:
+        yield
+    except NoSuchKey as error:
+        raise GatewayError(404, _sentence(error), code="key_not_found") from None
+    except KeyExists as error:
+        raise GatewayError(409, _sentence(error), param="id", code="key_exists") from None
+    except WordsRefused as error:
+        first = error.problems[0]
+        raise bad_field(spell_path(first.path), first.message) from None
+    except SourceUnavailable:
+        raise unavailable() from None
+    except KeyFileError as error:
+        logger.error("%s", error)
+        raise internal_error() from None
+
+
+def bad_field(param: str, message: str) -> GatewayError:
+    return GatewayError(400, f"'{param}' {message}.", param=param, code="invalid_value")
+
+
+def no_token() -> GatewayError:
+    return GatewayError(
+        401,
+        "You didn't provide the admin token. Send it in an Authorization header (Authorization: Bearer TOKEN).",
+        headers=[("www-authenticate", "Bearer")],
+    )
+
+
+def wrong_token() -> GatewayError:
+    return refused("Incorrect admin token provided.")
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:] + ("" if text.endswith("?") else ".")

@@ -1,0 +1,380 @@
+"""`crplugins keys`: a key's life on a file, SQLite and PostgreSQL, as the command shows it."""
+
+import asyncio
+import json
+import re
+import stat
+from datetime import timedelta
+from hashlib import sha256
+
+import pytest
+import yaml
+
+from crplugins.cli.app import run as run_command
+from crplugins.core.middleware import PluginMiddleware
+from crplugins.keys.mint import has_valid_checksum
+from crplugins.keys.opening import open_source
+from crplugins.plugins.auth import Auth
+from crplugins.testing import drive
+from tests.keys.conftest import NOW, postgres, postgres_url  # noqa: F401  # fixtures
+
+SECRET = re.compile(r"sk-crp_[0-9A-Za-z]{49}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+FOREIGN = "sk-proj-0123456789abcdefghijkl"
+
+
+class Command:
+    """`crplugins` in this process, its clock standing still. Every output is searched for digests."""
+
+    def __init__(self, monkeypatch, capsys):
+        self.now = NOW
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments):
+        """Exit code, stdout, stderr."""
+        self._monkeypatch.setattr("sys.argv", ["crplugins", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run_command(lambda: self.now)
+        out, err = self._capsys.readouterr()
+        assert not DIGEST.search(out + err)
+        return ended.value.code, out, err
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv("CRPLUGINS_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return Command(monkeypatch, capsys)
+
+
+@pytest.fixture(params=["file", "json", "sqlite", "postgres"])
+def source(request, tmp_path):
+    """A `--source` with nothing in it yet."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return {
+        "file": str(tmp_path / "keys.yaml"),
+        "json": str(tmp_path / "keys.json"),
+        "sqlite": f"sqlite:///{tmp_path}/gw.db",
+    }[request.param]
+
+
+@pytest.fixture
+def file(tmp_path):
+    return str(tmp_path / "keys.yaml")
+
+
+def keys(command, source, *arguments):
+    return command("keys", *arguments, "--source", source)
+
+
+def made(command, source, *arguments):
+    """The secret of a new key."""
+    code, out, _ = keys(command, source, "new", "--id", "team-a", *arguments)
+    assert code == 0
+    return out.splitlines()[-1]
+
+
+def shown(command, source, key_id="team-a"):
+    code, out, err = keys(command, source, "show", key_id, "--json")
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def answer(source, secret, now):
+    """The status and the message of a request with `secret` at `now`, of a gateway that has just started."""
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def ask():
+        async with open_source({"sql" if "://" in source else "file": source}) as keys:
+            guarded = PluginMiddleware(app, plugins=[Auth(_Open(keys), now=lambda: now)])
+            return await drive(guarded, "GET", "/v1/models", headers={"authorization": f"Bearer {secret}"})
+
+    got = asyncio.run(ask())
+    return got.status, got.json().get("error", {}).get("message", "")
+
+
+class _Open:
+    """A source somebody else opens and closes."""
+
+    def __init__(self, source):
+        self.find = source.find
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+
+def test_a_keys_whole_life(command, source):
+    first = made(command, source)
+    assert has_valid_checksum(first)
+    assert answer(source, first, command.now) == (200, "")
+
+    command.now += timedelta(days=1)
+    code, out, err = keys(command, source, "rotate", "team-a", "--overlap", "24h")
+    second = out.splitlines()[-1]
+    assert code == 0
+    assert f"{first[:7]}…{first[-4:]} goes on until 2026-06-03T12:00:00Z." in err
+    assert [answer(source, secret, command.now)[0] for secret in (first, second)] == [200, 200]
+    after = command.now + timedelta(hours=24)
+    assert answer(source, first, after) == (401, "This API key has been revoked or replaced.")
+    assert answer(source, second, after)[0] == 200
+
+    assert keys(command, source, "disable", "team-a")[0] == 0
+    assert answer(source, second, command.now) == (401, "This API key is disabled.")
+    assert keys(command, source, "disable", "team-a", "--enable")[0] == 0
+    assert answer(source, second, command.now)[0] == 200
+
+    assert keys(command, source, "revoke", "team-a")[0] == 0
+    for secret in (first, second):
+        assert answer(source, secret, command.now) == (401, "This API key has been revoked or replaced.")
+    assert shown(command, source)["state"] == "revoked"
+
+
+def test_the_policy_given_to_a_new_key_is_shown(command, source):
+    made(
+        command, source,
+        *"--team search --owner ann --tag env=prod --tag cost=4=2 --model gpt-4o --model gpt-3.5*".split(),
+        *"--expires 2027-01-01 --not-before 2026-06-01 --limit requests_per_minute=60 --limit tokens_per_day=9".split(),
+        *"--budget usd=12.50/month".split(),
+    )  # fmt: skip
+    key = shown(command, source)
+    hint = key["secrets"][0].pop("hint")
+    assert re.fullmatch(r"sk-crp_….{4}", hint)
+    assert key == {
+        "id": "team-a", "team": "search", "owner": "ann", "tags": {"env": "prod", "cost": "4=2"},
+        "models": ["gpt-4o", "gpt-3.5*"], "aliases": {}, "state": "live", "disabled": False,
+        "limits": {"requests_per_minute": 60, "tokens_per_day": 9}, "budget": {"usd": 12.5, "period": "month"},
+        "created_at": "2026-06-01T12:00:00Z", "not_before": "2026-06-01T00:00:00Z", "expires": "2027-01-01T00:00:00Z",
+        "secrets": [{"created_at": "2026-06-01T12:00:00Z", "not_after": None, "live": True}],
+    }  # fmt: skip
+
+
+def test_states_are_told_by_the_clock(command, source):
+    made(command, source, "--not-before", "2026-07-01", "--expires", "2026-08-01")
+    states = []
+    for day in ("2026-06-30", "2026-07-01", "2026-07-31", "2026-08-01"):
+        command.now = NOW.replace(month=int(day[5:7]), day=int(day[8:]))
+        states.append(shown(command, source)["state"])
+    assert states == ["not yet valid", "live", "live", "expired"]
+    keys(command, source, "disable", "team-a")
+    assert shown(command, source)["state"] == "disabled"
+
+
+def test_a_list_shows_every_key_and_no_secret(command, source):
+    secrets = [made(command, source), keys(command, source, "new", "--id", "b", "--team", "ops")[1].strip()]
+    code, out, err = keys(command, source, "list", "--json")
+    assert (code, err) == (0, "")
+    assert [(key["id"], key["team"], key["state"]) for key in json.loads(out)] == [
+        ("b", "ops", "live"),
+        ("team-a", None, "live"),
+    ]
+    texts = [out, keys(command, source, "list")[1], keys(command, source, "show", "b")[1]]
+    assert all("team-a" in text for text in texts[:2])
+    assert "ops" in texts[1]
+    assert not any(secret in text for secret in secrets for text in texts)
+
+
+def test_json_stands_alone_on_stdout(command, source):
+    _, out, err = keys(command, source, "new", "--id", "team-a", "--json")
+    assert json.loads(out).keys() == {"id", "secret"}
+    assert json.loads(out)["id"] == "team-a"
+    assert not SECRET.search(err)
+    _, rotated, err = keys(command, source, "rotate", "team-a", "--json")
+    assert json.loads(rotated).keys() == {"id", "secret"}
+    assert json.loads(rotated)["secret"] != json.loads(out)["secret"]
+    assert not SECRET.search(err)
+    for arguments in (("disable", "team-a"), ("disable", "team-a", "--enable"), ("revoke", "team-a")):
+        assert json.loads(keys(command, source, *arguments, "--json")[1])["id"] == "team-a"
+
+
+def test_a_foreign_key_is_taken_over_by_its_hash_or_from_the_environment(command, source, monkeypatch):
+    digest = sha256(FOREIGN.encode()).hexdigest()
+    assert keys(command, source, "import", "--id", "by-hash", "--hash", f"sha256:{digest}")[0] == 0
+    monkeypatch.setenv("OLD_KEY", FOREIGN + "2")
+    code, out, err = keys(command, source, "import", "--id", "by-env", "--env", "OLD_KEY", "--team", "search")
+    assert (code, out, err) == (0, "The key 'by-env' is taken over.\n", "")
+    assert [answer(source, secret, NOW)[0] for secret in (FOREIGN, FOREIGN + "2", FOREIGN + "3")] == [200, 200, 401]
+    assert shown(command, source, "by-env")["secrets"][0]["hint"] == "sk-…jkl2"
+    assert shown(command, source, "by-hash")["secrets"][0]["hint"] == "…"
+
+
+def test_a_weak_foreign_secret_is_warned_about_and_not_shown(command, file, monkeypatch):
+    monkeypatch.setenv("OLD_KEY", "hunter2hunter2")
+    code, out, err = keys(command, file, "import", "--id", "old", "--env", "OLD_KEY")
+    assert code == 0
+    assert err == "warning: the secret in OLD_KEY has 14 characters, fewer than 24: it may be guessed\n"
+    assert "hunter2" not in out
+
+
+def test_what_is_refused_ends_with_1_and_a_sentence(command, source):
+    made(command, source)
+    for arguments, sentence in {
+        ("new", "--id", "team-a"): "there is a key 'team-a' already\n",
+        ("rotate", "team-b"): "there is no key 'team-b', did you mean 'team-a'?\n",
+        ("revoke", "team-b"): "there is no key 'team-b', did you mean 'team-a'?\n",
+        ("disable", "nothing-like-it"): "there is no key 'nothing-like-it'\n",
+        ("show", "team-b"): "there is no key 'team-b', did you mean 'team-a'?\n",
+    }.items():
+        assert keys(command, source, *arguments) == (1, "", sentence)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("new --id b --limit rpm=60", "limits.rpm: unknown key"),
+        ("new --id b --limit requests_per_minute=many", "limits.requests_per_minute: must be a whole number"),
+        ("new --id b --limit requests_per_minute", "'requests_per_minute' is not of the form name=value"),
+        ("new --id b --budget 50", "'50' is not of the form usd=50/month"),
+        ("new --id b --budget usd=50/year", "budget.period: must be one of day, week, month, total"),
+        ("new --id b --budget usd=much/day", "budget.usd: must be an amount"),
+        ("new --id b --expires tomorrow", "expires: must be a date such as 2027-01-01"),
+        ("new --id b --expires 2026-05-31", "expires: has passed already"),
+        ("new --id b --not-before 2027-01-01 --expires 2026-12-31", "expires: is not after not_before"),
+        ("new", "Missing option '--id'"),
+        ("rotate team-a --overlap 24", "'24' is no duration such as 24h, 7d or 30m"),
+        ("rotate team-a --overlap -1h", "is no duration"),
+        ("import --id b", "give one of --hash sha256:HEX and --env NAME"),
+        ("import --id b --env NO_SUCH_VARIABLE", "the environment variable NO_SUCH_VARIABLE is not set"),
+        ("import --id b --hash md5:00", "hash: must be sha256: or hmac-sha256:"),
+        ("list --pepper-env NO_SUCH_VARIABLE", "the environment variable NO_SUCH_VARIABLE is not set"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_changes_nothing(command, file, arguments, sentence):
+    made(command, file)
+    code, out, err = keys(command, file, *arguments.split())
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert [key["id"] for key in json.loads(keys(command, file, "list", "--json")[1])] == ["team-a"]
+
+
+def test_durations_are_written_with_their_unit(command, file):
+    made(command, file)
+    for overlap, end in {"90s": "12:01:30", "30m": "12:30:00", "24h": None, "0": "12:00:00"}.items():
+        code, _, err = keys(command, file, "rotate", "team-a", "--overlap", overlap)
+        assert code == 0
+        assert ("goes on until" in err) == (overlap != "0")
+        assert end is None or overlap == "0" or f"T{end}Z" in err
+
+
+def test_a_secret_given_for_an_id_is_not_repeated(command, file):
+    secret = made(command, file)
+    code, out, err = keys(command, file, "revoke", secret)
+    assert (code, out) == (2, "")
+    assert "this is a secret; the key's id is wanted" in err
+    assert secret not in err
+
+
+@pytest.mark.parametrize("name", ["no.yaml", "sqlite:///no.db"])
+def test_a_source_that_is_not_there_is_no_empty_one(command, name, tmp_path):
+    for arguments in (("list",), ("show", "a"), ("rotate", "a"), ("lint",)):
+        code, out, err = keys(command, name, *arguments)
+        assert (code, out) == (2, "")
+        assert err == f"{name.removeprefix('sqlite:///')}: there is no such file\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_file_is_told_with_its_line_and_ends_with_2(command, file, tmp_path):
+    (tmp_path / "keys.yaml").write_text("keys:\n  - {id: a, hash: 12}\n")
+    code, out, err = keys(command, file, "new", "--id", "b")
+    assert (code, out) == (2, "")
+    assert err.startswith("keys.yaml, line 2: keys[0].hash: ")
+
+
+def test_a_database_out_of_reach_ends_with_1(command):
+    code, out, err = keys(command, "postgresql://me:sk-hidden@127.0.0.1:1/gw", "list")
+    assert (code, out) == (1, "")
+    assert err.startswith("the keys are out of reach: ")
+    assert "sk-hidden" not in err
+
+
+def test_a_url_of_another_kind_ends_with_2(command):
+    code, _, err = keys(command, "mysql://me:sk-hidden@host/gw", "list")
+    assert code == 2
+    assert "must be a sqlite:// or postgresql:// URL" in err
+    assert "sk-hidden" not in err
+
+
+def test_a_new_file_is_its_owners_alone_and_holds_no_secret(command, file, tmp_path):
+    secret = made(command, file)
+    assert stat.S_IMODE((tmp_path / "keys.yaml").stat().st_mode) == 0o600
+    assert secret not in (tmp_path / "keys.yaml").read_text()
+
+
+def test_with_a_pepper_the_file_holds_hmacs(command, file, tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPPER", "black")
+    secret = made(command, file, "--pepper-env", "PEPPER")
+    assert "hash: hmac-sha256:" in (tmp_path / "keys.yaml").read_text()
+    code, _, err = keys(command, file, "list")
+    assert code == 2
+    assert "hmac-sha256 needs the pepper it was made with" in err
+    assert secret not in err
+
+
+@pytest.mark.parametrize("spec", ["{file: my-keys.yaml}", "{sql: 'sqlite:///my.db', pepper: black}"])
+def test_the_configurations_source_is_the_default(command, tmp_path, spec):
+    (tmp_path / "gateway.yaml").write_text(f"keys: {spec}\n")
+    assert command("keys", "new", "--id", "a")[0] == 0
+    assert [key["id"] for key in json.loads(command("keys", "list", "--json")[1])] == ["a"]
+    (tmp_path / "gateway.yaml").rename(tmp_path / "gw.yaml")
+    assert [key["id"] for key in json.loads(command("keys", "list", "--json", "--config", "gw.yaml")[1])] == ["a"]
+
+
+def test_of_several_sources_the_one_that_can_be_changed_is_meant(command, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(
+        f"keys:\n  - keys: [{{id: inline, secret: {FOREIGN}}}]\n  - {{file: my-keys.yaml}}\n"
+    )
+    assert command("keys", "new", "--id", "a")[0] == 0
+    assert [key["id"] for key in yaml.safe_load((tmp_path / "my-keys.yaml").read_text())["keys"]] == ["a"]
+    (tmp_path / "gateway.yaml").write_text("keys: [{file: my-keys.yaml}, {file: more.yaml}]\n")
+    code, _, err = command("keys", "list")
+    assert code == 2
+    assert "gateway.yaml, line 1: keys: holds several sources that can be changed; choose one with --source" in err
+
+
+def test_a_list_in_the_configuration_is_refused_with_the_way_out(command, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(f"keys:\n  - {{id: a, secret: {FOREIGN}}}\n")
+    for arguments in (("new", "--id", "b"), ("list",)):
+        code, out, err = command("keys", *arguments)
+        assert (code, out) == (2, "")
+        assert err == (
+            "gateway.yaml, line 1: keys: stand in the configuration itself, which no command changes. Move the list to "
+            "a file of its own, keys.yaml, that begins with 'keys:' as here, and write 'keys: {file: keys.yaml}' in "
+            "its place\n"
+        )
+
+
+def test_tokens_of_an_identity_provider_cannot_be_changed(command, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(
+        "keys: {jwt: {issuer: 'https://id.example.com', audience: gw, jwks: 'https://id.example.com/keys'}}\n"
+    )
+    code, _, err = command("keys", "list")
+    assert code == 2
+    assert "come from an identity provider, which alone can change them" in err
+
+
+def test_without_any_keys_the_options_are_named(command, tmp_path):
+    assert command("keys", "list") == (
+        2, "", "there is no configuration; name them with --source keys.yaml or --source sqlite:///gw.db\n",
+    )  # fmt: skip
+    (tmp_path / "gateway.yaml").write_text("server: {port: 1}\n")
+    assert "gateway.yaml names no keys" in command("keys", "list")[2]
+
+
+def test_the_command_itself_works_on_the_default_configuration(run, tmp_path):
+    (tmp_path / "gateway.yaml").write_text("keys: {file: keys.yaml}\n")
+    made = run("keys", "new", "--id", "team-a", cwd=tmp_path)
+    assert made.returncode == 0
+    secret = made.stdout.splitlines()[-1]
+    assert answer(str(tmp_path / "keys.yaml"), secret, NOW)[0] == 200
+    rotated = run("keys", "rotate", "team-a", "--overlap", "0", "--json", cwd=tmp_path)
+    assert json.loads(rotated.stdout)["id"] == "team-a"
+    listed = run("keys", "list", "--json", cwd=tmp_path)
+    assert [secret["live"] for secret in json.loads(listed.stdout)[0]["secrets"]] == [False, True]
+    assert run("keys", "revoke", "team-b", cwd=tmp_path).returncode == 1
+    assert run("keys", "--help").returncode == 0
