@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from tests.bench import load
+from tests.bench import in_process, load
 from tests.bench import streams as many_streams
 from tests.bench.apps import CHUNKS
 from tests.bench.served import Served
@@ -82,6 +82,12 @@ def imports() -> None:
     print(f"{'import crplugins':46} {milliseconds:.1f} ms, {memory - base:.1f} MB above bare Python", flush=True)
 
 
+def plugins() -> None:
+    """In this process: what Auth, RequestGuard and ModelAliases add to a request, and ModelAliases to a chunk."""
+    for name, cost in in_process.costs().items():
+        print(f"{name:46} {cost:.2f} us", flush=True)
+
+
 def streams() -> None:
     outcome = many_streams.run(2000)
     size = outcome.bytes_per_stream / 1024
@@ -91,7 +97,9 @@ def streams() -> None:
     )
 
 
-SECTIONS: dict[str, Callable[[], None]] = {f.__name__: f for f in (imports, middleware, direct, litellm, streams)}
+SECTIONS: dict[str, Callable[[], None]] = {
+    f.__name__: f for f in (imports, middleware, plugins, direct, litellm, streams)
+}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or SECTIONS:

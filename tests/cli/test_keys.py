@@ -40,6 +40,11 @@ class Command:
         return ended.value.code, out, err
 
 
+@pytest.fixture(autouse=True)
+def blockbuster():
+    """Nothing: a command has its event loop to itself, and may block it."""
+
+
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path):
     monkeypatch.delenv("CRPLUGINS_CONFIG", raising=False)
