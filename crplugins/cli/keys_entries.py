@@ -10,7 +10,7 @@ from typing import Any
 from crplugins.cli.keys_findings import Finding, Listed
 from crplugins.config.environment import Expansion
 from crplugins.keys.digest import Digester
-from crplugins.keys.entry import EntryReader, repeated
+from crplugins.keys.entry import EntryReader
 from crplugins.keys.file.document import KeyFileError, read_document
 from crplugins.keys.key import Key
 from crplugins.keys.opening import open_store
@@ -44,16 +44,8 @@ class Entries:
         digester: Digester | None = None,
     ) -> None:
         """Of a list as it stands in `file` at `path`, nothing in it expanded."""
-        before = len(self.listed)
         for index, entry in enumerate(entries):
-            place = _place(file, lines.get((*path, index)))
-            self._add_entry(entry, place, digester or Digester())
-        new = self.listed[before:]
-        for problem in repeated([each.key for each in new]):
-            each = new[int(problem.path[1])]
-            other = new[int(problem.message.rpartition("[")[2].rstrip("]"))]
-            what = "id" if problem.path[-1] == "id" else "secret"
-            self.findings.append(each.finding("duplicate", f"it has the {what} of the key in {other.place}"))
+            self._add_entry(entry, _place(file, lines.get((*path, index))), digester or Digester())
 
     def _add_entry(self, entry: Any, place: str, digester: Digester) -> None:
         expansion, reader = Expansion(os.environ), EntryReader(digester, strict=False)

@@ -76,12 +76,25 @@ class Names:
 
 
 def findings(listed: Sequence[Listed], now: datetime, names: Names | None) -> Iterator[Finding]:
-    """Key by key. Without `names` it is not known what is served, and not looked at."""
+    """What stands twice, then key by key. Without `names` it is not known what is served, and not looked at."""
+    yield from _repeated(listed)
     for each in listed:
         yield from _secrets(each)
         yield from _life(each, now)
         if names is not None:
             yield from _models(each, names)
+
+
+def _repeated(listed: Sequence[Listed]) -> Iterator[Finding]:
+    ids: dict[str, Listed] = {}
+    digests: dict[bytes, Listed] = {}
+    for each in listed:
+        if (first := ids.setdefault(each.key.id, each)) is not each:
+            yield each.finding("duplicate", f"it has the id of the key in {first.place or 'the database'}")
+        owners = [digests.setdefault(secret.digest, each) for secret in each.key.secrets]
+        for first in owners:
+            if first is not each:
+                yield each.finding("duplicate", f"it has a secret of the key in {first.place or 'the database'}")
 
 
 def _secrets(listed: Listed) -> Iterator[Finding]:

@@ -109,11 +109,11 @@ class AdminApi:
         return _json(describe(key, self._desk.now()))
 
     def _changed(self, key: Key, done: str) -> Response:
-        logger.info("the key %s is %s", key.id, done)
+        logger.info("the key %r is %s", key.id, done)
         return self._shown(key)
 
     def _minted(self, minted: Minted, done: str, status: int = 200) -> Response:
-        logger.info("the key %s is %s", minted.key.id, done)
+        logger.info("the key %r is %s", minted.key.id, done)
         return _json({**describe(minted.key, self._desk.now()), "secret": minted.secret}, status)
 
 

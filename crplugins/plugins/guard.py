@@ -1,52 +1,58 @@
 """RequestGuard: refuses a request OpenAI would refuse, with OpenAI's own words, before it costs anything upstream."""
 
-from crplugins.core.body import Body
+import msgspec
+
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
-from crplugins.plugins.guard_checks import invalid_type, missing
-from crplugins.plugins.guard_messages import check_messages
-from crplugins.plugins.guard_parameters import PARAMETERS
+from crplugins.plugins.guard_checks import text_of
+from crplugins.plugins.guard_messages import Messages
+from crplugins.plugins.guard_parameters import PARAMETERS, STRICT_PARAMETERS
+from crplugins.plugins.guard_refusals import invalid_type, missing, only_allowed_with, shortened, unknown_parameter
 
-_CHECKED_ALONE = frozenset({"model", "messages"})
+_KNOWN = frozenset({"model", "messages", *PARAMETERS})
 
-# Some upstreams match keys without regard to case: a `MODEL` beside `model` would get past every check of a name.
-_KNOWN = _CHECKED_ALONE | PARAMETERS.keys()
+Fields = dict[str, msgspec.Raw]
 
 
 class RequestGuard(Plugin):
     """Checks types, ranges, enums and counts of every parameter of OpenAI's chat completions schema.
 
-    Parameters nobody knows are forwarded, because other providers have more than OpenAI does.
+    What only OpenAI would refuse is forwarded, because other providers know more: parameters nobody knows, further
+    types of tools and of content parts, messages without content. A known parameter in another case is refused.
 
     Args:
-        strict: refuse them instead, as OpenAI does.
+        strict: refuse those too, as OpenAI does.
     """
 
     reads_body: bool = True
 
     def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict
+        self._parameters = tuple((STRICT_PARAMETERS if strict else PARAMETERS).items())
+        self._messages = Messages(strict=strict)
 
     async def on_request(self, exchange: Exchange) -> None:
         _check_content_type(exchange)
-        body = exchange.body
-        assert body is not None
-        _check_model(body)
-        messages = body.bytes_of("messages")
-        if messages is None:
+        assert exchange.body is not None
+        fields = exchange.body.fields
+        _check_model(fields)
+        if (messages := fields.get("messages")) is None:
             raise missing("messages")
-        check_messages(messages)
-        self._check_parameters(body)
-        _check_dependencies(body)
+        self._check_names(fields)
+        self._messages(messages)
+        for name, check in self._parameters:
+            if (value := fields.get(name)) is not None:
+                check(name, bytes(value))
+        _check_dependencies(fields)
 
-    def _check_parameters(self, body: Body) -> None:
-        for name, raw in body.fields.items():
-            check = PARAMETERS.get(name)
-            if check is not None:
-                check(name, bytes(raw))
-            elif name not in _CHECKED_ALONE and (self._strict or name.lower() in _KNOWN):
-                raise GatewayError(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+    def _check_names(self, fields: Fields) -> None:
+        if fields.keys() <= _KNOWN:
+            return
+        for name in fields:
+            # Some upstreams match names in any case: a `MODEL` beside `model` would get past every check of a name.
+            if name not in _KNOWN and (self._strict or name.lower() in _KNOWN):
+                raise unknown_parameter(shortened(name))
 
 
 def _check_content_type(exchange: Exchange) -> None:
@@ -57,26 +63,17 @@ def _check_content_type(exchange: Exchange) -> None:
         raise GatewayError(415, message, code="unsupported_content_type")
 
 
-def _check_model(body: Body) -> None:
-    model = body.get("model")
-    if model is None or model == "":
+def _check_model(fields: Fields) -> None:
+    raw = bytes(fields.get("model", b"null"))
+    if raw in (b"null", b'""'):
         raise GatewayError(400, "you must provide a model parameter")
-    if not isinstance(model, str):
-        raise invalid_type("model", "a string", model)
+    if raw[:1] != b'"':
+        raise invalid_type("model", "a string", raw)
+    text_of(raw)  # a name that is no text can be neither looked up nor recorded
 
 
-def _check_dependencies(body: Body) -> None:
+def _check_dependencies(fields: Fields) -> None:
     """Parameters that mean something only beside another."""
-    if _is_set(body, "top_logprobs") and body.bytes_of("logprobs") != b"true":
-        raise _only_with("top_logprobs", "logprobs")
-    if _is_set(body, "stream_options") and body.bytes_of("stream") != b"true":
-        raise _only_with("stream_options", "stream")
-
-
-def _is_set(body: Body, name: str) -> bool:
-    return body.bytes_of(name) not in (None, b"null")
-
-
-def _only_with(name: str, other: str) -> GatewayError:
-    message = f"The '{name}' parameter is only allowed when '{other}' is enabled."
-    return GatewayError(400, message, param=name)
+    for name, other in (("top_logprobs", "logprobs"), ("stream_options", "stream")):
+        if bytes(fields.get(name, b"null")) != b"null" and bytes(fields.get(other, b"null")) != b"true":
+            raise only_allowed_with(name, other)

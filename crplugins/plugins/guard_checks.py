@@ -1,17 +1,32 @@
-"""Checks of single values, each with the refusal OpenAI words for it.
+"""Checks of single values.
 
-A check is made once and used for every request. It is given the path of a value (`messages[0].role`) and its JSON
-as sent, because a refusal shows a number in the client's own spelling.
+A check is made once and used for every request. It is given the path of a value (`messages[0].role`) and its JSON as
+sent: most checks need no more than its first byte, and a refusal shows a number in the client's own spelling.
 """
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
-from crplugins.core.errors import GatewayError, unparsable_body
+from crplugins.core.errors import unparsable_body
+from crplugins.plugins.guard_refusals import (
+    above_maximum,
+    below_minimum,
+    empty,
+    invalid_type,
+    kind,
+    listed,
+    no_match,
+    too_long,
+    unsupported_value,
+)
+
+T = TypeVar("T")
+
+_LONGEST_INTEGER: Final = 100
+"""Digits past which int() is slow or refuses, and every bound is passed anyway."""
 
 
 class Check(Protocol):
@@ -20,28 +35,43 @@ class Check(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
-    """A decimal, or with `whole` an integer, between two bounds; None is no bound."""
+class Decimal:
+    """A number between two bounds. A boolean is none, an integer is one."""
 
-    low: float | None = None
-    high: float | None = None
-    whole: bool = False
+    low: float
+    high: float
     nullable: bool = True
 
     def __call__(self, path: str, raw: bytes) -> None:
-        value = decode(raw)
-        if value is None and self.nullable:
+        if kind(raw) not in ("an integer", "a decimal number"):
+            if not (raw == b"null" and self.nullable):
+                raise invalid_type(path, "a decimal", raw)
             return
-        kind, right = ("an integer", int) if self.whole else ("a decimal", (int, float))
-        if isinstance(value, bool) or not isinstance(value, right):
-            raise invalid_type(path, kind, value)
-        noun = "integer" if self.whole else "decimal"
-        if self.low is not None and value < self.low:
-            raise _beyond(path, f"{noun} below minimum value", f">= {_plain(self.low)}", raw, f"{noun}_below_min_value")
+        value = float(raw)
+        if value < self.low:
+            raise below_minimum(path, "decimal", self.low, raw)
+        if value > self.high:
+            raise above_maximum(path, "decimal", self.high, raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A number without fraction or exponent, 1.0 not included; None is no bound."""
+
+    low: int
+    high: int | None = None
+    nullable: bool = True
+
+    def __call__(self, path: str, raw: bytes) -> None:
+        if kind(raw) != "an integer":
+            if not (raw == b"null" and self.nullable):
+                raise invalid_type(path, "an integer", raw)
+            return
+        value = int(raw) if len(raw) <= _LONGEST_INTEGER else float(raw)
+        if value < self.low:
+            raise below_minimum(path, "integer", self.low, raw)
         if self.high is not None and value > self.high:
-            raise _beyond(
-                path, f"{noun} above maximum value", f"<= {_plain(self.high)}", raw, f"{noun}_above_max_value"
-            )
+            raise above_maximum(path, "integer", self.high, raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,199 +80,67 @@ class Boolean:
 
     def __call__(self, path: str, raw: bytes) -> None:
         if raw not in (b"true", b"false") and not (self.nullable and raw == b"null"):
-            raise invalid_type(path, "a boolean", decode(raw))
+            raise invalid_type(path, "a boolean", raw)
 
 
 @dataclass(frozen=True, slots=True)
 class String:
-    """A string of at most `longest` characters, matching `pattern` if there is one."""
+    """A string of `shortest` to `longest` characters that matches `pattern`, if there are any such bounds."""
 
     longest: int | None = None
+    shortest: int = 0
     pattern: "re.Pattern[str] | None" = None
     nullable: bool = True
 
     def __call__(self, path: str, raw: bytes) -> None:
-        value = decode(raw)
-        if value is None and self.nullable:
+        if raw[:1] != b'"':
+            if not (raw == b"null" and self.nullable):
+                raise invalid_type(path, "a string", raw)
             return
-        if not isinstance(value, str):
-            raise invalid_type(path, "a string", value)
-        check_length(path, "string", len(value), self.longest)
-        if self.pattern is not None and not self.pattern.fullmatch(value):
-            expected = (
-                f"string does not match pattern. Expected a string that matches the pattern '{self.pattern.pattern}'."
-            )
-            raise invalid(path, expected, "invalid_value")
+        if self.longest is not None and len(raw) - 2 > self.longest:  # escapes take more bytes, never fewer
+            length = len(text_of(raw))
+            if length > self.longest:
+                raise too_long(path, "string", self.longest, length)
+        if self.shortest and len(raw) - 2 == 0:
+            raise empty(path, "string", self.shortest)
+        if self.pattern is not None and not self.pattern.fullmatch(text_of(raw)):
+            raise no_match(path, self.pattern.pattern)
 
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of a closed set of strings."""
+    """One of a set of strings; other strings pass if the set is `open`, because some provider may know them."""
 
     values: tuple[str, ...]
     nullable: bool = True
+    open: bool = False
 
     def __call__(self, path: str, raw: bytes) -> None:
-        value = decode(raw)
-        if value is None and self.nullable:
+        if raw[:1] != b'"':
+            if not (raw == b"null" and self.nullable):
+                raise invalid_type(path, f"one of {listed(self.values, 'or')}", raw)
             return
-        if not isinstance(value, str):
-            raise invalid_type(path, f"one of {listed(self.values)}", value)
-        if value not in self.values:
-            raise unsupported_choice(path, value, self.values)
+        value = text_of(raw)
+        if value not in self.values and not self.open:
+            raise unsupported_value(path, value, self.values)
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
-    """An array of `fewest` to `most` items, each passing `item`."""
-
-    item: Check
-    fewest: int = 0
-    most: int | None = None
-    nullable: bool = True
-    expected: str = "an array"
-
-    def __call__(self, path: str, raw: bytes) -> None:
-        try:
-            items = msgspec.json.decode(raw, type=list[msgspec.Raw])
-        except msgspec.ValidationError:
-            if raw == b"null" and self.nullable:
-                return
-            raise invalid_type(path, self.expected, decode(raw)) from None
-        check_count(path, len(items), self.fewest, self.most)
-        for index, item in enumerate(items):
-            self.item(f"{path}[{index}]", bytes(item))
+def text_of(raw: bytes) -> str:
+    """The string that `raw` is the JSON of."""
+    return read(raw, _string)
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
-    """An object whose named members pass their checks; others are left alone."""
+def read(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T:
+    """The value. `GatewayError` 400 for what stands nowhere in JSON, such as invalid UTF-8, and for bottomless nesting.
 
-    members: Mapping[str, Check]
-    required: tuple[str, ...] = ()
-    nullable: bool = True
-
-    def __call__(self, path: str, raw: bytes) -> None:
-        try:
-            members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-        except msgspec.ValidationError:
-            if raw == b"null" and self.nullable:
-                return
-            raise invalid_type(path, "an object", decode(raw)) from None
-        for name in self.required:
-            if name not in members:
-                raise missing(f"{path}.{name}")
-        for name, check in self.members.items():
-            if name in members:
-                check(f"{path}.{name}", bytes(members[name]))
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """An object of at most `most` short strings."""
-
-    most: int
-    longest_key: int
-    longest_value: int
-
-    def __call__(self, path: str, raw: bytes) -> None:
-        pairs = decode(raw)
-        if pairs is None:
-            return
-        if not isinstance(pairs, dict):
-            raise invalid_type(path, "an object", pairs)
-        if len(pairs) > self.most:
-            expected = f"Expected an object with at most {self.most} properties, but got {len(pairs)} instead."
-            raise invalid(path, f"too many properties. {expected}", "object_above_max_properties")
-        for key, value in pairs.items():
-            check_length(path, "string", len(key), self.longest_key)
-            if not isinstance(value, str):
-                raise invalid_type(f"{path}.{key}", "a string", value)
-            check_length(f"{path}.{key}", "string", len(value), self.longest_value)
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    """A value whose JSON begins with one of the given bytes passes that check; any other is of the wrong type."""
-
-    by_first_byte: Mapping[bytes, Check]
-    expected: str
-
-    def __call__(self, path: str, raw: bytes) -> None:
-        if raw == b"null":
-            return
-        check = self.by_first_byte.get(raw[:1])
-        if check is None:
-            raise invalid_type(path, self.expected, decode(raw))
-        check(path, raw)
-
-
-def decode(raw: bytes) -> Any:
-    """The value. Raises `GatewayError` 400 for what JSON allows nowhere, such as invalid UTF-8."""
+    Raises `msgspec.ValidationError` for JSON of another type than the decoder's.
+    """
     try:
-        return msgspec.json.decode(raw)
+        return decoder.decode(raw)
+    except msgspec.ValidationError:
+        raise
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise unparsable_body() from None
 
 
-def invalid(path: str, problem: str, code: str) -> GatewayError:
-    return GatewayError(400, f"Invalid '{path}': {problem}", param=path, code=code)
-
-
-def missing(path: str) -> GatewayError:
-    return GatewayError(400, f"Missing required parameter: '{path}'.", param=path, code="missing_required_parameter")
-
-
-def invalid_type(path: str, expected: str, value: object) -> GatewayError:
-    message = f"Invalid type for '{path}': expected {expected}, but got {_kind(value)} instead."
-    return GatewayError(400, message, param=path, code="invalid_type")
-
-
-def unsupported_choice(path: str, value: str, values: Sequence[str]) -> GatewayError:
-    shown = value if len(value) <= _SHOWN else value[:_SHOWN] + "..."
-    message = f"Invalid value: '{shown}'. Supported values are: {listed(values)}."
-    return GatewayError(400, message, param=path, code="invalid_value")
-
-
-def listed(values: Sequence[str]) -> str:
-    """`'a', 'b', and 'c'`."""
-    *rest, last = [f"'{value}'" for value in values]
-    return f"{', '.join(rest)}, and {last}" if len(rest) > 1 else " and ".join([*rest, last])
-
-
-def check_length(path: str, noun: str, length: int, longest: int | None) -> None:
-    if longest is not None and length > longest:
-        expected = f"Expected a {noun} with maximum length {longest}, but got a {noun} with length {length} instead."
-        raise invalid(path, f"{noun} too long. {expected}", f"{noun}_above_max_length")
-
-
-def check_count(path: str, count: int, fewest: int, most: int | None) -> None:
-    if count < fewest:
-        got = "an empty array" if count == 0 else f"an array with length {count}"
-        noun = "empty array" if count == 0 else "array too short"
-        code = "empty_array" if count == 0 else "array_below_min_length"
-        raise invalid(path, f"{noun}. Expected an array with minimum length {fewest}, but got {got} instead.", code)
-    if most is not None and count > most:
-        expected = f"Expected an array with maximum length {most}, but got an array with length {count} instead."
-        raise invalid(path, f"array too long. {expected}", "array_above_max_length")
-
-
-_SHOWN: Final = 100
-
-
-def _beyond(path: str, problem: str, expected: str, raw: bytes, code: str) -> GatewayError:
-    shown = raw[:_SHOWN].decode()
-    return invalid(path, f"{problem}. Expected a value {expected}, but got {shown} instead.", code)
-
-
-def _plain(bound: float) -> str:
-    return str(int(bound)) if bound == int(bound) else str(bound)
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    kinds = {int: "an integer", float: "a decimal number", str: "a string", list: "an array", dict: "an object"}
-    return kinds[type(value)]
+_string: Final = msgspec.json.Decoder(str)

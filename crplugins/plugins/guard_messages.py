@@ -1,153 +1,144 @@
 """The messages of a request: roles, contents, tool calls and their order.
 
-A conversation in plain text is accepted by one typed decode. Any other is read again message by message, with partial
-structs, because only that tells which part is wrong and how OpenAI would say it.
+An ordinary conversation, tool calls and images included, is accepted by one typed decode. Any other is read again
+message by message, because only that tells which part is wrong and how OpenAI would say it.
 """
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
-from crplugins.core.errors import GatewayError, unparsable_body
-from crplugins.plugins.guard_checks import (
-    Array,
-    Object,
-    String,
-    check_count,
-    check_length,
-    decode,
-    invalid_type,
-    missing,
-    unsupported_choice,
-)
+from crplugins.core.errors import unparsable_body
+from crplugins.plugins.guard_checks import OneOf, text_of
+from crplugins.plugins.guard_containers import Members, items_of, members_of
+from crplugins.plugins.guard_conversation import LONGEST_CONTENT, roles
+from crplugins.plugins.guard_refusals import empty, missing, no_content, tool_without_call
 
-ROLES: Final = ("system", "assistant", "user", "function", "tool", "developer")
-MAX_CONTENT_CHARACTERS: Final = 10_485_760
+_UNSET: Final = msgspec.UNSET
+_Text = str | msgspec.UnsetType
 
-_ABSENT: Final = msgspec.Raw(b"")
+
+class _TextPart(msgspec.Struct, tag_field="type", tag="text"):
+    text: _Text = _UNSET
+
+
+class _ImageUrl(msgspec.Struct):
+    url: _Text = _UNSET
+    detail: Literal["auto", "low", "high"] | msgspec.UnsetType = _UNSET
+
+
+class _ImagePart(msgspec.Struct, tag_field="type", tag="image_url"):
+    image_url: _ImageUrl | msgspec.UnsetType = _UNSET
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str
+
+
+class _Call(msgspec.Struct):
+    id: str
+    type: Literal["function"]
+    function: _Function
 
 
 class _Message(msgspec.Struct):
-    role: msgspec.Raw = _ABSENT
-    content: msgspec.Raw = _ABSENT
-    tool_calls: msgspec.Raw = _ABSENT
-    tool_call_id: msgspec.Raw = _ABSENT
-    name: msgspec.Raw = _ABSENT
+    """A message as almost all are: what is not `Literal` here, or not unset, is left to the checks."""
+
+    role: Literal["system", "assistant", "user", "tool", "developer"]
+    content: str | list[_TextPart | _ImagePart] | None = None
+    tool_calls: Annotated[list[_Call], msgspec.Meta(min_length=1)] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    refusal: str | None = None
+    function_call: None = None
+    audio: None = None
 
 
-class _PlainPart(msgspec.Struct):
-    type: str
-    text: str | msgspec.UnsetType = msgspec.UNSET
+_ordinary: Final = msgspec.json.Decoder(list[_Message])
 
 
-class _PlainMessage(msgspec.Struct):
-    """A message with nothing about tools."""
+class Messages:
+    """The check of the messages.
 
-    role: Literal["system", "assistant", "user", "developer"]
-    content: str | list[_PlainPart] | None = None
-    tool_calls: msgspec.UnsetType = msgspec.UNSET
+    Args:
+        strict: refuse messages without content and parts of unknown types, as OpenAI does.
+    """
+
+    def __init__(self, *, strict: bool) -> None:
+        self._strict = strict
+        self._roles = roles(strict=strict)
+        self._role = OneOf(tuple(self._roles), nullable=False)
+
+    def __call__(self, raw: msgspec.Raw) -> None:
+        """Raises `GatewayError` 400 with OpenAI's body for the first message that is wrong."""
+        if not self._is_ordinary(raw):
+            self._check_each(bytes(raw))
+
+    def _is_ordinary(self, raw: msgspec.Raw) -> bool:
+        """Whether every message is certainly in order, and there is one."""
+        if len(memoryview(raw)) > LONGEST_CONTENT:
+            return False
+        try:
+            messages = _ordinary.decode(raw)
+        except UnicodeDecodeError:
+            raise unparsable_body() from None
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        return bool(messages) and self._in_order(messages)
+
+    def _in_order(self, messages: list[_Message]) -> bool:
+        called = False
+        for message in messages:
+            calls = message.tool_calls is not None and message.role == "assistant"
+            if message.content is None and self._strict and not calls:
+                return False
+            if message.role != "tool":
+                called = calls
+            elif not called or message.tool_call_id is None:
+                return False
+        return True
+
+    def _check_each(self, raw: bytes) -> None:
+        items = items_of("messages", raw, "an array of objects")
+        if not items:
+            raise empty("messages", "array", 1)
+        messages = [self._message(f"messages[{index}]", bytes(item)) for index, item in enumerate(items)]
+        _check_order(messages)
+        if self._strict:
+            _check_presence(messages)
+
+    def _message(self, path: str, raw: bytes) -> tuple[str, Members]:
+        members = members_of(path, raw)
+        role = members.get("role")
+        if role is None:
+            raise missing(f"{path}.role")
+        self._role(f"{path}.role", bytes(role))
+        name = text_of(bytes(role))
+        self._roles[name].check_members(path, members)
+        return name, members
 
 
-_plain_messages = msgspec.json.Decoder(list[_PlainMessage])
-_messages = msgspec.json.Decoder(list[_Message])
-_raw_items = msgspec.json.Decoder(list[msgspec.Raw])
-_NAME = String(nullable=False)
-_CALL = Object(
-    {"id": _NAME, "type": _NAME, "function": Object({"name": _NAME, "arguments": _NAME}, nullable=False)},
-    nullable=False,
-)
-_CALLS = Array(_CALL, 1)
-_PART = Object({"type": _NAME, "text": _NAME}, nullable=False)
-
-
-def check_messages(raw: bytes) -> None:
-    """Raises `GatewayError` 400 with OpenAI's body for the first message that is wrong."""
-    if not _is_plain(raw):
-        _check_each(raw)
-
-
-def _is_plain(raw: bytes) -> bool:
-    """Whether every message is in order and there is at least one."""
-    if len(raw) > MAX_CONTENT_CHARACTERS:
-        return False
-    try:
-        return len(_plain_messages.decode(raw)) > 0
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-
-
-def _check_each(raw: bytes) -> None:
-    try:
-        messages = _messages.decode(raw)
-    except msgspec.ValidationError:
-        raise _not_messages(raw) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise unparsable_body() from None
-    check_count("messages", len(messages), 1, None)
+def _check_order(messages: list[tuple[str, Members]]) -> None:
+    """Results of tools come right behind the message that called them."""
     called = False
-    for index, message in enumerate(messages):
-        role = _role(index, message)
+    for index, (role, members) in enumerate(messages):
         if role == "tool" and not called:
-            raise _tool_without_call(index)
-        called = role == "tool" or (role == "assistant" and len(memoryview(message.tool_calls)) > 0)
-        _check_message(index, role, message)
+            raise tool_without_call(index)
+        called = role == "tool" or (role == "assistant" and _is_given(members, "tool_calls"))
 
 
-def _check_message(index: int, role: str, message: _Message) -> None:
-    path = f"messages[{index}]"
-    if calls := bytes(message.tool_calls):
-        _CALLS(f"{path}.tool_calls", calls)
-    if role == "tool" and not len(memoryview(message.tool_call_id)):
-        raise missing(f"{path}.tool_call_id")
-    if role == "function" and not len(memoryview(message.name)):
-        raise missing(f"{path}.name")
-    _check_content(f"{path}.content", message.content)
+_INSTEAD_OF_CONTENT: Final = ("tool_calls", "function_call", "refusal", "audio")
 
 
-def _role(index: int, message: _Message) -> str:
-    raw = bytes(message.role)
-    known = _KNOWN_ROLES.get(raw)
-    if known is not None:
-        return known
-    path = f"messages[{index}].role"
-    if not raw:
-        raise missing(path)
-    role = decode(raw)
-    if not isinstance(role, str):
-        raise invalid_type(path, "a string", role)
-    if role not in ROLES:
-        raise unsupported_choice(path, role, ROLES)
-    return role
+def _check_presence(messages: list[tuple[str, Members]]) -> None:
+    """An answer that is something else than text needs none; api.openai.com looks at this last of all."""
+    for index, (role, members) in enumerate(messages):
+        instead = role == "assistant" and any(_is_given(members, name) for name in _INSTEAD_OF_CONTENT)
+        if not instead and not _is_given(members, "content"):
+            raise no_content(index)
 
 
-_KNOWN_ROLES: Final = {f'"{role}"'.encode(): role for role in ROLES}
-
-
-def _check_content(path: str, raw: msgspec.Raw) -> None:
-    """A string, parts, or null; a content that is missing is as good as null, live."""
-    view = memoryview(raw)
-    first = bytes(view[:1])
-    if first == b'"':
-        if len(view) > MAX_CONTENT_CHARACTERS:
-            check_length(path, "string", len(decode(bytes(raw))), MAX_CONTENT_CHARACTERS)
-    elif first == b"[":
-        for index, part in enumerate(_raw_items.decode(raw)):
-            _PART(f"{path}[{index}]", bytes(part))
-    elif first not in (b"", b"n"):
-        raise invalid_type(path, "one of a string or array of objects", decode(bytes(raw)))
-
-
-def _not_messages(raw: bytes) -> GatewayError:
-    value = decode(raw)
-    if not isinstance(value, list):
-        return invalid_type("messages", "an array of objects", value)
-    index = next(i for i, message in enumerate(value) if not isinstance(message, dict))
-    return invalid_type(f"messages[{index}]", "an object", value[index])
-
-
-def _tool_without_call(index: int) -> GatewayError:
-    return GatewayError(
-        400,
-        "Invalid parameter: messages with role 'tool' must be a response to a preceding message with 'tool_calls'.",
-        param=f"messages.[{index}].role",
-    )
+def _is_given(members: Members, name: str) -> bool:
+    value = members.get(name)
+    return value is not None and bytes(memoryview(value)[:1]) != b"n"

@@ -1,6 +1,8 @@
 """Every parameter of OpenAI's chat completions schema, with its check (openai-openapi, CreateChatCompletionRequest).
 
-`model` and `messages` are checked by themselves, `messages` in guard_messages.
+`model` and `messages` are checked by themselves. The order is the one in which api.openai.com reports faults, as far as
+it is known. Where one gateway serves many providers, more than OpenAI's own kinds of tools and voices must pass: those
+sets are open, and `closed` shuts them.
 """
 
 import re
@@ -8,76 +10,145 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from crplugins.plugins.guard_checks import Array, Boolean, Check, Either, Number, Object, OneOf, Pairs, String
+from crplugins.plugins.guard_checks import Boolean, Check, Decimal, Integer, OneOf, String
+from crplugins.plugins.guard_containers import AnyObject, Array, Either, Map, Object, Quick, Tagged, closed
+from crplugins.plugins.guard_tools import ORDINARY_TOOLS
 
-_NAME = String(64, re.compile(r"[a-zA-Z0-9_-]+"), nullable=False)
-_FUNCTION = Object({"name": _NAME, "description": String(), "strict": Boolean()}, required=("name",), nullable=False)
-_TOOL = Object(
+_TEXT = String(nullable=False)
+_NAME = String(64, 1, re.compile(r"^[a-zA-Z0-9_-]+$"), nullable=False)
+_NAMED = Object({"name": _NAME}, ("name",))
+_TEXT_PARTS = Array(Tagged({"text": Object({"text": _TEXT})}, open=True), nullable=False)
+_LEVEL = OneOf(("low", "medium", "high"))
+
+_FUNCTION = Object(
+    {"name": _NAME, "description": String(), "parameters": AnyObject(), "strict": Boolean()}, ("name",)
+)  # fmt: skip
+_GRAMMAR = Object({"definition": _TEXT, "syntax": OneOf(("lark", "regex"), nullable=False)}, ("definition", "syntax"))
+_CUSTOM = Object(
     {
-        "type": OneOf(("function", "custom"), nullable=False),
-        "function": _FUNCTION,
-        "custom": Object({"name": _NAME, "description": String()}, required=("name",), nullable=False),
+        "name": _NAME,
+        "description": String(),
+        "format": Tagged({"text": Object({}), "grammar": Object({"grammar": _GRAMMAR}, ("grammar",))}, nullable=True),
     },
-    required=("type",),
-    nullable=False,
+    ("name",),
+)
+_TOOL = Tagged(
+    {
+        "function": Object({"function": _FUNCTION}, ("function",)),
+        "custom": Object({"custom": _CUSTOM}, ("custom",)),
+    },
+    open=True,
+)
+_ALLOWED_TOOLS = Object(
+    {"mode": OneOf(("auto", "required"), nullable=False), "tools": Array(AnyObject(nullable=False), nullable=False)},
+    ("mode", "tools"),
 )
 _TOOL_CHOICE = Either(
     {
         b'"': OneOf(("none", "auto", "required")),
-        b"{": Object({"type": OneOf(("function", "custom", "allowed_tools"), nullable=False)}, required=("type",)),
+        b"{": Tagged(
+            {
+                "function": Object({"function": _NAMED}, ("function",)),
+                "custom": Object({"custom": _NAMED}, ("custom",)),
+                "allowed_tools": Object({"allowed_tools": _ALLOWED_TOOLS}, ("allowed_tools",)),
+            }
+        ),
     },
-    "one of 'none', 'auto', 'required', or an object",
+    "one of one of 'none', 'auto', or 'required' or object",
 )
-_RESPONSE_FORMAT = Object(
+_JSON_SCHEMA = Object(
+    {"name": _NAME, "description": String(), "schema": AnyObject(), "strict": Boolean()}, ("name",)
+)  # fmt: skip
+_RESPONSE_FORMAT = Tagged(
     {
-        "type": OneOf(("text", "json_object", "json_schema"), nullable=False),
-        "json_schema": Object({"name": _NAME, "description": String(), "strict": Boolean()}, required=("name",)),
+        "json_object": Object({}),
+        "json_schema": Object({"json_schema": _JSON_SCHEMA}, ("json_schema",)),
+        "text": Object({}),
     },
-    required=("type",),
+    nullable=True,
 )
-_STOP = Either({b'"': String(), b"[": Array(String(nullable=False), 1, 4)}, "a string or an array of strings")
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-_TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
+_AUDIO = Object(
+    {
+        "voice": Either(
+            {b'"': _TEXT, b"{": Object({"id": _TEXT}, ("id",))}, "one of a string or object", nullable=False
+        ),
+        "format": OneOf(("wav", "aac", "mp3", "flac", "opus", "pcm16"), nullable=False, open=True),
+    },
+    ("voice", "format"),
+    nullable=True,
+)
+_PREDICTION = Tagged(
+    {
+        "content": Object(
+            {
+                "content": Either(
+                    {b'"': _TEXT, b"[": _TEXT_PARTS}, "one of a string or array of objects", nullable=False
+                )
+            },
+            ("content",),
+        )
+    },
+    nullable=True,
+)
+_PLACE = Object({"country": String(), "region": String(), "city": String(), "timezone": String()})
+_WEB_SEARCH = Object(
+    {
+        "user_location": Tagged({"approximate": Object({"approximate": _PLACE}, ("approximate",))}, nullable=True),
+        "search_context_size": _LEVEL,
+    },
+    nullable=True,
+)
+_POLICY = Object({"mode": OneOf(("score", "block"), nullable=False)}, ("mode",), nullable=True)
+_MODERATION = Object(
+    {"model": _TEXT, "policy": Object({"input": _POLICY, "output": _POLICY}, nullable=True)}, ("model",), nullable=True
+)
 
 PARAMETERS: Final[Mapping[str, Check]] = MappingProxyType(
     {
-        "temperature": Number(0, 2),
-        "top_p": Number(0, 1),
-        "n": Number(1, 128, whole=True),
-        "stream": Boolean(),
-        "stream_options": Object({"include_usage": Boolean(), "include_obfuscation": Boolean()}),
-        "stop": _STOP,
-        "max_tokens": Number(1, whole=True),
-        "presence_penalty": Number(-2, 2),
-        "frequency_penalty": Number(-2, 2),
-        "logprobs": Boolean(),
-        "top_logprobs": Number(0, 20, whole=True),
-        "response_format": _RESPONSE_FORMAT,
-        "seed": Number(-(2**63), 2**63 - 1, whole=True),
-        "tools": Array(_TOOL, expected="an array of objects"),
-        "tool_choice": _TOOL_CHOICE,
-        "user": String(),
-        "max_completion_tokens": Number(1, whole=True),
-        "parallel_tool_calls": Boolean(nullable=False),
-        "reasoning_effort": OneOf(_EFFORTS),
-        "metadata": Pairs(16, 64, 512),
-        "store": Boolean(),
-        "logit_bias": Object({}),
-        "service_tier": OneOf(_TIERS),
-        "verbosity": OneOf(("low", "medium", "high")),
-        "modalities": Array(OneOf(("text", "audio"), nullable=False)),
-        "audio": Object({"format": String(nullable=False)}),
-        "prediction": Object({"type": OneOf(("content",), nullable=False)}),
-        "web_search_options": Object({"search_context_size": OneOf(("low", "medium", "high"))}),
-        "moderation": Object({"model": String()}),
-        "functions": Array(_FUNCTION, 1, 128, expected="an array of objects"),
+        "functions": Array(_FUNCTION, 1, 128, expected="an array of function definitions"),
         "function_call": Either(
-            {b'"': OneOf(("none", "auto")), b"{": Object({"name": _NAME}, required=("name",))},
-            "one of 'none' or 'auto', or an object",
+            {b'"': OneOf(("none", "auto")), b"{": _NAMED}, "one of one of 'none' or 'auto' or object"
         ),
+        "tools": Quick(ORDINARY_TOOLS, Array(_TOOL, 1)),
+        "tool_choice": _TOOL_CHOICE,
+        "parallel_tool_calls": Boolean(nullable=False),
+        "max_completion_tokens": Integer(1),
+        "max_tokens": Integer(1),
+        "n": Integer(1, 128),
+        "stop": Either(
+            {b'"': _TEXT, b"[": Array(_TEXT, 1, 4)}, "one of a string or array of strings"
+        ),
+        "temperature": Decimal(0, 2),
+        "top_p": Decimal(0, 1),
+        "presence_penalty": Decimal(-2, 2),
+        "frequency_penalty": Decimal(-2, 2),
+        "logit_bias": Map(Decimal(-100, 100, nullable=False)),
+        "logprobs": Boolean(),
+        "top_logprobs": Integer(0, 20),
+        "user": String(),
+        "seed": Integer(-(2**63), 2**63 - 1),
         "safety_identifier": String(64),
+        "prompt_cache_options": Object(
+            {"mode": OneOf(("implicit", "explicit")), "ttl": OneOf(("30m",), open=True)}, nullable=True
+        ),
         "prompt_cache_key": String(),
-        "prompt_cache_options": Object({"mode": OneOf(("implicit", "explicit")), "ttl": String()}),
         "prompt_cache_retention": OneOf(("in_memory", "in-memory", "24h")),
+        "service_tier": OneOf(("auto", "default", "fast", "flex", "priority", "scale")),
+        "stream": Boolean(),
+        "stream_options": Object({"include_usage": Boolean(), "include_obfuscation": Boolean()}, nullable=True),
+        "store": Boolean(),
+        "metadata": Map(String(512, nullable=False), 16, 64, expected="a metadata object"),
+        "prediction": _PREDICTION,
+        "moderation": _MODERATION,
+        "modalities": Array(OneOf(("text", "audio"), nullable=False), expected="an array of strings"),
+        "audio": _AUDIO,
+        "response_format": _RESPONSE_FORMAT,
+        "reasoning_effort": OneOf(("none", "minimal", "low", "medium", "high", "xhigh", "max")),
+        "verbosity": _LEVEL,
+        "web_search_options": _WEB_SEARCH,
     }
+)  # fmt: skip
+
+STRICT_PARAMETERS: Final[Mapping[str, Check]] = MappingProxyType(
+    {name: closed(check) for name, check in PARAMETERS.items()}
 )

@@ -10,19 +10,21 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "functi
 
 
 class PromptTokensDetails(Open):
-    cached_tokens: int | None = None
+    cached_tokens: int | None = Field(default=None, description="Read from the provider's cache.")
+    cache_write_tokens: int | None = Field(default=None, description="Written to the provider's cache.")
     audio_tokens: int | None = None
-    cache_write_tokens: int | None = None
 
 
 class CompletionTokensDetails(Open):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: int | None = Field(default=None, description="Spent on thinking.")
     audio_tokens: int | None = None
     accepted_prediction_tokens: int | None = None
     rejected_prediction_tokens: int | None = None
 
 
 class Usage(Open):
+    """Token counts as the provider reports them."""
+
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -30,10 +32,46 @@ class Usage(Open):
     completion_tokens_details: CompletionTokensDetails | None = None
 
 
+class Likelihood(Open):
+    token: str
+    logprob: float
+    bytes: list[int] | None = Field(description="The token in UTF-8: one character may be spread over several tokens.")
+
+
+class TokenLikelihood(Likelihood):
+    top_logprobs: list[Likelihood]
+
+
+class Logprobs(Open):
+    content: list[TokenLikelihood] | None
+    refusal: list[TokenLikelihood] | None = None
+
+
+class Citation(Open):
+    start_index: int
+    end_index: int
+    url: str
+    title: str
+
+
+class Annotation(Open):
+    type: Literal["url_citation"]
+    url_citation: Citation
+
+
+class SpokenAnswer(Open):
+    id: str = Field(description="Names the recording in a later request.")
+    data: str = Field(description="Base64.")
+    transcript: str
+    expires_at: int = Field(description="Seconds since 1970.")
+
+
 class AnswerMessage(Open):
     role: Literal["assistant"]
     content: str | None
     refusal: str | None
+    annotations: list[Annotation] | None = None
+    audio: SpokenAnswer | None = None
     tool_calls: list[ToolCall] | None = None
     function_call: FunctionCall | None = Field(default=None, deprecated=True)
 
@@ -41,26 +79,33 @@ class AnswerMessage(Open):
 class Choice(Open):
     index: int
     message: AnswerMessage
-    logprobs: dict[str, Any] | None
-    finish_reason: FinishReason
+    logprobs: Logprobs | None
+    finish_reason: FinishReason = Field(description="`length`: cut at the bound of the answer.")
 
 
-class ChatCompletion(Open):
-    """A full answer."""
+class Envelope(Open):
+    """What a full answer and every chunk of a stream have in common."""
 
     id: str
-    object: Literal["chat.completion"]
     created: int = Field(description="Seconds since 1970.")
     model: str
-    choices: list[Choice]
     usage: Usage | None = None
-    service_tier: str | None = None
-    system_fingerprint: str | None = None
+    service_tier: str | None = Field(default=None, description="The queue that was used.")
+    system_fingerprint: str | None = Field(default=None, deprecated=True)
+    moderation: dict[str, Any] | None = None
+
+
+class ChatCompletion(Envelope):
+    """A full answer."""
+
+    object: Literal["chat.completion"]
+    choices: list[Choice]
+    metadata: dict[str, str] | None = None
 
 
 class FunctionFragment(Open):
     name: str | None = None
-    arguments: str | None = None
+    arguments: str | None = Field(default=None, description="To be appended to those before it.")
 
 
 class ToolCallFragment(Open):
@@ -73,31 +118,33 @@ class ToolCallFragment(Open):
 
 
 class Delta(Open):
-    role: Literal["assistant"] | None = None
+    """What this chunk adds to the message."""
+
+    role: Literal["developer", "system", "user", "assistant", "tool"] | None = None
     content: str | None = None
     refusal: str | None = None
     tool_calls: list[ToolCallFragment] | None = None
+    function_call: FunctionFragment | None = Field(default=None, deprecated=True)
 
 
 class ChunkChoice(Open):
     index: int
     delta: Delta
     finish_reason: FinishReason | None
-    logprobs: dict[str, Any] | None = None
+    logprobs: Logprobs | None = None
 
 
-class ChatCompletionChunk(Open):
+class ChatCompletionChunk(Envelope):
     """One event of a stream. The chunk with the usage has no choices."""
 
-    id: str
     object: Literal["chat.completion.chunk"]
-    created: int
-    model: str
     choices: list[ChunkChoice]
-    usage: Usage | None = None
+    obfuscation: str | None = Field(default=None, description="Evens out the lengths of chunks; without meaning.")
 
 
 class Model(Open):
+    """A name that can be asked for."""
+
     id: str
     object: Literal["model"]
     created: int
@@ -110,10 +157,10 @@ class ModelList(Open):
 
 
 class ErrorObject(Open):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
+    message: str = Field(description="A sentence for people.")
+    type: str = Field(description="The kind, such as `invalid_request_error`, `requests`, `tokens`, `server_error`.")
+    param: str | None = Field(description="The field at fault, such as `messages[0].role`.")
+    code: str | None = Field(description="The reason for programs, such as `model_not_found`.")
 
 
 class ErrorBody(Open):

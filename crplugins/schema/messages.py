@@ -11,7 +11,17 @@ class Open(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class TextPart(Open):
+class PromptCacheBreakpoint(Open):
+    mode: Literal["explicit"]
+
+
+class Part(Open):
+    prompt_cache_breakpoint: PromptCacheBreakpoint | None = Field(
+        default=None, description="What comes before may be cached up to here."
+    )
+
+
+class TextPart(Part):
     type: Literal["text"]
     text: str
 
@@ -26,7 +36,7 @@ class ImageUrl(Open):
     detail: Literal["auto", "low", "high"] = "auto"
 
 
-class ImagePart(Open):
+class ImagePart(Part):
     type: Literal["image_url"]
     image_url: ImageUrl
 
@@ -36,7 +46,7 @@ class InputAudio(Open):
     format: Literal["wav", "mp3"]
 
 
-class AudioPart(Open):
+class AudioPart(Part):
     type: Literal["input_audio"]
     input_audio: InputAudio
 
@@ -47,7 +57,7 @@ class File(Open):
     file_id: str | None = None
 
 
-class FilePart(Open):
+class FilePart(Part):
     type: Literal["file"]
     file: File
 
@@ -106,7 +116,7 @@ class AudioReference(Open):
 
 class AssistantMessage(Open):
     role: Literal["assistant"]
-    content: str | list[TextPart | RefusalPart] | None = None
+    content: str | list[Annotated[TextPart | RefusalPart, Field(discriminator="type")]] | None = None
     refusal: str | None = None
     name: str | None = None
     audio: AudioReference | None = None

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document of the gateway."""
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -25,33 +25,48 @@ _ERRORS: Final = {
     503: "Not now; try again.",
     504: "The model provider did not answer in time.",
 }
+_LISTING: Final = (401, 405, 500)
 
 
-def openapi_document(*, title: str, version: str) -> dict[str, Any]:
-    """The document: paths, schemas, errors, and the Bearer key. Takes some 50 ms to build."""
+def openapi_document(
+    *, title: str, version: str, server_url: str | None = None, models: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The document: paths, schemas, errors, and the Bearer key. Takes some 50 ms to build.
+
+    Args:
+        server_url: where the API is reached from outside, without `/v1`; None where the document is.
+        models: names to show as examples of `model`.
+    """
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
+        **({"servers": [{"url": server_url}]} if server_url is not None else {}),
         "paths": {
             "/v1/chat/completions": {"post": _chat()},
-            "/v1/models": {"get": _get("listModels", "The models this key may call.", "ModelList", (401,))},
-            "/v1/models/{model}": {"get": _one_model()},
+            "/v1/models": {"get": _get("listModels", "The models this key may call.", "ModelList", _LISTING)},
+            "/v1/models/{model}": {"get": _one_model(models)},
             "/healthz": {"get": _public("health", "Whether the process runs.", "Health")},
-            "/readyz": {"get": _public("ready", "Whether requests will be served.", "Health")},
+            "/readyz": {"get": _ready()},
             "/openapi.json": {"get": _public("openapi", "This document.", None)},
         },
-        "components": {"schemas": _schemas(), "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "components": {"schemas": _schemas(models), "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{"key": []}],
     }
 
 
-def _schemas() -> dict[str, Any]:
-    requests: list[type[BaseModel]] = [ChatCompletionRequest]
-    answers: list[type[BaseModel]] = [ChatCompletion, ChatCompletionChunk, ModelList, Model, ErrorBody, Health]
-    inputs = [(model, "validation") for model in [*requests, *answers]]
-    _, document = models_json_schema(inputs, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+def _schemas(models: Sequence[str]) -> dict[str, Any]:
+    described: list[type[BaseModel]] = [
+        ChatCompletionRequest, ChatCompletion, ChatCompletionChunk, ModelList, Model, ErrorBody, Health
+    ]  # fmt: skip
+    modes: list[tuple[type[BaseModel], Literal["validation"]]] = [(model, "validation") for model in described]
+    _, document = models_json_schema(modes, ref_template="#/components/schemas/{model}")
     schemas: dict[str, Any] = document["$defs"]
+    schemas["ChatCompletionRequest"]["properties"]["model"] |= _examples(models)
     return schemas
+
+
+def _examples(models: Sequence[str]) -> dict[str, Any]:
+    return {"examples": list(models)} if models else {}
 
 
 def _chat() -> dict[str, Any]:
@@ -70,15 +85,15 @@ def _chat() -> dict[str, Any]:
     }
 
 
-def _one_model() -> dict[str, Any]:
+def _one_model(models: Sequence[str]) -> dict[str, Any]:
     parameter = {
         "name": "model",
         "in": "path",
         "required": True,
         "description": "May contain slashes.",
-        "schema": {"type": "string"},
+        "schema": {"type": "string"} | _examples(models),
     }
-    return _get("retrieveModel", "One model.", "Model", (401, 404)) | {"parameters": [parameter]}
+    return _get("retrieveModel", "One model.", "Model", (*_LISTING, 404)) | {"parameters": [parameter]}
 
 
 def _get(operation: str, summary: str, schema: str | None, errors: Iterable[int]) -> dict[str, Any]:
@@ -89,6 +104,12 @@ def _get(operation: str, summary: str, schema: str | None, errors: Iterable[int]
 
 def _public(operation: str, summary: str, schema: str | None) -> dict[str, Any]:
     return _get(operation, summary, schema, ()) | {"security": []}
+
+
+def _ready() -> dict[str, Any]:
+    operation = _public("ready", "Whether requests will be served.", "Health")
+    not_yet = {"description": "Not yet.", "headers": _REQUEST_ID, "content": _json("Health")}
+    return operation | {"responses": operation["responses"] | {"503": not_yet}}
 
 
 def _errors(statuses: Iterable[int]) -> dict[str, Any]:

@@ -1,102 +1,27 @@
 """The request: every parameter of OpenAI's chat completions schema, the commonest first."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crplugins.schema.messages import JsonSchema, Message, Open
-
-Name = Annotated[str, Field(max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
-
-
-class StreamOptions(Open):
-    include_usage: bool | None = Field(default=None, description="Send the token counts on a chunk before [DONE].")
-    include_obfuscation: bool | None = Field(default=None, description="Pad chunks to even out their lengths.")
-
-
-class Function(Open):
-    name: Name
-    description: str | None = None
-    parameters: JsonSchema | None = None
-    strict: bool | None = None
-
-
-class FunctionTool(Open):
-    type: Literal["function"]
-    function: Function
-
-
-class Custom(Open):
-    name: Name
-    description: str | None = None
-    format: dict[str, Any] | None = None
-
-
-class CustomTool(Open):
-    type: Literal["custom"]
-    custom: Custom
-
-
-Tool = Annotated[FunctionTool | CustomTool, Field(discriminator="type")]
-
-
-class ToolName(Open):
-    name: Name
-
-
-class FunctionChoice(Open):
-    type: Literal["function"]
-    function: ToolName
-
-
-class CustomChoice(Open):
-    type: Literal["custom"]
-    custom: ToolName
-
-
-class AllowedTools(Open):
-    mode: Literal["auto", "required"]
-    tools: list[dict[str, Any]]
-
-
-class AllowedToolsChoice(Open):
-    type: Literal["allowed_tools"]
-    allowed_tools: AllowedTools
-
-
-ToolChoice = (
-    Literal["none", "auto", "required"]
-    | Annotated[FunctionChoice | CustomChoice | AllowedToolsChoice, Field(discriminator="type")]
+from crplugins.schema.messages import Message, Open
+from crplugins.schema.options import (
+    AudioOptions,
+    Level,
+    Moderation,
+    Prediction,
+    PromptCacheOptions,
+    StreamOptions,
+    WebSearchOptions,
 )
+from crplugins.schema.tools import Function, ResponseFormat, Tool, ToolChoice, ToolName
 
-
-class TextFormat(Open):
-    type: Literal["text"]
-
-
-class JsonObjectFormat(Open):
-    type: Literal["json_object"]
-
-
-class SchemaFormat(Open):
-    name: Name
-    description: str | None = None
-    schema_: JsonSchema | None = Field(default=None, alias="schema")
-    strict: bool | None = None
-
-
-class JsonSchemaFormat(Open):
-    type: Literal["json_schema"]
-    json_schema: SchemaFormat
-
-
-ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Tokens = Annotated[int, Field(ge=1)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Tier = Literal["auto", "default", "flex", "scale", "priority", "fast"]
-Level = Literal["low", "medium", "high"]
-MetadataKey = Annotated[str, Field(max_length=64)]
+MetadataName = Annotated[str, Field(max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
 
 
@@ -123,28 +48,50 @@ class ChatCompletionRequest(Open):
         default=None, description="How many alternatives to each token. Only with `logprobs: true`."
     )
     response_format: ResponseFormat | None = Field(default=None, description="Text, JSON, or JSON of a schema.")
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = Field(default=None, deprecated=True)
-    tools: list[Tool] | None = Field(default=None, description="What the model may call.")
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = Field(
+        default=None, deprecated=True, description="The same seed asks for the same answer; nothing guarantees it."
+    )
+    tools: Annotated[list[Tool], Field(min_length=1)] | None = Field(
+        default=None, description="What the model may call."
+    )
     tool_choice: ToolChoice | None = Field(default=None, description="Whether it must, may or may not.")
     user: str | None = Field(default=None, deprecated=True, description="The end user, in your own naming.")
     max_completion_tokens: Tokens | None = Field(default=None, description="Bound of the answer, reasoning included.")
     parallel_tool_calls: bool = Field(default=True, description="Whether one answer may call several tools.")
-    reasoning_effort: Effort | None = None
-    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
-    store: bool | None = None
-    logit_bias: dict[str, float] | None = Field(default=None, description="Token to bias, -100 to 100.")
-    service_tier: Tier | None = None
-    verbosity: Level | None = None
-    modalities: list[Literal["text", "audio"]] | None = None
-    audio: dict[str, Any] | None = Field(default=None, description="`voice` and `format` of a spoken answer.")
-    prediction: dict[str, Any] | None = Field(default=None, description="Text the answer will mostly repeat.")
-    web_search_options: dict[str, Any] | None = None
-    moderation: dict[str, Any] | None = None
-    functions: Annotated[list[Function], Field(min_length=1, max_length=128)] | None = Field(
-        default=None, deprecated=True
+    reasoning_effort: Effort | None = Field(
+        default=None, description="How much to think first. Models take some of the values."
     )
-    function_call: Literal["none", "auto"] | ToolName | None = Field(default=None, deprecated=True)
-    safety_identifier: Annotated[str, Field(max_length=64)] | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = Field(default=None, deprecated=True)
+    metadata: Annotated[dict[MetadataName, MetadataValue], Field(max_length=16)] | None = Field(
+        default=None, description="Pairs of your own that are kept with a stored answer."
+    )
+    store: bool | None = Field(default=None, description="Whether the provider keeps the answer for later use.")
+    logit_bias: dict[str, Bias] | None = Field(
+        default=None, description="Added to the odds of tokens, named by their number: -100 bans one, 100 forces it."
+    )
+    service_tier: Tier | None = Field(default=None, description="Which of the provider's queues to use.")
+    verbosity: Level | None = Field(default=None, description="How long an answer to aim at.")
+    modalities: list[Literal["text", "audio"]] | None = Field(default=None, description="What the answer consists of.")
+    audio: AudioOptions | None = Field(default=None, description="How a spoken answer sounds.")
+    prediction: Prediction | None = Field(
+        default=None, description="Text that the answer will mostly repeat, which makes it faster."
+    )
+    web_search_options: WebSearchOptions | None = Field(default=None, description="Search the web for the answer.")
+    moderation: Moderation | None = Field(default=None, description="Have input and output moderated on the way.")
+    functions: Annotated[list[Function], Field(min_length=1, max_length=128)] | None = Field(
+        default=None, deprecated=True, description="Use `tools`."
+    )
+    function_call: Literal["none", "auto"] | ToolName | None = Field(
+        default=None, deprecated=True, description="Use `tool_choice`."
+    )
+    safety_identifier: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="The end user by a hash, for the provider to recognise abuse by."
+    )
+    prompt_cache_key: str | None = Field(
+        default=None, description="Requests with the same key and beginning share the provider's cache."
+    )
+    prompt_cache_options: PromptCacheOptions | None = Field(
+        default=None, description="What to cache, and for how long."
+    )
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = Field(
+        default=None, deprecated=True, description="Use `prompt_cache_options`."
+    )

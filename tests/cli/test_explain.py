@@ -1,0 +1,135 @@
+"""`crplugins explain`: what would happen to a request, and why."""
+
+# ruff: noqa: F811  # fixtures of another module
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from tests.cli.test_keys import Command, blockbuster, command, keys, made  # noqa: F401  # fixtures
+from tests.keys.conftest import NOW
+
+SECRET = "sk-proj-0123456789abcdefghijkl"
+CONFIG = f"""\
+model_list:
+  - model_name: gpt-4o
+    litellm_params: {{model: openai/up-4o, api_base: "https://me:sk-hidden@one.example.com/v1?key=sk-hidden", api_key: sk-hidden}}
+  - model_name: gpt-4o
+    litellm_params: {{model: openai/up-4o, api_base: "https://two.example.com/v1", api_key: sk-hidden}}
+  - model_name: llama-*
+    litellm_params: {{model: hosted_vllm/meta-*, api_base: "http://10.0.0.7:8000/v1"}}
+  - model_name: echo
+    litellm_params: {{model: demo/echo}}
+aliases: {{fast: gpt-4o, "old-*": fast, lost: gone, canary: [{{model: gpt-4o, weight: 1}}, {{model: echo, weight: 1}}]}}
+keys:
+  - {{id: all, secret: {SECRET}}}
+  - {{id: some, secret: {SECRET}2, models: [fast], team: search}}
+  - {{id: over, secret: {SECRET}3, expires: 2026-05-01}}
+  - {{id: later, secret: {SECRET}4, not_before: 2026-07-01}}
+  - {{id: 'off', secret: {SECRET}5, disabled: true}}
+"""
+
+
+@pytest.fixture
+def explained(command, tmp_path):
+    """Exit code, and the steps as (step, ok, text)."""
+    (tmp_path / "gateway.yaml").write_text(CONFIG)
+
+    def explain(key, model, *arguments):
+        code, out, err = command("explain", "--key", key, "--model", model, "--json", *arguments)
+        assert err == ""
+        assert "hidden" not in out
+        assert SECRET not in out
+        answer = json.loads(out)
+        assert (answer["key"], answer["model"], answer["served"]) == (key, model, code == 0)
+        return code, [(step["step"], step["ok"], step["text"]) for step in answer["steps"]]
+
+    return explain
+
+
+def test_a_request_is_followed_to_its_handlers(explained):
+    assert explained("all", "old-1") == (0, [
+        ("key", True, "the key 'all' is live"),
+        ("allow_list", True, "the key 'all' may call every model"),
+        ("alias", True, "'old-1' is matched by the pattern 'old-*' of the gateway: 'fast'"),
+        ("alias", True, "'fast' is an alias of the gateway: 'gpt-4o'"),
+        ("target", True, "'gpt-4o' is served"),
+        ("handler", True, "direct: 'up-4o' at https://one.example.com/v1, bytes passed through, in turn with 1 more"),
+        ("handler", True, "direct: 'up-4o' at https://two.example.com/v1, bytes passed through, in turn with 1 more"),
+    ])  # fmt: skip
+
+
+def test_a_pattern_is_filled_in_on_the_way_to_the_upstream(explained):
+    code, steps = explained("all", "llama-3")
+    assert code == 0
+    assert steps[-1] == ("handler", True, "direct: 'meta-3' at http://10.0.0.7:8000/v1, bytes passed through")
+
+
+def test_a_model_of_another_form_goes_through_litellm(explained):
+    assert explained("all", "echo")[1][-1] == ("handler", True, "litellm: 'demo/echo', translated")
+
+
+def test_a_weighted_alias_is_sticky_for_the_user(explained):
+    for user in ("ann", "bob", "eve"):
+        steps = explained("all", "canary", "--user", user)[1]
+        weights = next(text for step, _, text in steps if step == "weights")
+        assert f"the hash of the request's user '{user}' and the key picks it" in weights
+        assert steps[-1][2].startswith("litellm" if "'echo'" in weights else "direct")
+
+
+@pytest.mark.parametrize(
+    ("key", "model", "step", "text"),
+    [
+        ("some", "gpt-4o", "allow_list", "the key 'some' may not call 'gpt-4o': neither it nor what it resolves to is in its models"),
+        ("all", "lost", "target", "'gone' is not served: 404 model_not_found"),
+        ("over", "fast", "key", "the key 'over' expired on 2026-05-01T00:00:00Z: 401 invalid_api_key"),
+        ("later", "fast", "key", "the key 'later' is not valid before 2026-07-01T00:00:00Z: 401 invalid_api_key"),
+        ("off", "fast", "key", "the key 'off' is disabled: 401 invalid_api_key"),
+        ("al", "fast", "key", "there is no key 'al', did you mean 'all'?: 401 invalid_api_key"),
+    ],
+)  # fmt: skip
+def test_what_would_be_refused_ends_with_1_and_the_reason(explained, key, model, step, text):
+    code, steps = explained(key, model)
+    assert code == 1
+    assert steps[-1] == (step, False, text)
+
+
+def test_people_read_one_line_for_each_step(command, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(CONFIG)
+    code, out, _ = command("explain", "--key", "some", "--model", "fast")
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines()][:3] == [["ok", "key"], ["ok", "allow_list"], ["ok", "alias"]]
+    assert "the key 'some', of the team 'search' is live" in out
+    assert "hidden" not in out
+
+
+@pytest.mark.parametrize(
+    "spec", ["{file: keys.yaml}", "{sql: 'sqlite:///gw.db'}", "[{keys: [{id: b, secret: abc}]}, {file: keys.yaml}]"]
+)
+def test_keys_of_every_source_are_found(command, tmp_path, spec):
+    made(command, "sqlite:///gw.db" if "sql" in spec else "keys.yaml", "--expires", "2026-06-02")
+    (tmp_path / "gateway.yaml").write_text(f"keys: {spec}\n")
+    assert command("explain", "--key", "team-a", "--model", "demo/echo")[0] == 0
+    command.now = NOW + timedelta(days=1)
+    assert command("explain", "--key", "team-a", "--model", "demo/echo")[0] == 1
+    command.now = NOW
+    keys(command, "sqlite:///gw.db" if "sql" in spec else "keys.yaml", "revoke", "team-a")
+    _, out, _ = command("explain", "--key", "team-a", "--model", "demo/echo")
+    assert "the key 'team-a' is revoked: none of its secrets lives" in out
+
+
+def test_a_secret_given_for_an_id_is_refused_and_not_repeated(command, tmp_path):
+    secret = made(command, "keys.yaml")
+    code, out, err = command("explain", "--key", secret, "--model", "x")
+    assert (code, out) == (2, "")
+    assert secret not in err
+
+
+def test_the_command_itself_explains(run, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(CONFIG)
+    done = run("explain", "--key", "all", "--model", "fast", "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["served"] is True
+    assert run("explain", "--key", "all", "--model", "nope", cwd=tmp_path).returncode == 1
+    assert run("explain", "--key", "all", cwd=tmp_path).returncode == 2

@@ -1,0 +1,253 @@
+"""The admin API: keys over HTTP, behind a token of its own."""
+
+import json
+import logging
+import re
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import jsonschema
+import pytest
+
+from crplugins.config import ConfigError
+from crplugins.homes.admin import PUBLIC_PATHS, AdminApi
+from crplugins.homes.admin_desk import KeyDesk
+from crplugins.homes.admin_openapi import admin_paths, with_admin
+from crplugins.homes.admin_store import NoStore, store_of
+from crplugins.homes.gateway import Gateway
+from crplugins.homes.web import Web
+from crplugins.keys.chain import Chain
+from crplugins.keys.file import FileKeys
+from crplugins.keys.inline import InlineKeys
+from crplugins.keys.mint import has_valid_checksum
+from crplugins.keys.opening import open_store
+from crplugins.schema import openapi_document
+from crplugins.testing import FakeProvider
+from tests.keys.conftest import what_may_block  # noqa: F401  # a fixture
+
+TOKEN = "admin-token-0123456789"
+ADMIN = {"authorization": f"Bearer {TOKEN}"}
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+SECRET = re.compile(r"sk-crp_[0-9A-Za-z]{49}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@pytest.fixture(params=["file", "sql"])
+def source(request, tmp_path):
+    return {"file": {"file": str(tmp_path / "keys.yaml")}, "sql": {"sql": f"sqlite:///{tmp_path}/gw.db"}}[request.param]
+
+
+@pytest.fixture
+async def gateway(serve, source, caplog):
+    """`await ask("GET", "/admin/keys", body, headers)` of a running gateway: status, body; no digest in any of them."""
+    caplog.set_level(logging.INFO)
+    async with open_store(source) as store:
+        await KeyDesk(store).new({"id": "there"})
+    async with FakeProvider() as provider:
+        model = {"model": "openai/m", "api_base": provider.base_url, "api_key": "sk-up"}
+        app = Gateway(model_list=[{"model_name": "m", "litellm_params": model}], keys=source, admin={"token": TOKEN})
+        async with serve(app) as url, aiohttp.ClientSession() as session:
+
+            async def ask(method, path, body=None, headers=ADMIN):
+                async with session.request(method, url + path, json=body, headers=headers) as answer:
+                    text = await answer.text()
+                    assert not DIGEST.search(text)
+                    assert answer.headers["x-request-id"]
+                    return answer.status, json.loads(text)
+
+            yield ask
+
+
+async def chats(gateway, secret):
+    """The status of a chat with this key."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    return (await gateway("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {secret}"}))[0]
+
+
+async def test_a_keys_whole_life(gateway, caplog):
+    status, made = await gateway("POST", "/admin/keys", {"id": "team-a", "team": "search", "models": ["m"]})
+    assert status == 201
+    assert (made["id"], made["state"], made["team"], made["models"]) == ("team-a", "live", "search", ["m"])
+    first = made["secret"]
+    assert has_valid_checksum(first)
+    assert await chats(gateway, first) == 200
+
+    status, rotated = await gateway("POST", "/admin/keys/team-a/rotate", {"overlap_seconds": 3600})
+    second = rotated["secret"]
+    assert status == 200
+    assert [bool(secret["not_after"]) for secret in rotated["secrets"]] == [True, False]
+    assert [await chats(gateway, secret) for secret in (first, second)] == [200, 200]
+
+    assert (await gateway("POST", "/admin/keys/team-a/disable", {"disabled": True}))[1]["state"] == "disabled"
+    assert await chats(gateway, second) == 401
+    assert (await gateway("POST", "/admin/keys/team-a/disable", {"disabled": False}))[1]["state"] == "live"
+    assert await chats(gateway, second) == 200
+
+    status, revoked = await gateway("POST", "/admin/keys/team-a/revoke")
+    assert (status, revoked["state"]) == (200, "revoked")
+    assert [await chats(gateway, secret) for secret in (first, second)] == [401, 401]  # at once
+    assert [first in caplog.text, second in caplog.text, TOKEN in caplog.text] == [False, False, False]
+    assert "the key 'team-a' is revoked" in caplog.text
+
+
+async def test_keys_are_listed_and_shown_without_their_secrets(gateway):
+    await gateway("POST", "/admin/keys", {"id": "team/a b", "budget": {"usd": 50, "period": "month"}})
+    status, listed = await gateway("GET", "/admin/keys")
+    assert (status, listed["object"]) == (200, "list")
+    assert [key["id"] for key in listed["data"]] == ["team/a b", "there"]
+    status, one = await gateway("GET", "/admin/keys/team/a%20b")
+    assert (status, one) == (200, listed["data"][0])
+    assert one["budget"] == {"usd": 50, "period": "month"}
+    assert "secret" not in one
+    assert not SECRET.search(json.dumps(listed))
+    assert (await gateway("POST", "/admin/keys/team%2Fa%20b/revoke"))[1]["state"] == "revoked"
+
+
+async def test_without_the_token_nothing_is_told_or_done(gateway):
+    secret = (await gateway("POST", "/admin/keys", {"id": "team-a"}))[1]["secret"]
+    for headers in ({}, {"authorization": f"Bearer {TOKEN}x"}, {"authorization": f"Bearer {secret}"},
+                    {"authorization": "Bearer é"}, {"x-api-key": TOKEN[:-1]}):  # fmt: skip
+        for method, path in (("GET", ""), ("POST", ""), ("GET", "/team-a"), ("POST", "/team-a/rotate"),
+                             ("POST", "/team-a/revoke"), ("POST", "/team-a/disable")):  # fmt: skip
+            status, answer = await gateway(method, "/admin/keys" + path, None, headers)
+            assert (status, answer["error"]["type"]) == (401, "invalid_request_error")
+            assert TOKEN not in json.dumps(answer)
+    assert (await gateway("GET", "/admin/keys/team-a"))[1]["state"] == "live"
+
+
+async def test_the_token_opens_nothing_else(gateway):
+    assert await chats(gateway, TOKEN) == 401
+    for path in ("/v1/models", "/admin", "/admin/keysmith", "/admin/other"):
+        assert (await gateway("GET", path))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "param", "code", "message"),
+    [
+        ("", {"id": "there"}, 409, "id", "key_exists", "There is a key 'there' already."),
+        ("", {}, 400, "id", "invalid_value", "'id' is missing."),
+        ("", {"id": "b", "secret": "sk-mine"}, 400, "secret", "invalid_value", "'secret' cannot be given to a new key."),
+        ("", {"id": "b", "limits": {"rpm": 1}}, 400, "limits.rpm", "invalid_value", None),
+        ("", {"id": "b", "expires": "2020-01-01"}, 400, "expires", "invalid_value", "'expires' has passed already."),
+        ("", [1], 400, None, None, None),
+        ("/thera/rotate", {}, 404, None, "key_not_found", "There is no key 'thera', did you mean 'there'?"),
+        ("/nothing/revoke", None, 404, None, "key_not_found", "There is no key 'nothing'."),
+        ("/there/rotate", {"overlap_seconds": "24h"}, 400, "overlap_seconds", "invalid_value", None),
+        ("/there/rotate", {"overlap_seconds": -1}, 400, "overlap_seconds", "invalid_value", None),
+        ("/there/rotate", {"overlap_seconds": 1e300}, 400, "overlap_seconds", "invalid_value", None),
+        ("/there/rotate", {"overlap": 1}, 400, "overlap", "invalid_value", "'overlap' is not known here."),
+        ("/there/disable", {"disabled": "no"}, 400, "disabled", "invalid_value", "'disabled' must be true or false."),
+        ("/there/revoke", {"now": True}, 400, "now", "invalid_value", None),
+    ],
+)  # fmt: skip
+async def test_what_is_refused_is_told_in_openais_shape(gateway, path, body, status, param, code, message):
+    got, answer = await gateway("POST", "/admin/keys" + path, body)
+    error = answer["error"]
+    assert (got, error["param"], error["code"]) == (status, param, code)
+    assert message is None or error["message"] == message
+    assert "sk-mine" not in json.dumps(answer)
+    assert (await gateway("GET", "/admin/keys/there"))[1]["state"] == "live"
+
+
+async def test_a_body_too_large_is_413(gateway):
+    status, answer = await gateway("POST", "/admin/keys", {"id": "b", "owner": "x" * 300_000})
+    assert (status, answer["error"]["code"]) == (413, "request_too_large")
+
+
+async def test_a_get_of_a_change_and_a_strange_path_are_openais_errors(gateway):
+    assert (await gateway("GET", "/admin/keys/there/rotate"))[0] in (404, 405)
+    status, answer = await gateway("DELETE", "/admin/keys/there")
+    assert (status, answer["error"]["type"]) == (405, "invalid_request_error")
+
+
+async def test_it_is_off_by_default(serve):
+    app = Gateway(keys=[{"id": "a", "secret": "sk-a"}])
+    async with serve(app) as url, aiohttp.ClientSession() as session:
+        for path in ("/admin/keys", "/admin/keys/a"):
+            async with session.get(url + path, headers={"authorization": "Bearer sk-a"}) as answer:
+                assert answer.status == 404
+        async with session.get(url + "/openapi.json") as answer:
+            assert not any("admin" in path for path in (await answer.json())["paths"])
+
+
+def test_keys_that_cannot_be_changed_are_an_error_at_the_start():
+    with pytest.raises(ConfigError, match="admin needs keys it can change"):
+        Gateway(keys=[{"id": "a", "secret": "sk-a"}], admin={"token": TOKEN})
+
+
+def test_the_store_is_that_of_the_one_source_that_has_one(tmp_path):
+    file, inline = FileKeys(tmp_path / "keys.yaml"), InlineKeys([])
+    assert store_of(file) is file.store
+    assert store_of(Chain([inline, file])) is file.store
+    with pytest.raises(NoStore, match="keys holds no such source"):
+        store_of(inline)
+    with pytest.raises(NoStore, match="keys holds several such source"):
+        store_of(Chain([file, FileKeys(tmp_path / "more.yaml")]))
+
+
+def test_no_token_is_no_way_in(tmp_path):
+    with pytest.raises(ValueError, match="must not be empty"):
+        AdminApi(KeyDesk(FileKeys(tmp_path / "keys.yaml").store), "")
+
+
+class Down:
+    """A store out of reach."""
+
+    digester = None
+
+    def __getattr__(self, name):
+        async def fail(*_args, **_options):
+            from crplugins.keys.source import SourceUnavailable
+
+            raise SourceUnavailable("sk-password@host")
+
+        return fail
+
+
+async def test_a_store_out_of_reach_is_503_and_a_broken_file_500(serve, tmp_path, caplog):
+    (tmp_path / "keys.yaml").write_text("keys: {}")
+    for store, expected in ((Down(), 503), (FileKeys(tmp_path / "keys.yaml").store, 500)):
+        api = AdminApi(KeyDesk(store, now=lambda: NOW), TOKEN)
+        app = Web(lambda _: [], lambda: True, dict).app(api.routes())
+        async with serve(app) as url, aiohttp.ClientSession() as session:
+            async with session.get(url + "/admin/keys", headers=ADMIN) as answer:
+                assert answer.status == expected
+                assert "sk-password" not in await answer.text()
+                assert "keys.yaml" not in await answer.text()
+    assert "keys.yaml: there must be a list under 'keys:'" in caplog.text
+
+
+async def test_the_clock_and_the_mint_are_arguments(tmp_path):
+    desk = KeyDesk(open_store(str(tmp_path / "keys.yaml")), now=lambda: NOW, mint=lambda: "sk-minted-0123456789")
+    minted = await desk.new({"id": "a"})
+    assert (minted.key.created_at, minted.secret) == (NOW, "sk-minted-0123456789")
+    assert "sk-minted" not in repr(minted)
+    desk = KeyDesk(desk.store, now=lambda: NOW, mint=lambda: "sk-another-0123456789")
+    assert (await desk.rotate("a", timedelta(hours=1))).key.secrets[0].not_after == NOW + timedelta(hours=1)
+
+
+async def test_it_is_described_in_the_openapi_document(gateway):
+    _, document = await gateway("GET", "/openapi.json", None, {})
+    assert admin_paths().keys() <= document["paths"].keys()
+    assert document["paths"]["/admin/keys"]["get"]["security"] == [{"admin": []}]
+    assert document["components"]["securitySchemes"].keys() == {"key", "admin"}
+    names = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))
+    assert set(names) <= document["components"]["schemas"].keys()
+    for name, answer in {
+        "AdminKeyList": await gateway("GET", "/admin/keys"),
+        "AdminKey": await gateway("GET", "/admin/keys/there"),
+        "AdminNewSecret": await gateway("POST", "/admin/keys/there/rotate"),
+    }.items():
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        jsonschema.Draft202012Validator(schema).validate(answer[1])
+
+
+def test_the_description_leaves_the_gateways_own_as_it_was():
+    document = openapi_document(title="t", version="1")
+    before = json.dumps(document)
+    assert with_admin(document)["paths"].keys() == document["paths"].keys() | admin_paths().keys()
+    assert json.dumps(document) == before
+
+
+def test_the_paths_auth_must_leave_alone_are_these():
+    assert PUBLIC_PATHS == ("/admin/keys", "/admin/keys/*")
