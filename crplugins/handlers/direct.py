@@ -15,13 +15,9 @@ from crplugins.core.sse import Event
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct_stream import DirectStream
+from crplugins.handlers.replies import document_reply, stream_reply
 from crplugins.handlers.upstream import Upstream
 
-STREAM_HEADERS: Final = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold events back
-]
 _MAX_ERROR_BYTES: Final = 1024 * 1024
 
 
@@ -105,7 +101,7 @@ class DirectHandler:
 
     async def _stream(self, response: aiohttp.ClientResponse) -> Reply:
         stream = DirectStream(self._deployment.name, self._secrets, response, self._deployment.timeout)
-        return Reply(200, list(STREAM_HEADERS), await stream.begin())
+        return stream_reply(await stream.begin())
 
     async def _document(self, response: aiohttp.ClientResponse) -> Reply:
         body = await response.read()
@@ -114,8 +110,7 @@ class DirectHandler:
             raise upstream_errors.malformed(self._deployment.name, body[:200])
         if answer.error is not None and not answer.choices:
             raise self._refuse(upstream_errors.status_of(answer.error), body, response.headers)
-        content_length = str(len(body)).encode()
-        return Reply(200, [(b"content-type", b"application/json"), (b"content-length", content_length)], body)
+        return document_reply(body)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> GatewayError:
         try:

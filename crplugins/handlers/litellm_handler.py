@@ -21,13 +21,9 @@ from crplugins.handlers.litellm_repair import StreamRepair
 from crplugins.handlers.litellm_request import Arguments, messages_of
 from crplugins.handlers.litellm_stream import LitellmStream
 from crplugins.handlers.litellm_usage import as_usage, estimate
+from crplugins.handlers.replies import document_reply, stream_reply
 from crplugins.handlers.upstream import UpstreamUnknown
 
-STREAM_HEADERS: Final = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold events back
-]
 _SECRET_WORDS: Final = ("key", "token", "secret", "password", "credential", "base", "url", "endpoint")
 
 
@@ -96,8 +92,7 @@ class LitellmHandler:
         elif (usage := await self._estimate(model, messages, arguments, words_of(document))) is not None:
             exchange.usage, exchange.usage_source = as_usage(usage), "estimated"
         data = msgspec.json.encode(document)
-        length = str(len(data)).encode()
-        return Reply(200, [(b"content-type", b"application/json"), (b"content-length", length)], data)
+        return document_reply(data)
 
     async def _stream(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
         options = arguments.get("stream_options")
@@ -111,7 +106,7 @@ class LitellmHandler:
             self._deployment.timeout,
             partial(self._estimate, model, messages, arguments),
         )
-        return Reply(200, list(STREAM_HEADERS), await stream.begin())
+        return stream_reply(await stream.begin())
 
     async def _open_stream(
         self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments

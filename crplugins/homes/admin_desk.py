@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from crplugins.keys.entry import EntryReader
@@ -11,6 +11,7 @@ from crplugins.keys.mint import mint_secret
 from crplugins.keys.policy import POLICY_KEYS
 from crplugins.keys.store import KeyStore
 from crplugins.keys.words import WordProblem, WordsRefused
+from crplugins.plugins.auth import utc_now
 
 NEW_KEYS: Final = (*POLICY_KEYS, "not_before", "expires", "disabled")
 """What a new key may be given; its secret is made here."""
@@ -25,10 +26,6 @@ class Minted:
 
     key: Key
     secret: str = field(repr=False)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class KeyDesk:
