@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
 from crplugins.config.section import Number, Section, Whole, refusal
-from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.deployment import DEFAULT_TIMEOUT, Deployment
 from crplugins.handlers.upstream import HandlerKind
 
 _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
@@ -113,10 +113,17 @@ class ModelEntry(Section):
             name=self.model_name,
             model=params.model,
             api_base=params.api_base,
+            provider=provider_of(params.model),
             api_key=params.api_key.get_secret_value() if params.api_key else None,
             parameters=MappingProxyType(params.parameters()),
-            **({"timeout": params.timeout} if params.timeout is not None else {}),
+            timeout=DEFAULT_TIMEOUT if params.timeout is None else params.timeout,
         )
+
+
+def provider_of(model: str) -> str:
+    """The provider in LiteLLM's notation of a model; a bare name is OpenAI's."""
+    provider, slash, _ = model.partition("/")
+    return provider if slash else "openai"
 
 
 def _is_price(key: str) -> bool:

@@ -2,12 +2,14 @@
 
 import asyncio
 
-from starlette.types import ASGIApp, Message, Receive, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crplugins.core.body import Body
 from crplugins.core.disconnect import CancelOnDisconnect
 from crplugins.core.errors import GatewayError, body_too_large
-from crplugins.core.exchange import SCOPE_KEY, Exchange, Outcome, Reply
+from crplugins.core.exchange import SCOPE_KEY, Exchange, Reply
+from crplugins.core.held import HeldRefusal
+from crplugins.core.outcome import OUTCOMES, ErrorType, answered_with
 from crplugins.core.outgoing import Outgoing
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.request import ClientGone, check_declared_length, read_body, with_body_headers
@@ -17,8 +19,8 @@ class Call:
     """Runs one request and, whatever happens, concludes it once."""
 
     __slots__ = (
-        "_app", "_cancelled", "_exchange", "_gone", "_limit", "_outgoing", "_pipeline", "_receive", "_received",
-        "_replay", "_scope",
+        "_app", "_cancelled", "_ended", "_exchange", "_gone", "_limit", "_outgoing", "_pipeline", "_read", "_receive",
+        "_received", "_replay", "_scope",
     )  # fmt: skip
 
     def __init__(
@@ -37,12 +39,26 @@ class Call:
         self._limit = pipeline.max_body_bytes
         self._scope = scope
         self._receive = receive
+        self._read: bytes | None = None
         self._replay: bytes | None = None
         self._received = 0
         self._gone = False
         self._cancelled = False
+        self._ended = False
 
     async def run(self) -> None:
+        try:
+            await self._run_to_its_end()
+            if self._pipeline.waits:
+                self._note_end()
+                await self._pipeline.ended(self._exchange, self._outgoing.entered)
+        finally:
+            if self._outgoing.outermost:
+                self._scope.pop(SCOPE_KEY, None)
+            self._note_end()
+            self._pipeline.finish(self._exchange, self._outgoing.entered)
+
+    async def _run_to_its_end(self) -> None:
         try:
             await self._answer()
         except ClientGone:
@@ -50,10 +66,6 @@ class Call:
         except asyncio.CancelledError:
             self._cancelled = True
             raise
-        finally:
-            if self._outgoing.outermost:
-                self._scope.pop(SCOPE_KEY, None)
-            self._conclude()
 
     async def _answer(self) -> None:
         try:
@@ -83,7 +95,7 @@ class Call:
         raw = await read_body(self._receive, self._limit)
         if exchange.body is None or exchange.body.raw is not raw:
             exchange.body = Body(raw)
-        self._replay = raw
+        self._read = raw
         if exchange.requested_model is None:
             exchange.requested_model = exchange.body.get("model", str)
         exchange.stream = exchange.body.get("stream", bool) is True
@@ -97,10 +109,20 @@ class Call:
         self._gone = client.gone
 
     async def _enter_app(self) -> None:
+        self._exchange.timings.app = self._exchange.clock()
+        if not self._pipeline.retries:
+            await self._call_app(self._outgoing.send)
+            return
+        held = HeldRefusal(self._outgoing.send, lambda refusal: self._pipeline.refused(self._exchange, refusal))
+        await self._call_app(held.send)
+        if held.again:
+            await self._call_app(self._outgoing.send)
+
+    async def _call_app(self, send: Send) -> None:
         headers = self._scope["headers"]
         self._scope["headers"] = self._inner_headers(headers)
         try:
-            await self._app(self._scope, self._receive_inside, self._outgoing.send)
+            await self._app(self._scope, self._receive_inside, send)
         except Exception:
             if self._outgoing.refusal is None:
                 raise
@@ -113,9 +135,10 @@ class Call:
     def _inner_headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Headers that fit what the app will receive and may send."""
         body = self._exchange.body
-        if body is not None and self._replay is not None and body.raw is not self._replay:
+        if body is not None and self._read is not None:
             self._replay = body.raw
-            headers = with_body_headers(headers, len(body.raw))
+            if body.raw is not self._read:
+                headers = with_body_headers(headers, len(body.raw))
         if self._pipeline.reads_events:  # a compressed answer could not be read
             headers = [h for h in headers if h[0] != b"accept-encoding"]
         return headers
@@ -126,6 +149,7 @@ class Call:
             return {"type": "http.request", "body": body, "more_body": False}
         message = await self._receive()
         if message["type"] == "http.disconnect":
+            await self._outgoing.drained()
             self._gone = True
         elif self._pipeline.reads_body_at is None:
             self._received += len(message.get("body", b""))
@@ -134,20 +158,27 @@ class Call:
                 raise self._outgoing.refusal
         return message
 
-    def _conclude(self) -> None:
+    def _note_end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
         exchange, outgoing = self._exchange, self._outgoing
         exchange.timings.ended = exchange.clock()
-        left = outgoing.lost or ((self._cancelled or self._gone) and not outgoing.complete)
+        left = outgoing.lost or exchange.client_gone or ((self._cancelled or self._gone) and not outgoing.complete)
         if not outgoing.started:
             exchange.status = 499 if left else 500
-        exchange.outcome = "cancelled" if left else _outcome(exchange, complete=outgoing.complete)
-        self._pipeline.finish(exchange, outgoing.entered)
+        exchange.error_type = "client_disconnected" if left else _error_type(exchange, complete=outgoing.complete)
+        exchange.outcome = OUTCOMES[exchange.error_type]
 
 
-def _outcome(exchange: Exchange, *, complete: bool) -> Outcome:
-    status = exchange.status or 500
-    if not complete or exchange.failed_in_stream or status >= 500:
-        return "server_error"
-    if status == 429:
-        return "limited"
-    return "client_error" if status >= 400 else "ok"
+def _error_type(exchange: Exchange, *, complete: bool) -> ErrorType:
+    status, error_type = exchange.status or 500, exchange.error_type
+    if status < 400 and (
+        exchange.failed_in_stream or not complete
+    ):  # it had been promised an answer
+        return error_type if OUTCOMES[error_type] == "server_error" else "upstream_stream_broken"
+    if error_type:  # a refusal of ours says what it is
+        return error_type
+    if exchange.timings.response is None:  # nothing was answered, not even by the server's own error page
+        return "internal"
+    return answered_with(status)

@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from crplugins.core.outcome import ErrorType, refused_with
+
 Header = tuple[bytes, bytes]
 """One header of an ASGI message: lower-case name and value, both bytes."""
 
@@ -44,6 +46,7 @@ class GatewayError(Exception):
         param: the request field at fault, e.g. `messages[0].role`.
         code: machine-readable reason, e.g. `model_not_found`.
         headers: extra response headers, e.g. `retry-after`.
+        error_type: what records and metrics call it, where `status` alone does not say.
     """
 
     def __init__(
@@ -55,10 +58,12 @@ class GatewayError(Exception):
         param: str | None = None,
         code: str | None = None,
         headers: Iterable[tuple[str, str]] = (),
+        error_type: ErrorType | None = None,
     ) -> None:
         super().__init__(message)
         self.status: Final = status
         self.error: Final = ErrorObject(message, type, param, code)
+        self.error_type: Final[ErrorType] = error_type or refused_with(status)
         self.headers: Final[list[Header]] = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers]
 
     def body(self) -> bytes:
@@ -98,14 +103,18 @@ def body_too_large(limit: int, received: int) -> GatewayError:
 def model_not_found(model: str) -> GatewayError:
     """OpenAI's answer to a name it does not serve, or does not serve to this key."""
     return GatewayError(
-        404, f"The model `{model}` does not exist or you do not have access to it.", code="model_not_found"
+        404,
+        f"The model `{model}` does not exist or you do not have access to it.",
+        code="model_not_found",
+        error_type="unknown_model",
     )
 
 
-def internal_error() -> GatewayError:
+def internal_error(error_type: ErrorType = "internal") -> GatewayError:
     """Our own fault. The cause is in the log, never in the answer."""
     return GatewayError(
         500,
         "The server had an error while processing your request. Sorry about that!",
         type=SERVER_ERROR,
+        error_type=error_type,
     )

@@ -10,8 +10,9 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.errors import ErrorObject, Header
+from crplugins.core.outcome import ErrorType, Outcome
 from crplugins.core.principal import Principal
-from crplugins.core.wire import Usage
+from crplugins.core.usage import Price, Usage, UsageSource
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -19,28 +20,50 @@ if TYPE_CHECKING:
 SCOPE_KEY: Final = "crplugins.exchange"
 """Where the Exchange lives in an ASGI scope while its request runs."""
 
-Outcome = Literal["ok", "client_error", "limited", "server_error", "cancelled"]
-UsageSource = Literal["provider", "estimated", "none"]
+AttemptKind = Literal["initial", "retry", "fallback"]
 
 T = TypeVar("T")
 
 
 class Timings(msgspec.Struct, eq=False):
-    """Moments in seconds of one monotonic clock; None while not reached."""
+    """Moments in seconds of one monotonic clock; None while not reached.
+
+    `app` is when the plugins were through and the app was called, `response` when it answered with a status. A token is
+    any piece of the answer that says something: neither the role alone nor a comment.
+    """
 
     started: float
+    app: float | None = None
+    response: float | None = None
     first_token: float | None = None
     last_token: float | None = None
     longest_gap: float = 0.0
     ended: float | None = None
 
     def token(self, now: float) -> None:
-        """A piece of the answer went to the client."""
+        """A piece of the answer came."""
         if self.last_token is None:
             self.first_token = now
         elif now - self.last_token > self.longest_gap:
             self.longest_gap = now - self.last_token
         self.last_token = now
+
+
+class Drain(msgspec.Struct, frozen=True):
+    """How far an answer is read after its client has left: at most so many seconds and output tokens more."""
+
+    seconds: float
+    tokens: int
+
+
+class Attempt(msgspec.Struct, eq=False):
+    """One call of a provider. `ended` is when its last byte was read, or when it failed; None if nobody noticed."""
+
+    provider: str
+    kind: AttemptKind
+    started: float
+    ended: float | None = None
+    error_type: ErrorType = ""
 
 
 @dataclass(slots=True)
@@ -53,6 +76,14 @@ class Reply:
     status: int
     headers: list[Header]
     body: bytes | AsyncGenerator[bytes, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A 4xx or 5xx of the app with a JSON body."""
+
+    status: int
+    body: bytes
 
 
 class Slot(Generic[T]):
@@ -78,9 +109,18 @@ class Slot(Generic[T]):
 class Exchange(msgspec.Struct, eq=False):
     """The facts of one request. `path` is relative to where the app is mounted.
 
-    `body` is None until a plugin that reads it is reached. `status` is what the client saw: 499 when it left before the
-    first byte. `outcome` is set before the first `on_finish`. `error` is the refusal we rendered, `failed_in_stream`
-    says that an error frame ended the stream. `muted` are the steps of observing plugins that have failed.
+    Attributes:
+        body: None until a plugin that reads it is reached.
+        usage: the provider's token counts as it gave them last, or an estimate; see `usage_source`.
+        price: what a token of the serving model costs; None if nobody knows.
+        output_bytes: UTF-8 bytes of what the answer has said so far.
+        status: what the client saw; 499 when it left before the first byte.
+        error: the refusal we rendered.
+        failed_in_stream: an error frame ended the stream.
+        drain: how long to read on when the client leaves; None ends the work at once.
+        client_gone: the client has left, and the rest is read for the sake of its usage.
+        outcome: set, like `error_type`, before the first `on_ended`.
+        muted: the steps of observing plugins that have failed.
     """
 
     id: str
@@ -100,13 +140,26 @@ class Exchange(msgspec.Struct, eq=False):
     response_headers: list[Header] = msgspec.field(default_factory=list)
     usage: Usage | None = None
     usage_source: UsageSource = "none"
+    price: Price | None = None
+    output_bytes: int = 0
     finish_reason: str | None = None
     error: ErrorObject | None = None
+    error_type: ErrorType = ""
     failed_in_stream: bool = False
-    attempts: int = 0
+    drain: Drain | None = None
+    client_gone: bool = False
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
     outcome: Outcome | None = None
     slots: dict[object, object] = msgspec.field(default_factory=dict)
     muted: frozenset[object] = frozenset()
+
+    def begin_attempt(self, provider: str) -> Attempt:
+        """A provider is called now: the second time for a request is a retry, elsewhere a fallback."""
+        last = self.attempts[-1].provider if self.attempts else None
+        kind: AttemptKind = "initial" if last is None else "retry" if last == provider else "fallback"
+        attempt = Attempt(provider, kind, self.clock())
+        self.attempts.append(attempt)
+        return attempt
 
     def header(self, name: bytes) -> str | None:
         """The first request header called `name` (lower case), or None."""

@@ -5,8 +5,9 @@ from contextlib import aclosing, suppress
 
 from starlette.types import Message, Send
 
+from crplugins.core.draining import Draining
 from crplugins.core.errors import DONE_FRAME, GatewayError, Header
-from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.exchange import Drain, Exchange, Reply
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.response import Document, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents
 
@@ -25,7 +26,7 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_body", "_exchange", "_pipeline", "_plain", "_send",
+        "_body", "_draining", "_exchange", "_pipeline", "_plain", "_send",
         "complete", "entered", "lost", "outermost", "refusal", "started",
     )  # fmt: skip
 
@@ -35,6 +36,7 @@ class Outgoing:
         self._send = send
         self.outermost = outermost  # that boundary alone writes x-request-id, and takes the Exchange away again
         self._body: ResponseBody | None = None
+        self._draining: Draining | None = None
         self._plain = False  # nothing looks at the rest of the body
         self.entered = 0
         self.refusal: GatewayError | None = None
@@ -49,6 +51,11 @@ class Outgoing:
         if message["type"] != _BODY:
             return self._other(message)
         return self._write(message) if self._plain else self._continue(message)
+
+    async def drained(self) -> None:
+        """The client has left: returns once the answer need not be read any further."""
+        if self._exchange.drain is not None and not self.complete:
+            await self._drain(self._exchange.drain).over()
 
     async def reply(self, reply: Reply) -> None:
         """Send a plugin's own answer."""
@@ -67,7 +74,8 @@ class Outgoing:
         Raises RuntimeError if neither is possible; the server then drops the connection, which clients do notice.
         """
         self.refusal = error
-        self._exchange.error = error.error
+        if not self.complete:
+            self._exchange.error, self._exchange.error_type = error.error, error.error_type
         if not self.started:
             await self._respond(error)
         elif not self.complete and _is_event_stream(self._exchange.response_headers):
@@ -87,7 +95,7 @@ class Outgoing:
             if self.started:
                 return
             headers = [*second.response_headers(), (b"x-request-id", self._exchange.id.encode())]
-            self._exchange.status = second.status
+            self._exchange.status, self._exchange.error_type = second.status, second.error_type
             await self._write({"type": _START, "status": second.status, "headers": headers})
             await self._write({"type": _BODY, "body": second.body()})
 
@@ -104,6 +112,7 @@ class Outgoing:
             raise RuntimeError("the app started a second response")
         exchange = self._exchange
         exchange.status = message["status"]
+        exchange.timings.response = exchange.clock()
         headers = [h for h in message.get("headers", ()) if h[0] != b"x-request-id" or not self.outermost]
         if self.outermost:
             headers.append((b"x-request-id", exchange.id.encode()))
@@ -153,6 +162,9 @@ class Outgoing:
             raise
 
     async def _write(self, message: Message) -> None:
+        if self._draining is not None:
+            self._draining.look(self._exchange)
+            return
         kind = message["type"]
         if kind == _BODY:
             self.complete = not message.get("more_body", False)
@@ -164,7 +176,15 @@ class Outgoing:
             await self._send(message)
         except OSError:  # how ASGI 2.4 says that the client has gone
             self.lost = True
-            raise
+            if self._exchange.drain is None:
+                raise
+            self._drain(self._exchange.drain)
+
+    def _drain(self, drain: Drain) -> Draining:
+        """From here on nothing is sent; the plugins see the rest."""
+        self._exchange.client_gone = True
+        self._draining = self._draining or Draining(drain, self._exchange)
+        return self._draining
 
 
 async def _drop() -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from crplugins.core.errors import GatewayError, internal_error
-from crplugins.core.exchange import Exchange
+from crplugins.core.exchange import Exchange, Refusal
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 
@@ -18,7 +18,10 @@ Faults = Counter[tuple[str, str]]
 class Step:
     """One plugin's place in the pipeline, with only the hooks it overrides."""
 
-    __slots__ = ("finishes", "index", "on_event", "on_request", "plugin", "reacts", "rewrites_events", "sees_events")
+    __slots__ = (
+        "finishes", "index", "on_event", "on_request", "plugin", "reacts", "retries", "rewrites_events", "sees_events",
+        "waits",
+    )  # fmt: skip
 
     def __init__(self, index: int, plugin: Plugin) -> None:
         kind = type(plugin)
@@ -28,6 +31,8 @@ class Step:
         self.on_event = plugin.on_event
         self.rewrites_events = plugin.rewrites_events
         self.reacts = kind.on_response is not Plugin.on_response
+        self.retries = kind.on_refused is not Plugin.on_refused
+        self.waits = kind.on_ended is not Plugin.on_ended
         self.finishes = kind.on_finish is not Plugin.on_finish
         overrides = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
         self.sees_events = overrides and (plugin.reads_events or plugin.rewrites_events)
@@ -50,6 +55,10 @@ class Pipeline:
         self._upwards = self.steps[::-1]
         self._reacting = [s for s in self._upwards if s.reacts]
         self._watching = [s for s in self._upwards if s.sees_events]
+        self._retrying = [s for s in self._upwards if s.retries]
+        self._waiting = [s for s in self._upwards if s.waits]
+        self.retries = bool(self._retrying)
+        self.waits = bool(self._waiting)
         self._finishing = [s for s in self._upwards if s.finishes]
 
     def response(self, exchange: Exchange, entered: int) -> None:
@@ -95,6 +104,26 @@ class Pipeline:
             if outward is not None:
                 yield outward
 
+    def refused(self, exchange: Exchange, refusal: Refusal) -> bool:
+        """Whether one of the plugins wants the app to be asked again."""
+        for step in self._retrying:
+            if step not in exchange.muted:
+                try:
+                    if step.plugin.on_refused(exchange, refusal):
+                        return True
+                except Exception as error:
+                    self.tolerate(step, "on_refused", exchange, error)
+        return False
+
+    async def ended(self, exchange: Exchange, entered: int) -> None:
+        """Run every `on_ended`; a failing one never keeps the next from running."""
+        for step in self._waiting:
+            if step.index < entered and step not in exchange.muted:
+                try:
+                    await step.plugin.on_ended(exchange)
+                except Exception as error:
+                    self._fault(step, "on_ended", error)
+
     def finish(self, exchange: Exchange, entered: int) -> None:
         """Run every `on_finish` owed, in reverse; a failing one never keeps the next from running."""
         for step in self._finishing:
@@ -113,7 +142,7 @@ class Pipeline:
             raise error
         self._fault(step, hook, error)
         if not step.plugin.observes:
-            raise internal_error() from None
+            raise internal_error("hook_error") from None
         exchange.muted |= {step}  # not the plugin, which may be unhashable (a dataclass)
 
     def _fault(self, step: Step, hook: str, error: Exception) -> None:

@@ -6,6 +6,7 @@ The request goes down the list of plugins, the response comes up it:
     on_response  inside out   status and headers are known, nothing is sent
     on_event     inside out   each server-sent event, or the one JSON document of a plain answer
     on_end       inside out   the stream is complete: events to add before [DONE]
+    on_ended     inside out   the answer is over, however it ended: await here what settling needs
     on_finish    inside out   exactly once for every plugin whose on_request was entered, whatever happened
 
 Only overridden hooks are called. A plugin never sees ASGI.
@@ -15,7 +16,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from crplugins.core.exchange import Exchange
+from crplugins.core.exchange import Exchange, Refusal
 from crplugins.core.sse import Event
 
 
@@ -52,6 +53,16 @@ class Plugin:
     def on_end(self, exchange: Exchange) -> Iterable[Event]:
         """Events to add behind the last one; they pass the plugins further out."""
         return ()
+
+    def on_refused(self, exchange: Exchange, refusal: Refusal) -> bool:
+        """The app refused the request and the client knows nothing yet.
+
+        True, after editing `exchange.body`, has the app called once more. The body must be read (`reads_body`).
+        """
+        return False
+
+    async def on_ended(self, exchange: Exchange) -> None:
+        """The client waits no more. Skipped when the server cancels the request, so nothing may depend on it."""
 
     def on_finish(self, exchange: Exchange) -> None:
         """Settle. Synchronous, because an await is cancelled again when the client has gone. Must not raise."""

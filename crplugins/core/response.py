@@ -192,11 +192,13 @@ def note_facts(exchange: Exchange, event: Event) -> None:
     if answer is None:
         return
     if answer.choices:
-        exchange.timings.token(exchange.clock())
+        if size := answer.size():
+            exchange.output_bytes += size
+            exchange.timings.token(exchange.clock())
         for choice in answer.choices:
             if choice.finish_reason is not None:
                 exchange.finish_reason = choice.finish_reason
-    if answer.usage is not None:
-        exchange.usage, exchange.usage_source = answer.usage, "provider"
+    if (counted := answer.counted) is not None:
+        exchange.usage, exchange.usage_source = counted, "provider"
     if answer.error is not None:
         exchange.failed_in_stream |= not event.document

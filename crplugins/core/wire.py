@@ -9,45 +9,121 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.usage import Usage
+
 CHAT_PATH: Final = "/chat/completions"
 """What a chat completions path ends with, whatever its prefix."""
 
+_NOTHING: Final = msgspec.Raw(b"")
+
 
 class TokenDetails(msgspec.Struct):
+    """`prompt_tokens_details` and `completion_tokens_details`."""
+
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
-class Usage(msgspec.Struct):
-    """Token counts as a provider reports them."""
+class ReportedUsage(msgspec.Struct):
+    """Token counts as providers report them, under each of the names they use."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    total_tokens: int | None = None
     prompt_tokens_details: TokenDetails | None = None
     completion_tokens_details: TokenDetails | None = None
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek
+    cache_read_input_tokens: int | None = None  # Anthropic, through gateways that keep its names
+    cache_creation_input_tokens: int | None = None
+    cache_write_tokens: int | None = None  # OpenRouter
+
+    def counted(self) -> Usage | None:
+        """In our names; None if it counts nothing, which no provider bills."""
+        prompt, completion = self.prompt_tokens or 0, self.completion_tokens or 0
+        if not prompt and not completion:
+            return None
+        more = self.prompt_tokens_details or _NO_DETAILS
+        out = self.completion_tokens_details or _NO_DETAILS
+        return Usage(
+            prompt,
+            completion,
+            more.cached_tokens or self.prompt_cache_hit_tokens or self.cache_read_input_tokens or 0,
+            more.cache_write_tokens or self.cache_write_tokens or self.cache_creation_input_tokens or 0,
+            out.reasoning_tokens or 0,
+            more.audio_tokens or 0,
+            out.audio_tokens or 0,
+        )
+
+
+_NO_DETAILS: Final = TokenDetails()
+
+
+class Delta(msgspec.Struct):
+    """What an answer says: a chunk's `delta`, or the `message` of a plain answer. Text, or parts that hold it."""
+
+    content: Any = None
+    refusal: Any = None
+    reasoning_content: Any = None  # DeepSeek, vLLM
+    reasoning: Any = None  # Groq, OpenRouter
+    tool_calls: msgspec.Raw = _NOTHING
+    function_call: msgspec.Raw = _NOTHING
+    audio: msgspec.Raw = _NOTHING
+
+    def size(self) -> int:
+        """UTF-8 bytes of what is said; 0 for the role alone. Tool calls count as the JSON they are."""
+        size = _calls(self.tool_calls) + _calls(self.function_call) + _calls(self.audio)
+        for text in (self.content, self.refusal, self.reasoning_content or self.reasoning):
+            if text:
+                size += _size(text)
+        return size
 
 
 class Choice(msgspec.Struct):
     index: int = 0
     finish_reason: str | None = None
+    delta: Delta | None = None
+    message: Delta | None = None
+
+
+class GroqUsage(msgspec.Struct):
+    """Where Groq reported usage, for a time nowhere else."""
+
+    usage: ReportedUsage | None = None
 
 
 class Answer(msgspec.Struct):
     """A full answer or one chunk of a streamed one: the facts every request keeps."""
 
     choices: list[Choice] | None = None
-    usage: Usage | None = None
+    usage: ReportedUsage | None = None
     error: Any = None
+    x_groq: GroqUsage | None = None
+
+    @property
+    def counted(self) -> Usage | None:
+        """The provider's token counts, if it gave any here."""
+        if self.usage is not None and (counted := self.usage.counted()) is not None:
+            return counted
+        return self.x_groq.usage.counted() if self.x_groq is not None and self.x_groq.usage is not None else None
+
+    def size(self) -> int:
+        """UTF-8 bytes of what is said here."""
+        size = 0
+        for choice in self.choices or ():
+            said = choice.delta or choice.message
+            if said is not None:
+                size += said.size()
+        return size
 
 
 class _Lax(msgspec.Struct):
     choices: Any = None
     usage: Any = None
     error: Any = None
+    x_groq: Any = None
 
 
-_USAGE_FIELDS = msgspec.structs.fields(Usage)
 _answer = msgspec.json.Decoder(Answer)
 _lax = msgspec.json.Decoder(_Lax)
 
@@ -65,27 +141,44 @@ def read_answer(data: bytes) -> Answer:
 
 def _read_leniently(data: bytes) -> Answer:
     lax = _lax.decode(data)
+    groq = lax.x_groq.get("usage") if isinstance(lax.x_groq, dict) else None
     return Answer(
         choices=_choices(lax.choices),
-        usage=_usage(lax.usage),
+        usage=_partly(lax.usage, ReportedUsage),
         error=lax.error,
+        x_groq=GroqUsage(_partly(groq, ReportedUsage)) if groq is not None else None,
     )
 
 
 def _choices(value: Any) -> list[Choice] | None:
     if not isinstance(value, list):
         return None
-    return [choice for item in value if (choice := _convert(item, Choice)) is not None]
+    return [choice for item in value if (choice := _partly(item, Choice)) is not None]
 
 
-def _usage(value: Any) -> Usage | None:
+def _partly(value: Any, kind: Any) -> Any:
+    """A struct of those fields of an object that fit."""
     if not isinstance(value, dict):
         return None
-    return Usage(**{field.name: _convert(value.get(field.name), field.type) for field in _USAGE_FIELDS})
+    fields = {field.name: _convert(value.get(field.name), field.type) for field in msgspec.structs.fields(kind)}
+    return kind(**{name: fitting for name, fitting in fields.items() if fitting is not None})
 
 
-def _convert(value: Any, type: Any) -> Any:
+def _convert(value: Any, kind: Any) -> Any:
+    if kind is msgspec.Raw:
+        return msgspec.Raw(msgspec.json.encode(value)) if value is not None else None
     try:
-        return msgspec.convert(value, type, strict=False)
+        return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError:
         return None
+
+
+def _calls(raw: msgspec.Raw) -> int:
+    size = len(raw)
+    return size if size > len("null") else 0
+
+
+def _size(value: Any) -> int:
+    if not isinstance(value, str):  # Mistral's thinking parts
+        return len(msgspec.json.encode(value))
+    return len(value) if value.isascii() else len(value.encode())

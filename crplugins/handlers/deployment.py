@@ -1,9 +1,17 @@
 """Deployment: one entry of `model_list`, resolved at start-up. Immutable."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
+
+from crplugins.core.usage import Price
+
+DEFAULT_TIMEOUT: Final = 600.0
+
+
+def _unknown(model: str) -> Price | None:  # noqa: ARG001
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +24,8 @@ class Deployment:
         api_base: base URL of an OpenAI-compatible upstream, without a trailing slash; None for the provider's own.
         api_key: the gateway's credential there.
         parameters: the remaining `litellm_params`: defaults for the request and settings of the provider.
+        provider: who is called, in LiteLLM's notation; what stands before the model's slash.
+        prices: what a token costs, by the upstream's model in LiteLLM's notation; None where nobody knows.
         timeout: seconds from the request to the last byte of a plain answer, and between two pieces of a stream.
         connect_timeout: seconds until the upstream has accepted the connection.
     """
@@ -25,7 +35,9 @@ class Deployment:
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
-    timeout: float = 600.0
+    provider: str = "openai"
+    prices: Callable[[str], Price | None] = _unknown
+    timeout: float = DEFAULT_TIMEOUT
     connect_timeout: float = 10.0
 
     def model_for(self, requested: str, model: str) -> str:

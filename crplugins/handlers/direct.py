@@ -57,7 +57,7 @@ class DirectHandler:
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         model = self._deployment.model_for(body.get("model", str) or "", self._model)
-        exchange.attempts += 1
+        exchange.begin_attempt(self._deployment.provider)
         exchange.served_model = model
         call = self._begin_stream if exchange.stream else self._call
         try:

@@ -13,9 +13,9 @@ class Handler(Protocol):
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         """The whole answer, or the begun stream (`Reply.body` an async generator of complete events).
 
-        Returns only once the upstream has accepted the request, so that its refusal is still a status. Counts
-        `exchange.attempts` and sets `exchange.served_model`. Cancelling the call, or closing the generator, ends the
-        upstream request at once.
+        Returns only once the upstream has accepted the request, so that its refusal is still a status. Keeps
+        `exchange.attempts`, `exchange.served_model` and `exchange.price`. Cancelling the call, or closing the
+        generator, ends the upstream request at once.
 
         Raises `GatewayError` for every failure the client is to see; the generator raises it too, for a failure after
         the first byte.

@@ -69,7 +69,7 @@ class LitellmHandler:
         model = self._deployment.model_for(body.get("model", str) or "", self._deployment.model)
         messages = messages_of(body)
         arguments = self._arguments(model, body)
-        exchange.attempts += 1
+        exchange.begin_attempt(self._deployment.provider)
         exchange.served_model = _bare(model)
         if arguments.pop("stream", False):
             return await self._stream(exchange, model, messages, arguments)
@@ -121,7 +121,7 @@ class LitellmHandler:
             if "stream_options" not in arguments or not _names_stream_options(refusal):
                 raise
         self._without_options.add(model)
-        exchange.attempts += 1
+        exchange.begin_attempt(self._deployment.provider)
         return await self._open_stream(exchange, model, messages, arguments)
 
     async def _complete(self, model: str, messages: list[Any], arguments: Arguments, *, stream: bool) -> Any:

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.wire import Usage
+from crplugins.core.usage import Usage
+from crplugins.core.wire import ReportedUsage
 from crplugins.handlers.litellm_fields import fields_of
 
 logger = logging.getLogger("crplugins.upstream")
@@ -50,7 +51,7 @@ def usage_object(raw: Any) -> UsageObject | None:
 
 def as_usage(usage: UsageObject) -> Usage:
     """The same as the Exchange keeps it."""
-    return msgspec.convert(usage, Usage)
+    return msgspec.convert(usage, ReportedUsage).counted() or Usage()
 
 
 async def estimate(

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError
+from crplugins.core.outcome import answered_with
 
 logger = logging.getLogger("crplugins.upstream")
 
@@ -85,7 +86,11 @@ def upstream_refusal(
     retry = [(name, headers[name]) for name in _RETRY_HEADERS if name in headers]
     if status in _OWN_FAULTS:
         return GatewayError(
-            502, "The model provider refused the gateway's credentials.", type=SERVER_ERROR, code="upstream_auth"
+            502,
+            "The model provider refused the gateway's credentials.",
+            type=SERVER_ERROR,
+            code="upstream_auth",
+            error_type="upstream_auth",
         )
     if 400 <= status < 500:
         return GatewayError(
@@ -95,6 +100,7 @@ def upstream_refusal(
             param=error.param,
             code=_client_code(status, error),
             headers=retry,
+            error_type=answered_with(status),
         )
     status = status if 500 <= status < 600 else 502
     return GatewayError(
@@ -103,6 +109,7 @@ def upstream_refusal(
         type=SERVER_ERROR,
         code="upstream_error",
         headers=retry,
+        error_type="upstream_5xx",
     )
 
 
@@ -129,13 +136,18 @@ def unreachable(deployment: str, cause: object) -> GatewayError:
         "The model provider could not be reached. Please try again.",
         type=SERVER_ERROR,
         code="upstream_unreachable",
+        error_type="upstream_connect",
     )
 
 
 def timed_out(deployment: str) -> GatewayError:
     logger.warning("upstream of %s timed out", deployment)
     return GatewayError(
-        504, "The model provider did not answer in time. Please try again.", type=SERVER_ERROR, code="upstream_timeout"
+        504,
+        "The model provider did not answer in time. Please try again.",
+        type=SERVER_ERROR,
+        code="upstream_timeout",
+        error_type="upstream_timeout",
     )
 
 
@@ -147,6 +159,7 @@ def cut_short(deployment: str, cause: object) -> GatewayError:
         "The model provider ended the stream before the answer was complete.",
         type=SERVER_ERROR,
         code="upstream_incomplete",
+        error_type="upstream_stream_broken",
     )
 
 
@@ -154,7 +167,11 @@ def malformed(deployment: str, cause: object) -> GatewayError:
     """An answer that is not what OpenAI's wire prescribes."""
     logger.warning("upstream of %s sent a malformed answer: %s", deployment, cause)
     return GatewayError(
-        502, "The model provider sent a malformed answer.", type=SERVER_ERROR, code="upstream_malformed"
+        502,
+        "The model provider sent a malformed answer.",
+        type=SERVER_ERROR,
+        code="upstream_malformed",
+        error_type="upstream_stream_broken",
     )
 
 

@@ -110,7 +110,7 @@ async def test_a_message_the_client_no_longer_takes_is_still_counted() -> None:
         gate.set()
         with pytest.raises(OSError, match="disconnected"):
             await call.finish()
-    assert watcher.exchange.usage.completion_tokens == 4
+    assert watcher.exchange.usage.output_tokens == 4
 
 
 # Streams that a plugin may rewrite.
@@ -150,7 +150,7 @@ async def test_a_plugin_inside_sees_what_one_outside_will_not() -> None:
     await drive(behind(App(CHUNK, USAGE, DONE), outer, Hider(), inner), body=ASK)
     assert [event.raw for event in inner.events] == [CHUNK, USAGE, DONE]
     assert [event.raw for event in outer.events] == [CHUNK, DONE]
-    assert outer.exchange.usage.prompt_tokens == 3
+    assert outer.exchange.usage.input_tokens == 3
 
 
 @pytest.mark.parametrize("bodies", [(CHUNK, STOP, DONE), (CHUNK + STOP + DONE,), (CHUNK + STOP, DONE, b"")])
@@ -357,10 +357,10 @@ async def test_the_facts_of_a_stream_are_kept_once_for_all() -> None:
     await drive(behind(app, watcher := Watcher(), clock=clock), body=ASK)
     exchange = watcher.exchange
     assert (exchange.finish_reason, exchange.usage_source) == ("stop", "provider")
-    assert (exchange.usage.prompt_tokens, exchange.usage.completion_tokens) == (3, 4)
+    assert (exchange.usage.input_tokens, exchange.usage.output_tokens) == (3, 4)
     timings = exchange.timings
     assert [moment - 1000 for moment in (timings.started, timings.first_token, timings.last_token, timings.ended)] == [
-        0, 2, 4, 7,
+        0, 2, 3, 7,
     ]  # fmt: skip
     assert timings.longest_gap == 1
 
@@ -373,12 +373,12 @@ async def test_a_choice_that_goes_on_does_not_undo_the_end_of_another() -> None:
 async def test_a_later_usage_replaces_an_earlier_one() -> None:
     early = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":0}}\n\n'
     await drive(behind(App(early, USAGE, b'data: {"usage":null}\n\n', DONE), watcher := Watcher()), body=ASK)
-    assert watcher.exchange.usage.completion_tokens == 4
+    assert watcher.exchange.usage.output_tokens == 4
 
 
 async def test_the_facts_of_a_document_are_kept() -> None:
     await drive(behind(App(DOCUMENT, content_type=JSON), watcher := Watcher()), body=ASK)
-    assert (watcher.exchange.finish_reason, watcher.exchange.usage.prompt_tokens) == ("stop", 3)
+    assert (watcher.exchange.finish_reason, watcher.exchange.usage.input_tokens) == ("stop", 3)
 
 
 async def test_an_error_in_a_stream_is_a_failure_of_the_server() -> None:

@@ -4,31 +4,66 @@ from typing import Any
 import msgspec
 import pytest
 
-from crplugins.core.wire import Answer, Choice, Usage, read_answer
+from crplugins.core.usage import Usage
+from crplugins.core.wire import Answer, Choice, Delta, read_answer
 
 
 def read(**fields: Any) -> Answer:
     return read_answer(json.dumps(fields).encode())
 
 
+def said(**message: Any) -> int:
+    return read(choices=[{"delta": message}]).size()
+
+
 def test_the_facts_of_a_chunk_are_read() -> None:
-    answer = read(choices=[{"index": 1, "delta": {"content": "x"}, "finish_reason": "stop"}], usage={"total_tokens": 3})
-    assert answer.choices == [Choice(1, "stop")]
-    assert answer.usage == Usage(total_tokens=3)
+    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    answer = read(choices=[{"index": 1, "delta": {"content": "x"}, "finish_reason": "stop"}], usage=usage)
+    assert answer.choices == [Choice(1, "stop", Delta("x"))]
+    assert answer.counted == Usage(3, 4)
     assert answer.error is None
 
 
 def test_the_details_of_usage_are_read() -> None:
-    usage = read(
-        usage={"prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 5}}
-    ).usage
-    assert usage.prompt_tokens_details.cached_tokens == 4
-    assert usage.completion_tokens_details.reasoning_tokens == 5
+    counted = read(
+        usage={
+            "prompt_tokens": 9,
+            "completion_tokens": 8,
+            "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2, "audio_tokens": 1},
+            "completion_tokens_details": {"reasoning_tokens": 5, "audio_tokens": 3},
+        }
+    ).counted
+    assert counted == Usage(9, 8, 4, 2, 5, 1, 3)
 
 
-def test_null_means_absent() -> None:
+@pytest.mark.parametrize("name", ["prompt_cache_hit_tokens", "cache_read_input_tokens"])
+def test_cached_tokens_are_found_under_other_names(name: str) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 1, name: 7, "cache_creation_input_tokens": 2}
+    assert read(usage=usage).counted == Usage(9, 1, 7, 2)
+
+
+def test_usage_in_groqs_own_place_counts_once() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 4}
+    assert read(x_groq={"id": "req", "usage": usage}).counted == Usage(3, 4)
+    assert read(usage=usage, x_groq={"usage": usage}).counted == Usage(3, 4)
+    assert read(x_groq={"id": "req"}).counted is None
+    assert read(x_groq={"usage": {"prompt_tokens": 3, "completion_tokens": "4"}}).counted == Usage(3, 4)
+
+
+def test_zeros_and_nulls_count_nothing() -> None:
+    assert read(usage={"prompt_tokens": 0, "completion_tokens": 0}).counted is None
+    assert read(usage={"prompt_tokens": None, "prompt_tokens_details": None}).counted is None
     assert read(choices=None, usage=None, error=None) == Answer()
-    assert read(usage={"prompt_tokens": None, "prompt_tokens_details": None}).usage == Usage()
+
+
+def test_the_size_of_an_answer_is_all_that_it_says_in_bytes() -> None:
+    assert said(role="assistant") == said(role="assistant", content="") == said(tool_calls=None) == 0
+    assert said(content="hé") == 3
+    assert said(content="a", reasoning_content="bc") == said(refusal="a", reasoning="bc") == 3
+    assert said(reasoning="bc", reasoning_content="bc") == 2  # the same text under two names
+    assert said(content=[{"type": "thinking", "thinking": [{"text": "x"}]}]) > 10
+    assert said(tool_calls=[{"function": {"arguments": "{}"}}]) > 10
+    assert read(choices=[{"message": {"content": "whole"}}, {"message": {"content": "ab"}}]).size() == 7
 
 
 def test_an_error_is_kept_as_it_is() -> None:
@@ -49,20 +84,20 @@ def test_an_error_is_kept_as_it_is() -> None:
 )
 def test_one_odd_key_does_not_cost_the_rest_of_the_usage(odd: dict[str, Any]) -> None:
     answer = read(choices=[{"finish_reason": "stop"}], usage={"prompt_tokens": 3, **odd})
-    assert answer.usage.prompt_tokens == 3
+    assert answer.counted.input_tokens == 3
     assert answer.choices == [Choice(0, "stop")]
 
 
 def test_whole_floats_and_numeric_strings_are_counts() -> None:
-    assert read(usage={"prompt_tokens": 3.0, "completion_tokens": "4"}).usage == Usage(3, 4)
+    assert read(usage={"prompt_tokens": 3.0, "completion_tokens": "4"}).counted == Usage(3, 4)
 
 
 def test_one_odd_choice_does_not_cost_the_others_or_the_usage() -> None:
     answer = read(
-        choices=[{"finish_reason": 7}, "x", {"index": 2, "finish_reason": "length"}], usage={"total_tokens": 1}
+        choices=[{"finish_reason": 7}, "x", {"index": 2, "finish_reason": "length"}], usage={"prompt_tokens": 1}
     )
-    assert answer.choices == [Choice(2, "length")]
-    assert answer.usage.total_tokens == 1
+    assert answer.choices == [Choice(0), Choice(2, "length")]
+    assert answer.counted.input_tokens == 1
 
 
 @pytest.mark.parametrize("odd", ["none", [], 0, True])

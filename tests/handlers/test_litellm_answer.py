@@ -61,7 +61,7 @@ async def test_an_answer_equals_the_providers(model):
         assert asked.exchange.usage_source == "provider"
         assert document["usage"]["prompt_tokens"] == theirs.usage[0]
         assert document["usage"]["completion_tokens"] == theirs.usage[1]
-        assert asked.exchange.usage.completion_tokens == theirs.usage[1]
+        assert asked.exchange.usage.output_tokens == theirs.usage[1]
 
 
 @pytest.mark.parametrize("model", ["openai/fake-model", "groq/fake-model", "hosted_vllm/fake-model"])
@@ -78,5 +78,5 @@ async def test_usage_the_provider_did_not_send_is_estimated_and_not_shown():
         document = await asked.plain()
         assert "usage" not in document
         assert asked.exchange.usage_source == "estimated"
-        assert asked.exchange.usage.prompt_tokens > 0
-        assert asked.exchange.usage.completion_tokens == 2
+        assert asked.exchange.usage.input_tokens > 0
+        assert asked.exchange.usage.output_tokens == 2

@@ -67,13 +67,13 @@ async def test_usage_is_the_providers_or_marked_as_estimated_and_shown_once_to_w
                 usage = asked.exchange.usage
                 assert asked.exchange.usage_source == metering.source, model
                 if metering.source == "provider":
-                    counts = (usage.prompt_tokens, usage.completion_tokens)
+                    counts = (usage.input_tokens, usage.output_tokens)
                     assert counts == (metering.prompt_tokens, metering.completion_tokens), model
                     if metering.cached_tokens:
-                        assert usage.prompt_tokens_details.cached_tokens == metering.cached_tokens
+                        assert usage.cached_input_tokens == metering.cached_tokens
                 else:
-                    assert usage.prompt_tokens > 0, model
-                    assert usage.completion_tokens > 0, model
+                    assert usage.input_tokens > 0, model
+                    assert usage.output_tokens > 0, model
                 shown = told.usages()
                 assert len(shown) == (asks and told.done and metering.source == "provider"), model
                 for one in shown:
@@ -158,8 +158,8 @@ async def test_a_cut_answer_is_recorded_as_estimated_with_what_the_provider_had_
         told = await asked.stream()
         assert told.error.code == "upstream_incomplete"
         assert asked.exchange.usage_source == "estimated"
-        assert asked.exchange.usage.completion_tokens > 0
-        assert asked.exchange.usage.prompt_tokens == (55196 if "anthropic" in model else 8)
+        assert asked.exchange.usage.output_tokens > 0
+        assert asked.exchange.usage.input_tokens == (55196 if "anthropic" in model else 8)
 
 
 @pytest.mark.parametrize("model", [*PROVIDERS[:4], "mistral/fake-model", "deepseek/fake-model"])

@@ -1,0 +1,62 @@
+"""Usage: how many tokens an answer took, and what a token costs."""
+
+from typing import Literal
+
+import msgspec
+
+UsageSource = Literal["provider", "estimated", "none"]
+"""Whose numbers they are. Estimated ones always say so."""
+
+PICO = 1_000_000_000_000
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Token counts of one request.
+
+    Cached, written and audio input stand in `input_tokens` too, reasoning and audio output in `output_tokens`: they are
+    parts, never to be added. Providers round them differently, so a part may exceed its whole.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
+    reasoning_output_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+
+
+class Price(msgspec.Struct, frozen=True):
+    """What tokens cost, in millionths of a millionth of a US dollar each, so that sums are exact.
+
+    A part without a price of its own (None) costs what its whole costs.
+    """
+
+    input: int
+    output: int
+    cached_input: int | None = None
+    cache_write_input: int | None = None
+    reasoning_output: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+
+    def micro_usd(self, usage: Usage) -> int:
+        """The cost in millionths of a US dollar, rounded half up."""
+        total = usage.input_tokens * self.input + usage.output_tokens * self.output
+        for tokens, price, whole in (
+            (usage.cached_input_tokens, self.cached_input, self.input),
+            (usage.cache_write_input_tokens, self.cache_write_input, self.input),
+            (usage.audio_input_tokens, self.audio_input, self.input),
+            (usage.reasoning_output_tokens, self.reasoning_output, self.output),
+            (usage.audio_output_tokens, self.audio_output, self.output),
+        ):
+            if tokens and price is not None:
+                total += tokens * (price - whole)
+        return max(total + 500_000, 0) // 1_000_000
+
+
+def pico_usd(usd: float | str) -> int:
+    """A price in US dollars as `Price` takes it."""
+    from decimal import Decimal  # not needed where nothing is priced
+
+    return int((Decimal(str(usd)) * PICO).to_integral_value())

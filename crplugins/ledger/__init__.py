@@ -1,0 +1,1 @@
+"""Ledger: what each request took and cost, kept."""

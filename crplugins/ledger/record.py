@@ -1,0 +1,145 @@
+"""UsageRecord: everything that is kept of one request, and nothing of what was said in it."""
+
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.outcome import ErrorType, Outcome
+from crplugins.core.usage import Usage, UsageSource
+
+NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, when it is over.
+
+    Attributes:
+        request_id: the `x-request-id` of the answer; a second record with it is the same one.
+        started_at, ended_at: seconds since 1970 (UTC).
+        key_id: whose request; None where nobody was authenticated.
+        user: the `user` field of the request, at most 256 characters.
+        tags: those of the key, and the chosen metadata of the request under names the key has not taken.
+        requested_model: what the client asked for; None if its request could not be read that far.
+        served_model: the provider's name for what answered.
+        provider: who was called last; None where nobody was.
+        status: what the client saw; 499 if it left before the first byte.
+        cost_micro_usd: in millionths of a US dollar; None where the price is unknown, 0 where nothing was used.
+        ttft_ms: to the first piece of a stream that says something.
+        time_per_output_token_ms: between output tokens of a stream, where the provider told how many there were.
+        longest_gap_ms: the longest silence within a stream.
+        overhead_us: the part of the duration that no provider took.
+    """
+
+    request_id: str
+    started_at: float
+    ended_at: float
+    key_id: str | None
+    team: str | None
+    user: str | None
+    tags: Mapping[str, str]
+    requested_model: str | None
+    served_model: str | None
+    provider: str | None
+    stream: bool
+    status: int
+    outcome: Outcome
+    error_type: ErrorType
+    finish_reason: str | None
+    usage: Usage
+    usage_source: UsageSource
+    cost_micro_usd: int | None
+    attempts: int
+    ttft_ms: float | None
+    time_per_output_token_ms: float | None
+    longest_gap_ms: float | None
+    duration_ms: float
+    overhead_us: int
+
+
+_RECORD: Final[Slot[UsageRecord]] = Slot("usage.record")
+METADATA: Final[Slot[Mapping[str, str]]] = Slot("usage.metadata")
+"""Chosen metadata of the request, put there before it is over."""
+USER: Final[Slot[str]] = Slot("usage.user")
+
+_NOTHING_USED: Final = Usage()
+
+
+def record_of(exchange: Exchange) -> UsageRecord:
+    """The record of a request that is over. Whoever asks first has it made; all get the same one."""
+    record = _RECORD.get(exchange)
+    if record is None:
+        record = _make(exchange, time.time())
+        _RECORD.set(exchange, record)
+    return record
+
+
+def _make(exchange: Exchange, now: float) -> UsageRecord:
+    timings, principal, usage = exchange.timings, exchange.principal, exchange.usage
+    ended = timings.ended if timings.ended is not None else exchange.clock()
+    duration = ended - timings.started
+    ended_at = now - (exchange.clock() - ended)
+    streamed = exchange.stream and timings.first_token is not None
+    return UsageRecord(
+        request_id=exchange.id,
+        started_at=ended_at - duration,
+        ended_at=ended_at,
+        key_id=principal.key_id if principal is not None else None,
+        team=principal.team if principal is not None else None,
+        user=USER.get(exchange),
+        tags=_tags(exchange),
+        requested_model=exchange.requested_model,
+        served_model=exchange.served_model,
+        provider=exchange.attempts[-1].provider if exchange.attempts else None,
+        stream=exchange.stream,
+        status=exchange.status or 500,
+        outcome=exchange.outcome or "server_error",
+        error_type=exchange.error_type,
+        finish_reason=exchange.finish_reason,
+        usage=usage if usage is not None else _NOTHING_USED,
+        usage_source=exchange.usage_source,
+        cost_micro_usd=cost_of(exchange),
+        attempts=len(exchange.attempts),
+        ttft_ms=_milliseconds(timings.first_token, timings.started) if streamed else None,
+        time_per_output_token_ms=_time_per_output_token(exchange) if streamed else None,
+        longest_gap_ms=timings.longest_gap * 1e3 if streamed else None,
+        duration_ms=duration * 1e3,
+        overhead_us=round((duration - _upstream_seconds(exchange, ended)) * 1e6),
+    )
+
+
+def cost_of(exchange: Exchange) -> int | None:
+    """Millionths of a US dollar; None where tokens were used whose price is unknown."""
+    if exchange.usage is None:
+        return 0
+    return exchange.price.micro_usd(exchange.usage) if exchange.price is not None else None
+
+
+def _tags(exchange: Exchange) -> Mapping[str, str]:
+    metadata = METADATA.get(exchange)
+    own = exchange.principal.tags if exchange.principal is not None else NO_TAGS
+    return {**metadata, **own} if metadata else own
+
+
+def _milliseconds(moment: float | None, since: float) -> float | None:
+    return None if moment is None else (moment - since) * 1e3
+
+
+def _time_per_output_token(exchange: Exchange) -> float | None:
+    """(last - first) / (n - 1), once per stream. An estimated n would make a figure of nothing."""
+    timings, usage = exchange.timings, exchange.usage
+    if usage is None or exchange.usage_source != "provider" or usage.output_tokens < 2:
+        return None
+    assert timings.first_token is not None
+    assert timings.last_token is not None
+    return (timings.last_token - timings.first_token) / (usage.output_tokens - 1) * 1e3
+
+
+def _upstream_seconds(exchange: Exchange, ended: float) -> float:
+    """Time in which a provider was at work; before a foreign app, the time that app took."""
+    if exchange.attempts:
+        return sum((a.ended if a.ended is not None else ended) - a.started for a in exchange.attempts)
+    return ended - exchange.timings.app if exchange.timings.app is not None else 0.0
