@@ -87,6 +87,10 @@ class Body:
 
     def _splice(self, key: str, value: bytes | None) -> None:
         fields = dict(self.fields)  # a copy: another Body may share it
+        if value is not None and key not in fields:
+            self.raw = _append(self.raw, key, value, first=not fields)
+            self._fields = {**fields, key: msgspec.Raw(value)}
+            return
         members = _members(self.raw, fields)
         if members is None:  # a key stands twice: keep what parsers see, the last of each
             self.raw = _rebuild(fields)
@@ -142,8 +146,6 @@ def _cut(raw: bytes, names: list[str], members: dict[str, _Member], key: str) ->
 
 
 def _placed(raw: bytes, members: dict[str, _Member], key: str, value: bytes) -> bytes:
-    if key not in members:
-        return _append(raw, key, value, first=not members)
     _, start, end = members[key]
     view = memoryview(raw)
     return b"".join((view[:start], value, view[end:]))

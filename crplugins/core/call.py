@@ -74,7 +74,6 @@ class Call:
             await self._outgoing.fail(error)
 
     async def _down(self) -> None:
-        check_declared_length(self._scope["headers"], self._limit)
         for step in self._pipeline.steps:
             if step.index == self._pipeline.reads_body_at:
                 await self._read_body()
@@ -92,6 +91,7 @@ class Call:
 
     async def _read_body(self) -> None:
         exchange = self._exchange
+        check_declared_length(self._scope["headers"], self._limit)
         raw = await read_body(self._receive, self._limit)
         if exchange.body is None or exchange.body.raw is not raw:
             exchange.body = Body(raw)
@@ -109,6 +109,8 @@ class Call:
         self._gone = client.gone
 
     async def _enter_app(self) -> None:
+        if self._read is None:
+            check_declared_length(self._scope["headers"], self._limit)
         self._exchange.timings.app = self._exchange.clock()
         if not self._pipeline.retries:
             await self._call_app(self._outgoing.send)
@@ -173,9 +175,7 @@ class Call:
 
 def _error_type(exchange: Exchange, *, complete: bool) -> ErrorType:
     status, error_type = exchange.status or 500, exchange.error_type
-    if status < 400 and (
-        exchange.failed_in_stream or not complete
-    ):  # it had been promised an answer
+    if status < 400 and (exchange.failed_in_stream or not complete):  # it had been promised an answer
         return error_type if OUTCOMES[error_type] == "server_error" else "upstream_stream_broken"
     if error_type:  # a refusal of ours says what it is
         return error_type

@@ -1,7 +1,7 @@
 """Exchange: the typed facts of one request, shared by every boundary and plugin it passes."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import getrandbits
 from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 import msgspec
 
 from crplugins.core.body import Body
-from crplugins.core.errors import ErrorObject, Header
+from crplugins.core.errors import ErrorObject, GatewayError, Header
 from crplugins.core.outcome import ErrorType, Outcome
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, Usage, UsageSource
@@ -65,6 +65,9 @@ class Attempt(msgspec.Struct, eq=False):
     ended: float | None = None
     error_type: ErrorType = ""
 
+    def fail(self, error: GatewayError, now: float) -> None:
+        self.ended, self.error_type = now, error.error_type
+
 
 @dataclass(slots=True)
 class Reply:
@@ -118,6 +121,7 @@ class Exchange(msgspec.Struct, eq=False):
         error: the refusal we rendered.
         failed_in_stream: an error frame ended the stream.
         drain: how long to read on when the client leaves; None ends the work at once.
+        trace_headers: what a provider that takes part in our traces is sent; None for what the client sent.
         client_gone: the client has left, and the rest is read for the sake of its usage.
         outcome: set, like `error_type`, before the first `on_ended`.
         muted: the steps of observing plugins that have failed.
@@ -148,6 +152,7 @@ class Exchange(msgspec.Struct, eq=False):
     failed_in_stream: bool = False
     drain: Drain | None = None
     client_gone: bool = False
+    trace_headers: Mapping[str, str] | None = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     outcome: Outcome | None = None
     slots: dict[object, object] = msgspec.field(default_factory=dict)

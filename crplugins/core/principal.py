@@ -7,6 +7,12 @@ from typing import Literal
 
 Period = Literal["day", "week", "month", "total"]
 
+OnDisconnect = Literal["cancel", "drain"]
+"""When the client leaves: end the work at once, or read on to the provider's usage."""
+
+MissingUsagePolicy = Literal["estimate", "refuse", "free"]
+"""When the provider tells no usage: estimate it, let the request fail, or count nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -52,6 +58,7 @@ class Principal:
         key_id: identity for records, metrics and limits; stays the same when the secret is rotated.
         models: names it may call, wildcards allowed; None for all.
         aliases: names of its own, looked up before its team's and the gateway's.
+        on_disconnect, missing_usage: None for what the gateway does.
     """
 
     key_id: str
@@ -62,3 +69,5 @@ class Principal:
     aliases: Aliases = field(default_factory=lambda: MappingProxyType({}))
     limits: Limits = Limits()
     budget: Budget | None = None
+    on_disconnect: OnDisconnect | None = None
+    missing_usage: MissingUsagePolicy | None = None

@@ -191,6 +191,8 @@ def note_facts(exchange: Exchange, event: Event) -> None:
     answer = event.answer
     if answer is None:
         return
+    if exchange.served_model is None and answer.model:  # a foreign app's word for it
+        exchange.served_model = answer.model
     if answer.choices:
         if size := answer.size():
             exchange.output_bytes += size

@@ -73,6 +73,8 @@ class Event(msgspec.Struct, eq=False):
         """The same event with another payload. Comments and fields beside the data are not kept."""
         if self.document:
             return Event.json_document(data)
+        if not self.name and b"\n" not in data and b"\r" not in data:
+            return Event(b"data: " + data + b"\n\n", data)
         prefix = b"event: " + self.name + b"\n" if self.name else b""
         return Event(prefix + _framed(data), data, self.name)
 

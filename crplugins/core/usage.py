@@ -30,6 +30,10 @@ class Price(msgspec.Struct, frozen=True):
     """What tokens cost, in millionths of a millionth of a US dollar each, so that sums are exact.
 
     A part without a price of its own (None) costs what its whole costs.
+
+    Attributes:
+        above: what all tokens of a longer prompt cost instead: (input tokens, price) for more than so many, the
+            highest first.
     """
 
     input: int
@@ -39,9 +43,13 @@ class Price(msgspec.Struct, frozen=True):
     reasoning_output: int | None = None
     audio_input: int | None = None
     audio_output: int | None = None
+    above: tuple[tuple[int, "Price"], ...] = ()
 
     def micro_usd(self, usage: Usage) -> int:
         """The cost in millionths of a US dollar, rounded half up."""
+        for threshold, price in self.above:
+            if usage.input_tokens > threshold:
+                return price.micro_usd(usage)
         total = usage.input_tokens * self.input + usage.output_tokens * self.output
         for tokens, price, whole in (
             (usage.cached_input_tokens, self.cached_input, self.input),

@@ -78,6 +78,13 @@ class Delta(msgspec.Struct):
                 size += _size(text)
         return size
 
+    def texts(self) -> list[str]:
+        """What `size` counts, as text; parts and tool calls as the JSON they are."""
+        texts = [text for text in (self.content, self.refusal, self.reasoning_content or self.reasoning) if text]
+        spoken = [text if isinstance(text, str) else msgspec.json.encode(text).decode() for text in texts]
+        calls = (self.tool_calls, self.function_call, self.audio)
+        return spoken + [bytes(call).decode("utf-8", "replace") for call in calls if _calls(call)]
+
 
 class Choice(msgspec.Struct):
     index: int = 0
@@ -95,6 +102,7 @@ class GroqUsage(msgspec.Struct):
 class Answer(msgspec.Struct):
     """A full answer or one chunk of a streamed one: the facts every request keeps."""
 
+    model: str | None = None
     choices: list[Choice] | None = None
     usage: ReportedUsage | None = None
     error: Any = None
@@ -118,6 +126,7 @@ class Answer(msgspec.Struct):
 
 
 class _Lax(msgspec.Struct):
+    model: Any = None
     choices: Any = None
     usage: Any = None
     error: Any = None
@@ -143,6 +152,7 @@ def _read_leniently(data: bytes) -> Answer:
     lax = _lax.decode(data)
     groq = lax.x_groq.get("usage") if isinstance(lax.x_groq, dict) else None
     return Answer(
+        model=lax.model if isinstance(lax.model, str) else None,
         choices=_choices(lax.choices),
         usage=_partly(lax.usage, ReportedUsage),
         error=lax.error,

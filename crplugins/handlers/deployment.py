@@ -26,6 +26,7 @@ class Deployment:
         parameters: the remaining `litellm_params`: defaults for the request and settings of the provider.
         provider: who is called, in LiteLLM's notation; what stands before the model's slash.
         prices: what a token costs, by the upstream's model in LiteLLM's notation; None where nobody knows.
+        forwards_trace: whether the upstream is sent the trace context, ids of ours included.
         timeout: seconds from the request to the last byte of a plain answer, and between two pieces of a stream.
         connect_timeout: seconds until the upstream has accepted the connection.
     """
@@ -37,8 +38,13 @@ class Deployment:
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     provider: str = "openai"
     prices: Callable[[str], Price | None] = _unknown
+    forwards_trace: bool = False
     timeout: float = DEFAULT_TIMEOUT
     connect_timeout: float = 10.0
+
+    def price_for(self, requested: str) -> Price | None:
+        """What a token of the model that answers for `requested` costs."""
+        return self.prices(self.model_for(requested, self.model))
 
     def model_for(self, requested: str, model: str) -> str:
         """The upstream's name for `requested`: `model`, its `*` filled with what the `*` of `name` stood for."""

@@ -1,43 +1,36 @@
 """The direct handler: for upstreams that speak OpenAI's wire, bytes through both ways."""
 
-import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
-from yarl import URL
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Reply
-from crplugins.core.sse import Event
-from crplugins.handlers import upstream_errors
+from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.direct_stream import DirectStream
-from crplugins.handlers.replies import document_reply, stream_reply
+from crplugins.handlers.direct_call import DirectCalls
 from crplugins.handlers.upstream import Upstream
-
-_MAX_ERROR_BYTES: Final = 1024 * 1024
+from crplugins.handlers.upstream_errors import refuses_stream_options
 
 
 class DirectHandler:
     """Posts the client's body, with the upstream's name for the model, to one OpenAI-compatible endpoint.
 
     Connections are pooled and kept alive. `litellm_params` that are parameters of the request stand in for those the
-    client did not send; `extra_headers` and `organization` become headers.
+    client did not send; `extra_headers` and `organization` become headers. An upstream that refuses `stream_options` is
+    asked once more without.
     """
 
     def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
         self._deployment = deployment
         self._model = upstream.model
-        self._url = URL(f"{upstream.base_url}/chat/completions")
-        self._secrets = (upstream.api_key, upstream.base_url)
         self._headers = _headers(deployment, upstream)
         self._defaults = {k: v for k, v in deployment.parameters.items() if k not in _NOT_IN_BODY}
-        self._plain_bounds = aiohttp.ClientTimeout(total=deployment.timeout, sock_connect=deployment.connect_timeout)
-        # No sock_read: aiohttp would set a timer for each chunk, which costs more than relaying it.
-        self._stream_bounds = aiohttp.ClientTimeout(sock_connect=deployment.connect_timeout)
+        self._calls = DirectCalls(deployment, upstream)
+        self._refused = StreamOptionsRefused()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -56,18 +49,24 @@ class DirectHandler:
             await self._session.close()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        model = self._deployment.model_for(body.get("model", str) or "", self._model)
-        exchange.begin_attempt(self._deployment.provider)
+        assert self._session is not None, "the handler was not entered"
+        requested = body.get("model", str) or ""
+        model = self._deployment.model_for(requested, self._model)
         exchange.served_model = model
-        call = self._begin_stream if exchange.stream else self._call
+        exchange.price = self._deployment.price_for(requested)
+        sent = self._upstream_body(body, model)
+        if self._refused.known(model, exchange.clock()):
+            sent.remove(STREAM_OPTIONS)
         try:
-            return await call(self._upstream_body(body, model))
-        except TimeoutError:
-            raise upstream_errors.timed_out(self._deployment.name) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise upstream_errors.unreachable(self._deployment.name, error) from None
+            return await self._calls.call(self._session, exchange, sent.raw)
+        except GatewayError as refusal:
+            if not (refuses_stream_options(refusal) and asks_for_usage_only(sent)):
+                raise
+        self._refused.remember(model, exchange.clock())
+        sent.remove(STREAM_OPTIONS)
+        return await self._calls.call(self._session, exchange, sent.raw)
 
-    def _upstream_body(self, body: Body, model: str) -> bytes:
+    def _upstream_body(self, body: Body, model: str) -> Body:
         """The client's bytes; only the model's name and missing defaults are written into them."""
         copy = body.copy()
         if copy.get("model", str) != model:
@@ -75,59 +74,7 @@ class DirectHandler:
         for key, value in self._defaults.items():
             if key not in copy:
                 copy.set(key, value)
-        return copy.raw
-
-    async def _begin_stream(self, body: bytes) -> Reply:
-        """The same for a stream, whose time is bounded to its first event here and between events by DirectStream."""
-        async with asyncio.timeout(self._deployment.timeout):
-            return await self._call(body, self._stream_bounds)
-
-    async def _call(self, body: bytes, bounds: aiohttp.ClientTimeout | None = None) -> Reply:
-        assert self._session is not None, "the handler was not entered"
-        bounds = bounds or self._plain_bounds
-        response = await self._session.post(self._url, data=body, allow_redirects=False, timeout=bounds)
-        try:
-            return await self._reply(response)
-        except BaseException:
-            response.close()
-            raise
-
-    async def _reply(self, response: aiohttp.ClientResponse) -> Reply:
-        if response.status != 200:
-            raise await self._refusal(response)
-        if response.content_type == "text/event-stream":
-            return await self._stream(response)
-        return await self._document(response)
-
-    async def _stream(self, response: aiohttp.ClientResponse) -> Reply:
-        stream = DirectStream(self._deployment.name, self._secrets, response, self._deployment.timeout)
-        return stream_reply(await stream.begin())
-
-    async def _document(self, response: aiohttp.ClientResponse) -> Reply:
-        body = await response.read()
-        answer = Event.json_document(body).answer
-        if answer is None:
-            raise upstream_errors.malformed(self._deployment.name, body[:200])
-        if answer.error is not None and not answer.choices:
-            raise self._refuse(upstream_errors.status_of(answer.error), body, response.headers)
-        return document_reply(body)
-
-    async def _refusal(self, response: aiohttp.ClientResponse) -> GatewayError:
-        try:
-            body = await response.content.read(_MAX_ERROR_BYTES)
-        except (aiohttp.ClientError, OSError, ValueError):
-            body = b""  # the status alone says enough
-        response.release()
-        return self._refuse(response.status, body, response.headers)
-
-    def _refuse(self, status: int, body: bytes, headers: Mapping[str, str]) -> GatewayError:
-        return upstream_errors.upstream_refusal(
-            status,
-            upstream_errors.read_error(body),
-            {k.lower(): v for k, v in headers.items()},
-            deployment=self._deployment.name,
-            secrets=self._secrets,
-        )
+        return copy
 
 
 # `litellm_params` that describe the way to the upstream, not the request.

@@ -1,13 +1,14 @@
 """An upstream's event stream on its way to the client: the same bytes, but never an end that only looks complete."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Any, Final
 
 import aiohttp
 import msgspec
 
 from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Attempt
 from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.completeness import Completeness
@@ -25,11 +26,19 @@ class DirectStream:
     """
 
     def __init__(
-        self, deployment: str, secrets: tuple[str | None, ...], response: aiohttp.ClientResponse, timeout: float
+        self,
+        deployment: str,
+        secrets: tuple[str | None, ...],
+        response: aiohttp.ClientResponse,
+        timeout: float,
+        clock: Callable[[], float],
+        attempt: Attempt,
     ) -> None:
         self._deployment = deployment
         self._secrets = secrets
         self._response = response
+        self._clock = clock
+        self._attempt = attempt
         self._splitter = Splitter()
         self._state = Completeness()
         self._malformed = False
@@ -70,8 +79,11 @@ class DirectStream:
                     yield self._last_frames()
                     return
                 events = self._split(piece)
+        except GatewayError as error:
+            self._attempt.fail(error, self._clock())
+            raise
         finally:
-            await self._leave()
+            self._leave()
 
     async def _next_piece(self) -> bytes:
         """More bytes; none at the end of the body, or at any end of a stream that has already told of its failure."""
@@ -138,17 +150,39 @@ class DirectStream:
             document["error"] = safe
         return event.with_data(msgspec.json.encode(document))
 
-    async def _leave(self) -> None:
+    def _leave(self) -> None:
         """Give the connection back, or drop it at once if the upstream is still sending."""
         if self._watchdog is not None:
             self._watchdog.stop()
+        if self._attempt.ended is None:
+            self._attempt.ended = self._clock()
+        if self._state.failed and not self._attempt.error_type:
+            self._attempt.error_type = "upstream_stream_broken"
         if self._state.done and not self._response.content.at_eof():
-            try:
-                async with asyncio.timeout(_LINGER_SECONDS):
-                    await self._response.content.readany()
-            except (TimeoutError, aiohttp.ClientError, OSError):
-                pass
-        if self._response.content.at_eof():
+            linger(self._response)  # beside the request, which is over for its client
+        elif self._response.content.at_eof():
             self._response.release()
         else:
             self._response.close()
+
+
+_lingering: Final[set[asyncio.Task[None]]] = set()
+
+
+def linger(response: aiohttp.ClientResponse) -> None:
+    """Wait a moment for the end of the body, so that the connection can be used again."""
+    task = asyncio.create_task(_read_end(response))
+    _lingering.add(task)  # the loop itself keeps only a weak reference
+    task.add_done_callback(_lingering.discard)
+
+
+async def _read_end(response: aiohttp.ClientResponse) -> None:
+    try:
+        async with asyncio.timeout(_LINGER_SECONDS):
+            await response.content.readany()
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        pass
+    if response.content.at_eof():
+        response.release()
+    else:
+        response.close()

@@ -11,6 +11,7 @@ import msgspec
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOptionsRefused
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_answer import answer_document, words_of
 from crplugins.handlers.litellm_client import LitellmClient
@@ -22,7 +23,9 @@ from crplugins.handlers.litellm_request import Arguments, messages_of
 from crplugins.handlers.litellm_stream import LitellmStream
 from crplugins.handlers.litellm_usage import as_usage, estimate
 from crplugins.handlers.replies import document_reply, stream_reply
+from crplugins.handlers.trace_headers import trace_headers
 from crplugins.handlers.upstream import UpstreamUnknown
+from crplugins.handlers.upstream_errors import refuses_stream_options
 
 _SECRET_WORDS: Final = ("key", "token", "secret", "password", "credential", "base", "url", "endpoint")
 
@@ -38,7 +41,7 @@ class LitellmHandler:
         self._failures = Failures(deployment.name, _secrets(deployment))
         self._litellm: ModuleType | None = None
         self._client: LitellmClient | None = None
-        self._without_options: set[str] = set()
+        self._refused = StreamOptionsRefused()
 
     async def __aenter__(self) -> Self:
         self._litellm = await open_litellm()
@@ -69,8 +72,10 @@ class LitellmHandler:
         model = self._deployment.model_for(body.get("model", str) or "", self._deployment.model)
         messages = messages_of(body)
         arguments = self._arguments(model, body)
-        exchange.begin_attempt(self._deployment.provider)
         exchange.served_model = _bare(model)
+        exchange.price = self._deployment.price_for(body.get("model", str) or "")
+        if self._deployment.forwards_trace:
+            arguments["extra_headers"] = {**(arguments.get("extra_headers") or {}), **trace_headers(exchange)}
         if arguments.pop("stream", False):
             return await self._stream(exchange, model, messages, arguments)
         return await self._document(exchange, model, messages, arguments)
@@ -83,7 +88,8 @@ class LitellmHandler:
             raise model_not_found(body.get("model", str) or model) from None
 
     async def _document(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
-        response = await self._complete(model, messages, arguments, stream=False)
+        response = await self._complete(exchange, model, messages, arguments, stream=False)
+        exchange.attempts[-1].ended = exchange.clock()
         document = answer_document(response, _bare(model))
         if document is None:
             raise self._failures.malformed("an answer without choices")
@@ -112,25 +118,29 @@ class LitellmHandler:
         self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments
     ) -> RawStream:
         """The stream, asked for without `stream_options` if the provider refuses them: once, then remembered."""
-        if model in self._without_options:
-            arguments.pop("stream_options", None)
+        if self._refused.known(model, exchange.clock()):
+            arguments.pop(STREAM_OPTIONS, None)
         try:
-            raw: RawStream = await self._complete(model, messages, arguments, stream=True)
+            raw: RawStream = await self._complete(exchange, model, messages, arguments, stream=True)
             return raw
         except GatewayError as refusal:
-            if "stream_options" not in arguments or not _names_stream_options(refusal):
+            if not refuses_stream_options(refusal) or arguments.get(STREAM_OPTIONS) != USAGE_ONLY:
                 raise
-        self._without_options.add(model)
-        exchange.begin_attempt(self._deployment.provider)
+        self._refused.remember(model, exchange.clock())
         return await self._open_stream(exchange, model, messages, arguments)
 
-    async def _complete(self, model: str, messages: list[Any], arguments: Arguments, *, stream: bool) -> Any:
+    async def _complete(
+        self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments, *, stream: bool
+    ) -> Any:
         assert self._client is not None
+        attempt = exchange.begin_attempt(self._deployment.provider)
         try:
             async with asyncio.timeout(self._deployment.timeout):
                 return await self._client.complete(model, messages, arguments, stream=stream)
         except Exception as error:
-            raise self._failures.of(error) from None
+            failure = self._failures.of(error)
+            attempt.fail(failure, exchange.clock())
+            raise failure from None
 
     async def _estimate(
         self, model: str, messages: Sequence[Mapping[str, Any]], arguments: Arguments, answer: str
@@ -142,10 +152,6 @@ class LitellmHandler:
 def _bare(model: str) -> str:
     """The model as the upstream calls it, without litellm's name of the provider."""
     return model.partition("/")[2] or model
-
-
-def _names_stream_options(refusal: GatewayError) -> bool:
-    return refusal.status in (400, 422) and "stream_options" in f"{refusal.error.param} {refusal.error.message}"
 
 
 def _secrets(deployment: Deployment) -> list[str]:

@@ -27,6 +27,7 @@ class LitellmStream:
         estimate: Estimate,
     ) -> None:
         self._exchange = exchange
+        self._attempt = exchange.attempts[-1]
         self._raw = raw
         self._repair = repair
         self._failures = failures
@@ -46,11 +47,17 @@ class LitellmStream:
             while frames:
                 yield frames
                 frames = await self._next_frames()
+            self._attempt.ended = self._exchange.clock()
             self._keep_usage(self._repair.usage)
             yield self._repair.end()
             if self._repair.usage is None:
                 await self._keep_estimate()
+        except GatewayError as error:
+            self._attempt.fail(error, self._exchange.clock())
+            raise
         finally:
+            if self._attempt.ended is None:
+                self._attempt.ended = self._exchange.clock()
             await self._raw.aclose()
 
     async def _next_frames(self) -> bytes:

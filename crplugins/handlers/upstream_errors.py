@@ -14,6 +14,7 @@ import msgspec
 
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError
 from crplugins.core.outcome import answered_with
+from crplugins.core.stream_options import names_stream_options
 
 logger = logging.getLogger("crplugins.upstream")
 
@@ -111,6 +112,11 @@ def upstream_refusal(
         headers=retry,
         error_type="upstream_5xx",
     )
+
+
+def refuses_stream_options(refusal: GatewayError) -> bool:
+    """Whether an upstream has refused a request for its `stream_options`."""
+    return names_stream_options(refusal.status, f"{refusal.error.param} {refusal.error.message}")
 
 
 def refusal_in_stream(data: bytes, deployment: str, secrets: Iterable[str | None] = ()) -> GatewayError:

@@ -6,11 +6,13 @@ from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Any, Final, cast, get_args
 
-from crplugins.core.principal import Budget, Limits, Period, Principal
+from crplugins.core.principal import Budget, Limits, MissingUsagePolicy, OnDisconnect, Period, Principal
 from crplugins.keys.aliases import read_aliases, spell_aliases
 from crplugins.keys.words import Words
 
-POLICY_KEYS: Final = ("id", "team", "owner", "tags", "models", "aliases", "limits", "budget")
+POLICY_KEYS: Final = (
+    "id", "team", "owner", "tags", "models", "aliases", "limits", "budget", "on_disconnect", "missing_usage",
+)  # fmt: skip
 LIMIT_KEYS: Final = tuple(field.name for field in dataclasses.fields(Limits))
 _PERIODS: Final[tuple[str, ...]] = get_args(Period)
 
@@ -26,6 +28,8 @@ def read_policy(words: Words) -> Principal:
         aliases=read_aliases(words),
         limits=_limits(words),
         budget=_budget(words),
+        on_disconnect=cast("OnDisconnect | None", words.one_of("on_disconnect", get_args(OnDisconnect))),
+        missing_usage=cast("MissingUsagePolicy | None", words.one_of("missing_usage", get_args(MissingUsagePolicy))),
     )
 
 
@@ -40,6 +44,8 @@ def spell_policy(principal: Principal) -> dict[str, Any]:
         "aliases": spell_aliases(principal.aliases) or None,
         "limits": spell_limits(principal.limits) or None,
         "budget": principal.budget and spell_budget(principal.budget),
+        "on_disconnect": principal.on_disconnect,
+        "missing_usage": principal.missing_usage,
     }
     return {name: value for name, value in words.items() if value is not None}
 

@@ -68,6 +68,13 @@ class Words:
         self.refuse(name, "must not be empty" if value == "" else f"must be text{_but_is(value)}")
         return None
 
+    def one_of(self, name: str, choices: Sequence[str]) -> str | None:
+        value = self.raw(name)
+        if value is not None and value not in choices:
+            self.refuse(name, f"must be one of {', '.join(choices)}")
+            return None
+        return None if value is None else str(value)
+
     def required_text(self, name: str) -> str:
         """Empty if it is missing or wrong."""
         if self.raw(name) is None:

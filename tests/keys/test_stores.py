@@ -28,6 +28,8 @@ FULL = Key(
         ),
         limits=Limits(requests_per_minute=60, tokens_per_day=100_000, max_parallel_requests=8),
         budget=Budget(12_345_678, "month"),
+        on_disconnect="drain",
+        missing_usage="free",
     ),
     (Digester().stored(A, NOW), Digester("pepper").stored(B, LATER, LATER + timedelta(days=1))),
     NOW,

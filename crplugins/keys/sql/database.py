@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -10,14 +11,18 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from crplugins.keys.source import SourceUnavailable
-from crplugins.keys.sql.engine import WRITES, make_engine
-from crplugins.keys.sql.migrate import migrate
-from crplugins.keys.sql.url import async_url
 from crplugins.keys.store import KeyExists, NoSuchKey
 from crplugins.keys.words import WordProblem, WordsRefused
+from crplugins.sql.engine import WRITES, make_engine
+from crplugins.sql.migrate import migrate
+from crplugins.sql.url import async_url
 
 TIMEOUT: Final = 3.0
 """Seconds for one transaction. Slower is as good as down: requests wait for it."""
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+VERSION_TABLE: Final = "api_key_schema"
+_LOCK: Final = 0x6372_706B_6579_7300  # any number, the same in every version
 
 
 class Database:
@@ -50,7 +55,7 @@ class Database:
         if self._users == 1:
             async with _translated():
                 if self._migrates:
-                    await migrate(self._url)
+                    await migrate(self._url, MIGRATIONS, VERSION_TABLE, _LOCK)
                 self._engine = await asyncio.to_thread(make_engine, self._url, TIMEOUT)  # looks at files
         return self
 

@@ -27,6 +27,8 @@ def key_values(key: Key, version: int) -> dict[str, Any]:
         "limits": spell_limits(who.limits) or None,
         "budget_micro_usd": who.budget and who.budget.micro_usd,
         "budget_period": who.budget and who.budget.period,
+        "on_disconnect": who.on_disconnect,
+        "missing_usage": who.missing_usage,
         "created_at": key.created_at,
         "not_before": key.not_before,
         "expires": key.expires,

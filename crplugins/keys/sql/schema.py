@@ -1,38 +1,10 @@
 """The tables: identity and policy apart from secrets, so that a key outlives each of them."""
 
-from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    DateTime,
-    Dialect,
-    ForeignKey,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    TypeDecorator,
-)
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Integer, LargeBinary, MetaData, Table, Text
 
-
-class UtcTime(TypeDecorator[datetime]):
-    """An instant. SQLite stores no zone: it is UTC on the way in and on the way out."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
+from crplugins.sql.utc_time import UtcTime
 
 metadata: Final = MetaData()
 
@@ -48,6 +20,8 @@ api_key: Final = Table(
     Column("limits", JSON(none_as_null=True)),
     Column("budget_micro_usd", BigInteger),
     Column("budget_period", Text),
+    Column("on_disconnect", Text),
+    Column("missing_usage", Text),
     Column("created_at", UtcTime, nullable=False),
     Column("not_before", UtcTime),
     Column("expires", UtcTime),

@@ -1,6 +1,7 @@
 """The engine: how connections are made and transactions begin."""
 
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Literal
 
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -8,13 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 WRITES: Final = "crplugins_writes"
 """Execution option of connections that change something."""
 
-_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")  # a revocation outlives a power cut
+Synchronous = Literal["NORMAL", "FULL"]
+"""What SQLite waits for at a commit: FULL outlives a power cut, NORMAL only the death of the process."""
 
 
-def make_engine(url: URL, timeout: float) -> AsyncEngine:
-    """`timeout` in seconds is for a connection and for a statement.
+def make_engine(url: URL, timeout: float, *, synchronous: Synchronous = "FULL", pool_size: int = 4) -> AsyncEngine:
+    """`timeout` in seconds is for a connection and for a statement. Looks at files: make it in a thread.
 
-    A pooled connection is tried before use, so that a restarted server is noticed there. Errors hide parameters.
+    A pooled connection to a server is tried before use, so that a restarted one is noticed there. Errors hide
+    parameters.
     """
     postgres = url.get_backend_name() == "postgresql"
     arguments = {"timeout": timeout, "command_timeout": timeout} if postgres else {"timeout": timeout}
@@ -22,26 +25,26 @@ def make_engine(url: URL, timeout: float) -> AsyncEngine:
         url,
         connect_args=arguments,
         poolclass=AsyncAdaptedQueuePool,  # before 2.0.38 not the default of SQLite files
-        pool_size=4,
+        pool_size=pool_size,
         pool_timeout=timeout,
-        pool_pre_ping=True,
+        pool_pre_ping=postgres,
         hide_parameters=True,
     )
     if not postgres:
-        set_up_sqlite(engine.sync_engine)
+        set_up_sqlite(engine.sync_engine, synchronous)
     return engine
 
 
-def set_up_sqlite(engine: Engine) -> None:
+def set_up_sqlite(engine: Engine, synchronous: Synchronous = "FULL") -> None:
     """Several processes share the file: a write-ahead log, waiting for locks, and transactions that are ones."""
-    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "connect", partial(_set_up, synchronous))
     event.listen(engine, "begin", _begin)
 
 
-def _set_up(connection: Any, _record: Any) -> None:
+def _set_up(synchronous: Synchronous, connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver would begin transactions late, and none before DDL
     cursor = connection.cursor()
-    for pragma in _PRAGMAS:
+    for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -1,0 +1,71 @@
+"""Estimates of token counts, for answers whose provider gave none."""
+
+import re
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import msgspec
+
+from crplugins.core.exchange import Exchange
+from crplugins.core.sse import Event
+from crplugins.core.usage import Usage
+
+BYTES_PER_TOKEN: Final = 4
+TOKENS_PER_MESSAGE: Final = 4
+TOKENS_PER_ATTACHMENT: Final = 1000
+"""For a picture, a recording or a file: its bytes in base64 say nothing about its tokens."""
+
+
+_ATTACHMENT: Final = re.compile(rb'"(?:image_url|input_audio|file)"')
+
+
+class Estimator(Protocol):
+    """Counts with more than a rule of thumb. Opened and closed with the plugin that uses it."""
+
+    def hear(self, exchange: Exchange, event: Event) -> None:
+        """Keep what a chunk or document says, if counting needs it."""
+
+    async def count(self, exchange: Exchange) -> Usage | None:
+        """The tokens of a request that is over; None if it cannot be done."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+class ByteEstimator:
+    """A token for every four bytes: 0.75 (Chinese) to 1.14 (English) of the true count of text, in a microsecond."""
+
+    def count(self, exchange: Exchange) -> Usage:
+        return Usage(input_tokens=prompt_tokens(exchange), output_tokens=tokens_in(exchange.output_bytes))
+
+
+def tokens_in(size: int) -> int:
+    return -(-size // BYTES_PER_TOKEN)
+
+
+def prompt_tokens(exchange: Exchange) -> int:
+    """Estimated tokens of the messages and tools of a request; 0 if its body was not read."""
+    body = exchange.body
+    if body is None:
+        return 0
+    messages, tools = body.fields.get("messages"), body.fields.get("tools")
+    if messages is None:
+        return 0
+    size = len(messages) + (len(tools) if tools is not None else 0)
+    attachments, bulk = _attachments(messages) if _ATTACHMENT.search(messages) else (0, 0)
+    return tokens_in(size - bulk) + TOKENS_PER_MESSAGE + attachments * TOKENS_PER_ATTACHMENT
+
+
+def _attachments(messages: msgspec.Raw) -> tuple[int, int]:
+    """How many parts are no text, and how many bytes of JSON they take."""
+    count = bulk = 0
+    for message in msgspec.json.decode(messages):
+        parts = message.get("content") if isinstance(message, dict) else None
+        for part in parts if isinstance(parts, list) else ():
+            if isinstance(part, dict) and part.get("type") not in ("text", "refusal"):
+                count += 1
+                bulk += len(msgspec.json.encode(part))
+    return count, bulk

@@ -1,0 +1,116 @@
+"""Prices out of the words in which LiteLLM writes them: US dollars per token, one key for each kind of token."""
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from crplugins.core.usage import Price, pico_usd
+
+_FIELDS: Final[Mapping[str, str]] = {
+    "input_cost_per_token": "input",
+    "output_cost_per_token": "output",
+    "cache_read_input_token_cost": "cached_input",
+    "cache_creation_input_token_cost": "cache_write_input",
+    "output_cost_per_reasoning_token": "reasoning_output",
+    "input_cost_per_audio_token": "audio_input",
+    "output_cost_per_audio_token": "audio_output",
+}
+_PARTS: Final[Mapping[str, str]] = {
+    "cached_input": "input",
+    "cache_write_input": "input",
+    "audio_input": "input",
+    "reasoning_output": "output",
+    "audio_output": "output",
+}
+_LONGER: Final = re.compile(r"(\w+)_above_(\d+)(k?)_tokens")
+_OTHER_UNIT: Final = re.compile(r"cost_per_(second|image|pixel|character|page|query|request|video)")
+
+# The higher price of these begins at the threshold itself, not above it.
+_FROM_THRESHOLD: Final = frozenset({"xai"})
+
+
+def price_of(rates: Mapping[str, Any], listed: Price | None = None) -> Price | None:
+    """The price that `rates` write down; what they leave out is as in `listed`.
+
+    None where input or output stay unknown, and where both are free because something else than tokens is charged.
+
+    Raises ValueError for a rate that is no number, or less than none.
+    """
+    ranges = rates.get("tiered_pricing")
+    if isinstance(ranges, Sequence) and ranges:
+        return _by_range(rates, ranges)
+    price = _over(_named(rates), listed)
+    if price is None or _charges_otherwise(rates, price):
+        return None
+    longer = _longer(rates, price)
+    return replace(price, above=longer) if longer else price
+
+
+def _named(rates: Mapping[str, Any]) -> dict[str, int]:
+    return {field: _pico_usd(key, rates[key]) for key, field in _FIELDS.items() if rates.get(key) is not None}
+
+
+def _pico_usd(key: str, rate: Any) -> int:
+    """YAML reads `2e-7` as text, so text is taken too."""
+    try:
+        number = Decimal(str(rate))
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite() or number < 0:
+        raise ValueError(f"{key}: {rate!r} is no price in US dollars per token")
+    return pico_usd(rate)
+
+
+def _over(own: Mapping[str, int], listed: Price | None) -> Price | None:
+    """`listed` with prices of one's own. A listed part goes with its whole: it was a share of another price."""
+    if listed is None:
+        return _without_echoes(Price(**own)) if "input" in own and "output" in own else None
+    if not own:
+        return listed
+    kept = {field: getattr(listed, field) for field in _FIELDS.values() if _PARTS.get(field, field) not in own}
+    above = tuple((tokens, price) for tokens, longer in listed.above if (price := _over(own, longer)) is not None)
+    return _without_echoes(Price(**kept | own, above=above))
+
+
+def _without_echoes(price: Price) -> Price:
+    """A part priced like its whole has no price of its own: it follows the whole into the prices of longer prompts.
+
+    LiteLLM's table writes such echoes for reasoning, without one for longer prompts.
+    """
+    echoes = [part for part, whole in _PARTS.items() if getattr(price, part) == getattr(price, whole)]
+    return replace(price, **dict.fromkeys(echoes)) if echoes else price
+
+
+def _longer(rates: Mapping[str, Any], price: Price) -> tuple[tuple[int, Price], ...]:
+    """The prices of longer prompts, highest first. One leaves as it is what the next lower one says."""
+    steps: dict[int, dict[str, int]] = {}
+    for key, rate in rates.items():
+        match = _LONGER.fullmatch(key)
+        if match and match[1] in _FIELDS and rate is not None:
+            tokens = int(match[2]) * (1000 if match[3] else 1)
+            steps.setdefault(tokens, {})[_FIELDS[match[1]]] = _pico_usd(key, rate)
+    inclusive = rates.get("litellm_provider") in _FROM_THRESHOLD
+    found: list[tuple[int, Price]] = []
+    for tokens in sorted(steps):
+        price = replace(price, **steps[tokens])
+        found.insert(0, (tokens - inclusive, price))
+    return tuple(found)
+
+
+def _by_range(rates: Mapping[str, Any], ranges: Sequence[Mapping[str, Any]]) -> Price | None:
+    """`tiered_pricing`: whole lists of prices for ranges of input tokens; behind the last range its prices stay."""
+    fallback = {key: rates[key] for key in ("output_cost_per_token",) if key in rates}
+    prices = [(int(r["range"][0]), _over(_named(fallback | dict(r)), None)) for r in ranges]
+    known = sorted(((tokens, price) for tokens, price in prices if price is not None), key=lambda found: found[0])
+    if not known or len(known) < len(prices):
+        return None
+    return replace(known[0][1], above=tuple(known[:0:-1]))
+
+
+def _charges_otherwise(rates: Mapping[str, Any], price: Price) -> bool:
+    if price.input or price.output:
+        return False
+    return any(_OTHER_UNIT.search(key) and isinstance(rate, int | float) and rate > 0 for key, rate in rates.items())

@@ -1,0 +1,64 @@
+"""The tables: one row per request, and one per day and kind of request that is their sum."""
+
+from typing import Final
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Date, Double, Index, Integer, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from crplugins.sql.utc_time import UtcTime
+
+metadata: Final = MetaData()
+
+usage: Final = Table(
+    "usage",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime, nullable=False),
+    Column("key_id", Text),
+    Column("team", Text),
+    Column("user", Text),
+    Column("requested_model", Text),
+    Column("served_model", Text),
+    Column("provider", Text),
+    Column("stream", Boolean, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("error_type", Text, nullable=False),
+    Column("finish_reason", Text),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_input_tokens", BigInteger, nullable=False),
+    Column("cache_write_input_tokens", BigInteger, nullable=False),
+    Column("reasoning_output_tokens", BigInteger, nullable=False),
+    Column("usage_source", Text, nullable=False),
+    Column("cost_micro_usd", BigInteger),  # null: the price is unknown
+    Column("attempts", Integer, nullable=False),
+    Column("ttft_ms", Double),
+    Column("duration_ms", Double, nullable=False),
+    Column("overhead_us", BigInteger, nullable=False),
+    Column("tags", JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"), nullable=False),
+    Index("ix_usage_key_id_started_at", "key_id", "started_at"),
+    Index("ix_usage_started_at", "started_at"),
+)
+
+usage_daily: Final = Table(
+    "usage_daily",
+    metadata,
+    Column("day", Date, primary_key=True),  # of `started_at`, in UTC
+    Column("key_id", Text, primary_key=True),  # "" stands for null here and below: nulls are never equal
+    Column("team", Text, primary_key=True),
+    Column("requested_model", Text, primary_key=True),
+    Column("served_model", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),  # neither ok nor cancelled
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_input_tokens", BigInteger, nullable=False),
+    Column("cache_write_input_tokens", BigInteger, nullable=False),
+    Column("reasoning_output_tokens", BigInteger, nullable=False),
+    Column("cost_micro_usd", BigInteger, nullable=False),  # of the requests whose price is known
+    Column("unpriced_requests", BigInteger, nullable=False),
+    Column("estimated_requests", BigInteger, nullable=False),  # whose tokens we counted ourselves
+)

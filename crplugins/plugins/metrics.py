@@ -1,0 +1,169 @@
+"""Metrics: every finished request in Prometheus series.
+
+What they are called is in `metrics_table.py`; where they are scraped, in `homes/metrics_app.py`.
+"""
+
+import asyncio
+import logging
+import platform
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+from prometheus_client import CollectorRegistry
+
+from crplugins import __version__
+from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.plugin import Plugin
+from crplugins.core.sse import Event
+from crplugins.ledger.record import record_of
+from crplugins.plugins.metrics_exposed import Collector, WithoutCreated, restricted
+from crplugins.plugins.metrics_families import Families, fresh_registry
+from crplugins.plugins.metrics_series import Series
+from crplugins.plugins.metrics_shared import shared_values
+from crplugins.plugins.metrics_state import LedgerState, ObservedState
+from crplugins.plugins.metrics_traces import exemplar_of
+from crplugins.plugins.metrics_workers import DIRECTORY_VARIABLE, is_one_of_several
+
+DEFAULT_KEY_CAP: Final = 500
+
+logger = logging.getLogger("crplugins.metrics")
+
+
+class Metrics(Plugin):
+    """Counts chat completions. Stands outermost, outside Auth, so that refused requests are counted too.
+
+    Tokens and cost are those of the usage record, which the ledger's row is written from: they agree.
+
+    Labels are kept few. `model` is what was asked for if it is configured, else the first pattern it fits, else
+    `other`. `key_id` is the id of an authenticated key, `none` without one, `other` for keys past the cap;
+    `crplugins_label_overflow_total` counts the replacements. Configured keys come first, so that all workers agree on
+    them. Of keys that are not known at the start each worker admits the first that come: once the cap is reached, a
+    key may be itself in one worker and `other` in the next, and only their sum is exact.
+
+    Args:
+        models: configured names, aliases and patterns with one `*`, in the order in which patterns are tried.
+        keys: configured key ids, in configuration order.
+        key_cap: so many keys have series of their own, configured ones included.
+        registry: where the metrics are registered; a fresh one, with the metrics of the process, if not given.
+        inter_chunk: observe the time between pieces of a stream. Costs a microsecond per piece, and a piece is no
+            token; `crplugins_stream_max_gap_seconds` is always there.
+
+    Raises ValueError where `registry` has one of the names already.
+    """
+
+    reads_events: bool = True
+    observes: bool = True
+
+    def __init__(
+        self,
+        models: Iterable[str] = (),
+        keys: Iterable[str] = (),
+        *,
+        key_cap: int = DEFAULT_KEY_CAP,
+        registry: CollectorRegistry | None = None,
+        inter_chunk: bool = False,
+    ) -> None:
+        self.reads_events = inter_chunk
+        self.registry: Final = fresh_registry() if registry is None else registry
+        self._families = Families(self.registry, inter_chunk=inter_chunk)
+        self._series = Series(self._families, models, keys, key_cap)
+        self._state = ObservedState()
+        self._shared = shared_values(self._state, self._families)
+        self._last_piece: Slot[float] = Slot("metrics.last_piece")
+        self._enter = self._families.in_flight.inc
+        self._leave = self._families.in_flight.dec
+        self._overhead = self._families.overhead.observe
+        if self._shared is None:
+            self.registry.register(self._state)
+
+    async def on_request(self, exchange: Exchange) -> None:  # noqa: ARG002
+        self._enter()
+
+    def on_event(self, exchange: Exchange, event: Event) -> Event:
+        """Runs with `inter_chunk` only."""
+        now, last = exchange.timings.last_token, self._last_piece.get(exchange)
+        if now is not None and now != last:
+            self._last_piece.set(exchange, now)
+            observe = self._series.model(exchange.requested_model).inter_chunk
+            if last is not None and observe is not None:
+                observe(now - last)
+        return event
+
+    def on_finish(self, exchange: Exchange) -> None:
+        self._leave()
+        record = record_of(exchange)
+        model = self._series.model(record.requested_model)
+        key = self._series.key(model, record.key_id)
+        key.ended[record.status, record.error_type]()
+        exemplar = exemplar_of(exchange.headers) if self._shared is None else None
+        model.durations[record.stream][record.outcome](record.duration_ms / 1e3, exemplar)
+        self._overhead(max(record.overhead_us, 0) / 1e6)
+        if record.ttft_ms is not None:
+            model.ttft(record.ttft_ms / 1e3, exemplar)
+            model.note_stream(record)
+        if record.usage_source != "none":
+            key.note_usage(record)
+            model.note_usage(record)
+        elif record.status < 400 and exchange.timings.app is not None:
+            model.unmetered["no_usage"]()
+        for attempt in exchange.attempts:
+            model.note_attempt(attempt, exchange.timings.ended)
+        if model is self._series.other and record.requested_model is not None:
+            self._series.note_unknown(record.requested_model)
+
+    def observe_faults(self, faults: Mapping[tuple[str, str], int]) -> None:
+        """Show `PluginMiddleware.faults`, as it is when a scrape comes, as `crplugins_hook_errors_total`."""
+        self._state.faults(faults)
+
+    def observe_ledger(self, state: LedgerState) -> None:
+        """Show how many records wait and how many are lost."""
+        self._state.ledger(state)
+
+    def add_collector(self, collector: Collector) -> None:
+        """Show what `collector` gives at each scrape: values that are the same whichever worker is asked."""
+        if self._shared is None:
+            self.registry.register(collector)
+        else:
+            self._shared.collectors.append(collector)
+
+    def exposed(self, names: Iterable[str] = ()) -> Collector:
+        """What to encode for a scrape; only the samples called `names` if there are any.
+
+        Reads files where several workers share them, so call it, like the encoder, in a thread.
+        """
+        registry = self.registry if self._shared is None else self._shared.gathered()
+        return WithoutCreated(restricted(registry, names))
+
+    def worst_case_series(self) -> int:
+        """How many series there can be, those of the process, of failing hooks and of added collectors aside."""
+        return self._series.worst_case()
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._describe_build)
+        logger.info("at most %d series: %s", self.worst_case_series(), self._series)
+        if self._shared is not None:
+            await self._shared.open()
+        elif is_one_of_several():
+            logger.warning(
+                "several workers share this port, and each counts alone: a scrape shows one of them. Set %s to a new "
+                "folder before they start, or run one worker per scrape target",
+                DIRECTORY_VARIABLE,
+            )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._shared is not None:
+            await self._shared.close()
+
+    def _describe_build(self) -> None:
+        """Looks for installed packages: reads files."""
+        from importlib import metadata  # not needed before, and slow
+
+        try:
+            litellm = metadata.version("litellm")
+        except metadata.PackageNotFoundError:
+            litellm = ""
+        self._families.build_info.labels(__version__, platform.python_version(), litellm).set(1)

@@ -1,0 +1,174 @@
+"""The series of one model, and of one model and key, with the methods that write them bound once.
+
+Finding a child by its labels costs more than writing it, so that a request looks for two bundles and for no child.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from crplugins.core.exchange import Attempt, AttemptKind
+from crplugins.core.outcome import ErrorType
+from crplugins.ledger.record import UsageRecord
+from crplugins.plugins.metrics_families import Families
+from crplugins.plugins.metrics_labels import OTHER, Bounded, Lazily
+
+ENDINGS: Final = 64
+"""Pairs of a status and an error type with a `code` of their own; a gateway in use shows about twenty."""
+
+PROVIDERS: Final = 32
+
+REASONS: Final = ("no_usage", "estimated", "no_price")
+
+Write = Callable[..., None]
+"""A bound `inc` or `observe`."""
+
+Ending = tuple[int, ErrorType]
+Call = tuple[str, AttemptKind, ErrorType]
+
+
+class Guard:
+    """Keeps statuses and providers few, whatever others make of them, and counts what it replaces."""
+
+    def __init__(self, families: Families) -> None:
+        self.endings: Final[Bounded[Ending]] = Bounded((), ENDINGS)
+        self.providers: Final[Bounded[str]] = Bounded((), PROVIDERS)
+        self.overflow: Final[dict[str, Write]] = {
+            label: families.overflow.labels(label).inc for label in ("model", "key_id", "code", "provider")
+        }
+
+    def replaced(self, label: str, write: Write) -> Write:
+        """`write`, counting as well that its series is not that of the value it had."""
+        count = self.overflow[label]
+
+        def counted() -> None:
+            count()
+            write()
+
+        return counted
+
+
+class Dollars:
+    """A counter of US dollars that is right to the millionth, however many amounts are added."""
+
+    __slots__ = ("_increment", "_micro_usd", "_shown")
+
+    def __init__(self, increment: Write) -> None:
+        self._increment = increment
+        self._micro_usd = 0
+        self._shown = 0.0
+
+    def add(self, micro_usd: int) -> None:
+        """Moves the counter to the exact sum, so that what is lost in one addition is made up in the next."""
+        self._micro_usd += micro_usd
+        step = max(self._micro_usd / 1e6 - self._shown, 0.0)
+        self._shown += step
+        self._increment(step)
+
+
+class KeySeries:
+    """What is counted per model and key."""
+
+    __slots__ = (
+        "cached_tokens", "ended", "input_tokens", "output_tokens", "reasoning_tokens", "spent", "written_tokens",
+    )  # fmt: skip
+
+    def __init__(self, families: Families, guard: Guard, model: str, key: str) -> None:
+        def ended(ending: Ending) -> Write:
+            status, error_type = ending
+            if guard.endings.admit(ending):
+                return families.requests.labels(model, key, str(status), error_type).inc
+            return guard.replaced("code", families.requests.labels(model, key, OTHER, error_type).inc)
+
+        self.ended: Lazily[Ending, Write] = Lazily(ended)
+        self.input_tokens: Write = families.input_tokens.labels(model, key).inc
+        self.output_tokens: Write = families.output_tokens.labels(model, key).inc
+        self.cached_tokens: Write = families.cached_tokens.labels(model, key).inc
+        self.written_tokens: Write = families.written_tokens.labels(model, key).inc
+        self.reasoning_tokens: Write = families.reasoning_tokens.labels(model, key).inc
+        self.spent: Callable[[int], None] = Dollars(families.cost.labels(model, key).inc).add
+
+    def note_usage(self, record: UsageRecord) -> None:
+        usage = record.usage
+        for count, tokens in (
+            (self.input_tokens, usage.input_tokens),
+            (self.output_tokens, usage.output_tokens),
+            (self.cached_tokens, usage.cached_input_tokens),
+            (self.written_tokens, usage.cache_write_input_tokens),
+            (self.reasoning_tokens, usage.reasoning_output_tokens),
+        ):
+            if tokens > 0:
+                count(tokens)
+        if record.cost_micro_usd:
+            self.spent(record.cost_micro_usd)
+
+
+class ModelSeries:
+    """What is counted and observed per model; `keys` are its bundles by key id."""
+
+    __slots__ = (
+        "called", "durations", "input_size", "inter_chunk", "keys", "label", "max_gap", "output_size", "took", "tpot",
+        "ttft", "unmetered",
+    )  # fmt: skip
+
+    def __init__(self, families: Families, guard: Guard, model: str) -> None:
+        self.label = model
+        self.keys: dict[str | None, KeySeries] = {}
+        self.durations = {stream: _durations(families, model, stream=stream) for stream in (True, False)}
+        self.ttft: Write = families.ttft.labels(model).observe
+        self.tpot: Write = families.tpot.labels(model).observe
+        self.max_gap: Write = families.max_gap.labels(model).observe
+        self.inter_chunk: Write | None = (
+            families.inter_chunk.labels(model).observe if families.inter_chunk is not None else None
+        )
+        self.input_size: Write = families.input_size.labels(model).observe
+        self.output_size: Write = families.output_size.labels(model).observe
+        self.unmetered: dict[str, Write] = {reason: families.unmetered.labels(model, reason).inc for reason in REASONS}
+        self.called: Lazily[Call, Write] = Lazily(_called(families, guard, model))
+        self.took: Lazily[str, Write] = Lazily(_took(families, guard, model))
+
+    def note_stream(self, record: UsageRecord) -> None:
+        if record.time_per_output_token_ms is not None:
+            self.tpot(record.time_per_output_token_ms / 1e3)
+        if record.longest_gap_ms is not None:
+            self.max_gap(record.longest_gap_ms / 1e3)
+
+    def note_usage(self, record: UsageRecord) -> None:
+        self.input_size(record.usage.input_tokens)
+        self.output_size(record.usage.output_tokens)
+        if record.usage_source == "estimated":
+            self.unmetered["estimated"]()
+        if record.cost_micro_usd is None:
+            self.unmetered["no_price"]()
+
+    def note_attempt(self, attempt: Attempt, ended: float | None) -> None:
+        """`ended` is when the request did, for an attempt whose end nobody noticed."""
+        self.called[attempt.provider, attempt.kind, attempt.error_type]()
+        end = attempt.ended if attempt.ended is not None else ended
+        if end is not None:
+            self.took[attempt.provider](end - attempt.started)
+
+
+def _durations(families: Families, model: str, *, stream: bool) -> Lazily[str, Write]:
+    flag = "true" if stream else "false"
+    durations: Lazily[str, Write] = Lazily(lambda outcome: families.duration.labels(model, flag, outcome).observe)
+    for outcome in ("ok", "server_error"):  # what objectives are computed from is there before it happens
+        durations[outcome]
+    return durations
+
+
+def _called(families: Families, guard: Guard, model: str) -> Callable[[Call], Write]:
+    def make(call: Call) -> Write:
+        provider, kind, error_type = call
+        if guard.providers.admit(provider):
+            return families.attempts.labels(model, provider, kind, error_type).inc
+        return guard.replaced("provider", families.attempts.labels(model, OTHER, kind, error_type).inc)
+
+    return make
+
+
+def _took(families: Families, guard: Guard, model: str) -> Callable[[str], Write]:
+    def make(provider: str) -> Write:
+        label = provider if guard.providers.admit(provider) else OTHER
+        return families.upstream_duration.labels(model, label).observe
+
+    return make

@@ -1,0 +1,68 @@
+"""The metrics of the table as prometheus_client's objects, registered in one registry."""
+
+from typing import Final
+
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+)
+
+from crplugins.plugins import metrics_table as table
+from crplugins.plugins.metrics_table import Spec
+
+
+def fresh_registry() -> CollectorRegistry:
+    """A registry of one's own, so that two gateways fit in a process, with the process's metrics in it.
+
+    The collectors are prometheus_client's own instances: a new one would read files, which must not happen on an event
+    loop.
+    """
+    registry = CollectorRegistry(support_collectors_without_names=True)  # else `name[]` would not find theirs
+    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+        registry.register(collector)
+    return registry
+
+
+class Families:
+    """One object per metric that is written as requests pass.
+
+    Raises ValueError where the registry has one of the names already.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, inter_chunk: bool) -> None:
+        self._registry = registry
+        self.requests: Final = self.counter(table.REQUESTS)
+        self.duration: Final = self._histogram(table.DURATION)
+        self.ttft: Final = self._histogram(table.TTFT)
+        self.tpot: Final = self._histogram(table.TPOT)
+        self.max_gap: Final = self._histogram(table.MAX_GAP)
+        self.inter_chunk: Final = self._histogram(table.INTER_CHUNK) if inter_chunk else None
+        self.in_flight: Final = self.gauge(table.IN_FLIGHT)
+        self.overhead: Final = self._histogram(table.OVERHEAD)
+        self.input_tokens: Final = self.counter(table.INPUT_TOKENS)
+        self.output_tokens: Final = self.counter(table.OUTPUT_TOKENS)
+        self.cached_tokens: Final = self.counter(table.CACHED_TOKENS)
+        self.written_tokens: Final = self.counter(table.WRITTEN_TOKENS)
+        self.reasoning_tokens: Final = self.counter(table.REASONING_TOKENS)
+        self.cost: Final = self.counter(table.COST)
+        self.unmetered: Final = self.counter(table.UNMETERED)
+        self.input_size: Final = self._histogram(table.INPUT_SIZE)
+        self.output_size: Final = self._histogram(table.OUTPUT_SIZE)
+        self.attempts: Final = self.counter(table.ATTEMPTS)
+        self.upstream_duration: Final = self._histogram(table.UPSTREAM_DURATION)
+        self.overflow: Final = self.counter(table.OVERFLOW)
+        self.build_info: Final = self.gauge(table.BUILD_INFO)
+
+    def counter(self, spec: Spec) -> Counter:
+        return Counter(spec.name, spec.help, spec.labels, registry=self._registry)
+
+    def gauge(self, spec: Spec) -> Gauge:
+        return Gauge(spec.name, spec.help, spec.labels, registry=self._registry, multiprocess_mode=spec.mode)
+
+    def _histogram(self, spec: Spec) -> Histogram:
+        return Histogram(spec.name, spec.help, spec.labels, registry=self._registry, buckets=spec.buckets)

