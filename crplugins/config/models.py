@@ -9,6 +9,9 @@ from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr,
 from crplugins.config.section import Number, Section, Whole, refusal
 from crplugins.handlers.deployment import DEFAULT_TIMEOUT, Deployment
 from crplugins.handlers.upstream import HandlerKind
+from crplugins.ledger.pricing import prices_for
+from crplugins.ledger.pricing_rates import price_of
+from crplugins.ledger.pricing_table import litellm_prices
 
 _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
     (
@@ -81,11 +84,25 @@ class ModelInfo(Section):
     input_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = None
     output_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = None
 
+    def known(self) -> dict[str, Any]:
+        """All that is given, under LiteLLM's names."""
+        own = {"input_cost_per_token": self.input_cost_per_token, "output_cost_per_token": self.output_cost_per_token}
+        return {**self.others, **{name: price for name, price in own.items() if price is not None}}
+
+    @model_validator(mode="after")
+    def _priced(self) -> Self:
+        try:
+            price_of(self.known())
+        except ValueError as error:
+            raise refusal(str(error)) from None
+        return self
+
 
 class ModelEntry(Section):
     """A name clients ask for and where its answers come from. Entries with the same name take turns.
 
     `handler` says what answers: OpenAI's wire passed through (direct), litellm, or whichever fits (auto).
+    `forward_trace` sends the upstream our trace context, for one that takes part in our traces.
     """
 
     ignored: ClassVar[Mapping[str, str]] = MappingProxyType({**_ROUTER_KEYS})
@@ -94,6 +111,7 @@ class ModelEntry(Section):
     litellm_params: LitellmParams
     model_info: ModelInfo = ModelInfo()
     handler: HandlerKind = "auto"
+    forward_trace: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -114,6 +132,8 @@ class ModelEntry(Section):
             model=params.model,
             api_base=params.api_base,
             provider=provider_of(params.model),
+            prices=prices_for(self.model_info.known(), litellm_prices),
+            forwards_trace=self.forward_trace,
             api_key=params.api_key.get_secret_value() if params.api_key else None,
             parameters=MappingProxyType(params.parameters()),
             timeout=DEFAULT_TIMEOUT if params.timeout is None else params.timeout,

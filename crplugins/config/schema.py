@@ -7,10 +7,12 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
 from crplugins.config.errors import Problem, Source
+from crplugins.config.metering import Ledger, Metrics, Usage
 from crplugins.config.models import LitellmParams, ModelEntry
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.section import Number, Section, Whole, refusal
 from crplugins.core.middleware import DEFAULT_MAX_BODY_BYTES
+from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
 from crplugins.handlers.deployment import Deployment
 from crplugins.keys.opening import open_source
 from crplugins.keys.words import WordsRefused
@@ -30,12 +32,14 @@ class Server(Section):
         port: 0 takes a free one.
         max_body_bytes: a larger request is refused with 413.
         stream_keep_alive_seconds: after that much silence a stream sends a comment; None never does.
+        access_log: whether a line of JSON per request goes to stderr.
     """
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65535)] = 4000
     max_body_bytes: Annotated[Whole, Field(gt=0)] = DEFAULT_MAX_BODY_BYTES
     stream_keep_alive_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = None
+    access_log: bool = False
 
 
 class Admin(Section):
@@ -73,6 +77,11 @@ class Config(Section):
         team_aliases: the same for the keys of a team, before `aliases`.
         response_model: whether answers name the model as it was asked for, or as the provider names it.
         hidden_model_status: how a model the key may not call is refused: 404, as if it did not exist, or 403.
+        on_disconnect: when a client leaves: end the work at once, or read on to the provider's usage.
+        missing_usage: when a provider tells no usage: estimate it, let the request fail, or count nothing.
+        ledger: None keeps no records.
+        metrics: None counts nothing.
+        tracing: whether spans are made, through whatever OpenTelemetry SDK the process has set up.
     """
 
     ignored: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -85,6 +94,12 @@ class Config(Section):
     team_aliases: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     response_model: Literal["requested", "served"] = "requested"
     hidden_model_status: Literal[404, 403] = 404
+    on_disconnect: OnDisconnect = "cancel"
+    missing_usage: MissingUsagePolicy = "estimate"
+    usage: Usage = Usage()
+    ledger: Ledger | None = None
+    metrics: Metrics | None = None
+    tracing: bool = False
     server: Server = Server()
     guard: Guard = Guard()
     admin: Admin | None = None
@@ -124,6 +139,8 @@ class Config(Section):
     def conflicts(self) -> Iterator[Problem]:
         """Keys of which one would hide the other, and aliases that lead nowhere."""
         yield from self._alias_problems()
+        if self.ledger is not None:
+            yield from url_problems(self.ledger.url)
         yield from key_problems(self.keys)
 
     def _alias_problems(self) -> Iterator[Problem]:
@@ -137,6 +154,22 @@ class Config(Section):
                 AliasTable.parse(self.aliases, {team: aliases})
             except AliasError as error:
                 yield Problem(("team_aliases", team, error.alias), str(error))
+
+
+def url_problems(url: str) -> Iterator[Problem]:
+    """What is wrong with the URL of the ledger."""
+    try:
+        from crplugins.sql.url import async_url  # needs the `sql` extra
+
+        async_url(url).get_dialect().import_dbapi()
+    except ValueError as error:
+        yield Problem(("ledger", "url"), str(error))
+    except ImportError as error:
+        yield Problem(("ledger", "url"), _needs(error, "postgres" if url.startswith("postgres") else "sql"))
+
+
+def _needs(error: ImportError, extra: str) -> str:
+    return f"needs {error.name or 'a package'}, which is not installed: pip install 'crplugins[{extra}]'"
 
 
 def key_problems(keys: Any) -> Iterator[Problem]:

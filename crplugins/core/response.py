@@ -9,7 +9,7 @@ from typing import Protocol
 
 from starlette.types import Message
 
-from crplugins.core.errors import internal_error
+from crplugins.core.errors import GatewayError, internal_error
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.sse import Event, EventTooLarge, Splitter
@@ -85,6 +85,7 @@ class RewrittenEvents:
         self._entered = entered
         self._splitter = Splitter()
         self._ended = False
+        self._failure: GatewayError | None = None
 
     def before(self, message: Message) -> Iterable[Message]:
         more = message.get("more_body", False)
@@ -93,17 +94,23 @@ class RewrittenEvents:
         except EventTooLarge:
             raise internal_error() from None
         outward: list[Event] = []
-        for event in events:
-            self._pass_up(event, outward)
-        if not more:
-            self._end(outward)
+        try:
+            for event in events:
+                self._pass_up(event, outward)
+            if not more:
+                self._end(outward)
+        except GatewayError as failure:
+            if not outward:
+                raise
+            self._failure, more = failure, True  # what passed before it goes out first
         body = outward[0].raw if len(outward) == 1 else b"".join([event.raw for event in outward])
-        if body == message.get("body", b""):
+        if body == message.get("body", b"") and self._failure is None:
             return (message,)
         return ({"type": "http.response.body", "body": body, "more_body": more},) if body or not more else ()
 
     def after(self, message: Message) -> None:
-        pass
+        if self._failure is not None:
+            raise self._failure
 
     def cut(self) -> bytes:
         return b""

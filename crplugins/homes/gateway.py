@@ -1,12 +1,13 @@
 """Gateway: the plugins around the handlers, as one ASGI app.
 
-client -> PluginMiddleware [Auth, RequestGuard, ModelAliases, your own] -> ChatCompletions -> direct | litellm
-                                                                        -> Web: models, health, openapi.json
+client -> PluginMiddleware [those of builtin.py, your own] -> ChatCompletions -> direct | litellm
+                                                           -> MetricsApp
+                                                           -> Web: models, health, usage, openapi.json, admin
 """
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,14 +23,17 @@ from crplugins.homes import admin
 from crplugins.homes.admin_desk import KeyDesk
 from crplugins.homes.admin_openapi import with_admin
 from crplugins.homes.admin_store import NoStore, store_of
+from crplugins.homes.builtin import builtin_plugins, make_metrics, open_ledger
 from crplugins.homes.upstreams import Served, Upstreams
 from crplugins.homes.web import Web
 from crplugins.keys.opening import open_source
 from crplugins.keys.source import KeySource
 from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.aliases_access import visible_models
-from crplugins.plugins.auth import PUBLIC_PATHS, Auth
-from crplugins.plugins.guard import RequestGuard
+
+if TYPE_CHECKING:
+    from crplugins.ledger.ledger import Ledger
+    from crplugins.plugins.metrics import Metrics
 
 RUN_KEY_VARIABLE: Final = "CRPLUGINS_RUN_KEY"
 """A key made for this run by `crplugins serve`, handed to its worker processes."""
@@ -61,6 +65,12 @@ class Gateway:
         response_model: Literal["requested", "served"] | None = None,
         hidden_model_status: Literal[404, 403] | None = None,
         admin: Mapping[str, Any] | None = None,
+        on_disconnect: Literal["cancel", "drain"] | None = None,
+        missing_usage: Literal["estimate", "refuse", "free"] | None = None,
+        usage: Mapping[str, Any] | None = None,
+        ledger: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        tracing: bool | None = None,
         plugins: Sequence[Any] | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
@@ -82,18 +92,18 @@ class Gateway:
             response_model=config.response_model,
             hidden_status=config.hidden_model_status,
         )
-        source = open_source(config.keys)
-        plugins = [
-            Auth(source, public_paths=(*PUBLIC_PATHS, "/openapi.json", *(admin.PUBLIC_PATHS if config.admin else ()))),
-            RequestGuard(strict=config.guard.strict),
-            aliases,
-        ]
+        keys = open_source(config.keys)
+        ledger = open_ledger(config)
+        metrics = make_metrics(config, self._upstreams.served, ledger)
+        builtin = builtin_plugins(config, keys=keys, aliases=aliases, ledger=ledger, metrics=metrics)
+        self.plugins = [*arrange_plugins(config, list(builtin)), self._upstreams]
         self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
         self._aliases = aliases.table
         web = Web(self._visible_models, lambda: self._upstreams.ready, self._openapi)
-        self._web = web.app(_admin_routes(config, source))
-        self.plugins = [*arrange_plugins(config, plugins), self._upstreams]
+        self._web = web.app([*_admin_routes(config, keys), *_usage_routes(config, ledger)])
         self._app = PluginMiddleware(self._dispatch, plugins=self.plugins, max_body_bytes=config.server.max_body_bytes)
+        self._metrics = _metrics_app(config, metrics, self._app)
+        self._metrics_path = config.metrics.path if config.metrics is not None else None
 
     def resolve(self) -> None:
         """Decide which handler serves each model, before anything listens. Blocks: litellm may have to be imported.
@@ -109,10 +119,13 @@ class Gateway:
         await self._target(scope)(scope, receive, send)
 
     def _target(self, scope: Scope) -> ASGIApp:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
-            if path in ("/v1" + CHAT_PATH, CHAT_PATH):
-                return self._chat
+        if scope["type"] != "http":
+            return self._web
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if scope["method"] == "POST" and path in ("/v1" + CHAT_PATH, CHAT_PATH):
+            return self._chat
+        if self._metrics is not None and path == self._metrics_path:
+            return self._metrics
         return self._web
 
     def _visible_models(self, principal: Principal | None) -> Sequence[str]:
@@ -142,6 +155,24 @@ def _admin_routes(config: Config, source: KeySource) -> list[Route]:
     except NoStore as error:
         raise config.source.error([Problem(("admin",), str(error))]) from None
     return admin.AdminApi(desk, config.admin.token.get_secret_value()).routes()
+
+
+def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:
+    if ledger is None:
+        return []
+    from crplugins.homes.usage_api import UsageApi
+
+    return UsageApi(ledger, admin_token=config.admin.token.get_secret_value() if config.admin else None).routes()
+
+
+def _metrics_app(config: Config, metrics: "Metrics | None", app: PluginMiddleware) -> ASGIApp | None:
+    if metrics is None or config.metrics is None:
+        return None
+    from crplugins.homes.metrics_app import MetricsApp
+
+    metrics.observe_faults(app.faults)
+    token = config.metrics.token
+    return MetricsApp(metrics, token=None if token is None else token.get_secret_value())
 
 
 def _served(entry: ModelEntry) -> Served:

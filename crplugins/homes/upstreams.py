@@ -51,6 +51,8 @@ class Upstreams(Plugin):
         """
         if self._resolved is None:
             self._resolved = [(s.deployment, resolve(s.deployment, s.handler)) for s in self._served]
+            for served in self._served:
+                served.deployment.price_for(served.deployment.name)  # the table is read here, never on a request
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.resolve)

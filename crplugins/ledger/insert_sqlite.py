@@ -32,7 +32,8 @@ _INSERT: Final = (
     .from_select([c.name for c in usage.c], select(*(_value(c.name) for c in usage.c)).where(true()))
     .on_conflict_do_nothing()
 )
-_ADD_UP: Final = upsert_into_daily(insert, daily_sums(usage, func.date(usage.c.started_at)).where(_rowid > bindparam("newest")))
+_SUMS: Final = daily_sums(usage, func.date(usage.c.started_at)).where(_rowid > bindparam("newest"))
+_ADD_UP: Final = upsert_into_daily(insert, _SUMS)
 
 
 async def insert_lines(connection: AsyncConnection, lines: str) -> None:

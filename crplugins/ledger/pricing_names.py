@@ -10,7 +10,7 @@ _GOOGLE_VERSION: Final = re.compile(r"-\d+$")
 _BEDROCK_SIZE: Final = re.compile(r"(?<=:\d):\d+k$|\[\w+\]$")
 _AWS_REGION: Final = re.compile(r"(?:us|eu|ap|ca|sa|me|af|il|mx|cn)(?:-gov)?-[a-z]+-\d/")
 _BEDROCK_ROUTE: Final = re.compile(r"^(?:bedrock|chat_completions|converse|invoke|openai|mantle)/")
-_BEDROCK_ANYWHERE: Final = frozenset({"global", "us", "eu", "apac", "jp", "au", "us-gov"})
+_BEDROCK_REGIONS: Final = frozenset({"global", "us", "eu", "apac", "jp", "au", "us-gov"})
 
 _GOOGLE: Final = frozenset({"vertex_ai", "gemini", "databricks"})
 
@@ -30,7 +30,7 @@ def names_of(model: str) -> Iterator[tuple[str | None, str]]:
     provider, slash, rest = model.partition("/")
     if not slash:
         yield from ((None, name) for name in (model, _bare(model)))
-        if model.partition(".")[0] in _BEDROCK_ANYWHERE:
+        if model.partition(".")[0] in _BEDROCK_REGIONS:
             yield "bedrock", _bedrock(model)
         return
     if provider == "vertex_ai_beta":
@@ -63,19 +63,24 @@ def _bare(model: str) -> str:
 
 
 def _bedrock(model: str) -> str:
-    """`converse/us.anthropic.claude-x-v1:0:200k` and `us-east-1/anthropic.claude-x-v1:0` are one model."""
+    """`us.anthropic.claude-x-v1:0` and `us-east-1/anthropic.claude-x-v1:0` are one model."""
+    model = _bedrock_id(model)
+    region, dot, name = model.partition(".")
+    return name if dot and region in _BEDROCK_REGIONS else _AWS_REGION.sub("", model, count=1)
+
+
+def _bedrock_id(model: str) -> str:
+    """As AWS calls it: `converse/us.anthropic.claude-x-v1:0:200k` says how it is called too, and with what context."""
     while (shorter := _BEDROCK_ROUTE.sub("", model)) != model:
         model = shorter
     if model.startswith("arn:"):
         model = model.rpartition("/")[2]
-    model = _BEDROCK_SIZE.sub("", model)
-    region, dot, name = model.partition(".")
-    return name if dot and region in _BEDROCK_ANYWHERE else _AWS_REGION.sub("", model, count=1)
+    return _BEDROCK_SIZE.sub("", model)
 
 
 def _respelt(provider: str, model: str) -> Iterator[str]:
-    if provider == "bedrock":  # a region of its own may have prices of its own
-        yield _BEDROCK_ROUTE.sub("", model)
+    if provider == "bedrock":
+        yield _bedrock_id(model)  # with its region, which may have prices of its own
     if provider == "vertex_ai":
         yield from (f"vertex_ai/meta/{model}", f"vertex_ai/{model}@latest")
     if provider == "fireworks_ai":

@@ -20,6 +20,9 @@ _FILE: Final = "model_prices_and_context_window_backup.json"
 _EXPLANATION: Final = "sample_spec"
 """The entry that explains the others."""
 
+# Fireworks halves the price of cached input wherever it names none; the table leaves that out.
+_HALF_WHEN_CACHED: Final = frozenset({"fireworks_ai"})
+
 
 class PriceTable:
     """Prices by model. A look-up tries a few names in a dict, and never reads a file.
@@ -73,7 +76,7 @@ def _read(document: bytes) -> Iterable[tuple[str, str | None, Price]]:
     for name, raw in msgspec.json.decode(document, type=dict[str, msgspec.Raw]).items():
         if name == _EXPLANATION or b"cost_per_token" not in bytes(raw):
             continue
-        entry: Mapping[str, Any] = msgspec.json.decode(raw)
+        entry: dict[str, Any] = msgspec.json.decode(raw)
         price = _price(name, entry)
         if price is not None:
             provider = entry.get("litellm_provider")
@@ -82,6 +85,8 @@ def _read(document: bytes) -> Iterable[tuple[str, str | None, Price]]:
 
 def _price(name: str, entry: Mapping[str, Any]) -> Price | None:
     try:
+        if entry.get("litellm_provider") in _HALF_WHEN_CACHED:
+            entry = {"cache_read_input_token_cost": entry["input_cost_per_token"] / 2, **entry}
         return price_of(entry)
     except (ValueError, ArithmeticError, LookupError, TypeError) as error:  # the next release may write it otherwise
         logger.warning("litellm's price of %s cannot be read: %s", name, error)

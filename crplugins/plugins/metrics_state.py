@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from crplugins.plugins.metrics_table import HOOK_ERRORS, LEDGER_DROPPED, LEDGER_PENDING, LEDGER_SPOOLED, Spec
 
-Values = Mapping[tuple[str, ...], float]
+Values = Mapping[tuple[str, str], int] | Mapping[tuple[()], int]
 """By label values."""
 
 
@@ -35,7 +35,7 @@ class ObservedState:
         self._readers: Final[dict[Spec, list[Callable[[], Values]]]] = {}
 
     def faults(self, faults: Mapping[tuple[str, str], int]) -> None:
-        self._add(HOOK_ERRORS, lambda: {**faults})  # in one step: the event loop may add to it
+        self._add(HOOK_ERRORS, lambda: dict(faults))  # in one step: the event loop may add to it
 
     def ledger(self, state: LedgerState) -> None:
         self._add(LEDGER_PENDING, lambda: {(): state.pending})
@@ -45,10 +45,10 @@ class ObservedState:
     def _add(self, spec: Spec, read: Callable[[], Values]) -> None:
         self._readers.setdefault(spec, []).append(read)
 
-    def values(self) -> Iterable[tuple[Spec, Values]]:
+    def values(self) -> Iterable[tuple[Spec, Mapping[tuple[str, ...], int]]]:
         """Several sources of one metric (two middlewares) are added up."""
         for spec, readers in list(self._readers.items()):
-            total: dict[tuple[str, ...], float] = {}
+            total: dict[tuple[str, ...], int] = {}
             for read in readers:
                 for labels, value in read().items():
                     total[labels] = total.get(labels, 0) + value

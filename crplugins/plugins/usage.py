@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
@@ -11,10 +12,24 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
 from crplugins.ledger.record import METADATA, USER, UsageRecord, record_of
 
-__all__ = ["Sink", "Usage", "UsageRecord"]
+__all__ = ["Recorder", "Sink", "Usage", "UsageRecord"]
 
 Sink = Callable[[UsageRecord], object]
 """Takes a record, at once and without blocking; what it returns does not matter."""
+
+
+class Recorder(Protocol):
+    """What keeps records. Opened and closed with the plugin."""
+
+    def add(self, record: UsageRecord) -> None:
+        """Take a record, at once and without blocking."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> object: ...
+
 
 MAX_TEXT: Final = 256
 
@@ -24,11 +39,12 @@ logger = logging.getLogger("crplugins.usage")
 class Usage(Plugin):
     """Makes the record of every request that reaches it, however it ends, and gives it to each sink.
 
-        Usage([ledger.add, lambda record: print(record.cost_micro_usd)])
+        Usage(Ledger("sqlite:///usage.db"), sinks=[lambda record: print(record.cost_micro_usd)])
 
     Stands right inside Auth: refusals of everything further in leave records, requests without a good key do not.
 
     Args:
+        ledger: where records are kept; None for nowhere.
         sinks: called in their order. One that fails is logged and keeps no other from its record.
         metadata: names in the request's `metadata` object that are worth keeping, as tags of the record.
         prices: the price of a model by the name it was served under, where no handler of ours knows it.
@@ -38,12 +54,14 @@ class Usage(Plugin):
 
     def __init__(
         self,
-        sinks: Iterable[Sink] = (),
+        ledger: Recorder | None = None,
         *,
+        sinks: Iterable[Sink] = (),
         metadata: Iterable[str] = (),
         prices: Callable[[str], Price | None] | None = None,
     ) -> None:
-        self._sinks: Final = tuple(sinks)
+        self._ledger: Final = ledger
+        self._sinks: Final = (*(() if ledger is None else (ledger.add,)), *sinks)
         self._metadata: Final = tuple(metadata)
         self._prices: Final = prices
         self.failures = 0
@@ -63,6 +81,17 @@ class Usage(Plugin):
             except Exception:
                 self.failures += 1
                 logger.exception("a sink failed to take the record of request %s", record.request_id)
+
+    async def __aenter__(self) -> Self:
+        if self._ledger is not None:
+            await self._ledger.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._ledger is not None:
+            await self._ledger.__aexit__(kind, error, traceback)
 
     def _note_words_of_the_client(self, exchange: Exchange, body: Body) -> None:
         try:

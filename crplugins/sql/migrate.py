@@ -15,7 +15,7 @@ from crplugins.sql.engine import WRITES, make_engine, set_up_sqlite
 _Upgrade = Callable[[Connection], None]
 
 
-async def migrate(url: URL, script_location: Path, version_table: str, lock: int, *, timeout: float = 60.0) -> None:
+async def migrate(url: URL, script_location: Path, version_table: str, lock: int, *, patience: float = 60.0) -> None:
     """In a thread: alembic reads its files, and runs synchronously.
 
     Args:
@@ -23,10 +23,10 @@ async def migrate(url: URL, script_location: Path, version_table: str, lock: int
             attributes of its configuration, and with `versions`.
         version_table: the schema's own, because the database may hold other people's, alembic's too.
         lock: any 64-bit number that is always this schema's: who has it on PostgreSQL migrates.
-        timeout: seconds for a connection, for a statement, and for the lock.
+        patience: seconds for a connection, for a statement, and for the lock.
     """
     upgrade = partial(_upgrade, script_location, version_table, lock)
-    await asyncio.to_thread(_migrate, url, upgrade, timeout)
+    await asyncio.to_thread(_migrate, url, upgrade, patience)
 
 
 def _migrate(url: URL, upgrade: _Upgrade, timeout: float) -> None:

@@ -10,7 +10,9 @@ branch_labels = None
 depends_on = None
 
 _TIME = sa.DateTime(timezone=True)
-_TOKENS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_input_tokens", "reasoning_output_tokens")
+_TOKENS = (
+    "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_input_tokens", "reasoning_output_tokens",
+)  # fmt: skip
 
 
 def _counts(*names: str) -> list[sa.Column[int]]:

@@ -1,0 +1,94 @@
+"""The gateway's plugins, in their one order.
+
+Outside Auth stand those that see every request, also the one without a good key; right inside it Usage, so that every
+request of a key leaves a record; innermost those that deal with the answer as the provider gave it.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from crplugins.config import Config
+from crplugins.core.plugin import Plugin
+from crplugins.homes import admin
+from crplugins.keys.source import KeySource
+from crplugins.ledger.estimate import Estimator
+from crplugins.plugins.access_log import AccessLog
+from crplugins.plugins.aliases import ModelAliases
+from crplugins.plugins.auth import PUBLIC_PATHS, Auth
+from crplugins.plugins.disconnects import Disconnects
+from crplugins.plugins.guard import RequestGuard
+from crplugins.plugins.missing_usage import MissingUsage
+from crplugins.plugins.server_timing import ServerTiming
+from crplugins.plugins.stream_usage import StreamUsage
+from crplugins.plugins.usage import Usage
+
+if TYPE_CHECKING:
+    from crplugins.ledger.ledger import Ledger
+    from crplugins.plugins.metrics import Metrics
+
+OPENAPI_PATH: Final = "/openapi.json"
+
+
+def builtin_plugins(
+    config: Config, *, keys: KeySource, aliases: ModelAliases, ledger: "Ledger | None", metrics: "Metrics | None"
+) -> Iterator[Plugin]:
+    """Outermost first. Raises ImportError for tracing without the `otel` extra."""
+    if config.tracing:
+        from crplugins.plugins.tracing import Tracing
+
+        yield Tracing()
+    if metrics is not None:
+        yield metrics
+    if config.server.access_log:
+        yield AccessLog()
+    yield ServerTiming()
+    yield Auth(keys, public_paths=_public_paths(config))
+    yield Usage(ledger, metadata=config.usage.metadata)
+    yield RequestGuard(strict=config.guard.strict)
+    yield aliases
+    yield Disconnects(
+        config.on_disconnect, drain_seconds=config.usage.drain_seconds, drain_tokens=config.usage.drain_tokens
+    )
+    yield StreamUsage()
+    yield MissingUsage(config.missing_usage, estimator=_estimator(config))
+
+
+def open_ledger(config: Config) -> "Ledger | None":
+    """The ledger of the configuration, not yet entered."""
+    if config.ledger is None:
+        return None
+    from crplugins.ledger.ledger import Ledger  # sqlalchemy, needed only here
+
+    return Ledger(config.ledger.url, spool=config.ledger.spool, migrate=config.ledger.migrate)
+
+
+def make_metrics(config: Config, served: list[str], ledger: "Ledger | None") -> "Metrics | None":
+    """The metrics of the configuration, with series for what is configured."""
+    if config.metrics is None:
+        return None
+    from crplugins.plugins.metrics import Metrics  # prometheus_client, needed only here
+
+    names = [*served, *config.aliases, *(name for team in config.team_aliases.values() for name in team)]
+    metrics = Metrics(
+        dict.fromkeys(names),
+        config.key_ids(),
+        key_cap=config.metrics.key_cap,
+        inter_chunk=config.metrics.inter_chunk,
+    )
+    if ledger is not None:
+        metrics.observe_ledger(ledger)
+    return metrics
+
+
+def _public_paths(config: Config) -> tuple[str, ...]:
+    """Paths that need no key. The admin API and the metrics have tokens of their own."""
+    own = (config.metrics.path,) if config.metrics is not None else ()
+    return (*PUBLIC_PATHS, OPENAPI_PATH, *own, *(admin.PUBLIC_PATHS if config.admin else ()))
+
+
+def _estimator(config: Config) -> Estimator | None:
+    if config.usage.estimator == "bytes":
+        return None
+    from crplugins.handlers.litellm_estimate import LitellmEstimator
+
+    return LitellmEstimator()

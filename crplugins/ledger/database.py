@@ -1,0 +1,98 @@
+"""LedgerDatabase: puts lines into the tables, and lets queries read them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from crplugins.ledger import insert_postgresql, insert_sqlite
+from crplugins.sql.engine import WRITES, make_engine
+from crplugins.sql.migrate import migrate
+from crplugins.sql.url import async_url
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+VERSION_TABLE: Final = "usage_schema"
+TIMEOUT: Final = 5.0
+"""Seconds for a connection and for a statement."""
+
+_LOCK: Final = 0x6372_706C_6564_6700  # any number, the same in every version
+_OF_THE_DATA: Final = ("22", "23", "54")  # classes of SQLSTATE: data, constraints, limits such as an index entry's size
+_DATABASES: Final = {"sqlite": insert_sqlite, "postgresql": insert_postgresql}
+
+
+class LinesRefused(Exception):
+    """The database works, and would take none of these lines however often it is asked: one or more are no records."""
+
+
+class LedgerDatabase:
+    """SQLite or PostgreSQL. `insert` brings the tables to the newest schema before the first line, unless told not to.
+
+    Raises ValueError for a URL that is none, ImportError without its driver. Everything else raises whatever SQLAlchemy
+    and the drivers do.
+    """
+
+    def __init__(self, url: str, *, migrate: bool = True) -> None:
+        self.url: Final[URL] = async_url(url)
+        self.url.get_dialect().import_dbapi()
+        self._insert = _DATABASES[self.url.get_backend_name()].insert_lines
+        self._migrates = migrate
+        self._engine: AsyncEngine | None = None
+        self._preparing = asyncio.Lock()
+
+    @property
+    def file(self) -> Path | None:
+        """Where SQLite keeps it."""
+        return Path(self.url.database or "") if self.url.get_backend_name() == "sqlite" else None
+
+    async def prepare(self) -> AsyncEngine:
+        """Migrate and make the engine, if that has not been done."""
+        async with self._preparing:
+            if self._migrates:
+                await migrate(self.url, MIGRATIONS, VERSION_TABLE, _LOCK, patience=2 * TIMEOUT)
+                self._migrates = False
+            if self._engine is None:
+                self._engine = await asyncio.to_thread(make_engine, self.url, TIMEOUT)
+            return self._engine
+
+    async def insert(self, lines: Sequence[bytes]) -> None:
+        """In one transaction, each record once however often it comes. Raises `LinesRefused`."""
+        writing = (await self.prepare()).execution_options(**{WRITES: True})
+        text = b"[" + b",".join(lines) + b"]"
+        try:
+            async with asyncio.timeout(2 * TIMEOUT), writing.begin() as connection:
+                await self._insert(connection, text.decode())
+        except DBAPIError as error:
+            if _is_about_the_data(error):
+                raise LinesRefused(reason_of(error)) from error
+            raise
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        engine = await self.prepare()
+        async with engine.connect() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            await engine.dispose()
+
+    def __repr__(self) -> str:
+        return f"LedgerDatabase({self.url.render_as_string(hide_password=True)!r})"
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line: behind it stands the statement."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def _is_about_the_data(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_OF_THE_DATA)
+    return "constraint failed" in str(error.orig) or "malformed JSON" in str(error.orig)

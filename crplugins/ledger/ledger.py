@@ -1,0 +1,163 @@
+"""Ledger: keeps the record of every request, whatever happens to the database or to this process."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from crplugins.ledger.database import LedgerDatabase, reason_of
+from crplugins.ledger.encoding import encode
+from crplugins.ledger.inserter import Inserter
+from crplugins.ledger.outage import LOG_SECONDS, Outage
+from crplugins.ledger.pending import Pending
+from crplugins.ledger.record import UsageRecord
+from crplugins.ledger.replay import Replay
+from crplugins.ledger.spool import Spool
+from crplugins.ledger.writer import PAUSE, SPOOL_ABOVE, Writer
+
+QUEUE_SIZE: Final = 50_000
+START_SECONDS: Final = 10.0
+"""How long a start waits for the database. Without it, records are kept here."""
+
+DRAIN_SECONDS: Final = 5.0
+
+logger = logging.getLogger("crplugins.ledger")
+
+
+class Ledger:
+    """`add` keeps a record at once, in memory and in a journal that outlives the process; a task commits it.
+
+        async with Ledger("sqlite:///usage.db") as ledger:
+            ledger.add(record)
+
+    While the database is away, slow or locked, records wait in the journal, then in the spool, a SQLite file. They come
+    into the database when it is back, at the next start if need be, each once however often it is written.
+
+    Args:
+        url: `sqlite:///usage.db` or `postgresql://...`.
+        spool: the spool's file, beside which the journals are. By default beside the database's, else
+            `crplugins-spool.db` in the current folder.
+        queue_size: how many records may wait in memory. When the spool cannot be written either, more are dropped.
+        migrate: whether to bring the tables to the newest schema.
+        drain_seconds: how long leaving may take for the database, and then for the spool.
+        spool_above: from how many waiting records on the oldest go to the spool.
+        pause: seconds after a commit of less than a batch.
+        retry_seconds: the first wait after a failure, which doubles up to the second.
+        clock: monotonic seconds, for the log.
+
+    Raises ValueError for a URL that is none, ImportError without its driver; when entered, OSError or `sqlite3.Error`
+    if the spool's folder cannot be used. A database that cannot be reached raises nothing.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        spool: str | Path | None = None,
+        queue_size: int = QUEUE_SIZE,
+        migrate: bool = True,
+        drain_seconds: float = DRAIN_SECONDS,
+        spool_above: int = SPOOL_ABOVE,
+        pause: float = PAUSE,
+        retry_seconds: tuple[float, float] = (0.1, 5.0),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = LedgerDatabase(url, migrate=migrate)
+        self._spool = Spool(spool_path(self._database, spool))
+        self._pending = Pending()
+        database = Outage("the ledger's database", *retry_seconds, clock=clock)
+        files = Outage(f"the ledger's spool {self._spool.path}", *retry_seconds, clock=clock)
+        insert, keep = Inserter(self._database, self._spool).insert, self._spool.keep
+        above = min(spool_above, queue_size)
+        self._writer = Writer(self._pending, insert, keep, database, files, spool_above=above, pause=pause)
+        self._replay = Replay(self._spool, insert, database, files)
+        self._replaying: asyncio.Task[None] | None = None
+        self._wake = self._writer.wake
+        self._queue_size, self._drain_seconds, self._clock = queue_size, drain_seconds, clock
+        self._dropped = 0
+        self._speak_at = float("-inf")
+
+    def add(self, record: UsageRecord) -> None:
+        """Keep it. On the event loop; never blocks, never raises, and takes some 3 us."""
+        if self._pending.waiting >= self._queue_size:
+            self._drop()
+            return
+        self._pending.add(encode(record))
+        self._wake()
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    @property
+    def spooled(self) -> int:
+        return self._spool.count
+
+    @property
+    def dropped(self) -> int:
+        return self._dropped
+
+    @property
+    def unjournaled(self) -> int:
+        """How many records a SIGKILL could have taken, because the journal was full."""
+        return self._pending.unjournaled
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for the queries of `crplugins.ledger.report`. Raises whatever the database does."""
+        async with self._database.reading() as connection:
+            yield connection
+
+    async def __aenter__(self) -> Self:
+        self._pending.journal = await self._spool.open()
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._database.prepare()
+        except Exception as error:
+            logger.error("the ledger's database cannot be opened, and records wait: %s", reason_of(error))
+        self._writer.start()
+        self._replaying = asyncio.create_task(self._replay.run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._replaying is not None
+        self._replaying.cancel()
+        await self._writer.close(self._drain_seconds)
+        self._queue_size = 0  # whatever comes now is dropped, and counted
+        journal, self._pending.journal = self._pending.journal, None
+        assert journal is not None
+        await self._within_seconds(self._spool.close(journal))
+        await self._within_seconds(self._database.close())
+
+    def __repr__(self) -> str:
+        return f"Ledger({self._database!r}, spool={str(self._spool.path)!r})"
+
+    def _drop(self) -> None:
+        self._dropped += 1
+        now = self._clock()
+        if now >= self._speak_at:
+            self._speak_at = now + LOG_SECONDS
+            logger.critical("records are lost, %d so far: neither database nor spool can be written", self._dropped)
+
+    async def _within_seconds(self, closing: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                await closing
+        except Exception as error:
+            logger.error("the ledger was not closed in order: %s", reason_of(error))
+
+
+def spool_path(database: LedgerDatabase, given: str | Path | None = None) -> Path:
+    """Where the spool of a database is, if nobody says otherwise."""
+    if given is not None:
+        return Path(given)
+    file = database.file
+    return Path("crplugins-spool.db") if file is None else file.with_name(f"{file.name}.spool")

@@ -1,0 +1,228 @@
+"""StreamUsage before a foreign app: what the app is asked, and what the client sees."""
+
+import json
+from typing import Any
+
+import pytest
+
+from crplugins.core.middleware import PluginMiddleware
+from crplugins.plugins.stream_usage import StreamUsage
+from crplugins.testing import FrozenClock, drive
+from tests.core.doubles import CHUNK, DONE, JSON, STOP, App, Watcher, messages
+
+USAGE = b'data: {"id":"c","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
+NULL = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"a"}}],"usage":null}\n\n'
+NULL_AND_MORE = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}],"usage":null,"obfuscation":"xyz"}\n\n'
+REFUSAL = b'{"error":{"message":"Unknown parameter: stream_options","type":"invalid_request_error"}}'
+
+
+def ask(**more: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, **more}
+
+
+ASKING = ask(stream_options={"include_usage": True})
+
+
+async def through(*frames: bytes, body: Any = None, plugin: StreamUsage | None = None) -> tuple[bytes, dict[str, Any]]:
+    """What the client reads of `frames`, and the body the app was given."""
+    app = App(*frames)
+    answer = await drive(PluginMiddleware(app, plugins=[plugin or StreamUsage()]), body=body or ask())
+    return answer.body, json.loads(app.bodies[-1])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"include_usage": False}, {"include_usage": None}, {"include_obfuscation": False}, None]
+)
+async def test_every_stream_is_asked_for_usage_and_keeps_its_other_options(options: Any) -> None:
+    _, sent = await through(CHUNK, STOP, DONE, body=ask(stream_options=options))
+    assert sent["stream_options"] == {**(options or {}), "include_usage": True}
+
+
+async def test_a_stream_without_options_is_asked_and_every_other_byte_of_the_request_is_kept() -> None:
+    app = App()
+    body = b'{"stream" : true, "seed": 123456789012345678901234567890, "model":"m","messages":[ ]}'
+    await drive(PluginMiddleware(app, plugins=[StreamUsage()]), body=body)
+    assert app.bodies == [body[:-1] + b',"stream_options":{"include_usage":true}}']
+
+
+@pytest.mark.parametrize("stream", [False, None, 0])
+async def test_a_plain_request_is_left_alone(stream: Any) -> None:
+    app = App(b'{"choices":[],"usage":{"prompt_tokens":3}}', content_type=JSON)
+    answer = await drive(PluginMiddleware(app, plugins=[StreamUsage()]), body=ask(stream=stream))
+    assert "stream_options" not in json.loads(app.bodies[0])
+    assert json.loads(answer.body)["usage"] == {"prompt_tokens": 3}
+
+
+@pytest.mark.parametrize("stream", [1, "true"])
+async def test_what_lax_servers_take_for_true_is_no_way_out(stream: Any) -> None:
+    _, sent = await through(CHUNK, STOP, DONE, body=ask(stream=stream))
+    assert sent["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize("options", ["x", [], 7])
+async def test_options_of_another_shape_are_for_the_app_to_refuse(options: Any) -> None:
+    body, sent = await through(CHUNK, USAGE, DONE, body=ask(stream_options=options))
+    assert sent["stream_options"] == options
+    assert body == CHUNK + DONE
+
+
+async def test_a_client_that_did_not_ask_sees_no_usage_of_any_spelling() -> None:
+    frames = [NULL, NULL_AND_MORE, CHUNK, STOP, USAGE, DONE]
+    body, _ = await through(*frames)
+    assert body == (
+        b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+        b'data: {"choices":[{"index":0,"delta":{"content":"a"}}],"obfuscation":"xyz"}\n\n' + CHUNK + STOP + DONE
+    )
+
+
+@pytest.mark.parametrize(
+    ("chunk", "left"),
+    [
+        # inside the finish chunk (DeepSeek, Mistral)
+        ('{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2},"id":"c"}',
+         '{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"id":"c"}'),
+        # twice, once in Groq's own place
+        ('{"choices":[{"index":0,"delta":{"content":"x"}}],"x_groq":{"id":"r","usage":{"prompt_tokens":1,"completion_tokens":1}},"usage":{"prompt_tokens":1,"completion_tokens":1}}',
+         '{"choices":[{"index":0,"delta":{"content":"x"}}],"x_groq":{"id":"r"}}'),
+        # beside an error (OpenRouter)
+        ('{"choices":[],"error":{"message":"m"},"usage":{"prompt_tokens":1,"completion_tokens":2}}',
+         '{"choices":[],"error":{"message":"m"}}'),
+        # beside something else worth reading
+        ('{"choices":[],"moderation":{"flagged":false},"usage":{"prompt_tokens":1,"completion_tokens":2}}',
+         '{"choices":[],"moderation":{"flagged":false}}'),
+        # no usage chunk: nothing is counted in it
+        ('{"choices":[],"prompt_filter_results":[{"x":1}],"usage":null}', '{"choices":[],"prompt_filter_results":[{"x":1}]}'),
+        # words of the model
+        ('{"choices":[{"index":0,"delta":{"content":"the \\"usage\\":null of it"}}]}', None),
+        ('{"choices":[{"index":0,"delta":{"content":"usage"}}],"usage": null}', '{"choices":[{"index":0,"delta":{"content":"usage"}}]}'),
+        # a key of that name deeper down is somebody else's
+        ('{"choices":[{"index":0,"delta":{"a":1,"usage":null}}]}', None),
+        ('{"x":{"a":1,"usage":null},"choices":[{"index":0,"delta":{"content":"x"}}]}', None),
+        ('{"usage":null,"choices":[{"index":0,"delta":{"content":"x"}}]}', '{"choices":[{"index":0,"delta":{"content":"x"}}]}'),
+    ],
+)  # fmt: skip
+async def test_usage_is_taken_out_without_touching_what_it_stands_beside(chunk: str, left: str | None) -> None:
+    body, _ = await through(b"data: " + chunk.encode() + b"\n\n", DONE)
+    assert body == b"data: " + (left or chunk).encode() + b"\n\n" + DONE
+
+
+async def test_the_empty_choice_of_a_litellm_proxy_is_a_usage_chunk_too() -> None:
+    chunk = b'data: {"choices":[{"index":0,"delta":{}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
+    body, _ = await through(CHUNK, STOP, chunk, DONE)
+    assert body == CHUNK + STOP + DONE
+
+
+async def test_a_client_that_asked_gets_the_stream_as_it_is() -> None:
+    frames = [NULL, STOP, USAGE, b'data: {"choices":[],"moderation":{}}\n\n', DONE]
+    body, sent = await through(*frames, body=ASKING)
+    assert body == b"".join(frames)
+    assert sent == ASKING
+
+
+def counting(content: str, tokens: int, **choice: Any) -> bytes:
+    usage = {"prompt_tokens": 3, "completion_tokens": tokens}
+    delta = {"content": content} if content else {}
+    chunk = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": delta, **choice}], "usage": usage}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+def usages(body: bytes) -> list[Any]:
+    chunks = [json.loads(line[6:]) for line in body.decode().split("\n") if line.startswith("data: {")]
+    return [chunk["usage"] for chunk in chunks if chunk.get("usage") is not None]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        [counting("", 4, finish_reason="stop")],
+        [counting("", 4, finish_reason="stop"), USAGE],
+        [STOP, USAGE],
+        [counting("c", 4), STOP],
+    ],
+)
+async def test_running_counts_are_reduced_to_the_last(tail: list[bytes]) -> None:
+    body, _ = await through(counting("a", 1), counting("b", 2), *tail, DONE, body=ASKING)
+    assert usages(body) == [{"prompt_tokens": 3, "completion_tokens": 4}]
+    assert body.endswith(DONE)
+    assert b'"content": "a"' in body
+
+
+async def test_with_several_choices_the_last_one_that_ends_has_the_usage() -> None:
+    first = counting("", 2, finish_reason="stop")
+    last = counting("", 4, finish_reason="stop", index=1)
+    body, _ = await through(first, counting("x", 3, index=1), last, DONE, body=ask(n=2, **{"stream_options": {"include_usage": True}}))
+    assert usages(body) == [{"prompt_tokens": 3, "completion_tokens": 4}]
+    assert body.endswith(last + DONE)
+
+
+async def test_who_asked_for_running_counts_gets_them() -> None:
+    frames = [counting("a", 1), counting("b", 2), STOP, USAGE, DONE]
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    body, _ = await through(*frames, body=ask(stream_options=options))
+    assert body == b"".join(frames)
+
+
+@pytest.mark.parametrize("body", [ask(), ASKING])
+async def test_plugins_further_out_know_the_usage_whatever_the_client_sees(body: Any) -> None:
+    watcher = Watcher()
+    await drive(PluginMiddleware(App(CHUNK, STOP, USAGE, DONE), plugins=[watcher, StreamUsage()]), body=body)
+    assert (watcher.exchange.usage.input_tokens, watcher.exchange.usage_source) == (3, "provider")
+
+
+class Refusing(App):
+    """Refuses `stream_options`, and answers other requests."""
+
+    def __init__(self, status: int = 400, body: bytes = REFUSAL) -> None:
+        super().__init__()
+        self._refusal = messages(body, status=status, content_type=JSON)
+        self._answer = self.sends
+
+    async def _read(self, receive: Any) -> None:
+        await super()._read(receive)
+        self.sends = self._refusal if b"stream_options" in self.bodies[-1] else self._answer
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("body", [ask(), ASKING, ask(stream_options={})])
+async def test_an_app_that_refuses_stream_options_is_asked_once_more_without(status: int, body: Any) -> None:
+    app = Refusing(status)
+    answer = await drive(PluginMiddleware(app, plugins=[StreamUsage()]), body=body)
+    assert (answer.status, answer.body) == (200, CHUNK + STOP + DONE)
+    assert [b"stream_options" in body for body in app.bodies] == [True, False]
+    assert dict(app.headers[1])[b"content-length"] == str(len(app.bodies[1])).encode()
+
+
+async def test_the_refusal_is_remembered_for_its_time_and_for_that_model_alone() -> None:
+    clock, app = FrozenClock(), Refusing()
+    served = PluginMiddleware(app, plugins=[StreamUsage(remember_seconds=60)], clock=clock)
+    for _ in range(2):
+        await drive(served, body=ask())
+    assert len(app.bodies) == 3
+    await drive(served, body=ask(model="other"))
+    assert len(app.bodies) == 5
+    clock.advance(61)
+    await drive(served, body=ask())
+    assert len(app.bodies) == 7
+
+
+async def test_the_refusal_of_a_clients_own_option_reaches_it_and_costs_nobody_else() -> None:
+    app = Refusing()
+    served = PluginMiddleware(app, plugins=[StreamUsage()])
+    answer = await drive(served, body=ask(stream_options={"include_obfuscation": "broken"}))
+    assert (answer.status, answer.body) == (400, REFUSAL)
+    await drive(served, body=ask())
+    assert b"stream_options" in app.bodies[1]
+
+
+@pytest.mark.parametrize(("status", "body"), [(400, b'{"error":{"message":"no"}}'), (500, REFUSAL), (400, b"{}")])
+async def test_other_refusals_pass_as_they_are(status: int, body: bytes) -> None:
+    app = Refusing(status, body)
+    answer = await drive(PluginMiddleware(app, plugins=[StreamUsage()]), body=ask())
+    assert (answer.status, answer.body) == (status, body)
+    assert len(app.bodies) == 1
+
+
+async def test_an_app_is_asked_no_third_time() -> None:
+    app = App(REFUSAL, status=400, content_type=JSON)
+    answer = await drive(PluginMiddleware(app, plugins=[StreamUsage()]), body=ask())
+    assert (answer.status, answer.body, len(app.bodies)) == (400, REFUSAL, 2)
