@@ -534,3 +534,56 @@ async def test_finishing_comes_after_everything_else() -> None:
     log: list[str] = []
     await ask(App(), *entered(log))
     assert [entry.partition(".")[2] for entry in log].index("on_finish") == len(log) - 3
+
+
+# What is awaited when the answer is over.
+
+
+class Refuser(Plugin):
+    async def on_request(self, exchange: Exchange) -> None:
+        raise GatewayError(403, "no")
+
+
+class Waiter(Watcher):
+    """Awaits something in `on_ended`."""
+
+    def __init__(self, log: list[str] | None = None, label: str = "w", *, raises: bool = False) -> None:
+        super().__init__(log, label)
+        self.raises = raises
+        self.seen: list[object] = []
+
+    async def on_ended(self, exchange: Exchange) -> None:
+        await asyncio.sleep(0)
+        self.seen.append((exchange.status, exchange.outcome, exchange.timings.ended is not None))
+        self.note("on_ended")
+        if self.raises:
+            raise RuntimeError("bug")
+
+
+async def test_on_ended_runs_after_the_last_byte_and_before_on_finish_inside_out() -> None:
+    log: list[str] = []
+    outer, inner = Waiter(log, "outer"), Waiter(log, "inner")
+    await ask(App(), outer, inner)
+    assert log[-4:] == ["inner.on_ended", "outer.on_ended", "inner.on_finish", "outer.on_finish"]
+    assert outer.seen == [(200, "ok", True)]
+
+
+async def test_a_bug_in_on_ended_keeps_nothing_from_being_settled() -> None:
+    log: list[str] = []
+    answer = await ask(App(), Waiter(log, "outer"), Waiter(log, "inner", raises=True))
+    assert answer.status == 200
+    assert log[-3:] == ["outer.on_ended", "inner.on_finish", "outer.on_finish"]
+
+
+async def test_on_ended_is_due_to_the_plugins_a_refused_request_has_entered() -> None:
+    outer, inner = Waiter(), Waiter()
+    await ask(App(), outer, Refuser(), inner)
+    assert (len(outer.seen), len(inner.seen)) == (1, 0)
+
+
+async def test_a_cancelled_request_is_settled_without_on_ended() -> None:
+    waiter = Waiter()
+    async with Drive(around(App(gate=asyncio.Event()), waiter), body=ASK) as call:
+        await call.next_message()
+        call.cancel()
+    assert (waiter.seen, waiter.log[-1], waiter.exchange.outcome) == ([], "w.on_finish", "cancelled")

@@ -25,7 +25,13 @@ from tests.core.doubles import ASK, CHUNK, DONE, STOP, App
 from tests.plugins.metrics_setup import SAMPLED, finished, run, samples, value
 
 KEY = "sk-client-key-0123456789"
+LITELLM = metadata.version("litellm")
 BEARER = {"authorization": f"Bearer {KEY}"}
+
+
+def made(*names: Any, **options: Any) -> Metrics:
+    """Without the metrics of the process, which are read from files and not on an event loop."""
+    return Metrics(*names, registry=CollectorRegistry(), **options)
 
 
 def guarded(metrics: Metrics, app: Any = None, **options: Any) -> PluginMiddleware:
@@ -62,7 +68,7 @@ class TestMetricsBehindAKey(PluginContract):
 
 
 async def test_requests_are_counted_whoever_refuses_them():
-    metrics = Metrics(["m"], ["team-a"])
+    metrics = made(["m"], ["team-a"])
     app = guarded(metrics)
     await drive(app, body=ASK, headers=BEARER)
     await drive(app, body=ASK)
@@ -78,7 +84,7 @@ async def test_requests_are_counted_whoever_refuses_them():
 
 
 async def test_strangers_cannot_name_series_nor_use_up_the_cap():
-    metrics = Metrics(["m"], key_cap=2)
+    metrics = made(["m"], key_cap=2)
     app = guarded(metrics)
     before = set(samples(metrics))
     for number in range(50):
@@ -90,13 +96,13 @@ async def test_strangers_cannot_name_series_nor_use_up_the_cap():
 
 
 async def test_other_paths_are_not_counted():
-    metrics = Metrics(["m"])
+    metrics = made(["m"])
     await drive(guarded(metrics), "GET", "/v1/models", headers=BEARER)
     assert counted(metrics) == {}
 
 
 async def test_a_request_is_in_flight_until_its_last_byte():
-    metrics, gate = Metrics(["m"]), asyncio.Event()
+    metrics, gate = made(["m"]), asyncio.Event()
     async with Drive(guarded(metrics, App(gate=gate)), body=ASK, headers=BEARER) as call:
         await call.next_body()
         assert value(metrics, "requests_in_flight") == 1
@@ -106,16 +112,154 @@ async def test_a_request_is_in_flight_until_its_last_byte():
     assert value(metrics, "requests_in_flight") == 0
 
 
-@pytest.mark.parametrize(("after", "code"), [("request", "499"), ("first byte", "200")])
-async def test_a_client_that_leaves_is_counted_as_cancelled_with_what_it_saw(after, code):
-    metrics, gate = Metrics(["m"]), asyncio.Event()
-    app = App(gate=gate) if after == "first byte" else App(sends=[])
-    async with Drive(guarded(metrics, app), body=ASK, headers=BEARER) as call:
-        if after == "first byte":
-            await call.next_body()
-        else:
-            await asyncio.sleep(0)
+async def test_a_client_that_leaves_is_counted_with_what_it_saw():
+    metrics, begun = made(["m"]), asyncio.Event()
+
+    async def silent(scope, receive, send):
+        begun.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with Drive(guarded(metrics, silent), body=ASK, headers=BEARER) as call:
+        await begun.wait()
+        call.disconnect()
+        await call.finish()
+    async with Drive(guarded(metrics, App(gate=asyncio.Event())), body=ASK, headers=BEARER) as call:
+        await call.next_body()
         call.cancel()
         await asyncio.wait([call.task])
-    assert list(counted(metrics)) in ([("m", "team-a", code, "client_disconnected")], [("m", "team-a", "500", "internal")])
+    left = ("m", "team-a", "499", "client_disconnected"), ("m", "team-a", "200", "client_disconnected")
+    assert counted(metrics) == dict.fromkeys(left, 1)
     assert value(metrics, "requests_in_flight") == 0
+
+
+@pytest.mark.parametrize("broken", ["on_request", "on_finish"])
+async def test_a_metric_that_cannot_be_written_breaks_no_request(broken, monkeypatch, caplog):
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    metrics = made(["m"])
+    monkeypatch.setattr(metrics, {"on_request": "_enter", "on_finish": "_overhead"}[broken], fail)
+    app = guarded(metrics)
+    metrics.observe_faults(app.faults)
+    answer = await drive(app, body=ASK, headers=BEARER)
+    assert (answer.status, answer.body) == (200, CHUNK + STOP + DONE)
+    assert value(metrics, "hook_errors_total", plugin="Metrics", hook=broken) == 1
+
+
+async def test_a_fault_of_any_plugin_shows_at_the_next_scrape():
+    class Buggy(Plugin):
+        observes = True
+
+        def on_finish(self, exchange):
+            raise LookupError("bug")
+
+    metrics = made()
+    apps = [PluginMiddleware(App(), plugins=[metrics, Buggy()]) for _ in range(2)]
+    for app in apps:
+        metrics.observe_faults(app.faults)
+        await drive(app, body=ASK)
+    assert value(metrics, "hook_errors_total", plugin="Buggy", hook="on_finish") == 2
+
+
+def test_the_backlog_of_the_ledger_is_read_when_a_scrape_comes():
+    @dataclass
+    class State:
+        pending: int = 0
+        spooled: int = 0
+        dropped: int = 0
+
+    metrics, state = Metrics(), State()
+    metrics.observe_ledger(state)
+    state.pending, state.spooled, state.dropped = 3, 2, 1
+    names = ("ledger_pending_records", "ledger_spooled_records", "ledger_dropped_records_total")
+    assert [value(metrics, name) for name in names] == [3, 2, 1]
+
+
+async def test_the_time_between_pieces_is_observed_where_it_is_asked_for():
+    clock, gate = FrozenClock(), asyncio.Event()
+    metrics = made(["m"], inter_chunk=True)
+    app = App(CHUNK, CHUNK, STOP, DONE, gate=gate)
+    async with Drive(guarded(metrics, app, clock=clock), body=ASK, headers=BEARER) as call:
+        await call.next_body()
+        clock.advance(0.25)
+        gate.set()
+        await call.finish()
+    assert value(metrics, "inter_chunk_seconds_count", model="m") == 1
+    assert value(metrics, "inter_chunk_seconds_sum", model="m") == 0.25
+
+
+def test_events_are_not_looked_at_unless_pieces_are_observed():
+    assert not Metrics().reads_events
+    assert value(Metrics(["m"]), "inter_chunk_seconds_count", model="m") is None
+
+
+def test_timings_carry_the_trace_of_a_sampled_request():
+    metrics = Metrics(["m"])
+    run(metrics, finished(headers=[(b"traceparent", SAMPLED)]))
+    lines = generate_latest(metrics.exposed()).decode().splitlines()
+    marked = [line for line in lines if "4bf92f3577b34da6a3ce929d0e0e4736" in line]
+    assert sorted({line.partition("{")[0] for line in marked}) == [
+        "crplugins_request_duration_seconds_bucket",
+        "crplugins_time_to_first_token_seconds_bucket",
+    ]
+    assert len(marked) == 2
+
+
+async def test_the_build_and_the_worst_case_are_told_at_the_start(caplog):
+    caplog.set_level(logging.INFO, "crplugins.metrics")
+    metrics = made(["m"], ["team-a"], key_cap=10)
+    async with lifespan(guarded(metrics)):
+        version = {"version": crplugins.__version__, "python": platform.python_version(), "litellm": LITELLM}
+        assert value(metrics, "build_info", **version) == 1
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == f"at most {metrics.worst_case_series()} series: 2 models, up to 10 keys"
+
+
+async def test_a_gateway_without_litellm_says_so(monkeypatch):
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    async with (metrics := made()):
+        version = {"version": crplugins.__version__, "python": platform.python_version(), "litellm": ""}
+        assert value(metrics, "build_info", **version) == 1
+
+
+def test_two_gateways_in_a_process_count_apart():
+    first, second = Metrics(["m"]), Metrics(["m"])
+    run(first, finished())
+    assert (len(counted(first)), len(counted(second))) == (1, 0)
+
+
+def test_a_registry_of_ones_own_has_ones_own_metrics_too():
+    registry = CollectorRegistry()
+    Counter("mine", "Mine.", registry=registry).inc()
+    metrics = Metrics(["m"], registry=registry)
+    names = {name for name, _ in samples(metrics)}
+    assert "mine_total" in names
+    assert "process_cpu_seconds_total" not in names
+    with pytest.raises(ValueError, match="Duplicated"):
+        Metrics(registry=registry)
+
+
+def test_a_registry_that_is_not_given_knows_the_process():
+    names = {name for name, _ in samples(Metrics())}
+    assert names >= {"process_cpu_seconds_total", "python_info", "python_gc_collections_total"}
+
+
+def test_moments_of_creation_are_left_out_and_no_global_switch_is_flipped():
+    mine = CollectorRegistry()
+    Counter("mine", "Mine.", registry=mine).inc()
+    assert not [name for name, _ in samples(Metrics(["m"])) if name.endswith("_created")]
+    assert mine.get_sample_value("mine_created")
+
+
+def test_importing_the_package_imports_no_prometheus_client():
+    check = "import crplugins, sys; assert 'prometheus_client' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=60)
+
+
+def test_the_plugin_imports_no_litellm():
+    check = "import crplugins.plugins.metrics, sys; assert 'litellm' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=60)

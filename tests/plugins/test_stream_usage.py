@@ -150,7 +150,9 @@ async def test_running_counts_are_reduced_to_the_last(tail: list[bytes]) -> None
 async def test_with_several_choices_the_last_one_that_ends_has_the_usage() -> None:
     first = counting("", 2, finish_reason="stop")
     last = counting("", 4, finish_reason="stop", index=1)
-    body, _ = await through(first, counting("x", 3, index=1), last, DONE, body=ask(n=2, **{"stream_options": {"include_usage": True}}))
+    body, _ = await through(
+        first, counting("x", 3, index=1), last, DONE, body=ask(n=2, stream_options={"include_usage": True})
+    )
     assert usages(body) == [{"prompt_tokens": 3, "completion_tokens": 4}]
     assert body.endswith(last + DONE)
 

@@ -72,7 +72,12 @@ async def test_the_times_of_a_stream_are_measured() -> None:
 
 async def test_a_plain_answer_has_no_stream_times() -> None:
     record = await recorded(App(DOCUMENT, content_type=JSON), body={**ASK, "stream": False})
-    assert (record.stream, record.ttft_ms, record.time_per_output_token_ms, record.longest_gap_ms) == (False, None, None, None)
+    assert (record.stream, record.ttft_ms, record.time_per_output_token_ms, record.longest_gap_ms) == (
+        False,
+        None,
+        None,
+        None,
+    )
 
 
 class Refuse(Plugin):
@@ -92,8 +97,14 @@ async def test_a_refusal_further_in_leaves_a_record_and_takes_no_tokens() -> Non
 async def test_a_body_that_cannot_be_read_leaves_a_record(body: bytes) -> None:
     records: list[UsageRecord] = []
     plugins = [Key(), Usage(sinks=[records.append], metadata=["a"]), StreamUsage()]
-    await drive(PluginMiddleware(App(), plugins=plugins, max_body_bytes=100), body=body, headers={"content-length": str(len(body))})
-    assert [(r.status, r.outcome, r.key_id) for r in records] == [(413 if len(body) > 100 else 400, "client_error", "k")]
+    await drive(
+        PluginMiddleware(App(), plugins=plugins, max_body_bytes=100),
+        body=body,
+        headers={"content-length": str(len(body))},
+    )
+    assert [(r.status, r.outcome, r.key_id) for r in records] == [
+        (413 if len(body) > 100 else 400, "client_error", "k")
+    ]
 
 
 async def test_a_client_that_leaves_has_a_record() -> None:
@@ -141,7 +152,9 @@ async def test_cost_is_computed_from_the_price_and_unknown_without_one() -> None
 
 async def test_chosen_metadata_becomes_tags_and_never_replaces_those_of_the_key() -> None:
     metadata = {"feature": "search", "n": 7, "env": "mine", "secret": "x", "list": [1]}
-    record = await recorded(App(CHUNK, DONE), body={**ASK, "metadata": metadata}, metadata=["feature", "n", "env", "list"])
+    record = await recorded(
+        App(CHUNK, DONE), body={**ASK, "metadata": metadata}, metadata=["feature", "n", "env", "list"]
+    )
     assert record.tags == {"env": "prod", "feature": "search", "n": "7"}
 
 
