@@ -108,7 +108,7 @@ class RewrittenEvents:
             return (message,)
         return ({"type": "http.response.body", "body": body, "more_body": more},) if body or not more else ()
 
-    def after(self, message: Message) -> None:
+    def after(self, message: Message) -> None:  # noqa: ARG002  # of the protocol
         if self._failure is not None:
             raise self._failure
 

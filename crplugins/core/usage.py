@@ -47,9 +47,9 @@ class Price(msgspec.Struct, frozen=True):
 
     def micro_usd(self, usage: Usage) -> int:
         """The cost in millionths of a US dollar, rounded half up."""
-        for threshold, price in self.above:
+        for threshold, longer in self.above:
             if usage.input_tokens > threshold:
-                return price.micro_usd(usage)
+                return longer.micro_usd(usage)
         total = usage.input_tokens * self.input + usage.output_tokens * self.output
         for tokens, price, whole in (
             (usage.cached_input_tokens, self.cached_input, self.input),

@@ -40,16 +40,16 @@ def price_of(rates: Mapping[str, Any], listed: Price | None = None) -> Price | N
     Raises ValueError for a rate that is no number, or less than none.
     """
     ranges = rates.get("tiered_pricing")
-    if isinstance(ranges, Sequence) and ranges:
+    if ranges:
         return _by_range(rates, ranges)
+    steps = _steps(rates)
     price = _over(_named(rates), listed)
     if price is None or _charges_otherwise(rates, price):
         return None
-    longer = _longer(rates, price)
-    return replace(price, above=longer) if longer else price
+    return replace(price, above=_longer(price, steps)) if steps else price
 
 
-def _named(rates: Mapping[str, Any]) -> dict[str, int]:
+def _named(rates: Mapping[str, Any]) -> dict[str, Any]:
     return {field: _pico_usd(key, rates[key]) for key, field in _FIELDS.items() if rates.get(key) is not None}
 
 
@@ -64,7 +64,7 @@ def _pico_usd(key: str, rate: Any) -> int:
     return pico_usd(rate)
 
 
-def _over(own: Mapping[str, int], listed: Price | None) -> Price | None:
+def _over(own: dict[str, Any], listed: Price | None) -> Price | None:
     """`listed` with prices of one's own. A listed part goes with its whole: it was a share of another price."""
     if listed is None:
         return _without_echoes(Price(**own)) if "input" in own and "output" in own else None
@@ -84,26 +84,35 @@ def _without_echoes(price: Price) -> Price:
     return replace(price, **dict.fromkeys(echoes)) if echoes else price
 
 
-def _longer(rates: Mapping[str, Any], price: Price) -> tuple[tuple[int, Price], ...]:
-    """The prices of longer prompts, highest first. One leaves as it is what the next lower one says."""
-    steps: dict[int, dict[str, int]] = {}
+def _steps(rates: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """What changes for prompts of more than so many tokens."""
+    inclusive = rates.get("litellm_provider") in _FROM_THRESHOLD
+    steps: dict[int, dict[str, Any]] = {}
     for key, rate in rates.items():
         match = _LONGER.fullmatch(key)
         if match and match[1] in _FIELDS and rate is not None:
-            tokens = int(match[2]) * (1000 if match[3] else 1)
+            tokens = int(match[2]) * (1000 if match[3] else 1) - inclusive
             steps.setdefault(tokens, {})[_FIELDS[match[1]]] = _pico_usd(key, rate)
-    inclusive = rates.get("litellm_provider") in _FROM_THRESHOLD
+    return steps
+
+
+def _longer(price: Price, steps: Mapping[int, dict[str, Any]]) -> tuple[tuple[int, Price], ...]:
+    """The prices of longer prompts, highest first. One leaves as it is what the next lower one says."""
     found: list[tuple[int, Price]] = []
+    price = replace(price, above=())
     for tokens in sorted(steps):
         price = replace(price, **steps[tokens])
-        found.insert(0, (tokens - inclusive, price))
-    return tuple(found)
+        found.append((tokens, price))
+    return tuple(reversed(found))
 
 
 def _by_range(rates: Mapping[str, Any], ranges: Sequence[Mapping[str, Any]]) -> Price | None:
     """`tiered_pricing`: whole lists of prices for ranges of input tokens; behind the last range its prices stay."""
-    fallback = {key: rates[key] for key in ("output_cost_per_token",) if key in rates}
-    prices = [(int(r["range"][0]), _over(_named(fallback | dict(r)), None)) for r in ranges]
+    common = {key: rates[key] for key in ("output_cost_per_token",) if key in rates}
+    try:
+        prices = [(int(r["range"][0]), _over(_named({**common, **r}), None)) for r in ranges]
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"tiered_pricing: {error!r} in {ranges!r}") from None
     known = sorted(((tokens, price) for tokens, price in prices if price is not None), key=lambda found: found[0])
     if not known or len(known) < len(prices):
         return None

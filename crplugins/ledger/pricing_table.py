@@ -85,9 +85,9 @@ def _read(document: bytes) -> Iterable[tuple[str, str | None, Price]]:
 
 def _price(name: str, entry: Mapping[str, Any]) -> Price | None:
     try:
-        if entry.get("litellm_provider") in _HALF_WHEN_CACHED:
+        if entry.get("litellm_provider") in _HALF_WHEN_CACHED and "input_cost_per_token" in entry:
             entry = {"cache_read_input_token_cost": entry["input_cost_per_token"] / 2, **entry}
         return price_of(entry)
-    except (ValueError, ArithmeticError, LookupError, TypeError) as error:  # the next release may write it otherwise
+    except (ValueError, TypeError) as error:  # the next release may write it otherwise
         logger.warning("litellm's price of %s cannot be read: %s", name, error)
         return None

@@ -18,7 +18,7 @@ SPOOL_BATCH: Final = 1000
 SPOOL_ABOVE: Final = 5_000
 """Pending lines. Less than the journal holds, so that it has room while the spool is written."""
 
-PAUSE: Final = 0.02
+PAUSE: Final = 0.05
 """Seconds after a commit of less than a batch. It takes 1 ms of the event loop, however few lines it has."""
 
 Commit = Callable[[Sequence[bytes]], Awaitable[None]]

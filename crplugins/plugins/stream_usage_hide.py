@@ -2,15 +2,31 @@
 
 from typing import Any, Final
 
+import msgspec
+
 from crplugins.core.body import Body
 from crplugins.core.sse import Event
 
 _NULLS: Final = (b',"usage":null', b', "usage": null')
-_HEAD: Final = frozenset({
-    "id", "object", "created", "model", "system_fingerprint", "service_tier", "choices", "usage", "obfuscation",
-    "provider", "x_groq",
-})  # fmt: skip
-"""What a chunk has beside what it says. A chunk of these alone, with usage, is the usage chunk."""
+
+
+class _UsageChunk(msgspec.Struct, forbid_unknown_fields=True):
+    """What a chunk has beside what it says. A chunk of these alone, with usage, is the usage chunk."""
+
+    choices: list[msgspec.Raw]
+    usage: msgspec.Raw = msgspec.Raw(b"")
+    x_groq: msgspec.Raw = msgspec.Raw(b"")
+    id: msgspec.Raw = msgspec.Raw(b"")
+    object: msgspec.Raw = msgspec.Raw(b"")
+    created: msgspec.Raw = msgspec.Raw(b"")
+    model: msgspec.Raw = msgspec.Raw(b"")
+    system_fingerprint: msgspec.Raw = msgspec.Raw(b"")
+    service_tier: msgspec.Raw = msgspec.Raw(b"")
+    obfuscation: msgspec.Raw = msgspec.Raw(b"")
+    provider: msgspec.Raw = msgspec.Raw(b"")
+
+
+_usage_chunk: Final = msgspec.json.Decoder(_UsageChunk)
 
 
 def without_usage(event: Event) -> Event | None:
@@ -22,10 +38,9 @@ def without_usage(event: Event) -> Event | None:
     answer = event.answer
     if answer is None:  # a text that is no JSON, or [DONE]
         return event
-    body = Body(data)
-    if answer.counted is not None and answer.error is None and _says_nothing(body):
+    if answer.error is None and answer.counted is not None and _says_nothing(data):
         return None
-    return _stripped(event, body)
+    return _stripped(event, Body(data))
 
 
 def _without_null(data: bytes) -> bytes | None:
@@ -36,17 +51,27 @@ def _without_null(data: bytes) -> bytes | None:
     """
     for null in _NULLS:
         at = data.rfind(null)
-        if at > 0 and data.count(b"}", at) == 1 and data.count(b"usage") == 1:
+        if at > 0 and data.find(b"usage", 0, at) == -1 and data.count(b"}", at) == 1:
             return data[:at] + data[at + len(null) :]
     return None
 
 
-def _says_nothing(body: Body) -> bool:
+def _says_nothing(data: bytes) -> bool:
     """No choices, or empty ones (a LiteLLM proxy sends `{"index": 0, "delta": {}}`), and nothing else of interest."""
+    try:
+        chunk = _usage_chunk.decode(data)
+    except msgspec.ValidationError:
+        return _has_nothing_of_interest(Body(data))
+    return not chunk.choices or all(_is_empty(msgspec.json.decode(choice)) for choice in chunk.choices)
+
+
+def _has_nothing_of_interest(body: Body) -> bool:
+    """For chunks with keys that nobody has heard of, which may be null."""
     choices = body.get("choices", list)
     if choices is None or any(not _is_empty(choice) for choice in choices):
         return False
-    return all(key in _HEAD or body.get(key) in (None, [], {}) for key in body)
+    known = _UsageChunk.__struct_fields__
+    return all(key in known or body.get(key) in (None, [], {}) for key in body)
 
 
 def _is_empty(choice: Any) -> bool:

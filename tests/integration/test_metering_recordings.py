@@ -1,0 +1,355 @@
+"""Recordings of real providers through the whole gateway: what is metered, and what the client sees of it."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import aiohttp
+import pytest
+from starlette.middleware import Middleware
+
+from crplugins.core.middleware import PluginMiddleware
+from crplugins.core.usage import Usage
+from crplugins.plugins.missing_usage import MissingUsage
+from crplugins.plugins.stream_usage import StreamUsage
+from crplugins.plugins.usage import Usage as UsagePlugin
+from crplugins.testing import Cassette, FakeProvider, Script
+from tests.integration.metering_expected import shown_to_who_asked, shown_to_who_did_not_ask
+from tests.integration.metering_foreign import USAGE, RefusingApp, RelayingApp, fastapi_like, openai_like
+from tests.integration.metering_joined import can_be_joined, joined
+from tests.integration.metering_setup import (
+    ASKED,
+    CLIENTS,
+    HELLO,
+    NOT_ASKED,
+    PATH,
+    Metered,
+    check_record,
+    chunks_of,
+    metered,
+    usages_in,
+)
+from tests.litellm_setup import PREFIXES
+
+STREAMING = {"stream": True}
+ASKING = {**STREAMING, **ASKED["asked"]}
+HANDLERS = [("direct", "openai"), ("litellm", "openai"), ("litellm", "hosted_vllm"), ("litellm", "mistral")]
+LITELLM_PREFIXES = ["openai", "hosted_vllm", "deepseek", "groq", "mistral", "openrouter", "anthropic"]
+
+
+def openai_streams(cassettes: dict[str, Cassette]) -> list[Cassette]:
+    """The streams in OpenAI's wire, which the direct handler passes through."""
+    return [c for c in cassettes.values() if c.is_stream and not c.id.startswith("anthropic")]
+
+
+def streams_under(prefix: str, cassettes: dict[str, Cassette]) -> list[Cassette]:
+    """The streams that litellm is to read under a prefix: the provider's own, or one for any compatible upstream."""
+    if prefix in ("openai", "hosted_vllm"):
+        return openai_streams(cassettes)
+    return [c for c in cassettes.values() if c.is_stream and PREFIXES.get(c.info.provider) == prefix]
+
+
+def is_asked(client: str) -> bool:
+    return client in ASKED
+
+
+def asked_with(client: str) -> Any:
+    """The `stream_options` the provider must be asked with for this client."""
+    return {**(CLIENTS[client].get("stream_options") or {}), "include_usage": True}
+
+
+# -- direct ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_every_recording_is_metered_as_the_manifest_says_whatever_the_client_asked_for(serve, cassettes, client):
+    async with FakeProvider() as provider, metered(serve, provider) as gateway:
+        for cassette in openai_streams(cassettes):
+            _, record = await gateway.post(cassette.script(), **STREAMING, **CLIENTS[client])
+            assert gateway.asked_upstream["stream_options"] == asked_with(client), cassette.id
+            check_record(record, cassette)
+            assert record.outcome == ("server_error" if cassette.expect.error else "ok"), cassette.id
+
+
+@pytest.mark.parametrize("client", ASKED)
+@pytest.mark.parametrize("write", ["frame", "all", 7])
+async def test_who_asked_for_usage_reads_the_providers_own_bytes(serve, cassettes, client, write):
+    async with FakeProvider() as provider, metered(serve, provider) as gateway:
+        for cassette in openai_streams(cassettes):
+            body, record = await gateway.post(cassette.script(write=write), **STREAMING, **CLIENTS[client])
+            assert body == shown_to_who_asked(cassette.data), cassette.id
+            check_record(record, cassette, write)
+
+
+@pytest.mark.parametrize("client", NOT_ASKED)
+@pytest.mark.parametrize("write", ["frame", "all", 7])
+async def test_who_did_not_ask_reads_the_providers_bytes_without_usage_and_nothing_else_is_gone(
+    serve, cassettes, client, write
+):
+    async with FakeProvider() as provider, metered(serve, provider) as gateway:
+        for cassette in openai_streams(cassettes):
+            body, record = await gateway.post(cassette.script(write=write), **STREAMING, **CLIENTS[client])
+            assert body == shown_to_who_did_not_ask(cassette.data, cassette.id), cassette.id
+            assert b'"usage"' not in body, cassette.id
+            check_record(record, cassette, write)
+
+
+def test_the_expectation_itself_takes_away_usage_and_nothing_else(cassettes):
+    for cassette in openai_streams(cassettes):
+        before = chunks_of(cassette.data)
+        after = chunks_of(shown_to_who_did_not_ask(cassette.data, cassette.id))
+        own_chunk = cassette.metering.where == "own chunk, choices []" and cassette.id != "hf-novita-text"
+        assert len(before) - len(after) == own_chunk, cassette.id
+        for chunk in before:
+            chunk.pop("usage", None)
+            chunk.get("x_groq", {}).pop("usage", None)
+        gone = [chunk for chunk in before if chunk not in after]
+        assert [chunk for chunk in before if chunk in after] == after, cassette.id
+        assert [chunk["choices"] for chunk in gone] == [[]] * own_chunk, cassette.id
+
+
+def repeating(cassette: Cassette) -> tuple[bytes, ...]:
+    """The recording as some vLLMs and OpenRouter's providers would send it: a running count on every chunk."""
+    frames = []
+    for number, frame in enumerate(cassette.script().events):
+        if frame.startswith(b"data: {"):
+            chunk = json.loads(frame[6:])
+            chunk["usage"] = chunk.get("usage") or {"prompt_tokens": 1, "completion_tokens": number, "total_tokens": 1}
+            frame = b"data: " + json.dumps(chunk).encode() + b"\n\n"
+        frames.append(frame)
+    return tuple(frames)
+
+
+@pytest.mark.parametrize("client", ASKED)
+async def test_usage_repeated_on_every_chunk_is_reduced_to_the_last(serve, cassettes, client):
+    repeated = [c for c in openai_streams(cassettes) if c.metering.source == "provider" and not c.expect.error]
+    async with FakeProvider() as provider, metered(serve, provider) as gateway:
+        for cassette in repeated:
+            if cassette.metering.where == "finish chunk, x_groq.usage only" or cassette.id == "openai-gpt5-moderation":
+                continue  # what stands in `usage` there is the test's own invention
+            script = Script(events=repeating(cassette), content_type=cassette.info.content_type)
+            n = cassette.expect.choices or 1
+            body, record = await gateway.post(script, **STREAMING, **CLIENTS[client], n=n)
+            check_record(record, cassette, "repeated")
+            [shown] = usages_in(body)
+            counts = (cassette.metering.prompt_tokens, cassette.metering.completion_tokens)
+            assert (shown["prompt_tokens"], shown["completion_tokens"]) == counts, cassette.id
+            choices = [chunk["choices"] for chunk in chunks_of(body) if chunk["choices"]]
+            assert choices == [chunk["choices"] for chunk in chunks_of(cassette.data) if chunk["choices"]]
+
+
+# -- litellm -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client", ["asked", "nothing", "null", "false", "false-and-sibling"])
+@pytest.mark.parametrize("prefix", LITELLM_PREFIXES)
+async def test_every_recording_is_metered_the_same_through_litellm(serve, cassettes, prefix, client):
+    async with FakeProvider(cassettes=cassettes) as provider:
+        async with metered(serve, provider, handler="litellm", prefix=prefix) as gateway:
+            for cassette in streams_under(prefix, cassettes):
+                body, record = await gateway.post(model=f"replay-{cassette.id}", **STREAMING, **CLIENTS[client])
+                check_record(record, cassette, (prefix, client))
+                if prefix != "anthropic":
+                    assert gateway.asked_upstream["stream_options"]["include_usage"] is True
+                if cassette.expect.error:
+                    assert record.outcome == "server_error"
+                    continue
+                assert record.outcome == "ok"
+                check_shown_by_litellm(body, cassette, asked=is_asked(client))
+
+
+def check_shown_by_litellm(body: bytes, cassette: Cassette, *, asked: bool) -> None:
+    chunks = chunks_of(body)
+    assert body.endswith(b"data: [DONE]\n\n"), cassette.id
+    if not asked:
+        assert b'"usage"' not in body, cassette.id
+        assert all(chunk["choices"] for chunk in chunks), cassette.id
+        return
+    if cassette.metering.source == "provider":
+        *others, last = chunks
+        assert last["choices"] == [], cassette.id
+        counts = (cassette.metering.prompt_tokens, cassette.metering.completion_tokens)
+        assert (last["usage"]["prompt_tokens"], last["usage"]["completion_tokens"]) == counts, cassette.id
+        assert all(chunk["usage"] is None for chunk in others), cassette.id
+    else:
+        assert usages_in(body) == [], cassette.id
+
+
+@pytest.mark.parametrize("client", ["asked", "nothing"])
+@pytest.mark.parametrize("write", ["all", 7])
+@pytest.mark.parametrize("prefix", LITELLM_PREFIXES)
+async def test_the_size_of_the_providers_writes_changes_no_number(serve, cassettes, prefix, write, client):
+    async with FakeProvider(cassettes=cassettes, default=Script(write=write)) as provider:
+        async with metered(serve, provider, handler="litellm", prefix=prefix) as gateway:
+            for cassette in streams_under(prefix, cassettes):
+                _, record = await gateway.post(model=f"replay-{cassette.id}", **STREAMING, **CLIENTS[client])
+                check_record(record, cassette, (prefix, write))
+
+
+# -- plain answers -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_same_work_in_a_plain_answer_is_metered_the_same_and_its_bytes_pass(serve, cassettes):
+    async with FakeProvider() as provider, metered(serve, provider) as gateway:
+        for cassette in filter(can_be_joined, openai_streams(cassettes)):
+            sent = json.dumps(joined(cassette), indent=1).encode()
+            body, record = await gateway.post(Script(body=sent))
+            assert "stream_options" not in gateway.asked_upstream
+            assert body == sent, cassette.id
+            check_record(record, cassette, "plain")
+
+
+@pytest.mark.parametrize("prefix", LITELLM_PREFIXES)
+async def test_the_same_work_in_a_plain_answer_is_metered_the_same_through_litellm(serve, cassettes, prefix):
+    async with FakeProvider() as provider:
+        async with metered(serve, provider, handler="litellm", prefix=prefix, model="fake-model") as gateway:
+            for cassette in filter(can_be_joined, streams_under(prefix, cassettes)):
+                body, record = await gateway.post(Script(body=joined(cassette)))
+                assert gateway.status == 200, (cassette.id, body)
+                check_record(record, cassette, (prefix, "plain"))
+                if cassette.metering.source == "provider":
+                    assert json.loads(body)["usage"]["prompt_tokens"] == cassette.metering.prompt_tokens
+                else:
+                    assert "usage" not in json.loads(body)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("handler", "prefix"), HANDLERS)
+async def test_a_recorded_refusal_counts_nothing(serve, cassettes, handler, prefix, stream):
+    refusals = [c for c in cassettes.values() if not c.is_stream]
+    assert len(refusals) == 4
+    async with FakeProvider() as provider:
+        async with metered(serve, provider, handler=handler, prefix=prefix, model="fake-model") as gateway:
+            for cassette in refusals:
+                _, record = await gateway.post(cassette.script(), stream=stream)
+                check_record(record, cassette)
+                assert (record.status, record.attempts) == (cassette.info.status, 1), cassette.id
+                limited = cassette.info.status == 429
+                assert record.error_type == ("upstream_429" if limited else "upstream_4xx")
+
+
+# -- before an app that is not ours ------------------------------------------------------------------------------------
+
+
+async def read(url: str, **body: Any) -> tuple[int, bytes]:
+    async with aiohttp.ClientSession() as session:
+        async with session.post(url + PATH, json={"model": "m", "messages": HELLO, **body}) as response:
+            return response.status, await response.read()
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("size", [None, 7, 1000])
+async def test_stream_usage_alone_does_the_same_before_an_app_that_is_not_ours(serve, cassettes, client, size):
+    for cassette in openai_streams(cassettes):
+        theirs = RelayingApp(cassette.data, size)
+        theirs.app.add_middleware(PluginMiddleware, plugins=[StreamUsage()])
+        async with serve(theirs.app) as url:
+            _, body = await read(url, **STREAMING, **CLIENTS[client])
+        ending = b"" if b"[DONE]" in cassette.data else b"data: [DONE]\n\n"  # theirs to send, not ours to add
+        asked, hidden = shown_to_who_asked(cassette.data), shown_to_who_did_not_ask(cassette.data, cassette.id)
+        assert body + ending == (asked if is_asked(client) else hidden), cassette.id
+        assert [sent["stream_options"] for sent in theirs.bodies] == [asked_with(client)]
+
+
+async def test_an_app_that_is_not_ours_is_metered_as_the_manifest_says(serve, cassettes):
+    for cassette in openai_streams(cassettes):
+        records: list[Any] = []
+        plugins = [UsagePlugin(sinks=[records.append]), StreamUsage(), MissingUsage()]
+        theirs = RelayingApp(cassette.data, 100)
+        theirs.app.user_middleware.insert(0, Middleware(PluginMiddleware, plugins=plugins))
+        async with serve(theirs.app) as url:
+            await read(url, **STREAMING)
+        [record] = records
+        check_record(record, cassette, "foreign")
+
+
+REFUSALS = [openai_like, fastapi_like]
+
+
+def options_sent(bodies: Iterable[Any]) -> list[Any]:
+    return [body.get("stream_options") for body in bodies]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("client", ["nothing", "empty", "false", "asked"])
+async def test_an_app_that_refuses_stream_options_is_asked_once_more_and_then_no_longer_bothered(serve, refusal, client):
+    theirs = RefusingApp(refusal, lambda body: body["model"] == "old")
+    theirs.app.add_middleware(PluginMiddleware, plugins=[StreamUsage()])
+    async with serve(theirs.app) as url:
+        for _ in range(3):
+            status, body = await read(url, model="old", **STREAMING, **CLIENTS[client])
+            assert (status, usages_in(body)) == (200, [])
+            assert body.endswith(b"data: [DONE]\n\n")
+        assert options_sent(theirs.bodies["old"]) == [{"include_usage": True}, None, None, None]
+        # Nobody else pays for it: neither another model nor plain requests.
+        status, body = await read(url, model="new", **ASKING)
+        assert (status, usages_in(body)) == (200, [USAGE])
+        assert options_sent(theirs.bodies["new"]) == [{"include_usage": True}]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_a_client_with_a_broken_option_of_its_own_ends_nobody_elses_metering(serve, refusal):
+    theirs = RefusingApp(refusal, lambda body: "broken" in body["stream_options"])
+    theirs.app.add_middleware(PluginMiddleware, plugins=[StreamUsage()])
+    async with serve(theirs.app) as url:
+        for options in ({"broken": 1}, {"broken": 1, "include_usage": True}, {"broken": 1, "include_usage": False}):
+            status, body = await read(url, **STREAMING, stream_options=options)
+            expected = refusal({**options, "include_usage": True})
+            assert (status, json.loads(body)) == expected
+        await read(url, **STREAMING)
+        assert options_sent(theirs.bodies["m"][3:]) == [{"include_usage": True}]
+        assert len(theirs.bodies["m"]) == 4
+
+
+# -- providers that refuse stream_options ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("client", ["nothing", "empty", "false", "asked"])
+@pytest.mark.parametrize(("handler", "prefix"), HANDLERS)
+async def test_a_provider_that_refuses_stream_options_is_asked_once_more_and_then_no_longer_bothered(
+    serve, handler, prefix, client, status
+):
+    old = Script(refuse_stream_options=status)
+    async with FakeProvider(default=old) as provider:
+        async with metered(serve, provider, handler=handler, prefix=prefix, model="fake-model") as gateway:
+            for attempts in (2, 1, 1):
+                body, record = await gateway.post(**STREAMING, **CLIENTS[client])
+                assert (gateway.status, usages_in(body)) == (200, [])
+                assert (record.attempts, record.outcome, record.usage_source) == (attempts, "ok", "estimated")
+                assert record.usage.input_tokens > 0
+                assert record.usage.output_tokens > 0
+            assert options_sent(r.json for r in provider.requests) == [{"include_usage": True}, None, None, None]
+            _, record = await gateway.post()  # its plain answers tell usage as ever
+            assert record.usage_source == "provider"
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(("handler", "prefix"), HANDLERS)
+async def test_a_broken_option_of_a_client_is_refused_and_the_provider_goes_on_being_asked(
+    serve, handler, prefix, status
+):
+    async with FakeProvider() as provider:
+        async with metered(serve, provider, handler=handler, prefix=prefix, model="fake-model") as gateway:
+            script = Script(refuse_stream_options=status)
+            body, record = await gateway.post(script, **STREAMING, stream_options={"include_obfuscation": False})
+            assert gateway.status == status
+            assert b"stream_options" in body
+            assert (record.attempts, record.usage_source, record.outcome) == (1, "none", "client_error")
+            await check_metered_by_provider(gateway)
+
+
+@pytest.mark.parametrize(("handler", "prefix"), HANDLERS)
+async def test_a_refusal_that_speaks_of_something_else_is_the_clients(serve, handler, prefix):
+    async with FakeProvider() as provider:
+        async with metered(serve, provider, handler=handler, prefix=prefix, model="fake-model") as gateway:
+            _, record = await gateway.post(Script.error(400, "temperature is too high"), **STREAMING)
+            assert (gateway.status, record.attempts, record.usage) == (400, 1, Usage())
+            await check_metered_by_provider(gateway)
+
+
+async def check_metered_by_provider(gateway: Metered) -> None:
+    _, record = await gateway.post(**STREAMING)
+    assert gateway.asked_upstream["stream_options"] == {"include_usage": True}
+    assert record.usage_source == "provider"
+    assert gateway.provider.last_request.usage == (record.usage.input_tokens, record.usage.output_tokens)

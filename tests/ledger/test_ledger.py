@@ -1,0 +1,129 @@
+"""The ledger keeps every record, each once: in the database, and while that is away elsewhere."""
+
+import asyncio
+import logging
+import sqlite3
+from datetime import UTC, date, datetime
+
+import pytest
+
+from crplugins.ledger.ledger import Ledger, spool_path
+from crplugins.ledger.database import LedgerDatabase
+from crplugins.ledger.schema import usage_daily
+from tests.ledger.conftest import NOON, SOON, ids_of, make_record, rows_of, settled, totals_of, until
+
+
+async def test_a_record_becomes_a_row_with_all_it_says(open_ledger):
+    record = make_record(started_at=NOON + 0.123456)
+    async with open_ledger() as ledger:
+        ledger.add(record)
+        await settled(ledger)
+        (row,) = await rows_of(ledger)
+    assert row == {
+        "request_id": record.request_id,
+        "started_at": datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=UTC),
+        "ended_at": datetime(2026, 6, 1, 12, 0, 1, 500000, tzinfo=UTC),
+        "key_id": "team-a", "team": "search", "user": "u-1",
+        "requested_model": "fast", "served_model": "gpt-4o-mini-2024-07-18", "provider": "openai",
+        "stream": True, "status": 200, "outcome": "ok", "error_type": "", "finish_reason": "stop",
+        "input_tokens": 100, "output_tokens": 20, "cached_input_tokens": 30, "cache_write_input_tokens": 4,
+        "reasoning_output_tokens": 5, "usage_source": "provider", "cost_micro_usd": 123, "attempts": 1,
+        "ttft_ms": 250.5, "duration_ms": 1500.0, "overhead_us": 321, "tags": {"env": "prod"},
+    }  # fmt: skip
+
+
+async def test_what_is_not_known_is_null_and_an_unknown_price_is_no_zero(open_ledger):
+    unknown = dict.fromkeys(
+        ["key_id", "team", "user", "requested_model", "served_model", "provider", "finish_reason", "cost_micro_usd", "ttft_ms"]
+    )
+    async with open_ledger() as ledger:
+        ledger.add(make_record(**unknown, tags={}))
+        await settled(ledger)
+        (row,) = await rows_of(ledger)
+        (day,) = await rows_of(ledger, usage_daily)
+    assert {name: row[name] for name in unknown} == unknown
+    assert (day["key_id"], day["cost_micro_usd"], day["unpriced_requests"]) == ("", 0, 1)
+
+
+async def test_the_days_are_utcs_and_add_up(open_ledger):
+    midnight = NOON + 12 * 3600
+    records = [
+        make_record(started_at=midnight - 0.000001, outcome="server_error", error_type="internal", cost_micro_usd=None),
+        make_record(started_at=midnight, usage_source="estimated"),
+        make_record(started_at=midnight + 1, outcome="cancelled", error_type="client_disconnected"),
+        make_record(started_at=midnight + 1, outcome="limited", error_type="rate_limited", key_id="team-b"),
+    ]
+    async with open_ledger() as ledger:
+        for record in records:
+            ledger.add(record)
+            await settled(ledger)
+        days = await rows_of(ledger, usage_daily)
+    names = ("day", "key_id", "requests", "errors", "input_tokens", "cost_micro_usd", "unpriced_requests", "estimated_requests")
+    assert [tuple(day[name] for name in names) for day in days] == [
+        (date(2026, 6, 1), "team-a", 1, 1, 100, 0, 1, 0),
+        (date(2026, 6, 2), "team-a", 2, 0, 200, 246, 0, 1),
+        (date(2026, 6, 2), "team-b", 1, 1, 100, 123, 0, 0),
+    ]
+
+
+async def test_a_record_that_comes_twice_counts_once(open_ledger):
+    record = make_record()
+    async with open_ledger() as ledger:
+        for _ in range(3):
+            ledger.add(record)
+            ledger.add(record)
+            await settled(ledger)
+        assert await totals_of(ledger) == (1, 1)
+    async with open_ledger() as ledger:
+        ledger.add(record)
+        await settled(ledger)
+        assert await totals_of(ledger) == (1, 1)
+
+
+async def test_processes_that_write_the_same_at_once_count_it_once(open_ledger):
+    records = [make_record(key_id=f"key-{number % 7}") for number in range(400)]
+    async with open_ledger() as first, open_ledger() as second, open_ledger() as third:
+        for ledger, order in ((first, records), (second, records[::-1]), (third, records[200:] + records[:200])):
+            for record in order:
+                ledger.add(record)
+        await asyncio.gather(*map(settled, (first, second, third)))
+        assert await totals_of(first) == (400, 400)
+
+
+async def test_leaving_brings_everything_into_the_database(open_ledger, tmp_path):
+    records = [make_record() for _ in range(1000)]
+    async with open_ledger() as ledger:
+        for record in records:
+            ledger.add(record)
+    assert ledger.pending == 0
+    assert not list(tmp_path.glob("spool*"))
+    async with open_ledger() as ledger:
+        assert await ids_of(ledger) == sorted(record.request_id for record in records)
+
+
+async def test_what_comes_after_the_end_is_counted_as_lost_and_said(open_ledger, caplog):
+    async with open_ledger() as ledger:
+        pass
+    ledger.add(make_record())
+    assert (ledger.dropped, ledger.pending) == (1, 0)
+    assert "records are lost, 1 so far" in caplog.text
+
+
+async def test_no_hurry_without_records(open_ledger):
+    async with open_ledger(pause=0.0) as ledger:
+        ledger.add(make_record())
+        await settled(ledger)
+        ledger.add(make_record())
+        await settled(ledger)
+        assert (ledger.pending, ledger.spooled, ledger.dropped, ledger.unjournaled) == (0, 0, 0, 0)
+
+
+def test_the_spool_lies_beside_the_database(tmp_path):
+    assert spool_path(LedgerDatabase("sqlite:////data/usage.db")).as_posix() == "/data/usage.db.spool"
+    assert spool_path(LedgerDatabase("sqlite:///usage.db")).as_posix() == "usage.db.spool"
+    assert spool_path(LedgerDatabase("postgresql://h/db")).as_posix() == "crplugins-spool.db"
+    assert spool_path(LedgerDatabase("postgresql://h/db"), "/x/y").as_posix() == "/x/y"
+
+
+def test_a_password_is_not_shown():
+    assert "hunter2" not in repr(Ledger("postgresql://u:hunter2@h/db"))
