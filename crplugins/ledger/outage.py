@@ -1,13 +1,16 @@
 """Outage: how long to wait after a failure, and how often to speak of it."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from crplugins.ledger.database import reason_of
 
 LOG_SECONDS: Final = 60.0
+
+T = TypeVar("T")
 
 logger = logging.getLogger("crplugins.ledger")
 
@@ -27,6 +30,17 @@ class Outage:
         self._clock = clock
         self._wait = first
         self._speak_at: float | None = None
+
+    async def outlast(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Again and again, until it works."""
+        while True:
+            try:
+                result = await work()
+            except Exception as error:
+                await asyncio.sleep(self.failed(error))
+            else:
+                self.ended()
+                return result
 
     def failed(self, error: Exception) -> float:
         """The seconds to wait before the next attempt."""

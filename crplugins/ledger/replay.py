@@ -1,7 +1,5 @@
 """Replay: brings what waits in the spool into the database, whenever that works."""
 
-import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -28,17 +26,11 @@ class Replay:
     async def run(self) -> None:
         while True:
             await self._spool.filled.wait()
-            try:
-                await self._replay_oldest()
-            except (sqlite3.Error, OSError) as error:
-                await asyncio.sleep(self._files.failed(error))
-            except Exception as error:
-                await asyncio.sleep(self._database.failed(error))
+            rows = await self._files.outlast(lambda: self._spool.oldest(BATCH))
+            await self._replay(rows)
 
-    async def _replay_oldest(self) -> None:
-        rows = await self._spool.oldest(BATCH)
-        if rows:
-            await self._insert([line for _, line in rows])
-            self._database.ended()
-        await self._spool.forget([row_id for row_id, _ in rows])
-        self._files.ended()
+    async def _replay(self, rows: Sequence[tuple[int, bytes]]) -> None:
+        lines, ids = [line for _, line in rows], [row_id for row_id, _ in rows]
+        if lines:  # none, where another process was faster
+            await self._database.outlast(lambda: self._insert(lines))
+        await self._files.outlast(lambda: self._spool.forget(ids))

@@ -81,7 +81,7 @@ class Writer:
         try:
             async with asyncio.timeout(seconds):
                 while self._pending.waiting:
-                    await self._commit(self._pending.take(SPOOL_BATCH), self._keep)
+                    await self._spool_oldest()
         except Exception as error:
             logger.error("%d records are kept in the journal alone: %s", len(self._pending), reason_of(error))
 
@@ -107,12 +107,11 @@ class Writer:
         while True:
             self._too_many.clear()
             await self._too_many.wait()
-            try:
-                while self._pending.waiting > self._spool_above // 2:
-                    await self._commit(self._pending.take(SPOOL_BATCH), self._keep)
-                self._files.ended()
-            except Exception as error:
-                await asyncio.sleep(self._files.failed(error))
+            while self._pending.waiting > self._spool_above // 2:
+                await self._files.outlast(self._spool_oldest)
+
+    async def _spool_oldest(self) -> None:
+        await self._commit(self._pending.take(SPOOL_BATCH), self._keep)
 
     async def _commit(self, lines: list[Line], commit: Commit) -> None:
         try:

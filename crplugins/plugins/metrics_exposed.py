@@ -1,10 +1,10 @@
 """What a scrape sees of a registry."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
+from prometheus_client.core import Metric, Sample
 
 
 class Collector(Protocol):
@@ -24,17 +24,20 @@ class WithoutCreated:
 
     def collect(self) -> Iterable[Metric]:
         for metric in self._registry.collect():
-            created = metric.name + "_created"
-            if any(sample.name == created for sample in metric.samples):
-                metric = _without(metric, created)
-            yield metric
+            kept = Metric(metric.name, metric.documentation, metric.type, metric.unit)  # a collector may keep its own
+            kept.samples = _AllBut(metric.name + "_created", metric.samples)  # type: ignore[assignment]
+            yield kept
 
 
-def _without(metric: Metric, name: str) -> Metric:
-    """A copy, because a collector may keep what it gives."""
-    kept = Metric(metric.name, metric.documentation, metric.type, metric.unit)
-    kept.samples = [sample for sample in metric.samples if sample.name != name]
-    return kept
+class _AllBut:
+    """The samples that are not called `name`, one by one: see `Lazy` in `metrics_families.py`."""
+
+    def __init__(self, name: str, samples: Iterable[Sample]) -> None:
+        self._name = name
+        self._samples = samples
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (sample for sample in self._samples if sample.name != self._name)
 
 
 def restricted(registry: CollectorRegistry, names: Iterable[str]) -> Collector:

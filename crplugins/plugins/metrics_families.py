@@ -1,17 +1,15 @@
 """The metrics of the table as prometheus_client's objects, registered in one registry."""
 
 from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from prometheus_client import (
-    GC_COLLECTOR,
-    PLATFORM_COLLECTOR,
-    PROCESS_COLLECTOR,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-)
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
+from prometheus_client import Counter as EagerCounter
+from prometheus_client import Gauge as EagerGauge
+from prometheus_client import Histogram as EagerHistogram
+from prometheus_client.core import Metric, Sample
+from prometheus_client.metrics import MetricWrapperBase
 
 from crplugins.plugins import metrics_table as table
 from crplugins.plugins.metrics_table import Spec
@@ -29,8 +27,44 @@ def fresh_registry() -> CollectorRegistry:
     return registry
 
 
-class BisectedHistogram(Histogram):
-    """Finds its bucket by bisection: a third cheaper than going through the bounds, and requests observe ten times."""
+class Lazy(MetricWrapperBase):
+    """Makes its samples one by one, as they are written into a scrape, and no `_created` ones.
+
+    As a list they are a hundred thousand objects at once, on which the garbage collector goes through all objects of
+    the process, a third of a second with litellm's, and everything stands still.
+    """
+
+    def collect(self) -> Iterable[Metric]:
+        metric: Metric = self._get_metric()  # type: ignore[no-untyped-call]
+        metric.samples = _Samples(self)  # type: ignore[assignment]  # the encoders only go through them
+        return [metric]
+
+    def samples(self) -> Iterator[Sample]:
+        for sample in self._samples():
+            if sample.name != "_created":
+                yield Sample(self._name + sample.name, *sample[1:])
+
+
+class _Samples:
+    """Made anew whenever somebody goes through them."""
+
+    def __init__(self, metric: Lazy) -> None:
+        self._metric = metric
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self._metric.samples()
+
+
+class Counter(Lazy, EagerCounter):
+    pass
+
+
+class Gauge(Lazy, EagerGauge):
+    pass
+
+
+class Histogram(Lazy, EagerHistogram):
+    """Finds its bucket by bisection: a third cheaper than one bound after the other, and a request observes ten."""
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
         if exemplar is not None:
@@ -77,4 +111,4 @@ class Families:
         return Gauge(spec.name, spec.help, spec.labels, registry=self._registry, multiprocess_mode=spec.mode)
 
     def _histogram(self, spec: Spec) -> Histogram:
-        return BisectedHistogram(spec.name, spec.help, spec.labels, registry=self._registry, buckets=spec.buckets)
+        return Histogram(spec.name, spec.help, spec.labels, registry=self._registry, buckets=spec.buckets)

@@ -5,11 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from crplugins.plugins.metrics_exposed import Collector
-from crplugins.plugins.metrics_families import Families
+from crplugins.plugins.metrics_families import Counter, Families, Gauge
 from crplugins.plugins.metrics_state import ObservedState
 from crplugins.plugins.metrics_table import Spec
 from crplugins.plugins.metrics_workers import leave, shared_directory, sweep

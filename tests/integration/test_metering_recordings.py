@@ -33,8 +33,10 @@ from tests.litellm_setup import PREFIXES
 
 STREAMING = {"stream": True}
 ASKING = {**STREAMING, **ASKED["asked"]}
-HANDLERS = [("direct", "openai"), ("litellm", "openai"), ("litellm", "hosted_vllm"), ("litellm", "mistral")]
+HANDLERS = [("direct", "openai"), ("litellm", "openai"), ("litellm", "hosted_vllm"), ("litellm", "groq")]
 LITELLM_PREFIXES = ["openai", "hosted_vllm", "deepseek", "groq", "mistral", "openrouter", "anthropic"]
+NEVER_ASKED = ("anthropic", "mistral")
+"""They tell usage unasked; Mistral refuses to be asked, so that litellm leaves the question out."""
 
 
 def openai_streams(cassettes: dict[str, Cassette]) -> list[Cassette]:
@@ -108,34 +110,53 @@ def test_the_expectation_itself_takes_away_usage_and_nothing_else(cassettes):
         assert [chunk["choices"] for chunk in gone] == [[]] * own_chunk, cassette.id
 
 
-def repeating(cassette: Cassette) -> tuple[bytes, ...]:
-    """The recording as some vLLMs and OpenRouter's providers would send it: a running count on every chunk."""
+REPEATABLE = {"openai-gpt5-moderation": False, "groq-text-xgroq-usage": False}
+"""The first has a chunk behind its usage, the other no `usage` at all: counts there would be the test's invention."""
+
+
+def repeating(cassette: Cassette, *, at_the_end: bool) -> tuple[bytes, ...]:
+    """The recording as some providers would send it: with a running count on every chunk.
+
+    `at_the_end`: a chunk that ends a choice has the whole count already, as vLLM's has for one choice; else that of
+    its own choice, as vLLM's has for several.
+    """
+    counted = [chunk["usage"] for chunk in chunks_of(cassette.data) if chunk.get("usage")][-1]
     frames = []
     for number, frame in enumerate(cassette.script().events):
         if frame.startswith(b"data: {"):
             chunk = json.loads(frame[6:])
-            chunk["usage"] = chunk.get("usage") or {"prompt_tokens": 1, "completion_tokens": number, "total_tokens": 1}
+            ends = any(choice["finish_reason"] for choice in chunk["choices"])
+            running = counted if ends and at_the_end else {"prompt_tokens": 1, "completion_tokens": number}
+            chunk["usage"] = chunk.get("usage") or running
             frame = b"data: " + json.dumps(chunk).encode() + b"\n\n"
         frames.append(frame)
     return tuple(frames)
 
 
+async def check_reduced(gateway: Metered, cassette: Cassette, client: str, *, at_the_end: bool) -> None:
+    script = Script(events=repeating(cassette, at_the_end=at_the_end), content_type=cassette.info.content_type)
+    options = {**STREAMING, **CLIENTS[client], "n": cassette.expect.choices or 1}
+    body, record = await gateway.post(script, **options)
+    check_record(record, cassette, "repeated")
+    [shown] = usages_in(body)
+    counts = (cassette.metering.prompt_tokens, cassette.metering.completion_tokens)
+    assert (shown["prompt_tokens"], shown["completion_tokens"]) == counts, cassette.id
+    choices = [chunk["choices"] for chunk in chunks_of(body) if chunk["choices"]]
+    assert choices == [chunk["choices"] for chunk in chunks_of(cassette.data) if chunk["choices"]]
+
+
 @pytest.mark.parametrize("client", ASKED)
-async def test_usage_repeated_on_every_chunk_is_reduced_to_the_last(serve, cassettes, client):
-    repeated = [c for c in openai_streams(cassettes) if c.metering.source == "provider" and not c.expect.error]
+async def test_usage_repeated_on_every_chunk_is_shown_once(serve, cassettes, client):
     async with FakeProvider() as provider, metered(serve, provider) as gateway:
-        for cassette in repeated:
-            if cassette.metering.where == "finish chunk, x_groq.usage only" or cassette.id == "openai-gpt5-moderation":
-                continue  # what stands in `usage` there is the test's own invention
-            script = Script(events=repeating(cassette), content_type=cassette.info.content_type)
-            n = cassette.expect.choices or 1
-            body, record = await gateway.post(script, **STREAMING, **CLIENTS[client], n=n)
-            check_record(record, cassette, "repeated")
-            [shown] = usages_in(body)
-            counts = (cassette.metering.prompt_tokens, cassette.metering.completion_tokens)
-            assert (shown["prompt_tokens"], shown["completion_tokens"]) == counts, cassette.id
-            choices = [chunk["choices"] for chunk in chunks_of(body) if chunk["choices"]]
-            assert choices == [chunk["choices"] for chunk in chunks_of(cassette.data) if chunk["choices"]]
+        for cassette in openai_streams(cassettes):
+            if cassette.metering.source == "provider" and not cassette.expect.error and REPEATABLE.get(cassette.id, True):
+                await check_reduced(gateway, cassette, client, at_the_end=True)
+
+
+@pytest.mark.xfail(reason="ShownOnce shows the count of the choice that ends last, and drops the sum behind it")
+async def test_of_several_counts_the_client_reads_the_one_that_is_recorded(serve, cassettes):
+    async with FakeProvider() as provider, metered(serve, provider) as gateway:
+        await check_reduced(gateway, cassettes["openai-n3"], "asked", at_the_end=False)
 
 
 # -- litellm -----------------------------------------------------------------------------------------------------------
@@ -149,7 +170,7 @@ async def test_every_recording_is_metered_the_same_through_litellm(serve, casset
             for cassette in streams_under(prefix, cassettes):
                 body, record = await gateway.post(model=f"replay-{cassette.id}", **STREAMING, **CLIENTS[client])
                 check_record(record, cassette, (prefix, client))
-                if prefix != "anthropic":
+                if prefix not in NEVER_ASKED:
                     assert gateway.asked_upstream["stream_options"]["include_usage"] is True
                 if cassette.expect.error:
                     assert record.outcome == "server_error"

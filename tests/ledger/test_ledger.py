@@ -34,7 +34,17 @@ async def test_a_record_becomes_a_row_with_all_it_says(open_ledger):
 
 async def test_what_is_not_known_is_null_and_an_unknown_price_is_no_zero(open_ledger):
     unknown = dict.fromkeys(
-        ["key_id", "team", "user", "requested_model", "served_model", "provider", "finish_reason", "cost_micro_usd", "ttft_ms"]
+        [
+            "key_id",
+            "team",
+            "user",
+            "requested_model",
+            "served_model",
+            "provider",
+            "finish_reason",
+            "cost_micro_usd",
+            "ttft_ms",
+        ]
     )
     async with open_ledger() as ledger:
         ledger.add(make_record(**unknown, tags={}))
@@ -58,7 +68,16 @@ async def test_the_days_are_utcs_and_add_up(open_ledger):
             ledger.add(record)
             await settled(ledger)
         days = await rows_of(ledger, usage_daily)
-    names = ("day", "key_id", "requests", "errors", "input_tokens", "cost_micro_usd", "unpriced_requests", "estimated_requests")
+    names = (
+        "day",
+        "key_id",
+        "requests",
+        "errors",
+        "input_tokens",
+        "cost_micro_usd",
+        "unpriced_requests",
+        "estimated_requests",
+    )
     assert [tuple(day[name] for name in names) for day in days] == [
         (date(2026, 6, 1), "team-a", 1, 1, 100, 0, 1, 0),
         (date(2026, 6, 2), "team-a", 2, 0, 200, 246, 0, 1),

@@ -6,13 +6,14 @@ import subprocess
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Histogram as SearchedHistogram
 
 from crplugins.core.exchange import Attempt
 from crplugins.core.outcome import ERROR_TYPES
 from crplugins.plugins import metrics_table
 from crplugins.plugins.metrics import Metrics
-from crplugins.plugins.metrics_families import BisectedHistogram
+from crplugins.plugins.metrics_families import Histogram
 from crplugins.plugins.metrics_table import TABLE, Spec
 from tests.plugins.metrics_setup import finished, run, samples
 
@@ -95,8 +96,8 @@ def test_the_worst_case_is_never_passed():
 @given(st.lists(st.one_of(st.floats(allow_nan=False), st.sampled_from(metrics_table.DURATION_BUCKETS))))
 def test_bisection_finds_the_bucket_that_a_search_finds(amounts):
     registries = CollectorRegistry(), CollectorRegistry()
-    searched = Histogram("h", "H.", registry=registries[0], buckets=metrics_table.DURATION_BUCKETS)
-    bisected = BisectedHistogram("h", "H.", registry=registries[1], buckets=metrics_table.DURATION_BUCKETS)
+    searched = SearchedHistogram("h", "H.", registry=registries[0], buckets=metrics_table.DURATION_BUCKETS)
+    bisected = Histogram("h", "H.", registry=registries[1], buckets=metrics_table.DURATION_BUCKETS)
     for amount in amounts:
         searched.observe(amount)
         bisected.observe(amount)

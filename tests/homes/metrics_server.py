@@ -1,0 +1,73 @@
+"""Two uvicorn workers with metrics: `python -m tests.homes.metrics_server [alone]` prints its port and serves.
+
+`alone` leaves the workers without a folder to share. A request for the model `hang` begins a stream and never ends it.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from contextlib import nullcontext
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.supervisors import Multiprocess
+
+from crplugins.homes.metrics_multiprocess import multiprocess_directory
+
+ANSWER = b'{"choices": [{"index": 0}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}'
+
+
+async def chat(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says which process answers."""
+    body = (await receive())["body"]
+    headers = [(b"content-type", b"application/json"), (b"x-pid", str(os.getpid()).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if b"hang" in body:
+        await send({"type": "http.response.body", "body": b"{", "more_body": True})
+        await asyncio.get_running_loop().create_future()
+    await send({"type": "http.response.body", "body": ANSWER})
+
+
+class Quiet:
+    """A ledger with a backlog in each process."""
+
+    pending, spooled, dropped = 2, 0, 1
+
+
+def make_app():
+    """What every worker runs."""
+    from crplugins.core.middleware import PluginMiddleware
+    from crplugins.core.plugin import Plugin
+    from crplugins.homes.metrics_app import MetricsApp
+    from crplugins.plugins.guard import RequestGuard
+    from crplugins.plugins.metrics import Metrics
+
+    class Buggy(Plugin):
+        observes = True
+
+        def on_finish(self, exchange):
+            raise LookupError("bug")
+
+    metrics = Metrics(["m", "hang"])
+    app = PluginMiddleware(chat, plugins=[metrics, RequestGuard(), Buggy()])
+    metrics.observe_faults(app.faults)
+    metrics.observe_ledger(Quiet())
+    scraped = MetricsApp(metrics, token=None)
+
+    async def either(scope: Scope, receive: Receive, send: Send) -> None:
+        await (scraped if scope.get("path") == "/metrics" else app)(scope, receive, send)
+
+    return either
+
+
+def main() -> None:
+    with socket.socket() as sock, nullcontext() if "alone" in sys.argv else multiprocess_directory() as directory:
+        sock.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(f"{__spec__.name}:make_app", factory=True, workers=2, log_level="error")
+        print(sock.getsockname()[1], directory, flush=True)
+        Multiprocess(config, sockets=[sock]).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""A process that is killed has lost no record that `add` has taken."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from crplugins.ledger.ledger import Ledger
+from tests.ledger.conftest import ids_of, settled, totals_of
+
+CHECKOUT = Path(__file__).parents[2]
+
+ADD = """
+import asyncio, os, sys
+from crplugins.ledger.ledger import Ledger
+from tests.ledger.conftest import make_record
+
+async def main(url, spool):
+    async with Ledger(url, spool=spool) as ledger:
+        ids = []
+        while True:
+            for _ in range(20):  # requests that end in one turn of the event loop
+                record = make_record()
+                ledger.add(record)
+                os.write(1, record.request_id.encode() + b"\\n")
+            await asyncio.sleep(0.01 if "slowly" in sys.argv else 0)
+            while ledger.pending > 3_000 and "slowly" not in sys.argv:
+                await asyncio.sleep(0)
+
+asyncio.run(main(*sys.argv[1:3]))
+"""
+
+
+class Adding:
+    """A process that adds records as fast as they are committed, and says which; "slowly": 2,000 in a second."""
+
+    def __init__(self, url, spool, *how):
+        command = [sys.executable, "-c", ADD, url, str(spool), *how]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=CHECKOUT)
+        os.read(self.process.stdout.fileno(), 1)
+
+    def kill(self, number=signal.SIGKILL):
+        """The ids it has said, whole lines only."""
+        killer = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                f"import os, time; time.sleep({random.uniform(0.2, 1)}); os.kill({self.process.pid}, {number})",
+            ]
+        )
+        said, _ = self.process.communicate(timeout=60)
+        killer.wait()
+        return ("0" + said.decode()).split("\n")[:-1]  # its first character has been read already
+
+
+async def found(url, spool):
+    """All ids in the database after the next start."""
+    async with Ledger(url, spool=spool) as ledger:
+        await settled(ledger)
+        ids = await ids_of(ledger)
+        assert await totals_of(ledger) == (len(ids), len(ids))
+    return ids
+
+
+@pytest.mark.parametrize("round_", range(3))
+async def test_sigkill_loses_no_record(database_url, tmp_path, round_):
+    spool = tmp_path / "spool"
+    said = Adding(database_url, spool).kill()
+    assert list(tmp_path.glob("*.journal"))
+    ids = await found(database_url, spool)
+    assert len(said) > 100
+    assert set(said) <= set(ids)
+    assert len(ids) - len(said) <= 1  # it may have died between adding and saying
+    assert not list(tmp_path.glob("*.journal"))
+
+
+async def test_sigkill_while_the_database_is_locked_loses_no_record(sqlite_url, tmp_path):
+    spool = tmp_path / "spool"
+    adding = Adding(sqlite_url, spool, "slowly")
+    lock = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    said = adding.kill()
+    lock.execute("ROLLBACK")
+    lock.close()
+    ids = await found(sqlite_url, spool)
+    assert set(said) <= set(ids)
+
+
+async def test_several_that_are_killed_leave_all_they_had_to_one(database_url, tmp_path):
+    spool = tmp_path / "spool"
+    processes = [Adding(database_url, spool) for _ in range(3)]
+    said = [record_id for process in processes for record_id in process.kill()]
+    ids = await found(database_url, spool)
+    assert set(said) <= set(ids)
+    assert len(ids) - len(said) <= 3
+
+
+async def test_a_start_beside_a_living_process_takes_nothing_from_it(sqlite_url, tmp_path):
+    spool = tmp_path / "spool"
+    adding = Adding(sqlite_url, spool)
+    async with Ledger(sqlite_url, spool=spool) as ledger:
+        await settled(ledger)
+        assert len(list(tmp_path.glob("*.journal"))) == 2
+    said = adding.kill()
+    assert set(said) <= set(await found(sqlite_url, spool))
