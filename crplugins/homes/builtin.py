@@ -12,7 +12,6 @@ from crplugins.core.plugin import Plugin
 from crplugins.homes import admin
 from crplugins.keys.source import KeySource
 from crplugins.ledger.estimate import Estimator
-from crplugins.plugins.access_log import AccessLog
 from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.plugins.disconnects import Disconnects
@@ -40,6 +39,8 @@ def builtin_plugins(
     if metrics is not None:
         yield metrics
     if config.server.access_log:
+        from crplugins.plugins.access_log import AccessLog
+
         yield AccessLog()
     yield ServerTiming()
     yield Auth(keys, public_paths=_public_paths(config))

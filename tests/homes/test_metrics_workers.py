@@ -1,14 +1,16 @@
 """Metrics of several worker processes behind one port, under a real uvicorn."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +27,27 @@ HELLO = [{"role": "user", "content": "hi"}]
 
 @dataclass
 class Server:
-    """A client's view of the two workers. Every request has a connection of its own, so that both get some."""
+    """A client's view of the workers. Every request has a connection of its own, so that each of them gets some."""
 
     url: str
     directory: Path
-    process: subprocess.Popen[str]
     session: aiohttp.ClientSession
+    asked: int = 0
+    workers: set[int] = field(default_factory=set)
 
-    def ask(self, model: str = "m") -> Any:
+    def _post(self, model: str) -> Any:
         return self.session.post(f"{self.url}/v1/chat/completions", json={"model": model, "messages": HELLO})
 
-    async def answered_by(self, model: str = "m") -> int:
-        async with self.ask(model) as response:
-            return int(response.headers["x-pid"])
+    async def ask(self) -> None:
+        async with self._post("m") as response:
+            assert response.status == 200
+            await response.read()
+            self.workers.add(int(response.headers["x-pid"]))
+        self.asked += 1
+
+    async def hold(self, stack: AsyncExitStack) -> int:
+        """Open a stream that does not end; the process that holds it."""
+        return int((await stack.enter_async_context(self._post("hang"))).headers["x-pid"])
 
     async def scrape(self) -> dict[str, float]:
         """Sums over labels, by sample name."""
@@ -82,7 +92,11 @@ async def reached(process: subprocess.Popen[str], stack: AsyncExitStack) -> Serv
     port, directory = (await asyncio.to_thread(process.stdout.readline)).split()
     connector = aiohttp.TCPConnector(force_close=True)
     session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-    server = Server(f"http://127.0.0.1:{port}", Path(directory), process, session)
+    server = Server(f"http://127.0.0.1:{port}", Path(directory), session)
+    while len(server.workers) < 2:
+        with suppress(aiohttp.ClientConnectionError):  # not listening yet
+            await server.ask()
+        await asyncio.sleep(0.01)
     return server
 
 
@@ -90,4 +104,106 @@ async def reached(process: subprocess.Popen[str], stack: AsyncExitStack) -> Serv
 async def server() -> AsyncIterator[Server]:
     with started() as process:
         async with AsyncExitStack() as stack:
-            yield await reached(process, stack)
+            server = await reached(process, stack)
+            yield server
+    assert not await asyncio.to_thread(server.directory.exists)
+
+
+async def test_every_scrape_shows_the_sum_of_all_workers(server):
+    for _ in range(40):
+        await server.ask()
+    scrapes = [await server.scrape() for _ in range(6)]
+    for shown in scrapes:
+        assert shown["crplugins_requests_total"] == server.asked
+        assert shown["crplugins_request_duration_seconds_count"] == server.asked
+        assert shown["crplugins_input_tokens_total"] == 0  # nobody reads the answers here
+        assert shown["crplugins_build_info"] == 1
+        assert shown["crplugins_requests_in_flight"] == 0
+
+
+async def test_what_each_worker_knows_of_faults_and_ledger_is_added_up(server):
+    await server.until("crplugins_hook_errors_total", server.asked)
+    for _ in range(6):
+        shown = await server.scrape()
+        assert shown["crplugins_hook_errors_total"] == server.asked
+        assert shown["crplugins_ledger_pending_records"] == 4
+        assert shown["crplugins_ledger_dropped_records_total"] == 2
+
+
+async def test_what_a_killed_worker_had_in_flight_returns(server):
+    async with AsyncExitStack() as hanging:
+        held = Counter([await server.hold(hanging) for _ in range(12)])
+        assert (await server.scrape())["crplugins_requests_in_flight"] == 12
+        victim, lost = held.most_common(1)[0]
+        os.kill(victim, signal.SIGKILL)
+        await server.until("crplugins_requests_in_flight", 12 - lost)
+        while server.workers <= set(held):  # another worker takes its place
+            with suppress(aiohttp.ClientConnectionError):
+                await server.ask()
+        shown = await server.scrape()
+        assert shown["crplugins_requests_in_flight"] == 12 - lost
+        assert shown["crplugins_requests_total"] == server.asked
+
+
+async def test_workers_that_count_alone_say_so_once():
+    with started("alone") as process:
+        async with AsyncExitStack() as stack:
+            await reached(process, stack)
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.to_thread(process.communicate)
+    assert log.count("several workers share this port") == 1
+    assert DIRECTORY_VARIABLE in log
+
+
+def test_the_folder_of_a_server_is_its_own_and_goes_with_it(monkeypatch):
+    monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
+    with multiprocess_directory() as first:
+        assert os.environ[DIRECTORY_VARIABLE] == str(first)
+        assert first.stat().st_mode & 0o777 == 0o700
+        (first / "counter_1.db").write_bytes(b"")
+    assert not first.exists()
+    assert DIRECTORY_VARIABLE not in os.environ
+
+
+def test_a_folder_that_is_named_already_is_used_and_left(monkeypatch, tmp_path):
+    monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path))
+    with multiprocess_directory() as directory:
+        assert directory == tmp_path
+    assert tmp_path.exists()
+    assert os.environ[DIRECTORY_VARIABLE] == str(tmp_path)
+
+
+def test_only_live_gauges_of_dead_processes_are_swept(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    kept = {
+        f"gauge_livesum_{os.getpid()}.db",
+        f"counter_{dead.pid}.db",
+        f"gauge_mostrecent_{dead.pid}.db",
+        "gauge_live_x.db",
+    }
+    for name in (*kept, f"gauge_livesum_{dead.pid}.db", f"gauge_liveall_{dead.pid}.db"):
+        (tmp_path / name).write_bytes(b"")
+    sweep(tmp_path)
+    sweep(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == kept
+
+
+@pytest.mark.parametrize(
+    ("process", "arguments", "environment", "told"),
+    [
+        ("MainProcess", ["gunicorn", "app", "-w", "4"], {}, True),
+        ("MainProcess", ["gunicorn", "app", "--workers=4"], {}, True),
+        ("MainProcess", ["gunicorn", "app"], {"WEB_CONCURRENCY": "3"}, True),
+        ("MainProcess", ["gunicorn", "app", "--workers", "1"], {"WEB_CONCURRENCY": "3"}, False),
+        ("MainProcess", ["gunicorn", "app", "-w"], {"WEB_CONCURRENCY": "many"}, False),
+        ("MainProcess", ["uvicorn", "app:app"], {}, False),
+        ("SpawnProcess-1", ["uvicorn", "app:app", "--workers", "2"], {}, False),
+        ("SpawnProcess-2", ["uvicorn", "app:app", "--workers", "2"], {}, True),
+        ("SpawnProcess-3", ["uvicorn", "app:app", "--workers", "2"], {}, False),
+        ("SpawnProcess-2", ["uvicorn", "app:app", "--reload"], {}, False),
+    ],
+)
+def test_one_worker_of_several_knows_it(process, arguments, environment, told, monkeypatch):
+    monkeypatch.setattr(multiprocessing.current_process(), "name", process)
+    assert is_one_of_several(arguments, environment) == told

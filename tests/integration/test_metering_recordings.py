@@ -125,7 +125,7 @@ def repeating(cassette: Cassette, *, at_the_end: bool) -> tuple[bytes, ...]:
     for number, frame in enumerate(cassette.script().events):
         if frame.startswith(b"data: {"):
             chunk = json.loads(frame[6:])
-            ends = any(choice["finish_reason"] for choice in chunk["choices"])
+            ends = any(choice.get("finish_reason") for choice in chunk["choices"])
             running = counted if ends and at_the_end else {"prompt_tokens": 1, "completion_tokens": number}
             chunk["usage"] = chunk.get("usage") or running
             frame = b"data: " + json.dumps(chunk).encode() + b"\n\n"

@@ -1,0 +1,338 @@
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from crplugins.core.usage import Price, Usage
+from crplugins.handlers.litellm_loader import load_litellm
+from crplugins.ledger.pricing import prices_for
+from crplugins.ledger.pricing_names import fits
+from crplugins.ledger.pricing_rates import price_of
+from crplugins.ledger.pricing_table import PriceTable, litellm_prices
+
+LISTED = Price(10, 20, cached_input=1, cache_write_input=12, reasoning_output=30)
+
+
+def table_of(**entries):
+    return PriceTable((name, None, price) for name, price in entries.items())
+
+
+def no_table():
+    raise AssertionError("the table was asked for")
+
+
+# What `model_info` says
+
+
+def test_a_model_info_with_both_prices_needs_no_table():
+    prices = prices_for({"input_cost_per_token": 1.5e-7, "output_cost_per_token": "6e-7"}, no_table)
+    assert prices("openai/anything") == Price(150_000, 600_000)
+
+
+def test_every_kind_of_token_may_have_a_price():
+    rates = {
+        "input_cost_per_token": 1e-6,
+        "output_cost_per_token": 2e-6,
+        "cache_read_input_token_cost": 3e-6,
+        "cache_creation_input_token_cost": 4e-6,
+        "output_cost_per_reasoning_token": 5e-6,
+        "input_cost_per_audio_token": 6e-6,
+        "output_cost_per_audio_token": 7e-6,
+    }
+    million = 1_000_000
+    assert price_of(rates) == Price(
+        million, 2 * million, 3 * million, 4 * million, 5 * million, 6 * million, 7 * million
+    )
+
+
+def test_free_is_a_price():
+    assert prices_for({"input_cost_per_token": 0, "output_cost_per_token": 0.0}, no_table)("m") == Price(0, 0)
+
+
+def test_without_prices_in_the_model_info_the_table_tells():
+    prices = prices_for({"mode": "chat", "input_cost_per_token": None}, lambda: table_of(m=LISTED))
+    assert prices("m") == LISTED
+    assert prices("another") is None
+
+
+@pytest.mark.parametrize(
+    ("info", "price"),
+    [
+        ({"input_cost_per_token": 5e-12}, Price(5, 20, reasoning_output=30)),
+        ({"output_cost_per_token": 5e-12}, Price(10, 5, cached_input=1, cache_write_input=12)),
+        ({"cache_read_input_token_cost": 5e-12}, Price(10, 20, 5, 12, 30)),
+        ({"output_cost_per_token": 0}, Price(10, 0, cached_input=1, cache_write_input=12)),
+    ],
+)
+def test_a_missing_price_is_the_tables_and_a_part_goes_with_its_whole(info, price):
+    assert prices_for(info, lambda: table_of(m=LISTED))("m") == price
+
+
+def test_half_a_price_of_a_model_nobody_lists_is_no_price():
+    assert prices_for({"input_cost_per_token": 1e-6}, PriceTable)("m") is None
+
+
+def test_the_base_model_is_looked_up_in_place_of_the_deployments_name():
+    assert prices_for({"base_model": "m"}, lambda: table_of(m=LISTED))("azure/my-deployment") == LISTED
+
+
+def test_a_name_is_looked_up_once():
+    asked = []
+
+    def table():
+        asked.append(1)
+        return table_of(m=LISTED)
+
+    prices = prices_for({}, table)
+    assert [prices("m"), prices("m"), prices("x"), prices("x")] == [LISTED, LISTED, None, None]
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("rate", ["cheap", -1e-6, float("nan"), float("inf"), "", [1]])
+@pytest.mark.parametrize("key", ["input_cost_per_token", "output_cost_per_token_above_200k_tokens"])
+def test_a_rate_that_is_no_price_is_refused_by_name(key, rate):
+    with pytest.raises(ValueError, match=key):
+        prices_for({key: rate}, no_table)
+
+
+# Prices of longer prompts
+
+
+def test_a_longer_prompt_costs_its_price_for_every_token():
+    price = price_of(
+        {
+            "input_cost_per_token": 1e-6,
+            "output_cost_per_token": 2e-6,
+            "cache_read_input_token_cost": 1e-7,
+            "input_cost_per_token_above_128k_tokens": 3e-6,
+            "input_cost_per_token_above_200k_tokens": 4e-6,
+            "output_cost_per_token_above_200k_tokens": 5e-6,
+            "input_cost_per_token_above_200k_tokens_priority": 9e-6,
+        }
+    )
+    assert [tokens for tokens, _ in price.above] == [200_000, 128_000]
+    assert price.micro_usd(Usage(128_000, 10, cached_input_tokens=1000)) == 127_000 + 100 + 20
+    assert price.micro_usd(Usage(128_001, 10, cached_input_tokens=1000)) == 3 * 127_001 + 100 + 20
+    assert price.micro_usd(Usage(200_001, 10)) == 4 * 200_001 + 50
+
+
+def test_reasoning_that_costs_what_output_costs_does_so_in_longer_prompts_too():
+    price = price_of(
+        {
+            "input_cost_per_token": 0,
+            "output_cost_per_token": 2e-6,
+            "output_cost_per_reasoning_token": 2e-6,
+            "output_cost_per_token_above_200k_tokens": 3e-6,
+        }
+    )
+    assert price.micro_usd(Usage(200_001, 10, reasoning_output_tokens=10)) == 30
+
+
+def test_at_some_providers_the_longer_price_begins_at_the_threshold():
+    rates = {
+        "input_cost_per_token": 1e-6,
+        "output_cost_per_token": 0,
+        "input_cost_per_token_above_128k_tokens": 2e-6,
+        "litellm_provider": "xai",
+    }
+    assert price_of(rates).micro_usd(Usage(128_000)) == 256_000
+    assert price_of(rates).micro_usd(Usage(127_999)) == 127_999
+
+
+def test_lists_of_prices_by_range():
+    ranges = [
+        {"range": [32_000.0, 128_000.0], "input_cost_per_token": 2e-6, "output_cost_per_token": 4e-6},
+        {"range": [0, 32_000.0], "input_cost_per_token": 1e-6, "output_cost_per_token": 3e-6},
+    ]
+    price = price_of({"tiered_pricing": ranges})
+    assert price == Price(1_000_000, 3_000_000, above=((32_000, Price(2_000_000, 4_000_000)),))
+    assert price.micro_usd(Usage(500_000, 1)) == 1_000_004
+
+
+def test_a_list_without_every_price_is_no_price():
+    assert price_of({"tiered_pricing": [{"range": [0, 1], "input_cost_per_token": 1e-6}]}) is None
+    with pytest.raises(ValueError, match="tiered_pricing"):
+        price_of({"tiered_pricing": [{"input_cost_per_token": 1e-6}]})
+
+
+def test_prices_of_ones_own_hold_for_longer_prompts_too():
+    listed = Price(10, 20, above=((200, Price(11, 21)), (100, Price(12, 22))))
+    price = prices_for({"input_cost_per_token": 5e-12}, lambda: table_of(m=listed))("m")
+    assert price == Price(5, 20, above=((200, Price(5, 21)), (100, Price(5, 22))))
+
+
+# The table
+
+
+def test_what_is_not_priced_by_tokens_has_no_price():
+    assert price_of({"input_cost_per_second": 1e-3}) is None
+    assert price_of({"input_cost_per_token": 0, "output_cost_per_token": 0, "output_cost_per_image": 0.04}) is None
+
+
+def test_a_table_of_ones_own(tmp_path):
+    file = tmp_path / "prices.json"
+    entries = {
+        "sample_spec": {"input_cost_per_token": 0, "output_cost_per_token": 0},
+        "m": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6, "litellm_provider": "openai"},
+        "search": {"input_cost_per_query": 1e-3},
+    }
+    file.write_text(json.dumps(entries))
+    table = PriceTable.load(file)
+    assert len(table) == 1
+    assert table.find("openai/m") == table.find("m") == Price(1_000_000, 2_000_000)
+    assert table.find("azure/m") is None
+
+
+def test_an_entry_that_cannot_be_read_is_told_and_the_others_stand(tmp_path, caplog):
+    file = tmp_path / "prices.json"
+    entries = {"odd": {"input_cost_per_token": "?"}, "m": {"input_cost_per_token": 1, "output_cost_per_token": 1}}
+    file.write_text(json.dumps(entries))
+    assert len(PriceTable.load(file)) == 1
+    assert "odd" in caplog.text
+
+
+def test_without_litellm_the_table_is_empty(monkeypatch):
+    monkeypatch.setattr("crplugins.ledger.pricing_table.find_spec", lambda name: None)
+    assert len(PriceTable.load()) == 0
+    assert PriceTable.load().find("openai/gpt-4o") is None
+
+
+def test_reading_the_table_does_not_import_litellm():
+    code = (
+        "import sys; from crplugins.ledger.pricing_table import PriceTable; "
+        "assert len(PriceTable.load()) > 1000; assert 'litellm' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_table_is_read_once_per_process():
+    assert litellm_prices() is litellm_prices()
+
+
+@pytest.mark.parametrize(
+    ("model", "listed_as"),
+    [
+        ("openai/gpt-4o-mini", "gpt-4o-mini"),
+        ("openai/GPT-4o-Mini", "gpt-4o-mini"),
+        ("openai/gpt-4o-2031-02-03", "gpt-4o"),
+        ("ft:gpt-4o-2024-08-06:org::id", "ft:gpt-4o-2024-08-06"),
+        ("azure/eu/gpt-4o-2024-08-06", "azure/eu/gpt-4o-2024-08-06"),
+        ("bedrock/converse/anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic.claude-haiku-4-5-20251001-v1:0"),
+        ("bedrock/apac.anthropic.claude-haiku-4-5-20251001-v1:0:200k", "anthropic.claude-haiku-4-5-20251001-v1:0"),
+        ("bedrock/sa-east-1/anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic.claude-haiku-4-5-20251001-v1:0"),
+        ("jp.anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic.claude-haiku-4-5-20251001-v1:0"),
+        (
+            "bedrock/arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        ("vertex_ai_beta/gemini-2.5-pro-001", "gemini-2.5-pro"),
+        ("vertex_ai/mistral-large", "vertex_ai/mistral-large@latest"),
+        ("fireworks_ai/deepseek-r1", "fireworks_ai/accounts/fireworks/models/deepseek-r1"),
+        ("cohere/command-r-08-2024", "command-r-08-2024"),
+        ("github/gpt-4o", "gpt-4o"),
+    ],
+)
+def test_a_model_is_found_under_the_names_litellm_would_try(model, listed_as):
+    found = litellm_prices().find(model)
+    assert found is not None
+    assert found == litellm_prices().find(listed_as)
+
+
+@pytest.mark.parametrize("model", ["openai/claude-sonnet-4-5", "hosted_vllm/gpt-4o", "sample_spec", "openai/*", ""])
+def test_another_providers_price_is_no_price(model):
+    assert litellm_prices().find(model) is None
+
+
+def test_which_entries_a_provider_means():
+    assert fits(None, "openai")
+    assert fits("vertex_ai", "vertex_ai-anthropic_models")
+    assert fits("bedrock", "bedrock_converse")
+    assert fits("azure_ai", "openai")
+    assert not fits("azure", "openai")
+    assert not fits("openai", "azure")
+
+
+# Against litellm itself
+
+CASES = {
+    "plain": Usage(1000, 500),
+    "cached": Usage(10_000, 500, cached_input_tokens=8000),
+    "written": Usage(10_000, 500, cached_input_tokens=4000, cache_write_input_tokens=3000),
+    "reasoning": Usage(1000, 5000, reasoning_output_tokens=3000),
+    "audio": Usage(1000, 500, audio_input_tokens=300, audio_output_tokens=200),
+    "at the threshold": Usage(200_000, 500),
+    "long": Usage(300_001, 500, cached_input_tokens=1000),
+}
+
+# Where we differ on purpose: discounts by the hour (DeepSeek and Tencent), a search for a region's own price that goes
+# on where litellm's ends (bedrock_mantle), and Perplexity's prices for cached input and long prompts, which litellm
+# lists and does not charge.
+ON_PURPOSE = frozenset({"deepseek", "tencent", "bedrock_mantle", "perplexity"})
+MODES = frozenset({"chat", "completion", "responses"})
+
+
+@pytest.fixture(scope="module")
+def litellm():
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    return load_litellm()
+
+
+def as_litellm(litellm, usage):
+    return litellm.Usage(
+        prompt_tokens=usage.input_tokens,
+        completion_tokens=usage.output_tokens,
+        total_tokens=usage.input_tokens + usage.output_tokens,
+        prompt_tokens_details={
+            "cached_tokens": usage.cached_input_tokens,
+            "cache_write_tokens": usage.cache_write_input_tokens,
+            "audio_tokens": usage.audio_input_tokens,
+        },
+        completion_tokens_details={
+            "reasoning_tokens": usage.reasoning_output_tokens,
+            "audio_tokens": usage.audio_output_tokens,
+        },
+    )
+
+
+def micro_usd_of_litellm(litellm, model, usage):
+    name, provider, _, _ = litellm.get_llm_provider(model)
+    return sum(litellm.cost_per_token(model=name, custom_llm_provider=provider, usage_object=usage)) * 1e6
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_costs_are_litellms(litellm, case):
+    """Every seventh model of the table that litellm can price itself, and is not known to differ."""
+    compared, usage = 0, CASES[case]
+    theirs = as_litellm(litellm, usage)
+    for model, entry in list(litellm.model_cost.items())[::7]:
+        if entry.get("mode") not in MODES or entry.get("litellm_provider") in ON_PURPOSE:
+            continue
+        price = litellm_prices().find(model)
+        try:
+            cost = micro_usd_of_litellm(litellm, model, theirs)
+        except Exception:  # it finds no provider, or no entry
+            continue
+        if price is None:  # nothing per token: litellm says 0, we say that we do not know
+            assert cost == 0 or "output_cost_per_token" not in entry or "input_cost_per_token" not in entry, model
+            continue
+        assert price.micro_usd(usage) == pytest.approx(cost, abs=0.6, rel=1e-6), model
+        compared += 1
+    assert compared > 250
+
+
+def test_anthropics_cached_and_written_tokens_are_counted_once(litellm):
+    """Anthropic counts them beside its input tokens; in our Usage they are part of them."""
+    price = litellm_prices().find("anthropic/claude-sonnet-4-5")
+    theirs = litellm.Usage(
+        prompt_tokens=100 + 2000 + 300,
+        completion_tokens=50,
+        total_tokens=2450,
+        cache_read_input_tokens=2000,
+        cache_creation_input_tokens=300,
+    )
+    cost = micro_usd_of_litellm(litellm, "anthropic/claude-sonnet-4-5", theirs)
+    ours = price.micro_usd(Usage(2400, 50, cached_input_tokens=2000, cache_write_input_tokens=300))
+    assert ours == pytest.approx(cost, abs=0.6)
+    assert ours == round(100 * 3 + 2000 * 0.3 + 300 * 3.75 + 50 * 15)
