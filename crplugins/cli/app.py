@@ -13,6 +13,7 @@ from crplugins.cli.explain import explain
 from crplugins.cli.keys import keys
 from crplugins.cli.refused import Refused
 from crplugins.cli.serve import serve
+from crplugins.cli.usage import usage
 from crplugins.config import ConfigError
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(check)
 app.command()(explain)
+app.command()(usage)
 app.add_typer(keys)
 
 

@@ -19,6 +19,7 @@ from crplugins.cli.listening import cannot_listen, reachable
 from crplugins.cli.refused import Refused
 from crplugins.config.load import CONFIG_VARIABLE
 from crplugins.homes.gateway import RUN_KEY_VARIABLE
+from crplugins.homes.metrics_multiprocess import multiprocess_directory
 
 _OPTIONS: Final[dict[str, Any]] = {
     "http": "httptools",
@@ -65,10 +66,11 @@ def serve_in_workers(workers: int, sock: socket.socket, welcome: str, file: Path
     """
     _hand_down(CONFIG_VARIABLE, str(file.resolve()) if file else None)
     _hand_down(RUN_KEY_VARIABLE, run_key)
-    config = uvicorn.Config("crplugins.homes.gateway:create_app", factory=True, workers=workers, **_OPTIONS)
+    config = uvicorn.Config("crplugins.cli.worker:create_app", factory=True, workers=workers, **_OPTIONS)
     supervisor = Multiprocess(config, sockets=[sock])
     threading.Thread(target=_print_when_listening, args=(sock.family, reachable(sock), welcome), daemon=True).start()
-    supervisor.run()
+    with multiprocess_directory():
+        supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise Refused("the gateway did not start")
 

@@ -16,7 +16,12 @@ MissingUsagePolicy = Literal["estimate", "refuse", "free"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a caller may use; None is no limit."""
+    """How much a caller may use; None is no limit.
+
+    Attributes:
+        burst: how much of a limit may be used at once, by the limit's name; the limit itself where nothing is said.
+        shadow: what would be refused is noted, and let through.
+    """
 
     requests_per_minute: int | None = None
     requests_per_hour: int | None = None
@@ -28,6 +33,8 @@ class Limits:
     output_tokens_per_hour: int | None = None
     output_tokens_per_day: int | None = None
     max_parallel_requests: int | None = None
+    burst: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crplugins.plugins.metrics import Metrics
 
 OPENAPI_PATH: Final = "/openapi.json"
+ADMIN_USAGE_PATH: Final = "/admin/usage"
 
 
 def builtin_plugins(
@@ -83,8 +84,12 @@ def make_metrics(config: Config, served: list[str], ledger: "Ledger | None") -> 
 
 def _public_paths(config: Config) -> tuple[str, ...]:
     """Paths that need no key. The admin API and the metrics have tokens of their own."""
-    own = (config.metrics.path,) if config.metrics is not None else ()
-    return (*PUBLIC_PATHS, OPENAPI_PATH, *own, *(admin.PUBLIC_PATHS if config.admin else ()))
+    paths = [*PUBLIC_PATHS, OPENAPI_PATH]
+    if config.metrics is not None:
+        paths.append(config.metrics.path)
+    if config.admin is not None:
+        paths += [*admin.PUBLIC_PATHS, ADMIN_USAGE_PATH]
+    return tuple(paths)
 
 
 def _estimator(config: Config) -> Estimator | None:

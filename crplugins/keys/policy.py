@@ -13,7 +13,12 @@ from crplugins.keys.words import Words
 POLICY_KEYS: Final = (
     "id", "team", "owner", "tags", "models", "aliases", "limits", "budget", "on_disconnect", "missing_usage",
 )  # fmt: skip
-LIMIT_KEYS: Final = tuple(field.name for field in dataclasses.fields(Limits))
+LIMIT_KEYS: Final = tuple(field.name for field in dataclasses.fields(Limits) if field.name not in ("burst", "shadow"))
+"""The limits themselves; `burst` and `shadow` stand beside them."""
+
+BURST_KEYS: Final = tuple(name for name in LIMIT_KEYS if "_per_" in name)
+"""Those that go by time. How many requests run in parallel does not."""
+
 _PERIODS: Final[tuple[str, ...]] = get_args(Period)
 
 
@@ -50,9 +55,11 @@ def spell_policy(principal: Principal) -> dict[str, Any]:
     return {name: value for name, value in words.items() if value is not None}
 
 
-def spell_limits(limits: Limits) -> dict[str, int]:
-    """Those that are set."""
-    return {name: value for name, value in dataclasses.asdict(limits).items() if value is not None}
+def spell_limits(limits: Limits) -> dict[str, Any]:
+    """What is set."""
+    words: dict[str, Any] = {name: getattr(limits, name) for name in LIMIT_KEYS}
+    words |= {"burst": dict(limits.burst) or None, "shadow": limits.shadow or None}
+    return {name: value for name, value in words.items() if value is not None}
 
 
 def spell_budget(budget: Budget) -> dict[str, Any]:
@@ -71,8 +78,21 @@ def _tags(words: Words) -> Mapping[str, str]:
 def _limits(words: Words) -> Limits:
     if "limits" not in words:
         return Limits()
-    inner = Words(words.raw("limits"), LIMIT_KEYS, (*words.path, "limits"), words.problems)
-    return Limits(**{name: inner.count(name) for name in LIMIT_KEYS})
+    known = (*LIMIT_KEYS, "burst", "shadow")
+    inner = Words(words.raw("limits"), known, (*words.path, "limits"), words.problems)
+    amounts = {name: inner.count(name) for name in LIMIT_KEYS}
+    return Limits(**amounts, burst=_burst(inner), shadow=inner.flag("shadow", default=False))
+
+
+def _burst(limits: Words) -> Mapping[str, int]:
+    if "burst" not in limits:
+        return MappingProxyType({})
+    inner = Words(limits.raw("burst"), BURST_KEYS, (*limits.path, "burst"), limits.problems)
+    found = {name: inner.count(name) for name in BURST_KEYS}
+    for name in found:
+        if name in inner and name not in limits:
+            inner.refuse(name, "is the burst of a limit that is not given")
+    return MappingProxyType({name: count for name, count in found.items() if count is not None})
 
 
 def _budget(words: Words) -> Budget | None:

@@ -20,6 +20,9 @@ VERSION_TABLE: Final = "usage_schema"
 TIMEOUT: Final = 5.0
 """Seconds for a connection and for a statement."""
 
+READING_TIMEOUT: Final = 60.0
+"""The same for queries, which may go through millions of rows."""
+
 _LOCK: Final = 0x6372_706C_6564_6700  # any number, the same in every version
 _OF_THE_DATA: Final = ("22", "23", "54")  # classes of SQLSTATE: data, constraints, limits such as an index entry's size
 _DATABASES: Final = {"sqlite": insert_sqlite, "postgresql": insert_postgresql}
@@ -42,6 +45,7 @@ class LedgerDatabase:
         self._insert = _DATABASES[self.url.get_backend_name()].insert_lines
         self._migrates = migrate
         self._engine: AsyncEngine | None = None
+        self._reading: AsyncEngine | None = None
         self._preparing = asyncio.Lock()
 
     @property
@@ -73,14 +77,19 @@ class LedgerDatabase:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        engine = await self.prepare()
-        async with engine.connect() as connection:
+        """With connections of its own, so that no query takes those of `insert`. It migrates nothing."""
+        async with self._preparing:
+            if self._reading is None:
+                self._reading = await asyncio.to_thread(make_engine, self.url, READING_TIMEOUT)
+        async with self._reading.connect() as connection:
             yield connection
 
     async def close(self) -> None:
-        if self._engine is not None:
-            engine, self._engine = self._engine, None
-            await engine.dispose()
+        engines = (self._engine, self._reading)
+        self._engine = self._reading = None
+        for engine in engines:
+            if engine is not None:
+                await engine.dispose()
 
     def __repr__(self) -> str:
         return f"LedgerDatabase({self.url.render_as_string(hide_password=True)!r})"

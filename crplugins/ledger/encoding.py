@@ -49,14 +49,11 @@ def _cleaned(record: UsageRecord) -> UsageRecord:
     if not _counts_fit(record):
         logger.error("the token counts of request %s are beyond all reason, and kept as the largest", record.request_id)
     cost = record.cost_micro_usd
-    texts = {name: _clean(getattr(record, name)) for name in record.__struct_fields__}
-    return msgspec.structs.replace(
-        record,
-        **texts,
-        tags={_clean(name): _clean(value) for name, value in record.tags.items()},
-        usage=Usage(*(_bounded(count) for count in msgspec.structs.astuple(record.usage))),
-        cost_micro_usd=None if cost is None else _bounded(cost),
-    )
+    values = {name: _clean(value) for name, value in msgspec.structs.asdict(record).items()}
+    values["tags"] = {_clean(name): _clean(value) for name, value in record.tags.items()}
+    values["usage"] = Usage(*(_bounded(count) for count in msgspec.structs.astuple(record.usage)))
+    values["cost_micro_usd"] = None if cost is None else _bounded(cost)
+    return UsageRecord(**values)
 
 
 def _clean(value: Any) -> Any:

@@ -5,12 +5,12 @@ from typing import Any, Final
 
 from sqlalchemy import Case, ColumnElement, FromClause, Select, case, func, select
 
+from crplugins.ledger.question import MEASURES
 from crplugins.ledger.schema import usage_daily
 
 DIMENSIONS: Final = ("key_id", "team", "requested_model", "served_model", "provider")
 """What, besides the day, rows of `usage_daily` tell apart."""
 
-MEASURES: Final = tuple(column.name for column in usage_daily.c if not column.primary_key)
 TOKENS: Final = tuple(name for name in MEASURES if name.endswith("_tokens"))
 
 

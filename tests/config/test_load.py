@@ -37,6 +37,7 @@ def test_the_documented_sample_is_read(load):
         "port": 4000,
         "max_body_bytes": 10485760,
         "stream_keep_alive_seconds": None,
+        "access_log": False,
     }
     assert [entry.name for entry in config.plugins] == ["Plugin"]
     assert config.warnings == ()

@@ -50,6 +50,6 @@ async def test_the_redactor_finds_addresses_that_a_stream_cuts_in_two(serve, loa
 
 
 def test_the_configuration_file_is_valid():
-    environ = {"OPENAI_API_KEY": "sk-a", "TEAM_A_KEY": "sk-b"}
+    environ = {"OPENAI_API_KEY": "sk-a", "TEAM_A_KEY": "sk-b", "METRICS_TOKEN": "t"}
     config = load_config(EXAMPLES / "gateway.yaml", environ)
     assert [entry.model_name for entry in config.model_list] == ["gpt-4o-mini", "local", "echo"]

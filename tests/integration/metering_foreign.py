@@ -1,7 +1,7 @@
 """Apps of other people behind our middleware: plain Starlette, which knows nothing of us."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,8 +16,8 @@ USAGE = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
 
 
 def openai_like(options: Any) -> tuple[int, Any]:
-    message = "Unrecognized request argument supplied: stream_options"
-    return 400, {"error": {"message": message, "type": "invalid_request_error", "param": "stream_options", "code": None}}
+    error = {"message": "Unrecognized request argument supplied: stream_options", "type": "invalid_request_error"}
+    return 400, {"error": {**error, "param": "stream_options", "code": None}}
 
 
 def fastapi_like(options: Any) -> tuple[int, Any]:
@@ -29,21 +29,23 @@ Refusal = Callable[[Any], tuple[int, Any]]
 
 
 class RelayingApp:
-    """Answers every request with `recording`, in pieces of `size` bytes or all in one."""
+    """Answers each request with the recording its model names, in pieces of `size` bytes or all in one."""
 
-    def __init__(self, recording: bytes, size: int | None = None) -> None:
+    def __init__(self, recordings: Mapping[str, bytes], size: int | None = None) -> None:
         self.bodies: list[Any] = []
-        self._recording = recording
-        self._size = size or len(recording)
+        self._recordings = recordings
+        self._size = size
         self.app = Starlette(routes=[Route(PATH, self._answer, methods=["POST"])])
 
     async def _answer(self, request: Request) -> Response:
-        self.bodies.append(await request.json())
-        return StreamingResponse(self._pieces(), media_type="text/event-stream")
+        body = await request.json()
+        self.bodies.append(body)
+        return StreamingResponse(self._pieces(self._recordings[body["model"]]), media_type="text/event-stream")
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._recording), self._size):
-            yield self._recording[start : start + self._size]
+    async def _pieces(self, recording: bytes) -> AsyncIterator[bytes]:
+        size = self._size or len(recording)
+        for start in range(0, len(recording), size):
+            yield recording[start : start + size]
 
 
 class RefusingApp:

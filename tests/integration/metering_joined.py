@@ -25,7 +25,7 @@ def joined(cassette: Cassette) -> Document:
     document |= {"object": "chat.completion", "choices": _choices(events)}
     for event in events:
         if event.get("x_groq"):
-            document["x_groq"] = event["x_groq"]
+            document |= {"x_groq": event["x_groq"], "service_tier": "on_demand"}  # litellm fails without the latter
         usage = event.get("usage") or (event.get("x_groq") or {}).get("usage")
         if usage:  # a plain answer has it here, wherever the stream had it
             document["usage"] = usage

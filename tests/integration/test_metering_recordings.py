@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 import aiohttp
 import pytest
-from starlette.middleware import Middleware
 
 from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.usage import Usage
@@ -110,8 +110,8 @@ def test_the_expectation_itself_takes_away_usage_and_nothing_else(cassettes):
         assert [chunk["choices"] for chunk in gone] == [[]] * own_chunk, cassette.id
 
 
-REPEATABLE = {"openai-gpt5-moderation": False, "groq-text-xgroq-usage": False}
-"""The first has a chunk behind its usage, the other no `usage` at all: counts there would be the test's invention."""
+UNREPEATABLE = ("openai-gpt5-moderation", "groq-text-xgroq-usage", "openrouter-midstream-error")
+"""A chunk comes behind the usage, there is no `usage` at all, it fails: counts there would be the test's invention."""
 
 
 def repeating(cassette: Cassette, *, at_the_end: bool) -> tuple[bytes, ...]:
@@ -149,7 +149,7 @@ async def check_reduced(gateway: Metered, cassette: Cassette, client: str, *, at
 async def test_usage_repeated_on_every_chunk_is_shown_once(serve, cassettes, client):
     async with FakeProvider() as provider, metered(serve, provider) as gateway:
         for cassette in openai_streams(cassettes):
-            if cassette.metering.source == "provider" and not cassette.expect.error and REPEATABLE.get(cassette.id, True):
+            if cassette.metering.source == "provider" and cassette.id not in UNREPEATABLE:
                 await check_reduced(gateway, cassette, client, at_the_end=True)
 
 
@@ -162,21 +162,20 @@ async def test_of_several_counts_the_client_reads_the_one_that_is_recorded(serve
 # -- litellm -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("client", ["asked", "nothing", "null", "false", "false-and-sibling"])
 @pytest.mark.parametrize("prefix", LITELLM_PREFIXES)
-async def test_every_recording_is_metered_the_same_through_litellm(serve, cassettes, prefix, client):
+async def test_every_recording_is_metered_the_same_through_litellm(serve, cassettes, prefix):
     async with FakeProvider(cassettes=cassettes) as provider:
         async with metered(serve, provider, handler="litellm", prefix=prefix) as gateway:
-            for cassette in streams_under(prefix, cassettes):
+            for client, cassette in product(("asked", "nothing", "null", "false"), streams_under(prefix, cassettes)):
                 body, record = await gateway.post(model=f"replay-{cassette.id}", **STREAMING, **CLIENTS[client])
                 check_record(record, cassette, (prefix, client))
                 if prefix not in NEVER_ASKED:
-                    assert gateway.asked_upstream["stream_options"]["include_usage"] is True
+                    assert gateway.asked_upstream["stream_options"] == asked_with(client)
                 if cassette.expect.error:
                     assert record.outcome == "server_error"
-                    continue
-                assert record.outcome == "ok"
-                check_shown_by_litellm(body, cassette, asked=is_asked(client))
+                else:
+                    assert record.outcome == "ok"
+                    check_shown_by_litellm(body, cassette, asked=is_asked(client))
 
 
 def check_shown_by_litellm(body: bytes, cassette: Cassette, *, asked: bool) -> None:
@@ -196,14 +195,13 @@ def check_shown_by_litellm(body: bytes, cassette: Cassette, *, asked: bool) -> N
         assert usages_in(body) == [], cassette.id
 
 
-@pytest.mark.parametrize("client", ["asked", "nothing"])
-@pytest.mark.parametrize("write", ["all", 7])
 @pytest.mark.parametrize("prefix", LITELLM_PREFIXES)
-async def test_the_size_of_the_providers_writes_changes_no_number(serve, cassettes, prefix, write, client):
-    async with FakeProvider(cassettes=cassettes, default=Script(write=write)) as provider:
+async def test_the_size_of_the_providers_writes_changes_no_number(serve, cassettes, prefix):
+    async with FakeProvider(cassettes=cassettes) as provider:
         async with metered(serve, provider, handler="litellm", prefix=prefix) as gateway:
-            for cassette in streams_under(prefix, cassettes):
-                _, record = await gateway.post(model=f"replay-{cassette.id}", **STREAMING, **CLIENTS[client])
+            for write, cassette in product(("all", 7), streams_under(prefix, cassettes)):
+                provider.default = Script(write=write)
+                _, record = await gateway.post(model=f"replay-{cassette.id}", **STREAMING)
                 check_record(record, cassette, (prefix, write))
 
 
@@ -225,6 +223,8 @@ async def test_the_same_work_in_a_plain_answer_is_metered_the_same_through_litel
     async with FakeProvider() as provider:
         async with metered(serve, provider, handler="litellm", prefix=prefix, model="fake-model") as gateway:
             for cassette in filter(can_be_joined, streams_under(prefix, cassettes)):
+                if cassette.id == "mistral-magistral-array" and prefix != "mistral":
+                    continue  # litellm refuses a plain answer whose content is a list, from anybody but Mistral
                 body, record = await gateway.post(Script(body=joined(cassette)))
                 assert gateway.status == 200, (cassette.id, body)
                 check_record(record, cassette, (prefix, "plain"))
@@ -261,27 +261,27 @@ async def read(url: str, **body: Any) -> tuple[int, bytes]:
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("size", [None, 7, 1000])
 async def test_stream_usage_alone_does_the_same_before_an_app_that_is_not_ours(serve, cassettes, client, size):
-    for cassette in openai_streams(cassettes):
-        theirs = RelayingApp(cassette.data, size)
-        theirs.app.add_middleware(PluginMiddleware, plugins=[StreamUsage()])
-        async with serve(theirs.app) as url:
-            _, body = await read(url, **STREAMING, **CLIENTS[client])
-        ending = b"" if b"[DONE]" in cassette.data else b"data: [DONE]\n\n"  # theirs to send, not ours to add
-        asked, hidden = shown_to_who_asked(cassette.data), shown_to_who_did_not_ask(cassette.data, cassette.id)
-        assert body + ending == (asked if is_asked(client) else hidden), cassette.id
-        assert [sent["stream_options"] for sent in theirs.bodies] == [asked_with(client)]
+    theirs = RelayingApp({c.id: c.data for c in cassettes.values()}, size)
+    theirs.app.add_middleware(PluginMiddleware, plugins=[StreamUsage()])
+    async with serve(theirs.app) as url:
+        for cassette in openai_streams(cassettes):
+            _, body = await read(url, model=cassette.id, **STREAMING, **CLIENTS[client])
+            ending = b"" if b"[DONE]" in cassette.data else b"data: [DONE]\n\n"  # theirs to send, not ours to add
+            asked, hidden = shown_to_who_asked(cassette.data), shown_to_who_did_not_ask(cassette.data, cassette.id)
+            assert body + ending == (asked if is_asked(client) else hidden), cassette.id
+            assert theirs.bodies[-1]["stream_options"] == asked_with(client)
 
 
 async def test_an_app_that_is_not_ours_is_metered_as_the_manifest_says(serve, cassettes):
-    for cassette in openai_streams(cassettes):
-        records: list[Any] = []
-        plugins = [UsagePlugin(sinks=[records.append]), StreamUsage(), MissingUsage()]
-        theirs = RelayingApp(cassette.data, 100)
-        theirs.app.user_middleware.insert(0, Middleware(PluginMiddleware, plugins=plugins))
-        async with serve(theirs.app) as url:
-            await read(url, **STREAMING)
-        [record] = records
-        check_record(record, cassette, "foreign")
+    records: list[Any] = []
+    plugins = [UsagePlugin(sinks=[records.append]), StreamUsage(), MissingUsage()]
+    theirs = RelayingApp({c.id: c.data for c in cassettes.values()}, 100)
+    theirs.app.add_middleware(PluginMiddleware, plugins=plugins)
+    async with serve(theirs.app) as url:
+        for number, cassette in enumerate(openai_streams(cassettes), 1):
+            await read(url, model=cassette.id, **STREAMING)
+            assert len(records) == number
+            check_record(records[-1], cassette, "foreign")
 
 
 REFUSALS = [openai_like, fastapi_like]
@@ -293,7 +293,9 @@ def options_sent(bodies: Iterable[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 @pytest.mark.parametrize("client", ["nothing", "empty", "false", "asked"])
-async def test_an_app_that_refuses_stream_options_is_asked_once_more_and_then_no_longer_bothered(serve, refusal, client):
+async def test_an_app_that_refuses_stream_options_is_asked_once_more_and_then_no_longer_bothered(
+    serve, refusal, client
+):
     theirs = RefusingApp(refusal, lambda body: body["model"] == "old")
     theirs.app.add_middleware(PluginMiddleware, plugins=[StreamUsage()])
     async with serve(theirs.app) as url:
@@ -326,7 +328,7 @@ async def test_a_client_with_a_broken_option_of_its_own_ends_nobody_elses_meteri
 
 
 @pytest.mark.parametrize("status", [400, 422])
-@pytest.mark.parametrize("client", ["nothing", "empty", "false", "asked"])
+@pytest.mark.parametrize("client", ["nothing", "asked"])
 @pytest.mark.parametrize(("handler", "prefix"), HANDLERS)
 async def test_a_provider_that_refuses_stream_options_is_asked_once_more_and_then_no_longer_bothered(
     serve, handler, prefix, client, status

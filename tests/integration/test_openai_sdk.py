@@ -48,7 +48,7 @@ async def test_a_plain_answer_has_text_usage_and_a_request_id(client):
     answer = await client.create(model="m", messages=HELLO)
     assert answer.choices[0].message.content == "You said: hi"
     assert answer.choices[0].finish_reason == "stop"
-    assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
     assert len(answer._request_id) == 36
 
 
@@ -110,7 +110,7 @@ async def test_structured_output_is_parsed(client):
 async def test_a_length_limit_shows_as_finish_reason(client):
     answer = await client.create(model="m", messages=[{"role": "user", "content": "count to 50"}], max_tokens=3)
     assert answer.choices[0].finish_reason == "length"
-    assert answer.usage.output_tokens == 3
+    assert answer.usage.completion_tokens == 3
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ def open_ledger(database_url, tmp_path):  # noqa: F811
 
 
 def make_record(**fields):
-    """A record with an id of its own."""
-    return msgspec.structs.replace(_RECORD, **{"request_id": new_request_id()} | fields)
+    """A record, with an id of its own unless one is given."""
+    return msgspec.structs.replace(_RECORD, request_id=fields.pop("request_id", None) or new_request_id(), **fields)
 
 
 async def until(condition, seconds=20.0):

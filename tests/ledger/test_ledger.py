@@ -1,16 +1,12 @@
 """The ledger keeps every record, each once: in the database, and while that is away elsewhere."""
 
 import asyncio
-import logging
-import sqlite3
 from datetime import UTC, date, datetime
 
-import pytest
-
-from crplugins.ledger.ledger import Ledger, spool_path
 from crplugins.ledger.database import LedgerDatabase
+from crplugins.ledger.ledger import Ledger, spool_path
 from crplugins.ledger.schema import usage_daily
-from tests.ledger.conftest import NOON, SOON, ids_of, make_record, rows_of, settled, totals_of, until
+from tests.ledger.conftest import NOON, ids_of, make_record, rows_of, settled, totals_of
 
 
 async def test_a_record_becomes_a_row_with_all_it_says(open_ledger):

@@ -1,16 +1,13 @@
 """While a database is away, slow, locked or full, no record is lost and no request waits."""
 
 import asyncio
-import logging
 import sqlite3
 import time
 
 import pytest
-from sqlalchemy import text
 
 from crplugins.ledger import database as database_module
 from crplugins.ledger.ledger import Ledger
-from crplugins.ledger.spool_file import SpoolFile
 from tests.ledger.conftest import SOON, ids_of, make_record, settled, totals_of, until
 
 

@@ -211,33 +211,43 @@ def test_the_table_is_read_once_per_process():
     assert litellm_prices() is litellm_prices()
 
 
+HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
+
+
 @pytest.mark.parametrize(
-    ("model", "listed_as"),
+    ("model", "provider", "listed_as"),
     [
-        ("openai/gpt-4o-mini", "gpt-4o-mini"),
-        ("openai/GPT-4o-Mini", "gpt-4o-mini"),
-        ("openai/gpt-4o-2031-02-03", "gpt-4o"),
-        ("ft:gpt-4o-2024-08-06:org::id", "ft:gpt-4o-2024-08-06"),
-        ("azure/eu/gpt-4o-2024-08-06", "azure/eu/gpt-4o-2024-08-06"),
-        ("bedrock/converse/anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic.claude-haiku-4-5-20251001-v1:0"),
-        ("bedrock/apac.anthropic.claude-haiku-4-5-20251001-v1:0:200k", "anthropic.claude-haiku-4-5-20251001-v1:0"),
-        ("bedrock/sa-east-1/anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic.claude-haiku-4-5-20251001-v1:0"),
-        ("jp.anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic.claude-haiku-4-5-20251001-v1:0"),
-        (
-            "bedrock/arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
-            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
-        ),
-        ("vertex_ai_beta/gemini-2.5-pro-001", "gemini-2.5-pro"),
-        ("vertex_ai/mistral-large", "vertex_ai/mistral-large@latest"),
-        ("fireworks_ai/deepseek-r1", "fireworks_ai/accounts/fireworks/models/deepseek-r1"),
-        ("cohere/command-r-08-2024", "command-r-08-2024"),
-        ("github/gpt-4o", "gpt-4o"),
+        ("openai/gpt-4o-mini", "openai", "gpt-4o-mini"),
+        ("openai/GPT-4o-Mini", "openai", "gpt-4o-mini"),
+        ("openai/gpt-4o-2031-02-03", "openai", "gpt-4o"),
+        ("ft:gpt-4o-2024-08-06:org::id", "openai", "ft:gpt-4o-2024-08-06"),
+        ("azure/eu/gpt-4o-2024-08-06", "azure", "azure/eu/gpt-4o-2024-08-06"),
+        (f"bedrock/{HAIKU}", "bedrock_converse", HAIKU),
+        (f"bedrock/converse/{HAIKU}", "bedrock_converse", HAIKU),
+        (f"bedrock/apac.{HAIKU}:200k", "bedrock_converse", HAIKU),
+        (f"bedrock/apac.{HAIKU}:200k", "bedrock_converse", f"apac.{HAIKU}"),
+        (f"bedrock/sa-east-1/{HAIKU}", "bedrock", HAIKU),
+        (f"bedrock/sa-east-1/{HAIKU}", "bedrock", f"bedrock/sa-east-1/{HAIKU}"),
+        (f"jp.{HAIKU}", "bedrock", HAIKU),
+        (f"bedrock/arn:aws:bedrock:us-east-1:1:inference-profile/us.{HAIKU}", "bedrock", f"us.{HAIKU}"),
+        ("vertex_ai_beta/gemini-2.5-pro-001", "vertex_ai-language-models", "gemini-2.5-pro"),
+        ("vertex_ai/mistral-large", "vertex_ai-mistral_models", "vertex_ai/mistral-large@latest"),
+        ("vertex_ai/llama-4", "vertex_ai-llama_models", "vertex_ai/meta/llama-4"),
+        ("fireworks_ai/deepseek-r1", "fireworks_ai", "fireworks_ai/accounts/fireworks/models/deepseek-r1"),
+        ("perplexity/glm-5", "perplexity", "perplexity/perplexity/glm-5"),
+        ("cohere/command-r", "cohere_chat", "command-r"),
+        ("github/gpt-4o", "openai", "gpt-4o"),
     ],
 )
-def test_a_model_is_found_under_the_names_litellm_would_try(model, listed_as):
-    found = litellm_prices().find(model)
-    assert found is not None
-    assert found == litellm_prices().find(listed_as)
+def test_a_model_is_found_under_the_names_litellm_would_try(model, provider, listed_as):
+    table = PriceTable([(listed_as, provider, LISTED), ("another", provider, Price(1, 1))])
+    assert table.find(model) == LISTED
+
+
+def test_a_region_with_a_price_of_its_own_goes_before_the_model_anywhere():
+    table = PriceTable([(HAIKU, "bedrock", Price(1, 1)), (f"us.{HAIKU}", "bedrock", LISTED)])
+    assert table.find(f"bedrock/converse/us.{HAIKU}") == LISTED
+    assert table.find(f"bedrock/eu.{HAIKU}") == Price(1, 1)
 
 
 @pytest.mark.parametrize("model", ["openai/claude-sonnet-4-5", "hosted_vllm/gpt-4o", "sample_spec", "openai/*", ""])

@@ -9,12 +9,6 @@ from sqlalchemy import Column, MetaData, Table, insert, select, text
 from crplugins.sql.engine import WRITES, make_engine
 from crplugins.sql.url import async_url
 from crplugins.sql.utc_time import UtcTime
-from tests.postgresql_setup import allow_drivers_to_block, database_url, postgres, postgres_url, sqlite_url  # noqa: F401
-
-
-@pytest.fixture(autouse=True)
-def what_may_block(blockbuster):
-    allow_drivers_to_block(blockbuster)
 
 
 @pytest.mark.parametrize(("synchronous", "number"), [("NORMAL", 1), ("FULL", 2)])

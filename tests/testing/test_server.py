@@ -18,7 +18,7 @@ async def test_by_default_it_is_the_fake_model(provider: FakeProvider, client: o
     answer = await client.chat.completions.create(**HELLO)
     assert answer.choices[0].message.content == "You said: Hello there"
     assert answer.usage is not None
-    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (7, 4)
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (7, 4)
     assert answer._request_id is not None
     assert answer._request_id.startswith("req_")
 
@@ -29,7 +29,7 @@ async def test_it_streams_with_usage_to_the_official_client(client: openai.Async
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1]) == "You said: Hello there"
     assert chunks[-1].choices == []
     assert chunks[-1].usage is not None
-    assert chunks[-1].usage.output_tokens == 4
+    assert chunks[-1].usage.completion_tokens == 4
 
 
 async def test_queued_scripts_come_first_then_those_of_the_model(

@@ -1,0 +1,56 @@
+"""Which ledger `crplugins usage` reads: that of `--ledger`, else the one of the configuration."""
+
+import sys
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from crplugins.cli.keys_source import read_config
+from crplugins.cli.refused import Refused
+from crplugins.config import ConfigError, Problem
+from crplugins.ledger.database import LedgerDatabase, reason_of
+from crplugins.ledger.ledger import spool_path
+from crplugins.ledger.question import Question, Sums
+from crplugins.ledger.report import answer
+from crplugins.ledger.waiting import count_waiting
+
+_NO_TABLE = ("no such table", "does not exist")
+
+
+def open_database(ledger: str | None, config_file: Path | None) -> LedgerDatabase:
+    """The database, not yet asked. Says on stderr what has not reached it. Raises `ConfigError`."""
+    url, spool = (ledger, None) if ledger is not None else _configured(config_file)
+    try:
+        database = LedgerDatabase(url, migrate=False)
+    except (ValueError, ImportError) as error:
+        raise ConfigError([Problem(("ledger",), str(error))]) from None
+    if database.file is not None and not database.file.exists():
+        raise ConfigError([Problem((), "there is no such file; a gateway makes it when it starts")], str(database.file))
+    path = spool_path(database, spool)
+    waiting = count_waiting(path)
+    if waiting:
+        sys.stderr.write(f"note: {waiting} more records are in {path}; a running gateway brings them in\n")
+    return database
+
+
+async def ask(database: LedgerDatabase, question: Question) -> list[Sums]:
+    """Raises `Refused`."""
+    try:
+        async with database.reading() as connection:
+            return await answer(connection, question)
+    except DBAPIError as error:
+        if any(words in str(error.orig) for words in _NO_TABLE):
+            raise Refused("this database has no records; a gateway makes their tables when it starts") from None
+        raise Refused(f"the ledger cannot be read: {reason_of(error)}") from None
+    except (OSError, TimeoutError) as error:
+        raise Refused(f"the ledger is out of reach: {reason_of(error)}") from None
+    finally:
+        await database.close()
+
+
+def _configured(config_file: Path | None) -> tuple[str, str | None]:
+    config, file = read_config(config_file)
+    if config.ledger is None:
+        where = f"{file} keeps no ledger" if file else "there is no configuration"
+        raise config.source.error([Problem((), f"{where}; name one with --ledger sqlite:///usage.db")])
+    return config.ledger.url, config.ledger.spool

@@ -1,0 +1,104 @@
+"""What was used, over HTTP: each key its own, the operator everything.
+
+GET /v1/usage       ?by=model,day&since=7d&until=2027-01-31&model=fast     of the key that asks
+GET /admin/usage    ?by=key,model&since=7d&key=team-a&team=search&...      of all, with the admin token
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from crplugins.core.errors import SERVER_ERROR, GatewayError
+from crplugins.core.exchange import find_exchange
+from crplugins.homes.admin_token import AdminToken
+from crplugins.homes.usage_query import OWN_GROUPS, read_question
+from crplugins.ledger.question import GROUPS, Question
+from crplugins.ledger.report import answer
+from crplugins.ledger.report_words import describe
+from crplugins.plugins.auth import utc_now
+from crplugins.plugins.auth_errors import no_key
+
+PATHS: Final = ("/v1/usage", "/usage")
+ADMIN_PATH: Final = "/admin/usage"
+
+PUBLIC_PATHS: Final = (ADMIN_PATH,)
+"""Not Auth's to guard: the token is no key, and is looked at here."""
+
+logger = logging.getLogger("crplugins.usage")
+
+
+class Readable(Protocol):
+    """An open `Ledger`."""
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+
+
+class UsageApi:
+    """The endpoints, as routes of an app that renders `GatewayError`, behind Auth.
+
+    Args:
+        ledger: open while requests come in.
+        admin_token: None for no endpoint of the operator's.
+        now: the wall clock.
+    """
+
+    def __init__(
+        self, ledger: Readable, *, admin_token: str | None = None, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._ledger = ledger
+        self._token = AdminToken(admin_token) if admin_token is not None else None
+        self._now = now
+
+    def routes(self) -> list[Route]:
+        routes = [Route(path, self.own, methods=["GET"]) for path in PATHS]
+        return [*routes, Route(ADMIN_PATH, self.all, methods=["GET"])] if self._token is not None else routes
+
+    async def own(self, request: Request) -> Response:
+        """Of the key that asks. Whatever the query says, the condition on the key is ours."""
+        exchange = find_exchange(request.scope)
+        if exchange is None or exchange.principal is None:
+            raise no_key()
+        mine = {"key": exchange.principal.key_id}
+        return await self._answer(
+            read_question(_parameters(request), OWN_GROUPS, self._now(), default="model", only=mine)
+        )
+
+    async def all(self, request: Request) -> Response:
+        assert self._token is not None
+        self._token.check(request.scope["headers"])
+        return await self._answer(read_question(_parameters(request), tuple(GROUPS), self._now(), default="key,model"))
+
+    async def _answer(self, question: Question) -> Response:
+        try:
+            async with self._ledger.reading() as connection:
+                lines = await answer(connection, question)
+        except Exception as error:
+            logger.error("the ledger cannot be read: %s", type(error).__name__)
+            raise _unavailable() from None
+        return _json({"object": "list", "data": [describe(line) for line in lines]})
+
+
+def _parameters(request: Request) -> Sequence[tuple[str, str]]:
+    return request.query_params.multi_items()
+
+
+def _unavailable() -> GatewayError:
+    return GatewayError(
+        503,
+        "Usage cannot be read at the moment. Please retry your request.",
+        type=SERVER_ERROR,
+        headers=[("retry-after", "5")],
+    )
+
+
+def _json(value: Mapping[str, Any]) -> Response:
+    headers = {"cache-control": "no-store"}  # one key's numbers are not another's
+    return Response(msgspec.json.encode(value), headers=headers, media_type="application/json")

@@ -1,0 +1,77 @@
+"""AccessLog: one line for each chat request that is over."""
+
+import logging
+from typing import Any, Final
+
+from crplugins.core.exchange import Exchange
+from crplugins.core.plugin import Plugin
+from crplugins.ledger.record import UsageRecord, record_of
+from crplugins.plugins.tracing_parent import trace_id_of
+
+logger = logging.getLogger("crplugins.access")
+
+_LONGEST_NAME: Final = 128
+_LINE: Final = "%d %s model=%r key=%r tokens=%d+%d cost=%s duration=%.1fms request=%s"
+
+
+class AccessLog(Plugin):
+    """Writes an INFO record to the logger `crplugins.access`, with the facts in `record.crplugins`, a dict.
+
+    Nothing that was said stands in it, no credential and no client's address. Stands outside Auth, so that requests
+    without a good key are seen too.
+    """
+
+    observes = True
+
+    def on_finish(self, exchange: Exchange) -> None:
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        record = record_of(exchange)
+        facts = _facts(record, trace_id_of(exchange))
+        logger.info(
+            _LINE,
+            record.status,
+            record.error_type or record.outcome,
+            facts["model"],
+            facts["key_id"],
+            record.usage.input_tokens,
+            record.usage.output_tokens,
+            "unknown" if record.cost_micro_usd is None else f"${record.cost_micro_usd / 1e6:f}",
+            record.duration_ms,
+            record.request_id,
+            extra={"crplugins": facts},  # one attribute: `module` or `message` beside the logger's own raise KeyError
+        )
+
+
+def _facts(record: UsageRecord, trace_id: str | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "request_id": record.request_id,
+        "key_id": _name(record.key_id),
+        "team": _name(record.team),
+        "model": _name(record.requested_model),
+        "served_model": _name(record.served_model),
+        "provider": _name(record.provider),
+        "status": record.status,
+        "outcome": record.outcome,
+        "error_type": record.error_type,
+        "stream": record.stream,
+        "duration_ms": round(record.duration_ms, 1),
+        "ttft_ms": None if record.ttft_ms is None else round(record.ttft_ms, 1),
+        "input_tokens": record.usage.input_tokens,
+        "output_tokens": record.usage.output_tokens,
+        "usage_source": record.usage_source,
+        "cost_usd": None if record.cost_micro_usd is None else record.cost_micro_usd / 1e6,
+        "attempts": record.attempts,
+        "overhead_us": record.overhead_us,
+    }
+    if trace_id is not None:
+        facts["trace_id"] = trace_id
+    return facts
+
+
+def _name(text: str | None) -> str | None:
+    """A name that may come from a client, on one line and of a sane length."""
+    if text is None:
+        return None
+    text = text[:_LONGEST_NAME]
+    return text if text.isprintable() else repr(text)[1:-1]  # a line feed would begin a line that looks like ours

@@ -1,0 +1,72 @@
+"""The tables are made at start, by whoever comes first."""
+
+import asyncio
+import sys
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from crplugins.keys.sql import SqlStore
+from crplugins.ledger.database import VERSION_TABLE
+from crplugins.ledger.schema import metadata, usage
+from tests.ledger.conftest import SOON, make_record, settled, totals_of, until
+
+COLUMNS = (
+    "request_id started_at ended_at key_id team user requested_model served_model provider stream status outcome "
+    "error_type finish_reason input_tokens output_tokens cached_input_tokens cache_write_input_tokens "
+    "reasoning_output_tokens usage_source cost_micro_usd attempts ttft_ms duration_ms overhead_us tags"
+)
+
+
+def test_the_columns_are_those_that_are_promised():
+    assert [column.name for column in usage.c] == COLUMNS.split()
+
+
+async def test_the_migrations_make_what_the_schema_declares(open_ledger):
+    options = {"version_table": VERSION_TABLE, "compare_type": True}
+    async with open_ledger() as ledger, ledger.reading() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(MigrationContext.configure(sync, opts=options), metadata)
+        )
+    assert differences == []
+
+
+OPEN = """
+import asyncio, sys
+from crplugins.ledger.ledger import Ledger
+from tests.ledger.conftest import make_record, settled
+async def main():
+    async with Ledger(sys.argv[1], spool=sys.argv[2]) as ledger:
+        ledger.add(make_record())
+        await settled(ledger)
+asyncio.run(main())
+"""
+
+
+async def test_processes_that_start_at_once_make_the_tables_once(database_url, tmp_path, open_ledger):
+    start = asyncio.create_subprocess_exec
+    command = [sys.executable, "-c", OPEN, database_url, str(tmp_path / "spool")]
+    for process in [await start(*command, stderr=asyncio.subprocess.PIPE) for _ in range(4)]:
+        _, said = await process.communicate()
+        assert process.returncode == 0, said.decode()
+    async with open_ledger(migrate=False) as ledger:
+        assert await totals_of(ledger) == (4, 4)
+
+
+async def test_keys_and_ledger_share_a_database(database_url, open_ledger):
+    async with SqlStore(database_url), open_ledger() as ledger:
+        ledger.add(make_record())
+        await settled(ledger)
+    async with SqlStore(database_url) as store:
+        assert await store.list() == []
+
+
+async def test_without_migrations_records_wait_for_the_tables(open_ledger, caplog):
+    async with open_ledger(migrate=False, retry_seconds=SOON) as ledger:
+        ledger.add(make_record())
+        await until(lambda: "records wait" in caplog.text)
+        assert ledger.pending == 1
+        async with open_ledger():
+            pass
+        await settled(ledger)
+        assert await totals_of(ledger) == (1, 1)
