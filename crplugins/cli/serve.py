@@ -6,7 +6,6 @@ import typer
 
 from crplugins.cli.configuration import ConfigOption, find
 from crplugins.cli.listening import address_of, bind
-from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.servers import exit_cleanly_on_signals, serve_here, serve_in_workers
 from crplugins.cli.welcome import welcome
 from crplugins.homes.gateway import Gateway
@@ -34,7 +33,6 @@ def serve(
     with bind(config.server.host if host is None else host, config.server.port if port is None else port) as sock:
         text = welcome(address_of(sock), config, run_key)
         if workers == 1:
-            with logging_to_stderr(config):
-                serve_here(gateway, sock, text)
+            serve_here(gateway, sock, text)
         else:
             serve_in_workers(workers, sock, text, found.file, run_key)

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from crplugins.cli.listening import cannot_listen, reachable
+from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
 from crplugins.config.load import CONFIG_VARIABLE
-from crplugins.homes.gateway import RUN_KEY_VARIABLE
+from crplugins.homes.gateway import RUN_KEY_VARIABLE, Gateway
 from crplugins.homes.metrics_multiprocess import multiprocess_directory
 
 _OPTIONS: Final[dict[str, Any]] = {
@@ -43,14 +43,15 @@ def exit_cleanly_on_signals() -> None:
         signal.signal(number, lambda _number, _frame: sys.exit(0))
 
 
-def serve_here(app: ASGIApp, sock: socket.socket, welcome: str) -> None:
+def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
     """Serves in this process until a signal; prints `welcome` once clients are accepted.
 
     Raises `Refused` if the app does not start.
     """
     server = _Server(uvicorn.Config(app, **_OPTIONS), lambda: _print(welcome))
     try:
-        server.run([sock])
+        with logging_to_stderr(app.config):  # not before: uvicorn's own set-up closes every handler there is
+            server.run([sock])
     except OSError as error:  # two servers may bind a port; only one may listen
         host, port = sock.getsockname()[:2]
         raise cannot_listen(host, port, error) from None

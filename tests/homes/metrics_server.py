@@ -64,7 +64,8 @@ def make_app():
 def main() -> None:
     with socket.socket() as sock, nullcontext() if "alone" in sys.argv else multiprocess_directory() as directory:
         sock.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(f"{__spec__.name}:make_app", factory=True, workers=2, log_level="error")
+        options = {"factory": True, "workers": 2, "log_level": "error", "timeout_graceful_shutdown": 1}
+        config = uvicorn.Config(f"{__spec__.name}:make_app", **options)
         print(sock.getsockname()[1], directory, flush=True)
         Multiprocess(config, sockets=[sock]).run()
 

@@ -1,6 +1,7 @@
-"""A bad day of thousands of requests, after which the books must agree to the token.
+"""A bad day of many requests, after which the books must agree to the token.
 
-`METERING_REQUESTS` says how many; `METERING_SEED` which ones.
+`METERING_REQUESTS` says how many, `METERING_SEED` which ones. What the provider told, the ledger's rows, its daily sums
+and the counters of Prometheus are four independent records of the same day.
 """
 
 import asyncio
@@ -8,9 +9,11 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import aiohttp
 import pytest
@@ -18,40 +21,287 @@ import pytest
 from crplugins.core.outcome import OUTCOMES
 from crplugins.homes.gateway import Gateway
 from crplugins.testing import FakeProvider, ReceivedRequest
+from tests.conftest import serving
 from tests.integration.metering_books import TOKENS, Row, Scraped, by_marker, read_table, summed
-from tests.integration.metering_traffic import MODELS, Sent, gateway_options, plan, send_all
-from tests.postgresql_setup import allow_drivers_to_block
+from tests.integration.metering_traffic import KEYS, MODELS, Sent, gateway_options, plan, send_all
 
-REQUESTS = int(os.environ.get("METERING_REQUESTS", "600"))
-SEED = int(os.environ.get("METERING_SEED", "20260601"))
-MAX_BODY_BYTES = 64 * 1024
-AT_ONCE = 40
+REQUESTS: Final = int(os.environ.get("METERING_REQUESTS", "600"))
+SEED: Final = int(os.environ.get("METERING_SEED", "20260601"))
+MAX_BODY_BYTES: Final = 64 * 1024
+AT_ONCE: Final = 40
+
+OK: Final = ("",)
+BROKEN: Final = ("upstream_stream_broken",)
+# What the record of a client that read to the end must say: of a stream, of a plain answer.
+ENDINGS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "cut": (BROKEN, OK),
+    "cut-at-once": (BROKEN, ("upstream_connect",)),
+    "reset": (BROKEN, OK),
+    "stall": (("upstream_timeout",), OK),
+    "silent": (("upstream_timeout",), ("upstream_timeout",)),
+    "malformed": (BROKEN, BROKEN),
+    "error-inside": (BROKEN, BROKEN),
+    "refuses": (("upstream_4xx",), ("upstream_4xx",)),
+    "limited": (("upstream_429",), ("upstream_429",)),
+    "down": (("upstream_5xx",), ("upstream_5xx",)),
+    "our-key-is-wrong": (("upstream_auth",), ("upstream_auth",)),
+    "unreachable": (("upstream_connect",), ("upstream_connect",)),
+}
+REFUSALS: Final = {
+    "model": "unknown_model",
+    "size": "invalid_request",
+    "json": "invalid_request",
+    "field": "invalid_request",
+}
 
 
 @dataclass
 class Day:
-    """What is left of it."""
+    """What is left of it. `told` is the provider's log by marker, `rows` and `daily` are the ledger's."""
 
     sent: Sequence[Sent]
-    told: dict[str, list[ReceivedRequest]]
+    told: Mapping[str, Sequence[ReceivedRequest]]
     asked: int
     rows: Sequence[Row]
     daily: Sequence[Row]
     scraped: Scraped
-    seconds: float
+    took: float
 
-    def row(self, sent: Sent) -> Row:
-        """The one record of a request that had a good key and a body that could be read."""
-        [row] = [row for row in self.rows if row["user"] == sent.marker]
-        return row
+    def __post_init__(self) -> None:
+        self.row_of: dict[str, Row] = {row["user"]: row for row in self.rows if row["user"]}
+
+    def readable(self) -> list[tuple[Sent, Row]]:
+        """Requests whose marker the gateway came to know, with their rows."""
+        return [(sent, self.row_of[sent.marker]) for sent in self.sent if sent.marker in self.row_of]
+
+    def numbers_of(self, sent: Sent) -> tuple[int, int] | None:
+        """What the provider has told about its last answer to this request."""
+        told = self.told.get(sent.marker)
+        return told[-1].usage if told else None
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
+    return asyncio.run(live(tmp_path_factory.mktemp("day") / "usage.db"))
+
+
+async def live(file: Path) -> Day:
+    sent = plan(REQUESTS, SEED, MAX_BODY_BYTES)
+    async with AsyncExitStack() as stack:
+        provider = await stack.enter_async_context(FakeProvider(keep_requests=3 * REQUESTS))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        app = Gateway(
+            **gateway_options(provider),
+            ledger={"url": f"sqlite:///{file}"},
+            metrics={"token": None},
+            server={"max_body_bytes": MAX_BODY_BYTES},
+            usage={"drain_seconds": 5},
+        )
+        async with serving(app) as url:
+            begun = time.monotonic()
+            await send_all(url, sent, AT_ONCE, random.Random(SEED))
+            took = time.monotonic() - begun
+            scraped = await settled(session, url)
+        await provider.wait_idle()
+    told = by_marker(provider.requests)
+    rows, daily = read_table(file, "usage"), read_table(file, "usage_daily")
+    return Day(sent, told, provider.received, rows, daily, scraped, took)
 
 
 async def settled(session: aiohttp.ClientSession, url: str) -> Scraped:
-    """The metrics, once nothing is in flight. Clients that have left may still be drained for."""
-    async with asyncio.timeout(60):
+    """The metrics, once nothing is in flight: answers whose clients have left are still read for a while."""
+    async with asyncio.timeout(30):
         while True:
             async with session.get(url + "/metrics") as response:
                 scraped = Scraped(await response.text())
             if scraped.total("crplugins_requests_in_flight") == 0:
                 return scraped
             await asyncio.sleep(0.05)
+
+
+def label_of(row: Row) -> str:
+    """The model as Prometheus names it."""
+    return row["requested_model"] if row["requested_model"] in MODELS else "other"
+
+
+def test_every_request_of_a_good_key_left_exactly_one_record(day):
+    good = [sent for sent in day.sent if sent.key is not None]
+    unheard = [s for s in good if s.marker not in day.row_of and s.broken not in ("size", "json")]
+    print(len(day.rows), len(good), [(s.marker, s.behaviour, s.model) for s in unheard], sum(1 for r in day.rows if r["user"] is None and r["status"]==499))
+    assert len(day.rows) == len(good)
+    assert len({row["request_id"] for row in day.rows}) == len(good)
+    by_id = {row["request_id"]: row for row in day.rows}
+    for sent in good:
+        if sent.request_id is not None:
+            row = by_id[sent.request_id]
+            assert row["key_id"] == sent.key
+            assert row["user"] == (None if sent.broken in ("size", "json") else sent.marker)
+            assert row["status"] == sent.status
+    unread = [sent for sent in good if sent.marker not in day.row_of]
+    assert all(sent.broken in ("size", "json") or sent.behaviour == "leaves-early" for sent in unread)
+    assert Counter(row["key_id"] for row in day.rows) == Counter(sent.key for sent in good)
+
+
+def test_a_request_without_a_good_key_left_none_and_is_counted_all_the_same(day):
+    strangers = [sent for sent in day.sent if sent.key is None]
+    assert strangers
+    assert all(sent.status == 401 and sent.marker not in day.row_of for sent in strangers)
+    counted = day.scraped.by("crplugins_requests_total", "key_id", "code", "error_type")
+    assert {labels: n for labels, n in counted.items() if labels[0] == "none"} == {
+        ("none", "401", "unauthenticated"): len(strangers)
+    }
+
+
+def test_prometheus_counts_every_request_sent_with_the_ending_that_its_record_has(day):
+    assert day.scraped.total("crplugins_requests_total") == len(day.sent)
+    counted = day.scraped.by("crplugins_requests_total", "model", "key_id", "code", "error_type")
+    recorded = summed(day.rows, "count", label_of, "key_id", "status", "error_type")
+    assert {labels: n for labels, n in counted.items() if labels[1] != "none"} == recorded
+    durations = day.scraped.by("crplugins_request_duration_seconds_count", "outcome")
+    outcomes = summed(day.rows, "count", "outcome")
+    outcomes["client_error",] += len([sent for sent in day.sent if sent.key is None])
+    assert durations == outcomes
+    assert all(row["outcome"] == OUTCOMES[row["error_type"]] for row in day.rows)
+
+
+def test_nothing_is_in_flight_waiting_or_lost_at_the_end(day):
+    for gauge in ("requests_in_flight", "ledger_dropped_records_total", "ledger_spooled_records", "hook_errors_total"):
+        assert day.scraped.total(f"crplugins_{gauge}") == 0, gauge
+
+
+def test_what_the_provider_told_is_what_stands_in_the_ledger(day):
+    wrong = []
+    for sent, row in day.readable():
+        numbers = day.numbers_of(sent)
+        if row["usage_source"] == "provider" and numbers != (row["input_tokens"], row["output_tokens"]):
+            wrong.append((sent.marker, sent.model, numbers, dict(row)))
+    assert wrong == []
+    told = [(s, r) for s, r in day.readable() if r["usage_source"] == "provider"]
+    assert sum(row["input_tokens"] for _, row in told) == sum(day.numbers_of(sent)[0] for sent, _ in told)
+    assert sum(row["output_tokens"] for _, row in told) == sum(day.numbers_of(sent)[1] for sent, _ in told)
+
+
+def test_a_number_is_estimated_only_where_the_provider_could_not_be_heard_to_the_end(day):
+    """A client that leaves may take the answer with it, unless its key drains; nothing else may."""
+    for sent, row in day.readable():
+        numbers = day.numbers_of(sent)
+        if numbers is None:
+            assert row["usage_source"] != "provider", (sent.marker, sent.model)
+            continue
+        gone = row["outcome"] == "cancelled" and KEYS[sent.key].get("on_disconnect") != "drain"
+        if day.told[sent.marker][-1].completed and not gone and sent.case != "malformed":
+            assert row["usage_source"] == "provider", (sent.marker, sent.model, dict(row))
+
+
+def test_an_answer_whose_provider_told_nothing_is_estimated_or_refused_or_free_as_the_key_says(day):
+    for sent, row in day.readable():
+        if sent.case not in ("uncounted", "old", "older") or not sent.complete or sent.broken:
+            continue
+        if day.numbers_of(sent) is not None:  # plain answers of the old ones tell it
+            continue
+        if sent.key == "pays-nothing-unknown":
+            assert (row["usage_source"], row["input_tokens"], row["cost_micro_usd"]) == ("none", 0, 0)
+            continue
+        assert row["usage_source"] == "estimated"
+        assert row["input_tokens"] > 0
+        assert row["output_tokens"] > 0
+        refused = sent.key == "wants-numbers"
+        assert row["error_type"] == ("upstream_stream_broken" if refused else ""), (sent.marker, sent.model)
+        assert (b"upstream_no_usage" in sent.answer) == refused
+
+
+def test_a_request_that_came_to_nothing_costs_nothing(day):
+    for sent, row in day.readable():
+        if sent.broken or (row["status"] >= 400 and row["outcome"] != "cancelled" and sent.key != "wants-numbers"):
+            assert row["usage_source"] == "none", (sent.marker, sent.model, dict(row))
+            assert [row[name] for name in (*TOKENS, "cost_micro_usd")] == [0] * 6
+
+
+@pytest.mark.parametrize("measure", TOKENS)
+def test_ledger_daily_sums_and_prometheus_agree_to_the_token(day, measure):
+    counted = day.scraped.by(f"crplugins_{measure}_total", "model", "key_id")
+    assert counted == summed(day.rows, measure, label_of, "key_id")
+    assert summed(day.daily, measure, "requested_model", "key_id") == summed(
+        day.rows, measure, "requested_model", "key_id"
+    )
+    assert sum(counted.values()) > 0 or REQUESTS < 200
+
+
+def test_money_agrees_to_the_millionth_of_a_dollar(day):
+    recorded = summed(day.rows, "cost_micro_usd", label_of, "key_id")
+    counted = day.scraped.by("crplugins_cost_usd_total", "model", "key_id")
+    assert {labels: round(usd * 1e6) for labels, usd in counted.items()} == recorded
+    assert summed(day.daily, "cost_micro_usd", "requested_model", "key_id") == summed(
+        day.rows, "cost_micro_usd", "requested_model", "key_id"
+    )
+
+
+def test_the_daily_sums_count_requests_errors_and_estimates(day):
+    same = ("requested_model", "key_id", "team", "served_model", "provider")
+    assert summed(day.daily, "requests", *same) == summed(day.rows, "count", *same)
+    failed = [row for row in day.rows if row["outcome"] not in ("ok", "cancelled")]
+    assert summed(day.daily, "errors", *same) == summed(failed, "count", *same)
+    unpriced = [row for row in day.rows if row["cost_micro_usd"] is None]
+    assert summed(day.daily, "unpriced_requests", *same) == summed(unpriced, "count", *same)
+    estimated = [row for row in day.rows if row["usage_source"] == "estimated"]
+    assert summed(day.daily, "estimated_requests", *same) == summed(estimated, "count", *same)
+    counted = day.scraped.by("crplugins_unmetered_requests_total", "reason", "model")
+    assert {k[1:]: n for k, n in counted.items() if k[0] == "estimated"} == summed(estimated, "count", label_of)
+    assert {k[1:]: n for k, n in counted.items() if k[0] == "no_price"} == summed(unpriced, "count", label_of)
+
+
+def test_every_call_of_the_provider_is_an_attempt_of_its_record(day):
+    for sent, row in day.readable():
+        arrived = len(day.told.get(sent.marker, ()))
+        if row["outcome"] == "cancelled":  # the call may never have left, or not have been read
+            assert arrived <= row["attempts"], sent.marker
+        else:
+            assert arrived == row["attempts"], (sent.marker, sent.model)
+    assert day.scraped.total("crplugins_upstream_attempts_total") == sum(row["attempts"] for row in day.rows)
+    assert set(day.told) <= {sent.marker for sent in day.sent}
+    assert sum(map(len, day.told.values())) == day.asked
+
+
+def test_every_fault_has_its_own_name_in_the_record(day):
+    wrong: list[Any] = []
+    for sent, row in day.readable():
+        if sent.broken:
+            expected: Iterable[str] = (REFUSALS[sent.broken],)
+        elif not sent.complete or (sent.key == "wants-numbers" and row["usage_source"] == "estimated"):
+            continue
+        else:
+            expected = ENDINGS.get(sent.case, (OK, OK))[not sent.stream]
+        if row["error_type"] not in expected:
+            wrong.append((sent.marker, sent.model, "stream" if sent.stream else "plain", row["error_type"]))
+    print(Counter(kind[1:] for kind in wrong))
+    assert wrong == []
+
+
+def test_a_client_that_left_is_recorded_as_one(day):
+    left = [(sent, row) for sent, row in day.readable() if row["outcome"] == "cancelled"]
+    assert left
+    for sent, row in left:
+        assert sent.behaviour != "reads", sent.marker
+        assert not sent.complete, sent.marker
+        assert row["status"] in (200, 499)
+        if sent.status is None and row["status"] == 200:
+            assert sent.behaviour in ("leaves-early", "times-out")
+    statuses = Counter(row["status"] for _, row in left)
+    assert statuses[200] > 0 < statuses[499]
+
+
+def test_the_day_was_bad_enough(day):
+    """Otherwise the tests above prove little."""
+    print(f"{len(day.sent)} requests, {day.asked} calls of the provider, {day.took:.1f} s")
+    print(sorted(Counter((row["outcome"], row["usage_source"]) for row in day.rows).items()))
+    print(sorted(Counter(row["error_type"] for row in day.rows).items()))
+    print({name: sum(row[name] for row in day.rows) for name in (*TOKENS,)})
+    drained = [
+        row for sent, row in day.readable() if row["outcome"] == "cancelled" and row["usage_source"] == "provider"
+    ]
+    assert drained
+    assert {row["outcome"] for row in day.rows} == set(OUTCOMES.values()) - {"limited"}
+    assert {row["usage_source"] for row in day.rows} == {"provider", "estimated", "none"}
+    assert {row["error_type"] for row in day.rows} >= {
+        kind for pair in ENDINGS.values() for kinds in pair for kind in kinds
+    }

@@ -1,0 +1,27 @@
+-- Lets live reservations live on; those that have run out stay so.
+-- KEYS: of each reservation its marker, then its leases' states.
+-- ARGV: lease in ms, now in ms or '', then id and number of leases of each reservation.
+-- Returns how many were live.
+
+local lease, now = tonumber(ARGV[1]), tonumber(ARGV[2])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local GARBAGE = 60000
+local live, k = 0, 1
+
+for a = 3, #ARGV, 2 do
+  local id, leases = ARGV[a], tonumber(ARGV[a + 1])
+  if tonumber(redis.call('GET', KEYS[k]) or 0) > now then
+    live = live + 1
+    redis.call('SET', KEYS[k], now + lease, 'PX', lease + GARBAGE)
+    for i = k + 1, k + leases do
+      redis.call('ZADD', KEYS[i], 'XX', now + lease, id)
+      redis.call('PEXPIRE', KEYS[i], lease + GARBAGE)
+    end
+  end
+  k = k + 1 + leases
+end
+return live

@@ -1,0 +1,78 @@
+-- Charges all limits, or none if one of them refuses.
+-- KEYS: the reservation's marker, then each limit's state.
+-- ARGV: id, lease in ms, now in ms or '', then kind, amount, period, burst and cost of each limit.
+-- Returns {index of the limit that has to wait longest or 0, its wait in ms, used and reset of each limit}.
+-- Expiry of keys only collects garbage, a while too late: what has run out is told by the times in their values.
+
+local id, lease, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local GARBAGE = 60000
+local charges, refused, wait = {}, 0, 0
+local answer = {0, 0}
+
+for i = 1, #KEYS - 1 do
+  local a = 4 + (i - 1) * 5
+  local key, kind = KEYS[i + 1], ARGV[a]
+  local amount, period, burst, cost = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
+  local used, reset, retry = 0, 0, nil
+
+  if kind == 'meter' then
+    local state = redis.call('GET', key)
+    if state then
+      local u, t = struct.unpack('>dd', state)
+      used = math.max(0, u - math.max(0, now - t) * amount / period)
+    end
+    -- More than the burst, but within the amount: such a charge needs an empty meter.
+    local cap = math.max(burst, math.min(cost, amount))
+    if used + cost > cap or (cost == 0 and used >= cap) then
+      retry = cost > amount and -1 or math.max(1, math.ceil((used + cost - cap) * period / amount))
+    end
+    reset = math.ceil(used * period / amount)
+  elseif kind == 'window' then
+    used = tonumber(redis.call('GET', key) or 0)
+    reset = period - now
+    if used + cost > amount or (cost == 0 and used >= amount) then
+      retry = cost > amount and -1 or math.max(1, reset)
+    end
+  else
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+    used = redis.call('ZCARD', key)
+    if used + cost > amount then
+      retry = 1000
+    end
+  end
+
+  if retry and (refused == 0 or retry == -1 or (wait ~= -1 and retry > wait)) then
+    refused, wait = i, retry
+  end
+  charges[i] = {key, kind, amount, period, used, cost}
+  answer[#answer + 1] = math.floor(used)
+  answer[#answer + 1] = reset
+end
+
+if refused > 0 then
+  answer[1], answer[2] = refused, wait
+  return answer
+end
+
+for _, charge in ipairs(charges) do
+  local key, kind, amount, period, used, cost = unpack(charge)
+  if kind == 'meter' then
+    local u = used + cost
+    if u > 0 then
+      redis.call('SET', key, struct.pack('>dd', u, now), 'PX', math.ceil(u * period / amount) + 1000)
+    end
+  elseif kind == 'window' then
+    redis.call('INCRBY', key, cost)
+    redis.call('PEXPIRE', key, math.max(1, period - now) + GARBAGE)
+  else
+    redis.call('ZADD', key, now + lease, id)
+    redis.call('PEXPIRE', key, lease + GARBAGE)
+  end
+end
+redis.call('SET', KEYS[1], now + lease, 'PX', lease + GARBAGE)
+return answer

@@ -1,0 +1,84 @@
+"""What a client over its limits is told, in OpenAI's words: SDKs and agents wait by them."""
+
+from typing import Final
+
+from crplugins.core.errors import SERVER_ERROR, GatewayError
+from crplugins.core.outcome import ErrorType
+from crplugins.limits.limit import NEVER, Decision
+from crplugins.plugins.limit_bounds import Bound
+from crplugins.plugins.limit_durations import spell_duration
+
+DO_NOT_RETRY: Final = ("x-should-retry", "false")
+"""Read by OpenAI's SDKs, which would try any other 429 again."""
+
+_CODE: Final = "rate_limit_exceeded"
+
+
+def refusal_reason(bound: Bound) -> ErrorType:
+    return "token_limited" if bound.measure.unit in ("tokens", "output_tokens") else "rate_limited"
+
+
+def limit_reached(bound: Bound, cost: int, decision: Decision, index: int, model: str | None) -> GatewayError:
+    """429. `index` of the limit in `decision`, `cost` what the request would have taken of it."""
+    if decision.wait == NEVER:
+        return _too_large(bound, cost, model)
+    wait = spell_duration(decision.wait)
+    used = decision.levels[index].used
+    return GatewayError(
+        429,
+        f"Rate limit reached{_for(model)}{_in(bound)} on {bound.measure.words}: Limit {bound.limit.amount}, "
+        f"Used {used}, Requested {cost}. Please try again in {wait}.",
+        type=_type(bound),
+        code=_CODE,
+        headers=[("retry-after", str(-(-decision.wait // 1000))), ("retry-after-ms", str(decision.wait))],
+        error_type=refusal_reason(bound),
+    )
+
+
+def _too_large(bound: Bound, cost: int, model: str | None) -> GatewayError:
+    return GatewayError(
+        429,
+        f"Request too large{_for(model)}{_in(bound)} on {bound.measure.words}: Limit {bound.limit.amount}, "
+        f"Requested {cost}. The input or output tokens must be reduced in order to run successfully.",
+        type=_type(bound),
+        code=_CODE,
+        headers=[DO_NOT_RETRY],
+        error_type=refusal_reason(bound),
+    )
+
+
+def quota_exceeded() -> GatewayError:
+    """429 for a budget that is spent. No time to retry at: it may be weeks, which some clients would sleep through."""
+    return GatewayError(
+        429,
+        "You exceeded your current quota, please check your plan and billing details. For more information on this "
+        "error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
+        type="insufficient_quota",
+        code="insufficient_quota",
+        headers=[DO_NOT_RETRY],
+        error_type="budget_exceeded",
+    )
+
+
+def limits_unavailable() -> GatewayError:
+    """503: nobody can tell now what is left."""
+    return GatewayError(
+        503,
+        "Rate limits cannot be checked at the moment. Please retry your request.",
+        type=SERVER_ERROR,
+        headers=[("retry-after", "2")],
+        error_type="overloaded",
+    )
+
+
+def _type(bound: Bound) -> str:
+    return "tokens" if refusal_reason(bound) == "token_limited" else "requests"
+
+
+def _for(model: str | None) -> str:
+    return f" for {model}" if model else ""
+
+
+def _in(bound: Bound) -> str:
+    """Whose limit it is; nothing of one that is shared with others, about whom a client learns nothing."""
+    return f" in organization {bound.owner}" if bound.owner else ""

@@ -1,0 +1,102 @@
+"""Reservations: what running requests hold in a store, from their start until they are settled."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, cast
+
+from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
+from crplugins.limits.store import LimitStore, StoreUnavailable
+from crplugins.plugins.limit_refusals import limits_unavailable
+
+Milliseconds = Callable[[], int]
+"""A clock: milliseconds since 1970."""
+
+_PAUSES: Final = (0.1, 0.5, 2.0, 8.0)
+"""Seconds between the tries to settle in a store that does not answer: together well within the life of a lease."""
+
+logger = logging.getLogger("crplugins.limits")
+
+
+class Reservations:
+    """Reserves in a store and settles there, for one plugin or for several that share it.
+
+    A settlement begins where `settle` is called, which may be where nothing can be awaited, and is never lost: the end
+    of the last plugin waits for all of them.
+
+    Args:
+        store: opened with the first plugin that is entered and closed with the last. One that can settle without
+            waiting offers `settle_now`.
+        now: the clock of a test; None for the store's own.
+    """
+
+    def __init__(self, store: LimitStore, *, now: Milliseconds | None = None) -> None:
+        self.store: Final = store
+        self.unsettled = 0
+        """How many settlements were given up: there the estimates stay until time has drained them."""
+        self._now: Final = now
+        self._settle_now = cast("_SettleNow | None", getattr(store, "settle_now", None))
+        self._settling: Final[set[asyncio.Task[None]]] = set()
+        self._users = 0
+        self._open = AsyncExitStack()
+
+    async def reserve(self, request_id: str, charges: tuple[Charge, ...]) -> tuple[Reservation, Decision]:
+        """Raises `GatewayError` 503 where the store does not answer and nothing may pass without it."""
+        reservation = Reservation(request_id, charges)
+        try:
+            decision = await self.store.reserve(reservation, now=self._time())
+        except StoreUnavailable:
+            raise limits_unavailable() from None
+        except asyncio.CancelledError:  # on its way to the store, or there already
+            self.settle(reservation, [0] * len(charges))
+            raise
+        return reservation, decision
+
+    def settle(self, reservation: Reservation, costs: Sequence[int]) -> None:
+        """Replace what was reserved by what was taken. Returns at once."""
+        if self._settle_now is not None:
+            self._settle_now(reservation, costs, now=self._time())
+            return
+        task = asyncio.get_running_loop().create_task(self._settle(reservation, costs))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def levels(self, limits: Sequence[Limit]) -> tuple[Level, ...]:
+        """Raises `StoreUnavailable`."""
+        return await self.store.levels(limits, now=self._time())
+
+    async def __aenter__(self) -> Self:
+        self._users += 1
+        if self._users == 1:
+            await self._open.enter_async_context(cast("Any", self.store))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._users -= 1
+        if not self._users:
+            await asyncio.gather(*self._settling, return_exceptions=True)
+            await self._open.aclose()
+
+    async def _settle(self, reservation: Reservation, costs: Sequence[int]) -> None:
+        for pause in (*_PAUSES, None):
+            try:
+                await self.store.settle(reservation, costs, now=self._time())
+            except StoreUnavailable as error:
+                if pause is None:
+                    self.unsettled += 1
+                    logger.warning("request %s was not settled: %s", reservation.id, error)
+                else:
+                    await asyncio.sleep(pause)
+            else:
+                return
+
+    def _time(self) -> int | None:
+        return None if self._now is None else self._now()
+
+
+class _SettleNow(Protocol):
+    def __call__(self, reservation: Reservation, costs: Sequence[int], *, now: int | None) -> object: ...

@@ -1,0 +1,75 @@
+"""`crplugins serve` with a ledger, metrics and an access log, in one process and in several."""
+
+import json
+import re
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+CONFIGURATION = """
+model_list: [{model_name: mine, litellm_params: {model: openai/m, api_base: "${PROVIDER}"}, handler: direct}]
+keys: [{id: team-a, secret: sk-team-a-0123456789}]
+ledger: {url: "sqlite:///usage.db"}
+metrics: {token: scrape-me}
+server: {access_log: true}
+"""
+QUESTION = {"model": "mine", "messages": [{"role": "user", "content": "a secret word"}]}
+KEY = {"authorization": "Bearer sk-team-a-0123456789"}
+
+
+@pytest.fixture(scope="module")
+def provider():
+    command = [sys.executable, "-m", "crplugins.testing.provider"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+def ask(url: str, **more: object) -> httpx.Response:
+    return httpx.post(f"{url}/v1/chat/completions", headers=KEY, json={**QUESTION, **more}, timeout=30)
+
+
+def requests_counted(url: str) -> float:
+    text = httpx.get(f"{url}/metrics", headers={"authorization": "Bearer scrape-me"}).text
+    return sum(float(n) for n in re.findall(r'crplugins_requests_total\{.*key_id="team-a".*\} (\S+)', text))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_request_is_counted_logged_and_kept(serve, run, provider, tmp_path, workers):
+    (tmp_path / "gateway.yaml").write_text(CONFIGURATION)
+    with serve("--workers", workers, cwd=tmp_path, PROVIDER=provider) as gateway:
+        answers = [ask(gateway.url, stream=stream) for stream in (False, True) * 5]
+        refused = ask(gateway.url, temperature=7)
+        assert [answer.status_code for answer in answers] == [200] * 10
+        assert refused.status_code == 400
+        assert {requests_counted(gateway.url) for _ in range(6)} == {11}
+        own = httpx.get(f"{gateway.url}/v1/usage", headers=KEY, params={"by": "model"}).json()["data"]
+        assert [(line["requested_model"], line["requests"], line["errors"]) for line in own] == [("mine", 11, 1)]
+        code, _, log = gateway.stop()
+    assert code == 0
+    lines = [json.loads(line) for line in log.splitlines()]
+    ids = {answer.headers["x-request-id"] for answer in [*answers, refused]}
+    assert {line["request_id"] for line in lines} == ids
+    assert "secret" not in log
+    assert "sk-team-a" not in log
+    (kept,) = json.loads(run("usage", "--json", cwd=tmp_path, PROVIDER=provider).stdout)
+    tokens = sum(json.loads(answer.content)["usage"]["completion_tokens"] for answer in answers[::2])
+    assert (kept["key_id"], kept["requests"], kept["output_tokens"]) == ("team-a", 11, 2 * tokens)
+
+
+def test_metrics_are_for_the_scraper_with_the_token_alone(serve, provider, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(CONFIGURATION)
+    with serve(cwd=tmp_path, PROVIDER=provider) as gateway:
+        for headers in ({}, KEY, {"authorization": "Bearer wrong"}):
+            answer = httpx.get(f"{gateway.url}/metrics", headers=headers)
+            assert (answer.status_code, answer.json()["error"]["type"]) == (401, "invalid_request_error")
+        assert httpx.post(f"{gateway.url}/metrics").status_code == 405
+
+
+def test_metrics_without_a_word_about_their_token_are_refused_at_the_start(run, tmp_path):
+    (tmp_path / "gateway.yaml").write_text("metrics: {path: /metrics}\n")
+    done = run("check", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "metrics.token: is missing" in done.stderr
