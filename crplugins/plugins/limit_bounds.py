@@ -62,8 +62,8 @@ class Bounds:
             ]
         )
 
-    def costs(self, *, requests: int, tokens: int, output_tokens: int) -> list[int]:
-        """What it has taken of each."""
+    def costs(self, requests: int, tokens: int, output_tokens: int) -> list[int]:
+        """What it has taken of each. One lease is one lease."""
         taken = {"requests": requests, "tokens": tokens, "output_tokens": output_tokens, "parallel": 1}
         return [taken[bound.measure.unit] for bound in self.all]
 

@@ -16,13 +16,15 @@ KEPT: Final = 4096
 class BoundsLookup:
     """Remembers what it has found: a principal is never changed, only replaced."""
 
-    def __init__(self, rules: LimitRules, addresses: ClientAddresses) -> None:
+    def __init__(
+        self, rules: LimitRules, addresses: ClientAddresses, *, seen: OrderedDict[str, Principal] | None = None
+    ) -> None:
         self.rules: Final = rules
         self._addresses: Final = addresses if rules.per_client_address != NO_LIMITS else None
         self._kept: Final[OrderedDict[tuple[int, str | None, str | None], tuple[Principal | None, Bounds]]] = (
             OrderedDict()
         )
-        self.seen: Final[OrderedDict[str, Principal]] = OrderedDict()
+        self.seen: Final[OrderedDict[str, Principal]] = OrderedDict() if seen is None else seen
         """Keys that have made a request, the latest last."""
 
     def of(self, exchange: Exchange) -> Bounds:

@@ -4,9 +4,10 @@ from typing import Final
 
 from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.core.outcome import ErrorType
-from crplugins.limits.limit import NEVER, Decision
+from crplugins.limits.limit import NEVER
 from crplugins.plugins.limit_bounds import Bound
 from crplugins.plugins.limit_durations import spell_duration
+from crplugins.plugins.limit_headers import Standing
 
 DO_NOT_RETRY: Final = ("x-should-retry", "false")
 """Read by OpenAI's SDKs, which would try any other 429 again."""
@@ -18,19 +19,20 @@ def refusal_reason(bound: Bound) -> ErrorType:
     return "token_limited" if bound.measure.unit in ("tokens", "output_tokens") else "rate_limited"
 
 
-def limit_reached(bound: Bound, cost: int, decision: Decision, index: int, model: str | None) -> GatewayError:
-    """429. `index` of the limit in `decision`, `cost` what the request would have taken of it."""
-    if decision.wait == NEVER:
+def limit_reached(standing: Standing, wait: int, model: str | None) -> GatewayError:
+    """429 of the limit that refused. `wait` in milliseconds, or `NEVER`."""
+    assert standing.refused is not None
+    bound, cost = standing.bounds.all[standing.refused], standing.reservation.charges[standing.refused].cost
+    if wait == NEVER:
         return _too_large(bound, cost, model)
-    wait = spell_duration(decision.wait)
-    used = decision.levels[index].used
+    used = standing.levels[standing.refused].used
     return GatewayError(
         429,
         f"Rate limit reached{_for(model)}{_in(bound)} on {bound.measure.words}: Limit {bound.limit.amount}, "
-        f"Used {used}, Requested {cost}. Please try again in {wait}.",
+        f"Used {used}, Requested {cost}. Please try again in {spell_duration(wait)}.",
         type=_type(bound),
         code=_CODE,
-        headers=[("retry-after", str(-(-decision.wait // 1000))), ("retry-after-ms", str(decision.wait))],
+        headers=[("retry-after", str(-(-wait // 1000))), ("retry-after-ms", str(wait))],
         error_type=refusal_reason(bound),
     )
 

@@ -1,11 +1,13 @@
 """Values that the worker processes of one server share in files, so that whichever is scraped adds all of them up."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from crplugins.plugins.metrics_exposed import Collector
@@ -48,7 +50,7 @@ class SharedValues:
         """The values of all processes, as they are now."""
         sweep(self._directory)
         registry = CollectorRegistry(support_collectors_without_names=True)
-        MultiProcessCollector(registry, str(self._directory))  # type: ignore[no-untyped-call]
+        registry.register(_Files(self._directory))
         for collector in self.collectors:
             registry.register(collector)
         return registry
@@ -60,6 +62,25 @@ class SharedValues:
                 await asyncio.sleep(MIRROR_SECONDS)
         finally:
             self._mirror.copy()
+
+
+class _Files:
+    """prometheus_client's sum of the files, past those which a worker that starts has made and not yet filled."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(file) for file in self._directory.glob("*.db") if _size(file)]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return merged
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # its worker has left
+        return 0
 
 
 class Mirror:

@@ -1,29 +1,27 @@
 """RateLimits: how much each key, team, model or address may use in a time, and how much at once."""
 
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Self
 
-from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, Principal
-from crplugins.limits.limit import Decision, Reservation
+from crplugins.limits.limit import Decision
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import LimitStore
 from crplugins.plugins.limit_address import ClientAddresses
-from crplugins.plugins.limit_bounds import Bounds, bounds_for
-from crplugins.plugins.limit_demand import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, Demand, demand_of
+from crplugins.plugins.limit_demand import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, demand_of
 from crplugins.plugins.limit_headers import Standing, rate_limit_headers, without_foreign
+from crplugins.plugins.limit_levels import LimitLevel, read_levels
+from crplugins.plugins.limit_lookup import BoundsLookup
 from crplugins.plugins.limit_refusals import limit_reached, refusal_reason
-from crplugins.plugins.limit_reservations import Milliseconds, Reservations
+from crplugins.plugins.limit_reservations import Reservations
 from crplugins.plugins.limit_rules import LimitRules
 from crplugins.plugins.limit_usage import came_through, usage_of
-
-_KEPT_BOUNDS: Final = 4096
 
 logger = logging.getLogger("crplugins.limits")
 
@@ -62,16 +60,83 @@ class RateLimits(Plugin):
         trusted_proxies: Iterable[str] = (),
         estimated_output_tokens: int = ESTIMATED_OUTPUT_TOKENS,
         missing_usage: MissingUsagePolicy = "estimate",
-        now: Milliseconds | None = None,
     ) -> None:
-        self.reads_events = True  # no event is looked at, but with this the core reads the usage in them
+        self.reads_events = True  # it looks at no event, but then the core reads the usage in them
         self.shadowed: Final[Counter[ErrorType]] = Counter()
         """How often a shadow would have refused, by reason."""
-        self._reservations: Final = reservations_in(store, now)
+        self.reservations: Final = store if isinstance(store, Reservations) else Reservations(store or MemoryStore())
         self._addresses: Final = ClientAddresses(trusted_proxies)
+        self._lookup = BoundsLookup(rules, self._addresses)
         self._estimated_output: Final = estimated_output_tokens
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage
         self._standing: Final[Slot[Standing]] = Slot("rate_limits.standing")
-        self._held: Final[Slot[Reservation]] = Slot("rate_limits.held")
-        self._rules = rules
-        self._bounds: Final[OrderedDict[_Whose, tuple[Principal | None, Bounds]]] = OrderedDict()
+
+    @property
+    def rules(self) -> LimitRules:
+        return self._lookup.rules
+
+    @rules.setter
+    def rules(self, rules: LimitRules) -> None:
+        """Other limits from the next request on. What is used stays used."""
+        self._lookup = BoundsLookup(rules, self._addresses, seen=self._lookup.seen)
+
+    async def on_request(self, exchange: Exchange) -> None:
+        bounds = self._lookup.of(exchange)
+        if not bounds.all:
+            return
+        demand = demand_of(exchange, self._estimated_output) if bounds.weighs else NO_DEMAND
+        reservation, decision = await self.reservations.reserve(exchange.id, bounds.charges(demand))
+        while (index := decision.refused) is not None:
+            refused = Standing(bounds, reservation, decision.levels, index)
+            self._refuse(exchange, refused, decision)
+            bounds, charges = bounds.without(index), reservation.charges
+            reservation, decision = await self.reservations.reserve(
+                exchange.id, (*charges[:index], *charges[index + 1 :])
+            )
+        self._standing.set(exchange, Standing(bounds, reservation, decision.levels))
+
+    def on_response(self, exchange: Exchange) -> None:
+        headers = without_foreign(exchange.response_headers)
+        standing = self._standing.get(exchange)
+        if standing is not None:
+            headers += rate_limit_headers(standing, took=standing.refused is None and came_through(exchange))
+        exchange.response_headers = headers
+
+    def on_finish(self, exchange: Exchange) -> None:
+        standing = self._standing.get(exchange)
+        if standing is None or standing.refused is not None:
+            return
+        if came_through(exchange):
+            used = usage_of(exchange, self._missing_usage)
+            costs = standing.bounds.costs(1, used.input_tokens + used.output_tokens, used.output_tokens)
+        else:
+            costs = standing.bounds.costs(0, 0, 0)
+        self.reservations.settle(standing.reservation, costs)
+
+    async def levels_of(self, principal: Principal) -> list[LimitLevel]:
+        """How the limits of a key and of its team stand. Raises `StoreUnavailable`."""
+        return await read_levels(self.reservations, self.rules, [principal])
+
+    async def levels(self, principals: Iterable[Principal] = ()) -> list[LimitLevel]:
+        """The same for these keys and for all that have made a request lately. Raises `StoreUnavailable`."""
+        known = {principal.key_id: principal for principal in principals} | self._lookup.seen
+        return await read_levels(self.reservations, self.rules, known.values())
+
+    async def __aenter__(self) -> Self:
+        await self.reservations.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.reservations.__aexit__(kind, error, traceback)
+
+    def _refuse(self, exchange: Exchange, standing: Standing, decision: Decision) -> None:
+        """Raise for the limit that refused; only note it if it is a shadow, and the rest is to be asked again."""
+        assert standing.refused is not None
+        bound = standing.bounds.all[standing.refused]
+        if not bound.shadow:
+            self._standing.set(exchange, standing)
+            raise limit_reached(standing, decision.wait, exchange.requested_model)
+        self.shadowed[refusal_reason(bound)] += 1
+        logger.info("request %s would have been refused: %s of %s", exchange.id, bound.measure.name, bound.limit.key)

@@ -82,7 +82,6 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         start_new_session=True,  # so that no worker outlives a supervisor that fails
     )
     try:
-        print(process.pid, flush=True)
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
