@@ -27,6 +27,8 @@ from crplugins.handlers.trace_headers import trace_headers
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
 
+_MAY_BE_CLAUDE: Final = ("*", "anthropic/", "azure_ai/", "bedrock/", "vertex_ai/")
+
 _SECRET_WORDS: Final = ("key", "token", "secret", "password", "credential", "base", "url", "endpoint")
 
 
@@ -46,7 +48,7 @@ class LitellmHandler:
     async def __aenter__(self) -> Self:
         self._litellm = await open_litellm()
         try:
-            self._client = self._make_client(self._litellm)
+            self._client = await asyncio.to_thread(self._make_client, self._litellm)  # litellm reads files of its own
         except BaseException:
             await close_litellm()
             raise
@@ -60,6 +62,8 @@ class LitellmHandler:
         client = LitellmClient(litellm, self._deployment)
         if "*" not in self._deployment.model:
             client.argument_map(self._deployment.model)  # a name litellm cannot place is found out at start-up
+        elif self._deployment.model.startswith(_MAY_BE_CLAUDE):
+            client.argument_map("anthropic/claude")  # litellm reads its list of models again: here, not on a request
         return client
 
     async def __aexit__(

@@ -76,18 +76,18 @@ def _read(document: bytes) -> Iterable[tuple[str, str | None, Price]]:
     for name, raw in msgspec.json.decode(document, type=dict[str, msgspec.Raw]).items():
         if name == _EXPLANATION or b"cost_per_token" not in bytes(raw):
             continue
-        entry: dict[str, Any] = msgspec.json.decode(raw)
-        price = _price(name, entry)
+        try:
+            entry = msgspec.json.decode(raw, type=dict[str, Any])
+            price = _price(entry)
+        except (ValueError, TypeError) as error:  # the next release may write it otherwise
+            logger.warning("litellm's price of %s cannot be read: %s", name, error)
+            continue
         if price is not None:
             provider = entry.get("litellm_provider")
             yield name, intern(provider) if isinstance(provider, str) else None, same.setdefault(price, price)
 
 
-def _price(name: str, entry: Mapping[str, Any]) -> Price | None:
-    try:
-        if entry.get("litellm_provider") in _HALF_WHEN_CACHED and "input_cost_per_token" in entry:
-            entry = {"cache_read_input_token_cost": entry["input_cost_per_token"] / 2, **entry}
-        return price_of(entry)
-    except (ValueError, TypeError) as error:  # the next release may write it otherwise
-        logger.warning("litellm's price of %s cannot be read: %s", name, error)
-        return None
+def _price(entry: Mapping[str, Any]) -> Price | None:
+    if entry.get("litellm_provider") in _HALF_WHEN_CACHED and "input_cost_per_token" in entry:
+        entry = {"cache_read_input_token_cost": entry["input_cost_per_token"] / 2, **entry}
+    return price_of(entry)

@@ -45,21 +45,21 @@ def rate_limit_headers(standing: Standing, *, took: bool) -> list[Header]:
 def _told(names: tuple[bytes, bytes, bytes], standing: Standing, indexes: Sequence[int], *, took: bool) -> list[Header]:
     index = standing.refused if standing.refused in indexes else None
     if index is None:
-        index = min(indexes, key=lambda i: _left(standing, i, took=took) / standing.reservation.charges[i].limit.amount)
+        index = min(indexes, key=lambda i: left(standing, i, took=took) / standing.reservation.charges[i].limit.amount)
     limit, cost = standing.reservation.charges[index]
     reset = standing.levels[index].reset
     if took:
         reset += -(-cost * limit.period // limit.amount)
     return [
         (names[0], b"%d" % limit.amount),
-        (names[1], b"%d" % max(0, _left(standing, index, took=took))),
+        (names[1], b"%d" % max(0, left(standing, index, took=took))),
         (names[2], spell_duration(reset).encode()),
     ]
 
 
-def _left(standing: Standing, index: int, *, took: bool) -> int:
-    """What could be used now, rounded down: a level tells only whole units of what is used."""
+def left(standing: Standing, index: int, *, took: bool) -> int:
+    """What of a limit could be used now, rounded down: a level tells only whole units of what is used."""
     limit, cost = standing.reservation.charges[index]
     used, reset = standing.levels[index]
     begun = (reset - 1) * limit.amount >= used * limit.period  # it takes longer to get empty than whole units would
-    return limit.burst - used - begun - (cost if took else 0)
+    return (limit.burst if limit.kind == "meter" else limit.amount) - used - begun - (cost if took else 0)

@@ -1,31 +1,24 @@
 """BoundsLookup: from a request to the limits that apply to it."""
 
-from collections import OrderedDict
 from typing import Final
 
 from crplugins.core.exchange import Exchange
 from crplugins.core.principal import Principal
 from crplugins.plugins.limit_address import ClientAddresses
 from crplugins.plugins.limit_bounds import Bounds, bounds_for
+from crplugins.plugins.limit_latest import Latest
 from crplugins.plugins.limit_rules import NO_LIMITS, LimitRules
-
-KEPT: Final = 4096
-"""So many callers are remembered, the latest ones. Models and addresses may come from clients."""
 
 
 class BoundsLookup:
     """Remembers what it has found: a principal is never changed, only replaced."""
 
-    def __init__(
-        self, rules: LimitRules, addresses: ClientAddresses, *, seen: OrderedDict[str, Principal] | None = None
-    ) -> None:
+    def __init__(self, rules: LimitRules, addresses: ClientAddresses) -> None:
         self.rules: Final = rules
-        self._addresses: Final = addresses if rules.per_client_address != NO_LIMITS else None
-        self._kept: Final[OrderedDict[tuple[int, str | None, str | None], tuple[Principal | None, Bounds]]] = (
-            OrderedDict()
-        )
-        self.seen: Final[OrderedDict[str, Principal]] = OrderedDict() if seen is None else seen
+        self.seen: Final[Latest[str, Principal]] = Latest()
         """Keys that have made a request, the latest last."""
+        self._addresses: Final = addresses if rules.per_client_address != NO_LIMITS else None
+        self._kept: Final[Latest[tuple[int, str | None, str | None], tuple[Principal | None, Bounds]]] = Latest()
 
     def of(self, exchange: Exchange) -> Bounds:
         principal = exchange.principal
@@ -39,14 +32,6 @@ class BoundsLookup:
             return kept[1]
         bounds = bounds_for(self.rules, principal, model, address)
         self._kept[whose] = principal, bounds
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
         if principal is not None:
-            self._note(principal)
+            self.seen[principal.key_id] = principal
         return bounds
-
-    def _note(self, principal: Principal) -> None:
-        self.seen[principal.key_id] = principal
-        self.seen.move_to_end(principal.key_id)
-        if len(self.seen) > KEPT:
-            self.seen.popitem(last=False)

@@ -7,7 +7,7 @@ from crplugins.core.outcome import ErrorType
 from crplugins.limits.limit import NEVER
 from crplugins.plugins.limit_bounds import Bound
 from crplugins.plugins.limit_durations import spell_duration
-from crplugins.plugins.limit_headers import Standing
+from crplugins.plugins.limit_headers import Standing, left
 
 DO_NOT_RETRY: Final = ("x-should-retry", "false")
 """Read by OpenAI's SDKs, which would try any other 429 again."""
@@ -20,12 +20,16 @@ def refusal_reason(bound: Bound) -> ErrorType:
 
 
 def limit_reached(standing: Standing, wait: int, model: str | None) -> GatewayError:
-    """429 of the limit that refused. `wait` in milliseconds, or `NEVER`."""
+    """429 of the limit that refused. `wait` in milliseconds, or `NEVER`.
+
+    `Used` is what of the limit cannot be had now, so that the wait follows from the message, and from the headers, also
+    where the burst is less than the limit.
+    """
     assert standing.refused is not None
     bound, cost = standing.bounds.all[standing.refused], standing.reservation.charges[standing.refused].cost
     if wait == NEVER:
         return _too_large(bound, cost, model)
-    used = standing.levels[standing.refused].used
+    used = max(0, bound.limit.amount - left(standing, standing.refused, took=False))
     return GatewayError(
         429,
         f"Rate limit reached{_for(model)}{_in(bound)} on {bound.measure.words}: Limit {bound.limit.amount}, "

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -29,14 +30,14 @@ class Reservations:
     Args:
         store: opened with the first plugin that is entered and closed with the last. One that can settle without
             waiting offers `settle_now`.
-        now: the clock of a test; None for the store's own.
+        clock: that of a test; None for the store's own.
     """
 
-    def __init__(self, store: LimitStore, *, now: Milliseconds | None = None) -> None:
+    def __init__(self, store: LimitStore, *, clock: Milliseconds | None = None) -> None:
         self.store: Final = store
         self.unsettled = 0
         """How many settlements were given up: there the estimates stay until time has drained them."""
-        self._now: Final = now
+        self._clock: Final = clock
         self._settle_now = cast("_SettleNow | None", getattr(store, "settle_now", None))
         self._settling: Final[set[asyncio.Task[None]]] = set()
         self._users = 0
@@ -62,6 +63,10 @@ class Reservations:
         task = asyncio.get_running_loop().create_task(self._settle(reservation, costs))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
+
+    def now(self) -> int:
+        """For what goes by the calendar."""
+        return time.time_ns() // 1_000_000 if self._clock is None else self._clock()
 
     async def levels(self, limits: Sequence[Limit]) -> tuple[Level, ...]:
         """Raises `StoreUnavailable`."""
@@ -95,7 +100,7 @@ class Reservations:
                 return
 
     def _time(self) -> int | None:
-        return None if self._now is None else self._now()
+        return None if self._clock is None else self._clock()
 
 
 class _SettleNow(Protocol):

@@ -85,8 +85,8 @@ def _is_owed(exchange: Exchange) -> bool:
         return False
     if exchange.output_bytes:
         return True
-    if exchange.outcome == "cancelled":  # it was asked, and had not refused
-        return not any(attempt.error_type for attempt in exchange.attempts)
+    if exchange.outcome == "cancelled":  # it was asked, and had not refused: whoever was called last counts
+        return not (exchange.attempts and exchange.attempts[-1].error_type)
     return exchange.status == 200 and exchange.error is None
 
 

@@ -78,7 +78,8 @@ class RateLimits(Plugin):
     @rules.setter
     def rules(self, rules: LimitRules) -> None:
         """Other limits from the next request on. What is used stays used."""
-        self._lookup = BoundsLookup(rules, self._addresses, seen=self._lookup.seen)
+        seen, self._lookup = self._lookup.seen, BoundsLookup(rules, self._addresses)
+        self._lookup.seen.update(seen)
 
     async def on_request(self, exchange: Exchange) -> None:
         bounds = self._lookup.of(exchange)
@@ -90,9 +91,10 @@ class RateLimits(Plugin):
             refused = Standing(bounds, reservation, decision.levels, index)
             self._refuse(exchange, refused, decision)
             bounds, charges = bounds.without(index), reservation.charges
-            reservation, decision = await self.reservations.reserve(
-                exchange.id, (*charges[:index], *charges[index + 1 :])
-            )
+            if not bounds.all:
+                return
+            others = (*charges[:index], *charges[index + 1 :])
+            reservation, decision = await self.reservations.reserve(exchange.id, others)
         self._standing.set(exchange, Standing(bounds, reservation, decision.levels))
 
     def on_response(self, exchange: Exchange) -> None:

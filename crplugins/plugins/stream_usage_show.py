@@ -53,11 +53,16 @@ class ShownOnce:
     def _with_usage(self, event: Event, answer: Answer) -> Event | None:
         if self._shown:
             return self._silenced(event) if answer.choices else None
-        if not answer.choices or len(self._finished) >= self._choices:
+        if not answer.choices or self._is_the_whole():
             self._shown = True
             return event
         self._held = Body(event.data or b"")
         return self._silenced(event)
+
+    def _is_the_whole(self) -> bool:
+        """Of several choices vLLM counts each on its own, on every chunk, and their sum in a chunk behind them."""
+        ended = len(self._finished) >= self._choices
+        return ended and (self._choices == 1 or self._held is None)
 
     def _silenced(self, event: Event) -> Event:
         body = Body(event.data or b"")

@@ -153,7 +153,6 @@ async def test_usage_repeated_on_every_chunk_is_shown_once(serve, cassettes, cli
                 await check_reduced(gateway, cassette, client, at_the_end=True)
 
 
-@pytest.mark.xfail(reason="ShownOnce shows the count of the choice that ends last, and drops the sum behind it")
 async def test_of_several_counts_the_client_reads_the_one_that_is_recorded(serve, cassettes):
     async with FakeProvider() as provider, metered(serve, provider) as gateway:
         await check_reduced(gateway, cassettes["openai-n3"], "asked", at_the_end=False)

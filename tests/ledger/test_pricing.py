@@ -187,7 +187,8 @@ def test_a_table_of_ones_own(tmp_path):
 
 def test_an_entry_that_cannot_be_read_is_told_and_the_others_stand(tmp_path, caplog):
     file = tmp_path / "prices.json"
-    entries = {"odd": {"input_cost_per_token": "?"}, "m": {"input_cost_per_token": 1, "output_cost_per_token": 1}}
+    odd = {"odd": {"input_cost_per_token": "?"}, "strange": ["cost_per_token"], "half": {"litellm_provider": ["?"]}}
+    entries = odd | {"m": {"input_cost_per_token": 1, "output_cost_per_token": 1}}
     file.write_text(json.dumps(entries))
     assert len(PriceTable.load(file)) == 1
     assert "odd" in caplog.text

@@ -147,11 +147,18 @@ async def test_running_counts_are_reduced_to_the_last(tail: list[bytes]) -> None
     assert b'"content": "a"' in body
 
 
+async def test_of_counts_per_choice_the_client_sees_the_sum_behind_them() -> None:
+    frames = [counting("x", 1), counting("", 1, finish_reason="stop"), counting("", 2, finish_reason="stop", index=1)]
+    body, _ = await through(*frames, USAGE, DONE, body=ask(n=2, **{"stream_options": {"include_usage": True}}))
+    assert usages(body) == [{"prompt_tokens": 3, "completion_tokens": 4}]
+    assert body.endswith(USAGE + DONE)
+
+
 async def test_with_several_choices_the_last_one_that_ends_has_the_usage() -> None:
-    first = counting("", 2, finish_reason="stop")
+    first = STOP
     last = counting("", 4, finish_reason="stop", index=1)
     body, _ = await through(
-        first, counting("x", 3, index=1), last, DONE, body=ask(n=2, stream_options={"include_usage": True})
+        first, CHUNK, last, DONE, body=ask(n=2, stream_options={"include_usage": True})
     )
     assert usages(body) == [{"prompt_tokens": 3, "completion_tokens": 4}]
     assert body.endswith(last + DONE)

@@ -34,22 +34,12 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "a word in no spa
 STREAM = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"no span says this"}}]}\n\n'
 
 
-class TestTracing(PluginContract):
-    def make_plugin(self) -> Plugin:
-        return Tracing()
-
-
-class TestTracingWithAnSdk(PluginContract):
-    def make_plugin(self) -> Plugin:
-        return Tracing(Spans().provider)
-
-
 class Spans:
     """An SDK that keeps the spans it is given."""
 
-    def __init__(self, sampler=ParentBased(ALWAYS_ON)):
+    def __init__(self, sampler=None):
         self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+        self.provider = TracerProvider(sampler=sampler or ParentBased(ALWAYS_ON), shutdown_on_exit=False)
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
 
     @property
@@ -72,8 +62,20 @@ class Spans:
 
     async def until(self, count):
         async with asyncio.timeout(5):
-            while len(self.finished) < count:
+            while len(self.finished) < count:  # noqa: ASYNC110  # an exporter tells nobody
                 await asyncio.sleep(0.005)
+
+
+class TestTracing(PluginContract):
+    def make_plugin(self) -> Plugin:
+        return Tracing()
+
+
+class TestTracingWithAnSdk(PluginContract):
+    spans = Spans()  # made here: an SDK starts with reading files
+
+    def make_plugin(self) -> Plugin:
+        return Tracing(self.spans.provider)
 
 
 @pytest.fixture
@@ -161,7 +163,9 @@ async def test_without_a_traceparent_a_trace_begins_here(behind, spans):
         await spans.until(2)
     assert parent_of(spans.server) is None
     assert trace_of(spans.client) == trace_of(spans.server)
-    assert provider.last_request.headers["traceparent"] == f"00-{trace_of(spans.server)}-{id_of(spans.server)}-01"
+    sent = provider.last_request.headers["traceparent"]
+    assert sent.startswith(f"00-{trace_of(spans.server)}-{id_of(spans.server)}-")
+    assert int(sent[-2:], 16) & 1
 
 
 async def test_an_upstream_that_opted_in_goes_on_with_our_trace(behind, spans):
@@ -259,14 +263,14 @@ async def test_a_client_without_a_good_key_is_no_error_of_the_gateway(behind, sp
 
 
 async def test_nothing_that_was_said_and_no_secret_stands_in_a_span(behind, spans):
-    async with behind() as (_, post):
+    async with behind() as (provider, post):
+        provider.default = Script(text="an answer in no span")
         for stream in (False, True):
             async with post(stream=stream, user="u-1", metadata={"a": "in no span"}) as response:
-                answer = await response.text()
+                assert "answer" in await response.text()
         await spans.until(4)
     said = "".join(span.to_json() for span in spans.finished)
     assert "in no span" not in said
-    assert "fake" in answer.lower() or answer
     assert all(word not in said for word in (SECRET, "sk-upstream-1", "u-1", "127.0.0.1"))
 
 
@@ -453,6 +457,15 @@ def test_without_the_package_the_import_says_what_to_install(monkeypatch):
 # Cost
 
 
+def run(coroutine):
+    """Drive a coroutine that never suspends."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("it suspended")
+
+
 @pytest.mark.bench
 def test_the_cost():
     headers = [(b"host", b"gateway"), (b"user-agent", b"x"), (b"content-type", b"application/json")]
@@ -469,8 +482,7 @@ def test_the_cost():
         exchanges = [request() for _ in range(1000)]
         start = time.perf_counter()
         for exchange in exchanges:
-            with pytest.raises(StopIteration):
-                plugin.on_request(exchange).send(None)
+            run(plugin.on_request(exchange))
             plugin.on_finish(exchange)
         return (time.perf_counter() - start) / 1000 * 1e6
 

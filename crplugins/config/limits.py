@@ -1,0 +1,143 @@
+"""The sections about what may be used: limits, budgets."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from ipaddress import ip_network
+from types import MappingProxyType
+from typing import Annotated, Literal, Self, cast
+
+from pydantic import AfterValidator, Field, model_validator
+
+from crplugins.config.section import Number, Section, Whole, refusal
+from crplugins.core import principal
+from crplugins.core.principal import Period
+from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
+from crplugins.plugins.budgets import WARN_AT
+from crplugins.plugins.limit_demand import ESTIMATED_OUTPUT_TOKENS
+from crplugins.plugins.limit_rules import LimitRules
+
+Amount = Annotated[Whole, Field(gt=0)]
+
+
+class Burst(Section):
+    """How much of each limit may be used at once."""
+
+    requests_per_minute: Amount | None = None
+    requests_per_hour: Amount | None = None
+    requests_per_day: Amount | None = None
+    tokens_per_minute: Amount | None = None
+    tokens_per_hour: Amount | None = None
+    tokens_per_day: Amount | None = None
+    output_tokens_per_minute: Amount | None = None
+    output_tokens_per_hour: Amount | None = None
+    output_tokens_per_day: Amount | None = None
+
+
+class Amounts(Burst):
+    """Limits of one key, team, model or address.
+
+    Attributes:
+        burst: for those that are to let less through at once than in a whole period, or more.
+        shadow: what would be refused is noted, and let through.
+    """
+
+    max_parallel_requests: Amount | None = None
+    burst: Burst = Burst()
+    shadow: bool = False
+
+    @model_validator(mode="after")
+    def _bursts_have_limits(self) -> Self:
+        for name in BURST_KEYS:
+            if getattr(self.burst, name) is not None and getattr(self, name) is None:
+                raise refusal(f"burst.{name} is the burst of a limit that is not given")
+        return self
+
+    def limits(self) -> principal.Limits:
+        amounts = {name: getattr(self, name) for name in LIMIT_KEYS}
+        burst = {name: value for name in BURST_KEYS if (value := getattr(self.burst, name)) is not None}
+        return principal.Limits(**amounts, burst=MappingProxyType(burst), shadow=self.shadow)
+
+
+def _network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError:
+        raise refusal("must be a network such as 10.0.0.0/8, or an address") from None
+    return value
+
+
+class Limits(Section):
+    """How much may be used in a time, besides what each key says of itself.
+
+    Attributes:
+        store: `memory`, for one process; `sqlite:///limits.db`, for the workers of one machine; `redis://host:6379/0`.
+        on_store_error: when the store does not answer: limit in each process for itself, let all through, or refuse all.
+        global: of all requests together.
+        per_team, per_model: by name; a model by the one in `model_list`.
+        per_key: of each key without limits of its own.
+        per_key_and_model: of each key, by model.
+        per_client_address: of each address, for gateways that anybody may use.
+        trusted_proxies: networks whose `x-forwarded-for` is believed.
+        estimated_output_tokens: how long an answer is taken to be where the client sets no bound.
+        shadow: what any limit would refuse is noted, and let through.
+    """
+
+    store: Annotated[str, Field(min_length=1, repr=False)] = "memory"
+    on_store_error: Literal["local", "open", "closed"] = "local"
+    overall: Amounts = Field(default=Amounts(), validation_alias="global")
+    per_team: Mapping[str, Amounts] = Field(default_factory=dict)
+    per_model: Mapping[str, Amounts] = Field(default_factory=dict)
+    per_key: Amounts = Amounts()
+    per_key_and_model: Mapping[str, Amounts] = Field(default_factory=dict)
+    per_client_address: Amounts = Amounts()
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    estimated_output_tokens: Amount = ESTIMATED_OUTPUT_TOKENS
+    shadow: bool = False
+
+    def rules(self) -> LimitRules:
+        """As RateLimits takes them."""
+        return LimitRules(
+            overall=self.overall.limits(),
+            per_team=_by_name(self.per_team),
+            per_model=_by_name(self.per_model),
+            per_key=self.per_key.limits(),
+            per_key_and_model=_by_name(self.per_key_and_model),
+            per_client_address=self.per_client_address.limits(),
+            shadow=self.shadow,
+        )
+
+
+def _by_name(amounts: Mapping[str, Amounts]) -> Mapping[str, principal.Limits]:
+    return MappingProxyType({name: each.limits() for name, each in amounts.items()})
+
+
+class Budget(Section):
+    """How much may be spent in each period: a calendar day of UTC, a week from Monday, a month, or in all."""
+
+    usd: Annotated[Number, Field(ge=0, allow_inf_nan=False)]
+    period: Literal["day", "week", "month", "total"]
+
+    def budget(self) -> principal.Budget:
+        micro_usd = int((Decimal(str(self.usd)) * 1_000_000).to_integral_value())  # by its spelling: 0.1 is exact
+        return principal.Budget(micro_usd, cast("Period", self.period))
+
+
+class Budgets(Section):
+    """How much may be spent, besides what each key says of itself.
+
+    Attributes:
+        per_team: of the keys of a team together.
+        per_key: of each key without a budget of its own.
+        warn_at: share of a budget from which on it is logged, once in its period.
+    """
+
+    per_team: Mapping[str, Budget] = Field(default_factory=dict)
+    per_key: Budget | None = None
+    warn_at: Annotated[Number, Field(gt=0, le=1)] = WARN_AT
+
+    def teams(self) -> Mapping[str, principal.Budget]:
+        """As the plugin takes them."""
+        return MappingProxyType({team: budget.budget() for team, budget in self.per_team.items()})
+
+    def key(self) -> principal.Budget | None:
+        return None if self.per_key is None else self.per_key.budget()

@@ -1,0 +1,106 @@
+# ruff: noqa: F811  # fixtures are parameters of the same name
+"""However a gateway ends, and whatever its database does: a request whose client was answered is in the books, once.
+
+`METERING_KILLS` says how often it is killed, `METERING_OUTAGE` for how many seconds PostgreSQL is away.
+"""
+
+import asyncio
+import os
+import signal
+import statistics
+import time
+
+from crplugins.testing import Script
+from tests.integration.metering_process import Asked, Load, books_of, books_with, gateway_process
+from tests.postgresql_setup import database_url, postgres, postgres_url, sqlite_url  # noqa: F401  # fixtures
+
+KILLS = int(os.environ.get("METERING_KILLS", "2"))
+OUTAGE = float(os.environ.get("METERING_OUTAGE", "5"))
+
+
+async def test_what_a_killed_gateway_had_answered_is_in_the_ledger_once_when_it_runs_again(tmp_path, database_url):
+    answered: list[Asked] = []
+    async with gateway_process(tmp_path, database_url) as (gateway, provider):
+        provider.default = Script(text="one two three four", delay=0.02, frame_delay=0.01)
+        for round_ in range(KILLS):
+            load, stopping = Load(gateway, prefix=f"k{round_}-"), asyncio.Event()
+            running = asyncio.create_task(load.run(stopping))
+            await asyncio.sleep(1.2)
+            assert await gateway.end(signal.SIGKILL) == -signal.SIGKILL
+            stopping.set()
+            await running
+            assert len(load.complete) > 100
+            answered += load.complete
+            await gateway.start()
+        books = await books_with(database_url, answered, within=10)
+        assert books.missing(answered) == []
+        assert await gateway.end(signal.SIGTERM) == 0
+    books = await books_of(database_url)
+    assert books.missing(answered) == []
+    assert set(books.markers.values()) == {1}
+    assert books.daily == len(books.ids)
+    assert not list(tmp_path.glob("*.journal"))
+
+
+async def test_a_gateway_that_is_told_to_end_finishes_what_it_has_begun_and_loses_nothing(tmp_path, database_url):
+    async with gateway_process(tmp_path, database_url) as (gateway, provider):
+        provider.default = Script(text="one two three four five six seven", delay=0.1, frame_delay=0.1)
+        load, stopping = Load(gateway), asyncio.Event()
+        running = asyncio.create_task(load.run(stopping))
+        await asyncio.sleep(1.2)
+        told = time.monotonic()
+        ending = asyncio.create_task(gateway.end(signal.SIGTERM))
+        await asyncio.sleep(0.3)
+        stopping.set()
+        await running
+        assert await ending == 0
+    begun = [one for one in load.asked if one.began < told - 0.2]  # certainly at the gateway by then
+    in_flight = [one for one in begun if one.began + one.took > told]
+    assert len(in_flight) > 50
+    assert [(one.marker, one.failure) for one in begun if one.failure or not one.complete] == []
+    books = await books_of(database_url)
+    assert books.missing(load.complete) == []
+    assert set(books.markers.values()) == {1}
+    assert books.daily == len(books.ids)
+    assert not list(tmp_path.glob("*.journal"))
+
+
+async def test_while_postgresql_is_away_no_request_notices_and_no_record_is_lost(tmp_path, postgres, postgres_url):
+    async with gateway_process(tmp_path, postgres_url) as (gateway, _):
+        load, stopping = Load(gateway), asyncio.Event()
+        running = asyncio.create_task(load.run(stopping))
+        await asyncio.sleep(2)
+        went = time.monotonic()
+        await asyncio.to_thread(postgres.stop)
+        try:
+            await asyncio.sleep(OUTAGE)
+        finally:
+            came = time.monotonic()
+            await asyncio.to_thread(postgres.start)
+        await asyncio.sleep(2)
+        stopping.set()
+        await running
+        assert [(one.marker, one.failure) for one in load.failed] == []
+        before = [one.took for one in load.asked if one.began < went]
+        during = [one.took for one in load.asked if went <= one.began < came]
+        print(f"{len(load.asked)} requests; before: {figures(before)}; during {came - went:.1f} s: {figures(during)}")
+        assert len(during) > OUTAGE * load.rate * 0.8
+        assert median_and_tail(during)[0] < 2 * median_and_tail(before)[0] + 0.02
+        assert median_and_tail(during)[1] < 2 * median_and_tail(before)[1] + 0.1
+        books = await books_with(postgres_url, load.complete, within=20)
+        assert books.missing(load.complete) == []
+        assert await gateway.end(signal.SIGTERM) == 0
+    books = await books_of(postgres_url)
+    assert len(books.ids) == books.daily == len(load.asked)
+    assert set(books.markers.values()) == {1}
+
+
+def median_and_tail(seconds: list[float]) -> tuple[float, float]:
+    """The 50th and the 99th percentile."""
+    cuts = statistics.quantiles(seconds, n=100)
+    return cuts[49], cuts[98]
+
+
+def figures(seconds: list[float]) -> str:
+    median, tail = median_and_tail(seconds)
+    return f"median {median * 1e3:.1f} ms, p99 {tail * 1e3:.1f} ms, max {max(seconds) * 1e3:.1f} ms"

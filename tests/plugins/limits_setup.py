@@ -1,0 +1,55 @@
+"""Requests under limits, on a clock that stands still."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from crplugins.core.exchange import Exchange
+from crplugins.core.middleware import PluginMiddleware
+from crplugins.core.plugin import Plugin
+from crplugins.core.principal import Limits, Principal
+from crplugins.limits.memory import MemoryStore
+from crplugins.plugins.limit_reservations import Reservations
+from crplugins.testing import FrozenClock, drive
+from crplugins.testing.answer import Answer
+from tests.core.doubles import JSON, App
+
+HI = [{"role": "user", "content": "hi"}]
+PROMPT = 12  # tokens of HI, estimated
+
+
+class Caller(Plugin):
+    """Stands for Auth. Which principal calls may be changed."""
+
+    def __init__(self, key_id: str = "team-a", limits: Limits = Limits(), **policy: Any) -> None:
+        self.principal: Principal | None = Principal(key_id, limits=limits, **policy)
+        self.exchanges: list[Exchange] = []
+
+    async def on_request(self, exchange: Exchange) -> None:
+        exchange.principal = self.principal
+        self.exchanges.append(exchange)
+
+
+class Ground:
+    """A store on a clock that a test moves."""
+
+    def __init__(self, time: float = 1_700_000_000.0) -> None:
+        self.clock = FrozenClock(time=time)
+        self.store = MemoryStore()
+        self.reservations = Reservations(self.store, clock=lambda: round(self.clock.time() * 1000))
+
+
+def using(prompt: int, completion: int) -> App:
+    """An app that answers with this usage."""
+    usage = f'{{"prompt_tokens":{prompt},"completion_tokens":{completion}}}'
+    document = f'{{"choices":[{{"index":0,"message":{{"content":"a"}},"finish_reason":"stop"}}],"usage":{usage}}}'
+    return App(document.encode(), content_type=JSON)
+
+
+async def ask(app: Any, plugins: Sequence[Plugin], *, headers: dict[str, str] = {}, **body: Any) -> Answer:
+    stack = PluginMiddleware(app, plugins=plugins)
+    return await drive(stack, headers=headers, body={"model": "m", "messages": HI, **body})
+
+
+async def ask_for(tokens: int, app: Any, plugins: Sequence[Plugin], **body: Any) -> Answer:
+    """A request that reserves so many tokens."""
+    return await ask(app, plugins, max_tokens=tokens - PROMPT, **body)
