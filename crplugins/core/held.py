@@ -18,18 +18,22 @@ class HeldRefusal:
         ask: whether it does.
     """
 
-    __slots__ = ("_ask", "_body", "_send", "_start", "again")
+    __slots__ = ("_ask", "_body", "_passing", "_send", "_start", "again")
 
     def __init__(self, send: Send, ask: Callable[[Refusal], bool]) -> None:
         self._send = send
         self._ask = ask
         self._start: Message | None = None
         self._body = b""
+        self._passing = False
         self.again = False
 
     def send(self, message: Message) -> Awaitable[None]:
         """The `send` that the app is given."""
+        if self._passing:
+            return self._send(message)
         if self._start is None and not self.again and not _is_refusal(message):
+            self._passing = message["type"] == "http.response.start"
             return self._send(message)
         return self._hold(message)
 

@@ -9,7 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from crplugins.ledger.rollup import TOKENS, daily_sums, upsert_into_daily
 from crplugins.ledger.schema import usage
 
-_lines: Final = func.json_each(bindparam("lines", type_=Text)).table_valued("value").alias("line")
+# A limit that is none: merged with what reads it, `json_each` would write the whole line anew for each column.
+_each: Final = func.json_each(bindparam("lines", type_=Text)).table_valued("value")
+_lines: Final = select(_each.c.value).limit(-1).offset(0).subquery("line")
 _rowid: Final[ColumnElement[int]] = column("rowid", Integer)
 
 

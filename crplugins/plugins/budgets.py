@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Self
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Budget, MissingUsagePolicy, Principal
+from crplugins.core.sse import Event
 from crplugins.core.usage import Price
 from crplugins.limits.limit import Charge, Decision, Reservation
 from crplugins.limits.memory import MemoryStore
@@ -59,6 +60,7 @@ class Budgets(Plugin):
     """
 
     reads_body: bool = True
+    reads_events: bool = True
 
     def __init__(
         self,
@@ -74,7 +76,6 @@ class Budgets(Plugin):
         reconcile_seconds: float = RECONCILE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.reads_events = True  # it looks at no event, but then the core reads the usage in them
         self.reservations: Final = store if isinstance(store, Reservations) else Reservations(store or MemoryStore())
         self._windows: Final = BudgetWindows(per_key, per_team, warn_at)
         self._seeding: Final = None if spent is None else Seeding(self.reservations.store, spent, reconcile_seconds, clock)
@@ -99,6 +100,10 @@ class Budgets(Plugin):
         if decision.refused is not None:
             raise quota_exceeded()
         self._held.set(exchange, _Held(reservation, price))
+
+    def on_event(self, exchange: Exchange, event: Event) -> Event:  # noqa: ARG002
+        """Nothing to see here: that somebody reads events is what makes the core read the usage in them."""
+        return event
 
     def on_finish(self, exchange: Exchange) -> None:
         held = self._held.get(exchange)

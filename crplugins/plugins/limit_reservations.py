@@ -11,11 +11,12 @@ from typing import Any, Final, Protocol, Self, cast
 from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
 from crplugins.limits.store import LimitStore, StoreUnavailable
 from crplugins.plugins.limit_refusals import limits_unavailable
+from crplugins.plugins.limit_renewals import Renewals
 
 Milliseconds = Callable[[], int]
 """A clock: milliseconds since 1970."""
 
-_PAUSES: Final = (0.1, 0.5, 2.0, 8.0)
+PAUSES: Final = (0.1, 0.5, 2.0, 8.0)
 """Seconds between the tries to settle in a store that does not answer: together well within the life of a lease."""
 
 logger = logging.getLogger("crplugins.limits")
@@ -39,6 +40,7 @@ class Reservations:
         """How many settlements were given up: there the estimates stay until time has drained them."""
         self._clock: Final = clock
         self._settle_now = cast("_SettleNow | None", getattr(store, "settle_now", None))
+        self._renewals: Final = Renewals(store, self._time)
         self._settling: Final[set[asyncio.Task[None]]] = set()
         self._users = 0
         self._open = AsyncExitStack()
@@ -53,10 +55,13 @@ class Reservations:
         except asyncio.CancelledError:  # on its way to the store, or there already
             self.settle(reservation, [0] * len(charges))
             raise
+        if decision.refused is None:
+            self._renewals.begin(reservation)
         return reservation, decision
 
     def settle(self, reservation: Reservation, costs: Sequence[int]) -> None:
         """Replace what was reserved by what was taken. Returns at once."""
+        self._renewals.end(reservation)
         if self._settle_now is not None:
             self._settle_now(reservation, costs, now=self._time())
             return
@@ -84,10 +89,11 @@ class Reservations:
         self._users -= 1
         if not self._users:
             await asyncio.gather(*self._settling, return_exceptions=True)
+            await self._renewals.close()
             await self._open.aclose()
 
     async def _settle(self, reservation: Reservation, costs: Sequence[int]) -> None:
-        for pause in (*_PAUSES, None):
+        for pause in (*PAUSES, None):
             try:
                 await self.store.settle(reservation, costs, now=self._time())
             except StoreUnavailable as error:

@@ -12,7 +12,6 @@ from typing import Final, Self
 
 from prometheus_client import CollectorRegistry
 
-from crplugins import __version__
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
@@ -160,10 +159,15 @@ class Metrics(Plugin):
 
     def _describe_build(self) -> None:
         """Looks for installed packages: reads files."""
-        from importlib import metadata  # not needed before, and slow
+        versions = _installed("crplugins"), platform.python_version(), _installed("litellm")
+        self._families.build_info.labels(*versions).set(1)
 
-        try:
-            litellm = metadata.version("litellm")
-        except metadata.PackageNotFoundError:
-            litellm = ""
-        self._families.build_info.labels(__version__, platform.python_version(), litellm).set(1)
+
+def _installed(package: str) -> str:
+    """The version; "" if it is not installed. Imports nothing of it."""
+    from importlib import metadata  # not needed before, and slow
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -89,15 +89,16 @@ class KeySeries:
 
     def note_usage(self, record: UsageRecord) -> None:
         usage = record.usage
-        for count, tokens in (
-            (self.input_tokens, usage.input_tokens),
-            (self.output_tokens, usage.output_tokens),
-            (self.cached_tokens, usage.cached_input_tokens),
-            (self.written_tokens, usage.cache_write_input_tokens),
-            (self.reasoning_tokens, usage.reasoning_output_tokens),
-        ):
-            if tokens > 0:
-                count(tokens)
+        if usage.input_tokens > 0:
+            self.input_tokens(usage.input_tokens)
+        if usage.output_tokens > 0:
+            self.output_tokens(usage.output_tokens)
+        if usage.cached_input_tokens > 0:
+            self.cached_tokens(usage.cached_input_tokens)
+        if usage.cache_write_input_tokens > 0:
+            self.written_tokens(usage.cache_write_input_tokens)
+        if usage.reasoning_output_tokens > 0:
+            self.reasoning_tokens(usage.reasoning_output_tokens)
         if record.cost_micro_usd:
             self.spent(record.cost_micro_usd)
 

@@ -1,6 +1,7 @@
 """Values that the worker processes of one server share in files, so that whichever is scraped adds all of them up."""
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ from crplugins.plugins.metrics_table import Spec
 from crplugins.plugins.metrics_workers import leave, shared_directory, sweep
 
 MIRROR_SECONDS: Final = 1.0
+
+logger = logging.getLogger("crplugins.metrics")
 
 
 def shared_values(state: ObservedState, families: Families) -> "SharedValues | None":
@@ -58,10 +61,16 @@ class SharedValues:
     async def _copy(self) -> None:
         try:
             while True:
-                self._mirror.copy()
+                self._copy_once()
                 await asyncio.sleep(MIRROR_SECONDS)
         finally:
+            self._copy_once()
+
+    def _copy_once(self) -> None:
+        try:
             self._mirror.copy()
+        except Exception as error:  # a full disk, above all: the next copy may fit
+            logger.error("the state of this worker cannot be shared: %s", error)
 
 
 class _Files:

@@ -10,6 +10,7 @@ from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, Principal
+from crplugins.core.sse import Event
 from crplugins.limits.limit import Decision
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import LimitStore
@@ -51,6 +52,7 @@ class RateLimits(Plugin):
     """
 
     reads_body: bool = True
+    reads_events: bool = True
 
     def __init__(
         self,
@@ -61,7 +63,6 @@ class RateLimits(Plugin):
         estimated_output_tokens: int = ESTIMATED_OUTPUT_TOKENS,
         missing_usage: MissingUsagePolicy = "estimate",
     ) -> None:
-        self.reads_events = True  # it looks at no event, but then the core reads the usage in them
         self.shadowed: Final[Counter[ErrorType]] = Counter()
         """How often a shadow would have refused, by reason."""
         self.reservations: Final = store if isinstance(store, Reservations) else Reservations(store or MemoryStore())
@@ -103,6 +104,10 @@ class RateLimits(Plugin):
         if standing is not None:
             headers += rate_limit_headers(standing, took=standing.refused is None and came_through(exchange))
         exchange.response_headers = headers
+
+    def on_event(self, exchange: Exchange, event: Event) -> Event:  # noqa: ARG002
+        """Nothing to see here: that somebody reads events is what makes the core read the usage in them."""
+        return event
 
     def on_finish(self, exchange: Exchange) -> None:
         standing = self._standing.get(exchange)

@@ -34,6 +34,8 @@ def without_usage(event: Event) -> Event | None:
     data = event.data or b""
     shortened = _without_null(data)
     if shortened is not None:
+        if len(event.raw) == len(data) + len(b"data: \n\n"):
+            return Event(b"data: " + shortened + b"\n\n", shortened)  # half the time of `with_data`, on every chunk
         return event.with_data(shortened)
     answer = event.answer
     if answer is None:  # a text that is no JSON, or [DONE]

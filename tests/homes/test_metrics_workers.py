@@ -69,18 +69,20 @@ class Server:
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def started(log: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The server of `metrics_server.py`. Its stderr goes into a file: a pipe that nobody reads would stop it."""
     command = [sys.executable, "-m", "tests.homes.metrics_server", *arguments]
     environment = {name: value for name, value in os.environ.items() if name != DIRECTORY_VARIABLE}
-    process = subprocess.Popen(
-        command,
-        cwd=CHECKOUT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # so that no worker outlives a supervisor that fails
-    )
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            command,
+            cwd=CHECKOUT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,  # so that no worker outlives a supervisor that fails
+        )
     try:
         yield process
     finally:
@@ -107,8 +109,8 @@ async def reached(process: subprocess.Popen[str], stack: AsyncExitStack) -> Serv
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    with started() as process:
+async def server(tmp_path) -> AsyncIterator[Server]:
+    with started(tmp_path / "log") as process:
         async with AsyncExitStack() as stack:
             server = await reached(process, stack)
             yield server
@@ -118,6 +120,7 @@ async def server() -> AsyncIterator[Server]:
 async def test_every_scrape_shows_the_sum_of_all_workers(server):
     for _ in range(40):
         await server.ask()
+    await server.until("crplugins_requests_total", server.asked)
     scrapes = [await server.scrape() for _ in range(6)]
     for shown in scrapes:
         assert shown["crplugins_requests_total"] == server.asked
@@ -146,19 +149,17 @@ async def test_what_a_killed_worker_had_in_flight_returns(server):
         while server.workers <= set(held):  # another worker takes its place
             with suppress(aiohttp.ClientConnectionError):
                 await server.ask()
-        shown = await server.scrape()
-        assert shown["crplugins_requests_in_flight"] == 12 - lost
-        assert shown["crplugins_requests_total"] == server.asked
+        await server.until("crplugins_requests_total", server.asked)
+        assert (await server.scrape())["crplugins_requests_in_flight"] == 12 - lost
 
 
-async def test_workers_that_count_alone_say_so_once():
-    with started("alone") as process:
+async def test_workers_that_count_alone_say_so_once(tmp_path):
+    with started(tmp_path / "log", "alone") as process:
         async with AsyncExitStack() as stack:
             await reached(process, stack)
-        process.send_signal(signal.SIGTERM)
-        _, log = await asyncio.to_thread(process.communicate)
-    assert log.count("several workers share this port") == 1
-    assert DIRECTORY_VARIABLE in log
+    said = (tmp_path / "log").read_text()
+    assert said.count("several workers share this port") == 1
+    assert DIRECTORY_VARIABLE in said
 
 
 def test_the_folder_of_a_server_is_its_own_and_goes_with_it(monkeypatch):
@@ -213,3 +214,48 @@ def test_only_live_gauges_of_dead_processes_are_swept(tmp_path):
 def test_one_worker_of_several_knows_it(process, arguments, environment, told, monkeypatch):
     monkeypatch.setattr(multiprocessing.current_process(), "name", process)
     assert is_one_of_several(arguments, environment) == told
+
+
+ONE_WORKER = """
+import asyncio, os
+from pathlib import Path
+from prometheus_client.core import GaugeMetricFamily
+from crplugins.plugins.metrics import Metrics
+from tests.plugins.metrics_setup import SAMPLED, finished, run, samples, value
+
+class Shared:
+    def collect(self):
+        yield GaugeMetricFamily("shared", "Shared.", value=7)
+
+async def main():
+    directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    (directory / f"gauge_livesum_{os.getpid()}.db").write_bytes(STALE)
+    metrics = Metrics(["m"], ["team-a"])
+    metrics.add_collector(Shared())
+    await metrics.__aenter__()
+    metrics._enter()
+    run(metrics, finished(headers=[(b"traceparent", SAMPLED)]))
+    (directory / "counter_1.db").touch()  # of a worker that is about to start
+    assert value(metrics, "requests_in_flight") == 1
+    assert value(metrics, "requests_total", model="m", key_id="team-a", code="200", error_type="") == 1
+    assert value(metrics, "cost_usd_total", model="m", key_id="team-a") == 0.000171
+    assert samples(metrics, ["shared"]) == {("shared", ()): 7}
+    assert not any(sample.exemplar for family in metrics.exposed().collect() for sample in family.samples)
+    assert [*directory.glob("gauge_live*")]
+    await metrics.__aexit__(None, None, None)
+    assert not [*directory.glob("gauge_live*")]
+    assert value(metrics, "requests_total", model="m", key_id="team-a", code="200", error_type="") == 1
+
+asyncio.run(main())
+"""
+
+
+def test_a_worker_begins_with_nothing_in_flight_and_leaves_nothing_behind(tmp_path):
+    """Its pid may be that of one that was killed: in containers all are 7."""
+    environment = {**os.environ, DIRECTORY_VARIABLE: str(tmp_path)}
+    stale = "from prometheus_client import Gauge; Gauge('crplugins_requests_in_flight', 'Requests that are not finished.', multiprocess_mode='livesum').inc(5)"
+    subprocess.run([sys.executable, "-c", stale], env=environment, check=True, timeout=60)
+    (file,) = tmp_path.glob("gauge_livesum_*.db")
+    script = f"STALE = {file.read_bytes().rstrip(bytes(1)) + bytes(64)!r}\n{ONE_WORKER}"
+    file.unlink()
+    subprocess.run([sys.executable, "-c", script], env=environment, cwd=CHECKOUT, check=True, timeout=60)

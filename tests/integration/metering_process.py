@@ -92,6 +92,10 @@ class Asked:
     complete: bool = False
     failure: str | None = None
 
+    @property
+    def ended(self) -> float:
+        return self.began + self.took
+
 
 @dataclass
 class Load:
@@ -162,10 +166,8 @@ class Books:
 
 
 async def books_of(url: str) -> Books:
-    rows, [(daily,)] = (
-        await _query(url, 'SELECT request_id, "user" FROM usage'),
-        await _query(url, "SELECT COALESCE(SUM(requests), 0) FROM usage_daily"),
-    )
+    rows = await _query(url, 'SELECT request_id, "user" FROM usage')
+    [(daily,)] = await _query(url, "SELECT COALESCE(SUM(requests), 0) FROM usage_daily")
     return Books(Counter(row[1] for row in rows), frozenset(row[0] for row in rows), int(daily))
 
 

@@ -185,11 +185,18 @@ def test_a_table_of_ones_own(tmp_path):
     assert table.find("azure/m") is None
 
 
-def test_an_entry_that_cannot_be_read_is_told_and_the_others_stand(tmp_path, caplog):
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"input_cost_per_token": "?"},
+        ["cost_per_token"],
+        {"litellm_provider": ["?"], "input_cost_per_token": 1, "output_cost_per_token": 1},
+        {"tiered_pricing": [{"range": "?", "input_cost_per_token": 1, "output_cost_per_token": 1}]},
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_told_and_the_others_stand(tmp_path, caplog, odd):
     file = tmp_path / "prices.json"
-    odd = {"odd": {"input_cost_per_token": "?"}, "strange": ["cost_per_token"], "half": {"litellm_provider": ["?"]}}
-    entries = odd | {"m": {"input_cost_per_token": 1, "output_cost_per_token": 1}}
-    file.write_text(json.dumps(entries))
+    file.write_text(json.dumps({"odd": odd, "m": {"input_cost_per_token": 1, "output_cost_per_token": 1}}))
     assert len(PriceTable.load(file)) == 1
     assert "odd" in caplog.text
 

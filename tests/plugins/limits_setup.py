@@ -7,6 +7,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
+from crplugins.limits.limit import Decision, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.plugins.limit_reservations import Reservations
 from crplugins.testing import FrozenClock, drive
@@ -29,12 +30,32 @@ class Caller(Plugin):
         self.exchanges.append(exchange)
 
 
+class Watched(MemoryStore):
+    """Knows which reservations have not been settled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: set[str] = set()
+
+    async def reserve(self, reservation: Reservation, **options: Any) -> Decision:
+        decision = await super().reserve(reservation, **options)
+        if decision.refused is None:
+            self.held.add(reservation.id)
+        return decision
+
+    def settle_now(self, reservation: Reservation, costs: Sequence[int], **options: Any) -> bool:
+        settled = super().settle_now(reservation, costs, **options)
+        if settled:
+            self.held.remove(reservation.id)
+        return settled
+
+
 class Ground:
     """A store on a clock that a test moves."""
 
-    def __init__(self, time: float = 1_700_000_000.0) -> None:
+    def __init__(self, store: Watched | None = None, time: float = 1_700_000_000.0) -> None:
         self.clock = FrozenClock(time=time)
-        self.store = MemoryStore()
+        self.store = store or Watched()
         self.reservations = Reservations(self.store, clock=lambda: round(self.clock.time() * 1000))
 
 
@@ -53,3 +74,8 @@ async def ask(app: Any, plugins: Sequence[Plugin], *, headers: dict[str, str] = 
 async def ask_for(tokens: int, app: Any, plugins: Sequence[Plugin], **body: Any) -> Answer:
     """A request that reserves so many tokens."""
     return await ask(app, plugins, max_tokens=tokens - PROMPT, **body)
+
+
+
+async def used(ground: Ground, *limits: Any) -> list[int]:
+    return [level.used for level in await ground.reservations.levels(limits)]

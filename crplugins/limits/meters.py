@@ -1,0 +1,43 @@
+"""Meters: the limits of which use goes away continuously."""
+
+from typing import Final
+
+from crplugins.limits.arithmetic import EMPTY, Meter, decayed, meter, meter_level, meter_settled, meter_wait
+from crplugins.limits.ends import Ends
+from crplugins.limits.limit import Level, Limit
+
+
+class Meters:
+    """Their states by key."""
+
+    __slots__ = ("_ends", "states")
+
+    def __init__(self, ends: Ends) -> None:
+        self.states: Final[dict[str, Meter]] = {}
+        self._ends: Final = ends
+
+    def weigh(self, limit: Limit, cost: int, now: int) -> tuple[float, int, Level]:
+        """What is used, how long a charge has to wait, and the level."""
+        used = decayed(self.states.get(limit.key, EMPTY), limit, now)
+        return used, meter_wait(limit, cost, used), meter_level(limit, used)
+
+    def take(self, limit: Limit, used: float, _holder: str, now: int, _end: int) -> None:
+        if used > 0:
+            self._set(limit, used, now)
+
+    def settle(self, limit: Limit, difference: int, _holder: str, debt: float, now: int) -> None:
+        if difference:
+            used = decayed(self.states.get(limit.key, EMPTY), limit, now)
+            self._set(limit, meter_settled(used, difference, limit.amount, debt), now)
+
+    def end(self, key: str) -> float:
+        return self.states[key][2]
+
+    def forget(self, key: str) -> None:
+        del self.states[key]
+
+    def _set(self, limit: Limit, used: float, now: int) -> None:
+        state = meter(limit, used, now)
+        if limit.key not in self.states:
+            self._ends.add(state[2], self, limit.key)
+        self.states[limit.key] = state

