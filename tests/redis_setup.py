@@ -10,6 +10,9 @@ import time
 import pytest
 
 
+_TOP_LEVEL = {"evalsha", "eval", "script", "multi", "exec", "ping", "hello", "auth", "client", "select"}
+
+
 def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -67,12 +70,15 @@ class RedisServer:
         assert not reply.startswith(b"-"), reply
         return reply
 
-    def calls_of(self, command):
-        """How often a command was called since the last `CONFIG RESETSTAT`."""
+    def top_level_calls(self):
+        """How often clients called what since the last `CONFIG RESETSTAT`, without what scripts did and this server."""
+        found = {}
         for line in self.command("INFO", "commandstats").decode().splitlines():
-            if line.startswith(f"cmdstat_{command}:"):
-                return int(line.partition("calls=")[2].partition(",")[0])
-        return 0
+            if line.startswith("cmdstat_"):
+                name, _, figures = line.removeprefix("cmdstat_").partition(":")
+                if name in _TOP_LEVEL:
+                    found[name] = int(figures.partition("calls=")[2].partition(",")[0])
+        return found
 
     def close(self):
         self.kill()

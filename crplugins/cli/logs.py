@@ -1,20 +1,16 @@
-"""What a running gateway writes to stderr: warnings, and a line per request if the configuration wants it."""
+"""What a running gateway writes to stderr: warnings as text, or everything as JSON if the configuration wants it."""
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from crplugins.config import Config
 from crplugins.plugins.access_log_json import JSONFormatter
 from crplugins.plugins.access_log_stream import log_to
 
 
-@contextmanager
-def logging_to_stderr(config: Config) -> Iterator[None]:
+def logging_to_stderr(config: Config) -> AbstractContextManager[None]:
     """Within the block, by a thread: a slow terminal or a full pipe holds up no request."""
-    if not config.server.access_log:
-        yield
-        return
-    with log_to(sys.stderr, formatter=JSONFormatter(), level=logging.INFO, loggers=("crplugins.access",)):
-        yield
+    if config.server.access_log:
+        return log_to(sys.stderr, formatter=JSONFormatter(), level=logging.INFO)
+    return log_to(sys.stderr, level=logging.WARNING)

@@ -13,8 +13,6 @@ from crplugins.limits.limit import NEVER, Level, Limit
 Meter = tuple[float, float, float]
 """What was used of a meter, when that was so, and until when it has to be remembered."""
 
-EMPTY: Final[Meter] = (0.0, 0.0, 0.0)
-
 LEASE_WAIT: Final = 1_000
 """When to come back for a lease. Nobody knows how long the others' requests take."""
 
@@ -23,8 +21,10 @@ _LATE: Final = 60_000
 """How much longer than it matters the state of a meter and of a window is kept, for clocks that differ."""
 
 
-def decayed(state: Meter, limit: Limit, now: int) -> float:
+def decayed(state: Meter | None, limit: Limit, now: int) -> float:
     """What is still used of a meter. A clock that goes back lets nothing decay."""
+    if state is None:
+        return 0.0
     used, at, _ = state
     elapsed = now - at
     if elapsed <= 0:
@@ -76,10 +76,7 @@ def lease_wait(limit: Limit, cost: int, live: int) -> int:
     return LEASE_WAIT if live + cost > limit.amount else 0
 
 
-def longest(waits: Sequence[int]) -> tuple[int | None, int]:
-    """The wait that decides, and its index: one that never ends, else the longest. None and 0 if all are admitted."""
-    found, longest_wait = None, 0
-    for index, wait in enumerate(waits):
-        if wait and (wait == NEVER or (longest_wait != NEVER and wait > longest_wait)):
-            found, longest_wait = index, wait
-    return found, longest_wait
+def deciding(waits: Sequence[int]) -> int:
+    """Index of the wait that decides: of the last that never ends, else of the first of the longest."""
+    never = [index for index, wait in enumerate(waits) if wait == NEVER]
+    return never[-1] if never else waits.index(max(waits))

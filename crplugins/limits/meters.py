@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from crplugins.limits.arithmetic import EMPTY, Meter, decayed, meter, meter_level, meter_settled, meter_wait
+from crplugins.limits.arithmetic import Meter, decayed, meter, meter_level, meter_settled, meter_wait
 from crplugins.limits.ends import Ends
 from crplugins.limits.limit import Level, Limit
 
@@ -18,7 +18,7 @@ class Meters:
 
     def weigh(self, limit: Limit, cost: int, now: int) -> tuple[float, int, Level]:
         """What is used, how long a charge has to wait, and the level."""
-        used = decayed(self.states.get(limit.key, EMPTY), limit, now)
+        used = decayed(self.states.get(limit.key), limit, now)
         return used, meter_wait(limit, cost, used), meter_level(limit, used)
 
     def take(self, limit: Limit, used: float, _holder: str, now: int, _end: int) -> None:
@@ -27,7 +27,7 @@ class Meters:
 
     def settle(self, limit: Limit, difference: int, _holder: str, debt: float, now: int) -> None:
         if difference:
-            used = decayed(self.states.get(limit.key, EMPTY), limit, now)
+            used = decayed(self.states.get(limit.key), limit, now)
             self._set(limit, meter_settled(used, difference, limit.amount, debt), now)
 
     def end(self, key: str) -> float:
@@ -37,7 +37,7 @@ class Meters:
         del self.states[key]
 
     def _set(self, limit: Limit, used: float, now: int) -> None:
-        state = meter(limit, used, now)
-        if limit.key not in self.states:
-            self._ends.add(state[2], self, limit.key)
-        self.states[limit.key] = state
+        key, state = limit.key, meter(limit, used, now)
+        if key not in self.states:
+            self._ends.add(state[2], self, key)
+        self.states[key] = state

@@ -1,36 +1,24 @@
 """GuardedStore: a store that may fail, and what decides in its place then."""
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
+from crplugins.limits.availability import Availability
 from crplugins.limits.breaker import Breaker
 from crplugins.limits.limit import Decision, Level, Limit, Reservation
 from crplugins.limits.owed import Owed
-from crplugins.limits.stand_in import OnStoreError, stand_in
+from crplugins.limits.stand_in import MEANWHILE, OnStoreError, stand_in
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, LimitStore, StoreUnavailable
 
 LATE_SECONDS: Final = 1.0
 """After which nothing arrives at a store any more that was sent to it before."""
 
-LOG_SECONDS: Final = 60.0
-
 _PROBE: Final = Limit("window", "probe", 1, 1)
 """Written to, since a replica can be read that cannot be written to. Forgotten a minute later."""
-
-_ACTIVE: Final = {
-    "local": "until it does, each process decides about limits by itself",
-    "open": "until it does, everything is admitted",
-    "closed": "until it does, requests are refused with 503",
-}
-
-T = TypeVar("T")
-
-logger = logging.getLogger("crplugins.limits")
 
 
 class GuardedStore:
@@ -46,12 +34,9 @@ class GuardedStore:
     Args:
         store: entered and left by this one.
         on_store_error: `local`, `open` or `closed`.
-        share: of each limit, for `local`: 1 / number of processes keeps the whole within the limits. Above 0, at most 1.
+        share: of each limit, above 0 and at most 1, for `local`: 1 / processes keeps all of them within the limits.
         breaker: when to give up and when to try again.
         clock: monotonic seconds.
-
-    Attributes:
-        failures: calls that the store did not answer.
     """
 
     def __init__(
@@ -63,21 +48,28 @@ class GuardedStore:
         breaker: Breaker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._policy = store, on_store_error
+        self._store = store
         self._stand_in = stand_in(on_store_error, share)
-        self._breaker = breaker or Breaker(clock=clock)
-        self._clock = clock
+        self._available = Availability(
+            self._probe,
+            self._recover,
+            meanwhile=MEANWHILE[on_store_error],
+            breaker=breaker or Breaker(clock=clock),
+            clock=clock,
+        )
         self._owed = Owed(clock=clock)
         self._stood_in: set[str] = set()
-        self._asking: set[asyncio.Timeout] = set()
-        self._since, self._speak_at = 0.0, clock()
         self._recovery: asyncio.Task[None] | None = None
-        self.failures = 0
 
     @property
     def mode_active(self) -> bool:
         """Whether the store is given up for the time being."""
-        return self._breaker.open
+        return not self._available
+
+    @property
+    def failures(self) -> int:
+        """Calls that the store did not answer."""
+        return self._available.failures
 
     @property
     def lost(self) -> int:
@@ -88,9 +80,9 @@ class GuardedStore:
         self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None
     ) -> Decision:
         """Raises `StoreUnavailable` if the policy is `closed`, and never otherwise."""
-        if not self._breaker.open:
+        if self._available:
             try:
-                return await self._ask(self._store.reserve(reservation, lease=lease, now=now))
+                return await self._available.ask(self._store.reserve(reservation, lease=lease, now=now))
             except StoreUnavailable:
                 self._refund(reservation)
             except asyncio.CancelledError:
@@ -108,9 +100,9 @@ class GuardedStore:
         if reservation.id in self._stood_in:
             self._stood_in.discard(reservation.id)
             return await self._stand_in.settle(reservation, costs, debt=debt, now=now)
-        if not self._breaker.open:
+        if self._available:
             with suppress(StoreUnavailable):
-                return await self._ask(self._store.settle(reservation, costs, debt=debt, now=now))
+                return await self._available.ask(self._store.settle(reservation, costs, debt=debt, now=now))
         self._owed.add(reservation, costs, debt)
         self._recover()
         return False
@@ -118,34 +110,30 @@ class GuardedStore:
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
         """Never raises `StoreUnavailable`."""
         elsewhere = [reservation for reservation in reservations if reservation.id in self._stood_in]
-        if elsewhere:
-            await self._stand_in.renew(elsewhere, lease=lease, now=now)
-        here = [reservation for reservation in reservations if reservation.id not in self._stood_in]
-        if here and not self._breaker.open:
+        await self._stand_in.renew(elsewhere, lease=lease, now=now)
+        if self._available:
+            here = [reservation for reservation in reservations if reservation.id not in self._stood_in]
             with suppress(StoreUnavailable):
-                await self._ask(self._store.renew(here, lease=lease, now=now))
+                await self._available.ask(self._store.renew(here, lease=lease, now=now))
 
     async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
         """Raises `StoreUnavailable` if the policy is `closed`, and never otherwise."""
-        if not self._breaker.open:
+        if self._available:
             with suppress(StoreUnavailable):
-                return await self._ask(self._store.levels(limits, now=now))
+                return await self._available.ask(self._store.levels(limits, now=now))
         return await self._stand_in.levels(limits, now=now)
 
     async def seed(self, limit: Limit, used: int) -> None:
-        """Of what decides during an outage too, so that it knows what was spent before. Raises as `reserve` does."""
-        if not self._breaker.open:
-            with suppress(StoreUnavailable):
-                await self._ask(self._store.seed(limit, used))
+        """Also for what decides during an outage, which has to know what was spent before. Never raises."""
         await self._stand_in.seed(limit, used)
+        if self._available:
+            with suppress(StoreUnavailable):
+                await self._available.ask(self._store.seed(limit, used))
 
     async def __aenter__(self) -> Self:
         """Takes less than half a second, also if the store does not answer."""
         await self._store.__aenter__()
-        while not self._breaker.open:
-            with suppress(StoreUnavailable):
-                await self._probe()
-                break
+        await self._available.begin()
         return self
 
     async def __aexit__(
@@ -153,6 +141,30 @@ class GuardedStore:
     ) -> None:
         if self._recovery is not None:
             self._recovery.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._recovery
+            await asyncio.wait([self._recovery])
         await self._store.__aexit__(kind, error, traceback)
+
+    async def _probe(self) -> None:
+        await self._store.seed(
+            _PROBE, time.time_ns() // 1_000_000
+        )  # more than any probe before: else nothing is written
+
+    def _refund(self, reservation: Reservation) -> None:
+        """The store may have charged it all the same, and would keep a dead lease for as long as it lives."""
+        self._owed.add_refund(reservation)
+        self._recover()
+
+    def _recover(self) -> None:
+        if self._recovery is None or self._recovery.done():
+            self._recovery = asyncio.create_task(self._recovering(), name="crplugins.limits: recovery")
+
+    async def _recovering(self) -> None:
+        while self._owed or not self._available:
+            await self._available.returned()
+            if self._owed:
+                await asyncio.sleep(LATE_SECONDS)
+            with suppress(Exception):  # what is still owed then is tried again, until it is too late
+                await self._owed.pay(self._pay)
+
+    async def _pay(self, reservation: Reservation, costs: Sequence[int], debt: float) -> None:
+        await self._available.ask(self._store.settle(reservation, costs, debt=debt))

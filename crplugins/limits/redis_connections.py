@@ -33,7 +33,7 @@ class Connections:
     @asynccontextmanager
     async def one(self) -> AsyncIterator[AbstractConnection]:
         """Raises what redis-py raises; more than there may be is an error."""
-        connection = await self._pool.get_connection()
+        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         try:
             if connection in self._distrusted:
                 self._distrusted.discard(connection)
@@ -70,7 +70,7 @@ class _Pool(ConnectionPool):
         self.made: list[AbstractConnection] = []
 
     def make_connection(self) -> AbstractConnection:
-        connection: AbstractConnection = super().make_connection()
+        connection: AbstractConnection = super().make_connection()  # type: ignore[no-untyped-call]
         if isinstance(connection, SSLConnection):
             self.tls = connection.ssl_context = self.tls or connection.ssl_context
         self.made.append(connection)

@@ -1,5 +1,7 @@
 """What decides while a store does not: everything is admitted, nothing is, or a share of the limits."""
 
+# ruff: noqa: ARG002 -- the protocol's arguments
+
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -15,6 +17,13 @@ OnStoreError = Literal["local", "open", "closed"]
 - `open`: everything is admitted.
 - `closed`: nothing is; `StoreUnavailable` is raised, of which a 503 becomes.
 """
+
+MEANWHILE: Final = {
+    "local": "meanwhile each process decides about limits by itself",
+    "open": "meanwhile everything is admitted",
+    "closed": "meanwhile requests are refused with 503",
+}
+"""For the log."""
 
 _UNUSED: Final = Level(0, 0)
 
@@ -66,9 +75,6 @@ class Nothing(Everything):
         raise StoreUnavailable(_CLOSED)
 
     async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
-        raise StoreUnavailable(_CLOSED)
-
-    async def seed(self, limit: Limit, used: int) -> None:
         raise StoreUnavailable(_CLOSED)
 
 

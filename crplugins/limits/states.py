@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from crplugins.limits.arithmetic import longest
+from crplugins.limits.arithmetic import deciding
 from crplugins.limits.ends import Ends
 from crplugins.limits.leases import Leases
 from crplugins.limits.limit import Decision, Level, Limit, LimitKind, Reservation
@@ -34,22 +34,23 @@ class States:
         }
 
     def reserve(self, reservation: Reservation, lease: int, now: int) -> Decision:
-        of, charges = self._of, reservation.charges
+        of, (holder, charges), end = self._of, reservation, now + lease
         weighed = [of[limit.kind].weigh(limit, cost, now) for limit, cost in charges]
-        levels = tuple([level for _, _, level in weighed])
-        refused, wait = longest([wait for _, wait, _ in weighed])
-        if refused is not None:
-            return Decision(refused, wait, levels)
-        for (limit, cost), (used, _, _) in zip(charges, weighed, strict=True):
-            of[limit.kind].take(limit, used + cost, reservation.id, now, now + lease)
-        self.reserved[reservation.id] = now + lease
+        used, waits, levels = zip(*weighed, strict=True) if weighed else ((), (), ())
+        if any(waits):
+            refused = deciding(waits)
+            return Decision(refused, waits[refused], levels)
+        for (limit, cost), before in zip(charges, used, strict=True):
+            of[limit.kind].take(limit, before + cost, holder, now, end)
+        self.reserved[holder] = end
         return Decision(None, 0, levels)
 
     def settle(self, reservation: Reservation, costs: Sequence[int], debt: float, now: int) -> bool:
-        if self.reserved.pop(reservation.id, 0) <= now:
+        of, (holder, charges) = self._of, reservation
+        if self.reserved.pop(holder, 0) <= now:
             return False
-        for (limit, reserved), cost in zip(reservation.charges, costs, strict=True):
-            self._of[limit.kind].settle(limit, cost - reserved, reservation.id, debt, now)
+        for (limit, reserved), cost in zip(charges, costs, strict=True):
+            of[limit.kind].settle(limit, cost - reserved, holder, debt, now)
         return True
 
     def renew(self, reservations: Sequence[Reservation], lease: int, now: int) -> None:

@@ -118,7 +118,7 @@ class Budgets(Plugin):
     async def states(self, principals: Iterable[Principal] = ()) -> list[BudgetState]:
         """The same for these keys and for all that have made a request lately. Raises `StoreUnavailable`."""
         now = self.reservations.now()
-        known = {principal.key_id: principal for principal in principals} | self._windows.seen
+        known = {**{principal.key_id: principal for principal in principals}, **self._windows.seen}
         windows = [window for principal in known.values() for window in self._windows.of(principal, now)]
         return await self._read({window.limit.key: window for window in windows}.values())
 

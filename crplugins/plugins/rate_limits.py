@@ -126,7 +126,7 @@ class RateLimits(Plugin):
 
     async def levels(self, principals: Iterable[Principal] = ()) -> list[LimitLevel]:
         """The same for these keys and for all that have made a request lately. Raises `StoreUnavailable`."""
-        known = {principal.key_id: principal for principal in principals} | self._lookup.seen
+        known = {**{principal.key_id: principal for principal in principals}, **self._lookup.seen}
         return await read_levels(self.reservations, self.rules, known.values())
 
     async def __aenter__(self) -> Self:

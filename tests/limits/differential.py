@@ -32,7 +32,7 @@ _WINDOWS: Final = (
 )
 _LEASES: Final = (("key/a/parallel", (3, 2, 5)), ("team/x/parallel", (8,)), ("overall/parallel", (20, 10)))
 
-_STEPS: Final = ((0, 40), (20, 25), (SECOND, 20), (20 * SECOND, 10), (3 * MINUTE, 4), (DAY, 1))
+_STEPS: Final = ((0, 400), (20, 250), (SECOND, 250), (20 * SECOND, 80), (3 * MINUTE, 15), (DAY, 2))
 """How far time goes on at most, and how often."""
 
 _DEBTS: Final = (1.0, 1.0, 0.25, 0.0, 2.5)
@@ -122,6 +122,8 @@ class _Operations:
     def _settle(self) -> Operation:
         """Of one that was admitted or refused, settled or not, has run out or not."""
         reservation = self._one_open()
+        if reservation in self._open and self._random.random() < 0.8:
+            self._open.remove(reservation)
         costs = [self._taken(charge) for charge in reservation.charges]
         options = {"debt": self._random.choice(_DEBTS), "now": self._now}
         return Operation("settle", (reservation, costs), options)

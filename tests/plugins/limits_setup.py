@@ -1,6 +1,6 @@
 """Requests under limits, on a clock that stands still."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crplugins.core.exchange import Exchange
@@ -21,8 +21,8 @@ PROMPT = 12  # tokens of HI, estimated
 class Caller(Plugin):
     """Stands for Auth. Which principal calls may be changed."""
 
-    def __init__(self, key_id: str = "team-a", limits: Limits = Limits(), **policy: Any) -> None:
-        self.principal: Principal | None = Principal(key_id, limits=limits, **policy)
+    def __init__(self, key_id: str = "team-a", limits: Limits | None = None, **policy: Any) -> None:
+        self.principal: Principal | None = Principal(key_id, limits=limits or Limits(), **policy)
         self.exchanges: list[Exchange] = []
 
     async def on_request(self, exchange: Exchange) -> None:
@@ -66,15 +66,14 @@ def using(prompt: int, completion: int) -> App:
     return App(document.encode(), content_type=JSON)
 
 
-async def ask(app: Any, plugins: Sequence[Plugin], *, headers: dict[str, str] = {}, **body: Any) -> Answer:
+async def ask(app: Any, plugins: Sequence[Plugin], *, headers: Mapping[str, str] | None = None, **body: Any) -> Answer:
     stack = PluginMiddleware(app, plugins=plugins)
-    return await drive(stack, headers=headers, body={"model": "m", "messages": HI, **body})
+    return await drive(stack, headers=headers or {}, body={"model": "m", "messages": HI, **body})
 
 
 async def ask_for(tokens: int, app: Any, plugins: Sequence[Plugin], **body: Any) -> Answer:
     """A request that reserves so many tokens."""
     return await ask(app, plugins, max_tokens=tokens - PROMPT, **body)
-
 
 
 async def used(ground: Ground, *limits: Any) -> list[int]:

@@ -184,7 +184,7 @@ async def test_without_limits_a_request_passes_and_is_told_of_none() -> None:
 
 @pytest.mark.parametrize("body", [b"no json", b"[]", b""])
 async def test_a_body_that_is_no_json_object_is_refused_and_takes_nothing(body: bytes) -> None:
-    ground, plugins = under(Limits(requests_per_minute=1, tokens_per_minute=5000))
+    _, plugins = under(Limits(requests_per_minute=1, tokens_per_minute=5000))
     assert (await drive(PluginMiddleware(App(), plugins=plugins), body=body)).status == 400
     assert (await ask(App(), plugins)).status == 200
 

@@ -188,11 +188,14 @@ class Remote(Watched):
     def __init__(self) -> None:
         super().__init__()
         self.fails = 0
+        self.reserved = asyncio.Event()
         self.renewed: list[str] = []
         self.entered = 0
 
     async def reserve(self, reservation: Reservation, **options: Any) -> Decision:
         decision = await super().reserve(reservation, **options)
+        self.reserved.set()
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
         return decision
 
@@ -232,8 +235,7 @@ async def test_a_request_cancelled_while_it_reserves_takes_nothing() -> None:
     plugin, caller = RateLimits(store=ground.reservations), Caller(limits=LIMITS)
     stack = PluginMiddleware(App(), plugins=[caller, plugin])
     async with lifespan(stack), Drive(stack, body={"model": "m", "messages": HI}) as call:
-        while not store.held:
-            await asyncio.sleep(0)
+        await store.reserved.wait()
         call.cancel()
         await asyncio.gather(call.task, return_exceptions=True)
     assert await taken(ground, plugin, caller) == NOTHING
@@ -260,8 +262,8 @@ async def test_a_settlement_that_cannot_be_made_is_counted_and_logged(
     with caplog.at_level(logging.WARNING, "crplugins.limits"):
         app = PluginMiddleware(App(), plugins=[Caller(limits=LIMITS), plugin])
         async with lifespan(app):
-            await drive(app, body={"model": "m", "messages": HI})
             store.fails = 3
+            await drive(app, body={"model": "m", "messages": HI})
     assert plugin.reservations.unsettled == 1
     assert "was not settled: no" in caplog.text
 

@@ -47,9 +47,7 @@ async def test_a_days_tokens_reset_in_minutes() -> None:
 
 async def test_the_tightest_limit_of_each_kind_is_told() -> None:
     ground = Ground()
-    plugins = under(
-        ground, requests_per_minute=10, requests_per_day=12, tokens_per_minute=1000, tokens_per_day=5000
-    )
+    plugins = under(ground, requests_per_minute=10, requests_per_day=12, tokens_per_minute=1000, tokens_per_day=5000)
     first = await ask_for(100, using(99, 1), plugins)
     assert (told(first)["limit-requests"], told(first)["limit-tokens"]) == ("10", "1000")
     for _ in range(9):
