@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from crplugins.cli.garbage import FrozenAfterStartup
 from crplugins.cli.listening import cannot_listen, reachable
 from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
@@ -48,7 +49,7 @@ def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
 
     Raises `Refused` if the app does not start.
     """
-    server = _Server(uvicorn.Config(app, **_OPTIONS), lambda: _print(welcome))
+    server = _Server(uvicorn.Config(FrozenAfterStartup(app), **_OPTIONS), lambda: _print(welcome))
     try:
         with logging_to_stderr(app.config):  # not before: uvicorn's own set-up closes every handler there is
             server.run([sock])

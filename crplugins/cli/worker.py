@@ -3,15 +3,17 @@
 import atexit
 from contextlib import ExitStack
 
+from starlette.types import ASGIApp
+
+from crplugins.cli.garbage import FrozenAfterStartup
 from crplugins.cli.logs import logging_to_stderr
-from crplugins.homes.gateway import Gateway
 from crplugins.homes.gateway import create_app as create_gateway
 
 
-def create_app() -> Gateway:
+def create_app() -> ASGIApp:
     """The gateway, with its logs going to stderr until the process ends."""
     gateway = create_gateway()
     stack = ExitStack()
     stack.enter_context(logging_to_stderr(gateway.config))
     atexit.register(stack.close)
-    return gateway
+    return FrozenAfterStartup(gateway)

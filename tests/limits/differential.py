@@ -30,7 +30,7 @@ _WINDOWS: Final = (
     ("budget/x", (50_000_000,), MINUTE),
     ("key/b/requests", (40, 30, 50), DAY),
 )
-_LEASES: Final = (("key/a/parallel", (3, 2, 5)), ("team/x/parallel", (8,)), ("overall/parallel", (20, 10)))
+_LEASES: Final = (("key/a/parallel", (2, 1, 3)), ("team/x/parallel", (3,)), ("overall/parallel", (5, 4)))
 
 _STEPS: Final = ((0, 400), (20, 250), (SECOND, 250), (20 * SECOND, 80), (3 * MINUTE, 15), (DAY, 2))
 """How far time goes on at most, and how often."""
@@ -109,7 +109,7 @@ class _Operations:
         furthest = self._random.choices([far for far, _ in _STEPS], [often for _, often in _STEPS])[0]
         self._now += self._random.randint(0, furthest)
         makers = (self._reserve, self._settle, self._renew, self._levels, self._seed)
-        return self._random.choices(makers, (45, 40, 5, 7, 3))[0]()
+        return self._random.choices(makers, (50, 30, 5, 10, 5))[0]()
 
     def _reserve(self) -> Operation:
         self._made += 1
@@ -176,7 +176,7 @@ class _Operations:
     def _cost(self, limit: Limit) -> int:
         if limit.kind == "lease":
             return 1
-        share = self._random.choice((0, 0.001, 0.01, 0.1, 0.1, 0.5, 1, 1.2))
+        share = self._random.choice((0, 0.001, 0.001, 0.01, 0.01, 0.05, 0.05, 0.1, 0.5, 1.1))
         return self._random.randint(0, max(1, int(limit.amount * share)))
 
     def _taken(self, charge: Charge) -> int:

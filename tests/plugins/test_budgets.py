@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.core.errors import GatewayError
 from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Budget, Limits, Principal
@@ -24,8 +23,8 @@ from crplugins.plugins.rate_limits import RateLimits
 from crplugins.plugins.usage import Usage
 from crplugins.testing import Drive, PluginContract
 from tests.core.doubles import App, Watcher
+from tests.plugins.limits_endings import ENDINGS, Ending, end
 from tests.plugins.limits_setup import HI, PROMPT, Caller, Ground, ask, using
-from tests.plugins.test_rate_limits_endings import ENDINGS, Ending, end
 
 PRICE = Price(pico_usd("0.000010"), pico_usd("0.000100"))  # 10 and 100 micro-USD
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)  # a Tuesday
@@ -167,8 +166,8 @@ async def test_a_request_over_midnight_is_paid_on_the_day_it_began() -> None:
         gate.set()
         await call.finish()
     assert await purse.spent() == 0
-    purse.ground.clock.advance(-0.0)
-    assert purse.ground.store.held == set()
+    purse.ground.clock.set_time(datetime(2026, 11, 24, 23, 59, 59, tzinfo=UTC).timestamp())
+    assert await purse.spent() == PROMPT * 10 + 100
 
 
 async def test_a_changed_budget_holds_at_once_for_what_is_spent_already() -> None:
@@ -203,12 +202,18 @@ async def test_states_are_told_for_a_key_and_its_team() -> None:
         BudgetState("team", "t", "total", 1000, 5_000_000, None, False),
     ]
     configured = Principal("new", budget=Budget(7, "day"), team="t")
-    assert [(s.owner, s.spent) for s in await purse.plugin.states([configured])] == [("new", 0), ("t", 1000), ("a", 1000)]
+    assert [(s.owner, s.spent) for s in await purse.plugin.states([configured])] == [
+        ("new", 0),
+        ("t", 1000),
+        ("a", 1000),
+    ]
 
 
 async def test_a_budget_refused_takes_nothing_of_the_limits_further_out() -> None:
     purse = Purse(0)
-    limits = RateLimits(LimitRules(per_key=Limits(requests_per_minute=5, tokens_per_day=10_000)), store=purse.ground.reservations)
+    limits = RateLimits(
+        LimitRules(per_key=Limits(requests_per_minute=5, tokens_per_day=10_000)), store=purse.ground.reservations
+    )
     refused = await ask(App(), [purse.caller, limits, purse.plugin])
     assert (refused.status, refused.json()["error"]["code"]) == (429, "insufficient_quota")
     assert refused.headers["x-ratelimit-remaining-requests"] == "5"
@@ -237,8 +242,7 @@ def test_what_is_reserved_is_settled_whatever_happens_at_once(endings: Sequence[
     async def run() -> None:
         purse = Purse(10**6)
         limits = RateLimits(store=purse.ground.reservations)
-        stacked: Any = [limits, purse.plugin]
-        await asyncio.gather(*(end(ending, stacked, purse.caller) for ending in endings))
+        await asyncio.gather(*(end(ending, [purse.caller, limits, purse.plugin]) for ending in endings))
         expected = sum((tokens - output) * 10 + output * 100 for _, tokens, output in (e.took for e in endings))
         assert await purse.spent() == expected
         assert purse.ground.store.held == set()
@@ -252,14 +256,6 @@ class TestBudgets(PluginContract):
             return 0
 
         return Budgets(prices=lambda _: PRICE, spent=spent)
-
-
-class Poor(Budgets):
-    """As if every key's budget were spent."""
-
-    async def on_request(self, exchange: Any) -> None:
-        exchange.principal = Principal("a", budget=Budget(0, "day"))
-        await super().on_request(exchange)
 
 
 class TestBudgetsThatAreSpent(PluginContract):

@@ -1,0 +1,207 @@
+"""What panels look like: one function for each kind, so that all of a kind look the same."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from grafana_foundation_sdk.builders import bargauge, common, heatmap, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.models import common as shapes
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+SOURCE: Final = shapes.DataSourceRef(type_val="prometheus", uid="${datasource}")
+"""The variable, never one installation's own data source."""
+
+NOTHING: Final = "no traffic"
+TILE_WIDTH: Final = 3
+_METRIC: Final = re.compile(r"\b(?:crplugins_\w+|up|process_\w+)\b")
+_SUFFIX: Final = re.compile(r"(?<=_seconds|tokens)_(?:bucket|count|sum)$")
+
+Steps = Mapping[float, str]
+"""From a value on, this colour."""
+
+GOOD_BELOW: Final = ("green", "orange", "red")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A PromQL expression and the legend of its lines, such as `{{model}} p95`."""
+
+    expr: str
+    legend: str = ""
+    exemplars: bool = False
+
+
+def tile(title: str, description: str, unit: str, query: Query, *, steps: Steps | None = None, whole: bool = False) -> Any:
+    """One number, with its course behind it. `whole`: it is about the whole time range, and has no course."""
+    panel = (
+        _described(stat.Panel(), title, description, [query])
+        .unit(unit)
+        .span(TILE_WIDTH)
+        .height(4)
+        .no_value(NOTHING)
+        .graph_mode(shapes.BigValueGraphMode.NONE if whole else shapes.BigValueGraphMode.AREA)
+        .color_mode(shapes.BigValueColorMode.VALUE)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .thresholds(_thresholds(steps or {}))
+    )
+    return panel.with_target(_target(query, 0, instant=whole))
+
+
+def lines(
+    title: str,
+    description: str,
+    unit: str,
+    *queries: Query,
+    width: int = 8,
+    stacked: bool = False,
+    steps: Steps | None = None,
+    top: float | None = None,
+) -> Any:
+    """Courses over time. `steps` are drawn as lines across; `top` is where a share ends."""
+    panel = (
+        _described(timeseries.Panel(), title, description, queries)
+        .unit(unit)
+        .span(width)
+        .height(8)
+        .min(0)
+        .no_value(NOTHING)
+        .fill_opacity(25 if stacked else 8)
+        .line_width(1)
+        .show_points(shapes.VisibilityMode.NEVER)
+        .stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL if stacked else shapes.StackingMode.NONE))
+        .legend(_legend())
+        .tooltip(
+            common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING)
+        )
+        .thresholds(_thresholds(steps or {}))
+    )
+    if steps:
+        panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(shapes.GraphThresholdsStyleMode.DASHED))
+    if top is not None:
+        panel.max(top)
+    return _with_targets(panel, queries)
+
+
+def bars(
+    title: str, description: str, unit: str, query: Query, *, width: int = 8, steps: Steps | None = None,
+    top: float | None = None,
+) -> Any:  # fmt: skip
+    """The present values, one bar each."""
+    panel = (
+        _described(bargauge.Panel(), title, description, [query])
+        .unit(unit)
+        .span(width)
+        .height(8)
+        .min(0)
+        .no_value(NOTHING)
+        .orientation(shapes.VizOrientation.HORIZONTAL)
+        .display_mode(shapes.BarGaugeDisplayMode.BASIC)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .thresholds(_thresholds(steps or {}))
+    )
+    if top is not None:
+        panel.max(top)
+    return panel.with_target(_target(query, 0, instant=True))
+
+
+def heat(title: str, description: str, unit: str, query: Query, *, width: int = 8) -> Any:
+    """How a histogram's observations spread. The query keeps `le`."""
+    panel = (
+        _described(heatmap.Panel(), title, description, [query])
+        .span(width)
+        .height(8)
+        .unit(unit)
+        .color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64))
+        .y_axis(heatmap.YAxisConfig().unit(unit))
+    )
+    return panel.with_target(_target(query, 0).format(PromQueryFormat.HEATMAP))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: a value of each row."""
+
+    name: str
+    unit: str
+    expr: str
+    decimals: int | None = None
+
+
+def rows_by(
+    label: str, title: str, description: str, columns: Sequence[Column], *, link: str, hidden: Sequence[str] = ()
+) -> Any:
+    """A table with a row for each value of `label`, whose cell leads to `link`. `hidden` are other labels."""
+    queries = [Query(column.expr, column.name) for column in columns]
+    panel = _described(table.Panel(), title, description, queries).span(24).height(8).no_value(NOTHING)
+    for number, query in enumerate(queries):
+        panel.with_target(_target(query, number, instant=True).format(PromQueryFormat.TABLE))
+    panel.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
+    panel.with_transformation(
+        models.DataTransformerConfig(
+            id_val="organize",
+            options={
+                "excludeByName": dict.fromkeys(["Time", *hidden], True),
+                "indexByName": {label: 0} | {f"Value #{_ref(n)}": n + 1 for n in range(len(columns))},
+                "renameByName": {f"Value #{_ref(n)}": column.name for n, column in enumerate(columns)},
+            },
+        )
+    )
+    for column in columns:
+        panel.override_by_name(column.name, _looks(column))
+    name = label.removesuffix("_id")
+    panel.override_by_name(label, [_value("displayName", name), _value("links", [{"title": f"Only this {name}", "url": link}])])
+    return panel
+
+
+def _looks(column: Column) -> list[models.DynamicConfigValue]:
+    decimals = [] if column.decimals is None else [_value("decimals", column.decimals)]
+    return [_value("unit", column.unit), *decimals]
+
+
+def _value(name: str, value: object) -> models.DynamicConfigValue:
+    return models.DynamicConfigValue(id_val=name, value=value)
+
+
+def _described(panel: Any, title: str, description: str, queries: Sequence[Query]) -> Any:
+    """With the names of its metrics at the end, so that who looks at the panel can go on in a query of their own."""
+    names = dict.fromkeys(_SUFFIX.sub("", name) for query in queries for name in _METRIC.findall(query.expr))
+    metrics = ", ".join(f"`{name}`" for name in names)
+    return panel.title(title).description(f"{description}\n\n{metrics}").datasource(SOURCE)
+
+
+def _with_targets(panel: Any, queries: Sequence[Query]) -> Any:
+    for number, query in enumerate(queries):
+        panel.with_target(_target(query, number))
+    return panel
+
+
+def _target(query: Query, number: int, *, instant: bool = False) -> prometheus.Dataquery:
+    target = prometheus.Dataquery().expr(query.expr).ref_id(_ref(number)).datasource(SOURCE)
+    target = target.instant() if instant else target.range()
+    if query.exemplars:
+        target.exemplar(exemplar=True)
+    return target.legend_format(query.legend or "__auto")
+
+
+def _ref(number: int) -> str:
+    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[number]
+
+
+def _thresholds(steps: Steps) -> builders.ThresholdsConfig:
+    """Green below the first step."""
+    first = models.Threshold(value=None, color="green")
+    rest = [models.Threshold(value=value, color=color) for value, color in steps.items()]
+    return builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps([first, *rest])
+
+
+def _legend() -> common.VizLegendOptions:
+    return (
+        common.VizLegendOptions()
+        .show_legend(show_legend=True)
+        .display_mode(shapes.LegendDisplayMode.LIST)
+        .placement(shapes.LegendPlacement.BOTTOM)
+    )

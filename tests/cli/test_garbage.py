@@ -1,0 +1,15 @@
+import gc
+
+from starlette.applications import Starlette
+
+from crplugins.cli.garbage import FrozenAfterStartup
+from crplugins.testing import lifespan
+
+
+async def test_what_lives_as_long_as_the_process_is_out_of_the_collectors_sight():
+    before = gc.get_freeze_count()
+    try:
+        async with lifespan(FrozenAfterStartup(Starlette())):
+            assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
