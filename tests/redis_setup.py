@@ -9,14 +9,17 @@ import time
 
 import pytest
 
-
 _TOP_LEVEL = {"evalsha", "eval", "script", "multi", "exec", "ping", "hello", "auth", "client", "select"}
 
 
 def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    """At most 55535: a node of a cluster takes the one 10000 above as well."""
+    while True:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port = found.getsockname()[1]
+        if port <= 55_535:
+            return port
 
 
 class RedisServer:
@@ -63,11 +66,13 @@ class RedisServer:
         self.start()
 
     def command(self, *words):
-        """One command by a connection of its own; the raw reply, which is not an error. Blocks."""
+        """The raw reply to a command, or to the last of several lists of words; not an error. Blocks."""
+        commands = words if isinstance(words[0], list) else [words]
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-            connection.sendall(_packed(words))
-            reply = connection.recv(1 << 16)
-        assert not reply.startswith(b"-"), reply
+            for one in commands:
+                connection.sendall(_packed(one))
+                reply = connection.recv(1 << 16)
+                assert not reply.startswith(b"-"), reply
         return reply
 
     def top_level_calls(self):
@@ -94,6 +99,7 @@ class RedisServer:
             except OSError:
                 pass
             time.sleep(0.02)
+        self.kill()
         raise RuntimeError("redis-server does not start")
 
 

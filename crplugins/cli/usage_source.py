@@ -29,7 +29,10 @@ def open_database(ledger: str | None, config_file: Path | None) -> LedgerDatabas
     path = spool_path(database, spool)
     waiting = count_waiting(path)
     if waiting:
-        sys.stderr.write(f"note: {waiting} more records are in {path}; a running gateway brings them in\n")
+        where = f"{path} and its journals"
+        sys.stderr.write(
+            f"note: up to {waiting} more records are in {where}; a gateway brings them in when it starts\n"
+        )
     return database
 
 

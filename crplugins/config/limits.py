@@ -1,17 +1,21 @@
 """The sections about what may be used: limits, budgets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from ipaddress import ip_network
 from types import MappingProxyType
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from crplugins.config.errors import Problem
 from crplugins.config.section import Number, Section, Whole, refusal
 from crplugins.core import principal
 from crplugins.core.principal import Period
 from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
+from crplugins.limits.opening import open_limit_store
+from crplugins.limits.stand_in import OnStoreError
+from crplugins.plugins.aliases_pattern import name_set
 from crplugins.plugins.budgets import WARN_AT
 from crplugins.plugins.limit_demand import ESTIMATED_OUTPUT_TOKENS
 from crplugins.plugins.limit_rules import LimitRules
@@ -71,7 +75,7 @@ class Limits(Section):
 
     Attributes:
         store: `memory`, for one process; `sqlite:///limits.db`, for the workers of one machine; `redis://host:6379/0`.
-        on_store_error: when the store does not answer: limit in each process for itself, let all through, or refuse all.
+        on_store_error: when the store does not answer: each process limits for itself, all passes, or nothing does.
         global: of all requests together.
         per_team, per_model: by name; a model by the one in `model_list`.
         per_key: of each key without limits of its own.
@@ -83,7 +87,7 @@ class Limits(Section):
     """
 
     store: Annotated[str, Field(min_length=1, repr=False)] = "memory"
-    on_store_error: Literal["local", "open", "closed"] = "local"
+    on_store_error: OnStoreError = "local"
     overall: Amounts = Field(default=Amounts(), validation_alias="global")
     per_team: Mapping[str, Amounts] = Field(default_factory=dict)
     per_model: Mapping[str, Amounts] = Field(default_factory=dict)
@@ -107,6 +111,20 @@ class Limits(Section):
         )
 
 
+    def problems(self, served: Iterable[str]) -> Iterator[Problem]:
+        """A store that cannot be, and limits of models that nothing in `model_list` (`served`) ever is."""
+        try:
+            open_limit_store(self.store)
+        except (ValueError, ImportError) as error:
+            yield Problem(("limits", "store"), str(error))
+        names = name_set(tuple(served))
+        for section, models in (("per_model", self.per_model), ("per_key_and_model", self.per_key_and_model)):
+            yield from (Problem(("limits", section, model), _NOT_SERVED) for model in models if model not in names)
+
+
+_NOT_SERVED: Final = "is no model in model_list; a request for an alias counts for the model behind it"
+
+
 def _by_name(amounts: Mapping[str, Amounts]) -> Mapping[str, principal.Limits]:
     return MappingProxyType({name: each.limits() for name, each in amounts.items()})
 
@@ -115,11 +133,11 @@ class Budget(Section):
     """How much may be spent in each period: a calendar day of UTC, a week from Monday, a month, or in all."""
 
     usd: Annotated[Number, Field(ge=0, allow_inf_nan=False)]
-    period: Literal["day", "week", "month", "total"]
+    period: Period
 
     def budget(self) -> principal.Budget:
         micro_usd = int((Decimal(str(self.usd)) * 1_000_000).to_integral_value())  # by its spelling: 0.1 is exact
-        return principal.Budget(micro_usd, cast("Period", self.period))
+        return principal.Budget(micro_usd, self.period)
 
 
 class Budgets(Section):

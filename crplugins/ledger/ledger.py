@@ -5,9 +5,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,8 +17,10 @@ from crplugins.ledger.encoding import encode
 from crplugins.ledger.inserter import Inserter
 from crplugins.ledger.outage import LOG_SECONDS, Outage
 from crplugins.ledger.pending import Pending
+from crplugins.ledger.question import Question
 from crplugins.ledger.record import UsageRecord
 from crplugins.ledger.replay import Replay
+from crplugins.ledger.report import answer
 from crplugins.ledger.spool import Spool
 from crplugins.ledger.writer import PAUSE, SPOOL_ABOVE, Writer
 
@@ -113,6 +116,15 @@ class Ledger:
         """A connection for the queries of `crplugins.ledger.report`. Raises whatever the database does."""
         async with self._database.reading() as connection:
             yield connection
+
+    async def spent(self, scope: Literal["key", "team"], name: str, since: datetime) -> int:
+        """Millionths of a dollar, in requests of a key or team that began at `since` (with a zone) or later.
+
+        Of committed records whose price is known. Raises whatever the database does.
+        """
+        async with self.reading() as connection:
+            (sums,) = await answer(connection, Question(since=since, only={scope: name}))
+        return sums.cost_micro_usd
 
     async def __aenter__(self) -> Self:
         self._pending.journal = await self._spool.open()

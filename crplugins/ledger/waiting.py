@@ -8,7 +8,10 @@ from crplugins.ledger.spool_file import SpoolFile
 
 
 def count_waiting(spool: Path) -> int:
-    """Those in the spool and in journals of dead processes; 0 if nobody may look. Blocks."""
+    """Those in the spool and in journals of dead processes, some of which may be there already. Blocks.
+
+    0 if the files cannot be read.
+    """
     file = SpoolFile(spool)
     try:
         return file.count() + count_dead_lines(spool)

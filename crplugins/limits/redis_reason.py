@@ -5,43 +5,27 @@ import socket
 import ssl
 from typing import Final
 
-from redis.exceptions import AuthenticationError, RedisError
+from redis import exceptions
 
-_CODES: Final = {
-    "WRONGPASS": "refuses the user name or password",
-    "NOAUTH": "asks for a password, and the URL has none",
-    "NOPERM": "does not permit this user to run the scripts or to use the keys",
-    "READONLY": "is a replica, which cannot be written to",
-    "LOADING": "is still loading its data",
-    "OOM": "is out of memory",
-    "BUSY": "is busy with somebody else's script",
-    "MISCONF": "cannot write to its disk and therefore refuses",
-    "MASTERDOWN": "is a replica that has lost its master",
-    "NOREPLICAS": "has too few replicas and therefore refuses",
-    "CLUSTERDOWN": "is a node of a cluster that is down",
-    "CROSSSLOT": "is a cluster and found keys of several slots",
-    "MOVED": "is a node of a cluster that does not hold the keys; the URL must be of one that does, or of a proxy",
-    "ASK": "is a node of a cluster that is moving the keys to another",
-}
-"""By the word with which Redis begins an error. A script repeats the errors of its commands somewhere in its own."""
+_TEXTS: Final = (
+    (re.compile(r"NOAUTH|Authentication required|unauthenticated"), "asks for a password"),
+    (re.compile(r"READONLY"), "is a replica, which cannot be written to"),
+    (re.compile(r"\bOOM\b"), "is out of memory"),
+    (re.compile(r"NOPERM|user executing the script"), "does not permit this user to use our scripts and keys"),
+    (re.compile(r"MISCONF|NOREPLICAS"), "refuses to write, for it cannot keep what is written"),
+    (re.compile(r"\bBUSY\b"), "is busy with another script"),
+)
+"""Of errors of one class, or of a command in a script, which its own error repeats somewhere in its text."""
 
-_CODE: Final = re.compile(rf"\b({'|'.join(_CODES)})\b")
-
-
-def reason_of(error: BaseException) -> str:
-    """A verb phrase, of which the store is the subject."""
-    code = _CODE.search(str(error)) if isinstance(error, RedisError) else None
-    if code:
-        return _CODES[code[1]]
-    for found in _with_causes(error):
-        for kind, reason in _KINDS:
-            if isinstance(found, kind):
-                return reason
-    return f"failed with {type(error).__name__}"
-
-
-_KINDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (AuthenticationError, "refuses the user name or password"),
+_CLASSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (exceptions.AuthenticationError, "refuses the user name or password"),
+    (exceptions.NoPermissionError, "does not permit this user to use our scripts and keys"),
+    (exceptions.ReadOnlyError, "is a replica, which cannot be written to"),
+    (exceptions.OutOfMemoryError, "is out of memory"),
+    (exceptions.BusyLoadingError, "is still loading its data"),
+    (exceptions.MasterDownError, "is a replica that has lost its master"),
+    (exceptions.ClusterDownError, "is a node of a cluster that is down"),
+    (exceptions.AskError, "is a node of a cluster that does not hold our keys"),
     (TimeoutError, "does not answer in time"),
     (socket.gaierror, "has a host name that cannot be resolved"),
     (ssl.SSLCertVerificationError, "has a certificate that cannot be verified"),
@@ -50,11 +34,25 @@ _KINDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (FileNotFoundError, "has no socket at this path"),
     (PermissionError, "has a socket that may not be opened"),
     (OSError, "cannot be reached"),
+    (exceptions.ConnectionError, "closed the connection"),
 )
 
 
+def reason_of(error: BaseException) -> str:
+    """A verb phrase, of which the server is the subject."""
+    if isinstance(error, exceptions.RedisError):
+        for pattern, reason in _TEXTS:
+            if pattern.search(str(error)):
+                return reason
+    causes = _with_causes(error)
+    for kind, reason in _CLASSES:
+        if any(isinstance(cause, kind) for cause in causes):
+            return reason
+    return f"failed with {type(error).__name__}"
+
+
 def _with_causes(error: BaseException | None) -> list[BaseException]:
-    """redis-py wraps what the operating system says, sometimes twice."""
+    """redis-py wraps what the operating system says."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)

@@ -12,7 +12,6 @@ from crplugins.core.principal import Budget, MissingUsagePolicy, Principal
 from crplugins.core.sse import Event
 from crplugins.core.usage import Price
 from crplugins.limits.limit import Charge, Decision, Reservation
-from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import LimitStore
 from crplugins.plugins.budgets_cost import estimated_cost, real_cost
 from crplugins.plugins.budgets_seeding import RECONCILE_SECONDS, Seeding, Spent
@@ -76,9 +75,11 @@ class Budgets(Plugin):
         reconcile_seconds: float = RECONCILE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.reservations: Final = store if isinstance(store, Reservations) else Reservations(store or MemoryStore())
+        self.reservations: Final = Reservations.of(store)
         self._windows: Final = BudgetWindows(per_key, per_team, warn_at)
-        self._seeding: Final = None if spent is None else Seeding(self.reservations.store, spent, reconcile_seconds, clock)
+        self._seeding: Final = (
+            None if spent is None else Seeding(self.reservations.store, spent, reconcile_seconds, clock)
+        )
         self._prices: Final = prices
         self._estimated_output: Final = estimated_output_tokens
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage

@@ -29,9 +29,7 @@ class Seeding:
         clock: monotonic seconds.
     """
 
-    def __init__(
-        self, store: LimitStore, spent: Spent, reconcile_seconds: float, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, store: LimitStore, spent: Spent, reconcile_seconds: float, clock: Callable[[], float]) -> None:
         self.failures = 0
         """How often the ledger or the store could not be asked."""
         self._store, self._spent, self._clock = store, spent, clock

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, cast
+from typing import Final, Protocol, Self, cast
 
 from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
+from crplugins.limits.live_reservations import LiveReservations
+from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import LimitStore, StoreUnavailable
 from crplugins.plugins.limit_refusals import limits_unavailable
-from crplugins.plugins.limit_renewals import Renewals
 
 Milliseconds = Callable[[], int]
 """A clock: milliseconds since 1970."""
@@ -40,10 +41,15 @@ class Reservations:
         """How many settlements were given up: there the estimates stay until time has drained them."""
         self._clock: Final = clock
         self._settle_now = cast("_SettleNow | None", getattr(store, "settle_now", None))
-        self._renewals: Final = Renewals(store, self._time)
+        self._live: Final = LiveReservations(store)
         self._settling: Final[set[asyncio.Task[None]]] = set()
         self._users = 0
         self._open = AsyncExitStack()
+
+    @classmethod
+    def of(cls, store: "LimitStore | Reservations | None") -> "Reservations":
+        """Those shared with others; or new ones, without a store in the memory of this process."""
+        return store if isinstance(store, Reservations) else cls(store or MemoryStore())
 
     async def reserve(self, request_id: str, charges: tuple[Charge, ...]) -> tuple[Reservation, Decision]:
         """Raises `GatewayError` 503 where the store does not answer and nothing may pass without it."""
@@ -56,12 +62,12 @@ class Reservations:
             self.settle(reservation, [0] * len(charges))
             raise
         if decision.refused is None:
-            self._renewals.begin(reservation)
+            self._live.add(reservation)
         return reservation, decision
 
     def settle(self, reservation: Reservation, costs: Sequence[int]) -> None:
         """Replace what was reserved by what was taken. Returns at once."""
-        self._renewals.end(reservation)
+        self._live.discard(reservation)
         if self._settle_now is not None:
             self._settle_now(reservation, costs, now=self._time())
             return
@@ -78,9 +84,10 @@ class Reservations:
         return await self.store.levels(limits, now=self._time())
 
     async def __aenter__(self) -> Self:
+        if not self._users:
+            await self._open.enter_async_context(self.store)
+            await self._open.enter_async_context(self._live)
         self._users += 1
-        if self._users == 1:
-            await self._open.enter_async_context(cast("Any", self.store))
         return self
 
     async def __aexit__(
@@ -88,8 +95,8 @@ class Reservations:
     ) -> None:
         self._users -= 1
         if not self._users:
-            await asyncio.gather(*self._settling, return_exceptions=True)
-            await self._renewals.close()
+            while self._settling:
+                await asyncio.gather(*self._settling, return_exceptions=True)
             await self._open.aclose()
 
     async def _settle(self, reservation: Reservation, costs: Sequence[int]) -> None:

@@ -12,7 +12,6 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, Principal
 from crplugins.core.sse import Event
 from crplugins.limits.limit import Decision
-from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import LimitStore
 from crplugins.plugins.limit_address import ClientAddresses
 from crplugins.plugins.limit_demand import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, demand_of
@@ -65,7 +64,7 @@ class RateLimits(Plugin):
     ) -> None:
         self.shadowed: Final[Counter[ErrorType]] = Counter()
         """How often a shadow would have refused, by reason."""
-        self.reservations: Final = store if isinstance(store, Reservations) else Reservations(store or MemoryStore())
+        self.reservations: Final = Reservations.of(store)
         self._addresses: Final = ClientAddresses(trusted_proxies)
         self._lookup = BoundsLookup(rules, self._addresses)
         self._estimated_output: Final = estimated_output_tokens

@@ -9,14 +9,21 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from grafana.source.keys import keys
 from grafana.source.overview import overview
+from grafana.source.reference import metrics_reference
+from grafana.source.rule_files import alert_rules, recording_rules, rule_tests
 
 FOLDER: Final = Path(__file__).parents[1]
 
 
 def generated() -> Iterator[tuple[str, str]]:
     """Path below `grafana/` and content."""
-    yield "dashboards/overview.json", _json(overview())
-    yield "dashboards/keys.json", _json(keys())
+    boards = {"overview": _json(overview()), "keys": _json(keys())}
+    for name, text in boards.items():
+        yield f"dashboards/{name}.json", text
+    yield "rules/recording.yaml", recording_rules()
+    yield "rules/alerts.yaml", alert_rules()
+    yield "rules/tests.yaml", rule_tests()
+    yield "METRICS.md", metrics_reference({name.title(): json.loads(text) for name, text in boards.items()})
 
 
 def _json(board: object) -> str:

@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import dashboard as models
 from crplugins.plugins.metrics_table import BUILD_INFO, DURATION, REQUESTS
 from grafana.source.announced import KEY_INFO
 from grafana.source.objectives import FIRST_TOKEN_CHOICES, FIRST_TOKEN_SECONDS, bound
-from grafana.source.panels import SOURCE
+from grafana.source.panels import SOURCE, Link
 from grafana.source.queries import Scope
 
 TAG: Final = "crplugins"
@@ -20,6 +20,11 @@ KEYS_UID: Final = "crplugins-keys"
 SELECTED: Final = Scope({"job": 'job=~"$job"', "model": 'model=~"$model"', "key_id": 'key_id=~"$key_id"'})
 """What the variables leave to see."""
 
+_PLACE: Final = "${__url_time_range}&${datasource:queryparam}&${job:queryparam}"
+ONLY_THIS_MODEL: Final = Link("Only this model", f"/d/{OVERVIEW_UID}?{_PLACE}&var-model=${{__value.raw}}")
+ONLY_THIS_KEY: Final = Link("Only this key", f"/d/{KEYS_UID}?{_PLACE}&var-key_id=${{__value.raw}}")
+THIS_KEY: Final = Link("This key", f"/d/{KEYS_UID}?{_PLACE}&var-key_id=${{__field.labels.key_id}}")
+
 EVERYTHING: Final = ".+"
 
 _JOB = Scope({"job": 'job=~"$job"'})
@@ -28,7 +33,9 @@ _JOB_MODEL = Scope({"job": 'job=~"$job"', "model": 'model=~"$model"'})
 Row = tuple[str, Sequence[Any]]
 
 
-def dashboard(title: str, uid: str, description: str, variables: Sequence[Any], rows: Sequence[Row]) -> models.Dashboard:
+def dashboard(
+    title: str, uid: str, description: str, variables: Sequence[Any], rows: Sequence[Row]
+) -> models.Dashboard:
     """Panels are numbered in reading order, so that a changed one changes no other."""
     board = (
         builders.Dashboard(title)
@@ -53,6 +60,8 @@ def dashboard(title: str, uid: str, description: str, variables: Sequence[Any], 
     built = board.build()
     for number, panel in enumerate(built.panels or (), 1):
         panel.id_val = number
+    for shown in (*(built.links or ()), *((built.annotations and built.annotations.list_val) or ())):
+        shown.placement = None  # the SDK's default hides them in a menu
     return built
 
 

@@ -56,7 +56,7 @@ def _now() -> list[Any]:
 
 def _table() -> Any:
     columns = [
-        Column("Requests", "short", f"{S.increase(t.REQUESTS, by=KEY)} > 0", 0),
+        Column("Requests", "short", S.increase(t.REQUESTS, by=KEY), 0),
         Column("Refused", "short", S.increase(t.REQUESTS, REFUSED, by=KEY), 0),
         Column("Errors", "percentunit", _error_ratio(RANGE, *KEY)),
         Column("Input tokens", "short", S.increase(t.INPUT_TOKENS, by=KEY)),
@@ -65,15 +65,12 @@ def _table() -> Any:
         Column("Fullest limit", "percentunit", S.gauge(a.LIMIT_UTILIZATION, by=KEY, how="max")),
         Column("Budget left", "percentunit", budget_left()),
     ]
-    link = "/d/crplugins-keys?${__url_time_range}&${datasource:queryparam}&${job:queryparam}&var-key_id=${__value.raw}"
     text = "Each key in the time range. Its name leads to this dashboard for that key alone."
-    return rows_by("key_id", "Keys", text, columns, link=link)
+    return rows_by("key_id", "Keys", text, columns, frame.ONLY_THIS_KEY)
 
 
 def _error_ratio(window: str, *by: str) -> str:
-    return share(
-        S.rate(t.REQUESTS, FAILED, by=by, window=window), S.rate(t.REQUESTS, ANSWERED, by=by, window=window)
-    )
+    return share(S.rate(t.REQUESTS, FAILED, by=by, window=window), S.rate(t.REQUESTS, ANSWERED, by=by, window=window))
 
 
 def _spend() -> list[Any]:
@@ -87,8 +84,8 @@ def _spend() -> list[Any]:
         bars("Spend by team", "Of the time range.", "currencyUSD", Query(_by_team(), "{{team}}")),
         bars("Spend by model", "Of the time range.", "currencyUSD", models),
         lines("Budgets", "What is spent of them in their present period.", "currencyUSD", spent, limit, width=12),
-        lines("Spent by the end of the period", "If it goes on as in the last hour, as a share of the budget. Above 1 it "
-              "runs out before.", "percentunit", forecast, width=12, steps={1.0: "red"}),
+        lines("Spent by the end of the period", "If it goes on as in the last hour, as a share of the budget.",
+              "percentunit", forecast, width=12, steps={1.0: "red"}),
     ]  # fmt: skip
 
 
@@ -136,9 +133,7 @@ def _limits() -> list[Any]:
 
 
 def _errors() -> list[Any]:
-    types = Query(
-        S.rate(t.REQUESTS, FAILED, by=("key_id", "error_type", "code")), "{{key_id}} {{error_type}} {{code}}"
-    )
+    types = Query(S.rate(t.REQUESTS, FAILED, by=("key_id", "error_type", "code")), "{{key_id}} {{error_type}} {{code}}")
     first = Query(S.quantile(0.95, t.TTFT, by=("model",)), "{{model}} p95")
     speed = Query(f"1 / ({S.quantile(0.5, t.TPOT, by=('model',))} > 0)", "{{model}} p50")
     took = Query(S.quantile(0.95, t.DURATION, 'outcome="ok"', by=("model",)), "{{model}} p95")

@@ -43,9 +43,7 @@ def overview() -> Any:
 
 
 def error_ratio(window: str = RATE, *by: str) -> str:
-    return share(
-        S.rate(t.DURATION, FAILED, by=by, window=window), S.rate(t.DURATION, ANSWERED, by=by, window=window)
-    )
+    return share(S.rate(t.DURATION, FAILED, by=by, window=window), S.rate(t.DURATION, ANSWERED, by=by, window=window))
 
 
 def _first_token_share(window: str) -> str:
@@ -78,7 +76,7 @@ def _now() -> list[Any]:
 def _models() -> Any:
     by = ("model",)
     columns = [
-        Column("Requests", "short", f"{S.increase(t.DURATION, by=by)} > 0", 0),
+        Column("Requests", "short", S.increase(t.DURATION, by=by), 0),
         Column("Errors", "percentunit", error_ratio(RANGE, *by)),
         Column("First token p95", "s", S.quantile(0.95, t.TTFT, by=by, window=RANGE)),
         Column("Duration p95", "s", S.quantile(0.95, t.DURATION, 'outcome="ok"', by=by, window=RANGE)),
@@ -87,9 +85,8 @@ def _models() -> Any:
         Column("Output tokens", "short", S.increase(t.OUTPUT_TOKENS, by=by)),
         Column("Cost", "currencyUSD", S.increase(t.COST, by=by)),
     ]
-    link = "/d/crplugins-overview?${__url_time_range}&${datasource:queryparam}&${job:queryparam}&var-model=${__value.raw}"
     text = "Each model in the time range. Its name leads to this dashboard for that model alone."
-    return rows_by("model", "Models", text, columns, link=link)
+    return rows_by("model", "Models", text, columns, frame.ONLY_THIS_MODEL)
 
 
 def _traffic() -> list[Any]:
@@ -109,12 +106,14 @@ def _traffic() -> list[Any]:
 
 
 def _streaming() -> list[Any]:
-    first = [Query(S.quantile(q, t.TTFT, by=("model",)), "{{model}} " + name, exemplars=q > 0.5) for q, name in HALF_AND_MOST]
-    each = [Query(S.quantile(q, t.TPOT, by=("model",)), "{{model}} " + name) for q, name in HALF_AND_MOST]
-    gap = Query(S.quantile(0.99, t.MAX_GAP, by=("model",)), "{{model}} p99")
+    by = ("model",)
+    first = [Query(S.quantile(q, t.TTFT, by=by), "{{model}} " + p, exemplars=q > 0.5) for q, p in HALF_AND_MOST]
+    each = [Query(S.quantile(q, t.TPOT, by=by), "{{model}} " + p) for q, p in HALF_AND_MOST]
+    gap = Query(S.quantile(0.99, t.MAX_GAP, by=by), "{{model}} p99")
     spread = Query(S.rate(t.TTFT, by=("le",), suffix="_bucket"), "{{le}}")
     return [
-        lines("First token", "Until the first piece of a stream that says something.", "s", *first, width=6, steps=SLOW),
+        lines("First token", "Until the first piece of a stream that says something.", "s", *first, width=6,
+              steps=SLOW),
         lines("Time per output token", "Once per stream: its time after the first token, spread over its tokens.", "s",
               *each, width=6),
         lines("Longest silence", "Of a stream: stalls, which a mean would hide.", "s", gap, width=6),
@@ -142,12 +141,13 @@ def _usage() -> list[Any]:
     return [
         lines("Tokens", "Per second. Cached ones are part of input, reasoning of output.", "tok/s", *tokens),
         lines("Cost per hour", "Estimated, at the present rate.", "currencyUSD", cost, stacked=True),
-        bars("Spend by key", "Of the time range, the ten that spent most.", "currencyUSD", keys),
-        lines("Prompt cache hits", "Share of the input tokens that came from a provider's cache.", "percentunit", cached,
-              top=1),
+        bars("Spend by key", "Of the time range, the ten that spent most.", "currencyUSD", keys,
+             link=frame.THIS_KEY),
+        lines("Prompt cache hits", "Share of the input tokens that came from a provider's cache.", "percentunit",
+              cached, top=1),
         lines("Tokens per request", "Of requests with known usage.", "short", *sizes),
-        lines("Unmetered share", "Requests whose usage is unknown or estimated, or whose price is unknown. Budgets count "
-              "too little of them.", "percentunit", Query(unmetered(), "{{model}} {{reason}}"), top=1,
+        lines("Unmetered share", "Requests whose usage is unknown or estimated, or whose price is unknown. Budgets "
+              "count too little of them.", "percentunit", Query(unmetered(), "{{model}} {{reason}}"), top=1,
               steps={0.05: "red"}),
     ]  # fmt: skip
 
@@ -163,7 +163,8 @@ def _limits() -> list[Any]:
     limited = Query(S.rate(t.REQUESTS, any_of("error_type", LIMITED), by=("error_type",)), "{{error_type}}")
     shadow = Query(S.rate(a.SHADOW_REFUSALS, by=("reason",)), "shadow: {{reason}}")
     return [
-        lines("Limits by use", "Used share of the limits closest to their end.", "percentunit", used, steps=USED_UP, width=6),
+        lines("Limits by use", "Used share of the limits closest to their end.", "percentunit", used, steps=USED_UP,
+              width=6),
         bars("Budget left", "Share of the period's budget, the twelve lowest.", "percentunit",
              Query(f"bottomk(12, {budget_left()})", "{{key_id}}"), top=1, width=6),
         lines("Refusals by limit", "Requests per second over a limit or budget, and those a limit in shadow mode would "
@@ -205,7 +206,6 @@ def _providers() -> list[Any]:
 
 
 def _gateway() -> list[Any]:
-    instance = ("instance",)
     ledger = [
         Query(S.gauge(t.LEDGER_PENDING), "pending"),
         Query(S.gauge(t.LEDGER_SPOOLED, how="max"), "waiting for the database"),
@@ -217,9 +217,9 @@ def _gateway() -> list[Any]:
     version = Query(S.gauge(t.BUILD_INFO, by=("version", "litellm", "python"), how="count"),
                     "crplugins {{version}}, litellm {{litellm}}, Python {{python}}")  # fmt: skip
     return [
-        lines("Failed hooks", "Of plugins, per second. A plugin that only observes is muted; another one refuses.", "cps",
+        lines("Failed hooks", "Of plugins, per second. One that only observes is muted; any other refuses.", "cps",
               Query(S.rate(t.HOOK_ERRORS, by=("plugin", "hook")), "{{plugin}} {{hook}}"), width=6),
-        lines("Replaced labels", "Requests per second counted under `other`, because a label had too many values.", "reqps",
+        lines("Replaced labels", "Requests per second counted as `other`, as a label had too many values.", "reqps",
               Query(S.rate(t.OVERFLOW, by=("label",)), "{{label}}"), width=6),
         lines("Ledger", "Usage records on their way to the database.", "short", *ledger, width=6),
         bars("Versions", "How many gateways run which.", "short", version, width=6),

@@ -18,12 +18,10 @@ SOURCE: Final = shapes.DataSourceRef(type_val="prometheus", uid="${datasource}")
 NOTHING: Final = "no traffic"
 TILE_WIDTH: Final = 3
 _METRIC: Final = re.compile(r"\b(?:crplugins_\w+|up|process_\w+)\b")
-_SUFFIX: Final = re.compile(r"(?<=_seconds|tokens)_(?:bucket|count|sum)$")
+_SUFFIX: Final = re.compile(r"_(?:bucket|count|sum)$")
 
 Steps = Mapping[float, str]
 """From a value on, this colour."""
-
-GOOD_BELOW: Final = ("green", "orange", "red")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,17 @@ class Query:
     exemplars: bool = False
 
 
-def tile(title: str, description: str, unit: str, query: Query, *, steps: Steps | None = None, whole: bool = False) -> Any:
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where a click leads."""
+
+    title: str
+    url: str
+
+
+def tile(
+    title: str, description: str, unit: str, query: Query, *, steps: Steps | None = None, whole: bool = False
+) -> Any:
     """One number, with its course behind it. `whole`: it is about the whole time range, and has no course."""
     panel = (
         _described(stat.Panel(), title, description, [query])
@@ -43,6 +51,7 @@ def tile(title: str, description: str, unit: str, query: Query, *, steps: Steps 
         .span(TILE_WIDTH)
         .height(4)
         .no_value(NOTHING)
+        .mappings([_not_a_number()])
         .graph_mode(shapes.BigValueGraphMode.NONE if whole else shapes.BigValueGraphMode.AREA)
         .color_mode(shapes.BigValueColorMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
@@ -74,9 +83,7 @@ def lines(
         .show_points(shapes.VisibilityMode.NEVER)
         .stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL if stacked else shapes.StackingMode.NONE))
         .legend(_legend())
-        .tooltip(
-            common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING)
-        )
+        .tooltip(common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING))
         .thresholds(_thresholds(steps or {}))
     )
     if steps:
@@ -88,7 +95,7 @@ def lines(
 
 def bars(
     title: str, description: str, unit: str, query: Query, *, width: int = 8, steps: Steps | None = None,
-    top: float | None = None,
+    top: float | None = None, link: Link | None = None,
 ) -> Any:  # fmt: skip
     """The present values, one bar each."""
     panel = (
@@ -105,6 +112,8 @@ def bars(
     )
     if top is not None:
         panel.max(top)
+    if link is not None:
+        panel.data_links([builders.DashboardLink(link.title).url(link.url)])
     return panel.with_target(_target(query, 0, instant=True))
 
 
@@ -131,12 +140,11 @@ class Column:
     decimals: int | None = None
 
 
-def rows_by(
-    label: str, title: str, description: str, columns: Sequence[Column], *, link: str, hidden: Sequence[str] = ()
-) -> Any:
-    """A table with a row for each value of `label`, whose cell leads to `link`. `hidden` are other labels."""
+def rows_by(label: str, title: str, description: str, columns: Sequence[Column], link: Link) -> Any:
+    """A table with a row for each value of `label`, whose cell leads to `link`."""
     queries = [Query(column.expr, column.name) for column in columns]
     panel = _described(table.Panel(), title, description, queries).span(24).height(8).no_value(NOTHING)
+    panel.mappings([_not_a_number()])
     for number, query in enumerate(queries):
         panel.with_target(_target(query, number, instant=True).format(PromQueryFormat.TABLE))
     panel.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
@@ -144,7 +152,7 @@ def rows_by(
         models.DataTransformerConfig(
             id_val="organize",
             options={
-                "excludeByName": dict.fromkeys(["Time", *hidden], True),
+                "excludeByName": {"Time": True},
                 "indexByName": {label: 0} | {f"Value #{_ref(n)}": n + 1 for n in range(len(columns))},
                 "renameByName": {f"Value #{_ref(n)}": column.name for n, column in enumerate(columns)},
             },
@@ -152,14 +160,22 @@ def rows_by(
     )
     for column in columns:
         panel.override_by_name(column.name, _looks(column))
-    name = label.removesuffix("_id")
-    panel.override_by_name(label, [_value("displayName", name), _value("links", [{"title": f"Only this {name}", "url": link}])])
+    links = [{"title": link.title, "url": link.url}]
+    panel.override_by_name(label, [_value("displayName", label.removesuffix("_id")), _value("links", links)])
     return panel
 
 
 def _looks(column: Column) -> list[models.DynamicConfigValue]:
     decimals = [] if column.decimals is None else [_value("decimals", column.decimals)]
     return [_value("unit", column.unit), *decimals]
+
+
+def _not_a_number() -> models.SpecialValueMap:
+    """A quantile of nothing."""
+    result = models.ValueMappingResult(text="-", index=0)
+    return models.SpecialValueMap(
+        options=models.DashboardSpecialValueMapOptions(match=models.SpecialValueMatch.NA_N, result=result)
+    )
 
 
 def _value(name: str, value: object) -> models.DynamicConfigValue:

@@ -73,8 +73,8 @@ def _ending(spec: Spec, suffix: str | None) -> str:
 
 
 def share(part: str, whole: str) -> str:
-    """Between 0 and 1; 0 where the part has no series yet, nothing where the whole is 0."""
-    return f"(({part}) or ({whole}) * 0) / (({whole}) > 0)"
+    """Of two sums, between 0 and 1; 0 where the part has no series yet, nothing where the whole is 0."""
+    return f"({part} or {whole} * 0) / ({whole} > 0)"
 
 
 def any_of(label: str, values: Iterable[str], *, negated: bool = False) -> str:

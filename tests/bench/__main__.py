@@ -9,6 +9,9 @@ from contextlib import ExitStack
 from tests.bench import in_process, load
 from tests.bench import streams as many_streams
 from tests.bench.apps import CHUNKS
+from tests.bench.ledger import ledger
+from tests.bench.metering import metering
+from tests.bench.metrics import metrics
 from tests.bench.served import Served
 
 ROUNDS = 7
@@ -56,7 +59,11 @@ def middleware() -> None:
 
 
 def direct() -> None:
-    for subject, what in (("direct_alone", "direct handler"), ("direct", "whole gateway, direct handler")):
+    for subject, what in (
+        ("direct_alone", "direct handler"),
+        ("direct", "whole gateway, direct handler"),
+        ("metered", "the same with a ledger and metrics"),
+    ):
         _line(f"{what}, per request", "proxy", subject, 2000, stream=False, upstream=True)
         _line(f"{what}, paced stream", "proxy", subject, 240, stream=True, upstream=True)
 
@@ -98,7 +105,7 @@ def streams() -> None:
 
 
 SECTIONS: dict[str, Callable[[], None]] = {
-    f.__name__: f for f in (imports, middleware, plugins, direct, litellm, streams)
+    f.__name__: f for f in (imports, middleware, plugins, metering, metrics, ledger, direct, litellm, streams)
 }
 
 if __name__ == "__main__":

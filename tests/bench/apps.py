@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -52,6 +53,12 @@ EVENTS = [
     _chunk({}, "stop"),
     b"data: [DONE]\n\n",
 ]
+EVENTS_WITH_USAGE = [
+    *[event.replace(b"}\n\n", b',"usage":null}\n\n') for event in EVENTS[:-1]],
+    b"data: " + msgspec.json.encode({**_ENVELOPE, "choices": [], "usage": _USAGE}) + b"\n\n",
+    EVENTS[-1],
+]
+"""What OpenAI sends to who asks for usage."""
 
 
 async def _constant_events() -> AsyncIterator[bytes]:
@@ -92,11 +99,13 @@ async def upstream(scope: Any, receive: Any, send: Any) -> None:
     """The provider of the proxy benchmarks: constant answers, as cheap as ASGI can be."""
     if scope["type"] != "http":
         return
-    stream = b'"stream":true' in (await receive())["body"]
+    body = (await receive())["body"]
+    stream = b'"stream":true' in body
+    events = EVENTS_WITH_USAGE if b'"include_usage":true' in body else EVENTS
     kind = b"text/event-stream" if stream else b"application/json"
     length = [] if stream else [(b"content-length", str(len(ANSWER)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind), *length]})
-    for event in EVENTS if stream else ():
+    for event in events if stream else ():
         await asyncio.sleep(PACE)  # as models do: each event is a read of its own
         await send({"type": "http.response.body", "body": event, "more_body": True})
     await send({"type": "http.response.body", "body": b"" if stream else ANSWER})
@@ -144,8 +153,14 @@ def direct_alone() -> Any:
 
 
 def direct() -> Any:
-    """A whole gateway: key, request check, aliases."""
+    """A whole gateway: key, request check, aliases, usage."""
     return _gateway("direct")
+
+
+def metered() -> Any:
+    """The same with a ledger and metrics."""
+    folder = tempfile.mkdtemp(prefix="crplugins-bench-")
+    return _gateway("direct", ledger={"url": f"sqlite:///{folder}/usage.db"}, metrics={"token": None})
 
 
 def litellm_by_hand() -> Any:
@@ -181,7 +196,7 @@ def litellm() -> Any:
     return _gateway("litellm")
 
 
-def _gateway(handler: str) -> Any:
+def _gateway(handler: str, **options: Any) -> Any:
     from crplugins.homes.gateway import Gateway
 
     params = {"model": "openai/gpt-4o-mini", "api_base": UPSTREAM, "api_key": "sk-up"}
@@ -189,4 +204,5 @@ def _gateway(handler: str) -> Any:
         model_list=[{"model_name": "bench", "litellm_params": params, "handler": handler}],
         keys=[{"id": "bench", "secret": KEY}],
         response_model="served",  # the handler alone; renaming is measured with the plugins
+        **options,
     )

@@ -39,6 +39,6 @@ def per_scrape() -> None:
         print(f"scrape of {models:2} models and 10 keys: {lines:6} lines, {size} kB, {took:.0f} ms")
 
 
-if __name__ == "__main__":
+def metrics() -> None:
     per_request()
     per_scrape()

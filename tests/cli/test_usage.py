@@ -168,7 +168,7 @@ def test_records_that_wait_on_disk_are_told_of(command, sqlite_url, tmp_path):  
     SpoolFile(tmp_path / "gw.db.spool").keep([encode(make_record()) for _ in range(3)])
     code, out, err = command("--ledger", sqlite_url, "--json", "--by", "")
     assert (code, json.loads(out)[0]["requests"]) == (0, 6)
-    assert err == f"note: 3 more records are in {tmp_path / 'gw.db.spool'}; a running gateway brings them in\n"
+    assert err.startswith(f"note: up to 3 more records are in {tmp_path / 'gw.db.spool'} and its journals; ")
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,21 @@ async def test_what_comes_after_the_end_is_counted_as_lost_and_said(open_ledger,
     assert "records are lost, 1 so far" in caplog.text
 
 
-async def test_no_hurry_without_records(open_ledger):
+async def test_what_a_key_or_team_has_spent_since_a_moment(open_ledger):
+    async with open_ledger() as ledger:
+        ledger.add(make_record(started_at=NOON - 1, cost_micro_usd=1))
+        ledger.add(make_record(started_at=NOON, cost_micro_usd=20))
+        ledger.add(make_record(started_at=NOON + 86_400, cost_micro_usd=300))
+        ledger.add(make_record(started_at=NOON, cost_micro_usd=None))
+        ledger.add(make_record(started_at=NOON, cost_micro_usd=4000, key_id="team-b"))
+        await settled(ledger)
+        noon = datetime.fromtimestamp(NOON, UTC)
+        assert await ledger.spent("key", "team-a", noon) == 320
+        assert await ledger.spent("team", "search", noon) == 4320
+        assert await ledger.spent("key", "nobody", noon) == 0
+
+
+async def test_records_that_come_one_by_one_are_written_one_by_one(open_ledger):
     async with open_ledger(pause=0.0) as ledger:
         ledger.add(make_record())
         await settled(ledger)

@@ -58,13 +58,15 @@ class Difference(NamedTuple):
     other: Any
 
 
-def operations(seed: int, count: int = COUNT, *, start: int | None = None) -> Iterator[Operation]:
+def operations(seed: int, count: int = COUNT, *, start: int | None = None, steady: bool = False) -> Iterator[Operation]:
     """The same for the same seed and start.
 
-    `start` is milliseconds since 1970, as a rule now: time goes on much faster than it really does, so that nothing
-    that a store forgets by a clock of its own is missed.
+    Args:
+        start: milliseconds since 1970, as a rule now: from there time goes on much faster than it really does, so that
+            nothing is forgotten too soon by a store that forgets by a clock of its own.
+        steady: no limit changes and no request is late, which only matters to a store that has forgotten something.
     """
-    return islice(_Operations(seed, int(time.time() * 1000) if start is None else start), count)
+    return islice(_Operations(seed, int(time.time() * 1000) if start is None else start, steady), count)
 
 
 async def differences(
@@ -96,9 +98,10 @@ def _groups(operations: Iterator[Operation], size: int) -> Iterator[tuple[int, l
 class _Operations:
     """An endless iterator."""
 
-    def __init__(self, seed: int, start: int) -> None:
+    def __init__(self, seed: int, start: int, steady: bool) -> None:
         self._random = random.Random(seed)
         self._now = start
+        self._steady = steady
         self._made = 0
         self._open: list[Reservation] = []
 
@@ -161,7 +164,7 @@ class _Operations:
     def _window(self, index: int) -> Limit:
         """The one of this moment, or the one before, as a request sees it whose clock is slow."""
         key, amounts, length = _WINDOWS[index]
-        late = self._random.random() < 0.1
+        late = not self._steady and self._now % length < 30 * SECOND and self._random.random() < 0.2
         end = (self._now // length + (0 if late else 1)) * length
         return Limit("window", f"{key}/{length}/{end}", self._amount(amounts), end)
 
@@ -171,7 +174,7 @@ class _Operations:
 
     def _amount(self, amounts: Sequence[int]) -> int:
         """Mostly the first; sometimes somebody has just changed the limit."""
-        return amounts[0] if self._random.random() < 0.8 else self._random.choice(amounts)
+        return amounts[0] if self._steady or self._random.random() < 0.8 else self._random.choice(amounts)
 
     def _cost(self, limit: Limit) -> int:
         if limit.kind == "lease":

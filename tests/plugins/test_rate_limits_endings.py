@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.principal import Limits
-from crplugins.limits.limit import Charge, Decision, Reservation
+from crplugins.limits.limit import Decision, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import StoreUnavailable
 from crplugins.plugins import limit_reservations
-from crplugins.plugins.limit_renewals import TICK_SECONDS, Renewals
 from crplugins.plugins.limit_reservations import Reservations
 from crplugins.plugins.rate_limits import RateLimits
 from crplugins.testing import Drive, drive, lifespan
@@ -171,21 +170,16 @@ async def test_a_store_is_opened_once_for_all_who_share_it() -> None:
 
 
 async def test_reservations_of_running_requests_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, ticks = Remote(), list[Callable[[], None]]()
-    renewals = Renewals(store, lambda: None)
-    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda delay, tick: ticks.append(tick) or delay)
-    one, two = Reservation("one", ()), Reservation("two", (Charge(None, 1),))  # type: ignore[arg-type]
-    renewals.begin(one)
-    renewals.begin(two)
-    assert len(ticks) == 1
-    renewals.end(one)
-    ticks[0]()
-    await turns()
-    assert (store.renewed, len(ticks)) == (["two"], 2)
-    store.fails = 1
-    ticks[1]()
-    await turns()
-    renewals.end(two)
-    ticks[2]()
-    await turns()
-    assert (store.renewed, len(ticks), TICK_SECONDS) == (["two"], 3, 20.0)
+    monkeypatch.setattr(asyncio, "sleep", lambda _seconds, sleep=asyncio.sleep: sleep(0))  # a lease passes in no time
+    store, gate = Remote(), asyncio.Event()
+    app = PluginMiddleware(App(gate=gate), plugins=[Caller(limits=LIMITS), RateLimits(store=store)])
+    async with lifespan(app), Drive(app, body={"model": "m", "messages": HI, "stream": True}) as call:
+        await call.next_body()
+        await turns()
+        assert store.held == set(store.renewed) != set()
+        gate.set()
+        await call.finish()
+        await turns()
+        store.renewed.clear()
+        await turns()
+        assert store.renewed == []

@@ -1,0 +1,99 @@
+"""SqliteStore: limits shared by the worker processes of one machine, in a file."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from crplugins.limits.clock import milliseconds
+from crplugins.limits.limit import Decision, Level, Limit, Reservation
+from crplugins.limits.sqlite_calls import Call
+from crplugins.limits.sqlite_thread import SqliteThread
+from crplugins.limits.states import States
+from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, StoreUnavailable
+
+T = TypeVar("T")
+
+_RENEWED_AT_ONCE: Final = 100
+"""In one transaction, which others wait for."""
+
+
+class SqliteStore:
+    """A `LimitStore` in the SQLite file at `path`, made if there is none.
+
+    Any number of processes may use it at once, and any of them may be killed. It decides exactly as `MemoryStore` does.
+
+    Entering raises `LimitFileError` if the file cannot be used, its methods `StoreUnavailable` if other processes keep
+    it locked for 50 ms, or if it cannot be used any more.
+    """
+
+    def __init__(self, path: str | Path, *, clock: Callable[[], int] = milliseconds) -> None:
+        self._path: Final = Path(path)
+        self._clock: Final = clock
+        self._thread: SqliteThread | None = None
+
+    async def reserve(
+        self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None
+    ) -> Decision:
+        def step(states: States, moment: int) -> Decision:
+            return states.reserve(reservation, lease, moment)
+
+        return await self._call(step, _limits_of(reservation), [reservation.id], now)
+
+    async def settle(
+        self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
+    ) -> bool:
+        def step(states: States, moment: int) -> bool:
+            return states.settle(reservation, costs, debt, moment)
+
+        return await self._call(step, _limits_of(reservation), [reservation.id], now)
+
+    async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
+        for first in range(0, len(reservations), _RENEWED_AT_ONCE):
+            await self._renew(reservations[first : first + _RENEWED_AT_ONCE], lease, now)
+
+    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
+        def step(states: States, moment: int) -> tuple[Level, ...]:
+            return states.levels(limits, moment)
+
+        return await self._call(step, limits, [], now)
+
+    async def seed(self, limit: Limit, used: int) -> None:
+        def step(states: States, _moment: int) -> None:
+            states.windows.seed(limit, used)
+
+        await self._call(step, [limit], [], None)
+
+    async def __aenter__(self) -> Self:
+        thread = SqliteThread(self._path, self._clock)
+        await thread.start()
+        self._thread = thread
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await thread.stop()
+
+    async def _renew(self, reservations: Sequence[Reservation], lease: int, now: int | None) -> None:
+        def step(states: States, moment: int) -> None:
+            states.renew(reservations, lease, moment)
+
+        limits = [limit for each in reservations for limit in _limits_of(each) if limit.kind == "lease"]
+        await self._call(step, limits, [each.id for each in reservations], now)
+
+    async def _call(
+        self, step: Callable[[States, int], T], limits: Sequence[Limit], reservations: Sequence[str], now: int | None
+    ) -> T:
+        if self._thread is None:
+            raise StoreUnavailable("the store of limits is not open")
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._thread.submit(Call(step, limits, reservations, now, answer))
+        return await answer
+
+
+def _limits_of(reservation: Reservation) -> list[Limit]:
+    return [limit for limit, _ in reservation.charges]

@@ -1,0 +1,163 @@
+"""Alerts: whom to wake, whom to send a ticket, and about what.
+
+Every alert keeps `job`, so that two gateways watched by one Prometheus stay apart.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from crplugins.plugins import metrics_table as t
+from grafana.source import announced as a
+from grafana.source.objectives import (
+    AVAILABILITY,
+    BURNS,
+    FIRST_TOKEN,
+    FIRST_TOKEN_SECONDS,
+    MINIMUM_REQUESTS,
+    PROVIDER_FAULTS,
+    Burn,
+    Objective,
+    Severity,
+)  # fmt: skip
+from grafana.source.queries import any_of, share
+from grafana.source.recording import COST_PER_KEY, GATEWAY
+
+RUNBOOK: Final = "RUNBOOK.md"
+JOB: Final = "crplugins"
+"""The `job_name` of the scrape configuration."""
+
+KEY: Final = ("key_id",)
+METERED: Final = any_of("outcome", ("ok", "server_error", "cancelled"))
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert. In `summary` and `description` Prometheus fills in `{{ $labels.model }}` and `{{ $value }}`.
+
+    Attributes:
+        hold: how long it must be so before anybody is told.
+        window: the label that tells alerts of one name apart.
+    """
+
+    name: str
+    severity: Severity
+    hold: str
+    expr: str
+    summary: str
+    description: str
+    window: str | None = None
+
+    @property
+    def runbook(self) -> str:
+        return f"{RUNBOOK}#{self.name.lower()}"
+
+
+def objective_alerts() -> list[Alert]:
+    late = f"of the streams had no token after {FIRST_TOKEN_SECONDS:g} s"
+    return [
+        *(_burn(AVAILABILITY, burn, "{{ $labels.model }} fails", "of the requests failed") for burn in BURNS),
+        *(_burn(FIRST_TOKEN, burn, "{{ $labels.model }} starts late", late) for burn in BURNS),
+    ]
+
+
+def _burn(objective: Objective, burn: Burn, summary: str, bad: str) -> Alert:
+    threshold = f"{objective.threshold(burn):g}"
+    counted = f"{objective.counted}{burn.long} > {MINIMUM_REQUESTS}"
+    return Alert(
+        objective.alert, burn.severity, burn.hold,
+        f"{objective.bad}{burn.long} > {threshold}\nand {objective.bad}{burn.short} > {threshold}\nand {counted}",
+        summary,
+        f"{{{{ $value | humanizePercentage }}}} {bad} in {burn.long}, and about as many in the last {burn.short}: "
+        f"{burn.factor:g} times what the objective of {objective.share:.0%} allows.",
+        burn.long,
+    )  # fmt: skip
+
+
+def spending_alerts() -> list[Alert]:
+    spent, limit, reset = (
+        GATEWAY.gauge(spec, by=KEY, how="max") for spec in (a.BUDGET_SPENT, a.BUDGET_LIMIT, a.BUDGET_RESET)
+    )
+    rest = f"clamp_min({reset} - time(), 0)"
+    used = GATEWAY.gauge(a.LIMIT_UTILIZATION, by=("key_id", "limit"), how="max")
+    unmetered = GATEWAY.rate(t.UNMETERED, by=("model", "reason"), window="30m")
+    answered = GATEWAY.rate(t.DURATION, METERED, by=("model",), window="30m")
+    return [
+        Alert("CrpluginsBudgetNearlySpent", "ticket", "5m",
+              f"{spent} / ({limit} > 0) > 0.9",
+              "{{ $labels.key_id }} has nearly spent its budget",
+              "{{ $value | humanizePercentage }} of the period's budget is spent. At 100 % the key is refused."),
+        Alert("CrpluginsBudgetWillRunOut", "ticket", "30m",
+              f"{spent} + on (job, key_id) {COST_PER_KEY} * {rest}\n> {limit}\nand {spent} < {limit}",
+              "{{ $labels.key_id }} will run out of budget",
+              "At the rate of the last hour it will have spent {{ $value | humanize }} US dollars by the end of the "
+              "period, which is more than its budget."),
+        Alert("CrpluginsLimitSaturated", "ticket", "10m",
+              f"{used} > 0.9",
+              "{{ $labels.key_id }} is at its limit {{ $labels.limit }}",
+              "{{ $value | humanizePercentage }} of it are used, for ten minutes now: requests are refused."),
+        Alert("CrpluginsUnmeteredTraffic", "ticket", "30m",
+              f"{unmetered}\n/ on (job, model) group_left () ({answered} > 0) > 0.05",
+              "{{ $labels.model }} is not fully metered ({{ $labels.reason }})",
+              "{{ $value | humanizePercentage }} of its requests in 30m have no usage (no_usage), an estimated one "
+              "(estimated) or no price (no_price). Budgets count too little of them."),
+    ]  # fmt: skip
+
+
+def provider_alerts() -> list[Alert]:
+    where = ("provider", "model")
+    failed = GATEWAY.rate(t.ATTEMPTS, any_of("error_type", PROVIDER_FAULTS), by=where, window="5m")
+    calls = GATEWAY.rate(t.ATTEMPTS, by=where, window="5m")
+    first = GATEWAY.rate(t.ATTEMPTS, 'kind="initial"', by=("model",), window="15m")
+    fallback = GATEWAY.rate(t.ATTEMPTS, 'kind="fallback"', by=("model",), window="15m")
+    return [
+        Alert("CrpluginsUpstreamFailing", "page", "5m",
+              f"{share(failed, calls)} > 0.5\nand {calls} > 0.05",
+              "{{ $labels.provider }} fails for {{ $labels.model }}",
+              "{{ $value | humanizePercentage }} of the calls in 5m failed through the provider's fault."),
+        Alert("CrpluginsFallbackInUse", "ticket", "15m",
+              f"{fallback} / ({first} > 0) > 0.05",
+              "{{ $labels.model }} is served by a fallback",
+              "{{ $value | humanizePercentage }} of its requests in 15m went to a fallback, at its price."),
+    ]  # fmt: skip
+
+
+def gateway_alerts() -> list[Alert]:
+    instance = ("instance",)
+    spooled = GATEWAY.select(t.LEDGER_SPOOLED)
+    dropped = GATEWAY.increase(t.LEDGER_DROPPED, by=instance, window="1h")
+    outage = GATEWAY.gauge(a.STORE_OUTAGE, by=instance, how="max")
+    overflow = GATEWAY.increase(t.OVERFLOW, 'label!="model"', by=("label",), window="1h")
+    faults = GATEWAY.rate(t.HOOK_ERRORS, by=("plugin", "hook"), window="5m")
+    up = f'up{{job="{JOB}"}}'
+    return [
+        Alert("CrpluginsLedgerSpoolGrowing", "ticket", "5m",
+              f"min_over_time({spooled}[15m]) > 0\nand delta({spooled}[15m]) >= 0",
+              "usage records of {{ $labels.instance }} do not reach the database",
+              "At least {{ $value }} wait on its disk for 15m, and they do not become fewer."),
+        Alert("CrpluginsLedgerRecordsLost", "page", "0m",
+              f"{dropped} > 0",
+              "{{ $labels.instance }} has lost usage records",
+              "{{ $value | humanize }} in 1h: database and disk were out of reach. Bills and budgets are too low."),
+        Alert("CrpluginsLimitStoreOutage", "page", "2m",
+              f"{outage} > 0",
+              "{{ $labels.instance }} decides limits without their store",
+              "For two minutes it has decided limits and budgets by its outage policy: for itself alone, not at all, "
+              "or by refusing every request."),
+        Alert("CrpluginsLabelOverflow", "ticket", "0m",
+              f"{overflow} > 0",
+              "more values of {{ $labels.label }} than the metrics tell apart",
+              "{{ $value | humanize }} requests in 1h were counted under `other` instead."),
+        Alert("CrpluginsHookErrors", "ticket", "10m",
+              f"{faults} > 0",
+              "plugin {{ $labels.plugin }} fails in {{ $labels.hook }}",
+              "{{ $value | humanize }} times per second. One that only observes is muted; any other refuses requests."),
+        Alert("CrpluginsDown", "page", "2m",
+              f"{up} == 0 or absent({up})",
+              "the gateway {{ $labels.instance }} is down",
+              f"Prometheus cannot scrape it for two minutes, or has no target of the job {JOB} at all. Without it no "
+              "other alert can fire."),
+    ]  # fmt: skip
+
+
+def all_alerts() -> list[Alert]:
+    return [*objective_alerts(), *spending_alerts(), *provider_alerts(), *gateway_alerts()]

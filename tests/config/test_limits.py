@@ -1,0 +1,154 @@
+"""The sections `limits` and `budgets`, and the limits and budget of a key."""
+
+import dataclasses
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from crplugins.config import limits as sections
+from crplugins.config.limits import Amounts, Budgets, Burst, Limits
+from crplugins.config.wrong_values import wrong_values
+from crplugins.core import principal
+from crplugins.keys.digest import Digester
+from crplugins.keys.entry import EntryReader, spell_key
+from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
+from crplugins.keys.words import WordsRefused
+from crplugins.plugins.limit_measures import MEASURES
+from crplugins.plugins.limit_rules import LimitRules
+
+
+def test_all_there_is_to_say() -> None:
+    section = Limits.model_validate(
+        {
+            "store": "redis://host:6379/0",
+            "on_store_error": "closed",
+            "global": {"tokens_per_minute": 1_000_000},
+            "per_team": {"search": {"requests_per_day": 100}},
+            "per_model": {"m": {"output_tokens_per_hour": 5}},
+            "per_key": {"requests_per_minute": 60, "burst": {"requests_per_minute": 5}, "shadow": True},
+            "per_key_and_model": {"m": {"max_parallel_requests": 2}},
+            "per_client_address": {"requests_per_hour": 10},
+            "trusted_proxies": ["10.0.0.0/8", "::1"],
+            "estimated_output_tokens": 500,
+            "shadow": True,
+        }
+    )
+    assert (section.store, section.on_store_error) == ("redis://host:6379/0", "closed")
+    assert (section.trusted_proxies, section.estimated_output_tokens) == (("10.0.0.0/8", "::1"), 500)
+    of = principal.Limits
+    assert section.rules() == LimitRules(
+        overall=of(tokens_per_minute=1_000_000),
+        per_team={"search": of(requests_per_day=100)},
+        per_model={"m": of(output_tokens_per_hour=5)},
+        per_key=of(requests_per_minute=60, burst=MappingProxyType({"requests_per_minute": 5}), shadow=True),
+        per_key_and_model={"m": of(max_parallel_requests=2)},
+        per_client_address=of(requests_per_hour=10),
+        shadow=True,
+    )
+
+
+def test_nothing_said_limits_nothing() -> None:
+    assert (Limits().rules(), Limits().store, Limits().on_store_error) == (LimitRules(), "memory", "local")
+    assert (Budgets().teams(), Budgets().key(), Budgets().warn_at) == ({}, None, 0.8)
+
+
+def test_the_password_of_a_store_does_not_show() -> None:
+    assert "secret" not in repr(Limits(store="redis://:secret@host:6379/0"))
+
+
+def test_budgets() -> None:
+    section = Budgets.model_validate(
+        {
+            "per_team": {"search": {"usd": 0.1, "period": "week"}},
+            "per_key": {"usd": 50, "period": "total"},
+            "warn_at": 0.5,
+        }
+    )
+    assert section.teams() == {"search": principal.Budget(100_000, "week")}
+    assert (section.key(), section.warn_at) == (principal.Budget(50_000_000, "total"), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("section", "words", "place", "said"),
+    [
+        (Limits, {"store": ""}, "store", "must not be empty"),
+        (Limits, {"on_store_error": "opn"}, "on_store_error", "must be one of local, open, closed, did you mean 'open'?"),
+        (Limits, {"global": {"tokens_per_minute": 0}}, "global.tokens_per_minute", "must be more than 0"),
+        (Limits, {"per_key": {"requests_per_day": True}}, "per_key.requests_per_day", "must be a number, not true or false"),
+        (Limits, {"per_team": {"a": {"requests_per_day": 1.5}}}, "per_team.a.requests_per_day", "must be a whole number"),
+        (
+            Limits,
+            {"per_key": {"requests_per_day": 1, "burst": {"requests_per_hour": 1}}},
+            "per_key",
+            "burst.requests_per_hour is the burst of a limit that is not given",
+        ),
+        (Limits, {"trusted_proxies": ["10.0.0.0/33"]}, "trusted_proxies.0", "must be a network such as 10.0.0.0/8, or an address"),
+        (Limits, {"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies.0", "must be a network such as 10.0.0.0/8, or an address"),
+        (Limits, {"estimated_output_tokens": 0}, "estimated_output_tokens", "must be more than 0"),
+        (Budgets, {"per_key": {"usd": -1, "period": "day"}}, "per_key.usd", "must be at least 0"),
+        (Budgets, {"per_key": {"usd": 1, "period": "year"}}, "per_key.period", "must be one of day, week, month, total"),
+        (Budgets, {"per_key": {"usd": 1}}, "per_key.period", "is missing"),
+        (Budgets, {"warn_at": 80}, "warn_at", "must be at most 1"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_place(section: Any, words: Any, place: str, said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        section.model_validate(words)
+    assert [(".".join(map(str, p.path)), p.message) for p in wrong_values(caught.value)] == [(place, said)]
+
+
+def test_every_list_of_limits_names_the_same_ones() -> None:
+    fields = {field.name for field in dataclasses.fields(principal.Limits)}
+    assert (
+        set(LIMIT_KEYS)
+        == set(MEASURES)
+        == set(Amounts.model_fields) - {"burst", "shadow"}
+        == fields - {"burst", "shadow"}
+    )
+    assert set(BURST_KEYS) == set(Burst.model_fields) == set(LIMIT_KEYS) - {"max_parallel_requests"}
+    assert sections.Budget.model_fields.keys() == {"usd", "period"}
+
+
+def read(**limits: Any) -> Any:
+    return EntryReader(Digester()).keys([{"id": "a", "secret": "sk-secret-0123456789", "limits": limits}])[0]
+
+
+def test_a_keys_own_limits_may_have_bursts_and_be_shadows_and_are_written_as_they_are_read() -> None:
+    words = {"requests_per_minute": 60, "tokens_per_day": 9, "burst": {"requests_per_minute": 5}, "shadow": True}
+    key = read(**words)
+    assert key.principal.limits == principal.Limits(
+        requests_per_minute=60, tokens_per_day=9, burst={"requests_per_minute": 5}, shadow=True
+    )
+    assert spell_key(key)["limits"] == words
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"shadow": "yes"}, "keys[0].limits.shadow: must be true or false, not text"),
+        ({"burst": 5}, "keys[0].limits.burst: must be a mapping, not a number"),
+        (
+            {"burst": {"max_parallel_requests": 5}},
+            "keys[0].limits.burst.max_parallel_requests: unknown key, known are output_tokens_per_day",
+        ),
+        (
+            {"tokens_per_day": 5, "burst": {"tokens_per_day": 0}},
+            "keys[0].limits.burst.tokens_per_day: must be more than 0",
+        ),
+        (
+            {"tokens_per_day": 5, "burst": {"tokens_per_hour": 2}},
+            "keys[0].limits.burst.tokens_per_hour: is the burst of a limit that is not given",
+        ),
+        (
+            {"tokens_per_dya": 5},
+            "keys[0].limits.tokens_per_dya: unknown key, did you mean 'tokens_per_day'?",
+        ),
+    ],
+)
+def test_a_mistake_in_a_keys_limits_is_named(limits: Any, said: str) -> None:
+    with pytest.raises(WordsRefused) as caught:
+        read(**limits)
+    assert str(caught.value).startswith(said)
+    assert len(caught.value.problems) == 1

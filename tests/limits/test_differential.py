@@ -1,0 +1,67 @@
+"""All stores decide alike. Another store's tests import `differences` and add their own pair."""
+
+from collections import Counter
+
+import pytest
+
+from crplugins.limits.limit import NEVER
+from crplugins.limits.memory import MemoryStore
+from crplugins.limits.sqlite import SqliteStore
+from tests.limits.differential import COUNT, answers, differences, operations
+
+
+@pytest.mark.parametrize(("seed", "together"), [(1, 1), (2, 50)])
+async def test_20_000_random_operations_are_decided_in_a_file_as_in_memory(tmp_path, seed, together):
+    async with SqliteStore(tmp_path / "limits.db") as store:
+        assert await differences(MemoryStore(), store, operations(seed), together=together) == []
+
+
+async def test_several_stores_on_one_file_decide_as_one(tmp_path):
+    async with SqliteStore(tmp_path / "limits.db") as first, SqliteStore(tmp_path / "limits.db") as second:
+        assert await differences(MemoryStore(), Alternating(first, second), operations(3, 4_000)) == []
+
+
+async def test_what_is_forgotten_changes_no_decision():
+    """One forgets by the moments it is given, which are long past; the other by a clock that stands still before them."""
+    past = 1_000_000_000_000
+    remembers_all = MemoryStore(clock=lambda: 0)
+    made = operations(4, start=past, steady=True)
+    assert await differences(remembers_all, MemoryStore(), made) == []
+
+
+async def test_random_operations_are_of_every_kind():
+    told = Counter(what(operation, answer) for operation, answer in await answers(MemoryStore(), operations(1)))
+    assert sum(told.values()) == COUNT
+    assert min(told.values()) > 100
+    assert set(told) == {
+        *("admitted", "refused by a meter", "refused by a window", "refused by a lease", "never"),
+        *("settled", "not settled", "renew", "levels", "seed"),
+    }
+
+
+async def test_the_same_seed_makes_the_same_operations():
+    assert list(operations(5, 500, start=0)) == list(operations(5, 500, start=0))
+    assert list(operations(5, 500, start=0)) != list(operations(6, 500, start=0))
+
+
+class Alternating:
+    """Two stores in turn."""
+
+    def __init__(self, *stores):
+        self.stores = stores
+
+    def __getattr__(self, method):
+        self.stores = self.stores[::-1]
+        return getattr(self.stores[0], method)
+
+
+def what(operation, answer):
+    if operation.method == "settle":
+        return "settled" if answer else "not settled"
+    if operation.method != "reserve":
+        return operation.method
+    if answer.refused is None:
+        return "admitted"
+    if answer.wait == NEVER:
+        return "never"
+    return f"refused by a {operation.arguments[0].charges[answer.refused].limit.kind}"
