@@ -9,10 +9,13 @@ import typer
 
 from crplugins import __version__
 from crplugins.cli.check import check
+from crplugins.cli.dashboards import dashboards
 from crplugins.cli.explain import explain
 from crplugins.cli.keys import keys
 from crplugins.cli.refused import Refused
+from crplugins.cli.rules import rules
 from crplugins.cli.serve import serve
+from crplugins.cli.top import top
 from crplugins.cli.usage import usage
 from crplugins.config import ConfigError
 
@@ -28,7 +31,10 @@ app.command()(serve)
 app.command()(check)
 app.command()(explain)
 app.command()(usage)
+app.command()(top)
 app.add_typer(keys)
+app.add_typer(dashboards)
+app.add_typer(rules)
 
 
 def _show_version(wanted: bool) -> None:

@@ -17,6 +17,8 @@ from crplugins.core.usage import Price, Usage, UsageSource
 if TYPE_CHECKING:
     from starlette.types import Scope
 
+    from crplugins.core.sse import Event
+
 SCOPE_KEY: Final = "crplugins.exchange"
 """Where the Exchange lives in an ASGI scope while its request runs."""
 
@@ -122,6 +124,8 @@ class Exchange(msgspec.Struct, eq=False):
         failed_in_stream: an error frame ended the stream.
         drain: how long to read on when the client leaves; None ends the work at once.
         trace_headers: what a provider that takes part in our traces is sent; None for what the client sent.
+        split: bytes of the answer that a handler has split already, and the events in them. A reader further out that
+            is given this very object need not split and decode it again.
         client_gone: the client has left, and the rest is read for the sake of its usage.
         outcome: set, like `error_type`, before the first `on_ended`.
         muted: the steps of observing plugins that have failed.
@@ -153,6 +157,7 @@ class Exchange(msgspec.Struct, eq=False):
     drain: Drain | None = None
     client_gone: bool = False
     trace_headers: Mapping[str, str] | None = None
+    split: "tuple[bytes, list[Event]] | None" = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     outcome: Outcome | None = None
     slots: dict[object, object] = msgspec.field(default_factory=dict)

@@ -64,7 +64,7 @@ class ObservedEvents:
         if self._blind:
             return
         try:
-            events = split(self._splitter, message)
+            events = split(self._exchange, self._splitter, message)
         except EventTooLarge:
             self._blind = True
             return
@@ -90,7 +90,7 @@ class RewrittenEvents:
     def before(self, message: Message) -> Iterable[Message]:
         more = message.get("more_body", False)
         try:
-            events = split(self._splitter, message)
+            events = split(self._exchange, self._splitter, message)
         except EventTooLarge:
             raise internal_error() from None
         outward: list[Event] = []
@@ -185,9 +185,12 @@ class Document:
         return self._pipeline.event(self._exchange, event, self._entered)
 
 
-def split(splitter: Splitter, message: Message) -> list[Event]:
+def split(exchange: Exchange, splitter: Splitter, message: Message) -> list[Event]:
     """The events a message completes; its last message completes what is left."""
-    events = splitter.feed(message.get("body", b""))
+    body = message.get("body", b"")
+    if exchange.split is not None and exchange.split[0] is body and not splitter.rest:
+        return exchange.split[1]
+    events = splitter.feed(body)
     if not message.get("more_body", False) and (rest := splitter.finish()) is not None:
         events.append(rest)
     return events

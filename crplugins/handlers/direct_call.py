@@ -81,7 +81,7 @@ class DirectCalls:
         if response.content_type != "text/event-stream":
             return await self._document(response)
         stream = DirectStream(
-            self._deployment.name, self._secrets, response, self._deployment.timeout, exchange.clock, attempt
+            self._deployment.name, self._secrets, response, self._deployment.timeout, exchange, attempt
         )
         return stream_reply(await stream.begin())
 

@@ -1,14 +1,14 @@
 """An upstream's event stream on its way to the client: the same bytes, but never an end that only looks complete."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final
 
 import aiohttp
 import msgspec
 
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Attempt
+from crplugins.core.exchange import Attempt, Exchange
 from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.completeness import Completeness
@@ -31,13 +31,14 @@ class DirectStream:
         secrets: tuple[str | None, ...],
         response: aiohttp.ClientResponse,
         timeout: float,
-        clock: Callable[[], float],
+        exchange: Exchange,
         attempt: Attempt,
     ) -> None:
         self._deployment = deployment
         self._secrets = secrets
         self._response = response
-        self._clock = clock
+        self._exchange = exchange
+        self._clock = exchange.clock
         self._attempt = attempt
         self._splitter = Splitter()
         self._state = Completeness()
@@ -68,7 +69,9 @@ class DirectStream:
         try:
             yield b""
             while True:
-                if frames := b"".join([event.raw for event in self._passable(events)]):
+                if passable := list(self._passable(events)):
+                    frames = passable[0].raw if len(passable) == 1 else b"".join([event.raw for event in passable])
+                    self._exchange.split = frames, passable
                     yield frames
                 if self._malformed:
                     raise upstream_errors.malformed(self._deployment, "an event is not JSON")

@@ -67,7 +67,7 @@ class Availability:
         except StoreUnavailable as error:
             self._failed(error)
             raise
-        self._breaker.succeeded()
+        self._succeeded()
         return result
 
     async def begin(self) -> None:
@@ -83,11 +83,13 @@ class Availability:
             await asyncio.sleep(self._breaker.wait)
             if self._breaker.allows():
                 with suppress(Exception):  # whatever it is, the next attempt may succeed
-                    await self._try_again()
+                    await self.ask(self._probe())
 
-    async def _try_again(self) -> None:
-        await self.ask(self._probe())
-        logger.warning("the store of limits answers again after %.1f s", self._clock() - self._gone_since)
+    def _succeeded(self) -> None:
+        was_open = self._breaker.open
+        self._breaker.succeeded()
+        if was_open:
+            logger.warning("the store of limits answers again after %.1f s", self._clock() - self._gone_since)
 
     def _failed(self, error: StoreUnavailable) -> None:
         self.failures += 1
@@ -105,7 +107,8 @@ class Availability:
         """Nobody waits any longer; those who have not yet been given a connection have not even begun to."""
         self._gone_since = self._clock()
         logger.error("the store of limits is given up for now: %s; %s", error, self._meanwhile)
+        asking, self._asking = self._asking, set()
         now = asyncio.get_running_loop().time()
-        for waiting in self._asking:
+        for waiting in asking:
             waiting.reschedule(now)
         self._gone()

@@ -50,6 +50,10 @@ class MemoryStore:
     async def seed(self, limit: Limit, used: int) -> None:
         self._states.windows.seed(limit, used)
 
+    def __len__(self) -> int:
+        """How much is remembered: limits of which something may be used, and reservations."""
+        return len(self._states)
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -17,6 +17,9 @@ from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, LimitStore, StoreUn
 LATE_SECONDS: Final = 1.0
 """After which nothing arrives at a store any more that was sent to it before."""
 
+LAST_SECONDS: Final = 1.0
+"""For what is still owed when the store is left."""
+
 _PROBE: Final = Limit("window", "probe", 1, 1)
 """Written to, since a replica can be read that cannot be written to. Forgotten a minute later."""
 
@@ -111,8 +114,8 @@ class GuardedStore:
         """Never raises `StoreUnavailable`."""
         elsewhere = [reservation for reservation in reservations if reservation.id in self._stood_in]
         await self._stand_in.renew(elsewhere, lease=lease, now=now)
-        if self._available:
-            here = [reservation for reservation in reservations if reservation.id not in self._stood_in]
+        here = [reservation for reservation in reservations if reservation.id not in self._stood_in]
+        if here and self._available:
             with suppress(StoreUnavailable):
                 await self._available.ask(self._store.renew(here, lease=lease, now=now))
 
@@ -142,12 +145,14 @@ class GuardedStore:
         if self._recovery is not None:
             self._recovery.cancel()
             await asyncio.wait([self._recovery])
+        with suppress(Exception):  # what cannot be settled now is lost with this process
+            async with asyncio.timeout(LAST_SECONDS):
+                await self._owed.pay(self._pay)
         await self._store.__aexit__(kind, error, traceback)
 
     async def _probe(self) -> None:
-        await self._store.seed(
-            _PROBE, time.time_ns() // 1_000_000
-        )  # more than any probe before: else nothing is written
+        used = time.time_ns() // 1_000_000  # more than at any probe before, or nothing would be written
+        await self._store.seed(_PROBE, used)
 
     def _refund(self, reservation: Reservation) -> None:
         """The store may have charged it all the same, and would keep a dead lease for as long as it lives."""

@@ -26,7 +26,7 @@ class RedisStore:
             options, such as `?ssl_ca_certs=ca.pem`.
         tag: all keys are `crp:{tag}:...`, so that a cluster holds them on one node.
         seconds: how long a call may take.
-        connections: at most.
+        connections: at most, unless the URL has `max_connections`.
 
     Raises `ValueError`, whose text has no part of the URL, for one that cannot be read.
     """

@@ -28,7 +28,7 @@ class RedisClient:
     Args:
         url: `redis://`, `rediss://` (TLS) or `unix://`, with user, password, database and options as redis-py reads it.
         seconds: how long a call may take.
-        connections: at most.
+        connections: at most, unless the URL has `max_connections`.
 
     Raises `ValueError`, whose text has no part of the URL, for one that cannot be read.
     """
@@ -36,7 +36,7 @@ class RedisClient:
     def __init__(self, url: str, *, seconds: float = SECONDS, connections: int = CONNECTIONS) -> None:
         self._seconds = seconds
         self._connections = Connections(url, connections)
-        self._free = asyncio.Semaphore(connections)
+        self._free = asyncio.Semaphore(self._connections.most)
 
     async def open(self) -> None:
         """What need not be left to the first call. Never fails: that call will, and tells why."""

@@ -23,11 +23,15 @@ _OPTIONS: Final[dict[str, Any]] = {
 class Connections:
     """Made when needed, checked before use, kept afterwards.
 
+    Attributes:
+        most: how many there may be; the URL's `max_connections`, if it has one.
+
     Raises `ValueError`, whose text has no part of the URL, for one that cannot be read.
     """
 
     def __init__(self, url: str, most: int = CONNECTIONS) -> None:
         self._pool = _opened(url, most)
+        self.most: Final[int] = self._pool.max_connections
         self._distrusted: set[AbstractConnection] = set()
 
     @asynccontextmanager

@@ -51,13 +51,18 @@ class Transactions:
         self._sweep: Final = Sweep(connection)
 
     def carry_out(self, calls: Sequence[Call]) -> list[Any]:
-        """Their results, in their order. All of them happen, or none does if anything is raised.
+        """Their results or what they have raised, in their order. If anything is raised here, none has happened.
 
         Raises `StoreUnavailable` if another process keeps the lock, `sqlite3.Error` if the file cannot be used.
         """
+        rows = Rows(
+            self._connection,
+            [limit for call in calls for limit in call.limits],
+            [each for call in calls for each in call.reservations],
+        )
         self._begin()
         try:
-            results = self._results(calls)
+            results = self._results(calls, rows)
             self._connection.execute("COMMIT")
         except BaseException:
             self._connection.rollback()
@@ -81,15 +86,18 @@ class Transactions:
             else:
                 return
 
-    def _results(self, calls: Sequence[Call]) -> list[Any]:
+    def _results(self, calls: Sequence[Call], rows: Rows) -> list[Any]:
         now = self._clock()  # not before the lock is held: no other process comes between with a later moment
-        rows = Rows(
-            self._connection,
-            [limit for call in calls for limit in call.limits],
-            [each for call in calls for each in call.reservations],
-        )
         states = rows.load()
         moments = [now if call.now is None else call.now for call in calls]
-        results = [call.step(states, moment) for call, moment in zip(calls, moments, strict=True)]
+        results = [_result(call, states, moment) for call, moment in zip(calls, moments, strict=True)]
         self._sweep.after(rows.save(states), min(now, *moments))  # a moment ahead of time is no reason to forget
         return results
+
+
+def _result(call: Call, states: States, moment: int) -> Any:
+    """One that is wrong is no concern of the others."""
+    try:
+        return call.step(states, moment)
+    except Exception as error:
+        return error

@@ -8,53 +8,51 @@ from typing import Final
 
 from crplugins.limits.sqlite_statements import CREATE, PROBE
 
-PATIENCE: Final = 5.0
-"""Seconds that opening waits for other processes that open the file too."""
-
 _PAUSE: Final = 0.02
+"""Seconds between two tries to open it."""
 
 _PREPARE: Final = (
-    "PRAGMA journal_mode=WAL",
-    # A crash of the machine may cost what is in the file. What is used of a limit by then is not worth an fsync.
-    "PRAGMA synchronous=OFF",
+    "PRAGMA journal_mode = WAL",
+    # A crash of the machine may cost what is in the file: what is used of a limit by then is not worth an fsync.
+    "PRAGMA synchronous = OFF",
     CREATE,
     PROBE,
 )
 
 
 class LimitFileError(Exception):
-    """The file cannot be used at all. The text says which and why."""
+    """The file cannot be used. The text says which, and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"the file of limits {path} {reason}")
+        self.reason: Final = reason
 
 
-def open_limit_file(path: Path) -> sqlite3.Connection:
-    """A connection for one thread that waits for no lock. A new file is for its owner only.
+def open_limit_file(path: Path, patience: float) -> sqlite3.Connection:
+    """A connection that waits for no lock, for the thread that has called. A new file is for its owner only.
 
-    Raises `LimitFileError`.
+    Waits `patience` seconds for other processes. Raises `LimitFileError`.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # WAL and index get the same mode
-        # Without a transaction of its own: there are none but ours.
-        connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=True)
-    except OSError as error:
-        raise LimitFileError(f"the file of limits {path} cannot be opened: {error.strerror}") from error
-    except sqlite3.Error as error:
-        raise LimitFileError(f"the file of limits {path} cannot be opened: {error}") from error
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what SQLite puts beside it gets the same mode
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None)  # no transactions but those we begin
+    except (OSError, sqlite3.Error) as error:
+        raise LimitFileError(path, f"cannot be opened: {getattr(error, 'strerror', error)}") from error
     try:
-        _prepare(connection)
+        _prepare(connection, time.monotonic() + patience)
     except sqlite3.Error as error:
         connection.close()
-        raise LimitFileError(_problem(path, error)) from error
+        raise LimitFileError(path, _reason(error)) from error
     return connection
 
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another process has the lock, which is nothing wrong."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
-    """Several processes may be at it at once, and SQLite itself waits for none of them on its way to WAL."""
-    deadline = time.monotonic() + PATIENCE
+def _prepare(connection: sqlite3.Connection, deadline: float) -> None:
+    """Several processes may be at it at once, and SQLite by itself waits for none of them on its way to WAL."""
     while True:
         try:
             for statement in _PREPARE:
@@ -67,9 +65,14 @@ def _prepare(connection: sqlite3.Connection) -> None:
             return
 
 
-def _problem(path: Path, error: sqlite3.Error) -> str:
+def _reason(error: sqlite3.Error) -> str:
     if is_busy(error):
-        return f"the file of limits {path} is locked by another program"
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return f"the file of limits {path} is damaged or no SQLite database; move it away and a new one is made"
-    return f"the file of limits {path} cannot be used: {error}"
+        return "is locked by another process"
+    if _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return "is damaged, or no file of limits at all: move it away, and a new one is made"
+    return f"cannot be used: {error}"
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Without the bits that tell more."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

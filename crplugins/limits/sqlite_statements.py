@@ -16,7 +16,7 @@ Moments are milliseconds since 1970."""
 
 PROBE: Final = f"SELECT key, value, ends FROM {TABLE} LIMIT 1"  # noqa: S608  # nothing here comes from outside
 
-LAST_OF_NEXT: Final = f"SELECT max(key) FROM (SELECT key FROM {TABLE} WHERE key > ? ORDER BY key LIMIT ?)"  # noqa: S608
+NEXT_PART: Final = f"SELECT count(*), max(key) FROM (SELECT key FROM {TABLE} WHERE key > ? ORDER BY key LIMIT ?)"  # noqa: S608
 DELETE_ENDED: Final = f"DELETE FROM {TABLE} WHERE key > ? AND key <= ? AND ends <= ?"  # noqa: S608
 
 

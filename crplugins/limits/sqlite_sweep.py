@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-from crplugins.limits.sqlite_statements import DELETE_ENDED, LAST_OF_NEXT
+from crplugins.limits.sqlite_statements import DELETE_ENDED, NEXT_PART
 
 _EVERY: Final = 500
 """Rows written between two parts."""
@@ -28,7 +28,7 @@ class Sweep:
             self._next_part(now)
 
     def _next_part(self, now: int) -> None:
-        (last,) = self._connection.execute(LAST_OF_NEXT, (self._reached, _PART)).fetchone()
-        if last is not None:
-            self._connection.execute(DELETE_ENDED, (self._reached, last, now))
-        self._reached = last or ""
+        looked_at, last = self._connection.execute(NEXT_PART, (self._reached, _PART)).fetchone()
+        self._connection.execute(DELETE_ENDED, (self._reached, last, now))
+        # At the end it turns back at once. Ids of requests rise: it would only follow those that are added there.
+        self._reached = last if looked_at == _PART else ""

@@ -9,9 +9,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from crplugins.limits.sqlite_calls import Call, Transactions
+from crplugins.limits.sqlite_calls import BUSY_SECONDS, Call, Transactions
 from crplugins.limits.sqlite_file import LimitFileError, open_limit_file
 from crplugins.limits.store import StoreUnavailable
+
+OPENING_SECONDS: Final = 5.0
+"""How long the start waits for other processes that start too."""
 
 _MOST_ROWS: Final = 512
 """Of one transaction, which others wait for. One call may have more."""
@@ -20,7 +23,7 @@ _MOST_ROWS: Final = 512
 class SqliteThread:
     """Carries out calls in their order; those that have come while others were carried out, together.
 
-    What goes wrong with the file later is told the calls; each tries to open it again.
+    If the file cannot be used any more, the calls are told, and the next ones open it anew.
     """
 
     def __init__(self, path: Path, clock: Callable[[], int]) -> None:
@@ -48,9 +51,9 @@ class SqliteThread:
 
     def _run(self) -> None:
         try:
-            self._reopen()
+            self._reopen(patience=OPENING_SECONDS)
         except LimitFileError as error:
-            self._tell([self._open], error)
+            self._tell([self._open], [error])
             return
         self._tell([self._open], [None])
         while calls := self._next():
@@ -74,18 +77,17 @@ class SqliteThread:
                 rows += call.rows()
         return calls
 
-    def _carry_out(self, calls: Sequence[Call]) -> list[Any] | Exception:
+    def _carry_out(self, calls: Sequence[Call]) -> list[Any]:
         try:
             return self._reopen().carry_out(calls)
-        except (LimitFileError, sqlite3.Error) as error:
-            self._close()
-            return StoreUnavailable(f"the file of limits cannot be used: {error}")
-        except Exception as error:  # of the calls themselves, or `StoreUnavailable`
-            return error
+        except Exception as error:  # whatever it is, nobody may wait for ever
+            if not isinstance(error, StoreUnavailable):
+                self._close()
+            return [_unavailable(error) for _ in calls]
 
-    def _reopen(self) -> Transactions:
+    def _reopen(self, *, patience: float = BUSY_SECONDS) -> Transactions:
         if self._transactions is None:
-            self._transactions = Transactions(open_limit_file(self._path), self._clock)
+            self._transactions = Transactions(open_limit_file(self._path, patience), self._clock)
         return self._transactions
 
     def _close(self) -> None:
@@ -94,17 +96,24 @@ class SqliteThread:
                 self._transactions.close()
             self._transactions = None
 
-    def _tell(self, answers: Sequence[asyncio.Future[Any]], results: Sequence[Any] | Exception) -> None:
+    def _tell(self, answers: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_answer, answers, results)
 
 
-def _answer(answers: Sequence[asyncio.Future[Any]], results: Sequence[Any] | Exception) -> None:
+def _unavailable(error: Exception) -> StoreUnavailable:
+    if isinstance(error, StoreUnavailable):
+        return StoreUnavailable(*error.args)  # each call its own, to which its traceback is added
+    reason = error.reason if isinstance(error, LimitFileError) else f"cannot be used: {error}"
+    return StoreUnavailable(f"the file of limits {reason}")
+
+
+def _answer(answers: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
     """In the event loop. Who has been cancelled meanwhile is told nothing."""
-    for index, answer in enumerate(answers):
+    for answer, result in zip(answers, results, strict=True):
         if answer.done():
             continue
-        if isinstance(results, Exception):
-            answer.set_exception(results)
+        if isinstance(result, Exception):
+            answer.set_exception(result)
         else:
-            answer.set_result(results[index])
+            answer.set_result(result)

@@ -33,6 +33,9 @@ class States:
             "lease": self.leases,
         }
 
+    def __len__(self) -> int:
+        return len(self._ends) + len(self.reserved)
+
     def reserve(self, reservation: Reservation, lease: int, now: int) -> Decision:
         of, (holder, charges), end = self._of, reservation, now + lease
         weighed = [of[limit.kind].weigh(limit, cost, now) for limit, cost in charges]
@@ -47,6 +50,8 @@ class States:
 
     def settle(self, reservation: Reservation, costs: Sequence[int], debt: float, now: int) -> bool:
         of, (holder, charges) = self._of, reservation
+        if len(costs) != len(charges):
+            raise ValueError(f"{len(costs)} costs for {len(charges)} charges")
         if self.reserved.pop(holder, 0) <= now:
             return False
         for (limit, reserved), cost in zip(charges, costs, strict=True):

@@ -43,16 +43,21 @@ def rate_limit_headers(standing: Standing, *, took: bool) -> list[Header]:
 
 
 def _told(names: tuple[bytes, bytes, bytes], standing: Standing, indexes: Sequence[int], *, took: bool) -> list[Header]:
-    index = standing.refused if standing.refused in indexes else None
-    if index is None:
-        index = min(indexes, key=lambda i: left(standing, i, took=took) / standing.reservation.charges[i].limit.amount)
-    limit, cost = standing.reservation.charges[index]
+    refused = standing.refused
+    if refused is not None and refused in indexes:
+        indexes = (refused,)
+    charges, index, remaining = standing.reservation.charges, -1, 0
+    for other in indexes:
+        free = left(standing, other, took=took)
+        if index < 0 or free * charges[index].limit.amount < remaining * charges[other].limit.amount:
+            index, remaining = other, free
+    limit, cost = charges[index]
     reset = standing.levels[index].reset
     if took:
         reset += -(-cost * limit.period // limit.amount)
     return [
         (names[0], b"%d" % limit.amount),
-        (names[1], b"%d" % max(0, left(standing, index, took=took))),
+        (names[1], b"%d" % max(0, remaining)),
         (names[2], spell_duration(reset).encode()),
     ]
 

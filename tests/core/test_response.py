@@ -392,3 +392,39 @@ async def test_an_error_document_is_judged_by_its_status() -> None:
     await drive(behind(App(body, status=404, content_type=JSON), watcher := Watcher()), body=ASK)
     assert not watcher.exchange.failed_in_stream
     assert watcher.ending == (404, "client_error")
+
+
+# Events that a handler has split already.
+
+
+async def test_events_handed_on_with_their_bytes_are_not_split_again() -> None:
+    events = [sse.Event(CHUNK, CHUNK[6:-2]), sse.Event(STOP, STOP[6:-2])]
+    together = CHUNK + STOP
+
+    async def app(scope, receive, send):
+        await receive()
+        await send(start())
+        scope["crplugins.exchange"].split = together, events
+        await send(piece(together))
+        await send(piece(CHUNK))
+        await send(piece(DONE, more=False))
+
+    answer = await drive(behind(app, watcher := Rewriter()), body=ASK)
+    assert answer.body == together + CHUNK + DONE
+    assert watcher.events[:2] == events
+    assert watcher.events[0] is events[0]
+    assert watcher.events[2].raw == CHUNK
+
+
+async def test_handed_events_are_left_aside_while_an_event_is_unfinished() -> None:
+    async def app(scope, receive, send):
+        await receive()
+        await send(start())
+        await send(piece(CHUNK[:10]))
+        scope["crplugins.exchange"].split = CHUNK[10:], []
+        await send(piece(scope["crplugins.exchange"].split[0]))
+        await send(piece(DONE, more=False))
+
+    answer = await drive(behind(app, watcher := Rewriter()), body=ASK)
+    assert answer.body == CHUNK + DONE
+    assert [event.raw for event in watcher.events] == [CHUNK, DONE]

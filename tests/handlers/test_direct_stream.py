@@ -20,6 +20,9 @@ def last_error(body: bytes) -> dict:
     return json.loads(error.data)["error"]
 
 
+EVERYTHING = {"include_usage": True, "continuous_usage_stats": True}  # no usage is hidden from who asks so
+
+
 @pytest.mark.parametrize("write", ["frame", "all", 7])
 async def test_every_recording_reaches_the_client_byte_for_byte(behind, cassettes, write):
     async with FakeProvider() as provider, behind(provider) as gateway:
@@ -27,7 +30,7 @@ async def test_every_recording_reaches_the_client_byte_for_byte(behind, cassette
             if not cassette.is_stream or cassette.id.startswith("anthropic"):
                 continue
             provider.enqueue(cassette.script(write=write))
-            answer = await gateway.post(stream=True)
+            answer = await gateway.post(stream=True, stream_options=EVERYTHING)
             ending = b"" if b"[DONE]" in cassette.data else DONE
             assert (answer.status, answer.body) == (200, cassette.data + ending), cassette.id
 

@@ -1,6 +1,8 @@
 """What the tests of limits share: real Redis servers, and something to reserve."""
 
+import asyncio
 import itertools
+import time
 
 from crplugins.limits.limit import Charge, Limit, Reservation
 from tests.redis_setup import fragile_redis, redis, redis_process  # noqa: F401  # fixtures
@@ -26,3 +28,11 @@ def request(*charges):
     """A reservation under a new id. A limit alone is charged 1."""
     charges = tuple([charge if isinstance(charge, Charge) else Charge(charge, 1) for charge in charges])
     return Reservation(f"request-{next(numbers)}", charges)
+
+
+async def until(condition, seconds=5):
+    """Waits for something that comes by itself."""
+    end = time.monotonic() + seconds
+    for _ in iter(lambda: bool(condition()), True):
+        assert time.monotonic() < end, "it has not come"
+        await asyncio.sleep(0.005)

@@ -77,8 +77,9 @@ async def test_a_server_that_was_emptied_starts_anew(redis, store):
     await reserved(store, meter(1), lease(1))
 
 
-async def test_many_more_requests_than_connections_wait_their_turn(redis):
-    async with RedisStore(redis.url, connections=2, seconds=1) as store:
+@pytest.mark.parametrize("options", ["", "?max_connections=1"])
+async def test_many_more_requests_than_connections_wait_their_turn(redis, options):
+    async with RedisStore(redis.url + options, connections=2, seconds=1) as store:
         decisions = await asyncio.gather(*[store.reserve(request(meter(50))) for _ in range(500)])
     assert [decision.refused for decision in decisions] == [None] * 50 + [0] * 450
 

@@ -10,7 +10,7 @@ from crplugins.core.principal import Limits, Principal
 from crplugins.limits.limit import Decision, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.plugins.limit_reservations import Reservations
-from crplugins.testing import FrozenClock, drive
+from crplugins.testing import FrozenClock, drive, lifespan
 from crplugins.testing.answer import Answer
 from tests.core.doubles import JSON, App
 
@@ -67,8 +67,14 @@ def using(prompt: int, completion: int) -> App:
 
 
 async def ask(app: Any, plugins: Sequence[Plugin], *, headers: Mapping[str, str] | None = None, **body: Any) -> Answer:
+    """A request through plugins that are opened for it."""
+    return await send({"model": "m", "messages": HI, **body}, app, plugins, headers=headers or {})
+
+
+async def send(body: Any, app: Any, plugins: Sequence[Plugin], **options: Any) -> Answer:
     stack = PluginMiddleware(app, plugins=plugins)
-    return await drive(stack, headers=headers or {}, body={"model": "m", "messages": HI, **body})
+    async with lifespan(stack):
+        return await drive(stack, body=body, **options)
 
 
 async def ask_for(tokens: int, app: Any, plugins: Sequence[Plugin], **body: Any) -> Answer:

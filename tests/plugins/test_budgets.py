@@ -21,7 +21,7 @@ from crplugins.plugins.budgets import Budgets, BudgetState
 from crplugins.plugins.limit_rules import LimitRules
 from crplugins.plugins.rate_limits import RateLimits
 from crplugins.plugins.usage import Usage
-from crplugins.testing import Drive, PluginContract
+from crplugins.testing import Drive, PluginContract, lifespan
 from tests.core.doubles import App, Watcher
 from tests.plugins.limits_endings import ENDINGS, Ending, end
 from tests.plugins.limits_setup import HI, PROMPT, Caller, Ground, ask, using
@@ -89,13 +89,14 @@ async def test_requests_at_the_same_time_cannot_spend_the_same_money() -> None:
     cost = PROMPT * 10 + 10 * 100  # 1120, of which 4 fit
     stack = PluginMiddleware(App(gate=gate), plugins=purse.plugins)
     body = {"model": "m", "messages": HI, "stream": True, "max_tokens": 10}
-    calls = [Drive(stack, body=body) for _ in range(10)]
-    for call in calls:
-        await call.__aenter__()
-        await call.next_message()
-    assert await purse.spent() == 4 * cost
-    gate.set()
-    answers = [await call.finish() for call in calls]
+    async with lifespan(stack):
+        calls = [Drive(stack, body=body) for _ in range(10)]
+        for call in calls:
+            await call.__aenter__()
+            await call.next_message()
+        assert await purse.spent() == 4 * cost
+        gate.set()
+        answers = [await call.finish() for call in calls]
     assert sorted(answer.status for answer in answers) == [200] * 4 + [429] * 6
     assert await purse.spent() == 4 * (PROMPT * 10 + 100)
 
@@ -160,7 +161,7 @@ async def test_a_request_over_midnight_is_paid_on_the_day_it_began() -> None:
     purse, gate = Purse(1, "day"), asyncio.Event()
     purse.ground.clock.set_time(datetime(2026, 11, 24, 23, 59, 50, tzinfo=UTC).timestamp())
     stack = PluginMiddleware(App(gate=gate), plugins=purse.plugins)
-    async with Drive(stack, body={"model": "m", "messages": HI, "stream": True}) as call:
+    async with lifespan(stack), Drive(stack, body={"model": "m", "messages": HI, "stream": True}) as call:
         await call.next_body()
         purse.ground.clock.advance(20)
         gate.set()

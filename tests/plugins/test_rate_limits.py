@@ -2,15 +2,14 @@
 
 import pytest
 
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits
 from crplugins.plugins.limit_rules import LimitRules
 from crplugins.plugins.rate_limits import RateLimits
-from crplugins.testing import PluginContract, drive
+from crplugins.testing import PluginContract
 from crplugins.testing.answer import Answer
 from tests.core.doubles import JSON, App
-from tests.plugins.limits_setup import HI, PROMPT, Caller, Ground, ask, ask_for, using
+from tests.plugins.limits_setup import HI, PROMPT, Caller, Ground, ask, ask_for, send, using
 
 
 def under(limits: Limits, ground: Ground | None = None) -> tuple[Ground, list[Plugin]]:
@@ -185,7 +184,7 @@ async def test_without_limits_a_request_passes_and_is_told_of_none() -> None:
 @pytest.mark.parametrize("body", [b"no json", b"[]", b""])
 async def test_a_body_that_is_no_json_object_is_refused_and_takes_nothing(body: bytes) -> None:
     _, plugins = under(Limits(requests_per_minute=1, tokens_per_minute=5000))
-    assert (await drive(PluginMiddleware(App(), plugins=plugins), body=body)).status == 400
+    assert (await send(body, App(), plugins)).status == 400
     assert (await ask(App(), plugins)).status == 200
 
 
@@ -198,7 +197,7 @@ async def test_an_odd_bound_is_the_apps_to_refuse(odd: object) -> None:
 async def test_text_that_is_no_utf8_beside_a_picture_is_refused() -> None:
     _, plugins = under(Limits(tokens_per_minute=5000))
     body = b'{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"\xff"}}]}]}'
-    assert (await drive(PluginMiddleware(App(), plugins=plugins), body=body)).status == 400
+    assert (await send(body, App(), plugins)).status == 400
 
 
 class TestRateLimits(PluginContract):

@@ -13,7 +13,7 @@ from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.limit_levels import LimitLevel
 from crplugins.plugins.limit_rules import LimitRules
 from crplugins.plugins.rate_limits import RateLimits
-from crplugins.testing import Drive
+from crplugins.testing import Drive, lifespan
 from tests.core.doubles import App
 from tests.plugins.limits_setup import HI, Caller, Ground, ask, using
 
@@ -124,7 +124,7 @@ async def test_too_many_at_once_are_told_to_come_back_in_a_second() -> None:
 
     gate = asyncio.Event()
     stack = PluginMiddleware(App(gate=gate), plugins=[caller, plugin])
-    async with Drive(stack, body={"model": "m", "messages": HI, "stream": True}) as call:
+    async with lifespan(stack), Drive(stack, body={"model": "m", "messages": HI, "stream": True}) as call:
         await call.next_body()
         refused = await ask(App(), [caller, plugin])
         gate.set()

@@ -1,0 +1,133 @@
+"""`crplugins top`: live figures of a running gateway, from its metrics."""
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from crplugins.cli.configuration import ConfigOption
+from crplugins.cli.keys_source import JsonOption, clock_of, read_config
+from crplugins.cli.refused import Refused
+from crplugins.cli.top_figures import Figures, figures
+from crplugins.cli.top_scrape import Scrape, scrape
+from crplugins.cli.top_show import as_json as to_json
+from crplugins.cli.top_show import frame
+from crplugins.config import Config, ConfigError, Problem
+
+DEFAULT_PATH: Final = "/metrics"
+ONCE_SECONDS: Final = 1.0
+"""Between the two scrapes of a single frame: enough for a rate."""
+
+Take = Callable[[], Scrape]
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return text
+    except ValueError:  # a port that is none
+        pass
+    raise typer.BadParameter("an address such as http://127.0.0.1:4000")
+
+
+def top(
+    context: typer.Context,
+    url: Annotated[
+        str | None,
+        typer.Option(parser=_url, metavar="URL", help="The gateway. Without it: where the configuration says."),
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="The metrics token. Without it: the configuration's.")
+    ] = None,
+    interval: Annotated[float, typer.Option(min=0.2, metavar="SECONDS", help="Between two frames.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame.")] = False,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch requests, tokens, errors, spend and limits of a running gateway. Ctrl-C ends it."""
+    address, secret = _target(url, token, config_file)
+    watched = Watched(lambda: scrape(address, secret, time.monotonic), clock_of(context))
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not (once or as_json) and console.is_terminal:
+        _watch(console, watched, address, interval)
+        return
+    time.sleep(min(interval, ONCE_SECONDS))
+    found = watched.next()
+    if as_json:
+        sys.stdout.write(f"{to_json(found)}\n")
+    else:
+        _print(console, frame(found, address))
+
+
+class Watched:
+    """A gateway, scraped now and again. Raises `Refused` where it cannot be."""
+
+    def __init__(self, take: Take, clock: Callable[[], datetime]) -> None:
+        self._take, self._clock = take, clock
+        self._last = take()
+
+    def next(self) -> Figures:
+        """Figures of the time since the last call. After a failure the next call covers the whole time."""
+        after = self._take()
+        found = figures(self._last, after, self._clock().timestamp())
+        self._last = after
+        return found
+
+
+def _watch(console: Console, watched: Watched, address: str, interval: float) -> None:
+    """Until Ctrl-C. While the gateway does not answer, the last figures stay, and why."""
+    try:
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            shown, note = watched.next(), None
+            while True:
+                live.update(frame(shown, address, note), refresh=True)
+                time.sleep(interval)
+                try:
+                    shown, note = watched.next(), None
+                except Refused as refused:
+                    note = str(refused)
+    except KeyboardInterrupt:
+        return
+
+
+def _print(console: Console, shown: RenderableType) -> None:
+    """A pipe has no width: nothing is cut off in it."""
+    if not console.is_terminal:
+        console.width = 200
+    console.print(shown)
+
+
+def _target(url: str | None, token: str | None, config_file: Path | None) -> tuple[str, str | None]:
+    """Where to scrape, and with what. Raises `ConfigError`."""
+    if url is not None and token is not None and config_file is None:
+        return _with_path(url, DEFAULT_PATH), token
+    config, _ = read_config(config_file)
+    metrics = config.metrics
+    if url is None and metrics is None:
+        problem = Problem((), 'has no metrics; add metrics: {token: "..."}, or name a gateway with --url')
+        raise config.source.error([problem])
+    if token is None and metrics is not None and metrics.token is not None:
+        token = metrics.token.get_secret_value()
+    path = DEFAULT_PATH if metrics is None else metrics.path
+    return _with_path(_listening(config) if url is None else url, path), token
+
+
+def _listening(config: Config) -> str:
+    """As seen from this machine."""
+    host, port = config.server.host, config.server.port
+    if port == 0:
+        raise ConfigError([Problem(("server", "port"), "is any free port; name the gateway with --url")])
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  # compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _with_path(url: str, path: str) -> str:
+    return url if urlsplit(url).path not in ("", "/") else url.rstrip("/") + path

@@ -1,0 +1,181 @@
+"""What `crplugins top` shows, computed from two scrapes: how it stands, and how fast it goes."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from crplugins.cli.top_scrape import Labels, Scrape, quantile
+from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
+from crplugins.plugins import metrics_table as t
+
+LIMIT_USE: Final = "crplugins_limit_utilization_ratio"
+BUDGET_LIMIT: Final = "crplugins_budget_limit_usd"
+BUDGET_SPENT: Final = "crplugins_budget_spent_usd"
+STORE_OUTAGE: Final = "crplugins_limit_store_outage"
+
+_FAILED: Final = frozenset(kind for kind in ERROR_TYPES if OUTCOMES[kind] == "server_error")
+_REFUSED: Final = frozenset(kind for kind in ERROR_TYPES if OUTCOMES[kind] in ("limited", "client_error"))
+
+Group = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Of the gateway, a model or a key. Numbers are since the gateway's start, rates of the last interval.
+
+    Attributes:
+        errors: requests that failed and were the gateway's or a provider's to answer; `refused`: by limits and checks.
+        ttft_p50, ttft_p95: seconds, of the interval's streams, or of all if it has none; None where there are none.
+    """
+
+    name: str
+    requests: int
+    requests_per_second: float
+    errors: int
+    refused: int
+    input_tokens: int
+    output_tokens: int
+    input_tokens_per_second: float
+    output_tokens_per_second: float
+    cost_usd: float
+    ttft_p50: float | None = None
+    ttft_p95: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUse:
+    """`used` is a share."""
+
+    key_id: str
+    limit: str
+    used: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetUse:
+    key_id: str
+    spent_usd: float
+    budget_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One frame. Models by requests, keys by spend, limits and budgets by use, the highest first."""
+
+    version: str
+    uptime_seconds: float | None
+    in_flight: int
+    total: Traffic
+    models: list[Traffic]
+    keys: list[Traffic]
+    limits: list[LimitUse]
+    budgets: list[BudgetUse]
+    trouble: list[str]
+
+
+def figures(before: Scrape, after: Scrape, wall_time: float) -> Figures:
+    """`wall_time` in seconds since 1970."""
+    change = Change(before, after)
+    started = after.value("process_start_time_seconds")
+    (total,) = change.traffic() or [_NO_TRAFFIC]
+    return Figures(
+        version=after.labels(t.BUILD_INFO.name).get("version", ""),
+        uptime_seconds=None if started is None else max(wall_time - started, 0.0),
+        in_flight=round(after.value(t.IN_FLIGHT.name) or 0),
+        total=total,
+        models=sorted(change.traffic("model"), key=lambda each: (-each.requests, each.name)),
+        keys=sorted(change.traffic("key_id"), key=lambda each: (-each.cost_usd, -each.requests, each.name)),
+        limits=_limits(after),
+        budgets=_budgets(after),
+        trouble=list(_trouble(change)),
+    )
+
+
+_NO_TRAFFIC: Final = Traffic("", 0, 0.0, 0, 0, 0, 0, 0.0, 0.0, 0.0)
+
+
+class Change:
+    """Two scrapes of a gateway, one after the other."""
+
+    def __init__(self, before: Scrape, after: Scrape) -> None:
+        self._before, self.after = before, after
+        self._seconds = max(after.at - before.at, 1e-9)
+
+    def traffic(self, *by: str) -> list[Traffic]:
+        """Of each value of a label, of all together without one. What has had no request is left out."""
+        numbers = self.after.sums(t.REQUESTS.name, *by)
+        return [self._of(group, by) for group, number in numbers.items() if number or not by]
+
+    def grown(self, name: str) -> float:
+        """How much a counter has grown in between."""
+        return self._rates(name, ()).get((), 0.0) * self._seconds
+
+    def _of(self, group: Group, by: Group) -> Traffic:
+        def now(name: str, only: Callable[[Labels], bool] | None = None) -> float:
+            return self.after.sums(name, *by, only=only).get(group, 0.0)
+
+        def rate(name: str) -> float:
+            return self._rates(name, by).get(group, 0.0)
+
+        first = self._first_token(group, by) if "key_id" not in by else []
+        return Traffic(
+            name=group[0] if group else "",
+            requests=round(now(t.REQUESTS.name)),
+            requests_per_second=rate(t.REQUESTS.name),
+            errors=round(now(t.REQUESTS.name, _is_one_of(_FAILED))),
+            refused=round(now(t.REQUESTS.name, _is_one_of(_REFUSED))),
+            input_tokens=round(now(t.INPUT_TOKENS.name)),
+            output_tokens=round(now(t.OUTPUT_TOKENS.name)),
+            input_tokens_per_second=rate(t.INPUT_TOKENS.name),
+            output_tokens_per_second=rate(t.OUTPUT_TOKENS.name),
+            cost_usd=now(t.COST.name),
+            ttft_p50=quantile(0.5, first),
+            ttft_p95=quantile(0.95, first),
+        )
+
+    def _rates(self, name: str, by: Group) -> dict[Group, float]:
+        """A counter that became less has begun again at 0, with its gateway."""
+        before = self._before.sums(name, *by)
+        return {
+            group: (value - before.get(group, 0.0) if value >= before.get(group, 0.0) else value) / self._seconds
+            for group, value in self.after.sums(name, *by).items()
+        }
+
+    def _first_token(self, group: Group, by: Group) -> list[tuple[float, float]]:
+        """Buckets of the interval, or since the start where nothing has begun in it."""
+        name = f"{t.TTFT.name}_bucket"
+        now, then = (
+            {bound: count for (bound, *rest), count in each.sums(name, "le", *by).items() if tuple(rest) == group}
+            for each in (self.after, self._before)
+        )
+        grown = {bound: count - then.get(bound, 0.0) for bound, count in now.items()}
+        chosen = grown if grown.get("+Inf", 0.0) > 0 else now
+        return [(float(bound), count) for bound, count in chosen.items()]
+
+
+def _is_one_of(kinds: frozenset[str]) -> Callable[[Labels], bool]:
+    return lambda labels: labels.get("error_type") in kinds
+
+
+def _limits(scrape: Scrape) -> list[LimitUse]:
+    uses = [LimitUse(key, limit, used) for (key, limit), used in scrape.sums(LIMIT_USE, "key_id", "limit").items()]
+    return sorted(uses, key=lambda use: (-use.used, use.key_id, use.limit))
+
+
+def _budgets(scrape: Scrape) -> list[BudgetUse]:
+    spent = scrape.sums(BUDGET_SPENT, "key_id")
+    uses = [BudgetUse(key[0], spent.get(key, 0.0), usd) for key, usd in scrape.sums(BUDGET_LIMIT, "key_id").items()]
+    return sorted(uses, key=lambda use: (-use.spent_usd / use.budget_usd if use.budget_usd else -1.0, use.key_id))
+
+
+def _trouble(change: Change) -> Iterable[str]:
+    """What an operator should not overlook."""
+    after = change.after
+    if after.value(STORE_OUTAGE):
+        yield "limits are decided without their store"
+    if spooled := after.value(t.LEDGER_SPOOLED.name):
+        yield f"{spooled:,.0f} usage records wait on disk for the ledger's database"
+    if lost := after.value(t.LEDGER_DROPPED.name):
+        yield f"{lost:,.0f} usage records are lost"
+    for (plugin, hook), number in after.sums(t.HOOK_ERRORS.name, "plugin", "hook").items():
+        yield f"{plugin}.{hook} has failed {number:,.0f} times"

@@ -1,0 +1,341 @@
+"""GuardedStore before a store that fails when it is told to."""
+
+import asyncio
+import logging
+
+import pytest
+
+from crplugins.limits import outage
+from crplugins.limits.breaker import Breaker
+from crplugins.limits.limit import NEVER, Charge, Decision, Level
+from crplugins.limits.memory import MemoryStore
+from crplugins.limits.outage import GuardedStore
+from crplugins.limits.owed import Owed
+from crplugins.limits.store import StoreUnavailable
+from crplugins.testing import FrozenClock
+from tests.limits.conftest import lease, meter, request, until, window
+
+NOW = 1_700_000_000_000
+
+
+class Failing(MemoryStore):
+    """`down`: calls fail at once. `hangs`: they wait. `deaf`: they are executed, and then fail."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = self.deaf = self.hangs = False
+        self.calls = 0
+        self.reserved = []
+
+    async def _arrive(self):
+        self.calls += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.down:
+            raise StoreUnavailable("Redis cannot be reached")
+
+    async def reserve(self, reservation, **options):
+        await self._arrive()
+        decision = await super().reserve(reservation, **options)
+        self.reserved.append(reservation.id)
+        self._leave()
+        return decision
+
+    async def settle(self, reservation, costs, **options):
+        await self._arrive()
+        return await super().settle(reservation, costs, **options)
+
+    async def renew(self, reservations, **options):
+        await self._arrive()
+        await super().renew(reservations, **options)
+
+    async def levels(self, limits, **options):
+        await self._arrive()
+        return await super().levels(limits, **options)
+
+    async def seed(self, limit, used):
+        await self._arrive()
+        await super().seed(limit, used)
+
+    def _leave(self):
+        if self.deaf:
+            raise StoreUnavailable("Redis does not answer in time")
+
+
+@pytest.fixture
+def store():
+    return Failing()
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    monkeypatch.setattr(outage, "LATE_SECONDS", 0.01)
+
+
+def guarded(store, policy="local", *, first=0.02, **options):
+    return GuardedStore(store, on_store_error=policy, breaker=Breaker(first=first, longest=first), **options)
+
+
+async def admitted(store, limit, attempts=20):
+    decisions = [await store.reserve(request(limit), now=NOW) for _ in range(attempts)]
+    return sum(decision.refused is None for decision in decisions)
+
+
+async def test_a_store_that_answers_decides_alone(store):
+    async with guarded(store) as guard:
+        assert await admitted(guard, meter(7)) == 7
+        assert await admitted(store, meter(7)) == 0
+        assert (guard.mode_active, guard.failures, guard.lost) == (False, 0, 0)
+
+
+async def test_local_each_process_admits_its_share(store):
+    for share, count in ((1, 10), (0.5, 5), (0.25, 2), (0.01, 1)):
+        for limit in (meter(10), window(10, NOW + 1000), lease(10)):
+            async with guarded(store, share=share) as guard:
+                store.down = True
+                assert await admitted(guard, limit) == count
+                store.down = False
+
+
+async def test_open_admits_everything(store):
+    async with guarded(store, "open") as guard:
+        store.down = True
+        assert await guard.reserve(request(meter(1), lease(1))) == Decision(None, 0, (Level(0, 0),) * 2)
+        assert await admitted(guard, meter(1)) == 20
+        assert await guard.levels([meter(1)]) == (Level(0, 0),)
+        assert guard.mode_active
+
+
+async def test_closed_raises(store):
+    async with guarded(store, "closed") as guard:
+        await guard.reserve(request(meter(1)))
+        store.down = True
+        for _ in range(5):
+            with pytest.raises(StoreUnavailable):
+                await guard.reserve(request(meter(1)))
+        with pytest.raises(StoreUnavailable):
+            await guard.levels([meter(1)])
+
+
+async def test_after_three_failures_the_store_is_not_asked_any_more_until_a_probe_succeeds(store):
+    async with guarded(store, first=0.1) as guard:
+        store.down, store.calls = True, 0
+        assert await admitted(guard, meter(50), 30) == 30
+        assert store.calls == guard.failures == 3
+        assert guard.mode_active
+        store.down = False
+        await until(lambda: not guard.mode_active)
+        store.reserved.clear()
+        assert await admitted(guard, meter(50), 1) == 1
+        assert len(store.reserved) == 1
+
+
+async def test_it_recovers_without_any_request(store):
+    async with guarded(store) as guard:
+        store.down = True
+        await admitted(guard, meter())
+        await asyncio.sleep(0.1)
+        assert guard.mode_active
+        store.down = False
+        await until(lambda: not guard.mode_active)
+
+
+async def test_a_store_that_is_down_at_the_start_is_logged_and_started_without(store, caplog):
+    store.down = True
+    async with guarded(store) as guard:
+        assert guard.mode_active
+        assert "Redis cannot be reached" in caplog.text
+        assert await admitted(guard, meter(7)) == 7
+        store.down = False
+        await until(lambda: not guard.mode_active)
+
+
+async def test_one_line_when_it_begins_and_one_when_it_ends(store, caplog):
+    caplog.set_level(logging.INFO, "crplugins.limits")
+    async with guarded(store, "open") as guard:
+        store.down = True
+        await admitted(guard, meter(), 2)
+        caplog.clear()
+        await admitted(guard, meter(), 100)
+        await asyncio.sleep(0.1)
+        store.down = False
+        await until(lambda: not guard.mode_active)
+        await admitted(guard, meter(), 100)
+    began, ended = [record.getMessage() for record in caplog.records]
+    assert began == "the store of limits is given up for now: Redis cannot be reached; meanwhile everything is admitted"
+    assert ended.startswith("the store of limits answers again after 0.1")
+
+
+async def test_single_failures_are_logged_once_a_minute(store, caplog):
+    clock = FrozenClock()
+    async with GuardedStore(store, clock=clock) as guard:
+        for _ in range(10):
+            store.down = True
+            await admitted(guard, meter(), 1)
+            store.down = False
+            await admitted(guard, meter(), 1)
+        assert [record.getMessage() for record in caplog.records] == [
+            "a call of the store of limits failed: Redis cannot be reached"
+        ]
+        clock.advance(61)
+        store.down = True
+        await admitted(guard, meter(), 1)
+        assert len(caplog.records) == 2
+        assert not guard.mode_active
+
+
+async def test_those_who_wait_for_a_store_that_hangs_are_let_go_when_it_is_given_up(store):
+    async with guarded(store, "open") as guard:
+        store.hangs = True
+        waiting = [asyncio.create_task(guard.reserve(request(meter(1)))) for _ in range(50)]
+        await asyncio.sleep(0.02)
+        assert not any(task.done() for task in waiting)
+        store.hangs, store.down = False, True
+        for _ in range(3):
+            await guard.reserve(request(meter(1)))
+        async with asyncio.timeout(0.1):
+            assert all(decision.refused is None for decision in await asyncio.gather(*waiting))
+        assert guard.failures == 53
+
+
+async def test_what_was_reserved_locally_is_settled_and_renewed_locally(store):
+    async with guarded(store) as guard:
+        store.down = True
+        await admitted(guard, meter(50), 3)
+        here = request(Charge(meter(100, key="t"), 80), lease(1, key="c"))
+        assert (await guard.reserve(here, lease=1000, now=NOW)).refused is None
+        store.down = False
+        await until(lambda: not guard.mode_active)
+        calls = store.calls
+        await guard.renew([here], lease=1000, now=NOW + 900)
+        assert await guard.settle(here, [20, 1], now=NOW + 1800)
+        assert not await guard.settle(here, [20, 1], now=NOW + 1800)  # asked of the store: nobody remembers it
+        assert store.calls == calls + 1
+        store.down = True
+        await admitted(guard, meter(50), 3)
+        assert (await guard.levels([meter(100, key="t"), lease(1, key="c")], now=NOW))[0].used == 17  # 3 have drained
+
+
+async def test_a_settlement_during_an_outage_is_made_afterwards(store):
+    async with guarded(store) as guard:
+        there = request(Charge(meter(100, key="t"), 80), lease(1, key="c"))
+        await guard.reserve(there)
+        store.down = True
+        assert not await guard.settle(there, [30, 1])
+        await admitted(guard, meter(), 3)
+        store.down = False
+        await until(lambda: not guard.mode_active)
+        await asyncio.sleep(0.05)
+        used, held = await store.levels([meter(100, key="t"), lease(1, key="c")])
+        assert 28 <= used.used <= 30
+        assert held.used == 0
+        assert guard.lost == 0
+
+
+async def test_what_is_owed_at_the_end_is_settled_before_the_store_is_left(store, monkeypatch):
+    monkeypatch.setattr(outage, "LATE_SECONDS", 60)
+    async with guarded(store) as guard:
+        there = request(lease(1, key="c"))
+        await guard.reserve(there)
+        store.down = True
+        await guard.settle(there, [1])
+        store.down = False
+    assert (await store.levels([lease(1, key="c")]))[0].used == 0
+
+
+async def test_what_the_store_charged_without_an_answer_is_given_back(store):
+    async with guarded(store) as guard:
+        store.deaf = True
+        assert (await guard.reserve(request(Charge(meter(100, key="t"), 80), lease(1, key="c")))).refused is None
+        store.deaf = False
+        assert (await store.levels([lease(1, key="c")]))[0].used == 1
+        await asyncio.sleep(0.05)
+        assert await store.levels([meter(100, key="t"), lease(1, key="c")]) == (Level(0, 0), Level(0, 0))
+
+
+async def test_what_a_client_that_went_away_may_have_reserved_is_given_back(store, monkeypatch):
+    async with guarded(store) as guard:
+        arrived = asyncio.Event()
+
+        async def never():
+            arrived.set()
+            await asyncio.Event().wait()
+
+        reservation = request(lease(1, key="c"))
+        monkeypatch.setattr(store, "_leave", lambda: None)
+        reserve = store.reserve
+
+        async def slow(reservation, **options):
+            await reserve(reservation, **options)
+            await never()
+
+        monkeypatch.setattr(store, "reserve", slow)
+        task = asyncio.create_task(guard.reserve(reservation))
+        await arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.05)
+        assert (await store.levels([lease(1, key="c")]))[0].used == 0
+        assert guard.failures == 0
+
+
+async def test_settling_and_renewing_and_seeding_never_raise(store):
+    for policy in ("local", "open", "closed"):
+        async with guarded(store, policy) as guard:
+            reservation = request(meter(), window(50, NOW))
+            await guard.reserve(reservation)
+            for store.down in (True, False):
+                for _ in range(4):
+                    await guard.settle(reservation, [1, 1])
+                    await guard.renew([reservation], lease=1000)
+                    await guard.seed(window(50, NOW), 3)
+
+
+async def test_what_a_window_has_used_is_known_during_an_outage(store):
+    limit = window(100, NOW + 1000)
+    for share, left in ((1.0, 10), (0.5, 5)):
+        async with guarded(store, share=share) as guard:
+            await guard.seed(limit, 90)
+            store.down = True
+            assert await admitted(guard, limit) == left
+            store.down = False
+
+
+async def test_a_share_admits_what_fits_the_whole_when_it_is_empty(store):
+    async with guarded(store, share=0.25) as guard:
+        store.down = True
+        limit = meter(100, key="t")
+        assert (await guard.reserve(request(Charge(limit, 101)), now=NOW)).wait == NEVER
+        first = await guard.reserve(request(Charge(limit, 60)), now=NOW)
+        assert first == Decision(None, 0, (Level(75, 0),))
+        second = await guard.reserve(request(Charge(limit, 60)), now=NOW)
+        assert (second.refused, second.levels[0].used) == (0, 100)
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.01])
+async def test_a_share_is_above_0_and_at_most_1(store, share):
+    with pytest.raises(ValueError):
+        guarded(store, share=share)
+
+
+async def test_settlements_that_come_too_late_or_are_too_many_are_counted(monkeypatch):
+    monkeypatch.setattr("crplugins.limits.owed.MOST", 5)
+    clock = FrozenClock()
+    owed, paid = Owed(clock=clock), []
+
+    async def settle(reservation, costs, debt):
+        paid.append(reservation.id)
+
+    for _ in range(7):
+        owed.add(request(meter()), [1], 1.0)
+    assert owed.lost == 2
+    clock.advance(61)
+    owed.add_refund(request(meter()))
+    owed.add(last := request(meter()), [1], 1.0)
+    assert owed.lost == 4
+    await owed.pay(settle)
+    assert paid[-1] == last.id
+    assert len(paid) == 2
+    assert owed.lost == 7
+    assert not owed
