@@ -8,11 +8,9 @@ POST /admin/keys/{id}/revoke       ends every secret now
 POST /admin/keys/{id}/disable      {disabled}: refuses the key, or takes it back
 """
 
-import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -21,11 +19,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crplugins.homes.admin_desk import DEFAULT_OVERLAP, LONGEST_OVERLAP, KeyDesk, Minted
-from crplugins.homes.admin_errors import bad_field, no_token, told, wrong_token
+from crplugins.homes.admin_errors import bad_field, told
 from crplugins.homes.admin_request import read_words
+from crplugins.homes.admin_token import AdminToken
 from crplugins.homes.admin_view import describe
 from crplugins.keys.key import Key
-from crplugins.plugins.auth_headers import presented_secret
 
 PATH: Final = "/admin/keys"
 
@@ -46,10 +44,8 @@ class AdminApi:
     """
 
     def __init__(self, desk: KeyDesk, token: str) -> None:
-        if not token:
-            raise ValueError("the admin token must not be empty")
         self._desk = desk
-        self._token = sha256(token.encode()).digest()
+        self._token = AdminToken(token)
 
     def routes(self) -> list[Route]:
         """An id may hold slashes, so the longer paths stand first."""
@@ -91,19 +87,11 @@ class AdminApi:
 
     def _route(self, path: str, method: str, endpoint: Endpoint) -> Route:
         async def guarded(request: Request) -> Response:
-            self._check_token(request)
+            self._token.check(request.scope["headers"])
             with told():
                 return await endpoint(request)
 
         return Route(path, guarded, methods=[method])
-
-    def _check_token(self, request: Request) -> None:
-        presented = presented_secret(request.scope["headers"])
-        if presented is None:
-            raise no_token()
-        if not hmac.compare_digest(sha256(presented.encode("latin-1")).digest(), self._token):
-            logger.warning("a request with a wrong admin token is refused")
-            raise wrong_token()
 
     def _shown(self, key: Key) -> Response:
         return _json(describe(key, self._desk.now()))

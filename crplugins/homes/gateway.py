@@ -135,7 +135,13 @@ class Gateway:
         from crplugins.schema import openapi_document  # pydantic's models of the schema, needed only here
 
         document = openapi_document(title="crplugins", version=__version__)
-        return with_admin(document) if self.config.admin else document
+        if self.config.admin is not None:
+            document = with_admin(document)
+        if self.config.ledger is not None:
+            from crplugins.homes.usage_openapi import with_usage  # sqlalchemy
+
+            document = with_usage(document, admin=self.config.admin is not None)
+        return document
 
 
 def create_app() -> Gateway:

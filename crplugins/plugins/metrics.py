@@ -21,8 +21,8 @@ from crplugins.plugins.metrics_families import Families, fresh_registry
 from crplugins.plugins.metrics_series import Series
 from crplugins.plugins.metrics_shared import shared_values
 from crplugins.plugins.metrics_state import LedgerState, ObservedState
-from crplugins.plugins.metrics_traces import exemplar_of
 from crplugins.plugins.metrics_workers import DIRECTORY_VARIABLE, is_one_of_several
+from crplugins.plugins.tracing_parent import trace_of
 
 DEFAULT_KEY_CAP: Final = 500
 
@@ -95,7 +95,7 @@ class Metrics(Plugin):
         model = self._series.model(record.requested_model)
         key = self._series.key(model, record.key_id)
         key.ended[record.status, record.error_type]()
-        exemplar = exemplar_of(exchange.headers) if self._shared is None else None
+        exemplar = _exemplar_of(exchange) if self._shared is None else None
         model.durations[record.stream][record.outcome](record.duration_ms / 1e3, exemplar)
         self._overhead(max(record.overhead_us, 0) / 1e6)
         if record.ttft_ms is not None:
@@ -171,3 +171,9 @@ def _installed(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def _exemplar_of(exchange: Exchange) -> dict[str, str] | None:
+    """A trace nobody samples would be a link into nothing."""
+    trace = trace_of(exchange)
+    return {"trace_id": trace.id} if trace is not None and trace.sampled else None
