@@ -49,9 +49,9 @@ class LitellmStream:
                 frames = await self._next_frames()
             self._attempt.ended = self._exchange.clock()
             self._keep_usage(self._repair.usage)
-            yield self._repair.end()
-            if self._repair.usage is None:
+            if self._repair.usage is None:  # before the end mark, behind which OpenAI's SDK closes the connection
                 await self._keep_estimate()
+            yield self._repair.end()
         except GatewayError as error:
             self._attempt.fail(error, self._exchange.clock())
             raise

@@ -49,7 +49,9 @@ class Reservations:
     @classmethod
     def of(cls, store: "LimitStore | Reservations | None") -> "Reservations":
         """Those shared with others; or new ones, without a store in the memory of this process."""
-        return store if isinstance(store, Reservations) else cls(store or MemoryStore())
+        if isinstance(store, Reservations):
+            return store
+        return cls(MemoryStore() if store is None else store)
 
     async def reserve(self, request_id: str, charges: tuple[Charge, ...]) -> tuple[Reservation, Decision]:
         """Raises `GatewayError` 503 where the store does not answer and nothing may pass without it."""

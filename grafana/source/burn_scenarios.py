@@ -15,8 +15,10 @@ from grafana.source.objectives import (
 )
 from grafana.source.scenarios import Firing, Labels, Scenario, growing, series
 
-HOURS: Final = 5
-_MINUTES: Final = {"m": 1, "h": 60, "d": 1440}
+MINUTES: Final = 200
+"""Enough for every alert to have held."""
+
+_IN_MINUTES: Final = {"m": 1, "h": 60, "d": 1440}
 
 Traffic = Callable[[str, float, float, int], Mapping[str, str]]
 """Series of a model with so many requests a minute, a share of them bad, for so many minutes."""
@@ -28,6 +30,7 @@ def burn_scenarios() -> Iterator[Scenario]:
     yield _nobodys_failure()
     yield _no_dilution()
     yield _ended()
+    yield _blip()
 
 
 def _scenarios(objective: Objective, traffic: Traffic) -> Iterator[Scenario]:
@@ -44,9 +47,9 @@ def _thresholds(objective: Objective, traffic: Traffic) -> Scenario:
         shares[f"below-{burn.factor:g}"] = objective.threshold(burn) * 0.95
     data: dict[str, str] = {}
     for model, share in shares.items():
-        data |= traffic(model, 1000, share, HOURS * 60)
+        data |= traffic(model, 1000, share, MINUTES)
     firing = tuple(
-        Firing(f"{HOURS}h", objective.alert, tuple(_labels(burn, model) for model, share in shares.items()
+        Firing(f"{MINUTES}m", objective.alert, tuple(_labels(burn, model) for model, share in shares.items()
                if share > objective.threshold(burn)), burn.long)
         for burn in BURNS
     )  # fmt: skip
@@ -76,9 +79,9 @@ def _little_traffic(objective: Objective, traffic: Traffic) -> Scenario:
 
 
 def _nobodys_failure() -> Scenario:
-    data = {_ended_as("m", outcome): growing(500, 300) for outcome in ("client_error", "limited", "cancelled")}
-    data[_ended_as("m", "ok")] = growing(100, 300)
-    firing = tuple(Firing("5h", AVAILABILITY.alert, (), burn.long) for burn in BURNS)
+    data = {_ended_as("m", outcome): growing(500, MINUTES) for outcome in ("client_error", "limited", "cancelled")}
+    data[_ended_as("m", "ok")] = growing(100, MINUTES)
+    firing = tuple(Firing(f"{MINUTES}m", AVAILABILITY.alert, (), burn.long) for burn in BURNS)
     return Scenario("mistakes of clients, limits and clients that left burn nothing", data, firing)
 
 
@@ -107,6 +110,16 @@ def _ended() -> Scenario:
     return Scenario("what is over stops paging", data, firing)
 
 
+def _blip() -> Scenario:
+    """Twenty bad minutes after four good hours: the short windows are alarmed, the long ones are not."""
+    data = {
+        _ended_as("m", "server_error"): f"{growing(0, 240)} {growing(200, 20)}",
+        _ended_as("m", "ok"): f"{growing(1000, 240)} {growing(800, 20, 240_000)}",
+    }
+    firing = tuple(Firing("258m", AVAILABILITY.alert, (), burn.long) for burn in BURNS[:2])
+    return Scenario("a blip is no burn", data, firing)
+
+
 def _failing(model: str, per_minute: float, share: float, minutes: int) -> Mapping[str, str]:
     return {
         _ended_as(model, "ok"): growing(per_minute * (1 - share), minutes),
@@ -133,4 +146,4 @@ def _labels(burn: Burn, model: str) -> Labels:
 
 
 def _minutes(duration: str) -> int:
-    return int(duration[:-1]) * _MINUTES[duration[-1]]
+    return int(duration[:-1]) * _IN_MINUTES[duration[-1]]

@@ -136,7 +136,7 @@ def _overflow() -> Scenario:
         series(t.OVERFLOW, label=label): growing(per, 30) for label, per in (("key_id", 1), ("model", 9), ("code", 0))
     }
     name = "CrpluginsLabelOverflow"
-    return Scenario(name, data, (Firing("5m", name, each("ticket", "label", ["key_id"])),))
+    return Scenario(name, data, (Firing("0m", name), Firing("5m", name, each("ticket", "label", ["key_id"]))))
 
 
 def _hooks() -> Scenario:

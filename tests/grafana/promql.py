@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import promql_parser
 
@@ -16,11 +17,13 @@ OTHER_SERIES = {
     "process_resident_memory_bytes": TARGET_LABELS,
     "ALERTS": TARGET_LABELS | {"alertname", "alertstate", "severity", "window"},
 }
-GAUGES = frozenset({"up", "ALERTS", "process_resident_memory_bytes", "scrape_duration_seconds", "scrape_samples_scraped"})
-COMPARISONS = frozenset({">", "<", ">=", "<=", "==", "!="})
-MEMORY = frozenset({"and", "unless"})
+GAUGES = frozenset(
+    {"up", "ALERTS", "process_resident_memory_bytes", "scrape_duration_seconds", "scrape_samples_scraped"}
+)
+SETS = frozenset({"and", "or", "unless"})
 
 Recorded = Mapping[str, frozenset[str]]
+NOTHING: Recorded = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Read:
         return frozenset(label for label, _, _ in self.matchers)
 
 
-def labels_of_series(recorded: Recorded = {}) -> dict[str, frozenset[str]]:
+def labels_of_series(recorded: Recorded = NOTHING) -> dict[str, frozenset[str]]:
     """By the name of a series, as it is scraped or recorded."""
     known: dict[str, frozenset[str]] = {**OTHER_SERIES, **recorded}
     for spec in SPECS:
@@ -49,7 +52,7 @@ def labels_of_series(recorded: Recorded = {}) -> dict[str, frozenset[str]]:
     return known
 
 
-def gauges(recorded: Recorded = {}) -> frozenset[str]:
+def gauges(recorded: Recorded = NOTHING) -> frozenset[str]:
     return GAUGES | frozenset(recorded) | {spec.name for spec in SPECS if spec.kind == "gauge"}
 
 
@@ -116,7 +119,9 @@ def _reads(node: object, function: str | None) -> Iterator[Read]:
 
 
 def _read(selector: promql_parser.VectorSelector, function: str | None, window: float | None) -> Read:
-    matchers = tuple((each.name, str(each.op).removeprefix("MatchOp."), each.value) for each in selector.matchers.matchers)
+    matchers = tuple(
+        (each.name, str(each.op).removeprefix("MatchOp."), each.value) for each in selector.matchers.matchers
+    )
     return Read(selector.name or "", matchers, function, window)
 
 
@@ -147,9 +152,9 @@ def _labels_of_pair(node: promql_parser.BinaryExpr, known: Mapping[str, frozense
     left, right = _labels(node.lhs, known), _labels(node.rhs, known)
     if _is_number(node.lhs):
         return right
-    if node.modifier is None or node.modifier.matching is None or str(node.op) in MEMORY:
+    if node.modifier is None or node.modifier.matching is None or str(node.op) in SETS:
         return left
-    included = frozenset(node.modifier.group_labels.labels if node.modifier.group_labels else ())
+    included = frozenset(node.modifier.group_labels or ())
     many = node.modifier.card == promql_parser.VectorMatchCardinality.ManyToOne
     return left | included if many else frozenset(node.modifier.matching.labels)
 

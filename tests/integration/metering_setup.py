@@ -90,6 +90,16 @@ class Metered:
         assert record.request_id == self.headers["x-request-id"]
         return answer, record
 
+    async def read_to_the_end_mark(self) -> None:
+        """A stream, left as soon as [DONE] is here."""
+        payload = {"model": "m", "messages": HELLO, "stream": True}
+        headers = {"authorization": f"Bearer {CLIENT_KEY}"}
+        answer = b""
+        async with self.session.post(self.url + PATH, json=payload, headers=headers) as response:
+            while b"data: [DONE]\n\n" not in answer:
+                answer += await response.content.readany()
+            response.close()
+
     @property
     def asked_upstream(self) -> Any:
         """The body of the provider's last request."""

@@ -204,6 +204,19 @@ async def test_the_size_of_the_providers_writes_changes_no_number(serve, cassett
                 check_record(record, cassette, (prefix, write))
 
 
+@pytest.mark.parametrize("usage", ["asked", "off"])
+@pytest.mark.parametrize(("handler", "prefix"), HANDLERS)
+async def test_a_client_that_closes_behind_the_end_mark_has_had_its_answer(serve, handler, prefix, usage):
+    """As the official SDK does. Recorded as cancelled, every good answer would look like a bad one."""
+    async with FakeProvider(default=Script(usage=usage)) as provider:
+        async with metered(serve, provider, handler=handler, prefix=prefix, model="fake-model") as gateway:
+            for number in range(1, 9):
+                await gateway.read_to_the_end_mark()
+                record = await gateway.records.last(number)
+                source = "provider" if usage == "asked" else "estimated"
+                assert (record.outcome, record.status, record.usage_source) == ("ok", 200, source)
+
+
 # -- plain answers -----------------------------------------------------------------------------------------------------
 
 

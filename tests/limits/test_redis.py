@@ -12,6 +12,9 @@ from tests.limits.conftest import lease, meter, request, window
 from tests.limits.differential import differences, operations
 from tests.redis_setup import RedisServer
 
+PATIENT = 5
+"""Seconds: decisions are the subject here, not how busy the machine is."""
+
 SIX = (
     Charge(meter(60, key="key/a/requests"), 1),
     Charge(meter(100_000, key="key/a/tokens"), 1500),
@@ -24,13 +27,13 @@ SIX = (
 
 @pytest.fixture
 async def store(redis):
-    async with RedisStore(redis.url) as store:
+    async with RedisStore(redis.url, seconds=PATIENT) as store:
         yield store
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_20_000_random_operations_are_decided_as_in_memory(redis, seed):
-    async with RedisStore(redis.url, connections=1) as store:
+    async with RedisStore(redis.url, connections=1, seconds=PATIENT) as store:
         assert await differences(MemoryStore(), store, operations(seed), together=50) == []
 
 
@@ -79,13 +82,13 @@ async def test_a_server_that_was_emptied_starts_anew(redis, store):
 
 @pytest.mark.parametrize("options", ["", "?max_connections=1"])
 async def test_many_more_requests_than_connections_wait_their_turn(redis, options):
-    async with RedisStore(redis.url + options, connections=2, seconds=1) as store:
+    async with RedisStore(redis.url + options, connections=2, seconds=PATIENT) as store:
         decisions = await asyncio.gather(*[store.reserve(request(meter(50))) for _ in range(500)])
     assert [decision.refused for decision in decisions] == [None] * 50 + [0] * 450
 
 
 async def test_a_request_that_is_given_up_while_it_waits_takes_no_connection_with_it(redis):
-    async with RedisStore(redis.url, connections=2) as store:
+    async with RedisStore(redis.url, connections=2, seconds=PATIENT) as store:
         for _ in range(20):
             asking = [asyncio.ensure_future(store.reserve(request(meter(10_000)))) for _ in range(20)]
             await asyncio.sleep(0)
@@ -96,7 +99,7 @@ async def test_a_request_that_is_given_up_while_it_waits_takes_no_connection_wit
 
 
 async def test_all_keys_have_one_tag(redis):
-    async with RedisStore(redis.url, tag="acme") as store:
+    async with RedisStore(redis.url, tag="acme", seconds=PATIENT) as store:
         await reserved(store, *SIX)
     keys = redis.command("KEYS", "*").split(b"\r\n")[2::2]
     assert len(keys) == 7
@@ -112,7 +115,7 @@ async def test_a_node_of_a_cluster_finds_all_keys_in_one_slot():
             if b"cluster_state:ok" in server.command("CLUSTER", "INFO"):
                 break
             await asyncio.sleep(0.05)
-        async with RedisStore(server.url) as store:
+        async with RedisStore(server.url, seconds=PATIENT) as store:
             reservation = await reserved(store, *SIX)
             await store.renew([reservation], lease=60_000)
             assert len(await store.levels([charge.limit for charge in SIX])) == 6

@@ -37,7 +37,7 @@ from crplugins.limits.live_reservations import LiveReservations
 from crplugins.limits.redis import RedisStore
 
 async def main(url, milliseconds):
-    async with RedisStore(url) as store, LiveReservations(store, milliseconds) as live:
+    async with RedisStore(url, seconds=2) as store, LiveReservations(store, milliseconds) as live:
         for number in range(5):
             reservation = Reservation(f"held-{number}", (Charge(Limit("lease", "key/a/parallel", 5), 1),))
             assert (await store.reserve(reservation, lease=milliseconds)).refused is None
@@ -98,7 +98,7 @@ def test_800_requests_of_four_processes_at_once_are_admitted_50_times(redis, wor
 async def test_the_leases_of_a_process_that_is_killed_are_free_after_the_length_of_one(redis):
     worker = Worker(HOLD, redis.url, 900)
     assert await asyncio.to_thread(worker.answer) == "ready"
-    async with RedisStore(redis.url) as store:
+    async with RedisStore(redis.url, seconds=2) as store:
         await asyncio.sleep(1.2)
         assert (await store.reserve(request(lease(5)))).refused == 0  # renewed
         worker.kill()

@@ -55,7 +55,7 @@ class Ground:
 
     def __init__(self, store: Watched | None = None, time: float = 1_700_000_000.0) -> None:
         self.clock = FrozenClock(time=time)
-        self.store = store or Watched()
+        self.store = Watched() if store is None else store
         self.reservations = Reservations(self.store, clock=lambda: round(self.clock.time() * 1000))
 
 

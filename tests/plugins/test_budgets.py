@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crplugins.core.middleware import PluginMiddleware
@@ -239,6 +239,7 @@ async def test_what_is_settled_is_what_the_usage_record_says() -> None:
     assert await purse.spent() == records[0].cost_micro_usd == 1234 * 10 + 56 * 100
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=8))
 def test_what_is_reserved_is_settled_whatever_happens_at_once(endings: Sequence[Ending]) -> None:
     async def run() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crplugins.core.middleware import PluginMiddleware
@@ -45,6 +45,7 @@ async def test_a_request_has_taken_what_it_took(ending: Ending) -> None:
     assert ground.store.held == set()
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=12))
 def test_what_is_reserved_is_settled_whatever_happens_at_once(endings: list[Ending]) -> None:
     async def run() -> None:
@@ -95,6 +96,7 @@ class Remote(Watched):
         return self
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=6))
 def test_nothing_is_lost_in_a_store_that_has_to_be_waited_for(endings: list[Ending]) -> None:
     async def run() -> None:

@@ -1,0 +1,68 @@
+"""The committed files, and where their queries are."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import CHECKOUT
+
+FOLDER = CHECKOUT / "grafana"
+BOARDS = ("overview", "keys")
+
+Board = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """`queries` by reference letter."""
+
+    title: str
+    json: dict[str, Any]
+
+    @property
+    def queries(self) -> list[tuple[str, str]]:
+        """Expressions with their legends."""
+        return [(target["expr"], target.get("legendFormat", "")) for target in self.json["targets"]]
+
+
+def board(name: str) -> Board:
+    return json.loads((FOLDER / "dashboards" / f"{name}.json").read_text())
+
+
+def panels(of: Board) -> Iterator[Panel]:
+    """Without rows."""
+    return (Panel(each["title"], each) for each in of["panels"] if each["type"] != "row")
+
+
+def variables(of: Board) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each for each in of["templating"]["list"]}
+
+
+def annotations(of: Board) -> list[dict[str, Any]]:
+    return of["annotations"]["list"]
+
+
+def rules(name: str) -> list[dict[str, Any]]:
+    """Of `recording` or `alerts`."""
+    document = yaml.safe_load((FOLDER / "rules" / f"{name}.yaml").read_text())
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+def tool(name: str) -> str:
+    """The path of `prometheus` or `promtool`; skips the test where it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not on the PATH")
+    return found
+
+
+def promtool(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    command = [tool("promtool"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)

@@ -1,0 +1,111 @@
+"""Code, panels, rules and runbook name the same things: nothing is shown that does not exist, or exists unseen."""
+
+import re
+
+import pytest
+
+from crplugins.core.outcome import ERROR_TYPES
+from crplugins.plugins.metrics_table import TABLE
+from grafana.source.announced import ANNOUNCED, SPECS
+from tests.conftest import CHECKOUT
+from tests.grafana import promql
+from tests.grafana.files import BOARDS, FOLDER, annotations, board, panels, rules
+from tests.grafana.lint import _plain, of_expression
+
+ON_NO_PANEL = {spec.name for spec in SPECS if spec.opt_in}
+"""What is there only where somebody has asked for it."""
+
+
+def of_panels() -> set[str]:
+    return {
+        name
+        for each in BOARDS
+        for panel in panels(board(each))
+        for expression, _ in panel.queries
+        for name in promql.names(_plain(expression))
+    }
+
+
+def of_rules() -> set[str]:
+    return {name for rule in (*rules("recording"), *rules("alerts")) for name in promql.names(rule["expr"])}
+
+
+def base(name: str) -> str:
+    return re.sub(r"_(bucket|count|sum)$", "", name)
+
+
+def in_the_code() -> set[str]:
+    """Names as some file of the package spells them, the dashboards' own aside."""
+    files = (CHECKOUT / "crplugins").rglob("*.py")
+    text = "\n".join(file.read_text() for file in files if "cli" not in file.parts)
+    return set(re.findall(r"\bcrplugins_[a-z_]+\b", text)) | {spec.name for spec in TABLE}
+
+
+def test_every_metric_is_on_a_panel_or_is_an_exception():
+    shown = {base(name) for name in of_panels()}
+    assert {spec.name for spec in SPECS} - shown == ON_NO_PANEL
+
+
+def test_every_name_of_a_panel_or_rule_is_a_metric():
+    known = {spec.name for spec in SPECS} | set(promql.OTHER_SERIES) | {rule["record"] for rule in rules("recording")}
+    assert {base(name) for name in of_panels() | of_rules()} <= known
+
+
+def test_every_recorded_series_that_an_alert_reads_is_recorded():
+    recorded = {rule["record"] for rule in rules("recording")}
+    read = {name for rule in rules("alerts") for name in promql.names(rule["expr"]) if ":" in name}
+    assert read <= recorded
+
+
+@pytest.mark.parametrize("spec", ANNOUNCED, ids=lambda spec: spec.name)
+def test_every_metric_that_stands_in_no_table_is_in_the_code(spec):
+    if spec.name not in in_the_code():
+        pytest.skip(f"{spec.name} is not there yet")
+
+
+def test_every_metric_of_the_code_is_documented_with_its_labels():
+    document = (FOLDER / "METRICS.md").read_text()
+    for spec in SPECS:
+        row = f"| `{spec.name}` | {spec.kind} | {', '.join(spec.labels)} | {spec.help} |"
+        assert row in document
+    for kind in filter(None, ERROR_TYPES):
+        assert f"`{kind}`" in document
+
+
+def test_every_alert_has_a_section_in_the_runbook_and_the_reverse():
+    sections = re.findall(r"^## (\w+)$", (FOLDER / "RUNBOOK.md").read_text(), re.MULTILINE)
+    alerts = {rule["alert"] for rule in rules("alerts")}
+    assert set(sections) == alerts
+    assert len(sections) == len(alerts)
+
+
+def test_every_section_of_the_runbook_says_what_to_do():
+    text = (FOLDER / "RUNBOOK.md").read_text()
+    for section in text.split("\n## ")[1:]:
+        for part in ("**Means**", "**Users see**", "**Look**", "**Usual causes**", "**Do**", "**Silence**"):
+            assert part in section, (section.partition("\n")[0], part)
+
+
+def test_every_alert_leads_to_its_section():
+    anchors = {rule["annotations"]["runbook_url"].partition("#")[2] for rule in rules("alerts")}
+    assert anchors == {rule["alert"].lower() for rule in rules("alerts")}
+
+
+def test_every_query_of_the_runbook_is_without_mistakes():
+    blocks = re.findall(r"```promql\n(.*?)```", (FOLDER / "RUNBOOK.md").read_text(), re.DOTALL)
+    queries = [line for block in blocks for line in block.splitlines()]
+    assert len(queries) >= 3 * len({rule["alert"] for rule in rules("alerts")})
+    mistakes = {
+        query: [m for m in of_expression(query, matched=False) if "only its growth" not in m] for query in queries
+    }
+    assert not {query: found for query, found in mistakes.items() if found}
+
+
+def test_links_between_the_dashboards_lead_somewhere():
+    text = "".join((FOLDER / "dashboards" / f"{name}.json").read_text() for name in BOARDS)
+    assert set(re.findall(r"/d/([\w-]+)\?", text)) == {board(name)["uid"] for name in BOARDS}
+
+
+def test_annotations_are_alerts_and_restarts():
+    for name in BOARDS:
+        assert [annotation["name"] for annotation in annotations(board(name))] == ["Alerts", "Restarts"]

@@ -1,0 +1,80 @@
+"""The arithmetic itself, where a store's test would not get near."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crplugins.limits.arithmetic import decayed, deciding, meter, meter_settled, meter_wait
+from crplugins.limits.limit import NEVER, Limit
+
+MINUTE = 60_000
+MONTHS = 30 * 86_400_000
+
+limits = st.builds(
+    lambda amount, period, share: Limit("meter", "m", amount, period, max(1, amount // share)),
+    st.integers(1, 10**10),
+    st.integers(1, MONTHS),
+    st.sampled_from([1, 1, 4, 60]),
+)
+
+
+@given(limits, st.floats(0, 2e10), st.integers(0, 10**10))
+def test_a_charge_is_admitted_after_its_wait_and_not_before(limit, used, cost):
+    wait = meter_wait(limit, cost, used)
+    state = meter(limit, used, 0)
+    if wait == NEVER:
+        assert cost > limit.amount
+    elif wait:
+        per_millisecond = limit.amount / limit.period
+        later = decayed(state, limit, wait)
+        cap = max(limit.burst, min(cost, limit.amount))
+        assert later + cost <= cap + 1e-6 * max(1.0, cap)
+        assert decayed(state, limit, wait - 1) + cost > cap - 1e-6 * max(1.0, cap) or wait == 1
+        assert later <= used or per_millisecond == 0
+
+
+@given(limits, st.floats(0, 2e10), st.lists(st.integers(0, 10**7), max_size=5))
+def test_looking_in_between_changes_hardly_anything(limit, used, steps):
+    state, now = meter(limit, used, 0), 0
+    for step in steps:
+        now += step
+        state = meter(limit, decayed(state, limit, now), now)
+    assert math.isclose(state[0], decayed(meter(limit, used, 0), limit, now), rel_tol=1e-9, abs_tol=1e-4)
+
+
+@given(st.floats(0, 1e10), st.integers(-(10**10), 10**10), st.integers(1, 10**10), st.floats(0, 3))
+def test_a_settlement_is_never_credit_and_never_debt_beyond_its_bound(used, difference, amount, debt):
+    left = meter_settled(used, difference, amount, debt)
+    assert 0 <= left <= max(used, amount * (1 + debt))
+    assert left == min(max(0.0, used + difference), max(used, amount * (1 + debt)))
+
+
+def test_time_that_stands_still_or_goes_back_drains_nothing():
+    limit = Limit("meter", "m", 60, MINUTE, 60)
+    state = meter(limit, 12.5, 1_000)
+    assert [decayed(state, limit, now) for now in (0, 999, 1_000, 1_500, 13_500, 99_000)] == [
+        12.5,
+        12.5,
+        12.5,
+        12,
+        0,
+        0,
+    ]
+    assert decayed(None, limit, 0) == 0
+
+
+def test_moments_of_today_lose_nothing():
+    limit = Limit("meter", "m", 10**9, MINUTE, 10**9)
+    now = 1_767_225_600_000
+    state = meter(limit, 10**9, now)
+    assert decayed(state, limit, now + 1) == 10**9 - 10**9 / MINUTE
+
+
+@pytest.mark.parametrize(
+    ("waits", "index"),
+    [([5], 0), ([0, 3, 0], 1), ([3, 7, 7], 1), ([NEVER, 7], 0), ([7, NEVER], 1), ([NEVER, 9, NEVER, 0], 2)],
+)
+def test_the_last_that_never_ends_decides_else_the_first_of_the_longest(waits, index):
+    assert deciding(waits) == index
