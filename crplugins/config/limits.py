@@ -110,7 +110,6 @@ class Limits(Section):
             shadow=self.shadow,
         )
 
-
     def problems(self, served: Iterable[str]) -> Iterator[Problem]:
         """A store that cannot be, and limits of models that nothing in `model_list` (`served`) ever is."""
         try:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
 from crplugins.config.errors import Problem, Source
+from crplugins.config.limits import Budgets, Limits
 from crplugins.config.metering import Ledger, Metrics, Usage
 from crplugins.config.models import LitellmParams, ModelEntry
 from crplugins.config.plugin_entry import PluginEntry
@@ -77,6 +78,8 @@ class Config(Section):
         team_aliases: the same for the keys of a team, before `aliases`.
         response_model: whether answers name the model as it was asked for, or as the provider names it.
         hidden_model_status: how a model the key may not call is refused: 404, as if it did not exist, or 403.
+        limits: how much may be used in a time, besides what each key says of itself.
+        budgets: how much may be spent, besides what each key says of itself.
         on_disconnect: when a client leaves: end the work at once, or read on to the provider's usage.
         missing_usage: when a provider tells no usage: estimate it, let the request fail, or count nothing.
         ledger: None keeps no records.
@@ -94,6 +97,8 @@ class Config(Section):
     team_aliases: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     response_model: Literal["requested", "served"] = "requested"
     hidden_model_status: Literal[404, 403] = 404
+    limits: Limits = Limits()
+    budgets: Budgets = Budgets()
     on_disconnect: OnDisconnect = "cancel"
     missing_usage: MissingUsagePolicy = "estimate"
     usage: Usage = Usage()
@@ -139,6 +144,7 @@ class Config(Section):
     def conflicts(self) -> Iterator[Problem]:
         """Keys of which one would hide the other, and aliases that lead nowhere."""
         yield from self._alias_problems()
+        yield from self.limits.problems([entry.model_name for entry in self.model_list])
         if self.ledger is not None:
             yield from url_problems(self.ledger.url)
         yield from key_problems(self.keys)

@@ -4,19 +4,25 @@ Outside Auth stand those that see every request, also the one without a good key
 request of a key leaves a record; innermost those that deal with the answer as the provider gave it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from crplugins.config import Config
 from crplugins.core.plugin import Plugin
+from crplugins.core.usage import Price
 from crplugins.homes import admin
 from crplugins.keys.source import KeySource
 from crplugins.ledger.estimate import Estimator
+from crplugins.limits.opening import open_limit_store
+from crplugins.limits.outage import GuardedStore
 from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
+from crplugins.plugins.budgets import Budgets
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.guard import RequestGuard
+from crplugins.plugins.limit_reservations import Reservations
 from crplugins.plugins.missing_usage import MissingUsage
+from crplugins.plugins.rate_limits import RateLimits
 from crplugins.plugins.server_timing import ServerTiming
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage
@@ -24,13 +30,20 @@ from crplugins.plugins.usage import Usage
 if TYPE_CHECKING:
     from crplugins.ledger.ledger import Ledger
     from crplugins.plugins.metrics import Metrics
+    from crplugins.plugins.metrics_limits import LimitGauges
 
 OPENAPI_PATH: Final = "/openapi.json"
 ADMIN_USAGE_PATH: Final = "/admin/usage"
 
 
 def builtin_plugins(
-    config: Config, *, keys: KeySource, aliases: ModelAliases, ledger: "Ledger | None", metrics: "Metrics | None"
+    config: Config,
+    *,
+    keys: KeySource,
+    aliases: ModelAliases,
+    ledger: "Ledger | None",
+    metrics: "Metrics | None",
+    prices: Callable[[str], Price | None],
 ) -> Iterator[Plugin]:
     """Outermost first. Raises ImportError for tracing without the `otel` extra."""
     if config.tracing:
@@ -48,11 +61,39 @@ def builtin_plugins(
     yield Usage(ledger, metadata=config.usage.metadata)
     yield RequestGuard(strict=config.guard.strict)
     yield aliases
+    yield from _limiting(config, ledger, prices)
     yield Disconnects(
         config.on_disconnect, drain_seconds=config.usage.drain_seconds, drain_tokens=config.usage.drain_tokens
     )
     yield StreamUsage()
     yield MissingUsage(config.missing_usage, estimator=_estimator(config))
+
+
+def _limiting(
+    config: Config, ledger: "Ledger | None", prices: Callable[[str], Price | None]
+) -> Iterator[RateLimits | Budgets]:
+    """Both reserve in one store, and ask the clock and the database of limits no more often than they must."""
+    store = open_limit_store(config.limits.store)
+    if config.limits.store != "memory":
+        store = GuardedStore(store, on_store_error=config.limits.on_store_error)
+    reservations = Reservations(store)
+    yield RateLimits(
+        config.limits.rules(),
+        store=reservations,
+        trusted_proxies=config.limits.trusted_proxies,
+        estimated_output_tokens=config.limits.estimated_output_tokens,
+        missing_usage=config.missing_usage,
+    )
+    yield Budgets(
+        config.budgets.key(),
+        config.budgets.teams(),
+        prices=prices,
+        spent=ledger.spent if ledger is not None else None,
+        warn_at=config.budgets.warn_at,
+        store=reservations,
+        estimated_output_tokens=config.limits.estimated_output_tokens,
+        missing_usage=config.missing_usage,
+    )
 
 
 def open_ledger(config: Config) -> "Ledger | None":
@@ -80,6 +121,21 @@ def make_metrics(config: Config, served: list[str], ledger: "Ledger | None") -> 
     if ledger is not None:
         metrics.observe_ledger(ledger)
     return metrics
+
+
+def limit_gauges(metrics: "Metrics", plugins: Sequence[Plugin]) -> "LimitGauges":
+    """Metrics of the limits and budgets among the plugins."""
+    from crplugins.plugins.metrics_limits import LimitGauges
+
+    rate_limits = next(plugin for plugin in plugins if isinstance(plugin, RateLimits))
+    budgets = next(plugin for plugin in plugins if isinstance(plugin, Budgets))
+    store = rate_limits.reservations.store
+    return LimitGauges(
+        rate_limits,
+        budgets,
+        key_label=metrics.key_label,
+        store=store if isinstance(store, GuardedStore) else None,
+    )
 
 
 def _public_paths(config: Config) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from crplugins.homes import admin
 from crplugins.homes.admin_desk import KeyDesk
 from crplugins.homes.admin_openapi import with_admin
 from crplugins.homes.admin_store import NoStore, store_of
-from crplugins.homes.builtin import builtin_plugins, make_metrics, open_ledger
+from crplugins.homes.builtin import builtin_plugins, limit_gauges, make_metrics, open_ledger
 from crplugins.homes.upstreams import Served, Upstreams
 from crplugins.homes.web import Web
 from crplugins.keys.opening import open_source
@@ -65,6 +65,8 @@ class Gateway:
         response_model: Literal["requested", "served"] | None = None,
         hidden_model_status: Literal[404, 403] | None = None,
         admin: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+        budgets: Mapping[str, Any] | None = None,
         on_disconnect: Literal["cancel", "drain"] | None = None,
         missing_usage: Literal["estimate", "refuse", "free"] | None = None,
         usage: Mapping[str, Any] | None = None,
@@ -95,7 +97,9 @@ class Gateway:
         keys = open_source(config.keys)
         ledger = open_ledger(config)
         metrics = make_metrics(config, self._upstreams.served, ledger)
-        builtin = builtin_plugins(config, keys=keys, aliases=aliases, ledger=ledger, metrics=metrics)
+        builtin = builtin_plugins(
+            config, keys=keys, aliases=aliases, ledger=ledger, metrics=metrics, prices=self._upstreams.price
+        )
         self.plugins = [*arrange_plugins(config, list(builtin)), self._upstreams]
         self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
         self._aliases = aliases.table
@@ -177,8 +181,10 @@ def _metrics_app(config: Config, metrics: "Metrics | None", app: PluginMiddlewar
     from crplugins.homes.metrics_app import MetricsApp
 
     metrics.observe_faults(app.faults)
+    gauges = limit_gauges(metrics, app.plugins)
+    metrics.add_collector(gauges)
     token = config.metrics.token
-    return MetricsApp(metrics, token=None if token is None else token.get_secret_value())
+    return MetricsApp(metrics, token=None if token is None else token.get_secret_value(), refresh=gauges.refresh)
 
 
 def _served(entry: ModelEntry) -> Served:

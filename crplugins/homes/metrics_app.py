@@ -8,7 +8,7 @@ import asyncio
 import gzip
 import hmac
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -61,12 +61,16 @@ class MetricsApp:
     Args:
         metrics: the plugin that counts.
         token: the bearer token that every scrape needs; None serves everybody.
+        refresh: awaited before each scrape, for metrics that are read off a store.
     """
 
-    def __init__(self, metrics: Metrics, *, token: str | None) -> None:
+    def __init__(
+        self, metrics: Metrics, *, token: str | None, refresh: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         if token is not None and not token:
             raise ValueError("the metrics token must not be empty")
         self._metrics = metrics
+        self._refresh = refresh
         self._token = None if token is None else sha256(token.encode()).digest()
         self._running: dict[Scrape, asyncio.Task[Rendered]] = {}
         # One thread: rendering is pure Python, and a second would only take more turns from the event loop.
@@ -107,6 +111,8 @@ class MetricsApp:
 
     async def _render(self, scrape: Scrape) -> Rendered:
         try:
+            if self._refresh is not None:
+                await self._refresh()
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._rendered, scrape)
         except Exception:  # a collector of others, or a file of another worker's that is torn
             logger.exception("the metrics cannot be rendered")

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from crplugins.core.plugin import Plugin
+from crplugins.core.usage import Price
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct import DirectHandler
 from crplugins.handlers.handler import Handler
@@ -30,7 +31,8 @@ class Upstreams(Plugin):
         self._served = served
         self._resolved: list[tuple[Deployment, Upstream | None]] | None = None
         self._stack = AsyncExitStack()
-        self._routes: Routes | None = None
+        self._routes: Routes[Handler] | None = None
+        self._priced = Routes((s.deployment.name, s.deployment) for s in served)
 
     @property
     def ready(self) -> bool:
@@ -43,6 +45,11 @@ class Upstreams(Plugin):
 
     def find(self, model: str) -> Handler | None:
         return None if self._routes is None else self._routes.find(model)
+
+    def price(self, model: str) -> Price | None:
+        """What a token of a served model costs; of several deployments with its name, one in turn."""
+        deployment = self._priced.find(model)
+        return None if deployment is None else deployment.price_for(model)
 
     def resolve(self) -> None:
         """Decide each deployment's handler. Blocks: litellm may have to be imported.

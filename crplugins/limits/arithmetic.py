@@ -10,15 +10,16 @@ from typing import Final
 
 from crplugins.limits.limit import NEVER, Level, Limit
 
-Meter = tuple[float, float, float]
-"""What was used of a meter, when that was so, and until when it has to be remembered."""
+Meter = tuple[float, float, Limit]
+"""What was used of a meter, when that was so, and the limit by which it drains."""
 
 LEASE_WAIT: Final = 1_000
 """When to come back for a lease. Nobody knows how long the others' requests take."""
 
+_new = tuple.__new__
 _DRAINED: Final = 1_000
 _LATE: Final = 60_000
-"""How much longer than it matters the state of a meter and of a window is kept, for clocks that differ."""
+"""How much longer than it matters the state of a meter and of a window is remembered, for clocks that differ."""
 
 
 def decayed(state: Meter | None, limit: Limit, now: int) -> float:
@@ -33,23 +34,21 @@ def decayed(state: Meter | None, limit: Limit, now: int) -> float:
     return left if left > 0 else 0.0
 
 
-def meter(limit: Limit, used: float, now: int) -> Meter:
-    """The state of a meter of which `used` is used now."""
-    return used, float(now), now + used * limit.period / limit.amount + _DRAINED
+def meter_end(state: Meter) -> float:
+    """Until when it has to be remembered."""
+    used, at, limit = state
+    return at + used * limit.period / limit.amount + _DRAINED
 
 
-def meter_level(limit: Limit, used: float) -> Level:
-    return Level(floor(used), ceil(used * limit.period / limit.amount))
-
-
-def meter_wait(limit: Limit, cost: int, used: float) -> int:
-    """Until a charge would be admitted; 0 if it is, `NEVER` if it never will be."""
+def judge_meter(limit: Limit, cost: int, used: float) -> tuple[int, Level]:
+    """How long a charge has to wait: 0 if it is admitted, `NEVER` if it never will be. And the level before it."""
     _, _, amount, period, burst = limit
+    level = _new(Level, (floor(used), ceil(used * period / amount)))
     # More than the burst, but within the amount: such a charge needs an empty meter.
     cap = burst if cost <= burst else max(burst, min(cost, amount))
     if used + cost <= cap and (cost or used < cap):
-        return 0
-    return NEVER if cost > amount else max(1, ceil((used + cost - cap) * period / amount))
+        return 0, level
+    return NEVER if cost > amount else max(1, ceil((used + cost - cap) * period / amount)), level
 
 
 def meter_settled(used: float, difference: int, amount: int, debt: float) -> float:
@@ -60,20 +59,23 @@ def meter_settled(used: float, difference: int, amount: int, debt: float) -> flo
     return min(changed, max(used, amount * (1 + debt)))
 
 
-def window_wait(limit: Limit, cost: int, used: int, now: int) -> int:
-    """As `meter_wait`: nothing of a window comes back before its end."""
-    if used + cost <= limit.amount and (cost or used < limit.amount):
-        return 0
-    return NEVER if cost > limit.amount else max(1, limit.period - now)
+def judge_window(limit: Limit, cost: int, used: int, now: int) -> tuple[int, Level]:
+    """As `judge_meter`. Nothing of a window comes back before its end."""
+    _, _, amount, period, _ = limit
+    level = _new(Level, (used, period - now))
+    if used + cost <= amount and (cost or used < amount):
+        return 0, level
+    return NEVER if cost > amount else max(1, period - now), level
 
 
-def window_forgotten(limit: Limit) -> int:
-    """When no late settlement can be meant for it any more."""
+def window_end(limit: Limit) -> int:
+    """Until when it has to be remembered: then no late settlement can be meant for it any more."""
     return limit.period + _LATE
 
 
-def lease_wait(limit: Limit, cost: int, live: int) -> int:
-    return LEASE_WAIT if live + cost > limit.amount else 0
+def judge_lease(limit: Limit, cost: int, live: int) -> tuple[int, Level]:
+    """As `judge_meter`."""
+    return LEASE_WAIT if live + cost > limit.amount else 0, _new(Level, (live, 0))
 
 
 def deciding(waits: Sequence[int]) -> int:

@@ -35,10 +35,10 @@ class Ends:
 
     def forget(self, now: int, most: int) -> None:
         """Forget what has ended, looking at up to `most` things."""
-        for _ in range(most):
-            if not self._heap or self._heap[0][0] > now:
-                break
+        heap = self._heap
+        while most and heap and heap[0][0] <= now:
             self._look_at_first(now)
+            most -= 1
 
     def _look_at_first(self, now: int) -> None:
         _, number, owner, key = self._heap[0]

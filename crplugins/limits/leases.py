@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from crplugins.limits.arithmetic import lease_wait
+from crplugins.limits.arithmetic import judge_lease
 from crplugins.limits.ends import Ends
 from crplugins.limits.limit import Level, Limit
 
@@ -46,7 +46,8 @@ class Leases:
         """How many are held, how long a charge has to wait, and the level."""
         holders = self.states.get(limit.key)
         live = holders.live(now) if holders else 0
-        return live, lease_wait(limit, cost, live), Level(live, 0)
+        wait, level = judge_lease(limit, cost, live)
+        return live, wait, level
 
     def take(self, limit: Limit, _used: float, holder: str, _now: int, end: int) -> None:
         holders = self.states.get(limit.key)

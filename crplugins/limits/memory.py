@@ -33,7 +33,7 @@ class MemoryStore:
     async def settle(
         self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
     ) -> bool:
-        return self.settle_now(reservation, costs, debt=debt, now=now)
+        return self._states.settle(reservation, costs, debt, self._clock() if now is None else now)
 
     def settle_now(
         self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from crplugins.limits.arithmetic import Meter, decayed, meter, meter_level, meter_settled, meter_wait
+from crplugins.limits.arithmetic import Meter, decayed, judge_meter, meter_end, meter_settled
 from crplugins.limits.ends import Ends
 from crplugins.limits.limit import Level, Limit
 
@@ -19,7 +19,8 @@ class Meters:
     def weigh(self, limit: Limit, cost: int, now: int) -> tuple[float, int, Level]:
         """What is used, how long a charge has to wait, and the level."""
         used = decayed(self.states.get(limit.key), limit, now)
-        return used, meter_wait(limit, cost, used), meter_level(limit, used)
+        wait, level = judge_meter(limit, cost, used)
+        return used, wait, level
 
     def take(self, limit: Limit, used: float, _holder: str, now: int, _end: int) -> None:
         if used > 0:
@@ -31,13 +32,13 @@ class Meters:
             self._set(limit, meter_settled(used, difference, limit.amount, debt), now)
 
     def end(self, key: str) -> float:
-        return self.states[key][2]
+        return meter_end(self.states[key])
 
     def forget(self, key: str) -> None:
         del self.states[key]
 
     def _set(self, limit: Limit, used: float, now: int) -> None:
-        key, state = limit.key, meter(limit, used, now)
+        key, state = limit.key, (used, float(now), limit)
         if key not in self.states:
-            self._ends.add(state[2], self, key)
+            self._ends.add(meter_end(state), self, key)
         self.states[key] = state

@@ -73,8 +73,8 @@ class States:
     def forget(self, now: int, most: int) -> None:
         """Drop up to `most` states that have no effect any more, and as many reservations that have run out."""
         self._ends.forget(now, most)
-        for _ in range(most):
-            # The first is the one that was reserved or renewed first: it runs out first, or soon enough.
-            if not self.reserved or next(iter(self.reserved.values())) > now:
-                break
-            self.reserved.popitem(last=False)
+        reserved = self.reserved
+        # The first is the one that was reserved or renewed first: it runs out first, or soon enough.
+        while most and reserved and next(iter(reserved.values())) <= now:
+            reserved.popitem(last=False)
+            most -= 1

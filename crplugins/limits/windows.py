@@ -2,29 +2,27 @@
 
 from typing import Final
 
-from crplugins.limits.arithmetic import window_forgotten, window_wait
+from crplugins.limits.arithmetic import judge_window, window_end
 from crplugins.limits.ends import Ends
 from crplugins.limits.limit import Level, Limit
 
-Window = tuple[int, int]
-"""What was used of a window, and until when it has to be remembered."""
-
-_NEW: Final[Window] = (0, 0)
+_NEW: Final = (0, 0)
 
 
 class Windows:
-    """Their states by key."""
+    """What is used of each, by key, and until when that has to be remembered."""
 
     __slots__ = ("_ends", "states")
 
     def __init__(self, ends: Ends) -> None:
-        self.states: Final[dict[str, Window]] = {}
+        self.states: Final[dict[str, tuple[int, int]]] = {}
         self._ends: Final = ends
 
     def weigh(self, limit: Limit, cost: int, now: int) -> tuple[float, int, Level]:
         """What is used, how long a charge has to wait, and the level."""
         used = self.states.get(limit.key, _NEW)[0]
-        return used, window_wait(limit, cost, used, now), Level(used, limit.period - now)
+        wait, level = judge_window(limit, cost, used, now)
+        return used, wait, level
 
     def take(self, limit: Limit, used: float, _holder: str, _now: int, _end: int) -> None:
         self._set(limit, int(used))
@@ -45,7 +43,7 @@ class Windows:
         del self.states[key]
 
     def _set(self, limit: Limit, used: int) -> None:
-        end = window_forgotten(limit)
+        end = window_end(limit)
         if limit.key not in self.states:
             self._ends.add(end, self, limit.key)
         self.states[limit.key] = used, end

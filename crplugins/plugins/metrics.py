@@ -126,6 +126,10 @@ class Metrics(Plugin):
         else:
             self._shared.collectors.append(collector)
 
+    def key_label(self, key_id: str) -> str | None:
+        """What a key is called in the series; None for one that is `other`."""
+        return self._series.key_label(key_id)
+
     def exposed(self, names: Iterable[str] = ()) -> Collector:
         """What to encode for a scrape; only the samples called `names` if there are any.
 

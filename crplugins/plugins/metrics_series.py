@@ -52,6 +52,9 @@ class Series:
             model.keys[key_id] = KeySeries(self._families, self._guard, model.label, NONE if key_id is None else key_id)
         return model.keys[key_id]
 
+    def key_label(self, key_id: str) -> str | None:
+        return key_id if self._key_ids.admit(key_id) else None
+
     def note_unknown(self, name: str) -> None:
         """Count a request whose model is `other` because nobody has configured its name."""
         if name not in self._by_name:

@@ -119,6 +119,10 @@ class RateLimits(Plugin):
             costs = standing.bounds.costs(0, 0, 0)
         self.reservations.settle(standing.reservation, costs)
 
+    def seen(self) -> list[Principal]:
+        """The keys that have made a request lately."""
+        return list(self._lookup.seen.values())
+
     async def levels_of(self, principal: Principal) -> list[LimitLevel]:
         """How the limits of a key and of its team stand. Raises `StoreUnavailable`."""
         return await read_levels(self.reservations, self.rules, [principal])

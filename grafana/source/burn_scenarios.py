@@ -111,12 +111,12 @@ def _ended() -> Scenario:
 
 
 def _blip() -> Scenario:
-    """Twenty bad minutes after four good hours: the short windows are alarmed, the long ones are not."""
+    """Half a bad hour after four good ones: the short windows are alarmed, the long ones are not."""
     data = {
-        _ended_as("m", "server_error"): f"{growing(0, 240)} {growing(200, 20)}",
-        _ended_as("m", "ok"): f"{growing(1000, 240)} {growing(800, 20, 240_000)}",
+        _ended_as("m", "server_error"): f"{growing(0, 240)} {growing(200, 30)}",
+        _ended_as("m", "ok"): f"{growing(1000, 240)} {growing(800, 30, 240_000)}",
     }
-    firing = tuple(Firing("258m", AVAILABILITY.alert, (), burn.long) for burn in BURNS[:2])
+    firing = tuple(Firing("268m", AVAILABILITY.alert, (), burn.long) for burn in BURNS[:2])
     return Scenario("a blip is no burn", data, firing)
 
 

@@ -47,7 +47,7 @@ def _will_run_out() -> Scenario:
         data[series(a.BUDGET_RESET, key_id=key)] = standing(reset, 90)
         data[series(t.COST, key_id=key, model="m")] = growing(per_minute, 90)
     name = "CrpluginsBudgetWillRunOut"
-    return Scenario(name, data, (Firing("25m", name), Firing("60m", name, each("ticket", "key_id", ["fast"]))))
+    return Scenario(name, data, (Firing("25m", name), Firing("75m", name, each("ticket", "key_id", ["fast"]))))
 
 
 def _saturated() -> Scenario:
@@ -64,7 +64,7 @@ def _saturated() -> Scenario:
 def _unmetered() -> Scenario:
     """Refusals are no traffic that could be metered: they hide nothing."""
     data: dict[str, str] = {}
-    for model, per_minute in (("blind", 6), ("good", 4)):
+    for model, per_minute in (("blind", 5.5), ("good", 4.5)):
         data[series(t.UNMETERED, model=model, reason="no_usage")] = growing(per_minute, 90)
         data[series(t.UNMETERED, model=model, reason="no_price")] = growing(0, 90)
         for outcome, requests in (("ok", 80), ("cancelled", 20), ("limited", 900)):

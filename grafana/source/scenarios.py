@@ -69,7 +69,7 @@ def _selector(labels: Labels) -> str:
 
 def growing(per_minute: float, minutes: int, start: float = 0) -> str:
     """A counter."""
-    return f"{start:g}+{per_minute:g}x{minutes}"
+    return f"{start:.15g}+{per_minute:.15g}x{minutes}"
 
 
 def standing(value: float, minutes: int) -> str:

@@ -1,16 +1,16 @@
 """The tests of the rules are worth something: each of these changes to a rule fails one of them."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.grafana.files import FOLDER, promtool
+from tests.grafana.files import FOLDER, promtool, rules
 
-RULES = FOLDER / "rules"
+Rule = dict[str, Any]
+
 BURN, LATE = "CrpluginsErrorBudgetBurn", "CrpluginsTimeToFirstTokenBurn"
 BAD, SLOW = "model:crplugins_availability_errors:ratio_rate", "model:crplugins_ttft_slow:ratio_rate"
 
@@ -89,52 +89,53 @@ MUTANTS = {
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())
 def test_a_changed_rule_fails_its_tests(mutant, tmp_path):
     alert, old, new, *scenario = mutant
-    original = _only(alert)
-    changed = {
-        name: re.sub(old if "\\" in old else re.escape(old), lambda _: new, text) for name, text in original.items()
-    }
-    assert changed != original, "the mutant is no mutant"
-    for name, text in {**changed, "tests.yaml": _tests_of(alert, *scenario)}.items():
-        (tmp_path / name).write_text(text)
+    recorded, alerts = _only(alert)
+    pattern = re.compile(old if "\\" in old else re.escape(old))
+    changed = [[_changed(rule, pattern, new) for rule in rules] for rules in (recorded, alerts)]
+    assert changed != [recorded, alerts], "the mutant is no mutant"
+    _write(tmp_path, *changed, _tests_of(alert, *scenario))
     done = promtool("test", "rules", "tests.yaml", cwd=tmp_path)
     assert done.returncode != 0, "nothing has noticed"
     assert "got:" in done.stderr, done.stdout + done.stderr
 
 
-def _only(alert: str) -> dict[str, str]:
-    """The rules of one alert, and the recorded series that it reads: all that a test of it evaluates."""
-    alerts = [rule for rule in _rules("alerts.yaml") if rule["alert"] == alert]
+def _only(alert: str) -> tuple[list[Rule], list[Rule]]:
+    """The rules of one alert, behind the recorded series that it reads: all that a test of it evaluates."""
+    alerts = [rule for rule in rules("alerts") if rule["alert"] == alert]
     read = "".join(rule["expr"] for rule in alerts)
-    recorded = [rule for rule in _rules("recording.yaml") if rule["record"] in read]
-    return {"recording.yaml": _file("recorded", recorded), "alerts.yaml": _file("alerts", alerts)}
+    return [rule for rule in rules("recording") if rule["record"] in read], alerts
 
 
-def _rules(name: str) -> Iterator[dict[str, Any]]:
-    for group in yaml.safe_load((RULES / name).read_text())["groups"]:
-        yield from group["rules"]
+def _changed(rule: Rule, pattern: re.Pattern[str], new: str) -> Rule:
+    """In its expression, `for` or severity."""
+    changed = rule | {"expr": pattern.sub(lambda _: new, rule["expr"])}
+    if "alert" in rule:
+        changed["for"] = pattern.sub(lambda _: new, f"for: {rule['for']}").removeprefix("for: ")
+        severity = pattern.sub(lambda _: new, f"severity: {rule['labels']['severity']}").removeprefix("severity: ")
+        changed["labels"] = rule["labels"] | {"severity": severity}
+    return changed
 
 
-def _file(name: str, rules: list[dict[str, Any]]) -> str:
-    return yaml.safe_dump(
-        {"groups": [{"name": name, "rules": rules}]}, default_style=None, width=10_000, sort_keys=False
-    )
+def _write(folder: Path, recorded: list[Rule], alerts: list[Rule], tests: str) -> None:
+    for name, each in (("recording", recorded), ("alerts", alerts)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({"groups": [{"name": name, "rules": each}]}))
+    (folder / "tests.yaml").write_text(tests)
 
 
 def _tests_of(alert: str, scenario: str = "") -> str:
     """Those about the alert whose name has `scenario` in it: one is enough, and much faster than all."""
-    document = yaml.safe_load((RULES / "tests.yaml").read_text())
+    document = yaml.safe_load((FOLDER / "rules" / "tests.yaml").read_text())
     wanted = f'alertname="{alert}"'
     about = [each for each in document["tests"] if any(wanted in t["expr"] for t in each["promql_expr_test"])]
     document["tests"] = [each for each in about if scenario in each["name"]]
     assert document["tests"]
-    document["group_eval_order"] = ["recorded", "alerts"]
+    document["group_eval_order"] = ["recording", "alerts"]
     return yaml.safe_dump(document, width=10_000)
 
 
 def test_the_rules_of_one_alert_pass_without_a_change(tmp_path: Path):
     """Or else every mutant would be caught by nothing."""
     for alert in ("CrpluginsBudgetWillRunOut", "CrpluginsDown"):
-        for name, text in {**_only(alert), "tests.yaml": _tests_of(alert)}.items():
-            (tmp_path / name).write_text(text)
+        _write(tmp_path, *_only(alert), _tests_of(alert))
         done = promtool("test", "rules", "tests.yaml", cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr

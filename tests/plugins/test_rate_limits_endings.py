@@ -13,6 +13,7 @@ from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.principal import Limits
 from crplugins.limits.limit import Decision, Reservation
 from crplugins.limits.memory import MemoryStore
+from crplugins.limits.outage import GuardedStore
 from crplugins.limits.store import StoreUnavailable
 from crplugins.plugins import limit_reservations
 from crplugins.plugins.limit_reservations import Reservations
@@ -150,7 +151,7 @@ async def test_a_settlement_that_cannot_be_made_is_counted_and_logged(
 
 class Down(MemoryStore):
     async def reserve(self, reservation: Reservation, **options: Any) -> Decision:
-        raise StoreUnavailable("redis at 10.0.0.1 is down")
+        raise StoreUnavailable("no")
 
 
 async def test_a_store_that_is_down_is_an_overload_when_nothing_may_pass_without_it() -> None:
@@ -162,6 +163,12 @@ async def test_a_store_that_is_down_is_an_overload_when_nothing_may_pass_without
         "type": "server_error", "param": None, "code": None,
     }  # fmt: skip
     assert (caller.exchanges[0].error_type, caller.exchanges[0].outcome) == ("overloaded", "server_error")
+
+
+@pytest.mark.parametrize(("policy", "status"), [("local", 200), ("open", 200), ("closed", 503)])
+async def test_a_guarded_store_that_is_down_is_dealt_with_as_configured(policy: Any, status: int) -> None:
+    limits = RateLimits(store=GuardedStore(Down(), on_store_error=policy))
+    assert (await ask(App(), [Caller(limits=LIMITS), limits])).status == status
 
 
 async def test_a_store_is_opened_once_for_all_who_share_it() -> None:

@@ -1,0 +1,124 @@
+"""LimitGauges: how limits and budgets stand, as metrics.
+
+The store is asked when a scrape comes: nothing is counted on the way of a request, and no value is ever stale.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from crplugins.limits.store import StoreUnavailable
+from crplugins.plugins.budgets import Budgets
+from crplugins.plugins.metrics_table import Spec
+from crplugins.plugins.rate_limits import RateLimits
+
+UTILIZATION: Final = Spec(
+    "crplugins_limit_utilization_ratio", "gauge", ("key_id", "limit"), "The used share of a limit."
+)
+BUDGET_LIMIT: Final = Spec("crplugins_budget_limit_usd", "gauge", ("key_id",), "What may be spent in a period.")
+BUDGET_SPENT: Final = Spec("crplugins_budget_spent_usd", "gauge", ("key_id",), "What is spent in this period.")
+BUDGET_RESET: Final = Spec(
+    "crplugins_budget_reset_timestamp_seconds", "gauge", ("key_id",), "When the next period of a budget begins."
+)
+STORE_OUTAGE: Final = Spec(
+    "crplugins_limit_store_outage", "gauge", (), "1 while limits are decided without their store."
+)
+SHADOW_REFUSALS: Final = Spec(
+    "crplugins_shadow_refusals_total", "counter", ("reason",), "Requests that a limit in shadow mode would refuse."
+)
+KEY_INFO: Final = Spec("crplugins_key_info", "gauge", ("key_id", "team"), "Always 1: the team of each key.")
+
+LIMITS_TABLE: Final = (
+    UTILIZATION, BUDGET_LIMIT, BUDGET_SPENT, BUDGET_RESET, STORE_OUTAGE, SHADOW_REFUSALS, KEY_INFO,
+)  # fmt: skip
+
+_SECONDS: Final = 0.5
+"""A store that takes longer is left out of this scrape."""
+
+logger = logging.getLogger("crplugins.metrics")
+
+Values = Mapping[tuple[str, ...], float]
+
+
+class Outage(Protocol):
+    """A store that may be decided without."""
+
+    @property
+    def mode_active(self) -> bool: ...
+
+
+class LimitGauges:
+    """A collector of prometheus_client's. `refresh` comes before each scrape, on the event loop.
+
+    Args:
+        key_label: the label of a key, which is bounded; None for a key without one.
+        store: where the limits are kept, if it can be out of reach.
+    """
+
+    def __init__(
+        self,
+        rate_limits: RateLimits,
+        budgets: Budgets,
+        *,
+        key_label: Callable[[str], str | None],
+        store: Outage | None = None,
+    ) -> None:
+        self._rate_limits = rate_limits
+        self._budgets = budgets
+        self._key_label = key_label
+        self._store = store
+        self._values: Mapping[Spec, Values] = {}
+
+    async def refresh(self) -> None:
+        """Read how everything stands. What cannot be read is not shown: an old value would look like a new one."""
+        values: dict[Spec, Values] = {}
+        try:
+            async with asyncio.timeout(_SECONDS):
+                values[UTILIZATION] = await self._utilization()
+                values |= await self._budget_values()
+        except (StoreUnavailable, TimeoutError):
+            logger.debug("limits cannot be read for a scrape")
+        outage = self._store is not None and self._store.mode_active
+        values[STORE_OUTAGE] = {(): float(outage)}
+        values[SHADOW_REFUSALS] = {(reason,): float(count) for reason, count in self._rate_limits.shadowed.items()}
+        values[KEY_INFO] = dict(self._teams())
+        self._values = values
+
+    def collect(self) -> Iterable[Metric]:
+        values = self._values
+        for spec in LIMITS_TABLE:
+            family = CounterMetricFamily if spec.kind == "counter" else GaugeMetricFamily
+            metric = family(spec.name, spec.help, labels=spec.labels)
+            for labels, value in values.get(spec, {}).items():
+                metric.add_metric(labels, value)
+            yield metric
+
+    def _teams(self) -> Iterable[tuple[tuple[str, ...], float]]:
+        for principal in self._rate_limits.seen():
+            if (label := self._key_label(principal.key_id)) is not None:
+                yield (label, principal.team or ""), 1.0
+
+    async def _utilization(self) -> Values:
+        """Of a limit per model, the model nearest to it."""
+        shares: dict[tuple[str, ...], float] = {}
+        for level in await self._rate_limits.levels():
+            label = self._key_label(level.owner) if level.scope in ("key", "key_and_model") else None
+            if label is not None:
+                labels = (label, level.limit)
+                shares[labels] = max(shares.get(labels, 0.0), level.used / level.amount)
+        return shares
+
+    async def _budget_values(self) -> dict[Spec, Values]:
+        limit: dict[tuple[str, ...], float] = {}
+        spent: dict[tuple[str, ...], float] = {}
+        reset: dict[tuple[str, ...], float] = {}
+        for state in await self._budgets.states():
+            label = self._key_label(state.owner) if state.scope == "key" else None
+            if label is not None:
+                limit[label,], spent[label,] = state.amount / 1e6, state.spent / 1e6
+                if state.reset is not None:
+                    reset[label,] = state.reset.timestamp()
+        return {BUDGET_LIMIT: limit, BUDGET_SPENT: spent, BUDGET_RESET: reset}
