@@ -12,6 +12,7 @@ import typer
 
 from crplugins.cli.check import _without_credentials
 from crplugins.cli.configuration import ConfigOption, Found, find
+from crplugins.cli.explain_cost import limits_text, price_text
 from crplugins.cli.keys_source import JsonOption, clock_of, expect_file, parts_of, sentences
 from crplugins.cli.keys_words import key_id
 from crplugins.config.models import ModelEntry
@@ -28,7 +29,8 @@ from crplugins.plugins.aliases_table import AliasTable
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: `key`, then those of `aliases_explain.Step`, then `handler` for each deployment that may answer."""
+    """One step: `key`, then those of `aliases_explain.Step`, then `limits`, then `handler` and `price` for each
+    deployment that may answer."""
 
     step: str
     ok: bool
@@ -40,13 +42,15 @@ def explain(
     key: Annotated[str, typer.Option("--key", parser=key_id, metavar="ID", help="The key's id, not its secret.")],
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="The name a client would ask for.")],
     user: Annotated[str | None, typer.Option(help="The request's `user`, for weighted aliases.")] = None,
+    input_tokens: Annotated[int, typer.Option(min=0, help="Tokens of the prompt, for what it costs.")] = 1000,
+    output_tokens: Annotated[int, typer.Option(min=0, help="Tokens of the answer, for what it costs.")] = 1000,
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show step by step what a request would meet. Exits with 0 if it would be served, else with 1."""
     found = find(config_file)
     with sentences():
-        steps = _steps(found, key, model, user, clock_of(context)())
+        steps = _steps(found, key, model, user, clock_of(context)(), (input_tokens, output_tokens))
     served = all(step.ok for step in steps)
     if as_json:
         shown = [dataclasses.asdict(step) for step in steps]
@@ -58,7 +62,9 @@ def explain(
         raise typer.Exit(1)
 
 
-def _steps(found: Found, key_id: str, model: str, user: str | None, now: datetime) -> list[Step]:
+def _steps(
+    found: Found, key_id: str, model: str, user: str | None, now: datetime, tokens: tuple[int, int]
+) -> list[Step]:
     """Up to the first that is not `ok`."""
     try:
         key = _find_key(found.config.keys, key_id)
@@ -72,7 +78,11 @@ def _steps(found: Found, key_id: str, model: str, user: str | None, now: datetim
     served = [entry.model_name for entry in config.model_list]
     way = explain_name(key.principal, model, table, served=served, user=user)
     steps = [first, *(Step(step.kind, step.ok, step.text) for step in way)]
-    return [*steps, *_handlers(found, way[-1].name)] if way[-1].ok else steps
+    if not way[-1].ok:
+        return steps
+    name = way[-1].name
+    limits = Step("limits", True, limits_text(config, key.principal, name))
+    return [*steps, limits, *_handlers(found, name, tokens)]
 
 
 def _find_key(keys: Any, key_id: str) -> Key:
@@ -114,7 +124,7 @@ def _key_step(key: Key, now: datetime) -> Step:
     return Step("key", True, f"the key '{key.id}'{team} is live")
 
 
-def _handlers(found: Found, name: str) -> list[Step]:
+def _handlers(found: Found, name: str, tokens: tuple[int, int]) -> list[Step]:
     """The deployments that take turns for a served name, found as `Routes` finds them."""
     pairs = list(zip(found.config.model_list, found.upstreams, strict=True))
     names = {entry.model_name for entry, _ in pairs}
@@ -122,7 +132,16 @@ def _handlers(found: Found, name: str) -> list[Step]:
     chosen = name if name in names else max(fitting, key=len)
     own = [(entry, upstream) for entry, upstream in pairs if entry.model_name == chosen]
     turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more"
-    return [Step("handler", True, _handler(entry, upstream, name) + turns) for entry, upstream in own]
+    return [step for entry, upstream in own for step in _handler_steps(entry, upstream, name, turns, tokens)]
+
+
+def _handler_steps(
+    entry: ModelEntry, upstream: Upstream | None, name: str, turns: str, tokens: tuple[int, int]
+) -> list[Step]:
+    return [
+        Step("handler", True, _handler(entry, upstream, name) + turns),
+        Step("price", True, price_text(entry, name, *tokens)),
+    ]
 
 
 def _handler(entry: ModelEntry, upstream: Upstream | None, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -9,8 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from crplugins.cli.configuration import ConfigOption
-from crplugins.cli.keys_source import JsonOption, PepperOption, SourceOption, clock_of, with_desk
+from crplugins.cli.keys_source import JsonOption, PepperOption, SourceOption, clock_of, read_config, with_desk
+from crplugins.cli.keys_usage import NoStanding, standing_of
 from crplugins.cli.keys_words import IdArgument
+from crplugins.config import ConfigError
+from crplugins.core.principal import Principal
 from crplugins.homes.admin_view import describe
 
 _PLAIN: Final = ("id", "state", "team", "owner", "created_at", "not_before", "expires")
@@ -42,15 +46,31 @@ def show(
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one key: its policy, its state, its secrets by their hints."""
+    """Show one key: its policy, its state, its secrets by their hints, and how its limits stand."""
     found = with_desk(context, source, pepper_env, config_file, lambda desk: desk.get(key_id))
     key = describe(found, clock_of(context)())
+    standing, unseen = _standing(config_file, found.principal)
     if as_json:
-        typer.echo(json.dumps(key, indent=2))
+        typer.echo(json.dumps({**key, "standing": standing}, indent=2))
         return
     console = _console()
     console.print(_details(key))
     console.print(_secrets(key["secrets"]))
+    if standing:
+        console.print(_limits(standing))
+    elif unseen and (key["limits"] or key["budget"]):
+        console.print(unseen)
+
+
+def _standing(config_file: Path | None, principal: Principal) -> tuple[list[dict[str, Any]] | None, str]:
+    """How the limits stand; None, and why, where that cannot be seen."""
+    try:
+        config, _ = read_config(config_file)
+        return standing_of(config, principal), ""
+    except NoStanding as error:
+        return None, str(error)
+    except ConfigError:  # a source named on the command line needs no configuration
+        return None, ""
 
 
 def _console() -> Console:
@@ -75,6 +95,13 @@ def _details(key: dict[str, Any]) -> Table:
     for name in ("tags", "aliases", "limits", "budget"):
         for inner, value in (key[name] or {}).items():
             table.add_row(f"{name}.{inner}", value if isinstance(value, str) else json.dumps(value))
+    return table
+
+
+def _limits(standing: Iterable[dict[str, Any]]) -> Table:
+    table = Table("limit", "of", "used", "amount", title="limits", title_justify="left")
+    for entry in standing:
+        table.add_row(entry["limit"], f"{entry['scope']} {entry['of']}", f"{entry['used']:g}", f"{entry['amount']:g}")
     return table
 
 

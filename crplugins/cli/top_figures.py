@@ -7,11 +7,7 @@ from typing import Final
 from crplugins.cli.top_scrape import Labels, Scrape, quantile
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
 from crplugins.plugins import metrics_table as t
-
-LIMIT_USE: Final = "crplugins_limit_utilization_ratio"
-BUDGET_LIMIT: Final = "crplugins_budget_limit_usd"
-BUDGET_SPENT: Final = "crplugins_budget_spent_usd"
-STORE_OUTAGE: Final = "crplugins_limit_store_outage"
+from crplugins.plugins.metrics_limits import BUDGET_LIMIT, BUDGET_SPENT, STORE_OUTAGE, UTILIZATION
 
 _FAILED: Final = frozenset(kind for kind in ERROR_TYPES if OUTCOMES[kind] == "server_error")
 _REFUSED: Final = frozenset(kind for kind in ERROR_TYPES if OUTCOMES[kind] in ("limited", "client_error"))
@@ -158,20 +154,24 @@ def _is_one_of(kinds: frozenset[str]) -> Callable[[Labels], bool]:
 
 
 def _limits(scrape: Scrape) -> list[LimitUse]:
-    uses = [LimitUse(key, limit, used) for (key, limit), used in scrape.sums(LIMIT_USE, "key_id", "limit").items()]
+    uses = [
+        LimitUse(key, limit, used) for (key, limit), used in scrape.sums(UTILIZATION.name, "key_id", "limit").items()
+    ]
     return sorted(uses, key=lambda use: (-use.used, use.key_id, use.limit))
 
 
 def _budgets(scrape: Scrape) -> list[BudgetUse]:
-    spent = scrape.sums(BUDGET_SPENT, "key_id")
-    uses = [BudgetUse(key[0], spent.get(key, 0.0), usd) for key, usd in scrape.sums(BUDGET_LIMIT, "key_id").items()]
+    spent = scrape.sums(BUDGET_SPENT.name, "key_id")
+    uses = [
+        BudgetUse(key[0], spent.get(key, 0.0), usd) for key, usd in scrape.sums(BUDGET_LIMIT.name, "key_id").items()
+    ]
     return sorted(uses, key=lambda use: (-use.spent_usd / use.budget_usd if use.budget_usd else -1.0, use.key_id))
 
 
 def _trouble(change: Change) -> Iterable[str]:
     """What an operator should not overlook."""
     after = change.after
-    if after.value(STORE_OUTAGE):
+    if after.value(STORE_OUTAGE.name):
         yield "limits are decided without their store"
     if spooled := after.value(t.LEDGER_SPOOLED.name):
         yield f"{spooled:,.0f} usage records wait on disk for the ledger's database"

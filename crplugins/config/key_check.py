@@ -23,11 +23,14 @@ class KeyCheck:
         return {key: self._below(item, section, (*path, key)) for key, item in kept.items()}
 
     def _below(self, value: Any, section: type[Section], path: KeyPath) -> Any:
-        field = section.model_fields.get(str(path[-1]))
+        field = section.field_of(str(path[-1]))
         inner = _section_of(field.annotation) if field else None
         if field is None or inner is None:
             return value
-        if get_origin(field.annotation) is not tuple:
+        shape = get_origin(field.annotation)
+        if shape is Mapping and isinstance(value, Mapping):  # names of somebody's own, and a section behind each
+            return {key: self.checked(item, inner, (*path, str(key))) for key, item in value.items()}
+        if shape is not tuple:
             return self.checked(value, inner, path)
         if isinstance(value, list | tuple):
             return [self.checked(item, inner, (*path, index)) for index, item in enumerate(value)]

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 
@@ -27,6 +28,14 @@ class Section(BaseModel):
     @classmethod
     def known_keys(cls) -> set[str]:
         return {key for name, field in cls.model_fields.items() for key in (_aliases(field.validation_alias) or [name])}
+
+    @classmethod
+    def field_of(cls, key: str) -> FieldInfo | None:
+        """The field that the key `key` is for."""
+        for name, field in cls.model_fields.items():
+            if key in (_aliases(field.validation_alias) or [name]):
+                return field
+        return None
 
     @classmethod
     def keeps_others(cls) -> bool:

@@ -49,14 +49,14 @@ class Leases:
         wait, level = judge_lease(limit, cost, live)
         return live, wait, level
 
-    def take(self, limit: Limit, _used: float, holder: str, _now: int, end: int) -> None:
+    def take(self, limit: Limit, _used: float, holder: str, _now: float, end: int) -> None:
         holders = self.states.get(limit.key)
         if holders is None:
             holders = self.states[limit.key] = Holders({})
             self._ends.add(end, self, limit.key)
         holders.hold(holder, end)
 
-    def settle(self, limit: Limit, _difference: int, holder: str, _debt: float, _now: int) -> None:
+    def settle(self, limit: Limit, _difference: int, holder: str, _debt: float, _now: float) -> None:
         if limit.key in self.states:
             self.states[limit.key].ends.pop(holder, None)
 

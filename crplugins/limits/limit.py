@@ -19,7 +19,7 @@ class Limit(NamedTuple):
 
     Attributes:
         key: whose and of what, such as `key/team-a/requests/60000`: where its state is. Distinct within one call.
-        amount: how much per period; of a lease, how many at once.
+        amount: how much per period, of a meter at least 1; of a lease, how many at once.
         period: of a meter its length, of a window the moment of its end, in milliseconds (since 1970 for a moment).
             A window's key holds its period too, so that each has a state of its own. 0 for a lease.
         burst: how much of a meter may be used at once; its amount, if nothing else is wanted.

@@ -22,11 +22,11 @@ class Meters:
         wait, level = judge_meter(limit, cost, used)
         return used, wait, level
 
-    def take(self, limit: Limit, used: float, _holder: str, now: int, _end: int) -> None:
+    def take(self, limit: Limit, used: float, _holder: str, now: float, _end: int) -> None:
         if used > 0:
             self._set(limit, used, now)
 
-    def settle(self, limit: Limit, difference: int, _holder: str, debt: float, now: int) -> None:
+    def settle(self, limit: Limit, difference: int, _holder: str, debt: float, now: float) -> None:
         if difference:
             used = decayed(self.states.get(limit.key), limit, now)
             self._set(limit, meter_settled(used, difference, limit.amount, debt), now)
@@ -37,8 +37,8 @@ class Meters:
     def forget(self, key: str) -> None:
         del self.states[key]
 
-    def _set(self, limit: Limit, used: float, now: int) -> None:
-        key, state = limit.key, (used, float(now), limit)
+    def _set(self, limit: Limit, used: float, now: float) -> None:
+        key, state = limit.key, (used, now, limit)
         if key not in self.states:
             self._ends.add(meter_end(state), self, key)
         self.states[key] = state

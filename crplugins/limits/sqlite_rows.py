@@ -7,8 +7,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from crplugins.limits.arithmetic import window_end
 from crplugins.limits.leases import Holders
-from crplugins.limits.limit import Limit, LimitKind
+from crplugins.limits.limit import Limit
 from crplugins.limits.sqlite_statements import delete, select, size_of, upsert
 from crplugins.limits.states import States
 
@@ -19,6 +20,9 @@ _MOST: Final = 512
 
 _RESERVATION: Final = "reservation "
 """Before the id of a reservation. No key of a limit begins like this."""
+
+_LARGEST: Final = 2**63 - 1
+"""SQLite holds no larger number. A provider may report any use; it must not cost the other calls their transaction."""
 
 _METER: Final = struct.Struct(">dd")
 _HOLDERS: Final = msgspec.json.Decoder(dict[str, int])
@@ -32,12 +36,12 @@ class Rows:
 
     def __init__(self, connection: sqlite3.Connection, limits: Iterable[Limit], reservations: Iterable[str]) -> None:
         self._connection: Final = connection
-        self._kinds: Final[dict[str, LimitKind]] = {limit.key: limit.kind for limit in limits}
+        self._limits: Final = {limit.key: limit for limit in limits}
         self._reservations: Final = {_RESERVATION + each: each for each in reservations}
         self._before: Final[dict[str, Any]] = {}
 
     def load(self) -> States:
-        for keys in _chunks([*self._kinds, *self._reservations]):
+        for keys in _chunks([*self._limits, *self._reservations]):
             size = size_of(len(keys))
             values = self._connection.execute(select(size), _padded(keys, size)).fetchone()
             self._before.update(zip(keys, values, strict=False))
@@ -63,24 +67,24 @@ class Rows:
         return len(changed) + len(gone)
 
     def _put(self, states: States, key: str, value: Any) -> None:
-        kind = self._kinds.get(key)
-        if kind == "meter":
-            states.meters.states[key] = (*_METER.unpack(value), 0.0)
-        elif kind == "window":
-            states.windows.states[key] = value, 0
-        elif kind == "lease":
-            states.leases.states[key] = Holders(_HOLDERS.decode(value))
-        else:
+        limit = self._limits.get(key)
+        if limit is None:
             states.reserved[self._reservations[key]] = value
+        elif limit.kind == "meter":
+            states.meters.states[key] = (*_METER.unpack(value), limit)
+        elif limit.kind == "window":
+            states.windows.states[key] = value, window_end(limit)
+        else:
+            states.leases.states[key] = Holders(_HOLDERS.decode(value))
 
     def _rows(self, states: States) -> Iterator[Row]:
-        meters, windows, leases = states.meters.states, states.windows.states, states.leases
-        for key, kind in self._kinds.items():
-            if kind == "meter" and key in meters:
-                used, at, end = meters[key]
-                yield key, _METER.pack(used, at), end
-            elif kind == "window" and key in windows:
-                yield key, *windows[key]
+        meters, windows, leases = states.meters, states.windows, states.leases
+        for key, (kind, *_) in self._limits.items():
+            if kind == "meter" and key in meters.states:
+                yield key, _METER.pack(*meters.states[key][:2]), meters.end(key)
+            elif kind == "window" and key in windows.states:
+                used, end = windows.states[key]
+                yield key, min(used, _LARGEST), end
             elif key in leases.states:
                 yield key, msgspec.json.encode(leases.states[key].ends), leases.end(key)
         for key, each in self._reservations.items():

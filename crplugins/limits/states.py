@@ -37,14 +37,15 @@ class States:
         return len(self._ends) + len(self.reserved)
 
     def reserve(self, reservation: Reservation, lease: int, now: int) -> Decision:
-        of, (holder, charges), end = self._of, reservation, now + lease
+        of, (holder, charges) = self._of, reservation
         weighed = [of[limit.kind].weigh(limit, cost, now) for limit, cost in charges]
         used, waits, levels = zip(*weighed, strict=True) if weighed else ((), (), ())
         if any(waits):
             refused = deciding(waits)
             return Decision(refused, waits[refused], levels)
+        at, end = float(now), now + lease
         for (limit, cost), before in zip(charges, used, strict=True):
-            of[limit.kind].take(limit, before + cost, holder, now, end)
+            of[limit.kind].take(limit, before + cost, holder, at, end)
         self.reserved[holder] = end
         return Decision(None, 0, levels)
 
@@ -54,8 +55,9 @@ class States:
             raise ValueError(f"{len(costs)} costs for {len(charges)} charges")
         if self.reserved.pop(holder, 0) <= now:
             return False
+        at = float(now)
         for (limit, reserved), cost in zip(charges, costs, strict=True):
-            of[limit.kind].settle(limit, cost - reserved, holder, debt, now)
+            of[limit.kind].settle(limit, cost - reserved, holder, debt, at)
         return True
 
     def renew(self, reservations: Sequence[Reservation], lease: int, now: int) -> None:

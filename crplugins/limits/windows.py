@@ -24,10 +24,10 @@ class Windows:
         wait, level = judge_window(limit, cost, used, now)
         return used, wait, level
 
-    def take(self, limit: Limit, used: float, _holder: str, _now: int, _end: int) -> None:
+    def take(self, limit: Limit, used: float, _holder: str, _now: float, _end: int) -> None:
         self._set(limit, int(used))
 
-    def settle(self, limit: Limit, difference: int, _holder: str, _debt: float, _now: int) -> None:
+    def settle(self, limit: Limit, difference: int, _holder: str, _debt: float, _now: float) -> None:
         """A late refund is for its own window or for none."""
         if difference and limit.key in self.states:
             self._set(limit, self.states[limit.key][0] + difference)

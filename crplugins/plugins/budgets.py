@@ -20,7 +20,7 @@ from crplugins.plugins.budgets_windows import BudgetWindow, BudgetWindows
 from crplugins.plugins.limit_demand import ESTIMATED_OUTPUT_TOKENS, demand_of
 from crplugins.plugins.limit_latest import Latest
 from crplugins.plugins.limit_refusals import quota_exceeded
-from crplugins.plugins.limit_reservations import Reservations
+from crplugins.plugins.limit_reservations import Reservations, reservation_suffix
 from crplugins.plugins.limit_usage import came_through
 
 __all__ = ["WARN_AT", "BudgetState", "Budgets", "Spent"]
@@ -85,6 +85,7 @@ class Budgets(Plugin):
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage
         self._warned: Final[Latest[str, bool]] = Latest()
         self._held: Final[Slot[_Held]] = Slot("budgets.held")
+        self._suffix: Final = reservation_suffix()
 
     async def on_request(self, exchange: Exchange) -> None:
         principal = exchange.principal
@@ -96,7 +97,7 @@ class Budgets(Plugin):
         demand = demand_of(exchange, self._estimated_output)
         price = self._price(exchange)
         charges = [Charge(w.limit, estimated_cost(price, demand, w.limit.amount)) for w in windows]
-        reservation, decision = await self.reservations.reserve(f"{exchange.id}/budget", tuple(charges))
+        reservation, decision = await self.reservations.reserve(exchange.id + self._suffix, tuple(charges))
         self._warn(windows, decision)
         if decision.refused is not None:
             raise quota_exceeded()

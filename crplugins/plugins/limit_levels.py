@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from crplugins.core.principal import Principal
+from crplugins.limits.limit import Level
 from crplugins.plugins.limit_bounds import Bound, Scope, all_bounds_of
 from crplugins.plugins.limit_reservations import Reservations
 from crplugins.plugins.limit_rules import LimitRules
@@ -20,6 +21,7 @@ class LimitLevel(NamedTuple):
         used, amount: requests or tokens.
         reset: milliseconds until nothing of it is used.
         shadow: whether it only notes what it would refuse.
+        burst: how much may be used at once.
     """
 
     limit: str
@@ -30,6 +32,12 @@ class LimitLevel(NamedTuple):
     amount: int
     reset: int
     shadow: bool
+    burst: int
+
+    @property
+    def utilization(self) -> float:
+        """0 for nothing used, 1 for nothing left; more than that where a request took more than it had reserved."""
+        return self.used / self.burst
 
 
 async def read_levels(
@@ -44,7 +52,20 @@ async def _read(reservations: Reservations, bounds: Sequence[Bound]) -> list[Lim
     if not bounds:
         return []
     levels = await reservations.levels([bound.limit for bound in bounds])
-    return [
-        LimitLevel(b.measure.name, b.scope, b.owner, b.model, level.used, b.limit.amount, level.reset, b.shadow)
-        for b, level in zip(bounds, levels, strict=True)
-    ]
+    return [_level(bound, level) for bound, level in zip(bounds, levels, strict=True)]
+
+
+def _level(bound: Bound, level: Level) -> LimitLevel:
+    limit = bound.limit
+    burst = limit.burst if limit.kind == "meter" else limit.amount
+    return LimitLevel(
+        bound.measure.name,
+        bound.scope,
+        bound.owner,
+        bound.model,
+        level.used,
+        limit.amount,
+        level.reset,
+        bound.shadow,
+        burst,
+    )

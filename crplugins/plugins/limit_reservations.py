@@ -1,6 +1,7 @@
 """Reservations: what running requests hold in a store, from their start until they are settled."""
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,13 @@ PAUSES: Final = (0.1, 0.5, 2.0, 8.0)
 """Seconds between the tries to settle in a store that does not answer: together well within the life of a lease."""
 
 logger = logging.getLogger("crplugins.limits")
+
+_numbers = itertools.count()
+
+
+def reservation_suffix() -> str:
+    """Tells a plugin's reservations from those of others for the same request, in a store that they may share."""
+    return f"/{next(_numbers)}"
 
 
 class Reservations:
@@ -53,9 +61,9 @@ class Reservations:
             return store
         return cls(MemoryStore() if store is None else store)
 
-    async def reserve(self, request_id: str, charges: tuple[Charge, ...]) -> tuple[Reservation, Decision]:
+    async def reserve(self, reservation_id: str, charges: tuple[Charge, ...]) -> tuple[Reservation, Decision]:
         """Raises `GatewayError` 503 where the store does not answer and nothing may pass without it."""
-        reservation = Reservation(request_id, charges)
+        reservation = Reservation(reservation_id, charges)
         try:
             decision = await self.store.reserve(reservation, now=self._time())
         except StoreUnavailable:

@@ -19,7 +19,7 @@ from crplugins.plugins.limit_headers import Standing, rate_limit_headers, withou
 from crplugins.plugins.limit_levels import LimitLevel, read_levels
 from crplugins.plugins.limit_lookup import BoundsLookup
 from crplugins.plugins.limit_refusals import limit_reached, refusal_reason
-from crplugins.plugins.limit_reservations import Reservations
+from crplugins.plugins.limit_reservations import Reservations, reservation_suffix
 from crplugins.plugins.limit_rules import LimitRules
 from crplugins.plugins.limit_usage import came_through, usage_of
 
@@ -70,6 +70,7 @@ class RateLimits(Plugin):
         self._estimated_output: Final = estimated_output_tokens
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage
         self._standing: Final[Slot[Standing]] = Slot("rate_limits.standing")
+        self._suffix: Final = reservation_suffix()
 
     @property
     def rules(self) -> LimitRules:
@@ -86,7 +87,7 @@ class RateLimits(Plugin):
         if not bounds.all:
             return
         demand = demand_of(exchange, self._estimated_output) if bounds.weighs else NO_DEMAND
-        reservation, decision = await self.reservations.reserve(exchange.id, bounds.charges(demand))
+        reservation, decision = await self.reservations.reserve(exchange.id + self._suffix, bounds.charges(demand))
         while (index := decision.refused) is not None:
             refused = Standing(bounds, reservation, decision.levels, index)
             self._refuse(exchange, refused, decision)
@@ -94,7 +95,7 @@ class RateLimits(Plugin):
             if not bounds.all:
                 return
             others = (*charges[:index], *charges[index + 1 :])
-            reservation, decision = await self.reservations.reserve(exchange.id, others)
+            reservation, decision = await self.reservations.reserve(reservation.id, others)
         self._standing.set(exchange, Standing(bounds, reservation, decision.levels))
 
     def on_response(self, exchange: Exchange) -> None:

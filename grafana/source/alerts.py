@@ -6,8 +6,8 @@ Every alert keeps `job`, so that two gateways watched by one Prometheus stay apa
 from dataclasses import dataclass
 from typing import Final
 
+from crplugins.plugins import metrics_limits as limits
 from crplugins.plugins import metrics_table as t
-from grafana.source import announced as a
 from grafana.source.objectives import (
     AVAILABILITY,
     BURNS,
@@ -75,10 +75,11 @@ def _burn(objective: Objective, burn: Burn, summary: str, bad: str) -> Alert:
 
 def spending_alerts() -> list[Alert]:
     spent, limit, reset = (
-        GATEWAY.gauge(spec, by=KEY, how="max") for spec in (a.BUDGET_SPENT, a.BUDGET_LIMIT, a.BUDGET_RESET)
+        GATEWAY.gauge(spec, by=KEY, how="max")
+        for spec in (limits.BUDGET_SPENT, limits.BUDGET_LIMIT, limits.BUDGET_RESET)
     )
     rest = f"clamp_min({reset} - time(), 0)"
-    used = GATEWAY.gauge(a.LIMIT_UTILIZATION, by=("key_id", "limit"), how="max")
+    used = GATEWAY.gauge(limits.UTILIZATION, by=("key_id", "limit"), how="max")
     unmetered = GATEWAY.rate(t.UNMETERED, by=("model", "reason"), window="30m")
     answered = GATEWAY.rate(t.DURATION, METERED, by=("model",), window="30m")
     return [
@@ -125,7 +126,7 @@ def gateway_alerts() -> list[Alert]:
     instance = ("instance",)
     spooled = GATEWAY.select(t.LEDGER_SPOOLED)
     dropped = GATEWAY.increase(t.LEDGER_DROPPED, by=instance, window="1h")
-    outage = GATEWAY.gauge(a.STORE_OUTAGE, by=instance, how="max")
+    outage = GATEWAY.gauge(limits.STORE_OUTAGE, by=instance, how="max")
     overflow = GATEWAY.increase(t.OVERFLOW, 'label!="model"', by=("label",), window="1h")
     faults = GATEWAY.rate(t.HOOK_ERRORS, by=("plugin", "hook"), window="5m")
     up = f'up{{job="{JOB}"}}'

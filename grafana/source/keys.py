@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from crplugins.plugins import metrics_limits as limits
 from crplugins.plugins import metrics_table as t
-from grafana.source import announced as a
 from grafana.source import frame
 from grafana.source.frame import SELECTED as S
 from grafana.source.objectives import CLIENT_ERRORS, LIMITED, SERVER_ERRORS
@@ -36,7 +36,7 @@ def keys() -> Any:
 
 def _now() -> list[Any]:
     refused = share(S.rate(t.REQUESTS, REFUSED), S.rate(t.REQUESTS))
-    used = S.gauge(a.LIMIT_UTILIZATION, how="max")
+    used = S.gauge(limits.UTILIZATION, how="max")
     return [
         tile("Requests", "Finished requests per second, refused ones included.", "reqps", Query(S.rate(t.REQUESTS))),
         tile("Refused", "Share of the requests that a limit, a budget or a check has refused.", "percentunit",
@@ -62,7 +62,7 @@ def _table() -> Any:
         Column("Input tokens", "short", S.increase(t.INPUT_TOKENS, by=KEY)),
         Column("Output tokens", "short", S.increase(t.OUTPUT_TOKENS, by=KEY)),
         Column("Cost", "currencyUSD", S.increase(t.COST, by=KEY)),
-        Column("Fullest limit", "percentunit", S.gauge(a.LIMIT_UTILIZATION, by=KEY, how="max")),
+        Column("Fullest limit", "percentunit", S.gauge(limits.UTILIZATION, by=KEY, how="max")),
         Column("Budget left", "percentunit", budget_left()),
     ]
     text = "Each key in the time range. Its name leads to this dashboard for that key alone."
@@ -76,8 +76,8 @@ def _error_ratio(window: str, *by: str) -> str:
 def _spend() -> list[Any]:
     cost = Query(f"{S.rate(t.COST, by=KEY)} * 3600", "{{key_id}}")
     models = Query(f"{S.increase(t.COST, by=('model',))} > 0", "{{model}}")
-    spent = Query(S.gauge(a.BUDGET_SPENT, by=KEY, how="max"), "{{key_id}} spent")
-    limit = Query(S.gauge(a.BUDGET_LIMIT, by=KEY, how="max"), "{{key_id}} budget")
+    spent = Query(S.gauge(limits.BUDGET_SPENT, by=KEY, how="max"), "{{key_id}} spent")
+    limit = Query(S.gauge(limits.BUDGET_LIMIT, by=KEY, how="max"), "{{key_id}} budget")
     forecast = Query(_forecast(), "{{key_id}}")
     return [
         lines("Cost per hour by key", "Estimated, at the present rate.", "currencyUSD", cost, stacked=True),
@@ -92,13 +92,14 @@ def _spend() -> list[Any]:
 def _by_team() -> str:
     """A key that has changed its team counts to one of them, instead of ending the query."""
     cost = S.increase(t.COST, by=("job", "key_id"))
-    teams = f"topk by (job, key_id) (1, max by (job, key_id, team) ({S.select(a.KEY_INFO)}))"
-    return f"sum by (team) ({cost} * on (job, key_id) group_left (team) {teams})"
+    teams = f"topk by (job, key_id) (1, {S.gauge(limits.KEY_INFO, by=('job', 'key_id', 'team'), how='max')})"
+    named = f'label_replace({teams}, "team", "none", "team", "")'
+    return f"sum by (team) ({cost} * on (job, key_id) group_left (team) {named})"
 
 
 def _forecast() -> str:
     spent, limit, reset = (
-        S.gauge(spec, by=KEY, how="max") for spec in (a.BUDGET_SPENT, a.BUDGET_LIMIT, a.BUDGET_RESET)
+        S.gauge(spec, by=KEY, how="max") for spec in (limits.BUDGET_SPENT, limits.BUDGET_LIMIT, limits.BUDGET_RESET)
     )
     rest = f"clamp_min({reset} - time(), 0)"
     return f"({spent} + {S.rate(t.COST, by=KEY, window='1h')} * {rest}) / ({limit} > 0)"
@@ -122,7 +123,7 @@ def _tokens() -> list[Any]:
 
 
 def _limits() -> list[Any]:
-    used = Query(f"topk(20, {S.gauge(a.LIMIT_UTILIZATION, by=('key_id', 'limit'), how='max')})", "{{key_id}} {{limit}}")
+    used = Query(f"topk(20, {S.gauge(limits.UTILIZATION, by=('key_id', 'limit'), how='max')})", "{{key_id}} {{limit}}")
     refused = Query(S.rate(t.REQUESTS, REFUSED, by=("key_id", "error_type")), "{{key_id}} {{error_type}}")
     return [
         lines("Headroom", "Used share of each limit; at 1 the next request is refused.", "percentunit", used,

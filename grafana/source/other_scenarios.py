@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
+from crplugins.plugins import metrics_limits as limits
 from crplugins.plugins import metrics_table as t
-from grafana.source import announced as a
 from grafana.source.scenarios import Firing, Scenario, each, growing, series, standing
 
 OTHER_INSTANCE: Final = "b:4000"
@@ -30,7 +30,7 @@ def _nearly_spent() -> Scenario:
     data = {
         series(spec, key_id=key, instance=instance): standing(usd, 30)
         for key, spent, limit in (("full", 9.1, 10), ("free", 8.9, 10), ("nothing", 0, 0))
-        for spec, usd in ((a.BUDGET_SPENT, spent), (a.BUDGET_LIMIT, limit))
+        for spec, usd in ((limits.BUDGET_SPENT, spent), (limits.BUDGET_LIMIT, limit))
         for instance in ("a:4000", OTHER_INSTANCE)
     }
     name = "CrpluginsBudgetNearlySpent"
@@ -42,9 +42,9 @@ def _will_run_out() -> Scenario:
     keys = {"fast": (20, 1, 10_800), "slow": (20, 0.1, 10_800), "soon": (20, 1, 4200), "over": (110, 1, 10_800)}
     data: dict[str, str] = {}
     for key, (spent, per_minute, reset) in keys.items():
-        data[series(a.BUDGET_LIMIT, key_id=key)] = standing(100, 90)
-        data[series(a.BUDGET_SPENT, key_id=key)] = growing(per_minute, 90, spent)
-        data[series(a.BUDGET_RESET, key_id=key)] = standing(reset, 90)
+        data[series(limits.BUDGET_LIMIT, key_id=key)] = standing(100, 90)
+        data[series(limits.BUDGET_SPENT, key_id=key)] = growing(per_minute, 90, spent)
+        data[series(limits.BUDGET_RESET, key_id=key)] = standing(reset, 90)
         data[series(t.COST, key_id=key, model="m")] = growing(per_minute, 90)
     name = "CrpluginsBudgetWillRunOut"
     return Scenario(name, data, (Firing("25m", name), Firing("75m", name, each("ticket", "key_id", ["fast"]))))
@@ -53,7 +53,7 @@ def _will_run_out() -> Scenario:
 def _saturated() -> Scenario:
     limit = "tokens_per_minute"
     data = {
-        series(a.LIMIT_UTILIZATION, key_id=key, limit=limit): standing(used, 30)
+        series(limits.UTILIZATION, key_id=key, limit=limit): standing(used, 30)
         for key, used in (("full", 0.91), ("free", 0.89))
     }
     name = "CrpluginsLimitSaturated"
@@ -122,8 +122,8 @@ def _lost() -> Scenario:
 
 def _outage() -> Scenario:
     data = {
-        series(a.STORE_OUTAGE, instance="cut:1"): "0x5 1x20",
-        series(a.STORE_OUTAGE, instance="good:1"): standing(0, 30),
+        series(limits.STORE_OUTAGE, instance="cut:1"): "0x5 1x20",
+        series(limits.STORE_OUTAGE, instance="good:1"): standing(0, 30),
     }
     name = "CrpluginsLimitStoreOutage"
     fires = each("page", "instance", ["cut:1"])

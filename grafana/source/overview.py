@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from crplugins.plugins import metrics_limits as limits
 from crplugins.plugins import metrics_table as t
-from grafana.source import announced as a
 from grafana.source import frame
 from grafana.source.frame import SELECTED as S
 from grafana.source.objectives import AVAILABILITY, BURNS, LIMITED, PROVIDER_FAULTS
@@ -153,15 +153,16 @@ def _usage() -> list[Any]:
 
 
 def unmetered() -> str:
+    """At most 1: a rate knows nothing of the first request of a series that is new, as that of an outcome may be."""
     part = S.rate(t.UNMETERED, by=("model", "reason"))
-    return f"{part} / on (model) group_left () ({S.rate(t.DURATION, METERED, by=('model',))} > 0)"
+    return f"clamp_max({part} / on (model) group_left () ({S.rate(t.DURATION, METERED, by=('model',))} > 0), 1)"
 
 
 def _limits() -> list[Any]:
     by = ("key_id", "limit")
-    used = Query(f"topk(12, {S.gauge(a.LIMIT_UTILIZATION, by=by, how='max')})", "{{key_id}} {{limit}}")
+    used = Query(f"topk(12, {S.gauge(limits.UTILIZATION, by=by, how='max')})", "{{key_id}} {{limit}}")
     limited = Query(S.rate(t.REQUESTS, any_of("error_type", LIMITED), by=("error_type",)), "{{error_type}}")
-    shadow = Query(S.rate(a.SHADOW_REFUSALS, by=("reason",)), "shadow: {{reason}}")
+    shadow = Query(S.rate(limits.SHADOW_REFUSALS, by=("reason",)), "shadow: {{reason}}")
     return [
         lines("Limits by use", "Used share of the limits closest to their end.", "percentunit", used, steps=USED_UP,
               width=6),
@@ -169,15 +170,15 @@ def _limits() -> list[Any]:
              Query(f"bottomk(12, {budget_left()})", "{{key_id}}"), top=1, width=6),
         lines("Refusals by limit", "Requests per second over a limit or budget, and those a limit in shadow mode would "
               "have refused.", "reqps", limited, shadow, width=6),
-        lines("Limits without their store", "1 while a gateway decides limits without the store it shares with others.",
-              "short", Query(S.gauge(a.STORE_OUTAGE, by=("instance",), how="max"), "{{instance}}"), top=1, width=6),
+        lines("Limits without their store", "1 while a gateway decides without the store that it shares.", "short",
+              Query(S.gauge(limits.STORE_OUTAGE, by=("instance",), how="max"), "{{instance}}"), top=1, width=6),
     ]  # fmt: skip
 
 
 def budget_left() -> str:
     """Not below 0: what runs past a budget is no share of it."""
     by = ("key_id",)
-    spent, limit = (S.gauge(spec, by=by, how="max") for spec in (a.BUDGET_SPENT, a.BUDGET_LIMIT))
+    spent, limit = (S.gauge(spec, by=by, how="max") for spec in (limits.BUDGET_SPENT, limits.BUDGET_LIMIT))
     return f"clamp_min(1 - {spent} / ({limit} > 0), 0)"
 
 

@@ -17,6 +17,7 @@ from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
 from crplugins.keys.words import WordsRefused
 from crplugins.plugins.limit_measures import MEASURES
 from crplugins.plugins.limit_rules import LimitRules
+from tests.config.conftest import Load, Refuse
 
 
 def test_all_there_is_to_say() -> None:
@@ -152,3 +153,40 @@ def test_a_mistake_in_a_keys_limits_is_named(limits: Any, said: str) -> None:
         read(**limits)
     assert str(caught.value).startswith(said)
     assert len(caught.value.problems) == 1
+
+
+MODEL = "model_list: [{model_name: m, litellm_params: {model: openai/m}}]\n"
+
+
+def test_a_file_with_all_of_it_is_read(load: Load) -> None:
+    config = load(
+        MODEL
+        + """\
+limits:
+  store: sqlite:///limits.db
+  global: {tokens_per_minute: 1000000}
+  per_team: {search: {requests_per_day: 100, burst: {requests_per_day: 10}}}
+  per_model: {m: {output_tokens_per_hour: 5}}
+budgets:
+  per_team: {search: {usd: 20, period: week}}
+"""
+    )
+    assert config.limits.rules().per_team["search"].burst == {"requests_per_day": 10}
+    assert config.limits.rules().overall.tokens_per_minute == 1_000_000
+    assert config.budgets.teams()["search"].micro_usd == 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("limits: {glbal: {}}", "limits.glbal: unknown key, did you mean 'global'?"),
+        ("limits: {global: {tokens_per_minut: 1}}", "limits.global.tokens_per_minut: unknown key, did you mean 'tokens_per_minute'?"),
+        ("limits: {per_team: {x: {tokens_per_minut: 1}}}", "limits.per_team.x.tokens_per_minut: unknown key, did you mean 'tokens_per_minute'?"),
+        ("limits: {per_model: {nope: {tokens_per_minute: 1}}}", "limits.per_model.nope: is no model in model_list; a request for an alias counts for the model behind it"),
+        ("limits: {store: mem}", "limits.store: a store of limits is memory, sqlite:///limits.db, redis://host:6379/0, rediss://host:6379/0 or unix:///run/redis.sock"),
+        ("limits: {per_team: []}", "limits.per_team: must be a mapping, not a list"),
+        ("budgets: {per_team: {x: {usd: 5, perod: day}}}", "budgets.per_team.x.perod: unknown key, did you mean 'period'?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_file_is_named_with_its_line(refuse: Refuse, text: str, said: str) -> None:
+    assert f"line 2: {said}" in refuse(MODEL + text + "\n")

@@ -8,7 +8,7 @@ from typing import Any
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
 from crplugins.plugins.metrics_bundles import REASONS
 from crplugins.plugins.metrics_table import TTFT_BUCKETS
-from grafana.source.announced import SPECS
+from grafana.source.specs import SPECS
 from tests.grafana import promql
 from tests.grafana.files import Board, Panel, annotations, panels, variables
 

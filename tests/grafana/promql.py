@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import promql_parser
 
-from grafana.source.announced import SPECS
+from grafana.source.specs import SPECS
 
 TARGET_LABELS = frozenset({"job", "instance"})
 OTHER_SERIES = {

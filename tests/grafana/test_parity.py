@@ -2,12 +2,8 @@
 
 import re
 
-import pytest
-
 from crplugins.core.outcome import ERROR_TYPES
-from crplugins.plugins.metrics_table import TABLE
-from grafana.source.announced import ANNOUNCED, SPECS
-from tests.conftest import CHECKOUT
+from grafana.source.specs import SPECS
 from tests.grafana import promql
 from tests.grafana.files import BOARDS, FOLDER, annotations, board, panels, rules
 from tests.grafana.lint import _plain, of_expression
@@ -34,13 +30,6 @@ def base(name: str) -> str:
     return re.sub(r"_(bucket|count|sum)$", "", name)
 
 
-def in_the_code() -> set[str]:
-    """Names as some file of the package spells them, the dashboards' own aside."""
-    files = (CHECKOUT / "crplugins").rglob("*.py")
-    text = "\n".join(file.read_text() for file in files if "cli" not in file.parts)
-    return set(re.findall(r"\bcrplugins_[a-z_]+\b", text)) | {spec.name for spec in TABLE}
-
-
 def test_every_metric_is_on_a_panel_or_is_an_exception():
     shown = {base(name) for name in of_panels()}
     assert {spec.name for spec in SPECS} - shown == ON_NO_PANEL
@@ -55,12 +44,6 @@ def test_every_recorded_series_that_an_alert_reads_is_recorded():
     recorded = {rule["record"] for rule in rules("recording")}
     read = {name for rule in rules("alerts") for name in promql.names(rule["expr"]) if ":" in name}
     assert read <= recorded
-
-
-@pytest.mark.parametrize("spec", ANNOUNCED, ids=lambda spec: spec.name)
-def test_every_metric_that_stands_in_no_table_is_in_the_code(spec):
-    if spec.name not in in_the_code():
-        pytest.skip(f"{spec.name} is not there yet")
 
 
 def test_every_metric_of_the_code_is_documented_with_its_labels():

@@ -106,6 +106,7 @@ class Load:
     rate: float = 200.0
     asked: list[Asked] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _one_more: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def complete(self) -> list[Asked]:
@@ -114,6 +115,13 @@ class Load:
     @property
     def failed(self) -> list[Asked]:
         return [one for one in self.asked if one.failure is not None or not one.complete]
+
+    async def answered(self, count: int) -> None:
+        """Returns once so many clients have their whole answer."""
+        async with asyncio.timeout(30):
+            while len(self.complete) < count:
+                self._one_more.clear()
+                await self._one_more.wait()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set, and then until the last answer is over."""
@@ -151,6 +159,7 @@ class Load:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             one.failure = repr(error)
         one.took = time.monotonic() - one.began
+        self._one_more.set()
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,12 @@ async def killed_under_load(gateway: GatewayProcess, prefix: str) -> tuple[Load,
     """The load, and when the kill came. The gateway runs again afterwards."""
     load, stopping = Load(gateway, prefix=prefix), asyncio.Event()
     running = asyncio.create_task(load.run(stopping))
-    await asyncio.sleep(1.2)
+    await load.answered(150)
     at = time.monotonic()
     assert await gateway.end(signal.SIGKILL) == -signal.SIGKILL
     stopping.set()
     await running
-    assert len(load.complete) > 100
+    assert load.failed  # it was in the middle of its work
     await gateway.start()
     return load, at
 
@@ -70,7 +70,7 @@ async def test_a_gateway_that_is_told_to_end_finishes_what_it_has_begun_and_lose
         provider.default = Script(text="one two three four five six seven", delay=0.1, frame_delay=0.1)
         load, stopping = Load(gateway), asyncio.Event()
         running = asyncio.create_task(load.run(stopping))
-        await asyncio.sleep(1.2)
+        await load.answered(40)
         told = time.monotonic()
         ending = asyncio.create_task(gateway.end(signal.SIGTERM))
         await asyncio.sleep(0.3)
@@ -79,7 +79,7 @@ async def test_a_gateway_that_is_told_to_end_finishes_what_it_has_begun_and_lose
         assert await ending == 0
     arrived = {request.json["user"] for request in provider.requests}  # others waited to be accepted, and may go
     begun = [one for one in load.asked if one.marker in arrived]
-    assert len([one for one in begun if one.began < told < one.ended]) > 50
+    assert len([one for one in begun if one.began < told < one.ended]) > 20
     assert [(one.marker, one.failure) for one in begun if one.failure or not one.complete] == []
     books = await books_of(database_url)
     assert books.missing(load.complete) == []
@@ -103,9 +103,8 @@ async def test_while_postgresql_is_away_no_request_notices_and_no_record_is_lost
         before = [one.took for one in load.asked if one.began < went]
         during = [one.took for one in load.asked if went <= one.began < came]
         print(f"{len(load.asked)} requests; before: {figures(before)}; during {came - went:.1f} s: {figures(during)}")
-        assert len(during) > OUTAGE * load.rate * 0.8
-        assert median_and_tail(during)[0] < 2 * median_and_tail(before)[0] + 0.02
-        assert median_and_tail(during)[1] < 2 * median_and_tail(before)[1] + 0.1
+        assert len(during) > OUTAGE * load.rate / 2
+        assert max(during) < OUTAGE / 2  # whoever had waited for the database would have waited longer
         books = await books_with(postgres_url, load.complete, within=20)
         assert books.missing(load.complete) == []
         assert await gateway.end(signal.SIGTERM) == 0
@@ -139,12 +138,6 @@ async def away(postgres: Any) -> AsyncIterator[float]:
         await asyncio.to_thread(postgres.start)
 
 
-def median_and_tail(seconds: list[float]) -> tuple[float, float]:
-    """The 50th and the 99th percentile."""
-    cuts = statistics.quantiles(seconds, n=100)
-    return cuts[49], cuts[98]
-
-
 def figures(seconds: list[float]) -> str:
-    median, tail = median_and_tail(seconds)
-    return f"median {median * 1e3:.1f} ms, p99 {tail * 1e3:.1f} ms, max {max(seconds) * 1e3:.1f} ms"
+    cuts = statistics.quantiles(seconds, n=100)
+    return f"median {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms, max {max(seconds) * 1e3:.1f} ms"

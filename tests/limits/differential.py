@@ -50,9 +50,9 @@ class Operation(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Two stores that answered differently; `index` of the operation."""
+    """Two stores that answered differently to the operation of that number."""
 
-    index: int
+    number: int
     operation: Operation
     reference: Any
     other: Any
@@ -77,9 +77,9 @@ async def differences(
     for first, some in _groups(operations, together):
         expected = [await operation.on(reference) for operation in some]
         answers = await asyncio.gather(*[operation.on(other) for operation in some])
-        for index, (operation, *both) in enumerate(zip(some, expected, answers, strict=True), first):
+        for number, (operation, *both) in enumerate(zip(some, expected, answers, strict=True), first):
             if both[0] != both[1]:
-                found.append(Difference(index, operation, *both))
+                found.append(Difference(number, operation, *both))
     return found
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.limits.arithmetic import decayed, deciding, meter, meter_settled, meter_wait
+from crplugins.limits.arithmetic import decayed, deciding, judge_meter, meter_settled
 from crplugins.limits.limit import NEVER, Limit
 
 MINUTE = 60_000
@@ -22,8 +22,8 @@ limits = st.builds(
 
 @given(limits, st.floats(0, 2e10), st.integers(0, 10**10))
 def test_a_charge_is_admitted_after_its_wait_and_not_before(limit, used, cost):
-    wait = meter_wait(limit, cost, used)
-    state = meter(limit, used, 0)
+    wait, _ = judge_meter(limit, cost, used)
+    state = (used, 0.0, limit)
     if wait == NEVER:
         assert cost > limit.amount
     elif wait:
@@ -37,11 +37,11 @@ def test_a_charge_is_admitted_after_its_wait_and_not_before(limit, used, cost):
 
 @given(limits, st.floats(0, 2e10), st.lists(st.integers(0, 10**7), max_size=5))
 def test_looking_in_between_changes_hardly_anything(limit, used, steps):
-    state, now = meter(limit, used, 0), 0
+    state, now = (used, 0.0, limit), 0
     for step in steps:
         now += step
-        state = meter(limit, decayed(state, limit, now), now)
-    assert math.isclose(state[0], decayed(meter(limit, used, 0), limit, now), rel_tol=1e-9, abs_tol=1e-4)
+        state = decayed(state, limit, now), float(now), limit
+    assert math.isclose(state[0], decayed((used, 0.0, limit), limit, now), rel_tol=1e-9, abs_tol=1e-4)
 
 
 @given(st.floats(0, 1e10), st.integers(-(10**10), 10**10), st.integers(1, 10**10), st.floats(0, 3))
@@ -53,7 +53,7 @@ def test_a_settlement_is_never_credit_and_never_debt_beyond_its_bound(used, diff
 
 def test_time_that_stands_still_or_goes_back_drains_nothing():
     limit = Limit("meter", "m", 60, MINUTE, 60)
-    state = meter(limit, 12.5, 1_000)
+    state = 12.5, 1_000.0, limit
     assert [decayed(state, limit, now) for now in (0, 999, 1_000, 1_500, 13_500, 99_000)] == [
         12.5,
         12.5,
@@ -68,7 +68,7 @@ def test_time_that_stands_still_or_goes_back_drains_nothing():
 def test_moments_of_today_lose_nothing():
     limit = Limit("meter", "m", 10**9, MINUTE, 10**9)
     now = 1_767_225_600_000
-    state = meter(limit, 10**9, now)
+    state = 1e9, float(now), limit
     assert decayed(state, limit, now + 1) == 10**9 - 10**9 / MINUTE
 
 

@@ -164,6 +164,14 @@ async def test_one_call_that_is_wrong_harms_no_other(path, store):
     assert (await store.levels([meter()]))[0].used == 1
 
 
+async def test_a_use_beyond_all_numbers_harms_nobody(store):
+    limits = window(50, NOW + DAY), meter()
+    held = request(*limits)
+    await store.reserve(held)
+    assert await store.settle(held, [10**30, 10**30])
+    assert [level.used for level in await store.levels(limits)] == [2**63 - 1, 100]
+
+
 async def test_a_reservation_that_is_cancelled_can_be_given_back(store):
     held = request(meter(), lease())
     task = asyncio.create_task(store.reserve(held))

@@ -72,7 +72,9 @@ async def test_a_killed_process_gives_back_its_leases_in_the_time_of_a_lease_and
     now = int(time.time() * 1000)
     async with SqliteStore(path) as store:
         requests, tokens, budget, parallel = [level.used for level in await store.levels(limits, now=now)]
-        assert 0 <= requests <= 1 and 900 < tokens <= 1_000 and budget == parallel == 1
+        assert requests in (0, 1)
+        assert tokens in range(900, 1_001)  # some milliseconds have passed
+        assert budget == parallel == 1
         later = now + LEASE_MILLISECONDS
         assert [level.used for level in await store.levels(limits[2:], now=later)] == [1, 0]
         assert not await store.settle(Reservation("killed", tuple(LIMITS.values())), [0, 0, 0, 1], now=later)

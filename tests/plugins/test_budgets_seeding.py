@@ -46,7 +46,11 @@ class Purse:
     def __init__(self, books: Books, store: MemoryStore | None = None) -> None:
         self.ground = Ground(time=NOW.timestamp())
         self.clock = FrozenClock()
-        options: dict[str, Any] = {"spent": books, "clock": self.clock, "store": self.ground.reservations if store is None else store}
+        options: dict[str, Any] = {
+            "spent": books,
+            "clock": self.clock,
+            "store": self.ground.reservations if store is None else store,
+        }
         self.plugin = Budgets(None, {"t": Budget(10_000, "week")}, **options)
         self.principal = Principal("a", budget=Budget(1000, "month"), team="t")
         caller = Caller()

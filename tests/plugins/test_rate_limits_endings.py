@@ -17,11 +17,12 @@ from crplugins.limits.outage import GuardedStore
 from crplugins.limits.store import StoreUnavailable
 from crplugins.plugins import limit_reservations
 from crplugins.plugins.limit_reservations import Reservations
+from crplugins.plugins.limit_rules import LimitRules
 from crplugins.plugins.rate_limits import RateLimits
 from crplugins.testing import Drive, drive, lifespan
 from tests.core.doubles import App
 from tests.plugins.limits_endings import ENDINGS, NOTHING, Ending, end, turns
-from tests.plugins.limits_setup import HI, Caller, Ground, Watched, ask
+from tests.plugins.limits_setup import HI, Caller, Ground, Watched, ask, using
 
 LIMITS = Limits(
     requests_per_day=10**6, tokens_per_day=10**9, output_tokens_per_day=10**9, tokens_per_hour=10**9,
@@ -169,6 +170,15 @@ async def test_a_store_that_is_down_is_an_overload_when_nothing_may_pass_without
 async def test_a_guarded_store_that_is_down_is_dealt_with_as_configured(policy: Any, status: int) -> None:
     limits = RateLimits(store=GuardedStore(Down(), on_store_error=policy))
     assert (await ask(App(), [Caller(limits=LIMITS), limits])).status == status
+
+
+async def test_several_of_them_in_one_store_each_settle_their_own() -> None:
+    ground = Ground()
+    by_address = RateLimits(LimitRules(per_client_address=LIMITS), store=ground.reservations)
+    plugin, caller = RateLimits(store=ground.reservations), Caller(limits=LIMITS)
+    await ask(using(30, 4), [by_address, caller, plugin])
+    assert await taken(ground, plugin, caller) == (1, 34, 4)
+    assert ground.store.held == set()
 
 
 async def test_a_store_is_opened_once_for_all_who_share_it() -> None:

@@ -204,7 +204,7 @@ async def test_a_key_may_be_a_shadow_under_the_default_limits() -> None:
 
 async def test_levels_are_told_for_a_key_and_its_team() -> None:
     rules = LimitRules(
-        per_key=Limits(requests_per_minute=4, max_parallel_requests=3),
+        per_key=Limits(requests_per_minute=4, max_parallel_requests=3, burst={"requests_per_minute": 2}),
         per_team={"t": Limits(tokens_per_day=1000, shadow=True)},
         per_key_and_model={"m": TWO, "other": ONE},
         overall=ONE,
@@ -212,12 +212,14 @@ async def test_levels_are_told_for_a_key_and_its_team() -> None:
     plugin, caller = limiting(rules), Caller("a", team="t")
     await ask(using(100, 20), [caller, plugin])
     assert caller.principal is not None
-    assert await plugin.levels_of(caller.principal) == [
-        LimitLevel("requests_per_minute", "key", "a", "", 1, 4, 15_000, False),
-        LimitLevel("max_parallel_requests", "key", "a", "", 0, 3, 0, False),
-        LimitLevel("tokens_per_day", "team", "t", "", 120, 1000, 10_368_000, True),
-        LimitLevel("requests_per_minute", "key_and_model", "a", "m", 1, 2, 30_000, False),
-        LimitLevel("requests_per_minute", "key_and_model", "a", "other", 0, 1, 0, False),
+    levels = await plugin.levels_of(caller.principal)
+    assert [level.utilization for level in levels] == [0.5, 0, 0.12, 0.5, 0]
+    assert levels == [
+        LimitLevel("requests_per_minute", "key", "a", "", 1, 4, 15_000, False, 2),
+        LimitLevel("max_parallel_requests", "key", "a", "", 0, 3, 0, False, 3),
+        LimitLevel("tokens_per_day", "team", "t", "", 120, 1000, 10_368_000, True, 1000),
+        LimitLevel("requests_per_minute", "key_and_model", "a", "m", 1, 2, 30_000, False, 2),
+        LimitLevel("requests_per_minute", "key_and_model", "a", "other", 0, 1, 0, False, 1),
     ]
 
 
