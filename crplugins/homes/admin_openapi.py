@@ -1,10 +1,11 @@
 """The admin API in the OpenAPI document."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from crplugins.homes.admin import PATH
 from crplugins.homes.admin_desk import DEFAULT_OVERLAP, LONGEST_OVERLAP
-from crplugins.keys.policy import LIMIT_KEYS
+from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
 
 _TEXT: Final = {"type": "string"}
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
@@ -89,9 +90,15 @@ def _policy() -> dict[str, Any]:
         "tags": {"type": "object", "additionalProperties": _TEXT},
         "models": {"type": ["array", "null"], "items": _TEXT, "description": "Wildcards allowed; null: every model."},
         "aliases": {"type": "object"},
-        "limits": _object({name: {"type": "integer", "minimum": 1} for name in LIMIT_KEYS}),
+        "limits": _object(
+            {**_amounts(LIMIT_KEYS), "burst": _object(_amounts(BURST_KEYS)), "shadow": {"type": "boolean"}}
+        ),
         "budget": {"anyOf": [_object(budget, required=["usd", "period"]), {"type": "null"}]},
     }
+
+
+def _amounts(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"type": "integer", "minimum": 1} for name in names}
 
 
 def _span() -> dict[str, Any]:

@@ -42,6 +42,17 @@ class ByteEstimator:
         return Usage(input_tokens=prompt_tokens(exchange), output_tokens=tokens_in(exchange.output_bytes))
 
 
+def owes_usage(exchange: Exchange) -> bool:
+    """Whether a provider did work and has not told the extent of it. For a request that is over, or nearly."""
+    if exchange.usage is not None or exchange.timings.app is None:
+        return False
+    if exchange.output_bytes:
+        return True
+    if exchange.outcome == "cancelled":  # it was asked, and had not refused
+        return not any(attempt.error_type for attempt in exchange.attempts)
+    return exchange.status == 200 and exchange.error is None
+
+
 def tokens_in(size: int) -> int:
     return -(-size // BYTES_PER_TOKEN)
 
@@ -60,9 +71,13 @@ def prompt_tokens(exchange: Exchange) -> int:
 
 
 def _attachments(messages: msgspec.Raw) -> tuple[int, int]:
-    """How many parts are no text, and how many bytes of JSON they take."""
+    """How many parts are no text, and how many bytes of JSON they take. A shallow look is not told of broken text."""
     count = bulk = 0
-    for message in msgspec.json.decode(messages):
+    try:
+        decoded = msgspec.json.decode(messages)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0, 0
+    for message in decoded if isinstance(decoded, list) else ():
         parts = message.get("content") if isinstance(message, dict) else None
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict) and part.get("type") not in ("text", "refusal"):

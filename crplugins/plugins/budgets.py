@@ -9,7 +9,6 @@ from typing import Final, NamedTuple, Self
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Budget, MissingUsagePolicy, Principal
-from crplugins.core.sse import Event
 from crplugins.core.usage import Price
 from crplugins.limits.limit import Charge, Decision, Reservation
 from crplugins.limits.store import LimitStore
@@ -59,7 +58,7 @@ class Budgets(Plugin):
     """
 
     reads_body: bool = True
-    reads_events: bool = True
+    reads_events: bool = True  # so that the core reads the usage in them
 
     def __init__(
         self,
@@ -102,10 +101,6 @@ class Budgets(Plugin):
         if decision.refused is not None:
             raise quota_exceeded()
         self._held.set(exchange, _Held(reservation, price))
-
-    def on_event(self, exchange: Exchange, event: Event) -> Event:  # noqa: ARG002
-        """Nothing to see here: that somebody reads events is what makes the core read the usage in them."""
-        return event
 
     def on_finish(self, exchange: Exchange) -> None:
         held = self._held.get(exchange)

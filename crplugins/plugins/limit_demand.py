@@ -2,10 +2,7 @@
 
 from typing import Final, NamedTuple
 
-import msgspec
-
 from crplugins.core.body import Body
-from crplugins.core.errors import unparsable_body
 from crplugins.core.exchange import Exchange
 from crplugins.ledger.estimate import prompt_tokens
 from crplugins.plugins.limit_measures import Unit
@@ -55,14 +52,7 @@ def demand_of(exchange: Exchange, estimated_output_tokens: int) -> Demand:
     told = _count(body, "max_completion_tokens") or _count(body, "max_tokens")
     choices = min(_count(body, "n") or 1, _MOST_CHOICES)
     output = choices * (told or estimated_output_tokens)
-    return Demand(min(_prompt(exchange), _MOST_TOKENS), min(output, _MOST_TOKENS), told is not None)
-
-
-def _prompt(exchange: Exchange) -> int:
-    try:
-        return prompt_tokens(exchange)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # inside the messages, where a shallow look does not come
-        raise unparsable_body() from None
+    return Demand(min(prompt_tokens(exchange), _MOST_TOKENS), min(output, _MOST_TOKENS), told is not None)
 
 
 def _count(body: Body, key: str) -> int | None:

@@ -5,7 +5,7 @@ from typing import Final
 from crplugins.core.exchange import Exchange
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.usage import Usage
-from crplugins.ledger.estimate import ByteEstimator
+from crplugins.ledger.estimate import ByteEstimator, owes_usage
 
 NOTHING_USED: Final = Usage()
 
@@ -21,7 +21,7 @@ def usage_of(exchange: Exchange, missing_usage: MissingUsagePolicy) -> Usage:
     if exchange.usage is not None:
         return exchange.usage
     own = exchange.principal.missing_usage if exchange.principal is not None else None
-    if (own or missing_usage) == "free" or not _was_at_work(exchange):
+    if (own or missing_usage) == "free" or not owes_usage(exchange):
         return NOTHING_USED
     return _BYTES.count(exchange)
 
@@ -29,13 +29,3 @@ def usage_of(exchange: Exchange, missing_usage: MissingUsagePolicy) -> Usage:
 def came_through(exchange: Exchange) -> bool:
     """Whether the request reached the app, or a plugin that answered in its stead: nobody further in refused it."""
     return exchange.timings.app is not None or exchange.reply is not None
-
-
-def _was_at_work(exchange: Exchange) -> bool:
-    if exchange.timings.app is None:
-        return False
-    if exchange.output_bytes:
-        return True
-    if exchange.outcome == "cancelled":
-        return not any(attempt.error_type for attempt in exchange.attempts)
-    return exchange.status == 200 and exchange.error is None

@@ -108,7 +108,7 @@ class LimitGauges:
             label = self._key_label(level.owner) if level.scope in ("key", "key_and_model") else None
             if label is not None:
                 labels = (label, level.limit)
-                shares[labels] = max(shares.get(labels, 0.0), level.used / level.amount)
+                shares[labels] = max(shares.get(labels, 0.0), level.utilization)
         return shares
 
     async def _budget_values(self) -> dict[Spec, Values]:

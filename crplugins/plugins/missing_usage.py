@@ -9,7 +9,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.sse import Event
-from crplugins.ledger.estimate import ByteEstimator, Estimator
+from crplugins.ledger.estimate import ByteEstimator, Estimator, owes_usage
 
 __all__ = ["MissingUsage"]
 
@@ -47,7 +47,7 @@ class MissingUsage(Plugin):
         return ()
 
     async def on_ended(self, exchange: Exchange) -> None:
-        if self._estimator is not None and _is_owed(exchange) and self._policy_for(exchange) != "free":
+        if self._estimator is not None and owes_usage(exchange) and self._policy_for(exchange) != "free":
             usage = await self._estimator.count(exchange)
             if usage is not None:
                 exchange.usage, exchange.usage_source = usage, "estimated"
@@ -56,7 +56,7 @@ class MissingUsage(Plugin):
         free = self._policy_for(exchange) == "free"
         if free and exchange.usage_source == "estimated":  # a handler's estimate
             exchange.usage, exchange.usage_source = None, "none"
-        elif not free and _is_owed(exchange):
+        elif not free and owes_usage(exchange):
             exchange.usage, exchange.usage_source = self._bytes.count(exchange), "estimated"
 
     async def __aenter__(self) -> Self:
@@ -77,17 +77,6 @@ class MissingUsage(Plugin):
     def _refuses(self, exchange: Exchange) -> bool:
         provided = exchange.usage is not None and exchange.usage_source == "provider"
         return not provided and exchange.status == 200 and self._policy_for(exchange) == "refuse"
-
-
-def _is_owed(exchange: Exchange) -> bool:
-    """Whether a provider did work that it has not told the extent of."""
-    if exchange.usage is not None or exchange.timings.app is None:
-        return False
-    if exchange.output_bytes:
-        return True
-    if exchange.outcome == "cancelled":  # it was asked, and had not refused: whoever was called last counts
-        return not (exchange.attempts and exchange.attempts[-1].error_type)
-    return exchange.status == 200 and exchange.error is None
 
 
 def _no_usage() -> GatewayError:

@@ -10,7 +10,6 @@ from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, Principal
-from crplugins.core.sse import Event
 from crplugins.limits.limit import Decision
 from crplugins.limits.store import LimitStore
 from crplugins.plugins.limit_address import ClientAddresses
@@ -51,7 +50,7 @@ class RateLimits(Plugin):
     """
 
     reads_body: bool = True
-    reads_events: bool = True
+    reads_events: bool = True  # so that the core reads the usage in them
 
     def __init__(
         self,
@@ -104,10 +103,6 @@ class RateLimits(Plugin):
         if standing is not None:
             headers += rate_limit_headers(standing, took=standing.refused is None and came_through(exchange))
         exchange.response_headers = headers
-
-    def on_event(self, exchange: Exchange, event: Event) -> Event:  # noqa: ARG002
-        """Nothing to see here: that somebody reads events is what makes the core read the usage in them."""
-        return event
 
     def on_finish(self, exchange: Exchange) -> None:
         standing = self._standing.get(exchange)

@@ -35,7 +35,10 @@ class PluginContract(Requests, Streams, Endings):
         adds = kind.on_end is not Plugin.on_end
         reads = kind.reads_events or kind.rewrites_events
         assert reads or not (sees or adds), f"{name} has on_event or on_end and declares no need of events"
-        assert sees or adds or not reads, f"{name} declares a need of events and has neither on_event nor on_end"
+        settles = (
+            kind.on_finish is not Plugin.on_finish and not kind.rewrites_events
+        )  # by the usage that the core reads
+        assert sees or adds or settles or not reads, f"{name} declares a need of events and has no hook that uses them"
         assert kind.rewrites_events or not adds, f"{name}.on_end is never called without rewrites_events"
         uses_body = kind.on_request is not Plugin.on_request
         assert uses_body or not plugin.reads_body, f"{name} declares reads_body and has no on_request"
