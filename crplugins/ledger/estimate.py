@@ -48,8 +48,8 @@ def owes_usage(exchange: Exchange) -> bool:
         return False
     if exchange.output_bytes:
         return True
-    if exchange.outcome == "cancelled":  # it was asked, and had not refused
-        return not any(attempt.error_type for attempt in exchange.attempts)
+    if exchange.outcome == "cancelled":  # who was asked last had not refused, whatever the calls before came to
+        return not (exchange.attempts and exchange.attempts[-1].error_type)
     return exchange.status == 200 and exchange.error is None
 
 

@@ -30,6 +30,8 @@ keys:
   - {{id: 'off', secret: {SECRET}5, disabled: true}}
 """
 
+NO_PRICE = "nobody knows its price: cost is null, and budgets do not move"
+
 
 @pytest.fixture
 def explained(command, tmp_path):
@@ -55,19 +57,22 @@ def test_a_request_is_followed_to_its_handlers(explained):
         ("alias", True, "'old-1' is matched by the pattern 'old-*' of the gateway: 'fast'"),
         ("alias", True, "'fast' is an alias of the gateway: 'gpt-4o'"),
         ("target", True, "'gpt-4o' is served"),
+        ("limits", True, "no limit and no budget applies"),
         ("handler", True, "direct: 'up-4o' at https://one.example.com/v1, bytes passed through, in turn with 1 more"),
+        ("price", True, NO_PRICE),
         ("handler", True, "direct: 'up-4o' at https://two.example.com/v1, bytes passed through, in turn with 1 more"),
+        ("price", True, NO_PRICE),
     ])  # fmt: skip
 
 
 def test_a_pattern_is_filled_in_on_the_way_to_the_upstream(explained):
     code, steps = explained("all", "llama-3")
     assert code == 0
-    assert steps[-1] == ("handler", True, "direct: 'meta-3' at http://10.0.0.7:8000/v1, bytes passed through")
+    assert steps[-2] == ("handler", True, "direct: 'meta-3' at http://10.0.0.7:8000/v1, bytes passed through")
 
 
 def test_a_model_of_another_form_goes_through_litellm(explained):
-    assert explained("all", "echo")[1][-1] == ("handler", True, "litellm: 'demo/echo', translated")
+    assert explained("all", "echo")[1][-2] == ("handler", True, "litellm: 'demo/echo', translated")
 
 
 def test_a_weighted_alias_is_sticky_for_the_user(explained):
@@ -75,7 +80,7 @@ def test_a_weighted_alias_is_sticky_for_the_user(explained):
         steps = explained("all", "canary", "--user", user)[1]
         weights = next(text for step, _, text in steps if step == "weights")
         assert f"the hash of the request's user '{user}' and the key picks it" in weights
-        assert steps[-1][2].startswith("litellm" if "'echo'" in weights else "direct")
+        assert steps[-2][2].startswith("litellm" if "'echo'" in weights else "direct")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +98,27 @@ def test_what_would_be_refused_ends_with_1_and_the_reason(explained, key, model,
     code, steps = explained(key, model)
     assert code == 1
     assert steps[-1] == (step, False, text)
+
+
+def test_the_limits_of_a_request_and_its_cost_are_told(command, tmp_path):
+    (tmp_path / "gateway.yaml").write_text("""\
+model_list:
+  - model_name: m
+    litellm_params: {model: openai/up, api_base: "http://10.0.0.7/v1"}
+    model_info: {input_cost_per_token: 1.5e-7, output_cost_per_token: 6.0e-7}
+keys:
+  - {id: a, secret: sk-proj-0123456789abcdefghijkl, team: t, limits: {requests_per_minute: 60}, budget: {usd: 5, period: month}}
+limits: {per_model: {m: {tokens_per_minute: 1000, shadow: true}}, global: {max_parallel_requests: 9}}
+budgets: {per_team: {t: {usd: 100, period: total}}}
+""")
+    code, out, _ = command("explain", "--key", "a", "--model", "m", "--input-tokens", 2000, "--output-tokens", 500)
+    assert code == 0
+    lines = {line.split()[1]: line.split(maxsplit=2)[2] for line in out.splitlines()}
+    assert lines["limits"] == (
+        "60 requests_per_minute (key), 1000 tokens_per_minute (model, shadow), 9 max_parallel_requests (global), "
+        "$5.00 per month (key), $100.00 per total (team)"
+    )
+    assert lines["price"] == "$0.15 input, $0.6 output per million tokens; 2000 in and 500 out cost $0.000600"
 
 
 def test_people_read_one_line_for_each_step(command, tmp_path):

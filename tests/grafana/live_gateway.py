@@ -71,12 +71,8 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
     keys = [
         {"id": "team-a", "team": "search", "limits": limits, "budget": {"usd": 50, "period": "month"}},
         {"id": "team-b", "team": "search", "limits": {"requests_per_minute": 10}},
-        {
-            "id": "team-c",
-            "limits": {"requests_per_minute": 2, "shadow": True},
-            "budget": {"usd": 0.001, "period": "day"},
-        },
-        {"id": "one-too-many"},
+        {"id": "team-c", "budget": {"usd": 0.001, "period": "day"}},
+        {"id": "one-too-many", "limits": {"requests_per_minute": 2, "shadow": True}},
     ]
     return {
         "model_list": [*models, gone],

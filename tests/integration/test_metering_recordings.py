@@ -1,5 +1,6 @@
 """Recordings of real providers through the whole gateway: what is metered, and what the client sees of it."""
 
+import asyncio
 import json
 from collections.abc import Iterable
 from itertools import product
@@ -357,6 +358,19 @@ async def test_a_provider_that_refuses_stream_options_is_asked_once_more_and_the
             assert options_sent(r.json for r in provider.requests) == [{"include_usage": True}, None, None, None]
             _, record = await gateway.post()  # its plain answers tell usage as ever
             assert record.usage_source == "provider"
+
+
+@pytest.mark.parametrize(("handler", "prefix"), HANDLERS)
+async def test_a_client_that_leaves_during_the_second_call_has_its_prompt_counted(serve, handler, prefix):
+    async with FakeProvider() as provider:
+        async with metered(serve, provider, handler=handler, prefix=prefix, model="fake-model") as gateway:
+            provider.enqueue(Script(refuse_stream_options=400), Script(delay=60))
+            leaving = asyncio.create_task(gateway.post(**STREAMING))
+            await provider.wait_for_requests(2)
+            leaving.cancel()
+            record = await gateway.records.last(1)
+            assert (record.outcome, record.status, record.attempts) == ("cancelled", 499, 2)
+            assert (record.usage_source, record.usage.input_tokens > 0) == ("estimated", True)
 
 
 @pytest.mark.parametrize("status", [400, 422])

@@ -105,20 +105,21 @@ async def live(file: Path) -> Day:
             begun = time.monotonic()
             await send_all(url, sent, AT_ONCE, random.Random(SEED))
             took = time.monotonic() - begun
-            scraped = await settled(session, url)
+            scraped = await settled(session, url, len(sent))
         await provider.wait_idle()
     told = by_marker(provider.requests)
     rows, daily = read_table(file, "usage"), read_table(file, "usage_daily")
     return Day(sent, told, provider.received, rows, daily, scraped, took)
 
 
-async def settled(session: aiohttp.ClientSession, url: str) -> Scraped:
-    """The metrics, once nothing is in flight: answers whose clients have left are still read for a while."""
+async def settled(session: aiohttp.ClientSession, url: str, sent: int) -> Scraped:
+    """The metrics, once all is over: answers are still read for clients that have left, or their requests just arrive."""
     until = time.monotonic() + 30
     while True:
         async with session.get(url + "/metrics") as response:
             scraped = Scraped(await response.text())
-        if scraped.total("crplugins_requests_in_flight") == 0 or time.monotonic() > until:
+        counted = scraped.total("crplugins_requests_total")
+        if (counted == sent and not scraped.total("crplugins_requests_in_flight")) or time.monotonic() > until:
             return scraped
         await asyncio.sleep(0.05)
 

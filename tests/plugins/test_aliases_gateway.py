@@ -54,7 +54,7 @@ async def test_the_provider_gets_its_own_name_and_the_client_its_own(aliased, mo
     assert json.loads(answer.body)["model"] == model
     chunks = [json.loads(line[6:]) for line in stream.text.split("\n") if line.startswith("data: {")]
     assert {chunk["model"] for chunk in chunks} == {model}
-    assert "upstream" not in answer.text + stream.text + str(answer.headers) + str(stream.headers)
+    assert "upstream-" not in answer.text + stream.text + str(answer.headers) + str(stream.headers)
     assert (watcher.exchange.requested_model, watcher.exchange.served_model) == (model, "vendor/upstream-1")
 
 

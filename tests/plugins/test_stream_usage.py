@@ -149,7 +149,7 @@ async def test_running_counts_are_reduced_to_the_last(tail: list[bytes]) -> None
 
 async def test_of_counts_per_choice_the_client_sees_the_sum_behind_them() -> None:
     frames = [counting("x", 1), counting("", 1, finish_reason="stop"), counting("", 2, finish_reason="stop", index=1)]
-    body, _ = await through(*frames, USAGE, DONE, body=ask(n=2, **{"stream_options": {"include_usage": True}}))
+    body, _ = await through(*frames, USAGE, DONE, body=ask(n=2, stream_options={"include_usage": True}))
     assert usages(body) == [{"prompt_tokens": 3, "completion_tokens": 4}]
     assert body.endswith(USAGE + DONE)
 

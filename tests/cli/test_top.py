@@ -1,0 +1,299 @@
+"""`crplugins top`: figures of a running gateway, in a terminal."""
+
+import io
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from rich.console import Console
+
+from crplugins.cli.top_figures import figures
+from crplugins.cli.top_scrape import Scrape, quantile
+from crplugins.cli.top_show import as_json, frame
+from tests.cli.conftest import COMMAND
+
+CONFIGURATION = """
+model_list:
+  - model_name: echo
+    litellm_params: {model: demo/echo}
+    model_info: {input_cost_per_token: 1.0e-3, output_cost_per_token: 1.0e-3}
+keys:
+  - {id: big, secret: sk-big-0123456789}
+  - {id: small, secret: sk-small-0123456789}
+metrics: {token: scrape-me}
+server: {port: PORT}
+"""
+
+SCRAPED = """
+# TYPE crplugins_build_info gauge
+crplugins_build_info{version="1.2.3",python="3.11",litellm=""} 1
+process_start_time_seconds 1000
+crplugins_requests_in_flight 3
+crplugins_requests_total{model="a",key_id="k1",code="200",error_type=""} 100
+crplugins_requests_total{model="a",key_id="k2",code="429",error_type="rate_limited"} 8
+crplugins_requests_total{model="b",key_id="k2",code="502",error_type="upstream_5xx"} 2
+crplugins_requests_total{model="b",key_id="idle",code="200",error_type=""} 0
+crplugins_input_tokens_total{model="a",key_id="k1"} 1000
+crplugins_output_tokens_total{model="a",key_id="k1"} 500
+crplugins_cost_usd_total{model="a",key_id="k1"} 1.5
+crplugins_cost_usd_total{model="b",key_id="k2"} 2.5
+crplugins_time_to_first_token_seconds_bucket{model="a",le="0.5"} 50
+crplugins_time_to_first_token_seconds_bucket{model="a",le="1.0"} 100
+crplugins_time_to_first_token_seconds_bucket{model="a",le="+Inf"} 100
+crplugins_limit_utilization_ratio{key_id="k1",limit="requests_per_minute"} 0.2
+crplugins_limit_utilization_ratio{key_id="k2",limit="tokens_per_minute"} 0.95
+crplugins_budget_limit_usd{key_id="k1"} 10
+crplugins_budget_spent_usd{key_id="k1"} 7.5
+crplugins_budget_limit_usd{key_id="k2"} 5
+crplugins_budget_spent_usd{key_id="k2"} 4.9
+"""
+
+
+def scrape(at: float, text: str = SCRAPED) -> Scrape:
+    return Scrape.of(at, text)
+
+
+def after(**grown: float) -> str:
+    """The same gateway later: the first series of each metric has grown."""
+    text = SCRAPED
+    for name, more in grown.items():
+        pattern = re.compile(rf"^(crplugins_{name}\{{.*?\}}) (\S+)$", re.MULTILINE)
+        text = pattern.sub(lambda found, more=more: f"{found[1]} {float(found[2]) + more}", text, count=1)
+    return text
+
+
+def test_rates_are_of_the_time_between_two_scrapes():
+    later = after(requests_total=20, output_tokens_total=300, input_tokens_total=100)
+    found = figures(scrape(10.0), scrape(12.0, later), 4600.0)
+    assert (found.total.requests, found.total.requests_per_second) == (130, 10.0)
+    assert (found.total.input_tokens_per_second, found.total.output_tokens_per_second) == (50.0, 150.0)
+    assert (found.total.errors, found.total.refused, found.in_flight) == (2, 8, 3)
+    assert (found.version, found.uptime_seconds) == ("1.2.3", 3600.0)
+
+
+def test_a_gateway_that_began_again_has_done_what_it_says_since():
+    before = scrape(0.0, after(requests_total=900))
+    found = figures(before, scrape(10.0), 0.0)
+    assert found.total.requests_per_second == pytest.approx(11.0)
+    assert found.uptime_seconds == 0.0
+
+
+def test_keys_are_in_the_order_of_their_spend_and_models_of_their_requests():
+    found = figures(scrape(0.0), scrape(1.0), 0.0)
+    assert [(key.name, key.cost_usd) for key in found.keys] == [("k2", 2.5), ("k1", 1.5)]
+    assert [model.name for model in found.models] == ["a", "b"]
+    assert [(use.key_id, use.used) for use in found.limits] == [("k2", 0.95), ("k1", 0.2)]
+    assert [(use.key_id, use.spent_usd, use.budget_usd) for use in found.budgets] == [
+        ("k2", 4.9, 5.0),
+        ("k1", 7.5, 10.0),
+    ]
+
+
+def test_the_time_to_first_token_is_that_of_the_interval_or_of_all_where_it_had_none():
+    idle = figures(scrape(0.0), scrape(1.0), 0.0)
+    assert (idle.total.ttft_p50, idle.total.ttft_p95) == (0.5, pytest.approx(0.95))
+    later = SCRAPED.replace('le="1.0"} 100', 'le="1.0"} 110').replace('le="+Inf"} 100', 'le="+Inf"} 110')
+    busy = figures(scrape(0.0), scrape(1.0, later), 0.0)
+    assert busy.total.ttft_p50 == pytest.approx(0.75)
+    assert busy.models[1].ttft_p95 is None
+
+
+@pytest.mark.parametrize(
+    ("q", "buckets", "expected"),
+    [
+        (0.5, [], None),
+        (0.5, [(1.0, 0.0), (float("inf"), 0.0)], None),
+        (0.5, [(1.0, 10.0), (2.0, 10.0), (float("inf"), 10.0)], 0.5),
+        (0.75, [(1.0, 5.0), (2.0, 10.0), (float("inf"), 10.0)], 1.5),
+        (0.99, [(1.0, 5.0), (2.0, 5.0), (float("inf"), 10.0)], 2.0),
+    ],
+)
+def test_a_quantile_is_what_prometheus_makes_of_the_buckets(q, buckets, expected):
+    assert quantile(q, buckets) == expected
+
+
+def test_a_frame_shows_trouble_first_and_the_rest_of_long_lists_as_a_number():
+    keys = "".join(
+        f'crplugins_requests_total{{model="a",key_id="x{n}",code="200",error_type=""}} 1\n' for n in range(20)
+    )
+    trouble = (
+        "crplugins_ledger_spooled_records 12\ncrplugins_ledger_dropped_records_total 3\ncrplugins_limit_store_outage 1\n"
+        'crplugins_hook_errors_total{plugin="Redact",hook="on_event"} 4\n'
+    )
+    text = shown(scrape(1.0, SCRAPED + keys + trouble))
+    assert "12 usage records wait on disk" in text
+    assert "3 usage records are lost" in text
+    assert "limits are decided without their store" in text
+    assert "Redact.on_event has failed 4 times" in text
+    assert "and 12 more" in text
+    assert "idle" not in text
+
+
+def test_a_name_from_elsewhere_does_not_reach_the_terminal_as_it_is():
+    text = shown(
+        scrape(1.0, SCRAPED + 'crplugins_requests_total{model="\x1b[2J",key_id="k",code="200",error_type=""} 1\n')
+    )
+    assert "\x1b" not in text
+    assert "\\x1b[2J" in text
+
+
+def test_figures_of_a_gateway_without_any_request():
+    empty = scrape(0.0, 'crplugins_build_info{version="1",python="3",litellm=""} 1\n')
+    found = figures(empty, empty, 0.0)
+    assert json.loads(as_json(found))["total"]["requests"] == 0
+    assert "requests 0 (0.0/s)" in shown(empty)
+
+
+def shown(one: Scrape) -> str:
+    console = Console(width=160, file=io.StringIO(), record=True)
+    console.print(frame(figures(one, one, 0.0), "http://gw"))
+    return console.export_text()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("top")
+    (folder / "gateway.yaml").write_text(CONFIGURATION.replace("PORT", "0"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gateway(serve, folder):
+    """Has answered four requests, three of them for one key. Its port is in the configuration."""
+    with serve(cwd=folder) as gateway:
+        (folder / "gateway.yaml").write_text(CONFIGURATION.replace("PORT", str(gateway.port)))
+        for key in ("big", "big", "big", "small"):
+            client = gateway.client(f"sk-{key}-0123456789")
+            for _ in client.chat.completions.create(
+                model="echo", messages=[{"role": "user", "content": "Hello, how are you?"}], stream=True
+            ):
+                pass
+        yield gateway
+
+
+def test_once_prints_one_frame_of_the_configured_gateway(run, gateway, folder):
+    done = run("top", "--once", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"http://127.0.0.1:{gateway.port}/metrics" in done.stdout
+    assert re.search(r"requests 4 \(", done.stdout)
+    assert re.search(r"TTFT \d+ ms p50", done.stdout)
+    assert "tokens/s" in done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    spend = {line[0]: line[1] for line in lines if line and line[0] in ("big", "small")}
+    assert list(spend) == ["big", "small"]
+    assert all(amount.startswith("$0.") for amount in spend.values())
+
+
+def test_json_is_alone_on_stdout(run, gateway, folder):
+    found = json.loads(run("top", "--json", cwd=folder).stdout)
+    assert found["total"]["requests"] == 4
+    assert [(key["name"], key["requests"]) for key in found["keys"]] == [("big", 3), ("small", 1)]
+    assert found["keys"][0]["cost_usd"] > found["keys"][1]["cost_usd"] > 0
+    assert found["models"][0]["ttft_p50"] > 0
+
+
+def test_a_gateway_is_named_with_its_token(run, gateway):
+    done = run("top", "--once", "--url", gateway.url, "--token", "scrape-me")
+    assert "requests 4" in done.stdout
+    assert run("top", "--once", "--url", f"{gateway.url}/metrics", "--token", "scrape-me").stdout
+
+
+def test_it_goes_on_in_a_terminal_until_ctrl_c(gateway, folder, environ):
+    ours, theirs = pty.openpty()
+    command = [COMMAND, "top", "--interval", "0.2"]
+    terminal = environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+    with subprocess.Popen(command, cwd=folder, env=terminal, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        text = ""
+        try:
+            while text.count("in flight") < 3:
+                text += os.read(ours, 65536).decode(errors="replace")
+            process.send_signal(signal.SIGINT)
+            _drain(ours)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+            os.close(ours)
+    assert "Traceback" not in text
+
+
+def _drain(terminal: int) -> None:
+    try:
+        while os.read(terminal, 65536):
+            pass
+    except OSError:  # the other end is closed
+        pass
+
+
+@pytest.mark.parametrize("token", ["wrong", ""])
+def test_a_wrong_token_is_one_sentence(run, gateway, token):
+    done = run("top", "--once", "--url", gateway.url, "--token", token)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr
+        == f"{gateway.url}/metrics wants the metrics token: give --token, or the configuration of the gateway\n"
+    )
+
+
+def test_no_gateway_is_one_sentence(run):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        done = run("top", "--once", "--url", url, "--token", "x")
+    assert (done.returncode, done.stderr) == (1, f"no gateway answers at {url}/metrics: Connection refused\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (b"<html>", "are no metrics"),
+        (b"python_info 1\n", "are no metrics of crplugins"),
+        (None, "answers 302; metrics are where the configuration has them"),
+    ],
+)
+def test_something_else_behind_the_address_is_one_sentence(run, answer, sentence):
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302 if answer is None else 200)
+            self.send_header("location", "http://127.0.0.1:9/")
+            self.end_headers()
+            self.wfile.write(answer or b"")
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/metrics"
+        done = run("top", "--once", "--url", url, "--token", "x")
+        server.shutdown()
+    assert done.returncode == 1
+    assert sentence in done.stderr
+
+
+def test_a_configuration_without_metrics_is_a_mistake_in_it(run, tmp_path):
+    (tmp_path / "gateway.yaml").write_text("keys: [{id: a, secret: sk-a-0123456789}]\n")
+    done = run("top", "--once", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "has no metrics" in done.stderr
+
+
+def test_a_configuration_with_any_free_port_does_not_say_where(run, tmp_path):
+    (tmp_path / "gateway.yaml").write_text("metrics: {token: null}\nserver: {port: 0}\n")
+    done = run("top", "--once", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "name the gateway with --url" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["gateway:4000", "ftp://gateway", "http://", "http://gateway:port"])
+def test_what_is_no_address_is_a_usage_error(run, url):
+    done = run("top", "--once", "--url", url)
+    assert done.returncode == 2
+    assert "an address such as" in done.stderr
