@@ -89,7 +89,7 @@ class ChatCompletions:
         await send({"type": _BODY, "body": last, "more_body": False})
 
     def _failure(self, exchange: Exchange, error: GatewayError) -> bytes:
-        exchange.error = error.error
+        exchange.error, exchange.error_type = error.error, error.error_type
         exchange.failed_in_stream = True
         return error.frame() + DONE_FRAME
 

@@ -8,8 +8,9 @@ from grafana.source import frame
 from grafana.source.frame import SELECTED as S
 from grafana.source.objectives import CLIENT_ERRORS, LIMITED, SERVER_ERRORS
 from grafana.source.overview import USED_UP, budget_left
-from grafana.source.panels import Column, Query, bars, lines, rows_by, tile
+from grafana.source.panels import Query, bars, lines, tile
 from grafana.source.queries import RANGE, RATE, any_of, share
+from grafana.source.tables import Column, rows_by
 
 KEY: Final = ("key_id",)
 FAILED: Final = any_of("error_type", SERVER_ERRORS)

@@ -7,8 +7,9 @@ from crplugins.plugins import metrics_table as t
 from grafana.source import frame
 from grafana.source.frame import SELECTED as S
 from grafana.source.objectives import AVAILABILITY, BURNS, LIMITED, PROVIDER_FAULTS
-from grafana.source.panels import Column, Query, bars, heat, lines, rows_by, tile
+from grafana.source.panels import Query, bars, heat, lines, tile
 from grafana.source.queries import RANGE, RATE, any_of, share
+from grafana.source.tables import Column, rows_by
 
 ANSWERED: Final = any_of("outcome", ("ok", "server_error"))
 """What objectives count: mistakes of clients, limits and clients that left are nobody's failure."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from grafana_foundation_sdk.builders import bargauge, common, heatmap, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, heatmap, prometheus, stat, timeseries
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models import dashboard as models
@@ -46,18 +46,18 @@ def tile(
 ) -> Any:
     """One number, with its course behind it. `whole`: it is about the whole time range, and has no course."""
     panel = (
-        _described(stat.Panel(), title, description, [query])
+        described(stat.Panel(), title, description, [query])
         .unit(unit)
         .span(TILE_WIDTH)
         .height(4)
         .no_value(NOTHING)
-        .mappings([_not_a_number()])
+        .mappings([not_a_number()])
         .graph_mode(shapes.BigValueGraphMode.NONE if whole else shapes.BigValueGraphMode.AREA)
         .color_mode(shapes.BigValueColorMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(_thresholds(steps or {}))
     )
-    return panel.with_target(_target(query, 0, instant=whole))
+    return panel.with_target(target_of(query, 0, instant=whole))
 
 
 def lines(
@@ -72,7 +72,7 @@ def lines(
 ) -> Any:
     """Courses over time. `steps` are drawn as lines across; `top` is where a share ends."""
     panel = (
-        _described(timeseries.Panel(), title, description, queries)
+        described(timeseries.Panel(), title, description, queries)
         .unit(unit)
         .span(width)
         .height(8)
@@ -99,7 +99,7 @@ def bars(
 ) -> Any:  # fmt: skip
     """The present values, one bar each."""
     panel = (
-        _described(bargauge.Panel(), title, description, [query])
+        described(bargauge.Panel(), title, description, [query])
         .unit(unit)
         .span(width)
         .height(8)
@@ -114,63 +114,23 @@ def bars(
         panel.max(top)
     if link is not None:
         panel.data_links([builders.DashboardLink(link.title).url(link.url)])
-    return panel.with_target(_target(query, 0, instant=True))
+    return panel.with_target(target_of(query, 0, instant=True))
 
 
 def heat(title: str, description: str, unit: str, query: Query, *, width: int = 8) -> Any:
     """How a histogram's observations spread. The query keeps `le`."""
     panel = (
-        _described(heatmap.Panel(), title, description, [query])
+        described(heatmap.Panel(), title, description, [query])
         .span(width)
         .height(8)
         .unit(unit)
         .color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64))
         .y_axis(heatmap.YAxisConfig().unit(unit))
     )
-    return panel.with_target(_target(query, 0).format(PromQueryFormat.HEATMAP))
+    return panel.with_target(target_of(query, 0).format(PromQueryFormat.HEATMAP))
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table: a value of each row."""
-
-    name: str
-    unit: str
-    expr: str
-    decimals: int | None = None
-
-
-def rows_by(label: str, title: str, description: str, columns: Sequence[Column], link: Link) -> Any:
-    """A table with a row for each value of `label`, whose cell leads to `link`."""
-    queries = [Query(column.expr, column.name) for column in columns]
-    panel = _described(table.Panel(), title, description, queries).span(24).height(8).no_value(NOTHING)
-    panel.mappings([_not_a_number()])
-    for number, query in enumerate(queries):
-        panel.with_target(_target(query, number, instant=True).format(PromQueryFormat.TABLE))
-    panel.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
-    panel.with_transformation(
-        models.DataTransformerConfig(
-            id_val="organize",
-            options={
-                "excludeByName": {"Time": True},
-                "indexByName": {label: 0} | {f"Value #{_ref(n)}": n + 1 for n in range(len(columns))},
-                "renameByName": {f"Value #{_ref(n)}": column.name for n, column in enumerate(columns)},
-            },
-        )
-    )
-    for column in columns:
-        panel.override_by_name(column.name, _looks(column))
-    links = [{"title": link.title, "url": link.url}]
-    panel.override_by_name(label, [_value("displayName", label.removesuffix("_id")), _value("links", links)])
-    return panel
-
-
-def _looks(column: Column) -> list[models.DynamicConfigValue]:
-    decimals = [] if column.decimals is None else [_value("decimals", column.decimals)]
-    return [_value("unit", column.unit), *decimals]
-
-
-def _not_a_number() -> models.SpecialValueMap:
+def not_a_number() -> models.SpecialValueMap:
     """A quantile of nothing."""
     result = models.ValueMappingResult(text="-", index=0)
     return models.SpecialValueMap(
@@ -178,11 +138,7 @@ def _not_a_number() -> models.SpecialValueMap:
     )
 
 
-def _value(name: str, value: object) -> models.DynamicConfigValue:
-    return models.DynamicConfigValue(id_val=name, value=value)
-
-
-def _described(panel: Any, title: str, description: str, queries: Sequence[Query]) -> Any:
+def described(panel: Any, title: str, description: str, queries: Sequence[Query]) -> Any:
     """With the names of its metrics at the end, so that who looks at the panel can go on in a query of their own."""
     names = dict.fromkeys(_SUFFIX.sub("", name) for query in queries for name in _METRIC.findall(query.expr))
     metrics = ", ".join(f"`{name}`" for name in names)
@@ -191,19 +147,19 @@ def _described(panel: Any, title: str, description: str, queries: Sequence[Query
 
 def _with_targets(panel: Any, queries: Sequence[Query]) -> Any:
     for number, query in enumerate(queries):
-        panel.with_target(_target(query, number))
+        panel.with_target(target_of(query, number))
     return panel
 
 
-def _target(query: Query, number: int, *, instant: bool = False) -> prometheus.Dataquery:
-    target = prometheus.Dataquery().expr(query.expr).ref_id(_ref(number)).datasource(SOURCE)
+def target_of(query: Query, number: int, *, instant: bool = False) -> prometheus.Dataquery:
+    target = prometheus.Dataquery().expr(query.expr).ref_id(letter(number)).datasource(SOURCE)
     target = target.instant() if instant else target.range()
     if query.exemplars:
         target.exemplar(exemplar=True)
     return target.legend_format(query.legend or "__auto")
 
 
-def _ref(number: int) -> str:
+def letter(number: int) -> str:
     return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[number]
 
 

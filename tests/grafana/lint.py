@@ -107,18 +107,18 @@ def _of_panel(panel: Panel) -> Iterator[str]:
 
 def _of_query(panel: Panel, expression: str, legend: str) -> Iterator[str]:
     try:
-        plain = _plain(expression)
+        query = plain(expression)
         windows = {RATE, RANGE} | FIXED.get(panel.title, set())
-        yield from of_expression(plain, windows=windows)
+        yield from of_expression(query, windows=windows)
         shown = set(re.findall(r"{{\s*(\w+)\s*}}", legend))
-        lost = shown - promql.labels(plain, promql.labels_of_series())
+        lost = shown - promql.labels(query, promql.labels_of_series())
         if lost:
             yield f"the legend's {', '.join(sorted(lost))} is no label of the result"
     except ValueError as error:
         yield f"is no PromQL: {error}"
 
 
-def _plain(expression: str) -> str:
+def plain(expression: str) -> str:
     for name, window in WINDOWS.items():
         expression = expression.replace(f"[{name}]", f"[{window}]")
     return expression

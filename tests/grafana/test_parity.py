@@ -6,7 +6,7 @@ from crplugins.core.outcome import ERROR_TYPES
 from grafana.source.specs import SPECS
 from tests.grafana import promql
 from tests.grafana.files import BOARDS, FOLDER, annotations, board, panels, rules
-from tests.grafana.lint import _plain, of_expression
+from tests.grafana.lint import of_expression, plain
 
 ON_NO_PANEL = {spec.name for spec in SPECS if spec.opt_in}
 """What is there only where somebody has asked for it."""
@@ -18,7 +18,7 @@ def of_panels() -> set[str]:
         for each in BOARDS
         for panel in panels(board(each))
         for expression, _ in panel.queries
-        for name in promql.names(_plain(expression))
+        for name in promql.names(plain(expression))
     }
 
 
