@@ -11,7 +11,11 @@ from crplugins.testing import FakeProvider, Script
 from tests.core.doubles import Watcher
 from tests.gateway_setup import CLIENT_KEY, UPSTREAM_KEY, Setup
 
-TRACE = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "a=1", "baggage": "k=v"}
+TRACE = {
+    "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "tracestate": "a=1",
+    "baggage": "k=v",
+}
 
 
 @pytest.fixture(params=["direct", "litellm"])
