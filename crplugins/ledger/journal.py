@@ -1,7 +1,8 @@
 """Journal: lines that outlive the process although nobody has written them to a file.
 
-A commit takes milliseconds, in which a SIGKILL would lose what clients have had. So each line is copied into a file that is mapped into memory: the
-copy is in the page cache at once, without a system call, and the kernel keeps that whatever happens to the process.
+A commit takes milliseconds, in which a SIGKILL would lose what clients have had. So each line is copied into a file
+that is mapped into memory: the copy is in the page cache at once, without a system call, and the kernel keeps that
+whatever happens to the process.
 (A power cut is another matter: that is what a commit is for.)
 
 The file is a header and some segments, each a row of lines with their lengths before them and a zero behind:

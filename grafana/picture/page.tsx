@@ -1,7 +1,7 @@
 // Draws panels of a dashboard with Grafana's own components. `window.picture` is what data.py has put together.
 // Heatmap and table are plugins of the Grafana application, not of its library: a few lines of HTML stand in for them.
 import {
-  applyFieldOverrides, createDataFrame, createTheme, DataFrame, FieldColorModeId, FieldType, getDisplayProcessor,
+  createDataFrame, createTheme, DataFrame, FieldColorModeId, FieldType, getDisplayProcessor,
   GrafanaTheme2, reduceField, ThemeContext, TimeRange, dateTime, formattedValueToString, getFieldDisplayName,
 } from '@grafana/data';
 import { BarGauge, BarGaugeDisplayMode, BigValue, BigValueColorMode, BigValueGraphMode, BigValueJustifyMode,
@@ -23,21 +23,24 @@ const range: TimeRange = (() => {
   return { from, to, raw: { from, to } };
 })();
 
+// The options are set by hand: applying them is the work of the registry that only the application fills.
 function frames({ panel, queries }: Drawn): DataFrame[] {
-  const data = queries.flatMap(({ lines }) => lines.map((line) => createDataFrame({ fields: [
-    { name: 'Time', type: FieldType.time, values: line.times, config: {} },
-    { name: 'Value', type: FieldType.number, values: line.values, labels: line.labels,
-      config: { displayNameFromDS: line.legend } },
-  ] })));
-  const defaults = { color: { mode: FieldColorModeId.PaletteClassic }, ...panel.fieldConfig.defaults };
-  if (panel.type !== 'timeseries') { defaults.color = { mode: FieldColorModeId.Thresholds }; }
-  const built = applyFieldOverrides({ data, theme, timeZone: 'utc', replaceVariables: (v) => v,
-    fieldConfig: { defaults, overrides: [] } });
-  built.forEach((frame, seriesIndex) => frame.fields.forEach((field) => {
-    field.display = field.display ?? getDisplayProcessor({ field, theme });
-    field.state = { ...field.state, seriesIndex, range: extent(field.values) };
-  }));
-  return built;
+  const { thresholds, custom, ...defaults } = panel.fieldConfig.defaults;
+  const steps = thresholds?.steps.map((step: any) => ({ ...step, value: step.value ?? -Infinity }));
+  const mode = panel.type === 'timeseries' ? FieldColorModeId.PaletteClassic : FieldColorModeId.Thresholds;
+  const lines = queries.flatMap((query) => query.lines);
+  return lines.map((line, seriesIndex) => {
+    const config = { ...defaults, custom, color: { mode }, thresholds: { mode: 'absolute', steps }, displayName: line.legend };
+    const frame = createDataFrame({ fields: [
+      { name: 'Time', type: FieldType.time, values: line.times, config: {} },
+      { name: 'Value', type: FieldType.number, values: line.values, labels: line.labels, config },
+    ] });
+    frame.fields.forEach((field) => {
+      field.state = { ...field.state, seriesIndex, range: extent(field.values) };
+      field.display = getDisplayProcessor({ field, theme, timeZone: 'utc' });
+    });
+    return frame;
+  });
 }
 
 function extent(values: Array<number | null>) {
@@ -144,6 +147,7 @@ function Board() {
 }
 
 const sheet = document.createElement('style');
-sheet.textContent = `${plot} body { margin: 0; } * { box-sizing: border-box; }`;
+sheet.textContent = `${plot} body { margin: 0; color: ${theme.colors.text.primary}; } * { box-sizing: border-box; }
+  button { color: inherit; background: none; border: 0; font: inherit; font-size: 12px; padding: 0; }`;
 document.head.append(sheet);
 createRoot(document.getElementById('root')!).render(<ThemeContext.Provider value={theme as GrafanaTheme2}><Board /></ThemeContext.Provider>);

@@ -65,7 +65,7 @@ def _now() -> list[Any]:
              Query(S.quantile(0.95, t.TTFT)), steps=SLOW),
         tile("Streams in time", "Share of the streams in the time range whose first token came within the chosen time.",
              "percentunit", Query(_first_token_share(RANGE)), whole=True),
-        tile("Output speed p50", "Tokens per second of a typical stream.", "tok/s", Query(speed)),
+        tile("Output speed", "Tokens per second of a typical stream.", "tok/s", Query(speed)),
         tile("Spend", "Estimated cost in the time range.", "currencyUSD", spend, whole=True),
         tile("In flight", "Requests that are not finished.", "short", Query(S.gauge(t.IN_FLIGHT))),
         tile("Targets down", "Gateways that Prometheus cannot scrape. Their other figures are missing here.", "short",

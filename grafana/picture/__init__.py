@@ -1,0 +1,1 @@
+"""The pictures of the README: this repository's dashboards, drawn by Grafana's UI library."""
