@@ -89,8 +89,13 @@ class EchoProvider:
 
 def register_demo(litellm: Any, word_seconds: float = WORD_SECONDS) -> None:
     """Make litellm know the provider `demo`. `word_seconds` is the pause before each token."""
+    base: Any = litellm.llms.custom_llm.CustomLLM
+
+    class Echo(EchoProvider, base):  # type: ignore[misc]  # newer releases call nothing else
+        pass
+
     others = [entry for entry in litellm.custom_provider_map if entry["provider"] != "demo"]
-    litellm.custom_provider_map = [*others, {"provider": "demo", "custom_handler": EchoProvider(word_seconds)}]
+    litellm.custom_provider_map = [*others, {"provider": "demo", "custom_handler": Echo(word_seconds)}]
     litellm.utils.custom_llm_setup()
 
 
