@@ -18,24 +18,42 @@ if TYPE_CHECKING:
     from crplugins.core.principal import Principal as Principal
     from crplugins.core.sse import Event as Event
     from crplugins.homes.gateway import Gateway as Gateway
+    from crplugins.homes.middlewares import AuthMiddleware as AuthMiddleware
+    from crplugins.homes.middlewares import BudgetMiddleware as BudgetMiddleware
+    from crplugins.homes.middlewares import HostPrincipalMiddleware as HostPrincipalMiddleware
+    from crplugins.homes.middlewares import MetricsMiddleware as MetricsMiddleware
+    from crplugins.homes.middlewares import ModelAliasMiddleware as ModelAliasMiddleware
+    from crplugins.homes.middlewares import RateLimitMiddleware as RateLimitMiddleware
+    from crplugins.homes.middlewares import StreamUsageMiddleware as StreamUsageMiddleware
+    from crplugins.homes.middlewares import UsageMiddleware as UsageMiddleware
     from crplugins.plugins.auth import Auth as Auth
     from crplugins.plugins.guard import RequestGuard as RequestGuard
+    from crplugins.plugins.host_principal import HostPrincipal as HostPrincipal
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Auth": "crplugins.plugins.auth",
+    "AuthMiddleware": "crplugins.homes.middlewares",
     "Body": "crplugins.core.body",
+    "BudgetMiddleware": "crplugins.homes.middlewares",
     "Event": "crplugins.core.sse",
     "Exchange": "crplugins.core.exchange",
     "Gateway": "crplugins.homes.gateway",
     "GatewayError": "crplugins.core.errors",
+    "HostPrincipal": "crplugins.plugins.host_principal",
+    "HostPrincipalMiddleware": "crplugins.homes.middlewares",
+    "MetricsMiddleware": "crplugins.homes.middlewares",
+    "ModelAliasMiddleware": "crplugins.homes.middlewares",
     "Plugin": "crplugins.core.plugin",
     "PluginMiddleware": "crplugins.core.middleware",
     "Principal": "crplugins.core.principal",
+    "RateLimitMiddleware": "crplugins.homes.middlewares",
     "Reply": "crplugins.core.exchange",
     "RequestGuard": "crplugins.plugins.guard",
     "Slot": "crplugins.core.exchange",
+    "StreamUsageMiddleware": "crplugins.homes.middlewares",
+    "UsageMiddleware": "crplugins.homes.middlewares",
 }
 
 __all__ = [*_HOMES, "__version__"]  # names, all of them text

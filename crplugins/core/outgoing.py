@@ -113,7 +113,8 @@ class Outgoing:
         exchange = self._exchange
         exchange.status = message["status"]
         exchange.timings.response = exchange.clock()
-        headers = [h for h in message.get("headers", ()) if h[0] != b"x-request-id" or not self.outermost]
+        headers = [(k.lower(), v) for k, v in message.get("headers", ())]  # Django capitalises them, against ASGI
+        headers = [h for h in headers if h[0] != b"x-request-id" or not self.outermost]
         if self.outermost:
             headers.append((b"x-request-id", exchange.id.encode()))
         exchange.response_headers = headers

@@ -1,0 +1,336 @@
+"""The named middlewares: their words, their order, and how neighbours become one."""
+
+import itertools
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
+
+import crplugins
+from crplugins import (
+    AuthMiddleware,
+    BudgetMiddleware,
+    HostPrincipalMiddleware,
+    MetricsMiddleware,
+    ModelAliasMiddleware,
+    Plugin,
+    PluginMiddleware,
+    Principal,
+    RateLimitMiddleware,
+    StreamUsageMiddleware,
+    UsageMiddleware,
+)
+from crplugins.config import ConfigError
+from crplugins.homes.middlewares import NamedMiddleware
+from crplugins.testing import Answer, drive, lifespan
+from tests.homes.host_model import HostModel
+
+CHAT = "/v1/chat/completions"
+KEY = {"authorization": "Bearer sk-team-a"}
+KEYS = [{"id": "team-a", "secret": "sk-team-a", "team": "search"}]
+ASK = {"model": "fast", "messages": [{"role": "user", "content": "hi"}]}
+PRICED = [
+    {
+        "model_name": "*",
+        "litellm_params": {"model": "openai/*"},
+        "model_info": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6},
+    }
+]
+
+
+def host(model: HostModel) -> Starlette:
+    async def chat(request: Request) -> Any:
+        body = await request.json()
+        if body.get("stream"):
+            return StreamingResponse(model.stream(body), media_type="text/event-stream")
+        return JSONResponse(model.answer(body))
+
+    async def models(request: Request) -> Any:
+        return JSONResponse({"data": []})
+
+    return Starlette(routes=[Route(CHAT, chat, methods=["POST"]), Route("/v1/models", models)])
+
+
+def layers(*, sink: Any = None, url: str | None = None) -> list[Middleware]:
+    """One of each, innermost first."""
+    ledger = None if url is None else {"url": url}
+    return [
+        Middleware(StreamUsageMiddleware),
+        Middleware(
+            BudgetMiddleware, budgets={"per_key": {"usd": 1, "period": "day"}}, model_list=PRICED, ledger=ledger
+        ),
+        Middleware(RateLimitMiddleware, limits={"per_key": {"requests_per_minute": 5, "tokens_per_minute": 1000}}),
+        Middleware(ModelAliasMiddleware, aliases={"fast": "llama"}),
+        Middleware(UsageMiddleware, sinks=[sink] if sink else (), model_list=PRICED, ledger=ledger),
+        Middleware(AuthMiddleware, keys=KEYS),
+        Middleware(MetricsMiddleware, metrics={"token": None}),
+    ]
+
+
+def stacked(app: Any, added: Any) -> Any:
+    for layer in added:
+        app = layer.cls(app, *layer.args, **layer.kwargs)
+    return app
+
+
+async def ask(app: Any, **more: Any) -> Answer:
+    return await drive(app, body={**ASK, **more}, headers=KEY)
+
+
+NAMES = [
+    "MetricsPage", "Metrics", "Auth", "Usage", "ModelAliases", "RateLimits", "Budgets", "Disconnects", "StreamUsage",
+    "MissingUsage",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "shuffle", [lambda x: x, lambda x: x[::-1], lambda x: x[3:] + x[:3]], ids=["right", "wrong", "mixed"]
+)
+def test_neighbours_become_one_and_take_their_order_whichever_was_added_first(shuffle):
+    app = host(HostModel())
+    outer = stacked(app, shuffle(layers()))
+    assert [plugin.name for plugin in outer.plugins if plugin.name in NAMES] == NAMES
+    assert outer.app is app
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(7)))[::501], ids=str)
+async def test_all_of_them_work_together_in_every_order(order):
+    records: list[Any] = []
+    model, parts = HostModel(), layers(sink=records.append)
+    app = stacked(host(model), [parts[i] for i in order])
+    async with lifespan(app):
+        answer = await ask(app, stream=True)
+        refused = await drive(app, body=ASK)
+        scraped = (await drive(app, "GET", "/metrics")).body.decode()
+    assert answer.status == 200
+    assert b'"usage"' not in answer.body
+    assert b'"model":"fast"' in answer.body.replace(b" ", b"")
+    assert answer.headers["x-ratelimit-remaining-requests"] == "4"
+    assert model.asked == [{**ASK, "model": "llama", "stream": True, "stream_options": {"include_usage": True}}]
+    [record] = records
+    assert (record.key_id, record.requested_model, record.served_model) == ("team-a", "fast", "llama")
+    assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (5, 3, "provider")
+    assert record.cost_micro_usd == 11
+    assert (refused.status, refused.json()["error"]["code"]) == (401, None)
+    assert 'key_id="team-a"' in scraped
+    assert 'key_id="none"' in scraped
+
+
+async def test_own_plugins_between_keep_their_place():
+    class Own(Plugin):
+        async def on_request(self, exchange: Any) -> None: ...
+
+    inner = RateLimitMiddleware(host(HostModel()))
+    outer = AuthMiddleware(PluginMiddleware(inner, plugins=[Own()]), keys=KEYS)
+    assert [p.name for p in outer.plugins] == ["Auth", "Own", "RateLimits"]
+    wrong = RateLimitMiddleware(PluginMiddleware(AuthMiddleware(host(HostModel()), keys=KEYS), plugins=[Own()]))
+    assert [p.name for p in wrong.plugins] == ["Auth", "Own", "RateLimits"]
+
+
+def test_a_plain_plugin_middleware_outside_takes_them_in():
+    outer = PluginMiddleware(AuthMiddleware(host(HostModel()), keys=KEYS), plugins=[Plugin()])
+    assert [p.name for p in outer.plugins] == ["Plugin", "Auth"]
+
+
+# Words.
+
+
+@pytest.mark.parametrize(
+    ("middleware", "words", "key"),
+    [
+        (AuthMiddleware, {}, "keys: is missing"),
+        (AuthMiddleware, {"key": KEYS}, "key: unknown key, did you mean 'keys'?"),
+        (AuthMiddleware, {"keys": []}, "keys: must not be empty"),
+        (AuthMiddleware, {"keys": [{"id": "a"}]}, "keys[0]"),
+        (ModelAliasMiddleware, {"alias": {}}, "alias: unknown key, did you mean 'aliases'?"),
+        (ModelAliasMiddleware, {"aliases": {"a": "b", "b": "a"}}, "aliases.a"),
+        (RateLimitMiddleware, {"limit": {}}, "limit: unknown key, did you mean 'limits'?"),
+        (RateLimitMiddleware, {"limits": {"per_kye": {}}}, "limits.per_kye: unknown key, did you mean 'per_key'?"),
+        (
+            RateLimitMiddleware,
+            {"limits": {"per_key": {"requests_per_minute": 0}}},
+            "limits.per_key.requests_per_minute",
+        ),
+        (RateLimitMiddleware, {"limits": {"store": "redi://x"}}, "limits.store"),
+        (BudgetMiddleware, {"budgets": {"per_key": {"usd": 1}}}, "budgets.per_key.period"),
+        (StreamUsageMiddleware, {"always": True}, "always: unknown key, nothing is configured here"),
+        (UsageMiddleware, {"ledger": {"uri": "x"}}, "ledger.uri: unknown key, did you mean 'url'?"),
+        (UsageMiddleware, {"missing_usage": "guess"}, "missing_usage"),
+        (MetricsMiddleware, {}, "metrics: is missing"),
+        (MetricsMiddleware, {"metrics": {"token": None, "path": "metrics"}}, "metrics.path"),
+        (HostPrincipalMiddleware, {"scope_key": "user"}, "scope_key: unknown key"),
+    ],
+)
+def test_a_wrong_keyword_is_an_error_that_names_it(middleware, words, key):
+    with pytest.raises(ConfigError) as error:
+        middleware(host(HostModel()), **words)
+    assert key in str(error.value)
+
+
+def test_limits_of_a_model_need_no_model_list():
+    RateLimitMiddleware(host(HostModel()), limits={"per_model": {"llama": {"tokens_per_minute": 5}}})
+
+
+def test_the_options_of_a_plugin_middleware_are_taken():
+    app = StreamUsageMiddleware(host(HostModel()), max_body_bytes=5, new_id=lambda: "mine")
+    assert app._options[0] == 5
+
+
+def test_each_is_a_public_name():
+    for name in crplugins.__all__:
+        if name.endswith("Middleware") and name != "PluginMiddleware":
+            assert issubclass(getattr(crplugins, name), NamedMiddleware)
+
+
+# One at a time.
+
+
+async def test_auth_alone_guards_every_path_but_the_public_ones():
+    app = AuthMiddleware(host(HostModel()), keys=KEYS, public_paths=["/v1/models"])
+    assert (await drive(app, body=ASK)).status == 401
+    assert (await ask(app)).status == 200
+    assert (await drive(app, "GET", "/v1/models")).status == 200
+    assert (await drive(app, "GET", "/nothing")).status == 401
+
+
+async def test_limits_alone_count_everybody_together_by_their_own_words():
+    app = RateLimitMiddleware(host(HostModel()), limits={"global": {"requests_per_minute": 1}})
+    assert (await drive(app, body=ASK)).status == 200
+    refused = await drive(app, body=ASK)
+    assert (refused.status, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert (await drive(app, "GET", "/v1/models")).status == 200
+
+
+async def test_metrics_alone_count_tokens_and_let_other_paths_be():
+    app = MetricsMiddleware(host(HostModel()), metrics={"token": "t-1", "path": "/m"}, models=["fast"])
+    assert (await drive(app, body={**ASK, "stream": False})).status == 200
+    assert (await drive(app, "GET", "/m")).status == 401
+    scraped = await drive(app, "GET", "/m", headers={"authorization": "Bearer t-1"})
+    lines = [line for line in scraped.body.decode().splitlines() if line.startswith("crplugins_input_tokens_total{")]
+    assert lines, scraped.body.decode()
+    assert lines[0].endswith(" 5.0")
+    assert 'model="fast"' in lines[0]
+    assert (await drive(app, "GET", "/v1/models")).json() == {"data": []}
+    head = await drive(app, "HEAD", "/m", headers={"authorization": "Bearer t-1"})
+    assert (head.status, head.body) == (200, b"")
+
+
+async def test_metrics_show_limits_budgets_ledger_and_faults_of_the_neighbours(tmp_path):
+    class Failing(Plugin):
+        observes = True
+
+        async def on_request(self, exchange: Any) -> None:
+            raise LookupError
+
+    parts = layers(url=f"sqlite:///{tmp_path}/usage.db")
+    app = stacked(PluginMiddleware(host(HostModel()), plugins=[Failing()]), parts)
+    async with lifespan(app):
+        assert (await ask(app)).status == 200
+        scraped = (await drive(app, "GET", "/metrics")).body.decode()
+    assert 'crplugins_limit_utilization_ratio{key_id="team-a"' in scraped
+    assert 'crplugins_budget_spent_usd{key_id="team-a"} 1.1e-05' in scraped
+    assert "crplugins_ledger_pending" in scraped
+    assert 'crplugins_hook_errors_total{hook="on_request",plugin="Failing"} 1.0' in scraped
+
+
+async def test_budgets_begin_with_what_the_ledger_has(tmp_path):
+    url = f"sqlite:///{tmp_path}/usage.db"
+    prices = [{**PRICED[0], "model_info": {"input_cost_per_token": 0, "output_cost_per_token": 1e-4}}]
+    for expected in (200, 429):  # the second time as after a restart
+        parts = [
+            Middleware(
+                BudgetMiddleware,
+                budgets={"per_key": {"usd": 0.0003, "period": "day"}},
+                ledger={"url": url},
+                model_list=prices,
+            ),
+            Middleware(UsageMiddleware, ledger={"url": url}, model_list=prices),
+            Middleware(AuthMiddleware, keys=KEYS),
+        ]
+        app = stacked(host(HostModel()), parts)
+        async with lifespan(app):
+            answer = await ask(app)
+        assert answer.status == expected
+    assert answer.json()["error"]["code"] == "insufficient_quota"
+
+
+# The host's own authentication.
+
+
+class HostAuth:
+    def __init__(self, app: Any, user: Any, key: str = "user") -> None:
+        self.app, self.user, self.key = app, user, key
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            if self.key == "state.user":
+                scope.setdefault("state", {})["user"] = self.user
+            else:
+                scope[self.key] = self.user
+        await self.app(scope, receive, send)
+
+
+class Named:
+    is_authenticated = True
+
+    def __init__(self, username: str) -> None:
+        self.username = username
+
+
+class Nobody:
+    is_authenticated = False
+
+
+@pytest.mark.parametrize(
+    ("user", "key_id"),
+    [
+        ("ada", "ada"),
+        ({"sub": "ada"}, "ada"),
+        ({"id": 7, "name": "Ada"}, "7"),
+        (Named("ada"), "ada"),
+        (Principal("team-a", team="search"), "team-a"),
+        (None, None),
+        (Nobody(), None),
+    ],
+)
+async def test_the_caller_is_whom_the_host_has_found(user, key_id):
+    records: list[Any] = []
+    inner = UsageMiddleware(host(HostModel()), sinks=[records.append])
+    app = HostAuth(HostPrincipalMiddleware(inner), user)
+    answer = await drive(app, body=ASK)
+    assert answer.status == (401 if key_id is None else 200)
+    assert [record.key_id for record in records] == ([] if key_id is None else [key_id])
+    assert (await drive(app, "GET", "/v1/models")).status == 200
+
+
+async def test_a_caller_without_a_name_is_a_fault_and_no_way_in():
+    app = HostAuth(HostPrincipalMiddleware(host(HostModel())), object())
+    assert (await drive(app, body=ASK)).status == 500
+
+
+async def test_the_host_may_keep_its_user_elsewhere_and_say_what_it_may_do():
+    def principal(user: Any) -> Principal:
+        return Principal(user["mail"], models=("llama",))
+
+    inner = ModelAliasMiddleware(host(HostModel()), aliases={"fast": "llama"})
+    app = HostAuth(HostPrincipalMiddleware(inner, key="state.user", principal=principal), {"mail": "a@b"}, "state.user")
+    assert (await drive(app, body=ASK)).status == 200
+    assert (await drive(app, body={**ASK, "model": "other"})).status == 404
+
+
+async def test_metrics_outside_the_host_know_the_caller_too():
+    app = MetricsMiddleware(
+        HostAuth(HostPrincipalMiddleware(UsageMiddleware(host(HostModel()))), "ada"), metrics={"token": None}
+    )
+    async with lifespan(app):
+        assert (await drive(app, body=ASK)).status == 200
+        assert 'key_id="ada"' in (await drive(app, "GET", "/metrics")).body.decode()
+
+
+def test_limits_outside_the_host_principal_are_refused():
+    with pytest.raises(ConfigError, match="^HostPrincipal must stand outside RateLimits. What is added last"):
+        RateLimitMiddleware(HostPrincipalMiddleware(host(HostModel())))

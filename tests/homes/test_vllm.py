@@ -1,0 +1,253 @@
+"""`vllm serve --middleware crplugins.homes.vllm.Middleware`, before a server shaped like vLLM's, on real sockets."""
+
+import asyncio
+import importlib
+import inspect
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from prometheus_client import CollectorRegistry, Counter, make_asgi_app
+from starlette.routing import Mount
+
+from crplugins.testing import lifespan
+from tests.homes.host_model import HostModel
+
+SECRET = "sk-team-a-0123456789"
+HELLO = [{"role": "user", "content": "hi"}]
+CONFIG = """
+keys:
+  - {{id: team-a, secret: {secret}, team: search, models: [fast]}}
+  - {{id: team-b, secret: sk-team-b-0123456789, limits: {{requests_per_minute: 1}}}}
+aliases: {{fast: llama}}
+limits: {{per_model: {{llama: {{requests_per_minute: 50}}}}}}
+budgets: {{per_key: {{usd: 1, period: day}}}}
+ledger: {{url: "sqlite:///{folder}/usage.db"}}
+metrics: {{token: null}}
+"""
+
+
+def vllm_app(model: HostModel, *middleware: str) -> FastAPI:
+    """As vLLM's `build_app` does it."""
+    app = FastAPI(lifespan=_nothing_to_start)
+
+    @app.get("/health")
+    async def health() -> Response:
+        return Response(status_code=200)
+
+    @app.get("/v1/models")
+    async def models() -> Any:
+        return {"object": "list", "data": [{"id": "llama", "object": "model", "created": 1, "owned_by": "vllm"}]}
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Any:
+        body = await request.json()
+        if body["model"] != "llama":
+            error = {"message": f"The model `{body['model']}` does not exist.", "type": "NotFoundError", "code": 404}
+            return JSONResponse({"error": {**error, "param": "model"}}, 404)
+        if body.get("stream"):
+            return StreamingResponse(model.stream(body), media_type="text/event-stream")
+        return JSONResponse(model.answer(body))
+
+    registry = CollectorRegistry()
+    Counter("vllm:prompt_tokens", "Prompt tokens.", registry=registry)
+    app.routes.append(Mount("/metrics", make_asgi_app(registry)))
+    app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    for name in middleware:
+        module_path, object_name = name.rsplit(".", 1)
+        imported = getattr(importlib.import_module(module_path), object_name)
+        assert inspect.isclass(imported)
+        app.add_middleware(imported)
+    return app
+
+
+@asynccontextmanager
+async def _nothing_to_start(app: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.fixture
+def configured(monkeypatch, tmp_path, blockbuster):
+    """Writes the file; the app that vLLM would run, and its model. Reading the file, once and early, may block."""
+    for function in blockbuster.functions.values():
+        function.can_block_in("crplugins/homes/vllm_config.py", {"_document"})
+        function.can_block_in("fastapi/routing.py", {"_extract_endpoint_context"})
+
+    def write(text: str = CONFIG) -> Any:
+        path = tmp_path / "gateway.yaml"
+        path.write_text(text.format(secret=SECRET, folder=tmp_path))
+        monkeypatch.setenv("CRPLUGINS_CONFIG", str(path))
+        model = HostModel()
+        return SimpleNamespace(
+            app=vllm_app(model, "crplugins.homes.vllm.Middleware"), model=model, database=tmp_path / "usage.db"
+        )
+
+    return write
+
+
+def client(url: str, key: str = SECRET) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=url + "/v1", api_key=key, max_retries=0)
+
+
+async def fetch(url: str, method: str = "GET", **headers: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.request(method, url, headers=headers) as response:
+        return response.status, await response.text()
+
+
+async def test_the_official_client_talks_to_vllm_through_all_of_it(serve, configured):
+    here = configured()
+    async with serve(here.app) as url:
+        async with client(url) as ai:
+            answer = await ai.chat.completions.create(model="fast", messages=HELLO, extra_body={"top_k": 5})
+            assert (answer.model, answer.choices[0].message.content) == ("fast", "one two three")
+            stream = await ai.chat.completions.create(model="fast", messages=HELLO, stream=True)
+            chunks = [chunk async for chunk in stream]
+            assert "".join(c.choices[0].delta.content or "" for c in chunks) == "one two three"
+            assert {(c.model, c.usage) for c in chunks} == {("fast", None)}
+            with pytest.raises(openai.NotFoundError):
+                await ai.chat.completions.create(model="llama-secret", messages=HELLO)
+            assert [m.id async for m in ai.models.list()] == ["llama"]
+        scraped = (await fetch(url + "/crplugins/metrics"))[1]
+    assert here.model.asked[0]["model"] == "llama"
+    assert here.model.asked[0]["top_k"] == 5
+    assert here.model.asked[1]["stream_options"] == {"include_usage": True}
+    assert 'crplugins_input_tokens_total{key_id="team-a",model="fast"} 10.0' in scraped
+    assert 'crplugins_budget_limit_usd{key_id="team-a"} 1.0' in scraped
+    assert "crplugins_ledger_dropped" in scraped
+    with sqlite3.connect(here.database) as books:
+        rows = books.execute(
+            "select key_id, team, requested_model, served_model, input_tokens, status from usage order by started_at"
+        ).fetchall()
+    good = ("team-a", "search", "fast", "llama", 5, 200)
+    assert rows == [good, good, ("team-a", "search", "llama-secret", None, 0, 404)]
+
+
+async def test_keys_and_limits_are_enforced_with_the_bodies_of_openai(serve, configured):
+    here = configured()
+    async with serve(here.app) as url:
+        async with client(url, "sk-wrong") as ai:
+            with pytest.raises(openai.AuthenticationError) as error:
+                await ai.chat.completions.create(model="fast", messages=HELLO)
+            assert error.value.body["code"] == "invalid_api_key"
+            with pytest.raises(openai.AuthenticationError):
+                await ai.models.list()
+        async with client(url, "sk-team-b-0123456789") as ai:
+            await ai.chat.completions.create(model="llama", messages=HELLO)
+            with pytest.raises(openai.RateLimitError) as limited:
+                await ai.chat.completions.create(model="llama", messages=HELLO)
+            assert limited.value.body["code"] == "rate_limit_exceeded"
+    assert len(here.model.asked) == 1
+
+
+async def test_a_name_without_an_alias_passes_as_it_is(serve, configured):
+    here = configured("metrics: {{token: null}}\n")
+    async with serve(here.app) as url, client(url, "any") as ai:
+        await ai.chat.completions.create(model="llama", messages=HELLO)
+        with pytest.raises(openai.NotFoundError, match="`other` does not exist"):
+            await ai.chat.completions.create(model="other", messages=HELLO)
+
+
+async def test_health_and_the_metrics_of_vllm_need_no_key(serve, configured):
+    async with serve(configured().app) as url:
+        assert (await fetch(url + "/health"))[0] == 200
+        assert "vllm:prompt_tokens" in (await fetch(url + "/metrics/"))[1]
+        assert (await fetch(url + "/v1/models"))[0] == 401
+        assert (await fetch(url + "/openapi.json"))[0] == 401
+
+
+async def test_metrics_where_vllm_has_its_own_hide_them_and_say_so(serve, configured, caplog):
+    here = configured("metrics: {{path: /metrics, token: null}}\n")
+    async with serve(here.app) as url:
+        assert "crplugins_build_info" in (await fetch(url + "/metrics"))[1]
+    assert "metrics.path is /metrics and hides vLLM's own metrics; /crplugins/metrics would not" in caplog.text
+
+
+async def test_a_browser_gets_its_preflight_answered_by_vllm(serve, configured):
+    async with serve(configured().app) as url:
+        asked = {"Origin": "http://x", "Access-Control-Request-Method": "POST"}
+        assert (await fetch(url + "/v1/chat/completions", "OPTIONS", **asked))[0] == 200
+
+
+@pytest.mark.parametrize(("text", "closed"), [(CONFIG, True), ("aliases: {{a: b}}\n", False)])
+async def test_a_websocket_that_nobody_could_ask_for_a_key_is_closed(configured, text, closed):
+    app = configured(text).app
+
+    @app.websocket("/v1/realtime")
+    async def realtime(websocket: WebSocket) -> None:
+        await websocket.close(4000)
+
+    sent = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    await app({"type": "websocket", "path": "/v1/realtime", "headers": [], "query_string": b""}, receive, send)
+    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1008 if closed else 4000)]
+
+
+async def test_without_keys_everybody_may_and_the_log_says_so(configured, caplog):
+    async with lifespan(configured("aliases: {{a: b}}\n").app):
+        assert "no keys are configured: whoever reaches vLLM may use it" in caplog.text
+
+
+async def test_a_client_that_leaves_is_recorded(serve, configured):
+    here = configured()
+    gone = asyncio.Event()
+
+    async def endless(body: Any) -> AsyncIterator[bytes]:
+        try:
+            for frame in list(HostModel().stream(body))[:1]:
+                yield frame
+            await asyncio.sleep(60)
+        finally:
+            gone.set()
+
+    here.model.stream = endless
+    async with serve(here.app) as url, client(url) as ai:
+        stream = await ai.chat.completions.create(model="fast", messages=HELLO, stream=True)
+        async for _ in stream:
+            break
+        await stream.close()
+        await asyncio.wait_for(gone.wait(), 5)
+    with sqlite3.connect(here.database) as books:
+        rows = books.execute("select outcome, status, usage_source from usage").fetchall()
+    assert rows == [("cancelled", 200, "estimated")]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("kyes: []\n", "gateway.yaml, line 1: kyes: unknown key, did you mean 'keys'?"),
+        ("aliases: {{}}\nkeys:\n", "gateway.yaml, line 2: keys: must not be empty"),
+        ("metrics: {{token: null}}\nlimits: {{store: carrier-pigeon}}\n", "gateway.yaml, line 2: limits.store"),
+        ("keys: [\n", "gateway.yaml, line"),
+    ],
+)
+async def test_with_a_wrong_file_the_server_does_not_start_and_says_the_line(serve, configured, caplog, text, sentence):
+    with pytest.raises(RuntimeError, match="could not start"):
+        async with serve(configured(text).app):
+            pass
+    assert sentence in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("", "CRPLUGINS_CONFIG names no file"), ("/no/file.yaml", "No such file")]
+)
+async def test_without_a_file_it_does_not_start_either(serve, configured, monkeypatch, caplog, path, reason):
+    app = configured().app
+    monkeypatch.setenv("CRPLUGINS_CONFIG", path)
+    with pytest.raises(RuntimeError, match="could not start"):
+        async with serve(app):
+            pass
+    assert reason in caplog.text
