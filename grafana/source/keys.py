@@ -7,8 +7,8 @@ from crplugins.plugins import metrics_table as t
 from grafana.source import frame
 from grafana.source.frame import SELECTED as S
 from grafana.source.objectives import CLIENT_ERRORS, LIMITED, SERVER_ERRORS
-from grafana.source.overview import USED_UP, budget_left
-from grafana.source.panels import Query, bars, lines, tile
+from grafana.source.overview import LEFT, USED_UP, budget_left
+from grafana.source.panels import NONE, Query, bars, lines, tile
 from grafana.source.queries import RANGE, RATE, any_of, share
 from grafana.source.tables import Column, rows_by
 
@@ -50,7 +50,8 @@ def _now() -> list[Any]:
         tile("Output tokens", "In the time range, reasoning included.", "short", Query(S.increase(t.OUTPUT_TOKENS)),
              whole=True),
         tile("Fullest limit", "Used share of the limit closest to its end.", "percentunit", Query(used), steps=USED_UP),
-        tile("Least budget left", "Share of its period's budget.", "percentunit", Query(f"min({budget_left()})")),
+        tile("Lowest budget", "What is left of it, as a share.", "percentunit", Query(f"min({budget_left()})"),
+             steps=LEFT),
         _table(),
     ]  # fmt: skip
 
@@ -129,8 +130,10 @@ def _limits() -> list[Any]:
     return [
         lines("Headroom", "Used share of each limit; at 1 the next request is refused.", "percentunit", used,
               steps=USED_UP),
-        bars("Budget left", "Share of the period's budget.", "percentunit", Query(budget_left(), "{{key_id}}"), top=1),
-        lines("Refusals", "Requests per second that a limit, a budget or a check has refused.", "reqps", refused),
+        bars("Budget left", "Share of the period's budget.", "percentunit", Query(budget_left(), "{{key_id}}"), top=1,
+             steps=LEFT),
+        lines("Refusals", "Requests per second that a limit, a budget or a check has refused.", "reqps", refused,
+              nothing=NONE),
     ]  # fmt: skip
 
 
@@ -141,7 +144,7 @@ def _errors() -> list[Any]:
     took = Query(S.quantile(0.95, t.DURATION, 'outcome="ok"', by=("model",)), "{{model}} p95")
     return [
         lines("Errors", "Failures of the gateway or its providers, with the status the client saw.", "reqps", types,
-              width=6),
+              width=6, nothing=NONE),
         lines("First token by model", ALL_KEYS, "s", first, width=6),
         lines("Output speed by model", f"Tokens per second of a typical stream. {ALL_KEYS}", "tok/s", speed, width=6),
         lines("Duration by model", f"Of successes. {ALL_KEYS}", "s", took, width=6),

@@ -7,7 +7,7 @@ from crplugins.plugins import metrics_table as t
 from grafana.source import frame
 from grafana.source.frame import SELECTED as S
 from grafana.source.objectives import AVAILABILITY, BURNS, LIMITED, PROVIDER_FAULTS
-from grafana.source.panels import Query, bars, heat, lines, tile
+from grafana.source.panels import LOWEST, NONE, Query, bars, heat, lines, tile
 from grafana.source.queries import RANGE, RATE, any_of, share
 from grafana.source.tables import Column, rows_by
 
@@ -21,6 +21,7 @@ METERED: Final = any_of("outcome", ("ok", "server_error", "cancelled"))
 SLOW: Final = {2.0: "orange", 5.0: "red"}
 ERRORS: Final = {0.01: "orange", 0.05: "red"}
 USED_UP: Final = {0.75: "orange", 0.9: "red"}
+LEFT: Final = {LOWEST: "red", 0.1: "orange", 0.25: "green"}
 HALF_AND_MOST: Final = ((0.5, "p50"), (0.95, "p95"))
 PAGES: Final = {1.0: "orange", BURNS[0].factor: "red"}
 
@@ -101,7 +102,7 @@ def _traffic() -> list[Any]:
               Query(S.rate(t.REQUESTS, by=("model",)), "{{model}}"), stacked=True),
         lines("Errors by type and status", "Everything that was no success, whoever is to blame, with the status the "
               "client saw. 200 is a stream that broke off.", "reqps", Query(errors, "{{error_type}} {{code}}"),
-              stacked=True),
+              stacked=True, nothing=NONE),
         lines("Duration", "Of successes: from the request's arrival to the last byte of its answer.", "s", *durations),
     ]  # fmt: skip
 
@@ -168,9 +169,9 @@ def _limits() -> list[Any]:
         lines("Limits by use", "Used share of the limits closest to their end.", "percentunit", used, steps=USED_UP,
               width=6),
         bars("Budget left", "Share of the period's budget, the twelve lowest.", "percentunit",
-             Query(f"bottomk(12, {budget_left()})", "{{key_id}}"), top=1, width=6),
+             Query(f"bottomk(12, {budget_left()})", "{{key_id}}"), top=1, width=6, steps=LEFT),
         lines("Refusals by limit", "Requests per second over a limit or budget, and those a limit in shadow mode would "
-              "have refused.", "reqps", limited, shadow, width=6),
+              "have refused.", "reqps", limited, shadow, width=6, nothing=NONE),
         lines("Limits without their store", "1 while a gateway decides without the store that it shares.", "short",
               Query(S.gauge(limits.STORE_OUTAGE, by=("instance",), how="max"), "{{instance}}"), top=1, width=6),
     ]  # fmt: skip
@@ -220,11 +221,11 @@ def _gateway() -> list[Any]:
                     "crplugins {{version}}, litellm {{litellm}}, Python {{python}}")  # fmt: skip
     return [
         lines("Failed hooks", "Of plugins, per second. One that only observes is muted; any other refuses.", "cps",
-              Query(S.rate(t.HOOK_ERRORS, by=("plugin", "hook")), "{{plugin}} {{hook}}"), width=6),
+              Query(S.rate(t.HOOK_ERRORS, by=("plugin", "hook")), "{{plugin}} {{hook}}"), width=6, nothing=NONE),
         lines("Replaced labels", "Requests per second counted as `other`, as a label had too many values.", "reqps",
               Query(S.rate(t.OVERFLOW, by=("label",)), "{{label}}"), width=6),
         lines("Ledger", "Usage records on their way to the database.", "short", *ledger, width=6),
-        bars("Versions", "How many gateways run which.", "short", version, width=6),
+        lines("Versions", "How many gateways run which.", "short", version, width=6),
         lines("CPU", "Cores in use. Not told where several workers share a port.", "short", cpu, width=12),
         lines("Memory", "Resident. Not told where several workers share a port.", "bytes", memory, width=12),
     ]  # fmt: skip

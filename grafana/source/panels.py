@@ -16,12 +16,17 @@ SOURCE: Final = shapes.DataSourceRef(type_val="prometheus", uid="${datasource}")
 """The variable, never one installation's own data source."""
 
 NOTHING: Final = "no traffic"
+NONE: Final = "none"
+"""Where there is traffic, and nothing of this kind."""
+
 TILE_WIDTH: Final = 3
 _METRIC: Final = re.compile(r"\b(?:crplugins_\w+|up|process_\w+)\b")
 _SUFFIX: Final = re.compile(r"_(?:bucket|count|sum)$")
 
 Steps = Mapping[float, str]
 """From a value on, this colour."""
+
+LOWEST: Final = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ def lines(
     stacked: bool = False,
     steps: Steps | None = None,
     top: float | None = None,
+    nothing: str = NOTHING,
 ) -> Any:
     """Courses over time. `steps` are drawn as lines across; `top` is where a share ends."""
     panel = (
@@ -77,7 +83,7 @@ def lines(
         .span(width)
         .height(8)
         .min(0)
-        .no_value(NOTHING)
+        .no_value(nothing)
         .fill_opacity(25 if stacked else 8)
         .line_width(1)
         .show_points(shapes.VisibilityMode.NEVER)
@@ -164,9 +170,9 @@ def letter(number: int) -> str:
 
 
 def _thresholds(steps: Steps) -> builders.ThresholdsConfig:
-    """Green below the first step."""
-    first = models.Threshold(value=None, color="green")
-    rest = [models.Threshold(value=value, color=color) for value, color in steps.items()]
+    """Green below the first step, unless a step at minus infinity says otherwise."""
+    first = models.Threshold(value=None, color=steps.get(LOWEST, "green"))
+    rest = [models.Threshold(value=value, color=color) for value, color in steps.items() if value != LOWEST]
     return builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps([first, *rest])
 
 

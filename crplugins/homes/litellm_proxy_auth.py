@@ -1,0 +1,41 @@
+"""`user_api_key_auth`: our keys, as LiteLLM's `custom_auth`."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from crplugins.core.exchange import Exchange, find_exchange, make_exchange, new_request_id
+
+if TYPE_CHECKING:
+    from fastapi import Request
+    from litellm.proxy._types import UserAPIKeyAuth
+
+
+async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth":
+    """The caller of a request by the keys of our configuration.
+
+    LiteLLM calls it by keyword. Its own idea of the key is taken only where a client used one of LiteLLM's own headers.
+
+    Raises LiteLLM's `ProxyException`, in OpenAI's shape.
+    """
+    from crplugins.core.errors import GatewayError
+    from crplugins.homes.litellm_proxy_principal import Authenticated
+    from crplugins.homes.litellm_proxy_refusal import Refusal
+    from crplugins.homes.litellm_proxy_runtime import runtime
+
+    around = find_exchange(request.scope)
+    if around is not None and runtime().guarded:  # the entry has asked already
+        return Authenticated.of(around.principal)
+    exchange = _exchange(request.scope, api_key)
+    try:
+        await (await runtime().opened()).authenticate(exchange)
+    except GatewayError as error:
+        raise Refusal(error, await runtime().unauthenticated(exchange, error)) from None
+    return Authenticated.of(exchange.principal)
+
+
+def _exchange(scope: Mapping[str, Any], api_key: str) -> Exchange:
+    exchange = make_exchange(dict(scope), time.monotonic, new_request_id)
+    if api_key and not any(name in (b"authorization", b"x-api-key", b"api-key") for name, _ in exchange.headers):
+        exchange.headers = [*exchange.headers, (b"x-api-key", api_key.removeprefix("Bearer ").encode("latin-1"))]
+    return exchange

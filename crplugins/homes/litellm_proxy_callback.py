@@ -1,0 +1,232 @@
+"""ProxyCallback: the plugins in the hooks of LiteLLM's proxy.
+
+    async_pre_call_hook                      on_request of every plugin
+    async_pre_call_deployment_hook           a provider is called, once per attempt
+    async_post_call_success_hook             the facts of a plain answer; on_event
+    async_post_call_response_headers_hook    on_response; a plain answer is settled
+    async_post_call_streaming_iterator_hook  the facts of each chunk; on_event; a stream is settled
+    async_post_call_failure_hook             a failure is translated and settled
+    async_log_success_event                  what no other hook has seen the end of is settled
+    async_log_failure_event                  an attempt has failed
+
+Where the whole proxy is wrapped, the plugins run there, and the hooks add what only LiteLLM knows: providers,
+attempts, what went wrong.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from litellm.integrations.custom_logger import CustomLogger
+
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange
+from crplugins.handlers.upstream_errors import refuses_stream_options
+from crplugins.homes.litellm_proxy_boundary import boundary
+from crplugins.homes.litellm_proxy_calls import ProxyCall
+from crplugins.homes.litellm_proxy_check import DISPATCHED_BY_CLASS
+from crplugins.homes.litellm_proxy_runtime import Runtime, configuration, runtime
+from crplugins.homes.litellm_proxy_start import start
+
+CHAT: Final = frozenset({"completion", "acompletion"})
+METERED: Final = CHAT | {
+    "text_completion", "atext_completion", "embeddings", "embedding", "aembedding", "responses", "aresponses",
+    "anthropic_messages",
+}  # fmt: skip
+"""Call types that use tokens. Limits of those that are no chat completions would be no limits if they were free."""
+
+CLIENT_LEFT: Final = 499
+"""LiteLLM's status for a client that left, under `cancel_on_disconnect`."""
+
+
+class ProxyCallback(CustomLogger):
+    """An entry of `litellm_settings.callbacks`.
+
+    May be subclassed: the hooks that LiteLLM looks for in the class itself are put there.
+
+    Raises `ConfigError` where the configuration is wrong, so that the proxy does not start without its limits.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        configuration()
+        self._start: asyncio.Task[None] | None = None
+        with suppress(RuntimeError):  # imported before the proxy's loop runs
+            self.start()
+
+    def start(self) -> None:
+        """Look at LiteLLM and open the plugins, once. Raises RuntimeError without a running event loop."""
+        if self._start is None:
+            loop = asyncio.get_running_loop()
+            self._start = loop.create_task(start(self))
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for name in DISPATCHED_BY_CLASS:
+            if name not in vars(cls):
+                setattr(cls, name, getattr(cls, name))
+
+    async def async_pre_call_hook(
+        self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: Any
+    ) -> dict[str, Any]:
+        from crplugins.homes.litellm_proxy_admission import admit
+
+        del cache
+        self.start()
+        kind = getattr(call_type, "value", call_type)
+        if kind in METERED:
+            await admit(runtime(), user_api_key_dict, data, chat=kind in CHAT)
+        return data
+
+    async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
+        del call_type
+        provider = _provider(kwargs)
+        if (around := boundary()) is not None:
+            around.begin_attempt(provider)
+        elif (call := self._call(kwargs)) is not None:
+            call.note_attempt(provider)
+
+    async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:
+        from crplugins.homes.litellm_proxy_answer import note_usage, shown_document
+        from crplugins.homes.litellm_proxy_refusal import Refusal
+
+        del user_api_key_dict
+        call = self._call(data)
+        if call is None:
+            return response
+        call.exchange.status = 200
+        try:
+            if call.chat and _is_chat_answer(response):
+                response = shown_document(call, response)
+        except GatewayError as error:
+            raise Refusal(error) from None
+        finally:
+            if call.chat:
+                note_usage(call.exchange, getattr(response, "usage", None))
+            _end_attempt(call.exchange)
+        return response
+
+    async def async_post_call_response_headers_hook(
+        self,
+        data: dict[str, Any],
+        user_api_key_dict: Any,
+        response: Any,
+        request_headers: Mapping[str, str] | None = None,
+        litellm_call_info: Mapping[str, Any] | None = None,
+    ) -> dict[str, str] | None:
+        del user_api_key_dict, request_headers, litellm_call_info
+        call = self._call(data)
+        if response is None:  # an error, settled already
+            last = self._runtime.calls.last()
+            return None if last is None else last.told
+        if call is None:
+            return None
+        headers = call.headers(200)
+        if call.chat and not hasattr(response, "__aiter__"):
+            await self._runtime.calls.end(call, 200)
+        return headers
+
+    async def async_post_call_streaming_iterator_hook(
+        self, user_api_key_dict: Any, response: Any, request_data: dict[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        from crplugins.homes.litellm_proxy_stream import around_stream, tidied
+
+        del user_api_key_dict
+        call = self._call(request_data)
+        chunks = tidied(response) if call is None else around_stream(self._runtime, call, response)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()
+
+    async def async_post_call_failure_hook(
+        self,
+        request_data: dict[str, Any],
+        original_exception: Exception,
+        user_api_key_dict: Any,
+        traceback_str: str | None = None,
+    ) -> Any:
+        from crplugins.homes.litellm_proxy_failure import TranslatedFailure, failure_of, is_own, status_of
+
+        del user_api_key_dict, traceback_str
+        call = self._call(request_data)
+        around = boundary()
+        exchange = call.exchange if call is not None else around
+        if exchange is None:
+            return None
+        error = failure_of(exchange, original_exception, begun=exchange.timings.first_token is not None)
+        own = is_own(exchange, original_exception)
+        if call is not None:
+            await self._fail(call, error, left=status_of(original_exception) == CLIENT_LEFT)
+        else:
+            exchange.error, exchange.error_type = error.error, error.error_type
+        return None if own else TranslatedFailure(error)
+
+    async def _fail(self, call: ProxyCall, error: GatewayError, *, left: bool) -> None:
+        calls, exchange = self._runtime.calls, call.exchange
+        if left:
+            calls.settle(call, CLIENT_LEFT, left=True)
+            return
+        if call.hides_usage and refuses_stream_options(error):  # the next one is not asked
+            self._runtime.refused.remember(_model(exchange), exchange.clock())
+        if not call.begun:
+            call.headers(error.status)
+        await calls.end(call, 200 if call.begun else error.status, error)
+
+    async def async_log_success_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        from crplugins.homes.litellm_proxy_answer import note_usage
+
+        del start_time, end_time
+        call = self._call(kwargs)
+        if call is not None:
+            if call.exchange.usage is None:
+                found = getattr(response_obj, "usage", None) if call.chat else kwargs.get("standard_logging_object")
+                note_usage(call.exchange, found, estimated=call.estimated)
+            self._runtime.calls.settle_soon(call)
+
+    async def async_log_failure_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """One attempt; the router may make another."""
+        from crplugins.homes.litellm_proxy_failure import failure_of
+
+        del response_obj, start_time, end_time
+        call = self._call(kwargs)
+        exchange = call.exchange if call is not None else boundary()
+        error = kwargs.get("exception")
+        if exchange is None or not exchange.attempts or not isinstance(error, BaseException):
+            return
+        attempt = exchange.attempts[-1]
+        if attempt.ended is None:
+            attempt.fail(failure_of(exchange, error, begun=False), exchange.clock())
+
+    @property
+    def _runtime(self) -> Runtime:
+        return runtime()
+
+    def _call(self, data: Mapping[str, Any]) -> ProxyCall | None:
+        return self._runtime.calls.of(data)
+
+
+def _provider(kwargs: Mapping[str, Any]) -> str:
+    provider = kwargs.get("custom_llm_provider")
+    if isinstance(provider, str) and provider:
+        return provider
+    return str(kwargs.get("model") or "").partition("/")[0] or "unknown"
+
+
+def _is_chat_answer(response: Any) -> bool:
+    return getattr(response, "choices", None) is not None and hasattr(response, "model_dump_json")
+
+
+def _end_attempt(exchange: Exchange) -> None:
+    if exchange.attempts and exchange.attempts[-1].ended is None:
+        exchange.attempts[-1].ended = exchange.clock()
+
+
+def _model(exchange: Exchange) -> str:
+    return exchange.body.get("model", str) or "" if exchange.body is not None else ""

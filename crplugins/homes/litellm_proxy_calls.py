@@ -1,0 +1,200 @@
+"""Running calls of the proxy: each begun in one hook, found again from others, and settled once."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from secrets import token_hex
+from typing import Any, Final
+
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange
+from crplugins.core.outcome import OUTCOMES, ErrorType, answered_with
+from crplugins.core.pipeline import Pipeline
+
+IN_METADATA: Final = "crplugins_call"
+"""The key in a request's metadata. Its value is a secret of ours: with an id that clients are told, one could end
+another's call."""
+
+LIFETIME: Final = 7200.0
+"""Seconds until a call of which LiteLLM has not told the end is settled; longer than its own timeout of 6000."""
+
+SOON: Final = 2.0
+"""Seconds that the hooks which see the answer have, once LiteLLM logs a success."""
+
+_METADATA: Final = ("metadata", "litellm_metadata")
+
+logger = logging.getLogger("crplugins.litellm")
+
+_current: ContextVar["ProxyCall | None"] = ContextVar("crplugins.litellm_call", default=None)
+
+
+class ProxyCall:
+    """One request on its way through LiteLLM.
+
+    Attributes:
+        entered: how many plugins have had their `on_request`.
+        chat: a chat completion; answers of other APIs are understood by LiteLLM's log events only.
+        begun: whether the client has been given a status.
+        hides_usage: we have asked for usage in the client's stead.
+        estimated: nobody has asked, so that LiteLLM's counts are not the provider's.
+        told: the last response headers of the plugins.
+        settled: its plugins have finished.
+    """
+
+    __slots__ = (
+        "begun",
+        "chat",
+        "entered",
+        "estimated",
+        "exchange",
+        "expiry",
+        "hides_usage",
+        "pipeline",
+        "settled",
+        "token",
+        "told",
+    )
+
+    def __init__(self, pipeline: Pipeline, exchange: Exchange, *, chat: bool = True) -> None:
+        self.pipeline = pipeline
+        self.chat = chat
+        self.exchange = exchange
+        self.token = token_hex(16)
+        self.entered = 0
+        self.begun = self.hides_usage = self.estimated = self.settled = False
+        self.told: dict[str, str] = {}
+        self.expiry: asyncio.TimerHandle | None = None
+
+    async def enter(self) -> None:
+        """Run every `on_request`. Raises `GatewayError`."""
+        exchange = self.exchange
+        for step in self.pipeline.steps:
+            self.entered = step.index + 1
+            if step.on_request is None:
+                continue
+            try:
+                await step.on_request(exchange)
+            except Exception as error:
+                self.pipeline.tolerate(step, "on_request", exchange, error)
+            if exchange.reply is not None:  # LiteLLM has no way to be answered for
+                logger.error("%s answers requests itself, which needs homes.litellm_proxy:app", step.plugin.name)
+                raise GatewayError(500, "The server had an error while processing your request.", type="server_error")
+
+    def headers(self, status: int) -> dict[str, str]:
+        """What the plugins say in response headers."""
+        exchange = self.exchange
+        exchange.status = status
+        exchange.response_headers = [(b"x-request-id", exchange.id.encode())]
+        if exchange.timings.response is None:
+            exchange.timings.response = exchange.clock()
+        self.pipeline.response(exchange, self.entered)
+        self.told = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.response_headers}
+        return self.told
+
+    def note_attempt(self, provider: str) -> None:
+        """LiteLLM calls a provider now."""
+        if self.exchange.timings.app is None:
+            self.exchange.timings.app = self.exchange.clock()
+        self.exchange.begin_attempt(provider)
+
+
+class Calls:
+    """All running calls, by their secret."""
+
+    def __init__(self, *, lifetime: float = LIFETIME) -> None:
+        self._lifetime = lifetime
+        self._running: dict[str, ProxyCall] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def add(self, call: ProxyCall, data: dict[str, Any]) -> None:
+        """Keep a call that is let through, to be found from what LiteLLM hands to other hooks."""
+        self._running[call.token] = call
+        call.expiry = asyncio.get_running_loop().call_later(self._lifetime, self._expire, call)
+        places = [name for name in _METADATA if isinstance(data.get(name), dict)] or ["metadata"]
+        for name in places:
+            data[name] = {**(data.get(name) or {}), IN_METADATA: call.token}
+        _current.set(call)
+
+    def of(self, data: Mapping[str, Any]) -> ProxyCall | None:
+        """The call that a hook's data or logging arguments are about; None for one that is settled or not ours."""
+        for token in _tokens(data):
+            if (call := self._running.get(token)) is not None:
+                return call
+        call = _current.get()
+        return None if call is None or call.settled else call
+
+    def has(self, data: Mapping[str, Any]) -> bool:
+        """Whether this request is let through already."""
+        return any(token in self._running for token in _tokens(data))
+
+    def last(self) -> ProxyCall | None:
+        """The call of the request that is being served here, settled or not."""
+        return _current.get()
+
+    async def end(self, call: ProxyCall, status: int, error: GatewayError | None = None) -> None:
+        """Settle where one may wait."""
+        if not call.settled:
+            self._conclude(call, status, error)
+            try:
+                await call.pipeline.ended(call.exchange, call.entered)
+            finally:
+                self._finish(call)
+
+    def settle(self, call: ProxyCall, status: int, error: GatewayError | None = None, *, left: bool = False) -> None:
+        """Settle where nothing can be awaited. Whoever comes first settles; the rest come to nothing."""
+        if not call.settled:
+            self._conclude(call, status, error, left=left)
+            self._finish(call)
+
+    def settle_soon(self, call: ProxyCall) -> None:
+        """LiteLLM logs a success; the hooks that see a chat's answer come at the same time, or not at all."""
+        if not call.chat:
+            self.settle(call, 200)
+        elif not call.settled:
+            if call.expiry is not None:
+                call.expiry.cancel()
+            call.expiry = asyncio.get_running_loop().call_later(SOON, self.settle, call, 200)
+
+    def _conclude(self, call: ProxyCall, status: int, error: GatewayError | None, *, left: bool = False) -> None:
+        call.settled = True
+        self._running.pop(call.token, None)
+        if call.expiry is not None:
+            call.expiry.cancel()
+        exchange = call.exchange
+        exchange.timings.ended = exchange.clock()
+        exchange.status = status
+        if error is not None:
+            exchange.error = error.error
+        exchange.error_type = _error_type(status, error, left=left)
+        exchange.outcome = OUTCOMES[exchange.error_type]
+
+    def _finish(self, call: ProxyCall) -> None:
+        call.pipeline.finish(call.exchange, call.entered)
+
+    def _expire(self, call: ProxyCall) -> None:
+        logger.warning("LiteLLM has not told how request %s ended", call.exchange.id)
+        self.settle(call, 200 if call.exchange.usage is not None else 500)
+
+
+def _error_type(status: int, error: GatewayError | None, *, left: bool) -> ErrorType:
+    if left:
+        return "client_disconnected"
+    if error is None:
+        return answered_with(status)
+    if status < 400 and OUTCOMES[error.error_type] != "server_error":  # it had been promised an answer
+        return "upstream_stream_broken"
+    return error.error_type
+
+
+def _tokens(data: Mapping[str, Any]) -> Iterator[str]:
+    """From a request's own data, or from the arguments of a log event."""
+    inner = data.get("litellm_params")
+    for holder in (data, inner if isinstance(inner, Mapping) else {}):
+        for name in _METADATA:
+            metadata = holder.get(name)
+            token = metadata.get(IN_METADATA) if isinstance(metadata, Mapping) else None
+            if isinstance(token, str):
+                yield token

@@ -1,0 +1,136 @@
+"""The proxy's app inside our boundary: what no callback can do."""
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from crplugins.core.exchange import Exchange, find_exchange
+from crplugins.core.middleware import PluginMiddleware
+from crplugins.core.plugin import Plugin
+from crplugins.core.principal import Principal
+from crplugins.core.wire import CHAT_PATH
+from crplugins.homes.litellm_proxy_admission import REQUEST_ID
+from crplugins.homes.litellm_proxy_boundary import AROUND
+from crplugins.homes.litellm_proxy_names import served_names
+from crplugins.homes.litellm_proxy_runtime import Runtime, entry_runtime
+from crplugins.homes.web import Web
+from crplugins.plugins.aliases_access import visible_models
+from crplugins.plugins.auth import Auth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PROBES: Final = ("/health/liveness", "/health/liveliness", "/health/readiness")
+"""LiteLLM's own, which need no key."""
+
+_NAMED: Final = re.compile(r"/(?:engines|openai/deployments)/(?P<model>.+)/chat/completions")
+
+
+def proxy_app() -> ASGIApp:
+    """LiteLLM's proxy with our plugins around it. Imports the proxy: six seconds."""
+    runtime = entry_runtime()
+    from litellm.proxy.proxy_server import app
+
+    from crplugins.homes.litellm_proxy import callback
+
+    return Entry(app, runtime, callback.start)
+
+
+class ModelInPath(Plugin):
+    """Puts the model of Azure's paths where plugins look for it, and where LiteLLM then finds it too."""
+
+    reads_body = True
+
+    async def on_request(self, exchange: Exchange) -> None:
+        named = _NAMED.search(exchange.path)
+        if named is not None and exchange.body is not None:
+            exchange.body.set("model", named["model"])
+            exchange.requested_model = named["model"]
+
+
+class BodyLimit(Plugin):
+    """Does nothing; that there is a plugin makes the boundary count bytes."""
+
+    async def on_request(self, exchange: Exchange) -> None: ...
+
+
+class Entry:
+    """An ASGI app.
+
+    Args:
+        proxy: LiteLLM's.
+        runtime: with `guarded`, all plugins run here; else the body is limited here, and the hooks do the rest.
+        start: called when the server starts.
+    """
+
+    def __init__(self, proxy: ASGIApp, runtime: Runtime, start: "Callable[[], None]") -> None:
+        self._proxy = proxy
+        self._start = start
+        self._runtime = runtime
+        self._web = Web(self._names, lambda: True, dict)
+        self._models = [
+            Route(prefix + path, endpoint, methods=["GET"])
+            for prefix in ("/v1", "")
+            for path, endpoint in (("/models", self._web.models), ("/models/{model:path}", self._web.model))
+        ]
+        self._small = self._web.app()
+        self._page = runtime.metrics_app() if runtime.guarded else None
+        self._page_path = runtime.config.metrics.path if runtime.config.metrics is not None else None
+        self._app = PluginMiddleware(
+            self._dispatch, plugins=self._plugins(), max_body_bytes=runtime.config.server.max_body_bytes
+        )
+        if runtime.metrics is not None:
+            runtime.metrics.observe_faults(self._app.faults if runtime.guarded else runtime.faults)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            self._start()
+        app = self._proxy if scope["type"] == "http" and scope["path"] in PROBES else self._app
+        await app(scope, receive, send)
+
+    def _plugins(self) -> "Sequence[Plugin]":
+        if not self._runtime.guarded:
+            return [BodyLimit()]
+        plugins = list(self._runtime.plugins)
+        at = next(index for index, plugin in enumerate(plugins) if isinstance(plugin, Auth))
+        return [*plugins[: at + 1], ModelInPath(), *plugins[at + 1 :]]
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._runtime.guarded and (own := self._own(scope)) is not None:
+            await own(scope, receive, send)
+            return
+        await self._call_proxy(scope, receive, send)
+
+    def _own(self, scope: Scope) -> ASGIApp | None:
+        """What we answer in LiteLLM's place."""
+        if self._page is not None and scope["path"] == self._page_path:
+            return self._page
+        if any(route.matches(scope)[0] is Match.FULL for route in self._models):
+            return self._small
+        return None
+
+    async def _call_proxy(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = find_exchange(scope)
+        if exchange is None or not scope["path"].endswith(CHAT_PATH):
+            await self._proxy(scope, receive, send)
+            return
+        if not self._runtime.guarded:
+            REQUEST_ID.set(exchange.id)
+            await self._proxy(scope, receive, send)
+            return
+        token = AROUND.set(exchange)
+        try:
+            # One path for all: in another, and in the query, LiteLLM would find a model that nobody has judged.
+            await self._proxy(_plain_path(scope), receive, send)
+        finally:
+            AROUND.reset(token)
+
+    def _names(self, principal: Principal | None) -> list[str]:
+        return visible_models(principal, self._runtime.aliases.table, served_names(self._runtime.config))
+
+
+def _plain_path(scope: Scope) -> dict[str, Any]:
+    path = scope.get("root_path", "") + "/v1" + CHAT_PATH
+    return {**scope, "path": path, "raw_path": path.encode(), "query_string": b""}

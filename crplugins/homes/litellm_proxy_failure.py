@@ -1,0 +1,62 @@
+"""What a provider's failure, or a refusal of LiteLLM's own, means for the client and for the record."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import HTTPException
+
+from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, GatewayError
+from crplugins.core.exchange import Exchange
+from crplugins.core.outcome import ErrorType
+from crplugins.handlers.litellm_errors import Failures
+from crplugins.homes.litellm_proxy_refusal import Refusal
+
+_OWN: Final[Mapping[int, ErrorType]] = {401: "unauthenticated", 403: "forbidden_model", 429: "rate_limited"}
+
+
+class TranslatedFailure(Refusal, HTTPException):  # type: ignore[misc]  # both have headers
+    """Our words for a failure. LiteLLM takes an HTTPException from its failure hook, and renders a ProxyException."""
+
+    def __init__(self, error: GatewayError) -> None:
+        Refusal.__init__(self, error)
+        self.status_code = error.status
+        self.detail = {"error": self.to_dict()}  # type: ignore[assignment]  # FastAPI's takes any
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status an exception of LiteLLM's carries, 500 without one."""
+    for name in ("status_code", "code"):
+        value: Any = getattr(error, name, None)
+        if isinstance(value, int | str) and str(value).isdigit() and 400 <= int(value) < 600:
+            return int(value)
+    return 500
+
+
+def failure_of(exchange: Exchange, error: BaseException, *, begun: bool) -> GatewayError:
+    """The failure as the client should see it, or as it is seen already where LiteLLM refused by itself."""
+    if isinstance(error, Refusal):
+        return error.gateway_error
+    if is_own(exchange, error):
+        return _of_litellm(status_of(error), str(error))
+    failures = Failures(exchange.served_model or "a model", ())
+    found = failures.of(error, begun=begun)
+    if begun and found.error_type == "upstream_5xx" and not _said_by_provider(error):
+        return failures.cut_short(error)  # LiteLLM makes a 500 of a connection that broke
+    return found
+
+
+def _said_by_provider(error: BaseException) -> bool:
+    """Whether the provider itself sent an error in its stream."""
+    inner = getattr(error, "original_exception", None) or error
+    return isinstance(getattr(inner, "body", None), dict)
+
+
+def is_own(exchange: Exchange, error: BaseException) -> bool:
+    """Whether LiteLLM's limits, its router or another callback refused, and no provider."""
+    return not exchange.attempts or type(error).__name__.startswith(("Router", "ProxyModelNotFound"))
+
+
+def _of_litellm(status: int, message: str) -> GatewayError:
+    kind: ErrorType = _OWN.get(status) or ("internal" if status >= 500 else "invalid_request")
+    error_type = SERVER_ERROR if status >= 500 else INVALID_REQUEST
+    return GatewayError(status, message, type=error_type, error_type=kind)

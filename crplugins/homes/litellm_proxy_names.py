@@ -1,0 +1,118 @@
+"""What LiteLLM's router serves: names, providers and prices, read where LiteLLM keeps them."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from crplugins.config import Config
+from crplugins.config.schema import DEMO_MODEL
+from crplugins.core.errors import model_not_found
+from crplugins.core.exchange import Exchange
+from crplugins.core.plugin import Plugin
+from crplugins.core.usage import Price
+from crplugins.ledger.pricing import prices_for
+from crplugins.ledger.pricing_table import litellm_prices
+from crplugins.plugins.aliases_pattern import NameSet
+
+_PROXY: Final = "litellm.proxy.proxy_server"
+
+
+def router() -> Any:
+    """The running proxy's router; None before there is one."""
+    return getattr(sys.modules.get(_PROXY), "llm_router", None)
+
+
+def served_names(config: Config) -> list[str]:
+    """The router's names; before it is there, those of our file or else of LiteLLM's."""
+    running = router()
+    if running is not None:
+        return list(dict.fromkeys(running.get_model_names()))
+    names = [entry.model_name for entry in config.model_list if entry.model_name != DEMO_MODEL]
+    return names or list(dict.fromkeys(_written(os.environ)))
+
+
+def _written(environ: Mapping[str, str]) -> Iterator[str]:
+    """The names in the file that LiteLLM will read."""
+    file = environ.get("CONFIG_FILE_PATH") or _worker_file(environ.get("WORKER_CONFIG", ""))
+    if not file or not Path(file).is_file():
+        return
+    document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    for entry in (document.get("model_list") if isinstance(document, dict) else None) or ():
+        if isinstance(entry, dict) and isinstance(entry.get("model_name"), str):
+            yield entry["model_name"]
+
+
+def _worker_file(worker: str) -> str | None:
+    """`WORKER_CONFIG` is a path, or the options of LiteLLM's command line as JSON."""
+    if not worker.lstrip().startswith("{"):
+        return worker or None
+    found = json.loads(worker).get("config")
+    return found if isinstance(found, str) else None
+
+
+class RouterPrices:
+    """The price of a name the router serves: its deployment's `model_info`, else LiteLLM's table."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Price | None] = {}
+
+    def __call__(self, model: str) -> Price | None:
+        if model not in self._known:
+            running = router()
+            if running is None:
+                return None
+            if len(self._known) >= 1024:  # behind a wildcard names come from clients
+                self._known.clear()
+            self._known[model] = _price(running, model)
+        return self._known[model]
+
+
+def _price(running: Any, model: str) -> Price | None:
+    for deployment in running.get_model_list(model_name=model) or ():
+        parameters = deployment.get("litellm_params") or {}
+        # A price may stand beside `model` too; the router copies what it knows itself into `model_info`.
+        info = {**(deployment.get("model_info") or {}), **{k: v for k, v in parameters.items() if "cost" in k}}
+        try:
+            return prices_for(info, litellm_prices)(str(parameters.get("model", model)))
+        except ValueError:
+            return None
+    return None
+
+
+class ServedModels(Plugin):
+    """Refuses a name LiteLLM does not serve with OpenAI's 404, where LiteLLM would say 400. Stands innermost."""
+
+    reads_body = True
+
+    def __init__(self, prices: RouterPrices) -> None:
+        self._prices = prices
+
+    async def on_request(self, exchange: Exchange) -> None:
+        assert exchange.body is not None, "reads_body"
+        name = exchange.body.get("model", str)
+        running = router()
+        if name is not None and running is not None and not is_served(running, name):
+            raise model_not_found(exchange.requested_model or name)
+
+    def on_finish(self, exchange: Exchange) -> None:
+        if exchange.price is None:
+            exchange.price = self._prices(_group_of(exchange))
+
+
+def _group_of(exchange: Exchange) -> str:
+    return (exchange.body.get("model", str) if exchange.body is not None else None) or exchange.served_model or ""
+
+
+def is_served(running: Any, name: str) -> bool:
+    """Whether the router has a way for `name`; it decides itself where it has one for everything."""
+    if getattr(running, "default_deployment", None) is not None or getattr(running, "default_fallbacks", None):
+        return True
+    litellm = sys.modules["litellm"]
+    if name in getattr(litellm, "model_alias_map", ()) or running.has_model_id(name):
+        return True
+    return name in NameSet([*running.get_model_names(), *(running.model_group_alias or ())])

@@ -1,0 +1,183 @@
+"""Runtime: the plugins of one proxy process, shared by its callback, its authentication and its entry.
+
+Kept by the installed package: LiteLLM runs a callback's file once for each name that refers to it.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from crplugins.config import Config, arrange_plugins, find_config, load_config, parse_config
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange
+from crplugins.core.lifespan import PluginLifespan
+from crplugins.core.outcome import OUTCOMES
+from crplugins.core.pipeline import Faults, Pipeline
+from crplugins.core.plugin import Plugin
+from crplugins.core.stream_options import StreamOptionsRefused
+from crplugins.core.wire import CHAT_PATH
+from crplugins.homes.builtin import builtin_plugins, limit_gauges, make_metrics, open_ledger
+from crplugins.homes.litellm_proxy_calls import Calls, ProxyCall
+from crplugins.homes.litellm_proxy_names import RouterPrices, ServedModels, served_names
+from crplugins.homes.metrics_app import MetricsApp
+from crplugins.keys.opening import open_source
+from crplugins.plugins.aliases import ModelAliases
+from crplugins.plugins.auth import Auth
+from crplugins.plugins.disconnects import Disconnects
+from crplugins.plugins.guard import RequestGuard
+from crplugins.plugins.missing_usage import MissingUsage
+from crplugins.plugins.server_timing import ServerTiming
+from crplugins.plugins.stream_usage import StreamUsage
+
+if TYPE_CHECKING:
+    from crplugins.plugins.metrics import Metrics
+
+# LiteLLM cannot be told to read on, and asks for usage and hides it by itself.
+_NOT_IN_HOOKS: Final = (Disconnects, StreamUsage, ServerTiming)
+
+logger = logging.getLogger("crplugins.litellm")
+
+
+class Runtime:
+    """Made once the configuration is known and LiteLLM's names are.
+
+    Args:
+        config: ours.
+        entry: whether the whole proxy is wrapped. With `keys` in `config` all plugins then run there; without, the
+            caller is known to LiteLLM alone, and they run in the hooks all the same.
+
+    Attributes:
+        guarded: the plugins run around the proxy, and the hooks only tell them what they see.
+    """
+
+    def __init__(self, config: Config, *, entry: bool) -> None:
+        self.config: Final = config
+        self.has_keys: Final = bool(config.keys)
+        self.guarded: Final = entry and self.has_keys
+        self.prices: Final = RouterPrices()
+        self.calls: Final = Calls()
+        self.refused: Final = StreamOptionsRefused()
+        self.faults: Final = Faults()
+        self.aliases: Final = self._aliases()
+        self.plugins: Final = self._plugins()
+        self._auth: Final = next((p for p in self.plugins if isinstance(p, Auth)), None)
+        inside = self._inside()
+        self._outside: Final = Pipeline(self._around_auth(), self.faults, config.server.max_body_bytes)
+        self._chat: Final = Pipeline(inside, self.faults, config.server.max_body_bytes)
+        others = [p for p in inside if not isinstance(p, RequestGuard | MissingUsage)]
+        self._other: Final = Pipeline(others, self.faults, config.server.max_body_bytes)
+        self.reads_chunks: Final = any(_reads_chunks(plugin, config) for plugin in inside)
+        self._lifespan: Final = PluginLifespan(self.plugins)
+
+    def _aliases(self) -> ModelAliases:
+        """In the hooks LiteLLM puts the requested name back by itself."""
+        config = self.config
+        return ModelAliases(
+            aliases=config.aliases,
+            teams=config.team_aliases,
+            response_model=config.response_model if self.guarded else "served",
+            hidden_status=config.hidden_model_status,
+        )
+
+    def _plugins(self) -> Sequence[Plugin]:
+        config = self.config
+        ledger = open_ledger(config)
+        self.metrics: Metrics | None = make_metrics(config, served_names(config), ledger)
+        builtin = builtin_plugins(
+            config,
+            keys=open_source(config.keys),
+            aliases=self.aliases,
+            ledger=ledger,
+            metrics=self.metrics,
+            prices=self.prices,
+        )
+        kept = [*arrange_plugins(config, list(builtin)), ServedModels(self.prices)]
+        return kept if self.has_keys else [plugin for plugin in kept if not isinstance(plugin, Auth)]
+
+    def _inside(self) -> list[Plugin]:
+        """What runs in the hooks: all but what LiteLLM or another hook does."""
+        return [p for p in self.plugins if not isinstance(p, (Auth, *_NOT_IN_HOOKS))]
+
+    def _around_auth(self) -> list[Plugin]:
+        """What sees a request without a good key."""
+        plugins = list(self.plugins)
+        return plugins[: plugins.index(self._auth)] if self._auth is not None else []
+
+    async def opened(self) -> "Runtime":
+        """With the plugins open. Raises `GatewayError` 500 where one cannot be opened; the log says why."""
+        if not self.guarded and not self._lifespan.open and not await self._lifespan.opened():
+            raise GatewayError(500, "The server had an error while processing your request.", type="server_error")
+        return self
+
+    async def authenticate(self, exchange: Exchange) -> None:
+        """Set the principal. Raises `GatewayError`; without keys of ours nobody can be known."""
+        if self._auth is None:
+            logger.error("custom_auth needs `keys` in the configuration")
+            raise GatewayError(401, "Incorrect API key provided.", code="invalid_api_key")
+        await self._auth.on_request(exchange)
+
+    async def unauthenticated(self, exchange: Exchange, error: GatewayError) -> dict[str, str]:
+        """Count a chat completion that was refused for its key. Headers for the refusal."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in error.headers}
+        if not exchange.path.endswith(CHAT_PATH):
+            return headers
+        call = ProxyCall(self._outside, exchange)
+        await call.enter()
+        headers |= call.headers(error.status)
+        exchange.error_type = error.error_type
+        exchange.error, exchange.outcome = error.error, OUTCOMES[error.error_type]
+        exchange.timings.ended = exchange.clock()
+        call.pipeline.finish(exchange, call.entered)
+        return headers
+
+    def call(self, exchange: Exchange, *, chat: bool) -> ProxyCall:
+        return ProxyCall(self._chat if chat else self._other, exchange, chat=chat)
+
+    def metrics_app(self) -> MetricsApp | None:
+        """What Prometheus scrapes; None where nothing is counted."""
+        if self.metrics is None or self.config.metrics is None:
+            return None
+        gauges = limit_gauges(self.metrics, self.plugins)
+        self.metrics.add_collector(gauges)
+        token = self.config.metrics.token
+        secret = None if token is None else token.get_secret_value()
+        return MetricsApp(self.metrics, token=secret, refresh=gauges.refresh)
+
+
+def _reads_chunks(plugin: Plugin, config: Config) -> bool:
+    """Whether `on_event` must be called for each chunk of a stream. MissingUsage alone looks at the end only."""
+    if isinstance(plugin, MissingUsage):
+        return config.usage.estimator != "bytes"
+    kind = type(plugin)
+    overrides = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
+    return overrides and (plugin.reads_events or plugin.rewrites_events)
+
+
+class _Kept:
+    """What this process has."""
+
+    config: Config | None = None
+    runtime: Runtime | None = None
+    entry: bool = False
+
+
+def configuration() -> Config:
+    """The file in `CRPLUGINS_CONFIG`, read once. Raises `ConfigError`."""
+    if _Kept.config is None:
+        path = find_config(None)
+        _Kept.config = parse_config({}) if path is None else load_config(path)
+        for warning in _Kept.config.warnings:
+            logger.warning("%s", warning)
+    return _Kept.config
+
+
+def runtime() -> Runtime:
+    if _Kept.runtime is None:
+        _Kept.runtime = Runtime(configuration(), entry=_Kept.entry)
+    return _Kept.runtime
+
+
+def entry_runtime() -> Runtime:
+    """The runtime of a process whose whole proxy is wrapped. To be called before any other."""
+    _Kept.entry = True
+    return runtime()

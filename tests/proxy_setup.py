@@ -1,0 +1,189 @@
+"""LiteLLM's real proxy in a process of its own, with our callback or inside our entry."""
+
+import asyncio
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import yaml
+
+MASTER_KEY = "sk-master-0123456789abcdef"
+_NEEDED = ("litellm", "fastapi", "orjson", "apscheduler", "backoff", "multipart", "litellm_enterprise")
+
+MISSING = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+needs_proxy = pytest.mark.skipif(bool(MISSING), reason=f"litellm[proxy] is not installed: no {', '.join(MISSING)}")
+
+CALLBACK = "litellm.proxy.proxy_server:app"
+ENTRY = "crplugins.homes.litellm_proxy:app"
+
+QUIET = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_BLOG_POSTS": "True",
+    "LITELLM_LOCAL_POLICY_TEMPLATES": "true",
+    "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
+    "LITELLM_LOG": "ERROR",
+    "LITELLM_MASTER_KEY": MASTER_KEY,
+}
+
+_SERVED = {
+    "fake-model": "openai/fake-model",
+    "other-model": "openai/other-model",
+    "adapted": "hosted_vllm/fake-model",  # other APIs are translated for it
+}
+
+_JOURNAL = '''
+"""Writes a line for every request that is over: one too many would show."""
+import json, msgspec
+from crplugins.core.plugin import Plugin
+from crplugins.ledger.record import record_of
+
+class Journal(Plugin):
+    observes = True
+    async def on_request(self, exchange): ...
+    def on_finish(self, exchange):
+        with open({path!r}, "ab") as file:
+            file.write(msgspec.json.encode(record_of(exchange), enc_hook=dict) + b"\\n")
+'''
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A running proxy. `provider_port` is where it looks for its provider: each test starts one there."""
+
+    url: str
+    provider_port: int
+    folder: Path
+    log: Path
+
+    def client(self, key: str, **options: Any) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, **options)
+
+    def records(self) -> list[dict[str, Any]]:
+        file = self.folder / "journal.jsonl"
+        return [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+
+    async def record(self, request_id: str | None, within: float = 6.0) -> dict[str, Any]:
+        """The one record of a request; waits for it, and then for a second one that must not come."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            found = [record for record in self.records() if record["request_id"] == request_id]
+            if found:
+                await asyncio.sleep(0.3)
+                found = [record for record in self.records() if record["request_id"] == request_id]
+                assert len(found) == 1, found
+                return found[0]
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"no record of {request_id}; there are {[r['request_id'] for r in self.records()]}")
+
+    async def next_record(self, seen: int, within: float = 6.0) -> dict[str, Any]:
+        """The record after the first `seen`, for a request whose id nobody was told."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            if len(records := self.records()) > seen:
+                await asyncio.sleep(0.5)
+                assert len(self.records()) == seen + 1, self.records()[seen:]
+                return records[seen]
+            await asyncio.sleep(0.05)
+        raise AssertionError("no further record")
+
+
+@contextmanager
+def running_proxy(
+    folder: Path,
+    app: str,
+    *,
+    ours: Mapping[str, Any],
+    custom_auth: bool = True,
+    litellm: Mapping[str, Any] | None = None,
+    callbacks: Sequence[str] = ("crplugins.homes.litellm_proxy.callback",),
+) -> Iterator[Proxy]:
+    """`ours` is the configuration of the plugins, `litellm` goes into LiteLLM's `general_settings`."""
+    provider_port, port = free_port(), free_port()
+    general: dict[str, Any] = {"disable_model_info_refresh": True, **(litellm or {})}
+    if custom_auth:
+        general["custom_auth"] = "crplugins.homes.litellm_proxy.user_api_key_auth"
+    base = {"api_base": f"http://127.0.0.1:{provider_port}/v1", "api_key": "sk-upstream", "max_retries": 0}
+    served = [
+        {
+            "model_name": name,
+            "litellm_params": {"model": model, **base},
+            "model_info": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6},
+        }
+        for name, model in _SERVED.items()
+    ]
+    document = {
+        "model_list": served,
+        "litellm_settings": {"callbacks": list(callbacks), "num_retries": 0},
+        "router_settings": {"disable_cooldowns": True, "num_retries": 0},
+        "general_settings": general,
+    }
+    (folder / "journal.py").write_text(_JOURNAL.format(path=str(folder / "journal.jsonl")))
+    (folder / "config.yaml").write_text(yaml.safe_dump(document))
+    (folder / "crplugins.yaml").write_text(yaml.safe_dump({**ours, "plugins": _with_journal(ours)}))
+    environ = {"CONFIG_FILE_PATH": str(folder / "config.yaml"), "CRPLUGINS_CONFIG": str(folder / "crplugins.yaml")}
+    with proxy_process(folder, app, port, environ) as url:
+        yield Proxy(url, provider_port, folder, folder / "proxy.log")
+
+
+def _with_journal(ours: Mapping[str, Any]) -> list[Any]:
+    return [*ours.get("plugins", ()), {"use": "journal.Journal", "before": "Auth"}]
+
+
+@contextmanager
+def proxy_process(folder: Path, app: str, port: int, environ: Mapping[str, str]) -> Iterator[str]:
+    """LiteLLM's proxy under uvicorn, once it answers; its log is `proxy.log` in `folder`."""
+    checkout = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(folder), str(checkout)])
+    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--log-level", "info"]
+    with (folder / "proxy.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, **QUIET, "PYTHONPATH": paths, **environ},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_until_ready(process, url, folder / "proxy.log")
+            yield url
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{url}/health/liveliness", timeout=5).status_code == 200:
+                time.sleep(0.5)  # the callback's own start runs beside the proxy's
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise RuntimeError(f"the proxy does not start:\n{log.read_text()[-4000:]}")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
