@@ -4,8 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from crplugins.core.exchange import Drain, Exchange
-
-BYTES_PER_TOKEN = 4
+from crplugins.core.usage import BYTES_PER_TOKEN
 
 
 class Draining:

@@ -9,6 +9,9 @@ UsageSource = Literal["provider", "estimated", "none"]
 
 PICO = 1_000_000_000_000
 
+BYTES_PER_TOKEN = 4
+"""The rule of thumb, where nobody has counted."""
+
 
 class Usage(msgspec.Struct, frozen=True):
     """Token counts of one request.

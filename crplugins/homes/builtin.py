@@ -17,7 +17,7 @@ from crplugins.limits.opening import open_limit_store
 from crplugins.limits.outage import GuardedStore
 from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
-from crplugins.plugins.budgets import Budgets
+from crplugins.plugins.budgets import Budgets, Spent
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.guard import RequestGuard
 from crplugins.plugins.limit_reservations import Reservations
@@ -28,6 +28,7 @@ from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage
 
 if TYPE_CHECKING:
+    from crplugins.homes.metrics_app import MetricsApp
     from crplugins.ledger.ledger import Ledger
     from crplugins.plugins.metrics import Metrics
     from crplugins.plugins.metrics_limits import LimitGauges
@@ -72,11 +73,8 @@ def builtin_plugins(
 def _limiting(
     config: Config, ledger: "Ledger | None", prices: Callable[[str], Price | None]
 ) -> Iterator[RateLimits | Budgets]:
-    """Both reserve in one store, and ask the clock and the database of limits no more often than they must."""
-    store = open_limit_store(config.limits.store)
-    if config.limits.store != "memory":
-        store = GuardedStore(store, on_store_error=config.limits.on_store_error)
-    reservations = Reservations(store)
+    """Both reserve in one store."""
+    reservations = open_reservations(config)
     yield RateLimits(
         config.limits.rules(),
         store=reservations,
@@ -84,11 +82,26 @@ def _limiting(
         estimated_output_tokens=config.limits.estimated_output_tokens,
         missing_usage=config.missing_usage,
     )
-    yield Budgets(
+    yield make_budgets(config, reservations, prices, ledger.spent if ledger is not None else None)
+
+
+def open_reservations(config: Config) -> Reservations:
+    """In the store of the configuration, not yet entered."""
+    store = open_limit_store(config.limits.store)
+    if config.limits.store != "memory":
+        store = GuardedStore(store, on_store_error=config.limits.on_store_error)
+    return Reservations(store)
+
+
+def make_budgets(
+    config: Config, reservations: Reservations, prices: Callable[[str], Price | None], spent: Spent | None
+) -> Budgets:
+    """The budgets of the configuration."""
+    return Budgets(
         config.budgets.key(),
         config.budgets.teams(),
         prices=prices,
-        spent=ledger.spent if ledger is not None else None,
+        spent=spent,
         warn_at=config.budgets.warn_at,
         store=reservations,
         estimated_output_tokens=config.limits.estimated_output_tokens,
@@ -123,12 +136,15 @@ def make_metrics(config: Config, served: list[str], ledger: "Ledger | None") -> 
     return metrics
 
 
-def limit_gauges(metrics: "Metrics", plugins: Sequence[Plugin]) -> "LimitGauges":
-    """Metrics of the limits and budgets among the plugins."""
+def limit_gauges(metrics: "Metrics", plugins: Sequence[Plugin]) -> "LimitGauges | None":
+    """Metrics of the limits and budgets among the plugins; None where there are neither."""
     from crplugins.plugins.metrics_limits import LimitGauges
 
-    rate_limits = next(plugin for plugin in plugins if isinstance(plugin, RateLimits))
-    budgets = next(plugin for plugin in plugins if isinstance(plugin, Budgets))
+    rate_limits = next((plugin for plugin in plugins if isinstance(plugin, RateLimits)), None)
+    budgets = next((plugin for plugin in plugins if isinstance(plugin, Budgets)), None)
+    if rate_limits is None and budgets is None:
+        return None
+    rate_limits, budgets = rate_limits or RateLimits(), budgets or Budgets()
     store = rate_limits.reservations.store
     return LimitGauges(
         rate_limits,
@@ -136,6 +152,20 @@ def limit_gauges(metrics: "Metrics", plugins: Sequence[Plugin]) -> "LimitGauges"
         key_label=metrics.key_label,
         store=store if isinstance(store, GuardedStore) else None,
     )
+
+
+def metrics_app(config: Config, metrics: "Metrics | None", plugins: Sequence[Plugin]) -> "MetricsApp | None":
+    """Where Prometheus scrapes what these plugins count and limit; None where nothing is counted."""
+    if metrics is None or config.metrics is None:
+        return None
+    from crplugins.homes.metrics_app import MetricsApp
+
+    gauges = limit_gauges(metrics, plugins)
+    if gauges is not None:
+        metrics.add_collector(gauges)
+    token = config.metrics.token
+    secret = None if token is None else token.get_secret_value()
+    return MetricsApp(metrics, token=secret, refresh=None if gauges is None else gauges.refresh)
 
 
 def _public_paths(config: Config) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from crplugins.homes import admin
 from crplugins.homes.admin_desk import KeyDesk
 from crplugins.homes.admin_openapi import with_admin
 from crplugins.homes.admin_store import NoStore, store_of
-from crplugins.homes.builtin import builtin_plugins, limit_gauges, make_metrics, open_ledger
+from crplugins.homes.builtin import builtin_plugins, make_metrics, metrics_app, open_ledger
 from crplugins.homes.upstreams import Served, Upstreams
 from crplugins.homes.web import Web
 from crplugins.keys.opening import open_source
@@ -33,7 +33,6 @@ from crplugins.plugins.aliases_access import visible_models
 
 if TYPE_CHECKING:
     from crplugins.ledger.ledger import Ledger
-    from crplugins.plugins.metrics import Metrics
 
 RUN_KEY_VARIABLE: Final = "CRPLUGINS_RUN_KEY"
 """A key made for this run by `crplugins serve`, handed to its worker processes."""
@@ -106,7 +105,9 @@ class Gateway:
         web = Web(self._visible_models, lambda: self._upstreams.ready, self._openapi)
         self._web = web.app([*_admin_routes(config, keys), *_usage_routes(config, ledger)])
         self._app = PluginMiddleware(self._dispatch, plugins=self.plugins, max_body_bytes=config.server.max_body_bytes)
-        self._metrics = _metrics_app(config, metrics, self._app)
+        if metrics is not None:
+            metrics.observe_faults(self._app.faults)
+        self._metrics = metrics_app(config, metrics, self.plugins)
         self._metrics_path = config.metrics.path if config.metrics is not None else None
 
     def resolve(self) -> None:
@@ -173,18 +174,6 @@ def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:
     from crplugins.homes.usage_api import UsageApi
 
     return UsageApi(ledger, admin_token=config.admin.token.get_secret_value() if config.admin else None).routes()
-
-
-def _metrics_app(config: Config, metrics: "Metrics | None", app: PluginMiddleware) -> ASGIApp | None:
-    if metrics is None or config.metrics is None:
-        return None
-    from crplugins.homes.metrics_app import MetricsApp
-
-    metrics.observe_faults(app.faults)
-    gauges = limit_gauges(metrics, app.plugins)
-    metrics.add_collector(gauges)
-    token = config.metrics.token
-    return MetricsApp(metrics, token=None if token is None else token.get_secret_value(), refresh=gauges.refresh)
 
 
 def _served(entry: ModelEntry) -> Served:

@@ -16,7 +16,7 @@ from crplugins.core.pipeline import Faults, Pipeline
 from crplugins.core.plugin import Plugin
 from crplugins.core.stream_options import StreamOptionsRefused
 from crplugins.core.wire import CHAT_PATH
-from crplugins.homes.builtin import builtin_plugins, limit_gauges, make_metrics, open_ledger
+from crplugins.homes.builtin import builtin_plugins, make_metrics, metrics_app, open_ledger
 from crplugins.homes.litellm_proxy_calls import Calls, ProxyCall
 from crplugins.homes.litellm_proxy_names import RouterPrices, ServedModels, served_names
 from crplugins.homes.metrics_app import MetricsApp
@@ -135,13 +135,7 @@ class Runtime:
 
     def metrics_app(self) -> MetricsApp | None:
         """What Prometheus scrapes; None where nothing is counted."""
-        if self.metrics is None or self.config.metrics is None:
-            return None
-        gauges = limit_gauges(self.metrics, self.plugins)
-        self.metrics.add_collector(gauges)
-        token = self.config.metrics.token
-        secret = None if token is None else token.get_secret_value()
-        return MetricsApp(self.metrics, token=secret, refresh=gauges.refresh)
+        return metrics_app(self.config, self.metrics, self.plugins)
 
 
 def _reads_chunks(plugin: Plugin, config: Config) -> bool:

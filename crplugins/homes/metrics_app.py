@@ -6,12 +6,10 @@ second.
 
 import asyncio
 import gzip
-import hmac
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
@@ -19,6 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.types import Receive, Scope, Send
 
 from crplugins.core.errors import GatewayError, Header, internal_error
+from crplugins.homes.token_digest import TokenDigest
 from crplugins.plugins.auth_errors import refused
 from crplugins.plugins.metrics import Metrics
 
@@ -67,11 +66,9 @@ class MetricsApp:
     def __init__(
         self, metrics: Metrics, *, token: str | None, refresh: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        if token is not None and not token:
-            raise ValueError("the metrics token must not be empty")
         self._metrics = metrics
         self._refresh = refresh
-        self._token = None if token is None else sha256(token.encode()).digest()
+        self._token = None if token is None else TokenDigest(token, "metrics")
         self._running: dict[Scrape, asyncio.Task[Rendered]] = {}
         # One thread: rendering is pure Python, and a second would only take more turns from the event loop.
         self._thread = ThreadPoolExecutor(1, "crplugins-metrics")
@@ -97,7 +94,7 @@ class MetricsApp:
         scheme, _, presented = _header(scope["headers"], b"authorization").strip().partition(" ")
         if scheme.lower() != "bearer" or not presented.strip():
             raise _no_token()
-        if not hmac.compare_digest(sha256(presented.strip().encode("latin-1")).digest(), self._token):
+        if not self._token.matches(presented.strip()):
             logger.warning("a scrape with a wrong token is refused")
             raise refused("Incorrect metrics token provided.")
 

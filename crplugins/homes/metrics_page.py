@@ -8,13 +8,11 @@ from starlette.types import Message
 
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.plugin import Plugin
+from crplugins.homes.builtin import limit_gauges
 from crplugins.homes.metrics_app import MetricsApp
-from crplugins.limits.outage import GuardedStore
-from crplugins.plugins.budgets import Budgets
+from crplugins.ledger.state import LedgerState
 from crplugins.plugins.metrics import Metrics
 from crplugins.plugins.metrics_limits import LimitGauges
-from crplugins.plugins.metrics_state import LedgerState
-from crplugins.plugins.rate_limits import RateLimits
 from crplugins.plugins.usage import Usage
 
 
@@ -44,10 +42,7 @@ class MetricsPage(Plugin):
         self._metrics.observe_faults(faults)
         found = list(plugins)
         self._watch_ledgers(found)
-        limits = next((plugin for plugin in found if isinstance(plugin, RateLimits)), None)
-        budgets = next((plugin for plugin in found if isinstance(plugin, Budgets)), None)
-        if limits is not None or budgets is not None:
-            self._gauges = self._gauges_of(limits or RateLimits(), budgets or Budgets())
+        self._gauges = limit_gauges(self._metrics, found) or self._gauges
 
     def _watch_ledgers(self, plugins: Iterable[Plugin]) -> None:
         """Each once: what is watched twice would count twice."""
@@ -66,11 +61,6 @@ class MetricsPage(Plugin):
     async def _refresh(self) -> None:
         if self._gauges is not None:
             await self._gauges.refresh()
-
-    def _gauges_of(self, limits: RateLimits, budgets: Budgets) -> LimitGauges:
-        store = limits.reservations.store
-        outage = store if isinstance(store, GuardedStore) else None
-        return LimitGauges(limits, budgets, key_label=self._metrics.key_label, store=outage)
 
     async def _scraped(self, exchange: Exchange) -> Reply:
         sent: list[Message] = []

@@ -18,11 +18,12 @@ from crplugins.config import Config
 from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect, Principal
-from crplugins.homes.builtin import open_ledger
+from crplugins.homes.builtin import make_budgets, open_ledger, open_reservations
 from crplugins.homes.metrics_page import MetricsPage
 from crplugins.homes.middlewares_order import check_order, in_order, plugins_inside
-from crplugins.homes.middlewares_parts import AnswerReader, PriceList, SpentReader, alias_names, builtin, make_budgets
+from crplugins.homes.middlewares_parts import AnswerReader, SpentReader, alias_names, builtin
 from crplugins.homes.middlewares_words import missing, read_words
+from crplugins.homes.price_list import PriceList
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.opening import open_source
 from crplugins.plugins.aliases import ModelAliases
@@ -147,12 +148,12 @@ class BudgetMiddleware(NamedMiddleware):
     ) -> None:
         words = {"budgets": budgets, "limits": limits, "ledger": ledger, "model_list": model_list}
         config = _checked({**words, "missing_usage": missing_usage}, others)
-        owned: list[Plugin] = [prices := PriceList(config)]
+        owned: list[Plugin] = [prices := PriceList(config.deployments())]
         spent = None
         if config.ledger is not None:
             owned.append(reader := SpentReader(config.ledger.url))
             spent = reader.spent
-        super().__init__(app, [*owned, make_budgets(config, prices, spent)], others)
+        super().__init__(app, [*owned, make_budgets(config, open_reservations(config), prices, spent)], others)
 
 
 class StreamUsageMiddleware(NamedMiddleware):
@@ -187,7 +188,7 @@ class UsageMiddleware(NamedMiddleware):
     ) -> None:
         words = {"ledger": ledger, "usage": usage, "model_list": model_list, "on_disconnect": on_disconnect}
         config = _checked({**words, "missing_usage": missing_usage}, others)
-        books, prices = open_ledger(config), PriceList(config)
+        books, prices = open_ledger(config), PriceList(config.deployments())
         records = Usage(books, sinks=sinks, metadata=config.usage.metadata, prices=prices)
         super().__init__(app, [prices, records, builtin(config, Disconnects), builtin(config, MissingUsage)], others)
 

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from crplugins.core.plugin import Plugin
-from crplugins.core.usage import Price
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct import DirectHandler
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.routes import Routes
 from crplugins.handlers.upstream import HandlerKind, Upstream, resolve
+from crplugins.homes.price_list import PriceList
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Upstreams(Plugin):
         self._resolved: list[tuple[Deployment, Upstream | None]] | None = None
         self._stack = AsyncExitStack()
         self._routes: Routes[Handler] | None = None
-        self._priced = Routes((s.deployment.name, s.deployment) for s in served)
+        self.price: Final = PriceList([s.deployment for s in served])
 
     @property
     def ready(self) -> bool:
@@ -46,11 +46,6 @@ class Upstreams(Plugin):
     def find(self, model: str) -> Handler | None:
         return None if self._routes is None else self._routes.find(model)
 
-    def price(self, model: str) -> Price | None:
-        """What a token of a served model costs; of several deployments with its name, one in turn."""
-        deployment = self._priced.find(model)
-        return None if deployment is None else deployment.price_for(model)
-
     def resolve(self) -> None:
         """Decide each deployment's handler. Blocks: litellm may have to be imported.
 
@@ -58,8 +53,7 @@ class Upstreams(Plugin):
         """
         if self._resolved is None:
             self._resolved = [(s.deployment, resolve(s.deployment, s.handler)) for s in self._served]
-            for served in self._served:
-                served.deployment.price_for(served.deployment.name)  # the table is read here, never on a request
+            self.price.read()
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.resolve)

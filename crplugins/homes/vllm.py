@@ -21,7 +21,8 @@ from crplugins.core.plugin import Plugin
 from crplugins.homes.builtin import builtin_plugins, make_metrics, open_ledger
 from crplugins.homes.metrics_page import MetricsPage
 from crplugins.homes.middlewares_order import layers_inside
-from crplugins.homes.middlewares_parts import PriceList, alias_names
+from crplugins.homes.middlewares_parts import alias_names
+from crplugins.homes.price_list import PriceList
 from crplugins.homes.vllm_config import METRICS_PATH, model_names, read_config
 from crplugins.keys.opening import open_source
 from crplugins.plugins.aliases import ModelAliases
@@ -82,7 +83,7 @@ def _plugins(config: Config) -> list[Plugin]:
         response_model=config.response_model,
         hidden_status=config.hidden_model_status,
     )
-    keys, prices, ledger = open_source(config.keys), PriceList(config), open_ledger(config)
+    keys, prices, ledger = open_source(config.keys), PriceList(config.deployments()), open_ledger(config)
     metrics = make_metrics(config, [*model_names(config), *alias_names(aliases.table)], None)
     builtin = builtin_plugins(config, keys=keys, aliases=aliases, ledger=ledger, metrics=metrics, prices=prices)
     here: dict[type[Plugin], Plugin] = {

@@ -7,10 +7,10 @@ from typing import Final, Protocol, Self
 import msgspec
 
 from crplugins.core.exchange import Exchange
+from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.sse import Event
-from crplugins.core.usage import Usage
+from crplugins.core.usage import BYTES_PER_TOKEN, Usage
 
-BYTES_PER_TOKEN: Final = 4
 TOKENS_PER_MESSAGE: Final = 4
 TOKENS_PER_ATTACHMENT: Final = 1000
 """For a picture, a recording or a file: its bytes in base64 say nothing about its tokens."""
@@ -40,6 +40,12 @@ class ByteEstimator:
 
     def count(self, exchange: Exchange) -> Usage:
         return Usage(input_tokens=prompt_tokens(exchange), output_tokens=tokens_in(exchange.output_bytes))
+
+
+def missing_usage_policy(exchange: Exchange, default: MissingUsagePolicy) -> MissingUsagePolicy:
+    """The key's own, else `default`."""
+    own = exchange.principal.missing_usage if exchange.principal is not None else None
+    return own or default
 
 
 def owes_usage(exchange: Exchange) -> bool:

@@ -17,10 +17,9 @@ from crplugins.ledger.encoding import encode
 from crplugins.ledger.inserter import Inserter
 from crplugins.ledger.outage import LOG_SECONDS, Outage
 from crplugins.ledger.pending import Pending
-from crplugins.ledger.question import Question
 from crplugins.ledger.record import UsageRecord
 from crplugins.ledger.replay import Replay
-from crplugins.ledger.report import answer
+from crplugins.ledger.report import spent
 from crplugins.ledger.spool import Spool
 from crplugins.ledger.writer import PAUSE, SPOOL_ABOVE, Writer
 
@@ -123,8 +122,7 @@ class Ledger:
         Of committed records whose price is known. Raises whatever the database does.
         """
         async with self.reading() as connection:
-            (sums,) = await answer(connection, Question(since=since, only={scope: name}))
-        return sums.cost_micro_usd
+            return await spent(connection, scope, name, since)
 
     async def __aenter__(self) -> Self:
         self._pending.journal = await self._spool.open()

@@ -6,7 +6,7 @@ else, from `usage`. Both count a request to the moment at which it began.
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Date, Row, Select, cast, func, select, type_coerce, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -90,3 +90,9 @@ def _next_midnight(moment: datetime | None) -> datetime | None:
     """The midnight in UTC that it is, or that comes next."""
     midnight = _last_midnight(moment)
     return midnight if midnight is None or midnight == moment else midnight + _DAY
+
+
+async def spent(connection: AsyncConnection, scope: Literal["key", "team"], name: str, since: datetime) -> int:
+    """Millionths of a dollar, in requests of a key or team that began at `since` (with a zone) or later."""
+    (sums,) = await answer(connection, Question(since=since, only={scope: name}))
+    return sums.cost_micro_usd

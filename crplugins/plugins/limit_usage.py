@@ -5,7 +5,7 @@ from typing import Final
 from crplugins.core.exchange import Exchange
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.usage import Usage
-from crplugins.ledger.estimate import ByteEstimator, owes_usage
+from crplugins.ledger.estimate import ByteEstimator, missing_usage_policy, owes_usage
 
 NOTHING_USED: Final = Usage()
 
@@ -20,8 +20,7 @@ def usage_of(exchange: Exchange, missing_usage: MissingUsagePolicy) -> Usage:
     """
     if exchange.usage is not None:
         return exchange.usage
-    own = exchange.principal.missing_usage if exchange.principal is not None else None
-    if (own or missing_usage) == "free" or not owes_usage(exchange):
+    if missing_usage_policy(exchange, missing_usage) == "free" or not owes_usage(exchange):
         return NOTHING_USED
     return _BYTES.count(exchange)
 

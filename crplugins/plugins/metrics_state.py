@@ -1,28 +1,15 @@
 """Numbers that others keep, shown as metrics: failed hooks, the ledger's backlog."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from crplugins.ledger.state import LedgerState
 from crplugins.plugins.metrics_table import HOOK_ERRORS, LEDGER_DROPPED, LEDGER_PENDING, LEDGER_SPOOLED, Spec
 
 Values = Mapping[tuple[str, str], int] | Mapping[tuple[()], int]
 """By label values."""
-
-
-class LedgerState(Protocol):
-    """What the ledger tells of itself: numbers of usage records."""
-
-    @property
-    def pending(self) -> int: ...
-
-    @property
-    def spooled(self) -> int: ...
-
-    @property
-    def dropped(self) -> int:
-        """Since the start."""
 
 
 class ObservedState:

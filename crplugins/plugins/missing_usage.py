@@ -9,7 +9,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.sse import Event
-from crplugins.ledger.estimate import ByteEstimator, Estimator, owes_usage
+from crplugins.ledger.estimate import ByteEstimator, Estimator, missing_usage_policy, owes_usage
 
 __all__ = ["MissingUsage"]
 
@@ -71,8 +71,7 @@ class MissingUsage(Plugin):
             await self._estimator.__aexit__(kind, error, traceback)
 
     def _policy_for(self, exchange: Exchange) -> MissingUsagePolicy:
-        own = exchange.principal.missing_usage if exchange.principal is not None else None
-        return own or self._policy
+        return missing_usage_policy(exchange, self._policy)
 
     def _refuses(self, exchange: Exchange) -> bool:
         provided = exchange.usage is not None and exchange.usage_source == "provider"
