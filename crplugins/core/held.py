@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import Message, Send
 
 from crplugins.core.exchange import Refusal
+from crplugins.core.headers import content_type
 
 MAX_REFUSAL_BYTES = 64 * 1024
 """A refusal past this is shown to nobody: an error message is short."""
@@ -63,4 +64,4 @@ class HeldRefusal:
 def _is_refusal(message: Message) -> bool:
     if message["type"] != "http.response.start" or message["status"] < 400:
         return False
-    return any(k == b"content-type" and v.startswith(b"application/json") for k, v in message.get("headers", ()))
+    return content_type(message.get("headers", ())) == b"application/json"

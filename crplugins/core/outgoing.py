@@ -8,6 +8,7 @@ from starlette.types import Message, Send
 from crplugins.core.draining import Draining
 from crplugins.core.errors import DONE_FRAME, GatewayError, Header
 from crplugins.core.exchange import Drain, Exchange, Reply
+from crplugins.core.headers import content_type, is_encoded
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.response import Document, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents
 
@@ -133,8 +134,8 @@ class Outgoing:
 
     def _choose_body(self, start: Message) -> ResponseBody:
         headers = start["headers"]
-        if not _is_encoded(headers):
-            kind = _content_type(headers)
+        if not is_encoded(headers):
+            kind = content_type(headers)
             if kind == b"text/event-stream":
                 if not self._pipeline.rewrites_events:
                     return ObservedEvents(self._pipeline, self._exchange, self.entered)
@@ -193,15 +194,4 @@ async def _drop() -> None:
 
 
 def _is_event_stream(headers: Iterable[Header]) -> bool:
-    return _content_type(headers) == b"text/event-stream" and not _is_encoded(headers)
-
-
-def _is_encoded(headers: Iterable[Header]) -> bool:
-    return any(k == b"content-encoding" and v not in (b"", b"identity") for k, v in headers)
-
-
-def _content_type(headers: Iterable[Header]) -> bytes:
-    for name, value in headers:
-        if name == b"content-type":
-            return value.partition(b";")[0].strip().lower()
-    return b""
+    return content_type(headers) == b"text/event-stream" and not is_encoded(headers)

@@ -55,6 +55,12 @@ async def test_the_second_call_has_the_edited_body_and_its_answer_alone_reaches_
     assert watcher.ending == (200, "ok")
 
 
+async def test_a_refusal_is_known_however_the_app_spells_its_headers() -> None:
+    app = Twice()
+    app._first[0]["headers"] = [(b"Content-Type", b"application/json; charset=utf-8")]
+    assert (await drive(PluginMiddleware(app, plugins=[Again()]), body=ASK)).status == 200
+
+
 async def test_a_refusal_nobody_wants_to_answer_passes_as_it_came() -> None:
     app = App(NO[:5], NO[5:], status=400, content_type=JSON, headers=[("x-own", "1")])
     answer = await drive(PluginMiddleware(app, plugins=[Again(times=0)]), body=ASK)
