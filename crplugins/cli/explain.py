@@ -131,7 +131,7 @@ def _handlers(found: Found, name: str, tokens: tuple[int, int]) -> list[Step]:
     fitting = [n for n in names if "*" in n and Pattern.of(n).matches(name)]
     chosen = name if name in names else max(fitting, key=len)
     own = [(entry, upstream) for entry, upstream in pairs if entry.model_name == chosen]
-    turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more"
+    turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more that stand in for it"
     return [step for entry, upstream in own for step in _handler_steps(entry, upstream, name, turns, tokens)]
 
 

@@ -59,13 +59,17 @@ class Drain(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, eq=False):
-    """One call of a provider. `ended` is when its last byte was read, or when it failed; None if nobody noticed."""
+    """One call of a provider. `ended` is when its last byte was read, or when it failed; None if nobody noticed.
+
+    `target` is what was called there; another one makes a second attempt a fallback.
+    """
 
     provider: str
     kind: AttemptKind
     started: float
     ended: float | None = None
     error_type: ErrorType = ""
+    target: object = None
 
     def fail(self, error: GatewayError, now: float) -> None:
         self.ended, self.error_type = now, error.error_type
@@ -163,11 +167,15 @@ class Exchange(msgspec.Struct, eq=False):
     slots: dict[object, object] = msgspec.field(default_factory=dict)
     muted: frozenset[object] = frozenset()
 
-    def begin_attempt(self, provider: str) -> Attempt:
-        """A provider is called now: the second time for a request is a retry, elsewhere a fallback."""
-        last = self.attempts[-1].provider if self.attempts else None
-        kind: AttemptKind = "initial" if last is None else "retry" if last == provider else "fallback"
-        attempt = Attempt(provider, kind, self.clock())
+    def begin_attempt(self, provider: str, target: object = None) -> Attempt:
+        """A provider is called now: the second time for a request is a retry, elsewhere a fallback.
+
+        `target` tells deployments of one provider apart.
+        """
+        target = provider if target is None else target
+        last = self.attempts[-1].target if self.attempts else None
+        kind: AttemptKind = "initial" if last is None else "retry" if last == target else "fallback"
+        attempt = Attempt(provider, kind, self.clock(), target=target)
         self.attempts.append(attempt)
         return attempt
 

@@ -33,7 +33,7 @@ class DirectCalls:
 
     async def call(self, session: aiohttp.ClientSession, exchange: Exchange, body: bytes) -> Reply:
         """The answer, or its begun stream. Keeps the attempt up to its end, which for a stream comes later."""
-        attempt = exchange.begin_attempt(self._deployment.provider)
+        attempt = exchange.begin_attempt(self._deployment.provider, self)
         try:
             reply = await self._translated(session, exchange, attempt, body)
         except GatewayError as error:

@@ -137,7 +137,7 @@ class LitellmHandler:
         self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments, *, stream: bool
     ) -> Any:
         assert self._client is not None
-        attempt = exchange.begin_attempt(self._deployment.provider)
+        attempt = exchange.begin_attempt(self._deployment.provider, self)
         try:
             async with asyncio.timeout(self._deployment.timeout):
                 return await self._client.complete(model, messages, arguments, stream=stream)

@@ -1,7 +1,7 @@
 """Upstreams: the handlers of a gateway, opened with it and closed with it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,6 +10,7 @@ from typing import Final, Self
 from crplugins.core.plugin import Plugin
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct import DirectHandler
+from crplugins.handlers.failover import Failover
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.routes import Routes
 from crplugins.handlers.upstream import HandlerKind, Upstream, resolve
@@ -60,7 +61,7 @@ class Upstreams(Plugin):
         handlers = [(d.name, _handler(d, upstream)) for d, upstream in self._resolved or ()]
         for _, handler in handlers:
             await self._stack.enter_async_context(handler)
-        self._routes = Routes(handlers)
+        self._routes = Routes(_by_name(handlers))
         return self
 
     async def __aexit__(
@@ -68,6 +69,15 @@ class Upstreams(Plugin):
     ) -> None:
         self._routes = None
         await self._stack.aclose()
+
+
+def _by_name(handlers: Iterable[tuple[str, Handler]]) -> Iterator[tuple[str, Handler]]:
+    """Each name with its handler, or with all of its handlers as one."""
+    grouped: dict[str, list[Handler]] = {}
+    for name, handler in handlers:
+        grouped.setdefault(name, []).append(handler)
+    for name, group in grouped.items():
+        yield name, group[0] if len(group) == 1 else Failover(name, group)
 
 
 def _handler(deployment: Deployment, upstream: Upstream | None) -> Handler:

@@ -58,9 +58,9 @@ def test_a_request_is_followed_to_its_handlers(explained):
         ("alias", True, "'fast' is an alias of the gateway: 'gpt-4o'"),
         ("target", True, "'gpt-4o' is served"),
         ("limits", True, "no limit and no budget applies"),
-        ("handler", True, "direct: 'up-4o' at https://one.example.com/v1, bytes passed through, in turn with 1 more"),
+        ("handler", True, "direct: 'up-4o' at https://one.example.com/v1, bytes passed through, in turn with 1 more that stand in for it"),
         ("price", True, NO_PRICE),
-        ("handler", True, "direct: 'up-4o' at https://two.example.com/v1, bytes passed through, in turn with 1 more"),
+        ("handler", True, "direct: 'up-4o' at https://two.example.com/v1, bytes passed through, in turn with 1 more that stand in for it"),
         ("price", True, NO_PRICE),
     ])  # fmt: skip
 

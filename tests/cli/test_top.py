@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -209,7 +210,10 @@ def test_it_goes_on_in_a_terminal_until_ctrl_c(gateway, folder, environ):
     ours, theirs = pty.openpty()
     command = [COMMAND, "top", "--interval", "0.2"]
     terminal = environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
-    with subprocess.Popen(command, cwd=folder, env=terminal, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+    heeds_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background job is started deaf to it
+    with subprocess.Popen(
+        command, cwd=folder, env=terminal, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=heeds_ctrl_c
+    ) as process:
         os.close(theirs)
         text = ""
         try:

@@ -30,6 +30,7 @@ SCRIPTS = {
     "cut": Script(cut_after=2),
     "failing": Script(status=503),
     "slow": Script(first_byte_delay=0.3, frame_delay=0.05),
+    "old": Script(refuse_stream_options=400),
 }
 UNREACHABLE = "http://127.0.0.1:9/v1"
 
@@ -67,6 +68,7 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
         "litellm_params": {"model": "openai/gone", "api_base": UNREACHABLE},
         "handler": "direct",
     }
+    saved = [{**gone, "model_name": "saved"}, {**models[0], "model_name": "saved"}]
     limits = {"requests_per_minute": 6000, "tokens_per_minute": 10_000_000, "max_parallel_requests": 100}
     keys = [
         {"id": "team-a", "team": "search", "limits": limits, "budget": {"usd": 50, "period": "month"}},
@@ -75,7 +77,7 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
         {"id": "one-too-many", "limits": {"requests_per_minute": 2, "shadow": True}},
     ]
     return {
-        "model_list": [*models, gone],
+        "model_list": [*models, gone, *saved],
         "keys": [{**key, "secret": secret(key["id"])} for key in keys],
         "ledger": {"url": "sqlite:///usage.db"},
         "metrics": {"token": None, "key_cap": 3},
@@ -157,6 +159,8 @@ _KINDS = [
     ("plain", "team-a", {"model": "cut"}),
     ("plain", "team-a", {"model": "failing"}),
     ("plain", "team-a", {"model": "gone"}),
+    ("plain", "team-a", {"model": "saved"}),
+    ("plain", "team-a", {"model": "old"}),
     ("plain", "team-a", {"model": "nobody-has-it"}),
     ("plain", "a-stranger", {"model": "good"}),
     ("plain", "team-a", {"model": "good", "temperature": 7}),

@@ -9,8 +9,9 @@ import re
 import socket
 import time
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, get_args
 
+from crplugins.core.exchange import AttemptKind
 from crplugins.testing import FakeProvider
 from grafana.source.specs import SPECS
 from tests.grafana.files import BOARDS, Panel, annotations, board, panels, rules, tool, variables
@@ -47,6 +48,7 @@ async def test_every_query_of_the_dashboards_has_finite_data_under_a_mixed_load(
         seen = Seen(prometheus, began, time.time())
         problems = [
             *await seen.names(),
+            *await seen.attempts(),
             *await seen.rules(),
             *[problem for name in BOARDS for problem in await seen.board(name)],
         ]
@@ -68,6 +70,11 @@ class Seen:
         }
         expected = {spec.name for spec in SPECS if not spec.opt_in}
         return [f"{name}: scraped or documented, not both" for name in sorted(scraped ^ expected)]
+
+    async def attempts(self) -> list[str]:
+        """Providers were called in every way there is."""
+        kinds = await self._prometheus.label_values("kind", "crplugins_upstream_attempts_total")
+        return [f"no {kind} attempt" for kind in get_args(AttemptKind) if kind not in kinds]
 
     async def rules(self) -> list[str]:
         """Every rule can be computed; a recorded series has values."""
