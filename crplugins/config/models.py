@@ -99,7 +99,9 @@ class ModelInfo(Section):
 
 
 class ModelEntry(Section):
-    """A name clients ask for and where its answers come from. Entries with the same name take turns and stand in for one another.
+    """A name clients ask for and where its answers come from.
+
+    Entries with the same name take turns and stand in for one another.
 
     `handler` says what answers: OpenAI's wire passed through (direct), litellm, or whichever fits (auto).
     `forward_trace` sends the upstream our trace context, for one that takes part in our traces.

@@ -34,6 +34,8 @@ class Server(Section):
         max_body_bytes: a larger request is refused with 413.
         stream_keep_alive_seconds: after that much silence a stream sends a comment; None never does.
         access_log: whether a line of JSON per request goes to stderr.
+        unmetered_paths: of a server behind the plugins, such as vLLM: what may be used besides chat completions where
+            these are limited or recorded, though itself it is not. One that ends with `/*` stands for all below it.
     """
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -41,6 +43,7 @@ class Server(Section):
     max_body_bytes: Annotated[Whole, Field(gt=0)] = DEFAULT_MAX_BODY_BYTES
     stream_keep_alive_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = None
     access_log: bool = False
+    unmetered_paths: tuple[Annotated[str, Field(pattern="^/")], ...] = ()
 
 
 class Admin(Section):

@@ -24,6 +24,7 @@ from crplugins.homes.middlewares_order import layers_inside
 from crplugins.homes.middlewares_parts import alias_names
 from crplugins.homes.price_list import PriceList
 from crplugins.homes.vllm_config import METRICS_PATH, model_names, read_config
+from crplugins.homes.vllm_endpoints import UnmeteredPaths, meters_everybody
 from crplugins.keys.opening import open_source
 from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
@@ -98,7 +99,11 @@ def _asked_for(config: Config, plugins: Iterator[Plugin]) -> Iterator[Plugin]:
     """Without `keys` vLLM's own may do, and without `guard` it checks requests itself: it takes more than OpenAI."""
     optional: dict[type[Plugin], str] = {Auth: "keys", RequestGuard: "guard"}
     left_out = {kind for kind, key in optional.items() if key not in config.model_fields_set}
-    return (plugin for plugin in plugins if type(plugin) not in left_out)
+    for plugin in plugins:
+        if type(plugin) not in left_out:
+            yield plugin
+        if isinstance(plugin, Auth):
+            yield UnmeteredPaths(always=meters_everybody(config), paths=(*OPEN_PATHS, *config.server.unmetered_paths))
 
 
 def _page(config: Config, metrics: Metrics) -> MetricsPage:
