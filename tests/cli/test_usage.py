@@ -15,7 +15,7 @@ from crplugins.ledger.ledger import Ledger
 from crplugins.ledger.spool_file import SpoolFile
 from tests.keys.conftest import NOW
 from tests.ledger.conftest import NOON, make_record, settled
-from tests.postgresql_setup import database_url, postgres, postgres_url, sqlite_url  # noqa: F401
+from tests.postgresql_setup import database_url, postgres_url, sqlite_url  # noqa: F401
 
 RECORDS = [
     {

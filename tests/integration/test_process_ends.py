@@ -15,7 +15,7 @@ from typing import Any
 
 from crplugins.testing import Script
 from tests.integration.metering_process import Asked, Books, GatewayProcess, Load, books_of, books_with, gateway_process
-from tests.postgresql_setup import database_url, postgres, postgres_url, sqlite_url  # noqa: F401  # fixtures
+from tests.postgresql_setup import database_url, postgres_url, sqlite_url  # noqa: F401  # fixtures
 
 KILLS = int(os.environ.get("METERING_KILLS", "1"))
 OUTAGE = float(os.environ.get("METERING_OUTAGE", "5"))

@@ -10,7 +10,6 @@ from crplugins.keys.key import Key
 from tests.postgresql_setup import (  # noqa: F401  # fixtures
     allow_drivers_to_block,
     database_url,
-    postgres,
     postgres_url,
     sqlite_url,
 )

@@ -15,7 +15,6 @@ from crplugins.ledger.schema import usage, usage_daily
 from tests.postgresql_setup import (  # noqa: F401  # fixtures
     allow_drivers_to_block,
     database_url,
-    postgres,
     postgres_url,
     sqlite_url,
 )

@@ -5,7 +5,6 @@ import pytest
 from tests.postgresql_setup import (  # noqa: F401  # fixtures
     allow_drivers_to_block,
     database_url,
-    postgres,
     postgres_url,
     sqlite_url,
 )
