@@ -57,6 +57,8 @@ class Outgoing:
         """The client has left: returns once the answer need not be read any further."""
         if self._exchange.drain is not None and not self.complete:
             await self._drain(self._exchange.drain).over()
+        elif not self.started:
+            self.lost = True  # vLLM answers `null` to nobody when it has heard of it
 
     async def reply(self, reply: Reply) -> None:
         """Send a plugin's own answer."""
@@ -171,7 +173,7 @@ class Outgoing:
         if kind == _BODY:
             self.complete = not message.get("more_body", False)
         elif kind == _START:
-            self.started = True
+            self.started = not self.lost
         elif kind in _WHOLE_BODIES:
             self.complete = True
         try:

@@ -67,6 +67,8 @@ class Middleware(PluginMiddleware):
             await super().__call__(scope, receive, send)
 
     def _watch(self) -> None:
+        if any(isinstance(plugin, Auth) for plugin in self.plugins) and _asks_for_a_key(self.app):
+            logger.warning("vLLM's own --api-key is set too: of the keys let in here it refuses all but that one")
         for page in self.plugins:
             if isinstance(page, MetricsPage):
                 page.watch(self.plugins, self.faults)
@@ -110,6 +112,11 @@ def _page(config: Config, metrics: Metrics) -> MetricsPage:
     assert config.metrics is not None, "there are metrics"
     token = config.metrics.token
     return MetricsPage(metrics, path=config.metrics.path, token=None if token is None else token.get_secret_value())
+
+
+def _asks_for_a_key(app: ASGIApp) -> bool:
+    """Whether vLLM's AuthenticationMiddleware stands further in."""
+    return any(hasattr(layer, "api_tokens") for layer in layers_inside(app))
 
 
 def _serves(app: ASGIApp, path: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.config.document import Document, read_document
 from crplugins.config.load import CONFIG_VARIABLE
+from crplugins.plugins.metrics_workers import DIRECTORY_VARIABLE
 
 METRICS_PATH: Final = "/crplugins/metrics"
 """Where our metrics are if the file does not say; vLLM has its own under /metrics."""
@@ -30,7 +31,7 @@ def read_config(environ: Mapping[str, str]) -> Config:
         raise document.source.error([*problems, *error.problems]) from None
     if problems:
         raise document.source.error(problems)
-    _warn(document.data, config)
+    _warn(document.data, config, environ)
     return config.read_from(document.source, config.warnings)
 
 
@@ -63,10 +64,15 @@ def _with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
     return words
 
 
-def _warn(data: Mapping[str, Any], config: Config) -> None:
+def _warn(data: Mapping[str, Any], config: Config, environ: Mapping[str, str]) -> None:
     for warning in config.warnings:
         logger.warning("%s", warning)
     if "keys" not in data:
         logger.warning("no keys are configured: whoever reaches vLLM may use it")
+    bounds = data.keys() & {"keys", "limits", "budgets"}
+    if bounds and config.limits.store == "memory" and environ.get(DIRECTORY_VARIABLE):  # vLLM names it to all of them
+        logger.warning(
+            "limits.store is memory: of several API servers each limits on its own; sqlite:///limits.db is one for all"
+        )
     if config.admin is not None:
         logger.warning("admin is ignored: only crplugins' own gateway serves the admin API")

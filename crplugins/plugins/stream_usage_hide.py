@@ -24,6 +24,7 @@ class _UsageChunk(msgspec.Struct, forbid_unknown_fields=True):
     service_tier: msgspec.Raw = msgspec.Raw(b"")
     obfuscation: msgspec.Raw = msgspec.Raw(b"")
     provider: msgspec.Raw = msgspec.Raw(b"")
+    timings: msgspec.Raw = msgspec.Raw(b"")  # llama.cpp's: how many tokens, and how fast
 
 
 _usage_chunk: Final = msgspec.json.Decoder(_UsageChunk)

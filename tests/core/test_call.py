@@ -25,6 +25,7 @@ from tests.core.doubles import (
     Watcher,
     failing,
     finishes,
+    messages,
     piece,
     start,
 )
@@ -336,6 +337,20 @@ async def test_a_client_gone_before_the_first_byte_is_499() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+
+    async with Drive(around(app, watcher := Watcher()), body=ASK) as call:
+        await asyncio.sleep(0)
+        call.disconnect()
+        await call.finish()
+    assert watcher.ending == (499, "cancelled")
+
+
+async def test_what_an_app_still_answers_to_a_client_that_has_gone_is_499_too() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        for message in messages(b"null", content_type=JSON):
+            await send(message)
 
     async with Drive(around(app, watcher := Watcher()), body=ASK) as call:
         await asyncio.sleep(0)

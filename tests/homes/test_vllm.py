@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import inspect
+import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from fastapi import FastAPI, Request, WebSocket
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CollectorRegistry, Counter, make_asgi_app
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Mount
 
 from crplugins.testing import lifespan
@@ -35,8 +37,8 @@ metrics: {{token: null}}
 """
 
 
-def vllm_app(model: HostModel, *middleware: str) -> FastAPI:
-    """As vLLM's `build_app` does it."""
+def vllm_app(model: HostModel, *middleware: str, api_key: str | None = None) -> FastAPI:
+    """As `build_app` of vLLM 0.32 does it (vllm/entrypoints: launchers/app.py, serve/middleware/register.py)."""
     app = FastAPI(lifespan=_nothing_to_start)
 
     @app.get("/health")
@@ -55,18 +57,76 @@ def vllm_app(model: HostModel, *middleware: str) -> FastAPI:
             return JSONResponse({"error": {**error, "param": "model"}}, 404)
         if body.get("stream"):
             return StreamingResponse(model.stream(body), media_type="text/event-stream")
-        return JSONResponse(model.answer(body))
+        return await _while_the_client_waits(request, model, body)
 
     registry = CollectorRegistry()
     Counter("vllm:prompt_tokens", "Prompt tokens.", registry=registry)
     app.routes.append(Mount("/metrics", make_asgi_app(registry)))
     app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    if api_key is not None:
+        app.add_middleware(OwnKey, tokens=[api_key])
+    app.add_middleware(OwnRequestId)
     for name in middleware:
         module_path, object_name = name.rsplit(".", 1)
         imported = getattr(importlib.import_module(module_path), object_name)
         assert inspect.isclass(imported)
         app.add_middleware(imported)
+    app.middleware_stack = app.build_middleware_stack()  # SageMaker's bootstrap does, long before the lifespan
     return app
+
+
+class OwnKey:
+    """`--api-key`: the AuthenticationMiddleware of vLLM."""
+
+    def __init__(self, app: Any, tokens: list[str]) -> None:
+        self.app, self.api_tokens = app, tokens
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1"):
+            key = Headers(scope=scope).get("authorization", "").removeprefix("Bearer ")
+            if key not in self.api_tokens:
+                await JSONResponse({"error": "Unauthorized"}, 401)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+class OwnRequestId:
+    """`--enable-request-id-headers`: the XRequestIdMiddleware of vLLM, which keeps what the client sent."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def with_id(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(raw=message["headers"]).append("X-Request-Id", "vllms-own")
+            await send(message)
+
+        await self.app(scope, receive, with_id if scope["type"] == "http" else send)
+
+
+async def _while_the_client_waits(request: Request, model: HostModel, body: Any) -> Any:
+    """vLLM's `with_cancellation`: the work is given up when the client leaves, and `null` is the answer."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    answering, leaving = asyncio.create_task(_answer(model, body)), asyncio.create_task(gone())
+    done, pending = await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    return JSONResponse(answering.result()) if answering in done else None
+
+
+async def _answer(model: HostModel, body: Any) -> Any:
+    try:
+        answer = model.answer(body)
+        if model.stalls:
+            await asyncio.sleep(60)
+        return answer
+    finally:
+        model.left.set()
 
 
 @asynccontextmanager
@@ -81,14 +141,13 @@ def configured(monkeypatch, tmp_path, blockbuster):
         function.can_block_in("crplugins/homes/vllm_config.py", {"_document"})
         function.can_block_in("fastapi/routing.py", {"_extract_endpoint_context"})
 
-    def write(text: str = CONFIG) -> Any:
+    def write(text: str = CONFIG, *, stalls: bool = False, **options: Any) -> Any:
         path = tmp_path / "gateway.yaml"
         path.write_text(text.format(secret=SECRET, folder=tmp_path))
         monkeypatch.setenv("CRPLUGINS_CONFIG", str(path))
-        model = HostModel()
-        return SimpleNamespace(
-            app=vllm_app(model, "crplugins.homes.vllm.Middleware"), model=model, database=tmp_path / "usage.db"
-        )
+        model = HostModel(stalls=stalls)
+        app = vllm_app(model, "crplugins.homes.vllm.Middleware", **options)
+        return SimpleNamespace(app=app, model=model, database=tmp_path / "usage.db")
 
     return write
 
@@ -225,6 +284,70 @@ async def test_a_client_that_leaves_is_recorded(serve, configured):
     assert rows == [("cancelled", 200, "estimated")]
 
 
+async def test_a_client_that_leaves_before_its_plain_answer_is_recorded_although_vllm_says_null(serve, configured):
+    here = configured(stalls=True)
+    begun = asyncio.Event()
+    here.model.answer = lambda body: begun.set()
+    async with serve(here.app) as url, client(url) as ai:
+        asking = asyncio.ensure_future(ai.chat.completions.create(model="fast", messages=HELLO))
+        await asyncio.wait_for(begun.wait(), 5)
+        asking.cancel()
+        await asyncio.wait_for(here.model.left.wait(), 5)
+    with sqlite3.connect(here.database) as books:
+        rows = books.execute("select outcome, status, error_type from usage").fetchall()
+    assert rows == [("cancelled", 499, "client_disconnected")]
+
+
+async def test_an_error_of_vllm_in_mid_stream_passes_and_is_recorded(serve, configured):
+    """`create_streaming_error_response`: one frame whose code is a number, then [DONE]."""
+    here = configured()
+    first = next(HostModel().stream({"model": "llama"}))
+    failure = {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "param": None, "code": 500}
+    frame = f"data: {json.dumps({'error': failure})}\n\n".encode()
+    here.model.stream = lambda body: iter([first, frame, b"data: [DONE]\n\n"])
+    async with serve(here.app) as url, client(url) as ai:
+        stream = await ai.chat.completions.create(model="fast", messages=HELLO, stream=True)
+        with pytest.raises(openai.APIError, match="EngineCore encountered an issue") as error:
+            [chunk async for chunk in stream]
+        assert error.value.body == failure
+    with sqlite3.connect(here.database) as books:
+        rows = books.execute("select outcome, status, error_type from usage").fetchall()
+    assert rows == [("server_error", 200, "upstream_stream_broken")]
+
+
+async def test_there_is_one_request_id_and_it_is_the_records(serve, configured):
+    here = configured()
+    async with serve(here.app) as url, client(url) as ai:
+        answer = await ai.chat.completions.with_raw_response.create(model="fast", messages=HELLO)
+        ids = answer.headers.get_list("x-request-id")
+    with sqlite3.connect(here.database) as books:
+        assert [(id_,) for id_ in ids] == books.execute("select request_id from usage").fetchall()
+
+
+async def test_a_key_of_vllms_own_besides_is_warned_of(serve, configured, caplog):
+    here = configured(api_key=SECRET)
+    warned = "vLLM's own --api-key is set too: of the keys let in here it refuses all but that one"
+    assert warned in caplog.text
+    async with serve(here.app) as url:
+        async with client(url) as ai:
+            await ai.chat.completions.create(model="fast", messages=HELLO)
+        async with client(url, "sk-team-b-0123456789") as ai:
+            with pytest.raises(openai.AuthenticationError, match="Unauthorized"):
+                await ai.chat.completions.create(model="fast", messages=HELLO)
+    caplog.clear()
+    configured("aliases: {{a: b}}\n", api_key=SECRET)
+    assert warned not in caplog.text
+
+
+@pytest.mark.parametrize(("store", "warned"), [("memory", True), ("sqlite:///limits.db", False)])
+async def test_several_api_servers_that_limit_on_their_own_are_warned_of(
+    configured, monkeypatch, tmp_path, caplog, store, warned
+):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    configured(f"keys: [{{{{id: a, secret: {{secret}}}}}}]\nlimits: {{{{store: '{store}'}}}}\n")
+    assert ("limits.store is memory: of several API servers each limits on its own" in caplog.text) == warned
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -244,9 +367,9 @@ async def test_with_a_wrong_file_the_server_does_not_start_and_says_the_line(ser
 @pytest.mark.parametrize(
     ("path", "reason"), [("", "CRPLUGINS_CONFIG names no file"), ("/no/file.yaml", "No such file")]
 )
-async def test_without_a_file_it_does_not_start_either(serve, configured, monkeypatch, caplog, path, reason):
-    app = configured().app
+async def test_without_a_file_it_does_not_start_either(serve, monkeypatch, caplog, path, reason):
     monkeypatch.setenv("CRPLUGINS_CONFIG", path)
+    app = vllm_app(HostModel(), "crplugins.homes.vllm.Middleware")
     with pytest.raises(RuntimeError, match="could not start"):
         async with serve(app):
             pass

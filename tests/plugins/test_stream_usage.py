@@ -119,6 +119,15 @@ async def test_a_client_that_asked_gets_the_stream_as_it_is() -> None:
     assert sent == ASKING
 
 
+async def test_the_timings_of_llama_cpp_do_not_make_its_usage_chunk_worth_reading() -> None:
+    chunk = (
+        b'data: {"choices":[],"created":1,"id":"c","model":"m","system_fingerprint":"b1","object":"chat.completion.chunk",'
+        b'"usage":{"completion_tokens":3,"prompt_tokens":24},"timings":{"prompt_n":24,"predicted_n":3}}\n\n'
+    )
+    body, _ = await through(CHUNK, STOP, chunk, DONE)
+    assert body == CHUNK + STOP + DONE
+
+
 def counting(content: str, tokens: int, **choice: Any) -> bytes:
     usage = {"prompt_tokens": 3, "completion_tokens": tokens}
     delta = {"content": content} if content else {}
