@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from crplugins.core.body import Body as Body
     from crplugins.core.errors import GatewayError as GatewayError
     from crplugins.core.exchange import Exchange as Exchange
+    from crplugins.core.exchange import Refusal as Refusal
     from crplugins.core.exchange import Reply as Reply
     from crplugins.core.exchange import Slot as Slot
     from crplugins.core.middleware import PluginMiddleware as PluginMiddleware
     from crplugins.core.plugin import Plugin as Plugin
     from crplugins.core.principal import Principal as Principal
     from crplugins.core.sse import Event as Event
+    from crplugins.core.usage import Usage as Usage
     from crplugins.homes.gateway import Gateway as Gateway
     from crplugins.homes.middlewares import AuthMiddleware as AuthMiddleware
     from crplugins.homes.middlewares import BudgetMiddleware as BudgetMiddleware
@@ -49,10 +51,12 @@ _HOMES = {
     "PluginMiddleware": "crplugins.core.middleware",
     "Principal": "crplugins.core.principal",
     "RateLimitMiddleware": "crplugins.homes.middlewares",
+    "Refusal": "crplugins.core.exchange",
     "Reply": "crplugins.core.exchange",
     "RequestGuard": "crplugins.plugins.guard",
     "Slot": "crplugins.core.exchange",
     "StreamUsageMiddleware": "crplugins.homes.middlewares",
+    "Usage": "crplugins.core.usage",
     "UsageMiddleware": "crplugins.homes.middlewares",
 }
 

@@ -1,12 +1,16 @@
 """Where one's own plugins stand among the built-in ones."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from crplugins.config.errors import Problem
 from crplugins.config.nearest import did_you_mean
-from crplugins.config.plugin_entry import PluginEntry, PluginRefused
+from crplugins.config.plugin_entry import PluginEntry
+from crplugins.config.plugin_options import OptionsRefused
 from crplugins.config.schema import Config
 from crplugins.core.plugin import Plugin
+
+Numbered = tuple[int, PluginEntry]
 
 
 def arrange_plugins(config: Config, builtin: Sequence[Plugin]) -> list[Plugin]:
@@ -17,41 +21,67 @@ def arrange_plugins(config: Config, builtin: Sequence[Plugin]) -> list[Plugin]:
     Raises `ConfigError` for an option a plugin does not take, and for a place next to a plugin that is not there.
     """
     arrangement = _Arrangement(builtin)
-    entries = sorted(enumerate(config.plugins), key=lambda numbered: _is_placed(numbered[1]))
-    for index, entry in entries:
-        arrangement.add(index, entry)
+    waiting: list[Numbered] = []
+    for index, entry in enumerate(config.plugins):
+        if _neighbour(entry) is None:
+            arrangement.add(index, entry)
+        else:
+            waiting.append((index, entry))
+    arrangement.place(waiting)
     if arrangement.problems:
         raise config.source.error(arrangement.problems)
     return arrangement.plugins
 
 
-def _is_placed(entry: PluginEntry) -> bool:
-    return (entry.before or entry.after) is not None
+def _neighbour(entry: PluginEntry) -> str | None:
+    return entry.before or entry.after
 
 
 class _Arrangement:
     def __init__(self, builtin: Sequence[Plugin]) -> None:
         self.plugins = list(builtin)
         self.problems: list[Problem] = []
-        self._followers: dict[str, int] = {}
+        self._names = [frozenset({plugin.name}) for plugin in builtin]  # of each plugin, in the same order
+        self._followers: dict[int, int] = {}  # how many stand after a plugin already, by its id()
+
+    def place(self, waiting: list[Numbered]) -> None:
+        """Add the entries that stand next to another; that one may be among them, and come later in the list."""
+        while ready := [numbered for numbered in waiting if self._find(_neighbour(numbered[1])) is not None]:
+            index, entry = ready[0]
+            waiting.remove(ready[0])
+            self.add(index, entry)
+        known = [name for names in self._names for name in names]
+        promised = {name for _, entry in waiting for name in entry.names}
+        for index, entry in waiting:
+            self._misplaced(index, entry, known, promised)
 
     def add(self, index: int, entry: PluginEntry) -> None:
         try:
-            self.plugins.insert(self._position(index, entry), entry.make())
-        except PluginRefused as error:
-            self.problems.append(Problem(("plugins", index), str(error)))
+            plugin = entry.make()
+        except OptionsRefused as error:
+            self.problems += [replace(p, path=("plugins", index, *p.path)) for p in error.problems]
+            plugin = Plugin()  # others may stand next to it all the same
+        position = self._position(entry)
+        self.plugins.insert(position, plugin)
+        self._names.insert(position, entry.names | {plugin.name})
 
-    def _position(self, index: int, entry: PluginEntry) -> int:
-        neighbour = entry.before or entry.after
-        if neighbour is None:
-            return len(self.plugins)
-        names = [plugin.name for plugin in self.plugins]
-        if neighbour not in names:
-            side = "before" if entry.before else "after"
-            message = f"there is no plugin '{neighbour}'{did_you_mean(neighbour, names)}"
-            self.problems.append(Problem(("plugins", index, side), message))
+    def _find(self, name: str | None) -> int | None:
+        return next((at for at, names in enumerate(self._names) if name in names), None)
+
+    def _position(self, entry: PluginEntry) -> int:
+        neighbour = _neighbour(entry)
+        at = self._find(neighbour)
+        if neighbour is None or at is None:
             return len(self.plugins)
         if entry.before:
-            return names.index(neighbour)
-        followers = self._followers[neighbour] = self._followers.get(neighbour, 0) + 1
-        return names.index(neighbour) + followers
+            return at
+        key = id(self.plugins[at])
+        self._followers[key] = self._followers.get(key, 0) + 1
+        return at + self._followers[key]
+
+    def _misplaced(self, index: int, entry: PluginEntry, known: list[str], promised: set[str]) -> None:
+        neighbour = _neighbour(entry) or ""
+        message = f"there is no plugin '{neighbour}'{did_you_mean(neighbour, known)}"
+        if neighbour in promised:
+            message = f"'{neighbour}' has no place of its own to stand next to"
+        self.problems.append(Problem(("plugins", index, "before" if entry.before else "after"), message))

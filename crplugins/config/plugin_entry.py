@@ -1,37 +1,48 @@
-"""PluginEntry: one's own plugin, named by its dotted path."""
+"""PluginEntry: one's own plugin, named by its dotted path or by the name its package declares."""
 
 import importlib
 from types import ModuleType
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import ConfigDict, PlainValidator, SerializeAsAny, model_validator
+from pydantic import ConfigDict, ModelWrapValidatorHandler, PlainValidator, PrivateAttr, SerializeAsAny, model_validator
 
+from crplugins.config.installed import PluginUnavailable, installed_plugin
 from crplugins.config.nearest import did_you_mean
+from crplugins.config.plugin_options import make_plugin
 from crplugins.config.section import Section, refusal
 from crplugins.core.plugin import Plugin
 
 PluginSource = type[Plugin] | Plugin
 
 
-class PluginRefused(ValueError):
-    """A plugin class did not take its options. The message names the class and the reason."""
-
-
 def find_plugin(value: object) -> PluginSource:
-    """The plugin class at a dotted path; in Python the class, or a plugin that is ready, may stand itself.
+    """The plugin class at a dotted path or of an installed package; in Python it, or a ready plugin, may stand itself.
 
-    Imports the module. Raises pydantic's error if there is none, or no plugin at that path.
+    A word with a dot or a colon always is a path, any other a name that a package declares. Imports the module. Raises
+    pydantic's error if there is none, or no plugin.
     """
-    found = _import(value) if isinstance(value, str) else value
+    found = value
+    if isinstance(value, str):
+        found = _import(value) if _is_path(value) else _installed(value)
     if isinstance(found, Plugin) or (isinstance(found, type) and issubclass(found, Plugin)):
         return found
-    raise refusal("must be the dotted path of a class that extends crplugins.core.plugin.Plugin")
+    where = "lead to" if isinstance(value, str) else "be"
+    raise refusal(f"must {where} a class that extends crplugins.Plugin")
+
+
+def _is_path(word: str) -> bool:
+    return "." in word or ":" in word
+
+
+def _installed(name: str) -> object:
+    try:
+        return installed_plugin(name)
+    except PluginUnavailable as error:
+        raise refusal(str(error)) from None
 
 
 def _import(path: str) -> object:
     module_name, _, name = path.replace(":", ".").rpartition(".")
-    if not module_name:
-        raise refusal("must be a dotted path, such as my_company.filters.RedactEmails")
     module = _import_module(module_name)
     if not hasattr(module, name):
         raise refusal(f"the module '{module_name}' has no '{name}'{did_you_mean(name, vars(module))}")
@@ -44,15 +55,17 @@ def _import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise refusal(f"there is no module '{error.name}'") from None
-    except Exception as error:  # whatever the module's own code raises
-        raise refusal(f"the module '{name}' cannot be imported ({type(error).__name__}: {error})") from None
+    except (Exception, SystemExit) as error:  # whatever the module's own code raises
+        sentence = " ".join(f"{type(error).__name__}: {error}".split())
+        raise refusal(f"the module '{name}' cannot be imported ({sentence})") from None
 
 
 class PluginEntry(Section):
-    """`my_company.filters.RedactEmails`, or a mapping with `use` and the options of its constructor.
+    """`redact-emails`, `my_company.filters.RedactEmails`, or a mapping with `use` and options of the constructor.
 
     Attributes:
-        before, after: the name of the plugin it stands next to; without either it stands innermost, in list order.
+        before, after: the name of the plugin it stands next to: of a class, or that of `use` in another entry. Without
+            either it stands innermost, in list order.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -63,10 +76,16 @@ class PluginEntry(Section):
     before: str | None = None
     after: str | None = None
 
-    @model_validator(mode="before")
+    _word: str | None = PrivateAttr(default=None)
+
+    @model_validator(mode="wrap")
     @classmethod
-    def _bare_path(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) else {"use": value}
+    def _read(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """A name alone is `use`, and what `use` says is kept for `names`."""
+        given = value if isinstance(value, dict) else {"use": value}
+        entry = handler(given)
+        entry._word = given["use"] if isinstance(given["use"], str) else None
+        return entry
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -78,22 +97,14 @@ class PluginEntry(Section):
 
     @property
     def name(self) -> str:
-        """The name other entries place themselves by."""
+        """The name of its class, or the one that a ready plugin gives itself."""
         return self.use.name if isinstance(self.use, Plugin) else self.use.__name__
 
-    def make(self) -> Plugin:
-        """The plugin. Raises `PluginRefused` if its class does not take the options."""
-        if isinstance(self.use, Plugin):
-            return self.use
-        try:
-            plugin: Plugin = self.use(**self.others)
-        except Exception as error:  # the constructor of somebody else's class
-            raise PluginRefused(f"{self.name} does not take its options ({self._told(error)})") from None
-        return plugin
+    @property
+    def names(self) -> frozenset[str]:
+        """What other entries may call it in `before` and `after`."""
+        return frozenset({self.name} if self._word is None else {self.name, self._word})
 
-    def _told(self, error: Exception) -> str:
-        text = f"{type(error).__name__}: {error}"
-        for value in self.others.values():
-            if isinstance(value, str) and value:
-                text = text.replace(value, "...")
-        return text
+    def make(self) -> Plugin:
+        """The plugin. Raises `OptionsRefused` if its class does not take the options."""
+        return self.use if isinstance(self.use, Plugin) else make_plugin(self.use, self.others)

@@ -24,8 +24,9 @@ from crplugins.testing.contract_streams import Streams
 class PluginContract(Requests, Streams, Endings):
     """Override `make_plugin`; where the plugin does not let everything through, `accepted_request` too.
 
-    Optional: `refused_request`, a request the plugin must refuse, and `stream`, an answer of which it passes at least
-    the first event. A test that does not apply to a plugin passes.
+    Optional: `refused_request`, a request the plugin must refuse; `stream`, an answer of which it passes at least the
+    first event; `sets_headers`, the response headers of a plugin that observes. A test that does not apply to a plugin
+    passes.
     """
 
     async def test_its_declared_needs_match_its_hooks(self) -> None:

@@ -43,7 +43,13 @@ FAILURE = b'{"error":{"message":"Overloaded.","type":"server_error","param":null
 
 
 class Stage:
-    """What a plugin author tells the contract about the plugin."""
+    """What a plugin author tells the contract about the plugin.
+
+    Attributes:
+        sets_headers: names, in lower case, of the response headers that a plugin sets although it observes.
+    """
+
+    sets_headers: frozenset[str] = frozenset()
 
     def make_plugin(self) -> Plugin:
         """A new plugin. It must let `accepted_request` through any number of times."""

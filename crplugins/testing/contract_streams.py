@@ -116,7 +116,8 @@ class Streams(Stage):
         """What a client and an app can notice of a request; bodies by identity."""
         app, outer = Upstream(messages), Witness()
         seen = (await ask(around(app, [outer, *plugins, Witness()]), self.accepted_request())).answer
-        headers = [pair for pair in seen.header_list if pair[0] != "x-request-id"]
+        own = {"x-request-id", *self.sets_headers}
+        headers = [pair for pair in seen.header_list if pair[0] not in own]
         events = [(event.raw, event.data, event.name) for event in outer.events]
         return [seen.status, headers, app.bodies, [id(message) for message in seen.messages[1:]], events]
 

@@ -42,6 +42,7 @@ class Mine(Plugin):
 @pytest.fixture(autouse=True)
 def filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_filters_of_test.py").write_text(MODULE)
+    (tmp_path / "exiting_filters_of_test.py").write_text("raise SystemExit('no licence')\n")
     (tmp_path / "broken_filters_of_test.py").write_text("raise ValueError('not today')\n")
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -86,6 +87,25 @@ def test_a_plugin_may_stand_next_to_another_of_ones_own():
     ]
 
 
+def test_a_neighbour_may_be_placed_by_a_later_entry():
+    trace = {"use": "my_filters_of_test.Trace", "after": "Auth"}
+    assert arranged({"use": Mine, "before": "Trace"}, trace) == ["Auth", "Mine", "Trace", "Metrics"]
+
+
+def test_a_neighbour_may_be_called_by_its_path_too():
+    path, redact = "my_filters_of_test.Trace", "my_filters_of_test.Redact"
+    found = arranged(path, {"use": Mine, "after": path}, {"use": redact, "after": "Trace"})
+    assert found == ["Auth", "Metrics", "Trace", "Mine", "Redact"]
+
+
+def test_two_that_wait_for_each_other_are_refused():
+    text = refusal({"use": Mine, "before": "Trace"}, {"use": "my_filters_of_test.Trace", "before": "Mine"})
+    assert text.splitlines() == [
+        "plugins[0].before: 'Trace' has no place of its own to stand next to",
+        "plugins[1].before: 'Mine' has no place of its own to stand next to",
+    ]
+
+
 def test_options_reach_the_constructor():
     config = parse_config({"plugins": [{"use": "my_filters_of_test:Redact", "words": ["a"]}]})
     (plugin,) = arrange_plugins(config, [])
@@ -107,9 +127,13 @@ def test_in_python_a_class_or_a_ready_plugin_may_stand_for_its_path():
         ),
         (
             "my_filters_of_test.NoPlugin",
-            "plugins[0].use: must be the dotted path of a class that extends crplugins.core.plugin.Plugin",
+            "plugins[0].use: must lead to a class that extends crplugins.Plugin",
         ),
-        ("Redact", "plugins[0].use: must be a dotted path, such as my_company.filters.RedactEmails"),
+        (7, "plugins[0].use: must be a class that extends crplugins.Plugin"),
+        (
+            "exiting_filters_of_test.X",
+            "plugins[0].use: the module 'exiting_filters_of_test' cannot be imported (SystemExit: no licence)",
+        ),
         (
             "broken_filters_of_test.X",
             "plugins[0].use: the module 'broken_filters_of_test' cannot be imported (ValueError: not today)",
@@ -120,7 +144,7 @@ def test_in_python_a_class_or_a_ready_plugin_may_stand_for_its_path():
         ({"use": Mine, "after": "Aut"}, "plugins[0].after: there is no plugin 'Aut', did you mean 'Auth'?"),
         (
             {"use": "my_filters_of_test.Trace", "colour": 1},
-            "plugins[0]: Trace does not take its options (TypeError: Trace() takes no arguments)",
+            "plugins[0].colour: unknown option, Trace has none",
         ),
         (
             {"use": "my_filters_of_test.Redact", "token": "sk-topsecret"},

@@ -395,6 +395,13 @@ async def test_a_plugin_that_never_gets_to_work_fails_with_a_reason(plugin: type
     assert expected in await failures(contract_of(plugin, refuses=False))
 
 
+@pytest.mark.parametrize(("named", "expected"), [("x-seen", set()), ("x-other", {OBSERVER})])
+async def test_a_header_that_an_observer_sets_must_be_named(named: str, expected: set[str]) -> None:
+    contract = contract_of(ObserverThatSetsAHeader, refuses=False)
+    contract.sets_headers = frozenset({named})
+    assert await failures(contract) == expected
+
+
 async def test_the_base_of_the_broken_ones_is_good() -> None:
     assert await failures(contract_of(Good, refuses=False)) == set()
 
