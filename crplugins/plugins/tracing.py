@@ -36,6 +36,11 @@ class Tracing(Plugin):
         propagate.inject(headers)
         exchange.trace_headers = headers
 
+    def on_response(self, exchange: Exchange) -> None:
+        spans = self._spans.get(exchange)
+        if spans is not None:
+            spans.answered()
+
     def on_finish(self, exchange: Exchange) -> None:
         spans = self._spans.get(exchange)
         if spans is not None:

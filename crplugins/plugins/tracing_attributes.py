@@ -46,13 +46,18 @@ def of_end(record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
         yield "error.type", record.error_type
 
 
-def of_gateway(record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
-    """What nobody but the gateway knows, for the span around the request whoever made it."""
-    yield "crplugins.request_id", record.request_id
-    if record.key_id is not None:
-        yield "crplugins.key_id", record.key_id
-    if record.requested_model is not None:
-        yield "crplugins.model", record.requested_model
+def of_caller(exchange: Exchange) -> Iterator[tuple[str, Attribute]]:
+    """What nobody but the gateway knows when the answer begins, for the span around the request whoever made it."""
+    yield "crplugins.request_id", exchange.id
+    if exchange.principal is not None:
+        yield "crplugins.key_id", exchange.principal.key_id
+    if exchange.requested_model is not None:
+        yield "crplugins.model", exchange.requested_model
+
+
+def of_gateway(exchange: Exchange, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
+    """The same at the end, when it is known what the answer cost."""
+    yield from of_caller(exchange)
     if record.cost_micro_usd is not None:
         yield "crplugins.cost_usd", record.cost_micro_usd / 1e6
 

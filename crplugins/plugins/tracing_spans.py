@@ -22,10 +22,12 @@ class RequestSpans:
     """Begun when a request comes in, ended when its last byte has gone out.
 
     The span of the request is current in between, so that spans of the app behind us and of its clients stand below
-    it. One that was current before, of an instrumented server or framework, is taken in place of our own.
+    it. One that was current before, of an instrumented server or framework, is taken in place of our own. Its owner
+    may end it with the last byte, before we hear of that: what it is to say is said when the answer begins, and the
+    calls of providers get their spans below it all the same.
     """
 
-    __slots__ = ("_epoch", "_exchange", "_span", "_token", "_tracer")
+    __slots__ = ("_epoch", "_exchange", "_recorded", "_span", "_token", "_tracer")
 
     def __init__(self, tracer: Tracer, exchange: Exchange) -> None:
         self._tracer = tracer
@@ -35,6 +37,7 @@ class RequestSpans:
         self._token: Token[Context] | None = None
         if not self._span.get_span_context().is_valid:
             self._span, self._token = self._begin()
+        self._recorded = self._span.is_recording()
 
     def _begin(self) -> tuple[Span, Token[Context]]:
         remote = propagate.extract(self._exchange.headers, getter=_HEADERS)
@@ -47,10 +50,15 @@ class RequestSpans:
         )
         return span, context.attach(trace.set_span_in_context(span, remote))
 
+    def answered(self) -> None:
+        """The status is known, and nothing is sent."""
+        if self._token is None and self._span.is_recording():
+            self._span.set_attributes(dict(attributes.of_caller(self._exchange)))
+
     def end(self) -> None:
         """In the task that began them."""
         try:
-            if self._span.is_recording():
+            if self._recorded:
                 self._describe(record_of(self._exchange))
         finally:
             if self._token is not None:
@@ -59,7 +67,8 @@ class RequestSpans:
 
     def _describe(self, record: UsageRecord) -> None:
         span = self._span
-        span.set_attributes(dict(attributes.of_gateway(record)))
+        if span.is_recording():
+            span.set_attributes(dict(attributes.of_gateway(self._exchange, record)))
         if self._token is not None:
             span.set_attributes(dict(attributes.of_end(record)))
             if record.outcome == "server_error":
