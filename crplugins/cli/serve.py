@@ -35,4 +35,4 @@ def serve(
         if workers == 1:
             serve_here(gateway, sock, text)
         else:
-            serve_in_workers(workers, sock, text, found.file, run_key)
+            serve_in_workers(workers, sock, text, found, run_key)

@@ -7,17 +7,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from crplugins.cli.configuration import Found
 from crplugins.cli.garbage import FrozenAfterStartup
 from crplugins.cli.listening import cannot_listen, reachable
 from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
+from crplugins.config import Config
 from crplugins.config.load import CONFIG_VARIABLE
 from crplugins.homes.gateway import RUN_KEY_VARIABLE, Gateway
 from crplugins.homes.metrics_multiprocess import multiprocess_directory
@@ -31,8 +32,11 @@ _OPTIONS: Final[dict[str, Any]] = {
     "server_header": False,
     "log_level": "warning",
     "timeout_keep_alive": 75,  # longer than clients and load balancers keep theirs, or they meet closed connections
-    "timeout_graceful_shutdown": 30,
 }
+
+
+def _options(config: Config) -> dict[str, Any]:
+    return {**_OPTIONS, "timeout_graceful_shutdown": config.server.shutdown_seconds}
 
 
 def exit_cleanly_on_signals() -> None:
@@ -49,7 +53,8 @@ def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
 
     Raises `Refused` if the app does not start.
     """
-    server = _Server(uvicorn.Config(FrozenAfterStartup(app), **_OPTIONS), lambda: _print(welcome))
+    config = uvicorn.Config(FrozenAfterStartup(app), **_options(app.config))
+    server = _Server(config, lambda: _print(welcome))
     try:
         with logging_to_stderr(app.config):  # not before: uvicorn's own set-up closes every handler there is
             server.run([sock])
@@ -61,14 +66,15 @@ def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
             raise Refused("the gateway did not start") from None
 
 
-def serve_in_workers(workers: int, sock: socket.socket, welcome: str, file: Path | None, run_key: str | None) -> None:
+def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: Found, run_key: str | None) -> None:
     """Serves in `workers` processes, which read the configuration themselves, until a signal.
 
     Raises `Refused` if they do not start.
     """
-    _hand_down(CONFIG_VARIABLE, str(file.resolve()) if file else None)
+    _hand_down(CONFIG_VARIABLE, str(found.file.resolve()) if found.file else None)
     _hand_down(RUN_KEY_VARIABLE, run_key)
-    config = uvicorn.Config("crplugins.cli.worker:create_app", factory=True, workers=workers, **_OPTIONS)
+    options = _options(found.config)
+    config = uvicorn.Config("crplugins.cli.worker:create_app", factory=True, workers=workers, **options)
     supervisor = Multiprocess(config, sockets=[sock])
     threading.Thread(target=_print_when_listening, args=(sock.family, reachable(sock), welcome), daemon=True).start()
     with multiprocess_directory():

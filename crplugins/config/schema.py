@@ -34,6 +34,7 @@ class Server(Section):
         max_body_bytes: a larger request is refused with 413.
         stream_keep_alive_seconds: after that much silence a stream sends a comment; None never does.
         access_log: whether a line of JSON per request goes to stderr.
+        shutdown_seconds: how long running answers may go on after SIGTERM. Records then have up to 25 s more.
         unmetered_paths: of a server behind the plugins, such as vLLM: what may be used besides chat completions where
             these are limited or recorded, though itself it is not. One that ends with `/*` stands for all below it.
     """
@@ -43,6 +44,7 @@ class Server(Section):
     max_body_bytes: Annotated[Whole, Field(gt=0)] = DEFAULT_MAX_BODY_BYTES
     stream_keep_alive_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = None
     access_log: bool = False
+    shutdown_seconds: Annotated[Whole, Field(gt=0)] = 30
     unmetered_paths: tuple[Annotated[str, Field(pattern="^/")], ...] = ()
 
 

@@ -1,18 +1,22 @@
 """Call: one request on its way in, from the client through the plugins to the app."""
 
 import asyncio
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crplugins.core.body import Body
 from crplugins.core.disconnect import CancelOnDisconnect
-from crplugins.core.errors import GatewayError, body_too_large
+from crplugins.core.errors import GatewayError, body_too_large, shutting_down
 from crplugins.core.exchange import SCOPE_KEY, Exchange, Reply
 from crplugins.core.held import HeldRefusal
 from crplugins.core.outcome import OUTCOMES, ErrorType, answered_with
 from crplugins.core.outgoing import Outgoing
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.request import ClientGone, check_declared_length, read_body, with_body_headers
+
+_UVICORN_ENDS: Final = "Task cancelled, timeout graceful shutdown exceeded"
+"""What uvicorn says when it cancels the requests that its shutdown would not wait for any longer."""
 
 
 class Call:
@@ -63,9 +67,25 @@ class Call:
             await self._answer()
         except ClientGone:
             self._gone = True
-        except asyncio.CancelledError:
-            self._cancelled = True
-            raise
+        except asyncio.CancelledError as cancelled:
+            if not await self._told_of_shutdown(cancelled):
+                self._cancelled = True
+                raise
+
+    async def _told_of_shutdown(self, cancelled: asyncio.CancelledError) -> bool:
+        """Whether the server ends while its client waits, and the client now knows.
+
+        Without this a stream would end in the middle, and the record would say that its client had hung up.
+        """
+        task = asyncio.current_task()
+        if task is None or self._gone or self._outgoing.complete or _UVICORN_ENDS not in map(str, cancelled.args):
+            return False
+        task.uncancel()
+        try:
+            await self._outgoing.fail(shutting_down())
+        except RuntimeError:  # neither a status nor a frame can be sent any more
+            return False
+        return True
 
     async def _answer(self) -> None:
         try:

@@ -110,6 +110,17 @@ def model_not_found(model: str) -> GatewayError:
     )
 
 
+def shutting_down() -> GatewayError:
+    """The process ends before the answer does."""
+    return GatewayError(
+        503,
+        "The server is shutting down. Please try again.",
+        type=SERVER_ERROR,
+        code="server_shutdown",
+        headers=[("retry-after", "1")],
+    )
+
+
 def internal_error(error_type: ErrorType = "internal") -> GatewayError:
     """Our own fault. The cause is in the log, never in the answer."""
     return GatewayError(

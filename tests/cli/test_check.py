@@ -58,6 +58,7 @@ def test_json_stands_alone_on_stdout_and_warnings_on_stderr(run, tmp_path):
             "max_body_bytes": 10485760,
             "stream_keep_alive_seconds": None,
             "access_log": False,
+            "shutdown_seconds": 30,
             "unmetered_paths": [],
         },
         "guard": {"strict": True},

@@ -38,6 +38,7 @@ def test_the_documented_sample_is_read(load):
         "max_body_bytes": 10485760,
         "stream_keep_alive_seconds": None,
         "access_log": False,
+        "shutdown_seconds": 30,
         "unmetered_paths": (),
     }
     assert [entry.name for entry in config.plugins] == ["Plugin"]

@@ -1,0 +1,74 @@
+"""`crplugins serve` that is told to end while answers are running that take longer than it may wait."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import httpx
+import pytest
+
+CONFIGURATION = """
+model_list: [{model_name: mine, litellm_params: {model: openai/m, api_base: "${PROVIDER}", api_key: sk-up}, handler: HANDLER}]
+keys: [{id: team-a, secret: sk-team-a-0123456789}]
+ledger: {url: "sqlite:///usage.db"}
+server: {shutdown_seconds: 1}
+"""
+QUESTION = {"model": "mine", "messages": [{"role": "user", "content": "hi"}]}
+KEY = {"authorization": "Bearer sk-team-a-0123456789"}
+ERROR = {
+    "error": {
+        "message": "The server is shutting down. Please try again.",
+        "type": "server_error",
+        "param": None,
+        "code": "server_shutdown",
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def provider():
+    """Says one word every quarter of a second; a plain answer never comes."""
+    command = [sys.executable, "-m", "crplugins.testing.provider", "--words", "400", "--frame-delay", "0.25"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def silent_provider():
+    command = [sys.executable, "-m", "crplugins.testing.provider", "--delay", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+@pytest.mark.parametrize(("handler", "workers"), [("direct", 1), ("direct", 2), ("litellm", 1)])
+def test_a_stream_that_is_cut_says_so_and_is_recorded_as_our_doing(serve, run, provider, tmp_path, handler, workers):
+    (tmp_path / "gateway.yaml").write_text(CONFIGURATION.replace("HANDLER", handler))
+    with serve("--workers", workers, cwd=tmp_path, PROVIDER=provider) as gateway:
+        url = f"{gateway.url}/v1/chat/completions"
+        with httpx.stream("POST", url, headers=KEY, json={**QUESTION, "stream": True}, timeout=30) as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith("data: {")
+            gateway.process.terminate()
+            data = [line.removeprefix("data: ") for line in lines if line]
+        code, _, log = gateway.stop()
+    assert json.loads(data[-2]) == ERROR
+    assert data[-1] == "[DONE]"
+    assert code == 0
+    assert "Traceback" not in log
+    (kept,) = json.loads(run("usage", "--by", "error_type", "--json", cwd=tmp_path, PROVIDER=provider).stdout)
+    assert (kept["error_type"], kept["requests"]) == ("overloaded", 1)
+    assert kept["output_tokens"] > 0
+
+
+def test_an_answer_that_has_not_begun_becomes_a_503(serve, silent_provider, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(CONFIGURATION.replace("HANDLER", "direct"))
+    with serve(cwd=tmp_path, PROVIDER=silent_provider) as gateway:
+        threading.Timer(0.5, gateway.process.terminate).start()
+        answer = httpx.post(f"{gateway.url}/v1/chat/completions", headers=KEY, json=QUESTION, timeout=30)
+        code, _, log = gateway.stop()
+    assert (answer.status_code, answer.json(), answer.headers["retry-after"]) == (503, ERROR, "1")
+    assert code == 0
+    assert "Traceback" not in log
