@@ -47,7 +47,7 @@ class Gateway:
         )
 
     The keywords are the keys of the configuration file, with the same shapes. Without `model_list` it serves the demo
-    model. Without `keys` every request is refused.
+    model. Without `keys` every request is refused, unless a HostPrincipalMiddleware around it knows the caller.
 
     Raises `ConfigError`.
     """

@@ -38,11 +38,15 @@ def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: dat
 
 
 def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Exchange:
-    """A call that raised."""
+    """A call that raised. Of a stream that broke litellm does not tell what had come: the prompt alone is estimated."""
     exchange = _exchange(kwargs, start, end)
-    cause = kwargs.get("exception")
-    error = Failures(str(kwargs.get("model")), ()).of(cause if isinstance(cause, BaseException) else Exception())
+    cause, begun = kwargs.get("exception"), exchange.timings.first_token is not None
+    failures = Failures(str(kwargs.get("model")), ())
+    error = failures.of(cause if isinstance(cause, BaseException) else Exception(), begun=begun)
     exchange.status, exchange.error, exchange.error_type = error.status, error.error, error.error_type
+    if begun:
+        exchange.status = 200
+        exchange.usage, exchange.usage_source = _estimate(exchange), "estimated"
     exchange.outcome = OUTCOMES[error.error_type]
     exchange.attempts[-1].fail(error, exchange.timings.ended or exchange.clock())
     return exchange

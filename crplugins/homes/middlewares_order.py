@@ -9,6 +9,7 @@ from crplugins.config import ConfigError, Problem
 from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.homes.metrics_page import MetricsPage
+from crplugins.homes.middlewares_parts import AnswerReader
 from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.auth import Auth
 from crplugins.plugins.budgets import Budgets
@@ -31,10 +32,11 @@ _ORDER: Final[Sequence[tuple[type[Plugin], ...]]] = (
     (Disconnects,),
     (StreamUsage,),
     (MissingUsage,),
+    (AnswerReader,),  # further out it would have the body read before anybody has asked for a key
 )
 """Outermost first, as in the gateway (`builtin.py`)."""
 
-_ANYWHERE: Final = (Disconnects, StreamUsage, MissingUsage)
+_ANYWHERE: Final = (Disconnects, StreamUsage, MissingUsage, AnswerReader)
 """What these do is the same whatever stands further in."""
 
 

@@ -54,6 +54,7 @@ class Auth(Plugin):
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.source: Final[KeySource] = InlineKeys(keys) if isinstance(keys, Iterable) else keys
+        self._keyless = isinstance(self.source, InlineKeys) and not self.source.keys
         self.refusals: Final[Counter[AuthReason]] = Counter()
         public = list(public_paths)
         self._public = frozenset(public)
@@ -62,6 +63,8 @@ class Auth(Plugin):
 
     async def on_request(self, exchange: Exchange) -> None:
         if exchange.path in self._public or exchange.path.startswith(self._public_below):
+            return
+        if self._keyless and exchange.principal is not None:
             return
         secret = presented_secret(exchange.headers)
         if secret is None:

@@ -1,12 +1,14 @@
 """HostPrincipal: the caller is whoever the host application has let in."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final
 
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
+from crplugins.core.wire import CHAT_PATH
 from crplugins.plugins.auth_errors import refused
 
 HOST_CALLER: Final[ContextVar[Any]] = ContextVar("crplugins.host_caller", default=None)
@@ -18,21 +20,31 @@ _NAMES: Final = ("key_id", "id", "pk", "sub", "username", "identity", "display_n
 class HostPrincipal(Plugin):
     """Takes the place of Auth where the host has authenticated already: keys, cookies and passwords are its business.
 
-    A chat completion for which it has found nobody is refused with 401; other paths are the host's own.
+    A chat completion for which it has found nobody is refused with 401. Other paths are the host's own, which nothing
+    here keeps from anybody; a gateway among them (`/v1/models`) knows the caller all the same.
 
     Args:
         principal: makes a Principal of what the host has found, which is never None; None from it refuses too.
     """
 
+    chat_only: bool = False
+
     def __init__(self, principal: "Callable[[Any], Principal | None] | None" = None) -> None:
-        self._principal = principal_of if principal is None else principal
+        self._make = principal_of if principal is None else principal
 
     async def on_request(self, exchange: Exchange) -> None:
-        caller = HOST_CALLER.get()
-        principal = None if caller is None else self._principal(caller)
+        if not exchange.path.endswith(CHAT_PATH):
+            with suppress(Exception):  # a caller that cannot be named is told of at a chat completion
+                exchange.principal = self._found()
+            return
+        principal = self._found()
         if principal is None:
             raise refused("You are not signed in.")
         exchange.principal = principal
+
+    def _found(self) -> Principal | None:
+        caller = HOST_CALLER.get()
+        return None if caller is None else self._make(caller)
 
 
 def principal_of(caller: Any) -> Principal | None:

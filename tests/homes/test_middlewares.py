@@ -14,6 +14,7 @@ import crplugins
 from crplugins import (
     AuthMiddleware,
     BudgetMiddleware,
+    Gateway,
     HostPrincipalMiddleware,
     MetricsMiddleware,
     ModelAliasMiddleware,
@@ -118,6 +119,12 @@ async def test_all_of_them_work_together_in_every_order(order):
     assert (refused.status, refused.json()["error"]["code"]) == (401, None)
     assert 'key_id="team-a"' in scraped
     assert 'key_id="none"' in scraped
+
+
+async def test_no_body_is_read_before_a_key_is_asked_for():
+    app = stacked(host(HostModel()), layers())
+    async with lifespan(app):
+        assert (await drive(app, forbid_body=True)).status == 401
 
 
 async def test_own_plugins_between_keep_their_place():
@@ -310,6 +317,25 @@ async def test_the_caller_is_whom_the_host_has_found(user, key_id):
 async def test_a_caller_without_a_name_is_a_fault_and_no_way_in():
     app = HostAuth(HostPrincipalMiddleware(host(HostModel())), object())
     assert (await drive(app, body=ASK)).status == 500
+
+
+async def test_a_gateway_without_keys_lists_its_models_to_whom_the_host_has_found():
+    models = [
+        {"model_name": name, "litellm_params": {"model": "openai/m", "api_base": "http://127.0.0.1:9/v1"}}
+        for name in ("small", "large")
+    ]
+
+    def principal(user: Any) -> Principal:
+        return Principal(user, models=("small",))
+
+    async with lifespan(gateway := Gateway(model_list=models)):
+        for user, status in (("ada", 200), (None, 401), (object(), 200)):
+            app = HostAuth(HostPrincipalMiddleware(gateway, principal=principal), user)
+            answer = await drive(app, "GET", "/v1/models")
+            assert answer.status == status
+        named = HostAuth(HostPrincipalMiddleware(gateway, principal=principal), "ada")
+        assert [model["id"] for model in (await drive(named, "GET", "/v1/models")).json()["data"]] == ["small"]
+        assert (await drive(HostAuth(HostPrincipalMiddleware(gateway), object()), "GET", "/v1/models")).status == 401
 
 
 async def test_the_host_may_keep_its_user_elsewhere_and_say_what_it_may_do():

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from crplugins.core.middleware import PluginMiddleware
+from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
 from crplugins.keys.source import SecretRefused, SourceUnavailable
 from crplugins.plugins.auth import Auth, InlineKey, masked
@@ -204,3 +205,19 @@ def test_no_secret_stands_in_any_repr():
     key = InlineKey("a", SECRET)
     auth = Auth([key])
     assert SECRET not in repr(key) + repr(auth) + repr(vars(auth)) + repr(vars(auth.source)) + repr(auth.source.keys)
+
+
+# Inside somebody else's authentication.
+
+
+class Found(Plugin):
+    async def on_request(self, exchange):
+        exchange.principal = Principal("host-user")
+
+
+@pytest.mark.parametrize(("keys", "status"), [([], 200), ([InlineKey("team-a", SECRET)], 401)])
+async def test_only_without_keys_of_its_own_it_takes_whom_somebody_further_out_has_found(keys, status):
+    answer = await drive(PluginMiddleware(app, plugins=[Found(), Auth(keys)]))
+    assert answer.status == status
+    assert (answer.body == b"host-user") == (status == 200)
+    assert (await drive(PluginMiddleware(app, plugins=[Auth(keys)]))).status == 401

@@ -1,0 +1,102 @@
+"""What a home cannot do, and why: the cells of the matrix that say something else than yes."""
+
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import pytest
+
+from tests.homes.matrix.home import Home
+
+Check = Callable[[Home], None]
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "gateway": ("gateway-direct", "gateway-litellm"),
+    "gateway in an app": ("gateway-mounted",),
+    "your app": ("PluginMiddleware", "fastapi", "litestar", "django", "quart", "blacksheep"),
+    "vLLM": ("vllm",),
+    "LiteLLM: entry": ("litellm-entry",),
+    "LiteLLM: callback": ("litellm-callback",),
+    "LiteLLM: its own keys": ("litellm-own-keys",),
+    "LiteLLM's SDK": ("litellm-sdk",),
+}
+"""The homes by the columns that they have in README.md."""
+
+APPS = (*GROUPS["your app"], "vllm")
+CALLBACKS = ("litellm-callback", "litellm-own-keys")
+
+_FOR_SERVERS = (
+    "keys", "aliases", "models of a key", "usage of streams", "limits", "budgets", "a body too large",
+    "a body that is no JSON", "a client that leaves",
+)  # fmt: skip
+
+_REASONS: list[tuple[Sequence[str], Sequence[str], str]] = [
+    (["gateway-mounted"], ["keys"], "The app says who calls; whom it does not know gets our 401."),
+    (["litellm-own-keys"], ["keys", "models of a key"], "LiteLLM says who calls and what, and refuses in its words."),
+    (APPS, ["a provider that fails"], "The app answers for its provider: what it says passes as it is."),
+    (APPS, ["a stream that breaks"], "The app's own error breaks the connection, which no client takes for an end."),
+    (
+        ["blacksheep"],
+        ["a client that leaves"],
+        "BlackSheep does not listen for its client while it streams: the work goes on to its end.",
+    ),
+    (CALLBACKS, ["a body too large"], "A callback is called once LiteLLM has read the body."),
+    (CALLBACKS, ["a body that is no JSON"], "LiteLLM refuses it in its own words before it calls anybody."),
+    (["litellm-sdk"], _FOR_SERVERS, "There is no server: nobody asks, and nobody is answered."),
+    (
+        ["litellm-sdk"],
+        ["a provider that fails", "a stream that breaks"],
+        "The call raises what litellm raises, and leaves its record.",
+    ),
+]
+
+CELLS: dict[tuple[str, str], str] = {
+    (home, behaviour): reason for homes, behaviours, reason in _REASONS for home in homes for behaviour in behaviours
+}
+"""(home, behaviour) -> reason."""
+
+BEHAVIOURS: list[str] = []
+"""The rows, in their order."""
+
+
+def behaviour(name: str, instead: Mapping[str, Check] = MappingProxyType({})) -> Callable[[Check], Check]:
+    """A test of one row. In a cell with a reason the check of its home in `instead` says what happens there."""
+
+    def row(check: Check) -> Check:
+        BEHAVIOURS.append(name)
+
+        @functools.wraps(check)
+        def run(home: Home) -> None:
+            reason = CELLS.get((home.name, name))
+            if reason is None:
+                check(home)
+            elif home.name in instead:
+                instead[home.name](home)
+            else:
+                pytest.skip(reason)
+
+        return run
+
+    return row
+
+
+def expected_table() -> dict[tuple[str, str], set[str]]:
+    """(behaviour, column) -> "yes" where some home of the column has it, and the reasons of those that have not."""
+    return {
+        (name, column): {CELLS.get((home, name), "yes") for home in homes}
+        for name in BEHAVIOURS
+        for column, homes in GROUPS.items()
+    }
+
+
+def written_table(section: str) -> dict[tuple[str, str], set[str]]:
+    """The same from the Markdown of README.md: a table whose cells say `yes` or the numbers of a list below it."""
+    lines = [line.strip("|") for line in section.splitlines() if line.startswith("|")]
+    columns, _, *body = [[cell.strip() for cell in line.split("|")] for line in lines]
+    reasons = dict(re.findall(r"^(\d+)\. (.+)$", section, re.MULTILINE))
+    return {
+        (row[0], column): {reasons.get(mark, mark) for mark in cell.split(", ")}
+        for row in body
+        for column, cell in zip(columns[1:], row[1:], strict=True)
+    }

@@ -1,0 +1,62 @@
+"""The configuration that every home is given, in the words of the YAML file. Each behaviour has a key of its own."""
+
+from pathlib import Path
+from typing import Any
+
+SERVED, ALIAS, HIDDEN = "fake-model", "fast", "other-model"
+"""What the provider serves, what clients call it, and a second one that not every key may call."""
+
+REQUESTS, SLOTS = 3, 1
+MAX_BODY = 100_000
+UPSTREAM_KEY = "sk-upstream-key-9876543210"
+PRICES = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
+METRICS_PATH = "/crplugins/metrics"
+
+LIMITS: dict[str, dict[str, int]] = {
+    "limited": {"requests_per_minute": REQUESTS, "tokens_per_minute": 100_000},
+    "leaver": {"max_parallel_requests": SLOTS},
+    "unlucky": {"max_parallel_requests": SLOTS},
+}
+BUDGETS = {"poor": {"usd": 0.001, "period": "day"}}
+POLICIES: dict[str, dict[str, Any]] = {
+    "caller": {},
+    "expired": {"expires": "2020-01-01"},
+    "renamer": {},
+    "narrow": {"models": [ALIAS]},
+    "streamer": {},
+    "recorded": {"team": "search"},
+    "counted": {},
+    "cut": {},
+    "large": {},
+    "broken": {},
+    **{key: {"limits": limits} for key, limits in LIMITS.items()},
+    **{key: {"budget": budget} for key, budget in BUDGETS.items()},
+}
+
+
+def secret(key_id: str) -> str:
+    return f"sk-{key_id}-0123456789abcdef"
+
+
+KEYS = [{"id": key_id, "secret": secret(key_id), **policy} for key_id, policy in POLICIES.items()]
+ALIASES = {ALIAS: SERVED}
+METRICS = {"path": METRICS_PATH, "token": None}
+SERVER = {"max_body_bytes": MAX_BODY}
+
+
+def ledger(folder: Path) -> dict[str, str]:
+    return {"url": f"sqlite:///{folder}/usage.db"}
+
+
+def models(base_url: str) -> list[dict[str, Any]]:
+    """`model_list` of a home that calls the provider itself."""
+    params = {"api_base": base_url, "api_key": UPSTREAM_KEY, "max_retries": 0}
+    return [
+        {"model_name": name, "litellm_params": {"model": f"openai/{name}", **params}, "model_info": PRICES}
+        for name in (SERVED, HIDDEN)
+    ]
+
+
+def words(folder: Path) -> dict[str, Any]:
+    """All but the models."""
+    return {"keys": KEYS, "aliases": ALIASES, "ledger": ledger(folder), "metrics": METRICS, "server": SERVER}

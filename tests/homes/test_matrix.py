@@ -1,0 +1,393 @@
+"""Every behaviour in every home, over real sockets, with the same words of configuration and a scripted provider.
+
+Rows are the tests of this file, columns the homes. What a home cannot do stands in `matrix/cells.py` with its reason.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from crplugins.testing import Script, usage_object
+from tests.conftest import CHECKOUT
+from tests.homes.matrix.cells import APPS, CALLBACKS, behaviour, expected_table, written_table
+from tests.homes.matrix.home import HELLO, Home, until
+from tests.homes.matrix.hosts import APPS as FRAMEWORKS
+from tests.homes.matrix.in_process import STARTED, in_process
+from tests.homes.matrix.litellm_homes import PROXIES, SDK, proxy, sdk
+from tests.homes.matrix.words import ALIAS, HIDDEN, MAX_BODY, REQUESTS, SERVED, UPSTREAM_KEY
+from tests.proxy_setup import needs_proxy
+
+ASKING: Any = {"stream_options": {"include_usage": True}}
+ADDRESS = "10.1.2.3:8080"
+TALE = Script(text="word " * 400, chunk_size=5, frame_delay=0.02)
+"""Longer than anybody listens."""
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:::pydantic", "ignore:::litellm", "ignore:Pydantic serializer warnings")
+
+
+@pytest.fixture(autouse=True)
+def hosts_may_block(blockbuster):
+    """What a framework does on the event loop is its own affair, but has code of ours further out on its stack."""
+    blockbuster.deactivate()
+    yield
+    blockbuster.activate()
+
+
+HOMES = [*STARTED, SDK, *(pytest.param(name, marks=needs_proxy) for name in PROXIES)]
+
+
+@pytest.fixture(scope="module")
+def proxies(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Home]]:
+    """LiteLLM's proxies. Each takes ten seconds to start, so all that a test of this run wants start at once."""
+    wanted = {item.callspec.params.get("started") for item in request.session.items if hasattr(item, "callspec")}
+    names = [name for name in PROXIES if name in wanted]
+    with ExitStack() as stack, ThreadPoolExecutor() as threads:
+        opened = threads.map(lambda name: stack.enter_context(proxy(name, tmp_path_factory.mktemp(name))), names)
+        yield dict(zip(names, opened, strict=True))
+
+
+@pytest.fixture(scope="module", params=HOMES)
+def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    name = request.param
+    if name in PROXIES:
+        yield request.getfixturevalue("proxies")[name]
+        return
+    if name in FRAMEWORKS:
+        pytest.importorskip(name)
+    folder = tmp_path_factory.mktemp("home")
+    with sdk(folder) if name == SDK else in_process(name, folder) as home:
+        yield home
+
+
+@pytest.fixture
+def home(started: Home) -> Home:
+    started.provider.clear()
+    return started
+
+
+def chunks_of(answer: httpx.Response) -> list[dict[str, Any]]:
+    """The chunks of a whole stream, which must end with [DONE]."""
+    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]", answer.text
+    return [json.loads(event) for event in events[:-1]]
+
+
+def error_of(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.headers["content-type"] == "application/json"
+    error: dict[str, Any] = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+# Who may come in, and what it may call.
+
+
+def the_app_says_who_calls(home: Home) -> None:
+    for key_id in (None, "stranger"):
+        answer = home.post(key_id)
+        assert answer.status_code == 401
+        assert error_of(answer)["message"] == "You are not signed in."
+    assert home.provider.received == 0
+
+
+def litellm_says_who_calls(home: Home) -> None:
+    for key_id in (None, "stranger"):
+        assert home.post(key_id).status_code == 401
+    assert home.provider.received == 0
+
+
+@behaviour("keys", instead={"gateway-mounted": the_app_says_who_calls, "litellm-own-keys": litellm_says_who_calls})
+def test_without_a_good_key_nobody_comes_in(home: Home) -> None:
+    asked = {
+        None: ("You didn't provide an API key.", None),
+        "stranger": ("Incorrect API key provided: sk-****cdef.", "invalid_api_key"),
+        "expired": ("This API key has expired.", "invalid_api_key"),
+    }
+    for key_id, (message, code) in asked.items():
+        answer = home.post(key_id)
+        assert answer.status_code == 401
+        error = error_of(answer)
+        assert error["message"].startswith(message)
+        assert (error["type"], error["code"]) == ("invalid_request_error", code)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    with pytest.raises(openai.AuthenticationError):
+        home.client("stranger").chat.completions.create(model=ALIAS, messages=HELLO)
+    assert home.provider.received == 0
+
+
+@behaviour("aliases")
+def test_an_alias_goes_in_and_comes_out_again(home: Home) -> None:
+    client = home.client("renamer")
+    assert client.chat.completions.create(model=ALIAS, messages=HELLO).model == ALIAS
+    stream = client.chat.completions.create(model=ALIAS, messages=HELLO, stream=True)
+    names = [chunk.model for chunk in stream]
+    assert len(names) > 3
+    assert set(names) == {ALIAS}
+    assert [request.model for request in home.provider.requests] == [SERVED, SERVED]
+    for row in home.records("renamer", 2):
+        assert (row["requested_model"], row["served_model"]) == (ALIAS, SERVED)
+
+
+@behaviour("models of a key")
+def test_a_name_that_a_key_may_not_call_does_not_exist_for_it(home: Home) -> None:
+    assert home.post("caller", model=HIDDEN).status_code == 200
+    answer = home.post("narrow", model=HIDDEN)
+    assert answer.status_code == 404
+    assert error_of(answer) == {
+        "message": f"The model `{HIDDEN}` does not exist or you do not have access to it.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "model_not_found",
+    }
+    assert home.post("narrow", model=ALIAS).status_code == 200
+    assert home.provider.received == 2
+    refused, _ = home.records("narrow", 2)
+    assert (refused["status"], refused["outcome"], refused["error_type"]) == (404, "client_error", "unknown_model")
+
+
+# What an answer shows.
+
+
+@behaviour("usage of streams")
+def test_usage_is_asked_for_always_and_shown_to_who_asked_on_one_chunk(home: Home) -> None:
+    hidden = chunks_of(home.post("streamer", stream=True))
+    assert all(chunk.get("usage") is None for chunk in hidden)
+    assert all(chunk["choices"] for chunk in hidden)
+    shown = chunks_of(home.post("streamer", stream=True, **ASKING))
+    [usage] = [chunk["usage"] for chunk in shown if chunk.get("usage")]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == home.provider.last_request.usage
+    for request in home.provider.requests:
+        assert request.json["stream_options"] == {"include_usage": True}
+    assert {row["usage_source"] for row in home.records("streamer", 2)} == {"provider"}
+
+
+# How much is let through.
+
+
+@behaviour("limits")
+def test_exactly_as_many_pass_as_the_limit_says(home: Home) -> None:
+    answers = home.post_at_once(REQUESTS + 5, "limited", max_tokens=5)
+    passed = [answer for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert (len(passed), len(refused)) == (REQUESTS, 5), [answer.text for answer in answers]
+    assert home.provider.received == REQUESTS
+    for answer in answers:
+        assert answer.headers["x-ratelimit-limit-requests"] == str(REQUESTS)
+        assert answer.headers["x-ratelimit-limit-tokens"] == "100000"
+        assert answer.headers["x-ratelimit-reset-requests"]
+    assert sorted(answer.headers["x-ratelimit-remaining-requests"] for answer in passed) == ["0", "1", "2"]
+    for answer in refused:
+        error = error_of(answer)
+        assert error["message"].startswith("Rate limit reached for fast in organization limited on requests per")
+        assert (error["type"], error["code"]) == ("requests", "rate_limit_exceeded")
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+    rows = home.records("limited", REQUESTS + 5)
+    assert sorted(row["outcome"] for row in rows) == ["limited"] * 5 + ["ok"] * REQUESTS
+
+
+@behaviour("budgets")
+def test_a_spent_budget_is_an_insufficient_quota(home: Home) -> None:
+    home.provider.enqueue(Script(usage_object=usage_object(1000, 500)))  # 2,000 micro-USD of 1,000
+    assert home.post("poor", max_tokens=5).status_code == 200
+    [row] = home.records("poor", 1)
+    assert row["cost_micro_usd"] == 2000
+    with pytest.raises(openai.RateLimitError, match="You exceeded your current quota") as refused:
+        home.client("poor").chat.completions.create(model=ALIAS, messages=HELLO)
+    assert (refused.value.type, refused.value.code) == ("insufficient_quota", "insufficient_quota")
+    assert refused.value.response.headers["x-should-retry"] == "false"
+    assert home.provider.received == 1
+    row = home.records("poor", 2)[1]
+    assert (row["status"], row["outcome"], row["error_type"]) == (429, "limited", "budget_exceeded")
+
+
+# What is kept.
+
+
+@behaviour("records")
+def test_every_request_leaves_one_record_with_the_providers_numbers(home: Home) -> None:
+    told = []
+    for stream in (False, True):
+        home.complete("recorded", stream=stream)
+        told.append(home.provider.last_request.usage)
+    rows = home.records("recorded", 2)
+    assert [(row["input_tokens"], row["output_tokens"]) for row in rows] == told
+    assert [row["cost_micro_usd"] for row in rows] == [sent + 2 * got for sent, got in told]
+    assert [row["stream"] for row in rows] == [0, 1]
+    for row in rows:
+        assert (row["key_id"], row["team"], row["served_model"]) == ("recorded", "search", SERVED)
+        assert (row["status"], row["outcome"], row["error_type"]) == (200, "ok", "")
+        assert (row["usage_source"], row["finish_reason"]) == ("provider", "stop")
+    assert rows[1]["ttft_ms"] is not None
+
+
+# What goes wrong.
+
+
+def the_work_goes_on(home: Home) -> None:
+    home.provider.enqueue(Script(text="word " * 30, chunk_size=5, frame_delay=0.02))
+    leave(home)
+    home.wait_for_provider()
+    assert home.provider.last_request.completed
+    [row] = home.records("leaver", 1)
+    assert row["usage_source"] == "provider"
+    assert home.post("leaver").status_code == 200
+
+
+def leave(home: Home) -> None:
+    with home.client("leaver").chat.completions.create(model=ALIAS, messages=HELLO, stream=True) as stream:
+        for _ in zip(range(3), stream, strict=False):
+            pass
+
+
+@behaviour("a client that leaves", instead={"blacksheep": the_work_goes_on})
+def test_a_client_that_leaves_ends_the_work_and_holds_nothing(home: Home) -> None:
+    home.provider.enqueue(TALE)
+    leave(home)
+    home.wait_for_provider()
+    assert home.provider.last_request.client_gone
+    [row] = home.records("leaver", 1)
+    assert (row["status"], row["outcome"], row["error_type"]) == (200, "cancelled", "client_disconnected")
+    assert row["usage_source"] == "estimated"
+    assert 0 < row["output_tokens"] < 100
+    assert home.post("leaver").status_code == 200
+
+
+def failing(status: int) -> Script:
+    return Script.error(status, f"http://{ADDRESS}/v1 refused {UPSTREAM_KEY}", "server_error")
+
+
+def the_app_answers_for_its_provider(home: Home) -> None:
+    for status, outcome, error_type in ((500, "server_error", "upstream_5xx"), (401, "client_error", "upstream_4xx")):
+        script = failing(status)
+        home.provider.script(SERVED, script)
+        answer = home.post("unlucky")
+        assert (answer.status_code, answer.json()) == (status, script.body)
+        row = home.records("unlucky", 1 if status == 500 else 2)[-1]
+        assert (row["status"], row["outcome"], row["error_type"]) == (status, outcome, error_type)
+    home.provider.clear()
+    assert home.post("unlucky").status_code == 200
+
+
+def a_failed_call_leaves_its_record(home: Home) -> None:
+    for count, (status, error_type) in enumerate(((500, "upstream_5xx"), (401, "upstream_auth")), start=1):
+        home.provider.script(SERVED, failing(status))
+        with pytest.raises(openai.APIError):
+            home.complete("unlucky", stream=False)
+        row = home.records("unlucky", count)[-1]
+        assert (row["outcome"], row["error_type"]) == ("server_error", error_type)
+        assert (row["usage_source"], row["cost_micro_usd"]) == ("none", 0)
+
+
+@behaviour(
+    "a provider that fails",
+    instead={**dict.fromkeys(APPS, the_app_answers_for_its_provider), SDK: a_failed_call_leaves_its_record},
+)
+def test_a_failure_of_the_provider_is_told_in_our_words_and_recorded_as_the_servers(home: Home) -> None:
+    for status, error_type in ((500, "upstream_5xx"), (401, "upstream_auth")):
+        home.provider.script(SERVED, failing(status))
+        answer = home.post("unlucky")
+        assert answer.status_code >= 500
+        assert error_of(answer)["type"] == "server_error"
+        assert ADDRESS not in answer.text
+        assert UPSTREAM_KEY not in answer.text
+        row = home.records("unlucky", 1 if status == 500 else 2)[-1]
+        assert (row["status"], row["outcome"], row["error_type"]) == (answer.status_code, "server_error", error_type)
+        assert (row["usage_source"], row["cost_micro_usd"]) == ("none", 0)
+    home.provider.clear()
+    assert home.post("unlucky").status_code == 200
+
+
+def the_connection_breaks(home: Home) -> None:
+    home.provider.enqueue(Script(reset_after=4, frame_delay=0.02))
+    with pytest.raises(httpx.RemoteProtocolError):
+        home.post("cut", stream=True)
+    [row] = home.records("cut", 1)
+    assert (row["status"], row["outcome"], row["error_type"]) == (200, "server_error", "upstream_stream_broken")
+    assert (row["usage_source"], row["finish_reason"]) == ("estimated", None)
+
+
+def a_broken_call_leaves_its_record(home: Home) -> None:
+    home.provider.enqueue(Script(reset_after=4, frame_delay=0.02))
+    with pytest.raises(openai.APIError):
+        home.complete("cut", stream=True)
+    [row] = home.records("cut", 1)
+    assert (row["status"], row["outcome"], row["error_type"]) == (200, "server_error", "upstream_stream_broken")
+    assert row["usage_source"] == "estimated"
+
+
+@behaviour(
+    "a stream that breaks",
+    instead={**dict.fromkeys(APPS, the_connection_breaks), SDK: a_broken_call_leaves_its_record},
+)
+def test_a_stream_that_breaks_ends_with_an_error_and_never_looks_complete(home: Home) -> None:
+    home.provider.enqueue(Script(reset_after=4, frame_delay=0.02))
+    answer = home.post("cut", stream=True)
+    *chunks, last = chunks_of(answer)
+    assert set(last) == {"error"}
+    assert set(last["error"]) == {"message", "type", "param", "code"}
+    assert last["error"]["type"] == "server_error"
+    assert len(chunks) >= 2
+    assert not any(choice.get("finish_reason") for chunk in chunks for choice in chunk["choices"])
+    [row] = home.records("cut", 1)
+    assert (row["status"], row["outcome"], row["error_type"]) == (200, "server_error", "upstream_stream_broken")
+
+
+@behaviour("a body too large")
+def test_a_body_too_large_is_refused_before_it_is_read(home: Home) -> None:
+    answer = home.post("large", messages=[{"role": "user", "content": "x" * MAX_BODY}])
+    assert answer.status_code == 413
+    assert error_of(answer)["code"] == "request_too_large"
+    assert home.provider.received == 0
+    [row] = home.records("large", 1)
+    assert (row["status"], row["outcome"]) == (413, "client_error")
+
+
+def litellm_refuses_it(home: Home) -> None:
+    assert home.post("broken", data=b'{"model": "fast", "messages": [').status_code == 400
+    assert home.provider.received == 0
+
+
+@behaviour("a body that is no JSON", instead=dict.fromkeys(CALLBACKS, litellm_refuses_it))
+def test_a_body_that_is_no_json_is_refused(home: Home) -> None:
+    answer = home.post("broken", data=b'{"model": "fast", "messages": [')
+    assert answer.status_code == 400
+    assert error_of(answer)["message"].startswith("We could not parse the JSON body of your request.")
+    assert home.post("stranger", data=b"{").status_code == 401
+    assert home.provider.received == 0
+    [row] = home.records("broken", 1)
+    assert (row["status"], row["outcome"]) == (400, "client_error")
+
+
+# What it all comes to.
+
+
+@behaviour("metrics")
+def test_the_counters_are_the_sums_of_the_records(home: Home) -> None:
+    home.complete("counted", stream=False)
+    home.complete("counted", stream=True)
+    home.records("counted", 2)
+
+    def sums() -> bool:
+        rows, counted = home.book(), home.counted()
+        return (
+            counted["requests_total"] == len(rows)
+            and counted["input_tokens_total"] == sum(row["input_tokens"] for row in rows)
+            and counted["output_tokens_total"] == sum(row["output_tokens"] for row in rows)
+            and round(counted["cost_usd_total"] * 1e6) == sum(row["cost_micro_usd"] or 0 for row in rows)
+            and counted["requests_in_flight"] == 0
+        )
+
+    until(sums, f"{home.counted()} to agree with {[dict(row) for row in home.book()]}")
+
+
+def test_the_readme_has_the_same_table() -> None:
+    section = (CHECKOUT / "README.md").read_text().partition("\n## What each home can do\n")[2].partition("\n## ")[0]
+    assert section, "README.md has no section 'What each home can do'"
+    assert written_table(section) == expected_table()
