@@ -145,8 +145,10 @@ class Call:
         self._scope["headers"] = self._inner_headers(headers)
         try:
             await self._app(self._scope, self._receive_inside, send)
-        except Exception:
+        except Exception as error:
             if self._outgoing.refusal is None:
+                if not self._gone and not isinstance(error, GatewayError):
+                    await self._outgoing.break_off()
                 raise
         finally:
             self._scope["headers"] = headers

@@ -110,6 +110,17 @@ def model_not_found(model: str) -> GatewayError:
     )
 
 
+def broken_off() -> GatewayError:
+    """A stream that ended before the answer did. Whoever raises it has the cause logged."""
+    return GatewayError(
+        502,
+        "The model provider ended the stream before the answer was complete.",
+        type=SERVER_ERROR,
+        code="upstream_incomplete",
+        error_type="upstream_stream_broken",
+    )
+
+
 def shutting_down() -> GatewayError:
     """The process ends before the answer does."""
     return GatewayError(

@@ -6,7 +6,7 @@ from contextlib import aclosing, suppress
 from starlette.types import Message, Send
 
 from crplugins.core.draining import Draining
-from crplugins.core.errors import DONE_FRAME, GatewayError, Header
+from crplugins.core.errors import DONE_FRAME, GatewayError, Header, broken_off
 from crplugins.core.exchange import Drain, Exchange, Reply
 from crplugins.core.headers import content_type, is_encoded
 from crplugins.core.pipeline import Pipeline
@@ -87,6 +87,14 @@ class Outgoing:
             await self._write({"type": _BODY, "body": unfinished + error.frame() + DONE_FRAME})
         else:
             raise RuntimeError("an error was raised after the response had started") from error
+
+    async def break_off(self) -> None:
+        """The app has failed amid a stream: its client is told, in the stream. Nothing where nobody reads events."""
+        if self.complete or self.lost or self._body is None or isinstance(self._body, Passthrough):
+            return
+        if self.started and _is_event_stream(self._exchange.response_headers):
+            with suppress(Exception):  # the app's own exception is the one to be heard of
+                await self.fail(broken_off())
 
     async def _respond(self, error: GatewayError) -> None:
         start = {"type": _START, "status": error.status, "headers": error.response_headers()}

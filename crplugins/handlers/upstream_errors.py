@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError
+from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError, broken_off
 from crplugins.core.outcome import answered_with
 from crplugins.core.stream_options import names_stream_options
 
@@ -160,13 +160,7 @@ def timed_out(deployment: str) -> GatewayError:
 def cut_short(deployment: str, cause: object) -> GatewayError:
     """A stream that broke, or ended without saying that it was complete."""
     logger.warning("upstream of %s cut its stream: %s", deployment, cause)
-    return GatewayError(
-        502,
-        "The model provider ended the stream before the answer was complete.",
-        type=SERVER_ERROR,
-        code="upstream_incomplete",
-        error_type="upstream_stream_broken",
-    )
+    return broken_off()
 
 
 def malformed(deployment: str, cause: object) -> GatewayError:

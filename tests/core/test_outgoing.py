@@ -230,15 +230,29 @@ async def test_a_bug_of_the_app_propagates_untouched() -> None:
     assert outer.ending == (500, "server_error")
 
 
-async def test_a_bug_of_the_app_in_mid_stream_leaves_the_answer_visibly_cut() -> None:
-    outer = Watcher()
-    async with Drive(
-        PluginMiddleware(App(sends=[start(), piece(CHUNK)], raises=LookupError()), plugins=[outer]), body=ASK
-    ) as call:
+@pytest.mark.parametrize("plugin", [Watcher, Rewriter])
+@pytest.mark.parametrize(("sent", "closed"), [(CHUNK, b""), (CHUNK[:20], b"\n\n")])
+async def test_a_bug_of_the_app_in_mid_stream_is_told_in_the_stream_and_raised(plugin, sent, closed) -> None:
+    outer, bug = plugin(), LookupError("app's")
+    app = PluginMiddleware(App(sends=[start(), piece(sent)], raises=bug), plugins=[outer])
+    async with Drive(app, body=ASK) as call:
+        with pytest.raises(LookupError) as error:
+            await call.finish()
+    assert error.value is bug
+    answer = Answer(tuple(call.sent))
+    assert answer.complete
+    whole = b"" if plugin is Rewriter and closed else sent + closed
+    assert answer.body.startswith(whole + b'data: {"error":{"message":"The model provider ended the stream before')
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    assert (outer.ending, outer.exchange.error_type) == ((200, "server_error"), "upstream_stream_broken")
+
+
+async def test_where_nobody_reads_events_a_bug_in_mid_stream_leaves_the_answer_visibly_cut() -> None:
+    app = PluginMiddleware(App(sends=[start(), piece(CHUNK)], raises=LookupError()), plugins=[Plugin()])
+    async with Drive(app, body=ASK) as call:
         with pytest.raises(LookupError):
             await call.finish()
     assert not call.complete
-    assert outer.ending == (200, "server_error")
 
 
 async def test_an_app_that_says_nothing_is_a_failure_of_the_server() -> None:

@@ -35,7 +35,6 @@ _REASONS: list[tuple[Sequence[str], Sequence[str], str]] = [
     (["gateway-mounted"], ["keys"], "The app says who calls; whom it does not know gets our 401."),
     (["litellm-own-keys"], ["keys", "models of a key"], "LiteLLM says who calls and what, and refuses in its words."),
     (APPS, ["a provider that fails"], "The app answers for its provider: what it says passes as it is."),
-    (APPS, ["a stream that breaks"], "The app's own error breaks the connection, which no client takes for an end."),
     (
         ["blacksheep"],
         ["a client that leaves"],
