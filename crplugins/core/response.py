@@ -9,13 +9,15 @@ from typing import Protocol
 
 from starlette.types import Message
 
-from crplugins.core.errors import GatewayError, internal_error
+from crplugins.core.errors import GatewayError, broken_off, internal_error
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Pipeline
-from crplugins.core.sse import Event, EventTooLarge, Splitter
+from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """A plain answer past this passes unseen by observers and is refused where a plugin must rewrite it."""
+
+_BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r", b"\n\r")
 
 
 class ResponseBody(Protocol):
@@ -84,6 +86,7 @@ class RewrittenEvents:
         self._exchange = exchange
         self._entered = entered
         self._splitter = Splitter()
+        self._done = False
         self._ended = False
         self._failure: GatewayError | None = None
 
@@ -99,6 +102,7 @@ class RewrittenEvents:
                 self._pass_up(event, outward)
             if not more:
                 self._end(outward)
+                self._check_end(outward)
         except GatewayError as failure:
             if not outward:
                 raise
@@ -118,6 +122,7 @@ class RewrittenEvents:
     def _pass_up(self, event: Event, outward: list[Event]) -> None:
         note_facts(self._exchange, event)
         if event.is_done:
+            self._done = True
             self._end(outward)
         passed = self._pipeline.event(self._exchange, event, self._entered)
         if passed is not None:
@@ -128,6 +133,17 @@ class RewrittenEvents:
         if not self._ended and not self._exchange.failed_in_stream:
             self._ended = True
             outward += self._pipeline.end(self._exchange, self._entered)
+
+    def _check_end(self, outward: list[Event]) -> None:
+        """A stream of an app that stops amid its answer gets an end that no client takes for one."""
+        exchange = self._exchange
+        if self._done or exchange.finish_reason is not None or exchange.failed_in_stream or not exchange.output_bytes:
+            return
+        if outward and not outward[-1].raw.endswith(_BLANK_LINES):
+            outward.pop()  # half an event, which would swallow the next
+        failure = broken_off()
+        exchange.error, exchange.error_type, exchange.failed_in_stream = failure.error, failure.error_type, True
+        outward += [Event.of(failure.body()), DONE]
 
 
 class Document:

@@ -135,9 +135,27 @@ async def test_a_dropped_event_leaves_no_empty_message() -> None:
 
 
 async def test_a_stream_whose_last_event_is_dropped_still_ends() -> None:
-    answer = await drive(behind(App(CHUNK, USAGE), Hider()), body=ASK)
-    assert answer.body == CHUNK
+    answer = await drive(behind(App(CHUNK, STOP, USAGE), Hider()), body=ASK)
+    assert answer.body == CHUNK + STOP
     assert answer.complete
+
+
+@pytest.mark.parametrize(
+    ("sent", "whole"),
+    [(CHUNK, CHUNK), (CHUNK + USAGE, CHUNK + USAGE), (CHUNK + STOP[:9], CHUNK), (CHUNK + USAGE[:-1], CHUNK)],
+)
+async def test_a_stream_that_stops_amid_its_answer_gets_an_end_that_says_so(sent: bytes, whole: bytes) -> None:
+    outer = Watcher()
+    answer = await drive(behind(App(sent), outer, Rewriter()), body=ASK)
+    assert answer.body.startswith(whole + b'data: {"error":{"message":"The model provider ended the stream')
+    assert answer.body.endswith(b"}\n\ndata: [DONE]\n\n")
+    assert answer.complete
+    assert (outer.ending, outer.exchange.error_type) == ((200, "server_error"), "upstream_stream_broken")
+
+
+@pytest.mark.parametrize("whole", [CHUNK + DONE, CHUNK + STOP, b": nothing said\n\n", b""])
+async def test_a_stream_that_comes_to_its_end_in_either_way_is_left_as_it_is(whole: bytes) -> None:
+    assert (await drive(behind(App(whole), Rewriter()), body=ASK)).body == whole
 
 
 async def test_a_changed_event_changes_nothing_around_it() -> None:
