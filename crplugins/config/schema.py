@@ -15,9 +15,9 @@ from crplugins.config.section import Number, Section, Whole, refusal
 from crplugins.core.middleware import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
 from crplugins.handlers.deployment import Deployment
+from crplugins.keys.aliases import AliasError
 from crplugins.keys.opening import open_source
 from crplugins.keys.words import WordsRefused
-from crplugins.plugins.aliases_parse import AliasError
 from crplugins.plugins.aliases_table import AliasTable
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from starlette.types import Message
 from crplugins.core.errors import GatewayError, broken_off, internal_error
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Pipeline
-from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter
+from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter, error_event
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """A plain answer past this passes unseen by observers and is refused where a plugin must rewrite it."""
@@ -143,7 +143,7 @@ class RewrittenEvents:
             outward.pop()  # half an event, which would swallow the next
         failure = broken_off()
         exchange.error, exchange.error_type, exchange.failed_in_stream = failure.error, failure.error_type, True
-        outward += [Event.of(failure.body()), DONE]
+        outward += [error_event(failure), DONE]
 
 
 class Document:

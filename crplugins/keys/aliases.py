@@ -1,4 +1,4 @@
-"""Aliases of a key as a configuration writes them: `{fast: gpt-4o-mini, canary: [{model: a, weight: 9}, ...]}`."""
+"""Aliases as the configuration writes them: `{fast: gpt-4o-mini, canary: [{model: a, weight: 9}, ...]}`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -7,20 +7,36 @@ from typing import Any, Final
 from crplugins.core.principal import Aliases, AliasTarget
 from crplugins.keys.words import Words
 
-_FORM: Final = "must be a model name, or a list of {model: NAME, weight: N} with a weight above 0"
+_FORM: Final = "a name, or a list of {model: NAME, weight: N}"
+
+
+class AliasError(ValueError):
+    """An alias that cannot be used. The message names it, `alias` is its key in the configuration."""
+
+    def __init__(self, message: str, alias: str) -> None:
+        super().__init__(message)
+        self.alias = alias
+
+
+def parse_aliases(words: Mapping[str, Any]) -> Aliases:
+    """`{"fast": "gpt-4o-mini", "canary": [{"model": "a", "weight": 9}, {"model": "b", "weight": 1}]}`.
+
+    A weight is a whole number, 1 if it is left out; 0 keeps a target without sending it anything. A target may hold
+    a `*` if the alias has one: it is filled with what that stood for.
+
+    Raises `AliasError`.
+    """
+    return MappingProxyType({alias: _targets(alias, value) for alias, value in words.items()})
 
 
 def read_aliases(words: Words) -> Aliases:
-    """The key `aliases`. A `*` stands once in a name; in a target only if it stands in its alias."""
+    """The key `aliases`, as `parse_aliases` reads them; each that cannot be used is a problem."""
     found: dict[str, tuple[AliasTarget, ...]] = {}
     for alias, value in words.mapping("aliases").items():
-        items = value if isinstance(value, list | tuple) else [value]
-        targets = [_target(item, star="*" in str(alias)) for item in items]
-        good = tuple(target for target in targets if target is not None)
-        if len(good) < len(targets) or not any(target.weight for target in good) or not _is_name(alias):
-            words.refuse("aliases", f"'{alias}' {_FORM}")
-        else:
-            found[alias] = good
+        try:
+            found[alias] = _targets(alias, value)
+        except AliasError as error:
+            words.refuse("aliases", str(error))
     return MappingProxyType(found)
 
 
@@ -29,19 +45,42 @@ def spell_aliases(aliases: Aliases) -> dict[str, Any]:
     return {alias: _spelled(targets) for alias, targets in aliases.items()}
 
 
-def _target(item: Any, *, star: bool) -> AliasTarget | None:
-    model, weight = item, 1
-    if isinstance(item, Mapping):
-        model, weight = item.get("model"), item.get("weight", 1)
-        if item.keys() - {"model", "weight"}:
-            return None
-    fits = _is_name(model) and (star or "*" not in model)
-    whole = isinstance(weight, int) and not isinstance(weight, bool) and weight >= 0
-    return AliasTarget(model, weight) if fits and whole else None
+def _targets(alias: str, value: Any) -> tuple[AliasTarget, ...]:
+    _check_name(alias, alias)
+    items = value if isinstance(value, list | tuple) else [value]
+    targets = tuple(_target(alias, item) for item in items)
+    if not any(target.weight for target in targets):
+        raise AliasError(f"the alias '{alias}' has no target with a weight above 0", alias)
+    return targets
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value) and value.count("*") <= 1
+def _target(alias: str, item: Any) -> AliasTarget:
+    target = _read(alias, item)
+    _check_name(alias, target.model)
+    if "*" in target.model and "*" not in alias:
+        raise AliasError(f"the alias '{alias}' has no *, so its target '{target.model}' cannot have one", alias)
+    if isinstance(target.weight, bool) or not isinstance(target.weight, int) or target.weight < 0:
+        raise AliasError(f"a weight of the alias '{alias}' is not a whole number of 0 or more", alias)
+    return target
+
+
+def _read(alias: str, item: Any) -> AliasTarget:
+    if isinstance(item, AliasTarget):
+        return item
+    if isinstance(item, str):
+        return AliasTarget(item)
+    if not isinstance(item, Mapping) or "model" not in item:
+        raise AliasError(f"the alias '{alias}' must be {_FORM}", alias)
+    if unknown := [str(key) for key in item if key not in ("model", "weight")]:
+        raise AliasError(f"the alias '{alias}' has an unknown key '{unknown[0]}'; it must be {_FORM}", alias)
+    return AliasTarget(item["model"], item.get("weight", 1))
+
+
+def _check_name(alias: str, name: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise AliasError(f"the alias '{alias}' must be {_FORM}, and no name may be empty", alias)
+    if name.count("*") > 1:
+        raise AliasError(f"'{name}' has more than one *", alias)
 
 
 def _spelled(targets: tuple[AliasTarget, ...]) -> Any:

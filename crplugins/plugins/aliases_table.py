@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from crplugins.core.principal import Aliases, AliasTarget
-from crplugins.plugins.aliases_parse import AliasError, parse_aliases
+from crplugins.keys.aliases import AliasError, parse_aliases
 from crplugins.plugins.aliases_pattern import Pattern, by_precedence
 from crplugins.plugins.aliases_weights import pick
 

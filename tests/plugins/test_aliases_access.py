@@ -1,8 +1,8 @@
 import pytest
 
 from crplugins.core.principal import Principal
+from crplugins.keys.aliases import parse_aliases
 from crplugins.plugins.aliases_access import may_call, visible_models
-from crplugins.plugins.aliases_parse import parse_aliases
 from crplugins.plugins.aliases_table import AliasTable
 
 TABLE = AliasTable.parse(

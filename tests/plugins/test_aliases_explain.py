@@ -1,6 +1,6 @@
 from crplugins.core.principal import Principal
+from crplugins.keys.aliases import parse_aliases
 from crplugins.plugins.aliases_explain import explain
-from crplugins.plugins.aliases_parse import parse_aliases
 from crplugins.plugins.aliases_table import AliasTable
 
 TABLE = AliasTable.parse(
