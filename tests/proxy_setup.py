@@ -20,7 +20,12 @@ import pytest
 import yaml
 
 MASTER_KEY = "sk-master-0123456789abcdef"
-_NEEDED = ("litellm", "fastapi", "orjson", "apscheduler", "backoff", "multipart", "litellm_enterprise")
+_NEEDED = (
+    "litellm", "fastapi", "orjson", "apscheduler", "backoff", "multipart", "mcp", "expression", "fastapi_sso",
+    "soundfile", "nacl",
+)  # fmt: skip
+"""What the proxy imports to start, of the 480 MB of its extra."""
+
 
 MISSING = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
 needs_proxy = pytest.mark.skipif(bool(MISSING), reason=f"litellm[proxy] is not installed: no {', '.join(MISSING)}")
@@ -36,6 +41,8 @@ QUIET = {
     "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
     "LITELLM_LOG": "ERROR",
     "LITELLM_MASTER_KEY": MASTER_KEY,
+    "PYTHONFAULTHANDLER": "1",  # a crash leaves its stack in the log
+    "PYTHONDONTWRITEBYTECODE": "",  # compiled once, a proxy starts in half the time
 }
 
 _SERVED = {
@@ -109,30 +116,35 @@ def running_proxy(
     custom_auth: bool = True,
     litellm: Mapping[str, Any] | None = None,
     callbacks: Sequence[str] = ("crplugins.homes.litellm_proxy.callback",),
+    served: Mapping[str, Mapping[str, Any]] | None = None,
+    journal: bool = True,
 ) -> Iterator[Proxy]:
-    """`ours` is the configuration of the plugins, `litellm` goes into LiteLLM's `general_settings`."""
+    """`ours` is the configuration of the plugins, `litellm` goes into LiteLLM's `general_settings`.
+
+    `served` are the `litellm_params` of other models than the usual three, by name. Without `journal` the plugins are
+    only those of `ours`, and `Proxy.records` has none.
+    """
     provider_port, port = free_port(), free_port()
     general: dict[str, Any] = {"disable_model_info_refresh": True, **(litellm or {})}
     if custom_auth:
         general["custom_auth"] = "crplugins.homes.litellm_proxy.user_api_key_auth"
     base = {"api_base": f"http://127.0.0.1:{provider_port}/v1", "api_key": "sk-upstream", "max_retries": 0}
-    served = [
-        {
-            "model_name": name,
-            "litellm_params": {"model": model, **base},
-            "model_info": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6},
-        }
-        for name, model in _SERVED.items()
-    ]
+    prices = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
+    models = served if served is not None else {name: {"model": model} for name, model in _SERVED.items()}
     document = {
-        "model_list": served,
+        "model_list": [
+            {"model_name": name, "litellm_params": {**base, **params}, "model_info": prices}
+            for name, params in models.items()
+        ],
         "litellm_settings": {"callbacks": list(callbacks), "num_retries": 0},
         "router_settings": {"disable_cooldowns": True, "num_retries": 0},
         "general_settings": general,
     }
-    (folder / "journal.py").write_text(_JOURNAL.format(path=str(folder / "journal.jsonl")))
+    if journal:
+        (folder / "journal.py").write_text(_JOURNAL.format(path=str(folder / "journal.jsonl")))
+        ours = {**ours, "plugins": _with_journal(ours)}
     (folder / "config.yaml").write_text(yaml.safe_dump(document))
-    (folder / "crplugins.yaml").write_text(yaml.safe_dump({**ours, "plugins": _with_journal(ours)}))
+    (folder / "crplugins.yaml").write_text(yaml.safe_dump(dict(ours)))
     environ = {"CONFIG_FILE_PATH": str(folder / "config.yaml"), "CRPLUGINS_CONFIG": str(folder / "crplugins.yaml")}
     with proxy_process(folder, app, port, environ) as url:
         yield Proxy(url, provider_port, folder, folder / "proxy.log")

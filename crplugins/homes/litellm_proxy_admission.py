@@ -18,8 +18,11 @@ REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("crplugins.litellm_reques
 """The id that an entry which runs no plugins will tell the client."""
 
 
-async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bool) -> None:
-    """Run the plugins on a request, and keep it to be settled. Raises `Refusal`."""
+async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bool, asks: bool) -> None:
+    """Run the plugins on a request, and keep it to be settled. `asks`: its streams tell usage to who asks for it.
+
+    Raises `Refusal`.
+    """
     around = boundary()
     if around is not None:
         _check_model(around, data)
@@ -42,7 +45,7 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
         runtime.calls.settle(call, 499, left=True)
         raise
     apply_edits(data, before, exchange.body)
-    if chat and exchange.stream:
+    if asks and exchange.stream:
         _ask_for_usage(runtime, call, data)
     runtime.calls.add(call, data)
 

@@ -1,67 +1,39 @@
-"""What LiteLLM's answers say, for the Exchange and for plugins that look at events."""
+"""LiteLLM's answers as the plugins and then the clients see them."""
 
-from typing import Any
+from typing import Any, Final
 
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange
 from crplugins.core.response import note_facts
 from crplugins.core.sse import Event
-from crplugins.handlers.litellm_usage import as_usage, usage_object
 from crplugins.homes.litellm_proxy_calls import ProxyCall
+from crplugins.homes.litellm_proxy_facts import field_of, is_made_up, note_said, note_usage, size_of
+
+_UNREAD: Final = Event.json_document(b"{}")
 
 
-def note_chunk(call: ProxyCall, chunk: Any) -> None:
-    """Keep what a chunk says of itself; the same as `note_facts`, without building its JSON."""
-    exchange = call.exchange
-    for choice in getattr(chunk, "choices", None) or ():
-        if size := _size(getattr(choice, "delta", None)):
-            exchange.output_bytes += size
-            exchange.timings.token(exchange.clock())
-        reason = getattr(choice, "finish_reason", None)
-        if reason is not None:
-            exchange.finish_reason = str(reason)
-    note_usage(exchange, getattr(chunk, "usage", None), estimated=call.estimated)
-
-
-def note_usage(exchange: Exchange, usage: Any, *, estimated: bool = False) -> None:
-    """Keep token counts, where there are some. LiteLLM's 0 and 0 are no counts."""
-    found = None if usage is None else usage_object(usage)
-    if found is not None:
-        exchange.usage, exchange.usage_source = as_usage(found), "estimated" if estimated else "provider"
-
-
-def _size(delta: Any) -> int:
-    """UTF-8 bytes of what is said."""
-    if delta is None:
-        return 0
-    size = 0
-    for name in ("content", "reasoning_content", "refusal"):
-        text = getattr(delta, name, None)
-        if isinstance(text, str) and text:
-            size += len(text) if text.isascii() else len(text.encode())
-    for call in getattr(delta, "tool_calls", None) or ():
-        function = getattr(call, "function", None)
-        size += len(getattr(function, "name", None) or "") + len(getattr(function, "arguments", None) or "")
-    return size
+def note_chunk(call: ProxyCall, chunk: Any, usage: Any) -> None:
+    """Keep what a chunk says of itself. `usage` is what stands on it."""
+    note_said(call.exchange, chunk.choices)
+    if usage is not None:
+        made_up = is_made_up(call.exchange, chunk)
+        note_usage(call.exchange, chunk.usage, estimated=call.estimated or made_up)
 
 
 def tidy_usage_chunk(chunk: Any) -> None:
     """LiteLLM's usage chunk has an empty choice where OpenAI has none."""
-    if getattr(chunk, "usage", None) is None:
-        return
-    choices = getattr(chunk, "choices", None)
-    if choices and all(_is_empty(choice) for choice in choices):
+    if chunk.choices and all(_is_empty(choice) for choice in chunk.choices):
         chunk.choices = []
 
 
 def _is_empty(choice: Any) -> bool:
-    delta = getattr(choice, "delta", None)
-    return getattr(choice, "finish_reason", None) is None and not _size(delta) and not getattr(delta, "role", None)
+    delta = field_of(choice, "delta")
+    says = size_of(delta) or field_of(delta, "role") or field_of(choice, "text")
+    return not says and field_of(choice, "finish_reason") is None
 
 
 def without_usage(chunk: Any) -> Any | None:
     """The chunk without usage; None if it was there for nothing else."""
-    if getattr(chunk, "usage", None) is None:
+    if field_of(chunk, "usage") is None:
         return chunk
     if all(_is_empty(choice) for choice in getattr(chunk, "choices", None) or ()):
         return None
@@ -82,6 +54,12 @@ def added_chunks(call: ProxyCall, like: type[Any]) -> list[Any]:
     """What plugins add at the end of a stream."""
     events = call.pipeline.end(call.exchange, call.entered)
     return [like.model_validate_json(event.data) for event in events if event.data is not None]
+
+
+def pass_document(call: ProxyCall, response: Any) -> None:
+    """Tell the plugins of an answer that none of them reads: that it is there. One may refuse it for its usage."""
+    note_said(call.exchange, response.choices, "message")
+    call.pipeline.event(call.exchange, _UNREAD, call.entered)
 
 
 def shown_document(call: ProxyCall, response: Any) -> Any:

@@ -30,8 +30,9 @@ from crplugins.homes.litellm_proxy_runtime import Runtime, configuration, runtim
 from crplugins.homes.litellm_proxy_start import start
 
 CHAT: Final = frozenset({"completion", "acompletion"})
-METERED: Final = CHAT | {
-    "text_completion", "atext_completion", "embeddings", "embedding", "aembedding", "responses", "aresponses",
+TEXT: Final = frozenset({"text_completion", "atext_completion"})
+METERED: Final = CHAT | TEXT | {
+    "embeddings", "embedding", "aembedding", "responses", "aresponses",
     "anthropic_messages",
 }  # fmt: skip
 """Call types that use tokens. Limits of those that are no chat completions would be no limits if they were free."""
@@ -76,19 +77,20 @@ class ProxyCallback(CustomLogger):
         self.start()
         kind = getattr(call_type, "value", call_type)
         if kind in METERED:
-            await admit(runtime(), user_api_key_dict, data, chat=kind in CHAT)
+            await admit(runtime(), user_api_key_dict, data, chat=kind in CHAT, asks=kind in CHAT | TEXT)
         return data
 
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
-        del call_type
         provider = _provider(kwargs)
         if (around := boundary()) is not None:
             around.begin_attempt(provider)
         elif (call := self._call(kwargs)) is not None:
-            call.note_attempt(provider)
+            translated = not call.chat and getattr(call_type, "value", call_type) in CHAT
+            call.note_attempt(provider, translated=translated)
 
     async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:
-        from crplugins.homes.litellm_proxy_answer import note_usage, shown_document
+        from crplugins.homes.litellm_proxy_answer import pass_document, shown_document
+        from crplugins.homes.litellm_proxy_facts import field_of, note_usage
         from crplugins.homes.litellm_proxy_refusal import Refusal
 
         del user_api_key_dict
@@ -96,15 +98,16 @@ class ProxyCallback(CustomLogger):
         if call is None:
             return response
         call.exchange.status = 200
+        _end_attempt(call.exchange)
+        if not call.chat or not _is_chat_answer(response):
+            return response
+        note_usage(call.exchange, field_of(response, "usage"))
         try:
-            if call.chat and _is_chat_answer(response):
-                response = shown_document(call, response)
+            if self._runtime.reads_chunks:
+                return shown_document(call, response)
+            pass_document(call, response)
         except GatewayError as error:
             raise Refusal(error) from None
-        finally:
-            if call.chat:
-                note_usage(call.exchange, getattr(response, "usage", None))
-            _end_attempt(call.exchange)
         return response
 
     async def async_post_call_response_headers_hook(
@@ -115,8 +118,13 @@ class ProxyCallback(CustomLogger):
         request_headers: Mapping[str, str] | None = None,
         litellm_call_info: Mapping[str, Any] | None = None,
     ) -> dict[str, str] | None:
+        from crplugins.homes.litellm_proxy_facts import listen
+
         del user_api_key_dict, request_headers, litellm_call_info
         call = self._call(data)
+        exchange = call.exchange if call is not None else boundary()
+        if exchange is not None and hasattr(response, "__aiter__"):
+            listen(exchange, response)
         if response is None:  # an error, settled already
             last = self._runtime.calls.last()
             return None if last is None else last.told
@@ -127,19 +135,17 @@ class ProxyCallback(CustomLogger):
             await self._runtime.calls.end(call, 200)
         return headers
 
-    async def async_post_call_streaming_iterator_hook(
+    def async_post_call_streaming_iterator_hook(
         self, user_api_key_dict: Any, response: Any, request_data: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
-        from crplugins.homes.litellm_proxy_stream import around_stream, tidied
+        """No generator itself: one less for each chunk to pass."""
+        from crplugins.homes.litellm_proxy_stream import around_other_stream, around_stream, tidied
 
         del user_api_key_dict
         call = self._call(request_data)
-        chunks = tidied(response) if call is None else around_stream(self._runtime, call, response)
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await chunks.aclose()
+        if call is None:
+            return tidied(response)
+        return (around_stream if call.chat else around_other_stream)(self._runtime, call, response)
 
     async def async_post_call_failure_hook(
         self,
@@ -148,7 +154,7 @@ class ProxyCallback(CustomLogger):
         user_api_key_dict: Any,
         traceback_str: str | None = None,
     ) -> Any:
-        from crplugins.homes.litellm_proxy_failure import TranslatedFailure, failure_of, is_own, status_of
+        from crplugins.homes.litellm_proxy_failure import TranslatedFailure, failure_of, is_own, reword, status_of
 
         del user_api_key_dict, traceback_str
         call = self._call(request_data)
@@ -160,6 +166,8 @@ class ProxyCallback(CustomLogger):
         own = is_own(exchange, original_exception)
         if call is not None:
             await self._fail(call, error, left=status_of(original_exception) == CLIENT_LEFT)
+            if not call.chat and not own:
+                reword(original_exception, error)
         else:
             exchange.error, exchange.error_type = error.error, error.error_type
         return None if own else TranslatedFailure(error)
@@ -178,14 +186,15 @@ class ProxyCallback(CustomLogger):
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        from crplugins.homes.litellm_proxy_answer import note_usage
+        from crplugins.homes.litellm_proxy_facts import is_all_made_up, note_usage
 
         del start_time, end_time
         call = self._call(kwargs)
         if call is not None:
             if call.exchange.usage is None:
                 found = getattr(response_obj, "usage", None) if call.chat else kwargs.get("standard_logging_object")
-                note_usage(call.exchange, found, estimated=call.estimated)
+                estimated = call.estimated or is_all_made_up(call.exchange)
+                note_usage(call.exchange, found, estimated=estimated)
             self._runtime.calls.settle_soon(call)
 
     async def async_log_failure_event(

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from secrets import token_hex
 from typing import Any, Final
@@ -37,7 +37,8 @@ class ProxyCall:
         chat: a chat completion; answers of other APIs are understood by LiteLLM's log events only.
         begun: whether the client has been given a status.
         hides_usage: we have asked for usage in the client's stead.
-        estimated: nobody has asked, so that LiteLLM's counts are not the provider's.
+        estimated: nobody has asked, or the client has left, so that LiteLLM's counts are not the provider's.
+        left: the client has left, and LiteLLM has yet to tell what was used until then.
         told: the last response headers of the plugins.
         settled: its plugins have finished.
     """
@@ -50,6 +51,7 @@ class ProxyCall:
         "exchange",
         "expiry",
         "hides_usage",
+        "left",
         "pipeline",
         "settled",
         "token",
@@ -62,7 +64,7 @@ class ProxyCall:
         self.exchange = exchange
         self.token = token_hex(16)
         self.entered = 0
-        self.begun = self.hides_usage = self.estimated = self.settled = False
+        self.begun = self.hides_usage = self.estimated = self.left = self.settled = False
         self.told: dict[str, str] = {}
         self.expiry: asyncio.TimerHandle | None = None
 
@@ -92,11 +94,12 @@ class ProxyCall:
         self.told = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.response_headers}
         return self.told
 
-    def note_attempt(self, provider: str) -> None:
-        """LiteLLM calls a provider now."""
+    def note_attempt(self, provider: str, *, translated: bool = False) -> None:
+        """LiteLLM calls a provider now; or, `translated`, makes a chat completion of the call it has just begun."""
         if self.exchange.timings.app is None:
             self.exchange.timings.app = self.exchange.clock()
-        self.exchange.begin_attempt(provider)
+        if not translated or not self.exchange.attempts:
+            self.exchange.begin_attempt(provider)
 
 
 class Calls:
@@ -151,12 +154,26 @@ class Calls:
 
     def settle_soon(self, call: ProxyCall) -> None:
         """LiteLLM logs a success; the hooks that see a chat's answer come at the same time, or not at all."""
-        if not call.chat:
+        if call.left:
+            self._settle_left(call)
+        elif not call.chat:
             self.settle(call, 200)
         elif not call.settled:
-            if call.expiry is not None:
-                call.expiry.cancel()
-            call.expiry = asyncio.get_running_loop().call_later(SOON, self.settle, call, 200)
+            self._in_a_while(call, self.settle, call, 200)
+
+    def settle_left(self, call: ProxyCall) -> None:
+        """The client has left an answer whose size only LiteLLM's log event tells; it comes now, or not at all."""
+        if not call.settled and not call.left:
+            call.left = call.estimated = True
+            self._in_a_while(call, self._settle_left, call)
+
+    def _settle_left(self, call: ProxyCall) -> None:
+        self.settle(call, 200 if call.begun else 499, left=True)
+
+    def _in_a_while(self, call: ProxyCall, callback: Callable[..., None], *arguments: Any) -> None:
+        if call.expiry is not None:
+            call.expiry.cancel()
+        call.expiry = asyncio.get_running_loop().call_later(SOON, callback, *arguments)
 
     def _conclude(self, call: ProxyCall, status: int, error: GatewayError | None, *, left: bool = False) -> None:
         call.settled = True

@@ -17,7 +17,7 @@ from crplugins.homes.litellm_proxy_names import served_names
 from crplugins.homes.litellm_proxy_runtime import Runtime, entry_runtime
 from crplugins.homes.web import Web
 from crplugins.plugins.aliases_access import visible_models
-from crplugins.plugins.auth import Auth
+from crplugins.plugins.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,7 +94,8 @@ class Entry:
         if not self._runtime.guarded:
             return [BodyLimit()]
         plugins = list(self._runtime.plugins)
-        at = next(index for index, plugin in enumerate(plugins) if isinstance(plugin, Auth))
+        # Behind Usage, because it has the body read: a body that is refused for itself leaves a record too.
+        at = next(index for index, plugin in enumerate(plugins) if isinstance(plugin, Usage))
         return [*plugins[: at + 1], ModelInPath(), *plugins[at + 1 :]]
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,11 +114,11 @@ class Entry:
 
     async def _call_proxy(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = find_exchange(scope)
-        if exchange is None or not scope["path"].endswith(CHAT_PATH):
+        if exchange is None:
             await self._proxy(scope, receive, send)
             return
-        if not self._runtime.guarded:
-            REQUEST_ID.set(exchange.id)
+        if not self._runtime.guarded or not scope["path"].endswith(CHAT_PATH):
+            REQUEST_ID.set(exchange.id)  # the hooks run the plugins: only LiteLLM knows what other APIs use
             await self._proxy(scope, receive, send)
             return
         token = AROUND.set(exchange)

@@ -14,7 +14,14 @@ from crplugins.homes.litellm_proxy_refusal import Refusal
 _OWN: Final[Mapping[int, ErrorType]] = {401: "unauthenticated", 403: "forbidden_model", 429: "rate_limited"}
 
 
-class TranslatedFailure(Refusal, HTTPException):  # type: ignore[misc]  # both have headers
+class _AlsoHTTPException(HTTPException):
+    """Whose constructor takes what ProxyException's hands on: a message, where FastAPI's would have a status."""
+
+    def __init__(self, *message: object) -> None:
+        Exception.__init__(self, *message)
+
+
+class TranslatedFailure(Refusal, _AlsoHTTPException):  # type: ignore[misc]  # both have headers
     """Our words for a failure. LiteLLM takes an HTTPException from its failure hook, and renders a ProxyException."""
 
     def __init__(self, error: GatewayError) -> None:
@@ -30,6 +37,13 @@ def status_of(error: BaseException) -> int:
         if isinstance(value, int | str) and str(value).isdigit() and 400 <= int(value) < 600:
             return int(value)
     return 500
+
+
+def reword(error: BaseException, failure: GatewayError) -> None:
+    """Put our words into LiteLLM's exception: /v1/messages and /v1/completions render it, whatever a hook returns."""
+    for name, value in (("message", failure.error.message), ("status_code", failure.status)):
+        if hasattr(error, name):
+            setattr(error, name, value)
 
 
 def failure_of(exchange: Exchange, error: BaseException, *, begun: bool) -> GatewayError:

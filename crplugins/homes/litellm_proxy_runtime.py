@@ -64,7 +64,7 @@ class Runtime:
         inside = self._inside()
         self._outside: Final = Pipeline(self._around_auth(), self.faults, config.server.max_body_bytes)
         self._chat: Final = Pipeline(inside, self.faults, config.server.max_body_bytes)
-        others = [p for p in inside if not isinstance(p, RequestGuard | MissingUsage)]
+        others = [plugin for plugin in inside if self._sees_other_apis(plugin)]
         self._other: Final = Pipeline(others, self.faults, config.server.max_body_bytes)
         self.reads_chunks: Final = any(_reads_chunks(plugin, config) for plugin in inside)
         self._lifespan: Final = PluginLifespan(self.plugins)
@@ -83,20 +83,33 @@ class Runtime:
         config = self.config
         ledger = open_ledger(config)
         self.metrics: Metrics | None = make_metrics(config, served_names(config), ledger)
-        builtin = builtin_plugins(
-            config,
-            keys=open_source(config.keys),
-            aliases=self.aliases,
-            ledger=ledger,
-            metrics=self.metrics,
-            prices=self.prices,
+        builtin = list(
+            builtin_plugins(
+                config,
+                keys=open_source(config.keys),
+                aliases=self.aliases,
+                ledger=ledger,
+                metrics=self.metrics,
+                prices=self.prices,
+            )
         )
-        kept = [*arrange_plugins(config, list(builtin)), ServedModels(self.prices)]
+        arranged = arrange_plugins(config, builtin)
+        self._own = [plugin for plugin in arranged if not any(plugin is ours for ours in builtin)]
+        kept = [*arranged, ServedModels(self.prices)]
         return kept if self.has_keys else [plugin for plugin in kept if not isinstance(plugin, Auth)]
 
     def _inside(self) -> list[Plugin]:
         """What runs in the hooks: all but what LiteLLM or another hook does."""
         return [p for p in self.plugins if not isinstance(p, (Auth, *_NOT_IN_HOOKS))]
+
+    def _sees_other_apis(self, plugin: Plugin) -> bool:
+        """Ours count and limit their tokens too. One's own may edit what is no chat completion only if it says so.
+
+        Where the whole proxy is wrapped, it has seen the request there then.
+        """
+        if any(plugin is own for own in self._own):
+            return plugin.observes if plugin.chat_only else not self.guarded
+        return not isinstance(plugin, RequestGuard | MissingUsage)
 
     def _around_auth(self) -> list[Plugin]:
         """What sees a request without a good key."""

@@ -15,20 +15,28 @@ from crplugins.homes.litellm_proxy_answer import (
 )
 from crplugins.homes.litellm_proxy_boundary import boundary
 from crplugins.homes.litellm_proxy_calls import ProxyCall
+from crplugins.homes.litellm_proxy_facts import field_of, is_made_up
 from crplugins.homes.litellm_proxy_failure import failure_of
 from crplugins.homes.litellm_proxy_runtime import Runtime
 
 
 async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     """A stream whose plugins run around the whole proxy."""
+    around = boundary()
     begun = False
     try:
         async for chunk in response:
+            has_choices = hasattr(chunk, "choices")
+            begun = begun or has_choices
+            if around is None or not has_choices or field_of(chunk, "usage") is None:
+                yield chunk
+                continue
+            made_up = is_made_up(around, chunk)
             tidy_usage_chunk(chunk)
-            begun = begun or hasattr(chunk, "choices")
             yield chunk
+            if made_up:  # the boundary has it now, and takes it for the provider's
+                around.usage_source = "estimated"
     except Exception as error:
-        around = boundary()
         if around is None or not begun:
             raise
         failure = failure_of(around, error, begun=True)
@@ -36,12 +44,26 @@ async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         yield error_frame(failure)
 
 
+async def around_other_stream(
+    runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]
+) -> AsyncGenerator[Any, None]:
+    """A stream of another API than chat completions. What it used is in LiteLLM's log event, which settles it."""
+    try:
+        async for chunk in response:
+            if (shown := without_usage(chunk) if call.hides_usage else chunk) is not None:
+                call.begun = True
+                yield shown
+    except (asyncio.CancelledError, GeneratorExit):
+        runtime.calls.settle_left(call)
+        raise
+
+
 async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     """The chunks as the plugins leave them. However it ends, the call is settled then."""
     kind: type[Any] | None = None
     try:
         async for chunk in response:
-            if not hasattr(chunk, "choices"):  # of another API than chat completions
+            if not hasattr(chunk, "choices"):  # an error of LiteLLM's, written out
                 yield chunk
                 continue
             kind = type(chunk)
@@ -71,7 +93,9 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
 
 
 def _shown(runtime: Runtime, call: ProxyCall, chunk: Any) -> Any | None:
-    note_chunk(call, chunk)
-    tidy_usage_chunk(chunk)
+    usage = field_of(chunk, "usage")
+    note_chunk(call, chunk, usage)
+    if usage is not None:
+        tidy_usage_chunk(chunk)
     shown = shown_chunk(call, chunk) if runtime.reads_chunks else chunk
-    return without_usage(shown) if call.hides_usage and shown is not None else shown
+    return shown if usage is None or shown is None or not call.hides_usage else without_usage(shown)

@@ -15,7 +15,7 @@ async def _read_answer(reader: asyncio.StreamReader) -> None:
     if b"chunked" in head:
         await reader.readuntil(b"\r\n0\r\n\r\n")
     else:
-        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+        length = int(head.split(b"\r\ncontent-length:")[1].split(b"\r\n")[0])
         await reader.readexactly(length)
 
 

@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from crplugins.testing import FakeProvider, Script
+from tests.proxy_provider import EveryEndpoint
 from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
 
 pytestmark = needs_proxy
@@ -59,6 +60,12 @@ async def post(proxy: Proxy, key: str | None = KEY, path: str = "/v1/chat/comple
     payload = {"model": "fake-model", "messages": HELLO, **body}
     async with httpx.AsyncClient(timeout=20) as client:
         return await client.post(proxy.url + path, json=payload, headers=headers)
+
+
+async def ask(proxy: Proxy, path: str, key: str = KEY, **body: Any) -> httpx.Response:
+    """Of an endpoint that has no messages."""
+    async with httpx.AsyncClient(timeout=20) as client:
+        return await client.post(proxy.url + path, json=body, headers={"authorization": f"Bearer {key}"})
 
 
 async def scrape(proxy: Proxy) -> str:
@@ -278,6 +285,77 @@ async def test_a_client_that_leaves_is_metered_and_frees_its_slot(proxy: Proxy, 
     assert record["usage_source"] == "estimated"
     assert record["usage"]["output_tokens"] > 0
     assert (await post(proxy, PARALLEL)).status_code == 200
+
+
+async def test_what_litellm_counts_itself_is_marked_as_estimated(proxy: Proxy, provider: FakeProvider) -> None:
+    for asked in ({}, {"stream_options": {"include_usage": True}}):
+        provider.enqueue(Script(usage="off"))
+        answer = await post(proxy, stream=True, **asked)
+        assert answer.status_code == 200
+        record = await proxy.record(answer.headers["x-request-id"])
+        assert provider.last_request.usage is None
+        assert record["usage_source"] == "estimated"
+        assert record["usage"]["input_tokens"] > 0 < record["usage"]["output_tokens"]
+    provider.enqueue(Script(usage="in_finish_chunk"))
+    answer = await post(proxy, stream=True)
+    record = await proxy.record(answer.headers["x-request-id"])
+    assert record["usage_source"] == "provider"
+    assert (record["usage"]["input_tokens"], record["usage"]["output_tokens"]) == provider.last_request.usage
+
+
+async def test_other_endpoints_are_limited_and_recorded_under_the_id_the_client_is_told(proxy: Proxy) -> None:
+    async with EveryEndpoint(port=proxy.provider_port) as provider:
+        for path, model, body in (
+            ("/v1/completions", "fast", {"prompt": "Say hello."}),
+            ("/v1/completions", "fast", {"prompt": "Say hello.", "stream": True}),
+            ("/v1/embeddings", "fast", {"input": "hello"}),
+            ("/v1/responses", "fast", {"input": "Say hello."}),
+            ("/v1/responses", "fast", {"input": "Say hello.", "stream": True}),
+            ("/v1/messages", "adapted", {"messages": HELLO, "max_tokens": 20}),
+            ("/v1/messages", "adapted", {"messages": HELLO, "max_tokens": 20, "stream": True}),
+        ):
+            answer = await ask(proxy, path, model=model, **body)
+            assert answer.status_code == 200, (path, answer.text)
+            record = await proxy.record(answer.headers["x-request-id"])
+            assert (record["key_id"], record["requested_model"], record["outcome"]) == ("team-a", model, "ok")
+            assert record["usage_source"] == "provider"
+            told = provider.last_request.usage
+            assert (record["usage"]["input_tokens"], record["usage"]["output_tokens"]) == told, path
+        refused = await ask(proxy, "/v1/completions", POOR, model="fast", prompt="word " * 100, max_tokens=5000)
+        assert (refused.status_code, refused.json()["error"]["type"]) == (429, "tokens")
+        record = await proxy.record(refused.headers["x-request-id"])
+        assert (record["key_id"], record["outcome"]) == ("poor", "limited")
+        hidden = await ask(proxy, "/v1/embeddings", NARROW, model="other-model", input="hello")
+        assert hidden.status_code == 404
+        assert provider.received == 7
+
+
+async def test_a_text_stream_is_counted_and_its_usage_hidden_from_who_did_not_ask(proxy: Proxy) -> None:
+    async with EveryEndpoint(port=proxy.provider_port) as provider, proxy.client(KEY) as client:
+        for options in ({}, {"stream_options": {"include_usage": True}}):
+            stream: Any = await client.completions.create(model="fast", prompt="hi", stream=True, **options)
+            chunks = [chunk async for chunk in stream]
+            assert "".join(c.choices[0].text or "" for c in chunks if c.choices) == "Hello from the provider."
+            assert len([chunk for chunk in chunks if chunk.usage is not None]) == len(options)
+            record = await proxy.record(stream.response.headers["x-request-id"])
+            assert record["usage_source"] == "provider"
+            assert (record["usage"]["input_tokens"], record["usage"]["output_tokens"]) == provider.last_request.usage
+
+
+async def test_no_words_of_litellms_reach_the_client_of_another_endpoint(proxy: Proxy) -> None:
+    async with EveryEndpoint(port=proxy.provider_port) as provider:
+        refusal = Script.error(400, "Invalid 'temperature': must be at most 2.", param="temperature")
+        provider.script("fake-model", refusal)
+        for path, model, body in (
+            ("/v1/completions", "fake-model", {"prompt": "hi"}),
+            ("/v1/completions", "fake-model", {"prompt": "hi", "stream": True}),
+            ("/v1/embeddings", "fake-model", {"input": "hi"}),
+            ("/v1/responses", "fake-model", {"input": "hi"}),
+            ("/v1/messages", "adapted", {"messages": HELLO, "max_tokens": 20}),
+        ):
+            answer = await ask(proxy, path, model=model, **body)
+            assert answer.status_code == 400, (path, answer.text)
+            assert answer.json()["error"]["message"] == "Invalid 'temperature': must be at most 2.", (path, answer.text)
 
 
 async def test_metrics_agree_with_records(proxy: Proxy, provider: FakeProvider) -> None:

@@ -3,18 +3,16 @@
 import shutil
 from pathlib import Path
 
-import pytest
-
 from crplugins.testing import FakeProvider
-from tests.proxy_setup import CALLBACK, ENTRY, Proxy, free_port, needs_proxy, proxy_process
+from tests.proxy_setup import ENTRY, Proxy, free_port, needs_proxy, proxy_process
 
 pytestmark = needs_proxy
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "litellm_proxy"
 
 
-@pytest.mark.parametrize("app", [CALLBACK, ENTRY], ids=["callback", "entry"])
-async def test_the_example_answers_for_an_alias(app: str, tmp_path: Path) -> None:
+async def test_the_example_answers_for_an_alias(tmp_path: Path) -> None:
+    """Around the whole proxy, which has the callback and the authentication of the same files inside."""
     for name in ("config.yaml", "crplugins.yaml"):
         shutil.copy(EXAMPLE / name, tmp_path)
     async with FakeProvider(models=["gpt-4o-mini"]) as provider:
@@ -26,7 +24,7 @@ async def test_the_example_answers_for_an_alias(app: str, tmp_path: Path) -> Non
             "TEAM_A_KEY": "sk-team-a-000001",
             "METRICS_TOKEN": "scrape-token",
         }
-        with proxy_process(tmp_path, app, free_port(), environ) as url:
+        with proxy_process(tmp_path, ENTRY, free_port(), environ) as url:
             proxy = Proxy(url, provider.port, tmp_path, tmp_path / "proxy.log")
             async with proxy.client("sk-team-a-000001") as client:
                 answer = await client.chat.completions.create(
