@@ -84,7 +84,7 @@ class Renaming:
         A value that is no string stays. What is not JSON, such as a chunk cut short, is renamed as far as it is clear.
         """
         if data.startswith(self._head):
-            renamed = self._new_head + data[len(self._head) :]
+            renamed = data if self._new_head is self._head else self._new_head + data[len(self._head) :]
             if _is_clear(data, len(self._head)) or self._is_right(renamed):
                 return renamed
         elif (leading := _LEADING.match(data)) is not None:
@@ -101,11 +101,11 @@ class Renaming:
 
     def _learnt(self, data: bytes, renamed: bytes, start: int, end: int) -> bytes:
         self._see(data[start:end])
-        if renamed == data:
-            return data
+        is_right = renamed == data
         if end <= _LONGEST_HEAD:
-            self._head, self._new_head = data[:end], data[:start] + self._value
-        return renamed
+            self._head = data[:end]
+            self._new_head = self._head if is_right else data[:start] + self._value
+        return data if is_right else renamed
 
     def _searched(self, data: bytes) -> bytes:
         value = _model_of(data) or b""

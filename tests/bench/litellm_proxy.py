@@ -27,10 +27,9 @@ WARM_UP: Final = 400
 
 OURS: Final[Mapping[str, Any]] = {
     "keys": [{"id": "bench", "secret": KEY, "limits": {"requests_per_minute": 10**7, "tokens_per_minute": 10**10}}],
-    "ledger": {"url": "sqlite:///usage.db"},
     "metrics": {"path": "/crplugins/metrics", "token": None},
 }
-"""Keys, limits, a ledger and metrics: what a team would run."""
+"""Keys, limits and metrics; with a ledger what a team would run."""
 
 SUBJECTS: Final = {"litellm": CALLBACK, "callback": CALLBACK, "entry": ENTRY}
 
@@ -52,7 +51,7 @@ class ServedProxy(Served):
             "general_settings": {"disable_model_info_refresh": True, **auth},
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(document))
-        (folder / "crplugins.yaml").write_text(yaml.safe_dump(dict(OURS)))
+        (folder / "crplugins.yaml").write_text(yaml.safe_dump({**OURS, "ledger": {"url": f"sqlite:///{folder}/usage.db"}}))
         self._command = [sys.executable, "-m", "uvicorn", SUBJECTS[name], "--port", str(self.port), "--no-access-log"]
         self._environ = os.environ | QUIET
         self._environ |= {"LITELLM_MASTER_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -72,6 +72,14 @@ def test_chunks_that_begin_alike_are_renamed_alike_and_others_are_read_again():
     assert renaming.document(b'{"choices":[],"model":"real"}') == b'{"choices":[],"model":"fast"}'
 
 
+def test_chunks_that_have_the_name_already_are_the_same_objects_until_one_has_another():
+    renaming = Renaming("asked", [])
+    chunks = [b'{"id":"1","model":"asked","n":%d}' % number for number in range(3)]
+    assert all(renaming.document(chunk) is chunk for chunk in chunks)
+    assert renaming.document(b'{"id":"1","model":"asked","model":"other"}') == b'{"id":"1","model":"asked"}'
+    assert renaming.document(b'{"id":"1","model":"other"}') == b'{"id":"1","model":"asked"}'
+
+
 def test_a_document_cut_short_is_renamed_as_far_as_it_is_clear():
     assert renamed(b'{"model":"real"') == b'{"model":"fast"'
     assert renamed(b'{"id":1,"model":"real","cho') == b'{"id":1,"model":"fast","cho'
