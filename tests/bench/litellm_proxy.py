@@ -51,7 +51,9 @@ class ServedProxy(Served):
             "general_settings": {"disable_model_info_refresh": True, **auth},
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(document))
-        (folder / "crplugins.yaml").write_text(yaml.safe_dump({**OURS, "ledger": {"url": f"sqlite:///{folder}/usage.db"}}))
+        (folder / "crplugins.yaml").write_text(
+            yaml.safe_dump({**OURS, "ledger": {"url": f"sqlite:///{folder}/usage.db"}})
+        )
         self._command = [sys.executable, "-m", "uvicorn", SUBJECTS[name], "--port", str(self.port), "--no-access-log"]
         self._environ = os.environ | QUIET
         self._environ |= {"LITELLM_MASTER_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[2])}
