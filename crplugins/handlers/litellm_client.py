@@ -3,16 +3,21 @@
 What it needs of a model is looked up once: which provider it is, which parameters litellm translates for it.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final
 
 from crplugins.core.body import Body
+from crplugins.handlers import litellm_ollama
 from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.litellm_loader import quiet
 from crplugins.handlers.litellm_raw import RawStream
 from crplugins.handlers.litellm_request import ArgumentMap, Arguments
+from crplugins.handlers.litellm_warmup import import_late_parts, load_tokenizers
 from crplugins.handlers.upstream import UpstreamUnknown
+
+_REMEMBERED: Final = 256  # a wildcard deployment has many models
 
 # Providers of OpenAI's wire that litellm does not list among those compatible with OpenAI.
 _OPENAI_WIRE: Final = frozenset({
@@ -55,11 +60,31 @@ class LitellmClient:
             "_skip_mcp_handler": True,  # else a client's `tools` can make the gateway call MCP servers
         }
         self._mocked = "mock_response" in deployment.parameters
-        self.argument_map = lru_cache(maxsize=256)(self._argument_map)  # a wildcard deployment has many models
+        self._maps: dict[str, ArgumentMap] = {}
 
-    def arguments(self, model: str, body: Body) -> Arguments:
+    async def arguments(self, model: str, body: Body) -> Arguments:
         """The client's parameters for `complete`. Raises `GatewayError` 400."""
-        return self.argument_map(model).arguments(body)
+        known = self._maps.get(model)
+        if known is None:  # one of a wildcard's; its provider may be new to litellm, which then imports modules
+            known = await asyncio.to_thread(self.learn, model)
+        return known.arguments(body)
+
+    def learn(self, model: str) -> ArgumentMap:
+        """What is to be known of `model`, looked up once. Blocks: litellm imports what it has for its provider."""
+        known = self._maps.get(model)
+        if known is None:
+            self._list(model)
+            with quiet():
+                known = self._argument_map(model)
+                if len(self._maps) >= _REMEMBERED:
+                    del self._maps[next(iter(self._maps))]
+                self._maps[model] = known
+        return known
+
+    def _list(self, model: str) -> None:
+        provider, _, name = model.partition("/")
+        if provider in litellm_ollama.PROVIDERS:
+            litellm_ollama.list_ollama_model(self._litellm, name, self._deployment.api_base)
 
     async def complete(
         self, model: str, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], *, stream: bool
@@ -73,6 +98,8 @@ class LitellmClient:
     def _argument_map(self, model: str) -> ArgumentMap:
         litellm = self._litellm
         name, provider = self._place(model)
+        import_late_parts(provider)
+        load_tokenizers(litellm, model, name)
         return ArgumentMap(
             self._deployment.parameters,
             supported=litellm.get_supported_openai_params(model=name, custom_llm_provider=provider) or (),

@@ -13,8 +13,8 @@ _SAME_AS: Final = {
     "BLOCKLIST": "content_filter", "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter",
 }  # fmt: skip
 
-FAILED: Final = "error"
-"""What OpenRouter and others write where a finish reason stands, when the model has failed."""
+FAILED: Final = frozenset({"error", "abort"})
+"""What stands in place of a finish reason when the model has failed: OpenRouter's word, and vLLM's and SGLang's."""
 
 
 def finish_reason_of(value: Any) -> str | None:

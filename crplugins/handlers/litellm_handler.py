@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
@@ -61,10 +62,19 @@ class LitellmHandler:
             register_demo(litellm)
         client = LitellmClient(litellm, self._deployment)
         if "*" not in self._deployment.model:
-            client.argument_map(self._deployment.model)  # a name litellm cannot place is found out at start-up
-        elif self._deployment.model.startswith(_MAY_BE_CLAUDE):
-            client.argument_map("anthropic/claude")  # litellm reads its list of models again: here, not on a request
+            client.learn(self._deployment.model)  # a name litellm cannot place is found out at start-up
+        else:
+            self._learn_provider(client)
         return client
+
+    def _learn_provider(self, client: LitellmClient) -> None:
+        """Have litellm ready for the models of a wildcard, as far as it says whose they are."""
+        pattern = self._deployment.model
+        if not pattern.startswith("*"):
+            with suppress(UpstreamUnknown):  # told to each client that asks
+                client.learn(pattern.replace("*", "any", 1))
+        if pattern.startswith(_MAY_BE_CLAUDE):
+            client.learn("anthropic/claude")  # litellm reads its list of models again: here, not on a request
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -75,7 +85,7 @@ class LitellmHandler:
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         model = self._deployment.model_for(body.get("model", str) or "", self._deployment.model)
         messages = messages_of(body)
-        arguments = self._arguments(model, body)
+        arguments = await self._arguments(model, body)
         exchange.served_model = _bare(model)
         exchange.price = self._deployment.price_for(body.get("model", str) or "")
         if self._deployment.forwards_trace:
@@ -84,10 +94,10 @@ class LitellmHandler:
             return await self._stream(exchange, model, messages, arguments)
         return await self._document(exchange, model, messages, arguments)
 
-    def _arguments(self, model: str, body: Body) -> Arguments:
+    async def _arguments(self, model: str, body: Body) -> Arguments:
         assert self._client is not None, "the handler was not entered"
         try:
-            return self._client.arguments(model, body)
+            return await self._client.arguments(model, body)
         except UpstreamUnknown:  # a wildcard stood for a provider that does not exist
             raise model_not_found(body.get("model", str) or model) from None
 

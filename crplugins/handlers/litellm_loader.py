@@ -10,8 +10,14 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from inspect import isawaitable
 from types import ModuleType
 from typing import Any, Final
+
+from crplugins.handlers.litellm_warmup import first_calls
+from crplugins.handlers.litellm_worker import settle
 
 # Read by litellm while it is imported. Each of them keeps it from asking the internet for tables that it also ships.
 _ENVIRONMENT: Final = {
@@ -52,9 +58,33 @@ async def close_litellm() -> None:
     _users -= 1
     if _users == 0:
         litellm: Any = load_litellm()
+        await settle()
         await litellm.close_litellm_async_clients()
+        await _close_sdk_clients(litellm)
         litellm.in_memory_llm_clients_cache.flush_cache()
         await _close_shared_client(litellm)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warning is shown, or raised where the host has made errors of them, while litellm imports parts of itself.
+
+    Not on the event loop: warnings are silenced for the whole process, and others may be waited for.
+    """
+    with _loading, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # comments of pydantic's on litellm's types are not the operator's to act on
+        yield
+
+
+async def _close_sdk_clients(litellm: Any) -> None:
+    """Close the clients of OpenAI's SDK, which litellm's own clean-up passes by in older releases (1.96)."""
+    for client in list(litellm.in_memory_llm_clients_cache.cache_dict.values()):
+        close = getattr(client, "close", None)
+        if callable(getattr(client, "is_closed", None)) and callable(close):
+            with suppress(Exception):  # of a loop that has ended
+                closing = close()
+                if isawaitable(closing):
+                    await closing
 
 
 async def _close_shared_client(litellm: Any) -> None:
@@ -83,24 +113,10 @@ def _import() -> ModuleType:
 def _load_and_warm() -> ModuleType:
     global _warm  # per process, like the module
     litellm = load_litellm()
-    with _loading, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydantic comments on litellm's types when it first builds their schemas
+    with quiet():
         if not _warm:
-            asyncio.run(_first_calls(litellm))
+            asyncio.run(first_calls(litellm))
             # Reads the CA file, which would block the event loop on the first request. litellm keeps the result.
             litellm.llms.custom_httpx.http_handler.get_ssl_configuration()
             _warm = True
     return litellm
-
-
-async def _first_calls(litellm: Any) -> None:
-    call = {
-        "model": "openai/warm-up",
-        "messages": [{"role": "user", "content": "hi"}],
-        "mock_response": "hi",
-        "api_key": "none",
-        "no-log": True,
-    }
-    await litellm.acompletion(**call)
-    async for _ in await litellm.acompletion(**call, stream=True):
-        pass

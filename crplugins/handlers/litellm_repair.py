@@ -96,7 +96,7 @@ class StreamRepair:
         if delta or logprobs:
             yield self._frame(index, delta, logprobs, None)
         finish = fields.get("finish_reason")
-        if finish == FAILED:
+        if isinstance(finish, str) and finish in FAILED:
             raise ProviderFailed(fields.get("error") or "the model failed")
         if reason := finish_reason_of(finish):
             state.finished = True

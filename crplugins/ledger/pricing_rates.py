@@ -80,7 +80,7 @@ def _without_echoes(price: Price) -> Price:
 
     LiteLLM's table writes such echoes for reasoning, without one for longer prompts.
     """
-    echoes = [part for part, whole in _PARTS.items() if getattr(price, part) == getattr(price, whole)]
+    echoes = [part for part, whole in _PARTS.items() if whole == "output" and getattr(price, part) == price.output]
     return replace(price, **dict.fromkeys(echoes)) if echoes else price
 
 

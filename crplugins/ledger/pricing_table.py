@@ -17,6 +17,7 @@ from crplugins.ledger.pricing_rates import price_of
 logger = logging.getLogger("crplugins.pricing")
 
 _FILE: Final = "model_prices_and_context_window_backup.json"
+_WORDS: Final = (b"cost_per_token", b'"alias_of"')
 _EXPLANATION: Final = "sample_spec"
 """The entry that explains the others."""
 
@@ -73,18 +74,32 @@ def _installed() -> Path | None:
 def _read(document: bytes) -> Iterable[tuple[str, str | None, Price]]:
     """One entry at a time: decoded as a whole the document takes ten times the memory of the prices in it."""
     same: dict[Price, Price] = {}  # most models share their price with others
+    read: dict[str, tuple[str | None, Price]] = {}
+    other_names: list[tuple[str, str]] = []
     for name, raw in msgspec.json.decode(document, type=dict[str, msgspec.Raw]).items():
-        if name == _EXPLANATION or b"cost_per_token" not in bytes(raw):
+        if name == _EXPLANATION or not any(word in bytes(raw) for word in _WORDS):
             continue
         try:
             entry = msgspec.json.decode(raw, type=dict[str, Any])
+            other_names += _other_names(name, entry)
             price = _price(entry)
         except (ValueError, TypeError) as error:  # the next release may write it otherwise
             logger.warning("litellm's price of %s cannot be read: %s", name, error)
             continue
         if price is not None:
             provider = entry.get("litellm_provider")
-            yield name, intern(provider) if isinstance(provider, str) else None, same.setdefault(price, price)
+            read[name] = intern(provider) if isinstance(provider, str) else None, same.setdefault(price, price)
+    read |= {alias: read[name] for alias, name in other_names if name in read and alias not in read}
+    return [(name, *found) for name, found in read.items()]
+
+
+def _other_names(name: str, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(other name, name) as either of them may say it: `claude-opus-latest` is the newest release of Opus."""
+    pointed_at = entry.get("alias_of")
+    if isinstance(pointed_at, str):
+        return [(name, pointed_at)]
+    aliases = entry.get("aliases")
+    return [(alias, name) for alias in aliases if isinstance(alias, str)] if isinstance(aliases, list) else []
 
 
 def _price(entry: Mapping[str, Any]) -> Price | None:

@@ -127,11 +127,11 @@ async def test_an_error_in_mid_stream_that_is_then_cut_stays_the_only_error(behi
 
 
 async def test_silence_is_filled_with_comments_only_when_configured(behind):
-    slow = Script(events=[CHUNK % b"a", FINISH, DONE], frame_delay=0.5)
-    async with behind(server={"stream_keep_alive_seconds": 0.2}) as gateway:
+    slow = Script(events=[CHUNK % b"a", FINISH, DONE], frame_delay=0.25)
+    async with behind(server={"stream_keep_alive_seconds": 0.1}) as gateway:
         gateway.provider.enqueue(slow)
         body = (await gateway.post(stream=True)).body
-        assert body.count(b": keep-alive\n\n") in (3, 4)
+        assert 2 <= body.count(b": keep-alive\n\n") <= 8  # four on an idle machine
         assert body.replace(b": keep-alive\n\n", b"") == CHUNK % b"a" + FINISH + DONE
     async with behind() as gateway:
         gateway.provider.enqueue(slow)

@@ -222,9 +222,10 @@ def test_an_error_inside_a_chunk_ends_the_answer_but_its_usage_counts():
     assert repair.usage == {"prompt_tokens": 43, "completion_tokens": 10, "total_tokens": 53}
 
 
-def test_the_finish_reason_error_is_a_failure():
+@pytest.mark.parametrize("finish", ["error", "abort"])
+def test_the_finish_reasons_error_and_abort_are_failures(finish):
     with pytest.raises(ProviderFailed):
-        StreamRepair("m", shows_usage=False).frames(chunk({}, "error"))
+        StreamRepair("m", shows_usage=False).frames(chunk({}, finish))
 
 
 def test_finished_means_that_every_choice_that_began_has_its_finish():

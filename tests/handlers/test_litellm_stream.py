@@ -200,6 +200,21 @@ async def test_an_error_as_the_first_event_is_a_status(model):
         assert (await asked.refusal(stream=True)).status == 503
 
 
+@pytest.mark.parametrize("model", PROVIDERS[:3])
+async def test_an_answer_that_a_server_aborted_never_looks_complete(model):
+    head = b'{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
+    events = [
+        b"data: " + head + b'"delta":{"role":"assistant","content":"hel"},"finish_reason":null}]}\n\n',
+        b"data: " + head + b'"delta":{},"finish_reason":"abort"}]}\n\n',
+        b"data: [DONE]\n\n",
+    ]
+    async with FakeProvider(default=Script(events=events)) as provider, asking(provider, model) as asked:
+        told = await asked.stream()
+        assert (told.said("content"), told.finish_reasons(), told.done) == ("hel", [], False)
+        assert told.error is not None
+        assert asked.exchange.usage_source == "estimated"
+
+
 @pytest.mark.parametrize("write", [1, 7, "all"])
 @pytest.mark.parametrize("model", PROVIDERS)
 async def test_the_size_of_the_providers_writes_changes_nothing(cassettes, model, write):

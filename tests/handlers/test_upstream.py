@@ -45,7 +45,7 @@ def test_what_only_litellm_understands_is_litellms():
     ("model", "base"),
     [
         ("groq/llama-3", "https://api.groq.com/openai/v1"),
-        ("together_ai/x", "https://api.together.ai/v1"),
+        ("deepinfra/x", "https://api.deepinfra.com/v1/openai"),
         ("gpt-4o-mini", "https://api.openai.com/v1"),
     ],
 )

@@ -201,6 +201,23 @@ def test_an_entry_that_cannot_be_read_is_told_and_the_others_stand(tmp_path, cap
     assert "odd" in caplog.text
 
 
+def test_another_name_for_a_model_has_its_price_unless_it_is_a_model_itself(tmp_path):
+    file = tmp_path / "prices.json"
+    entries = {
+        "claude-latest": {"alias_of": "claude-5"},
+        "claude-5": {"litellm_provider": "anthropic", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6,
+                     "aliases": ["claude-five", "claude-4"]},
+        "claude-4": {"litellm_provider": "anthropic", "input_cost_per_token": 3e-6, "output_cost_per_token": 4e-6},
+        "claude-lost": {"alias_of": "nothing"},
+    }  # fmt: skip
+    file.write_text(json.dumps(entries))
+    table = PriceTable.load(file)
+    for name in ("claude-latest", "claude-five", "anthropic/claude-latest"):
+        assert table.find(name) == Price(1_000_000, 2_000_000)
+    assert table.find("claude-4") == Price(3_000_000, 4_000_000)
+    assert table.find("claude-lost") is None
+
+
 def test_without_litellm_the_table_is_empty(monkeypatch):
     monkeypatch.setattr("crplugins.ledger.pricing_table.find_spec", lambda name: None)
     assert len(PriceTable.load()) == 0
