@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from crplugins.cli.configuration import ConfigOption, Found, find
-from crplugins.homes.gateway import Gateway
 
 
 def check(
@@ -18,6 +17,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
 ) -> None:
     """Check the configuration and show what it sets up. Exits with 2 if it is not in order."""
+    from crplugins.homes.gateway import Gateway  # with aiohttp, half of what starting a command would take
+
     found = find(config_file)
     Gateway.from_config(found.config)  # places and options of one's own plugins
     report = _report(found)

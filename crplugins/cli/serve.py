@@ -1,14 +1,14 @@
 """`crplugins serve`: the gateway on a port."""
 
+import signal
+import sys
 from typing import Annotated
 
 import typer
 
 from crplugins.cli.configuration import ConfigOption, find
 from crplugins.cli.listening import address_of, bind
-from crplugins.cli.servers import exit_cleanly_on_signals, serve_here, serve_in_workers
 from crplugins.cli.welcome import welcome
-from crplugins.homes.gateway import Gateway
 from crplugins.keys.mint import mint_secret
 
 
@@ -26,6 +26,9 @@ def serve(
     demo/echo answers, with no network and no account.
     """
     exit_cleanly_on_signals()
+    from crplugins.cli.servers import serve_here, serve_in_workers  # what serves is no matter of the other commands
+    from crplugins.homes.gateway import Gateway
+
     found = find(config_file)
     config = found.config
     run_key = None if config.keys else mint_secret()
@@ -36,3 +39,12 @@ def serve(
             serve_here(gateway, sock, text)
         else:
             serve_in_workers(workers, sock, text, found, run_key)
+
+
+def exit_cleanly_on_signals() -> None:
+    """SIGTERM and Ctrl-C end the process with 0, also while it starts.
+
+    uvicorn takes the signals over while it serves and raises them again behind its own shutdown.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: sys.exit(0))

@@ -1,7 +1,6 @@
 """uvicorn around the gateway: in this process, or in several that share one socket."""
 
 import os
-import signal
 import socket
 import sys
 import threading
@@ -37,15 +36,6 @@ _OPTIONS: Final[dict[str, Any]] = {
 
 def _options(config: Config) -> dict[str, Any]:
     return {**_OPTIONS, "timeout_graceful_shutdown": config.server.shutdown_seconds}
-
-
-def exit_cleanly_on_signals() -> None:
-    """SIGTERM and Ctrl-C end the process with 0, also while it starts.
-
-    uvicorn takes the signals over while it serves and raises them again behind its own shutdown.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: sys.exit(0))
 
 
 def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:

@@ -58,6 +58,15 @@ def environ() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def provider() -> Iterator[str]:
+    """The base URL of a provider in a process of its own, which says what the user said."""
+    command = [sys.executable, "-m", "crplugins.testing.provider"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+@pytest.fixture(scope="session")
 def run(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """`run("check", "--json", cwd=folder, NAME=value)`: the command, ended. By default in an empty folder."""
     empty = tmp_path_factory.mktemp("empty")

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.cli.test_serve import UPSTREAM
+
 COMMANDS = [("check",), ("check", "--json"), ("serve", "--port", "0"), ("serve", "--port", "0", "--workers", "2")]
 
 
@@ -79,7 +81,7 @@ def test_a_plugin_that_does_not_start_ends_it_with_1(run, tmp_path):
         "    async def __aenter__(self):\n"
         "        raise OSError('no database')\n"
     )
-    (tmp_path / "gateway.yaml").write_text("plugins: [own_plugin_of_exit.Mine]\n")
+    (tmp_path / "gateway.yaml").write_text(f"{UPSTREAM}plugins: [own_plugin_of_exit.Mine]\n")
     for workers in (1, 2):
         done = run("serve", "--port", 0, "--workers", workers, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (1, "")

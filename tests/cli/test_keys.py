@@ -16,7 +16,8 @@ from crplugins.keys.mint import has_valid_checksum
 from crplugins.keys.opening import open_source
 from crplugins.plugins.auth import Auth
 from crplugins.testing import drive
-from tests.keys.conftest import NOW, postgres, postgres_url  # noqa: F401  # fixtures
+from tests.keys.conftest import NOW
+from tests.postgresql_setup import postgres_url  # noqa: F401  # fixture
 
 SECRET = re.compile(r"sk-crp_[0-9A-Za-z]{49}")
 DIGEST = re.compile(r"[0-9a-f]{64}")

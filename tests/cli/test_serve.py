@@ -17,6 +17,8 @@ UPSTREAM = (
 )
 """A model nobody asks here: a gateway that needs no litellm starts at once."""
 
+ANSWERING = 'model_list: [{model_name: mine, litellm_params: {model: hosted_vllm/m, api_base: "${PROVIDER}"}}]\n'
+
 
 @pytest.fixture(scope="module")
 def demo(serve):
@@ -77,7 +79,7 @@ def test_a_signal_ends_it_with_0_and_in_silence(serve, tmp_path, number):
         assert gateway.stop(number) == (0, "", "")
 
 
-def test_a_request_in_flight_is_answered_before_it_ends(serve, tmp_path):
+def test_a_request_in_flight_is_answered_before_it_ends(serve, provider, tmp_path):
     (tmp_path / "slow_plugin_of_test.py").write_text(
         "import asyncio\n"
         "from crplugins.core.plugin import Plugin\n\n\n"
@@ -86,8 +88,8 @@ def test_a_request_in_flight_is_answered_before_it_ends(serve, tmp_path):
         "        print('busy', flush=True)\n"
         "        await asyncio.sleep(0.5)\n"
     )
-    (tmp_path / "gateway.yaml").write_text("plugins: [slow_plugin_of_test.Slow]\n")
-    with serve(cwd=tmp_path) as gateway:
+    (tmp_path / "gateway.yaml").write_text(f"{ANSWERING}plugins: [slow_plugin_of_test.Slow]\n")
+    with serve(cwd=tmp_path, PROVIDER=provider) as gateway:
         request = subprocess.Popen(
             [sys.executable, "-c", gateway.printed[gateway.printed.index("from openai import OpenAI") :]],
             stdout=subprocess.PIPE,
@@ -98,11 +100,12 @@ def test_a_request_in_flight_is_answered_before_it_ends(serve, tmp_path):
         assert "Hello!" in request.communicate(timeout=30)[0]
 
 
-def test_two_workers_share_port_and_key(serve):
-    with serve("--workers", 2) as gateway:
+def test_two_workers_share_port_and_key(serve, provider, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(ANSWERING)
+    with serve("--workers", 2, cwd=tmp_path, PROVIDER=provider) as gateway:
         for _ in range(8):  # one connection each, so that both workers are met
             with gateway.client() as client:
-                answer = client.chat.completions.create(model="demo/echo", messages=QUESTION)
+                answer = client.chat.completions.create(model="mine", messages=QUESTION)
                 assert "Say hello to the world" in answer.choices[0].message.content
         code, out, err = gateway.stop()
     assert (code, out) == (0, "")

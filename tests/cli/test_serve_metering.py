@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import httpx
 import pytest
@@ -17,14 +15,6 @@ server: {access_log: true}
 """
 QUESTION = {"model": "mine", "messages": [{"role": "user", "content": "a secret word"}]}
 KEY = {"authorization": "Bearer sk-team-a-0123456789"}
-
-
-@pytest.fixture(scope="module")
-def provider():
-    command = [sys.executable, "-m", "crplugins.testing.provider"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        yield process.stdout.readline().strip()
-        process.terminate()
 
 
 def ask(url: str, **more: object) -> httpx.Response:

@@ -1,9 +1,10 @@
 """`crplugins serve` that is told to end while answers are running that take longer than it may wait."""
 
 import json
+import socket
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -28,16 +29,8 @@ ERROR = {
 
 @pytest.fixture(scope="module")
 def provider():
-    """Says one word every quarter of a second; a plain answer never comes."""
+    """Says one word every quarter of a second."""
     command = [sys.executable, "-m", "crplugins.testing.provider", "--words", "400", "--frame-delay", "0.25"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        yield process.stdout.readline().strip()
-        process.terminate()
-
-
-@pytest.fixture(scope="module")
-def silent_provider():
-    command = [sys.executable, "-m", "crplugins.testing.provider", "--delay", "60"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process.stdout.readline().strip()
         process.terminate()
@@ -63,12 +56,26 @@ def test_a_stream_that_is_cut_says_so_and_is_recorded_as_our_doing(serve, run, p
     assert kept["output_tokens"] > 0
 
 
-def test_an_answer_that_has_not_begun_becomes_a_503(serve, silent_provider, tmp_path):
+def test_an_answer_that_has_not_begun_becomes_a_503(serve, tmp_path):
     (tmp_path / "gateway.yaml").write_text(CONFIGURATION.replace("HANDLER", "direct"))
-    with serve(cwd=tmp_path, PROVIDER=silent_provider) as gateway:
-        threading.Timer(0.5, gateway.process.terminate).start()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        serve(cwd=tmp_path, PROVIDER=f"http://127.0.0.1:{silent.getsockname()[1]}/v1") as gateway,
+        ThreadPoolExecutor() as threads,
+    ):
+        silent.settimeout(60)
+        asked = threads.submit(_asked, silent)
+        asked.add_done_callback(lambda _: gateway.process.terminate())
         answer = httpx.post(f"{gateway.url}/v1/chat/completions", headers=KEY, json=QUESTION, timeout=30)
         code, _, log = gateway.stop()
+        asked.result().close()
     assert (answer.status_code, answer.json(), answer.headers["retry-after"]) == (503, ERROR, "1")
     assert code == 0
     assert "Traceback" not in log
+
+
+def _asked(provider: socket.socket) -> socket.socket:
+    """The connection, open and without an answer, on which a request has come."""
+    connection, _ = provider.accept()
+    connection.recv(1)
+    return connection

@@ -23,7 +23,7 @@ from tests.cli.conftest import COMMAND
 CONFIGURATION = """
 model_list:
   - model_name: echo
-    litellm_params: {model: demo/echo}
+    litellm_params: {model: openai/echo, api_base: "PROVIDER", api_key: sk-up}
     model_info: {input_cost_per_token: 1.0e-3, output_cost_per_token: 1.0e-3}
 keys:
   - {id: big, secret: sk-big-0123456789}
@@ -160,16 +160,16 @@ def shown(one: Scrape) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("top")
-    (folder / "gateway.yaml").write_text(CONFIGURATION.replace("PORT", "0"))
-    return folder
+    return tmp_path_factory.mktemp("top")
 
 
 @pytest.fixture(scope="module")
-def gateway(serve, folder):
+def gateway(serve, folder, provider):
     """Has answered four requests, three of them for one key. Its port is in the configuration."""
+    configuration = CONFIGURATION.replace("PROVIDER", provider)
+    (folder / "gateway.yaml").write_text(configuration.replace("PORT", "0"))
     with serve(cwd=folder) as gateway:
-        (folder / "gateway.yaml").write_text(CONFIGURATION.replace("PORT", str(gateway.port)))
+        (folder / "gateway.yaml").write_text(configuration.replace("PORT", str(gateway.port)))
         for key in ("big", "big", "big", "small"):
             client = gateway.client(f"sk-{key}-0123456789")
             for _ in client.chat.completions.create(

@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from crplugins.cli.servers import _OPTIONS
-from crplugins.config import Config, load_config
+from crplugins.config import Config, load_config, parse_config
 from crplugins.ledger.ledger import DRAIN_SECONDS
 from tests.conftest import CHECKOUT
 
@@ -17,7 +16,7 @@ EXAMPLES = CHECKOUT / "examples"
 KUBERNETES = EXAMPLES / "kubernetes"
 SYSTEMD = EXAMPLES / "systemd"
 
-DRAIN = _OPTIONS["timeout_graceful_shutdown"] + 5 * DRAIN_SECONDS
+DRAIN = parse_config({}).server.shutdown_seconds + 5 * DRAIN_SECONDS
 """Seconds from SIGTERM to the end, at most: running answers, and then of the ledger twice the database's turn, twice the
 spool's and the connections' end."""
 

@@ -22,7 +22,7 @@ from tests.examples.deployment_files import (
     systemd_environment,
     unit,
 )
-from tests.postgresql_setup import postgres, postgres_url  # noqa: F401  # fixtures
+from tests.postgresql_setup import postgres_url  # noqa: F401  # fixture
 from tests.redis_setup import redis, redis_process  # noqa: F401  # fixtures
 
 HELLO = [{"role": "user", "content": "hi"}]

@@ -1,10 +1,12 @@
 """The committed files, and where their queries are."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,16 @@ def annotations(of: Board) -> list[dict[str, Any]]:
     return of["annotations"]["list"]
 
 
+@cache
+def rule_file(name: str) -> dict[str, Any]:
+    """`recording`, `alerts` or `tests`, read once: nobody changes what it returns."""
+    document: dict[str, Any] = yaml.safe_load((FOLDER / "rules" / f"{name}.yaml").read_text())
+    return document
+
+
 def rules(name: str) -> list[dict[str, Any]]:
     """Of `recording` or `alerts`."""
-    document = yaml.safe_load((FOLDER / "rules" / f"{name}.yaml").read_text())
+    document = rule_file(name)
     return [rule for group in document["groups"] for rule in group["rules"]]
 
 
@@ -65,4 +74,5 @@ def tool(name: str) -> str:
 
 def promtool(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     command = [tool("promtool"), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    environment = {**os.environ, "GOGC": "400"}  # a quarter less of its time, for 80 MB
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)

@@ -18,7 +18,7 @@ from tests.grafana.files import BOARDS, Panel, annotations, board, panels, rules
 from tests.grafana.live_gateway import LiveGateway, Load
 from tests.grafana.live_prometheus import LivePrometheus, Series
 
-SECONDS = float(os.environ.get("LIVE_SECONDS", "24"))
+SECONDS = float(os.environ.get("LIVE_SECONDS", "16"))
 CHOSEN = {"job": ".+", "model": ".+", "team": ".*", "key_id": ".+", "ttft_slo": "2.0", "__rate_interval": "15s"}
 ABOVE_ONE = {"Spent by the end of the period"}
 """Shares of what can be exceeded."""

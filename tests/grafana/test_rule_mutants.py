@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.grafana.files import FOLDER, promtool, rules
+from tests.grafana.files import promtool, rule_file, rules
 
 Rule = dict[str, Any]
 
@@ -124,7 +124,7 @@ def _write(folder: Path, recorded: list[Rule], alerts: list[Rule], tests: str) -
 
 def _tests_of(alert: str, scenario: str = "") -> str:
     """Those about the alert whose name has `scenario` in it: one is enough, and much faster than all."""
-    document = yaml.safe_load((FOLDER / "rules" / "tests.yaml").read_text())
+    document = dict(rule_file("tests"))
     wanted = f'alertname="{alert}"'
     about = [each for each in document["tests"] if any(wanted in t["expr"] for t in each["promql_expr_test"])]
     document["tests"] = [each for each in about if scenario in each["name"]]

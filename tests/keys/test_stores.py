@@ -39,6 +39,11 @@ FULL = Key(
 )
 
 
+@pytest.fixture(autouse=True)
+def a_busy_machine_is_no_outage(monkeypatch):
+    monkeypatch.setattr("crplugins.keys.sql.database.TIMEOUT", 30.0)
+
+
 @pytest.fixture(params=["yaml", "json", "sqlite", "postgres"])
 def make_store(request, tmp_path):
     """Makes stores on one and the same place."""
