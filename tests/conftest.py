@@ -48,19 +48,20 @@ def pytest_collection_finish() -> None:
     _set_aside_what_stays()
 
 
-_to_come = {"litellm"}  # as large as all the rest, and loaded by the first test that needs it
-
-
 def pytest_runtest_teardown() -> None:
-    if loaded := _to_come & sys.modules.keys():
-        _to_come.difference_update(loaded)
+    if len(sys.modules) > 1.25 * _set_aside[-1]:  # litellm, its proxy: the first test that needs one loads it
         _set_aside_what_stays()
+
+
+_set_aside = [0]
+"""How many modules there were each time."""
 
 
 def _set_aside_what_stays() -> None:
     """Modules live to the end; walking through them took the garbage collector a tenth of all the time."""
     gc.collect()
     gc.freeze()
+    _set_aside.append(len(sys.modules))
 
 
 @pytest.fixture

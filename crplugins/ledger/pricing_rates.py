@@ -76,9 +76,9 @@ def _over(own: dict[str, Any], listed: Price | None) -> Price | None:
 
 
 def _without_echoes(price: Price) -> Price:
-    """A part priced like its whole has no price of its own: it follows the whole into the prices of longer prompts.
+    """A part of the output priced like the whole has no price of its own: it follows the whole into longer prompts'.
 
-    LiteLLM's table writes such echoes for reasoning, without one for longer prompts.
+    LiteLLM's table writes such echoes for reasoning, without one for longer prompts. Of the input it means them.
     """
     echoes = [part for part, whole in _PARTS.items() if whole == "output" and getattr(price, part) == price.output]
     return replace(price, **dict.fromkeys(echoes)) if echoes else price

@@ -144,7 +144,7 @@ def test_a_file_that_is_none_ends_with_2(command, tmp_path):
     ("secret", "weak"),
     [
         (GOOD, None),
-        (mint_secret(), None),
+        pytest.param(mint_secret(), None, id="minted"),
         ("sk-" + "ab" * 30, "different characters"),
         ("short", "5 characters"),
         ("sk-crp_" + "0" * 49, "wrong checksum"),

@@ -72,7 +72,9 @@ async def refusal(token, provider=None, settings=SETTINGS):
 
 
 @pytest.mark.parametrize(
-    ("private", "algorithm"), [(ONE, "RS256"), (ONE, "PS512"), (ELLIPTIC, "ES256"), (EDWARDS, "EdDSA")], ids=str
+    ("private", "algorithm"),
+    [(ONE, "RS256"), (ONE, "PS512"), (ELLIPTIC, "ES256"), (EDWARDS, "EdDSA")],
+    ids=["RS256", "PS512", "ES256", "EdDSA"],
 )
 async def test_a_token_is_a_key_that_expires_with_it(private, algorithm):
     async with open_keys(Provider(jwk(private, "one"))) as keys:

@@ -86,7 +86,8 @@ async def rows_of(ledger, table=usage):
 
 
 async def ids_of(ledger):
-    return [row["request_id"] for row in await rows_of(ledger)]
+    async with ledger.reading() as connection:
+        return list(await connection.scalars(select(usage.c.request_id).order_by(usage.c.request_id)))
 
 
 async def totals_of(ledger):

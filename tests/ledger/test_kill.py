@@ -45,11 +45,18 @@ class Adding:
         command = [sys.executable, "-c", ADD, url, str(spool), *how]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=CHECKOUT)
         self._said = b""
-        while self._said.count(b"\n") <= 100:  # it is at work, however busy the machine is
-            self._said += os.read(self.process.stdout.fileno(), 4096)
+
+    def at_work(self):
+        """This, once it has said a hundred, however busy the machine is."""
+        while self._said.count(b"\n") <= 100:
+            more = os.read(self.process.stdout.fileno(), 4096)
+            assert more, "it has ended"
+            self._said += more
+        return self
 
     def kill(self, number=signal.SIGKILL):
-        """At some moment or other. The ids it has said, whole lines only."""
+        """At some moment of its work. The ids it has said, whole lines only."""
+        self.at_work()
         killer = threading.Timer(random.uniform(0.1, 0.6), self.process.send_signal, [number])
         killer.start()
         more, _ = self.process.communicate(timeout=60)
@@ -80,7 +87,7 @@ async def test_sigkill_loses_no_record(database_url, tmp_path, round_):
 
 async def test_sigkill_while_the_database_is_locked_loses_no_record(sqlite_url, tmp_path):
     spool = tmp_path / "spool"
-    adding = Adding(sqlite_url, spool, "slowly")
+    adding = Adding(sqlite_url, spool, "slowly").at_work()
     lock = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     said = adding.kill()
@@ -93,6 +100,7 @@ async def test_sigkill_while_the_database_is_locked_loses_no_record(sqlite_url, 
 async def test_several_that_are_killed_leave_all_they_had_to_one(database_url, tmp_path):
     spool = tmp_path / "spool"
     processes = [Adding(database_url, spool) for _ in range(3)]
+    await asyncio.gather(*(asyncio.to_thread(process.at_work) for process in processes))
     each = await asyncio.gather(*(asyncio.to_thread(process.kill) for process in processes))
     said = [record_id for ids in each for record_id in ids]
     ids = await found(database_url, spool)
@@ -102,7 +110,7 @@ async def test_several_that_are_killed_leave_all_they_had_to_one(database_url, t
 
 async def test_a_start_beside_a_living_process_takes_nothing_from_it(sqlite_url, tmp_path):
     spool = tmp_path / "spool"
-    adding = Adding(sqlite_url, spool)
+    adding = Adding(sqlite_url, spool).at_work()
     async with Ledger(sqlite_url, spool=spool) as ledger:
         await settled(ledger)
         assert len(list(tmp_path.glob("*.journal"))) == 2
