@@ -50,7 +50,9 @@ def middleware(word: str) -> tuple[type, dict[str, Any]]:
 
 if __name__ == "__main__":
     engine, port, *words = sys.argv[1:]
-    litserve.server._MCP_AVAILABLE = False  # it needs fastmcp for that, and looks for mcp alone, which LiteLLM's proxy has
+    litserve.server._MCP_AVAILABLE = (
+        False  # it needs fastmcp for that, and looks for mcp alone, which LiteLLM's proxy has
+    )
     server = litserve.LitServer(Relay(engine), middlewares=[middleware(word) for word in words])
     server.run(
         host="127.0.0.1", port=port, num_api_servers=1, api_server_worker_type="thread", generate_client_file=False
