@@ -19,6 +19,8 @@ import openai
 import pytest
 import yaml
 
+from crplugins.handlers.litellm_loader import ENVIRONMENT
+
 MASTER_KEY = "sk-master-0123456789abcdef"
 _NEEDED = (
     "litellm", "fastapi", "orjson", "apscheduler", "backoff", "multipart", "mcp", "expression", "fastapi_sso",
@@ -34,12 +36,7 @@ CALLBACK = "litellm.proxy.proxy_server:app"
 ENTRY = "crplugins.homes.litellm_proxy:app"
 
 QUIET = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
-    "LITELLM_LOCAL_BLOG_POSTS": "True",
-    "LITELLM_LOCAL_POLICY_TEMPLATES": "true",
-    "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
-    "LITELLM_LOG": "ERROR",
+    **ENVIRONMENT,
     "LITELLM_MASTER_KEY": MASTER_KEY,
     "PYTHONFAULTHANDLER": "1",  # a crash leaves its stack in the log
     "PYTHONDONTWRITEBYTECODE": "",  # compiled once, a proxy starts in half the time

@@ -114,8 +114,8 @@ def _target(url: str | None, token: str | None, config_file: Path | None) -> tup
     if url is None and metrics is None:
         problem = Problem((), 'has no metrics; add metrics: {token: "..."}, or name a gateway with --url')
         raise config.source.error([problem])
-    if token is None and metrics is not None and metrics.token is not None:
-        token = metrics.token.get_secret_value()
+    if token is None and metrics is not None:
+        token = metrics.secret
     path = DEFAULT_PATH if metrics is None else metrics.path
     return _with_path(_listening(config) if url is None else url, path), token
 

@@ -22,6 +22,11 @@ class Problem:
         return ": ".join(part for part in (place, spell_path(self.path), self.message) if part)
 
 
+def one_line(error: BaseException) -> str:
+    """What somebody else's code has raised, for a sentence of ours."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be used. Its text has one line per problem.
 

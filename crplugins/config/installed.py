@@ -11,6 +11,7 @@ Only a plugin that a configuration names is imported. Looking reads files, so it
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
+from crplugins.config.errors import one_line
 from crplugins.config.nearest import did_you_mean
 
 GROUP: Final = "crplugins.plugins"
@@ -51,9 +52,8 @@ def _loaded(point: EntryPoint) -> object:
     try:
         loaded: object = point.load()
     except (Exception, SystemExit) as error:  # whatever the package's own code raises
-        sentence = " ".join(f"{type(error).__name__}: {error}".split())
         whose = f"the plugin '{point.name}' of {_package(point)}"
-        raise PluginUnavailable(f"{whose} cannot be imported ({sentence})") from None
+        raise PluginUnavailable(f"{whose} cannot be imported ({one_line(error)})") from None
     return loaded
 
 

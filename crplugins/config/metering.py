@@ -56,3 +56,8 @@ class Metrics(Section):
     path: Annotated[str, AfterValidator(_path)] = "/metrics"
     key_cap: Annotated[Whole, Field(gt=0)] = 500
     inter_chunk: bool = False
+
+    @property
+    def secret(self) -> str | None:
+        """The token itself."""
+        return None if self.token is None else self.token.get_secret_value()

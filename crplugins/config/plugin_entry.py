@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import ConfigDict, ModelWrapValidatorHandler, PlainValidator, PrivateAttr, SerializeAsAny, model_validator
 
+from crplugins.config.errors import one_line
 from crplugins.config.installed import PluginUnavailable, installed_plugin
 from crplugins.config.nearest import did_you_mean
 from crplugins.config.plugin_options import make_plugin
@@ -56,8 +57,7 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise refusal(f"there is no module '{error.name}'") from None
     except (Exception, SystemExit) as error:  # whatever the module's own code raises
-        sentence = " ".join(f"{type(error).__name__}: {error}".split())
-        raise refusal(f"the module '{name}' cannot be imported ({sentence})") from None
+        raise refusal(f"the module '{name}' cannot be imported ({one_line(error)})") from None
 
 
 class PluginEntry(Section):

@@ -179,6 +179,10 @@ class Exchange(msgspec.Struct, eq=False):
         self.attempts.append(attempt)
         return attempt
 
+    def fail_in_stream(self, error: GatewayError) -> None:
+        """The answer, which has begun, ends with `error`."""
+        self.error, self.error_type, self.failed_in_stream = error.error, error.error_type, True
+
     def header(self, name: bytes) -> str | None:
         """The first request header called `name` (lower case), or None."""
         for key, value in self.headers:

@@ -14,7 +14,7 @@ from crplugins.core.lifespan import NotOpen, PluginLifespan
 from crplugins.core.outgoing import Outgoing
 from crplugins.core.pipeline import Faults, Pipeline
 from crplugins.core.plugin import Plugin
-from crplugins.core.wire import CHAT_PATH
+from crplugins.core.wire import is_chat_completion
 
 DEFAULT_MAX_BODY_BYTES: Final = 10 * 1024 * 1024
 
@@ -68,7 +68,7 @@ class PluginMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            pipeline = self._chat if _is_chat(scope) else self._other
+            pipeline = self._chat if is_chat_completion(scope["method"], scope["path"]) else self._other
             if pipeline.steps:
                 if not self._lifespan.open and not await self._lifespan.opened():
                     pipeline = self._closed
@@ -91,7 +91,3 @@ class PluginMiddleware:
 
     def __repr__(self) -> str:
         return f"PluginMiddleware({self.app!r}, plugins=[{', '.join(p.name for p in self.plugins)}])"
-
-
-def _is_chat(scope: Scope) -> bool:
-    return bool(scope["method"] == "POST" and scope["path"].endswith(CHAT_PATH))

@@ -142,7 +142,7 @@ class RewrittenEvents:
         if outward and not outward[-1].raw.endswith(_BLANK_LINES):
             outward.pop()  # half an event, which would swallow the next
         failure = broken_off()
-        exchange.error, exchange.error_type, exchange.failed_in_stream = failure.error, failure.error_type, True
+        exchange.fail_in_stream(failure)
         outward += [error_event(failure), DONE]
 
 

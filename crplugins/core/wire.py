@@ -17,6 +17,11 @@ CHAT_PATH: Final = "/chat/completions"
 _NOTHING: Final = msgspec.Raw(b"")
 
 
+def is_chat_completion(method: str, path: str) -> bool:
+    """Whether a request with this method asks for a chat completion; a page of that path may be another's."""
+    return method == "POST" and path.endswith(CHAT_PATH)
+
+
 class TokenDetails(msgspec.Struct):
     """`prompt_tokens_details` and `completion_tokens_details`."""
 

@@ -89,8 +89,7 @@ class ChatCompletions:
         await send({"type": _BODY, "body": last, "more_body": False})
 
     def _failure(self, exchange: Exchange, error: GatewayError) -> bytes:
-        exchange.error, exchange.error_type = error.error, error.error_type
-        exchange.failed_in_stream = True
+        exchange.fail_in_stream(error)
         return error.frame() + DONE_FRAME
 
 

@@ -20,7 +20,7 @@ from crplugins.handlers.litellm_warmup import first_calls
 from crplugins.handlers.litellm_worker import settle
 
 # Read by litellm while it is imported. Each of them keeps it from asking the internet for tables that it also ships.
-_ENVIRONMENT: Final = {
+ENVIRONMENT: Final = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_LOCAL_BLOG_POSTS": "True",
@@ -96,7 +96,7 @@ async def _close_shared_client(litellm: Any) -> None:
 
 
 def _import() -> ModuleType:
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside a dependency are not the operator's to fix

@@ -163,9 +163,7 @@ def metrics_app(config: Config, metrics: "Metrics | None", plugins: Sequence[Plu
     gauges = limit_gauges(metrics, plugins)
     if gauges is not None:
         metrics.add_collector(gauges)
-    token = config.metrics.token
-    secret = None if token is None else token.get_secret_value()
-    return MetricsApp(metrics, token=secret, refresh=None if gauges is None else gauges.refresh)
+    return MetricsApp(metrics, token=config.metrics.secret, refresh=None if gauges is None else gauges.refresh)
 
 
 def _public_paths(config: Config) -> tuple[str, ...]:

@@ -34,10 +34,10 @@ def listen(exchange: Exchange, response: Any) -> None:
 
 def is_made_up(exchange: Exchange, chunk: Any) -> bool:
     """Whether the usage on a chunk is LiteLLM's own count. What the provider told replaces it, where it told any."""
-    heard = HEARD.get(exchange)
-    if heard is None or len(exchange.attempts) != heard.attempts:  # a fallback's chunks are elsewhere
+    chunks = _heard(exchange)
+    if chunks is None:
         return False
-    told = told_in(heard.chunks)
+    told = told_in(chunks)
     if told is None:
         return True
     chunk.usage = told  # up to 1.96 LiteLLM overlooks it beside a finish reason
@@ -55,8 +55,14 @@ def told_in(chunks: Sequence[Any]) -> Any:
 
 def is_all_made_up(exchange: Exchange) -> bool:
     """The same for the usage of LiteLLM's log event."""
+    chunks = _heard(exchange)
+    return chunks is not None and told_in(chunks) is None
+
+
+def _heard(exchange: Exchange) -> Sequence[Any] | None:
+    """The chunks of the last attempt; None where they cannot be seen. A fallback's are elsewhere."""
     heard = HEARD.get(exchange)
-    return heard is not None and len(exchange.attempts) == heard.attempts and told_in(heard.chunks) is None
+    return None if heard is None or len(exchange.attempts) != heard.attempts else heard.chunks
 
 
 def note_said(exchange: Exchange, choices: Sequence[Any], place: str = "delta") -> None:

@@ -211,8 +211,7 @@ class MetricsMiddleware(NamedMiddleware):
         inside = plugins_inside(app)
         names = dict.fromkeys([*models, *_names_in(inside)])
         counting = Metrics(names, _keys_in(inside), key_cap=section.key_cap, inter_chunk=section.inter_chunk)
-        token = None if section.token is None else section.token.get_secret_value()
-        page = MetricsPage(counting, path=section.path, token=token)
+        page = MetricsPage(counting, path=section.path, token=section.secret)
         super().__init__(app, [page, counting, AnswerReader()], others)
 
 

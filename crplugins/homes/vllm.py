@@ -110,8 +110,7 @@ def _asked_for(config: Config, plugins: Iterator[Plugin]) -> Iterator[Plugin]:
 
 def _page(config: Config, metrics: Metrics) -> MetricsPage:
     assert config.metrics is not None, "there are metrics"
-    token = config.metrics.token
-    return MetricsPage(metrics, path=config.metrics.path, token=None if token is None else token.get_secret_value())
+    return MetricsPage(metrics, path=config.metrics.path, token=config.metrics.secret)
 
 
 def _asks_for_a_key(app: ASGIApp) -> bool:

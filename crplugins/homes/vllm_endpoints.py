@@ -7,6 +7,7 @@ from typing import Final
 from crplugins.config import Config
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
+from crplugins.core.paths import PathSet
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
 from crplugins.core.wire import CHAT_PATH
@@ -34,16 +35,12 @@ class UnmeteredPaths(Plugin):
     chat_only: bool = False
 
     def __init__(self, *, always: bool, paths: Iterable[str] = ()) -> None:
-        allowed = [*_COUNTS, *paths]
         self._always = always
-        self._paths = frozenset(allowed)
-        self._below = tuple(path[:-1] for path in allowed if path.endswith("/*"))
+        self._allowed = PathSet([*_COUNTS, *paths])
 
     async def on_request(self, exchange: Exchange) -> None:
         path = exchange.path
-        if exchange.method in _READS or path.endswith(CHAT_PATH):
-            return
-        if path in self._paths or path.startswith(self._below):
+        if exchange.method in _READS or path.endswith(CHAT_PATH) or path in self._allowed:
             return
         if self._always or _is_bounded(exchange.principal):
             logger.warning("request %s refused: %s is not named in server.unmetered_paths", exchange.id, path)

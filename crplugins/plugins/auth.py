@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.paths import PathSet
 from crplugins.core.plugin import Plugin
 from crplugins.keys.inline import InlineKey, InlineKeys
 from crplugins.keys.key import Key
@@ -56,13 +57,11 @@ class Auth(Plugin):
         self.source: Final[KeySource] = InlineKeys(keys) if isinstance(keys, Iterable) else keys
         self._keyless = isinstance(self.source, InlineKeys) and not self.source.keys
         self.refusals: Final[Counter[AuthReason]] = Counter()
-        public = list(public_paths)
-        self._public = frozenset(public)
-        self._public_below = tuple(path[:-1] for path in public if path.endswith("/*"))
+        self._public = PathSet(public_paths)
         self._now = now
 
     async def on_request(self, exchange: Exchange) -> None:
-        if exchange.path in self._public or exchange.path.startswith(self._public_below):
+        if exchange.path in self._public:
             return
         if self._keyless and exchange.principal is not None:
             return

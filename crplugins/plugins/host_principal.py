@@ -8,7 +8,7 @@ from typing import Any, Final
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.core.wire import CHAT_PATH
+from crplugins.core.wire import is_chat_completion
 from crplugins.plugins.auth_errors import refused
 
 HOST_CALLER: Final[ContextVar[Any]] = ContextVar("crplugins.host_caller", default=None)
@@ -33,7 +33,7 @@ class HostPrincipal(Plugin):
         self._make = principal_of if principal is None else principal
 
     async def on_request(self, exchange: Exchange) -> None:
-        if not exchange.path.endswith(CHAT_PATH):
+        if not is_chat_completion(exchange.method, exchange.path):
             with suppress(Exception):  # a caller that cannot be named is told of at a chat completion
                 exchange.principal = self._found()
             return

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from crplugins import AuthMiddleware, MetricsMiddleware, ModelAliasMiddleware, RateLimitMiddleware, UsageMiddleware
 from crplugins.homes.middlewares import NamedMiddleware
-from tests.homes.host_model import HostModel
+from tests.homes.host_model import PRICED, HostModel
 
 CHAT = "/v1/chat/completions"
 SECRET = "sk-team-a"
@@ -90,15 +90,6 @@ def _brick(made: Any) -> Callable[[Any], Any]:
         return layer
 
     return around
-
-
-PRICED = [
-    {
-        "model_name": "*",
-        "litellm_params": {"model": "openai/*"},
-        "model_info": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6},
-    }
-]
 
 
 def host(model: HostModel) -> Starlette:

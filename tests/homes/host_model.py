@@ -13,6 +13,15 @@ USAGE = {
     "total_tokens": PROMPT_TOKENS + OUTPUT_TOKENS,
 }
 
+PRICED = [
+    {
+        "model_name": "*",
+        "litellm_params": {"model": "openai/*"},
+        "model_info": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6},
+    }
+]
+"""What any model costs, as a model list says it."""
+
 
 class HostModel:
     """`stalls`: a stream stops behind its first word; `left` is set when the host gives it up."""

@@ -28,19 +28,12 @@ from crplugins import (
 from crplugins.config import ConfigError
 from crplugins.homes.middlewares import NamedMiddleware
 from crplugins.testing import Answer, drive, lifespan
-from tests.homes.host_model import HostModel
+from tests.homes.host_model import PRICED, HostModel
 
 CHAT = "/v1/chat/completions"
 KEY = {"authorization": "Bearer sk-team-a"}
 KEYS = [{"id": "team-a", "secret": "sk-team-a", "team": "search"}]
 ASK = {"model": "fast", "messages": [{"role": "user", "content": "hi"}]}
-PRICED = [
-    {
-        "model_name": "*",
-        "litellm_params": {"model": "openai/*"},
-        "model_info": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6},
-    }
-]
 
 
 def host(model: HostModel) -> Starlette:
@@ -312,6 +305,11 @@ async def test_the_caller_is_whom_the_host_has_found(user, key_id):
     assert answer.status == (401 if key_id is None else 200)
     assert [record.key_id for record in records] == ([] if key_id is None else [key_id])
     assert (await drive(app, "GET", "/v1/models")).status == 200
+
+
+async def test_a_page_of_the_host_under_that_path_is_kept_from_nobody():
+    app = HostAuth(HostPrincipalMiddleware(host(HostModel())), None)
+    assert (await drive(app, "GET", CHAT)).status == 405  # the host's own answer
 
 
 async def test_a_caller_without_a_name_is_a_fault_and_no_way_in():
