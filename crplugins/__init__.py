@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from crplugins.core.plugin import Plugin as Plugin
     from crplugins.core.principal import Principal as Principal
     from crplugins.core.sse import Event as Event
-    from crplugins.core.usage import Usage as Usage
+    from crplugins.core.usage import TokenUsage as TokenUsage
     from crplugins.homes.gateway import Gateway as Gateway
     from crplugins.homes.middlewares import AuthMiddleware as AuthMiddleware
     from crplugins.homes.middlewares import BudgetMiddleware as BudgetMiddleware
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from crplugins.plugins.auth import Auth as Auth
     from crplugins.plugins.guard import RequestGuard as RequestGuard
     from crplugins.plugins.host_principal import HostPrincipal as HostPrincipal
+    from crplugins.plugins.usage import Usage as Usage
 
 __version__ = "0.1.0"
 
@@ -56,7 +57,8 @@ _HOMES = {
     "RequestGuard": "crplugins.plugins.guard",
     "Slot": "crplugins.core.exchange",
     "StreamUsageMiddleware": "crplugins.homes.middlewares",
-    "Usage": "crplugins.core.usage",
+    "TokenUsage": "crplugins.core.usage",
+    "Usage": "crplugins.plugins.usage",
     "UsageMiddleware": "crplugins.homes.middlewares",
 }
 

@@ -5,7 +5,7 @@ import sys
 
 import crplugins
 
-NEEDED = "Body Event Exchange GatewayError Plugin Principal Refusal Reply Slot Usage"
+NEEDED = "Body Event Exchange GatewayError Plugin Principal Refusal Reply Slot TokenUsage"
 HEAVY = {"aiohttp", "asyncio", "litellm", "openai", "pydantic", "redis", "sqlalchemy", "starlette", "uvicorn", "yaml"}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from crplugins.config import Config
 from crplugins.config.models import ModelEntry
 from crplugins.core.principal import Principal
-from crplugins.core.usage import Price, Usage
+from crplugins.core.usage import Price, TokenUsage
 from crplugins.plugins.limit_bounds import bounds_for
 
 _MILLION = 1_000_000
@@ -26,7 +26,7 @@ def price_text(entry: ModelEntry, name: str, input_tokens: int, output_tokens: i
     price = entry.deployment().price_for(name)
     if price is None:
         return "nobody knows its price: cost is null, and budgets do not move"
-    cost = price.micro_usd(Usage(input_tokens, output_tokens)) / _MILLION
+    cost = price.micro_usd(TokenUsage(input_tokens, output_tokens)) / _MILLION
     return f"{_per_million(price)}; {input_tokens} in and {output_tokens} out cost ${cost:.6f}"
 
 

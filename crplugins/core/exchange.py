@@ -12,7 +12,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import ErrorObject, GatewayError, Header
 from crplugins.core.outcome import ErrorType, Outcome
 from crplugins.core.principal import Principal
-from crplugins.core.usage import Price, Usage, UsageSource
+from crplugins.core.usage import Price, TokenUsage, UsageSource
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -150,7 +150,7 @@ class Exchange(msgspec.Struct, eq=False):
     reply: Reply | None = None
     status: int | None = None
     response_headers: list[Header] = msgspec.field(default_factory=list)
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
     usage_source: UsageSource = "none"
     price: Price | None = None
     output_bytes: int = 0

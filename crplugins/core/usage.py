@@ -13,7 +13,7 @@ BYTES_PER_TOKEN = 4
 """The rule of thumb, where nobody has counted."""
 
 
-class Usage(msgspec.Struct, frozen=True):
+class TokenUsage(msgspec.Struct, frozen=True):
     """Token counts of one request.
 
     Cached, written and audio input stand in `input_tokens` too, reasoning and audio output in `output_tokens`: they are
@@ -48,7 +48,7 @@ class Price(msgspec.Struct, frozen=True):
     audio_output: int | None = None
     above: tuple[tuple[int, "Price"], ...] = ()
 
-    def micro_usd(self, usage: Usage) -> int:
+    def micro_usd(self, usage: TokenUsage) -> int:
         """The cost in millionths of a US dollar, rounded half up."""
         for threshold, longer in self.above:
             if usage.input_tokens > threshold:

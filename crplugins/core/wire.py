@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 
 CHAT_PATH: Final = "/chat/completions"
 """What a chat completions path ends with, whatever its prefix."""
@@ -43,14 +43,14 @@ class ReportedUsage(msgspec.Struct):
     cache_creation_input_tokens: int | None = None
     cache_write_tokens: int | None = None  # OpenRouter
 
-    def counted(self) -> Usage | None:
+    def counted(self) -> TokenUsage | None:
         """In our names; None if it counts nothing, which no provider bills."""
         prompt, completion = self.prompt_tokens or 0, self.completion_tokens or 0
         if not prompt and not completion:
             return None
         more = self.prompt_tokens_details or _NO_DETAILS
         out = self.completion_tokens_details or _NO_DETAILS
-        return Usage(
+        return TokenUsage(
             prompt,
             completion,
             more.cached_tokens or self.prompt_cache_hit_tokens or self.cache_read_input_tokens or 0,
@@ -114,7 +114,7 @@ class Answer(msgspec.Struct):
     x_groq: GroqUsage | None = None
 
     @property
-    def counted(self) -> Usage | None:
+    def counted(self) -> TokenUsage | None:
         """The provider's token counts, if it gave any here."""
         if self.usage is not None and (counted := self.usage.counted()) is not None:
             return counted

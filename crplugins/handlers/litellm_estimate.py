@@ -5,7 +5,7 @@ from typing import Any, Final, Self
 
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.sse import Event
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.handlers.litellm_loader import close_litellm, open_litellm
 from crplugins.handlers.litellm_usage import as_usage, estimate
 
@@ -43,7 +43,7 @@ class LitellmEstimator:
             if (part := choice.delta or choice.message) is not None:
                 said += [text for text in part.texts() if text]
 
-    async def count(self, exchange: Exchange) -> Usage | None:
+    async def count(self, exchange: Exchange) -> TokenUsage | None:
         if self._litellm is None or exchange.body is None:
             return None
         messages: Any = exchange.body.get("messages", list)

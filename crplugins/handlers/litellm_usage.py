@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import ReportedUsage
 from crplugins.handlers.litellm_fields import fields_of
 
@@ -49,9 +49,9 @@ def usage_object(raw: Any) -> UsageObject | None:
     return usage
 
 
-def as_usage(usage: UsageObject) -> Usage:
+def as_usage(usage: UsageObject) -> TokenUsage:
     """The same as the Exchange keeps it."""
-    return msgspec.convert(usage, ReportedUsage).counted() or Usage()
+    return msgspec.convert(usage, ReportedUsage).counted() or TokenUsage()
 
 
 async def estimate(

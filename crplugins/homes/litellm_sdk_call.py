@@ -12,7 +12,7 @@ from crplugins.core.exchange import Attempt, Exchange, Timings, new_request_id
 from crplugins.core.outcome import OUTCOMES
 from crplugins.core.response import note_facts
 from crplugins.core.sse import Event
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.litellm_errors import Failures
 from crplugins.handlers.litellm_usage import as_usage, usage_object
@@ -108,7 +108,7 @@ def _asked(kwargs: Mapping[str, Any]) -> bool:
     return False
 
 
-def _estimate(exchange: Exchange) -> Usage:
+def _estimate(exchange: Exchange) -> TokenUsage:
     return ByteEstimator().count(exchange)
 
 

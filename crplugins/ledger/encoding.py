@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.ledger.record import UsageRecord
 
 LONGEST_TEXT: Final = 500
@@ -51,7 +51,7 @@ def _cleaned(record: UsageRecord) -> UsageRecord:
     cost = record.cost_micro_usd
     values = {name: _clean(value) for name, value in msgspec.structs.asdict(record).items()}
     values["tags"] = {_clean(name): _clean(value) for name, value in record.tags.items()}
-    values["usage"] = Usage(*(_bounded(count) for count in msgspec.structs.astuple(record.usage)))
+    values["usage"] = TokenUsage(*(_bounded(count) for count in msgspec.structs.astuple(record.usage)))
     values["cost_micro_usd"] = None if cost is None else _bounded(cost)
     return UsageRecord(**values)
 

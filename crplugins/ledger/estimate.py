@@ -9,7 +9,7 @@ import msgspec
 from crplugins.core.exchange import Exchange
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.sse import Event
-from crplugins.core.usage import BYTES_PER_TOKEN, Usage
+from crplugins.core.usage import BYTES_PER_TOKEN, TokenUsage
 
 TOKENS_PER_MESSAGE: Final = 4
 TOKENS_PER_ATTACHMENT: Final = 1000
@@ -25,7 +25,7 @@ class Estimator(Protocol):
     def hear(self, exchange: Exchange, event: Event) -> None:
         """Keep what a chunk or document says, if counting needs it."""
 
-    async def count(self, exchange: Exchange) -> Usage | None:
+    async def count(self, exchange: Exchange) -> TokenUsage | None:
         """The tokens of a request that is over; None if it cannot be done."""
 
     async def __aenter__(self) -> Self: ...
@@ -38,8 +38,8 @@ class Estimator(Protocol):
 class ByteEstimator:
     """A token for every four bytes: 0.75 (Chinese) to 1.14 (English) of the true count of text, in a microsecond."""
 
-    def count(self, exchange: Exchange) -> Usage:
-        return Usage(input_tokens=prompt_tokens(exchange), output_tokens=tokens_in(exchange.output_bytes))
+    def count(self, exchange: Exchange) -> TokenUsage:
+        return TokenUsage(input_tokens=prompt_tokens(exchange), output_tokens=tokens_in(exchange.output_bytes))
 
 
 def missing_usage_policy(exchange: Exchange, default: MissingUsagePolicy) -> MissingUsagePolicy:

@@ -9,7 +9,7 @@ import msgspec
 
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType, Outcome
-from crplugins.core.usage import Usage, UsageSource
+from crplugins.core.usage import TokenUsage, UsageSource
 
 NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -49,7 +49,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     error_type: ErrorType
     finish_reason: str | None
-    usage: Usage
+    usage: TokenUsage
     usage_source: UsageSource
     cost_micro_usd: int | None
     attempts: int
@@ -65,7 +65,7 @@ METADATA: Final[Slot[Mapping[str, str]]] = Slot("usage.metadata")
 """Chosen metadata of the request, put there before it is over."""
 USER: Final[Slot[str]] = Slot("usage.user")
 
-_NOTHING_USED: Final = Usage()
+_NOTHING_USED: Final = TokenUsage()
 
 
 def record_of(exchange: Exchange) -> UsageRecord:

@@ -2,7 +2,7 @@
 
 from crplugins.core.exchange import Exchange
 from crplugins.core.principal import MissingUsagePolicy
-from crplugins.core.usage import Price, Usage
+from crplugins.core.usage import Price, TokenUsage
 from crplugins.plugins.limit_demand import Demand
 from crplugins.plugins.limit_usage import usage_of
 
@@ -14,10 +14,10 @@ def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:
     """
     if price is None:
         return 0
-    whole = price.micro_usd(Usage(demand.prompt, demand.output))
+    whole = price.micro_usd(TokenUsage(demand.prompt, demand.output))
     if demand.told or whole <= amount:
         return whole
-    return max(price.micro_usd(Usage(demand.prompt)), amount)
+    return max(price.micro_usd(TokenUsage(demand.prompt)), amount)
 
 
 def real_cost(exchange: Exchange, expected: Price | None, missing_usage: MissingUsagePolicy) -> int:

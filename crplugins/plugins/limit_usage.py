@@ -4,15 +4,15 @@ from typing import Final
 
 from crplugins.core.exchange import Exchange
 from crplugins.core.principal import MissingUsagePolicy
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.ledger.estimate import ByteEstimator, missing_usage_policy, owes_usage
 
-NOTHING_USED: Final = Usage()
+NOTHING_USED: Final = TokenUsage()
 
 _BYTES: Final = ByteEstimator()
 
 
-def usage_of(exchange: Exchange, missing_usage: MissingUsagePolicy) -> Usage:
+def usage_of(exchange: Exchange, missing_usage: MissingUsagePolicy) -> TokenUsage:
     """The provider's numbers; an estimate where it worked and told none, unless that is free.
 
     In front of a foreign app nobody else may have estimated. Nothing where no provider was asked, or where it failed

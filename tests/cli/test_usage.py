@@ -9,7 +9,7 @@ import sqlite3
 import pytest
 
 from crplugins.cli.app import run as run_command
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.ledger.encoding import encode
 from crplugins.ledger.ledger import Ledger
 from crplugins.ledger.spool_file import SpoolFile
@@ -21,25 +21,31 @@ RECORDS = [
     {
         "key_id": "team-a",
         "requested_model": "fast",
-        "usage": Usage(1_000_000, 2000, 300, 0, 50),
+        "usage": TokenUsage(1_000_000, 2000, 300, 0, 50),
         "cost_micro_usd": 1_234_567,
     },
-    {"key_id": "team-a", "requested_model": "fast", "usage": Usage(1, 2), "cost_micro_usd": None},
+    {"key_id": "team-a", "requested_model": "fast", "usage": TokenUsage(1, 2), "cost_micro_usd": None},
     {
         "key_id": "team-a",
         "requested_model": "big",
-        "usage": Usage(10, 20),
+        "usage": TokenUsage(10, 20),
         "cost_micro_usd": None,
         "usage_source": "estimated",
     },
-    {"key_id": "team-b", "requested_model": "fast", "usage": Usage(10, 20), "cost_micro_usd": 1500, "team": "other"},
+    {
+        "key_id": "team-b",
+        "requested_model": "fast",
+        "usage": TokenUsage(10, 20),
+        "cost_micro_usd": 1500,
+        "team": "other",
+    },
     {"key_id": "team-b", "requested_model": "old", "started_at": NOON - 30 * 86_400, "cost_micro_usd": 0},
     {
         "key_id": None,
         "requested_model": None,
         "outcome": "client_error",
         "error_type": "invalid_request",
-        "usage": Usage(),
+        "usage": TokenUsage(),
         "cost_micro_usd": 0,
     },
 ]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.core.usage import Price, Usage, pico_usd
+from crplugins.core.usage import Price, TokenUsage, pico_usd
 
 tokens = st.integers(0, 10**9)
 prices = st.integers(0, 10**9)
@@ -22,23 +22,25 @@ def test_a_price_is_kept_exactly() -> None:
 
 def test_parts_cost_their_own_price_in_place_of_their_wholes() -> None:
     price = Price(10_000_000, 20_000_000, cached_input=1_000_000, reasoning_output=30_000_000)
-    assert price.micro_usd(Usage(100, 50, cached_input_tokens=40, reasoning_output_tokens=10)) == 600 + 40 + 800 + 300
+    assert (
+        price.micro_usd(TokenUsage(100, 50, cached_input_tokens=40, reasoning_output_tokens=10)) == 600 + 40 + 800 + 300
+    )
 
 
 def test_parts_without_a_price_cost_what_their_whole_costs() -> None:
-    assert Price(10_000_000, 20_000_000).micro_usd(Usage(100, 50, 40, 30, 10, 5, 5)) == 1000 + 1000
+    assert Price(10_000_000, 20_000_000).micro_usd(TokenUsage(100, 50, 40, 30, 10, 5, 5)) == 1000 + 1000
 
 
 def test_a_part_larger_than_its_whole_never_pays_back() -> None:
-    assert Price(10_000_000, 0, cached_input=0).micro_usd(Usage(1, 0, cached_input_tokens=100)) == 0
+    assert Price(10_000_000, 0, cached_input=0).micro_usd(TokenUsage(1, 0, cached_input_tokens=100)) == 0
 
 
 @pytest.mark.parametrize(("pico", "micro"), [(499_999, 0), (500_000, 1), (1_499_999, 1)])
 def test_the_cost_is_rounded_half_up(pico: int, micro: int) -> None:
-    assert Price(pico, 0).micro_usd(Usage(1)) == micro
+    assert Price(pico, 0).micro_usd(TokenUsage(1)) == micro
 
 
 @given(tokens, tokens, prices, prices)
 def test_a_cost_is_the_exact_sum_rounded_once(inputs: int, outputs: int, price: int, other: int) -> None:
     exact = Fraction(inputs * price + outputs * other, 10**6)
-    assert abs(Price(price, other).micro_usd(Usage(inputs, outputs)) - exact) <= Fraction(1, 2)
+    assert abs(Price(price, other).micro_usd(TokenUsage(inputs, outputs)) - exact) <= Fraction(1, 2)

@@ -4,7 +4,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import Answer, Choice, Delta, read_answer
 
 
@@ -20,7 +20,7 @@ def test_the_facts_of_a_chunk_are_read() -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
     answer = read(choices=[{"index": 1, "delta": {"content": "x"}, "finish_reason": "stop"}], usage=usage)
     assert answer.choices == [Choice(1, "stop", Delta("x"))]
-    assert answer.counted == Usage(3, 4)
+    assert answer.counted == TokenUsage(3, 4)
     assert answer.error is None
 
 
@@ -33,21 +33,21 @@ def test_the_details_of_usage_are_read() -> None:
             "completion_tokens_details": {"reasoning_tokens": 5, "audio_tokens": 3},
         }
     ).counted
-    assert counted == Usage(9, 8, 4, 2, 5, 1, 3)
+    assert counted == TokenUsage(9, 8, 4, 2, 5, 1, 3)
 
 
 @pytest.mark.parametrize("name", ["prompt_cache_hit_tokens", "cache_read_input_tokens"])
 def test_cached_tokens_are_found_under_other_names(name: str) -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 1, name: 7, "cache_creation_input_tokens": 2}
-    assert read(usage=usage).counted == Usage(9, 1, 7, 2)
+    assert read(usage=usage).counted == TokenUsage(9, 1, 7, 2)
 
 
 def test_usage_in_groqs_own_place_counts_once() -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 4}
-    assert read(x_groq={"id": "req", "usage": usage}).counted == Usage(3, 4)
-    assert read(usage=usage, x_groq={"usage": usage}).counted == Usage(3, 4)
+    assert read(x_groq={"id": "req", "usage": usage}).counted == TokenUsage(3, 4)
+    assert read(usage=usage, x_groq={"usage": usage}).counted == TokenUsage(3, 4)
     assert read(x_groq={"id": "req"}).counted is None
-    assert read(x_groq={"usage": {"prompt_tokens": 3, "completion_tokens": "4"}}).counted == Usage(3, 4)
+    assert read(x_groq={"usage": {"prompt_tokens": 3, "completion_tokens": "4"}}).counted == TokenUsage(3, 4)
 
 
 def test_zeros_and_nulls_count_nothing() -> None:
@@ -89,7 +89,7 @@ def test_one_odd_key_does_not_cost_the_rest_of_the_usage(odd: dict[str, Any]) ->
 
 
 def test_whole_floats_and_numeric_strings_are_counts() -> None:
-    assert read(usage={"prompt_tokens": 3.0, "completion_tokens": "4"}).counted == Usage(3, 4)
+    assert read(usage={"prompt_tokens": 3.0, "completion_tokens": "4"}).counted == TokenUsage(3, 4)
 
 
 def test_one_odd_choice_does_not_cost_the_others_or_the_usage() -> None:

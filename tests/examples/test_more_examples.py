@@ -55,7 +55,7 @@ async def test_fastapi(serve, capsys):
     async with serve(app) as url:
         assert await check(url, "echo") == "Hello there"
         assert 'model="echo"' in await text(url + "/metrics")
-    assert capsys.readouterr().out.startswith("team-a Usage(input_tokens=1, output_tokens=2")
+    assert capsys.readouterr().out.startswith("team-a TokenUsage(input_tokens=1, output_tokens=2")
 
 
 async def test_fastapi_streams(serve, capsys):
@@ -64,7 +64,7 @@ async def test_fastapi_streams(serve, capsys):
         stream = await ai.chat.completions.create(model="echo", messages=HELLO, stream=True)
         chunks = [chunk async for chunk in stream]
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Hello there"
-    assert capsys.readouterr().out.startswith("team-a Usage(input_tokens=1, output_tokens=2")
+    assert capsys.readouterr().out.startswith("team-a TokenUsage(input_tokens=1, output_tokens=2")
 
 
 async def test_litestar(serve):

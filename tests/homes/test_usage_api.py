@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from crplugins.core.middleware import PluginMiddleware
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.homes.admin_openapi import with_admin
 from crplugins.homes.usage_api import PUBLIC_PATHS, UsageApi
 from crplugins.homes.usage_openapi import with_usage
@@ -26,10 +26,10 @@ A, B = ({"authorization": f"Bearer sk-{name}"} for name in "ab")
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 RECORDS = [
-    {"key_id": "a", "requested_model": "fast", "user": "ann", "usage": Usage(10, 1), "cost_micro_usd": 1_500_000},
-    {"key_id": "a", "requested_model": "fast", "started_at": NOON - 86_400, "usage": Usage(20, 2)},
+    {"key_id": "a", "requested_model": "fast", "user": "ann", "usage": TokenUsage(10, 1), "cost_micro_usd": 1_500_000},
+    {"key_id": "a", "requested_model": "fast", "started_at": NOON - 86_400, "usage": TokenUsage(20, 2)},
     {"key_id": "a", "requested_model": "big", "cost_micro_usd": None},
-    {"key_id": "b", "requested_model": "secret-model-of-b", "user": "bob-of-b", "usage": Usage(77_777, 0)},
+    {"key_id": "b", "requested_model": "secret-model-of-b", "user": "bob-of-b", "usage": TokenUsage(77_777, 0)},
 ]
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.homes.gateway import Gateway
 from crplugins.ledger.record import UsageRecord, record_of
 from crplugins.testing import Cassette, FakeProvider, Script
@@ -137,12 +137,12 @@ async def metered(
         yield Metered(provider, records, url, session)
 
 
-def recorded_usage(cassette: Cassette) -> Usage:
+def recorded_usage(cassette: Cassette) -> TokenUsage:
     """What the manifest says a record must hold; parts the provider did not tell count nothing."""
     metering = cassette.metering
     assert metering.prompt_tokens is not None
     assert metering.completion_tokens is not None
-    return Usage(
+    return TokenUsage(
         metering.prompt_tokens,
         metering.completion_tokens,
         metering.cached_tokens or 0,
@@ -161,7 +161,7 @@ def check_record(record: UsageRecord, cassette: Cassette, why: object = "") -> N
         assert record.usage.input_tokens > 0, where
         assert record.usage.output_tokens > 0, where
     else:
-        assert record.usage == Usage(), where
+        assert record.usage == TokenUsage(), where
 
 
 def chunks_of(body: bytes) -> list[Any]:

@@ -18,7 +18,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.principal import Limits, Principal
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.limits.memory import MemoryStore
 from crplugins.plugins.limit_reservations import Reservations
 from crplugins.plugins.rate_limits import RateLimits
@@ -105,7 +105,7 @@ class ThePlugin:
 
     def end(self, request: Request, begun: object) -> None:
         assert isinstance(begun, Exchange)
-        begun.usage, begun.status, begun.outcome = Usage(request.prompt, request.output), 200, "ok"
+        begun.usage, begun.status, begun.outcome = TokenUsage(request.prompt, request.output), 200, "ok"
         self._plugin.on_finish(begun)
 
 

@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 
 from crplugins.core.middleware import PluginMiddleware
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.stream_usage import StreamUsage
-from crplugins.plugins.usage import Usage as UsagePlugin
+from crplugins.plugins.usage import Usage
 from crplugins.testing import Cassette, FakeProvider, Script
 from tests.integration.metering_expected import shown_to_who_asked, shown_to_who_did_not_ask
 from tests.integration.metering_foreign import USAGE, RefusingApp, RelayingApp, fastapi_like, openai_like
@@ -287,7 +287,7 @@ async def test_stream_usage_alone_does_the_same_before_an_app_that_is_not_ours(s
 
 async def test_an_app_that_is_not_ours_is_metered_as_the_manifest_says(serve, cassettes):
     records: list[Any] = []
-    plugins = [UsagePlugin(sinks=[records.append]), StreamUsage(), MissingUsage()]
+    plugins = [Usage(sinks=[records.append]), StreamUsage(), MissingUsage()]
     theirs = RelayingApp({c.id: c.data for c in cassettes.values()}, 100)
     theirs.app.add_middleware(PluginMiddleware, plugins=plugins)
     async with serve(theirs.app) as url:
@@ -393,7 +393,7 @@ async def test_a_refusal_that_speaks_of_something_else_is_the_clients(serve, han
     async with FakeProvider() as provider:
         async with metered(serve, provider, handler=handler, prefix=prefix, model="fake-model") as gateway:
             _, record = await gateway.post(Script.error(400, "temperature is too high"), **STREAMING)
-            assert (gateway.status, record.attempts, record.usage) == (400, 1, Usage())
+            assert (gateway.status, record.attempts, record.usage) == (400, 1, TokenUsage())
             await check_metered_by_provider(gateway)
 
 

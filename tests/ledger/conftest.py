@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from crplugins.core.exchange import new_request_id
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.ledger.ledger import Ledger
 from crplugins.ledger.record import UsageRecord
 from crplugins.ledger.schema import usage, usage_daily
@@ -39,7 +39,7 @@ _RECORD = UsageRecord(
     outcome="ok",
     error_type="",
     finish_reason="stop",
-    usage=Usage(100, 20, 30, 4, 5),
+    usage=TokenUsage(100, 20, 30, 4, 5),
     usage_source="provider",
     cost_micro_usd=123,
     attempts=1,

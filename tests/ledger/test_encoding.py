@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.ledger.encoding import LARGEST_COUNT, LONGEST_TEXT, encode
 from tests.ledger.conftest import make_record, rows_of, settled, totals_of
 
@@ -41,7 +41,7 @@ async def test_hostile_texts_keep_no_record_out(open_ledger, text):
 async def test_a_provider_that_counts_beyond_all_reason_keeps_no_record_out(open_ledger, caplog):
     async with open_ledger() as ledger:
         for count in (HUGE, -HUGE, LARGEST_COUNT):
-            ledger.add(make_record(usage=Usage(count, count, count, count, count), cost_micro_usd=count))
+            ledger.add(make_record(usage=TokenUsage(count, count, count, count, count), cost_micro_usd=count))
         await settled(ledger)
         assert await totals_of(ledger) == (3, 3)
         assert sorted(row["input_tokens"] for row in await rows_of(ledger)) == [-LARGEST_COUNT, *2 * [LARGEST_COUNT]]
@@ -62,7 +62,9 @@ def test_an_ordinary_record_is_written_as_it_is():
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_encoding_never_fails_and_is_plain_json(caplog, texts, tags, counts, cost):
     caplog.set_level(logging.CRITICAL)
-    record = make_record(**dict(zip(TEXTS, texts, strict=True)), tags=tags, usage=Usage(*counts), cost_micro_usd=cost)
+    record = make_record(
+        **dict(zip(TEXTS, texts, strict=True)), tags=tags, usage=TokenUsage(*counts), cost_micro_usd=cost
+    )
     line = encode(record)
     read = json.loads(line)
     assert b"\n" not in line

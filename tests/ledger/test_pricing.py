@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from crplugins.core.usage import Price, Usage
+from crplugins.core.usage import Price, TokenUsage
 from crplugins.handlers.litellm_loader import load_litellm
 from crplugins.ledger.pricing import prices_for
 from crplugins.ledger.pricing_names import fits
@@ -113,9 +113,9 @@ def test_a_longer_prompt_costs_its_price_for_every_token():
         }
     )
     assert [tokens for tokens, _ in price.above] == [200_000, 128_000]
-    assert price.micro_usd(Usage(128_000, 10, cached_input_tokens=1000)) == 127_000 + 100 + 20
-    assert price.micro_usd(Usage(128_001, 10, cached_input_tokens=1000)) == 3 * 127_001 + 100 + 20
-    assert price.micro_usd(Usage(200_001, 10)) == 4 * 200_001 + 50
+    assert price.micro_usd(TokenUsage(128_000, 10, cached_input_tokens=1000)) == 127_000 + 100 + 20
+    assert price.micro_usd(TokenUsage(128_001, 10, cached_input_tokens=1000)) == 3 * 127_001 + 100 + 20
+    assert price.micro_usd(TokenUsage(200_001, 10)) == 4 * 200_001 + 50
 
 
 def test_reasoning_that_costs_what_output_costs_does_so_in_longer_prompts_too():
@@ -127,7 +127,7 @@ def test_reasoning_that_costs_what_output_costs_does_so_in_longer_prompts_too():
             "output_cost_per_token_above_200k_tokens": 3e-6,
         }
     )
-    assert price.micro_usd(Usage(200_001, 10, reasoning_output_tokens=10)) == 30
+    assert price.micro_usd(TokenUsage(200_001, 10, reasoning_output_tokens=10)) == 30
 
 
 def test_at_some_providers_the_longer_price_begins_at_the_threshold():
@@ -137,8 +137,8 @@ def test_at_some_providers_the_longer_price_begins_at_the_threshold():
         "input_cost_per_token_above_128k_tokens": 2e-6,
         "litellm_provider": "xai",
     }
-    assert price_of(rates).micro_usd(Usage(128_000)) == 256_000
-    assert price_of(rates).micro_usd(Usage(127_999)) == 127_999
+    assert price_of(rates).micro_usd(TokenUsage(128_000)) == 256_000
+    assert price_of(rates).micro_usd(TokenUsage(127_999)) == 127_999
 
 
 def test_lists_of_prices_by_range():
@@ -148,7 +148,7 @@ def test_lists_of_prices_by_range():
     ]
     price = price_of({"tiered_pricing": ranges})
     assert price == Price(1_000_000, 3_000_000, above=((32_000, Price(2_000_000, 4_000_000)),))
-    assert price.micro_usd(Usage(500_000, 1)) == 1_000_004
+    assert price.micro_usd(TokenUsage(500_000, 1)) == 1_000_004
 
 
 def test_a_list_without_every_price_is_no_price():
@@ -173,7 +173,7 @@ def test_cached_input_at_the_price_of_input_keeps_it_for_longer_prompts():
         "input_cost_per_token_above_272k_tokens": 6e-6,
         "output_cost_per_token": 1e-6,
     }
-    assert price_of(rates).micro_usd(Usage(300_000, 0, cached_input_tokens=100_000)) == 200_000 * 6 + 100_000 * 3
+    assert price_of(rates).micro_usd(TokenUsage(300_000, 0, cached_input_tokens=100_000)) == 200_000 * 6 + 100_000 * 3
 
 
 def test_what_is_not_priced_by_tokens_has_no_price():
@@ -302,13 +302,13 @@ def test_which_entries_a_provider_means():
 # Against litellm itself
 
 CASES = {
-    "plain": Usage(1000, 500),
-    "cached": Usage(10_000, 500, cached_input_tokens=8000),
-    "written": Usage(10_000, 500, cached_input_tokens=4000, cache_write_input_tokens=3000),
-    "reasoning": Usage(1000, 5000, reasoning_output_tokens=3000),
-    "audio": Usage(1000, 500, audio_input_tokens=300, audio_output_tokens=200),
-    "at the threshold": Usage(200_000, 500),
-    "long": Usage(300_001, 500, cached_input_tokens=1000),
+    "plain": TokenUsage(1000, 500),
+    "cached": TokenUsage(10_000, 500, cached_input_tokens=8000),
+    "written": TokenUsage(10_000, 500, cached_input_tokens=4000, cache_write_input_tokens=3000),
+    "reasoning": TokenUsage(1000, 5000, reasoning_output_tokens=3000),
+    "audio": TokenUsage(1000, 500, audio_input_tokens=300, audio_output_tokens=200),
+    "at the threshold": TokenUsage(200_000, 500),
+    "long": TokenUsage(300_001, 500, cached_input_tokens=1000),
 }
 
 # Where we differ on purpose: discounts by the hour (DeepSeek and Tencent), a search for a region's own price that goes
@@ -348,7 +348,7 @@ def micro_usd_of_litellm(litellm, model, usage):
 
 def counts_every_token(litellm):
     """Older releases (1.96) charge nothing for cached tokens whose model has no price for them."""
-    plain, cached = Usage(1000, 0), Usage(1000, 0, cached_input_tokens=400)
+    plain, cached = TokenUsage(1000, 0), TokenUsage(1000, 0, cached_input_tokens=400)
     gpt_4 = [micro_usd_of_litellm(litellm, "openai/gpt-4", as_litellm(litellm, usage)) for usage in (plain, cached)]
     return gpt_4[0] == pytest.approx(gpt_4[1])
 
@@ -387,6 +387,6 @@ def test_anthropics_cached_and_written_tokens_are_counted_once(litellm):
         cache_creation_input_tokens=300,
     )
     cost = micro_usd_of_litellm(litellm, "anthropic/claude-sonnet-4-5", theirs)
-    ours = price.micro_usd(Usage(2400, 50, cached_input_tokens=2000, cache_write_input_tokens=300))
+    ours = price.micro_usd(TokenUsage(2400, 50, cached_input_tokens=2000, cache_write_input_tokens=300))
     assert ours == pytest.approx(cost, abs=0.6)
     assert ours == round(100 * 3 + 2000 * 0.3 + 300 * 3.75 + 50 * 15)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.ledger.database import LedgerDatabase
 from crplugins.ledger.encoding import encode
 from crplugins.ledger.moments import read_moment
@@ -34,7 +34,7 @@ def make_records():
             provider=dice.choice(["openai", "groq"]),
             outcome=(outcome := dice.choice(["ok", "limited", "cancelled"])),
             error_type="" if outcome == "ok" else "internal",
-            usage=Usage(*(dice.randrange(100) for _ in range(5))),
+            usage=TokenUsage(*(dice.randrange(100) for _ in range(5))),
             usage_source=dice.choice(["provider", "estimated"]),
             cost_micro_usd=dice.choice([None, 5, 7]),
         )

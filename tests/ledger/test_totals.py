@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.ledger.database import LedgerDatabase
 from crplugins.ledger.encoding import encode
 from crplugins.ledger.question import MEASURES
@@ -33,7 +33,7 @@ def records(draw):
             requested_model=draw(NAMES),
             served_model=draw(NAMES),
             provider=draw(NAMES),
-            usage=Usage(*(draw(COUNTS) for _ in range(5))),
+            usage=TokenUsage(*(draw(COUNTS) for _ in range(5))),
             cost_micro_usd=draw(st.none() | COUNTS),
             outcome=draw(st.sampled_from(["ok", "client_error", "limited", "server_error", "cancelled"])),
             usage_source=draw(st.sampled_from(["provider", "estimated", "none"])),

@@ -7,7 +7,7 @@ from typing import Any
 from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.outcome import OUTCOMES
 from crplugins.core.principal import Principal
-from crplugins.core.usage import Price, Usage
+from crplugins.core.usage import Price, TokenUsage
 from crplugins.plugins.metrics import Metrics
 
 SAMPLED = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -23,7 +23,7 @@ def finished(model: str | None = "m", key_id: str | None = "team-a", **facts: An
     exchange = Exchange("r", "POST", "/v1/chat/completions", [], None, time.monotonic, timings)
     exchange.principal = None if key_id is None else Principal(key_id)
     exchange.requested_model, exchange.stream, exchange.status = model, True, 200
-    exchange.usage, exchange.usage_source = Usage(900, 60, 512, 7, 20), "provider"
+    exchange.usage, exchange.usage_source = TokenUsage(900, 60, 512, 7, 20), "provider"
     exchange.price = Price(150_000, 600_000)
     attempt = exchange.begin_attempt("openai")
     attempt.started, attempt.ended = 100.002, 100.5

@@ -15,7 +15,7 @@ from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.core.usage import Price, Usage
+from crplugins.core.usage import Price, TokenUsage
 from crplugins.plugins.access_log import AccessLog
 from crplugins.plugins.access_log_json import JSONFormatter
 from crplugins.plugins.access_log_stream import log_to
@@ -376,7 +376,7 @@ def finished_exchange():
     exchange = Exchange("0193-r", "POST", "/v1/chat/completions", headers, None, time.monotonic, Timings(0.0))
     exchange.principal = Principal("team-a", team="search")
     exchange.requested_model, exchange.served_model, exchange.status, exchange.outcome = "gpt-4o", "gpt-4o", 200, "ok"
-    exchange.usage, exchange.usage_source, exchange.price = Usage(1000, 100), "provider", Price(1, 1)
+    exchange.usage, exchange.usage_source, exchange.price = TokenUsage(1000, 100), "provider", Price(1, 1)
     exchange.timings.ended = 1.0
     return exchange
 

@@ -8,7 +8,7 @@ from inline_snapshot import snapshot
 
 from crplugins.core.exchange import Attempt
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
-from crplugins.core.usage import Price, Usage
+from crplugins.core.usage import Price, TokenUsage
 from crplugins.ledger.record import record_of
 from crplugins.plugins.metrics import Metrics
 from crplugins.plugins.metrics_bundles import PROVIDERS
@@ -179,7 +179,7 @@ def test_tokens_and_cost_are_exactly_those_of_the_records():
     expected: Counter[tuple[str, str, str]] = Counter()
     for _ in range(20_000):
         model, key = rng.choice("ab"), rng.choice("kl")
-        usage = Usage(
+        usage = TokenUsage(
             rng.randrange(10**6), rng.randrange(10**5), rng.randrange(100), rng.randrange(100), rng.randrange(100)
         )
         exchange = finished(model, key, usage=usage, price=Price(rng.randrange(10**7), rng.randrange(10**7)))

@@ -13,7 +13,7 @@ from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.sse import Event
-from crplugins.core.usage import Usage
+from crplugins.core.usage import TokenUsage
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.testing import Drive, drive
 from tests.core.doubles import CHUNK, DOCUMENT, DONE, JSON, STOP, App, Watcher, piece, start
@@ -44,7 +44,7 @@ async def after(app: Any, plugin: MissingUsage, *outside: Plugin, body: Any = No
 async def test_an_answer_without_usage_is_estimated_and_says_so(app: App) -> None:
     _, exchange = await after(app, MissingUsage())
     prompt = -(-len(b'[{"role":"user","content":"hi"}]') // 4) + 4
-    assert (exchange.usage, exchange.usage_source) == (Usage(prompt, 2), "estimated")
+    assert (exchange.usage, exchange.usage_source) == (TokenUsage(prompt, 2), "estimated")
 
 
 @pytest.mark.parametrize("policy", ["estimate", "refuse", "free"])
@@ -108,7 +108,7 @@ async def test_free_counts_nothing_not_even_a_handlers_estimate() -> None:
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             await super().__call__(scope, receive, send)
             exchange = scope["crplugins.exchange"]
-            exchange.usage, exchange.usage_source = Usage(1, 1), "estimated"
+            exchange.usage, exchange.usage_source = TokenUsage(1, 1), "estimated"
 
     for app in (App(HEARD, STOP, DONE), Handler(HEARD, STOP, DONE)):
         _, exchange = await after(app, MissingUsage("free"))
@@ -141,13 +141,13 @@ async def test_a_key_may_have_a_policy_of_its_own() -> None:
 class Counting:
     """An estimator with a result of its own."""
 
-    def __init__(self, result: Usage | None) -> None:
+    def __init__(self, result: TokenUsage | None) -> None:
         self.result, self.heard, self.log = result, 0, []  # type: ignore[var-annotated]
 
     def hear(self, exchange: Exchange, event: Event) -> None:
         self.heard += 1
 
-    async def count(self, exchange: Exchange) -> Usage | None:
+    async def count(self, exchange: Exchange) -> TokenUsage | None:
         await asyncio.sleep(0)
         return self.result
 
@@ -162,9 +162,9 @@ class Counting:
 
 
 async def test_an_estimator_counts_after_the_last_byte() -> None:
-    estimator = Counting(Usage(70, 80))
+    estimator = Counting(TokenUsage(70, 80))
     _, exchange = await after(App(CHUNK, STOP, DONE), MissingUsage(estimator=estimator))
-    assert (exchange.usage, exchange.usage_source, estimator.heard) == (Usage(70, 80), "estimated", 3)
+    assert (exchange.usage, exchange.usage_source, estimator.heard) == (TokenUsage(70, 80), "estimated", 3)
 
 
 async def test_where_the_estimator_fails_bytes_are_counted() -> None:

@@ -11,7 +11,7 @@ from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Budget, Limits, Principal
-from crplugins.core.usage import Price, Usage
+from crplugins.core.usage import Price, TokenUsage
 from crplugins.limits.limit import Charge, Limit, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.plugins.budgets import Budgets
@@ -51,7 +51,7 @@ class Life:
         self.number += 1
         exchange = Exchange(str(self.number), "POST", "/", [], None, lambda: 0.0, Timings(0.0, app=0.0))
         exchange.body, exchange.principal, exchange.requested_model = self.body, PRINCIPAL, "m"
-        exchange.usage, exchange.response_headers = Usage(500, 100), list(HEADERS)
+        exchange.usage, exchange.response_headers = TokenUsage(500, 100), list(HEADERS)
         return exchange
 
     def until_settled(self) -> None:

@@ -20,7 +20,7 @@ from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.core.usage import Price, Usage
+from crplugins.core.usage import Price, TokenUsage
 from crplugins.homes.gateway import Gateway
 from crplugins.plugins.access_log import AccessLog
 from crplugins.plugins.tracing import Tracing
@@ -474,7 +474,7 @@ def test_the_cost():
     def request():
         exchange = Exchange("r", "POST", "/v1/chat/completions", headers, None, time.monotonic, Timings(1.0))
         exchange.principal, exchange.requested_model, exchange.status = Principal("a"), "m", 200
-        exchange.usage, exchange.usage_source, exchange.price = Usage(10, 10), "provider", Price(1, 1)
+        exchange.usage, exchange.usage_source, exchange.price = TokenUsage(10, 10), "provider", Price(1, 1)
         exchange.begin_attempt("openai")
         return exchange
 

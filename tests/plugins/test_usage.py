@@ -10,8 +10,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.core.usage import Price, pico_usd
-from crplugins.core.usage import Usage as Tokens
+from crplugins.core.usage import Price, TokenUsage, pico_usd
 from crplugins.ledger.record import record_of
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.stream_usage import StreamUsage
@@ -46,7 +45,7 @@ async def test_a_record_says_who_what_and_how_much() -> None:
     record = await recorded(App(CHUNK, STOP, USAGE, DONE), body={**ASK, "user": "u" * 300})
     assert (record.key_id, record.team, record.user) == ("k", "t", "u" * 256)
     assert (record.requested_model, record.stream, record.status, record.outcome) == ("m", True, 200, "ok")
-    assert record.usage == Tokens(30, 5, 20, 0, 2)
+    assert record.usage == TokenUsage(30, 5, 20, 0, 2)
     assert (record.usage_source, record.finish_reason, record.error_type) == ("provider", "stop", "")
 
 
@@ -90,7 +89,7 @@ class Refuse(Plugin):
 async def test_a_refusal_further_in_leaves_a_record_and_takes_no_tokens() -> None:
     record = await recorded(App(), Refuse())
     assert (record.status, record.outcome, record.error_type) == (429, "limited", "token_limited")
-    assert (record.usage, record.usage_source, record.cost_micro_usd) == (Tokens(), "none", 0)
+    assert (record.usage, record.usage_source, record.cost_micro_usd) == (TokenUsage(), "none", 0)
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"x" * 200])
