@@ -15,11 +15,11 @@ from crplugins.cli.refused import Refused
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
 from crplugins.homes.admin_desk import KeyDesk
 from crplugins.keys.file import KeyFileError
+from crplugins.keys.key import utc_now
 from crplugins.keys.opening import open_store
 from crplugins.keys.source import SourceUnavailable
 from crplugins.keys.store import KeyExists, KeyStore, NoSuchKey
 from crplugins.keys.words import WordsRefused
-from crplugins.plugins.auth import utc_now
 
 T = TypeVar("T")
 

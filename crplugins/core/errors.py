@@ -19,6 +19,9 @@ SERVER_ERROR: Final = "server_error"
 
 DONE_FRAME: Final = b"data: [DONE]\n\n"
 
+DO_NOT_RETRY: Final = ("x-should-retry", "false")
+"""Read by OpenAI's SDKs, which would try any other 429 again."""
+
 
 class ErrorObject(msgspec.Struct, frozen=True):
     """OpenAI's error object."""

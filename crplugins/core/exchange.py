@@ -225,3 +225,23 @@ def make_exchange(scope: "Scope", clock: Callable[[], float], new_id: Callable[[
         clock=clock,
         timings=Timings(clock()),
     )
+
+
+def note_facts(exchange: Exchange, event: "Event") -> None:
+    """Keep what the answer says of itself on the Exchange, once for all plugins."""
+    answer = event.answer
+    if answer is None:
+        return
+    if exchange.served_model is None and answer.model:  # a foreign app's word for it
+        exchange.served_model = answer.model
+    if answer.choices:
+        if size := answer.size():
+            exchange.output_bytes += size
+            exchange.timings.token(exchange.clock())
+        for choice in answer.choices:
+            if choice.finish_reason is not None:
+                exchange.finish_reason = choice.finish_reason
+    if (counted := answer.counted) is not None:
+        exchange.usage, exchange.usage_source = counted, "provider"
+    if answer.error is not None:
+        exchange.failed_in_stream |= not event.document

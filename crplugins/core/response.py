@@ -10,7 +10,7 @@ from typing import Protocol
 from starlette.types import Message
 
 from crplugins.core.errors import GatewayError, broken_off, internal_error
-from crplugins.core.exchange import Exchange
+from crplugins.core.exchange import Exchange, note_facts
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter, error_event
 
@@ -210,23 +210,3 @@ def split(exchange: Exchange, splitter: Splitter, message: Message) -> list[Even
     if not message.get("more_body", False) and (rest := splitter.finish()) is not None:
         events.append(rest)
     return events
-
-
-def note_facts(exchange: Exchange, event: Event) -> None:
-    """Keep what the answer says of itself on the Exchange, once for all plugins."""
-    answer = event.answer
-    if answer is None:
-        return
-    if exchange.served_model is None and answer.model:  # a foreign app's word for it
-        exchange.served_model = answer.model
-    if answer.choices:
-        if size := answer.size():
-            exchange.output_bytes += size
-            exchange.timings.token(exchange.clock())
-        for choice in answer.choices:
-            if choice.finish_reason is not None:
-                exchange.finish_reason = choice.finish_reason
-    if (counted := answer.counted) is not None:
-        exchange.usage, exchange.usage_source = counted, "provider"
-    if answer.error is not None:
-        exchange.failed_in_stream |= not event.document

@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from crplugins.keys.entry import EntryReader
-from crplugins.keys.key import Key
+from crplugins.keys.key import Key, utc_now
 from crplugins.keys.mint import mint_secret
 from crplugins.keys.policy import POLICY_KEYS
 from crplugins.keys.store import KeyStore
 from crplugins.keys.words import WordProblem, WordsRefused
-from crplugins.plugins.auth import utc_now
 
 NEW_KEYS: Final = (*POLICY_KEYS, "not_before", "expires", "disabled")
 """What a new key may be given; its secret is made here."""

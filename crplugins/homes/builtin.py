@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from crplugins.homes.metrics_app import MetricsApp
     from crplugins.ledger.ledger import Ledger
     from crplugins.plugins.metrics import Metrics
-    from crplugins.plugins.metrics_limits import LimitGauges
 
 OPENAPI_PATH: Final = "/openapi.json"
 ADMIN_USAGE_PATH: Final = "/admin/usage"
@@ -136,29 +135,11 @@ def make_metrics(config: Config, served: list[str], ledger: "Ledger | None") -> 
     return metrics
 
 
-def limit_gauges(metrics: "Metrics", plugins: Sequence[Plugin]) -> "LimitGauges | None":
-    """Metrics of the limits and budgets among the plugins; None where there are neither."""
-    from crplugins.plugins.metrics_limits import LimitGauges
-
-    rate_limits = next((plugin for plugin in plugins if isinstance(plugin, RateLimits)), None)
-    budgets = next((plugin for plugin in plugins if isinstance(plugin, Budgets)), None)
-    if rate_limits is None and budgets is None:
-        return None
-    rate_limits, budgets = rate_limits or RateLimits(), budgets or Budgets()
-    store = rate_limits.reservations.store
-    return LimitGauges(
-        rate_limits,
-        budgets,
-        key_label=metrics.key_label,
-        store=store if isinstance(store, GuardedStore) else None,
-    )
-
-
 def metrics_app(config: Config, metrics: "Metrics | None", plugins: Sequence[Plugin]) -> "MetricsApp | None":
     """Where Prometheus scrapes what these plugins count and limit; None where nothing is counted."""
     if metrics is None or config.metrics is None:
         return None
-    from crplugins.homes.metrics_app import MetricsApp
+    from crplugins.homes.metrics_app import MetricsApp, limit_gauges
 
     gauges = limit_gauges(metrics, plugins)
     if gauges is not None:

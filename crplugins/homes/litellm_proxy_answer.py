@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from crplugins.core.errors import GatewayError
-from crplugins.core.response import note_facts
+from crplugins.core.exchange import note_facts
 from crplugins.core.sse import Event
 from crplugins.homes.litellm_proxy_calls import ProxyCall
 from crplugins.homes.litellm_proxy_facts import field_of, is_made_up, note_said, note_usage, size_of

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 
 from crplugins.core.body import Body
-from crplugins.core.exchange import Attempt, Exchange, Timings, new_request_id
+from crplugins.core.exchange import Attempt, Exchange, Timings, new_request_id, note_facts
 from crplugins.core.outcome import OUTCOMES
-from crplugins.core.response import note_facts
 from crplugins.core.sse import Event
 from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import CHAT_PATH

@@ -7,7 +7,7 @@ second.
 import asyncio
 import gzip
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -17,9 +17,14 @@ from prometheus_client.exposition import choose_encoder
 from starlette.types import Receive, Scope, Send
 
 from crplugins.core.errors import GatewayError, Header, internal_error
+from crplugins.core.plugin import Plugin
 from crplugins.homes.token_digest import TokenDigest
+from crplugins.limits.outage import GuardedStore
 from crplugins.plugins.auth_errors import refused
+from crplugins.plugins.budgets import Budgets
 from crplugins.plugins.metrics import Metrics
+from crplugins.plugins.metrics_limits import LimitGauges
+from crplugins.plugins.rate_limits import RateLimits
 
 GZIP_LEVEL: Final = 1
 """The text repeats itself: higher levels cost several times as much and save little."""
@@ -152,3 +157,19 @@ def _not_allowed(method: str, path: str) -> GatewayError:
 def _no_token() -> GatewayError:
     message = "You didn't provide the metrics token. Send it in an Authorization header (Authorization: Bearer TOKEN)."
     return GatewayError(401, message, headers=[("www-authenticate", "Bearer")])
+
+
+def limit_gauges(metrics: Metrics, plugins: Sequence[Plugin]) -> LimitGauges | None:
+    """Metrics of the limits and budgets among the plugins; None where there are neither."""
+    rate_limits = next((plugin for plugin in plugins if isinstance(plugin, RateLimits)), None)
+    budgets = next((plugin for plugin in plugins if isinstance(plugin, Budgets)), None)
+    if rate_limits is None and budgets is None:
+        return None
+    rate_limits, budgets = rate_limits or RateLimits(), budgets or Budgets()
+    store = rate_limits.reservations.store
+    return LimitGauges(
+        rate_limits,
+        budgets,
+        key_label=metrics.key_label,
+        store=store if isinstance(store, GuardedStore) else None,
+    )

@@ -8,8 +8,7 @@ from starlette.types import Message
 
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.plugin import Plugin
-from crplugins.homes.builtin import limit_gauges
-from crplugins.homes.metrics_app import MetricsApp
+from crplugins.homes.metrics_app import MetricsApp, limit_gauges
 from crplugins.ledger.state import LedgerState
 from crplugins.plugins.metrics import Metrics
 from crplugins.plugins.metrics_limits import LimitGauges

@@ -20,10 +20,10 @@ from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.core.exchange import find_exchange
 from crplugins.homes.admin_token import AdminToken
 from crplugins.homes.usage_query import OWN_GROUPS, read_question
+from crplugins.keys.key import utc_now
 from crplugins.ledger.question import GROUPS, Question
 from crplugins.ledger.report import answer
 from crplugins.ledger.report_words import describe
-from crplugins.plugins.auth import utc_now
 from crplugins.plugins.auth_errors import no_key
 
 PATHS: Final = ("/v1/usage", "/usage")

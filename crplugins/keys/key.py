@@ -1,7 +1,7 @@
 """Key: an identity, its policy, and the digests of the secrets that stand for it. Immutable."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from crplugins.core.principal import Principal
@@ -41,3 +41,7 @@ class Key:
     @property
     def id(self) -> str:
         return self.principal.key_id
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

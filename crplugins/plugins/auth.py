@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -12,7 +12,7 @@ from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.paths import PathSet
 from crplugins.core.plugin import Plugin
 from crplugins.keys.inline import InlineKey, InlineKeys
-from crplugins.keys.key import Key
+from crplugins.keys.key import Key, utc_now
 from crplugins.keys.source import Found, KeySource, SecretRefused, SourceUnavailable
 from crplugins.plugins.auth_errors import AuthReason, masked, no_key, refused, unavailable, wrong_key
 from crplugins.plugins.auth_headers import presented_secret
@@ -25,10 +25,6 @@ REFUSED: Final[Slot[AuthReason]] = Slot("auth.refused")
 """Why this request was refused, for plugins that count."""
 
 logger = logging.getLogger("crplugins.auth")
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Auth(Plugin):

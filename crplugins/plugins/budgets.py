@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Final, NamedTuple, Self
 
+from crplugins.core.errors import DO_NOT_RETRY, GatewayError
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Budget, MissingUsagePolicy, Principal
@@ -18,7 +19,6 @@ from crplugins.plugins.budgets_state import BudgetState, budget_state, describe
 from crplugins.plugins.budgets_windows import BudgetWindow, BudgetWindows
 from crplugins.plugins.limit_demand import ESTIMATED_OUTPUT_TOKENS, demand_of
 from crplugins.plugins.limit_latest import Latest
-from crplugins.plugins.limit_refusals import quota_exceeded
 from crplugins.plugins.limit_reservations import Reservations, reservation_suffix
 from crplugins.plugins.limit_usage import came_through
 
@@ -146,3 +146,16 @@ class Budgets(Plugin):
             await self._seeding.compare(windows)
         levels = await self.reservations.levels([window.limit for window in windows])
         return [budget_state(window, level) for window, level in zip(windows, levels, strict=True)]
+
+
+def quota_exceeded() -> GatewayError:
+    """429 for a budget that is spent. No time to retry at: it may be weeks, which some clients would sleep through."""
+    return GatewayError(
+        429,
+        "You exceeded your current quota, please check your plan and billing details. For more information on this "
+        "error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
+        type="insufficient_quota",
+        code="insufficient_quota",
+        headers=[DO_NOT_RETRY],
+        error_type="budget_exceeded",
+    )

@@ -1,11 +1,10 @@
 """Demand: how much a request is going to take, estimated before anybody has worked on it."""
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange
 from crplugins.ledger.estimate import prompt_tokens
-from crplugins.plugins.limit_measures import Unit
 
 ESTIMATED_OUTPUT_TOKENS: Final = 1024
 """What an answer is taken to be long where the client has set it no bound."""
@@ -13,6 +12,9 @@ ESTIMATED_OUTPUT_TOKENS: Final = 1024
 _MOST_CHOICES: Final = 128
 _MOST_TOKENS: Final = 10**12
 """More than any limit, and few enough for a store to count."""
+
+
+Unit = Literal["requests", "tokens", "output_tokens", "parallel"]
 
 
 class Demand(NamedTuple):

@@ -1,9 +1,9 @@
 """Measures: what each limit counts, over which time, and what OpenAI's messages call it."""
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-Unit = Literal["requests", "tokens", "output_tokens", "parallel"]
+from crplugins.plugins.limit_demand import Unit
 
 _MINUTE: Final = 60_000
 _HOUR: Final = 60 * _MINUTE

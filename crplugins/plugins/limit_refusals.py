@@ -2,15 +2,12 @@
 
 from typing import Final
 
-from crplugins.core.errors import SERVER_ERROR, GatewayError
+from crplugins.core.errors import DO_NOT_RETRY, GatewayError
 from crplugins.core.outcome import ErrorType
 from crplugins.limits.limit import NEVER
 from crplugins.plugins.limit_bounds import Bound
 from crplugins.plugins.limit_durations import spell_duration
 from crplugins.plugins.limit_headers import Standing, left
-
-DO_NOT_RETRY: Final = ("x-should-retry", "false")
-"""Read by OpenAI's SDKs, which would try any other 429 again."""
 
 _CODE: Final = "rate_limit_exceeded"
 
@@ -50,30 +47,6 @@ def _too_large(bound: Bound, cost: int, model: str | None) -> GatewayError:
         code=_CODE,
         headers=[DO_NOT_RETRY],
         error_type=refusal_reason(bound),
-    )
-
-
-def quota_exceeded() -> GatewayError:
-    """429 for a budget that is spent. No time to retry at: it may be weeks, which some clients would sleep through."""
-    return GatewayError(
-        429,
-        "You exceeded your current quota, please check your plan and billing details. For more information on this "
-        "error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
-        type="insufficient_quota",
-        code="insufficient_quota",
-        headers=[DO_NOT_RETRY],
-        error_type="budget_exceeded",
-    )
-
-
-def limits_unavailable() -> GatewayError:
-    """503: nobody can tell now what is left."""
-    return GatewayError(
-        503,
-        "Rate limits cannot be checked at the moment. Please retry your request.",
-        type=SERVER_ERROR,
-        headers=[("retry-after", "2")],
-        error_type="overloaded",
     )
 
 

@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Protocol, Self, cast
 
+from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
 from crplugins.limits.live_reservations import LiveReservations
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import LimitStore, StoreUnavailable
-from crplugins.plugins.limit_refusals import limits_unavailable
 
 Milliseconds = Callable[[], int]
 """A clock: milliseconds since 1970."""
@@ -128,3 +128,14 @@ class Reservations:
 
 class _SettleNow(Protocol):
     def __call__(self, reservation: Reservation, costs: Sequence[int], *, now: int | None) -> object: ...
+
+
+def limits_unavailable() -> GatewayError:
+    """503: nobody can tell now what is left."""
+    return GatewayError(
+        503,
+        "Rate limits cannot be checked at the moment. Please retry your request.",
+        type=SERVER_ERROR,
+        headers=[("retry-after", "2")],
+        error_type="overloaded",
+    )
