@@ -8,13 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from crplugins.asgi.middleware import PluginMiddleware as PluginMiddleware
     from crplugins.core.body import Body as Body
     from crplugins.core.errors import GatewayError as GatewayError
     from crplugins.core.exchange import Exchange as Exchange
     from crplugins.core.exchange import Refusal as Refusal
     from crplugins.core.exchange import Reply as Reply
     from crplugins.core.exchange import Slot as Slot
-    from crplugins.core.middleware import PluginMiddleware as PluginMiddleware
     from crplugins.core.plugin import Plugin as Plugin
     from crplugins.core.principal import Principal as Principal
     from crplugins.core.sse import Event as Event
@@ -49,7 +49,7 @@ _HOMES = {
     "MetricsMiddleware": "crplugins.homes.middlewares",
     "ModelAliasMiddleware": "crplugins.homes.middlewares",
     "Plugin": "crplugins.core.plugin",
-    "PluginMiddleware": "crplugins.core.middleware",
+    "PluginMiddleware": "crplugins.asgi.middleware",
     "Principal": "crplugins.core.principal",
     "RateLimitMiddleware": "crplugins.homes.middlewares",
     "Refusal": "crplugins.core.exchange",

@@ -16,14 +16,14 @@ from crplugins.cli.explain_cost import limits_text, price_text
 from crplugins.cli.keys_source import JsonOption, clock_of, expect_file, parts_of, sentences
 from crplugins.cli.keys_words import key_id
 from crplugins.config.models import ModelEntry
+from crplugins.core.patterns import Pattern
 from crplugins.handlers.upstream import Upstream
-from crplugins.homes.admin_view import spell_moment, state_of
+from crplugins.keys.desk import spell_moment, state_of
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.key import Key
 from crplugins.keys.opening import open_store
 from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.aliases_explain import explain as explain_name
-from crplugins.plugins.aliases_pattern import Pattern
 from crplugins.plugins.aliases_table import AliasTable
 
 

@@ -9,7 +9,7 @@ import typer
 from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys_source import JsonOption, PepperOption, SourceOption, clock_of, with_desk
 from crplugins.cli.keys_words import IdArgument
-from crplugins.homes.admin_view import describe
+from crplugins.keys.desk import describe
 from crplugins.keys.key import Key
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from crplugins.cli.keys_findings import Finding, Listed
-from crplugins.config.environment import Expansion
-from crplugins.keys.digest import Digester
 from crplugins.keys.entry import EntryReader
 from crplugins.keys.file.document import KeyFileError, read_document
 from crplugins.keys.key import Key
 from crplugins.keys.opening import open_store
+from crplugins.keys.secrets import Digester
 from crplugins.keys.store import KeyStore
 from crplugins.keys.words import KeyPath, WordProblem, spell_path
+from crplugins.settings.environment import Expansion
 
 
 @dataclass(slots=True)

@@ -8,12 +8,12 @@ from typing import Final, Literal, Self
 
 from crplugins.cli.keys_strength import weakness
 from crplugins.config import Config
+from crplugins.core.patterns import Pattern
 from crplugins.core.principal import Principal
-from crplugins.homes.admin_view import is_live, spell_moment, state_of
+from crplugins.keys.desk import is_live, spell_moment, state_of
 from crplugins.keys.key import Key
 from crplugins.plugins.aliases_access import view_for
 from crplugins.plugins.aliases_explain import explain
-from crplugins.plugins.aliases_pattern import Pattern
 from crplugins.plugins.aliases_table import AliasTable
 
 SOON: Final = timedelta(days=30)

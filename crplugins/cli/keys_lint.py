@@ -22,8 +22,8 @@ from crplugins.cli.keys_source import (
     sentences,
 )
 from crplugins.config import Config
-from crplugins.config.document import read_document
-from crplugins.config.errors import KeyPath
+from crplugins.settings.document import read_document
+from crplugins.settings.errors import KeyPath
 
 
 def lint(

@@ -25,8 +25,7 @@ from crplugins.cli.keys_words import (
     duration,
     words_of,
 )
-from crplugins.homes.admin_desk import Minted
-from crplugins.homes.admin_view import is_live, spell_moment, state_of
+from crplugins.keys.desk import Minted, is_live, spell_moment, state_of
 from crplugins.keys.key import Key
 
 

@@ -15,7 +15,7 @@ from crplugins.cli.keys_usage import NoStanding, standing_of
 from crplugins.cli.keys_words import IdArgument
 from crplugins.config import ConfigError
 from crplugins.core.principal import Principal
-from crplugins.homes.admin_view import describe
+from crplugins.keys.desk import describe
 
 _PLAIN: Final = ("id", "state", "team", "owner", "created_at", "not_before", "expires")
 _STYLES: Final = {"not yet valid": "yellow", "expired": "red", "revoked": "red", "disabled": "red"}

@@ -13,7 +13,7 @@ import typer
 
 from crplugins.cli.refused import Refused
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
-from crplugins.homes.admin_desk import KeyDesk
+from crplugins.keys.desk import KeyDesk
 from crplugins.keys.file import KeyFileError
 from crplugins.keys.key import utc_now
 from crplugins.keys.opening import open_store

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from crplugins.keys.mint import PREFIX, has_valid_checksum
+from crplugins.keys.secrets import PREFIX, has_valid_checksum
 
 SHORTEST: Final = 24
 """Characters. Below it a secret of the usual alphabets has less than some 120 random bits."""

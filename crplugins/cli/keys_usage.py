@@ -5,7 +5,7 @@ from typing import Any
 
 from crplugins.config import Config
 from crplugins.core.principal import Principal
-from crplugins.homes.admin_view import spell_moment
+from crplugins.keys.desk import spell_moment
 from crplugins.limits.opening import open_limit_store
 from crplugins.limits.store import StoreUnavailable
 from crplugins.plugins.budgets import Budgets, BudgetState

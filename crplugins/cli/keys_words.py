@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from crplugins.keys.mint import has_valid_checksum
 from crplugins.keys.policy import LIMIT_KEYS
+from crplugins.keys.secrets import has_valid_checksum
 
 _DURATION: Final = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

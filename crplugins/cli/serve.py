@@ -9,7 +9,7 @@ import typer
 from crplugins.cli.configuration import ConfigOption, find
 from crplugins.cli.listening import address_of, bind
 from crplugins.cli.welcome import welcome
-from crplugins.keys.mint import mint_secret
+from crplugins.keys.secrets import mint_secret
 
 
 def serve(

@@ -6,12 +6,12 @@
 Both raise `ConfigError`, which names every key at fault, its line and the nearest known key.
 """
 
-from crplugins.config.errors import ConfigError, KeyPath, Problem
 from crplugins.config.load import find_config, load_config, parse_config
 from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.placement import arrange_plugins
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.schema import Config, Guard, Server
+from crplugins.settings.errors import ConfigError, KeyPath, Problem
 
 __all__ = [
     "Config",

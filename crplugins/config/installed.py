@@ -11,8 +11,7 @@ Only a plugin that a configuration names is imported. Looking reads files, so it
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-from crplugins.config.errors import one_line
-from crplugins.config.nearest import did_you_mean
+from crplugins.settings.errors import did_you_mean, one_line
 
 GROUP: Final = "crplugins.plugins"
 

@@ -7,12 +7,11 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from crplugins.config.document import read_document
-from crplugins.config.environment import Expansion
-from crplugins.config.errors import ConfigError, KeyPath, Problem, Source
-from crplugins.config.key_check import KeyCheck
 from crplugins.config.schema import Config, key_problems
-from crplugins.config.wrong_values import wrong_values
+from crplugins.settings.document import read_document
+from crplugins.settings.environment import Expansion
+from crplugins.settings.errors import ConfigError, KeyPath, Problem, Source
+from crplugins.settings.section import KeyCheck, wrong_values
 
 CONFIG_VARIABLE: Final = "CRPLUGINS_CONFIG"
 DEFAULT_FILE: Final = "gateway.yaml"

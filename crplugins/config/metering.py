@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from crplugins.config.section import Number, Section, Whole, refusal
 from crplugins.plugins.disconnects import DRAIN_SECONDS, DRAIN_TOKENS
+from crplugins.settings.section import Number, Section, Whole, refusal
 
 
 class Usage(Section):

@@ -6,12 +6,12 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
-from crplugins.config.section import Number, Section, Whole, refusal
 from crplugins.handlers.deployment import DEFAULT_TIMEOUT, Deployment
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.ledger.pricing import prices_for
 from crplugins.ledger.pricing_rates import price_of
 from crplugins.ledger.pricing_table import litellm_prices
+from crplugins.settings.section import Number, Section, Whole, refusal
 
 _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
     (

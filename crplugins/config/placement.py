@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from crplugins.config.errors import Problem
-from crplugins.config.nearest import did_you_mean
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.plugin_options import OptionsRefused
 from crplugins.config.schema import Config
 from crplugins.core.plugin import Plugin
+from crplugins.settings.errors import Problem, did_you_mean
 
 Numbered = tuple[int, PluginEntry]
 

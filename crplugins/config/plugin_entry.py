@@ -6,12 +6,11 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import ConfigDict, ModelWrapValidatorHandler, PlainValidator, PrivateAttr, SerializeAsAny, model_validator
 
-from crplugins.config.errors import one_line
 from crplugins.config.installed import PluginUnavailable, installed_plugin
-from crplugins.config.nearest import did_you_mean
 from crplugins.config.plugin_options import make_plugin
-from crplugins.config.section import Section, refusal
 from crplugins.core.plugin import Plugin
+from crplugins.settings.errors import did_you_mean, one_line
+from crplugins.settings.section import Section, refusal
 
 PluginSource = type[Plugin] | Plugin
 

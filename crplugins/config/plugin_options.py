@@ -8,11 +8,9 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from crplugins.config.errors import Problem
-from crplugins.config.nearest import did_you_mean
-from crplugins.config.section import Number, Whole
-from crplugins.config.wrong_values import wrong_values
 from crplugins.core.plugin import Plugin
+from crplugins.settings.errors import Problem, did_you_mean
+from crplugins.settings.section import Number, Whole, wrong_values
 
 Parameters = Mapping[str, Parameter]
 

@@ -6,19 +6,19 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
-from crplugins.config.errors import Problem, Source
+from crplugins.asgi.middleware import DEFAULT_MAX_BODY_BYTES
 from crplugins.config.limits import Budgets, Limits
 from crplugins.config.metering import Ledger, Metrics, Usage
 from crplugins.config.models import LitellmParams, ModelEntry
 from crplugins.config.plugin_entry import PluginEntry
-from crplugins.config.section import Number, Section, Whole, refusal
-from crplugins.core.middleware import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
 from crplugins.handlers.deployment import Deployment
-from crplugins.keys.aliases import AliasError
 from crplugins.keys.opening import open_source
+from crplugins.keys.policy import AliasError
 from crplugins.keys.words import WordsRefused
 from crplugins.plugins.aliases_table import AliasTable
+from crplugins.settings.errors import Problem, Source
+from crplugins.settings.section import Number, Section, Whole, refusal
 
 T = TypeVar("T")
 

@@ -10,11 +10,11 @@ from yarl import URL
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.sse import Event
+from crplugins.core.trace import trace_headers
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.replies import document_reply, stream_reply
-from crplugins.handlers.trace_headers import trace_headers
 from crplugins.handlers.upstream import Upstream
 
 _MAX_ERROR_BYTES: Final = 1024 * 1024

@@ -8,11 +8,10 @@ from contextlib import aclosing
 
 from starlette.types import Receive, Scope, Send
 
+from crplugins.asgi.incoming import CancelOnDisconnect, read_body
 from crplugins.core.body import Body
-from crplugins.core.disconnect import CancelOnDisconnect
 from crplugins.core.errors import DONE_FRAME, GatewayError, internal_error, model_not_found
 from crplugins.core.exchange import Exchange, Reply, find_exchange
-from crplugins.core.request import read_body
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.idle import IdleComments
 

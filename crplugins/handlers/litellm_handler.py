@@ -13,6 +13,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOptionsRefused
+from crplugins.core.trace import trace_headers
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_answer import answer_document, words_of
 from crplugins.handlers.litellm_client import LitellmClient
@@ -24,7 +25,6 @@ from crplugins.handlers.litellm_request import Arguments, messages_of
 from crplugins.handlers.litellm_stream import LitellmStream
 from crplugins.handlers.litellm_usage import as_usage, estimate
 from crplugins.handlers.replies import document_reply, stream_reply
-from crplugins.handlers.trace_headers import trace_headers
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
 

@@ -18,11 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crplugins.homes.admin_desk import DEFAULT_OVERLAP, LONGEST_OVERLAP, KeyDesk, Minted
 from crplugins.homes.admin_errors import bad_field, told
 from crplugins.homes.admin_request import read_words
 from crplugins.homes.admin_token import AdminToken
-from crplugins.homes.admin_view import describe
+from crplugins.keys.desk import DEFAULT_OVERLAP, LONGEST_OVERLAP, KeyDesk, Minted, describe
 from crplugins.keys.key import Key
 
 PATH: Final = "/admin/keys"

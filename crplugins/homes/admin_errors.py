@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 from crplugins.core.errors import GatewayError, internal_error
 from crplugins.keys.file import KeyFileError
+from crplugins.keys.refusals import refused, unavailable
 from crplugins.keys.source import SourceUnavailable
 from crplugins.keys.store import KeyExists, NoSuchKey
 from crplugins.keys.words import WordsRefused, spell_path
-from crplugins.plugins.auth_errors import refused, unavailable
 
 logger = logging.getLogger("crplugins.admin")
 

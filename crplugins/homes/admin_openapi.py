@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from crplugins.homes.admin import PATH
-from crplugins.homes.admin_desk import DEFAULT_OVERLAP, LONGEST_OVERLAP
+from crplugins.keys.desk import DEFAULT_OVERLAP, LONGEST_OVERLAP
 from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
 
 _TEXT: Final = {"type": "string"}

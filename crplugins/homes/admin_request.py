@@ -6,8 +6,8 @@ from typing import Any, Final
 import msgspec
 from starlette.requests import Request
 
+from crplugins.asgi.incoming import check_declared_length, read_body
 from crplugins.core.errors import unparsable_body
-from crplugins.core.request import check_declared_length, read_body
 from crplugins.homes.admin_errors import bad_field
 
 MAX_BODY_BYTES: Final = 256 * 1024

@@ -13,19 +13,19 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins import __version__
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config, Problem, arrange_plugins, find_config, load_config, parse_config
 from crplugins.config.models import ModelEntry
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.endpoint import ChatCompletions
 from crplugins.homes import admin
-from crplugins.homes.admin_desk import KeyDesk
 from crplugins.homes.admin_openapi import with_admin
 from crplugins.homes.admin_store import NoStore, store_of
 from crplugins.homes.builtin import builtin_plugins, make_metrics, metrics_app, open_ledger
 from crplugins.homes.upstreams import Served, Upstreams
 from crplugins.homes.web import Web
+from crplugins.keys.desk import KeyDesk
 from crplugins.keys.opening import open_source
 from crplugins.keys.source import KeySource
 from crplugins.plugins.aliases import ModelAliases

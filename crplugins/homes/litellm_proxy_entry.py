@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.exchange import Exchange, find_exchange
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH

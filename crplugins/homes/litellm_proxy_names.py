@@ -13,11 +13,11 @@ from crplugins.config import Config
 from crplugins.config.schema import DEMO_MODEL
 from crplugins.core.errors import model_not_found
 from crplugins.core.exchange import Exchange
+from crplugins.core.patterns import NameSet
 from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
 from crplugins.ledger.pricing import prices_for
 from crplugins.ledger.pricing_table import litellm_prices
-from crplugins.plugins.aliases_pattern import NameSet
 
 _PROXY: Final = "litellm.proxy.proxy_server"
 

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from crplugins.asgi.lifespan import PluginLifespan
 from crplugins.config import Config, arrange_plugins, find_config, load_config, parse_config
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
-from crplugins.core.lifespan import PluginLifespan
 from crplugins.core.outcome import OUTCOMES
 from crplugins.core.pipeline import Faults, Pipeline
 from crplugins.core.plugin import Plugin

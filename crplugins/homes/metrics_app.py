@@ -19,8 +19,8 @@ from starlette.types import Receive, Scope, Send
 from crplugins.core.errors import GatewayError, Header, internal_error
 from crplugins.core.plugin import Plugin
 from crplugins.homes.token_digest import TokenDigest
+from crplugins.keys.refusals import refused
 from crplugins.limits.outage import GuardedStore
-from crplugins.plugins.auth_errors import refused
 from crplugins.plugins.budgets import Budgets
 from crplugins.plugins.metrics import Metrics
 from crplugins.plugins.metrics_limits import LimitGauges

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect, Principal
 from crplugins.homes.builtin import make_budgets, open_ledger, open_reservations

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from starlette.middleware.cors import CORSMiddleware
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import ConfigError, Problem
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.homes.metrics_page import MetricsPage
 from crplugins.homes.middlewares_parts import AnswerReader

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from crplugins.config import Config, ConfigError, Problem, parse_config
-from crplugins.config.nearest import did_you_mean
+from crplugins.settings.errors import did_you_mean
 
 ANY_MODEL: Final = ({"model_name": "*", "litellm_params": {"model": "openai/*"}},)
 """The model list in front of an app that has its models itself: no name is unknown."""

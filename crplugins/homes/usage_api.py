@@ -21,10 +21,10 @@ from crplugins.core.exchange import find_exchange
 from crplugins.homes.admin_token import AdminToken
 from crplugins.homes.usage_query import OWN_GROUPS, read_question
 from crplugins.keys.key import utc_now
+from crplugins.keys.refusals import no_key
 from crplugins.ledger.question import GROUPS, Question
 from crplugins.ledger.report import answer
 from crplugins.ledger.report_words import describe
-from crplugins.plugins.auth_errors import no_key
 
 PATHS: Final = ("/v1/usage", "/usage")
 ADMIN_PATH: Final = "/admin/usage"

@@ -14,9 +14,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config, ConfigError, arrange_plugins
 from crplugins.core.errors import internal_error
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.homes.builtin import builtin_plugins, make_metrics, open_ledger
 from crplugins.homes.metrics_page import MetricsPage

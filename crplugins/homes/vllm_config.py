@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from crplugins.config import Config, ConfigError, Problem, parse_config
-from crplugins.config.document import Document, read_document
 from crplugins.config.load import CONFIG_VARIABLE
 from crplugins.plugins.metrics_workers import DIRECTORY_VARIABLE
+from crplugins.settings.document import Document, read_document
 
 METRICS_PATH: Final = "/crplugins/metrics"
 """Where our metrics are if the file does not say; vLLM has its own under /metrics."""

@@ -7,7 +7,7 @@ from typing import Final
 from crplugins.config import Config
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
-from crplugins.core.paths import PathSet
+from crplugins.core.patterns import PathSet
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
 from crplugins.core.wire import CHAT_PATH

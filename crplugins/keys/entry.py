@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from crplugins.core.principal import Principal
-from crplugins.keys.digest import Digester, parse_hash, spell_hash
 from crplugins.keys.key import Key, SecretDigest
 from crplugins.keys.policy import POLICY_KEYS, read_policy, spell_policy
+from crplugins.keys.secrets import Digester, parse_hash, spell_hash
 from crplugins.keys.words import KeyPath, WordProblem, Words, WordsRefused
 
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -3,15 +3,33 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from crplugins.core.principal import Principal
-from crplugins.keys.digest import Digester
 from crplugins.keys.entry import LONG_AGO, EntryReader, repeated
 from crplugins.keys.key import Key
+from crplugins.keys.secrets import Digester
 from crplugins.keys.source import Found
-from crplugins.keys.table import KeyTable
 from crplugins.keys.words import KeyPath, WordsRefused
+
+
+class KeyTable:
+    """One look-up by digest per secret, so the time taken tells nothing about how much of a wrong one was right."""
+
+    def __init__(self, keys: Iterable[Key], digester: Digester) -> None:
+        self.keys: Final = tuple(keys)
+        self._digester = digester
+        self._found: Mapping[bytes, Found] = {s.digest: Found(key, s) for key in self.keys for s in key.secrets}
+
+    def find(self, secret: str) -> Found | None:
+        for digest in self._digester.candidates(secret):
+            found = self._found.get(digest)
+            if found is not None:
+                return found
+        return None
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Key: an identity, its policy, and the digests of the secrets that stand for it. Immutable."""
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from crplugins.core.principal import Principal
@@ -45,3 +47,21 @@ class Key:
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def rotated(key: Key, secret: SecretDigest, overlap: timedelta, now: datetime) -> Key:
+    """With `secret` as well; the older ones end `overlap` from now, unless sooner."""
+    return dataclasses.replace(key, secrets=(*_ending(key.secrets, now + overlap), secret))
+
+
+def revoked(key: Key, now: datetime) -> Key:
+    """With every secret ended."""
+    return dataclasses.replace(key, secrets=tuple(_ending(key.secrets, now)))
+
+
+def with_disabled(key: Key, *, disabled: bool) -> Key:
+    return dataclasses.replace(key, disabled=disabled)
+
+
+def _ending(secrets: Iterable[SecretDigest], end: datetime) -> list[SecretDigest]:
+    return [dataclasses.replace(s, not_after=min(s.not_after or end, end)) for s in secrets]

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from crplugins.keys.chain import Chain
-from crplugins.keys.digest import Digester
 from crplugins.keys.inline import InlineKeys
+from crplugins.keys.secrets import Digester
 from crplugins.keys.source import KeySource
 from crplugins.keys.store import KeyStore
 from crplugins.keys.words import KeyPath, WordProblem, Words, WordsRefused

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol, Self
 
-from crplugins.keys.digest import Digester
 from crplugins.keys.key import Key, SecretDigest
+from crplugins.keys.secrets import Digester
 
 
 class KeyExists(Exception):

@@ -1,6 +1,6 @@
 """The arithmetic of limits: what time leaves of a use, what is admitted, what a settlement changes.
 
-Pure functions of state, time and cost, in doubles and in the order of operations of `lua/*.lua`, so that all stores
+Pure functions of state, time and cost, in doubles and in the order of operations of `redis/*.lua`, so that all stores
 decide alike to the last bit. Moments and lengths are milliseconds, moments since 1970.
 """
 

@@ -29,7 +29,7 @@ def open_limit_store(url: str) -> LimitStore:
 
 def _redis(url: str) -> LimitStore:
     try:
-        from crplugins.limits.redis import RedisStore
+        from crplugins.limits.redis.store import RedisStore
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "redis":
             raise

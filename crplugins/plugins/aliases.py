@@ -7,11 +7,11 @@ from typing import Any, Final, Literal, Self
 
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.patterns import name_set
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Aliases, Principal
 from crplugins.core.sse import Event
 from crplugins.plugins.aliases_access import permitted
-from crplugins.plugins.aliases_pattern import name_set
 from crplugins.plugins.aliases_rename import Renaming
 from crplugins.plugins.aliases_shadows import shadows
 from crplugins.plugins.aliases_table import AliasTable, AliasView

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from crplugins.core.patterns import NameSet, name_set
 from crplugins.core.principal import Principal
-from crplugins.plugins.aliases_pattern import NameSet, name_set
 from crplugins.plugins.aliases_table import AliasTable, AliasView, Entry
 
 

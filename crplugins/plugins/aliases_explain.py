@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from crplugins.core.patterns import NameSet, name_set
 from crplugins.core.principal import Principal
 from crplugins.plugins.aliases_access import permitted, view_for
-from crplugins.plugins.aliases_pattern import NameSet, name_set
 from crplugins.plugins.aliases_table import AliasCycle, AliasTable, AliasView, Entry, Link
 from crplugins.plugins.aliases_weights import caller_of
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from crplugins.plugins.aliases_pattern import NameSet
+from crplugins.core.patterns import NameSet
 from crplugins.plugins.aliases_table import AliasMap, AliasTable, Entry
 
 

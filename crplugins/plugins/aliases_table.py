@@ -6,9 +6,9 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from crplugins.core.patterns import Pattern, by_precedence
 from crplugins.core.principal import Aliases, AliasTarget
-from crplugins.keys.aliases import AliasError, parse_aliases
-from crplugins.plugins.aliases_pattern import Pattern, by_precedence
+from crplugins.keys.policy import AliasError, parse_aliases
 from crplugins.plugins.aliases_weights import pick
 
 GATEWAY: Final = "the gateway"

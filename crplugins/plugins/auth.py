@@ -9,12 +9,12 @@ from typing import Any, Final, Self
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
-from crplugins.core.paths import PathSet
+from crplugins.core.patterns import PathSet
 from crplugins.core.plugin import Plugin
 from crplugins.keys.inline import InlineKey, InlineKeys
 from crplugins.keys.key import Key, utc_now
+from crplugins.keys.refusals import AuthReason, masked, no_key, refused, unavailable, wrong_key
 from crplugins.keys.source import Found, KeySource, SecretRefused, SourceUnavailable
-from crplugins.plugins.auth_errors import AuthReason, masked, no_key, refused, unavailable, wrong_key
 from crplugins.plugins.auth_headers import presented_secret
 
 __all__ = ["PUBLIC_PATHS", "REFUSED", "Auth", "InlineKey", "masked"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Final, NamedTuple, Self
 
+from crplugins.core.bounded_map import Latest
 from crplugins.core.errors import DO_NOT_RETRY, GatewayError
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
@@ -18,7 +19,6 @@ from crplugins.plugins.budgets_seeding import RECONCILE_SECONDS, Seeding, Spent
 from crplugins.plugins.budgets_state import BudgetState, budget_state, describe
 from crplugins.plugins.budgets_windows import BudgetWindow, BudgetWindows
 from crplugins.plugins.limit_demand import ESTIMATED_OUTPUT_TOKENS, demand_of
-from crplugins.plugins.limit_latest import Latest
 from crplugins.plugins.limit_reservations import Reservations, reservation_suffix
 from crplugins.plugins.limit_usage import came_through
 

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Final
 
+from crplugins.core.bounded_map import Latest
 from crplugins.limits.store import LimitStore, StoreUnavailable
 from crplugins.plugins.budgets_windows import BudgetWindow, Scope
-from crplugins.plugins.limit_latest import Latest
 
 Spent = Callable[[Scope, str, datetime], Awaitable[int]]
 """Micro-USD that a key or team has spent in requests which began at or after a moment (UTC). It may raise anything."""

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
+from crplugins.core.bounded_map import Latest
 from crplugins.core.principal import Budget, Period, Principal
 from crplugins.limits.limit import Limit
-from crplugins.plugins.limit_latest import Latest
 
 Scope = Literal["key", "team"]
 

@@ -9,7 +9,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.wire import is_chat_completion
-from crplugins.plugins.auth_errors import refused
+from crplugins.keys.refusals import refused
 
 HOST_CALLER: Final[ContextVar[Any]] = ContextVar("crplugins.host_caller", default=None)
 """Whom the host has found for the request that runs. Set by a host, or by HostPrincipalMiddleware from its scope."""

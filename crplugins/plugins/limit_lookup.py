@@ -2,11 +2,11 @@
 
 from typing import Final
 
+from crplugins.core.bounded_map import Latest
 from crplugins.core.exchange import Exchange
 from crplugins.core.principal import Principal
 from crplugins.plugins.limit_address import ClientAddresses
 from crplugins.plugins.limit_bounds import Bounds, bounds_for
-from crplugins.plugins.limit_latest import Latest
 from crplugins.plugins.limit_rules import NO_LIMITS, LimitRules
 
 

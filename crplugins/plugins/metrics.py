@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
+from crplugins.core.trace import trace_of
 from crplugins.ledger.record import record_of
 from crplugins.ledger.state import LedgerState
 from crplugins.plugins.metrics_exposed import Collector, WithoutCreated, restricted
@@ -23,7 +24,6 @@ from crplugins.plugins.metrics_series import Series
 from crplugins.plugins.metrics_shared import shared_values
 from crplugins.plugins.metrics_state import ObservedState
 from crplugins.plugins.metrics_workers import DIRECTORY_VARIABLE, is_one_of_several
-from crplugins.plugins.tracing_parent import trace_of
 
 DEFAULT_KEY_CAP: Final = 500
 

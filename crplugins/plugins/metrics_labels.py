@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
-from crplugins.plugins.aliases_pattern import Pattern
+from crplugins.core.patterns import Pattern
 
 OTHER: Final = "other"
 """Stands for every value that has no series of its own."""

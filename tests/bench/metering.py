@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.exchange import Exchange
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.sse import Event

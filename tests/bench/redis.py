@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from crplugins.limits.limit import Charge, Limit, Reservation
-from crplugins.limits.redis import RedisStore
+from crplugins.limits.redis.store import RedisStore
 from tests.redis_setup import RedisServer
 
 PAIRS = 4000

@@ -10,10 +10,10 @@ from hashlib import sha256
 import pytest
 import yaml
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.cli.app import run as run_command
-from crplugins.core.middleware import PluginMiddleware
-from crplugins.keys.mint import has_valid_checksum
 from crplugins.keys.opening import open_source
+from crplugins.keys.secrets import has_valid_checksum
 from crplugins.plugins.auth import Auth
 from crplugins.testing import drive
 from tests.keys.conftest import NOW

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from crplugins.cli.keys_strength import weakness
-from crplugins.keys.mint import mint_secret
+from crplugins.keys.secrets import mint_secret
 from tests.cli.test_keys import DIGEST, Command, blockbuster, command, keys, made  # noqa: F401  # fixtures
 from tests.keys.conftest import NOW
 

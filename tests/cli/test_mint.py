@@ -3,7 +3,7 @@
 import re
 import zlib
 
-from crplugins.keys.mint import has_valid_checksum, mint_secret
+from crplugins.keys.secrets import has_valid_checksum, mint_secret
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 

@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from crplugins.keys.mint import has_valid_checksum
+from crplugins.keys.secrets import has_valid_checksum
 
 QUESTION = [{"role": "user", "content": "Say hello to the world"}]
 UPSTREAM = (

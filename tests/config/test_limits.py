@@ -9,14 +9,14 @@ from pydantic import ValidationError
 
 from crplugins.config import limits as sections
 from crplugins.config.limits import Amounts, Budgets, Burst, Limits
-from crplugins.config.wrong_values import wrong_values
 from crplugins.core import principal
-from crplugins.keys.digest import Digester
 from crplugins.keys.entry import EntryReader, spell_key
 from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
+from crplugins.keys.secrets import Digester
 from crplugins.keys.words import WordsRefused
 from crplugins.plugins.limit_measures import MEASURES
 from crplugins.plugins.limit_rules import LimitRules
+from crplugins.settings.section import wrong_values
 from tests.config.conftest import Load, Refuse
 
 

@@ -96,8 +96,8 @@ def test_every_parameter_litellm_knows_passes_as_no_misspelling(monkeypatch):
     from litellm.types.router import GenericLiteLLMParams, LiteLLMParamsTypedDict
     from litellm.types.utils import all_litellm_params
 
-    from crplugins.config.key_check import KeyCheck
     from crplugins.config.models import LitellmParams, ModelInfo
+    from crplugins.settings.section import KeyCheck
 
     check = KeyCheck()
     names = {*GenericLiteLLMParams.model_fields, *LiteLLMParamsTypedDict.__annotations__, *all_litellm_params}

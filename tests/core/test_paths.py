@@ -2,7 +2,7 @@
 
 import pytest
 
-from crplugins.core.paths import PathSet
+from crplugins.core.patterns import PathSet
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class Quiet:
 
 def make_app():
     """What every worker runs."""
-    from crplugins.core.middleware import PluginMiddleware
+    from crplugins.asgi.middleware import PluginMiddleware
     from crplugins.core.plugin import Plugin
     from crplugins.homes.metrics_app import MetricsApp
     from crplugins.plugins.guard import RequestGuard

@@ -11,16 +11,16 @@ import pytest
 
 from crplugins.config import ConfigError
 from crplugins.homes.admin import PUBLIC_PATHS, AdminApi
-from crplugins.homes.admin_desk import KeyDesk
 from crplugins.homes.admin_openapi import admin_paths, with_admin
 from crplugins.homes.admin_store import NoStore, store_of
 from crplugins.homes.gateway import Gateway
 from crplugins.homes.web import Web
 from crplugins.keys.chain import Chain
+from crplugins.keys.desk import KeyDesk
 from crplugins.keys.file import FileKeys
 from crplugins.keys.inline import InlineKeys
-from crplugins.keys.mint import has_valid_checksum
 from crplugins.keys.opening import open_store
+from crplugins.keys.secrets import has_valid_checksum
 from crplugins.schema import openapi_document
 from crplugins.testing import FakeProvider
 from tests.keys.conftest import what_may_block  # noqa: F401  # a fixture

@@ -8,7 +8,7 @@ import aiohttp
 import jsonschema
 import pytest
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.usage import TokenUsage
 from crplugins.homes.admin_openapi import with_admin
 from crplugins.homes.usage_api import PUBLIC_PATHS, UsageApi

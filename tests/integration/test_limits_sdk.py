@@ -14,7 +14,7 @@ from typing import Any
 import openai
 import pytest
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.keys.inline import InlineKeys
 from crplugins.plugins.auth import Auth
 from crplugins.plugins.budgets import Budgets

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.usage import TokenUsage
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.stream_usage import StreamUsage

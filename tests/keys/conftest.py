@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from crplugins.core.principal import Principal
-from crplugins.keys.digest import Digester
 from crplugins.keys.key import Key
+from crplugins.keys.secrets import Digester
 from tests.postgresql_setup import (  # noqa: F401  # fixtures
     allow_drivers_to_block,
     database_url,

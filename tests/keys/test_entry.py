@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crplugins.core.principal import AliasTarget, Budget, Limits, Principal
-from crplugins.keys.digest import Digester, sha256
 from crplugins.keys.entry import EntryReader, spell_key
 from crplugins.keys.key import Key, SecretDigest
 from crplugins.keys.policy import LIMIT_KEYS
+from crplugins.keys.secrets import Digester, sha256
 from crplugins.keys.words import WordsRefused
 
 SECRET = "sk-secret-0123456789abcdef"

@@ -6,8 +6,7 @@ import sys
 import aiohttp
 import pytest
 
-from crplugins.keys.digest import Digester
-from crplugins.keys.mint import mint_secret
+from crplugins.keys.secrets import Digester, mint_secret
 from crplugins.keys.sql import SqlStore
 from tests.keys.conftest import NOW, make_key
 
@@ -16,7 +15,7 @@ KNOWN, OTHER = mint_secret(), mint_secret()
 SERVE = """
 import asyncio, sys
 import uvicorn
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.keys.opening import open_source
 from crplugins.plugins.auth import Auth
 

@@ -6,10 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from crplugins.core.middleware import PluginMiddleware
-from crplugins.keys.digest import Digester
-from crplugins.keys.mint import mint_secret
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.keys.opening import open_source, open_store
+from crplugins.keys.secrets import Digester, mint_secret
 from crplugins.keys.store import KeyExists
 from crplugins.plugins.auth import Auth
 from crplugins.testing import drive, lifespan

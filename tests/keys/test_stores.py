@@ -7,9 +7,9 @@ from types import MappingProxyType
 import pytest
 
 from crplugins.core.principal import AliasTarget, Budget, Limits, Principal
-from crplugins.keys.digest import Digester
 from crplugins.keys.file import FileStore
 from crplugins.keys.key import Key
+from crplugins.keys.secrets import Digester
 from crplugins.keys.sql import SqlStore
 from crplugins.keys.store import KeyExists, NoSuchKey
 from tests.keys.conftest import LATER, NOW, make_key

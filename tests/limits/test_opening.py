@@ -9,7 +9,7 @@ import pytest
 from crplugins.limits.limit import Charge, Limit, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.opening import open_limit_store
-from crplugins.limits.redis import RedisStore
+from crplugins.limits.redis.store import RedisStore
 from crplugins.limits.sqlite import SqliteStore
 
 
@@ -61,7 +61,7 @@ def test_redis_that_is_not_installed_is_named(monkeypatch):
     real = builtins.__import__
 
     def without_redis(name, *args, **options):
-        if name == "crplugins.limits.redis":
+        if name == "crplugins.limits.redis.store":
             raise ModuleNotFoundError("No module named 'redis'", name="redis.asyncio")
         return real(name, *args, **options)
 

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Drain, Exchange, Reply
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.testing import Drive, lifespan
 from tests.core.doubles import CHUNK, DONE, JSON, STOP, App, failing, piece, start

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.exchange import Exchange
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
 from crplugins.limits.limit import Decision, Reservation

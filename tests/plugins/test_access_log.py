@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.exchange import Exchange, Timings
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage

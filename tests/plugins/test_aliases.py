@@ -5,10 +5,10 @@ import logging
 
 import pytest
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.keys.aliases import AliasError, parse_aliases
+from crplugins.keys.policy import AliasError, parse_aliases
 from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.aliases_table import AliasCycle
 from crplugins.testing import drive

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
 from crplugins.keys.source import SecretRefused, SourceUnavailable

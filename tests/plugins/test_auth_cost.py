@@ -9,8 +9,7 @@ import pytest
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Timings
-from crplugins.keys.digest import Digester
-from crplugins.keys.mint import mint_secret
+from crplugins.keys.secrets import Digester, mint_secret
 from crplugins.keys.sql.source import SqlKeys
 from crplugins.plugins.auth import Auth
 from tests.keys.conftest import make_key

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import pytest
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.principal import Budget, Principal
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import StoreUnavailable

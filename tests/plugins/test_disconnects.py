@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.exchange import Exchange
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.plugins.disconnects import Disconnects

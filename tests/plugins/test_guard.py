@@ -2,7 +2,7 @@
 
 import pytest
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.plugins.guard import RequestGuard
 from crplugins.testing import drive
 from tests.plugins.guard_setup import bad_type, check, lacking, refusal, refused, with_changes

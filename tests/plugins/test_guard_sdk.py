@@ -5,7 +5,7 @@ import openai
 import pytest
 from openai.types.chat import completion_create_params
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.plugins.guard import RequestGuard
 from crplugins.plugins.guard_parameters import PARAMETERS
 from crplugins.testing import drive

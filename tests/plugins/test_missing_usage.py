@@ -7,9 +7,9 @@ from typing import Any, Self
 
 import pytest
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.sse import Event

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.principal import Limits
 from crplugins.limits.limit import Decision, Reservation
 from crplugins.limits.memory import MemoryStore

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Timings
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.plugins.server_timing import ServerTiming
 from crplugins.testing import FrozenClock, PluginContract, drive

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.testing import FrozenClock, drive
 from tests.core.doubles import CHUNK, DONE, JSON, STOP, App, Watcher, messages

@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanKind, StatusCode
 
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Timings
-from crplugins.core.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.plugins.aliases import ModelAliases
 from crplugins.testing import drive
 from tests.core.doubles import EVENT_STREAM, JSON, App, messages

@@ -3,7 +3,7 @@ import asyncio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from crplugins.core.middleware import PluginMiddleware
+from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.sse import Event, Splitter
 from crplugins.testing import drive
 from tests.core.doubles import ASK, App, Rewriter, Watcher

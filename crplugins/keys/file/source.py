@@ -9,12 +9,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from crplugins.keys.digest import Digester
 from crplugins.keys.file.document import KeyFileError
-from crplugins.keys.file.key_file import KeyFile, Stamp
+from crplugins.keys.file.file import KeyFile, Stamp
 from crplugins.keys.file.store import FileStore
+from crplugins.keys.inline import KeyTable
+from crplugins.keys.secrets import Digester
 from crplugins.keys.source import Found, SourceUnavailable
-from crplugins.keys.table import KeyTable
 
 POLL_SECONDS: Final = 0.5
 """A change is taken at the first look after it, or the second: live well within 2 s."""

@@ -8,13 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from crplugins.keys.change import revoked, rotated, with_disabled
-from crplugins.keys.digest import Digester
 from crplugins.keys.entry import SECRET_KEYS, spell_key, spell_secret
 from crplugins.keys.file.document import KeysDocument
-from crplugins.keys.file.key_file import KeyFile
-from crplugins.keys.file.lock import locked
-from crplugins.keys.key import Key, SecretDigest
+from crplugins.keys.file.file import KeyFile, locked
+from crplugins.keys.key import Key, SecretDigest, revoked, rotated, with_disabled
+from crplugins.keys.secrets import Digester
 from crplugins.keys.store import KeyExists, NoSuchKey
 
 Change = Callable[[Key], Key]

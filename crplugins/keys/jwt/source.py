@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import jwt
 from jwt.exceptions import InvalidAudienceError, InvalidIssuerError, MissingRequiredClaimError, PyJWTError
 
-from crplugins.keys.digest import hint, sha256
 from crplugins.keys.entry import LONG_AGO
-from crplugins.keys.jwt.claims import key_of
-from crplugins.keys.jwt.fetch import Fetch, fetcher
-from crplugins.keys.jwt.issuer import Issuer
-from crplugins.keys.jwt.settings import JwtSettings
+from crplugins.keys.jwt.settings import JwtSettings, key_of
+from crplugins.keys.jwt.signing_keys import Fetch, Issuer, fetcher
 from crplugins.keys.key import SecretDigest
+from crplugins.keys.secrets import hint, sha256
 from crplugins.keys.source import Found, SecretRefused
 
 if TYPE_CHECKING:

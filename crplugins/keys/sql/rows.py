@@ -1,17 +1,34 @@
 """Between rows and Keys."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from sqlalchemy import Row
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    select,
+    true,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crplugins.core.principal import Budget, Period
-from crplugins.keys.aliases import spell_aliases
 from crplugins.keys.key import Key, Scheme, SecretDigest
-from crplugins.keys.policy import POLICY_KEYS, read_policy, spell_limits
+from crplugins.keys.policy import POLICY_KEYS, read_policy, spell_aliases, spell_limits
+from crplugins.keys.source import Found
 from crplugins.keys.words import WordProblem, Words, WordsRefused
+from crplugins.sql.utc_time import UtcTime
 
 
 def key_values(key: Key, version: int) -> dict[str, Any]:
@@ -78,3 +95,78 @@ def _secret(row: Row[Any]) -> SecretDigest:
 
 def _age(secret: SecretDigest) -> tuple[datetime, bytes]:
     return secret.created_at, secret.digest
+
+
+metadata: Final = MetaData()
+
+api_key: Final = Table(
+    "api_key",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("team", Text),
+    Column("owner", Text),
+    Column("tags", JSON(none_as_null=True)),
+    Column("models", JSON(none_as_null=True)),
+    Column("aliases", JSON(none_as_null=True)),
+    Column("limits", JSON(none_as_null=True)),
+    Column("budget_micro_usd", BigInteger),
+    Column("budget_period", Text),
+    Column("on_disconnect", Text),
+    Column("missing_usage", Text),
+    Column("created_at", UtcTime, nullable=False),
+    Column("not_before", UtcTime),
+    Column("expires", UtcTime),
+    Column("disabled_at", UtcTime),
+    Column("version", BigInteger, nullable=False, index=True),  # that of its last change
+)
+
+api_key_secret: Final = Table(
+    "api_key_secret",
+    metadata,
+    Column("hash", LargeBinary(32), primary_key=True),
+    Column("scheme", Text, nullable=False),
+    Column("key_id", Text, ForeignKey("api_key.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("hint", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("not_after", UtcTime),
+)
+
+api_key_version: Final = Table(
+    "api_key_version",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("version", BigInteger, nullable=False),
+)
+"""One row, counted up by every change in the transaction that makes it: whoever polls it sees each change once."""
+
+
+async def find_secret(connection: AsyncConnection, digests: Sequence[bytes]) -> Found | None:
+    """The key one of whose secrets has one of `digests`; with all its secrets."""
+    owner = select(api_key_secret.c.key_id).where(api_key_secret.c.hash.in_(digests))
+    for key in await select_keys(connection, api_key.c.id.in_(owner)):
+        for secret in key.secrets:
+            if secret.digest in digests:
+                return Found(key, secret)
+    return None
+
+
+async def select_keys(connection: AsyncConnection, condition: ColumnElement[bool] | None = None) -> list[Key]:
+    """The keys for which `condition` on `api_key` holds, by id."""
+    where = true() if condition is None else condition
+    of_these = api_key_secret.c.key_id.in_(select(api_key.c.id).where(where))
+    keys = await connection.execute(select(api_key).where(where).order_by(api_key.c.id))
+    secrets: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in await connection.execute(select(api_key_secret).where(of_these)):
+        secrets[row.key_id].append(row)
+    return [read_key(row, secrets[row.id]) for row in keys]
+
+
+async def current_version(connection: AsyncConnection) -> int:
+    version: int = (await connection.execute(select(api_key_version.c.version))).scalar_one()
+    return version
+
+
+async def changed_since(connection: AsyncConnection, version: int) -> set[str]:
+    """The ids of the keys changed after `version`."""
+    rows = await connection.execute(select(api_key.c.id).where(api_key.c.version > version))
+    return set(rows.scalars())

@@ -9,13 +9,19 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from crplugins.keys.change import revoked, rotated, with_disabled
-from crplugins.keys.digest import Digester
-from crplugins.keys.key import Key, SecretDigest
+from crplugins.keys.key import Key, SecretDigest, revoked, rotated, with_disabled
+from crplugins.keys.secrets import Digester
 from crplugins.keys.sql.database import Database
-from crplugins.keys.sql.queries import current_version, find_secret, select_keys
-from crplugins.keys.sql.rows import key_values, secret_values
-from crplugins.keys.sql.schema import api_key, api_key_secret, api_key_version
+from crplugins.keys.sql.rows import (
+    api_key,
+    api_key_secret,
+    api_key_version,
+    current_version,
+    find_secret,
+    key_values,
+    secret_values,
+    select_keys,
+)
 from crplugins.keys.store import KeyExists, NoSuchKey
 
 

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from crplugins.keys.sql.schema import metadata
+from crplugins.keys.sql.rows import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

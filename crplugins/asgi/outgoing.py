@@ -1,0 +1,303 @@
+"""Outgoing: the response side of one request, and the only writer of the client's `send`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing, suppress
+
+from starlette.types import Message, Send
+
+from crplugins.asgi.bodies import Document, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents
+from crplugins.core.errors import DONE_FRAME, GatewayError, Header, broken_off
+from crplugins.core.exchange import Drain, Exchange, Refusal, Reply
+from crplugins.core.pipeline import Pipeline
+from crplugins.core.usage import BYTES_PER_TOKEN
+
+
+class Draining:
+    """The bounds of one answer that is read for its usage alone. Made when the client has left."""
+
+    __slots__ = ("_last", "_over", "_seconds")
+
+    def __init__(self, drain: Drain, exchange: Exchange) -> None:
+        self._seconds = drain.seconds
+        self._last = exchange.output_bytes + drain.tokens * BYTES_PER_TOKEN
+        self._over = asyncio.Event()
+
+    def look(self, exchange: Exchange) -> None:
+        """More of the answer came."""
+        if exchange.output_bytes >= self._last:
+            self._over.set()
+
+    async def over(self) -> None:
+        """Returns once a bound is reached."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                await self._over.wait()
+
+
+def content_type(headers: Iterable[Header]) -> bytes:
+    """The media type without its parameters, in lower case; empty if none is named."""
+    for name, value in headers:
+        if name.lower() == b"content-type":
+            return value.partition(b";")[0].strip().lower()
+    return b""
+
+
+def is_encoded(headers: Iterable[Header]) -> bool:
+    """Whether the body is compressed."""
+    return any(k.lower() == b"content-encoding" and v not in (b"", b"identity") for k, v in headers)
+
+
+_START = "http.response.start"
+_BODY = "http.response.body"
+_WHOLE_BODIES = ("http.response.pathsend", "http.response.zerocopysend")
+_PASSTHROUGH = Passthrough()
+
+
+class Outgoing:
+    """Sends an app's messages, a plugin's reply or an error through the plugins entered so far.
+
+    `started` once the client was told a status, `complete` once the last byte is out, `lost` when the server could not
+    deliver. When a plugin fails on the way, `refusal` keeps the error and everything the app still sends is dropped, so
+    no second response can start.
+    """
+
+    __slots__ = (
+        "_body", "_draining", "_exchange", "_pipeline", "_plain", "_send",
+        "complete", "entered", "lost", "outermost", "refusal", "started",
+    )  # fmt: skip
+
+    def __init__(self, pipeline: Pipeline, exchange: Exchange, send: Send, *, outermost: bool) -> None:
+        self._pipeline = pipeline
+        self._exchange = exchange
+        self._send = send
+        self.outermost = outermost  # that boundary alone writes x-request-id, and takes the Exchange away again
+        self._body: ResponseBody | None = None
+        self._draining: Draining | None = None
+        self._plain = False  # nothing looks at the rest of the body
+        self.entered = 0
+        self.refusal: GatewayError | None = None
+        self.started = False
+        self.complete = False
+        self.lost = False
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """The `send` that the app is given."""
+        if self.refusal is not None:
+            return _drop()
+        if message["type"] != _BODY:
+            return self._other(message)
+        return self._write(message) if self._plain else self._continue(message)
+
+    async def drained(self) -> None:
+        """The client has left: returns once the answer need not be read any further."""
+        if self._exchange.drain is not None and not self.complete:
+            await self._drain(self._exchange.drain).over()
+        elif not self.started:
+            self.lost = True  # vLLM answers `null` to nobody when it has heard of it
+
+    async def reply(self, reply: Reply) -> None:
+        """Send a plugin's own answer."""
+        await self.send({"type": _START, "status": reply.status, "headers": reply.headers})
+        if isinstance(reply.body, bytes):
+            await self.send({"type": _BODY, "body": reply.body})
+            return
+        async with aclosing(reply.body) as pieces:
+            async for piece in pieces:
+                await self.send({"type": _BODY, "body": piece, "more_body": True})
+        await self.send({"type": _BODY, "body": b""})
+
+    async def fail(self, error: GatewayError) -> None:
+        """Send an error: a response of its own, or the last frames of a stream that has begun.
+
+        Raises RuntimeError if neither is possible; the server then drops the connection, which clients do notice.
+        """
+        self.refusal = error
+        if not self.complete:
+            self._exchange.error, self._exchange.error_type = error.error, error.error_type
+        if not self.started:
+            await self._respond(error)
+        elif not self.complete and _is_event_stream(self._exchange.response_headers):
+            self._exchange.failed_in_stream = True
+            unfinished = b"" if self._body is None else self._body.cut()
+            await self._write({"type": _BODY, "body": unfinished + error.frame() + DONE_FRAME})
+        else:
+            raise RuntimeError("an error was raised after the response had started") from error
+
+    async def break_off(self) -> None:
+        """The app has failed amid a stream: its client is told, in the stream. Nothing where nobody reads events."""
+        if self.complete or self.lost or self._body is None or isinstance(self._body, Passthrough):
+            return
+        if self.started and _is_event_stream(self._exchange.response_headers):
+            with suppress(Exception):  # the app's own exception is the one to be heard of
+                await self.fail(broken_off())
+
+    async def _respond(self, error: GatewayError) -> None:
+        start = {"type": _START, "status": error.status, "headers": error.response_headers()}
+        self._body = None
+        try:
+            await self._begin(start)
+            await self._continue({"type": _BODY, "body": error.body()})
+        except GatewayError as second:  # a plugin failed on the way out too: answer past the plugins
+            if self.started:
+                return
+            headers = [*second.response_headers(), (b"x-request-id", self._exchange.id.encode())]
+            self._exchange.status, self._exchange.error_type = second.status, second.error_type
+            await self._write({"type": _START, "status": second.status, "headers": headers})
+            await self._write({"type": _BODY, "body": second.body()})
+
+    async def _other(self, message: Message) -> None:
+        if message["type"] == _START:
+            await self._begin(message)
+            return
+        if isinstance(self._body, Document) and not self.started and message["type"] in _WHOLE_BODIES:
+            await self._write(self._body.unread())
+        await self._write(message)  # trailers, pathsend and whatever else a server offers
+
+    async def _begin(self, message: Message) -> None:
+        if self._body is not None:
+            raise RuntimeError("the app started a second response")
+        exchange = self._exchange
+        exchange.status = message["status"]
+        exchange.timings.response = exchange.clock()
+        headers = [(k.lower(), v) for k, v in message.get("headers", ())]  # Django capitalises them, against ASGI
+        headers = [h for h in headers if h[0] != b"x-request-id" or not self.outermost]
+        if self.outermost:
+            headers.append((b"x-request-id", exchange.id.encode()))
+        exchange.response_headers = headers
+        try:
+            self._pipeline.response(exchange, self.entered)
+        except GatewayError as error:
+            self.refusal = error
+            raise
+        start = {**message, "headers": exchange.response_headers}
+        if self._pipeline.reads_events:
+            self._body = self._choose_body(start)
+        else:
+            self._plain, self._body = True, _PASSTHROUGH
+        if not (isinstance(self._body, Document) and self._pipeline.rewrites_events):
+            await self._write(start)
+
+    def _choose_body(self, start: Message) -> ResponseBody:
+        headers = start["headers"]
+        if not is_encoded(headers):
+            kind = content_type(headers)
+            if kind == b"text/event-stream":
+                if not self._pipeline.rewrites_events:
+                    return ObservedEvents(self._pipeline, self._exchange, self.entered)
+                start["headers"] = [h for h in headers if h[0] != b"content-length"]  # a plugin may change it
+                return RewrittenEvents(self._pipeline, self._exchange, self.entered)
+            if kind == b"application/json":
+                held = start if self._pipeline.rewrites_events else None
+                return Document(self._pipeline, self._exchange, self.entered, held)
+        self._plain = True
+        return _PASSTHROUGH
+
+    async def _continue(self, message: Message) -> None:
+        if self._body is None:
+            raise RuntimeError("the app sent a body before the response had started")
+        try:
+            try:
+                for outward in self._body.before(message):
+                    await self._write(outward)
+            except BaseException:  # what the upstream sent counts even if the client has just gone
+                with suppress(GatewayError):
+                    self._body.after(message)
+                raise
+            self._body.after(message)
+        except GatewayError as error:
+            self.refusal = error
+            raise
+
+    async def _write(self, message: Message) -> None:
+        if self._draining is not None:
+            self._draining.look(self._exchange)
+            return
+        kind = message["type"]
+        if kind == _BODY:
+            self.complete = not message.get("more_body", False)
+        elif kind == _START:
+            self.started = not self.lost
+        elif kind in _WHOLE_BODIES:
+            self.complete = True
+        try:
+            await self._send(message)
+        except OSError:  # how ASGI 2.4 says that the client has gone
+            self.lost = True
+            if self._exchange.drain is None:
+                raise
+            self._drain(self._exchange.drain)
+
+    def _drain(self, drain: Drain) -> Draining:
+        """From here on nothing is sent; the plugins see the rest."""
+        self._exchange.client_gone = True
+        self._draining = self._draining or Draining(drain, self._exchange)
+        return self._draining
+
+
+async def _drop() -> None:
+    pass
+
+
+def _is_event_stream(headers: Iterable[Header]) -> bool:
+    return content_type(headers) == b"text/event-stream" and not is_encoded(headers)
+
+
+MAX_REFUSAL_BYTES = 64 * 1024
+"""A refusal past this is shown to nobody: an error message is short."""
+
+
+class HeldRefusal:
+    """`send` for an app that may be asked once more.
+
+    Args:
+        send: where everything goes but a refusal that leads to a second call.
+        ask: whether it does.
+    """
+
+    __slots__ = ("_ask", "_body", "_passing", "_send", "_start", "again")
+
+    def __init__(self, send: Send, ask: Callable[[Refusal], bool]) -> None:
+        self._send = send
+        self._ask = ask
+        self._start: Message | None = None
+        self._body = b""
+        self._passing = False
+        self.again = False
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """The `send` that the app is given."""
+        if self._passing:
+            return self._send(message)
+        if self._start is None and not self.again and not _is_refusal(message):
+            self._passing = message["type"] == "http.response.start"
+            return self._send(message)
+        return self._hold(message)
+
+    async def _hold(self, message: Message) -> None:
+        if self.again:
+            return
+        if self._start is None:
+            self._start = message
+            return
+        if message["type"] != "http.response.body":  # a file the server reads itself, or whatever else
+            start, self._start = self._start, None
+            await self._send(start)
+            await self._send(message)
+            return
+        self._body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if more and len(self._body) <= MAX_REFUSAL_BYTES:
+            return
+        start, self._start = self._start, None
+        if not more and self._ask(Refusal(start["status"], self._body)):
+            self.again = True
+            return
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": self._body, "more_body": more})
+
+
+def _is_refusal(message: Message) -> bool:
+    if message["type"] != "http.response.start" or message["status"] < 400:
+        return False
+    return content_type(message.get("headers", ())) == b"application/json"

@@ -1,0 +1,140 @@
+"""KeyDesk: what can be done with keys, for the command line and the admin API alike."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from crplugins.keys.entry import LONG_AGO, EntryReader
+from crplugins.keys.key import Key, SecretDigest, utc_now
+from crplugins.keys.policy import POLICY_KEYS, spell_policy
+from crplugins.keys.secrets import mint_secret
+from crplugins.keys.store import KeyStore
+from crplugins.keys.words import WordProblem, WordsRefused
+
+NEW_KEYS: Final = (*POLICY_KEYS, "not_before", "expires", "disabled")
+"""What a new key may be given; its secret is made here."""
+
+DEFAULT_OVERLAP: Final = timedelta(hours=24)
+LONGEST_OVERLAP: Final = timedelta(days=366)
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A key and the secret just made for it, which is kept nowhere else."""
+
+    key: Key
+    secret: str = field(repr=False)
+
+
+class KeyDesk:
+    """Makes, changes and shows the keys of an open store. Every method passes on the store's exceptions.
+
+    Args:
+        now: the wall clock.
+        mint: makes secrets.
+    """
+
+    def __init__(
+        self, store: KeyStore, *, now: Callable[[], datetime] = utc_now, mint: Callable[[], str] = mint_secret
+    ) -> None:
+        self.store: Final = store
+        self.now: Final = now
+        self._mint = mint
+
+    async def list(self) -> Sequence[Key]:
+        return await self.store.list()
+
+    async def get(self, key_id: str) -> Key:
+        return await self.store.get(key_id)
+
+    async def new(self, words: Mapping[str, Any]) -> Minted:
+        """A key as `words` (of `NEW_KEYS`) describe it. Raises `WordsRefused`."""
+        refused = [WordProblem((name,), "cannot be given to a new key") for name in words if name not in NEW_KEYS]
+        if refused:
+            raise WordsRefused(refused)
+        secret = self._mint()
+        return Minted(await self.take({**words, "secret": secret}), secret)
+
+    async def take(self, words: Mapping[str, Any]) -> Key:
+        """A key of another system: `words` hold its `secret` or `hash` too. Raises `WordsRefused`."""
+        now = self.now()
+        reader = EntryReader(self.store.digester)
+        key = reader.key({"created_at": now, **words}, ())
+        problems = reader.problems or list(_never_valid(key, now))
+        if problems:
+            raise WordsRefused(problems)
+        await self.store.add(key)
+        return key
+
+    async def rotate(self, key_id: str, overlap: timedelta) -> Minted:
+        """One more secret; the older ones end `overlap` from now."""
+        secret, now = self._mint(), self.now()
+        return Minted(await self.store.rotate(key_id, self.store.digester.stored(secret, now), overlap, now), secret)
+
+    async def revoke(self, key_id: str) -> Key:
+        return await self.store.revoke(key_id, self.now())
+
+    async def set_disabled(self, key_id: str, *, disabled: bool) -> Key:
+        return await self.store.set_disabled(key_id, disabled=disabled)
+
+
+def _never_valid(key: Key, now: datetime) -> Sequence[WordProblem]:
+    if key.expires is None:
+        return ()
+    if key.expires <= now:
+        return [WordProblem(("expires",), "has passed already")]
+    if key.not_before is not None and key.expires <= key.not_before:
+        return [WordProblem(("expires",), "is not after not_before")]
+    return ()
+
+
+State = Literal["live", "disabled", "revoked", "expired", "not yet valid"]
+"""What a client with the key's newest secret meets; in the order Auth looks at it. `revoked`: no secret lives."""
+
+
+def state_of(key: Key, now: datetime) -> State:
+    if key.disabled:
+        return "disabled"
+    if not any(is_live(secret, now) for secret in key.secrets):
+        return "revoked"
+    if key.expires is not None and key.expires <= now:
+        return "expired"
+    if key.not_before is not None and now < key.not_before:
+        return "not yet valid"
+    return "live"
+
+
+def is_live(secret: SecretDigest, now: datetime) -> bool:
+    return secret.not_after is None or now < secret.not_after
+
+
+def describe(key: Key, now: datetime) -> dict[str, Any]:
+    """Plain data: every key of the policy, None (or `{}`) where it is not set; times in ISO 8601 and UTC."""
+    empty: dict[str, Any] = {name: {} if name in ("tags", "aliases", "limits") else None for name in POLICY_KEYS}
+    return {
+        **empty,
+        **spell_policy(key.principal),
+        "state": state_of(key, now),
+        "created_at": spell_moment(key.created_at),
+        "not_before": spell_moment(key.not_before),
+        "expires": spell_moment(key.expires),
+        "disabled": key.disabled,
+        "secrets": [_secret(secret, now) for secret in key.secrets],
+    }
+
+
+def spell_moment(moment: datetime | None) -> str | None:
+    """`2027-01-01T00:00:00Z`; None for no time and for the one that stands for an unknown one."""
+    if moment is None or moment == LONG_AGO:
+        return None
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _secret(secret: SecretDigest, now: datetime) -> dict[str, Any]:
+    return {
+        "hint": secret.hint,
+        "created_at": spell_moment(secret.created_at),
+        "not_after": spell_moment(secret.not_after),
+        "live": is_live(secret, now),
+    }

@@ -1,0 +1,1 @@
+"""Limits of several machines, in Redis."""

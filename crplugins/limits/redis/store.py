@@ -1,0 +1,98 @@
+"""RedisStore: the limits of several machines, in a Redis or Valkey server."""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Final, Self
+
+from crplugins.limits.limit import Decision, Level, Limit, Reservation
+from crplugins.limits.redis.client import CONNECTIONS, LEVELS, RENEW, RESERVE, SECONDS, SEED, SETTLE, RedisClient
+from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, settled_costs
+
+RENEWED_AT_ONCE: Final = 500
+"""Reservations in one call: a few milliseconds of the server's, in which it does nothing else."""
+
+
+class RedisStore:
+    """A `LimitStore`. Needs Redis 5 or newer, or Valkey; the extra `redis`.
+
+    Nothing is asked of the server before the first call, so that a store whose server is down can be entered; each
+    call then raises `StoreUnavailable`, within a tenth of a second, until the server is there.
+
+    Args:
+        url: `redis://user:password@host:6379/0`, `rediss://` for TLS or `unix:///run/redis.sock?db=0`, with redis-py's
+            options, such as `?ssl_ca_certs=ca.pem`.
+        tag: all keys are `crp:{tag}:...`, so that a cluster holds them on one node.
+        seconds: how long a call may take.
+        connections: at most, unless the URL has `max_connections`.
+
+    Raises `ValueError`, whose text has no part of the URL, for one that cannot be read.
+    """
+
+    def __init__(self, url: str, *, tag: str = "crp", seconds: float = SECONDS, connections: int = CONNECTIONS) -> None:
+        self._client = RedisClient(url, seconds=seconds, connections=connections)
+        self._limit, self._marker = f"crp:{{{tag}}}:l:", f"crp:{{{tag}}}:r:"
+
+    async def reserve(
+        self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None
+    ) -> Decision:
+        arguments: list[str | int] = [reservation.id, lease, _moment(now)]
+        for (kind, _, amount, period, burst), cost in reservation.charges:
+            arguments += (kind, amount, period, burst, cost)
+        refused, wait, *levels = await self._client.run(RESERVE, self._keys(reservation), arguments)
+        return Decision(refused - 1 if refused else None, wait, _levels(levels))
+
+    async def settle(
+        self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
+    ) -> bool:
+        arguments: list[str | int] = [reservation.id, repr(debt), _moment(now)]
+        for ((kind, _, amount, period, _), _), difference in settled_costs(reservation, costs):
+            arguments += (kind, amount, period, difference)
+        return bool(await self._client.run(SETTLE, self._keys(reservation), arguments))
+
+    async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
+        for some in _batches(reservations):
+            keys: list[str] = []
+            arguments: list[str | int] = [lease, _moment(now)]
+            for reservation in some:
+                held = [charge.limit for charge in reservation.charges if charge.limit.kind == "lease"]
+                keys += (self._marker + reservation.id, *(self._limit + limit.key for limit in held))
+                arguments += (reservation.id, len(held))
+            await self._client.run(RENEW, keys, arguments)
+
+    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
+        arguments: list[str | int] = [_moment(now)]
+        for kind, _, amount, period, _ in limits:
+            arguments += (kind, amount, period)
+        keys = [self._limit + limit.key for limit in limits]
+        return _levels(await self._client.run(LEVELS, keys, arguments))
+
+    async def seed(self, limit: Limit, used: int) -> None:
+        await self._client.run(SEED, [self._limit + limit.key], [used, limit.period])
+
+    async def __aenter__(self) -> Self:
+        await self._client.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    def _keys(self, reservation: Reservation) -> list[str]:
+        return [self._marker + reservation.id, *[self._limit + charge.limit.key for charge in reservation.charges]]
+
+
+def _moment(now: int | None) -> int | str:
+    """The server's own clock, if nothing is given: those of the machines differ."""
+    return "" if now is None else now
+
+
+def _levels(numbers: Sequence[int]) -> tuple[Level, ...]:
+    return tuple(map(Level, numbers[::2], numbers[1::2]))
+
+
+def _batches(reservations: Iterable[Reservation]) -> Iterable[list[Reservation]]:
+    left = iter(reservations)
+    while some := list(islice(left, RENEWED_AT_ONCE)):
+        yield some

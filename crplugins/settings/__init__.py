@@ -1,0 +1,1 @@
+"""YAML with lines, checked by sections: what every configuration file is read with."""

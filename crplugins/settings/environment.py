@@ -1,0 +1,50 @@
+"""Values from the environment: `${NAME}`, also inside a longer text, and LiteLLM's `os.environ/NAME` as a whole one."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from crplugins.settings.errors import KeyPath, Problem, did_you_mean
+
+_LITELLM_PREFIX: Final = "os.environ/"
+_REFERENCE: Final = re.compile(r"\$(\$?)\{([^}]*)\}")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Expansion:
+    """Writes values of the environment into a configuration. `$${NAME}` stands for the text `${NAME}`.
+
+    What is missing goes to `problems`; its value stays as it was.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.problems: list[Problem] = []
+        self._environ = environ
+
+    def expand(self, value: Any, path: KeyPath = ()) -> Any:
+        """`value` with every text in it expanded; mappings and lists are copied."""
+        if isinstance(value, str):
+            return self._text(value, path)
+        if isinstance(value, Mapping):
+            return {key: self.expand(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.expand(item, (*path, index)) for index, item in enumerate(value)]
+        return value
+
+    def _text(self, text: str, path: KeyPath) -> str:
+        if text.startswith(_LITELLM_PREFIX):
+            return self._lookup(text.removeprefix(_LITELLM_PREFIX), text, path)
+        return _REFERENCE.sub(lambda match: self._reference(match, path), text)
+
+    def _reference(self, match: re.Match[str], path: KeyPath) -> str:
+        if match[1]:
+            return match[0][1:]
+        return self._lookup(match[2], match[0], path)
+
+    def _lookup(self, name: str, fallback: str, path: KeyPath) -> str:
+        if _NAME.fullmatch(name) is None:
+            self.problems.append(Problem(path, "not the name of an environment variable; there is only ${NAME}"))
+        elif name not in self._environ:
+            hint = did_you_mean(name, self._environ)
+            self.problems.append(Problem(path, f"the environment variable {name} is not set{hint}"))
+        return self._environ.get(name, fallback)

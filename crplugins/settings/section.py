@@ -1,0 +1,207 @@
+"""Section: the base of everything in the configuration that has keys."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, get_args, get_origin
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from crplugins.settings.errors import KeyPath, Problem, did_you_mean, nearest, spell_path
+
+
+class Section(BaseModel):
+    """A mapping with known keys: the fields. Adding a key is adding a field, adding a section is a field of `Config`.
+
+    Attributes:
+        ignored: keys of LiteLLM's that are dropped with a warning, and the reason.
+        extras: with `extra="allow"`, well-known keys beside the fields. A key that almost reads like a field or like
+            one of these is a misspelling; any other is kept.
+        likeness: how alike that is, 0 to 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    ignored: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    extras: ClassVar[frozenset[str]] = frozenset()
+    likeness: ClassVar[float] = 0.6
+
+    @classmethod
+    def known_keys(cls) -> set[str]:
+        return {key for name, field in cls.model_fields.items() for key in (_aliases(field.validation_alias) or [name])}
+
+    @classmethod
+    def field_of(cls, key: str) -> FieldInfo | None:
+        """The field that the key `key` is for."""
+        for name, field in cls.model_fields.items():
+            if key in (_aliases(field.validation_alias) or [name]):
+                return field
+        return None
+
+    @classmethod
+    def keeps_others(cls) -> bool:
+        """Whether keys that are no fields are kept."""
+        return cls.model_config.get("extra") == "allow"
+
+    @property
+    def others(self) -> Mapping[str, Any]:
+        """The kept keys that are no fields."""
+        return MappingProxyType(self.model_extra or {})
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Fields only: other keys may hold credentials nobody declared as such."""
+        fields = type(self).model_fields
+        return ((name, value) for name, value in super().__repr_args__() if name in fields)
+
+
+def refusal(message: str) -> PydanticCustomError:
+    """For validators: an error whose text is `message` as it stands."""
+    return PydanticCustomError("refused", "{text}", {"text": message})
+
+
+def _aliases(alias: object) -> list[str]:
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return [choice for choice in choices if isinstance(choice, str)]
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise refusal("must be a number, not true or false")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+"""An int; pydantic would take `true` for 1."""
+
+Number = Annotated[float, BeforeValidator(_no_boolean)]
+"""A float; pydantic would take `true` for 1."""
+
+
+class KeyCheck:
+    """Copies a configuration without the keys that are unknown (`problems`) or ignored (`warnings`)."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
+
+    def checked(self, value: Any, section: type[Section], path: KeyPath = ()) -> Any:
+        """The good part of `value`, a mapping with the keys of `section`; anything else as it is."""
+        if not isinstance(value, Mapping):
+            return value
+        kept = {str(key): item for key, item in value.items() if self._keeps(str(key), section, path)}
+        return {key: self._below(item, section, (*path, key)) for key, item in kept.items()}
+
+    def _below(self, value: Any, section: type[Section], path: KeyPath) -> Any:
+        field = section.field_of(str(path[-1]))
+        inner = _section_of(field.annotation) if field else None
+        if field is None or inner is None:
+            return value
+        shape = get_origin(field.annotation)
+        if shape is Mapping and isinstance(value, Mapping):  # names of somebody's own, and a section behind each
+            return {key: self.checked(item, inner, (*path, str(key))) for key, item in value.items()}
+        if shape is not tuple:
+            return self.checked(value, inner, path)
+        if isinstance(value, list | tuple):
+            return [self.checked(item, inner, (*path, index)) for index, item in enumerate(value)]
+        return value  # its keys are no keys of ours, and may be secrets
+
+    def _keeps(self, key: str, section: type[Section], path: KeyPath) -> bool:
+        known = section.known_keys()
+        if key in section.ignored:
+            self.warnings.append(f"{spell_path((*path, key))} is ignored: {section.ignored[key]}")
+            return False
+        if key in known or key in section.extras:
+            return True
+        if not section.keeps_others():
+            self.problems.append(Problem((*path, key), f"unknown key{did_you_mean(key, known) or _choice(known)}"))
+            return False
+        meant = nearest(key, known | section.extras, section.likeness)
+        if meant is not None:
+            self.problems.append(Problem((*path, key), f"unknown key, did you mean '{meant}'?"))
+        return meant is None
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    """The Section in a field's type: `Server`, `tuple[Key, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _section_of(inner))), None)
+
+
+def _known_keys(known: set[str]) -> str:
+    return f", known are {', '.join(sorted(known))}"
+
+
+def wrong_values(error: ValidationError) -> Iterator[Problem]:
+    """What pydantic found, one problem each."""
+    for details in error.errors(include_url=False):
+        path: KeyPath = details["loc"]
+        yield Problem(path, _message(details))
+
+
+def _message(details: ErrorDetails) -> str:
+    kind = details["type"]
+    context = details.get("ctx", {})
+    if kind == "refused":
+        return str(context["text"])
+    if kind in _EXPECTED:
+        return f"must be {_EXPECTED[kind]}{_but_is(details['input'])}"
+    say = _SAYINGS.get(kind)
+    return say(details, context) if say else "is not valid"
+
+
+def _but_is(value: Any) -> str:
+    for kind, name in _KINDS.items():
+        if isinstance(value, kind):
+            return f", not {name}"
+    return ""
+
+
+def _missing(details: ErrorDetails, _context: Mapping[str, Any]) -> str:
+    key = str(details["loc"][-1])
+    instead = nearest(key, details["input"]) if isinstance(details["input"], Mapping) else None
+    return f"is missing; is '{instead}' meant to be it?" if instead else "is missing"
+
+
+def _choice(details: ErrorDetails, context: Mapping[str, Any]) -> str:
+    options = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+    value = details["input"]
+    return f"must be one of {', '.join(options)}" + (did_you_mean(value, options) if isinstance(value, str) else "")
+
+
+_EXPECTED: Final[Mapping[str, str]] = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+}
+
+_SAYINGS: Final[Mapping[str, Callable[[ErrorDetails, Mapping[str, Any]], str]]] = {
+    "missing": _missing,
+    "int_from_float": lambda _details, _context: "must be a whole number",
+    "finite_number": lambda _details, _context: "must be a finite number",
+    "literal_error": _choice,
+    "string_too_short": lambda _details, _context: "must not be empty",
+    "greater_than": lambda _details, context: f"must be more than {context['gt']:g}",
+    "greater_than_equal": lambda _details, context: f"must be at least {context['ge']:g}",
+    "less_than_equal": lambda _details, context: f"must be at most {context['le']:g}",
+}
+
+_KINDS: Final[Mapping[type, str]] = {
+    type(None): "empty",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    Mapping: "a mapping",
+    list: "a list",
+    tuple: "a list",
+}

@@ -1,0 +1,405 @@
+"""Where plugins meet ASGI: which requests they see, and how several boundaries become one or share."""
+
+import gzip
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+
+from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import SCOPE_KEY, Exchange, find_exchange
+from crplugins.core.plugin import Plugin
+from crplugins.core.sse import Event
+from crplugins.testing import Answer, drive
+from tests.core.doubles import ASK, CHUNK, DONE, STOP, App, Reader, Rewriter, Watcher, Wrapped, finishes
+
+CHAT = "/v1/chat/completions"
+
+
+class Everywhere(Watcher):
+    chat_only = False
+
+
+async def ask(app: Any, *plugins: Plugin, method: str = "POST", path: str = CHAT, **options: Any) -> Answer:
+    return await drive(PluginMiddleware(app, plugins=plugins), method, path, **{"body": ASK, **options})
+
+
+# Which requests.
+
+
+@pytest.mark.parametrize("path", [CHAT, "/chat/completions", "/openai/deployments/x/chat/completions"])
+async def test_chat_completions_are_met_under_any_prefix(path: str) -> None:
+    await ask(App(), watcher := Watcher(), path=path)
+    assert watcher.log
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", CHAT), ("OPTIONS", CHAT), ("POST", "/v1/completions"), ("POST", CHAT + "/"), ("POST", CHAT + "/x"),
+        ("POST", "/v1/embeddings"), ("GET", "/healthz"), ("POST", "/"),
+    ],
+)  # fmt: skip
+async def test_other_paths_and_methods_pass_untouched(method: str, path: str) -> None:
+    seen: list[Any] = []
+
+    async def app(*given: Any) -> None:
+        seen.extend(given)
+
+    scope = {"type": "http", "method": method, "path": path, "headers": [(b"accept-encoding", b"gzip")]}
+    given = (scope, object(), object())
+    await PluginMiddleware(app, plugins=[Watcher(), Reader()])(*given)
+    assert list(map(id, seen)) == list(map(id, given))
+    assert scope == {"type": "http", "method": method, "path": path, "headers": [(b"accept-encoding", b"gzip")]}
+
+
+@pytest.mark.parametrize("kind", ["websocket", "lifespan.other", "webtransport"])
+async def test_other_scopes_pass_untouched(kind: str) -> None:
+    seen: list[Any] = []
+
+    async def app(*given: Any) -> None:
+        seen.extend(given)
+
+    given = ({"type": kind, "path": CHAT}, object(), object())
+    await PluginMiddleware(app, plugins=[Everywhere()])(*given)
+    assert list(map(id, seen)) == list(map(id, given))
+    assert given[0] == {"type": kind, "path": CHAT}
+
+
+async def test_a_plugin_for_every_path_meets_every_path_alone() -> None:
+    log: list[str] = []
+    answer = await ask(App(), Watcher(log, "chat"), Everywhere(log, "all"), method="GET", path="/v1/models")
+    assert {entry.partition(".")[0] for entry in log} == {"all"}
+    assert answer.headers["x-request-id"]
+
+
+async def test_a_plugin_for_every_path_leaves_large_uploads_to_the_app() -> None:
+    app = PluginMiddleware(App(), plugins=[Everywhere()], max_body_bytes=10)
+    body = b"x" * 11
+    assert (await drive(app, path="/v1/files", body=body, headers={"content-length": "11"})).status == 200
+    assert (await drive(app, path="/v1/files", chunks=[body, body])).status == 200
+    assert (await drive(app, body=body)).status == 413
+
+
+async def test_a_plugin_that_reads_every_body_has_every_body_limited() -> None:
+    class Reading(Everywhere):
+        reads_body = True
+
+    app = PluginMiddleware(App(), plugins=[Reading()], max_body_bytes=10)
+    assert (await drive(app, path="/v1/files", body=b"x" * 11)).status == 413
+
+
+async def test_without_plugins_everything_passes() -> None:
+    answer = await ask(App())
+    assert answer.body == CHUNK + STOP + DONE
+    assert "x-request-id" not in answer.headers
+
+
+# The id.
+
+
+async def test_every_answer_carries_the_id_of_its_exchange() -> None:
+    first, second = await ask(App(), watcher := Watcher()), await ask(App(), watcher)
+    assert [first.headers["x-request-id"], second.headers["x-request-id"]] == [e.id for e in watcher.exchanges]
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]
+
+
+async def test_ids_and_time_can_be_given() -> None:
+    app = PluginMiddleware(App(), plugins=[watcher := Watcher()], clock=lambda: 7.0, new_id=lambda: "mine")
+    assert (await drive(app, body=ASK)).headers["x-request-id"] == "mine"
+    assert watcher.exchange.timings.started == 7.0
+
+
+# Fusion.
+
+
+def names(app: PluginMiddleware) -> list[str]:
+    return [plugin.label for plugin in app.plugins]
+
+
+async def test_neighbours_become_one_when_constructed() -> None:
+    log: list[str] = []
+    app = App()
+    inner = PluginMiddleware(app, plugins=[Watcher(log, "b"), Watcher(log, "c")])
+    outer = PluginMiddleware(inner, plugins=[Watcher(log, "a")])
+    assert names(outer) == ["a", "b", "c"]
+    assert outer.app is app
+    await drive(outer, body=ASK)
+    assert [entry for entry in log if "on_request" in entry] == ["a.on_request", "b.on_request", "c.on_request"]
+    assert finishes(log) == ["c", "b", "a"]
+
+
+def test_the_inner_one_is_left_as_it_was() -> None:
+    inner = PluginMiddleware(App(), plugins=[Watcher(label="b")])
+    PluginMiddleware(inner, plugins=[Watcher(label="a")])
+    assert names(inner) == ["b"]
+
+
+def test_subclasses_that_only_name_their_plugins_fuse() -> None:
+    class Mine(PluginMiddleware):
+        def __init__(self, app: Any) -> None:
+            super().__init__(app, plugins=[Watcher(label="mine")])
+
+    assert names(Mine(PluginMiddleware(App(), plugins=[Watcher(label="b")]))) == ["mine", "b"]
+    assert names(PluginMiddleware(Mine(App()), plugins=[Watcher(label="a")])) == ["a", "mine"]
+    assert names(Mine(Mine(App()))) == ["mine", "mine"]
+
+
+def test_a_subclass_with_a_call_of_its_own_is_foreign() -> None:
+    class Own(PluginMiddleware):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await super().__call__(scope, receive, send)
+
+    inner = Own(App(), plugins=[Watcher(label="b")])
+    outer = PluginMiddleware(inner, plugins=[Watcher(label="a")])
+    assert (names(outer), outer.app) == (["a"], inner)
+
+
+@pytest.mark.parametrize("option", [{"max_body_bytes": 5}, {"clock": lambda: 0.0}, {"new_id": lambda: "x"}])
+def test_different_options_do_not_fuse(option: dict[str, Any]) -> None:
+    inner = PluginMiddleware(App(), plugins=[Watcher(label="b")], **option)
+    assert PluginMiddleware(inner, plugins=[Watcher(label="a")]).app is inner
+    assert names(PluginMiddleware(inner, plugins=[Watcher(label="a")], **option)) == ["a", "b"]
+
+
+def test_repr_names_the_plugins_and_the_innermost_app() -> None:
+    class Outer(Plugin):
+        pass
+
+    class Inner(Plugin):
+        pass
+
+    async def app(*_: Any) -> None: ...
+
+    fused = PluginMiddleware(PluginMiddleware(app, plugins=[Inner()]), plugins=[Outer()])
+    assert repr(fused) == f"PluginMiddleware({app!r}, plugins=[Outer, Inner])"
+
+
+def starlette(*layers: Middleware) -> Starlette:
+    """`layers` innermost first, as successive add_middleware calls. Answers with what it got."""
+
+    async def chat(request: Request) -> Response:
+        body = await request.body()
+        exchange = find_exchange(request.scope)
+        return JSONResponse({"got": body.decode(), "id": exchange.id if exchange else None}, headers={"x-app": "1"})
+
+    app = Starlette(routes=[Route(CHAT, chat, methods=["POST"])])
+    for layer in layers:
+        app.add_middleware(layer.cls, *layer.args, **layer.kwargs)
+    return app
+
+
+def plugged(*plugins: Plugin) -> Middleware:
+    return Middleware(PluginMiddleware, plugins=plugins)
+
+
+def boundaries(app: Any) -> list[PluginMiddleware]:
+    found = []
+    while (app := getattr(app, "app", None)) is not None:
+        if isinstance(app, PluginMiddleware):
+            found.append(app)
+    return found
+
+
+async def test_layers_added_to_starlette_one_after_the_other_fuse() -> None:
+    log: list[str] = []
+    app = starlette(*(plugged(Watcher(log, label)) for label in ("c", "b", "a")))
+    answer = await drive(app, body=ASK)
+    assert answer.json()["got"] == ASK.decode()
+    assert [names(found) for found in boundaries(app.middleware_stack)] == [["a", "b", "c"]]
+    assert finishes(log) == ["c", "b", "a"]
+
+
+FOREIGN = [
+    Middleware(GZipMiddleware, minimum_size=1),
+    Middleware(CORSMiddleware, allow_origins=["*"]),
+    Middleware(Wrapped),
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=lambda layer: layer.cls.__name__)
+async def test_a_foreign_layer_makes_two_boundaries_that_share_the_exchange_and_the_parse(foreign: Middleware) -> None:
+    class Peeking(Watcher):
+        reads_body = True
+
+        async def on_request(self, exchange: Exchange) -> None:
+            await super().on_request(exchange)
+            self.body = exchange.body
+
+    outer, inner = Peeking(), Peeking()
+    app = starlette(plugged(inner), foreign, plugged(outer))
+    answer = await drive(app, body=ASK, headers={"origin": "http://x"})
+    assert len(boundaries(app.middleware_stack)) == 2
+    assert outer.exchange is inner.exchange
+    assert outer.body is inner.body
+    assert answer.json() == {"got": ASK.decode(), "id": outer.exchange.id}
+    assert answer.headers["x-request-id"] == outer.exchange.id
+    assert len([name for name, _ in answer.header_list if name == "x-request-id"]) == 1
+    assert outer.ending == inner.ending == (200, "ok")
+
+
+async def test_an_edit_further_out_is_what_the_inner_boundary_reads_and_shares() -> None:
+    class Renaming(Watcher):
+        reads_body = True
+
+        async def on_request(self, exchange: Exchange) -> None:
+            await super().on_request(exchange)
+            self.body = exchange.body
+            exchange.body.set("model", self.label)
+
+    outer, inner = Renaming(label="a-longer-name"), Renaming(label="b")
+    answer = await drive(starlette(plugged(inner), Middleware(Wrapped), plugged(outer)), body=ASK)
+    assert '"model": "b"' in answer.json()["got"]
+    assert outer.body is inner.body
+    assert inner.exchange.requested_model == "m"
+
+
+async def test_an_inner_boundary_parses_what_a_foreign_layer_has_changed() -> None:
+    class Rewriting(Wrapped):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def changed() -> Any:
+                return {"type": "http.request", "body": b'{"model": "theirs"}', "more_body": False}
+
+            await self.app(scope, changed, send)
+
+    models: list[Any] = []
+
+    class Noting(Reader):
+        async def on_request(self, exchange: Exchange) -> None:
+            models.append(exchange.body.get("model"))
+
+    await drive(starlette(plugged(Noting()), Middleware(Rewriting), plugged(Noting())), body=ASK)
+    assert models == ["m", "theirs"]
+
+
+async def test_compression_outside_is_applied_to_what_the_plugins_made() -> None:
+    class Renaming(Rewriter):
+        def on_event(self, exchange: Exchange, event: Event) -> Event:
+            return event.with_data(b'{"renamed": true}' + b" " * 100)
+
+    app = starlette(plugged(Renaming()), Middleware(GZipMiddleware, minimum_size=1))
+    answer = await drive(app, body=ASK, headers={"accept-encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(answer.body).strip() == b'{"renamed": true}'
+
+
+async def test_compression_inside_is_switched_off_where_events_are_read() -> None:
+    app = starlette(Middleware(GZipMiddleware, minimum_size=1), plugged(watcher := Watcher()))
+    answer = await drive(app, body=ASK, headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in answer.headers
+    assert len(watcher.events) == 1
+
+
+@pytest.mark.parametrize("place", ["outer", "inner"])
+async def test_a_refusal_in_either_boundary_is_seen_by_both(place: str) -> None:
+    class Refusing(Watcher):
+        async def on_request(self, exchange: Exchange) -> None:
+            await super().on_request(exchange)
+            raise GatewayError(429, "Slow down.", type="requests")
+
+    log: list[str] = []
+    outer, inner = Watcher(log, "outer"), Watcher(log, "inner")
+    plugins = {"outer": [plugged(inner), Middleware(Wrapped), plugged(outer, Refusing(log, "no"))]}
+    plugins["inner"] = [plugged(inner, Refusing(log, "no")), Middleware(Wrapped), plugged(outer)]
+    answer = await drive(starlette(*plugins[place]), body=ASK)
+    assert (answer.status, answer.json()["error"]["type"]) == (429, "requests")
+    assert answer.headers["x-request-id"] == outer.exchange.id
+    assert outer.ending == (429, "limited")
+    assert finishes(log) == (["no", "outer"] if place == "outer" else ["no", "inner", "outer"])
+
+
+async def test_a_failure_further_out_ends_the_inner_boundary_too() -> None:
+    class Failing(Rewriter):
+        def on_event(self, exchange: Exchange, event: Event) -> Event:
+            raise LookupError
+
+    log: list[str] = []
+    app = PluginMiddleware(
+        Wrapped(PluginMiddleware(App(), plugins=[inner := Watcher(log, "inner")])),
+        plugins=[outer := Watcher(log, "outer"), Failing(log, "bad")],
+    )
+    answer = await drive(app, body=ASK)
+    assert answer.events()[-1]["error"]["type"] == "server_error"
+    assert answer.done
+    assert finishes(log) == ["inner", "bad", "outer"]
+    assert outer.ending == (200, "server_error")
+    assert inner.exchange is outer.exchange
+
+
+async def test_a_gateway_inside_another_runs_its_own_plugins_on_the_same_exchange() -> None:
+    log: list[str] = []
+    inside = PluginMiddleware(App(), plugins=[inner := Watcher(log, "inner")], max_body_bytes=1000)
+    app = Starlette(routes=[Mount("/team", inside)])
+    answer = await drive(PluginMiddleware(app, plugins=[outer := Watcher(log, "outer")]), path="/team" + CHAT, body=ASK)
+    assert answer.body == CHUNK + STOP + DONE
+    assert inner.exchange is outer.exchange
+    assert finishes(log) == ["inner", "outer"]
+
+
+async def test_the_smaller_limit_of_two_boundaries_counts() -> None:
+    inside = PluginMiddleware(App(), plugins=[Watcher()], max_body_bytes=10)
+    answer = await drive(PluginMiddleware(Wrapped(inside), plugins=[outer := Watcher()]), body=ASK)
+    assert answer.status == 413
+    assert outer.ending == (413, "client_error")
+
+
+async def test_two_boundaries_side_by_side_have_exchanges_of_their_own() -> None:
+    first, second = Watcher(), Watcher()
+    app = Starlette(
+        routes=[
+            Mount("/a", PluginMiddleware(App(), plugins=[first])),
+            Mount("/b", PluginMiddleware(App(), plugins=[second])),
+        ]
+    )
+    await drive(app, path="/a" + CHAT, body=ASK)
+    await drive(app, path="/b" + CHAT, body=ASK)
+    assert first.exchange is not second.exchange
+    assert first.exchange.path == CHAT
+
+
+async def test_a_scope_left_by_something_else_is_not_taken_for_an_exchange() -> None:
+    await ask(App(), watcher := Watcher(), scope={SCOPE_KEY: "other"})
+    assert isinstance(watcher.exchange, Exchange)
+
+
+# Frameworks.
+
+
+async def test_an_error_raised_in_a_starlette_stream_becomes_a_frame() -> None:
+    async def chat(request: Request) -> Response:
+        async def events() -> Any:
+            yield CHUNK
+            raise GatewayError(502, "Gone.", type="server_error")
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    app = Starlette(routes=[Route(CHAT, chat, methods=["POST"])])
+    answer = await ask(app, Watcher())
+    assert answer.body.startswith(CHUNK + b'data: {"error":{"message":"Gone."')
+    assert answer.done
+
+
+async def test_a_chunked_body_too_large_for_a_starlette_app_is_our_413() -> None:
+    app = starlette()
+    answer = await drive(PluginMiddleware(app, plugins=[Watcher()], max_body_bytes=50), chunks=[b"x" * 40] * 3)
+    assert answer.json()["error"]["code"] == "request_too_large"
+
+
+async def test_requests_do_not_mix() -> None:
+    import asyncio
+
+    gate = asyncio.Event()
+    app = PluginMiddleware(App(CHUNK, DONE, gate=gate), plugins=[watcher := Watcher()])
+    calls = [asyncio.create_task(drive(app, body=ASK)) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    gate.set()
+    answers = await asyncio.gather(*calls)
+    assert sorted(a.headers["x-request-id"] for a in answers) == sorted(e.id for e in watcher.exchanges)
+    assert {e.outcome for e in watcher.exchanges} == {"ok"}

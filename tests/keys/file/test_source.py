@@ -1,0 +1,193 @@
+"""FileKeys: a file of keys, followed."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+import pytest
+
+from crplugins.keys.file import FileKeys, KeyFileError
+from crplugins.keys.secrets import Digester, sha256
+from crplugins.keys.source import SourceUnavailable
+
+A, B = "sk-secret-of-a-0123456789", "sk-secret-of-b-0123456789"
+WORKS = f"keys:\n- id: a\n  hash: sha256:{sha256(A).hex()}\n"
+
+
+class Sleep:
+    """`asyncio.sleep` that ends when the test says so."""
+
+    def __init__(self):
+        self.asked: asyncio.Queue[asyncio.Future] = asyncio.Queue()
+
+    async def __call__(self, seconds: float):
+        waiting = asyncio.get_running_loop().create_future()
+        await self.asked.put(waiting)
+        await waiting
+
+    async def look(self):
+        """Let one look at the file happen, and wait until the next is due."""
+        (await self.asked.get()).set_result(None)
+        self.asked.put_nowait(await self.asked.get())
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "keys.yaml"
+    path.write_text(WORKS)
+    return path
+
+
+def replace(path, text):
+    new = path.with_name("new")
+    new.write_text(text)
+    new.replace(path)
+
+
+async def found(source, secret):
+    key = await source.find(secret)
+    return key and key.key.id
+
+
+async def test_a_file_has_the_keys_it_lists_by_hash_or_secret_or_environment(path):
+    path.write_text(WORKS + "- id: b\n  secret: ${B_KEY}\n- {id: c, secret: sk-c, expires: 2027-01-01}\n")
+    async with FileKeys(path, environ={"B_KEY": B}) as source:
+        assert [await found(source, secret) for secret in (A, B, "sk-c", "sk-d", "${B_KEY}")] == [
+            "a",
+            "b",
+            "c",
+            None,
+            None,
+        ]
+        assert (await source.find("sk-c")).key.expires == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+async def test_json_reads_the_same(tmp_path):
+    path = tmp_path / "keys.json"
+    path.write_text(
+        '{\n\t"keys": [{"id": "a", "secret": "SECRET", "not_before": "2026-01-01T01:00:00+01:00"}]}'.replace(
+            "SECRET", A
+        )
+    )
+    async with FileKeys(path) as source:
+        assert (await source.find(A)).key.not_before == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def test_a_pepper_finds_hmac_and_plain_digests(path):
+    digester = Digester("pepper")
+    path.write_text(WORKS + f"- id: b\n  hash: hmac-sha256:{digester.candidates(B)[0].hex()}\n")
+    async with FileKeys(path, digester=digester) as source:
+        assert [await found(source, A), await found(source, B)] == ["a", "b"]
+
+
+async def test_a_replaced_file_counts_at_the_next_look(path):
+    async with FileKeys(path, sleep=(sleep := Sleep())) as source:
+        replace(path, f"keys: [{{id: b, secret: {B}}}]")
+        assert await found(source, B) is None
+        await sleep.look()
+        assert [await found(source, A), await found(source, B)] == [None, "b"]
+
+
+async def test_a_file_written_in_place_counts_once_it_has_stopped_changing(path):
+    async with FileKeys(path) as source:
+        path.write_text("keys: []\n")  # the first half of what an editor writes
+        await source.refresh()
+        assert await found(source, A) == "a"
+        path.write_text(WORKS + f"- {{id: b, secret: {B}}}\n")
+        await source.refresh()
+        await source.refresh()
+        assert [await found(source, A), await found(source, B)] == ["a", "b"]
+
+
+async def test_without_a_change_the_file_is_not_read(path, monkeypatch):
+    async with FileKeys(path) as source:
+        monkeypatch.setattr(source._file, "read", lambda: pytest.fail("read again"))
+        await source.refresh()
+        await source.refresh()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("keys:\n- id: a\n  hash: nonsense\n", "keys.yaml, line 3: keys[0].hash: must be sha256: or hmac-sha256:"),
+        ("keys:\n- id: a\n  secret: [\n", "keys.yaml, line 4: not valid YAML"),
+        (WORKS + f"- id: a\n  secret: {B}\n", "keys.yaml, line 4: keys[1].id: the same id as keys[0]"),
+        (WORKS + "  expire: 2027-01-01\n", "line 4: keys[0].expire: unknown key, did you mean 'expires'?"),
+        (WORKS + "  id: b\n", "line 4: keys[0].id: stands twice"),
+        (
+            WORKS + "- id: b\n  secret: ${NOT_SET}\n",
+            "line 5: keys[1].secret: the environment variable NOT_SET is not set",
+        ),
+        ("- id: a\n", "keys.yaml, line 1: the file must hold a list under 'keys:'"),
+        ("", "keys.yaml: there must be a list under 'keys:'"),
+        ("keys: !!python/object:os.system x\n", "keys.yaml, line 1: not valid YAML: could not determine a constructor"),
+    ],
+)
+async def test_a_broken_file_keeps_the_last_good_one_and_says_so_once_then_recovers(path, caplog, text, said):
+    caplog.set_level(logging.WARNING)
+    async with FileKeys(path, environ={}) as source:
+        replace(path, text)
+        for _ in range(3):
+            await source.refresh()
+        assert await found(source, A) == "a"
+        (record,) = caplog.records
+        assert said in record.getMessage()
+        assert said in source.problem
+        replace(path, f"keys: [{{id: b, secret: {B}}}]")
+        await source.refresh()
+        assert [await found(source, B), source.problem] == ["b", None]
+        assert "good again" in caplog.messages[-1]
+
+
+async def test_a_file_that_is_taken_away_keeps_its_keys(path, caplog):
+    async with FileKeys(path) as source:
+        path.unlink()
+        await source.refresh()
+        assert await found(source, A) == "a"
+        assert "there is no such file" in caplog.messages[0]
+        path.write_text(f"keys: [{{id: b, secret: {B}}}]")
+        await source.refresh()
+        await source.refresh()  # a new file may get the inode of the old one
+        assert await found(source, B) == "b"
+
+
+@pytest.mark.parametrize("text", [None, "keys: {}"])
+async def test_at_startup_a_file_that_cannot_be_used_is_an_error(path, text):
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(KeyFileError):
+        async with FileKeys(path):
+            pass
+
+
+async def test_a_source_that_was_not_entered_is_unavailable(path):
+    with pytest.raises(SourceUnavailable):
+        await FileKeys(path).find(A)
+
+
+async def test_a_symlink_swapped_to_another_file_is_a_change(tmp_path):
+    for name, key in (("one", A), ("two", B)):
+        (tmp_path / name).write_text(f"keys: [{{id: {name}, secret: {key}}}]")
+    link = tmp_path / "keys.yaml"
+    link.symlink_to("one")
+    async with FileKeys(link) as source:
+        (tmp_path / "swap").symlink_to("two")
+        (tmp_path / "swap").replace(link)
+        await source.refresh()
+        assert [await found(source, A), await found(source, B)] == [None, "two"]
+
+
+async def test_a_real_change_is_live_within_two_seconds(path):
+    loop = asyncio.get_running_loop()
+    async with FileKeys(path) as source, asyncio.timeout(2):
+        path.write_text(f"keys: [{{id: b, secret: {B}}}]\n")
+        start = loop.time()
+        while await found(source, B) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        print(f"live after {loop.time() - start:.2f} s")
+
+
+def test_no_repr_tells_anything(path):
+    path.write_text(f"keys: [{{id: a, secret: {A}}}]")
+    source = FileKeys(path)
+    source._load()
+    assert A not in repr(source) + repr(vars(source)) + repr(source._table.keys) + repr(vars(source._table))

@@ -1,0 +1,234 @@
+"""A Redis server that is hurt while requests run: no request waits long, the policy decides, all comes back by itself."""
+
+import asyncio
+import time
+
+import pytest
+
+from crplugins.limits.breaker import Breaker
+from crplugins.limits.outage import GuardedStore
+from crplugins.limits.redis.store import RedisStore
+from crplugins.limits.store import StoreUnavailable
+from tests.limits.conftest import lease, meter, request, until
+from tests.redis_setup import RedisServer, free_port
+
+MOST_SECONDS = 0.15
+"""What an outage may cost a request, beyond what the event loop itself was late."""
+
+
+class Traffic:
+    """Eight clients that reserve and settle without a pause.
+
+    Attributes:
+        admitted, refused, failed: how many reservations ended so.
+        slowest: seconds that a reservation or a settlement took at most.
+        late: seconds that the event loop itself was late at most.
+    """
+
+    def __init__(self, store, *limits):
+        self._store, self._limits = store, limits
+        self.admitted = self.refused = self.failed = 0
+        self.slowest = self.late = 0.0
+
+    async def __aenter__(self):
+        self._tasks = [asyncio.create_task(self._client()) for _ in range(8)]
+        self._tasks.append(asyncio.create_task(self._watch()))
+        return self
+
+    async def __aexit__(self, *error):
+        for task in self._tasks:
+            task.cancel()
+        ends = await asyncio.gather(*self._tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+
+    async def _client(self):
+        while True:
+            reservation = request(*self._limits)
+            try:
+                decision = await self._timed(self._store.reserve(reservation))
+            except StoreUnavailable:
+                self.failed += 1
+            else:
+                if decision.refused is None:
+                    self.admitted += 1
+                    await self._timed(self._store.settle(reservation, [1] * len(self._limits)))
+                else:
+                    self.refused += 1
+            await asyncio.sleep(0.001)
+
+    async def _timed(self, call):
+        before = time.monotonic()
+        try:
+            return await call
+        finally:
+            self.slowest = max(self.slowest, time.monotonic() - before)
+
+    async def _watch(self):
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.001)
+            self.late = max(self.late, time.monotonic() - before - 0.001)
+
+    async def flows(self, seconds=0.2):
+        """Waits, and sees that requests are being decided."""
+        before = self.admitted + self.refused + self.failed
+        await asyncio.sleep(seconds)
+        assert self.admitted + self.refused + self.failed > before + 8
+
+    def check(self):
+        assert self.slowest - self.late < MOST_SECONDS, (self.slowest, self.late)
+
+
+def guarded(redis, policy="local", **options):
+    return GuardedStore(
+        RedisStore(redis.url, **options), on_store_error=policy, breaker=Breaker(first=0.2, longest=0.4)
+    )
+
+
+ENDLESS = (meter(10**9), lease(100))
+
+
+def hang(redis):
+    redis.stop()
+    return redis.cont
+
+
+def die(redis):
+    redis.kill()
+    return redis.start
+
+
+def become_a_replica(redis):
+    redis.command("REPLICAOF", "127.0.0.1", free_port())
+    return lambda: redis.command("REPLICAOF", "NO", "ONE")
+
+
+@pytest.mark.parametrize("hurt", [hang, die, become_a_replica])
+async def test_local_while_redis_is_hurt(fragile_redis, hurt):
+    async with guarded(fragile_redis) as store, Traffic(store, *ENDLESS) as traffic:
+        await traffic.flows()
+        assert not store.mode_active
+        heal = await asyncio.to_thread(hurt, fragile_redis)
+        await until(lambda: store.mode_active)
+        await traffic.flows(1)
+        assert store.mode_active
+        await asyncio.to_thread(heal)
+        await until(lambda: not store.mode_active)
+        await traffic.flows()
+        assert not store.mode_active
+        assert (traffic.refused, traffic.failed) == (0, 0)
+        traffic.check()
+    assert store.lost == 0
+
+
+@pytest.mark.parametrize("hurt", [hang, die])
+async def test_closed_while_redis_is_hurt(fragile_redis, hurt):
+    async with guarded(fragile_redis, "closed") as store, Traffic(store, *ENDLESS) as traffic:
+        await traffic.flows()
+        heal = await asyncio.to_thread(hurt, fragile_redis)
+        await until(lambda: store.mode_active)
+        admitted = traffic.admitted
+        await traffic.flows(0.5)
+        assert traffic.admitted == admitted
+        await asyncio.to_thread(heal)
+        await until(lambda: not store.mode_active)
+        failed = traffic.failed
+        await traffic.flows()
+        assert traffic.failed == failed > 8
+        traffic.check()
+
+
+async def test_open_while_redis_hangs(fragile_redis):
+    async with guarded(fragile_redis, "open") as store, Traffic(store, meter(5), lease(1)) as traffic:
+        await traffic.flows()
+        assert traffic.admitted <= 6
+        fragile_redis.stop()
+        await until(lambda: store.mode_active)
+        await traffic.flows(0.5)
+        assert traffic.admitted > 100
+        fragile_redis.cont()
+        await until(lambda: not store.mode_active)
+        admitted = traffic.admitted
+        await traffic.flows(0.5)
+        assert traffic.admitted <= admitted + 1
+        traffic.check()
+
+
+async def test_scripts_and_data_that_vanish_interrupt_nothing(fragile_redis):
+    async with guarded(fragile_redis, "closed", seconds=2) as store, Traffic(store, *ENDLESS) as traffic:
+        for _ in range(5):
+            await traffic.flows(0.1)
+            await asyncio.to_thread(fragile_redis.command, "SCRIPT", "FLUSH")
+            await traffic.flows(0.1)
+            await asyncio.to_thread(fragile_redis.command, "FLUSHALL")
+        assert (traffic.refused, traffic.failed, store.failures) == (0, 0, 0)
+
+
+async def test_hundreds_of_requests_at_once_are_let_go_together_when_redis_hangs(fragile_redis):
+    async with guarded(fragile_redis) as store:
+        await store.reserve(request(meter()))
+        fragile_redis.stop()
+        before = time.monotonic()
+        decisions = await asyncio.gather(*[store.reserve(request(meter(50))) for _ in range(400)])
+        assert time.monotonic() - before < 0.3  # of which 400 decisions take some
+        assert sum(decision.refused is None for decision in decisions) == 50
+        before = time.monotonic()
+        await store.reserve(request(meter()))
+        assert time.monotonic() - before < 0.05
+
+
+async def test_leases_that_redis_took_while_it_hung_are_given_back(fragile_redis):
+    async with guarded(fragile_redis) as store:
+        assert (await store.reserve(request(lease(8)))).refused is None
+        fragile_redis.stop()
+        await asyncio.gather(*[store.reserve(request(lease(8))) for _ in range(8)])
+        fragile_redis.cont()
+        await until(lambda: not store.mode_active)
+        async with RedisStore(fragile_redis.url) as other:
+
+            async def held():
+                return (await other.levels([lease(8)]))[0].used
+
+            for _ in range(300):
+                if await held() == 1:
+                    break
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            assert await held() == 1
+
+
+async def test_a_gateway_starts_while_redis_is_down_and_uses_it_when_it_is_there(caplog):
+    redis = RedisServer()
+    async with guarded(redis) as store, Traffic(store, meter(10)) as traffic:
+        assert "Redis refuses the connection; meanwhile each process decides about limits by itself" in caplog.text
+        assert "127.0.0.1" not in caplog.text
+        await traffic.flows()
+        assert traffic.admitted == 10
+        await asyncio.to_thread(redis.start)
+        try:
+            await until(lambda: not store.mode_active)
+            await until(lambda: traffic.admitted == 20)
+        finally:
+            redis.close()
+
+
+async def test_a_wrong_password_is_told_at_the_start(caplog):
+    redis = RedisServer("--requirepass", "hunter2")
+    redis.start()
+    try:
+        url = redis.url.replace("//", "//:hunter3@")
+        async with GuardedStore(RedisStore(url), on_store_error="closed") as store:
+            with pytest.raises(StoreUnavailable):
+                await store.reserve(request(meter()))
+        assert "Redis refuses the user name or password" in caplog.text
+        assert "hunter" not in caplog.text
+    finally:
+        redis.close()
+
+
+async def test_a_start_before_a_server_that_hangs_takes_less_than_half_a_second(fragile_redis):
+    fragile_redis.stop()
+    before = time.monotonic()
+    async with guarded(fragile_redis) as store:
+        assert time.monotonic() - before < 0.5
+        assert store.mode_active
