@@ -52,7 +52,7 @@ _JOURNAL = '''
 """Writes a line for every request that is over: one too many would show."""
 import json, msgspec
 from crplugins.core.plugin import Plugin
-from crplugins.ledger.record import record_of
+from crplugins.metering.record import record_of
 
 class Journal(Plugin):
     observes = True

@@ -7,10 +7,10 @@ from crplugins.config import Config
 from crplugins.core.principal import Principal
 from crplugins.keys.desk import spell_moment
 from crplugins.limits.opening import open_limit_store
+from crplugins.limits.reservations import Reservations
 from crplugins.limits.store import StoreUnavailable
 from crplugins.plugins.budgets import Budgets, BudgetState
 from crplugins.plugins.limit_levels import LimitLevel
-from crplugins.plugins.limit_reservations import Reservations
 from crplugins.plugins.rate_limits import RateLimits
 
 IN_MEMORY = "limits are kept in the memory of the gateway: see its /metrics"

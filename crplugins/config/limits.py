@@ -12,10 +12,10 @@ from crplugins.core import principal
 from crplugins.core.patterns import name_set
 from crplugins.core.principal import Period
 from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
+from crplugins.limits.fallback import OnStoreError
 from crplugins.limits.opening import open_limit_store
-from crplugins.limits.stand_in import OnStoreError
+from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS
 from crplugins.plugins.budgets import WARN_AT
-from crplugins.plugins.limit_demand import ESTIMATED_OUTPUT_TOKENS
 from crplugins.plugins.limit_rules import LimitRules
 from crplugins.settings.errors import Problem
 from crplugins.settings.section import Number, Section, Whole, refusal

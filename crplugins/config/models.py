@@ -8,9 +8,8 @@ from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr,
 
 from crplugins.handlers.deployment import DEFAULT_TIMEOUT, Deployment
 from crplugins.handlers.upstream import HandlerKind
-from crplugins.ledger.pricing import prices_for
-from crplugins.ledger.pricing_rates import price_of
-from crplugins.ledger.pricing_table import litellm_prices
+from crplugins.metering.price_table import litellm_prices, prices_for
+from crplugins.metering.prices import price_of
 from crplugins.settings.section import Number, Section, Whole, refusal
 
 _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(

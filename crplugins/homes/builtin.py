@@ -12,15 +12,15 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
 from crplugins.homes import admin
 from crplugins.keys.source import KeySource
-from crplugins.ledger.estimate import Estimator
 from crplugins.limits.opening import open_limit_store
 from crplugins.limits.outage import GuardedStore
+from crplugins.limits.reservations import Reservations
+from crplugins.metering.estimate import Estimator
 from crplugins.plugins.aliases import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.plugins.budgets import Budgets, Spent
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.guard import RequestGuard
-from crplugins.plugins.limit_reservations import Reservations
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.rate_limits import RateLimits
 from crplugins.plugins.server_timing import ServerTiming

@@ -16,8 +16,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.patterns import NameSet
 from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
-from crplugins.ledger.pricing import prices_for
-from crplugins.ledger.pricing_table import litellm_prices
+from crplugins.metering.price_table import litellm_prices, prices_for
 
 _PROXY: Final = "litellm.proxy.proxy_server"
 

@@ -19,8 +19,7 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price
 from crplugins.homes.litellm_sdk_call import answered, failed, priced_name
-from crplugins.ledger.pricing import prices_for
-from crplugins.ledger.pricing_table import litellm_prices
+from crplugins.metering.price_table import litellm_prices, prices_for
 from crplugins.plugins.usage import Recorder, Sink, Usage
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.litellm_errors import Failures
 from crplugins.handlers.litellm_usage import as_usage, usage_object
-from crplugins.ledger.estimate import ByteEstimator, owes_usage
+from crplugins.metering.estimate import ByteEstimator, owes_usage
 
 
 def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: datetime) -> Exchange:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from crplugins.core.usage import TokenUsage
-from crplugins.ledger.record import UsageRecord
+from crplugins.metering.record import UsageRecord
 
 LONGEST_TEXT: Final = 500
 """Bytes of UTF-8. The texts of a primary key together must stay below the 2,704 bytes of PostgreSQL's index entries."""

@@ -17,11 +17,11 @@ from crplugins.ledger.encoding import encode
 from crplugins.ledger.inserter import Inserter
 from crplugins.ledger.outage import LOG_SECONDS, Outage
 from crplugins.ledger.pending import Pending
-from crplugins.ledger.record import UsageRecord
 from crplugins.ledger.replay import Replay
 from crplugins.ledger.report import spent
 from crplugins.ledger.spool import Spool
 from crplugins.ledger.writer import PAUSE, SPOOL_ABOVE, Writer
+from crplugins.metering.record import UsageRecord
 
 QUEUE_SIZE: Final = 50_000
 START_SECONDS: Final = 10.0

@@ -1,13 +1,18 @@
 """MemoryStore: the limits of one process, in its memory."""
 
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from crplugins.limits.clock import milliseconds
 from crplugins.limits.limit import Decision, Level, Limit, Reservation
 from crplugins.limits.states import States
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS
+
+
+def milliseconds() -> int:
+    """Since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 class MemoryStore:

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from crplugins.limits.clock import milliseconds
 from crplugins.limits.limit import Decision, Level, Limit, Reservation
+from crplugins.limits.memory import milliseconds
 from crplugins.limits.sqlite_calls import Call
 from crplugins.limits.sqlite_thread import SqliteThread
 from crplugins.limits.states import States

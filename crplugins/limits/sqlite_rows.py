@@ -8,10 +8,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from crplugins.limits.arithmetic import window_end
-from crplugins.limits.leases import Holders
 from crplugins.limits.limit import Limit
 from crplugins.limits.sqlite_statements import delete, select, size_of, upsert
-from crplugins.limits.states import States
+from crplugins.limits.states import Holders, States
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.trace import trace_id_of
-from crplugins.ledger.record import UsageRecord, record_of
+from crplugins.metering.record import UsageRecord, record_of
 
 logger = logging.getLogger("crplugins.access")
 

@@ -13,14 +13,13 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Budget, MissingUsagePolicy, Principal
 from crplugins.core.usage import Price
 from crplugins.limits.limit import Charge, Decision, Reservation
+from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import LimitStore
+from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, came_through, demand_of
 from crplugins.plugins.budgets_cost import estimated_cost, real_cost
 from crplugins.plugins.budgets_seeding import RECONCILE_SECONDS, Seeding, Spent
 from crplugins.plugins.budgets_state import BudgetState, budget_state, describe
 from crplugins.plugins.budgets_windows import BudgetWindow, BudgetWindows
-from crplugins.plugins.limit_demand import ESTIMATED_OUTPUT_TOKENS, demand_of
-from crplugins.plugins.limit_reservations import Reservations, reservation_suffix
-from crplugins.plugins.limit_usage import came_through
 
 __all__ = ["WARN_AT", "BudgetState", "Budgets", "Spent"]
 

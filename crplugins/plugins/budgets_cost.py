@@ -3,8 +3,7 @@
 from crplugins.core.exchange import Exchange
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.plugins.limit_demand import Demand
-from crplugins.plugins.limit_usage import usage_of
+from crplugins.metering.estimate import Demand, usage_of
 
 
 def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:

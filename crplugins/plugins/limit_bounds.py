@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from crplugins.core.principal import Limits, Principal
 from crplugins.limits.limit import Charge, Limit
-from crplugins.plugins.limit_demand import Demand
+from crplugins.metering.estimate import Demand
 from crplugins.plugins.limit_measures import MEASURES, Measure
 from crplugins.plugins.limit_rules import LimitRules
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from crplugins.core.principal import Principal
 from crplugins.limits.limit import Level
+from crplugins.limits.reservations import Reservations
 from crplugins.plugins.limit_bounds import Bound, Scope, all_bounds_of
-from crplugins.plugins.limit_reservations import Reservations
 from crplugins.plugins.limit_rules import LimitRules
 
 

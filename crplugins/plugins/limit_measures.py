@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from crplugins.plugins.limit_demand import Unit
+from crplugins.metering.estimate import Unit
 
 _MINUTE: Final = 60_000
 _HOUR: Final = 60 * _MINUTE

@@ -8,7 +8,7 @@ from typing import Final
 
 from crplugins.core.exchange import Attempt, AttemptKind
 from crplugins.core.outcome import ErrorType
-from crplugins.ledger.record import UsageRecord
+from crplugins.metering.record import UsageRecord
 from crplugins.plugins.metrics_families import Families
 from crplugins.plugins.metrics_labels import OTHER, Bounded, Lazily
 

@@ -9,7 +9,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.sse import Event
-from crplugins.ledger.estimate import ByteEstimator, Estimator, missing_usage_policy, owes_usage
+from crplugins.metering.estimate import ByteEstimator, Estimator, missing_usage_policy, owes_usage
 
 __all__ = ["MissingUsage"]
 

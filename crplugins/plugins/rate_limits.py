@@ -11,16 +11,15 @@ from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, Principal
 from crplugins.limits.limit import Decision
+from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import LimitStore
+from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, came_through, demand_of, usage_of
 from crplugins.plugins.limit_address import ClientAddresses
-from crplugins.plugins.limit_demand import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, demand_of
 from crplugins.plugins.limit_headers import Standing, rate_limit_headers, without_foreign
 from crplugins.plugins.limit_levels import LimitLevel, read_levels
 from crplugins.plugins.limit_lookup import BoundsLookup
 from crplugins.plugins.limit_refusals import limit_reached, refusal_reason
-from crplugins.plugins.limit_reservations import Reservations, reservation_suffix
 from crplugins.plugins.limit_rules import LimitRules
-from crplugins.plugins.limit_usage import came_through, usage_of
 
 logger = logging.getLogger("crplugins.limits")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from crplugins.core.exchange import Attempt, Exchange
-from crplugins.ledger.record import UsageRecord
+from crplugins.metering.record import UsageRecord
 
 Attribute = str | bool | int | float | list[str]
 

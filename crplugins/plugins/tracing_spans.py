@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from crplugins.core.errors import Header
 from crplugins.core.exchange import Attempt, Exchange
-from crplugins.ledger.record import UsageRecord, record_of
+from crplugins.metering.record import UsageRecord, record_of
 from crplugins.plugins import tracing_attributes as attributes
 
 SERVER_SPAN: Final = "POST /v1/chat/completions"

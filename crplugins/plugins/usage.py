@@ -10,7 +10,7 @@ from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
-from crplugins.ledger.record import METADATA, USER, UsageRecord, record_of
+from crplugins.metering.record import METADATA, USER, UsageRecord, record_of
 
 __all__ = ["Recorder", "Sink", "Usage", "UsageRecord"]
 

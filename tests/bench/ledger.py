@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from crplugins.ledger.ledger import Ledger
-from crplugins.ledger.record import UsageRecord
+from crplugins.metering.record import UsageRecord
 from tests.ledger.conftest import make_record
 
 ROWS = 20_000

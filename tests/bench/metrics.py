@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from prometheus_client import generate_latest
 
-from crplugins.ledger.record import record_of
+from crplugins.metering.record import record_of
 from crplugins.plugins.metrics import Metrics
 from tests.plugins.metrics_setup import SAMPLED, finished, run
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crplugins.core.principal import Principal
-from crplugins.ledger.record import UsageRecord
+from crplugins.metering.record import UsageRecord
 from crplugins.testing import FakeProvider, Script
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no look-up in the network

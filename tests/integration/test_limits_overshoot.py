@@ -20,7 +20,7 @@ from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.principal import Limits, Principal
 from crplugins.core.usage import TokenUsage
 from crplugins.limits.memory import MemoryStore
-from crplugins.plugins.limit_reservations import Reservations
+from crplugins.limits.reservations import Reservations
 from crplugins.plugins.rate_limits import RateLimits
 
 LIMIT = 100_000

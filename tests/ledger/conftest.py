@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 from crplugins.core.exchange import new_request_id
 from crplugins.core.usage import TokenUsage
 from crplugins.ledger.ledger import Ledger
-from crplugins.ledger.record import UsageRecord
 from crplugins.ledger.schema import usage, usage_daily
+from crplugins.metering.record import UsageRecord
 from tests.postgresql_setup import (  # noqa: F401  # fixtures
     allow_drivers_to_block,
     database_url,

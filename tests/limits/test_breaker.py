@@ -2,7 +2,7 @@
 
 import pytest
 
-from crplugins.limits.breaker import Breaker
+from crplugins.limits.availability import Breaker
 from crplugins.testing import FrozenClock
 
 

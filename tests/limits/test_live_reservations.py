@@ -2,8 +2,8 @@
 
 import asyncio
 
-from crplugins.limits.live_reservations import LiveReservations
 from crplugins.limits.memory import MemoryStore
+from crplugins.limits.reservations import LiveReservations
 from crplugins.limits.store import StoreUnavailable
 from tests.limits.conftest import lease, request, until
 

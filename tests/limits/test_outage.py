@@ -7,11 +7,10 @@ import re
 import pytest
 
 from crplugins.limits import outage
-from crplugins.limits.breaker import Breaker
+from crplugins.limits.availability import Breaker
 from crplugins.limits.limit import NEVER, Charge, Decision, Level
 from crplugins.limits.memory import MemoryStore
-from crplugins.limits.outage import GuardedStore
-from crplugins.limits.owed import Owed
+from crplugins.limits.outage import GuardedStore, Owed
 from crplugins.limits.store import StoreUnavailable
 from crplugins.testing import FrozenClock
 from tests.limits.conftest import lease, meter, request, until, window
@@ -321,7 +320,7 @@ async def test_a_share_is_above_0_and_at_most_1(store, share):
 
 
 async def test_settlements_that_come_too_late_or_are_too_many_are_counted(monkeypatch):
-    monkeypatch.setattr("crplugins.limits.owed.MOST", 5)
+    monkeypatch.setattr("crplugins.limits.outage.MOST", 5)
     clock = FrozenClock()
     owed, paid = Owed(clock=clock), []
 

@@ -9,7 +9,7 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
 from crplugins.limits.limit import Decision, Reservation
 from crplugins.limits.memory import MemoryStore
-from crplugins.plugins.limit_reservations import Reservations
+from crplugins.limits.reservations import Reservations
 from crplugins.testing import FrozenClock, drive, lifespan
 from crplugins.testing.answer import Answer
 from tests.core.doubles import JSON, App

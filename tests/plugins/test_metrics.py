@@ -9,7 +9,7 @@ from inline_snapshot import snapshot
 from crplugins.core.exchange import Attempt
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.ledger.record import record_of
+from crplugins.metering.record import record_of
 from crplugins.plugins.metrics import Metrics
 from crplugins.plugins.metrics_bundles import PROVIDERS
 from tests.plugins.metrics_setup import changes, finished, run, samples, value

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.principal import Limits
+from crplugins.limits import reservations as limit_reservations
 from crplugins.limits.limit import Decision, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.outage import GuardedStore
+from crplugins.limits.reservations import Reservations
 from crplugins.limits.store import StoreUnavailable
-from crplugins.plugins import limit_reservations
-from crplugins.plugins.limit_reservations import Reservations
 from crplugins.plugins.limit_rules import LimitRules
 from crplugins.plugins.rate_limits import RateLimits
 from crplugins.testing import Drive, drive, lifespan

@@ -11,7 +11,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage, pico_usd
-from crplugins.ledger.record import record_of
+from crplugins.metering.record import record_of
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage, UsageRecord

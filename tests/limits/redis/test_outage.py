@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from crplugins.limits.breaker import Breaker
+from crplugins.limits.availability import Breaker
 from crplugins.limits.outage import GuardedStore
 from crplugins.limits.redis.store import RedisStore
 from crplugins.limits.store import StoreUnavailable

@@ -33,7 +33,7 @@ asyncio.run(main(*sys.argv[1:]))
 HOLD = """
 import asyncio, sys
 from crplugins.limits.limit import Charge, Limit, Reservation
-from crplugins.limits.live_reservations import LiveReservations
+from crplugins.limits.reservations import LiveReservations
 from crplugins.limits.redis.store import RedisStore
 
 async def main(url, milliseconds):

@@ -7,10 +7,8 @@ import pytest
 
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.handlers.litellm_loader import load_litellm
-from crplugins.ledger.pricing import prices_for
-from crplugins.ledger.pricing_names import fits
-from crplugins.ledger.pricing_rates import price_of
-from crplugins.ledger.pricing_table import PriceTable, litellm_prices
+from crplugins.metering.price_table import PriceTable, fits, litellm_prices, prices_for
+from crplugins.metering.prices import price_of
 
 LISTED = Price(10, 20, cached_input=1, cache_write_input=12, reasoning_output=30)
 
@@ -229,14 +227,14 @@ def test_another_name_for_a_model_has_its_price_unless_it_is_a_model_itself(tmp_
 
 
 def test_without_litellm_the_table_is_empty(monkeypatch):
-    monkeypatch.setattr("crplugins.ledger.pricing_table.find_spec", lambda name: None)
+    monkeypatch.setattr("crplugins.metering.price_table.find_spec", lambda name: None)
     assert len(PriceTable.load()) == 0
     assert PriceTable.load().find("openai/gpt-4o") is None
 
 
 def test_reading_the_table_does_not_import_litellm():
     code = (
-        "import sys; from crplugins.ledger.pricing_table import PriceTable; "
+        "import sys; from crplugins.metering.price_table import PriceTable; "
         "assert len(PriceTable.load()) > 1000; assert 'litellm' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
