@@ -14,9 +14,7 @@ from crplugins.cli.keys_source import JsonOption, clock_of
 from crplugins.cli.keys_words import key_id
 from crplugins.cli.usage_show import print_csv, print_json, print_table
 from crplugins.config import ConfigError, Problem
-from crplugins.ledger.moments import read_moment
-from crplugins.ledger.question import Question, Sums
-from crplugins.ledger.report_words import read_groups
+from crplugins.ledger.question import Question, Sums, read_groups, read_moment
 
 T = TypeVar("T")
 

@@ -11,8 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from crplugins.ledger.question import GROUPS, Sums, total_of
-from crplugins.ledger.report_words import cost_usd, describe
+from crplugins.ledger.question import GROUPS, Sums, cost_usd, describe, total_of
 
 _COLUMNS: Final = {
     "requests": "requests",

@@ -12,7 +12,7 @@ from crplugins.ledger.database import LedgerDatabase, reason_of
 from crplugins.ledger.ledger import spool_path
 from crplugins.ledger.question import Question, Sums
 from crplugins.ledger.report import answer
-from crplugins.ledger.waiting import count_waiting
+from crplugins.ledger.spool import count_waiting
 
 _NO_TABLE = ("no such table", "does not exist")
 

@@ -9,7 +9,7 @@ from starlette.types import Message
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.plugin import Plugin
 from crplugins.homes.metrics_app import MetricsApp, limit_gauges
-from crplugins.ledger.state import LedgerState
+from crplugins.ledger.ledger import LedgerState
 from crplugins.plugins.metrics import Metrics
 from crplugins.plugins.metrics_limits import LimitGauges
 from crplugins.plugins.usage import Usage

@@ -22,9 +22,8 @@ from crplugins.homes.admin_token import AdminToken
 from crplugins.homes.usage_query import OWN_GROUPS, read_question
 from crplugins.keys.key import utc_now
 from crplugins.keys.refusals import no_key
-from crplugins.ledger.question import GROUPS, Question
+from crplugins.ledger.question import GROUPS, Question, describe
 from crplugins.ledger.report import answer
-from crplugins.ledger.report_words import describe
 
 PATHS: Final = ("/v1/usage", "/usage")
 ADMIN_PATH: Final = "/admin/usage"

@@ -5,9 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from crplugins.homes.admin_errors import bad_field
-from crplugins.ledger.moments import read_moment
-from crplugins.ledger.question import Question
-from crplugins.ledger.report_words import read_groups
+from crplugins.ledger.question import Question, read_groups, read_moment
 
 OWN_GROUPS: Final = ("model", "user", "outcome", "error_type", "day")
 """What a key may ask about: not who serves its requests, which an alias may hide."""

@@ -10,7 +10,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from crplugins.ledger import insert_postgresql, insert_sqlite
+from crplugins.ledger.inserts import insert_into_postgresql, insert_into_sqlite
 from crplugins.sql.engine import WRITES, make_engine
 from crplugins.sql.migrate import migrate
 from crplugins.sql.url import async_url
@@ -25,7 +25,7 @@ READING_TIMEOUT: Final = 60.0
 
 _LOCK: Final = 0x6372_706C_6564_6700  # any number, the same in every version
 _OF_THE_DATA: Final = ("22", "23", "54")  # classes of SQLSTATE: data, constraints, limits such as an index entry's size
-_DATABASES: Final = {"sqlite": insert_sqlite, "postgresql": insert_postgresql}
+_INSERTS: Final = {"sqlite": insert_into_sqlite, "postgresql": insert_into_postgresql}
 
 
 class LinesRefused(Exception):
@@ -42,7 +42,7 @@ class LedgerDatabase:
     def __init__(self, url: str, *, migrate: bool = True) -> None:
         self.url: Final[URL] = async_url(url)
         self.url.get_dialect().import_dbapi()
-        self._insert = _DATABASES[self.url.get_backend_name()].insert_lines
+        self._insert = _INSERTS[self.url.get_backend_name()]
         self._migrates = migrate
         self._engine: AsyncEngine | None = None
         self._reading: AsyncEngine | None = None

@@ -8,19 +8,15 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Protocol, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crplugins.ledger.database import LedgerDatabase, reason_of
 from crplugins.ledger.encoding import encode
-from crplugins.ledger.inserter import Inserter
-from crplugins.ledger.outage import LOG_SECONDS, Outage
-from crplugins.ledger.pending import Pending
-from crplugins.ledger.replay import Replay
 from crplugins.ledger.report import spent
 from crplugins.ledger.spool import Spool
-from crplugins.ledger.writer import PAUSE, SPOOL_ABOVE, Writer
+from crplugins.ledger.writer import LOG_SECONDS, PAUSE, SPOOL_ABOVE, Inserter, Outage, Pending, Replay, Writer
 from crplugins.metering.record import UsageRecord
 
 QUEUE_SIZE: Final = 50_000
@@ -171,3 +167,19 @@ def spool_path(database: LedgerDatabase, given: str | Path | None = None) -> Pat
         return Path(given)
     file = database.file
     return Path("crplugins-spool.db") if file is None else file.with_name(f"{file.name}.spool")
+
+
+class LedgerState(Protocol):
+    """Numbers of records, at any moment and at no cost."""
+
+    @property
+    def pending(self) -> int:
+        """In memory and in the journal, not yet committed anywhere."""
+
+    @property
+    def spooled(self) -> int:
+        """In the spool, on their way to the database. Processes that share a spool all report the whole of it."""
+
+    @property
+    def dropped(self) -> int:
+        """Lost since the start, because database, spool and queue were all full or gone."""

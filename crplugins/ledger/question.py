@@ -1,10 +1,11 @@
 """A question to the ledger, and the form of its answer."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 GROUPS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -62,3 +63,57 @@ MEASURES: Final = tuple(field.name for field in fields(Sums) if field.name != "g
 def total_of(lines: Sequence[Sums]) -> Sums:
     """Their sum, a group of its own."""
     return Sums(group={}, **{name: sum(getattr(line, name) for line in lines) for name in MEASURES})
+
+
+def read_groups(text: str, allowed: Collection[str] = GROUPS) -> list[str]:
+    """`key,model` as names of `GROUPS`. Raises ValueError with a sentence for the user."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in allowed:
+            raise ValueError(f"knows no '{name}', only {', '.join(allowed)}")
+    if len(set(names)) < len(names):
+        raise ValueError("names something twice")
+    return names
+
+
+def describe(sums: Sums) -> dict[str, Any]:
+    """Plain data for JSON."""
+    return {
+        **sums.group,
+        "requests": sums.requests,
+        "errors": sums.errors,
+        "input_tokens": sums.input_tokens,
+        "output_tokens": sums.output_tokens,
+        "cached_input_tokens": sums.cached_input_tokens,
+        "cache_write_input_tokens": sums.cache_write_input_tokens,
+        "reasoning_output_tokens": sums.reasoning_output_tokens,
+        "cost_usd": cost_usd(sums),
+        "unpriced_requests": sums.unpriced_requests,
+        "estimated_requests": sums.estimated_requests,
+    }
+
+
+def cost_usd(sums: Sums) -> float | None:
+    """Of the requests whose price is known; None where some cost nobody knows what and the rest nothing."""
+    if sums.unpriced_requests and not sums.cost_micro_usd:
+        return None
+    return sums.cost_micro_usd / 1_000_000
+
+
+_AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def read_moment(text: str, now: datetime) -> datetime:
+    """`30m`, `24h`, `7d` ago; `2027-01-31` or `2027-01-31T12:00:00Z`, in UTC unless it says otherwise.
+
+    Raises ValueError with a sentence for the user.
+    """
+    match = _AGO.fullmatch(text)
+    try:
+        if match is not None:
+            return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("must be a time ago such as 30m, 24h or 7d, or a date such as 2027-01-31") from None

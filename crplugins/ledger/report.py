@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 from sqlalchemy import ColumnElement, Date, Row, Select, cast, func, select, type_coerce, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from crplugins.ledger.inserts import DIMENSIONS, measures
 from crplugins.ledger.question import GROUPS, MEASURES, Question, Sums
-from crplugins.ledger.rollup import DIMENSIONS, measures
 from crplugins.ledger.schema import usage, usage_daily
 
 _DAY: Final = timedelta(days=1)

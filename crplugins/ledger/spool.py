@@ -1,14 +1,94 @@
 """Spool: the spool file as code on the event loop uses it, with a thread of its own."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from crplugins.ledger.dead_journals import adopt_dead_journals
-from crplugins.ledger.journal import Journal
-from crplugins.ledger.spool_file import SpoolFile
+from crplugins.ledger.journal import Journal, adopt_dead_journals, count_dead_lines
+
+_TIMEOUT: Final = 5.0
+_TABLES: Final = (
+    "CREATE TABLE IF NOT EXISTS spooled (id INTEGER PRIMARY KEY AUTOINCREMENT, line TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS refused (id INTEGER PRIMARY KEY, reason TEXT NOT NULL, line TEXT NOT NULL)",
+)
+
+
+class SpoolFile:
+    """Made by the first line that is kept. Methods block, raise `sqlite3.Error`, and are for one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+        self._connection: sqlite3.Connection | None = None
+
+    def keep(self, lines: Iterable[bytes]) -> int:
+        """Durable when it returns. How many there are now."""
+        with self._writing() as connection:
+            connection.executemany("INSERT INTO spooled (line) VALUES (?)", [(line.decode(),) for line in lines])
+        return self.count()
+
+    def oldest(self, number: int) -> list[tuple[int, bytes]]:
+        """At most `number` lines with their ids."""
+        if not self._exists():
+            return []
+        rows = self._opened().execute("SELECT id, line FROM spooled ORDER BY id LIMIT ?", (number,))
+        return [(row_id, line.encode()) for row_id, line in rows]
+
+    def forget(self, ids: Sequence[int]) -> int:
+        """These are in the database. How many are left."""
+        with self._writing() as connection:
+            connection.executemany("DELETE FROM spooled WHERE id = ?", [(row_id,) for row_id in ids])
+        return self.count()
+
+    def refuse(self, line: bytes, reason: str) -> None:
+        """Keeps a line that no database takes, for a person to look at."""
+        with self._writing() as connection:
+            connection.execute("INSERT INTO refused (reason, line) VALUES (?, ?)", (reason, line.decode()))
+
+    def count(self) -> int:
+        """Of spooled lines. Without looking at each: lines go in the order in which they came."""
+        if not self._exists():
+            return 0
+        row = self._opened().execute("SELECT max(id) - min(id) + 1 FROM spooled").fetchone()
+        return row[0] or 0
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _exists(self) -> bool:
+        return self._connection is not None or self.path.exists()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        connection = self._opened()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(self.path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False)
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+                for table in _TABLES:
+                    connection.execute(table)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
 
 T = TypeVar("T")
 
@@ -79,3 +159,17 @@ class Spool:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def count_waiting(spool: Path) -> int:
+    """Those in the spool and in journals of dead processes, some of which may be there already. Blocks.
+
+    0 if the files cannot be read.
+    """
+    file = SpoolFile(spool)
+    try:
+        return file.count() + count_dead_lines(spool)
+    except (OSError, sqlite3.Error):
+        return 0
+    finally:
+        file.close()

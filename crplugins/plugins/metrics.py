@@ -16,7 +16,7 @@ from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 from crplugins.core.trace import trace_of
-from crplugins.ledger.state import LedgerState
+from crplugins.ledger.ledger import LedgerState
 from crplugins.metering.record import record_of
 from crplugins.plugins.metrics_exposed import Collector, WithoutCreated, restricted
 from crplugins.plugins.metrics_families import Families, fresh_registry

@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from crplugins.ledger.state import LedgerState
+from crplugins.ledger.ledger import LedgerState
 from crplugins.plugins.metrics_table import HOOK_ERRORS, LEDGER_DROPPED, LEDGER_PENDING, LEDGER_SPOOLED, Spec
 
 Values = Mapping[tuple[str, str], int] | Mapping[tuple[()], int]

@@ -12,7 +12,7 @@ from crplugins.cli.app import run as run_command
 from crplugins.core.usage import TokenUsage
 from crplugins.ledger.encoding import encode
 from crplugins.ledger.ledger import Ledger
-from crplugins.ledger.spool_file import SpoolFile
+from crplugins.ledger.spool import SpoolFile
 from tests.keys.conftest import NOW
 from tests.ledger.conftest import NOON, make_record, settled
 from tests.postgresql_setup import database_url, postgres_url, sqlite_url  # noqa: F401

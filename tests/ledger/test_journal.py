@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crplugins.ledger.dead_journals import adopt_dead_journals, count_dead_lines
-from crplugins.ledger.journal import Journal, lines_of
+from crplugins.ledger.journal import Journal, adopt_dead_journals, count_dead_lines, lines_of
 
 SMALL = {"segment_bytes": 64, "segments": 3}
 

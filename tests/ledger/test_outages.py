@@ -15,7 +15,7 @@ from crplugins.ledger.database import LedgerDatabase
 from crplugins.ledger.encoding import encode
 from crplugins.ledger.journal import Journal
 from crplugins.ledger.ledger import Ledger
-from crplugins.ledger.spool_file import SpoolFile
+from crplugins.ledger.spool import SpoolFile
 from crplugins.testing.clock import FrozenClock
 from tests.ledger.conftest import SOON, ids_of, make_record, settled, totals_of, until
 

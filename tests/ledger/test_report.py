@@ -11,10 +11,18 @@ from hypothesis import strategies as st
 from crplugins.core.usage import TokenUsage
 from crplugins.ledger.database import LedgerDatabase
 from crplugins.ledger.encoding import encode
-from crplugins.ledger.moments import read_moment
-from crplugins.ledger.question import GROUPS, MEASURES, Question, Sums, total_of
+from crplugins.ledger.question import (
+    GROUPS,
+    MEASURES,
+    Question,
+    Sums,
+    cost_usd,
+    describe,
+    read_groups,
+    read_moment,
+    total_of,
+)
 from crplugins.ledger.report import answer
-from crplugins.ledger.report_words import cost_usd, describe, read_groups
 from tests.ledger.conftest import NOON, make_record, settled
 
 NOW = datetime.fromtimestamp(NOON, UTC)

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from crplugins.ledger.spool_file import SpoolFile
+from crplugins.ledger.spool import SpoolFile
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from sqlalchemy import delete
 from crplugins.core.usage import TokenUsage
 from crplugins.ledger.database import LedgerDatabase
 from crplugins.ledger.encoding import encode
+from crplugins.ledger.inserts import DIMENSIONS
 from crplugins.ledger.question import MEASURES
-from crplugins.ledger.rollup import DIMENSIONS
 from crplugins.ledger.schema import usage, usage_daily
 from tests.ledger.conftest import NOON, make_record, rows_of
 
