@@ -19,7 +19,7 @@ def open_limit_store(url: str) -> LimitStore:
     if url == "memory":
         return MemoryStore()
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE) and "?" not in url and not url.endswith(":memory:"):
-        from crplugins.limits.sqlite import SqliteStore
+        from crplugins.limits.sqlite.store import SqliteStore
 
         return SqliteStore(url.removeprefix(_SQLITE))
     if url.startswith(_REDIS):

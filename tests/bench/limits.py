@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crplugins.limits.limit import Charge, Limit, Reservation
 from crplugins.limits.memory import MemoryStore
-from crplugins.limits.sqlite import SqliteStore
+from crplugins.limits.sqlite.store import SqliteStore
 from crplugins.limits.store import LimitStore
 
 ROUNDS = 15

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 
 from crplugins.limits.limit import Charge, Limit, Reservation
-from crplugins.limits.sqlite import SqliteStore
+from crplugins.limits.sqlite.store import SqliteStore
 from crplugins.limits.store import StoreUnavailable
 
 END = 4_000_000_000_000

@@ -4,7 +4,7 @@ import pytest
 
 from crplugins.limits.limit import NEVER, Charge, Level, Limit
 from crplugins.limits.memory import MemoryStore
-from crplugins.limits.sqlite import SqliteStore
+from crplugins.limits.sqlite.store import SqliteStore
 from tests.limits.conftest import MINUTE, lease, meter, request, window
 
 DAY = 86_400_000

@@ -6,7 +6,7 @@ import pytest
 
 from crplugins.limits.limit import NEVER
 from crplugins.limits.memory import MemoryStore
-from crplugins.limits.sqlite import SqliteStore
+from crplugins.limits.sqlite.store import SqliteStore
 from tests.limits.differential import COUNT, answers, differences, operations
 
 

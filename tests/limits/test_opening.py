@@ -10,7 +10,7 @@ from crplugins.limits.limit import Charge, Limit, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.opening import open_limit_store
 from crplugins.limits.redis.store import RedisStore
-from crplugins.limits.sqlite import SqliteStore
+from crplugins.limits.sqlite.store import SqliteStore
 
 
 def test_memory():

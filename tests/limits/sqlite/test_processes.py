@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from crplugins.limits.limit import Limit, Reservation
-from crplugins.limits.sqlite import SqliteStore
+from crplugins.limits.sqlite.store import SqliteStore
 from crplugins.limits.store import LEASE_MILLISECONDS
 from tests.limits.processes import DAY, END, LIMITS
 

@@ -8,8 +8,7 @@ from typing import Final, Self, TypeVar
 
 from crplugins.limits.limit import Decision, Level, Limit, Reservation
 from crplugins.limits.memory import milliseconds
-from crplugins.limits.sqlite_calls import Call
-from crplugins.limits.sqlite_thread import SqliteThread
+from crplugins.limits.sqlite.thread import Call, SqliteThread
 from crplugins.limits.states import States
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, StoreUnavailable
 

@@ -9,11 +9,11 @@ from contextlib import closing
 
 import pytest
 
-from crplugins.limits import sqlite_thread
 from crplugins.limits.limit import Charge
-from crplugins.limits.sqlite import SqliteStore
-from crplugins.limits.sqlite_calls import Transactions
-from crplugins.limits.sqlite_file import LimitFileError
+from crplugins.limits.sqlite import thread as sqlite_thread
+from crplugins.limits.sqlite.file import LimitFileError
+from crplugins.limits.sqlite.store import SqliteStore
+from crplugins.limits.sqlite.thread import Transactions
 from crplugins.limits.store import StoreUnavailable
 from tests.limits.conftest import lease, meter, request, window
 

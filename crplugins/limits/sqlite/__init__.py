@@ -1,0 +1,1 @@
+"""Limits of the workers of one machine, in a SQLite file."""
