@@ -1,9 +1,10 @@
 """Deployment: one entry of `model_list`, resolved at start-up. Immutable."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from crplugins.core.usage import Price
 
@@ -54,3 +55,36 @@ class Deployment:
         if not star:
             return model.replace("*", requested, 1)
         return model.replace("*", requested[len(before) : len(requested) - len(after)], 1)
+
+
+T = TypeVar("T")
+
+
+class Routes(Generic[T]):
+    """Targets by `model_name`.
+
+    Several of one name take turns. A name with `*` stands for every name that fits and is not written out;
+    of several that fit, the longest wins.
+    """
+
+    def __init__(self, targets: Iterable[tuple[str, T]]) -> None:
+        grouped: dict[str, list[T]] = {}
+        for name, target in targets:
+            grouped.setdefault(name, []).append(target)
+        turns = {name: cycle(group) for name, group in grouped.items()}
+        self._exact = {name: turn for name, turn in turns.items() if "*" not in name}
+        wildcards = sorted((name for name in turns if "*" in name), key=len, reverse=True)
+        self._wildcards = [(name.partition("*"), turns[name]) for name in wildcards]
+
+    @property
+    def names(self) -> list[str]:
+        """The names written out, in the order they were given; wildcards are hidden."""
+        return list(self._exact)
+
+    def find(self, model: str) -> T | None:
+        if model in self._exact:
+            return next(self._exact[model])
+        for (before, _, after), turn in self._wildcards:
+            if len(model) >= len(before) + len(after) and model.startswith(before) and model.endswith(after):
+                return next(turn)
+        return None

@@ -1,7 +1,8 @@
 """Handler: the interface between the chat completions endpoint and whatever answers."""
 
+from collections.abc import AsyncGenerator
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Reply
@@ -26,3 +27,21 @@ class Handler(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
+
+
+_STREAM_HEADERS: Final = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+)
+
+
+def document_reply(body: bytes) -> Reply:
+    """A whole answer, already JSON."""
+    length = str(len(body)).encode()
+    return Reply(200, [(b"content-type", b"application/json"), (b"content-length", length)], body)
+
+
+def stream_reply(frames: AsyncGenerator[bytes, None]) -> Reply:
+    """A begun stream of complete server-sent events."""
+    return Reply(200, list(_STREAM_HEADERS), frames)

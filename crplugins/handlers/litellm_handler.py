@@ -15,6 +15,7 @@ from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOptionsRefused
 from crplugins.core.trace import trace_headers
 from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.handler import document_reply, stream_reply
 from crplugins.handlers.litellm_answer import answer_document, words_of
 from crplugins.handlers.litellm_client import LitellmClient
 from crplugins.handlers.litellm_errors import Failures
@@ -24,7 +25,6 @@ from crplugins.handlers.litellm_repair import StreamRepair
 from crplugins.handlers.litellm_request import Arguments, messages_of
 from crplugins.handlers.litellm_stream import LitellmStream
 from crplugins.handlers.litellm_usage import as_usage, estimate
-from crplugins.handlers.replies import document_reply, stream_reply
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
 

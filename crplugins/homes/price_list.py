@@ -6,8 +6,7 @@ from typing import Self
 
 from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
-from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.routes import Routes
+from crplugins.handlers.deployment import Deployment, Routes
 
 
 class PriceList(Plugin):

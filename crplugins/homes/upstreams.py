@@ -8,11 +8,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from crplugins.core.plugin import Plugin
-from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.deployment import Deployment, Routes
 from crplugins.handlers.direct import DirectHandler
 from crplugins.handlers.failover import Failover
 from crplugins.handlers.handler import Handler
-from crplugins.handlers.routes import Routes
 from crplugins.handlers.upstream import HandlerKind, Upstream, resolve
 from crplugins.homes.price_list import PriceList
 

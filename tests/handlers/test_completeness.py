@@ -1,7 +1,7 @@
 import json
 
 from crplugins.core.sse import DONE, Event
-from crplugins.handlers.completeness import Completeness
+from crplugins.handlers.direct_stream import Completeness
 
 
 def chunk(index: int = 0, finish_reason: str | None = None) -> Event:

@@ -1,5 +1,4 @@
-from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.routes import Routes
+from crplugins.handlers.deployment import Deployment, Routes
 
 
 def routes(*names: str) -> Routes:
