@@ -13,7 +13,7 @@ from crplugins.core.errors import ErrorObject, GatewayError
 from crplugins.core.exchange import Exchange, Reply, Timings
 from crplugins.core.sse import Splitter
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.litellm_handler import LitellmHandler
+from crplugins.handlers.litellm.handler import LitellmHandler
 from crplugins.testing import FakeProvider
 
 KEY = "sk-upstream-key-9876543210"

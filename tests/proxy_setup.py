@@ -19,7 +19,7 @@ import openai
 import pytest
 import yaml
 
-from crplugins.handlers.litellm_loader import ENVIRONMENT
+from crplugins.handlers.litellm.loading import ENVIRONMENT
 
 MASTER_KEY = "sk-master-0123456789abcdef"
 _NEEDED = (

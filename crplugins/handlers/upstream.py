@@ -69,7 +69,7 @@ def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Map
 
 
 def _from_litellm(deployment: Deployment, kind: HandlerKind) -> Upstream | None:
-    from crplugins.handlers.litellm_loader import load_litellm
+    from crplugins.handlers.litellm.loading import load_litellm
 
     litellm = load_litellm()
     try:

@@ -160,6 +160,6 @@ def _public_paths(config: Config) -> tuple[str, ...]:
 def _estimator(config: Config) -> Estimator | None:
     if config.usage.estimator == "bytes":
         return None
-    from crplugins.handlers.litellm_estimate import LitellmEstimator
+    from crplugins.handlers.litellm.estimator import LitellmEstimator
 
     return LitellmEstimator()

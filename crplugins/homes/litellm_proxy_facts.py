@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from crplugins.core.exchange import Exchange, Slot
-from crplugins.handlers.litellm_usage import as_usage, usage_object
+from crplugins.handlers.litellm.usage import as_usage, usage_object
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from fastapi import HTTPException
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.outcome import ErrorType
-from crplugins.handlers.litellm_errors import Failures
+from crplugins.handlers.litellm.errors import Failures
 from crplugins.homes.litellm_proxy_refusal import Refusal
 
 _OWN: Final[Mapping[int, ErrorType]] = {401: "unauthenticated", 403: "forbidden_model", 429: "rate_limited"}

@@ -13,8 +13,8 @@ from crplugins.core.outcome import OUTCOMES
 from crplugins.core.sse import Event
 from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import CHAT_PATH
-from crplugins.handlers.litellm_errors import Failures
-from crplugins.handlers.litellm_usage import as_usage, usage_object
+from crplugins.handlers.litellm.errors import Failures
+from crplugins.handlers.litellm.usage import as_usage, usage_object
 from crplugins.metering.estimate import ByteEstimator, owes_usage
 
 

@@ -82,6 +82,6 @@ def _by_name(handlers: Iterable[tuple[str, Handler]]) -> Iterator[tuple[str, Han
 def _handler(deployment: Deployment, upstream: Upstream | None) -> Handler:
     if upstream is not None:
         return DirectHandler(deployment, upstream)
-    from crplugins.handlers.litellm_handler import LitellmHandler  # litellm is loaded only where it is needed
+    from crplugins.handlers.litellm.handler import LitellmHandler  # litellm is loaded only where it is needed
 
     return LitellmHandler(deployment)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.handlers.litellm_loader import load_litellm
+from crplugins.handlers.litellm.loading import load_litellm
 from crplugins.metering.price_table import PriceTable, fits, litellm_prices, prices_for
 from crplugins.metering.prices import price_of
 

@@ -6,8 +6,8 @@ from typing import Any, Final, Self
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.sse import Event
 from crplugins.core.usage import TokenUsage
-from crplugins.handlers.litellm_loader import close_litellm, open_litellm
-from crplugins.handlers.litellm_usage import as_usage, estimate
+from crplugins.handlers.litellm.loading import close_litellm, open_litellm
+from crplugins.handlers.litellm.usage import as_usage, estimate
 
 _SAID: Final[Slot[list[str]]] = Slot("litellm_estimate.said")
 

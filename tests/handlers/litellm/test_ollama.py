@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from crplugins.handlers.litellm_loader import load_litellm
+from crplugins.handlers.litellm.loading import load_litellm
 from crplugins.testing import FakeProvider
 from tests.litellm_setup import asking
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from crplugins.core.sse import Splitter
-from crplugins.handlers.litellm_repair import ProviderFailed, StreamRepair
+from crplugins.handlers.litellm.repair import ProviderFailed, StreamRepair
 
 
 def chunk(

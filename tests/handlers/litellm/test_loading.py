@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from crplugins.handlers.litellm_loader import close_litellm, load_litellm, open_litellm
+from crplugins.handlers.litellm.loading import close_litellm, load_litellm, open_litellm
 from crplugins.testing import FakeProvider
 from tests.litellm_setup import asking
 
@@ -21,7 +21,7 @@ def run(program: str, **environment: str) -> str:
 
 def test_importing_the_handler_imports_no_litellm():
     program = """
-import sys, crplugins, crplugins.handlers.litellm_handler, crplugins.handlers.demo
+import sys, crplugins, crplugins.handlers.litellm.handler, crplugins.handlers.litellm.demo
 print([name for name in ("litellm", "openai", "httpx") if name in sys.modules])
 """
     assert run(program) == "[]"
@@ -30,7 +30,7 @@ print([name for name in ("litellm", "openai", "httpx") if name in sys.modules])
 def test_the_event_loop_runs_while_litellm_is_loaded_and_the_operators_environment_wins():
     program = """
 import asyncio, os, time
-from crplugins.handlers.litellm_loader import open_litellm
+from crplugins.handlers.litellm.loading import open_litellm
 async def ticks():
     longest, last = 0.0, time.perf_counter()
     while True:
@@ -61,7 +61,7 @@ async def test_loading_again_costs_nothing():
 def test_litellm_writes_nothing_past_the_hosts_logging():
     program = """
 import logging
-from crplugins.handlers.litellm_loader import load_litellm
+from crplugins.handlers.litellm.loading import load_litellm
 load_litellm()
 print([logging.getLogger(name).handlers for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")])
 """

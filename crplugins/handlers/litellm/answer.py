@@ -5,11 +5,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from crplugins.handlers.litellm_choice import refusal_of
-from crplugins.handlers.litellm_fields import fields_of, plain, text_of
-from crplugins.handlers.litellm_finish import finish_reason_of
-from crplugins.handlers.litellm_tool_calls import complete_calls
-from crplugins.handlers.litellm_usage import usage_object
+from crplugins.handlers.litellm.repair import complete_calls, finish_reason_of, refusal_of
+from crplugins.handlers.litellm.usage import fields_of, plain, text_of, usage_object
 
 Document = dict[str, Any]
 

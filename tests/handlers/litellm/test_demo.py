@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from crplugins.handlers.demo import GREETING, NOTHING_SAID, echo, register_demo, tokens
-from crplugins.handlers.litellm_loader import load_litellm
+from crplugins.handlers.litellm.demo import GREETING, NOTHING_SAID, echo, register_demo, tokens
+from crplugins.handlers.litellm.loading import load_litellm
 from crplugins.testing import FakeProvider
 from tests.litellm_setup import ASKING, asking
 

@@ -3,7 +3,7 @@
 import pytest
 
 from crplugins.core.errors import GatewayError
-from crplugins.handlers.litellm_errors import Failures
+from crplugins.handlers.litellm.errors import Failures
 from crplugins.testing import FakeProvider, Script
 from tests.litellm_setup import KEY, asking
 

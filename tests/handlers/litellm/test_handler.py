@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.litellm_handler import LitellmHandler
+from crplugins.handlers.litellm.handler import LitellmHandler
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.testing import FakeProvider, Script
 from tests.litellm_setup import ASKING, asking

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from crplugins.handlers.litellm_hangup import hang_up
-from crplugins.handlers.litellm_raw import RawStream, is_readable
-from crplugins.handlers.litellm_tap import Tap
+from crplugins.handlers.litellm.stream import RawStream, is_readable
+from crplugins.handlers.litellm.tap import Tap, hang_up
 
 CHUNK = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]}
 

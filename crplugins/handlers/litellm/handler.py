@@ -16,15 +16,14 @@ from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOpti
 from crplugins.core.trace import trace_headers
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import document_reply, stream_reply
-from crplugins.handlers.litellm_answer import answer_document, words_of
-from crplugins.handlers.litellm_client import LitellmClient
-from crplugins.handlers.litellm_errors import Failures
-from crplugins.handlers.litellm_loader import close_litellm, open_litellm
-from crplugins.handlers.litellm_raw import RawStream
-from crplugins.handlers.litellm_repair import StreamRepair
-from crplugins.handlers.litellm_request import Arguments, messages_of
-from crplugins.handlers.litellm_stream import LitellmStream
-from crplugins.handlers.litellm_usage import as_usage, estimate
+from crplugins.handlers.litellm.answer import answer_document, words_of
+from crplugins.handlers.litellm.client import LitellmClient
+from crplugins.handlers.litellm.errors import Failures
+from crplugins.handlers.litellm.loading import close_litellm, open_litellm
+from crplugins.handlers.litellm.repair import StreamRepair
+from crplugins.handlers.litellm.request import Arguments, messages_of
+from crplugins.handlers.litellm.stream import LitellmStream, RawStream
+from crplugins.handlers.litellm.usage import as_usage, estimate
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
 
@@ -57,7 +56,7 @@ class LitellmHandler:
 
     def _make_client(self, litellm: ModuleType) -> LitellmClient:
         if self._deployment.model.startswith("demo/"):
-            from crplugins.handlers.demo import register_demo
+            from crplugins.handlers.litellm.demo import register_demo
 
             register_demo(litellm)
         client = LitellmClient(litellm, self._deployment)

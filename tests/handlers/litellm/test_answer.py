@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from crplugins.handlers.litellm_answer import answer_document, words_of
+from crplugins.handlers.litellm.answer import answer_document, words_of
 from crplugins.testing import FakeProvider, Script
 from tests.litellm_setup import asking
 

@@ -8,7 +8,7 @@ import pytest
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
-from crplugins.handlers.litellm_request import OPENAI_PARAMETERS, ArgumentMap, messages_of
+from crplugins.handlers.litellm.request import OPENAI_PARAMETERS, ArgumentMap, messages_of
 from crplugins.testing import FakeProvider
 from tests.litellm_setup import HELLO, KEY, asking
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from crplugins.handlers.litellm_usage import as_usage, usage_object
+from crplugins.handlers.litellm.usage import as_usage, usage_object
 from crplugins.testing import FakeProvider, Script
 from tests.litellm_setup import asking
 

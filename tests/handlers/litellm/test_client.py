@@ -5,8 +5,8 @@ import pytest
 
 from crplugins.core.body import Body
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.litellm_client import LitellmClient
-from crplugins.handlers.litellm_loader import load_litellm
+from crplugins.handlers.litellm.client import LitellmClient
+from crplugins.handlers.litellm.loading import load_litellm
 from crplugins.testing import FakeProvider
 from tests.litellm_setup import ASKING, asking
 

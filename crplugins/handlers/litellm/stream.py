@@ -1,0 +1,228 @@
+"""LitellmStream: one streamed answer on its way from litellm to the client."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from inspect import isasyncgen
+from typing import Any, Self
+
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange
+from crplugins.handlers.litellm.errors import Failures
+from crplugins.handlers.litellm.repair import ProviderFailed, StreamRepair
+from crplugins.handlers.litellm.tap import Tap, hang_up
+from crplugins.handlers.litellm.usage import UsageObject, as_usage, usage_object
+
+# RawStream: the items of a provider's stream as litellm's parsers leave them, before its stream wrapper changes them.
+#
+# The wrapper (`CustomStreamWrapper`) loses refusals, the roles and finish reasons of all choices but the first, and
+# invents ends and usage; and it is a third of litellm's CPU. It is used only for the few providers whose items it alone
+# can read (replicate, predibase, nlp_cloud, triton, sagemaker's boto3 streams and text completions).
+
+
+class RawStream:
+    """Iterates over items: OpenAI's chunks as dicts or as litellm's objects, or litellm's generic dicts (`text`, ...).
+
+    Args:
+        wrapper: what `acompletion(stream=True)` returned.
+        ends_silently: the end of the items is the end of the answer (litellm's mock responses).
+    """
+
+    def __init__(self, wrapper: Any, *, ends_silently: bool = False) -> None:
+        self.tap = Tap()
+        self._wrapper = wrapper
+        self._ends_silently = ends_silently
+        self._stream: Any = None
+        self._items: AsyncIterator[Any] | None = None
+        self._raw = True
+        self._exhausted = False
+        self._held: list[Any] = []
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._items is None:
+            await self._open()
+        if self._held:
+            return self._held.pop()
+        assert self._items is not None
+        try:
+            item = await anext(self._items)
+        except StopAsyncIteration:
+            self._exhausted = True
+            if self._ends_silently or not self._raw:
+                self.tap.done = self._ends_silently or self._wrapper_finished()
+            raise
+        return item if self._raw else self._as_reported(item)
+
+    async def aclose(self) -> None:
+        """End the upstream request now, wherever it is."""
+        if not self._exhausted:
+            await hang_up(self._stream)
+        items, self._items = self._items, _nothing()
+        if self._raw and isasyncgen(items):
+            await items.aclose()
+        if self._stream is not None:
+            self._wrapper.completion_stream = self._stream
+        await self._wrapper.aclose()
+
+    async def _open(self) -> None:
+        """Start reading. The first item tells whether the items can be read without the wrapper."""
+        wrapper = self._wrapper
+        if wrapper.completion_stream is None:
+            await wrapper.fetch_stream()  # some providers' requests go out only here
+        self._stream = stream = wrapper.completion_stream
+        if not hasattr(stream, "__aiter__"):
+            self._raw, self._items = False, aiter(wrapper)
+            return
+        self.tap.attach(stream)
+        self._items = aiter(stream)
+        async for item in self._items:
+            if item is not None:
+                self._put_back(item)
+                return
+
+    def _put_back(self, item: Any) -> None:
+        if is_readable(item):
+            self._held.append(item)
+            return
+        assert self._items is not None
+        self._wrapper.completion_stream = _chained(item, self._items)
+        self._raw, self._items = False, aiter(self._wrapper)
+
+    def _wrapper_finished(self) -> bool:
+        return bool(self._wrapper.received_finish_reason or self._wrapper.intermittent_finish_reason)
+
+    def _as_reported(self, item: Any) -> Any:
+        """An item of the wrapper, without the end and the usage that it made up."""
+        if not self._wrapper_finished():
+            for choice in item.choices:
+                choice.finish_reason = None
+        if not any(getattr(chunk, "usage", None) for chunk in self._wrapper.chunks):
+            item.usage = None
+        return item
+
+
+def is_readable(item: Any) -> bool:
+    """Whether the item has the shape of a chunk of chat completions, or litellm's generic one."""
+    if isinstance(item, dict):
+        return "choices" in item or "error" in item or {"text", "is_finished"} <= item.keys()
+    choices = getattr(item, "choices", None)
+    return isinstance(choices, list) and all(hasattr(choice, "delta") for choice in choices)
+
+
+async def _chained(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    yield first
+    async for item in rest:
+        yield item
+
+
+async def _nothing() -> AsyncIterator[Any]:
+    return
+    yield
+
+
+Estimate = Callable[[str], Awaitable[UsageObject | None]]
+"""Counts the tokens of an answer whose provider did not, given all it said."""
+
+
+class LitellmStream:
+    """Yields complete events. An answer that did not come to its end raises `GatewayError` in place of [DONE]."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        raw: RawStream,
+        repair: StreamRepair,
+        failures: Failures,
+        timeout: float,
+        estimate: Estimate,
+    ) -> None:
+        self._exchange = exchange
+        self._attempt = exchange.attempts[-1]
+        self._raw = raw
+        self._repair = repair
+        self._failures = failures
+        self._timeout = timeout
+        self._estimate = estimate
+
+    async def begin(self) -> AsyncGenerator[bytes, None]:
+        """The events, once the first is here: a failure before it is still a status."""
+        events = self._events()
+        await anext(events)
+        return events
+
+    async def _events(self) -> AsyncGenerator[bytes, None]:
+        try:
+            frames = await self._next_frames()
+            yield b""  # to `begin`: closing a generator that has not started would not run the `finally`
+            while frames:
+                yield frames
+                frames = await self._next_frames()
+            self._attempt.ended = self._exchange.clock()
+            self._keep_usage(self._repair.usage)
+            if self._repair.usage is None:  # before the end mark, behind which OpenAI's SDK closes the connection
+                await self._keep_estimate()
+            yield self._repair.end()
+        except GatewayError as error:
+            self._attempt.fail(error, self._exchange.clock())
+            raise
+        finally:
+            if self._attempt.ended is None:
+                self._attempt.ended = self._exchange.clock()
+            await self._raw.aclose()
+
+    async def _next_frames(self) -> bytes:
+        """Frames of the next items that say something new; none at the end of a complete answer."""
+        try:
+            return await self._read()
+        except Exception as error:
+            failure = self._failure(error)
+        if self._repair.begun and self._exchange.usage is None:
+            await self._keep_estimate()
+        raise failure
+
+    async def _read(self) -> bytes:
+        frames = b""
+        while not frames:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    item = await anext(self._raw)
+            except StopAsyncIteration:
+                self._check_end()
+                return b""
+            if self._raw.tap.malformed is not None:
+                raise self._failures.malformed(self._raw.tap.malformed)
+            frames = self._repair.frames(item)
+        return frames
+
+    def _check_end(self) -> None:
+        repair, tap = self._repair, self._raw.tap
+        if tap.error is not None:
+            raise ProviderFailed(tap.error)
+        if not (repair.finished or (tap.done and repair.begun)):
+            raise self._failures.cut_short("neither finish_reason nor an end mark came")
+
+    def _failure(self, error: Exception) -> GatewayError:
+        tap = self._raw.tap
+        if tap.error is not None:
+            self._keep_usage(usage_object(tap.usage))  # OpenRouter counts a failed answer too
+            return self._failures.in_stream(tap.error)
+        if isinstance(error, ProviderFailed):
+            return self._failures.in_stream(error.error)
+        return self._failures.of(error, begun=self._repair.begun)
+
+    def _keep_usage(self, usage: UsageObject | None) -> None:
+        if usage is not None:
+            self._exchange.usage, self._exchange.usage_source = as_usage(usage), "provider"
+
+    async def _keep_estimate(self) -> None:
+        """Count what was said. What the provider has counted so far (Anthropic: the prompt) is not guessed again."""
+        usage = await self._estimate(self._repair.text)
+        if usage is None or self._exchange.usage is not None:
+            return
+        counted = self._repair.usage or {}
+        usage |= {k: v for k, v in counted.items() if k.startswith("prompt_tokens")}
+        usage["completion_tokens"] = max(usage["completion_tokens"], counted.get("completion_tokens", 0))
+        usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+        self._exchange.usage, self._exchange.usage_source = as_usage(usage), "estimated"
