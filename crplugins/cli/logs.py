@@ -5,7 +5,7 @@ import sys
 from contextlib import AbstractContextManager
 
 from crplugins.config import Config
-from crplugins.plugins.access_log_json import JSONFormatter
+from crplugins.plugins.access_log import JSONFormatter
 from crplugins.plugins.access_log_stream import log_to
 
 

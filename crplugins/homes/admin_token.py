@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from crplugins.core.errors import Header
 from crplugins.homes.admin_errors import no_token, wrong_token
 from crplugins.homes.token_digest import TokenDigest
-from crplugins.plugins.auth_headers import presented_secret
+from crplugins.plugins.auth import presented_secret
 
 logger = logging.getLogger("crplugins.admin")
 

@@ -2,12 +2,12 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
-from crplugins.core.errors import GatewayError
+from crplugins.core.errors import GatewayError, Header
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.patterns import PathSet
 from crplugins.core.plugin import Plugin
@@ -15,7 +15,36 @@ from crplugins.keys.inline import InlineKey, InlineKeys
 from crplugins.keys.key import Key, utc_now
 from crplugins.keys.refusals import AuthReason, masked, no_key, refused, unavailable, wrong_key
 from crplugins.keys.source import Found, KeySource, SecretRefused, SourceUnavailable
-from crplugins.plugins.auth_headers import presented_secret
+
+_BARE: Final = (b"x-api-key", b"api-key")
+
+
+def presented_secret(headers: Sequence[Header]) -> str | None:
+    """The key of `authorization: Bearer`, else of `x-api-key`, else of `api-key`; it may hold spaces.
+
+    None for another scheme or an empty key. A header that stands twice counts where it stands first.
+    """
+    bare: dict[bytes, bytes] | None = None
+    for name, value in headers:
+        if name == b"authorization":
+            secret = _bearer(value)
+            if secret is not None:
+                return secret
+        elif name in _BARE:
+            bare = bare or {}
+            bare.setdefault(name, value)
+    return _bare(bare) if bare else None
+
+
+def _bearer(value: bytes) -> str | None:
+    scheme, _, secret = value.decode("latin-1").strip().partition(" ")
+    return secret.strip() or None if scheme == "Bearer" or scheme.lower() == "bearer" else None
+
+
+def _bare(values: dict[bytes, bytes]) -> str | None:
+    texts = (values.get(name, b"").decode("latin-1").strip() for name in _BARE)
+    return next(filter(None, texts), None)
+
 
 __all__ = ["PUBLIC_PATHS", "REFUSED", "Auth", "InlineKey", "masked"]
 

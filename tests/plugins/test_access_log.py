@@ -16,8 +16,7 @@ from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.plugins.access_log import AccessLog
-from crplugins.plugins.access_log_json import JSONFormatter
+from crplugins.plugins.access_log import AccessLog, JSONFormatter
 from crplugins.plugins.access_log_stream import log_to
 from crplugins.plugins.auth import Auth
 from crplugins.plugins.guard import RequestGuard
