@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from crplugins.homes.middlewares import StreamUsageMiddleware as StreamUsageMiddleware
     from crplugins.homes.middlewares import UsageMiddleware as UsageMiddleware
     from crplugins.plugins.auth import Auth as Auth
-    from crplugins.plugins.guard import RequestGuard as RequestGuard
+    from crplugins.plugins.guard.plugin import RequestGuard as RequestGuard
     from crplugins.plugins.host_principal import HostPrincipal as HostPrincipal
     from crplugins.plugins.usage import Usage as Usage
 
@@ -54,7 +54,7 @@ _HOMES = {
     "RateLimitMiddleware": "crplugins.homes.middlewares",
     "Refusal": "crplugins.core.exchange",
     "Reply": "crplugins.core.exchange",
-    "RequestGuard": "crplugins.plugins.guard",
+    "RequestGuard": "crplugins.plugins.guard.plugin",
     "Slot": "crplugins.core.exchange",
     "StreamUsageMiddleware": "crplugins.homes.middlewares",
     "TokenUsage": "crplugins.core.usage",

@@ -23,8 +23,8 @@ from crplugins.keys.inline import InlineKeys
 from crplugins.keys.key import Key
 from crplugins.keys.opening import open_store
 from crplugins.keys.store import NoSuchKey
-from crplugins.plugins.aliases_explain import explain as explain_name
-from crplugins.plugins.aliases_table import AliasTable
+from crplugins.plugins.aliases.explain import explain as explain_name
+from crplugins.plugins.aliases.table import AliasTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from crplugins.config import Config
 from crplugins.config.models import ModelEntry
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.plugins.limit_bounds import bounds_for
+from crplugins.plugins.rate_limits.rules import bounds_for
 
 _MILLION = 1_000_000
 

@@ -12,9 +12,9 @@ from crplugins.core.patterns import Pattern
 from crplugins.core.principal import Principal
 from crplugins.keys.desk import is_live, spell_moment, state_of
 from crplugins.keys.key import Key
-from crplugins.plugins.aliases_access import view_for
-from crplugins.plugins.aliases_explain import explain
-from crplugins.plugins.aliases_table import AliasTable
+from crplugins.plugins.aliases.access import view_for
+from crplugins.plugins.aliases.explain import explain
+from crplugins.plugins.aliases.table import AliasTable
 
 SOON: Final = timedelta(days=30)
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)

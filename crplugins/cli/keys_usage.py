@@ -9,9 +9,9 @@ from crplugins.keys.desk import spell_moment
 from crplugins.limits.opening import open_limit_store
 from crplugins.limits.reservations import Reservations
 from crplugins.limits.store import StoreUnavailable
-from crplugins.plugins.budgets import Budgets, BudgetState
-from crplugins.plugins.limit_levels import LimitLevel
-from crplugins.plugins.rate_limits import RateLimits
+from crplugins.plugins.budgets.plugin import Budgets, BudgetState
+from crplugins.plugins.rate_limits.levels import LimitLevel
+from crplugins.plugins.rate_limits.plugin import RateLimits
 
 IN_MEMORY = "limits are kept in the memory of the gateway: see its /metrics"
 

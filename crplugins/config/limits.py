@@ -15,8 +15,8 @@ from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
 from crplugins.limits.fallback import OnStoreError
 from crplugins.limits.opening import open_limit_store
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS
-from crplugins.plugins.budgets import WARN_AT
-from crplugins.plugins.limit_rules import LimitRules
+from crplugins.plugins.budgets.plugin import WARN_AT
+from crplugins.plugins.rate_limits.rules import LimitRules
 from crplugins.settings.errors import Problem
 from crplugins.settings.section import Number, Section, Whole, refusal
 

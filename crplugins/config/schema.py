@@ -16,7 +16,7 @@ from crplugins.handlers.deployment import Deployment
 from crplugins.keys.opening import open_source
 from crplugins.keys.policy import AliasError
 from crplugins.keys.words import WordsRefused
-from crplugins.plugins.aliases_table import AliasTable
+from crplugins.plugins.aliases.table import AliasTable
 from crplugins.settings.errors import Problem, Source
 from crplugins.settings.section import Number, Section, Whole, refusal
 

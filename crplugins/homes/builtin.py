@@ -16,13 +16,13 @@ from crplugins.limits.opening import open_limit_store
 from crplugins.limits.outage import GuardedStore
 from crplugins.limits.reservations import Reservations
 from crplugins.metering.estimate import Estimator
-from crplugins.plugins.aliases import ModelAliases
+from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
-from crplugins.plugins.budgets import Budgets, Spent
+from crplugins.plugins.budgets.plugin import Budgets, Spent
 from crplugins.plugins.disconnects import Disconnects
-from crplugins.plugins.guard import RequestGuard
+from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.plugins.missing_usage import MissingUsage
-from crplugins.plugins.rate_limits import RateLimits
+from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.server_timing import ServerTiming
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage

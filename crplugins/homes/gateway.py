@@ -28,8 +28,8 @@ from crplugins.homes.web import Web
 from crplugins.keys.desk import KeyDesk
 from crplugins.keys.opening import open_source
 from crplugins.keys.source import KeySource
-from crplugins.plugins.aliases import ModelAliases
-from crplugins.plugins.aliases_access import visible_models
+from crplugins.plugins.aliases.access import visible_models
+from crplugins.plugins.aliases.plugin import ModelAliases
 
 if TYPE_CHECKING:
     from crplugins.ledger.ledger import Ledger

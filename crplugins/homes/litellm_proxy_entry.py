@@ -16,7 +16,7 @@ from crplugins.homes.litellm_proxy_boundary import AROUND
 from crplugins.homes.litellm_proxy_names import served_names
 from crplugins.homes.litellm_proxy_runtime import Runtime, entry_runtime
 from crplugins.homes.web import Web
-from crplugins.plugins.aliases_access import visible_models
+from crplugins.plugins.aliases.access import visible_models
 from crplugins.plugins.usage import Usage
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from crplugins.homes.litellm_proxy_calls import Calls, ProxyCall
 from crplugins.homes.litellm_proxy_names import RouterPrices, ServedModels, served_names
 from crplugins.homes.metrics_app import MetricsApp
 from crplugins.keys.opening import open_source
-from crplugins.plugins.aliases import ModelAliases
+from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import Auth
 from crplugins.plugins.disconnects import Disconnects
-from crplugins.plugins.guard import RequestGuard
+from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.server_timing import ServerTiming
 from crplugins.plugins.stream_usage import StreamUsage

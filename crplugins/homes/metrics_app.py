@@ -21,10 +21,10 @@ from crplugins.core.plugin import Plugin
 from crplugins.homes.token_digest import TokenDigest
 from crplugins.keys.refusals import refused
 from crplugins.limits.outage import GuardedStore
-from crplugins.plugins.budgets import Budgets
+from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.metrics import Metrics
 from crplugins.plugins.metrics_limits import LimitGauges
-from crplugins.plugins.rate_limits import RateLimits
+from crplugins.plugins.rate_limits.plugin import RateLimits
 
 GZIP_LEVEL: Final = 1
 """The text repeats itself: higher levels cost several times as much and save little."""

@@ -26,13 +26,13 @@ from crplugins.homes.middlewares_words import missing, read_words
 from crplugins.homes.price_list import PriceList
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.opening import open_source
-from crplugins.plugins.aliases import ModelAliases
+from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.host_principal import HOST_CALLER, HostPrincipal
 from crplugins.plugins.metrics import Metrics
 from crplugins.plugins.missing_usage import MissingUsage
-from crplugins.plugins.rate_limits import RateLimits
+from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Sink, Usage
 

@@ -10,14 +10,14 @@ from crplugins.config import ConfigError, Problem
 from crplugins.core.plugin import Plugin
 from crplugins.homes.metrics_page import MetricsPage
 from crplugins.homes.middlewares_parts import AnswerReader
-from crplugins.plugins.aliases import ModelAliases
+from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import Auth
-from crplugins.plugins.budgets import Budgets
+from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.host_principal import HostPrincipal
 from crplugins.plugins.metrics import Metrics
 from crplugins.plugins.missing_usage import MissingUsage
-from crplugins.plugins.rate_limits import RateLimits
+from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage
 

@@ -9,8 +9,8 @@ from crplugins.config import Config
 from crplugins.core.plugin import Plugin
 from crplugins.homes.builtin import builtin_plugins
 from crplugins.keys.inline import InlineKeys
-from crplugins.plugins.aliases import ModelAliases
-from crplugins.plugins.aliases_table import AliasTable
+from crplugins.plugins.aliases.plugin import ModelAliases
+from crplugins.plugins.aliases.table import AliasTable
 
 P = TypeVar("P", bound=Plugin)
 

@@ -26,9 +26,9 @@ from crplugins.homes.price_list import PriceList
 from crplugins.homes.vllm_config import METRICS_PATH, model_names, read_config
 from crplugins.homes.vllm_endpoints import UnmeteredPaths, meters_everybody
 from crplugins.keys.opening import open_source
-from crplugins.plugins.aliases import ModelAliases
+from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
-from crplugins.plugins.guard import RequestGuard
+from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.plugins.metrics import Metrics
 from crplugins.plugins.usage import Usage
 

@@ -11,7 +11,7 @@ from crplugins.core.patterns import PathSet
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
 from crplugins.core.wire import CHAT_PATH
-from crplugins.plugins.limit_rules import LimitRules
+from crplugins.plugins.rate_limits.rules import LimitRules
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -11,9 +11,9 @@ from typing import Final, Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from crplugins.limits.store import StoreUnavailable
-from crplugins.plugins.budgets import Budgets
+from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.metrics_table import Spec
-from crplugins.plugins.rate_limits import RateLimits
+from crplugins.plugins.rate_limits.plugin import RateLimits
 
 UTILIZATION: Final = Spec(
     "crplugins_limit_utilization_ratio", "gauge", ("key_id", "limit"), "The used share of a limit."

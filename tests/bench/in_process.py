@@ -11,9 +11,9 @@ from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, make_exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
-from crplugins.plugins.aliases import ModelAliases
+from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import Auth, InlineKey
-from crplugins.plugins.guard import RequestGuard
+from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.testing.asgi import http_scope
 from tests.bench.apps import EVENTS, KEY
 

@@ -14,8 +14,7 @@ from crplugins.keys.entry import EntryReader, spell_key
 from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
 from crplugins.keys.secrets import Digester
 from crplugins.keys.words import WordsRefused
-from crplugins.plugins.limit_measures import MEASURES
-from crplugins.plugins.limit_rules import LimitRules
+from crplugins.plugins.rate_limits.rules import MEASURES, LimitRules
 from crplugins.settings.section import wrong_values
 from tests.config.conftest import Load, Refuse
 

@@ -40,7 +40,7 @@ def make_app():
     from crplugins.asgi.middleware import PluginMiddleware
     from crplugins.core.plugin import Plugin
     from crplugins.homes.metrics_app import MetricsApp
-    from crplugins.plugins.guard import RequestGuard
+    from crplugins.plugins.guard.plugin import RequestGuard
     from crplugins.plugins.metrics import Metrics
 
     class Buggy(Plugin):

@@ -21,7 +21,7 @@ from crplugins.core.principal import Limits, Principal
 from crplugins.core.usage import TokenUsage
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.reservations import Reservations
-from crplugins.plugins.rate_limits import RateLimits
+from crplugins.plugins.rate_limits.plugin import RateLimits
 
 LIMIT = 100_000
 MINUTES = 20

@@ -18,8 +18,8 @@ from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.keys.inline import InlineKeys
 from crplugins.limits.reservations import Reservations
 from crplugins.plugins.auth import Auth
-from crplugins.plugins.budgets import Budgets
-from crplugins.plugins.rate_limits import RateLimits
+from crplugins.plugins.budgets.plugin import Budgets
+from crplugins.plugins.rate_limits.plugin import RateLimits
 from tests.core.doubles import JSON, messages
 from tests.integration.test_openai_node import node_folder  # noqa: F401  # a fixture
 

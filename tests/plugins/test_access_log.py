@@ -19,7 +19,7 @@ from crplugins.core.usage import Price, TokenUsage
 from crplugins.plugins.access_log import AccessLog, JSONFormatter
 from crplugins.plugins.access_log_stream import log_to
 from crplugins.plugins.auth import Auth
-from crplugins.plugins.guard import RequestGuard
+from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.testing import Drive, PluginContract, drive
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from crplugins.core.plugin import Plugin
-from crplugins.plugins.aliases import ModelAliases
-from crplugins.plugins.guard import RequestGuard
+from crplugins.plugins.aliases.plugin import ModelAliases
+from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.testing import PluginContract
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "own_plugin.py"))["RedactEmails"]

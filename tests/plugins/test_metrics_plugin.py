@@ -17,7 +17,7 @@ import crplugins
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.plugins.auth import Auth
-from crplugins.plugins.guard import RequestGuard
+from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.plugins.metrics import Metrics
 from crplugins.testing import Drive, FrozenClock, PluginContract, drive, lifespan
 from tests.core.doubles import ASK, CHUNK, DONE, STOP, App

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crplugins.asgi.middleware import PluginMiddleware
-from crplugins.plugins.aliases import ModelAliases
+from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.testing import drive
 from tests.core.doubles import EVENT_STREAM, JSON, App, messages
 

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from crplugins.core.principal import AliasTarget, Principal
 from crplugins.keys.policy import parse_aliases
-from crplugins.plugins.aliases_access import may_call, visible_models
-from crplugins.plugins.aliases_explain import explain
-from crplugins.plugins.aliases_table import AliasCycle, AliasMap, AliasTable, refuse_cycles
+from crplugins.plugins.aliases.access import may_call, visible_models
+from crplugins.plugins.aliases.explain import explain
+from crplugins.plugins.aliases.table import AliasCycle, AliasMap, AliasTable, refuse_cycles
 
 NAMES = st.text("ab", min_size=1, max_size=3)
 PATTERNS = st.builds(lambda name, at: name[:at] + "*" + name[at:], st.text("ab", max_size=3), st.integers(0, 3))

@@ -4,10 +4,23 @@ from typing import Any
 
 import pytest
 
-from crplugins.plugins.guard_checks import Boolean, Check, Decimal, Integer, OneOf, String
-from crplugins.plugins.guard_containers import AnyObject, Array, Either, Map, Object, Quick, Tagged
-from crplugins.plugins.guard_conversation import roles
-from crplugins.plugins.guard_parameters import PARAMETERS
+from crplugins.plugins.guard.checks import (
+    AnyObject,
+    Array,
+    Boolean,
+    Check,
+    Decimal,
+    Either,
+    Integer,
+    Map,
+    Object,
+    OneOf,
+    Quick,
+    String,
+    Tagged,
+)
+from crplugins.plugins.guard.messages import roles
+from crplugins.plugins.guard.parameters import PARAMETERS
 from crplugins.schema import ChatCompletionRequest, openapi_document
 
 SCHEMAS = openapi_document(title="crplugins", version="1")["components"]["schemas"]

@@ -50,11 +50,11 @@ def plugins_in_one_middleware(home: Home) -> Any:
     from crplugins.homes.metrics_page import MetricsPage
     from crplugins.homes.price_list import PriceList
     from crplugins.ledger.ledger import Ledger
-    from crplugins.plugins.aliases import ModelAliases
-    from crplugins.plugins.budgets import Budgets
+    from crplugins.plugins.aliases.plugin import ModelAliases
+    from crplugins.plugins.budgets.plugin import Budgets
     from crplugins.plugins.metrics import Metrics
     from crplugins.plugins.missing_usage import MissingUsage
-    from crplugins.plugins.rate_limits import RateLimits
+    from crplugins.plugins.rate_limits.plugin import RateLimits
     from crplugins.plugins.stream_usage import StreamUsage
     from crplugins.plugins.usage import Usage
 

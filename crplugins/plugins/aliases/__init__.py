@@ -1,0 +1,1 @@
+"""ModelAliases: the names that clients use for models."""

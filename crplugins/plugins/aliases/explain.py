@@ -1,0 +1,170 @@
+"""What would happen to a request for a name, and why, step by step."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from crplugins.core.patterns import NameSet, name_set
+from crplugins.core.principal import Principal
+from crplugins.plugins.aliases.access import permitted, view_for
+from crplugins.plugins.aliases.table import AliasCycle, AliasMap, AliasTable, AliasView, Entry, Link, caller_of
+
+StepKind = Literal["alias", "weights", "allow_list", "target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step.
+
+    Attributes:
+        kind: what was looked at.
+        text: the sentence for people.
+        name: the model's name after the step.
+        ok: False where the request ends: no access, a circle, nobody serves it.
+    """
+
+    kind: StepKind
+    text: str
+    name: str
+    ok: bool = True
+
+
+def explain(
+    principal: Principal | None,
+    requested: str,
+    table: AliasTable,
+    *,
+    served: Sequence[str] | None = None,
+    user: str | None = None,
+) -> list[Step]:
+    """The way of `requested` for this caller; it ends with the first step that is not `ok`.
+
+    `served` are the names and patterns that are served, None if that is not known. `user` is the request's.
+    """
+    view = view_for(principal, table)
+    caller = caller_of(principal, user)
+    try:
+        links = view.chain(requested, lambda entry: 0 if caller is None else entry.choose(caller))
+    except AliasCycle as cycle:
+        return [Step("alias", str(cycle), requested, ok=False)]
+    access = _access(principal, requested, view, links)
+    if not access.ok:
+        return [access]
+    steps = [access, *(step for link in links for step in _link_steps(link, principal, user))]
+    return [*steps, _target(links[-1].target if links else requested, served, aliased=bool(links))]
+
+
+def _access(principal: Principal | None, requested: str, view: AliasView, links: list[Link]) -> Step:
+    if principal is None:
+        return Step("allow_list", "without a key no allow-list applies", requested)
+    who = f"the key '{principal.key_id}'"
+    if principal.models is None:
+        return Step("allow_list", f"{who} may call every model", requested)
+    allowed = name_set(principal.models)
+    if not permitted(view, allowed, requested):
+        text = f"{who} may not call '{requested}': neither it nor what it resolves to is in its models"
+        return Step("allow_list", text, requested, ok=False)
+    granted = next((name for name in (requested, *(link.target for link in links)) if name in allowed), requested)
+    through = "" if granted == requested else f", which '{requested}' resolves to"
+    return Step("allow_list", f"{who} may call '{granted}'{through}", requested)
+
+
+def _link_steps(link: Link, principal: Principal | None, user: str | None) -> list[Step]:
+    pattern = link.entry.pattern
+    how = f"the pattern '{pattern.text}'" if pattern.star else "an alias"
+    several = len(link.entry.models) > 1
+    leads = f"one of {_shares(link.entry)}" if several else f"'{link.target}'"
+    step = Step(
+        "alias",
+        f"'{link.name}' is {'matched by ' if pattern.star else ''}{how} of {link.entry.owner}: {leads}",
+        link.name if several else link.target,
+    )
+    return [step, _weights(link, principal, user)] if several else [step]
+
+
+def _shares(entry: Entry) -> str:
+    total = sum(entry.weights)
+    pairs = zip(entry.models, entry.weights, strict=True)
+    return ", ".join(f"'{model.text}' ({weight} of {total})" for model, weight in pairs)
+
+
+def _weights(link: Link, principal: Principal | None, user: str | None) -> Step:
+    if user:
+        why = f"the hash of the request's user '{user}'" + (" and the key" if principal else "")
+    elif principal:
+        why = f"the hash of the key '{principal.key_id}'"
+    else:
+        return Step(
+            "weights", f"'{link.target}', or another each time: no key and no user to be sticky for", link.target
+        )
+    return Step("weights", f"'{link.target}', always the same: {why} picks it", link.target)
+
+
+def _target(name: str, served: Sequence[str] | None, *, aliased: bool) -> Step:
+    if served is None:
+        return Step("target", f"the request goes on as '{name}'", name)
+    if name not in NameSet(served):
+        return Step("target", f"'{name}' is not served: 404 model_not_found", name, ok=False)
+    return Step("target", f"'{name}' is served" + ("" if aliased else " under this very name"), name)
+
+
+def shadows(table: AliasTable, served: Sequence[str] | None) -> list[str]:
+    """One sentence for each finding, in the order of the configuration.
+
+    An alias that hides a served model, an alias that a team's pattern makes unreachable, and a target that nobody
+    serves. `served` are the names and patterns that are served; None if that is not known, as before a foreign app.
+    """
+    found: list[str] = []
+    (shared,) = table.gateway.maps
+    own = [view.maps[0] for view in table.teams.values()]
+    for aliases in (shared, *own):
+        found += _hidden_models(aliases, served or ())
+    for aliases in own:
+        found += _unreachable(aliases, shared)
+    if served is not None:
+        found += _dangling(table, NameSet(served))
+    return found
+
+
+def _hidden_models(aliases: AliasMap, served: Iterable[str]) -> Iterator[str]:
+    hidden: dict[Entry, list[str]] = {}
+    for name in served:
+        entry = None if "*" in name else aliases.find(name)
+        if entry is not None and not _keeps(entry, name):
+            hidden.setdefault(entry, []).append(f"'{name}'")
+    for entry, names in hidden.items():
+        models = "model" if len(names) == 1 else "models"
+        yield f"{_spelt(entry)} hides the served {models} {', '.join(names)}"
+
+
+def _keeps(entry: Entry, name: str) -> bool:
+    """Whether `name` is among its own targets: a canary, or a model that its family's pattern leads to."""
+    return any(model.filled_from(entry.pattern, name) == name for model in entry.models)
+
+
+def _unreachable(aliases: AliasMap, shared: AliasMap) -> Iterator[str]:
+    """The gateway's aliases that a pattern of a team always comes before; the same name twice is an override."""
+    for entry in aliases.patterns:
+        covered = [
+            f"'{other.pattern.text}'"
+            for other in shared
+            if entry.pattern.covers(other.pattern) and entry.pattern != other.pattern
+        ]
+        if covered:
+            yield f"{_spelt(entry)} never lets {', '.join(covered)} of the gateway match"
+
+
+def _dangling(table: AliasTable, served: NameSet) -> Iterator[str]:
+    told: set[tuple[Entry, str]] = set()
+    for view in (table.gateway, *table.teams.values()):
+        for entry in view:
+            for model in entry.models:
+                if model.star or model.text in served or (entry, model.text) in told:
+                    continue
+                if view.find(model.text) in (None, entry):
+                    told.add((entry, model.text))
+                    yield f"{_spelt(entry)} leads to '{model.text}', which is not served"
+
+
+def _spelt(entry: Entry) -> str:
+    return f"the alias '{entry.pattern.text}' of {entry.owner}"

@@ -1,0 +1,1 @@
+"""Budgets: what a key or a team may spend in a period."""

@@ -1,0 +1,121 @@
+"""Budget windows: from a key to what it may spend until when. Calendar days of UTC, ISO weeks, months."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, NamedTuple
+from urllib.parse import quote
+
+from crplugins.core.bounded_map import Latest
+from crplugins.core.principal import Budget, Period, Principal
+from crplugins.limits.limit import Level, Limit
+
+Scope = Literal["key", "team"]
+
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+NO_END: Final = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+class BudgetWindow(NamedTuple):
+    """A budget in the period that is now.
+
+    Attributes:
+        owner: the key or team whose budget it is.
+        start, end: of the period; 1970 and 9999 of one without.
+        warn_at: the use in micro-USD from which on somebody should look.
+    """
+
+    limit: Limit
+    scope: Scope
+    owner: str
+    period: Period
+    start: datetime
+    end: datetime
+    warn_at: int
+
+
+class BudgetWindows:
+    """The windows of each key, remembered until the first of them ends.
+
+    Args:
+        per_key: of each key without a budget of its own.
+        per_team: of the keys of a team together.
+        warn_at: share of a budget.
+    """
+
+    def __init__(self, per_key: Budget | None, per_team: Mapping[str, Budget], warn_at: float) -> None:
+        self._per_key, self._per_team, self._warn_at = per_key, per_team, warn_at
+        self._kept: Final[Latest[int, tuple[Principal, int, tuple[BudgetWindow, ...]]]] = Latest()
+        self.seen: Final[Latest[str, Principal]] = Latest()
+        """Keys that have made a request, the latest last."""
+
+    def of(self, principal: Principal, now: int) -> tuple[BudgetWindow, ...]:
+        """Its own and its team's; `now` in milliseconds."""
+        kept = self._kept.get(id(principal))
+        if kept is not None and kept[0] is principal and now < kept[1]:
+            return kept[2]
+        windows = self._made(principal, datetime.fromtimestamp(now / 1000, UTC))
+        end = min((window.limit.period for window in windows), default=_milliseconds(NO_END))
+        self._kept[id(principal)] = principal, end, windows
+        self.seen[principal.key_id] = principal
+        return windows
+
+    def _made(self, principal: Principal, now: datetime) -> tuple[BudgetWindow, ...]:
+        budgets: list[tuple[Scope, str, Budget | None]] = [
+            ("key", principal.key_id, principal.budget or self._per_key),
+            ("team", principal.team or "", self._per_team.get(principal.team or "")),
+        ]
+        return tuple(self._window(scope, owner, budget, now) for scope, owner, budget in budgets if budget is not None)
+
+    def _window(self, scope: Scope, owner: str, budget: Budget, now: datetime) -> BudgetWindow:
+        start, end = period_around(now, budget.period)
+        ends, warn_at = _milliseconds(end), max(1, round(budget.micro_usd * self._warn_at))
+        limit = Limit("window", f"{scope}/{quote(owner, safe='')}/usd/{budget.period}/{ends}", budget.micro_usd, ends)
+        return BudgetWindow(limit, scope, owner, budget.period, start, end, warn_at)
+
+
+def period_around(now: datetime, period: Period) -> tuple[datetime, datetime]:
+    """The first instant of the period that `now` (UTC) is in, and that of the next."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if period == "day":
+        return midnight, midnight + timedelta(days=1)
+    if period == "week":
+        monday = midnight - timedelta(days=midnight.weekday())
+        return monday, monday + timedelta(weeks=1)
+    if period == "month":
+        first = midnight.replace(day=1)
+        return first, (first + timedelta(days=31)).replace(day=1)
+    return _EVER, NO_END
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - _EVER) // timedelta(milliseconds=1)
+
+
+class BudgetState(NamedTuple):
+    """One budget in the period that is now.
+
+    Attributes:
+        spent, amount: micro-USD; what running requests have reserved counts as spent.
+        reset: when the period ends (UTC); None for one that does not.
+        warned: whether `warn_at` has been reached.
+    """
+
+    scope: Scope
+    owner: str
+    period: Period
+    spent: int
+    amount: int
+    reset: datetime | None
+    warned: bool
+
+
+def budget_state(window: BudgetWindow, level: Level) -> BudgetState:
+    reset = None if window.end == NO_END else window.end
+    warned = level.used >= window.warn_at
+    return BudgetState(window.scope, window.owner, window.period, level.used, window.limit.amount, reset, warned)
+
+
+def describe(window: BudgetWindow, spent: int) -> str:
+    """A sentence for a log."""
+    of = f"{window.scope} {window.owner} has spent {spent / 1e6:.2f} of {window.limit.amount / 1e6:.2f} USD"
+    return of if window.period == "total" else f"{of} of this {window.period}"

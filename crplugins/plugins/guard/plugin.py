@@ -1,0 +1,79 @@
+"""RequestGuard: refuses a request OpenAI would refuse, with OpenAI's own words, before it costs anything upstream."""
+
+import msgspec
+
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange
+from crplugins.core.plugin import Plugin
+from crplugins.plugins.guard.checks import text_of
+from crplugins.plugins.guard.messages import Messages
+from crplugins.plugins.guard.parameters import PARAMETERS, STRICT_PARAMETERS
+from crplugins.plugins.guard.refusals import invalid_type, missing, only_allowed_with, shortened, unknown_parameter
+
+_KNOWN = frozenset({"model", "messages", *PARAMETERS})
+
+Fields = dict[str, msgspec.Raw]
+
+
+class RequestGuard(Plugin):
+    """Checks types, ranges, enums and counts of every parameter of OpenAI's chat completions schema.
+
+    What only OpenAI would refuse is forwarded, because other providers know more: parameters nobody knows, further
+    types of tools and of content parts, messages without content. A known parameter in another case is refused.
+
+    Args:
+        strict: refuse those too, as OpenAI does.
+    """
+
+    reads_body: bool = True
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self._strict = strict
+        self._parameters = tuple((STRICT_PARAMETERS if strict else PARAMETERS).items())
+        self._messages = Messages(strict=strict)
+
+    async def on_request(self, exchange: Exchange) -> None:
+        _check_content_type(exchange)
+        assert exchange.body is not None
+        fields = exchange.body.fields
+        _check_model(fields)
+        if (messages := fields.get("messages")) is None:
+            raise missing("messages")
+        self._check_names(fields)
+        self._messages(messages)
+        for name, check in self._parameters:
+            if (value := fields.get(name)) is not None:
+                check(name, bytes(value))
+        _check_dependencies(fields)
+
+    def _check_names(self, fields: Fields) -> None:
+        if fields.keys() <= _KNOWN:
+            return
+        for name in fields:
+            # Some upstreams match names in any case: a `MODEL` beside `model` would get past every check of a name.
+            if name not in _KNOWN and (self._strict or name.lower() in _KNOWN):
+                raise unknown_parameter(shortened(name))
+
+
+def _check_content_type(exchange: Exchange) -> None:
+    """A missing one is taken for JSON: what the body is shows soon enough."""
+    kind = (exchange.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        message = "Unsupported Content-Type. This endpoint accepts 'application/json'; please send that header."
+        raise GatewayError(415, message, code="unsupported_content_type")
+
+
+def _check_model(fields: Fields) -> None:
+    raw = bytes(fields.get("model", b"null"))
+    if raw in (b"null", b'""'):
+        raise GatewayError(400, "you must provide a model parameter")
+    if raw[:1] != b'"':
+        raise invalid_type("model", "a string", raw)
+    text_of(raw)  # a name that is no text can be neither looked up nor recorded
+
+
+def _check_dependencies(fields: Fields) -> None:
+    """Parameters that mean something only beside another."""
+    for name, other in (("top_logprobs", "logprobs"), ("stream_options", "stream")):
+        if bytes(fields.get(name, b"null")) != b"null" and bytes(fields.get(other, b"null")) != b"true":
+            raise only_allowed_with(name, other)

@@ -1,0 +1,271 @@
+"""ModelAliases alone before an app, driven by hand."""
+
+import json
+import logging
+
+import pytest
+
+from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.core.plugin import Plugin
+from crplugins.core.principal import Principal
+from crplugins.keys.policy import AliasError, parse_aliases
+from crplugins.plugins.aliases.plugin import ModelAliases
+from crplugins.plugins.aliases.table import AliasCycle
+from crplugins.testing import drive
+from tests.core.doubles import JSON, App, Watcher, Wrapped, messages
+
+ALIASES = {"fast": "real-1", "gpt-3.5*": "real-1", "quick": "fast"}
+ANSWER = b'{ "id":"c", "model":"real-1-2024", "seed":123456789012345678901234567890, "x":"\\u00e9" }'
+CHUNKS = [
+    b'data: {"id":"c","model":"real-1-2024","choices":[{"index":0,"delta":{"content":"\\"model\\":\\"real-1\\""}}]}\n\n',
+    b": ping\n\n",
+    b'data: {"id":"c","model":"real-1-2024","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\r\n\r\n',
+    b"data: [DONE]\n\n",
+]
+
+
+class Login(Plugin):
+    """Stands for Auth."""
+
+    chat_only = False
+
+    def __init__(self, principal):
+        self.principal = principal
+
+    async def on_request(self, exchange):
+        exchange.principal = self.principal
+
+
+def before(app, *, principal=None, watcher=None, **options):
+    plugins = [Login(principal), ModelAliases(**{"aliases": ALIASES} | options), *([watcher] if watcher else [])]
+    return PluginMiddleware(app, plugins=plugins)
+
+
+async def ask(app, model="fast", *, raw=None, body=(), **options):
+    request = raw if raw is not None else {"model": model, "messages": [], **dict(body)}
+    return await drive(before(app, **options), body=request)
+
+
+@pytest.mark.parametrize(
+    ("model", "served"), [("fast", "real-1"), ("gpt-3.5-turbo", "real-1"), ("quick", "real-1"), ("own", "own")]
+)
+async def test_the_app_gets_the_resolved_name_and_the_client_the_requested_one(model, served):
+    app, watcher = App(ANSWER, content_type=JSON), Watcher()
+    answer = await ask(app, model, watcher=watcher)
+    assert json.loads(app.bodies[0])["model"] == served
+    assert answer.body == ANSWER.replace(b"real-1-2024", model.encode())
+    assert answer.headers["content-length"] == str(len(answer.body))
+    assert (watcher.exchange.requested_model, watcher.exchange.served_model) == (model, served)
+
+
+async def test_only_the_name_changes_in_the_request():
+    app = App(ANSWER, content_type=JSON)
+    raw = (
+        b'{ "seed": 123456789012345678901234567890, "model" : "fa\\u0073t",\n "messages":[{"model":"fast"}],"t":1.50 }'
+    )
+    await ask(app, raw=raw)
+    assert app.bodies == [raw.replace(b'"fa\\u0073t"', b'"real-1"')]
+
+
+async def test_a_request_whose_name_stays_is_the_very_same_bytes():
+    app = App(ANSWER, content_type=JSON)
+    raw = b'{"model":"own"}'
+    await ask(app, raw=raw)
+    assert app.bodies_received[0]["body"] is raw
+
+
+async def test_every_chunk_of_a_stream_is_renamed_and_nothing_else():
+    answer = await ask(App(*CHUNKS), body={"stream": True})
+    assert answer.body == b"".join(CHUNKS).replace(b"real-1-2024", b"fast")
+
+
+async def test_an_answer_that_already_has_the_name_passes_as_the_same_objects():
+    chunk = b'data: {"model":"fast","choices":[]}\n\n'
+    answer = await ask(App(chunk, CHUNKS[1]))
+    assert answer.messages[1]["body"] is chunk
+
+
+@pytest.mark.parametrize("size", [7, 1 << 20])
+async def test_recorded_streams_come_out_with_the_requested_name_and_otherwise_unchanged(cassettes, size):
+    for cassette in cassettes.values():
+        if not cassette.is_stream or cassette.id == "anthropic-cache-ping":
+            continue
+        data, expected = cassette.data, cassette.data
+        names = {json.loads(line[6:]).get("model") for line in data.split(b"\n") if line.startswith(b"data: {")}
+        for name in names - {None}:
+            expected = expected.replace(f'"model":"{name}"'.encode(), b'"model":"fast"')
+        answer = await ask(App(*(data[at : at + size] for at in range(0, len(data), size))))
+        assert answer.body == expected, cassette.id
+        assert names & {None} or expected.count(b'"model":"fast"') > 1
+
+
+async def test_response_model_served_leaves_the_providers_name():
+    answer = await ask(App(*CHUNKS), response_model="served")
+    assert answer.body == b"".join(CHUNKS)
+    error = b'{"error":{"message":"no `real-1`"}}'
+    assert (await ask(App(error, status=404, content_type=JSON), response_model="served")).body == error
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"error":{"message":"The model `%s` does not exist.","type":"x","param":null,"code":404}}',
+        '{"object":"error","message":"The model `%s` does not exist.","code":404}',
+        '{"detail":[{"input":{"model":"%s"}}]}',
+        '{"error":"%s is overloaded, real-1-large is not"}',
+    ],
+)
+async def test_an_error_names_the_requested_model(body):
+    answer = await ask(App((body % "real-1").encode(), status=404, content_type=JSON), "quick")
+    assert answer.body.decode() == body % "quick"
+
+
+async def test_an_error_in_mid_stream_names_the_requested_model():
+    frame = b'data: {"error":{"message":"real-1-2024 and `fast` (real-1) broke"},"choices":[]}\n\n'
+    answer = await ask(App(CHUNKS[0], frame), "quick")
+    assert answer.body.endswith(b'data: {"error":{"message":"quick and `quick` (quick) broke"},"choices":[]}\n\n')
+
+
+async def test_a_header_that_is_the_served_name_becomes_the_requested_one():
+    headers = [("openai-model", "real-1"), ("x-other", "real-1 and more")]
+    answer = await ask(App(ANSWER, content_type=JSON, headers=headers))
+    assert (answer.headers["openai-model"], answer.headers["x-other"]) == ("fast", "real-1 and more")
+    answer = await ask(App(ANSWER, content_type=JSON, headers=headers), "a\r\nb: c", aliases={"a*": "real-1"})
+    assert answer.headers["openai-model"] == ""
+
+
+async def test_the_name_that_a_handler_sent_is_hidden_in_headers_too():
+    async def handler(scope, receive, send):
+        scope["crplugins.exchange"].served_model = "vendor/real-1"
+        for message in messages(ANSWER, content_type=JSON, headers=[("openai-model", "vendor/real-1")]):
+            await send(message)
+
+    assert (await ask(handler)).headers["openai-model"] == "fast"
+
+
+async def test_a_name_hidden_from_the_key_and_an_unknown_one_get_the_same_answer():
+    principal = Principal("k", models=("fast",))
+    app = App(ANSWER, content_type=JSON)
+    hidden, unknown = [await ask(app, name, principal=principal) for name in ("real-1", "not-there")]
+    assert hidden.status == unknown.status == 404
+    assert hidden.body == unknown.body.replace(b"not-there", b"real-1")
+    assert hidden.json()["error"] == {
+        "message": "The model `real-1` does not exist or you do not have access to it.",
+        "type": "invalid_request_error", "param": None, "code": "model_not_found",
+    }  # fmt: skip
+    assert not app.called
+
+
+async def test_a_hidden_name_is_403_where_that_is_configured():
+    answer = await ask(App(), "real-1", principal=Principal("k", models=()), hidden_status=403)
+    assert answer.status == 403
+    assert answer.json()["error"] == {
+        "message": "This key does not have access to model `real-1`",
+        "type": "invalid_request_error", "param": None, "code": "model_not_found",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("models", [None, ("quick",), ("fast",), ("real-1",), ("real-*",)])
+async def test_a_key_may_call_a_name_if_any_step_of_its_chain_is_allowed(models):
+    assert (await ask(App(ANSWER, content_type=JSON), "quick", principal=Principal("k", models=models))).status == 200
+
+
+@pytest.mark.parametrize("raw", [b"{}", b'{"model":null}', b'{"model":["real-1"]}'])
+async def test_a_key_with_a_list_cannot_reach_an_apps_default_model_by_naming_none(raw):
+    app = App(ANSWER, content_type=JSON)
+    answer = await ask(app, raw=raw, principal=Principal("k", models=("fast",)))
+    assert (answer.status, answer.json()["error"]["message"]) == (400, "you must provide a model parameter")
+    assert (await ask(app, raw=raw)).body == ANSWER
+    assert app.bodies == [raw]
+
+
+async def test_a_keys_aliases_come_first_then_its_teams_then_the_gateways():
+    app = App(ANSWER, content_type=JSON)
+    teams = {"search": {"fast": "team-model", "deep": "team-deep"}}
+    principal = Principal("k", team="search", aliases=parse_aliases({"deep": "own-deep"}))
+    plugin = before(app, principal=principal, teams=teams)
+    for model in ("deep", "fast", "gpt-3.5", "deep"):
+        await drive(plugin, body={"model": model})
+    assert [json.loads(body)["model"] for body in app.bodies] == ["own-deep", "team-model", "real-1", "own-deep"]
+
+
+async def test_a_key_whose_map_was_replaced_is_resolved_by_the_new_one():
+    app, login = App(ANSWER, content_type=JSON), Login(None)
+    plugin = PluginMiddleware(app, plugins=[login, ModelAliases()])
+    for team, target in (("a", "one"), ("a", "two"), ("b", "three")):
+        login.principal = Principal("k", team=team, aliases=parse_aliases({"m": target}))
+        await drive(plugin, body={"model": "m"})
+    assert [json.loads(body)["model"] for body in app.bodies] == ["one", "two", "three"]
+
+
+async def test_a_circle_of_a_keys_own_aliases_fails_its_request_alone(caplog):
+    app = App(ANSWER, content_type=JSON)
+    principal = Principal("k", aliases=parse_aliases({"real-1": "fast"}))
+    answer = await ask(app, "fast", principal=principal)
+    assert (answer.status, app.called) == (500, False)
+    assert "'fast' -> 'real-1' -> 'fast'" in caplog.text
+    assert (await ask(app, "other", principal=principal)).status == 200
+
+
+async def served_by(principal, *bodies):
+    app = App(ANSWER, content_type=JSON)
+    canary = {"canary": [{"model": "a", "weight": 1}, {"model": "b", "weight": 1}]}
+    for body in bodies:
+        await ask(app, "canary", body=body, principal=principal, aliases=canary)
+    return [json.loads(body)["model"] for body in app.bodies]
+
+
+async def test_a_weighted_alias_is_sticky_by_key_and_by_the_requests_user():
+    keys = [await served_by(Principal(f"key-{number}"), {}, {}, {}) for number in range(20)]
+    assert all(len(set(targets)) == 1 for targets in keys)
+    assert {targets[0] for targets in keys} == {"a", "b"}
+    users = [{"user": f"u{number}"} for number in range(20)]
+    once, again = await served_by(Principal("k"), *users), await served_by(Principal("k"), *users)
+    assert once == again
+    assert set(once) == {"a", "b"}
+
+
+async def test_a_weighted_alias_without_anybody_to_stick_to_goes_by_the_weights():
+    assert set(await served_by(None, *([{}] * 40))) == {"a", "b"}
+
+
+async def test_two_boundaries_around_a_foreign_layer_show_the_name_the_client_asked_for():
+    app = App(ANSWER, content_type=JSON)
+    inner = PluginMiddleware(app, plugins=[ModelAliases(aliases={"fast": "real-1"})])
+    outer = PluginMiddleware(Wrapped(inner), plugins=[ModelAliases(aliases={"quick": "fast"})])
+    answer = await drive(outer, body={"model": "quick"})
+    assert json.loads(app.bodies[0])["model"] == "real-1"
+    assert answer.json()["model"] == "quick"
+
+
+async def test_the_model_list_of_a_foreign_app_is_left_alone():
+    models = b'{"data":[{"id":"real-1"}]}'
+    answer = await drive(before(App(models, content_type=JSON)), "GET", "/v1/models")
+    assert answer.body == models
+
+
+async def test_a_malformed_body_is_refused_before_anything_is_resolved():
+    assert (await ask(App(), raw=b"oops")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"aliases": {"a": "b", "b": "a"}}, AliasCycle),
+        ({"teams": {"t": {"a": 3}}}, AliasError),
+        ({"response_model": "other"}, ValueError),
+        ({"hidden_status": 401}, ValueError),
+    ],
+)
+def test_what_cannot_be_used_is_refused_at_construction(options, error):
+    with pytest.raises(error):
+        ModelAliases(**options)
+
+
+async def test_shadows_are_listed_and_logged_when_the_app_starts(caplog):
+    plugin = ModelAliases(aliases={"big": "mini"}, served=["big", "mini"])
+    assert plugin.warnings == ["the alias 'big' of the gateway hides the served model 'big'"]
+    with caplog.at_level(logging.WARNING, "crplugins.plugins"):
+        async with plugin:
+            pass
+    assert plugin.warnings[0] in caplog.text
