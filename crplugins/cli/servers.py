@@ -20,7 +20,7 @@ from crplugins.cli.refused import Refused
 from crplugins.config import Config
 from crplugins.config.load import CONFIG_VARIABLE
 from crplugins.homes.gateway import RUN_KEY_VARIABLE, Gateway
-from crplugins.homes.metrics_multiprocess import multiprocess_directory
+from crplugins.plugins.metrics.directory import multiprocess_directory
 
 _OPTIONS: Final[dict[str, Any]] = {
     "http": "httptools",

@@ -6,8 +6,8 @@ from typing import Final
 
 from crplugins.cli.top_scrape import Labels, Scrape, quantile
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
-from crplugins.plugins import metrics_table as t
-from crplugins.plugins.metrics_limits import BUDGET_LIMIT, BUDGET_SPENT, STORE_OUTAGE, UTILIZATION
+from crplugins.plugins.metrics import table as t
+from crplugins.plugins.metrics.limits import BUDGET_LIMIT, BUDGET_SPENT, STORE_OUTAGE, UTILIZATION
 
 _FAILED: Final = frozenset(kind for kind in ERROR_TYPES if OUTCOMES[kind] == "server_error")
 _REFUSED: Final = frozenset(kind for kind in ERROR_TYPES if OUTCOMES[kind] in ("limited", "client_error"))

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from crplugins.cli.refused import Refused
-from crplugins.plugins.metrics_table import BUILD_INFO
+from crplugins.plugins.metrics.table import BUILD_INFO
 
 TIMEOUT: Final = 10.0
 _ACCEPT: Final = "text/plain; version=0.0.4"

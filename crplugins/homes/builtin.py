@@ -30,7 +30,7 @@ from crplugins.plugins.usage import Usage
 if TYPE_CHECKING:
     from crplugins.homes.metrics_app import MetricsApp
     from crplugins.ledger.ledger import Ledger
-    from crplugins.plugins.metrics import Metrics
+    from crplugins.plugins.metrics.plugin import Metrics
 
 OPENAPI_PATH: Final = "/openapi.json"
 ADMIN_USAGE_PATH: Final = "/admin/usage"
@@ -121,7 +121,7 @@ def make_metrics(config: Config, served: list[str], ledger: "Ledger | None") -> 
     """The metrics of the configuration, with series for what is configured."""
     if config.metrics is None:
         return None
-    from crplugins.plugins.metrics import Metrics  # prometheus_client, needed only here
+    from crplugins.plugins.metrics.plugin import Metrics  # prometheus_client, needed only here
 
     names = [*served, *config.aliases, *(name for team in config.team_aliases.values() for name in team)]
     metrics = Metrics(

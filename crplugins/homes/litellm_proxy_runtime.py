@@ -30,7 +30,7 @@ from crplugins.plugins.server_timing import ServerTiming
 from crplugins.plugins.stream_usage import StreamUsage
 
 if TYPE_CHECKING:
-    from crplugins.plugins.metrics import Metrics
+    from crplugins.plugins.metrics.plugin import Metrics
 
 # LiteLLM cannot be told to read on, and asks for usage and hides it by itself.
 _NOT_IN_HOOKS: Final = (Disconnects, StreamUsage, ServerTiming)

@@ -23,7 +23,7 @@ from crplugins.metering.price_table import litellm_prices, prices_for
 from crplugins.plugins.usage import Recorder, Sink, Usage
 
 if TYPE_CHECKING:
-    from crplugins.plugins.metrics import Metrics
+    from crplugins.plugins.metrics.plugin import Metrics
 
 CALL_TYPES: Final = frozenset({"completion", "acompletion"})
 _REMEMBERED: Final = 4096

@@ -22,8 +22,8 @@ from crplugins.homes.token_digest import TokenDigest
 from crplugins.keys.refusals import refused
 from crplugins.limits.outage import GuardedStore
 from crplugins.plugins.budgets.plugin import Budgets
-from crplugins.plugins.metrics import Metrics
-from crplugins.plugins.metrics_limits import LimitGauges
+from crplugins.plugins.metrics.limits import LimitGauges
+from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.rate_limits.plugin import RateLimits
 
 GZIP_LEVEL: Final = 1

@@ -10,8 +10,8 @@ from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.plugin import Plugin
 from crplugins.homes.metrics_app import MetricsApp, limit_gauges
 from crplugins.ledger.ledger import LedgerState
-from crplugins.plugins.metrics import Metrics
-from crplugins.plugins.metrics_limits import LimitGauges
+from crplugins.plugins.metrics.limits import LimitGauges
+from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.usage import Usage
 
 

@@ -30,7 +30,7 @@ from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.host_principal import HOST_CALLER, HostPrincipal
-from crplugins.plugins.metrics import Metrics
+from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.stream_usage import StreamUsage

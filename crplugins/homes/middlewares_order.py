@@ -15,7 +15,7 @@ from crplugins.plugins.auth import Auth
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.host_principal import HostPrincipal
-from crplugins.plugins.metrics import Metrics
+from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.stream_usage import StreamUsage

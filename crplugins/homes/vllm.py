@@ -29,7 +29,7 @@ from crplugins.keys.opening import open_source
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.plugins.guard.plugin import RequestGuard
-from crplugins.plugins.metrics import Metrics
+from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.usage import Usage
 
 OPEN_PATHS: Final = (*PUBLIC_PATHS, "/ping", "/metrics", "/metrics/*")

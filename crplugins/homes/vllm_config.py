@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.config.load import CONFIG_VARIABLE
-from crplugins.plugins.metrics_workers import DIRECTORY_VARIABLE
+from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE
 from crplugins.settings.document import Document, read_document
 
 METRICS_PATH: Final = "/crplugins/metrics"

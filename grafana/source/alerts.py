@@ -6,8 +6,8 @@ Every alert keeps `job`, so that two gateways watched by one Prometheus stay apa
 from dataclasses import dataclass
 from typing import Final
 
-from crplugins.plugins import metrics_limits as limits
-from crplugins.plugins import metrics_table as t
+from crplugins.plugins.metrics import limits
+from crplugins.plugins.metrics import table as t
 from grafana.source.objectives import (
     AVAILABILITY,
     BURNS,

@@ -7,8 +7,8 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.models import dashboard as models
 
-from crplugins.plugins.metrics_limits import KEY_INFO
-from crplugins.plugins.metrics_table import BUILD_INFO, DURATION, REQUESTS
+from crplugins.plugins.metrics.limits import KEY_INFO
+from crplugins.plugins.metrics.table import BUILD_INFO, DURATION, REQUESTS
 from grafana.source.objectives import FIRST_TOKEN_CHOICES, FIRST_TOKEN_SECONDS, bound
 from grafana.source.panels import SOURCE, Link
 from grafana.source.queries import Scope

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from crplugins.plugins import metrics_limits as limits
-from crplugins.plugins import metrics_table as t
+from crplugins.plugins.metrics import limits
+from crplugins.plugins.metrics import table as t
 from grafana.source import frame
 from grafana.source.frame import SELECTED as S
 from grafana.source.objectives import CLIENT_ERRORS, LIMITED, SERVER_ERRORS

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from crplugins.core.outcome import OUTCOMES
-from crplugins.plugins.metrics_table import TTFT, TTFT_BUCKETS
+from crplugins.plugins.metrics.table import TTFT, TTFT_BUCKETS
 
 Severity = Literal["page", "ticket"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from crplugins.plugins import metrics_limits as limits
-from crplugins.plugins import metrics_table as t
+from crplugins.plugins.metrics import limits
+from crplugins.plugins.metrics import table as t
 from grafana.source.scenarios import Firing, Scenario, each, growing, series, standing
 
 OTHER_INSTANCE: Final = "b:4000"

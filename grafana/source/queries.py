@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from crplugins.plugins.metrics_table import Spec
+from crplugins.plugins.metrics.table import Spec
 
 RATE: Final = "$__rate_interval"
 """Grafana's own: never shorter than four scrapes, so that a rate has something to go by."""

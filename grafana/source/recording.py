@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from crplugins.plugins import metrics_table as t
+from crplugins.plugins.metrics import table as t
 from grafana.source.objectives import (
     AVAILABILITY,
     BURNS,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
-from crplugins.plugins.metrics_table import Spec
+from crplugins.plugins.metrics.table import Spec
 from grafana.source.recording import figures, objectives
 from grafana.source.specs import SPECS
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from crplugins.plugins.metrics_table import Spec
+from crplugins.plugins.metrics.table import Spec
 
 INTERVAL: Final = "1m"
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from crplugins.plugins.metrics_limits import LIMITS_TABLE
-from crplugins.plugins.metrics_table import TABLE
+from crplugins.plugins.metrics.limits import LIMITS_TABLE
+from crplugins.plugins.metrics.table import TABLE
 
 SPECS: Final = (*TABLE, *LIMITS_TABLE)

@@ -12,7 +12,7 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.sse import Event
 from crplugins.core.usage import Price
-from crplugins.plugins.metrics import Metrics
+from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from prometheus_client import generate_latest
 
 from crplugins.metering.record import record_of
-from crplugins.plugins.metrics import Metrics
-from tests.plugins.metrics_setup import SAMPLED, finished, run
+from crplugins.plugins.metrics.plugin import Metrics
+from tests.plugins.metrics.setup import SAMPLED, finished, run
 
 
 def microseconds(call: Callable[[], object], times: int = 5_000, rounds: int = 9) -> float:

@@ -6,8 +6,8 @@ from itertools import combinations
 from typing import Any
 
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
-from crplugins.plugins.metrics_bundles import REASONS
-from crplugins.plugins.metrics_table import TTFT_BUCKETS
+from crplugins.plugins.metrics.series import REASONS
+from crplugins.plugins.metrics.table import TTFT_BUCKETS
 from grafana.source.specs import SPECS
 from tests.grafana import promql
 from tests.grafana.files import Board, Panel, annotations, panels, variables

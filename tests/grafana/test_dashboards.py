@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from crplugins.plugins.metrics_table import TTFT
+from crplugins.plugins.metrics.table import TTFT
 from grafana.source.files import FOLDER, generated
 from grafana.source.queries import Scope
 from tests.grafana.files import BOARDS, Board, board, panels, variables

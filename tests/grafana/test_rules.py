@@ -7,7 +7,7 @@ from shutil import copy
 import pytest
 import yaml
 
-from crplugins.plugins.metrics_table import TTFT_BUCKETS
+from crplugins.plugins.metrics.table import TTFT_BUCKETS
 from grafana.source.burn_scenarios import burn_scenarios
 from grafana.source.objectives import AVAILABILITY, BURNS, FIRST_TOKEN, Burn, Objective, bound
 from grafana.source.other_scenarios import other_scenarios

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.supervisors import Multiprocess
 
-from crplugins.homes.metrics_multiprocess import multiprocess_directory
+from crplugins.plugins.metrics.directory import multiprocess_directory
 
 ANSWER = b'{"choices": [{"index": 0}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}'
 
@@ -41,7 +41,7 @@ def make_app():
     from crplugins.core.plugin import Plugin
     from crplugins.homes.metrics_app import MetricsApp
     from crplugins.plugins.guard.plugin import RequestGuard
-    from crplugins.plugins.metrics import Metrics
+    from crplugins.plugins.metrics.plugin import Metrics
 
     class Buggy(Plugin):
         observes = True

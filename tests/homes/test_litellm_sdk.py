@@ -17,7 +17,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no look-up in t
 litellm = pytest.importorskip("litellm")
 
 from crplugins.homes.litellm_sdk import UsageCallback  # noqa: E402
-from crplugins.plugins.metrics import Metrics  # noqa: E402
+from crplugins.plugins.metrics.plugin import Metrics  # noqa: E402
 
 HELLO: Any = [{"role": "user", "content": "Say hello to the gateway, please."}]
 

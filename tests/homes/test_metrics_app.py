@@ -13,9 +13,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from crplugins.homes.metrics_app import MetricsApp
-from crplugins.plugins.metrics import Metrics
+from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.testing import Answer, Drive, drive
-from tests.plugins.metrics_setup import SAMPLED, finished, run
+from tests.plugins.metrics.setup import SAMPLED, finished, run
 
 TOKEN = "scrape-token-0123456789"
 BEARER = {"authorization": f"Bearer {TOKEN}"}

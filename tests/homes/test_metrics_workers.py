@@ -18,8 +18,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from crplugins.homes.metrics_multiprocess import multiprocess_directory
-from crplugins.plugins.metrics_workers import DIRECTORY_VARIABLE, is_one_of_several, sweep
+from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE, is_one_of_several, multiprocess_directory, sweep
 
 CHECKOUT = Path(__file__).parents[2]
 HELLO = [{"role": "user", "content": "hi"}]
@@ -220,8 +219,8 @@ ONE_WORKER = """
 import asyncio, os
 from pathlib import Path
 from prometheus_client.core import GaugeMetricFamily
-from crplugins.plugins.metrics import Metrics
-from tests.plugins.metrics_setup import SAMPLED, finished, run, samples, value
+from crplugins.plugins.metrics.plugin import Metrics
+from tests.plugins.metrics.setup import SAMPLED, finished, run, samples, value
 
 class Shared:
     def collect(self):

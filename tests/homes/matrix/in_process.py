@@ -52,7 +52,7 @@ def plugins_in_one_middleware(home: Home) -> Any:
     from crplugins.ledger.ledger import Ledger
     from crplugins.plugins.aliases.plugin import ModelAliases
     from crplugins.plugins.budgets.plugin import Budgets
-    from crplugins.plugins.metrics import Metrics
+    from crplugins.plugins.metrics.plugin import Metrics
     from crplugins.plugins.missing_usage import MissingUsage
     from crplugins.plugins.rate_limits.plugin import RateLimits
     from crplugins.plugins.stream_usage import StreamUsage

@@ -116,7 +116,7 @@ def sdk(folder: Path) -> Iterator[Home]:
     from crplugins.homes.litellm_sdk import UsageCallback
     from crplugins.ledger.ledger import Ledger
     from crplugins.metering.price_table import prices_for
-    from crplugins.plugins.metrics import Metrics
+    from crplugins.plugins.metrics.plugin import Metrics
 
     with warnings.catch_warnings():  # its first call imports and compiles for a second
         warnings.simplefilter("ignore")

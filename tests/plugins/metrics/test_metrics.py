@@ -10,9 +10,9 @@ from crplugins.core.exchange import Attempt
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.metering.record import record_of
-from crplugins.plugins.metrics import Metrics
-from crplugins.plugins.metrics_bundles import PROVIDERS
-from tests.plugins.metrics_setup import changes, finished, run, samples, value
+from crplugins.plugins.metrics.plugin import Metrics
+from crplugins.plugins.metrics.series import PROVIDERS
+from tests.plugins.metrics.setup import changes, finished, run, samples, value
 
 
 def added_by(metrics: Metrics, exchange) -> dict[str, float]:

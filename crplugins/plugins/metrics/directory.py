@@ -7,9 +7,11 @@ needs none of it.
 
 import multiprocessing
 import os
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -71,3 +73,33 @@ def _announced(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         elif argument.startswith("--workers="):
             text = argument.partition("=")[2]
     return int(text) if text.isdecimal() else 1
+
+
+# The folder in which several workers of one server add up their metrics.
+#
+# prometheus_client looks for it when it is imported, so workers must be started with it named. Nothing here imports
+# prometheus_client.
+
+
+@contextmanager
+def multiprocess_directory() -> Iterator[Path]:
+    """A folder for the workers that are started inside the block, named in their environment.
+
+        with multiprocess_directory():
+            supervisor.run()
+
+    It is new, private and this server's alone: two servers with one folder would count each other's requests. It is
+    emptied by who starts the workers, here and at the end, never by a worker, which would drop what the others have
+    counted. A folder that the environment names already is used as it is, and left.
+    """
+    named = os.environ.get(DIRECTORY_VARIABLE)
+    if named:
+        yield Path(named)
+        return
+    directory = tempfile.mkdtemp(prefix="crplugins-metrics-")
+    os.environ[DIRECTORY_VARIABLE] = directory
+    try:
+        yield Path(directory)
+    finally:
+        os.environ.pop(DIRECTORY_VARIABLE, None)
+        shutil.rmtree(directory, ignore_errors=True)

@@ -11,11 +11,11 @@ from prometheus_client import Histogram as SearchedHistogram
 
 from crplugins.core.exchange import Attempt
 from crplugins.core.outcome import ERROR_TYPES
-from crplugins.plugins import metrics_table
-from crplugins.plugins.metrics import Metrics
-from crplugins.plugins.metrics_families import Histogram
-from crplugins.plugins.metrics_table import TABLE, Spec
-from tests.plugins.metrics_setup import finished, run, samples
+from crplugins.plugins.metrics import table as metrics_table
+from crplugins.plugins.metrics.families import Histogram
+from crplugins.plugins.metrics.plugin import Metrics
+from crplugins.plugins.metrics.table import TABLE, Spec
+from tests.plugins.metrics.setup import finished, run, samples
 
 
 class Ledger:

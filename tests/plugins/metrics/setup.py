@@ -8,7 +8,7 @@ from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.outcome import OUTCOMES
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.plugins.metrics import Metrics
+from crplugins.plugins.metrics.plugin import Metrics
 
 SAMPLED = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

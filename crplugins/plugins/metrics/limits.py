@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from crplugins.limits.store import StoreUnavailable
 from crplugins.plugins.budgets.plugin import Budgets
-from crplugins.plugins.metrics_table import Spec
+from crplugins.plugins.metrics.table import Spec
 from crplugins.plugins.rate_limits.plugin import RateLimits
 
 UTILIZATION: Final = Spec(

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 from prometheus_client import Counter as EagerCounter
@@ -11,8 +11,8 @@ from prometheus_client import Histogram as EagerHistogram
 from prometheus_client.core import Metric, Sample
 from prometheus_client.metrics import MetricWrapperBase
 
-from crplugins.plugins import metrics_table as table
-from crplugins.plugins.metrics_table import Spec
+from crplugins.plugins.metrics import table
+from crplugins.plugins.metrics.table import Spec
 
 
 def fresh_registry() -> CollectorRegistry:
@@ -112,3 +112,42 @@ class Families:
 
     def _histogram(self, spec: Spec) -> Histogram:
         return Histogram(spec.name, spec.help, spec.labels, registry=self._registry, buckets=spec.buckets)
+
+
+class Collector(Protocol):
+    """Whatever prometheus_client's encoders and registries read metrics from."""
+
+    def collect(self) -> Iterable[Metric]: ...
+
+
+class WithoutCreated:
+    """A registry without its `_created` samples: a fifth of a scrape, and nobody's question.
+
+    prometheus_client can only leave them out for a whole process, which is not a library's to decide.
+    """
+
+    def __init__(self, registry: Collector) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._registry.collect():
+            kept = Metric(metric.name, metric.documentation, metric.type, metric.unit)  # a collector may keep its own
+            kept.samples = _AllBut(metric.name + "_created", metric.samples)  # type: ignore[assignment]
+            yield kept
+
+
+class _AllBut:
+    """The samples that are not called `name`, one by one: see `Lazy` in `metrics_families.py`."""
+
+    def __init__(self, name: str, samples: Iterable[Sample]) -> None:
+        self._name = name
+        self._samples = samples
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (sample for sample in self._samples if sample.name != self._name)
+
+
+def restricted(registry: CollectorRegistry, names: Iterable[str]) -> Collector:
+    """The samples of these names; all of them where none is given."""
+    chosen = list(names)
+    return registry.restricted_registry(chosen) if chosen else registry

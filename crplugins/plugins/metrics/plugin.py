@@ -18,12 +18,10 @@ from crplugins.core.sse import Event
 from crplugins.core.trace import trace_of
 from crplugins.ledger.ledger import LedgerState
 from crplugins.metering.record import record_of
-from crplugins.plugins.metrics_exposed import Collector, WithoutCreated, restricted
-from crplugins.plugins.metrics_families import Families, fresh_registry
-from crplugins.plugins.metrics_series import Series
-from crplugins.plugins.metrics_shared import shared_values
-from crplugins.plugins.metrics_state import ObservedState
-from crplugins.plugins.metrics_workers import DIRECTORY_VARIABLE, is_one_of_several
+from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE, is_one_of_several
+from crplugins.plugins.metrics.families import Collector, Families, WithoutCreated, fresh_registry, restricted
+from crplugins.plugins.metrics.series import Series
+from crplugins.plugins.metrics.shared import ObservedState, shared_values
 
 DEFAULT_KEY_CAP: Final = 500
 

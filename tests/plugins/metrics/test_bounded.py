@@ -5,8 +5,8 @@ from itertools import product
 
 from crplugins.core.exchange import Exchange
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES, ErrorType
-from crplugins.plugins.metrics import Metrics
-from tests.plugins.metrics_setup import finished, run, samples
+from crplugins.plugins.metrics.plugin import Metrics
+from tests.plugins.metrics.setup import finished, run, samples
 
 REQUESTS = 100_000
 

@@ -18,10 +18,10 @@ from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.plugins.auth import Auth
 from crplugins.plugins.guard.plugin import RequestGuard
-from crplugins.plugins.metrics import Metrics
+from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.testing import Drive, FrozenClock, PluginContract, drive, lifespan
 from tests.core.doubles import ASK, CHUNK, DONE, STOP, App
-from tests.plugins.metrics_setup import SAMPLED, finished, run, samples, value
+from tests.plugins.metrics.setup import SAMPLED, finished, run, samples, value
 
 KEY = "sk-client-key-0123456789"
 LITELLM = metadata.version("litellm")
@@ -259,5 +259,5 @@ def test_importing_the_package_imports_no_prometheus_client():
 
 
 def test_the_plugin_imports_no_litellm():
-    check = "import crplugins.plugins.metrics, sys; assert 'litellm' not in sys.modules"
+    check = "import crplugins.plugins.metrics.plugin, sys; assert 'litellm' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True, timeout=60)

@@ -1,0 +1,1 @@
+"""Metrics: Prometheus counters of requests, tokens, cost and time."""
