@@ -47,7 +47,7 @@ def builtin_plugins(
 ) -> Iterator[Plugin]:
     """Outermost first. Raises ImportError for tracing without the `otel` extra."""
     if config.tracing:
-        from crplugins.plugins.tracing import Tracing
+        from crplugins.plugins.tracing.plugin import Tracing
 
         yield Tracing()
     if metrics is not None:

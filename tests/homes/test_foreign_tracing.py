@@ -13,9 +13,9 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from crplugins import Gateway, PluginMiddleware
-from crplugins.plugins.tracing import Tracing
+from crplugins.plugins.tracing.plugin import Tracing
 from crplugins.testing import FakeProvider, Script
-from tests.plugins.test_tracing import PARENT, TRACE, TRACEPARENT, Spans, id_of, parent_of, trace_of
+from tests.plugins.tracing.test_plugin import PARENT, TRACE, TRACEPARENT, Spans, id_of, parent_of, trace_of
 
 SECRET = "sk-team-a-0123456789abcdef"
 HELLO: Any = [{"role": "user", "content": "hi"}]

@@ -23,7 +23,7 @@ from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.homes.gateway import Gateway
 from crplugins.plugins.access_log import AccessLog
-from crplugins.plugins.tracing import Tracing
+from crplugins.plugins.tracing.plugin import Tracing
 from crplugins.testing import Drive, FakeProvider, FrozenClock, PluginContract, Script, drive
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -415,7 +415,7 @@ async def test_what_is_not_sampled_costs_no_attributes_and_is_forwarded_as_such(
         seen.append(scope["crplugins.exchange"].trace_headers)
         await ok(scope, receive, send)
 
-    monkeypatch.setattr("crplugins.plugins.tracing_spans.record_of", lambda _: pytest.fail("a record was made"))
+    monkeypatch.setattr("crplugins.plugins.tracing.spans.record_of", lambda _: pytest.fail("a record was made"))
     await drive(told(spans, app=app), body=CHAT, headers={"traceparent": TRACEPARENT})
     assert spans.finished == ()
     assert seen[0]["traceparent"].startswith(f"00-{TRACE}-")
@@ -449,9 +449,9 @@ async def test_other_paths_make_no_span(spans):
 
 def test_without_the_package_the_import_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    monkeypatch.delitem(sys.modules, "crplugins.plugins.tracing")
+    monkeypatch.delitem(sys.modules, "crplugins.plugins.tracing.plugin")
     with pytest.raises(ImportError, match=r"crplugins\[otel\]"):
-        import crplugins.plugins.tracing  # noqa: F401
+        import crplugins.plugins.tracing.plugin  # noqa: F401
 
 
 # Cost

@@ -6,10 +6,10 @@ from crplugins.core.plugin import Plugin
 try:
     from opentelemetry import propagate, trace
 
-    from crplugins.plugins.tracing_spans import RequestSpans
+    from crplugins.plugins.tracing.spans import RequestSpans
 except ImportError as error:
     raise ImportError(
-        "crplugins.plugins.tracing needs opentelemetry-api; install it with: pip install 'crplugins[otel]'"
+        "crplugins.plugins.tracing.plugin needs opentelemetry-api; install it with: pip install 'crplugins[otel]'"
     ) from error
 
 

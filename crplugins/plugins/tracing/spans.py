@@ -1,7 +1,7 @@
 """The spans of one request. Needs opentelemetry-api."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import Token
 from typing import Final
 
@@ -13,7 +13,90 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from crplugins.core.errors import Header
 from crplugins.core.exchange import Attempt, Exchange
 from crplugins.metering.record import UsageRecord, record_of
-from crplugins.plugins import tracing_attributes as attributes
+
+Attribute = str | bool | int | float | list[str]
+
+OPERATION: Final = "chat"
+
+_PROVIDERS: Final[Mapping[str, str]] = {
+    "azure": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "bedrock": "aws.bedrock",
+    "bedrock_converse": "aws.bedrock",
+    "cohere_chat": "cohere",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "moonshot": "moonshot_ai",
+    "vertex_ai": "gcp.vertex_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "xai": "x_ai",
+}
+"""The conventions' names of LiteLLM's providers, where they differ."""
+
+_TOKENS: Final[Mapping[str, str]] = {
+    "input_tokens": "gen_ai.usage.input_tokens",
+    "output_tokens": "gen_ai.usage.output_tokens",
+    "cached_input_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "cache_write_input_tokens": "gen_ai.usage.cache_creation.input_tokens",  # cache_write, among the metrics
+    "reasoning_output_tokens": "gen_ai.usage.reasoning.output_tokens",
+}
+
+
+def request_attributes(exchange: Exchange) -> dict[str, Attribute]:
+    """For the span around the whole request, at its beginning: what a sampler may decide by."""
+    return {"http.request.method": exchange.method, "url.path": exchange.path}
+
+
+def end_attributes(record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
+    """For the same span at its end."""
+    yield "http.response.status_code", record.status
+    if record.error_type:
+        yield "error.type", record.error_type
+
+
+def caller_attributes(exchange: Exchange) -> Iterator[tuple[str, Attribute]]:
+    """What nobody but the gateway knows when the answer begins, for the span around the request whoever made it."""
+    yield "crplugins.request_id", exchange.id
+    if exchange.principal is not None:
+        yield "crplugins.key_id", exchange.principal.key_id
+    if exchange.requested_model is not None:
+        yield "crplugins.model", exchange.requested_model
+
+
+def gateway_attributes(exchange: Exchange, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
+    """The same at the end, when it is known what the answer cost."""
+    yield from caller_attributes(exchange)
+    if record.cost_micro_usd is not None:
+        yield "crplugins.cost_usd", record.cost_micro_usd / 1e6
+
+
+def attempt_attributes(attempt: Attempt, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
+    """For the call of a provider, before its answer."""
+    yield "gen_ai.operation.name", OPERATION
+    yield "gen_ai.provider.name", _PROVIDERS.get(attempt.provider, attempt.provider)
+    yield "gen_ai.request.model", model_of(record)
+    yield "gen_ai.request.stream", record.stream
+    if attempt.error_type:
+        yield "error.type", attempt.error_type
+
+
+def model_of(record: UsageRecord) -> str:
+    """As the provider calls it; clients have names of their own for it."""
+    return record.served_model or record.requested_model or "unknown"
+
+
+def answer_attributes(exchange: Exchange, attempt: Attempt, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
+    """For the call of the provider that answered."""
+    if record.served_model is not None:
+        yield "gen_ai.response.model", record.served_model
+    if record.finish_reason is not None:
+        yield "gen_ai.response.finish_reasons", [record.finish_reason]
+    if record.stream and exchange.timings.first_token is not None:
+        yield "gen_ai.response.time_to_first_chunk", exchange.timings.first_token - attempt.started
+    if record.usage_source == "provider":  # what nobody reported is left out rather than guessed
+        for field, name in _TOKENS.items():
+            yield name, getattr(record.usage, field)
+
 
 SERVER_SPAN: Final = "POST /v1/chat/completions"
 
@@ -45,7 +128,7 @@ class RequestSpans:
             SERVER_SPAN,
             remote,
             SpanKind.SERVER,
-            attributes.of_request(self._exchange),
+            request_attributes(self._exchange),
             start_time=self._at(self._exchange.timings.started),
         )
         return span, context.attach(trace.set_span_in_context(span, remote))
@@ -53,7 +136,7 @@ class RequestSpans:
     def answered(self) -> None:
         """The status is known, and nothing is sent."""
         if self._token is None and self._span.is_recording():
-            self._span.set_attributes(dict(attributes.of_caller(self._exchange)))
+            self._span.set_attributes(dict(caller_attributes(self._exchange)))
 
     def end(self) -> None:
         """In the task that began them."""
@@ -68,9 +151,9 @@ class RequestSpans:
     def _describe(self, record: UsageRecord) -> None:
         span = self._span
         if span.is_recording():
-            span.set_attributes(dict(attributes.of_gateway(self._exchange, record)))
+            span.set_attributes(dict(gateway_attributes(self._exchange, record)))
         if self._token is not None:
-            span.set_attributes(dict(attributes.of_end(record)))
+            span.set_attributes(dict(end_attributes(record)))
             if record.outcome == "server_error":
                 span.set_status(Status(StatusCode.ERROR, record.error_type))
         below = trace.set_span_in_context(span)
@@ -79,10 +162,10 @@ class RequestSpans:
 
     def _add(self, attempt: Attempt, below: Context, record: UsageRecord) -> None:
         """A finished span: calls of providers are noted where they happen, and become spans only here."""
-        facts = dict(attributes.of_attempt(attempt, record))
+        facts = dict(attempt_attributes(attempt, record))
         if attempt is self._exchange.attempts[-1] and not attempt.error_type:
-            facts |= attributes.of_answer(self._exchange, attempt, record)
-        name = f"{attributes.OPERATION} {attributes.model_of(record)}"
+            facts |= answer_attributes(self._exchange, attempt, record)
+        name = f"{OPERATION} {model_of(record)}"
         span = self._tracer.start_span(name, below, SpanKind.CLIENT, facts, start_time=self._at(attempt.started))
         if attempt.error_type:
             span.set_status(Status(StatusCode.ERROR, attempt.error_type))

@@ -1,0 +1,1 @@
+"""Tracing: OpenTelemetry spans of requests and of calls to providers."""
