@@ -22,7 +22,7 @@ from crplugins.handlers.endpoint import ChatCompletions
 from crplugins.homes import admin
 from crplugins.homes.admin_openapi import with_admin
 from crplugins.homes.admin_store import NoStore, store_of
-from crplugins.homes.builtin import builtin_plugins, make_metrics, metrics_app, open_ledger
+from crplugins.homes.assembly import builtin_plugins, make_metrics, metrics_app, open_ledger
 from crplugins.homes.upstreams import Served, Upstreams
 from crplugins.homes.web import Web
 from crplugins.keys.desk import KeyDesk

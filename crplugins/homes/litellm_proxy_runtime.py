@@ -16,10 +16,10 @@ from crplugins.core.pipeline import Faults, Pipeline
 from crplugins.core.plugin import Plugin
 from crplugins.core.stream_options import StreamOptionsRefused
 from crplugins.core.wire import CHAT_PATH
-from crplugins.homes.builtin import builtin_plugins, make_metrics, metrics_app, open_ledger
+from crplugins.homes.assembly import builtin_plugins, make_metrics, metrics_app, open_ledger
 from crplugins.homes.litellm_proxy_calls import Calls, ProxyCall
 from crplugins.homes.litellm_proxy_names import RouterPrices, ServedModels, served_names
-from crplugins.homes.metrics_app import MetricsApp
+from crplugins.homes.metrics import MetricsApp
 from crplugins.keys.opening import open_source
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import Auth

@@ -15,14 +15,13 @@ from typing import Any, Final, Literal
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins.asgi.middleware import PluginMiddleware
-from crplugins.config import Config
+from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect, Principal
-from crplugins.homes.builtin import make_budgets, open_ledger, open_reservations
-from crplugins.homes.metrics_page import MetricsPage
+from crplugins.homes.assembly import make_budgets, open_ledger, open_reservations
+from crplugins.homes.metrics import MetricsPage
 from crplugins.homes.middlewares_order import check_order, in_order, plugins_inside
 from crplugins.homes.middlewares_parts import AnswerReader, SpentReader, alias_names, builtin
-from crplugins.homes.middlewares_words import missing, read_words
 from crplugins.homes.price_list import PriceList
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.opening import open_source
@@ -35,6 +34,37 @@ from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Sink, Usage
+from crplugins.settings.errors import did_you_mean
+
+ANY_MODEL: Final = ({"model_name": "*", "litellm_params": {"model": "openai/*"}},)
+"""The model list in front of an app that has its models itself: no name is unknown."""
+
+
+def read_words(words: Mapping[str, Any], unknown: Iterable[str] = ()) -> Config:
+    """The sections in `words`, checked as those of a file are.
+
+    Raises `ConfigError` with every problem; `unknown` are keywords that nobody takes.
+    """
+    problems = [_unknown(name, words) for name in unknown]
+    try:
+        given = {name: value for name, value in words.items() if value is not None}
+        config = parse_config({"model_list": ANY_MODEL, **given})
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from None
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def missing(name: str) -> ConfigError:
+    return ConfigError([Problem((name,), "is missing")])
+
+
+def _unknown(name: str, words: Iterable[str]) -> Problem:
+    known = sorted(words)
+    choice = f", known are {', '.join(known)}" if known else ", nothing is configured here"
+    return Problem((name,), f"unknown key{did_you_mean(name, known) or choice}")
+
 
 Words = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import ConfigError, Problem
 from crplugins.core.plugin import Plugin
-from crplugins.homes.metrics_page import MetricsPage
+from crplugins.homes.metrics import MetricsPage
 from crplugins.homes.middlewares_parts import AnswerReader
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import Auth

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 from crplugins.config import Config
 from crplugins.core.plugin import Plugin
-from crplugins.homes.builtin import builtin_plugins
+from crplugins.homes.assembly import builtin_plugins
 from crplugins.keys.inline import InlineKeys
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.aliases.table import AliasTable

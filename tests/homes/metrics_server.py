@@ -39,7 +39,7 @@ def make_app():
     """What every worker runs."""
     from crplugins.asgi.middleware import PluginMiddleware
     from crplugins.core.plugin import Plugin
-    from crplugins.homes.metrics_app import MetricsApp
+    from crplugins.homes.metrics import MetricsApp
     from crplugins.plugins.guard.plugin import RequestGuard
     from crplugins.plugins.metrics.plugin import Metrics
 

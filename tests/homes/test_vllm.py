@@ -138,7 +138,7 @@ async def _nothing_to_start(app: FastAPI) -> AsyncIterator[None]:
 def configured(monkeypatch, tmp_path, blockbuster):
     """Writes the file; the app that vLLM would run, and its model. Reading the file, once and early, may block."""
     for function in blockbuster.functions.values():
-        function.can_block_in("crplugins/homes/vllm_config.py", {"_document"})
+        function.can_block_in("crplugins/homes/vllm.py", {"_document"})
         function.can_block_in("fastapi/routing.py", {"_extract_endpoint_context"})
 
     def write(text: str = CONFIG, *, stalls: bool = False, **options: Any) -> Any:

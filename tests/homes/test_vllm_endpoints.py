@@ -20,7 +20,7 @@ BOUNDED = ("limited", "paid", "narrow")
 def vllm(serve, monkeypatch, tmp_path, blockbuster):
     """`async with vllm(text) as url:` vLLM's app, with the embeddings and completions it also has, behind the file."""
     for function in blockbuster.functions.values():
-        function.can_block_in("crplugins/homes/vllm_config.py", {"_document"})
+        function.can_block_in("crplugins/homes/vllm.py", {"_document"})
         function.can_block_in("fastapi/routing.py", {"_extract_endpoint_context"})
 
     def start(text: str):

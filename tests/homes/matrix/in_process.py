@@ -47,7 +47,7 @@ def gateway(home: Home, handler: str) -> Any:
 
 def plugins_in_one_middleware(home: Home) -> Any:
     """PluginMiddleware as one writes it by hand."""
-    from crplugins.homes.metrics_page import MetricsPage
+    from crplugins.homes.metrics import MetricsPage
     from crplugins.homes.price_list import PriceList
     from crplugins.ledger.ledger import Ledger
     from crplugins.plugins.aliases.plugin import ModelAliases

@@ -28,7 +28,7 @@ from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage
 
 if TYPE_CHECKING:
-    from crplugins.homes.metrics_app import MetricsApp
+    from crplugins.homes.metrics import MetricsApp
     from crplugins.ledger.ledger import Ledger
     from crplugins.plugins.metrics.plugin import Metrics
 
@@ -139,7 +139,7 @@ def metrics_app(config: Config, metrics: "Metrics | None", plugins: Sequence[Plu
     """Where Prometheus scrapes what these plugins count and limit; None where nothing is counted."""
     if metrics is None or config.metrics is None:
         return None
-    from crplugins.homes.metrics_app import MetricsApp, limit_gauges
+    from crplugins.homes.metrics import MetricsApp, limit_gauges
 
     gauges = limit_gauges(metrics, plugins)
     if gauges is not None:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from crplugins.homes.metrics_app import MetricsApp
+from crplugins.homes.metrics import MetricsApp
 from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.testing import Answer, Drive, drive
 from tests.plugins.metrics.setup import SAMPLED, finished, run
