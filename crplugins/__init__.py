@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crplugins.core.principal import Principal as Principal
     from crplugins.core.sse import Event as Event
     from crplugins.core.usage import TokenUsage as TokenUsage
-    from crplugins.homes.gateway import Gateway as Gateway
+    from crplugins.homes.gateway.app import Gateway as Gateway
     from crplugins.homes.middlewares import AuthMiddleware as AuthMiddleware
     from crplugins.homes.middlewares import BudgetMiddleware as BudgetMiddleware
     from crplugins.homes.middlewares import HostPrincipalMiddleware as HostPrincipalMiddleware
@@ -42,7 +42,7 @@ _HOMES = {
     "BudgetMiddleware": "crplugins.homes.middlewares",
     "Event": "crplugins.core.sse",
     "Exchange": "crplugins.core.exchange",
-    "Gateway": "crplugins.homes.gateway",
+    "Gateway": "crplugins.homes.gateway.app",
     "GatewayError": "crplugins.core.errors",
     "HostPrincipal": "crplugins.plugins.host_principal",
     "HostPrincipalMiddleware": "crplugins.homes.middlewares",

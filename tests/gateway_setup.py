@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider
 
 CLIENT_KEY = "sk-client-key-0123456789"

@@ -17,7 +17,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
 ) -> None:
     """Check the configuration and show what it sets up. Exits with 2 if it is not in order."""
-    from crplugins.homes.gateway import Gateway  # with aiohttp, half of what starting a command would take
+    from crplugins.homes.gateway.app import Gateway  # with aiohttp, half of what starting a command would take
 
     found = find(config_file)
     Gateway.from_config(found.config)  # places and options of one's own plugins

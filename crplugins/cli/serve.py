@@ -27,7 +27,7 @@ def serve(
     """
     exit_cleanly_on_signals()
     from crplugins.cli.servers import serve_here, serve_in_workers  # what serves is no matter of the other commands
-    from crplugins.homes.gateway import Gateway
+    from crplugins.homes.gateway.app import Gateway
 
     found = find(config_file)
     config = found.config

@@ -19,7 +19,7 @@ from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
 from crplugins.config import Config
 from crplugins.config.load import CONFIG_VARIABLE
-from crplugins.homes.gateway import RUN_KEY_VARIABLE, Gateway
+from crplugins.homes.gateway.app import RUN_KEY_VARIABLE, Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory
 
 _OPTIONS: Final[dict[str, Any]] = {

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 from crplugins.cli.garbage import FrozenAfterStartup
 from crplugins.cli.logs import logging_to_stderr
-from crplugins.homes.gateway import create_app as create_gateway
+from crplugins.homes.gateway.app import create_app as create_gateway
 
 
 def create_app() -> ASGIApp:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from crplugins.config import Config
 from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
-from crplugins.homes import admin
+from crplugins.homes.gateway import admin
 from crplugins.keys.source import KeySource
 from crplugins.limits.opening import open_limit_store
 from crplugins.limits.outage import GuardedStore

@@ -11,11 +11,11 @@ from crplugins.core.exchange import Exchange, find_exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH
+from crplugins.homes.gateway.web import Web
 from crplugins.homes.litellm_proxy_admission import REQUEST_ID
 from crplugins.homes.litellm_proxy_boundary import AROUND
 from crplugins.homes.litellm_proxy_names import served_names
 from crplugins.homes.litellm_proxy_runtime import Runtime, entry_runtime
-from crplugins.homes.web import Web
 from crplugins.plugins.aliases.access import visible_models
 from crplugins.plugins.usage import Usage
 

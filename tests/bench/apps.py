@@ -146,7 +146,7 @@ def direct_alone() -> Any:
     """The endpoint and the direct handler behind a PluginMiddleware that only opens connections."""
     from crplugins.handlers.deployment import Deployment
     from crplugins.handlers.endpoint import ChatCompletions
-    from crplugins.homes.upstreams import Served, Upstreams
+    from crplugins.homes.gateway.upstreams import Served, Upstreams
 
     upstreams = Upstreams([Served(Deployment("bench", "openai/gpt-4o-mini", UPSTREAM, "sk-up"), "direct")])
     return PluginMiddleware(ChatCompletions(upstreams.find), plugins=[upstreams])
@@ -197,7 +197,7 @@ def litellm() -> Any:
 
 
 def _gateway(handler: str, **options: Any) -> Any:
-    from crplugins.homes.gateway import Gateway
+    from crplugins.homes.gateway.app import Gateway
 
     params = {"model": "openai/gpt-4o-mini", "api_base": UPSTREAM, "api_key": "sk-up"}
     return Gateway(

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from crplugins.config import load_config
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, Script
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

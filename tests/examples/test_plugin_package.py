@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from crplugins.config import ConfigError, load_config
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, Script
 
 PACKAGE = Path(__file__).parents[2] / "examples" / "plugin_package"

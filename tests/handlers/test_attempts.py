@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, Script
 from tests.core.doubles import Watcher
 from tests.gateway_setup import CLIENT_KEY, UPSTREAM_KEY, Setup

@@ -11,7 +11,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Reply, make_exchange
 from crplugins.handlers.failover import LONGEST_REST_SECONDS, REST_SECONDS, Failover
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, FrozenClock, Script
 from tests.core.doubles import Watcher
 from tests.gateway_setup import CLIENT_KEY, HELLO, UPSTREAM_KEY, Setup

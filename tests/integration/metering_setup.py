@@ -12,7 +12,7 @@ import msgspec
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.usage import TokenUsage
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 from crplugins.metering.record import UsageRecord, record_of
 from crplugins.testing import Cassette, FakeProvider, Script
 from tests.conftest import Serve

@@ -6,7 +6,7 @@ import json
 import aiohttp
 import pytest
 
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 
 KEY = "sk-errors-0123456789"
 HI = [{"role": "user", "content": "hi"}]

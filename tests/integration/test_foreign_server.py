@@ -12,7 +12,7 @@ from typing import Any
 import openai
 import pytest
 
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 from tests.foreign_server_setup import (  # noqa: F401
     MODEL,
     LitServe,

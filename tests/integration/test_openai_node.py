@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, Script
 from tests.gateway_setup import CLIENT_KEY
 

@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 
 from crplugins.core.outcome import OUTCOMES
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, ReceivedRequest
 from tests.conftest import serving
 from tests.integration.metering_books import TOKENS, Row, Scraped, by_marker, read_table, summed

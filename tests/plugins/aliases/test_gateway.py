@@ -8,7 +8,7 @@ import pytest
 
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.testing import FakeProvider, Script
 from tests.core.doubles import Watcher

@@ -21,7 +21,7 @@ from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.access_log import AccessLog
 from crplugins.plugins.tracing.plugin import Tracing
 from crplugins.testing import Drive, FakeProvider, FrozenClock, PluginContract, Script, drive

@@ -10,10 +10,9 @@ import pytest
 
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.usage import TokenUsage
-from crplugins.homes.admin_openapi import with_admin
-from crplugins.homes.usage_api import PUBLIC_PATHS, UsageApi
-from crplugins.homes.usage_openapi import with_usage
-from crplugins.homes.web import Web
+from crplugins.homes.gateway.openapi import with_admin, with_usage
+from crplugins.homes.gateway.usage_api import PUBLIC_PATHS, UsageApi
+from crplugins.homes.gateway.web import Web
 from crplugins.keys.inline import InlineKeys
 from crplugins.ledger.ledger import Ledger
 from crplugins.plugins.auth import Auth

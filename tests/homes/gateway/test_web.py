@@ -3,7 +3,7 @@
 import aiohttp
 import pytest
 
-from crplugins.homes.gateway import Gateway
+from crplugins.homes.gateway.app import Gateway
 
 KEY = {"authorization": "Bearer sk-web"}
 MODEL = {"litellm_params": {"model": "openai/x", "api_base": "http://127.0.0.1:1/v1"}}

@@ -9,7 +9,7 @@ POST /admin/keys/{id}/disable      {disabled}: refuses the key, or takes it back
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from datetime import timedelta
 from typing import Any, Final
 
@@ -18,11 +18,38 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crplugins.homes.admin_errors import bad_field, told
-from crplugins.homes.admin_request import read_words
-from crplugins.homes.admin_token import AdminToken
+from crplugins.asgi.incoming import check_declared_length, read_body
+from crplugins.core.errors import unparsable_body
+from crplugins.homes.gateway.admin_token import AdminToken, bad_field, told
+from crplugins.keys.chain import Chain
 from crplugins.keys.desk import DEFAULT_OVERLAP, LONGEST_OVERLAP, KeyDesk, Minted, describe
 from crplugins.keys.key import Key
+from crplugins.keys.source import KeySource
+from crplugins.keys.store import KeyStore
+
+MAX_BODY_BYTES: Final = 256 * 1024
+
+
+async def read_words(request: Request, known: Collection[str] | None = None) -> dict[str, Any]:
+    """The object; an empty body is an empty one. With `known` no other keys may stand in it.
+
+    Raises `GatewayError` 400 and 413.
+    """
+    check_declared_length(request.scope["headers"], MAX_BODY_BYTES)
+    body = await read_body(request.receive, MAX_BODY_BYTES)
+    words = _decoded(body) if body.strip() else {}
+    unknown = next((name for name in words if known is not None and name not in known), None)
+    if unknown is not None:
+        raise bad_field(unknown, "is not known here")
+    return words
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise unparsable_body() from None
+
 
 PATH: Final = "/admin/keys"
 
@@ -120,3 +147,23 @@ def _overlap(words: dict[str, Any]) -> timedelta:
 def _json(value: object, status: int = 200) -> Response:
     headers = {"cache-control": "no-store"}  # secrets are in some of them
     return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
+
+
+class NoStore(ValueError):
+    """No source, or more than one, can be changed. The message is a sentence about the configuration's `keys`."""
+
+
+def store_of(source: KeySource) -> KeyStore:
+    """The store behind `source`, open as long as that is: what it changes counts here at once. Raises `NoStore`."""
+    stores = list(_stores(source))
+    if len(stores) != 1:
+        count = "holds several" if stores else "holds no"
+        raise NoStore(f"admin needs keys it can change, one {{file: ...}} or {{sql: ...}}; keys {count} such source")
+    return stores[0]
+
+
+def _stores(source: KeySource) -> Iterator[KeyStore]:
+    for each in source.sources if isinstance(source, Chain) else [source]:
+        store: KeyStore | None = getattr(each, "store", None)  # FileKeys and SqlKeys, which are not imported for this
+        if store is not None:
+            yield store

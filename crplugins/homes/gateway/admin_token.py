@@ -1,15 +1,17 @@
-"""What the admin API answers when it does not do what it was asked, in OpenAI's shape."""
+"""AdminToken: the bearer token that requests to the operator's endpoints carry."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from crplugins.core.errors import GatewayError, internal_error
+from crplugins.core.errors import GatewayError, Header, internal_error
+from crplugins.homes.token_digest import TokenDigest
 from crplugins.keys.file import KeyFileError
 from crplugins.keys.refusals import refused, unavailable
 from crplugins.keys.source import SourceUnavailable
 from crplugins.keys.store import KeyExists, NoSuchKey
 from crplugins.keys.words import WordsRefused, spell_path
+from crplugins.plugins.auth import presented_secret
 
 logger = logging.getLogger("crplugins.admin")
 
@@ -52,3 +54,19 @@ def wrong_token() -> GatewayError:
 def _sentence(error: Exception) -> str:
     text = str(error)
     return text[:1].upper() + text[1:] + ("" if text.endswith("?") else ".")
+
+
+class AdminToken:
+    """Raises ValueError for an empty one."""
+
+    def __init__(self, token: str) -> None:
+        self._token = TokenDigest(token, "admin")
+
+    def check(self, headers: Sequence[Header]) -> None:
+        """Raises `GatewayError` 401 for a request without it."""
+        presented = presented_secret(headers)
+        if presented is None:
+            raise no_token()
+        if not self._token.matches(presented):
+            logger.warning("a request with a wrong admin token is refused")
+            raise wrong_token()

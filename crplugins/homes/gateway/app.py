@@ -19,12 +19,12 @@ from crplugins.config.models import ModelEntry
 from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.endpoint import ChatCompletions
-from crplugins.homes import admin
-from crplugins.homes.admin_openapi import with_admin
-from crplugins.homes.admin_store import NoStore, store_of
 from crplugins.homes.assembly import builtin_plugins, make_metrics, metrics_app, open_ledger
-from crplugins.homes.upstreams import Served, Upstreams
-from crplugins.homes.web import Web
+from crplugins.homes.gateway import admin
+from crplugins.homes.gateway.admin import NoStore, store_of
+from crplugins.homes.gateway.openapi import with_admin
+from crplugins.homes.gateway.upstreams import Served, Upstreams
+from crplugins.homes.gateway.web import Web
 from crplugins.keys.desk import KeyDesk
 from crplugins.keys.opening import open_source
 from crplugins.keys.source import KeySource
@@ -143,7 +143,7 @@ class Gateway:
         if self.config.admin is not None:
             document = with_admin(document)
         if self.config.ledger is not None:
-            from crplugins.homes.usage_openapi import with_usage  # sqlalchemy
+            from crplugins.homes.gateway.openapi import with_usage  # sqlalchemy
 
             document = with_usage(document, admin=self.config.admin is not None)
         return document
@@ -171,7 +171,7 @@ def _admin_routes(config: Config, source: KeySource) -> list[Route]:
 def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:
     if ledger is None:
         return []
-    from crplugins.homes.usage_api import UsageApi
+    from crplugins.homes.gateway.usage_api import UsageApi
 
     return UsageApi(ledger, admin_token=config.admin.token.get_secret_value() if config.admin else None).routes()
 

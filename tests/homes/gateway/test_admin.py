@@ -10,11 +10,10 @@ import jsonschema
 import pytest
 
 from crplugins.config import ConfigError
-from crplugins.homes.admin import PUBLIC_PATHS, AdminApi
-from crplugins.homes.admin_openapi import admin_paths, with_admin
-from crplugins.homes.admin_store import NoStore, store_of
-from crplugins.homes.gateway import Gateway
-from crplugins.homes.web import Web
+from crplugins.homes.gateway.admin import PUBLIC_PATHS, AdminApi, NoStore, store_of
+from crplugins.homes.gateway.app import Gateway
+from crplugins.homes.gateway.openapi import admin_paths, with_admin
+from crplugins.homes.gateway.web import Web
 from crplugins.keys.chain import Chain
 from crplugins.keys.desk import KeyDesk
 from crplugins.keys.file import FileKeys

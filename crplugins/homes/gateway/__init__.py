@@ -1,0 +1,1 @@
+"""The gateway: the plugins around the handlers, as one ASGI app."""
