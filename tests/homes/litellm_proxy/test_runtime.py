@@ -7,7 +7,7 @@ pytest.importorskip("litellm.proxy._types")
 from crplugins.config import parse_config
 from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.plugin import Plugin
-from crplugins.homes.litellm_proxy_runtime import Runtime
+from crplugins.homes.litellm_proxy.runtime import Runtime
 
 
 class Decides(Plugin):

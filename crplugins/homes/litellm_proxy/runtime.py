@@ -5,6 +5,7 @@ Kept by the installed package: LiteLLM runs a callback's file once for each name
 
 import logging
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from crplugins.asgi.lifespan import PluginLifespan
@@ -17,8 +18,8 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.stream_options import StreamOptionsRefused
 from crplugins.core.wire import CHAT_PATH
 from crplugins.homes.assembly import builtin_plugins, make_metrics, metrics_app, open_ledger
-from crplugins.homes.litellm_proxy_calls import Calls, ProxyCall
-from crplugins.homes.litellm_proxy_names import RouterPrices, ServedModels, served_names
+from crplugins.homes.litellm_proxy.calls import Calls, ProxyCall
+from crplugins.homes.litellm_proxy.names import RouterPrices, ServedModels, served_names
 from crplugins.homes.metrics import MetricsApp
 from crplugins.keys.opening import open_source
 from crplugins.plugins.aliases.plugin import ModelAliases
@@ -31,6 +32,7 @@ from crplugins.plugins.stream_usage import StreamUsage
 
 if TYPE_CHECKING:
     from crplugins.plugins.metrics.plugin import Metrics
+
 
 # LiteLLM cannot be told to read on, and asks for usage and hides it by itself.
 _NOT_IN_HOOKS: Final = (Disconnects, StreamUsage, ServerTiming)
@@ -188,3 +190,12 @@ def entry_runtime() -> Runtime:
     """The runtime of a process whose whole proxy is wrapped. To be called before any other."""
     _Kept.entry = True
     return runtime()
+
+
+AROUND: Final[ContextVar[Exchange | None]] = ContextVar("crplugins.litellm_boundary", default=None)
+"""Set where the proxy is called; LiteLLM's tasks and its log events inherit it."""
+
+
+def boundary() -> Exchange | None:
+    """None where the plugins run in the hooks."""
+    return AROUND.get()

@@ -4,12 +4,38 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import HTTPException
+from litellm.proxy._types import ProxyException
 
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.outcome import ErrorType
 from crplugins.handlers.litellm.errors import Failures
-from crplugins.homes.litellm_proxy_refusal import Refusal
+
+
+def headers_of(error: GatewayError) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in error.headers}
+
+
+class Refusal(ProxyException):
+    """LiteLLM's own class has the status where OpenAI has the code, so the document is written here."""
+
+    def __init__(self, error: GatewayError, headers: dict[str, str] | None = None) -> None:
+        shown = error.error
+        super().__init__(
+            message=shown.message,
+            type=shown.type,
+            param=shown.param,
+            code=error.status,
+            headers=headers_of(error) if headers is None else headers,
+            openai_code=shown.code,
+        )
+        self.code = str(error.status)  # ProxyException makes other statuses of some messages
+        self.gateway_error = error
+
+    def to_dict(self) -> dict[str, Any]:
+        shown = self.gateway_error.error
+        return {"message": shown.message, "type": shown.type, "param": shown.param, "code": shown.code}
+
 
 _OWN: Final[Mapping[int, ErrorType]] = {401: "unauthenticated", 403: "forbidden_model", 429: "rate_limited"}
 

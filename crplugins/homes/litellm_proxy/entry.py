@@ -12,10 +12,9 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH
 from crplugins.homes.gateway.web import Web
-from crplugins.homes.litellm_proxy_admission import REQUEST_ID
-from crplugins.homes.litellm_proxy_boundary import AROUND
-from crplugins.homes.litellm_proxy_names import served_names
-from crplugins.homes.litellm_proxy_runtime import Runtime, entry_runtime
+from crplugins.homes.litellm_proxy.names import served_names
+from crplugins.homes.litellm_proxy.requests import REQUEST_ID
+from crplugins.homes.litellm_proxy.runtime import AROUND, Runtime, entry_runtime
 from crplugins.plugins.aliases.access import visible_models
 from crplugins.plugins.usage import Usage
 

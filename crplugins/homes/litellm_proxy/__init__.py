@@ -15,8 +15,8 @@ the body, exact endings of streams), beside both lines:
 
 from typing import TYPE_CHECKING, Any
 
-from crplugins.homes.litellm_proxy_auth import user_api_key_auth
-from crplugins.homes.litellm_proxy_callback import ProxyCallback
+from crplugins.homes.litellm_proxy.auth import user_api_key_auth
+from crplugins.homes.litellm_proxy.callback import ProxyCallback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
     """`app` is made when a server asks for it: LiteLLM's proxy takes six seconds to import."""
     if name != "app":
         raise AttributeError(name)
-    from crplugins.homes.litellm_proxy_entry import proxy_app
+    from crplugins.homes.litellm_proxy.entry import proxy_app
 
     globals()["app"] = made = proxy_app()
     return made

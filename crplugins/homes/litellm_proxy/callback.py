@@ -23,11 +23,9 @@ from litellm.integrations.custom_logger import CustomLogger
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.handlers.upstream_errors import refuses_stream_options
-from crplugins.homes.litellm_proxy_boundary import boundary
-from crplugins.homes.litellm_proxy_calls import ProxyCall
-from crplugins.homes.litellm_proxy_check import DISPATCHED_BY_CLASS
-from crplugins.homes.litellm_proxy_runtime import Runtime, configuration, runtime
-from crplugins.homes.litellm_proxy_start import start
+from crplugins.homes.litellm_proxy.calls import ProxyCall
+from crplugins.homes.litellm_proxy.runtime import Runtime, boundary, configuration, runtime
+from crplugins.homes.litellm_proxy.startup import DISPATCHED_BY_CLASS, start
 
 CHAT: Final = frozenset({"completion", "acompletion"})
 TEXT: Final = frozenset({"text_completion", "atext_completion"})
@@ -71,7 +69,7 @@ class ProxyCallback(CustomLogger):
     async def async_pre_call_hook(
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: Any
     ) -> dict[str, Any]:
-        from crplugins.homes.litellm_proxy_admission import admit
+        from crplugins.homes.litellm_proxy.requests import admit
 
         del cache
         self.start()
@@ -89,9 +87,8 @@ class ProxyCallback(CustomLogger):
             call.note_attempt(provider, translated=translated)
 
     async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:
-        from crplugins.homes.litellm_proxy_answer import pass_document, shown_document
-        from crplugins.homes.litellm_proxy_facts import field_of, note_usage
-        from crplugins.homes.litellm_proxy_refusal import Refusal
+        from crplugins.homes.litellm_proxy.answers import field_of, note_usage, pass_document, shown_document
+        from crplugins.homes.litellm_proxy.failures import Refusal
 
         del user_api_key_dict
         call = self._call(data)
@@ -118,7 +115,7 @@ class ProxyCallback(CustomLogger):
         request_headers: Mapping[str, str] | None = None,
         litellm_call_info: Mapping[str, Any] | None = None,
     ) -> dict[str, str] | None:
-        from crplugins.homes.litellm_proxy_facts import listen
+        from crplugins.homes.litellm_proxy.answers import listen
 
         del user_api_key_dict, request_headers, litellm_call_info
         call = self._call(data)
@@ -139,7 +136,7 @@ class ProxyCallback(CustomLogger):
         self, user_api_key_dict: Any, response: Any, request_data: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """No generator itself: one less for each chunk to pass."""
-        from crplugins.homes.litellm_proxy_stream import around_other_stream, around_stream, tidied
+        from crplugins.homes.litellm_proxy.answers import around_other_stream, around_stream, tidied
 
         del user_api_key_dict
         call = self._call(request_data)
@@ -154,7 +151,7 @@ class ProxyCallback(CustomLogger):
         user_api_key_dict: Any,
         traceback_str: str | None = None,
     ) -> Any:
-        from crplugins.homes.litellm_proxy_failure import TranslatedFailure, failure_of, is_own, reword, status_of
+        from crplugins.homes.litellm_proxy.failures import TranslatedFailure, failure_of, is_own, reword, status_of
 
         del user_api_key_dict, traceback_str
         call = self._call(request_data)
@@ -186,7 +183,7 @@ class ProxyCallback(CustomLogger):
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        from crplugins.homes.litellm_proxy_facts import is_all_made_up, note_usage
+        from crplugins.homes.litellm_proxy.answers import is_all_made_up, note_usage
 
         del start_time, end_time
         call = self._call(kwargs)
@@ -201,7 +198,7 @@ class ProxyCallback(CustomLogger):
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
         """One attempt; the router may make another."""
-        from crplugins.homes.litellm_proxy_failure import failure_of
+        from crplugins.homes.litellm_proxy.failures import failure_of
 
         del response_obj, start_time, end_time
         call = self._call(kwargs)

@@ -15,13 +15,13 @@ with warnings.catch_warnings():
     pytest.importorskip("litellm")
     from litellm.integrations.custom_logger import CustomLogger
 
-    from crplugins.homes.litellm_proxy_callback import ProxyCallback
+    from crplugins.homes.litellm_proxy.callback import ProxyCallback
 
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.plugin import Plugin
-from crplugins.homes.litellm_proxy_calls import Calls, ProxyCall
-from crplugins.homes.litellm_proxy_check import DISPATCHED_BY_CLASS, uncalled_hooks
-from crplugins.homes.litellm_proxy_request import apply_edits, exchange_of
+from crplugins.homes.litellm_proxy.calls import Calls, ProxyCall
+from crplugins.homes.litellm_proxy.requests import apply_edits, exchange_of
+from crplugins.homes.litellm_proxy.startup import DISPATCHED_BY_CLASS, uncalled_hooks
 from tests.proxy_setup import needs_proxy
 
 
@@ -51,7 +51,7 @@ def test_a_hook_that_is_gone_or_is_called_otherwise_is_named(monkeypatch: pytest
 
 @needs_proxy
 def test_a_key_of_litellms_is_its_alias_or_the_beginning_of_its_hash() -> None:
-    from crplugins.homes.litellm_proxy_principal import principal_of
+    from crplugins.homes.litellm_proxy.requests import principal_of
 
     hashed = "0123456789ab" + "0" * 52
     assert principal_of(SimpleNamespace(token=hashed, key_alias=None)).key_id == "litellm-0123456789ab"

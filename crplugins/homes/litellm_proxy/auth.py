@@ -19,9 +19,9 @@ async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth
     Raises LiteLLM's `ProxyException`, in OpenAI's shape.
     """
     from crplugins.core.errors import GatewayError
-    from crplugins.homes.litellm_proxy_principal import Authenticated
-    from crplugins.homes.litellm_proxy_refusal import Refusal
-    from crplugins.homes.litellm_proxy_runtime import runtime
+    from crplugins.homes.litellm_proxy.failures import Refusal
+    from crplugins.homes.litellm_proxy.requests import Authenticated
+    from crplugins.homes.litellm_proxy.runtime import runtime
 
     around = find_exchange(request.scope)
     if around is not None and runtime().guarded:  # the entry has asked already

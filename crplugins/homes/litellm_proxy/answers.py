@@ -1,0 +1,274 @@
+"""A stream of the proxy on its way to the client, and its one settlement."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange, Slot, note_facts
+from crplugins.core.sse import Event
+from crplugins.handlers.litellm.usage import as_usage, usage_object
+from crplugins.homes.litellm_proxy.calls import ProxyCall
+from crplugins.homes.litellm_proxy.failures import failure_of
+from crplugins.homes.litellm_proxy.runtime import Runtime, boundary
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The chunks of a stream as the provider's parsers left them, and which attempt's they are.
+
+    LiteLLM keeps them to put the answer together. Where none has usage it counts tokens itself, and says so nowhere.
+    """
+
+    chunks: Sequence[Any]
+    attempts: int
+
+
+HEARD: Final[Slot[Heard]] = Slot("litellm_chunks")
+
+
+def listen(exchange: Exchange, response: Any) -> None:
+    """Remember where the chunks of a stream will be found. `response` is what LiteLLM is about to iterate over.
+
+    Streams of other APIs that LiteLLM makes of chat or text completions keep theirs out of sight.
+    """
+    chunks = getattr(response, "chunks", None)
+    if isinstance(chunks, list):
+        HEARD.set(exchange, Heard(chunks, len(exchange.attempts)))
+
+
+def is_made_up(exchange: Exchange, chunk: Any) -> bool:
+    """Whether the usage on a chunk is LiteLLM's own count. What the provider told replaces it, where it told any."""
+    chunks = _heard(exchange)
+    if chunks is None:
+        return False
+    told = told_in(chunks)
+    if told is None:
+        return True
+    chunk.usage = told  # up to 1.96 LiteLLM overlooks it beside a finish reason
+    return False
+
+
+def told_in(chunks: Sequence[Any]) -> Any:
+    """The provider's own usage, None if it told none."""
+    for chunk in reversed(chunks):
+        told = field_of(chunk, "usage")
+        if told is not None and usage_object(told) is not None:  # 0 and 0 are LiteLLM's
+            return told
+    return None
+
+
+def is_all_made_up(exchange: Exchange) -> bool:
+    """The same for the usage of LiteLLM's log event."""
+    chunks = _heard(exchange)
+    return chunks is not None and told_in(chunks) is None
+
+
+def _heard(exchange: Exchange) -> Sequence[Any] | None:
+    """The chunks of the last attempt; None where they cannot be seen. A fallback's are elsewhere."""
+    heard = HEARD.get(exchange)
+    return None if heard is None or len(exchange.attempts) != heard.attempts else heard.chunks
+
+
+def note_said(exchange: Exchange, choices: Sequence[Any], place: str = "delta") -> None:
+    """Keep what is said in `delta` or `message`; the same as `note_facts`, without building its JSON."""
+    for choice in choices:
+        if size := size_of(field_of(choice, place)):
+            exchange.output_bytes += size
+            exchange.timings.token(exchange.clock())
+        reason = field_of(choice, "finish_reason")
+        if reason is not None:
+            exchange.finish_reason = str(reason)
+
+
+def note_usage(exchange: Exchange, usage: Any, *, estimated: bool = False) -> None:
+    """Keep token counts, where there are some. LiteLLM's 0 and 0 are no counts."""
+    found = None if usage is None else usage_object(usage)
+    if found is not None:
+        exchange.usage, exchange.usage_source = as_usage(found), "estimated" if estimated else "provider"
+
+
+def size_of(said: Any) -> int:
+    """UTF-8 bytes of a delta or a message."""
+    if said is None:
+        return 0
+    size = 0
+    for name in ("content", "reasoning_content", "refusal"):
+        text = field_of(said, name)
+        if isinstance(text, str) and text:
+            size += len(text) if text.isascii() else len(text.encode())
+    for call in field_of(said, "tool_calls") or ():
+        function = field_of(call, "function")
+        size += len(field_of(function, "name") or "") + len(field_of(function, "arguments") or "")
+    return size
+
+
+def field_of(model: Any, name: str) -> Any:
+    """A field of one of LiteLLM's objects, None without it.
+
+    Its chunks keep nearly all in pydantic's extra fields, where `getattr` takes 1 us for what is there and 2 us for
+    what is not; for each chunk that adds up to more than all the plugins take.
+    """
+    try:
+        own = model.__dict__
+    except AttributeError:  # None, a dict
+        return model.get(name) if isinstance(model, dict) else None
+    found = own.get(name)
+    if found is None and (extra := getattr(model, "__pydantic_extra__", None)):
+        return extra.get(name)
+    return found
+
+
+_UNREAD: Final = Event.json_document(b"{}")
+
+
+def note_chunk(call: ProxyCall, chunk: Any, usage: Any) -> None:
+    """Keep what a chunk says of itself. `usage` is what stands on it."""
+    note_said(call.exchange, chunk.choices)
+    if usage is not None:
+        made_up = is_made_up(call.exchange, chunk)
+        note_usage(call.exchange, chunk.usage, estimated=call.estimated or made_up)
+
+
+def tidy_usage_chunk(chunk: Any) -> None:
+    """LiteLLM's usage chunk has an empty choice where OpenAI has none."""
+    if chunk.choices and all(_is_empty(choice) for choice in chunk.choices):
+        chunk.choices = []
+
+
+def _is_empty(choice: Any) -> bool:
+    delta = field_of(choice, "delta")
+    says = size_of(delta) or field_of(delta, "role") or field_of(choice, "text")
+    return not says and field_of(choice, "finish_reason") is None
+
+
+def without_usage(chunk: Any) -> Any | None:
+    """The chunk without usage; None if it was there for nothing else."""
+    if field_of(chunk, "usage") is None:
+        return chunk
+    if all(_is_empty(choice) for choice in getattr(chunk, "choices", None) or ()):
+        return None
+    chunk.usage = None
+    return chunk
+
+
+def shown_chunk(call: ProxyCall, chunk: Any) -> Any | None:
+    """The chunk as the plugins leave it; None if one of them dropped it."""
+    event = Event.of(_json(chunk))
+    passed = call.pipeline.event(call.exchange, event, call.entered)
+    if passed is event or passed is None or passed.data is None:
+        return chunk if passed is event else None
+    return type(chunk).model_validate_json(passed.data)
+
+
+def added_chunks(call: ProxyCall, like: type[Any]) -> list[Any]:
+    """What plugins add at the end of a stream."""
+    events = call.pipeline.end(call.exchange, call.entered)
+    return [like.model_validate_json(event.data) for event in events if event.data is not None]
+
+
+def pass_document(call: ProxyCall, response: Any) -> None:
+    """Tell the plugins of an answer that none of them reads: that it is there. One may refuse it for its usage."""
+    note_said(call.exchange, response.choices, "message")
+    call.pipeline.event(call.exchange, _UNREAD, call.entered)
+
+
+def shown_document(call: ProxyCall, response: Any) -> Any:
+    """The answer as the plugins leave it; the same object if they leave it alone."""
+    event = Event.json_document(_json(response))
+    note_facts(call.exchange, event)
+    passed = call.pipeline.event(call.exchange, event, call.entered)
+    if passed is event or passed is None or passed.data is None:
+        return response
+    return type(response).model_validate_json(passed.data)
+
+
+def error_frame(error: GatewayError) -> str:
+    """The last event of a stream that has begun; LiteLLM sends [DONE] behind it."""
+    return error.frame().decode()
+
+
+def _json(model: Any) -> bytes:
+    return str(model.model_dump_json(exclude_none=True, exclude_unset=True)).encode()
+
+
+async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """A stream whose plugins run around the whole proxy."""
+    around = boundary()
+    begun = False
+    try:
+        async for chunk in response:
+            has_choices = hasattr(chunk, "choices")
+            begun = begun or has_choices
+            if around is None or not has_choices or field_of(chunk, "usage") is None:
+                yield chunk
+                continue
+            made_up = is_made_up(around, chunk)
+            tidy_usage_chunk(chunk)
+            yield chunk
+            if made_up:  # the boundary has it now, and takes it for the provider's
+                around.usage_source = "estimated"
+    except Exception as error:
+        if around is None or not begun:
+            raise
+        failure = failure_of(around, error, begun=True)
+        around.error, around.error_type = failure.error, failure.error_type
+        yield error_frame(failure)
+
+
+async def around_other_stream(
+    runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]
+) -> AsyncGenerator[Any, None]:
+    """A stream of another API than chat completions. What it used is in LiteLLM's log event, which settles it."""
+    try:
+        async for chunk in response:
+            if (shown := without_usage(chunk) if call.hides_usage else chunk) is not None:
+                call.begun = True
+                yield shown
+    except (asyncio.CancelledError, GeneratorExit):
+        runtime.calls.settle_left(call)
+        raise
+
+
+async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """The chunks as the plugins leave them. However it ends, the call is settled then."""
+    kind: type[Any] | None = None
+    try:
+        async for chunk in response:
+            if not hasattr(chunk, "choices"):  # an error of LiteLLM's, written out
+                yield chunk
+                continue
+            kind = type(chunk)
+            if (shown := _shown(runtime, call, chunk)) is not None:
+                call.begun = True
+                yield shown
+        for chunk in added_chunks(call, kind) if kind is not None else ():
+            yield chunk
+    except (asyncio.CancelledError, GeneratorExit):
+        runtime.calls.settle(call, 200 if call.begun else 499, left=True)
+        raise
+    except GatewayError as error:  # a plugin's
+        call.exchange.failed_in_stream = call.begun
+        await runtime.calls.end(call, 200 if call.begun else error.status, error)
+        yield error_frame(error)
+        return
+    except Exception as error:
+        if not call.begun:  # LiteLLM has another hook for it, and other answers than a stream
+            raise
+        failure = failure_of(call.exchange, error, begun=True)
+        call.exchange.failed_in_stream = True
+        await runtime.calls.end(call, 200, failure)
+        yield error_frame(failure)
+        return
+    if kind is not None:
+        await runtime.calls.end(call, 200)
+
+
+def _shown(runtime: Runtime, call: ProxyCall, chunk: Any) -> Any | None:
+    usage = field_of(chunk, "usage")
+    note_chunk(call, chunk, usage)
+    if usage is not None:
+        tidy_usage_chunk(chunk)
+    shown = shown_chunk(call, chunk) if runtime.reads_chunks else chunk
+    return shown if usage is None or shown is None or not call.hides_usage else without_usage(shown)
