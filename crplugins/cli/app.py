@@ -9,11 +9,10 @@ import typer
 
 from crplugins import __version__
 from crplugins.cli.check import check
-from crplugins.cli.dashboards import dashboards
 from crplugins.cli.explain import explain
+from crplugins.cli.export import dashboards, rules
 from crplugins.cli.keys import keys
 from crplugins.cli.refused import Refused
-from crplugins.cli.rules import rules
 from crplugins.cli.serve import serve
 from crplugins.cli.top import top
 from crplugins.cli.usage import usage

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -12,11 +12,13 @@ import typer
 
 from crplugins.cli.check import _without_credentials
 from crplugins.cli.configuration import ConfigOption, Found, find
-from crplugins.cli.explain_cost import limits_text, price_text
 from crplugins.cli.keys_source import JsonOption, clock_of, expect_file, parts_of, sentences
 from crplugins.cli.keys_words import key_id
+from crplugins.config import Config
 from crplugins.config.models import ModelEntry
 from crplugins.core.patterns import Pattern
+from crplugins.core.principal import Principal
+from crplugins.core.usage import Price, TokenUsage
 from crplugins.handlers.upstream import Upstream
 from crplugins.keys.desk import spell_moment, state_of
 from crplugins.keys.inline import InlineKeys
@@ -25,6 +27,47 @@ from crplugins.keys.opening import open_store
 from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable
+from crplugins.plugins.rate_limits.rules import bounds_for
+
+_MILLION = 1_000_000
+
+
+def limits_text(config: Config, principal: Principal, model: str) -> str:
+    """Every limit that a request of this key for this served name has to pass."""
+    bounds = bounds_for(config.limits.rules(), principal, model, None)
+    limits = [
+        f"{bound.limit.amount} {bound.measure.name} ({_scope(bound.scope)}{', shadow' * bound.shadow})"
+        for bound in bounds.all
+    ]
+    return ", ".join([*limits, *_budgets(config, principal)]) or "no limit and no budget applies"
+
+
+def price_text(entry: ModelEntry, name: str, input_tokens: int, output_tokens: int) -> str:
+    """What tokens cost, and what so many of them do."""
+    price = entry.deployment().price_for(name)
+    if price is None:
+        return "nobody knows its price: cost is null, and budgets do not move"
+    cost = price.micro_usd(TokenUsage(input_tokens, output_tokens)) / _MILLION
+    return f"{_per_million(price)}; {input_tokens} in and {output_tokens} out cost ${cost:.6f}"
+
+
+def _per_million(price: Price) -> str:
+    parts = [("input", price.input), ("output", price.output), ("cached input", price.cached_input)]
+    return ", ".join(f"${pico / _MILLION:g} {name}" for name, pico in parts if pico is not None) + " per million tokens"
+
+
+def _scope(scope: str) -> str:
+    """In the words of the configuration."""
+    return "global" if scope == "overall" else scope.replace("_", " ")
+
+
+def _budgets(config: Config, principal: Principal) -> Iterator[str]:
+    own = principal.budget or config.budgets.key()
+    if own is not None:
+        yield f"${own.micro_usd / _MILLION:.2f} per {own.period} (key)"
+    team = config.budgets.teams().get(principal.team or "")
+    if team is not None:
+        yield f"${team.micro_usd / _MILLION:.2f} per {team.period} (team)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,105 @@
 """What a running gateway writes to stderr: warnings as text, or everything as JSON if the configuration wants it."""
 
+import copy
 import logging
 import sys
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from queue import SimpleQueue
+from typing import Final, TextIO
 
 from crplugins.config import Config
 from crplugins.plugins.access_log import JSONFormatter
-from crplugins.plugins.access_log_stream import log_to
+
+PENDING: Final = 10_000
+"""Records that wait to be written; further ones are dropped and counted."""
+
+_CLOSING_SECONDS: Final = 2.0
+_TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@contextmanager
+def log_to(
+    stream: TextIO,
+    *,
+    formatter: logging.Formatter | None = None,
+    level: int = logging.INFO,
+    loggers: Iterable[str] = ("crplugins",),
+    pending: int = PENDING,
+) -> Iterator[None]:
+    """What these loggers say from `level` on goes to `stream`, within the block.
+
+    For a program. A library leaves logging to the program around it, and so do the plugins.
+    """
+    handler = ThreadedHandler(stream, pending=pending)
+    handler.setFormatter(formatter or logging.Formatter(_TEXT))
+    before = [(logger, logger.level) for logger in map(logging.getLogger, loggers)]
+    for logger, _ in before:
+        logger.setLevel(level)
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger, its_level in before:
+            logger.removeHandler(handler)
+            logger.setLevel(its_level)
+        handler.close()
+
+
+class ThreadedHandler(logging.Handler):
+    """Takes records at once; formats and writes them in a thread of its own.
+
+    The standard library's QueueHandler formats on the way in, folds exceptions into messages and waits for ever at the
+    end for a stream that is stuck; its queue has no end.
+    """
+
+    def __init__(self, stream: TextIO, *, pending: int = PENDING) -> None:
+        super().__init__()
+        self._stream = stream
+        self._pending = pending
+        self._dropped = 0
+        self._told = 0
+        self._queue: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name="crplugins-log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._queue.qsize() >= self._pending:
+            self._dropped += 1
+            return
+        try:
+            record = copy.copy(record)
+            record.msg, record.args = record.getMessage(), None  # what the arguments point to may change
+            self._queue.put(record)
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Writes what is pending, as far as the stream takes it within two seconds."""
+        self._queue.put(None)
+        self._thread.join(_CLOSING_SECONDS)
+        super().close()
+
+    def _write_all(self) -> None:
+        while (record := self._queue.get()) is not None:
+            self._tell_dropped()
+            self._write(record)
+        self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        count = self._dropped - self._told
+        if count:
+            self._told += count
+            text = "%d log records dropped: they came faster than the log was read"
+            self._write(logging.LogRecord("crplugins.log", logging.WARNING, __file__, 0, text, (count,), None))
+
+    def _write(self, record: logging.LogRecord) -> None:
+        try:
+            self._stream.write(self.format(record) + "\n")
+            self._stream.flush()
+        except Exception:
+            self.handleError(record)
 
 
 def logging_to_stderr(config: Config) -> AbstractContextManager[None]:

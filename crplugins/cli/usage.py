@@ -1,20 +1,109 @@
 """`crplugins usage`: what was used and what it cost, from the ledger."""
 
 import asyncio
+import csv
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys_source import JsonOption, clock_of
 from crplugins.cli.keys_words import key_id
-from crplugins.cli.usage_show import print_csv, print_json, print_table
 from crplugins.config import ConfigError, Problem
-from crplugins.ledger.question import Question, Sums, read_groups, read_moment
+from crplugins.ledger.question import GROUPS, Question, Sums, cost_usd, describe, read_groups, read_moment, total_of
+
+_COLUMNS: Final = {
+    "requests": "requests",
+    "errors": "errors",
+    "input": "input_tokens",
+    "cached": "cached_input_tokens",
+    "output": "output_tokens",
+    "reasoning": "reasoning_output_tokens",
+}
+_NARROW: Final = ("reasoning", "cached", "errors")
+"""What a narrow terminal does without, the first first."""
+
+_UNLIMITED: Final = 10_000
+
+
+def print_json(lines: Sequence[Sums]) -> None:
+    typer.echo(json.dumps([describe(line) for line in lines], indent=2))
+
+
+def print_csv(lines: Sequence[Sums], by: Sequence[str]) -> None:
+    """One line of names, then one for each group; an unknown cost is empty."""
+    rows: list[dict[str, Any]] = [describe(line) for line in lines]
+    names = [*(GROUPS[name] for name in by), *list(describe(total_of(())))]
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def print_table(lines: Sequence[Sums], by: Sequence[str]) -> None:
+    console = Console(markup=False, emoji=False, highlight=False)
+    space = console.width if console.is_terminal else _UNLIMITED
+    console.width = _UNLIMITED  # rich would shorten numbers to make them fit
+    console.print(_fitting(console, space, lines, by))
+    estimated = total_of(lines).estimated_requests
+    if estimated:
+        console.print(f"{estimated:,} of these requests have estimated token counts: their provider told none.")
+
+
+def _fitting(console: Console, space: int, lines: Sequence[Sums], by: Sequence[str]) -> Table:
+    """With as many columns as there is space for; names and sums stand in any case."""
+    for number in range(len(_NARROW) + 1):
+        columns = [name for name in _COLUMNS if name not in _NARROW[:number]]
+        table = _table(lines, by, columns)
+        if console.measure(table).maximum <= space:
+            break
+    return table
+
+
+def _table(lines: Sequence[Sums], by: Sequence[str], columns: Sequence[str]) -> Table:
+    """With the totals in its last row, unless there is but one row without a name."""
+    table = Table(show_footer=bool(by), box=box.SIMPLE_HEAD)
+    for number, name in enumerate(by):
+        table.add_column(name.replace("_", " "), footer="" if number else "total", no_wrap=True)
+    for name, footer in zip((*columns, "cost"), _cells(total_of(lines), columns), strict=True):
+        table.add_column(name, footer=footer, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(*(_visible(line.group[GROUPS[name]]) for name in by), *_cells(line, columns))
+    return table
+
+
+def _cells(sums: Sums, columns: Sequence[str]) -> list[str]:
+    return [*(f"{getattr(sums, _COLUMNS[name]):,}" for name in columns), _cost(sums)]
+
+
+def _cost(sums: Sums) -> str:
+    """`$1.23 + 4 unpriced`: what is not known is never nothing."""
+    known = cost_usd(sums)
+    unpriced = f"{sums.unpriced_requests:,} unpriced" if sums.unpriced_requests else ""
+    return " + ".join(part for part in ("" if known is None else _dollars(known), unpriced) if part)
+
+
+def _dollars(usd: float) -> str:
+    """To the cent; below a dollar to the millionth, as far as there is something."""
+    if abs(usd) >= 1 or not usd:
+        return f"${usd:,.2f}"
+    whole, _, fraction = f"{usd:.6f}".partition(".")
+    return f"${whole}.{fraction.rstrip('0').ljust(2, '0')}"
+
+
+def _visible(value: str | None) -> str:
+    """A client chose some of these names, and must not get at the operator's terminal."""
+    if value is None:
+        return "-"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+
 
 T = TypeVar("T")
 

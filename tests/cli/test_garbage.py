@@ -2,7 +2,7 @@ import gc
 
 from starlette.applications import Starlette
 
-from crplugins.cli.garbage import FrozenAfterStartup
+from crplugins.cli.worker import FrozenAfterStartup
 from crplugins.testing import lifespan
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.cli.logs import log_to
 from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.plugins.access_log import AccessLog, JSONFormatter
-from crplugins.plugins.access_log_stream import log_to
 from crplugins.plugins.auth import Auth
 from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.testing import Drive, PluginContract, drive
@@ -344,7 +344,7 @@ def test_a_stream_that_takes_nothing_stops_nobody_and_what_does_not_fit_is_count
 
 
 def test_a_stream_that_is_stuck_does_not_hold_up_the_end(monkeypatch):
-    monkeypatch.setattr("crplugins.plugins.access_log_stream._CLOSING_SECONDS", 0.01)
+    monkeypatch.setattr("crplugins.cli.logs._CLOSING_SECONDS", 0.01)
     stream = Gated()
     with log_to(stream):
         logging.getLogger("crplugins.test").info("never read")
