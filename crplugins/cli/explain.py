@@ -12,8 +12,7 @@ import typer
 
 from crplugins.cli.check import _without_credentials
 from crplugins.cli.configuration import ConfigOption, Found, find
-from crplugins.cli.keys_source import JsonOption, clock_of, expect_file, parts_of, sentences
-from crplugins.cli.keys_words import key_id
+from crplugins.cli.keys.source import JsonOption, clock_of, expect_file, key_id, parts_of, sentences
 from crplugins.config import Config
 from crplugins.config.models import ModelEntry
 from crplugins.core.patterns import Pattern

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 import crplugins
-from crplugins.cli.keys_source import JsonOption
+from crplugins.cli.keys.source import JsonOption
 from crplugins.cli.refused import Refused
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Is made if it is not there.")]

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from crplugins.cli.configuration import ConfigOption
-from crplugins.cli.keys_source import JsonOption, clock_of, read_config
+from crplugins.cli.keys.source import JsonOption, clock_of, read_config
 from crplugins.cli.refused import Refused
 from crplugins.cli.top_figures import Figures, figures
 from crplugins.cli.top_scrape import Scrape, scrape

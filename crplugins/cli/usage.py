@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crplugins.cli.configuration import ConfigOption
-from crplugins.cli.keys_source import JsonOption, clock_of
-from crplugins.cli.keys_words import key_id
+from crplugins.cli.keys.source import JsonOption, clock_of, key_id
 from crplugins.config import ConfigError, Problem
 from crplugins.ledger.question import GROUPS, Question, Sums, cost_usd, describe, read_groups, read_moment, total_of
 

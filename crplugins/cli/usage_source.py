@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from crplugins.cli.keys_source import read_config
+from crplugins.cli.keys.source import read_config
 from crplugins.cli.refused import Refused
 from crplugins.config import ConfigError, Problem
 from crplugins.ledger.database import LedgerDatabase, reason_of

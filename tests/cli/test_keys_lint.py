@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from crplugins.cli.keys_strength import weakness
+from crplugins.cli.keys.lint import weakness
 from crplugins.keys.secrets import mint_secret
 from tests.cli.test_keys import DIGEST, Command, blockbuster, command, keys, made  # noqa: F401  # fixtures
 from tests.keys.conftest import NOW

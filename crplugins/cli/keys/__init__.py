@@ -2,10 +2,9 @@
 
 import typer
 
-from crplugins.cli.keys_change import disable, revoke
-from crplugins.cli.keys_lint import lint
-from crplugins.cli.keys_make import import_, new, rotate
-from crplugins.cli.keys_show import list_, show
+from crplugins.cli.keys.lint import lint
+from crplugins.cli.keys.make import disable, import_, new, revoke, rotate
+from crplugins.cli.keys.show import list_, show
 
 keys = typer.Typer(name="keys", help="Make, show, rotate and end keys.", no_args_is_help=True, rich_markup_mode=None)
 keys.command("new")(new)
