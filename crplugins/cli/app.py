@@ -14,7 +14,7 @@ from crplugins.cli.export import dashboards, rules
 from crplugins.cli.keys import keys
 from crplugins.cli.refused import Refused
 from crplugins.cli.serve import serve
-from crplugins.cli.top import top
+from crplugins.cli.top.top import top
 from crplugins.cli.usage import usage
 from crplugins.config import ConfigError
 

@@ -15,9 +15,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from rich.console import Console
 
-from crplugins.cli.top_figures import figures
-from crplugins.cli.top_scrape import Scrape, quantile
-from crplugins.cli.top_show import as_json, frame
+from crplugins.cli.top.figures import Scrape, figures, quantile
+from crplugins.cli.top.show import as_json, frame
 from tests.cli.conftest import COMMAND
 
 CONFIGURATION = """

@@ -15,10 +15,9 @@ from rich.live import Live
 from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys.source import JsonOption, clock_of, read_config
 from crplugins.cli.refused import Refused
-from crplugins.cli.top_figures import Figures, figures
-from crplugins.cli.top_scrape import Scrape, scrape
-from crplugins.cli.top_show import as_json as to_json
-from crplugins.cli.top_show import frame
+from crplugins.cli.top.figures import Figures, Scrape, figures, scrape
+from crplugins.cli.top.show import as_json as to_json
+from crplugins.cli.top.show import frame
 from crplugins.config import Config, ConfigError, Problem
 
 DEFAULT_PATH: Final = "/metrics"

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from crplugins.cli.top_figures import Figures, Traffic
+from crplugins.cli.top.figures import Figures, Traffic
 
 ROWS: Final = 10
 """Of each table; the rest is counted."""

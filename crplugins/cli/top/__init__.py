@@ -1,0 +1,1 @@
+"""`crplugins top`: the figures of a running gateway in a terminal."""
