@@ -14,7 +14,7 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 from crplugins.testing.answer import Answer
 from crplugins.testing.asgi import ASGIApp, Message, Receive, Scope, Send
-from crplugins.testing.contract_stage import (
+from crplugins.testing.contract.stage import (
     DOCUMENT,
     FAILURE,
     JSON,

@@ -11,7 +11,7 @@ from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
-from crplugins.testing.contract_stage import (
+from crplugins.testing.contract.stage import (
     DOCUMENT,
     FAILURE,
     JSON,

@@ -9,7 +9,7 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.testing.answer import Answer
-from crplugins.testing.contract_stage import (
+from crplugins.testing.contract.stage import (
     CHAT,
     PATH,
     Stage,

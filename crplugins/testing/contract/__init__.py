@@ -15,10 +15,10 @@ from __future__ import annotations
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
-from crplugins.testing.contract_endings import Endings
-from crplugins.testing.contract_requests import Requests
-from crplugins.testing.contract_stage import DOCUMENT, JSON, Upstream, answer, around, ask
-from crplugins.testing.contract_streams import Streams
+from crplugins.testing.contract.endings import Endings
+from crplugins.testing.contract.requests import Requests
+from crplugins.testing.contract.stage import DOCUMENT, JSON, Upstream, answer, around, ask
+from crplugins.testing.contract.streams import Streams
 
 
 class PluginContract(Requests, Streams, Endings):
