@@ -11,8 +11,8 @@ from crplugins.homes.gateway.app import create_app as create_gateway
 
 # Keeps Python's garbage collector away from what lives as long as the process.
 #
-# With litellm loaded there are a million objects; a full collection looks at each, for half a second, in which no stream
-# moves. What is there when the start-up is over stays to the end, and need never be looked at again.
+# With litellm loaded there are a million objects; a full collection looks at each, for half a second, in which no
+# stream moves. What is there when the start-up is over stays to the end, and need never be looked at again.
 
 
 class FrozenAfterStartup:

@@ -114,7 +114,7 @@ class KeyCheck:
         if key in known or key in section.extras:
             return True
         if not section.keeps_others():
-            self.problems.append(Problem((*path, key), f"unknown key{did_you_mean(key, known) or _choice(known)}"))
+            self.problems.append(Problem((*path, key), f"unknown key{did_you_mean(key, known) or _known_keys(known)}"))
             return False
         meant = nearest(key, known | section.extras, section.likeness)
         if meant is not None:

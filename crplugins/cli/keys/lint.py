@@ -28,7 +28,8 @@ from crplugins.core.patterns import Pattern
 from crplugins.core.principal import Principal
 from crplugins.keys.desk import is_live, spell_moment, state_of
 from crplugins.keys.entry import EntryReader
-from crplugins.keys.file.document import KeyFileError, read_document
+from crplugins.keys.file.document import KeyFileError
+from crplugins.keys.file.document import read_document as read_key_document
 from crplugins.keys.key import Key
 from crplugins.keys.opening import open_store
 from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
@@ -39,7 +40,6 @@ from crplugins.plugins.aliases.explain import explain
 from crplugins.plugins.aliases.table import AliasTable
 from crplugins.settings.document import read_document
 from crplugins.settings.environment import Expansion
-from crplugins.settings.errors import KeyPath
 
 SHORTEST: Final = 24
 """Characters. Below it a secret of the usual alphabets has less than some 120 random bits."""
@@ -188,7 +188,7 @@ class Entries:
         if file is None or "://" in file:
             self.listed += [Listed("", key) for key in asyncio.run(_keys_of(store))]
             return
-        document = read_document(_text_of(Path(file)), Path(file).name)
+        document = read_key_document(_text_of(Path(file)), Path(file).name)
         self.add_list(document.entries, ("keys",), document.name, document.lines, store.digester)
 
     def add_list(

@@ -19,8 +19,8 @@ from crplugins.handlers.upstream import UpstreamUnknown
 
 # Ollama's models, told to litellm once.
 #
-# Of a model that is not in its list litellm asks Ollama's `/api/show` with a blocking client, on the event loop and twice
-# in every request, at OLLAMA_API_OLLAMA_BASE whatever the deployment's own address. A listed model is not asked about.
+# Of a model that is not in its list litellm asks Ollama's `/api/show` with a blocking client, on the event loop and
+# twice in every request, at OLLAMA_API_BASE whatever the deployment's own address. A listed model is not asked about.
 
 
 OLLAMA_PROVIDERS: Final = frozenset({"ollama", "ollama_chat"})
@@ -31,7 +31,7 @@ _PATIENCE_SECONDS: Final = 5.0
 def list_ollama_model(litellm: Any, model: str, api_base: str | None) -> None:
     """Enter `model` in litellm's list as its server describes it; not at all if the server cannot be asked. Blocks."""
     key = f"ollama/{model}"
-    base = api_base or os.environ.get("OLLAMA_API_OLLAMA_BASE") or _OLLAMA_BASE
+    base = api_base or os.environ.get("OLLAMA_API_BASE") or _OLLAMA_BASE
     if key not in litellm.model_cost:
         with suppress(Exception):
             litellm.model_cost[key] = _as_listed(_shown(base, model))

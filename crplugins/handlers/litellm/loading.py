@@ -39,9 +39,10 @@ async def settle() -> None:
 
 # litellm's first calls, made at start-up and off the event loop, so that no request pays for them.
 #
-# litellm and OpenAI's SDK import a good part of themselves when they are first called: half a second of modules, pydantic
-# schemas and reading what system this is. Which part that is differs from release to release, so the calls themselves
-# are made, over a transport that answers without a network. A call that fails costs a stall later, never a start.
+# litellm and OpenAI's SDK import a good part of themselves when they are first called: half a second of modules,
+# pydantic schemas and reading what system this is. Which part that is differs from release to release, so the calls
+# themselves are made, over a transport that answers without a network. A call that fails costs a stall later, never a
+# start.
 
 
 _CALL: Final[Mapping[str, Any]] = {

@@ -119,7 +119,8 @@ def _decoded(data: str) -> Any:
 # Ends the HTTP request behind a provider's stream.
 #
 # litellm closes a stream that its own handlers made with the response attached; Anthropic's, Bedrock's and some others'
-# hold only an iterator over the response's lines, and closing that leaves the model generating, and billing, for nobody.
+# hold only an iterator over the response's lines, and closing that leaves the model generating, and billing, for
+# nobody.
 
 
 logger = logging.getLogger("crplugins.upstream")
