@@ -8,9 +8,10 @@ from typing import Final, Self
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crplugins.asgi.outgoing import HeldRefusal, Outgoing
+from crplugins.asgi.scope import SCOPE_KEY
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, Header, body_too_large, shutting_down
-from crplugins.core.exchange import SCOPE_KEY, Exchange, Reply
+from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.outcome import OUTCOMES, ErrorType, answered_with
 from crplugins.core.pipeline import Pipeline
 

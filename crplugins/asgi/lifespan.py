@@ -1,6 +1,7 @@
 """Opens what plugins own when the app starts and closes it when the app stops (ASGI lifespan protocol)."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -132,3 +133,27 @@ def _owns_something(kind: type[Plugin]) -> bool:
 
 def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+class FrozenAfterStartup:
+    """The app, whose objects the garbage collector no longer looks at once it reports that it has started.
+
+    With litellm loaded there are a million objects. A full collection looks at each of them, which takes half a second
+    in which no stream moves. What is there when the start-up is over lives as long as the process.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_and_freeze(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                gc.collect()
+                gc.freeze()
+            await send(message)
+
+        await self._app(scope, receive, send_and_freeze)

@@ -4,19 +4,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins.asgi.incoming import Call
 from crplugins.asgi.lifespan import NotOpen, PluginLifespan
 from crplugins.asgi.outgoing import Outgoing
-from crplugins.core.exchange import SCOPE_KEY, find_exchange, make_exchange, new_request_id
+from crplugins.asgi.scope import SCOPE_KEY, find_exchange, make_exchange
+from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
+from crplugins.core.exchange import new_request_id
 from crplugins.core.pipeline import Faults, Pipeline
 from crplugins.core.plugin import Plugin
 from crplugins.core.wire import is_chat_completion
-
-DEFAULT_MAX_BODY_BYTES: Final = 10 * 1024 * 1024
 
 
 class PluginMiddleware:

@@ -13,10 +13,10 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.cli.configuration import Found
 from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
-from crplugins.cli.worker import FrozenAfterStartup
 from crplugins.config import Config
 from crplugins.config.load import CONFIG_VARIABLE
 from crplugins.homes.gateway.app import RUN_KEY_VARIABLE, Gateway

@@ -6,11 +6,11 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
-from crplugins.asgi.middleware import DEFAULT_MAX_BODY_BYTES
 from crplugins.config.limits import Budgets, Limits
 from crplugins.config.metering import Ledger, Metrics, Usage
 from crplugins.config.models import LitellmParams, ModelEntry
 from crplugins.config.plugin_entry import PluginEntry
+from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
 from crplugins.handlers.deployment import Deployment
 from crplugins.keys.opening import open_source

@@ -6,13 +6,15 @@ Top-level values stay the bytes they came as, so a 30-digit seed, an escape or t
 
 import re
 from collections.abc import Iterator
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
 from crplugins.core.errors import unparsable_body
 
 T = TypeVar("T")
+
+DEFAULT_MAX_BODY_BYTES: Final = 10 * 1024 * 1024
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import getrandbits
-from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -15,12 +15,8 @@ from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage, UsageSource
 
 if TYPE_CHECKING:
-    from starlette.types import Scope
-
     from crplugins.core.sse import Event
 
-SCOPE_KEY: Final = "crplugins.exchange"
-"""Where the Exchange lives in an ASGI scope while its request runs."""
 
 AttemptKind = Literal["initial", "retry", "fallback"]
 
@@ -206,25 +202,6 @@ def new_request_id() -> str:
     stamp = f"{time.time_ns() // 1_000_000:012x}"
     random = f"{getrandbits(74):019x}"
     return f"{stamp[:8]}-{stamp[8:]}-7{random[:3]}-{'89ab'[int(random[0], 16) & 3]}{random[4:7]}-{random[7:]}"
-
-
-def find_exchange(scope: "Scope") -> Exchange | None:
-    """The Exchange of a request, if one of our boundaries is around."""
-    found = scope.get(SCOPE_KEY)
-    return found if isinstance(found, Exchange) else None
-
-
-def make_exchange(scope: "Scope", clock: Callable[[], float], new_id: Callable[[], str]) -> Exchange:
-    client = scope.get("client")
-    return Exchange(
-        id=new_id(),
-        method=scope["method"],
-        path=scope["path"].removeprefix(scope.get("root_path", "")),
-        headers=scope["headers"],
-        client=client[0] if client else None,
-        clock=clock,
-        timings=Timings(clock()),
-    )
 
 
 def note_facts(exchange: Exchange, event: "Event") -> None:

@@ -9,9 +9,10 @@ from contextlib import aclosing
 from starlette.types import Receive, Scope, Send
 
 from crplugins.asgi.incoming import CancelOnDisconnect, read_body
+from crplugins.asgi.scope import find_exchange
 from crplugins.core.body import Body
 from crplugins.core.errors import DONE_FRAME, GatewayError, internal_error, model_not_found
-from crplugins.core.exchange import Exchange, Reply, find_exchange
+from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.handler import Handler
 
 COMMENT = b": keep-alive\n\n"

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.asgi.scope import SCOPE_KEY
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import SCOPE_KEY, Exchange
+from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.testing import Answer, Drive, drive
 from crplugins.testing.asgi import Message

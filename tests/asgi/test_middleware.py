@@ -13,8 +13,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.asgi.scope import SCOPE_KEY, find_exchange
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import SCOPE_KEY, Exchange, find_exchange
+from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 from crplugins.testing import Answer, drive

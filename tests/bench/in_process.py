@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from crplugins.asgi.scope import make_exchange
 from crplugins.core.body import Body
-from crplugins.core.exchange import Exchange, make_exchange
+from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 from crplugins.plugins.aliases.plugin import ModelAliases

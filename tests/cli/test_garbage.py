@@ -2,7 +2,7 @@ import gc
 
 from starlette.applications import Starlette
 
-from crplugins.cli.worker import FrozenAfterStartup
+from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.testing import lifespan
 
 

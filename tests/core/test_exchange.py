@@ -1,7 +1,8 @@
 import time
 from uuid import UUID
 
-from crplugins.core.exchange import SCOPE_KEY, Exchange, Slot, Timings, find_exchange, make_exchange, new_request_id
+from crplugins.asgi.scope import SCOPE_KEY, find_exchange, make_exchange
+from crplugins.core.exchange import Exchange, Slot, Timings, new_request_id
 from crplugins.testing import FrozenClock
 from crplugins.testing.asgi import http_scope
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from crplugins.asgi.scope import make_exchange
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange, make_exchange
+from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event

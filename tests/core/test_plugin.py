@@ -1,6 +1,7 @@
 import pytest
 
-from crplugins.core.exchange import Exchange, make_exchange
+from crplugins.asgi.scope import make_exchange
+from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Pipeline
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event

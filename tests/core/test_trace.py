@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from crplugins.core.exchange import make_exchange
+from crplugins.asgi.scope import make_exchange
 from crplugins.core.trace import trace_of
 from crplugins.testing.asgi import http_scope
 

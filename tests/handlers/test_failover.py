@@ -7,9 +7,10 @@ import aiohttp
 import openai
 import pytest
 
+from crplugins.asgi.scope import make_exchange
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Reply, make_exchange
+from crplugins.core.exchange import Reply
 from crplugins.handlers.failover import LONGEST_REST_SECONDS, REST_SECONDS, Failover
 from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, FrozenClock, Script

@@ -9,8 +9,9 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.asgi.scope import SCOPE_KEY
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import SCOPE_KEY, Exchange, Reply
+from crplugins.core.exchange import Exchange, Reply
 from crplugins.testing import Drive
 from tests.core.doubles import CHUNK, DOCUMENT, DONE, EVENT_STREAM, JSON, STOP, Watcher, Wrapped, piece, start
 

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crplugins.asgi.scope import find_exchange
 from crplugins.core.errors import SERVER_ERROR, GatewayError
-from crplugins.core.exchange import find_exchange
 from crplugins.homes.gateway.admin_token import AdminToken, bad_field
 from crplugins.keys.key import utc_now
 from crplugins.keys.refusals import no_key

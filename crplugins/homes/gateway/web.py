@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crplugins.asgi.scope import find_exchange
 from crplugins.core.errors import GatewayError, internal_error, model_not_found
-from crplugins.core.exchange import find_exchange
 from crplugins.core.principal import Principal
 
 _CREATED: Final = 1_735_689_600

@@ -4,7 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from crplugins.core.exchange import Exchange, find_exchange, make_exchange, new_request_id
+from crplugins.asgi.scope import find_exchange, make_exchange
+from crplugins.core.exchange import Exchange, new_request_id
 
 if TYPE_CHECKING:
     from fastapi import Request

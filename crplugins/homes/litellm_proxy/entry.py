@@ -7,7 +7,8 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins.asgi.middleware import PluginMiddleware
-from crplugins.core.exchange import Exchange, find_exchange
+from crplugins.asgi.scope import find_exchange
+from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH

@@ -4,9 +4,9 @@ import time
 
 import msgspec
 
+from crplugins.asgi.scope import make_exchange
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import make_exchange
 from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.testing.asgi import http_scope
 from tests.schema.samples import HI

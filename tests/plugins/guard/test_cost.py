@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from crplugins.asgi.scope import make_exchange
 from crplugins.core.body import Body
-from crplugins.core.exchange import make_exchange
 from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.testing.asgi import http_scope
 from tests.schema.samples import CALL, CALLED, HI, RESULT

@@ -1,0 +1,30 @@
+"""The Exchange in an ASGI scope: where it lives, how it is found, how it is made."""
+
+from collections.abc import Callable
+from typing import Final
+
+from starlette.types import Scope
+
+from crplugins.core.exchange import Exchange, Timings
+
+SCOPE_KEY: Final = "crplugins.exchange"
+"""Where the Exchange lives in an ASGI scope while its request runs."""
+
+
+def find_exchange(scope: Scope) -> Exchange | None:
+    """The Exchange of a request, if one of our boundaries is around."""
+    found = scope.get(SCOPE_KEY)
+    return found if isinstance(found, Exchange) else None
+
+
+def make_exchange(scope: Scope, clock: Callable[[], float], new_id: Callable[[], str]) -> Exchange:
+    client = scope.get("client")
+    return Exchange(
+        id=new_id(),
+        method=scope["method"],
+        path=scope["path"].removeprefix(scope.get("root_path", "")),
+        headers=scope["headers"],
+        client=client[0] if client else None,
+        clock=clock,
+        timings=Timings(clock()),
+    )
