@@ -13,7 +13,7 @@ from crplugins.asgi.outgoing import Outgoing
 from crplugins.asgi.scope import SCOPE_KEY, find_exchange, make_exchange
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.exchange import new_request_id
-from crplugins.core.pipeline import Faults, Pipeline
+from crplugins.core.pipeline import Faults, Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.core.wire import is_chat_completion
 
@@ -85,8 +85,9 @@ class PluginMiddleware:
         if exchange is None:
             exchange = make_exchange(scope, self._clock, self._new_id)
             scope[SCOPE_KEY] = exchange  # in place: a copy would hide what the app writes into the scope
-        outgoing = Outgoing(pipeline, exchange, send, outermost=outermost)
-        return Call(self.app, pipeline, outgoing, exchange, scope, receive).run()
+        run = Run(pipeline, exchange)
+        outgoing = Outgoing(run, send, outermost=outermost)
+        return Call(self.app, run, outgoing, scope, receive).run()
 
     def __repr__(self) -> str:
         return f"PluginMiddleware({self.app!r}, plugins=[{', '.join(p.name for p in self.plugins)}])"

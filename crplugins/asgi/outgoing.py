@@ -9,7 +9,7 @@ from starlette.types import Message, Send
 from crplugins.asgi.bodies import Document, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents
 from crplugins.core.errors import DONE_FRAME, GatewayError, Header, broken_off
 from crplugins.core.exchange import Drain, Exchange, Refusal, Reply
-from crplugins.core.pipeline import Pipeline
+from crplugins.core.pipeline import Run
 from crplugins.core.usage import BYTES_PER_TOKEN
 
 
@@ -63,19 +63,19 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_body", "_draining", "_exchange", "_pipeline", "_plain", "_send",
-        "complete", "entered", "lost", "outermost", "refusal", "started",
+        "_body", "_draining", "_exchange", "_pipeline", "_plain", "_run", "_send",
+        "complete", "lost", "outermost", "refusal", "started",
     )  # fmt: skip
 
-    def __init__(self, pipeline: Pipeline, exchange: Exchange, send: Send, *, outermost: bool) -> None:
-        self._pipeline = pipeline
-        self._exchange = exchange
+    def __init__(self, run: Run, send: Send, *, outermost: bool) -> None:
+        self._run = run
+        self._pipeline = run.pipeline
+        self._exchange = run.exchange
         self._send = send
         self.outermost = outermost  # that boundary alone writes x-request-id, and takes the Exchange away again
         self._body: ResponseBody | None = None
         self._draining: Draining | None = None
         self._plain = False  # nothing looks at the rest of the body
-        self.entered = 0
         self.refusal: GatewayError | None = None
         self.started = False
         self.complete = False
@@ -114,7 +114,7 @@ class Outgoing:
         """
         self.refusal = error
         if not self.complete:
-            self._exchange.error, self._exchange.error_type = error.error, error.error_type
+            self._exchange.failed(error)
         if not self.started:
             await self._respond(error)
         elif not self.complete and _is_event_stream(self._exchange.response_headers):
@@ -142,7 +142,8 @@ class Outgoing:
             if self.started:
                 return
             headers = [*second.response_headers(), (b"x-request-id", self._exchange.id.encode())]
-            self._exchange.status, self._exchange.error_type = second.status, second.error_type
+            self._exchange.failed(second)
+            self._exchange.responded(second.status)
             await self._write({"type": _START, "status": second.status, "headers": headers})
             await self._write({"type": _BODY, "body": second.body()})
 
@@ -158,15 +159,14 @@ class Outgoing:
         if self._body is not None:
             raise RuntimeError("the app started a second response")
         exchange = self._exchange
-        exchange.status = message["status"]
-        exchange.timings.response = exchange.clock()
+        exchange.responded(message["status"])
         headers = [(k.lower(), v) for k, v in message.get("headers", ())]  # Django capitalises them, against ASGI
         headers = [h for h in headers if h[0] != b"x-request-id" or not self.outermost]
         if self.outermost:
             headers.append((b"x-request-id", exchange.id.encode()))
         exchange.response_headers = headers
         try:
-            self._pipeline.response(exchange, self.entered)
+            self._run.response()
         except GatewayError as error:
             self.refusal = error
             raise
@@ -184,12 +184,12 @@ class Outgoing:
             kind = content_type(headers)
             if kind == b"text/event-stream":
                 if not self._pipeline.rewrites_events:
-                    return ObservedEvents(self._pipeline, self._exchange, self.entered)
+                    return ObservedEvents(self._run)
                 start["headers"] = [h for h in headers if h[0] != b"content-length"]  # a plugin may change it
-                return RewrittenEvents(self._pipeline, self._exchange, self.entered)
+                return RewrittenEvents(self._run)
             if kind == b"application/json":
                 held = start if self._pipeline.rewrites_events else None
-                return Document(self._pipeline, self._exchange, self.entered, held)
+                return Document(self._run, held)
         self._plain = True
         return _PASSTHROUGH
 

@@ -121,7 +121,7 @@ class ChatCompletions:
         await send({"type": _BODY, "body": last, "more_body": False})
 
     def _failure(self, exchange: Exchange, error: GatewayError) -> bytes:
-        exchange.fail_in_stream(error)
+        exchange.failed(error, in_stream=True)
         return error.frame() + DONE_FRAME
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange, Slot, note_facts
+from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.sse import Event
 from crplugins.handlers.litellm.usage import as_usage, usage_object
 from crplugins.homes.litellm_proxy.calls import ProxyCall
@@ -86,7 +86,7 @@ def note_usage(exchange: Exchange, usage: Any, *, estimated: bool = False) -> No
     """Keep token counts, where there are some. LiteLLM's 0 and 0 are no counts."""
     found = None if usage is None else usage_object(usage)
     if found is not None:
-        exchange.usage, exchange.usage_source = as_usage(found), "estimated" if estimated else "provider"
+        exchange.counted(as_usage(found), "estimated" if estimated else "provider")
 
 
 def size_of(said: Any) -> int:
@@ -156,7 +156,7 @@ def without_usage(chunk: Any) -> Any | None:
 def shown_chunk(call: ProxyCall, chunk: Any) -> Any | None:
     """The chunk as the plugins leave it; None if one of them dropped it."""
     event = Event.of(_json(chunk))
-    passed = call.pipeline.event(call.exchange, event, call.entered)
+    passed = call.run.event(event)
     if passed is event or passed is None or passed.data is None:
         return chunk if passed is event else None
     return type(chunk).model_validate_json(passed.data)
@@ -164,21 +164,21 @@ def shown_chunk(call: ProxyCall, chunk: Any) -> Any | None:
 
 def added_chunks(call: ProxyCall, like: type[Any]) -> list[Any]:
     """What plugins add at the end of a stream."""
-    events = call.pipeline.end(call.exchange, call.entered)
+    events = call.run.end()
     return [like.model_validate_json(event.data) for event in events if event.data is not None]
 
 
 def pass_document(call: ProxyCall, response: Any) -> None:
     """Tell the plugins of an answer that none of them reads: that it is there. One may refuse it for its usage."""
     note_said(call.exchange, response.choices, "message")
-    call.pipeline.event(call.exchange, _UNREAD, call.entered)
+    call.run.event(_UNREAD)
 
 
 def shown_document(call: ProxyCall, response: Any) -> Any:
     """The answer as the plugins leave it; the same object if they leave it alone."""
     event = Event.json_document(_json(response))
-    note_facts(call.exchange, event)
-    passed = call.pipeline.event(call.exchange, event, call.entered)
+    call.exchange.note_facts(event)
+    passed = call.run.event(event)
     if passed is event or passed is None or passed.data is None:
         return response
     return type(response).model_validate_json(passed.data)
@@ -208,12 +208,12 @@ async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
             tidy_usage_chunk(chunk)
             yield chunk
             if made_up:  # the boundary has it now, and takes it for the provider's
-                around.usage_source = "estimated"
+                around.counted(around.usage, "estimated")
     except Exception as error:
         if around is None or not begun:
             raise
         failure = failure_of(around, error, begun=True)
-        around.error, around.error_type = failure.error, failure.error_type
+        around.failed(failure)
         yield error_frame(failure)
 
 
@@ -249,7 +249,6 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
         runtime.calls.settle(call, 200 if call.begun else 499, left=True)
         raise
     except GatewayError as error:  # a plugin's
-        call.exchange.failed_in_stream = call.begun
         await runtime.calls.end(call, 200 if call.begun else error.status, error)
         yield error_frame(error)
         return
@@ -257,7 +256,6 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
         if not call.begun:  # LiteLLM has another hook for it, and other answers than a stream
             raise
         failure = failure_of(call.exchange, error, begun=True)
-        call.exchange.failed_in_stream = True
         await runtime.calls.end(call, 200, failure)
         yield error_frame(failure)
         return

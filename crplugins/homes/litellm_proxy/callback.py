@@ -94,7 +94,7 @@ class ProxyCallback(CustomLogger):
         call = self._call(data)
         if call is None:
             return response
-        call.exchange.status = 200
+        call.exchange.responded(200)
         _end_attempt(call.exchange)
         if not call.chat or not _is_chat_answer(response):
             return response
@@ -166,7 +166,7 @@ class ProxyCallback(CustomLogger):
             if not call.chat and not own:
                 reword(original_exception, error)
         else:
-            exchange.error, exchange.error_type = error.error, error.error_type
+            exchange.failed(error)
         return None if own else TranslatedFailure(error)
 
     async def _fail(self, call: ProxyCall, error: GatewayError, *, left: bool) -> None:

@@ -19,7 +19,7 @@ from crplugins.core.exchange import Exchange, Timings, new_request_id
 from crplugins.core.principal import Principal
 from crplugins.core.stream_options import STREAM_OPTIONS
 from crplugins.homes.litellm_proxy.calls import ProxyCall
-from crplugins.homes.litellm_proxy.failures import Refusal, headers_of
+from crplugins.homes.litellm_proxy.failures import Refusal
 from crplugins.homes.litellm_proxy.runtime import Runtime, boundary
 
 # What LiteLLM puts beside the client's own keys.
@@ -177,12 +177,9 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
 
 
 async def _refused(runtime: Runtime, call: ProxyCall, error: GatewayError) -> Refusal:
-    try:
-        headers = call.headers(error.status)
-    except GatewayError as second:  # a plugin failed on the way out too
-        error, headers = second, {"x-request-id": call.exchange.id}
-    await runtime.calls.end(call, error.status, error)
-    return Refusal(error, {**headers, **headers_of(error)})
+    told, headers = call.refusal_headers(error)
+    await runtime.calls.end(call, told.status, told)
+    return Refusal(told, headers)
 
 
 def _check_model(around: Exchange, data: Mapping[str, Any]) -> None:

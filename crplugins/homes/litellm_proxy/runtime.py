@@ -12,13 +12,12 @@ from crplugins.asgi.lifespan import PluginLifespan
 from crplugins.config import Config, arrange_plugins, find_config, load_config, parse_config
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
-from crplugins.core.outcome import OUTCOMES
-from crplugins.core.pipeline import Faults, Pipeline
+from crplugins.core.pipeline import Faults, Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.core.stream_options import StreamOptionsRefused
 from crplugins.core.wire import CHAT_PATH
 from crplugins.homes.assembly import builtin_plugins, make_metrics, metrics_app, open_ledger
-from crplugins.homes.litellm_proxy.calls import Calls, ProxyCall
+from crplugins.homes.litellm_proxy.calls import Calls, ProxyCall, headers_of
 from crplugins.homes.litellm_proxy.names import RouterPrices, ServedModels, served_names
 from crplugins.homes.metrics import MetricsApp
 from crplugins.keys.opening import open_source
@@ -131,22 +130,28 @@ class Runtime:
             raise GatewayError(401, "Incorrect API key provided.", code="invalid_api_key")
         await self._auth.on_request(exchange)
 
-    async def unauthenticated(self, exchange: Exchange, error: GatewayError) -> dict[str, str]:
-        """Count a chat completion that was refused for its key. Headers for the refusal."""
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in error.headers}
+    async def unauthenticated(self, exchange: Exchange, error: GatewayError) -> tuple[GatewayError, dict[str, str]]:
+        """The whole life of a request that has no good key: the error that its client is told, and its headers.
+
+        A chat completion passes the plugins outside Auth, as it does in every other home. They count it, and one of
+        them may have refused it before anybody looked at a key.
+        """
         if not exchange.path.endswith(CHAT_PATH):
-            return headers
-        call = ProxyCall(self._outside, exchange)
-        await call.enter()
-        headers |= call.headers(error.status)
-        exchange.error_type = error.error_type
-        exchange.error, exchange.outcome = error.error, OUTCOMES[error.error_type]
-        exchange.timings.ended = exchange.clock()
-        call.pipeline.finish(exchange, call.entered)
-        return headers
+            return error, headers_of(error)
+        call = ProxyCall(Run(self._outside, exchange))
+        try:
+            try:
+                await call.enter()
+            except GatewayError as earlier:
+                error = earlier
+            told, headers = call.refusal_headers(error)
+            await call.end(told.status, told)
+        finally:
+            call.settle(None, left=True)  # comes to nothing, unless the client has left meanwhile
+        return told, headers
 
     def call(self, exchange: Exchange, *, chat: bool) -> ProxyCall:
-        return ProxyCall(self._chat if chat else self._other, exchange, chat=chat)
+        return ProxyCall(Run(self._chat if chat else self._other, exchange), chat=chat)
 
     def metrics_app(self) -> MetricsApp | None:
         """What Prometheus scrapes; None where nothing is counted."""

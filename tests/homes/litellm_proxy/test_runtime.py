@@ -24,7 +24,7 @@ class Looks(Decides):
 
 def names(runtime: Runtime, *, chat: bool) -> list[str]:
     exchange = Exchange("r", "POST", "/v1/embeddings", [], None, lambda: 0.0, Timings(0.0))
-    return [step.plugin.name for step in runtime.call(exchange, chat=chat).pipeline.steps]
+    return [step.plugin.name for step in runtime.call(exchange, chat=chat).run.pipeline.steps]
 
 
 def own(found: list[str]) -> list[str]:
