@@ -115,6 +115,7 @@ class Exchange(msgspec.Struct, eq=False):
     """The facts of one request. `path` is relative to where the app is mounted.
 
     Attributes:
+        query: the query string, as it came.
         body: None until a plugin that reads it is reached.
         usage: the provider's token counts as it gave them last, or an estimate; see `usage_source`.
         price: what a token of the serving model costs; None if nobody knows.
@@ -137,6 +138,7 @@ class Exchange(msgspec.Struct, eq=False):
     client: str | None
     clock: Callable[[], float]
     timings: Timings
+    query: bytes = b""
     body: Body | None = None
     principal: Principal | None = None
     requested_model: str | None = None

@@ -34,6 +34,11 @@ class MissingUsage(Plugin):
         self._bytes: Final = ByteEstimator()
         self._estimator: Final = estimator
 
+    @property
+    def counts_chunks(self) -> bool:
+        """Whether the estimator must hear each chunk of a stream; without one the end alone matters."""
+        return self._estimator is not None
+
     def on_event(self, exchange: Exchange, event: Event) -> Event | None:
         if self._estimator is not None:
             self._estimator.hear(exchange, event)

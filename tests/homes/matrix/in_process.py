@@ -47,7 +47,7 @@ def gateway(home: Home, handler: str) -> Any:
 
 def plugins_in_one_middleware(home: Home) -> Any:
     """PluginMiddleware as one writes it by hand."""
-    from crplugins.homes.metrics import MetricsPage
+    from crplugins.homes.metrics import MetricsPage, Scraper
     from crplugins.homes.price_list import PriceList
     from crplugins.ledger.ledger import Ledger
     from crplugins.plugins.aliases.plugin import ModelAliases
@@ -60,10 +60,9 @@ def plugins_in_one_middleware(home: Home) -> Any:
 
     prices, metrics = PriceList(_deployments(home)), Metrics(list(ALIASES), [key["id"] for key in KEYS])
     plugins = [
-        MetricsPage(metrics, path=METRICS_PATH, token=None),
+        MetricsPage(Scraper(metrics, token=None), path=METRICS_PATH),
         metrics,
         Auth(KEYS),
-        prices,
         Usage(Ledger(ledger(home.folder)["url"]), prices=prices),
         ModelAliases(aliases=ALIASES),
         RateLimits(),
@@ -72,7 +71,7 @@ def plugins_in_one_middleware(home: Home) -> Any:
         MissingUsage(),
     ]
     app = starlette_app(Relay(home.provider.base_url))
-    app.add_middleware(PluginMiddleware, plugins=plugins, max_body_bytes=MAX_BODY)
+    app.add_middleware(PluginMiddleware, plugins=plugins, resources=[prices], max_body_bytes=MAX_BODY)
     return app
 
 
