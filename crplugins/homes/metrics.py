@@ -209,7 +209,7 @@ class MetricsPage(Plugin):
 
     def _watch_ledgers(self, plugins: Iterable[Plugin]) -> None:
         """Each once: what is watched twice would count twice."""
-        for ledger in [plugin._ledger for plugin in plugins if isinstance(plugin, Usage)]:
+        for ledger in [plugin.ledger for plugin in plugins if isinstance(plugin, Usage)]:
             if ledger is not None and hasattr(ledger, "spooled") and id(ledger) not in self._ledgers:
                 self._ledgers.add(id(ledger))
                 self._metrics.observe_ledger(cast("LedgerState", ledger))
