@@ -10,9 +10,17 @@ from typing import Any
 
 import msgspec
 
-from crplugins.testing.http1 import HttpRequest
-
 CREDENTIALS = ("authorization", "x-api-key", "api-key")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request; header names in lower case, `target` as sent (path and query)."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
 
 
 class _Counts(msgspec.Struct):

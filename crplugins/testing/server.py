@@ -12,9 +12,8 @@ from typing import Self
 
 from crplugins.testing.cassettes import Cassette
 from crplugins.testing.connection import Connection
-from crplugins.testing.http1 import HttpRequest
 from crplugins.testing.playback import play
-from crplugins.testing.received import ReceivedRequest, received, reported_usage
+from crplugins.testing.received import HttpRequest, ReceivedRequest, received, reported_usage
 from crplugins.testing.refusal import SERVER_ERROR
 from crplugins.testing.repertoire import Repertoire
 from crplugins.testing.reply import Reply, refused
@@ -158,7 +157,7 @@ class FakeProvider:
         self._watch.notify()
         script, reply = self._answer(request)
         try:
-            await play(script, reply, connection, request.progress, keep_alive=http.keep_alive)
+            await play(script, reply, connection, request.progress)
         finally:
             self._finish(request, reply, client_gone=connection.client_gone)
 

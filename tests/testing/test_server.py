@@ -146,3 +146,11 @@ async def test_many_slow_streams_at_once(provider: FakeProvider, connect) -> Non
     answers = await asyncio.gather(*(client.read() for client in clients))
     assert {answer.end for answer in answers} == {"done"}
     assert {len(answer.chunks) for answer in answers} == {14}
+
+
+async def test_who_has_read_a_plain_answer_finds_its_usage_in_the_log(provider: FakeProvider, connect) -> None:
+    client = await connect(provider)
+    for _ in range(20):
+        await client.post(HELLO)
+        assert provider.last_request.usage == (7, 4)
+        assert provider.last_request.completed

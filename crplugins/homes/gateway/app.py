@@ -6,8 +6,8 @@ client -> PluginMiddleware [those of homes/assembly.py, your own] -> ChatComplet
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +16,7 @@ from crplugins import __version__
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config, Problem, find_config, load_config, parse_config
 from crplugins.config.models import ModelEntry
+from crplugins.config.words import ConfigWords
 from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.endpoint import ChatCompletions
@@ -55,30 +56,8 @@ class Gateway:
     Raises `ConfigError`.
     """
 
-    def __init__(
-        self,
-        *,
-        model_list: Sequence[Mapping[str, Any]] | None = None,
-        keys: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
-        server: Mapping[str, Any] | None = None,
-        guard: Mapping[str, Any] | None = None,
-        aliases: Mapping[str, Any] | None = None,
-        team_aliases: Mapping[str, Mapping[str, Any]] | None = None,
-        response_model: Literal["requested", "served"] | None = None,
-        hidden_model_status: Literal[404, 403] | None = None,
-        admin: Mapping[str, Any] | None = None,
-        limits: Mapping[str, Any] | None = None,
-        budgets: Mapping[str, Any] | None = None,
-        on_disconnect: Literal["cancel", "drain"] | None = None,
-        missing_usage: Literal["estimate", "refuse", "free"] | None = None,
-        usage: Mapping[str, Any] | None = None,
-        ledger: Mapping[str, Any] | None = None,
-        metrics: Mapping[str, Any] | None = None,
-        tracing: bool | None = None,
-        plugins: Sequence[Any] | None = None,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name != "self"}
-        self._assemble(parse_config(given))
+    def __init__(self, **words: Unpack[ConfigWords]) -> None:
+        self._assemble(parse_config(words))
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
