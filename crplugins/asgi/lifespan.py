@@ -27,6 +27,9 @@ class PluginLifespan:
     """
 
     def __init__(self, plugins: Sequence[Plugin], resources: Sequence[Resource] = ()) -> None:
+        for resource in resources:
+            if isinstance(resource, type) or not isinstance(resource, AbstractAsyncContextManager):
+                raise TypeError(f"resources holds {resource!r}, which is no async context manager")
         self._owners: list[Resource] = [*resources, *(p for p in plugins if _owns_something(type(p)))]
         self._keeper: asyncio.Task[None] | None = None
         self.open = not self._owners

@@ -48,6 +48,8 @@ class PluginMiddleware:
         new_id: Callable[[], str] = new_request_id,
     ) -> None:
         self.app = app
+        if isinstance(plugins, Plugin):
+            raise TypeError(f"plugins is a list: plugins=[{plugins.name}(...)]")
         self.plugins = tuple(plugins)
         self.resources = tuple(resources)
         limit = DEFAULT_MAX_BODY_BYTES if max_body_bytes is None else max_body_bytes

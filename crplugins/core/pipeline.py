@@ -30,6 +30,14 @@ Faults = Counter[tuple[str, str]]
 """How often a hook failed, by plugin name and hook name."""
 
 
+def _check(plugin: object) -> None:
+    """Raise TypeError for what is no plugin, in words that say what to write."""
+    if isinstance(plugin, type) and issubclass(plugin, Plugin):
+        raise TypeError(f"plugins holds the class {plugin.__name__}, and needs an instance: {plugin.__name__}(...)")
+    if not isinstance(plugin, Plugin):
+        raise TypeError(f"plugins holds {plugin!r}, which is no crplugins.Plugin")
+
+
 class Step:
     """One plugin's place in the pipeline, with only the hooks it overrides."""
 
@@ -39,6 +47,7 @@ class Step:
     )  # fmt: skip
 
     def __init__(self, index: int, plugin: Plugin) -> None:
+        _check(plugin)
         kind = type(plugin)
         self.index = index
         self.plugin = plugin
