@@ -86,6 +86,10 @@ class Runtime:
             raise GatewayError(500, "The server had an error while processing your request.", type="server_error")
         return self
 
+    async def close(self) -> None:
+        """Close the plugins. In LiteLLM's proxy they stay open until its event loop ends."""
+        await self._lifespan.close()
+
     async def authenticate(self, exchange: Exchange) -> None:
         """Set the principal. Raises `GatewayError`; without keys of ours nobody can be known."""
         if self._auth is None:

@@ -42,10 +42,15 @@ _REASONS: list[tuple[Sequence[str], Sequence[str], str]] = [
     ),
     (CALLBACKS, ["a body too large"], "A callback is called once LiteLLM has read the body."),
     (CALLBACKS, ["a body that is no JSON"], "LiteLLM refuses it in its own words before it calls anybody."),
+    (
+        ["gateway-mounted", "litellm-own-keys"],
+        ["plugins of one's own"],
+        "The host refuses a request without a good key before a plugin has seen it.",
+    ),
     (["litellm-sdk"], _FOR_SERVERS, "There is no server: nobody asks, and nobody is answered."),
     (
         ["litellm-sdk"],
-        ["a provider that fails", "a stream that breaks"],
+        ["a provider that fails", "a stream that breaks", "plugins of one's own"],
         "The call raises what litellm raises, and leaves its record.",
     ),
 ]

@@ -4,11 +4,12 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -55,10 +56,17 @@ class Home:
     def headers(self, key_id: str | None) -> dict[str, str]:
         return {} if key_id is None else {"authorization": f"Bearer {self.credential(key_id)}"}
 
-    def post(self, key_id: str | None, *, data: bytes | None = None, **body: Any) -> httpx.Response:
+    def post(
+        self,
+        key_id: str | None,
+        *,
+        data: bytes | None = None,
+        more_headers: Mapping[str, str] = MappingProxyType({}),
+        **body: Any,
+    ) -> httpx.Response:
         """The whole answer of a chat completion; `data` instead of a good body."""
         content = json.dumps({"model": ALIAS, "messages": HELLO, **body}).encode() if data is None else data
-        headers = {"content-type": "application/json", **self.headers(key_id)}
+        headers = {"content-type": "application/json", **self.headers(key_id), **more_headers}
         return HTTP.post(self.url + CHAT, content=content, headers=headers)
 
     def post_at_once(self, count: int, key_id: str, **body: Any) -> list[httpx.Response]:
