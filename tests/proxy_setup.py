@@ -82,7 +82,7 @@ class Proxy:
         *whole, _unfinished = file.read_bytes().split(b"\n")  # the proxy may be writing one
         return [json.loads(line) for line in whole]
 
-    async def record(self, request_id: str | None, within: float = 6.0) -> dict[str, Any]:
+    async def record(self, request_id: str | None, within: float = 60.0) -> dict[str, Any]:
         """The one record of a request; waits for it, and then for a second one that must not come."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
@@ -95,7 +95,7 @@ class Proxy:
             await asyncio.sleep(0.05)
         raise AssertionError(f"no record of {request_id}; there are {[r['request_id'] for r in self.records()]}")
 
-    async def next_record(self, seen: int, within: float = 6.0) -> dict[str, Any]:
+    async def next_record(self, seen: int, within: float = 60.0) -> dict[str, Any]:
         """The record after the first `seen`, for a request whose id nobody was told."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
@@ -186,7 +186,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
         if process.poll() is not None:
             break
         try:
-            if httpx.get(f"{url}/health/liveliness", timeout=5).status_code == 200:
+            if httpx.get(f"{url}/health/liveliness", timeout=30).status_code == 200:
                 time.sleep(0.5)  # the callback's own start runs beside the proxy's
                 return
         except httpx.TransportError:

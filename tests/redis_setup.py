@@ -68,7 +68,7 @@ class RedisServer:
     def command(self, *words):
         """The raw reply to a command, or to the last of several lists of words; not an error. Blocks."""
         commands = words if isinstance(words[0], list) else [words]
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             for one in commands:
                 connection.sendall(_packed(one))
                 reply = connection.recv(1 << 16)
@@ -92,7 +92,7 @@ class RedisServer:
     def _wait_until_it_answers(self):
         for _ in range(200):
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
                     connection.sendall(_packed(["PING"]))
                     if connection.recv(100):  # +PONG, or -NOAUTH
                         return

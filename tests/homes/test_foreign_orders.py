@@ -134,7 +134,7 @@ class Swapped:
 
     async def over(self) -> None:
         """No request is running: a client has its last byte before the layers have noted it."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self._idle.wait()
 
 

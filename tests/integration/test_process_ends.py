@@ -26,7 +26,7 @@ async def test_what_a_killed_gateway_had_answered_is_in_the_ledger_once_when_it_
         provider.default = Script(text="one two three four", delay=0.02, frame_delay=0.01)
         rounds = [await killed_under_load(gateway, f"k{number}-") for number in range(KILLS)]
         answered = [one for load, at in rounds for one in load.complete if not is_open(one, at)]
-        books = await books_with(database_url, answered, within=10)
+        books = await books_with(database_url, answered, within=60)
         assert books.missing(answered) == []
         assert await gateway.end(signal.SIGTERM) == 0
     check_books(await books_of(database_url), rounds)
@@ -105,7 +105,7 @@ async def test_while_postgresql_is_away_no_request_notices_and_no_record_is_lost
         print(f"{len(load.asked)} requests; before: {figures(before)}; during {came - went:.1f} s: {figures(during)}")
         assert len(during) > OUTAGE * load.rate / 2
         assert max(during) < OUTAGE / 2  # whoever had waited for the database would have waited longer
-        books = await books_with(postgres_url, load.complete, within=20)
+        books = await books_with(postgres_url, load.complete, within=60)
         assert books.missing(load.complete) == []
         assert await gateway.end(signal.SIGTERM) == 0
     books = await books_of(postgres_url)
@@ -121,7 +121,7 @@ async def test_a_gateway_killed_and_started_again_while_postgresql_is_away_loses
             rounds = [await killed_under_load(gateway, "k")]
             assert list(tmp_path.glob("*.journal"))
         answered = [one for load, at in rounds for one in load.complete if not is_open(one, at)]
-        books = await books_with(postgres_url, answered, within=20)
+        books = await books_with(postgres_url, answered, within=60)
         assert books.missing(answered) == []
         assert await gateway.end(signal.SIGTERM) == 0
     check_books(await books_of(postgres_url), rounds)

@@ -94,7 +94,7 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def wait_until_it_answers(process: subprocess.Popen[bytes], running: Running) -> None:
     for _ in range(1500):
         try:
-            with urllib.request.urlopen(f"{running.url}/health", timeout=5):
+            with urllib.request.urlopen(f"{running.url}/health", timeout=30):
                 return
         except (OSError, urllib.error.HTTPError):
             assert process.poll() is None, running.log.read_text()

@@ -34,7 +34,7 @@ async def test_reservations_live_as_long_as_they_are_held_and_a_lease_longer():
     assert took > length
     assert len(store.renewed) <= 3 * took / length + 1
     async with asyncio.timeout(60):
-        while (await store.levels([lease(1)]))[0].used:
+        while (await store.levels([lease(1)]))[0].used:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

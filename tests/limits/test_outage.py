@@ -282,7 +282,7 @@ async def test_what_a_client_that_went_away_may_have_reserved_is_given_back(stor
 async def held_by_nobody(store):
     """Waits until the lease "c" has been given back."""
     async with asyncio.timeout(60):
-        while (await store.levels([lease(1, key="c")]))[0].used:
+        while (await store.levels([lease(1, key="c")]))[0].used:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 

@@ -199,7 +199,7 @@ async def test_leases_that_redis_took_while_it_hung_are_given_back(fragile_redis
                 return (await other.levels([lease(8)]))[0].used
 
             async with asyncio.timeout(60):
-                while await held() != 1:
+                while await held() != 1:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
             assert await held() == 1

@@ -105,6 +105,6 @@ async def test_the_leases_of_a_process_that_is_killed_are_free_after_the_length_
         worker.kill()
         killed = time.monotonic()
         async with asyncio.timeout(60):
-            while (await store.reserve(request(lease(5)))).refused is not None:
+            while (await store.reserve(request(lease(5)))).refused is not None:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert time.monotonic() - killed > length / 2  # renewed each third of it, until the end
