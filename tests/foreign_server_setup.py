@@ -22,7 +22,7 @@ import aiohttp
 import openai
 import pytest
 
-from tests.redis_setup import free_port
+from tests.ports import free_port
 
 MISSING = [name for name in ("xllamacpp", "gguf", "litserve") if importlib.util.find_spec(name) is None]
 needs_foreign_servers = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

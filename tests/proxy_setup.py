@@ -4,7 +4,6 @@ import asyncio
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import pytest
 import yaml
 
 from crplugins.handlers.litellm_loader import ENVIRONMENT
+from tests.ports import free_port
 
 MASTER_KEY = "sk-master-0123456789abcdef"
 _NEEDED = (
@@ -192,10 +192,3 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
         except httpx.TransportError:
             time.sleep(0.1)
     raise RuntimeError(f"the proxy does not start:\n{log.read_text()[-4000:]}")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port

@@ -9,17 +9,9 @@ import time
 
 import pytest
 
+from tests.ports import free_port
+
 _TOP_LEVEL = {"evalsha", "eval", "script", "multi", "exec", "ping", "hello", "auth", "client", "select"}
-
-
-def free_port():
-    """At most 55535: a node of a cluster takes the one 10000 above as well."""
-    while True:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
-        if port <= 55_535:
-            return port
 
 
 class RedisServer:

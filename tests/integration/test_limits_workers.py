@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from crplugins.testing import FakeProvider, Script
-from tests.redis_setup import free_port, redis_process  # noqa: F401  # fixture
+from tests.ports import free_port
+from tests.redis_setup import redis_process  # noqa: F401  # fixture
 
 COMMAND = Path(sys.executable).with_name("crplugins")
 KEY = "sk-{}-0123456789"

@@ -24,7 +24,7 @@ import openai
 import pytest
 
 from tests.foreign_server_setup import CHECKOUT, Running, until
-from tests.redis_setup import free_port
+from tests.ports import free_port
 
 VLLM = os.environ.get("VLLM", "")
 pytestmark = pytest.mark.skipif(not VLLM, reason="VLLM names no vllm to run")

@@ -19,7 +19,8 @@ from crplugins.limits.redis import RedisStore
 from crplugins.limits.redis_client import SECONDS
 from crplugins.limits.store import StoreUnavailable
 from tests.limits.conftest import lease, meter, request
-from tests.redis_setup import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_setup import RedisServer
 
 SECRETS = ("127.0.0.1", "nowhere.invalid", "hunter2", "alice", "/tmp", "localhost")
 
