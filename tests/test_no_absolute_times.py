@@ -20,7 +20,11 @@ def names(node: ast.AST) -> set[str]:
     """The names and attributes in an expression that carry its unit: lengths, comparisons and records have none."""
     if isinstance(node, ast.Compare | ast.Tuple):
         return set()
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("len", node.func.id.title()):
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and (node.func.id == "len" or node.func.id[0].isupper())
+    ):
         return set()
     if isinstance(node, ast.Name):
         return {node.id}
