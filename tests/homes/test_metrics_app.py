@@ -225,6 +225,8 @@ async def test_a_scrape_of_thousands_of_children_does_not_hold_up_the_event_loop
     metrics = Metrics([f"model-{number}" for number in range(260)], [f"key-{number}" for number in range(10)])
     app = MetricsApp(metrics, token=None)
     assert (await scrape(app)).body.count(b"\n") > 40_000  # 2,000 counters and as many histograms of 15 buckets
-    lags = [await longest_lag(asyncio.create_task(scrape(app, accept_encoding="gzip"))) for _ in range(5)]
-    print(f"longest lag of the event loop, of a scrape: {', '.join(f'{lag:.2f}' for lag in lags)}")
-    assert min(lags) < 0.5  # 1 on the event loop; the best of five, because other programs run here too
+    for _ in range(5):  # because other programs run here too
+        lag = await longest_lag(asyncio.create_task(scrape(app, accept_encoding="gzip")))
+        if lag < 0.5:  # 1 on the event loop
+            return
+    pytest.fail(f"the event loop came late by {lag:.2f} of the time that a scrape takes")

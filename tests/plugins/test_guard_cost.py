@@ -1,4 +1,4 @@
-"""What RequestGuard costs, in microseconds. `pytest -m bench -s tests/plugins/test_guard_cost.py`."""
+"""What RequestGuard costs, in microseconds. `pytest -m bench -n 0 -s tests/plugins/test_guard_cost.py`."""
 
 import time
 import timeit

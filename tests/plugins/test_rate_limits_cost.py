@@ -1,4 +1,4 @@
-"""What RateLimits and Budgets cost, in microseconds. `pytest -m bench -s tests/plugins/test_rate_limits_cost.py`."""
+"""What RateLimits and Budgets cost, in microseconds. `pytest -m bench -n 0 -s tests/plugins/test_rate_limits_cost.py`."""
 
 import timeit
 from collections.abc import Callable
