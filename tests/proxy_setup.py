@@ -183,7 +183,7 @@ def proxy_process(folder: Path, app: str, port: int, environ: Mapping[str, str])
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
