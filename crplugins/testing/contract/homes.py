@@ -198,7 +198,12 @@ async def behind_litellms_sdk(plugin: Plugin, given: Given) -> None:
 
     callback = UsageCallback(plugins=[plugin], prices=lambda _model: None)
     now = datetime.now(UTC)
-    told: dict[str, Any] = {"model": "m", "call_type": "acompletion", "litellm_call_id": "1", "custom_llm_provider": "openai"}
+    told: dict[str, Any] = {
+        "model": "m",
+        "call_type": "acompletion",
+        "litellm_call_id": "1",
+        "custom_llm_provider": "openai",
+    }
     told = {**told, "messages": given.body.get("messages"), "stream": given.ending != PLAIN}
     if given.ending in (FAILED, CUT):
         begun = {"completion_start_time": now} if given.ending == CUT else {}

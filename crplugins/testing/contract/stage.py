@@ -227,7 +227,7 @@ async def ask(
     return Asked(Answer(tuple(call.sent)), error)
 
 
-async def ended(call: Drive, within: float = 5.0) -> BaseException | None:
+async def ended(call: Drive, within: float = 30.0) -> BaseException | None:
     """Wait for the end of a request, and say how it ended."""
     done, _ = await asyncio.wait([call.task], timeout=within)
     assert done, f"the request has not ended within {within} seconds"

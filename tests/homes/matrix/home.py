@@ -25,7 +25,7 @@ HELLO: Any = [{"role": "user", "content": "Say hello to the gateway, please."}]
 HTTP = httpx.Client(timeout=30, verify=False, trust_env=False)
 """One for all: a client that reads the certificates of this machine each time takes longer than the request."""
 
-PATIENCE = 8.0
+PATIENCE = 60.0
 """Seconds until what must come is given up."""
 
 Row = sqlite3.Row
@@ -94,7 +94,7 @@ class Home:
         return self._rows(None)
 
     def _rows(self, key_id: str | None) -> list[Row]:
-        with closing(sqlite3.connect(self.folder / "usage.db", timeout=5)) as books:
+        with closing(sqlite3.connect(self.folder / "usage.db", timeout=30)) as books:
             books.row_factory = Row
             try:
                 where = "" if key_id is None else "where key_id = :key"
