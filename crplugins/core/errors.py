@@ -77,6 +77,10 @@ class GatewayError(Exception):
         """The same as one server-sent event, for a stream that has begun."""
         return b"data: " + self.body() + b"\n\n"
 
+    def last_frames(self) -> bytes:
+        """What ends a stream that has begun: the error as an event, and `[DONE]`."""
+        return self.frame() + DONE_FRAME
+
     def response_headers(self) -> list[Header]:
         """Headers of the rendered response, `content-length` included."""
         length = str(len(self.body())).encode()

@@ -6,6 +6,7 @@ packages are not installed is left out: the rest of the contract runs with the b
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ import msgspec
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.plugin import Plugin
-from crplugins.testing.asgi import ASGIApp
 from crplugins.testing.contract.stage import (
     DOCUMENT,
     FAILURE,
@@ -26,11 +26,11 @@ from crplugins.testing.contract.stage import (
     Upstream,
     answer,
     ended,
+    opened,
     request,
     spied,
 )
-from crplugins.testing.drive import Drive
-from crplugins.testing.lifespan import lifespan
+from crplugins.testing.drive import AppEndedError, Drive
 
 KEY: Final = "sk-contract-0123456789"
 WHOLE, PLAIN, FAILED, CUT, LEFT, STRANGER = (
@@ -77,10 +77,12 @@ def _config(plugin: Plugin, **words: Any) -> Any:
 async def _ask(app: Any, given: Given) -> None:
     """One request of an ASGI app, to its end."""
     options = request({**given.options, "headers": given.headers})
-    async with lifespan(cast("ASGIApp", app), within=60), Drive(app, **options) as call:
+    async with opened(app), Drive(app, **options) as call:
         if given.ending == LEFT:
-            with suppress(AssertionError):  # a plugin may answer by itself, or refuse
-                await call.next_body()
+            with suppress(
+                AppEndedError, TimeoutError
+            ):  # a plugin may answer by itself, refuse, or hold everything back
+                await call.next_body(within=1.0)
             call.disconnect()
         await ended(call, within=30)
 
@@ -184,10 +186,13 @@ async def _answer_in_litellms_proxy(callback: Any, caller: Any, data: dict[str, 
 
     response = chunks()
     await callback.async_post_call_response_headers_hook(data, caller, response)
-    async for _ in (shown := callback.async_post_call_streaming_iterator_hook(caller, response, data)):
-        if given.ending == LEFT:
-            await shown.aclose()
-            return
+    try:
+        async for _ in (shown := callback.async_post_call_streaming_iterator_hook(caller, response, data)):
+            if given.ending == LEFT:
+                await shown.aclose()
+                return
+    except ConnectionResetError as error:  # nothing had been sent, so LiteLLM answers with an error of its own
+        await callback.async_post_call_failure_hook(data, error, caller)
 
 
 async def behind_litellms_sdk(plugin: Plugin, given: Given) -> None:
@@ -207,16 +212,32 @@ async def behind_litellms_sdk(plugin: Plugin, given: Given) -> None:
     told = {**told, "messages": given.body.get("messages"), "stream": given.ending != PLAIN}
     if given.ending in (FAILED, CUT):
         begun = {"completion_start_time": now} if given.ending == CUT else {}
-        callback.log_failure_event({**told, **begun, "exception": ConnectionResetError("broken")}, None, now, now)
+        await callback.async_log_failure_event(
+            {**told, **begun, "exception": ConnectionResetError("broken")}, None, now, now
+        )
     else:
-        callback.log_success_event(told, ModelResponse(**msgspec.json.decode(DOCUMENT)), now, now)
+        await callback.async_log_success_event(told, ModelResponse(**msgspec.json.decode(DOCUMENT)), now, now)
+
+
+def with_litellm(home: Home) -> Home:
+    """Loads litellm as the handlers do. Its own warnings, and pydantic's of its models, are not the plugin's."""
+
+    async def run(plugin: Plugin, given: Given) -> None:
+        from crplugins.handlers.litellm.loading import load_litellm
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            load_litellm()
+            await home(plugin, given)
+
+    return run
 
 
 HOMES: Final[Mapping[str, tuple[Home, Sequence[str], Sequence[str]]]] = {
     "before vLLM": (before_vllm, (), ENDINGS),
     "in the gateway": (in_the_gateway, ("aiohttp", "h11", "sqlalchemy"), ENDINGS),
-    "in LiteLLM's proxy": (in_litellms_proxy, ("litellm", "fastapi", "orjson"), ENDINGS),
-    "behind LiteLLM's SDK": (behind_litellms_sdk, ("litellm",), (WHOLE, PLAIN, FAILED, CUT)),
+    "in LiteLLM's proxy": (with_litellm(in_litellms_proxy), ("litellm", "fastapi", "orjson"), ENDINGS),
+    "behind LiteLLM's SDK": (with_litellm(behind_litellms_sdk), ("litellm",), (WHOLE, PLAIN, FAILED, CUT)),
 }
 """Each home with the packages that it needs and the ways in which a request can end there."""
 

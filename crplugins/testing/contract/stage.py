@@ -187,11 +187,11 @@ def spied(plugin: Plugin) -> Calls:
 
 
 @asynccontextmanager
-async def opened(app: PluginMiddleware) -> AsyncIterator[PluginMiddleware]:
+async def opened(app: ASGIApp | PluginMiddleware) -> AsyncIterator[None]:
     """The plugins open, as when a server has started."""
     try:
-        async with lifespan(cast("ASGIApp", app)):
-            yield app
+        async with lifespan(app, within=60):
+            yield
     except LifespanError as error:
         raise AssertionError(f"the plugin cannot be opened or closed: {error}") from error
 
