@@ -8,6 +8,7 @@ field, or stands anywhere in that type, is a section of the page: a new one need
 """
 
 import argparse
+import re
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -41,11 +42,25 @@ _KINDS: Final[Mapping[Any, str]] = {
 
 @dataclass(frozen=True)
 class _Step:
-    """A key on the way to a section: of which section it is, and how the next one stands in its value."""
+    """A key on the way to a section: of which section it is, and how the next one stands in its value.
+
+    Attributes:
+        form: nothing where it is the value, `[]` for each item of a list, `.NAME` for each value of a mapping; in turn.
+    """
 
     model: type[BaseModel]
     key: str
-    form: Literal["", "[]", ".NAME"]
+    form: str
+
+    def filled(self, value: Any, inner: type[BaseModel]) -> dict[str, Any]:
+        """The section with `value` at the place of the next one, and all else that must be given.
+
+        What it has from the next one stands beside that: the burst of a limit is none without the limit.
+        """
+        beside = value if issubclass(self.model, inner) else {}
+        for part in reversed(re.findall(r"\[\]|\.NAME", self.form)):
+            value = [value] if part == "[]" else {"name": value}
+        return {**_required(self.model), **beside, self.key: value}
 
 
 @dataclass(frozen=True)
@@ -84,9 +99,7 @@ def _walk(place: Place, found: dict[type[BaseModel], Place]) -> None:
             _walk(Place(model, (*place.steps, _Step(place.model, key_of(name, info), form)), []), found)
 
 
-def _sections(
-    annotation: Any, form: Literal["", "[]", ".NAME"] = ""
-) -> Iterator[tuple[type[BaseModel], Literal["", "[]", ".NAME"]]]:
+def _sections(annotation: Any, form: str = "") -> Iterator[tuple[type[BaseModel], str]]:
     """The models in a type, and how they stand in it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -97,9 +110,9 @@ def _sections(
         for each in arguments:
             yield from _sections(each, form)
     elif _is_mapping(origin):
-        yield from _sections(arguments[1], ".NAME")
+        yield from _sections(arguments[1], form + ".NAME")
     elif origin in (tuple, list):
-        yield from _sections(arguments[0], "[]")
+        yield from _sections(arguments[0], form + "[]")
 
 
 def reference() -> str:
@@ -172,9 +185,9 @@ def _example(place: Place) -> str:
     value = _examples(place.model)
     if not value:
         return ""
-    for step in reversed(place.steps):
-        inner = {"": value, "[]": [value], ".NAME": {"name": value}}[step.form]
-        value = _required(step.model) | {step.key: inner}
+    models = [*(step.model for step in place.steps), place.model]
+    for step, inner in zip(reversed(place.steps), reversed(models), strict=False):
+        value = step.filled(value, inner)
     text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)
     return f"```yaml\n{text}```"
 
