@@ -79,7 +79,9 @@ asyncio.run(make())
 """
 
 
-def run(command: list[str], folder: Path, environ: dict[str, str], given: str = "") -> "subprocess.CompletedProcess[str]":
+def run(
+    command: list[str], folder: Path, environ: dict[str, str], given: str = ""
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command, cwd=folder, env=environ, input=given, capture_output=True, text=True, timeout=120, check=False
     )
@@ -121,7 +123,9 @@ def stub_plugins(folder: Path) -> None:
     information = folder / "output_ceiling-1.0.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: output-ceiling\nVersion: 1.0.0\n")
-    (information / "entry_points.txt").write_text("[crplugins.plugins]\noutput-ceiling = output_ceiling:OutputCeiling\n")
+    (information / "entry_points.txt").write_text(
+        "[crplugins.plugins]\noutput-ceiling = output_ceiling:OutputCeiling\n"
+    )
     source = CHECKOUT / "examples" / "plugin_package" / "output_ceiling" / "__init__.py"
     (folder / "output_ceiling.py").write_text(source.read_text())
 
@@ -181,7 +185,11 @@ def _start_uvicorn(words: list[str], block: Block, folder: Path, environ: dict[s
         return  # takes ten seconds: test_litellm_proxy_page.py
     words = [word for word in words if word != "--port" and not word.isdigit()]
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", *words, "--port", "0"], cwd=folder, env=environ, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "uvicorn", *words, "--port", "0"],
+        cwd=folder,
+        env=environ,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     try:

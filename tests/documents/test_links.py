@@ -125,4 +125,12 @@ def _known(parts: list[str]) -> bool:
 
 
 def test_the_reference_has_every_section() -> None:
-    assert {place.path for place in places()} >= {"", "model_list[]", "limits", "budgets", "ledger", "server", "plugins[]"}
+    assert {place.path for place in places()} >= {
+        "",
+        "model_list[]",
+        "limits",
+        "budgets",
+        "ledger",
+        "server",
+        "plugins[]",
+    }

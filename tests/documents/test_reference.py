@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from crplugins.config import reference
-from crplugins.config.section import Section
+from crplugins.settings.section import Section
 
 
 def test_the_page_is_what_the_models_say() -> None:

@@ -32,5 +32,5 @@ class _Confined:
                 yield from finder.find_distributions(*arguments, **keywords)
 
 
-if _REFUSED != {""}:
+if {""} != _REFUSED:
     sys.meta_path[:] = [_Confined(list(sys.meta_path))]
