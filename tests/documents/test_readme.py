@@ -126,7 +126,7 @@ def curl(words: list[str], port: str) -> httpx.Response:
     [data] = [value for option, value in options if option == "-d"]
     headers = {"content-type": "application/x-www-form-urlencoded", **headers}  # curl's own, without another
     [url] = [word for word in words if word.startswith("localhost:")]
-    return httpx.post("http://" + re.sub(r":\d+", f":{port}", url), headers=headers, content=data)
+    return httpx.post("http://" + re.sub(r":\d+", f":{port}", url), headers=headers, content=data, timeout=30)
 
 
 def test_every_name_of_the_base_install_can_be_imported_there(bare: Path) -> None:
