@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+import crplugins
+from crplugins import Plugin, PluginMiddleware
 from tests.conftest import CHECKOUT
-from tests.documents.pages import inline_code, pages, text_of
+from tests.documents.pages import anchors, inline_code, pages, text_of
 
 PACKAGE = CHECKOUT / "crplugins"
 
@@ -26,3 +28,17 @@ def test_every_module_that_a_page_names_is_there(page: str) -> None:
     ]
     missing = [name for name in named if not any((folder / name).exists() for folder in (here, PACKAGE, CHECKOUT))]
     assert not missing, f"{page} names {missing}"
+
+
+def test_every_plugin_and_every_middleware_has_its_row_and_its_section() -> None:
+    page = "crplugins/plugins/README.md"
+    table = text_of(page).partition("| plugin |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| \[(\w+)\]\(#(\w+)\) \|.*\|(?: `(\w+)`)? \|$", table, re.MULTILINE)
+    public = {name: getattr(crplugins, name) for name in crplugins.__all__ if name != "__version__"}
+    kinds = {name: value for name, value in public.items() if isinstance(value, type)}
+    plugins = {name for name, kind in kinds.items() if issubclass(kind, Plugin) and kind is not Plugin}
+    assert {plugin for plugin, _, _ in rows} == plugins
+    assert {anchor for _, anchor, _ in rows} <= anchors(page)
+    assert {name for _, _, name in rows if name} == {
+        name for name, kind in kinds.items() if issubclass(kind, PluginMiddleware) and kind is not PluginMiddleware
+    }
