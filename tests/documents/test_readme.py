@@ -111,7 +111,10 @@ def test_a_plugin_in_ones_own_app_works_on_a_base_install(bare: Path, tmp_path: 
         assert answer.status_code == 200
         assert answer.headers["x-request-id"]
         assert answer.headers["x-ratelimit-limit-requests"] == "60"
-        assert "team-a 2\n" in log.read_text()
+        deadline = time.monotonic() + 10
+        while "team-a 2\n" not in log.read_text():  # said behind the last byte of the answer
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.01)
         stranger = curl([word.replace("sk-team-a", "sk-nobody") for word in asked], port)
         assert (stranger.status_code, stranger.json()["error"]["code"]) == (401, "invalid_api_key")
         shouting = curl([word.replace('"m"', '"M"') for word in asked], port)
@@ -142,4 +145,5 @@ for name in crplugins.__all__:
 print(*sorted(missing))
 """
     done = subprocess.run([str(bare), "-c", code], capture_output=True, text=True, timeout=60, check=True, env={})
-    assert set(done.stdout.split()) == {"Gateway", "JwtKeys", "Ledger", "RedisStore", "SqlKeys", "Tracing"}
+    needing = {"Gateway", "JwtKeys", "Ledger", "RedisStore", "SqlKeys"}
+    assert set(done.stdout.split()) - {"Tracing"} == needing  # its API comes with some versions of FastAPI
