@@ -430,7 +430,8 @@ def test_a_plugin_outside_auth_refuses_with_and_without_a_key_and_all_that_were_
     until(lambda: home.counted()["requests_in_flight"] == 0, "no request in flight")
 
 
-def test_the_readme_has_the_same_table() -> None:
-    section = (CHECKOUT / "README.md").read_text().partition("\n## What each home can do\n")[2].partition("\n## ")[0]
-    assert section, "README.md has no section 'What each home can do'"
+def test_the_page_about_homes_has_the_same_table() -> None:
+    page = (CHECKOUT / "crplugins" / "homes" / "README.md").read_text()
+    section = page.partition("\n## What each home can do\n")[2].partition("\n## ")[0]
+    assert section, "crplugins/homes/README.md has no section 'What each home can do'"
     assert written_table(section) == expected_table()

@@ -1,4 +1,4 @@
-"""A key from its making to its end, by the commands of the README, against a gateway that runs."""
+"""A key from its making to its end, by the commands of the page about keys, against a gateway that runs."""
 
 import json
 import os

@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "LiteLLM: its own keys": ("litellm-own-keys",),
     "LiteLLM's SDK": ("litellm-sdk",),
 }
-"""The homes by the columns that they have in README.md."""
+"""The homes by the columns that they have in crplugins/homes/README.md."""
 
 APPS = (*GROUPS["your app"], "vllm")
 CALLBACKS = ("litellm-callback", "litellm-own-keys")
@@ -95,7 +95,7 @@ def expected_table() -> dict[tuple[str, str], set[str]]:
 
 
 def written_table(section: str) -> dict[tuple[str, str], set[str]]:
-    """The same from the Markdown of README.md: a table whose cells say `yes` or the numbers of a list below it."""
+    """The same from the Markdown of that page: a table whose cells say `yes` or the numbers of a list below it."""
     lines = [line.strip("|") for line in section.splitlines() if line.startswith("|")]
     columns, _, *body = [[cell.strip() for cell in line.split("|")] for line in lines]
     reasons = dict(re.findall(r"^(\d+)\. (.+)$", section, re.MULTILINE))
