@@ -106,7 +106,7 @@ class _AppLifespan:
         except Exception:
             if self._started or self._over:
                 raise
-        if not self._started and not self._over:  # the app does not speak lifespan, which the protocol allows
+        if not self._started and not self._over:  # the app does not support lifespan, which the protocol allows
             await self._send({"type": "lifespan.startup.complete"})
         if not self._stopping and not self._over:
             await self._outer_receive()

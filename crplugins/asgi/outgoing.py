@@ -15,7 +15,7 @@ from crplugins.core.usage import BYTES_PER_TOKEN
 
 
 class Draining:
-    """The bounds of one answer that is read for its usage alone. Made when the client has left."""
+    """The bounds of one answer that is read for its usage alone. Made when the client has disconnected."""
 
     __slots__ = ("_last", "_over", "_seconds")
 
@@ -56,7 +56,7 @@ _PASSTHROUGH = Passthrough()
 class Outgoing:
     """Sends an app's messages, a plugin's reply or an error through the plugins entered so far.
 
-    `started` once the client was told a status, `complete` once the last byte is out, `lost` when the server could not
+    `started` once a status was sent, `complete` once the last byte is out, `lost` when the server could not
     deliver. When a plugin fails on the way, `refusal` keeps the error and everything the app still sends is dropped, so
     no second response can start.
     """
@@ -89,11 +89,11 @@ class Outgoing:
         return self._write(message) if self._plain else self._continue(message)
 
     async def drained(self) -> None:
-        """The client has left: returns once the answer need not be read any further."""
+        """The client has disconnected: returns once the answer need not be read any further."""
         if self._exchange.drain is not None and not self.complete:
             await self._drain(self._exchange.drain).over()
         elif not self.started:
-            self.lost = True  # vLLM answers `null` to nobody when it has heard of it
+            self.lost = True  # vLLM answers `null` when it notices, and nobody receives it
 
     async def reply(self, reply: Reply) -> None:
         """Send a plugin's own answer."""
@@ -117,11 +117,11 @@ class Outgoing:
             raise RuntimeError("an error was raised after the response had started") from error
 
     async def break_off(self) -> None:
-        """The app has failed amid a stream: its client is told, in the stream. Nothing where nobody reads events."""
+        """The app has failed in the middle of a stream: end it with an error, if a plugin reads events."""
         if self.complete or self.lost or self._body is None or isinstance(self._body, Passthrough):
             return
         if self.started and _is_event_stream(self._exchange.response_headers):
-            with suppress(Exception):  # the app's own exception is the one to be heard of
+            with suppress(Exception):  # the app's own exception is the one to report
                 await self.fail(broken_off())
 
     async def _respond(self, error: GatewayError) -> None:
@@ -221,7 +221,7 @@ class Outgoing:
             self._drain(self._exchange.drain)
 
     def _drain(self, drain: Drain) -> Draining:
-        """From here on nothing is sent; the plugins see the rest."""
+        """From here on nothing is sent; the plugins see the remaining events."""
         self._exchange.client_gone = True
         self._draining = self._draining or Draining(drain, self._exchange)
         return self._draining
@@ -240,10 +240,10 @@ MAX_REFUSAL_BYTES = 64 * 1024
 
 
 class HeldRefusal:
-    """`send` for an app that may be asked once more.
+    """`send` for an app that may be called once more.
 
     Args:
-        send: where everything goes but a refusal that leads to a second call.
+        send: where everything goes but a refusal after which the app is called again.
         ask: whether it does.
     """
 

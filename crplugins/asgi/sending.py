@@ -23,7 +23,7 @@ async def send_reply(
     """Send a whole reply, or a stream to its end.
 
     Args:
-        failed: what a client is told of an exception after the stream has begun, as its last event; None to raise it.
+        failed: makes the error that ends a stream in which an exception was raised; None to let the exception through.
         sent: called after each piece of a stream.
     """
     await send({"type": START, "status": reply.status, "headers": reply.headers})

@@ -37,7 +37,7 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 class GatewayError(Exception):
-    """A refusal or failure the client is told about.
+    """A refusal or failure that becomes the answer to the client.
 
     Raise it from a plugin's `on_request` or from a handler. Before the first byte it becomes a response with `status`;
     after it, one `data: {"error": ...}` frame followed by `data: [DONE]`.

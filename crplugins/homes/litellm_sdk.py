@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("crplugins.litellm")
 
 
-class Told(NamedTuple):
-    """What litellm tells of a call that is over.
+class CompletedCall(NamedTuple):
+    """What litellm reports of a call that is over.
 
     `answer` is the whole answer as one event, for a stream too; `error` is what a call that failed has raised.
     """
@@ -53,7 +53,7 @@ class Told(NamedTuple):
     error: GatewayError | None = None
 
 
-def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: datetime) -> Told:
+def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: datetime) -> CompletedCall:
     """A call that litellm reports as a success."""
     exchange = _exchange(kwargs, start, end)
     answer = Event.json_document(response.model_dump_json().encode()) if hasattr(response, "model_dump_json") else None
@@ -68,10 +68,10 @@ def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: dat
         exchange.counted(as_usage(found), "provider" if not exchange.stream or _asked(kwargs) else "estimated")
     elif owes_usage(exchange):
         exchange.counted(_estimate(exchange), "estimated")
-    return Told(exchange, 200, answer)
+    return CompletedCall(exchange, 200, answer)
 
 
-def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Told:
+def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> CompletedCall:
     """A call that raised. Of a stream that broke litellm does not tell what had come: the prompt alone is estimated."""
     exchange = _exchange(kwargs, start, end)
     cause, begun = kwargs.get("exception"), exchange.timings.first_token is not None
@@ -80,7 +80,7 @@ def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Told:
     if begun:
         exchange.counted(_estimate(exchange), "estimated")
     exchange.attempts[-1].fail(error, exchange.clock())
-    return Told(exchange, 200 if begun else error.status, error=error)
+    return CompletedCall(exchange, 200 if begun else error.status, error=error)
 
 
 def priced_name(kwargs: Mapping[str, Any]) -> str:
@@ -103,7 +103,7 @@ def _exchange(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Exch
         path="/v1" + CHAT_PATH,
         headers=(),
         client=None,
-        clock=lambda: ended,  # the call was over before anybody was told of it
+        clock=lambda: ended,  # the call was over before litellm reported it
         timings=timings,
         body=_body(kwargs),
         requested_model=str(model) if model else None,
@@ -236,16 +236,16 @@ class UsageCallback(CustomLogger):
                 self._seen.popitem(last=False)
             return True
 
-    async def _record(self, told: Told, kwargs: Mapping[str, Any]) -> None:
-        exchange, owner = told.exchange, self._principal
+    async def _record(self, call: CompletedCall, kwargs: Mapping[str, Any]) -> None:
+        exchange, owner = call.exchange, self._principal
         exchange.principal = owner(kwargs) if callable(owner) else owner
         exchange.price = self._prices(priced_name(kwargs))
         run = Run(self._pipeline, exchange)
         try:
             await run.down()
-            if told.answer is not None and self._pipeline.watching:
-                run.event(told.answer)
-            run.conclude(told.status, told.error)
+            if call.answer is not None and self._pipeline.watching:
+                run.event(call.answer)
+            run.conclude(call.status, call.error)
             await run.ended()
         except GatewayError as error:  # nobody can be refused any more; the record says that somebody would have been
             logger.warning("a plugin refuses a call of litellm's that is over: %s", error.error.message)

@@ -130,7 +130,7 @@ class ProxyCallback(CustomLogger):
             listen(exchange, response)
         if response is None:  # an error, settled already
             last = self._runtime.calls.last()
-            return None if last is None else last.told
+            return None if last is None else last.sent_headers
         if call is None:
             return None
         headers = call.headers(200)

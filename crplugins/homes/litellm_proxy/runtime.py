@@ -113,7 +113,7 @@ class Runtime:
             run.finish()
 
     async def unauthenticated(self, exchange: Exchange, error: GatewayError) -> tuple[GatewayError, dict[str, str]]:
-        """The whole life of a request that has no good key: the error that its client is told, and its headers.
+        """The whole life of a request that has no good key: the error that its client is sent, and its headers.
 
         A chat completion passes the plugins outside Auth, as it does in every other home. They count it, and one of
         them may have refused it before anybody looked at a key.
@@ -126,11 +126,11 @@ class Runtime:
                 await call.enter()
             except GatewayError as earlier:
                 error = earlier
-            told, headers = call.refusal_headers(error)
-            await call.end(told.status, told)
+            sent, headers = call.refusal_headers(error)
+            await call.end(sent.status, sent)
         finally:
-            call.settle(None, left=True)  # comes to nothing, unless the client has left meanwhile
-        return told, headers
+            call.settle(None, left=True)  # no effect, unless the client has disconnected meanwhile
+        return sent, headers
 
     def call(self, exchange: Exchange, *, chat: bool) -> ProxyCall:
         return ProxyCall(Run(self._chat if chat else self._other, exchange), chat=chat)

@@ -154,7 +154,7 @@ def around(app: ASGIApp, plugins: Sequence[Plugin]) -> PluginMiddleware:
 
 @dataclass
 class Calls:
-    """Which requests a plugin was given, and for which it was told the end."""
+    """Which requests a plugin was given, and for which it was given the end."""
 
     entered: list[Exchange] = field(default_factory=list)
     finished: list[Exchange] = field(default_factory=list)

@@ -396,4 +396,4 @@ async def test_nothing_was_said_to_be_uncalled(proxy: Proxy) -> None:
     assert "will not call" not in log
     assert "on_finish failed" not in log
     assert "[Non-Blocking]" not in log, log[:6000]
-    assert "has not told how" not in log
+    assert "has not reported how" not in log
