@@ -8,7 +8,7 @@ The same records, ledger and metrics as everywhere else; there is nobody to refu
 import logging
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -19,6 +19,7 @@ import msgspec
 from litellm.integrations.custom_logger import CustomLogger
 
 from crplugins.core.body import Body
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Timings, new_request_id
 from crplugins.core.pipeline import Pipeline, Run
@@ -148,7 +149,6 @@ def _monotonic(moment: datetime) -> float:
 
 
 CALL_TYPES: Final = frozenset({"completion", "acompletion"})
-_REMEMBERED: Final = 4096
 
 
 class UsageCallback(CustomLogger):
@@ -184,7 +184,7 @@ class UsageCallback(CustomLogger):
         self._plugins: Final = (*outside, Usage(ledger, sinks=sinks, metadata=metadata), *plugins)
         self._pipeline: Final = Pipeline(self._plugins, Counter(), 0)
         self._principal: Final = principal
-        self._seen: Final[OrderedDict[str, None]] = OrderedDict()
+        self._seen: Final[BoundedMap[str, None]] = BoundedMap()
         self._lock: Final = threading.Lock()
         self._open = AsyncExitStack()
 
@@ -227,8 +227,6 @@ class UsageCallback(CustomLogger):
             if call_id in self._seen:
                 return False
             self._seen[call_id] = None
-            if len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
             return True
 
     def _record(self, told: Told, kwargs: Mapping[str, Any]) -> None:

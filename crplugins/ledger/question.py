@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
+from crplugins.core.usage import usd
+
 GROUPS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "key": "key_id", "team": "team", "user": "user", "model": "requested_model", "served_model": "served_model",
@@ -97,7 +99,7 @@ def cost_usd(sums: Sums) -> float | None:
     """Of the requests whose price is known; None where some cost nobody knows what and the rest nothing."""
     if sums.unpriced_requests and not sums.cost_micro_usd:
         return None
-    return sums.cost_micro_usd / 1_000_000
+    return usd(sums.cost_micro_usd)
 
 
 _AGO: Final = re.compile(r"(\d{1,6})([smhdw])")

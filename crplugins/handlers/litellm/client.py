@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from crplugins.core.body import Body
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.loading import import_late_parts, load_tokenizers, quiet
 from crplugins.handlers.litellm.request import ArgumentMap, Arguments
@@ -61,8 +62,6 @@ def _as_listed(shown: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_REMEMBERED: Final = 256  # a wildcard deployment has many models
-
 # Providers of OpenAI's wire that litellm does not list among those compatible with OpenAI.
 _OPENAI_WIRE: Final = frozenset({
     "aiohttp_openai", "amazon_nova", "azure", "charity_engine", "compactifai", "custom_openai", "databricks",
@@ -104,7 +103,7 @@ class LitellmClient:
             "_skip_mcp_handler": True,  # else a client's `tools` can make the gateway call MCP servers
         }
         self._mocked = "mock_response" in deployment.parameters
-        self._maps: dict[str, ArgumentMap] = {}
+        self._maps: Final[BoundedMap[str, ArgumentMap]] = BoundedMap(256)  # a wildcard deployment has many models
 
     async def arguments(self, model: str, body: Body) -> Arguments:
         """The client's parameters for `complete`. Raises `GatewayError` 400."""
@@ -120,8 +119,6 @@ class LitellmClient:
             self._list(model)
             with quiet():
                 known = self._argument_map(model)
-                if len(self._maps) >= _REMEMBERED:
-                    del self._maps[next(iter(self._maps))]
                 self._maps[model] = known
         return known
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.principal import Budget, Period, Principal
+from crplugins.core.usage import usd
 from crplugins.limits.limit import Level, Limit
 
 Scope = Literal["key", "team"]
@@ -117,5 +118,5 @@ def budget_state(window: BudgetWindow, level: Level) -> BudgetState:
 
 def describe(window: BudgetWindow, spent: int) -> str:
     """A sentence for a log."""
-    of = f"{window.scope} {window.owner} has spent {spent / 1e6:.2f} of {window.limit.amount / 1e6:.2f} USD"
+    of = f"{window.scope} {window.owner} has spent {usd(spent):.2f} of {usd(window.limit.amount):.2f} USD"
     return of if window.period == "total" else f"{of} of this {window.period}"
