@@ -30,7 +30,7 @@ from crplugins.core.usage import Price, TokenUsage
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.usage import as_usage, usage_object
-from crplugins.metering.estimate import ByteEstimator, owes_usage
+from crplugins.metering.estimate import ByteEstimator, lacks_usage
 from crplugins.metering.price_table import litellm_prices, prices_for
 from crplugins.plugins.usage import Recorder, Sink, Usage
 
@@ -66,7 +66,7 @@ def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: dat
     found = usage_object(getattr(response, "usage", None)) if getattr(response, "usage", None) else None
     if found is not None:
         exchange.counted(as_usage(found), "provider" if not exchange.stream or _asked(kwargs) else "estimated")
-    elif owes_usage(exchange):
+    elif lacks_usage(exchange):
         exchange.counted(_estimate(exchange), "estimated")
     return Told(exchange, 200, answer)
 

@@ -28,7 +28,7 @@ def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:
     if price is None:
         return 0
     whole = price.micro_usd(TokenUsage(demand.prompt, demand.output))
-    if demand.told or whole <= amount:
+    if demand.limited_by_client or whole <= amount:
         return whole
     return max(price.micro_usd(TokenUsage(demand.prompt)), amount)
 
