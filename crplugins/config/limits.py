@@ -1,7 +1,6 @@
 """The sections about what may be used: limits, budgets."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
 from ipaddress import ip_network
 from types import MappingProxyType
 from typing import Annotated, Final, Self
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from crplugins.core import principal
 from crplugins.core.patterns import name_set
 from crplugins.core.principal import Period
+from crplugins.core.usage import micro_usd_of
 from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
 from crplugins.limits.fallback import OnStoreError
 from crplugins.limits.opening import open_limit_store
@@ -169,8 +169,7 @@ class Budget(Section):
     """A calendar day of UTC, a week from Monday, a calendar month, or all time."""
 
     def budget(self) -> principal.Budget:
-        micro_usd = int((Decimal(str(self.usd)) * 1_000_000).to_integral_value())  # by its spelling: 0.1 is exact
-        return principal.Budget(micro_usd, self.period)
+        return principal.Budget(micro_usd_of(self.usd), self.period)
 
 
 class Budgets(Section):

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -20,6 +20,7 @@ import msgspec
 from litellm.integrations.custom_logger import CustomLogger
 
 from crplugins.core.body import Body
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Timings, new_request_id
 from crplugins.core.pipeline import Pipeline, Run
@@ -30,7 +31,7 @@ from crplugins.core.usage import Price, TokenUsage
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.usage import as_usage, usage_object
-from crplugins.metering.estimate import ByteEstimator, owes_usage
+from crplugins.metering.estimate import ByteEstimator, lacks_usage
 from crplugins.metering.price_table import litellm_prices, prices_for
 from crplugins.plugins.usage import Recorder, Sink, Usage
 
@@ -66,7 +67,7 @@ def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: dat
     found = usage_object(getattr(response, "usage", None)) if getattr(response, "usage", None) else None
     if found is not None:
         exchange.counted(as_usage(found), "provider" if not exchange.stream or _asked(kwargs) else "estimated")
-    elif owes_usage(exchange):
+    elif lacks_usage(exchange):
         exchange.counted(_estimate(exchange), "estimated")
     return CompletedCall(exchange, 200, answer)
 
@@ -149,7 +150,6 @@ def _monotonic(moment: datetime) -> float:
 
 
 CALL_TYPES: Final = frozenset({"completion", "acompletion"})
-_REMEMBERED: Final = 4096
 
 
 class UsageCallback(CustomLogger):
@@ -186,7 +186,7 @@ class UsageCallback(CustomLogger):
         self._pipeline: Final = Pipeline(self._plugins, Counter(), 0)
         self._may_wait: Final = len(self._plugins) > len(outside) + 1
         self._principal: Final = principal
-        self._seen: Final[OrderedDict[str, None]] = OrderedDict()
+        self._seen: Final[BoundedMap[str, None]] = BoundedMap()
         self._lock: Final = threading.Lock()
         self._open = AsyncExitStack()
 
@@ -232,8 +232,6 @@ class UsageCallback(CustomLogger):
             if call_id in self._seen:
                 return False
             self._seen[call_id] = None
-            if len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
             return True
 
     async def _record(self, call: CompletedCall, kwargs: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Final
 
-from crplugins.core.bounded_map import Latest
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.limits.store import LimitStore, StoreUnavailable
 from crplugins.plugins.budgets.windows import BudgetWindow, Scope
 
@@ -34,7 +34,7 @@ class Seeding:
         """How often the ledger or the store could not be asked."""
         self._store, self._spent, self._clock = store, spent, clock
         self._reconcile_seconds: Final = reconcile_seconds
-        self._asked: Final[Latest[str, float]] = Latest()
+        self._asked: Final[BoundedMap[str, float]] = BoundedMap()
         self._running: Final[dict[str, asyncio.Task[None]]] = {}
 
     async def compare(self, windows: Iterable[BudgetWindow]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Self
 
-from crplugins.core.bounded_map import Latest
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
@@ -32,10 +32,10 @@ class BoundsLookup:
 
     def __init__(self, rules: LimitRules, addresses: ClientAddresses) -> None:
         self.rules: Final = rules
-        self.seen: Final[Latest[str, Principal]] = Latest()
+        self.seen: Final[BoundedMap[str, Principal]] = BoundedMap()
         """Keys that have made a request, the latest last."""
         self._addresses: Final = addresses if rules.per_client_address != NO_LIMITS else None
-        self._kept: Final[Latest[tuple[int, str | None, str | None], tuple[Principal | None, Bounds]]] = Latest()
+        self._kept: Final = BoundedMap[tuple[int, str | None, str | None], tuple[Principal | None, Bounds]]()
 
     def of(self, exchange: Exchange) -> Bounds:
         principal = exchange.principal
