@@ -47,7 +47,7 @@ class Outage(Protocol):
     """A store that may be decided without."""
 
     @property
-    def mode_active(self) -> bool: ...
+    def unavailable(self) -> bool: ...
 
 
 class LimitGauges:
@@ -81,7 +81,7 @@ class LimitGauges:
                 values |= await self._budget_values()
         except (StoreUnavailable, TimeoutError):
             logger.debug("limits cannot be read for a scrape")
-        outage = self._store is not None and self._store.mode_active
+        outage = self._store is not None and self._store.unavailable
         values[STORE_OUTAGE] = {(): float(outage)}
         values[SHADOW_REFUSALS] = {(reason,): float(count) for reason, count in self._rate_limits.shadowed.items()}
         values[KEY_INFO] = dict(self._teams())
