@@ -146,7 +146,7 @@ class RateLimits(Plugin):
         await self.reservations.__aexit__(kind, error, traceback)
 
     def _refuse(self, exchange: Exchange, status: LimitStatus, decision: Decision) -> None:
-        """Raise for the limit that refused; only log and count it in shadow mode, after which the others are tried again."""
+        """Raise for the limit that refused; in shadow mode only log and count it, and the others are tried again."""
         assert status.refused is not None
         refusing = status.applied.all[status.refused]
         if not refusing.shadow:
