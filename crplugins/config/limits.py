@@ -1,66 +1,22 @@
 """The sections about what may be used: limits, budgets."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
 from ipaddress import ip_network
 from types import MappingProxyType
-from typing import Annotated, Final, Self
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from crplugins.core import principal
 from crplugins.core.patterns import name_set
-from crplugins.core.principal import Period
-from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
+from crplugins.keys.policy import Amount, Amounts, Budget
 from crplugins.limits.fallback import OnStoreError
 from crplugins.limits.opening import open_limit_store
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS
 from crplugins.plugins.budgets.plugin import WARN_AT
 from crplugins.plugins.rate_limits.rules import LimitRules
 from crplugins.settings.errors import Problem
-from crplugins.settings.section import Number, Section, Whole, refusal
-
-Amount = Annotated[Whole, Field(gt=0)]
-
-
-class Burst(Section):
-    """How much of each limit may be used at once."""
-
-    requests_per_minute: Amount | None = None
-    requests_per_hour: Amount | None = None
-    requests_per_day: Amount | None = None
-    tokens_per_minute: Amount | None = None
-    tokens_per_hour: Amount | None = None
-    tokens_per_day: Amount | None = None
-    output_tokens_per_minute: Amount | None = None
-    output_tokens_per_hour: Amount | None = None
-    output_tokens_per_day: Amount | None = None
-
-
-class Amounts(Burst):
-    """Limits of one key, team, model or address.
-
-    Attributes:
-        burst: for those that are to let less through at once than in a whole period, or more.
-        shadow: what would be refused is noted, and let through.
-    """
-
-    max_parallel_requests: Amount | None = None
-    burst: Burst = Burst()
-    shadow: bool = False
-
-    @model_validator(mode="after")
-    def _bursts_have_limits(self) -> Self:
-        for name in BURST_KEYS:
-            if getattr(self.burst, name) is not None and getattr(self, name) is None:
-                raise refusal(f"burst.{name} is the burst of a limit that is not given")
-        return self
-
-    def limits(self) -> principal.Limits:
-        amounts = {name: getattr(self, name) for name in LIMIT_KEYS}
-        burst = {name: value for name in BURST_KEYS if (value := getattr(self.burst, name)) is not None}
-        return principal.Limits(**amounts, burst=MappingProxyType(burst), shadow=self.shadow)
-
+from crplugins.settings.section import Number, Section, refusal
 
 def _network(value: str) -> str:
     try:
@@ -126,17 +82,6 @@ _NOT_SERVED: Final = "is no model in model_list; a request for an alias counts f
 
 def _by_name(amounts: Mapping[str, Amounts]) -> Mapping[str, principal.Limits]:
     return MappingProxyType({name: each.limits() for name, each in amounts.items()})
-
-
-class Budget(Section):
-    """How much may be spent in each period: a calendar day of UTC, a week from Monday, a month, or in all."""
-
-    usd: Annotated[Number, Field(ge=0, allow_inf_nan=False)]
-    period: Period
-
-    def budget(self) -> principal.Budget:
-        micro_usd = int((Decimal(str(self.usd)) * 1_000_000).to_integral_value())  # by its spelling: 0.1 is exact
-        return principal.Budget(micro_usd, self.period)
 
 
 class Budgets(Section):

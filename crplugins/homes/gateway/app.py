@@ -25,7 +25,7 @@ from crplugins.homes.gateway.admin import NoStore, store_of
 from crplugins.homes.gateway.openapi import with_admin
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import Web
-from crplugins.keys.desk import KeyDesk
+from crplugins.keys.service import KeyService
 from crplugins.keys.opening import open_source
 from crplugins.keys.source import KeySource
 from crplugins.plugins.aliases.access import visible_models
@@ -162,10 +162,10 @@ def _admin_routes(config: Config, source: KeySource) -> list[Route]:
     if config.admin is None:
         return []
     try:
-        desk = KeyDesk(store_of(source))
+        service = KeyService(store_of(source))
     except NoStore as error:
         raise config.source.error([Problem(("admin",), str(error))]) from None
-    return admin.AdminApi(desk, config.admin.token.get_secret_value()).routes()
+    return admin.AdminApi(service, config.admin.token.get_secret_value()).routes()
 
 
 def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:

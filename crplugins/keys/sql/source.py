@@ -10,6 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
+from crplugins.keys.sections import DEFAULT_STALE_SECONDS
 from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
 from crplugins.keys.single_flight import SingleFlight
 from crplugins.keys.source import Found, SourceUnavailable
@@ -78,7 +79,6 @@ def _put(values: OrderedDict[bytes, T], digest: bytes, value: T, size: int) -> N
         values.popitem(last=False)
 
 
-DEFAULT_STALE_SECONDS: Final = 300.0
 POLL_SECONDS: Final = 1.0
 """A change elsewhere counts here after this and the time of two queries: well within 2 s."""
 

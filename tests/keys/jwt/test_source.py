@@ -20,14 +20,14 @@ from starlette.routing import Route
 from crplugins.core.principal import Budget, Limits
 from crplugins.keys.jwt import JwtKeys, JwtSettings, read_settings
 from crplugins.keys.source import SecretRefused, SourceUnavailable
-from crplugins.keys.words import WordsRefused
+from crplugins.settings.errors import ConfigError
 from crplugins.testing import FrozenClock
 
 ISSUER = "https://login.example.com/"
 EXPIRES = datetime(2030, 1, 1, tzinfo=UTC)
 ONE, TWO = (rsa.generate_private_key(65537, 2048) for _ in range(2))
 ELLIPTIC, EDWARDS = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
-SETTINGS = JwtSettings(ISSUER, ("crplugins",), "jwks.json", claims={"id": "sub"})
+SETTINGS = JwtSettings(issuer=ISSUER, audience=("crplugins",), jwks="jwks.json", claims={"id": "sub"})
 
 
 def jwk(private, kid, **fields):
@@ -400,7 +400,7 @@ GOOD = {"issuer": ISSUER, "audience": "crplugins", "jwks": "jwks.json"}
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, said):
-    with pytest.raises(WordsRefused) as caught:
+    with pytest.raises(ConfigError) as caught:
         read_settings(GOOD | changes)
     assert said in str(caught.value)
     assert len(caught.value.problems) == 1
@@ -408,5 +408,5 @@ def test_settings_that_do_not_fit_are_refused(changes, said):
 
 def test_an_audience_must_be_named_or_renounced():
     assert read_settings(GOOD | {"audience": None}).audience is None
-    with pytest.raises(WordsRefused, match="write null"):
+    with pytest.raises(ConfigError, match="write null"):
         read_settings({"issuer": ISSUER, "jwks": "x"})
