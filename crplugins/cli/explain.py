@@ -19,10 +19,10 @@ from crplugins.core.patterns import Pattern
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.handlers.upstream import Upstream
-from crplugins.keys.service import format_moment, state_of
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.key import Key
 from crplugins.keys.opening import open_store
+from crplugins.keys.service import format_moment, state_of
 from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable

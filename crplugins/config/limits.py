@@ -18,6 +18,7 @@ from crplugins.plugins.rate_limits.rules import LimitRules
 from crplugins.settings.errors import Problem
 from crplugins.settings.section import Number, Section, refusal
 
+
 def _network(value: str) -> str:
     try:
         ip_network(value)

@@ -39,17 +39,21 @@ class Reading(NamedTuple):
 class NewKey(Policy):
     """What a new key may be given; its secret is made for it."""
 
-    not_before: Moment | None = Field(None, description="Its beginning (UTC).")
-    expires: Moment | None = Field(None, description="Its end (UTC).")
-    disabled: Flag = Field(False, description="Whether it is refused until it is enabled.")
+    not_before: Moment | None = Field(default=None, description="Its beginning (UTC).")
+    expires: Moment | None = Field(default=None, description="Its end (UTC).")
+    disabled: Flag = Field(default=False, description="Whether it is refused until it is enabled.")
 
 
 class _SecretFields(NullIsNothing):
-    secret: Text | None = Field(None, repr=False, description="The secret as text; `${NAME}` of the environment.")
-    hash: Text | None = Field(None, description="Or its digest: sha256: or hmac-sha256: and 64 hexadecimal digits.")
-    hint: Text | None = Field(None, description="What a list may show of a secret that is known by its hash.")
-    created_at: Moment | None = Field(None, description="When it was made (UTC).")
-    not_after: Moment | None = Field(None, description="The end of this secret's life (UTC).")
+    secret: Text | None = Field(
+        default=None, repr=False, description="The secret as text; `${NAME}` of the environment."
+    )
+    hash: Text | None = Field(
+        default=None, description="Or its digest: sha256: or hmac-sha256: and 64 hexadecimal digits."
+    )
+    hint: Text | None = Field(default=None, description="What a list may show of a secret that is known by its hash.")
+    created_at: Moment | None = Field(default=None, description="When it was made (UTC).")
+    not_after: Moment | None = Field(default=None, description="The end of this secret's life (UTC).")
 
     @field_validator("secret")
     @classmethod
@@ -95,7 +99,7 @@ class SecretEntry(_SecretFields):
 class Entry(NewKey, _SecretFields):
     """A whole key, with its secret or secrets."""
 
-    secrets: tuple[SecretEntry, ...] = Field((), description="Several secrets, each with a secret or a hash.")
+    secrets: tuple[SecretEntry, ...] = Field(default=(), description="Several secrets, each with a secret or a hash.")
 
     @model_validator(mode="after")
     def _has_secrets(self) -> Self:
@@ -128,7 +132,9 @@ class FileEntry(Entry):
     model_config = ConfigDict(extra="allow")
     likeness: ClassVar[float] = 0.75
 
-    secrets: tuple[_FileSecretEntry, ...] = Field((), description="Several secrets, each with a secret or a hash.")
+    secrets: tuple[_FileSecretEntry, ...] = Field(
+        default=(), description="Several secrets, each with a secret or a hash."
+    )
 
 
 SECRET_KEYS: Final = tuple(_SecretFields.model_fields)

@@ -108,34 +108,34 @@ class NullIsNothing(Section):
 class Burst(NullIsNothing):
     """How much of each limit may be used at once."""
 
-    requests_per_minute: Amount | None = Field(None, description="Of the requests of a minute.")
-    requests_per_hour: Amount | None = Field(None, description="Of the requests of an hour.")
-    requests_per_day: Amount | None = Field(None, description="Of the requests of a day.")
-    tokens_per_minute: Amount | None = Field(None, description="Of the tokens of a minute, in and out.")
-    tokens_per_hour: Amount | None = Field(None, description="Of the tokens of an hour, in and out.")
-    tokens_per_day: Amount | None = Field(None, description="Of the tokens of a day, in and out.")
-    output_tokens_per_minute: Amount | None = Field(None, description="Of the tokens of answers in a minute.")
-    output_tokens_per_hour: Amount | None = Field(None, description="Of the tokens of answers in an hour.")
-    output_tokens_per_day: Amount | None = Field(None, description="Of the tokens of answers in a day.")
+    requests_per_minute: Amount | None = Field(default=None, description="Of the requests of a minute.")
+    requests_per_hour: Amount | None = Field(default=None, description="Of the requests of an hour.")
+    requests_per_day: Amount | None = Field(default=None, description="Of the requests of a day.")
+    tokens_per_minute: Amount | None = Field(default=None, description="Of the tokens of a minute, in and out.")
+    tokens_per_hour: Amount | None = Field(default=None, description="Of the tokens of an hour, in and out.")
+    tokens_per_day: Amount | None = Field(default=None, description="Of the tokens of a day, in and out.")
+    output_tokens_per_minute: Amount | None = Field(default=None, description="Of the tokens of answers in a minute.")
+    output_tokens_per_hour: Amount | None = Field(default=None, description="Of the tokens of answers in an hour.")
+    output_tokens_per_day: Amount | None = Field(default=None, description="Of the tokens of answers in a day.")
 
 
 class Amounts(NullIsNothing):
     """Limits of one key, team, model or address."""
 
-    requests_per_minute: Amount | None = Field(None, description="Requests in a minute.")
-    requests_per_hour: Amount | None = Field(None, description="Requests in an hour.")
-    requests_per_day: Amount | None = Field(None, description="Requests in a day.")
-    tokens_per_minute: Amount | None = Field(None, description="Tokens in a minute, in and out.")
-    tokens_per_hour: Amount | None = Field(None, description="Tokens in an hour, in and out.")
-    tokens_per_day: Amount | None = Field(None, description="Tokens in a day, in and out.")
-    output_tokens_per_minute: Amount | None = Field(None, description="Tokens of answers in a minute.")
-    output_tokens_per_hour: Amount | None = Field(None, description="Tokens of answers in an hour.")
-    output_tokens_per_day: Amount | None = Field(None, description="Tokens of answers in a day.")
-    max_parallel_requests: Amount | None = Field(None, description="Requests that run at the same time.")
+    requests_per_minute: Amount | None = Field(default=None, description="Requests in a minute.")
+    requests_per_hour: Amount | None = Field(default=None, description="Requests in an hour.")
+    requests_per_day: Amount | None = Field(default=None, description="Requests in a day.")
+    tokens_per_minute: Amount | None = Field(default=None, description="Tokens in a minute, in and out.")
+    tokens_per_hour: Amount | None = Field(default=None, description="Tokens in an hour, in and out.")
+    tokens_per_day: Amount | None = Field(default=None, description="Tokens in a day, in and out.")
+    output_tokens_per_minute: Amount | None = Field(default=None, description="Tokens of answers in a minute.")
+    output_tokens_per_hour: Amount | None = Field(default=None, description="Tokens of answers in an hour.")
+    output_tokens_per_day: Amount | None = Field(default=None, description="Tokens of answers in a day.")
+    max_parallel_requests: Amount | None = Field(default=None, description="Requests that run at the same time.")
     burst: Burst = Field(
-        Burst(), description="For those that are to let less through at once than in a whole period, or more."
+        default=Burst(), description="For those that are to let less through at once than in a whole period, or more."
     )
-    shadow: Flag = Field(False, description="What would be refused is noted, and let through.")
+    shadow: Flag = Field(default=False, description="What would be refused is noted, and let through.")
 
     @model_validator(mode="after")
     def _bursts_have_limits(self) -> Self:
@@ -167,20 +167,20 @@ class Policy(NullIsNothing):
     """Who a caller is and what that caller may do."""
 
     id: Text = Field(description="The key's name for good, in records, metrics and limits.")
-    team: Text | None = Field(None, description="The team it belongs to.")
-    owner: Text | None = Field(None, description="Who answers for it.")
+    team: Text | None = Field(default=None, description="The team it belongs to.")
+    owner: Text | None = Field(default=None, description="Who answers for it.")
     tags: Tags = Field(default_factory=dict, description="Labels of yours, which records carry.")
-    models: Texts | None = Field(None, description="Names it may call, wildcards allowed; null: every model.")
+    models: Texts | None = Field(default=None, description="Names it may call, wildcards allowed; null: every model.")
     aliases: Annotated[Mapping[str, Any], AfterValidator(_aliases)] = Field(
         default_factory=dict, description="Names of its own for models: a name, or a list of {model, weight}."
     )
-    limits: Amounts = Field(Amounts(), description="How much it may use in a time.")
-    budget: Budget | None = Field(None, description="How much it may spend.")
+    limits: Amounts = Field(default=Amounts(), description="How much it may use in a time.")
+    budget: Budget | None = Field(default=None, description="How much it may spend.")
     on_disconnect: OnDisconnect | None = Field(
-        None, description="When its client leaves: end the work at once, or read on to the provider's usage."
+        default=None, description="When its client leaves: end the work at once, or read on to the provider's usage."
     )
     missing_usage: MissingUsagePolicy | None = Field(
-        None, description="When a provider tells no usage: estimate it, let the request fail, or count nothing."
+        default=None, description="When a provider tells no usage: estimate it, let the request fail, or count nothing."
     )
 
     def principal(self) -> Principal:
@@ -192,7 +192,7 @@ class Policy(NullIsNothing):
             models=self.models,
             aliases=MappingProxyType(dict(self.aliases)),
             limits=self.limits.limits() if self.limits.model_fields_set else _NO_LIMITS,
-            budget=self.budget and self.budget.budget(),
+            budget=None if self.budget is None else self.budget.budget(),
             on_disconnect=self.on_disconnect,
             missing_usage=self.missing_usage,
         )

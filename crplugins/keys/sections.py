@@ -23,17 +23,17 @@ class FileSource(NullIsNothing):
     """Keys in a YAML or JSON file of their own, which is followed."""
 
     file: Text = Field(description="The file; a relative one is relative to the current folder.")
-    pepper: Text | None = Field(None, repr=False, description="With it, new secrets are kept as HMAC-SHA256.")
+    pepper: Text | None = Field(default=None, repr=False, description="With it, new secrets are kept as HMAC-SHA256.")
 
 
 class SqlSource(NullIsNothing):
     """Keys in a database."""
 
     sql: Text = Field(repr=False, description="sqlite:///gw.db or postgresql://user:password@host/db.")
-    pepper: Text | None = Field(None, repr=False, description="With it, new secrets are kept as HMAC-SHA256.")
-    migrate: Flag = Field(True, description="Whether the gateway makes and updates the tables itself.")
+    pepper: Text | None = Field(default=None, repr=False, description="With it, new secrets are kept as HMAC-SHA256.")
+    migrate: Flag = Field(default=True, description="Whether the gateway makes and updates the tables itself.")
     stale_seconds: Seconds = Field(
-        DEFAULT_STALE_SECONDS, description="How long known keys go on while the database does not answer."
+        default=DEFAULT_STALE_SECONDS, description="How long known keys go on while the database does not answer."
     )
 
 
@@ -46,4 +46,4 @@ class JwtSource(NullIsNothing):
 class ListSource(NullIsNothing):
     """Keys that stand in the configuration itself, beside other sources."""
 
-    keys: tuple[Any, ...] = Field((), description="The keys.", repr=False)
+    keys: tuple[Any, ...] = Field(default=(), description="The keys.", repr=False)

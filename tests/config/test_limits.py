@@ -12,8 +12,8 @@ from crplugins.core import principal
 from crplugins.keys.entry import Reading, key_to_dict, read_keys
 from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS, Amounts, Budget, Burst
 from crplugins.keys.secrets import Digester
-from crplugins.settings.errors import ConfigError
 from crplugins.plugins.rate_limits.rules import MEASURES, LimitRules
+from crplugins.settings.errors import ConfigError
 from crplugins.settings.section import wrong_values
 from tests.config.conftest import Load, Refuse
 

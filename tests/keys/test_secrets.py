@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from crplugins.keys.secrets import Digester, hint, mint_secret, parse_hash, format_hash
+from crplugins.keys.secrets import Digester, format_hash, hint, mint_secret, parse_hash
 from tests.keys.conftest import NOW
 
 SECRET = "sk-of-another-system-0123456789"

@@ -28,8 +28,8 @@ from crplugins.cli.keys.source import (
     with_service,
     words_of,
 )
-from crplugins.keys.service import Minted, key_to_public_dict, is_live, format_moment, state_of
 from crplugins.keys.key import Key
+from crplugins.keys.service import Minted, format_moment, is_live, key_to_public_dict, state_of
 
 
 def revoke(

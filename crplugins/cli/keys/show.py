@@ -22,7 +22,7 @@ from crplugins.cli.keys.source import (
 )
 from crplugins.config import Config, ConfigError
 from crplugins.core.principal import Principal
-from crplugins.keys.service import key_to_public_dict, format_moment
+from crplugins.keys.service import format_moment, key_to_public_dict
 from crplugins.limits.opening import open_limit_store
 from crplugins.limits.reservations import Reservations
 from crplugins.limits.store import StoreUnavailable

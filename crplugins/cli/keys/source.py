@@ -14,11 +14,11 @@ import typer
 
 from crplugins.cli.refused import Refused
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
-from crplugins.keys.service import KeyService
 from crplugins.keys.key import utc_now
 from crplugins.keys.opening import open_store
 from crplugins.keys.policy import LIMIT_KEYS
 from crplugins.keys.secrets import has_valid_checksum
+from crplugins.keys.service import KeyService
 from crplugins.keys.source import SourceUnavailable
 from crplugins.keys.store import KeyExists, KeyStore, NoSuchKey
 

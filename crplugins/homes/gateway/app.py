@@ -25,8 +25,8 @@ from crplugins.homes.gateway.admin import NoStore, store_of
 from crplugins.homes.gateway.openapi import with_admin
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import Web
-from crplugins.keys.service import KeyService
 from crplugins.keys.opening import open_source
+from crplugins.keys.service import KeyService
 from crplugins.keys.source import KeySource
 from crplugins.plugins.aliases.access import visible_models
 from crplugins.plugins.aliases.plugin import ModelAliases

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from crplugins.homes.gateway.admin import PATH
 from crplugins.homes.gateway.usage_api import ADMIN_PATH, OWN_GROUPS, PATHS
-from crplugins.keys.service import DEFAULT_OVERLAP, LONGEST_OVERLAP
 from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
+from crplugins.keys.service import DEFAULT_OVERLAP, LONGEST_OVERLAP
 from crplugins.ledger.question import GROUPS, MEASURES
 
 _TEXT: Final = {"type": "string"}

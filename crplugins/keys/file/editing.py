@@ -49,15 +49,20 @@ def _verified(file: KeyFile, text: str, before: Contents, position: int, key: Ke
 
     That can be so where an entry has parts elsewhere in the file, through anchors and aliases.
     """
-    after = file.parse(text)
+    try:
+        after = file.parse(text)
+    except KeyFileError:
+        after = None
     as_meant = (
-        after.keys == (*before.keys[:position], key, *before.keys[position + 1 :])
+        after is not None
+        and after.keys == (*before.keys[:position], key, *before.keys[position + 1 :])
         and _others(after, position) == _others(before, position)
         and (position == len(before.keys) or _rest(after, position) == _rest(before, position))
     )
     if not as_meant:
-        message = "shares parts with others through anchors (&, *), so it is changed by hand: only it may change"
-        raise KeyFileError(before.document.source.error([Problem(("keys", position), message)]).problems, file.path.name)
+        message = "cannot be changed without changing more than it; anchors and aliases (&, *) are best changed by hand"
+        error = before.document.source.error([Problem(("keys", position), message)])
+        raise KeyFileError(error.problems, file.path.name)
     return text
 
 
@@ -90,7 +95,7 @@ class _Layout:
         root = contents.document.root
         assert root is not None  # there is a list under `keys`
         self.key, self.list = next((key, value) for key, value in root.value if key.value == "keys")
-        self.items: list[yaml.Node] = self.list.value
+        self.items: list[yaml.CollectionNode] = self.list.value
 
     def replaced(self, start: int, end: int, lines: str) -> str:
         """The whole text with `lines`, which end with `\\n`, in place of a part of it."""
@@ -99,10 +104,12 @@ class _Layout:
     def line_start(self, index: int) -> int:
         return self.text.rfind("\n", 0, index) + 1
 
-    def dash(self, item: yaml.Node) -> int:
-        """The column of the dash before a block item."""
-        before = self.text[self.line_start(item.start_mark.index) : item.start_mark.index]
-        return before.rfind("-") if "-" in before else max(_column(item) - 2, 0)
+    def dash(self, items: yaml.SequenceNode) -> int:
+        """The column of the dashes of a list."""
+        index = int(items.start_mark.index)
+        if self.text[index] != "-":  # an anchor
+            index = self.text.rfind("-", 0, items.value[0].start_mark.index)
+        return index - self.line_start(index)
 
     def content_end(self, item: yaml.Node) -> int:
         """Where an entry's own text ends: before blank lines and comments."""
@@ -119,7 +126,7 @@ class _Layout:
             index = newline + 1
             stop = self.text.find("\n", index)
             line = self.text[index : stop if stop >= 0 else len(self.text)].rstrip()
-            indented = len(line) - len(line.lstrip()) > self.dash(item)
+            indented = len(line) - len(line.lstrip()) > self.dash(self.list)
             if line and not (line.lstrip().startswith("#") and indented):
                 return end
             end = index + len(line) if line else end
@@ -147,7 +154,7 @@ def _appended(layout: _Layout, entry: dict[str, Any]) -> str:
         column = _column(items[0]) if _line(items[0]) != _line(layout.list) else None
         between = ", " if column is None else ",\n" + " " * column
         return layout.replaced(last.end_mark.index, last.end_mark.index, between + _flow(entry))
-    dash, end = layout.dash(last), layout.end_with_comments(last)
+    dash, end = layout.dash(layout.list), layout.end_with_comments(last)
     blank = len(items) > 1 and _blank_line_between(layout, items[-2], last)
     lines = textwrap.indent(_block(entry, _style_of(layout, last)), " " * (dash + 2))
     return layout.replaced(end, end, "\n" * (1 + blank) + " " * dash + "- " + lines.strip())
@@ -177,13 +184,13 @@ def _dedented(text: str, column: int) -> str:
     return "\n".join([first, *(line[min(column, len(line) - len(line.lstrip(" "))) :] for line in others)]) + "\n"
 
 
-def _style_of(layout: _Layout, item: yaml.MappingNode) -> _Style:
+def _style_of(layout: _Layout, item: Any) -> _Style:
     """How an entry is indented; where it has no list or mapping in it, as the file itself."""
     column = _column(item)
     inner = [(key, value) for key, value in item.value if getattr(value, "flow_style", True) is False and value.value]
-    dashes = [layout.dash(value.value[0]) - column for _, value in inner if isinstance(value, yaml.SequenceNode)]
+    dashes = [layout.dash(value) - column for _, value in inner if isinstance(value, yaml.SequenceNode)]
     depths = [_column(value) - column for _, value in inner if isinstance(value, yaml.MappingNode)]
-    outer = layout.dash(item) - _column(layout.key)
+    outer = layout.dash(layout.list) - _column(layout.key)
     return _Style(next((d for d in depths if d > 0), 2), next((d for d in dashes if d >= 0), max(outer, 0)))
 
 

@@ -1,7 +1,7 @@
 """ruamel.yaml's round trip of one entry, its scalars kept to the letter."""
 
 import io
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 import yaml
@@ -29,11 +29,13 @@ def edited(text: str, edit: Callable[[MutableMapping[str, Any]], None], mapping:
     anchors = _anchors_of_others(text)
     if not anchors:
         entry = machine.load(text)
+        _keep_anchors(entry)
         _change(entry, edit)
         return _dumped(machine, entry)
     given = ", ".join(f"&{name} {{}}" for name in anchors)  # so that the aliases can be read, and are written again
     inner = "".join(f"  {line}" for line in text.splitlines(keepends=True))
     whole = machine.load(f"anchors: [{given}]\nentry:\n{inner}")
+    _keep_anchors(whole)
     _change(whole["entry"], edit)
     lines = _dumped(machine, whole).split("\n")
     first = next(index for index, line in enumerate(lines) if line.startswith("entry:"))
@@ -64,6 +66,15 @@ def _change(entry: CommentedMap, edit: Callable[[MutableMapping[str, Any]], None
         moved.ca.items.update({name: token for name, token in tokens.items() if name in moved and name not in entry})
 
 
+def _keep_anchors(value: Any) -> None:
+    """Have anchors written whose aliases stand elsewhere in the file."""
+    if isinstance(value, CommentedMap | CommentedSeq):
+        if value.anchor.value:
+            value.yaml_set_anchor(value.anchor.value, always_dump=True)
+        for item in value.values() if isinstance(value, CommentedMap) else value:
+            _keep_anchors(item)
+
+
 def _new(value: Any) -> Any:
     """`value` as ruamel.yaml has it; what it has made itself, and its style, stays."""
     if isinstance(value, CommentedMap | CommentedSeq):
@@ -81,7 +92,9 @@ def _new(value: Any) -> Any:
 
 def _needs_quotes(text: str) -> bool:
     """Whether YAML 1.1, as we read it, would take the bare word for something else than text; ruamel.yaml has 1.2."""
-    tag = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))
+    tag = _RESOLVER.resolve(  # type: ignore[no-untyped-call]
+        yaml.ScalarNode, text, (True, False)
+    )
     return bool(tag != f"{_TAG}str") and text.isprintable()
 
 
@@ -90,15 +103,15 @@ _RESOLVER: Final = yaml.resolver.Resolver()
 
 def _anchors_of_others(text: str) -> list[str]:
     """The names of aliases in `text` whose anchors stand outside of it."""
-    anchors: dict[str, None] = {}
-    own: set[str] = set()
+    own: set[str | None] = set()
+    others: dict[str, None] = {}
     for event in yaml.parse(text, yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor not in own:
-                anchors[event.anchor] = None
-        elif getattr(event, "anchor", None):
-            own.add(event.anchor)
-    return list(anchors)
+        name = getattr(event, "anchor", None)
+        if not isinstance(event, yaml.AliasEvent):
+            own.add(name)
+        elif name is not None and name not in own:
+            others[name] = None
+    return list(others)
 
 
 class _Bare(str):
@@ -131,6 +144,7 @@ def _machine(mapping: int, dash: int) -> YAML:
     machine = YAML()
     machine.Constructor, machine.Representer = _Constructor, _Representer
     machine.preserve_quotes = True
+    machine.brace_single_entry_mapping_in_flow_sequence = True
     machine.width = 1_000_000  # no line is broken that was not
     machine.indent(mapping=mapping, sequence=dash + 2, offset=dash)
     return machine

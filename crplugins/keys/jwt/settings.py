@@ -74,15 +74,17 @@ class JwtSettings(NullIsNothing):
 
     issuer: Text = Field(description="What `iss` must be, to the letter.")
     audience: Annotated[Texts | None, BeforeValidator(_audience)] = Field(
-        _NOT_GIVEN, validate_default=True, description="One of these must be in `aud`; null accepts every audience."
+        default=_NOT_GIVEN,
+        validate_default=True,
+        description="One of these must be in `aud`; null accepts every audience.",
     )
     jwks: Text = Field(description="URL or file of the issuer's public keys.")
     algorithms: Annotated[Texts, AfterValidator(_algorithms)] = Field(
-        DEFAULT_ALGORITHMS, description="The signatures that are accepted; only those with a public key."
+        default=DEFAULT_ALGORITHMS, description="The signatures that are accepted; only those with a public key."
     )
-    leeway_seconds: Seconds = Field(30.0, description="By how much the issuer's clock may be off.")
+    leeway_seconds: Seconds = Field(default=30.0, description="By how much the issuer's clock may be off.")
     refresh_seconds: Seconds = Field(
-        300.0,
+        default=300.0,
         description="How often the public keys are fetched again: the longest a withdrawn one is still good for.",
     )
     claims: Annotated[Mapping[str, Any], AfterValidator(_claims)] = Field(

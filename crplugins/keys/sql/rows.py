@@ -24,8 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crplugins.core.principal import Budget, Period
-from crplugins.keys.key import Key, Scheme, SecretDigest
 from crplugins.keys.aliases import aliases_to_dict
+from crplugins.keys.key import Key, Scheme, SecretDigest
 from crplugins.keys.policy import POLICY_KEYS, Policy, limits_to_dict
 from crplugins.keys.source import Found
 from crplugins.settings.section import read_section

@@ -10,8 +10,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
-from crplugins.keys.sections import DEFAULT_STALE_SECONDS
 from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
+from crplugins.keys.sections import DEFAULT_STALE_SECONDS
 from crplugins.keys.single_flight import SingleFlight
 from crplugins.keys.source import Found, SourceUnavailable
 from crplugins.keys.sql.database import Database

@@ -15,11 +15,11 @@ from crplugins.homes.gateway.app import Gateway
 from crplugins.homes.gateway.openapi import admin_paths, with_admin
 from crplugins.homes.gateway.web import Web
 from crplugins.keys.chain import Chain
-from crplugins.keys.service import KeyService
 from crplugins.keys.file import FileKeys
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.opening import open_store
 from crplugins.keys.secrets import has_valid_checksum
+from crplugins.keys.service import KeyService
 from crplugins.schema import openapi_document
 from crplugins.testing import FakeProvider
 from tests.keys.conftest import what_may_block  # noqa: F401  # a fixture
