@@ -45,12 +45,8 @@ class NewKey(Policy):
 
 
 class _SecretFields(NullIsNothing):
-    secret: Text | None = Field(
-        default=None, repr=False, description="The secret as text; `${NAME}` of the environment."
-    )
-    hash: Text | None = Field(
-        default=None, description="Or its digest: sha256: or hmac-sha256: and 64 hexadecimal digits."
-    )
+    secret: Text | None = Field(default=None, repr=False, description="The secret as text, or `${NAME}`.")
+    hash: Text | None = Field(default=None, description="Or `sha256:` and its SHA-256 in hexadecimal.")
     hint: Text | None = Field(default=None, description="What a list may show of a secret that is known by its hash.")
     created_at: Moment | None = Field(default=None, description="When it was made (UTC).")
     not_after: Moment | None = Field(default=None, description="The end of this secret's life (UTC).")
@@ -96,7 +92,7 @@ class SecretEntry(_SecretFields):
         return self
 
 
-class Entry(NewKey, _SecretFields):
+class Entry(_SecretFields, NewKey):
     """A whole key, with its secret or secrets."""
 
     secrets: tuple[SecretEntry, ...] = Field(default=(), description="Several secrets, each with a secret or a hash.")

@@ -16,7 +16,7 @@ _SEQ: Final = f"{_TAG}seq"
 _Base: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 LONGEST_EXPLAINED: Final = 200_000
-"""Characters. What is wrong with a longer text is said in libyaml's words, to which PyYAML's own take ten times as long."""
+"""Characters. What is wrong with a longer text is said in libyaml's words: PyYAML's take ten times as long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class JwtSettings(NullIsNothing):
     audience: Annotated[Texts | None, BeforeValidator(_audience)] = Field(
         default=_NOT_GIVEN,
         validate_default=True,
-        description="One of these must be in `aud`; null accepts every audience.",
+        description="One of these must be in `aud`; null accepts all.",
     )
     jwks: Text = Field(description="URL or file of the issuer's public keys.")
     algorithms: Annotated[Texts, AfterValidator(_algorithms)] = Field(
