@@ -9,14 +9,14 @@ from pydantic import AfterValidator, Field
 
 from crplugins.core import principal
 from crplugins.core.patterns import name_set
-from crplugins.keys.policy import Amount, Amounts, Budget
+from crplugins.keys.policy import Amounts, Budget
 from crplugins.limits.fallback import OnStoreError
 from crplugins.limits.opening import open_limit_store
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS
 from crplugins.plugins.budgets.plugin import WARN_AT
 from crplugins.plugins.rate_limits.rules import LimitRules
 from crplugins.settings.errors import Problem
-from crplugins.settings.section import Number, Section, refusal
+from crplugins.settings.section import Count, Number, Section, refusal
 
 
 def _network(value: str) -> str:
@@ -52,7 +52,7 @@ class Limits(Section):
     per_key_and_model: Mapping[str, Amounts] = Field(default_factory=dict)
     per_client_address: Amounts = Amounts()
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
-    estimated_output_tokens: Amount = ESTIMATED_OUTPUT_TOKENS
+    estimated_output_tokens: Count = ESTIMATED_OUTPUT_TOKENS
     shadow: bool = False
 
     def rules(self) -> LimitRules:

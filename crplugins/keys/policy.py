@@ -16,10 +16,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Wit
 from crplugins.core import principal
 from crplugins.core.principal import Aliases, MissingUsagePolicy, OnDisconnect, Period, Principal
 from crplugins.keys.aliases import AliasError, aliases_to_dict, parse_targets
-from crplugins.settings.section import Flag, Section, Whole, refusal
+from crplugins.settings.section import Count, Flag, Section, refusal
 
 Text = Annotated[str, Field(min_length=1)]
-Amount = Annotated[Whole, Field(gt=0)]
 
 
 def _texts(value: Any) -> Any:
@@ -108,30 +107,30 @@ class NullIsNothing(Section):
 class Burst(NullIsNothing):
     """How much of each limit may be used at once."""
 
-    requests_per_minute: Amount | None = Field(default=None, description="Of the requests of a minute.")
-    requests_per_hour: Amount | None = Field(default=None, description="Of the requests of an hour.")
-    requests_per_day: Amount | None = Field(default=None, description="Of the requests of a day.")
-    tokens_per_minute: Amount | None = Field(default=None, description="Of the tokens of a minute, in and out.")
-    tokens_per_hour: Amount | None = Field(default=None, description="Of the tokens of an hour, in and out.")
-    tokens_per_day: Amount | None = Field(default=None, description="Of the tokens of a day, in and out.")
-    output_tokens_per_minute: Amount | None = Field(default=None, description="Of the tokens of answers in a minute.")
-    output_tokens_per_hour: Amount | None = Field(default=None, description="Of the tokens of answers in an hour.")
-    output_tokens_per_day: Amount | None = Field(default=None, description="Of the tokens of answers in a day.")
+    requests_per_minute: Count | None = Field(default=None, description="Of the requests of a minute.")
+    requests_per_hour: Count | None = Field(default=None, description="Of the requests of an hour.")
+    requests_per_day: Count | None = Field(default=None, description="Of the requests of a day.")
+    tokens_per_minute: Count | None = Field(default=None, description="Of the tokens of a minute, in and out.")
+    tokens_per_hour: Count | None = Field(default=None, description="Of the tokens of an hour, in and out.")
+    tokens_per_day: Count | None = Field(default=None, description="Of the tokens of a day, in and out.")
+    output_tokens_per_minute: Count | None = Field(default=None, description="Of the tokens of answers in a minute.")
+    output_tokens_per_hour: Count | None = Field(default=None, description="Of the tokens of answers in an hour.")
+    output_tokens_per_day: Count | None = Field(default=None, description="Of the tokens of answers in a day.")
 
 
 class Amounts(NullIsNothing):
     """Limits of one key, team, model or address."""
 
-    requests_per_minute: Amount | None = Field(default=None, description="Requests in a minute.")
-    requests_per_hour: Amount | None = Field(default=None, description="Requests in an hour.")
-    requests_per_day: Amount | None = Field(default=None, description="Requests in a day.")
-    tokens_per_minute: Amount | None = Field(default=None, description="Tokens in a minute, in and out.")
-    tokens_per_hour: Amount | None = Field(default=None, description="Tokens in an hour, in and out.")
-    tokens_per_day: Amount | None = Field(default=None, description="Tokens in a day, in and out.")
-    output_tokens_per_minute: Amount | None = Field(default=None, description="Tokens of answers in a minute.")
-    output_tokens_per_hour: Amount | None = Field(default=None, description="Tokens of answers in an hour.")
-    output_tokens_per_day: Amount | None = Field(default=None, description="Tokens of answers in a day.")
-    max_parallel_requests: Amount | None = Field(default=None, description="Requests that run at the same time.")
+    requests_per_minute: Count | None = Field(default=None, description="Requests in a minute.")
+    requests_per_hour: Count | None = Field(default=None, description="Requests in an hour.")
+    requests_per_day: Count | None = Field(default=None, description="Requests in a day.")
+    tokens_per_minute: Count | None = Field(default=None, description="Tokens in a minute, in and out.")
+    tokens_per_hour: Count | None = Field(default=None, description="Tokens in an hour, in and out.")
+    tokens_per_day: Count | None = Field(default=None, description="Tokens in a day, in and out.")
+    output_tokens_per_minute: Count | None = Field(default=None, description="Tokens of answers in a minute.")
+    output_tokens_per_hour: Count | None = Field(default=None, description="Tokens of answers in an hour.")
+    output_tokens_per_day: Count | None = Field(default=None, description="Tokens of answers in a day.")
+    max_parallel_requests: Count | None = Field(default=None, description="Requests that run at the same time.")
     burst: Burst = Field(
         default=Burst(), description="For those that are to let less through at once than in a whole period, or more."
     )

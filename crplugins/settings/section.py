@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args, get_origin
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -131,6 +131,9 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 """An int; pydantic would take `true` for 1."""
+
+Count = Annotated[int, Field(gt=0), BeforeValidator(_no_boolean)]
+"""A whole number above 0, which JSON schemas say too."""
 
 Number = Annotated[float, BeforeValidator(_no_boolean)]
 """A float; pydantic would take `true` for 1."""
