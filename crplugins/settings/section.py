@@ -154,11 +154,9 @@ class KeyCheck:
         return {key: self._below(item, section, (*path, key)) for key, item in kept.items()}
 
     def _below(self, value: Any, section: type[Section], path: KeyPath) -> Any:
-        field = section.field_of(str(path[-1]))
-        inner = _section_of(field.annotation) if field else None
-        if field is None or inner is None:
+        shape, inner = _below(section, str(path[-1])) if path[-1] in section.known_keys() else (None, None)
+        if inner is None:
             return value
-        shape = get_origin(field.annotation)
         if shape is Mapping and isinstance(value, Mapping):  # names of somebody's own, and a section behind each
             return {key: self.checked(item, inner, (*path, str(key))) for key, item in value.items()}
         if shape is not tuple:
@@ -177,10 +175,23 @@ class KeyCheck:
         if not section.keeps_others():
             self.problems.append(Problem((*path, key), f"unknown key{did_you_mean(key, known) or _known_keys(known)}"))
             return False
-        meant = nearest(key, known | section.extras, section.likeness)
+        meant = _misspelt(section, key)
         if meant is not None:
             self.problems.append(Problem((*path, key), f"unknown key, did you mean '{meant}'?"))
         return meant is None
+
+
+@functools.lru_cache(1024)
+def _misspelt(section: type[Section], key: str) -> str | None:
+    """The key that `key`, which is none of ours, is almost."""
+    return nearest(key, section.known_keys() | section.extras, section.likeness)
+
+
+@functools.cache
+def _below(section: type[Section], key: str) -> tuple[object, type[Section] | None]:
+    """Of a known key: how its value is made (`tuple`, `Mapping`) of which section."""
+    field = section.field_of(key)
+    return (None, None) if field is None else (get_origin(field.annotation), _section_of(field.annotation))
 
 
 def _section_of(annotation: Any) -> type[Section] | None:
