@@ -10,8 +10,8 @@ from typing import Protocol
 from starlette.types import Message
 
 from crplugins.core.errors import GatewayError, broken_off, internal_error
-from crplugins.core.exchange import Exchange, note_facts
-from crplugins.core.pipeline import Pipeline
+from crplugins.core.exchange import Exchange
+from crplugins.core.pipeline import Run
 from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter, error_event
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
@@ -52,10 +52,9 @@ class Passthrough:
 class ObservedEvents:
     """A stream of server-sent events that plugins only look at."""
 
-    def __init__(self, pipeline: Pipeline, exchange: Exchange, entered: int) -> None:
-        self._pipeline = pipeline
-        self._exchange = exchange
-        self._entered = entered
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._exchange = run.exchange
         self._splitter = Splitter()
         self._blind = False
 
@@ -71,8 +70,8 @@ class ObservedEvents:
             self._blind = True
             return
         for event in events:
-            note_facts(self._exchange, event)
-            self._pipeline.event(self._exchange, event, self._entered)
+            self._exchange.note_facts(event)
+            self._run.event(event)
 
     def cut(self) -> bytes:
         return b"\n\n" if self._splitter.rest else b""
@@ -81,10 +80,9 @@ class ObservedEvents:
 class RewrittenEvents:
     """A stream of server-sent events that a plugin may change, drop from or add to."""
 
-    def __init__(self, pipeline: Pipeline, exchange: Exchange, entered: int) -> None:
-        self._pipeline = pipeline
-        self._exchange = exchange
-        self._entered = entered
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._exchange = run.exchange
         self._splitter = Splitter()
         self._done = False
         self._ended = False
@@ -120,11 +118,11 @@ class RewrittenEvents:
         return b""
 
     def _pass_up(self, event: Event, outward: list[Event]) -> None:
-        note_facts(self._exchange, event)
+        self._exchange.note_facts(event)
         if event.is_done:
             self._done = True
             self._end(outward)
-        passed = self._pipeline.event(self._exchange, event, self._entered)
+        passed = self._run.event(event)
         if passed is not None:
             outward.append(passed)
 
@@ -132,7 +130,7 @@ class RewrittenEvents:
         """Add what the plugins add to a complete stream, once: before [DONE], or at the end of one without it."""
         if not self._ended and not self._exchange.failed_in_stream:
             self._ended = True
-            outward += self._pipeline.end(self._exchange, self._entered)
+            outward += self._run.end()
 
     def _check_end(self, outward: list[Event]) -> None:
         """A stream of an app that stops amid its answer gets an end that no client takes for one."""
@@ -142,7 +140,7 @@ class RewrittenEvents:
         if outward and not outward[-1].raw.endswith(_BLANK_LINES):
             outward.pop()  # half an event, which would swallow the next
         failure = broken_off()
-        exchange.fail_in_stream(failure)
+        exchange.failed(failure, in_stream=True)
         outward += [error_event(failure), DONE]
 
 
@@ -152,10 +150,9 @@ class Document:
     `start` is the held back `http.response.start` of an answer whose length a plugin may change, None for observers.
     """
 
-    def __init__(self, pipeline: Pipeline, exchange: Exchange, entered: int, start: Message | None) -> None:
-        self._pipeline = pipeline
-        self._exchange = exchange
-        self._entered = entered
+    def __init__(self, run: Run, start: Message | None) -> None:
+        self._run = run
+        self._exchange = run.exchange
         self._start = start
         self._parts: list[bytes] = []
         self._size = 0
@@ -197,12 +194,12 @@ class Document:
 
     def _pass_up(self) -> Event | None:
         event = Event.json_document(b"".join(self._parts))
-        note_facts(self._exchange, event)
-        return self._pipeline.event(self._exchange, event, self._entered)
+        self._exchange.note_facts(event)
+        return self._run.event(event)
 
 
 def split(exchange: Exchange, splitter: Splitter, message: Message) -> list[Event]:
-    """The events a message completes; its last message completes what is left."""
+    """The events a message completes; its last message completes the remaining one."""
     body = message.get("body", b"")
     if exchange.split is not None and exchange.split[0] is body and not splitter.rest:
         return exchange.split[1]

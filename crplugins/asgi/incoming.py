@@ -11,9 +11,8 @@ from crplugins.asgi.outgoing import HeldRefusal, Outgoing
 from crplugins.asgi.scope import SCOPE_KEY
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, Header, body_too_large, shutting_down
-from crplugins.core.exchange import Exchange, Reply
-from crplugins.core.outcome import OUTCOMES, ErrorType, answered_with
-from crplugins.core.pipeline import Pipeline
+from crplugins.core.exchange import Reply
+from crplugins.core.pipeline import Run
 
 
 class ClientGone(Exception):
@@ -105,24 +104,17 @@ class Call:
     """Runs one request and, whatever happens, concludes it once."""
 
     __slots__ = (
-        "_app", "_cancelled", "_ended", "_exchange", "_gone", "_limit", "_outgoing", "_pipeline", "_read", "_receive",
-        "_received", "_replay", "_scope",
+        "_app", "_cancelled", "_exchange", "_gone", "_limit", "_outgoing", "_pipeline", "_read", "_receive",
+        "_received", "_replay", "_run", "_scope",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        pipeline: Pipeline,
-        outgoing: Outgoing,
-        exchange: Exchange,
-        scope: Scope,
-        receive: Receive,
-    ) -> None:
+    def __init__(self, app: ASGIApp, run: Run, outgoing: Outgoing, scope: Scope, receive: Receive) -> None:
         self._app = app
-        self._pipeline = pipeline
+        self._run = run
+        self._pipeline = run.pipeline
+        self._exchange = run.exchange
         self._outgoing = outgoing
-        self._exchange = exchange
-        self._limit = pipeline.max_body_bytes
+        self._limit = run.pipeline.max_body_bytes
         self._scope = scope
         self._receive = receive
         self._read: bytes | None = None
@@ -130,19 +122,18 @@ class Call:
         self._received = 0
         self._gone = False
         self._cancelled = False
-        self._ended = False
 
     async def run(self) -> None:
         try:
             await self._run_to_its_end()
-            if self._pipeline.waits:
-                self._note_end()
-                await self._pipeline.ended(self._exchange, self._outgoing.entered)
+            if self._pipeline.waiting:
+                self._conclude()
+                await self._run.ended()
         finally:
             if self._outgoing.outermost:
                 self._scope.pop(SCOPE_KEY, None)
-            self._note_end()
-            self._pipeline.finish(self._exchange, self._outgoing.entered)
+            self._conclude()
+            self._run.finish()
 
     async def _run_to_its_end(self) -> None:
         try:
@@ -171,25 +162,13 @@ class Call:
 
     async def _answer(self) -> None:
         try:
-            await self._down()
+            reply = await self._run.down(self._read_body)
+            if reply is None:
+                await self._enter_app()
+            else:
+                await self._reply(reply)
         except GatewayError as error:
             await self._outgoing.fail(error)
-
-    async def _down(self) -> None:
-        for step in self._pipeline.steps:
-            if step.index == self._pipeline.reads_body_at:
-                await self._read_body()
-            self._outgoing.entered = step.index + 1
-            if step.on_request is None:
-                continue
-            try:
-                await step.on_request(self._exchange)
-            except Exception as error:
-                self._pipeline.tolerate(step, "on_request", self._exchange, error)
-            if self._exchange.reply is not None:
-                await self._reply(self._exchange.reply)
-                return
-        await self._enter_app()
 
     async def _read_body(self) -> None:
         exchange = self._exchange
@@ -214,10 +193,10 @@ class Call:
         if self._read is None:
             check_declared_length(self._scope["headers"], self._limit)
         self._exchange.timings.app = self._exchange.clock()
-        if not self._pipeline.retries:
+        if not self._pipeline.retrying:
             await self._call_app(self._outgoing.send)
             return
-        held = HeldRefusal(self._outgoing.send, lambda refusal: self._pipeline.refused(self._exchange, refusal))
+        held = HeldRefusal(self._outgoing.send, self._run.refused)
         await self._call_app(held.send)
         if held.again:
             await self._call_app(self._outgoing.send)
@@ -264,25 +243,9 @@ class Call:
                 raise self._outgoing.refusal
         return message
 
-    def _note_end(self) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        exchange, outgoing = self._exchange, self._outgoing
-        exchange.timings.ended = exchange.clock()
-        left = outgoing.lost or exchange.client_gone or ((self._cancelled or self._gone) and not outgoing.complete)
-        if not outgoing.started:
-            exchange.status = 499 if left else 500
-        exchange.error_type = "client_disconnected" if left else _error_type(exchange, complete=outgoing.complete)
-        exchange.outcome = OUTCOMES[exchange.error_type]
-
-
-def _error_type(exchange: Exchange, *, complete: bool) -> ErrorType:
-    status, error_type = exchange.status or 500, exchange.error_type
-    if status < 400 and (exchange.failed_in_stream or not complete):  # it had been promised an answer
-        return error_type if OUTCOMES[error_type] == "server_error" else "upstream_stream_broken"
-    if error_type:  # a refusal of ours says what it is
-        return error_type
-    if exchange.timings.response is None:  # nothing was answered, not even by the server's own error page
-        return "internal"
-    return answered_with(status)
+    def _conclude(self) -> None:
+        outgoing = self._outgoing
+        left = outgoing.lost or self._exchange.client_gone
+        left = left or ((self._cancelled or self._gone) and not outgoing.complete)
+        status = self._exchange.status if outgoing.started else None
+        self._run.conclude(status, left=left, complete=outgoing.complete)

@@ -4,7 +4,8 @@ import asyncio
 import gc
 import logging
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,20 +13,26 @@ from crplugins.core.errors import internal_error
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 
+Resource = AbstractAsyncContextManager[Any]
+"""What is opened with the app and closed with it: connections, handlers, tables of prices."""
+
 logger = logging.getLogger("crplugins.plugins")
 
 
 class PluginLifespan:
-    """The open plugins of one PluginMiddleware.
+    """The open plugins of one PluginMiddleware, and the resources they stand on: opened first, closed last.
 
     Where the host never sends lifespan events (a mounted app, Django), they are opened before the first request, in a
     task of their own, and stay open until the event loop ends.
     """
 
-    def __init__(self, plugins: Sequence[Plugin]) -> None:
-        self._plugins = [p for p in plugins if _owns_something(type(p))]
+    def __init__(self, plugins: Sequence[Plugin], resources: Sequence[Resource] = ()) -> None:
+        for resource in resources:
+            if isinstance(resource, type) or not isinstance(resource, AbstractAsyncContextManager):
+                raise TypeError(f"resources holds {resource!r}, which is no async context manager")
+        self._owners: list[Resource] = [*resources, *(p for p in plugins if _owns_something(type(p)))]
         self._keeper: asyncio.Task[None] | None = None
-        self.open = not self._plugins
+        self.open = not self._owners
 
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the lifespan scope: plugins open before the app starts and close after it has stopped."""
@@ -46,6 +53,12 @@ class PluginLifespan:
             self._keeper = asyncio.create_task(self._keep(self._ready))
         return await asyncio.shield(self._ready)
 
+    async def close(self) -> None:
+        """Close what `opened` has opened, for a host that ends before its event loop does."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+
     async def _keep(self, ready: "asyncio.Future[bool]") -> None:
         try:
             async with AsyncExitStack() as stack:
@@ -59,12 +72,12 @@ class PluginLifespan:
 
     async def _enter(self, stack: AsyncExitStack) -> None:
         stack.callback(self._closed)
-        for plugin in self._plugins:
-            await stack.enter_async_context(plugin)
+        for owner in self._owners:
+            await stack.enter_async_context(owner)
         self.open = True
 
     def _closed(self) -> None:
-        self.open = not self._plugins
+        self.open = not self._owners
         self._keeper = None  # the next request tries again
 
 
@@ -93,7 +106,7 @@ class _AppLifespan:
         except Exception:
             if self._started or self._over:
                 raise
-        if not self._started and not self._over:  # the app does not speak lifespan, which the protocol allows
+        if not self._started and not self._over:  # the app does not support lifespan, which the protocol allows
             await self._send({"type": "lifespan.startup.complete"})
         if not self._stopping and not self._over:
             await self._outer_receive()

@@ -27,4 +27,5 @@ def make_exchange(scope: Scope, clock: Callable[[], float], new_id: Callable[[],
         client=client[0] if client else None,
         clock=clock,
         timings=Timings(clock()),
+        query=scope.get("query_string", b""),
     )

@@ -10,7 +10,7 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.errors import ErrorObject, GatewayError, Header
-from crplugins.core.outcome import ErrorType, Outcome
+from crplugins.core.outcome import OUTCOMES, ErrorType, Outcome, answered_with
 from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage, UsageSource
 
@@ -48,7 +48,7 @@ class Timings(msgspec.Struct, eq=False):
 
 
 class Drain(msgspec.Struct, frozen=True):
-    """How far an answer is read after its client has left: at most so many seconds and output tokens more."""
+    """How far an answer is read after its client has disconnected: at most so many seconds and output tokens more."""
 
     seconds: float
     tokens: int
@@ -115,6 +115,7 @@ class Exchange(msgspec.Struct, eq=False):
     """The facts of one request. `path` is relative to where the app is mounted.
 
     Attributes:
+        query: the query string, as it came.
         body: None until a plugin that reads it is reached.
         usage: the provider's token counts as it gave them last, or an estimate; see `usage_source`.
         price: what a token of the serving model costs; None if nobody knows.
@@ -126,9 +127,8 @@ class Exchange(msgspec.Struct, eq=False):
         trace_headers: what a provider that takes part in our traces is sent; None for what the client sent.
         split: bytes of the answer that a handler has split already, and the events in them. A reader further out that
             is given this very object need not split and decode it again.
-        client_gone: the client has left, and the rest is read for the sake of its usage.
+        client_gone: the client has disconnected, and the remaining answer is read for its usage.
         outcome: set, like `error_type`, before the first `on_ended`.
-        muted: the steps of observing plugins that have failed.
     """
 
     id: str
@@ -138,6 +138,7 @@ class Exchange(msgspec.Struct, eq=False):
     client: str | None
     clock: Callable[[], float]
     timings: Timings
+    query: bytes = b""
     body: Body | None = None
     principal: Principal | None = None
     requested_model: str | None = None
@@ -161,7 +162,6 @@ class Exchange(msgspec.Struct, eq=False):
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     outcome: Outcome | None = None
     slots: dict[object, object] = msgspec.field(default_factory=dict)
-    muted: frozenset[object] = frozenset()
 
     def begin_attempt(self, provider: str, target: object = None) -> Attempt:
         """A provider is called now: the second time for a request is a retry, elsewhere a fallback.
@@ -175,9 +175,47 @@ class Exchange(msgspec.Struct, eq=False):
         self.attempts.append(attempt)
         return attempt
 
-    def fail_in_stream(self, error: GatewayError) -> None:
-        """The answer, which has begun, ends with `error`."""
-        self.error, self.error_type, self.failed_in_stream = error.error, error.error_type, True
+    def counted(self, usage: TokenUsage | None, source: UsageSource) -> None:
+        """What was used, and who says so. None and `none` take back what was said before."""
+        self.usage, self.usage_source = usage, source
+
+    def failed(self, error: GatewayError, *, in_stream: bool = False) -> None:
+        """The answer is, or with `in_stream` ends with, `error`."""
+        self.error, self.error_type = error.error, error.error_type
+        self.failed_in_stream = self.failed_in_stream or in_stream
+
+    def responded(self, status: int) -> None:
+        """The answer begins with this status."""
+        self.status = status
+        if self.timings.response is None:
+            self.timings.response = self.clock()
+
+    def concluded(self, status: int | None, *, left: bool, complete: bool) -> None:
+        """The request is over. `status` is None if no answer began. `Run.conclude` alone calls this."""
+        answered = status is not None or self.timings.response is not None
+        self.status = (499 if left else 500) if status is None else status
+        self.timings.ended = self.clock()
+        self.error_type = error_type_of(self, answered=answered, left=left, complete=complete)
+        self.outcome = OUTCOMES[self.error_type]
+
+    def note_facts(self, event: "Event") -> None:
+        """Keep what the answer says of itself, once for all plugins."""
+        answer = event.answer
+        if answer is None:
+            return
+        if self.served_model is None and answer.model:  # the name that a foreign app gave
+            self.served_model = answer.model
+        if answer.choices:
+            if size := answer.size():
+                self.output_bytes += size
+                self.timings.token(self.clock())
+            for choice in answer.choices:
+                if choice.finish_reason is not None:
+                    self.finish_reason = choice.finish_reason
+        if (counted := answer.counted) is not None:
+            self.counted(counted, "provider")
+        if answer.error is not None:
+            self.failed_in_stream |= not event.document
 
     def header(self, name: bytes) -> str | None:
         """The first request header called `name` (lower case), or None."""
@@ -193,6 +231,24 @@ class Exchange(msgspec.Struct, eq=False):
         self.response_headers.append((key, value.encode("latin-1")))
 
 
+def error_type_of(exchange: Exchange, *, answered: bool, left: bool, complete: bool) -> ErrorType:
+    """What went wrong, decided for every home when the answer is over; "" for nothing.
+
+    Args:
+        answered: an answer began, if only the server's own error page.
+        left: the client has disconnected.
+        complete: the answer came to its end.
+    """
+    if left:
+        return "client_disconnected"
+    status, error_type = exchange.status or 500, exchange.error_type
+    if status < 400 and (exchange.failed_in_stream or not complete):  # the client had been promised an answer
+        return error_type if OUTCOMES[error_type] == "server_error" else "upstream_stream_broken"
+    if error_type:  # a refusal by a plugin or handler names its type
+        return error_type
+    return answered_with(status) if answered else "internal"
+
+
 def new_request_id() -> str:
     """A UUIDv7 (RFC 9562, section 5.7): sorts by time, so a ledger's primary key stays append-only.
 
@@ -202,23 +258,3 @@ def new_request_id() -> str:
     stamp = f"{time.time_ns() // 1_000_000:012x}"
     random = f"{getrandbits(74):019x}"
     return f"{stamp[:8]}-{stamp[8:]}-7{random[:3]}-{'89ab'[int(random[0], 16) & 3]}{random[4:7]}-{random[7:]}"
-
-
-def note_facts(exchange: Exchange, event: "Event") -> None:
-    """Keep what the answer says of itself on the Exchange, once for all plugins."""
-    answer = event.answer
-    if answer is None:
-        return
-    if exchange.served_model is None and answer.model:  # a foreign app's word for it
-        exchange.served_model = answer.model
-    if answer.choices:
-        if size := answer.size():
-            exchange.output_bytes += size
-            exchange.timings.token(exchange.clock())
-        for choice in answer.choices:
-            if choice.finish_reason is not None:
-                exchange.finish_reason = choice.finish_reason
-    if (counted := answer.counted) is not None:
-        exchange.usage, exchange.usage_source = counted, "provider"
-    if answer.error is not None:
-        exchange.failed_in_stream |= not event.document

@@ -1,11 +1,26 @@
-"""Pipeline: a list of plugins resolved once, at construction, into the hooks that will run."""
+"""Run: the life of one request, in every home. Pipeline: the list of plugins it runs through.
+
+    run = Run(pipeline, exchange)
+    try:
+        reply = await run.down()               # on_request, outside in
+        run.response()                         # on_response, inside out
+        event = run.event(event)               # on_event, inside out, for each event of the answer
+        added = run.end()                      # on_end, inside out
+        run.conclude(status)                   # how it ended: status, outcome, error type
+        await run.ended()                      # on_ended, inside out
+    finally:
+        run.conclude(None, left=True)          # no effect if it is concluded already
+        run.finish()                           # on_finish, inside out, once for each plugin that was entered
+
+A home decides when each of these happens. What happens, and that it happens once, is decided here.
+"""
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from crplugins.core.errors import GatewayError, internal_error
-from crplugins.core.exchange import Exchange, Refusal
+from crplugins.core.exchange import Exchange, Refusal, Reply
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 
@@ -13,6 +28,14 @@ logger = logging.getLogger("crplugins.plugins")
 
 Faults = Counter[tuple[str, str]]
 """How often a hook failed, by plugin name and hook name."""
+
+
+def _check(plugin: object) -> None:
+    """Raise TypeError for anything but a plugin instance, and say what to write instead."""
+    if isinstance(plugin, type) and issubclass(plugin, Plugin):
+        raise TypeError(f"plugins holds the class {plugin.__name__}, and needs an instance: {plugin.__name__}(...)")
+    if not isinstance(plugin, Plugin):
+        raise TypeError(f"plugins holds {plugin!r}, which is no crplugins.Plugin")
 
 
 class Step:
@@ -24,6 +47,7 @@ class Step:
     )  # fmt: skip
 
     def __init__(self, index: int, plugin: Plugin) -> None:
+        _check(plugin)
         kind = type(plugin)
         self.index = index
         self.plugin = plugin
@@ -43,41 +67,95 @@ class Step:
 
 
 class Pipeline:
-    """The plugins that apply to one kind of path, outermost first."""
+    """The plugins that apply to one kind of path, outermost first, resolved once into the hooks that will run.
+
+    Attributes:
+        reads_body_at: the index of the plugin before which the body is read; that behind the last one where the body is
+            read for the sake of `reads_usage` alone; None where it is not read.
+    """
 
     def __init__(self, plugins: Sequence[Plugin], faults: Faults, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
         self.steps = [Step(index, plugin) for index, plugin in enumerate(plugins)]
         self.faults = faults
-        self.reads_body_at = next((s.index for s in self.steps if s.plugin.reads_body), None)
-        self.reads_events = any(p.reads_events or p.rewrites_events for p in plugins)
+        reads_usage = any(p.reads_usage for p in plugins)
+        last = len(self.steps) if reads_usage else None  # nobody asks for the body, but who counts needs what it says
+        self.reads_body_at = next((s.index for s in self.steps if s.plugin.reads_body), last)
+        self.reads_events = reads_usage or any(p.reads_events or p.rewrites_events for p in plugins)
         self.rewrites_events = any(p.rewrites_events for p in plugins)
-        self._upwards = self.steps[::-1]
-        self._reacting = [s for s in self._upwards if s.reacts]
-        self._watching = [s for s in self._upwards if s.sees_events]
-        self._retrying = [s for s in self._upwards if s.retries]
-        self._waiting = [s for s in self._upwards if s.waits]
-        self.retries = bool(self._retrying)
-        self.waits = bool(self._waiting)
-        self._finishing = [s for s in self._upwards if s.finishes]
+        upwards = self.steps[::-1]
+        self.reacting = [s for s in upwards if s.reacts]
+        self.watching = [s for s in upwards if s.sees_events]
+        self.retrying = [s for s in upwards if s.retries]
+        self.waiting = [s for s in upwards if s.waits]
+        self.finishing = [s for s in upwards if s.finishes]
 
-    def response(self, exchange: Exchange, entered: int) -> None:
-        for step in self._reacting:
-            if step.index < entered and step not in exchange.muted:
+
+class Run:
+    """One request on its way through a pipeline: which plugins it has entered, and how it ends.
+
+    Attributes:
+        entered: how many plugins have had their `on_request`, the one that failed in it included.
+        concluded: how the request ended is decided.
+    """
+
+    __slots__ = ("_finished", "_muted", "concluded", "entered", "exchange", "pipeline")
+
+    def __init__(self, pipeline: Pipeline, exchange: Exchange) -> None:
+        self.pipeline = pipeline
+        self.exchange = exchange
+        self.entered = 0
+        self.concluded = False
+        self._finished = False
+        self._muted: set[Step] = set()
+
+    async def down(self, read_body: Callable[[], Awaitable[None]] | None = None) -> Reply | None:
+        """Run every `on_request`, outermost first. Returns the reply of a plugin that answers by itself, else None.
+
+        `read_body` is awaited where the first plugin needs the body, if the home has not read it before.
+
+        Raises GatewayError: that of a plugin that refuses, or 500 for a bug in one that decides.
+        """
+        exchange, reads_body_at = self.exchange, self.pipeline.reads_body_at
+        for step in self.pipeline.steps:
+            if step.index == reads_body_at and read_body is not None:
+                await read_body()
+            self.entered = step.index + 1
+            if step.on_request is None:
+                continue
+            try:
+                await step.on_request(exchange)
+            except Exception as error:
+                self._tolerate(step, "on_request", error)
+            if exchange.reply is not None:
+                return exchange.reply
+        if reads_body_at == self.entered and read_body is not None:
+            await read_body()
+        return None
+
+    def response(self) -> None:
+        """Run every `on_response`: the status and `exchange.response_headers` are known, and nothing is sent."""
+        for step in self.pipeline.reacting:
+            if step.index < self.entered and step not in self._muted:
                 try:
-                    step.plugin.on_response(exchange)
+                    step.plugin.on_response(self.exchange)
                 except Exception as error:
-                    self.tolerate(step, "on_response", exchange, error)
+                    self._tolerate(step, "on_response", error)
 
-    def event(self, exchange: Exchange, event: Event, entered: int) -> Event | None:
-        """The event as it leaves plugin 0, given as it came to plugin `entered - 1`; None if one of them dropped it."""
-        for step in self._watching:
-            if step.index >= entered or (exchange.muted and step in exchange.muted):
+    def event(self, event: Event, within: int | None = None) -> Event | None:
+        """The event as it leaves plugin 0, or None if a plugin dropped it.
+
+        Given as it came to the innermost plugin that was entered, or to plugin `within - 1`.
+        """
+        entered = self.entered if within is None else within
+        exchange, muted = self.exchange, self._muted
+        for step in self.pipeline.watching:
+            if step.index >= entered or (muted and step in muted):
                 continue
             try:
                 result = step.on_event(exchange, event)
             except Exception as error:
-                self.tolerate(step, "on_event", exchange, error)
+                self._tolerate(step, "on_event", error)
                 continue
             if step.rewrites_events:
                 if result is None:
@@ -85,55 +163,76 @@ class Pipeline:
                 event = result
         return event
 
-    def end(self, exchange: Exchange, entered: int) -> list[Event]:
+    def end(self) -> list[Event]:
         """Events to add at the end of a complete stream, as they leave plugin 0."""
         added: list[Event] = []
-        for step in self._watching:
-            if step.index < entered and step.rewrites_events and step not in exchange.muted:
-                added.extend(self._added_by(step, exchange))
+        for step in self.pipeline.watching:
+            if step.index < self.entered and step.rewrites_events and step not in self._muted:
+                added.extend(self._added_by(step))
         return added
 
-    def _added_by(self, step: Step, exchange: Exchange) -> Iterable[Event]:
-        try:
-            events = list(step.plugin.on_end(exchange))
-        except Exception as error:
-            self.tolerate(step, "on_end", exchange, error)
-            return
-        for event in events:
-            outward = self.event(exchange, event, step.index)
-            if outward is not None:
-                yield outward
-
-    def refused(self, exchange: Exchange, refusal: Refusal) -> bool:
-        """Whether one of the plugins wants the app to be asked again."""
-        for step in self._retrying:
-            if step not in exchange.muted:
+    def refused(self, refusal: Refusal) -> bool:
+        """Whether one of the plugins wants the app to be called once more."""
+        for step in self.pipeline.retrying:
+            if step not in self._muted:
                 try:
-                    if step.plugin.on_refused(exchange, refusal):
+                    if step.plugin.on_refused(self.exchange, refusal):
                         return True
                 except Exception as error:
-                    self.tolerate(step, "on_refused", exchange, error)
+                    self._tolerate(step, "on_refused", error)
         return False
 
-    async def ended(self, exchange: Exchange, entered: int) -> None:
+    def conclude(
+        self, status: int | None, error: GatewayError | None = None, *, left: bool = False, complete: bool = True
+    ) -> None:
+        """Decide how the request ended. The first call decides; later calls have no effect.
+
+        Args:
+            status: the one the client was sent; None if it was sent none, which is recorded as 499 or 500.
+            error: what went wrong, if it is not on the Exchange already.
+            left: the client has disconnected.
+            complete: the answer came to its end.
+        """
+        if self.concluded:
+            return
+        self.concluded = True
+        if error is not None:
+            self.exchange.failed(error, in_stream=status is not None and status < 400)
+        self.exchange.concluded(status, left=left, complete=complete)
+
+    async def ended(self) -> None:
         """Run every `on_ended`; a failing one never keeps the next from running."""
-        for step in self._waiting:
-            if step.index < entered and step not in exchange.muted:
+        for step in self.pipeline.waiting:
+            if step.index < self.entered and step not in self._muted:
                 try:
-                    await step.plugin.on_ended(exchange)
+                    await step.plugin.on_ended(self.exchange)
                 except Exception as error:
                     self._fault(step, "on_ended", error)
 
-    def finish(self, exchange: Exchange, entered: int) -> None:
-        """Run every `on_finish` owed, in reverse; a failing one never keeps the next from running."""
-        for step in self._finishing:
-            if step.index < entered:
+    def finish(self) -> None:
+        """Run the `on_finish` of every plugin entered, inside out, once; a failing one never keeps the next from it."""
+        if self._finished:
+            return
+        self._finished = True
+        for step in self.pipeline.finishing:
+            if step.index < self.entered:
                 try:
-                    step.plugin.on_finish(exchange)
+                    step.plugin.on_finish(self.exchange)
                 except Exception as error:
                     self._fault(step, "on_finish", error)
 
-    def tolerate(self, step: Step, hook: str, exchange: Exchange, error: Exception) -> None:
+    def _added_by(self, step: Step) -> Iterable[Event]:
+        try:
+            events = list(step.plugin.on_end(self.exchange))
+        except Exception as error:
+            self._tolerate(step, "on_end", error)
+            return
+        for event in events:
+            outward = self.event(event, within=step.index)
+            if outward is not None:
+                yield outward
+
+    def _tolerate(self, step: Step, hook: str, error: Exception) -> None:
         """Mute an observer that has failed.
 
         Raises GatewayError: the plugin's own, or 500 for a bug in a plugin that decides.
@@ -143,8 +242,8 @@ class Pipeline:
         self._fault(step, hook, error)
         if not step.plugin.observes:
             raise internal_error("hook_error") from None
-        exchange.muted |= {step}  # not the plugin, which may be unhashable (a dataclass)
+        self._muted.add(step)  # not the plugin, which may be unhashable (a dataclass)
 
     def _fault(self, step: Step, hook: str, error: Exception) -> None:
-        self.faults[step.plugin.name, hook] += 1
+        self.pipeline.faults[step.plugin.name, hook] += 1
         logger.error("%s.%s failed", step.plugin.name, hook, exc_info=error)

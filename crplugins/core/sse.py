@@ -69,14 +69,17 @@ class Event(msgspec.Struct, eq=False):
             return None
         return self._answer
 
-    def with_data(self, data: bytes) -> "Event":
-        """The same event with another payload. Comments and fields beside the data are not kept."""
+    def with_data(self, data: bytes, answer: Answer | None = None) -> "Event":
+        """The same event with another payload. Comments and fields beside the data are not kept.
+
+        `answer` are the facts of `data`, from whoever knows them already; without them they are decoded when asked for.
+        """
         if self.document:
-            return Event.json_document(data)
+            return Event(data, data, b"", True, answer)
         if not self.name and b"\n" not in data and b"\r" not in data:
-            return Event(b"data: " + data + b"\n\n", data)
+            return Event(b"data: " + data + b"\n\n", data, b"", False, answer)
         prefix = b"event: " + self.name + b"\n" if self.name else b""
-        return Event(prefix + _framed(data), data, self.name)
+        return Event(prefix + _framed(data), data, self.name, False, answer)
 
     def __repr__(self) -> str:
         return f"Event({self.raw!r})"

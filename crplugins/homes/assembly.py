@@ -1,24 +1,23 @@
-"""The gateway's plugins, in their one order.
+"""The plugins in their one order: how each is made, and in which homes it stands.
 
-Outside Auth stand those that see every request, also the one without a good key; right inside it Usage, so that every
-request of a key leaves a record; innermost those that deal with the answer as the provider gave it.
+`PLACES` is the list, outermost first. The request meets the plugins in this order, the answer in reverse. Outside Auth
+stand those that see every request, also the one without a good key. Right inside it stands Usage, so that every request
+of a key leaves a record. Innermost stand those that deal with the answer as the provider gave it.
+
+Every home takes its slice of the list: `assemble(parts, "gateway")` takes all of it, `make(Auth, parts)` one plugin.
+No other file asks whether a plugin is one of ours; a test refuses it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar
 
-from crplugins.config import Config
+from crplugins.config import Config, arrange_plugins
 from crplugins.core.plugin import Plugin
-from crplugins.core.usage import Price
-from crplugins.homes.gateway import admin
-from crplugins.keys.source import KeySource
-from crplugins.limits.opening import open_limit_store
-from crplugins.limits.outage import GuardedStore
-from crplugins.limits.reservations import Reservations
-from crplugins.metering.estimate import Estimator
-from crplugins.plugins.aliases.plugin import ModelAliases
-from crplugins.plugins.auth import PUBLIC_PATHS, Auth
-from crplugins.plugins.budgets.plugin import Budgets, Spent
+from crplugins.homes.parts import Parts
+from crplugins.plugins.auth import Auth
+from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.plugins.missing_usage import MissingUsage
@@ -27,139 +26,255 @@ from crplugins.plugins.server_timing import ServerTiming
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage
 
-if TYPE_CHECKING:
-    from crplugins.homes.metrics import MetricsApp
-    from crplugins.ledger.ledger import Ledger
-    from crplugins.plugins.metrics.plugin import Metrics
+Home = Literal["gateway", "vllm", "own_app", "litellm_entry", "litellm_callback", "litellm_other_apis"]
+"""Where plugins run.
 
-OPENAPI_PATH: Final = "/openapi.json"
-ADMIN_USAGE_PATH: Final = "/admin/usage"
+`own_app` is the named middlewares. `litellm_entry` stands around LiteLLM's whole proxy, `litellm_callback` in its
+hooks. `litellm_other_apis` is what the hooks run for a request that is no chat completion.
+"""
 
+P = TypeVar("P", bound=Plugin)
 
-def builtin_plugins(
-    config: Config,
-    *,
-    keys: KeySource,
-    aliases: ModelAliases,
-    ledger: "Ledger | None",
-    metrics: "Metrics | None",
-    prices: Callable[[str], Price | None],
-) -> Iterator[Plugin]:
-    """Outermost first. Raises ImportError for tracing without the `otel` extra."""
-    if config.tracing:
-        from crplugins.plugins.tracing.plugin import Tracing
+_AROUND: Final[frozenset[Home]] = frozenset({"gateway", "vllm", "litellm_entry"})
+"""Homes in which plugins see bytes. LiteLLM's hooks cannot read on, and ask for usage by themselves."""
 
-        yield Tracing()
-    if metrics is not None:
-        yield metrics
-    if config.server.access_log:
-        from crplugins.plugins.access_log import AccessLog
-
-        yield AccessLog()
-    yield ServerTiming()
-    yield Auth(keys, public_paths=_public_paths(config))
-    yield Usage(ledger, metadata=config.usage.metadata)
-    yield RequestGuard(strict=config.guard.strict)
-    yield aliases
-    yield from _limiting(config, ledger, prices)
-    yield Disconnects(
-        config.on_disconnect, drain_seconds=config.usage.drain_seconds, drain_tokens=config.usage.drain_tokens
-    )
-    yield StreamUsage()
-    yield MissingUsage(config.missing_usage, estimator=_estimator(config))
+_EVERYWHERE: Final[frozenset[Home]] = _AROUND | {"own_app", "litellm_callback", "litellm_other_apis"}
+_NOT_OWN_APP: Final[frozenset[Home]] = _EVERYWHERE - {"own_app"}
 
 
-def _limiting(
-    config: Config, ledger: "Ledger | None", prices: Callable[[str], Price | None]
-) -> Iterator[RateLimits | Budgets]:
-    """Both reserve in one store."""
-    reservations = open_reservations(config)
-    yield RateLimits(
+def _always(config: Config, home: Home) -> bool:  # noqa: ARG001  # one of the forms of `when`
+    return True
+
+
+def _if_metrics(config: Config, home: Home) -> bool:  # noqa: ARG001
+    return config.metrics is not None
+
+
+def _if_tracing(config: Config, home: Home) -> bool:  # noqa: ARG001
+    return config.tracing
+
+
+def _if_access_log(config: Config, home: Home) -> bool:  # noqa: ARG001
+    return config.server.access_log
+
+
+def _if_keys(config: Config, home: Home) -> bool:
+    """Without `keys` the gateway refuses everybody, vLLM's own key may do, and LiteLLM knows the caller itself."""
+    if home == "vllm":
+        return "keys" in config.model_fields_set
+    return home == "gateway" or bool(config.keys)
+
+
+def _if_guard(config: Config, home: Home) -> bool:
+    """Without `guard` vLLM checks requests itself: it takes more than OpenAI does."""
+    return home != "vllm" or "guard" in config.model_fields_set
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one plugin stands, and how it is made.
+
+    Attributes:
+        plugins: `module:class` of each that may stand here. Text, because some need a package that may be absent.
+        make: makes the first of them.
+        homes: those in which it stands.
+        when: whether the configuration asks for it in a home.
+        anywhere: what it does is the same whatever stands further in, so a named middleware may be added in any order.
+        innermost: stands behind one's own plugins too.
+    """
+
+    plugins: tuple[str, ...]
+    make: Callable[[Parts], Plugin]
+    homes: frozenset[Home] = _EVERYWHERE
+    when: Callable[[Config, Home], bool] = _always
+    anywhere: bool = False
+    innermost: bool = False
+
+    def holds(self, plugin: Plugin) -> bool:
+        """Whether `plugin` is one that stands here. A class that nobody has imported has no instances."""
+        for name in self.plugins:
+            module, _, kind = name.partition(":")
+            loaded = sys.modules.get(module)
+            if loaded is not None and isinstance(plugin, getattr(loaded, kind)):
+                return True
+        return False
+
+
+def _tracing(parts: Parts) -> Plugin:  # noqa: ARG001
+    from crplugins.plugins.tracing.plugin import Tracing  # raises ImportError without the `otel` extra
+
+    return Tracing()
+
+
+def _metrics_page(parts: Parts) -> Plugin:
+    from crplugins.homes.metrics import MetricsPage  # prometheus_client, needed only here
+
+    assert parts.scraper is not None, "`when` asks for metrics"
+    assert parts.config.metrics is not None, "`when` asks for metrics"
+    return MetricsPage(parts.scraper, path=parts.config.metrics.path)
+
+
+def _metrics(parts: Parts) -> Plugin:
+    assert parts.metrics is not None, "`when` asks for metrics"
+    return parts.metrics
+
+
+def _access_log(parts: Parts) -> Plugin:  # noqa: ARG001
+    from crplugins.plugins.access_log import AccessLog
+
+    return AccessLog()
+
+
+def _auth(parts: Parts) -> Auth:
+    return Auth(parts.keys, public_paths=parts.public_paths)
+
+
+def _unmetered_paths(parts: Parts) -> Plugin:
+    from crplugins.homes.vllm import UnmeteredPaths
+
+    return UnmeteredPaths.of(parts.config)
+
+
+def _usage(parts: Parts) -> Usage:
+    prices = parts.prices if parts.prices_records else None
+    return Usage(parts.ledger, sinks=parts.sinks, metadata=parts.config.usage.metadata, prices=prices)
+
+
+def _model_in_path(parts: Parts) -> Plugin:  # noqa: ARG001
+    from crplugins.homes.litellm_proxy.entry import ModelInPath
+
+    return ModelInPath()
+
+
+def _rate_limits(parts: Parts) -> RateLimits:
+    config = parts.config
+    return RateLimits(
         config.limits.rules(),
-        store=reservations,
+        store=parts.reservations,
         trusted_proxies=config.limits.trusted_proxies,
         estimated_output_tokens=config.limits.estimated_output_tokens,
         missing_usage=config.missing_usage,
     )
-    yield make_budgets(config, reservations, prices, ledger.spent if ledger is not None else None)
 
 
-def open_reservations(config: Config) -> Reservations:
-    """In the store of the configuration, not yet entered."""
-    store = open_limit_store(config.limits.store)
-    if config.limits.store != "memory":
-        store = GuardedStore(store, on_store_error=config.limits.on_store_error)
-    return Reservations(store)
-
-
-def make_budgets(
-    config: Config, reservations: Reservations, prices: Callable[[str], Price | None], spent: Spent | None
-) -> Budgets:
-    """The budgets of the configuration."""
+def _budgets(parts: Parts) -> Budgets:
+    config = parts.config
     return Budgets(
         config.budgets.key(),
         config.budgets.teams(),
-        prices=prices,
-        spent=spent,
+        prices=parts.prices,
+        spent=parts.spent_before,
         warn_at=config.budgets.warn_at,
-        store=reservations,
+        store=parts.reservations,
         estimated_output_tokens=config.limits.estimated_output_tokens,
         missing_usage=config.missing_usage,
     )
 
 
-def open_ledger(config: Config) -> "Ledger | None":
-    """The ledger of the configuration, not yet entered."""
-    if config.ledger is None:
-        return None
-    from crplugins.ledger.ledger import Ledger  # sqlalchemy, needed only here
-
-    return Ledger(config.ledger.url, spool=config.ledger.spool, migrate=config.ledger.migrate)
+def _disconnects(parts: Parts) -> Disconnects:
+    usage = parts.config.usage
+    return Disconnects(parts.config.on_disconnect, drain_seconds=usage.drain_seconds, drain_tokens=usage.drain_tokens)
 
 
-def make_metrics(config: Config, served: list[str], ledger: "Ledger | None") -> "Metrics | None":
-    """The metrics of the configuration, with series for what is configured."""
-    if config.metrics is None:
-        return None
-    from crplugins.plugins.metrics.plugin import Metrics  # prometheus_client, needed only here
-
-    names = [*served, *config.aliases, *(name for team in config.team_aliases.values() for name in team)]
-    metrics = Metrics(
-        dict.fromkeys(names),
-        config.key_ids(),
-        key_cap=config.metrics.key_cap,
-        inter_chunk=config.metrics.inter_chunk,
-    )
-    if ledger is not None:
-        metrics.observe_ledger(ledger)
-    return metrics
-
-
-def metrics_app(config: Config, metrics: "Metrics | None", plugins: Sequence[Plugin]) -> "MetricsApp | None":
-    """Where Prometheus scrapes what these plugins count and limit; None where nothing is counted."""
-    if metrics is None or config.metrics is None:
-        return None
-    from crplugins.homes.metrics import MetricsApp, limit_gauges
-
-    gauges = limit_gauges(metrics, plugins)
-    if gauges is not None:
-        metrics.add_collector(gauges)
-    return MetricsApp(metrics, token=config.metrics.secret, refresh=None if gauges is None else gauges.refresh)
-
-
-def _public_paths(config: Config) -> tuple[str, ...]:
-    """Paths that need no key. The admin API and the metrics have tokens of their own."""
-    paths = [*PUBLIC_PATHS, OPENAPI_PATH]
-    if config.metrics is not None:
-        paths.append(config.metrics.path)
-    if config.admin is not None:
-        paths += [*admin.PUBLIC_PATHS, ADMIN_USAGE_PATH]
-    return tuple(paths)
-
-
-def _estimator(config: Config) -> Estimator | None:
-    if config.usage.estimator == "bytes":
-        return None
+def _missing_usage(parts: Parts) -> MissingUsage:
+    if parts.config.usage.estimator == "bytes":
+        return MissingUsage(parts.config.missing_usage)
     from crplugins.handlers.litellm.estimator import LitellmEstimator
 
-    return LitellmEstimator()
+    return MissingUsage(parts.config.missing_usage, estimator=LitellmEstimator())
+
+
+def _served_models(parts: Parts) -> Plugin:
+    from crplugins.homes.litellm_proxy.names import ServedModels
+
+    return ServedModels(parts.prices)
+
+
+PLACES: Final[Sequence[Place]] = (
+    Place(("crplugins.homes.metrics:MetricsPage",), _metrics_page, frozenset({"vllm", "own_app"}), _if_metrics),
+    Place(("crplugins.plugins.tracing.plugin:Tracing",), _tracing, _NOT_OWN_APP, _if_tracing),
+    Place(("crplugins.plugins.metrics.plugin:Metrics",), _metrics, _EVERYWHERE, _if_metrics),
+    Place(("crplugins.plugins.access_log:AccessLog",), _access_log, _NOT_OWN_APP, _if_access_log),
+    Place(("crplugins.plugins.server_timing:ServerTiming",), lambda _parts: ServerTiming(), _AROUND),
+    Place(
+        ("crplugins.plugins.auth:Auth", "crplugins.plugins.host_principal:HostPrincipal"),
+        _auth,
+        _AROUND | {"own_app"},
+        _if_keys,
+    ),
+    Place(("crplugins.homes.vllm:UnmeteredPaths",), _unmetered_paths, frozenset({"vllm"})),
+    Place(("crplugins.plugins.usage:Usage",), _usage),
+    # Behind Usage, because it has the body read: a body that is refused for itself leaves a record too.
+    Place(("crplugins.homes.litellm_proxy.entry:ModelInPath",), _model_in_path, frozenset({"litellm_entry"})),
+    Place(
+        ("crplugins.plugins.guard.plugin:RequestGuard",),
+        lambda parts: RequestGuard(strict=parts.config.guard.strict),
+        _AROUND | {"litellm_callback"},
+        _if_guard,
+    ),
+    Place(("crplugins.plugins.aliases.plugin:ModelAliases",), lambda parts: parts.aliases),
+    Place(("crplugins.plugins.rate_limits.plugin:RateLimits",), _rate_limits),
+    Place(("crplugins.plugins.budgets.plugin:Budgets",), _budgets),
+    Place(("crplugins.plugins.disconnects:Disconnects",), _disconnects, _AROUND | {"own_app"}, anywhere=True),
+    Place(
+        ("crplugins.plugins.stream_usage:StreamUsage",),
+        lambda _parts: StreamUsage(),
+        _AROUND | {"own_app"},
+        anywhere=True,
+    ),
+    Place(
+        ("crplugins.plugins.missing_usage:MissingUsage",),
+        _missing_usage,
+        _AROUND | {"own_app", "litellm_callback"},
+        anywhere=True,
+    ),
+    Place(
+        ("crplugins.homes.litellm_proxy.names:ServedModels",),
+        _served_models,
+        frozenset({"litellm_entry", "litellm_callback", "litellm_other_apis"}),
+        innermost=True,
+    ),
+)
+
+
+def assemble(parts: Parts, home: Home) -> list[Plugin]:
+    """All plugins of a home, outermost first: ours, and those of `config.plugins` at their places.
+
+    Raises `ConfigError` for one's own plugin that cannot be made or placed, ImportError for a missing extra.
+    """
+    here = [place for place in PLACES if home in place.homes and place.when(parts.config, home)]
+    ours = [place.make(parts) for place in here if not place.innermost]
+    return [*arrange_plugins(parts.config, ours), *(place.make(parts) for place in here if place.innermost)]
+
+
+def make(kind: type[P], parts: Parts) -> P:
+    """The one plugin of this kind, as the configuration has it."""
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    made = next(place.make(parts) for place in PLACES if name in place.plugins)
+    assert isinstance(made, kind), "each place makes the first of its plugins"
+    return made
+
+
+def place_of(plugin: Plugin) -> int | None:
+    """The index of a plugin's place, outermost first; None for one's own plugins."""
+    return next((index for index, place in enumerate(PLACES) if place.holds(plugin)), None)
+
+
+def stands_in(plugin: Plugin, home: Home) -> bool:
+    """Whether a plugin runs in this home. One's own plugins do in every one."""
+    place = place_of(plugin)
+    return place is None or home in PLACES[place].homes
+
+
+def find(kind: type[P], plugins: Iterable[Plugin]) -> P | None:
+    """The first plugin of this kind."""
+    return next((plugin for plugin in plugins if isinstance(plugin, kind)), None)
+
+
+def reads_chunks(plugin: Plugin) -> bool:
+    """Whether `on_event` must be called for each chunk of a stream. MissingUsage looks at the end, unless it counts."""
+    if isinstance(plugin, MissingUsage):
+        return plugin.counts_chunks
+    kind = type(plugin)
+    overrides = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
+    return overrides and (plugin.reads_events or plugin.rewrites_events)

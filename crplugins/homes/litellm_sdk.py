@@ -5,21 +5,24 @@
 The same records, ledger and metrics as everywhere else; there is nobody to refuse.
 """
 
+import asyncio
+import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import msgspec
 from litellm.integrations.custom_logger import CustomLogger
 
 from crplugins.core.body import Body
-from crplugins.core.exchange import Attempt, Exchange, Timings, new_request_id, note_facts
-from crplugins.core.outcome import OUTCOMES
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Attempt, Exchange, Timings, new_request_id
+from crplugins.core.pipeline import Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.sse import Event
@@ -35,37 +38,49 @@ if TYPE_CHECKING:
     from crplugins.plugins.metrics.plugin import Metrics
 
 
-def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: datetime) -> Exchange:
+logger = logging.getLogger("crplugins.litellm")
+
+
+class CompletedCall(NamedTuple):
+    """What litellm reports of a call that is over.
+
+    `answer` is the whole answer as one event, for a stream too; `error` is what a call that failed has raised.
+    """
+
+    exchange: Exchange
+    status: int
+    answer: Event | None = None
+    error: GatewayError | None = None
+
+
+def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: datetime) -> CompletedCall:
     """A call that litellm reports as a success."""
     exchange = _exchange(kwargs, start, end)
-    exchange.status, exchange.outcome = 200, "ok"
+    answer = Event.json_document(response.model_dump_json().encode()) if hasattr(response, "model_dump_json") else None
     moments = exchange.timings.first_token, exchange.timings.last_token
-    if hasattr(response, "model_dump_json"):
-        note_facts(exchange, Event.json_document(response.model_dump_json().encode()))
+    if answer is not None:
+        exchange.note_facts(answer)
     exchange.timings.first_token, exchange.timings.last_token = moments
-    exchange.usage, exchange.usage_source = None, "none"  # until it is known whose counts they are
+    exchange.counted(None, "none")  # until it is known whose counts they are
+    exchange.status = 200
     found = usage_object(getattr(response, "usage", None)) if getattr(response, "usage", None) else None
     if found is not None:
-        exchange.usage = as_usage(found)
-        exchange.usage_source = "provider" if not exchange.stream or _asked(kwargs) else "estimated"
+        exchange.counted(as_usage(found), "provider" if not exchange.stream or _asked(kwargs) else "estimated")
     elif owes_usage(exchange):
-        exchange.usage, exchange.usage_source = _estimate(exchange), "estimated"
-    return exchange
+        exchange.counted(_estimate(exchange), "estimated")
+    return CompletedCall(exchange, 200, answer)
 
 
-def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Exchange:
+def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> CompletedCall:
     """A call that raised. Of a stream that broke litellm does not tell what had come: the prompt alone is estimated."""
     exchange = _exchange(kwargs, start, end)
     cause, begun = kwargs.get("exception"), exchange.timings.first_token is not None
     failures = Failures(str(kwargs.get("model")), ())
     error = failures.of(cause if isinstance(cause, BaseException) else Exception(), begun=begun)
-    exchange.status, exchange.error, exchange.error_type = error.status, error.error, error.error_type
     if begun:
-        exchange.status = 200
-        exchange.usage, exchange.usage_source = _estimate(exchange), "estimated"
-    exchange.outcome = OUTCOMES[error.error_type]
-    exchange.attempts[-1].fail(error, exchange.timings.ended or exchange.clock())
-    return exchange
+        exchange.counted(_estimate(exchange), "estimated")
+    exchange.attempts[-1].fail(error, exchange.clock())
+    return CompletedCall(exchange, 200 if begun else error.status, error=error)
 
 
 def priced_name(kwargs: Mapping[str, Any]) -> str:
@@ -76,24 +91,25 @@ def priced_name(kwargs: Mapping[str, Any]) -> str:
 
 def _exchange(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Exchange:
     model = kwargs.get("model")
-    timings = Timings(_monotonic(start), app=_monotonic(start), response=_monotonic(end), ended=_monotonic(end))
+    begun, ended = _monotonic(start), _monotonic(end)
+    timings = Timings(begun, app=begun, response=ended)
     stream = kwargs.get("stream") is True or (kwargs.get("optional_params") or {}).get("stream") is True
     first = kwargs.get("completion_start_time")
     if stream and isinstance(first, datetime):
-        timings.first_token, timings.last_token = _monotonic(first), timings.ended
+        timings.first_token, timings.last_token = _monotonic(first), ended
     return Exchange(
         id=new_request_id(),
         method="POST",
         path="/v1" + CHAT_PATH,
         headers=(),
         client=None,
-        clock=time.monotonic,
+        clock=lambda: ended,  # the call was over before litellm reported it
         timings=timings,
         body=_body(kwargs),
         requested_model=str(model) if model else None,
         served_model=str(model) if model else None,
         stream=stream,
-        attempts=[Attempt(_provider(kwargs) or "unknown", "initial", timings.started, timings.ended)],
+        attempts=[Attempt(_provider(kwargs) or "unknown", "initial", begun, ended)],
     )
 
 
@@ -149,6 +165,7 @@ class UsageCallback(CustomLogger):
         principal: whose calls they are; or a function of what litellm knows of a call, such as its `metadata`.
         metadata: names in `metadata` that become tags of the record.
         prices: the price of a model in litellm's notation; litellm's own table by default.
+        plugins: one's own, which see each call when it is over and can refuse nothing.
     """
 
     def __init__(
@@ -160,13 +177,14 @@ class UsageCallback(CustomLogger):
         principal: Principal | Callable[[Mapping[str, Any]], Principal | None] | None = None,
         metadata: Iterable[str] = (),
         prices: Callable[[str], Price | None] | None = None,
+        plugins: Iterable[Plugin] = (),
     ) -> None:
         super().__init__()
         self._prices: Final = prices if prices is not None else _listed_prices()
-        self._plugins: Final[tuple[Plugin, ...]] = (
-            *(() if metrics is None else (metrics,)),
-            Usage(ledger, sinks=sinks, metadata=metadata),
-        )
+        outside = () if metrics is None else (metrics,)
+        self._plugins: Final = (*outside, Usage(ledger, sinks=sinks, metadata=metadata), *plugins)
+        self._pipeline: Final = Pipeline(self._plugins, Counter(), 0)
+        self._may_wait: Final = len(self._plugins) > len(outside) + 1
         self._principal: Final = principal
         self._seen: Final[OrderedDict[str, None]] = OrderedDict()
         self._lock: Final = threading.Lock()
@@ -185,22 +203,25 @@ class UsageCallback(CustomLogger):
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        self.log_success_event(kwargs, response_obj, start_time, end_time)
+        if self._is_new(kwargs):
+            await self._record(answered(kwargs, response_obj, start_time, end_time), kwargs)
 
     async def async_log_failure_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        self.log_failure_event(kwargs, response_obj, start_time, end_time)
+        del response_obj
+        if self._is_new(kwargs):
+            await self._record(failed(kwargs, start_time, end_time), kwargs)
 
     def log_success_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
         """Of `completion`; litellm calls it in a thread."""
         if self._is_new(kwargs):
-            self._record(answered(kwargs, response_obj, start_time, end_time), kwargs)
+            self._at_once(self._record(answered(kwargs, response_obj, start_time, end_time), kwargs))
 
     def log_failure_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
         del response_obj
         if self._is_new(kwargs):
-            self._record(failed(kwargs, start_time, end_time), kwargs)
+            self._at_once(self._record(failed(kwargs, start_time, end_time), kwargs))
 
     def _is_new(self, kwargs: Mapping[str, Any]) -> bool:
         """litellm tells of some calls twice, in a thread and in the loop."""
@@ -215,26 +236,48 @@ class UsageCallback(CustomLogger):
                 self._seen.popitem(last=False)
             return True
 
-    def _record(self, exchange: Exchange, kwargs: Mapping[str, Any]) -> None:
-        owner = self._principal
+    async def _record(self, call: CompletedCall, kwargs: Mapping[str, Any]) -> None:
+        exchange, owner = call.exchange, self._principal
         exchange.principal = owner(kwargs) if callable(owner) else owner
         exchange.price = self._prices(priced_name(kwargs))
-        for plugin in self._plugins:
-            _at_once(plugin.on_request(exchange))
-        for plugin in reversed(self._plugins):
-            plugin.on_finish(exchange)
+        run = Run(self._pipeline, exchange)
+        try:
+            await run.down()
+            if call.answer is not None and self._pipeline.watching:
+                run.event(call.answer)
+            run.conclude(call.status, call.error)
+            await run.ended()
+        except GatewayError as error:  # nobody can be refused any more; the record says that somebody would have been
+            logger.warning("a plugin refuses a call of litellm's that is over: %s", error.error.message)
+            run.conclude(error.status, error)
+        finally:
+            run.conclude(None)
+            run.finish()
+
+    def _at_once(self, life: Coroutine[Any, Any, None]) -> None:
+        """Run what happens to a call of `completion`, which litellm reports in a thread without an event loop.
+
+        Usage and Metrics wait for nothing. For plugins that may, the thread gets a loop of its own for as long.
+        """
+        if self._may_wait and not _in_a_loop():
+            asyncio.run(life)
+            return
+        try:
+            life.send(None)
+        except StopIteration:
+            return
+        life.close()
+        raise RuntimeError("a plugin of UsageCallback waits in a hook: call acompletion where an event loop runs")
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _listed_prices() -> Callable[[str], Price | None]:
     litellm_prices()  # reads a file: now, and not in the midst of a call
     return prices_for({}, litellm_prices)
-
-
-def _at_once(hook: Coroutine[Any, Any, None]) -> None:
-    """Run a hook that waits for nothing, as those of Usage and Metrics do not: litellm calls from threads too."""
-    try:
-        hook.send(None)
-    except StopIteration:
-        return
-    hook.close()
-    raise RuntimeError("a plugin of UsageCallback must not wait in on_request")

@@ -1,4 +1,4 @@
-"""MetricsApp: where Prometheus scrapes, as an ASGI app of its own.
+"""Scraper: answers Prometheus. MetricsApp and MetricsPage bring it what is asked, as an ASGI app and as a plugin.
 
 prometheus_client's app renders on the event loop, where a few thousand series hold up every stream for a tenth of a
 second.
@@ -7,26 +7,28 @@ second.
 import asyncio
 import gzip
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from crplugins.core.errors import GatewayError, Header, internal_error
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.plugin import Plugin
+from crplugins.core.single_flight import SingleFlight
+from crplugins.homes.assembly import find
 from crplugins.homes.token_digest import TokenDigest
 from crplugins.keys.refusals import refused
-from crplugins.ledger.ledger import LedgerState
 from crplugins.limits.outage import GuardedStore
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.metrics.limits import LimitGauges
 from crplugins.plugins.metrics.plugin import Metrics
+from crplugins.plugins.metrics.shared import LedgerState
 from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.usage import Usage
 
@@ -48,10 +50,9 @@ class Scrape:
     encode: Encode = field(compare=False)
 
     @classmethod
-    def of(cls, scope: Scope) -> "Scrape":
-        headers = scope["headers"]
+    def of(cls, query: bytes, headers: Iterable[Header]) -> "Scrape":
         encode, content_type = _encoder(_header(headers, b"accept"))
-        names = parse_qs(scope["query_string"].decode("latin-1")).get("name[]", ())
+        names = parse_qs(query.decode("latin-1")).get("name[]", ())
         return cls(content_type, _accepts_gzip(_header(headers, b"accept-encoding")), tuple(sorted(names)), encode)
 
 
@@ -60,8 +61,8 @@ class Rendered(NamedTuple):
     body: bytes
 
 
-class MetricsApp:
-    """Answers GET and HEAD, on whatever path, with the metrics in the format that the scraper prefers.
+class Scraper:
+    """Answers a scrape with the metrics in the format that the scraper prefers.
 
     `?name[]=crplugins_requests_total` leaves out all samples but those of that name. Scrapes that come while an equal
     one is being rendered share its result.
@@ -69,56 +70,63 @@ class MetricsApp:
     Args:
         metrics: the plugin that counts.
         token: the bearer token that every scrape needs; None serves everybody.
-        refresh: awaited before each scrape, for metrics that are read off a store.
     """
 
-    def __init__(
-        self, metrics: Metrics, *, token: str | None, refresh: Callable[[], Awaitable[None]] | None = None
-    ) -> None:
+    def __init__(self, metrics: Metrics, *, token: str | None) -> None:
         self._metrics = metrics
-        self._refresh = refresh
         self._token = None if token is None else TokenDigest(token, "metrics")
-        self._running: dict[Scrape, asyncio.Task[Rendered]] = {}
+        self._gauges: LimitGauges | None = None
+        self._ledgers: set[int] = set()
+        self._renderings: SingleFlight[Rendered] = SingleFlight()
         # One thread: rendering is pure Python, and a second would only take more turns from the event loop.
         self._thread = ThreadPoolExecutor(1, "crplugins-metrics")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del receive
-        if scope["type"] != "http":
-            return
-        try:
-            self._check(scope)
-            status, (headers, body) = 200, await self._answer(Scrape.of(scope))
-        except GatewayError as error:
-            status, headers, body = error.status, error.response_headers(), error.body()
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    def watch(self, plugins: Sequence[Plugin], faults: Mapping[tuple[str, str], int]) -> None:
+        """Show how the limits, budgets and ledgers among `plugins` stand, and which hooks have failed."""
+        self._metrics.observe_faults(faults)
+        usage = find(Usage, plugins)
+        ledger = None if usage is None else usage.ledger
+        if isinstance(ledger, LedgerState) and id(ledger) not in self._ledgers:  # watched twice it would count twice
+            self._ledgers.add(id(ledger))
+            self._metrics.observe_ledger(ledger)
+        gauges = _limit_gauges(self._metrics, plugins)
+        if gauges is not None:
+            if self._gauges is None:
+                self._metrics.add_collector(self)
+            self._gauges = gauges
 
-    def _check(self, scope: Scope) -> None:
+    def collect(self) -> Iterable[Metric]:
+        """The limits as they stand; a collector of prometheus_client's."""
+        return () if self._gauges is None else self._gauges.collect()
+
+    async def scrape(self, method: str, path: str, query: bytes, headers: Iterable[Header]) -> Reply:
+        """The answer to a scrape, or the refusal of one: 405, 401, 500."""
+        try:
+            self._check(method, path, headers)
+            scrape = Scrape.of(query, headers)
+            rendered = await self._renderings.run(scrape, lambda: self._render(scrape))
+            reply = Reply(200, rendered.headers, rendered.body)
+        except GatewayError as error:
+            reply = Reply(error.status, error.response_headers(), error.body())
+        return Reply(reply.status, reply.headers, b"") if method == "HEAD" else reply
+
+    def _check(self, method: str, path: str, headers: Iterable[Header]) -> None:
         """Raises `GatewayError` for what is no scrape, and for one without the token."""
-        if scope["method"] not in ("GET", "HEAD"):
-            raise _not_allowed(scope["method"], scope["path"])
+        if method not in ("GET", "HEAD"):
+            raise _not_allowed(method, path)
         if self._token is None:
             return
-        scheme, _, presented = _header(scope["headers"], b"authorization").strip().partition(" ")
+        scheme, _, presented = _header(headers, b"authorization").strip().partition(" ")
         if scheme.lower() != "bearer" or not presented.strip():
             raise _no_token()
         if not self._token.matches(presented.strip()):
             logger.warning("a scrape with a wrong token is refused")
             raise refused("Incorrect metrics token provided.")
 
-    async def _answer(self, scrape: Scrape) -> Rendered:
-        """Shielded, so that a scraper which gives up takes nobody else's answer with it."""
-        task = self._running.get(scrape)
-        if task is None:
-            task = self._running[scrape] = asyncio.create_task(self._render(scrape))
-            task.add_done_callback(lambda _task: self._running.pop(scrape, None))
-        return await asyncio.shield(task)
-
     async def _render(self, scrape: Scrape) -> Rendered:
         try:
-            if self._refresh is not None:
-                await self._refresh()
+            if self._gauges is not None:
+                await self._gauges.refresh()
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._rendered, scrape)
         except Exception:  # a collector of others, or a file of another worker's that is torn
             logger.exception("the metrics cannot be rendered")
@@ -131,6 +139,56 @@ class MetricsApp:
             body = gzip.compress(body, GZIP_LEVEL, mtime=0)
             headers.append((b"content-encoding", b"gzip"))
         return Rendered([*headers, (b"content-length", str(len(body)).encode())], body)
+
+
+class MetricsApp:
+    """The scraper as an ASGI app, on whatever path it is mounted."""
+
+    def __init__(self, scraper: Scraper) -> None:
+        self._scraper = scraper
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        if scope["type"] != "http":
+            return
+        reply = await self._scraper.scrape(scope["method"], scope["path"], scope["query_string"], scope["headers"])
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+
+class MetricsPage(Plugin):
+    """The scraper under a path of somebody else's app.
+
+    Stands outermost: a scraper has a token of its own, or none, and never a key.
+
+    Args:
+        path: relative to where the app is mounted.
+    """
+
+    chat_only = False
+
+    def __init__(self, scraper: Scraper, *, path: str) -> None:
+        self.scraper = scraper
+        self.path = path
+
+    async def on_request(self, exchange: Exchange) -> None:
+        if exchange.path == self.path:
+            exchange.reply = await self.scraper.scrape(exchange.method, exchange.path, exchange.query, exchange.headers)
+
+
+def _limit_gauges(metrics: Metrics, plugins: Sequence[Plugin]) -> LimitGauges | None:
+    """Metrics of the limits and budgets among the plugins; None where there are neither."""
+    rate_limits, budgets = find(RateLimits, plugins), find(Budgets, plugins)
+    if rate_limits is None and budgets is None:
+        return None
+    rate_limits, budgets = rate_limits or RateLimits(), budgets or Budgets()
+    store = rate_limits.reservations.store
+    return LimitGauges(
+        rate_limits,
+        budgets,
+        key_label=metrics.key_label,
+        store=store if isinstance(store, GuardedStore) else None,
+    )
 
 
 def _encoder(accept: str) -> tuple[Encode, str]:
@@ -161,91 +219,3 @@ def _not_allowed(method: str, path: str) -> GatewayError:
 def _no_token() -> GatewayError:
     message = "You didn't provide the metrics token. Send it in an Authorization header (Authorization: Bearer TOKEN)."
     return GatewayError(401, message, headers=[("www-authenticate", "Bearer")])
-
-
-def limit_gauges(metrics: Metrics, plugins: Sequence[Plugin]) -> LimitGauges | None:
-    """Metrics of the limits and budgets among the plugins; None where there are neither."""
-    rate_limits = next((plugin for plugin in plugins if isinstance(plugin, RateLimits)), None)
-    budgets = next((plugin for plugin in plugins if isinstance(plugin, Budgets)), None)
-    if rate_limits is None and budgets is None:
-        return None
-    rate_limits, budgets = rate_limits or RateLimits(), budgets or Budgets()
-    store = rate_limits.reservations.store
-    return LimitGauges(
-        rate_limits,
-        budgets,
-        key_label=metrics.key_label,
-        store=store if isinstance(store, GuardedStore) else None,
-    )
-
-
-class MetricsPage(Plugin):
-    """Answers requests for `path`, in the stead of the app inside, as MetricsApp does; `?name[]=` leaves out nothing.
-
-    Stands outermost: a scraper has a token of its own, or none, and never a key.
-
-    Args:
-        metrics: the plugin that counts.
-        path: relative to where the app is mounted.
-        token: what every scrape presents; None serves everybody.
-    """
-
-    chat_only = False
-
-    def __init__(self, metrics: Metrics, *, path: str, token: str | None) -> None:
-        self.path = path
-        self._metrics = metrics
-        self._app = MetricsApp(metrics, token=token, refresh=self._refresh)
-        self._gauges: LimitGauges | None = None
-        self._ledgers: set[int] = set()
-        metrics.add_collector(self)
-
-    def watch(self, plugins: Iterable[Plugin], faults: Mapping[tuple[str, str], int]) -> None:
-        """Show how the limits, budgets and ledgers among `plugins` stand, and what has failed."""
-        self._metrics.observe_faults(faults)
-        found = list(plugins)
-        self._watch_ledgers(found)
-        self._gauges = limit_gauges(self._metrics, found) or self._gauges
-
-    def _watch_ledgers(self, plugins: Iterable[Plugin]) -> None:
-        """Each once: what is watched twice would count twice."""
-        for ledger in [plugin._ledger for plugin in plugins if isinstance(plugin, Usage)]:
-            if ledger is not None and hasattr(ledger, "spooled") and id(ledger) not in self._ledgers:
-                self._ledgers.add(id(ledger))
-                self._metrics.observe_ledger(cast("LedgerState", ledger))
-
-    async def on_request(self, exchange: Exchange) -> None:
-        if exchange.path == self.path:
-            exchange.reply = await self._scraped(exchange)
-
-    def collect(self) -> Iterable[Metric]:
-        return () if self._gauges is None else self._gauges.collect()
-
-    async def _refresh(self) -> None:
-        if self._gauges is not None:
-            await self._gauges.refresh()
-
-    async def _scraped(self, exchange: Exchange) -> Reply:
-        sent: list[Message] = []
-
-        async def keep(message: Message) -> None:
-            sent.append(message)
-
-        await self._app(_scope_of(exchange), _nothing, keep)
-        start, body = sent
-        return Reply(start["status"], list(start["headers"]), body["body"])
-
-
-def _scope_of(exchange: Exchange) -> dict[str, Any]:
-    headers: Sequence[tuple[bytes, bytes]] = exchange.headers
-    return {
-        "type": "http",
-        "method": exchange.method,
-        "path": exchange.path,
-        "query_string": b"",
-        "headers": headers,
-    }
-
-
-async def _nothing() -> Message:
-    return {"type": "http.disconnect"}

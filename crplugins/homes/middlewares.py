@@ -3,7 +3,7 @@
     app.add_middleware(RateLimitMiddleware, limits={"per_key": {"requests_per_minute": 60}})
     app.add_middleware(AuthMiddleware, keys=[{"id": "team-a", "secret": "sk-..."}])
 
-Neighbours become one and take their one order (`middlewares_order.py`), whichever was added first. Each class takes
+Neighbours become one and take their one order (`homes/order.py`), whichever was added first. Each class takes
 `max_body_bytes`, `clock` and `new_id` too, as PluginMiddleware has them.
 
 All raise `ConfigError` for what the file could not say either, and for a keyword they do not know.
@@ -14,19 +14,23 @@ from typing import Any, Final, Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from crplugins.asgi.lifespan import Resource
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect, Principal
-from crplugins.homes.assembly import make_budgets, open_ledger, open_reservations
+from crplugins.core.usage import Price
+from crplugins.homes.assembly import find, make
 from crplugins.homes.metrics import MetricsPage
-from crplugins.homes.middlewares_order import check_order, in_order, plugins_inside
-from crplugins.homes.middlewares_parts import AnswerReader, SpentReader, alias_names, builtin
+from crplugins.homes.order import check_order, in_order, plugins_inside
+from crplugins.homes.parts import Parts, Prices
 from crplugins.homes.price_list import PriceList
+from crplugins.homes.spent import SpentReader
 from crplugins.keys.inline import InlineKeys
-from crplugins.keys.opening import open_source
 from crplugins.plugins.aliases.plugin import ModelAliases
+from crplugins.plugins.aliases.table import names_in
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
+from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.host_principal import HOST_CALLER, HostPrincipal
 from crplugins.plugins.metrics.plugin import Metrics
@@ -71,11 +75,17 @@ Words = Mapping[str, Any]
 _OPTIONS: Final = ("max_body_bytes", "clock", "new_id")
 
 
+def _no_price(model: str) -> Price | None:  # noqa: ARG001  # what a list of prices is asked
+    return None
+
+
 class NamedMiddleware(PluginMiddleware):
     """Base of the named ones: neighbours in their order, nothing of ours in the wrong place behind a foreign one."""
 
-    def __init__(self, app: ASGIApp, plugins: Sequence[Plugin], options: Words) -> None:
-        super().__init__(app, plugins=plugins, **options)
+    def __init__(
+        self, app: ASGIApp, plugins: Sequence[Plugin], options: Words, *, resources: Sequence[Resource] = ()
+    ) -> None:
+        super().__init__(app, plugins=plugins, resources=resources, **options)
         check_order(self.plugins, self.app)
         self._watch()
 
@@ -85,14 +95,18 @@ class NamedMiddleware(PluginMiddleware):
 
     def _watch(self) -> None:
         """Have the metrics show what stands further in, and the faults of this boundary."""
-        for plugin in self.plugins:
-            if isinstance(plugin, MetricsPage):
-                plugin.watch([*self.plugins, *plugins_inside(self.app)], self.faults)
+        page = find(MetricsPage, self.plugins)
+        if page is not None:
+            page.scraper.watch([*self.plugins, *plugins_inside(self.app)], self.faults)
 
 
 def _checked(words: Words, others: Words) -> Config:
     """The configuration in a middleware's own keywords; `others` may only hold options."""
     return read_words(words, [name for name in others if name not in _OPTIONS])
+
+
+def _parts(config: Config, prices: Prices = _no_price, **others: Any) -> Parts:
+    return Parts(config, prices, **others)
 
 
 class AuthMiddleware(NamedMiddleware):
@@ -114,7 +128,7 @@ class AuthMiddleware(NamedMiddleware):
         config = _checked({"keys": keys}, others)
         if keys is None:
             raise missing("keys")
-        super().__init__(app, [Auth(open_source(config.keys), public_paths=public_paths)], others)
+        super().__init__(app, [make(Auth, _parts(config, public_paths=public_paths))], others)
 
 
 class ModelAliasMiddleware(NamedMiddleware):
@@ -132,13 +146,7 @@ class ModelAliasMiddleware(NamedMiddleware):
     ) -> None:
         words = {"aliases": aliases, "team_aliases": team_aliases, "response_model": response_model}
         config = _checked({**words, "hidden_model_status": hidden_model_status}, others)
-        plugin = ModelAliases(
-            aliases=config.aliases,
-            teams=config.team_aliases,
-            response_model=config.response_model,
-            hidden_status=config.hidden_model_status,
-        )
-        super().__init__(app, [plugin], others)
+        super().__init__(app, [make(ModelAliases, _parts(config))], others)
 
 
 class RateLimitMiddleware(NamedMiddleware):
@@ -153,7 +161,7 @@ class RateLimitMiddleware(NamedMiddleware):
         **others: Any,
     ) -> None:
         config = _checked({"limits": limits, "missing_usage": missing_usage}, others)
-        super().__init__(app, [builtin(config, RateLimits)], others)
+        super().__init__(app, [make(RateLimits, _parts(config))], others)
 
 
 class BudgetMiddleware(NamedMiddleware):
@@ -178,12 +186,14 @@ class BudgetMiddleware(NamedMiddleware):
     ) -> None:
         words = {"budgets": budgets, "limits": limits, "ledger": ledger, "model_list": model_list}
         config = _checked({**words, "missing_usage": missing_usage}, others)
-        owned: list[Plugin] = [prices := PriceList(config.deployments())]
+        prices = PriceList(config.deployments())
+        resources: list[Resource] = [prices]
         spent = None
         if config.ledger is not None:
-            owned.append(reader := SpentReader(config.ledger.url))
+            reader = SpentReader(config.ledger.url)
+            resources.append(reader)
             spent = reader.spent
-        super().__init__(app, [*owned, make_budgets(config, open_reservations(config), prices, spent)], others)
+        super().__init__(app, [make(Budgets, _parts(config, prices, spent=spent))], others, resources=resources)
 
 
 class StreamUsageMiddleware(NamedMiddleware):
@@ -218,9 +228,10 @@ class UsageMiddleware(NamedMiddleware):
     ) -> None:
         words = {"ledger": ledger, "usage": usage, "model_list": model_list, "on_disconnect": on_disconnect}
         config = _checked({**words, "missing_usage": missing_usage}, others)
-        books, prices = open_ledger(config), PriceList(config.deployments())
-        records = Usage(books, sinks=sinks, metadata=config.usage.metadata, prices=prices)
-        super().__init__(app, [prices, records, builtin(config, Disconnects), builtin(config, MissingUsage)], others)
+        prices = PriceList(config.deployments())
+        parts = _parts(config, prices, prices_records=True, sinks=sinks)
+        plugins = [make(Usage, parts), make(Disconnects, parts), make(MissingUsage, parts)]
+        super().__init__(app, plugins, others, resources=[prices])
 
 
 class MetricsMiddleware(NamedMiddleware):
@@ -235,14 +246,18 @@ class MetricsMiddleware(NamedMiddleware):
     def __init__(
         self, app: ASGIApp, *, metrics: Words | None = None, models: Iterable[str] = (), **others: Any
     ) -> None:
-        section = _checked({"metrics": metrics}, others).metrics
-        if section is None:
+        config = _checked({"metrics": metrics}, others)
+        if config.metrics is None:
             raise missing("metrics")
         inside = plugins_inside(app)
-        names = dict.fromkeys([*models, *_names_in(inside)])
-        counting = Metrics(names, _keys_in(inside), key_cap=section.key_cap, inter_chunk=section.inter_chunk)
-        page = MetricsPage(counting, path=section.path, token=section.secret)
-        super().__init__(app, [page, counting, AnswerReader()], others)
+        auth, aliases = find(Auth, inside), find(ModelAliases, inside)
+        keys = auth.source.keys if auth is not None and isinstance(auth.source, InlineKeys) else ()
+        parts = _parts(
+            config,
+            metric_names=[*models, *(names_in(aliases.table) if aliases is not None else ())],
+            metric_keys=[key.principal.key_id for key in keys],
+        )
+        super().__init__(app, [make(MetricsPage, parts), make(Metrics, parts)], others)
 
 
 class HostPrincipalMiddleware(NamedMiddleware):
@@ -276,15 +291,3 @@ class HostPrincipalMiddleware(NamedMiddleware):
             await super().__call__(scope, receive, send)
         finally:
             HOST_CALLER.reset(token)
-
-
-def _names_in(plugins: Iterable[Plugin]) -> Iterable[str]:
-    for plugin in plugins:
-        if isinstance(plugin, ModelAliases):
-            yield from alias_names(plugin.table)
-
-
-def _keys_in(plugins: Iterable[Plugin]) -> Iterable[str]:
-    for plugin in plugins:
-        if isinstance(plugin, Auth) and isinstance(plugin.source, InlineKeys):
-            yield from (key.principal.key_id for key in plugin.source.keys)

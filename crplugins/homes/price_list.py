@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Self
 
-from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
 from crplugins.handlers.deployment import Deployment, Routes
 
 
-class PriceList(Plugin):
+class PriceList:
     """The price of a model; of several deployments with its name, that of one in turn.
 
-    A plugin, because litellm's table may have to be read first.
+    A resource of a PluginMiddleware, because litellm's table may have to be read first.
     """
 
     def __init__(self, deployments: Sequence[Deployment]) -> None:
@@ -31,3 +31,8 @@ class PriceList(Plugin):
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.read)
         return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Nothing is held open."""

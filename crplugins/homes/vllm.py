@@ -11,12 +11,12 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins.asgi.middleware import PluginMiddleware
-from crplugins.config import Config, ConfigError, Problem, arrange_plugins, parse_config
+from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.config.load import CONFIG_VARIABLE
 from crplugins.core.errors import GatewayError, internal_error
 from crplugins.core.exchange import Exchange
@@ -24,19 +24,15 @@ from crplugins.core.patterns import PathSet
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
 from crplugins.core.wire import CHAT_PATH
-from crplugins.homes.assembly import builtin_plugins, make_metrics, open_ledger
+from crplugins.homes.assembly import assemble, find
 from crplugins.homes.metrics import MetricsPage
-from crplugins.homes.middlewares_order import layers_inside
-from crplugins.homes.middlewares_parts import alias_names
+from crplugins.homes.order import layers_inside
+from crplugins.homes.parts import Parts
 from crplugins.homes.price_list import PriceList
-from crplugins.keys.opening import open_source
-from crplugins.plugins.aliases.plugin import ModelAliases
+from crplugins.plugins.aliases.table import names_in
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
-from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE
-from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.rate_limits.rules import LimitRules
-from crplugins.plugins.usage import Usage
 from crplugins.settings.document import Document, read_document
 
 METRICS_PATH: Final = "/crplugins/metrics"
@@ -130,6 +126,10 @@ class UnmeteredPaths(Plugin):
         self._always = always
         self._allowed = PathSet([*_COUNTS, *paths])
 
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        return cls(always=meters_everybody(config), paths=(*OPEN_PATHS, *config.server.unmetered_paths))
+
     async def on_request(self, exchange: Exchange) -> None:
         path = exchange.path
         if exchange.method in _READS or path.endswith(CHAT_PATH) or path in self._allowed:
@@ -161,17 +161,23 @@ OPEN_PATHS: Final = (*PUBLIC_PATHS, "/ping", "/metrics", "/metrics/*")
 
 
 class Middleware(PluginMiddleware):
-    """Called with the app alone, as vLLM does. Reads the file that `CRPLUGINS_CONFIG` names.
+    """Called with the app alone, as vLLM does, it reads the file that `CRPLUGINS_CONFIG` names.
 
-    With a file that cannot be used the server does not start: it is told so in the words of the lifespan protocol,
+    With a file that cannot be used the server does not start: the lifespan protocol reports the mistake to it,
     because an exception here would be taken for an app that does not know that protocol.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, config: Config | None = None) -> None:
         self._mistake: str | None = None
         try:
-            config = read_config(os.environ)
-            super().__init__(app, plugins=_plugins(config), max_body_bytes=config.server.max_body_bytes)
+            config = config or read_config(os.environ)
+            prices = PriceList(config.deployments())
+            super().__init__(
+                app,
+                plugins=assemble(_parts(config, prices), "vllm"),
+                resources=[prices],
+                max_body_bytes=config.server.max_body_bytes,
+            )
         except ConfigError as error:
             self._mistake = str(error)
             logger.error("%s", error)
@@ -183,56 +189,25 @@ class Middleware(PluginMiddleware):
             await _refuse(self._mistake, scope, receive, send)
         elif scope["type"] == "http" and scope["method"] == "OPTIONS":
             await self.app(scope, receive, send)  # a browser asks vLLM's CORS before it sends a key
-        elif scope["type"] == "websocket" and any(isinstance(plugin, Auth) for plugin in self.plugins):
+        elif scope["type"] == "websocket" and find(Auth, self.plugins) is not None:
             await send({"type": "websocket.close", "code": 1008})  # plugins see HTTP only: nobody has looked at a key
         else:
             await super().__call__(scope, receive, send)
 
     def _watch(self) -> None:
-        if any(isinstance(plugin, Auth) for plugin in self.plugins) and _asks_for_a_key(self.app):
+        if find(Auth, self.plugins) is not None and _asks_for_a_key(self.app):
             logger.warning("vLLM's own --api-key is set too: of the keys let in here it refuses all but that one")
-        for page in self.plugins:
-            if isinstance(page, MetricsPage):
-                page.watch(self.plugins, self.faults)
-                if _serves(self.app, page.path):
-                    logger.warning(
-                        "metrics.path is %s and hides vLLM's own metrics; %s would not", page.path, METRICS_PATH
-                    )
+        page = find(MetricsPage, self.plugins)
+        if page is not None:
+            page.scraper.watch(self.plugins, self.faults)
+            if _serves(self.app, page.path):
+                logger.warning("metrics.path is %s and hides vLLM's own metrics; %s would not", page.path, METRICS_PATH)
 
 
-def _plugins(config: Config) -> list[Plugin]:
-    """The gateway's plugins, without those that nothing in the file asks for."""
-    aliases = ModelAliases(
-        aliases=config.aliases,
-        teams=config.team_aliases,
-        response_model=config.response_model,
-        hidden_status=config.hidden_model_status,
-    )
-    keys, prices, ledger = open_source(config.keys), PriceList(config.deployments()), open_ledger(config)
-    metrics = make_metrics(config, [*model_names(config), *alias_names(aliases.table)], None)
-    builtin = builtin_plugins(config, keys=keys, aliases=aliases, ledger=ledger, metrics=metrics, prices=prices)
-    here: dict[type[Plugin], Plugin] = {
-        Auth: Auth(keys, public_paths=OPEN_PATHS),
-        Usage: Usage(ledger, metadata=config.usage.metadata, prices=prices),
-    }
-    plugins = arrange_plugins(config, [here.get(type(plugin), plugin) for plugin in _asked_for(config, builtin)])
-    return [prices, *plugins] if metrics is None else [_page(config, metrics), prices, *plugins]
-
-
-def _asked_for(config: Config, plugins: Iterator[Plugin]) -> Iterator[Plugin]:
-    """Without `keys` vLLM's own may do, and without `guard` it checks requests itself: it takes more than OpenAI."""
-    optional: dict[type[Plugin], str] = {Auth: "keys", RequestGuard: "guard"}
-    left_out = {kind for kind, key in optional.items() if key not in config.model_fields_set}
-    for plugin in plugins:
-        if type(plugin) not in left_out:
-            yield plugin
-        if isinstance(plugin, Auth):
-            yield UnmeteredPaths(always=meters_everybody(config), paths=(*OPEN_PATHS, *config.server.unmetered_paths))
-
-
-def _page(config: Config, metrics: Metrics) -> MetricsPage:
-    assert config.metrics is not None, "there are metrics"
-    return MetricsPage(metrics, path=config.metrics.path, token=config.metrics.secret)
+def _parts(config: Config, prices: PriceList) -> Parts:
+    parts = Parts(config, prices, public_paths=OPEN_PATHS, prices_records=True)
+    parts.metric_names = [*model_names(config), *names_in(parts.aliases.table)]
+    return parts
 
 
 def _asks_for_a_key(app: ASGIApp) -> bool:

@@ -105,36 +105,47 @@ class NullIsNothing(Section):
 
 
 class Burst(NullIsNothing):
-    """How much of each limit may be used at once."""
+    """How much of a limit may be used at once, after a pause; the limit itself where nothing is said."""
 
-    requests_per_minute: Count | None = Field(default=None, description="Of the requests of a minute.")
-    requests_per_hour: Count | None = Field(default=None, description="Of the requests of an hour.")
-    requests_per_day: Count | None = Field(default=None, description="Of the requests of a day.")
-    tokens_per_minute: Count | None = Field(default=None, description="Of the tokens of a minute, in and out.")
-    tokens_per_hour: Count | None = Field(default=None, description="Of the tokens of an hour, in and out.")
-    tokens_per_day: Count | None = Field(default=None, description="Of the tokens of a day, in and out.")
-    output_tokens_per_minute: Count | None = Field(default=None, description="Of the tokens of answers in a minute.")
-    output_tokens_per_hour: Count | None = Field(default=None, description="Of the tokens of answers in an hour.")
-    output_tokens_per_day: Count | None = Field(default=None, description="Of the tokens of answers in a day.")
+    requests_per_minute: Count | None = Field(default=None, examples=[60])
+    """Requests in a minute."""
+
+    requests_per_hour: Count | None = Field(default=None, examples=[1000])
+    """Requests in an hour."""
+
+    requests_per_day: Count | None = Field(default=None, examples=[5000])
+    """Requests in a day."""
+
+    tokens_per_minute: Count | None = Field(default=None, examples=[100000])
+    """Tokens, of prompts and answers together, in a minute."""
+
+    tokens_per_hour: Count | None = Field(default=None, examples=[2000000])
+    """Tokens, of prompts and answers together, in an hour."""
+
+    tokens_per_day: Count | None = Field(default=None, examples=[20000000])
+    """Tokens, of prompts and answers together, in a day."""
+
+    output_tokens_per_minute: Count | None = Field(default=None, examples=[20000])
+    """Tokens of answers in a minute."""
+
+    output_tokens_per_hour: Count | None = Field(default=None, examples=[400000])
+    """Tokens of answers in an hour."""
+
+    output_tokens_per_day: Count | None = Field(default=None, examples=[4000000])
+    """Tokens of answers in a day."""
 
 
-class Amounts(NullIsNothing):
-    """Limits of one key, team, model or address."""
+class Amounts(Burst):
+    """Limits of one key, team, model or address. What is not given is not limited."""
 
-    requests_per_minute: Count | None = Field(default=None, description="Requests in a minute.")
-    requests_per_hour: Count | None = Field(default=None, description="Requests in an hour.")
-    requests_per_day: Count | None = Field(default=None, description="Requests in a day.")
-    tokens_per_minute: Count | None = Field(default=None, description="Tokens in a minute, in and out.")
-    tokens_per_hour: Count | None = Field(default=None, description="Tokens in an hour, in and out.")
-    tokens_per_day: Count | None = Field(default=None, description="Tokens in a day, in and out.")
-    output_tokens_per_minute: Count | None = Field(default=None, description="Tokens of answers in a minute.")
-    output_tokens_per_hour: Count | None = Field(default=None, description="Tokens of answers in an hour.")
-    output_tokens_per_day: Count | None = Field(default=None, description="Tokens of answers in a day.")
-    max_parallel_requests: Count | None = Field(default=None, description="Requests that run at the same time.")
-    burst: Burst = Field(
-        default=Burst(), description="For those that are to let less through at once than in a whole period, or more."
-    )
-    shadow: Flag = Field(default=False, description="What would be refused is noted, and let through.")
+    max_parallel_requests: Count | None = Field(default=None, examples=[8])
+    """Requests that may run at the same time."""
+
+    burst: Burst = Field(default=Burst(), examples=[{"requests_per_minute": 10}])
+    """How much of a limit may be used at once, by the limit's name."""
+
+    shadow: Flag = Field(default=False, examples=[True])
+    """Whether what these limits would refuse is only counted and logged, and let through."""
 
     @model_validator(mode="after")
     def _bursts_have_limits(self) -> Self:
@@ -153,10 +164,13 @@ class Amounts(NullIsNothing):
 
 
 class Budget(NullIsNothing):
-    """How much may be spent in each period: a calendar day of UTC, a week from Monday, a month, or in all."""
+    """How much may be spent in each period."""
 
-    usd: Usd = Field(description="US dollars, such as 50 or 12.50.")
-    period: Period = Field(description="How often spending begins anew; `total` never does.")
+    usd: Usd = Field(examples=[500])
+    """The amount in US dollars."""
+
+    period: Period = Field(examples=["month"])
+    """A calendar day of UTC, a week from Monday, a calendar month, or all time."""
 
     def budget(self) -> principal.Budget:
         return principal.Budget(int((self.usd * 1_000_000).to_integral_value()), self.period)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Protocol, Self
+from typing import Any, Final, Literal, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -167,19 +167,3 @@ def spool_path(database: LedgerDatabase, given: str | Path | None = None) -> Pat
         return Path(given)
     file = database.file
     return Path("crplugins-spool.db") if file is None else file.with_name(f"{file.name}.spool")
-
-
-class LedgerState(Protocol):
-    """Numbers of records, at any moment and at no cost."""
-
-    @property
-    def pending(self) -> int:
-        """In memory and in the journal, not yet committed anywhere."""
-
-    @property
-    def spooled(self) -> int:
-        """In the spool, on their way to the database. Processes that share a spool all report the whole of it."""
-
-    @property
-    def dropped(self) -> int:
-        """Lost since the start, because database, spool and queue were all full or gone."""

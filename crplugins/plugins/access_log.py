@@ -26,6 +26,7 @@ class AccessLog(Plugin):
     without a good key are seen too.
     """
 
+    reads_usage = True
     observes = True
 
     def on_finish(self, exchange: Exchange) -> None:

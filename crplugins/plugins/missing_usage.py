@@ -34,6 +34,11 @@ class MissingUsage(Plugin):
         self._bytes: Final = ByteEstimator()
         self._estimator: Final = estimator
 
+    @property
+    def counts_chunks(self) -> bool:
+        """Whether the estimator must hear each chunk of a stream; without one the end alone matters."""
+        return self._estimator is not None
+
     def on_event(self, exchange: Exchange, event: Event) -> Event | None:
         if self._estimator is not None:
             self._estimator.hear(exchange, event)
@@ -50,14 +55,14 @@ class MissingUsage(Plugin):
         if self._estimator is not None and owes_usage(exchange) and self._policy_for(exchange) != "free":
             usage = await self._estimator.count(exchange)
             if usage is not None:
-                exchange.usage, exchange.usage_source = usage, "estimated"
+                exchange.counted(usage, "estimated")
 
     def on_finish(self, exchange: Exchange) -> None:
         free = self._policy_for(exchange) == "free"
         if free and exchange.usage_source == "estimated":  # a handler's estimate
-            exchange.usage, exchange.usage_source = None, "none"
+            exchange.counted(None, "none")
         elif not free and owes_usage(exchange):
-            exchange.usage, exchange.usage_source = self._bytes.count(exchange), "estimated"
+            exchange.counted(self._bytes.count(exchange), "estimated")
 
     async def __aenter__(self) -> Self:
         if self._estimator is not None:

@@ -19,6 +19,7 @@ from crplugins.core.stream_options import (
 from crplugins.core.wire import Answer
 
 _NULLS: Final = (b',"usage":null', b', "usage": null')
+_FRAME_BYTES: Final = len(b"data: \n\n")
 
 
 class _UsageChunk(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,15 +47,15 @@ def without_usage(event: Event) -> Event | None:
     data = event.data or b""
     shortened = _without_null(data)
     if shortened is not None:
-        if len(event.raw) == len(data) + len(b"data: \n\n"):
-            return Event(b"data: " + shortened + b"\n\n", shortened)  # half the time of `with_data`, on every chunk
-        return event.with_data(shortened)
+        if len(event.raw) == len(data) + _FRAME_BYTES:  # half the time of `with_data`, on every chunk
+            return Event(b"data: " + shortened + b"\n\n", shortened, b"", False, event.answer)
+        return event.with_data(shortened, event.answer)
     answer = event.answer
     if answer is None:  # a text that is no JSON, or [DONE]
         return event
     if answer.error is None and answer.counted is not None and _says_nothing(data):
         return None
-    return _stripped(event, Body(data))
+    return _stripped(event, Body(data), msgspec.structs.replace(answer, usage=None, x_groq=None))
 
 
 def _without_null(data: bytes) -> bytes | None:
@@ -92,13 +93,13 @@ def _is_empty(choice: Any) -> bool:
     return isinstance(choice, dict) and not choice.get("delta") and choice.get("finish_reason") is None
 
 
-def _stripped(event: Event, body: Body) -> Event:
+def _stripped(event: Event, body: Body, answer: Answer) -> Event:
     before = body.raw
     body.remove("usage")
     groq = body.get("x_groq")
     if isinstance(groq, dict) and "usage" in groq:
         body.set("x_groq", {name: value for name, value in groq.items() if name != "usage"})
-    return event if body.raw is before else event.with_data(body.raw)
+    return event if body.raw is before else event.with_data(body.raw, answer)
 
 
 _HEAD: Final = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
@@ -144,22 +145,22 @@ class ShownOnce:
 
     def _with_usage(self, event: Event, answer: Answer) -> Event | None:
         if self._shown:
-            return self._silenced(event) if answer.choices else None
+            return self._silenced(event, answer) if answer.choices else None
         if not answer.choices or self._is_the_whole():
             self._shown = True
             return event
         self._held = Body(event.data or b"")
-        return self._silenced(event)
+        return self._silenced(event, answer)
 
     def _is_the_whole(self) -> bool:
         """Of several choices vLLM counts each on its own, on every chunk, and their sum in a chunk behind them."""
         ended = len(self._finished) >= self._choices
         return ended and (self._choices == 1 or self._held is None)
 
-    def _silenced(self, event: Event) -> Event:
+    def _silenced(self, event: Event, answer: Answer) -> Event:
         body = Body(event.data or b"")
         body.set("usage", None)
-        return event.with_data(body.raw)
+        return event.with_data(body.raw, msgspec.structs.replace(answer, usage=None))
 
 
 __all__ = ["StreamUsage"]

@@ -50,6 +50,7 @@ class Usage(Plugin):
         prices: the price of a model by the name it was served under, where no handler of ours knows it.
     """
 
+    reads_usage = True
     observes = True
 
     def __init__(
@@ -60,7 +61,7 @@ class Usage(Plugin):
         metadata: Iterable[str] = (),
         prices: Callable[[str], Price | None] | None = None,
     ) -> None:
-        self._ledger: Final = ledger
+        self.ledger: Final = ledger
         self._sinks: Final = (*(() if ledger is None else (ledger.add,)), *sinks)
         self._metadata: Final = tuple(metadata)
         self._prices: Final = prices
@@ -83,15 +84,15 @@ class Usage(Plugin):
                 logger.exception("a sink failed to take the record of request %s", record.request_id)
 
     async def __aenter__(self) -> Self:
-        if self._ledger is not None:
-            await self._ledger.__aenter__()
+        if self.ledger is not None:
+            await self.ledger.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._ledger is not None:
-            await self._ledger.__aexit__(kind, error, traceback)
+        if self.ledger is not None:
+            await self.ledger.__aexit__(kind, error, traceback)
 
     def _note_words_of_the_client(self, exchange: Exchange, body: Body) -> None:
         try:

@@ -1,4 +1,10 @@
-"""Test doubles for plugin authors: a scripted provider on a socket, an ASGI driver, a clock that stands still."""
+"""Test doubles for plugin authors: a scripted provider on a socket, an ASGI driver, a clock that stands still.
+
+The provider needs h11 (`pip install 'crplugins[testing]'`; uvicorn brings it too), the rest nothing further: so it is
+imported when it is asked for.
+"""
+
+from typing import TYPE_CHECKING
 
 from crplugins.testing.answer import Answer
 from crplugins.testing.cassettes import Cassette, load_cassettes
@@ -10,7 +16,9 @@ from crplugins.testing.model import usage_object
 from crplugins.testing.received import ReceivedRequest
 from crplugins.testing.refusal import error_body
 from crplugins.testing.script import Script
-from crplugins.testing.server import FakeProvider
+
+if TYPE_CHECKING:
+    from crplugins.testing.server import FakeProvider as FakeProvider
 
 __all__ = [
     "Answer",
@@ -29,3 +37,16 @@ __all__ = [
     "load_cassettes",
     "usage_object",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name != "FakeProvider":
+        raise AttributeError(f"module 'crplugins.testing' has no attribute '{name}'")
+    try:
+        from crplugins.testing.server import FakeProvider
+    except ModuleNotFoundError as error:
+        if error.name != "h11":
+            raise
+        raise ImportError("FakeProvider needs: pip install 'crplugins[testing]'", name="h11") from error
+    globals()[name] = FakeProvider
+    return FakeProvider

@@ -1,4 +1,4 @@
-"""One accepted connection of the fake provider: requests one after the other, and how it can be ended."""
+"""One accepted connection of the fake provider: its requests one after the other, and how it can be ended."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from crplugins.testing.http1 import BadRequestError, HttpRequest, RequestParser, response_head
+import h11
+
+from crplugins.testing.received import HttpRequest
 
 logger = logging.getLogger(__name__)
+_MAX_HEAD = 64 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with a time of 0: close() sends RST and drops unsent bytes
 
 
 class Connection(asyncio.Protocol):
-    """Parses requests and runs `serve` for each, never two at once.
+    """Reads requests with h11 and runs `serve` for each, never two at once.
+
+    Answers are framed by h11 too, up to a fault: it refuses to end a body that is not whole, so `close` and `reset` go
+    past it.
 
     A protocol rather than a stream pair, because the end of the client's side must be seen at once while the server
     is sleeping or stalling: the running `serve` is then cancelled, with `client_gone` set.
@@ -27,7 +33,9 @@ class Connection(asyncio.Protocol):
         self.task: asyncio.Task[None] | None = None
         self._serve = serve
         self._open_ones = open_ones
-        self._parser = RequestParser()
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
+        self._head = h11.Request(method="GET", target="/", headers=[("host", "")])
+        self._body = bytearray()
         self._writable = asyncio.Event()
         self._writable.set()
         self._ending = False
@@ -38,8 +46,8 @@ class Connection(asyncio.Protocol):
         self._open_ones.add(self)
 
     def data_received(self, data: bytes) -> None:
-        self._parser.feed(data)
-        if self.task is None:
+        self._http.receive_data(data)
+        if self.task is None and not self._ending:
             self._start_next()
 
     def eof_received(self) -> bool:
@@ -57,6 +65,15 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable.set()
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether the answer to this request has a body, unless its status forbids one."""
+        return self._head.method != b"HEAD"
+
+    def framed(self, event: h11.Event) -> bytes:
+        """The bytes of the next part of the answer. LocalProtocolError if HTTP has no place for it."""
+        return self._http.send(event) or b""
 
     async def send(self, data: bytes) -> None:
         """One write; returns once the client has taken enough of it, and gives other tasks a turn."""
@@ -85,24 +102,44 @@ class Connection(asyncio.Protocol):
 
     def _start_next(self) -> None:
         try:
-            request = self._parser.next_request()
-        except BadRequestError:
-            self._transport.write(response_head(400, [("content-length", "0"), ("connection", "close")]))
+            request = self._next_request()
+        except h11.RemoteProtocolError as error:
+            refusal = h11.Response(status_code=error.error_status_hint, headers=[("content-length", "0")])
+            self._transport.write(self.framed(refusal))
             self.close()
             return
         if request is not None:
             self.task = asyncio.ensure_future(self._serve(self, request))
             self.task.add_done_callback(self._served)
-        elif self._parser.wants_continue:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif self._http.they_are_waiting_for_100_continue:
+            go_ahead = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+            self._transport.write(self.framed(go_ahead))
+
+    def _next_request(self) -> HttpRequest | None:
+        """The next complete request, None if more bytes are needed. RemoteProtocolError if it can never become one."""
+        while not isinstance(event := self._http.next_event(), h11.EndOfMessage):
+            if isinstance(event, h11.Request):
+                self._head, self._body = event, bytearray()
+            elif isinstance(event, h11.Data):
+                self._body += event.data
+            else:
+                return None
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._head.headers}
+        method, target = self._head.method.decode(), self._head.target.decode("latin-1")
+        return HttpRequest(method, target, headers, bytes(self._body))
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self.task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("the fake provider failed to answer", exc_info=error)
             self.reset()
-        if not self._ending:
+        if self._ending:
+            return
+        if self._http.our_state is h11.DONE:
+            self._http.start_next_cycle()
             self._start_next()
+        else:
+            self.close()
 
     def _client_left(self) -> None:
         if self._ending:

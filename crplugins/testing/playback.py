@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import responses
+
+import h11
 
 from crplugins.testing.connection import Connection
-from crplugins.testing.http1 import LAST_CHUNK, chunk, response_head
 from crplugins.testing.received import Progress
 from crplugins.testing.reply import Reply
 from crplugins.testing.script import Script
@@ -21,34 +24,40 @@ class _Write:
     frames_out: int
 
 
-async def play(script: Script, reply: Reply, connection: Connection, progress: Progress, *, keep_alive: bool) -> None:
+_BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+
+async def play(script: Script, reply: Reply, connection: Connection, progress: Progress) -> None:
     """Send `reply`. Returns when nothing more will be sent; is cancelled when the client goes."""
     await _pause(script.delay)
     if script.refuse_connection:
         connection.reset()
         return
-    await _send_head(script, reply, connection, keep_alive=keep_alive)
+    await _send_head(script, reply, connection)
     await _pause(script.first_byte_delay)
-    writes = list(_writes(reply.frames, script.write))
+    has_body = connection.wants_body and reply.status not in _BODILESS
+    writes = list(_writes(reply.frames, script.write)) if has_body else []
     for number, write in enumerate(writes):
         if await _fault(script, number, reply, connection):
             return
         if number:
             await _pause(script.frame_delay)
-        await connection.send(chunk(write.data) if reply.streamed else write.data)
+        await connection.send(connection.framed(h11.Data(data=write.data)))
         progress.frames_sent = write.frames_out
         progress.bytes_sent += len(write.data)
     if await _fault(script, len(writes), reply, connection):
         return
     progress.completed = True
-    await _end(reply, connection, keep_alive=keep_alive)
+    if end := connection.framed(h11.EndOfMessage()):
+        await connection.send(end)  # not else: whoever has read a plain body may look at once how it went
 
 
-async def _send_head(script: Script, reply: Reply, connection: Connection, *, keep_alive: bool) -> None:
-    length = sum(map(len, reply.frames))
-    framing = ("transfer-encoding", "chunked") if reply.streamed else ("content-length", str(length))
-    closing = [] if keep_alive else [("connection", "close")]
-    head = response_head(reply.status, [*reply.headers, framing, *closing])
+async def _send_head(script: Script, reply: Reply, connection: Connection) -> None:
+    """A body without a length is sent in chunks."""
+    length = [] if reply.streamed else [("content-length", str(sum(map(len, reply.frames))))]
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in [*reply.headers, *length]]
+    phrase = responses.get(reply.status, "Unknown").encode()
+    head = connection.framed(h11.Response(status_code=reply.status, headers=headers, reason=phrase))
     if script.slow_headers is None:
         await connection.send(head)
         return
@@ -66,16 +75,11 @@ async def _fault(script: Script, number: int, reply: Reply, connection: Connecti
         return True
     if script.cut_after != number:
         return False
-    # A body with a length can only be cut by closing: its client sees that bytes are missing.
-    await _end(reply, connection, keep_alive=reply.streamed)
-    return True
-
-
-async def _end(reply: Reply, connection: Connection, *, keep_alive: bool) -> None:
     if reply.streamed:
-        await connection.send(LAST_CHUNK)
-    if not keep_alive:
+        await connection.send(connection.framed(h11.EndOfMessage()))
+    else:  # a body with a length can only be cut by closing: its client sees that bytes are missing
         connection.close()
+    return True
 
 
 def _writes(frames: Sequence[bytes], write: str | int) -> Iterator[_Write]:

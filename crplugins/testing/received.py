@@ -10,9 +10,17 @@ from typing import Any
 
 import msgspec
 
-from crplugins.testing.http1 import HttpRequest
-
 CREDENTIALS = ("authorization", "x-api-key", "api-key")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request; header names in lower case, `target` as sent (path and query)."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
 
 
 class _Counts(msgspec.Struct):
@@ -89,7 +97,7 @@ class ReceivedRequest:
         """The client closed before the answer was complete."""
         return self.progress.client_gone
 
-    async def wait_finished(self, within: float = 5.0) -> ReceivedRequest:
+    async def wait_finished(self, within: float = 30.0) -> ReceivedRequest:
         """Wait until the provider is done with the request, whatever the end. TimeoutError after `within` seconds."""
         async with asyncio.timeout(within):
             await self.progress.finished.wait()

@@ -12,9 +12,8 @@ from typing import Self
 
 from crplugins.testing.cassettes import Cassette
 from crplugins.testing.connection import Connection
-from crplugins.testing.http1 import HttpRequest
 from crplugins.testing.playback import play
-from crplugins.testing.received import ReceivedRequest, received, reported_usage
+from crplugins.testing.received import HttpRequest, ReceivedRequest, received, reported_usage
 from crplugins.testing.refusal import SERVER_ERROR
 from crplugins.testing.repertoire import Repertoire
 from crplugins.testing.reply import Reply, refused
@@ -137,12 +136,12 @@ class FakeProvider:
         self._repertoire.by_model.clear()
         self.received = 0
 
-    async def wait_for_requests(self, count: int, within: float = 5.0) -> list[ReceivedRequest]:
+    async def wait_for_requests(self, count: int, within: float = 30.0) -> list[ReceivedRequest]:
         """Wait until `count` requests have arrived since the start (or `clear`); returns those kept in the log."""
         await self._watch.until(lambda: self.received >= count, f"{count} requests", within)
         return self.requests
 
-    async def wait_idle(self, within: float = 5.0) -> None:
+    async def wait_idle(self, within: float = 30.0) -> None:
         """Wait until no request is in progress. TimeoutError after `within` seconds."""
         await self._watch.until(lambda: self.active == 0, "no request in progress", within)
 
@@ -158,7 +157,7 @@ class FakeProvider:
         self._watch.notify()
         script, reply = self._answer(request)
         try:
-            await play(script, reply, connection, request.progress, keep_alive=http.keep_alive)
+            await play(script, reply, connection, request.progress)
         finally:
             self._finish(request, reply, client_gone=connection.client_gone)
 

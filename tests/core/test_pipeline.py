@@ -2,13 +2,14 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from crplugins.asgi.scope import make_exchange
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange
-from crplugins.core.pipeline import Pipeline
+from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.pipeline import Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 from crplugins.testing.asgi import http_scope
@@ -24,6 +25,13 @@ def exchange() -> Exchange:
 
 def pipeline(*plugins: Plugin) -> Pipeline:
     return Pipeline(plugins, Counter(), 1000)
+
+
+def run_of(exchange: Exchange, entered: int, *plugins: Plugin) -> Run:
+    """A run in which the first `entered` plugins have had their `on_request`."""
+    run = Run(pipeline(*plugins), exchange)
+    run.entered = entered
+    return run
 
 
 class Upper(Rewriter):
@@ -56,10 +64,10 @@ def test_the_body_is_read_for_the_first_plugin_that_needs_it() -> None:
 
 def test_the_response_comes_up_from_the_inside(exchange: Exchange) -> None:
     log: list[str] = []
-    pipe = pipeline(Watcher(log, "a"), Watcher(log, "b"), Watcher(log, "c"))
-    pipe.response(exchange, 2)
-    pipe.event(exchange, EVENT, 2)
-    pipe.finish(exchange, 2)
+    run = run_of(exchange, 2, Watcher(log, "a"), Watcher(log, "b"), Watcher(log, "c"))
+    run.response()
+    run.event(EVENT)
+    run.finish()
     assert log == ["b.on_response", "a.on_response", "b.on_event", "a.on_event", "b.on_finish", "a.on_finish"]
 
 
@@ -68,32 +76,32 @@ def test_an_observer_cannot_change_or_drop_an_event(exchange: Exchange) -> None:
         def on_event(self, exchange: Exchange, event: Event) -> None:
             return None
 
-    assert pipeline(Forgetful()).event(exchange, EVENT, 1) is EVENT
+    assert run_of(exchange, 1, Forgetful()).event(EVENT) is EVENT
 
 
 def test_plugins_further_out_see_the_changed_event(exchange: Exchange) -> None:
     outer, inner = Watcher(), Watcher()
-    assert pipeline(outer, Upper(), inner).event(exchange, EVENT, 3).data == b"X"
+    assert run_of(exchange, 3, outer, Upper(), inner).event(EVENT).data == b"X"
     assert inner.events == [EVENT]
     assert [event.data for event in outer.events] == [b"X"]
 
 
 def test_plugins_further_out_do_not_see_a_dropped_event(exchange: Exchange) -> None:
     outer = Watcher()
-    assert pipeline(outer, Dropper()).event(exchange, EVENT, 2) is None
+    assert run_of(exchange, 2, outer, Dropper()).event(EVENT) is None
     assert outer.events == []
 
 
 def test_added_events_pass_only_the_plugins_further_out(exchange: Exchange) -> None:
     outer, inner = Upper(), Watcher()
-    added = pipeline(outer, Adder(label="b"), inner).end(exchange, 3)
+    added = run_of(exchange, 3, outer, Adder(label="b"), inner).end()
     assert [event.data for event in added] == [b"B"]
     assert inner.events == []
 
 
 def test_added_events_come_inside_out_and_only_from_the_entered(exchange: Exchange) -> None:
-    pipe = pipeline(Adder(label="a"), Adder(label="b"), Adder(label="c"))
-    assert [event.data for event in pipe.end(exchange, 2)] == [b"b", b"a"]
+    run = run_of(exchange, 2, Adder(label="a"), Adder(label="b"), Adder(label="c"))
+    assert [event.data for event in run.end()] == [b"b", b"a"]
 
 
 def test_an_observer_adds_nothing(exchange: Exchange) -> None:
@@ -101,7 +109,7 @@ def test_an_observer_adds_nothing(exchange: Exchange) -> None:
         def on_end(self, exchange: Exchange) -> Iterable[Event]:
             return [EVENT]
 
-    assert pipeline(Pushy()).end(exchange, 1) == []
+    assert run_of(exchange, 1, Pushy()).end() == []
 
 
 @pytest.mark.parametrize("hook", ["on_response", "on_event"])
@@ -109,11 +117,11 @@ def test_a_failing_observer_is_logged_counted_and_muted(
     exchange: Exchange, hook: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     watcher = failing(hook, observes=True)()
-    pipe = pipeline(watcher)
-    pipe.response(exchange, 1)
+    run = run_of(exchange, 1, watcher)
+    run.response()
     for _ in range(3):
-        assert pipe.event(exchange, EVENT, 1) is EVENT
-    assert pipe.faults == {(watcher.name, hook): 1}
+        assert run.event(EVENT) is EVENT
+    assert run.pipeline.faults == {(watcher.name, hook): 1}
     assert [record.getMessage() for record in caplog.records] == [f"{watcher.name}.{hook} failed"]
     assert caplog.records[0].exc_info[0] is LookupError
     assert watcher.log.count("w.on_event") == (1 if hook == "on_event" else 0)
@@ -122,16 +130,18 @@ def test_a_failing_observer_is_logged_counted_and_muted(
 def test_muting_ends_with_the_request(exchange: Exchange, caplog: pytest.LogCaptureFixture) -> None:
     watcher = failing("on_event", observes=True)()
     pipe = pipeline(watcher)
-    pipe.event(exchange, EVENT, 1)
-    pipe.event(make_exchange(http_scope("POST", "/"), lambda: 0.0, lambda: "id"), EVENT, 1)
+    for _ in range(2):
+        run = Run(pipe, exchange)
+        run.entered = 1
+        run.event(EVENT)
     assert len(watcher.log) == 2
 
 
 def test_a_muted_observer_still_finishes(exchange: Exchange) -> None:
     watcher = failing("on_event", observes=True)()
-    pipe = pipeline(watcher)
-    pipe.event(exchange, EVENT, 1)
-    pipe.finish(exchange, 1)
+    run = run_of(exchange, 1, watcher)
+    run.event(EVENT)
+    run.finish()
     assert finishes(watcher.log) == ["w"]
 
 
@@ -150,45 +160,45 @@ def test_muting_one_of_two_equal_plugins_leaves_the_other(exchange: Exchange, fr
             return event
 
     outer, inner = Equal(), Equal()
-    pipe = pipeline(outer, inner)
+    run = run_of(exchange, 2, outer, inner)
     for _ in range(2):
-        pipe.event(exchange, EVENT, 2)
+        run.event(EVENT)
     assert list(map(id, calls)) == list(map(id, [inner, outer, outer]))
 
 
 def test_an_observer_cannot_refuse_on_the_way_out(exchange: Exchange) -> None:
-    pipe = pipeline(failing("on_event", GatewayError(400, "no"), observes=True)())
-    assert pipe.event(exchange, EVENT, 1) is EVENT
+    run = run_of(exchange, 1, failing("on_event", GatewayError(400, "no"), observes=True)())
+    assert run.event(EVENT) is EVENT
 
 
 @pytest.mark.parametrize("hook", ["on_response", "on_event", "on_end"])
 def test_a_bug_in_a_plugin_that_decides_is_our_500(exchange: Exchange, hook: str) -> None:
-    pipe = pipeline(failing(hook, base=Rewriter)())
+    run = run_of(exchange, 1, failing(hook, base=Rewriter)())
     calls = {
-        "on_response": lambda: pipe.response(exchange, 1),
-        "on_event": lambda: pipe.event(exchange, EVENT, 1),
-        "on_end": lambda: pipe.end(exchange, 1),
+        "on_response": run.response,
+        "on_event": lambda: run.event(EVENT),
+        "on_end": run.end,
     }
     with pytest.raises(GatewayError) as error:
         calls[hook]()
     assert error.value.status == 500
     assert "bug" not in error.value.error.message
-    assert sum(pipe.faults.values()) == 1
+    assert sum(run.pipeline.faults.values()) == 1
 
 
 def test_a_refusal_on_the_way_out_is_no_fault(exchange: Exchange) -> None:
-    pipe = pipeline(failing("on_event", GatewayError(403, "no"))())
+    run = run_of(exchange, 1, failing("on_event", GatewayError(403, "no"))())
     with pytest.raises(GatewayError, match="no"):
-        pipe.event(exchange, EVENT, 1)
-    assert not pipe.faults
+        run.event(EVENT)
+    assert not run.pipeline.faults
 
 
 def test_a_failing_finish_keeps_nobody_from_finishing(exchange: Exchange, caplog: pytest.LogCaptureFixture) -> None:
     log: list[str] = []
-    pipe = pipeline(Watcher(log, "a"), failing("on_finish")(log, "b"), Watcher(log, "c"))
-    pipe.finish(exchange, 3)
+    run = run_of(exchange, 3, Watcher(log, "a"), failing("on_finish")(log, "b"), Watcher(log, "c"))
+    run.finish()
     assert finishes(log) == ["c", "b", "a"]
-    assert list(pipe.faults.values()) == [1]
+    assert list(run.pipeline.faults.values()) == [1]
     assert caplog.records[0].levelno == logging.ERROR
 
 
@@ -199,8 +209,87 @@ def test_only_overridden_hooks_are_called(exchange: Exchange) -> None:
     plugin = Silent()
     for hook in ("on_response", "on_event", "on_end", "on_finish"):
         setattr(plugin, hook, lambda *_: pytest.fail("called"))
-    pipe = pipeline(plugin)
-    pipe.response(exchange, 1)
-    pipe.event(exchange, EVENT, 1)
-    pipe.end(exchange, 1)
-    pipe.finish(exchange, 1)
+    run = run_of(exchange, 1, plugin)
+    run.response()
+    run.event(EVENT)
+    run.end()
+    run.finish()
+
+
+class Sized(Plugin):
+    reads_usage = True
+
+
+def test_a_plugin_that_reads_usage_has_the_body_read_behind_all_plugins_and_the_answer_too() -> None:
+    pipe = pipeline(Sized(), Plugin())
+    assert (pipe.reads_body_at, pipe.reads_events, pipe.rewrites_events) == (2, True, False)
+    assert pipeline(Sized(), Plugin(), Reader()).reads_body_at == 2
+
+
+@pytest.mark.parametrize("plugins", [(Sized(), Plugin()), (Plugin(), Reader(), Plugin())])
+async def test_the_body_is_read_once_on_the_way_down(exchange: Exchange, plugins: tuple[Plugin, ...]) -> None:
+    reads: list[int] = []
+    run = Run(pipeline(*plugins), exchange)
+
+    async def read_body() -> None:
+        reads.append(run.entered)
+
+    assert await run.down(read_body) is None
+    assert reads == [run.pipeline.reads_body_at]
+    assert run.entered == len(plugins)
+
+
+async def test_a_reply_ends_the_way_down(exchange: Exchange) -> None:
+    class Answering(Plugin):
+        async def on_request(self, exchange: Exchange) -> None:
+            exchange.reply = Reply(200, [], b"{}")
+
+    inner = Watcher()
+    run = Run(pipeline(Watcher(), Answering(), inner), exchange)
+    assert await run.down() is exchange.reply
+    assert (run.entered, inner.log) == (2, [])
+
+
+async def test_on_finish_is_run_once_however_often_a_home_says_so(exchange: Exchange) -> None:
+    watcher = Watcher()
+    run = Run(pipeline(watcher), exchange)
+    await run.down()
+    run.finish()
+    run.finish()
+    assert finishes(watcher.log) == ["w"]
+
+
+def test_the_first_word_on_how_a_request_ended_is_the_last(exchange: Exchange) -> None:
+    run = Run(pipeline(Plugin()), exchange)
+    run.conclude(200)
+    run.conclude(None, left=True)
+    assert (exchange.status, exchange.outcome, exchange.error_type) == (200, "ok", "")
+
+
+LIMITED = GatewayError(429, "Slow down.", error_type="rate_limited")
+BROKEN = GatewayError(502, "Cut.", error_type="upstream_stream_broken")
+
+
+@pytest.mark.parametrize(
+    ("status", "options", "recorded"),
+    [
+        (200, {}, (200, "", "ok")),
+        (404, {}, (404, "upstream_4xx", "client_error")),
+        (429, {}, (429, "upstream_429", "server_error")),
+        (503, {}, (503, "upstream_5xx", "server_error")),
+        (None, {}, (500, "internal", "server_error")),
+        (None, {"left": True}, (499, "client_disconnected", "cancelled")),
+        (200, {"left": True}, (200, "client_disconnected", "cancelled")),
+        (200, {"complete": False}, (200, "upstream_stream_broken", "server_error")),
+        (429, {"error": LIMITED}, (429, "rate_limited", "limited")),
+        (200, {"error": LIMITED}, (200, "upstream_stream_broken", "server_error")),
+        (200, {"error": BROKEN}, (200, "upstream_stream_broken", "server_error")),
+        (200, {"error": LIMITED, "left": True}, (200, "client_disconnected", "cancelled")),
+    ],
+)
+def test_every_home_ends_a_request_by_one_rule(
+    exchange: Exchange, status: int | None, options: dict[str, Any], recorded: tuple[object, ...]
+) -> None:
+    Run(pipeline(Plugin()), exchange).conclude(status, **options)
+    assert (exchange.status, exchange.error_type, exchange.outcome) == recorded
+    assert exchange.timings.ended is not None

@@ -39,7 +39,7 @@ def make_app():
     """What every worker runs."""
     from crplugins.asgi.middleware import PluginMiddleware
     from crplugins.core.plugin import Plugin
-    from crplugins.homes.metrics import MetricsApp
+    from crplugins.homes.metrics import MetricsApp, Scraper
     from crplugins.plugins.guard.plugin import RequestGuard
     from crplugins.plugins.metrics.plugin import Metrics
 
@@ -53,7 +53,7 @@ def make_app():
     app = PluginMiddleware(chat, plugins=[metrics, RequestGuard(), Buggy()])
     metrics.observe_faults(app.faults)
     metrics.observe_ledger(Quiet())
-    scraped = MetricsApp(metrics, token=None)
+    scraped = MetricsApp(Scraper(metrics, token=None))
 
     async def either(scope: Scope, receive: Receive, send: Send) -> None:
         await (scraped if scope.get("path") == "/metrics" else app)(scope, receive, send)

@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 
 from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.core.exchange import Exchange
+from crplugins.core.plugin import Plugin
+from crplugins.core.sse import Event
+from crplugins.core.wire import Answer, read_answer
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.testing import FrozenClock, drive
 from tests.core.doubles import CHUNK, DONE, JSON, STOP, App, Watcher, messages
@@ -23,10 +27,29 @@ def ask(**more: Any) -> dict[str, Any]:
 ASKING = ask(stream_options={"include_usage": True})
 
 
+class Facts(Plugin):
+    """What a plugin further out is told of each event, and what stands in its bytes."""
+
+    reads_events = True
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.read: list[Any] = []
+
+    def on_event(self, exchange: Exchange, event: Event) -> None:
+        if event.answer is not None:
+            self.told.append(self._facts(event.answer))
+            self.read.append(self._facts(read_answer(event.data or b"")))
+
+    def _facts(self, answer: Answer) -> Any:
+        return answer.model, answer.choices, answer.usage, answer.counted, answer.error
+
+
 async def through(*frames: bytes, body: Any = None, plugin: StreamUsage | None = None) -> tuple[bytes, dict[str, Any]]:
     """What the client reads of `frames`, and the body the app was given."""
-    app = App(*frames)
-    answer = await drive(PluginMiddleware(app, plugins=[plugin or StreamUsage()]), body=body or ask())
+    app, further_out = App(*frames), Facts()
+    answer = await drive(PluginMiddleware(app, plugins=[further_out, plugin or StreamUsage()]), body=body or ask())
+    assert further_out.told == further_out.read
     return answer.body, json.loads(app.bodies[-1])
 
 

@@ -43,7 +43,7 @@ class RawClient:
     async def read(self) -> RawAnswer:
         answer = RawAnswer()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await self._read_head(answer)
                 await self._read_body(answer)
         except asyncio.IncompleteReadError:
@@ -55,7 +55,7 @@ class RawClient:
     async def _read_head(self, answer: RawAnswer) -> None:
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         answer.status = int(head[0].split()[1])
-        answer.headers = dict(line.split(": ", 1) for line in head[1:] if line)
+        answer.headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
 
     async def _read_body(self, answer: RawAnswer) -> None:
         if "content-length" in answer.headers:

@@ -2,13 +2,12 @@ import hashlib
 
 import pytest
 
-from crplugins.testing.http1 import HttpRequest
-from crplugins.testing.received import received, reported_usage
+from crplugins.testing.received import HttpRequest, received, reported_usage
 
 
 def request(body: bytes = b"{}", **headers: str) -> HttpRequest:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return HttpRequest("POST", "/v1/chat/completions?x=1", names, body, keep_alive=True)
+    return HttpRequest("POST", "/v1/chat/completions?x=1", names, body)
 
 
 def test_the_key_is_kept_apart_from_the_headers_and_out_of_the_repr() -> None:

@@ -96,7 +96,7 @@ async def test_a_client_that_closes_its_stream_is_seen(provider: FakeProvider, c
     await anext(stream)
     assert provider.active == 1
     await stream.close()
-    request = await provider.last_request.wait_finished(within=1)
+    request = await provider.last_request.wait_finished()
     assert (request.client_gone, request.completed, request.usage) == (True, False, None)
     await provider.wait_idle()
     assert provider.active == 0
@@ -146,3 +146,11 @@ async def test_many_slow_streams_at_once(provider: FakeProvider, connect) -> Non
     answers = await asyncio.gather(*(client.read() for client in clients))
     assert {answer.end for answer in answers} == {"done"}
     assert {len(answer.chunks) for answer in answers} == {14}
+
+
+async def test_who_has_read_a_plain_answer_finds_its_usage_in_the_log(provider: FakeProvider, connect) -> None:
+    client = await connect(provider)
+    for _ in range(20):
+        await client.post(HELLO)
+        assert provider.last_request.usage == (7, 4)
+        assert provider.last_request.completed

@@ -107,9 +107,9 @@ class LitellmHandler:
         if document is None:
             raise self._failures.malformed("an answer without choices")
         if "usage" in document:
-            exchange.usage, exchange.usage_source = as_usage(document["usage"]), "provider"
+            exchange.counted(as_usage(document["usage"]), "provider")
         elif (usage := await self._estimate(model, messages, arguments, words_of(document))) is not None:
-            exchange.usage, exchange.usage_source = as_usage(usage), "estimated"
+            exchange.counted(as_usage(usage), "estimated")
         data = msgspec.json.encode(document)
         return document_reply(data)
 

@@ -225,9 +225,8 @@ async def _close_sdk_clients(litellm: Any) -> None:
 async def _close_shared_client(litellm: Any) -> None:
     """Close the client of Anthropic's streams, which litellm keeps beside its pool, and have it made anew."""
     shared = vars(litellm).pop("module_level_aclient", None)  # made on first use: reading the attribute would make it
-    transport = getattr(getattr(shared, "client", None), "_transport", None)
-    if transport is not None:
-        await transport.aclose()
+    if shared is not None:
+        await shared.close()
 
 
 def _import() -> ModuleType:

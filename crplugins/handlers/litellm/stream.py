@@ -214,7 +214,7 @@ class LitellmStream:
 
     def _keep_usage(self, usage: UsageObject | None) -> None:
         if usage is not None:
-            self._exchange.usage, self._exchange.usage_source = as_usage(usage), "provider"
+            self._exchange.counted(as_usage(usage), "provider")
 
     async def _keep_estimate(self) -> None:
         """Count what was said. What the provider has counted so far (Anthropic: the prompt) is not guessed again."""
@@ -225,4 +225,4 @@ class LitellmStream:
         usage |= {k: v for k, v in counted.items() if k.startswith("prompt_tokens")}
         usage["completion_tokens"] = max(usage["completion_tokens"], counted.get("completion_tokens", 0))
         usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
-        self._exchange.usage, self._exchange.usage_source = as_usage(usage), "estimated"
+        self._exchange.counted(as_usage(usage), "estimated")

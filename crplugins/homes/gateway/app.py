@@ -1,38 +1,42 @@
 """Gateway: the plugins around the handlers, as one ASGI app.
 
-client -> PluginMiddleware [those of builtin.py, your own] -> ChatCompletions -> direct | litellm
+client -> PluginMiddleware [those of homes/assembly.py, your own] -> ChatCompletions -> direct | litellm
                                                            -> MetricsApp
                                                            -> Web: models, health, usage, openapi.json, admin
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins import __version__
 from crplugins.asgi.middleware import PluginMiddleware
-from crplugins.config import Config, Problem, arrange_plugins, find_config, load_config, parse_config
+from crplugins.config import Config, Problem, find_config, load_config, parse_config
 from crplugins.config.models import ModelEntry
+from crplugins.config.words import ConfigWords
 from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.endpoint import ChatCompletions
-from crplugins.homes.assembly import builtin_plugins, make_metrics, metrics_app, open_ledger
+from crplugins.homes.assembly import assemble
 from crplugins.homes.gateway import admin
 from crplugins.homes.gateway.admin import NoStore, store_of
 from crplugins.homes.gateway.openapi import with_admin
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import Web
-from crplugins.keys.opening import open_source
+from crplugins.homes.parts import Parts, configured_aliases, metrics_app
 from crplugins.keys.service import KeyService
 from crplugins.keys.source import KeySource
 from crplugins.plugins.aliases.access import visible_models
-from crplugins.plugins.aliases.plugin import ModelAliases
+from crplugins.plugins.auth import PUBLIC_PATHS
 
 if TYPE_CHECKING:
     from crplugins.ledger.ledger import Ledger
+
+OPENAPI_PATH: Final = "/openapi.json"
+ADMIN_USAGE_PATH: Final = "/admin/usage"
 
 RUN_KEY_VARIABLE: Final = "CRPLUGINS_RUN_KEY"
 """A key made for this run by `crplugins serve`, handed to its worker processes."""
@@ -52,30 +56,8 @@ class Gateway:
     Raises `ConfigError`.
     """
 
-    def __init__(
-        self,
-        *,
-        model_list: Sequence[Mapping[str, Any]] | None = None,
-        keys: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
-        server: Mapping[str, Any] | None = None,
-        guard: Mapping[str, Any] | None = None,
-        aliases: Mapping[str, Any] | None = None,
-        team_aliases: Mapping[str, Mapping[str, Any]] | None = None,
-        response_model: Literal["requested", "served"] | None = None,
-        hidden_model_status: Literal[404, 403] | None = None,
-        admin: Mapping[str, Any] | None = None,
-        limits: Mapping[str, Any] | None = None,
-        budgets: Mapping[str, Any] | None = None,
-        on_disconnect: Literal["cancel", "drain"] | None = None,
-        missing_usage: Literal["estimate", "refuse", "free"] | None = None,
-        usage: Mapping[str, Any] | None = None,
-        ledger: Mapping[str, Any] | None = None,
-        metrics: Mapping[str, Any] | None = None,
-        tracing: bool | None = None,
-        plugins: Sequence[Any] | None = None,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name != "self"}
-        self._assemble(parse_config(given))
+    def __init__(self, **words: Unpack[ConfigWords]) -> None:
+        self._assemble(parse_config(words))
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -86,28 +68,25 @@ class Gateway:
     def _assemble(self, config: Config) -> None:
         self.config = config
         self._upstreams = Upstreams([_served(entry) for entry in config.model_list])
-        aliases = ModelAliases(
-            aliases=config.aliases,
-            teams=config.team_aliases,
+        parts = Parts(
+            config,
+            self._upstreams.price,
             served=self._upstreams.served,
-            response_model=config.response_model,
-            hidden_status=config.hidden_model_status,
+            metric_names=[*self._upstreams.served, *configured_aliases(config)],
+            public_paths=_public_paths(config),
         )
-        keys = open_source(config.keys)
-        ledger = open_ledger(config)
-        metrics = make_metrics(config, self._upstreams.served, ledger)
-        builtin = builtin_plugins(
-            config, keys=keys, aliases=aliases, ledger=ledger, metrics=metrics, prices=self._upstreams.price
-        )
-        self.plugins = [*arrange_plugins(config, list(builtin)), self._upstreams]
+        self.plugins = assemble(parts, "gateway")
+        self._aliases = parts.aliases.table
         self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
-        self._aliases = aliases.table
         web = Web(self._visible_models, lambda: self._upstreams.ready, self._openapi)
-        self._web = web.app([*_admin_routes(config, keys), *_usage_routes(config, ledger)])
-        self._app = PluginMiddleware(self._dispatch, plugins=self.plugins, max_body_bytes=config.server.max_body_bytes)
-        if metrics is not None:
-            metrics.observe_faults(self._app.faults)
-        self._metrics = metrics_app(config, metrics, self.plugins)
+        self._web = web.app([*_admin_routes(config, parts.keys), *_usage_routes(config, parts.ledger)])
+        self._app = PluginMiddleware(
+            self._dispatch,
+            plugins=self.plugins,
+            resources=[self._upstreams],
+            max_body_bytes=config.server.max_body_bytes,
+        )
+        self._metrics = metrics_app(parts, self.plugins, self._app.faults)
         self._metrics_path = config.metrics.path if config.metrics is not None else None
 
     def resolve(self) -> None:
@@ -174,6 +153,16 @@ def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:
     from crplugins.homes.gateway.usage_api import UsageApi
 
     return UsageApi(ledger, admin_token=config.admin.token.get_secret_value() if config.admin else None).routes()
+
+
+def _public_paths(config: Config) -> tuple[str, ...]:
+    """Paths that need no key. The admin API and the metrics have tokens of their own."""
+    paths = [*PUBLIC_PATHS, OPENAPI_PATH]
+    if config.metrics is not None:
+        paths.append(config.metrics.path)
+    if config.admin is not None:
+        paths += [*admin.PUBLIC_PATHS, ADMIN_USAGE_PATH]
+    return tuple(paths)
 
 
 def _served(entry: ModelEntry) -> Served:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from crplugins.core.plugin import Plugin
 from crplugins.handlers.deployment import Deployment, Routes
 from crplugins.handlers.direct import DirectHandler
 from crplugins.handlers.failover import Failover
@@ -24,8 +23,8 @@ class Served:
     handler: HandlerKind = "auto"
 
 
-class Upstreams(Plugin):
-    """Owns the handlers. A plugin only for its lifetime: whoever opens plugins opens the connections too."""
+class Upstreams:
+    """The handlers of a gateway, a resource of its PluginMiddleware."""
 
     def __init__(self, served: Sequence[Served]) -> None:
         self._served = served

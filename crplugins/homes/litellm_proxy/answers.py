@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange, Slot, note_facts
+from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.sse import Event
 from crplugins.handlers.litellm.usage import as_usage, usage_object
 from crplugins.homes.litellm_proxy.calls import ProxyCall
@@ -15,17 +15,17 @@ from crplugins.homes.litellm_proxy.runtime import Runtime, boundary
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class StreamChunks:
     """The chunks of a stream as the provider's parsers left them, and which attempt's they are.
 
-    LiteLLM keeps them to put the answer together. Where none has usage it counts tokens itself, and says so nowhere.
+    LiteLLM keeps them to put the answer together. Where none has usage it counts tokens itself, and does not mark them.
     """
 
     chunks: Sequence[Any]
     attempts: int
 
 
-HEARD: Final[Slot[Heard]] = Slot("litellm_chunks")
+STREAM_CHUNKS: Final[Slot[StreamChunks]] = Slot("litellm_chunks")
 
 
 def listen(exchange: Exchange, response: Any) -> None:
@@ -35,40 +35,40 @@ def listen(exchange: Exchange, response: Any) -> None:
     """
     chunks = getattr(response, "chunks", None)
     if isinstance(chunks, list):
-        HEARD.set(exchange, Heard(chunks, len(exchange.attempts)))
+        STREAM_CHUNKS.set(exchange, StreamChunks(chunks, len(exchange.attempts)))
 
 
 def is_made_up(exchange: Exchange, chunk: Any) -> bool:
-    """Whether the usage on a chunk is LiteLLM's own count. What the provider told replaces it, where it told any."""
-    chunks = _heard(exchange)
+    """Whether the usage on a chunk is LiteLLM's own count. Usage that the provider reported replaces it."""
+    chunks = _chunks_of_last_attempt(exchange)
     if chunks is None:
         return False
-    told = told_in(chunks)
-    if told is None:
+    reported = provider_usage_in(chunks)
+    if reported is None:
         return True
-    chunk.usage = told  # up to 1.96 LiteLLM overlooks it beside a finish reason
+    chunk.usage = reported  # up to 1.96 LiteLLM overlooks it beside a finish reason
     return False
 
 
-def told_in(chunks: Sequence[Any]) -> Any:
-    """The provider's own usage, None if it told none."""
+def provider_usage_in(chunks: Sequence[Any]) -> Any:
+    """The provider's own usage, None if it reported none."""
     for chunk in reversed(chunks):
-        told = field_of(chunk, "usage")
-        if told is not None and usage_object(told) is not None:  # 0 and 0 are LiteLLM's
-            return told
+        reported = field_of(chunk, "usage")
+        if reported is not None and usage_object(reported) is not None:  # 0 and 0 are LiteLLM's
+            return reported
     return None
 
 
 def is_all_made_up(exchange: Exchange) -> bool:
     """The same for the usage of LiteLLM's log event."""
-    chunks = _heard(exchange)
-    return chunks is not None and told_in(chunks) is None
+    chunks = _chunks_of_last_attempt(exchange)
+    return chunks is not None and provider_usage_in(chunks) is None
 
 
-def _heard(exchange: Exchange) -> Sequence[Any] | None:
+def _chunks_of_last_attempt(exchange: Exchange) -> Sequence[Any] | None:
     """The chunks of the last attempt; None where they cannot be seen. A fallback's are elsewhere."""
-    heard = HEARD.get(exchange)
-    return None if heard is None or len(exchange.attempts) != heard.attempts else heard.chunks
+    seen = STREAM_CHUNKS.get(exchange)
+    return None if seen is None or len(exchange.attempts) != seen.attempts else seen.chunks
 
 
 def note_said(exchange: Exchange, choices: Sequence[Any], place: str = "delta") -> None:
@@ -86,7 +86,7 @@ def note_usage(exchange: Exchange, usage: Any, *, estimated: bool = False) -> No
     """Keep token counts, where there are some. LiteLLM's 0 and 0 are no counts."""
     found = None if usage is None else usage_object(usage)
     if found is not None:
-        exchange.usage, exchange.usage_source = as_usage(found), "estimated" if estimated else "provider"
+        exchange.counted(as_usage(found), "estimated" if estimated else "provider")
 
 
 def size_of(said: Any) -> int:
@@ -156,7 +156,7 @@ def without_usage(chunk: Any) -> Any | None:
 def shown_chunk(call: ProxyCall, chunk: Any) -> Any | None:
     """The chunk as the plugins leave it; None if one of them dropped it."""
     event = Event.of(_json(chunk))
-    passed = call.pipeline.event(call.exchange, event, call.entered)
+    passed = call.run.event(event)
     if passed is event or passed is None or passed.data is None:
         return chunk if passed is event else None
     return type(chunk).model_validate_json(passed.data)
@@ -164,21 +164,21 @@ def shown_chunk(call: ProxyCall, chunk: Any) -> Any | None:
 
 def added_chunks(call: ProxyCall, like: type[Any]) -> list[Any]:
     """What plugins add at the end of a stream."""
-    events = call.pipeline.end(call.exchange, call.entered)
+    events = call.run.end()
     return [like.model_validate_json(event.data) for event in events if event.data is not None]
 
 
 def pass_document(call: ProxyCall, response: Any) -> None:
     """Tell the plugins of an answer that none of them reads: that it is there. One may refuse it for its usage."""
     note_said(call.exchange, response.choices, "message")
-    call.pipeline.event(call.exchange, _UNREAD, call.entered)
+    call.run.event(_UNREAD)
 
 
 def shown_document(call: ProxyCall, response: Any) -> Any:
     """The answer as the plugins leave it; the same object if they leave it alone."""
     event = Event.json_document(_json(response))
-    note_facts(call.exchange, event)
-    passed = call.pipeline.event(call.exchange, event, call.entered)
+    call.exchange.note_facts(event)
+    passed = call.run.event(event)
     if passed is event or passed is None or passed.data is None:
         return response
     return type(response).model_validate_json(passed.data)
@@ -208,12 +208,12 @@ async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
             tidy_usage_chunk(chunk)
             yield chunk
             if made_up:  # the boundary has it now, and takes it for the provider's
-                around.usage_source = "estimated"
+                around.counted(around.usage, "estimated")
     except Exception as error:
         if around is None or not begun:
             raise
         failure = failure_of(around, error, begun=True)
-        around.error, around.error_type = failure.error, failure.error_type
+        around.failed(failure)
         yield error_frame(failure)
 
 
@@ -249,7 +249,6 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
         runtime.calls.settle(call, 200 if call.begun else 499, left=True)
         raise
     except GatewayError as error:  # a plugin's
-        call.exchange.failed_in_stream = call.begun
         await runtime.calls.end(call, 200 if call.begun else error.status, error)
         yield error_frame(error)
         return
@@ -257,7 +256,6 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
         if not call.begun:  # LiteLLM has another hook for it, and other answers than a stream
             raise
         failure = failure_of(call.exchange, error, begun=True)
-        call.exchange.failed_in_stream = True
         await runtime.calls.end(call, 200, failure)
         yield error_frame(failure)
         return

@@ -31,7 +31,7 @@ async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth
     try:
         await (await runtime().opened()).authenticate(exchange)
     except GatewayError as error:
-        raise Refusal(error, await runtime().unauthenticated(exchange, error)) from None
+        raise Refusal(*await runtime().unauthenticated(exchange, error)) from None
     return Authenticated.of(exchange.principal)
 
 

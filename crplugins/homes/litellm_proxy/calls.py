@@ -7,17 +7,15 @@ from contextvars import ContextVar
 from secrets import token_hex
 from typing import Any, Final
 
-from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange
-from crplugins.core.outcome import OUTCOMES, ErrorType, answered_with
-from crplugins.core.pipeline import Pipeline
+from crplugins.core.errors import GatewayError, internal_error
+from crplugins.core.pipeline import Run
 
 IN_METADATA: Final = "crplugins_call"
-"""The key in a request's metadata. Its value is a secret of ours: with an id that clients are told, one could end
+"""The key in a request's metadata. Its value is a secret of ours: with an id that clients are sent, one could end
 another's call."""
 
 LIFETIME: Final = 7200.0
-"""Seconds until a call of which LiteLLM has not told the end is settled; longer than its own timeout of 6000."""
+"""Seconds until a call whose end LiteLLM has not reported is settled; longer than its own timeout of 6000."""
 
 SOON: Final = 2.0
 """Seconds that the hooks which see the answer have, once LiteLLM logs a success."""
@@ -30,69 +28,68 @@ _current: ContextVar["ProxyCall | None"] = ContextVar("crplugins.litellm_call", 
 
 
 class ProxyCall:
-    """One request on its way through LiteLLM.
+    """One request on its way through LiteLLM: a Run, and what LiteLLM's hooks have reported so far.
 
     Attributes:
-        entered: how many plugins have had their `on_request`.
         chat: a chat completion; answers of other APIs are understood by LiteLLM's log events only.
         begun: whether the client has been given a status.
         hides_usage: we have asked for usage in the client's stead.
-        estimated: nobody has asked, or the client has left, so that LiteLLM's counts are not the provider's.
-        left: the client has left, and LiteLLM has yet to tell what was used until then.
-        told: the last response headers of the plugins.
-        settled: its plugins have finished.
+        estimated: nobody has asked, or the client has disconnected, so that LiteLLM's counts are not the provider's.
+        left: the client has disconnected, and LiteLLM has yet to report what was used until then.
+        sent_headers: the last response headers of the plugins.
     """
 
     __slots__ = (
         "begun",
         "chat",
-        "entered",
         "estimated",
         "exchange",
         "expiry",
         "hides_usage",
         "left",
-        "pipeline",
-        "settled",
+        "run",
+        "sent_headers",
         "token",
-        "told",
     )
 
-    def __init__(self, pipeline: Pipeline, exchange: Exchange, *, chat: bool = True) -> None:
-        self.pipeline = pipeline
+    def __init__(self, run: Run, *, chat: bool = True) -> None:
+        self.run = run
+        self.exchange = run.exchange
         self.chat = chat
-        self.exchange = exchange
         self.token = token_hex(16)
-        self.entered = 0
-        self.begun = self.hides_usage = self.estimated = self.left = self.settled = False
-        self.told: dict[str, str] = {}
+        self.begun = self.hides_usage = self.estimated = self.left = False
+        self.sent_headers: dict[str, str] = {}
         self.expiry: asyncio.TimerHandle | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.run.concluded
 
     async def enter(self) -> None:
         """Run every `on_request`. Raises `GatewayError`."""
-        exchange = self.exchange
-        for step in self.pipeline.steps:
-            self.entered = step.index + 1
-            if step.on_request is None:
-                continue
-            try:
-                await step.on_request(exchange)
-            except Exception as error:
-                self.pipeline.tolerate(step, "on_request", exchange, error)
-            if exchange.reply is not None:  # LiteLLM has no way to be answered for
-                logger.error("%s answers requests itself, which needs homes.litellm_proxy:app", step.plugin.name)
-                raise GatewayError(500, "The server had an error while processing your request.", type="server_error")
+        if await self.run.down() is not None:  # LiteLLM has no way to be answered for
+            plugin = self.run.pipeline.steps[self.run.entered - 1].plugin
+            logger.error("%s answers requests itself, which needs homes.litellm_proxy:app", plugin.name)
+            raise internal_error("hook_error")
 
     def headers(self, status: int) -> dict[str, str]:
         """What the plugins say in response headers."""
         exchange = self.exchange
-        exchange.status = status
         exchange.response_headers = [(b"x-request-id", exchange.id.encode())]
-        if exchange.timings.response is None:
-            exchange.timings.response = exchange.clock()
-        self.pipeline.response(exchange, self.entered)
-        self.told = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.response_headers}
-        return self.told
+        exchange.responded(status)
+        self.run.response()
+        self.sent_headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.response_headers
+        }
+        return self.sent_headers
+
+    def refusal_headers(self, error: GatewayError) -> tuple[GatewayError, dict[str, str]]:
+        """The error that the client is sent, and its headers; another error if a plugin fails on the way out."""
+        try:
+            headers = self.headers(error.status)
+        except GatewayError as second:
+            error, headers = second, {"x-request-id": self.exchange.id}
+        return error, {**headers, **headers_of(error)}
 
     def note_attempt(self, provider: str, *, translated: bool = False) -> None:
         """LiteLLM calls a provider now; or, `translated`, makes a chat completion of the call it has just begun."""
@@ -100,6 +97,26 @@ class ProxyCall:
             self.exchange.timings.app = self.exchange.clock()
         if not translated or not self.exchange.attempts:
             self.exchange.begin_attempt(provider)
+
+    async def end(self, status: int, error: GatewayError | None = None) -> None:
+        """Settle where one may wait. The first call, here or of `settle`, settles; later calls have no effect."""
+        if self.settled:
+            return
+        self.run.conclude(status, error)
+        try:
+            await self.run.ended()
+        finally:
+            self.run.finish()
+
+    def settle(self, status: int | None, error: GatewayError | None = None, *, left: bool = False) -> None:
+        """Settle where nothing can be awaited."""
+        if not self.settled:
+            self.run.conclude(status, error, left=left)
+            self.run.finish()
+
+
+def headers_of(error: GatewayError) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in error.headers}
 
 
 class Calls:
@@ -139,18 +156,13 @@ class Calls:
 
     async def end(self, call: ProxyCall, status: int, error: GatewayError | None = None) -> None:
         """Settle where one may wait."""
-        if not call.settled:
-            self._conclude(call, status, error)
-            try:
-                await call.pipeline.ended(call.exchange, call.entered)
-            finally:
-                self._finish(call)
+        self._forget(call)
+        await call.end(status, error)
 
     def settle(self, call: ProxyCall, status: int, error: GatewayError | None = None, *, left: bool = False) -> None:
-        """Settle where nothing can be awaited. Whoever comes first settles; the rest come to nothing."""
-        if not call.settled:
-            self._conclude(call, status, error, left=left)
-            self._finish(call)
+        """Settle where nothing can be awaited."""
+        self._forget(call)
+        call.settle(status, error, left=left)
 
     def settle_soon(self, call: ProxyCall) -> None:
         """LiteLLM logs a success; the hooks that see a chat's answer come at the same time, or not at all."""
@@ -162,7 +174,7 @@ class Calls:
             self._in_a_while(call, self.settle, call, 200)
 
     def settle_left(self, call: ProxyCall) -> None:
-        """The client has left an answer whose size only LiteLLM's log event tells; it comes now, or not at all."""
+        """The client has disconnected. Only LiteLLM's log event reports what was used; it comes now or never."""
         if not call.settled and not call.left:
             call.left = call.estimated = True
             self._in_a_while(call, self._settle_left, call)
@@ -175,35 +187,14 @@ class Calls:
             call.expiry.cancel()
         call.expiry = asyncio.get_running_loop().call_later(SOON, callback, *arguments)
 
-    def _conclude(self, call: ProxyCall, status: int, error: GatewayError | None, *, left: bool = False) -> None:
-        call.settled = True
+    def _forget(self, call: ProxyCall) -> None:
         self._running.pop(call.token, None)
         if call.expiry is not None:
             call.expiry.cancel()
-        exchange = call.exchange
-        exchange.timings.ended = exchange.clock()
-        exchange.status = status
-        if error is not None:
-            exchange.error = error.error
-        exchange.error_type = _error_type(status, error, left=left)
-        exchange.outcome = OUTCOMES[exchange.error_type]
-
-    def _finish(self, call: ProxyCall) -> None:
-        call.pipeline.finish(call.exchange, call.entered)
 
     def _expire(self, call: ProxyCall) -> None:
-        logger.warning("LiteLLM has not told how request %s ended", call.exchange.id)
+        logger.warning("LiteLLM has not reported how request %s ended", call.exchange.id)
         self.settle(call, 200 if call.exchange.usage is not None else 500)
-
-
-def _error_type(status: int, error: GatewayError | None, *, left: bool) -> ErrorType:
-    if left:
-        return "client_disconnected"
-    if error is None:
-        return answered_with(status)
-    if status < 400 and OUTCOMES[error.error_type] != "server_error":  # it had been promised an answer
-        return "upstream_stream_broken"
-    return error.error_type
 
 
 def _tokens(data: Mapping[str, Any]) -> Iterator[str]:

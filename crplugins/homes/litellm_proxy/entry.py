@@ -17,10 +17,9 @@ from crplugins.homes.litellm_proxy.names import served_names
 from crplugins.homes.litellm_proxy.requests import REQUEST_ID
 from crplugins.homes.litellm_proxy.runtime import AROUND, Runtime, entry_runtime
 from crplugins.plugins.aliases.access import visible_models
-from crplugins.plugins.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 PROBES: Final = ("/health/liveness", "/health/liveliness", "/health/readiness")
 """LiteLLM's own, which need no key."""
@@ -50,12 +49,6 @@ class ModelInPath(Plugin):
             exchange.requested_model = named["model"]
 
 
-class BodyLimit(Plugin):
-    """Does nothing; that there is a plugin makes the boundary count bytes."""
-
-    async def on_request(self, exchange: Exchange) -> None: ...
-
-
 class Entry:
     """An ASGI app.
 
@@ -76,27 +69,19 @@ class Entry:
             for path, endpoint in (("/models", self._web.models), ("/models/{model:path}", self._web.model))
         ]
         self._small = self._web.app()
-        self._page = runtime.metrics_app() if runtime.guarded else None
-        self._page_path = runtime.config.metrics.path if runtime.config.metrics is not None else None
         self._app = PluginMiddleware(
-            self._dispatch, plugins=self._plugins(), max_body_bytes=runtime.config.server.max_body_bytes
+            self._dispatch,
+            plugins=runtime.plugins if runtime.guarded else (),
+            max_body_bytes=runtime.config.server.max_body_bytes,
         )
-        if runtime.metrics is not None:
-            runtime.metrics.observe_faults(self._app.faults if runtime.guarded else runtime.faults)
+        self._page = runtime.metrics_app(self._app.faults) if runtime.guarded else None
+        self._page_path = runtime.config.metrics.path if runtime.config.metrics is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             self._start()
         app = self._proxy if scope["type"] == "http" and scope["path"] in PROBES else self._app
         await app(scope, receive, send)
-
-    def _plugins(self) -> "Sequence[Plugin]":
-        if not self._runtime.guarded:
-            return [BodyLimit()]
-        plugins = list(self._runtime.plugins)
-        # Behind Usage, because it has the body read: a body that is refused for itself leaves a record too.
-        at = next(index for index, plugin in enumerate(plugins) if isinstance(plugin, Usage))
-        return [*plugins[: at + 1], ModelInPath(), *plugins[at + 1 :]]
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._runtime.guarded and (own := self._own(scope)) is not None:

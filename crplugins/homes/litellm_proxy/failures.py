@@ -10,10 +10,7 @@ from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.outcome import ErrorType
 from crplugins.handlers.litellm.errors import Failures
-
-
-def headers_of(error: GatewayError) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in error.headers}
+from crplugins.homes.litellm_proxy.calls import headers_of
 
 
 class Refusal(ProxyException):

@@ -16,6 +16,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.patterns import NameSet
 from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
+from crplugins.homes.parts import Prices
 from crplugins.metering.price_table import litellm_prices, prices_for
 
 _PROXY: Final = "litellm.proxy.proxy_server"
@@ -88,7 +89,7 @@ class ServedModels(Plugin):
 
     reads_body = True
 
-    def __init__(self, prices: RouterPrices) -> None:
+    def __init__(self, prices: Prices) -> None:
         self._prices = prices
 
     async def on_request(self, exchange: Exchange) -> None:

@@ -9,33 +9,22 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from crplugins.asgi.lifespan import PluginLifespan
-from crplugins.config import Config, arrange_plugins, find_config, load_config, parse_config
+from crplugins.config import Config, find_config, load_config, parse_config
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
-from crplugins.core.outcome import OUTCOMES
-from crplugins.core.pipeline import Faults, Pipeline
+from crplugins.core.pipeline import Faults, Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.core.stream_options import StreamOptionsRefused
 from crplugins.core.wire import CHAT_PATH
-from crplugins.homes.assembly import builtin_plugins, make_metrics, metrics_app, open_ledger
-from crplugins.homes.litellm_proxy.calls import Calls, ProxyCall
-from crplugins.homes.litellm_proxy.names import RouterPrices, ServedModels, served_names
-from crplugins.homes.metrics import MetricsApp
-from crplugins.keys.opening import open_source
-from crplugins.plugins.aliases.plugin import ModelAliases
-from crplugins.plugins.auth import Auth
-from crplugins.plugins.disconnects import Disconnects
-from crplugins.plugins.guard.plugin import RequestGuard
-from crplugins.plugins.missing_usage import MissingUsage
-from crplugins.plugins.server_timing import ServerTiming
-from crplugins.plugins.stream_usage import StreamUsage
+from crplugins.homes.assembly import assemble, find, place_of, reads_chunks, stands_in
+from crplugins.homes.litellm_proxy.calls import Calls, ProxyCall, headers_of
+from crplugins.homes.litellm_proxy.names import RouterPrices, served_names
+from crplugins.homes.parts import Parts, configured_aliases, metrics_app
+from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 
 if TYPE_CHECKING:
+    from crplugins.homes.metrics import MetricsApp
     from crplugins.plugins.metrics.plugin import Metrics
-
-
-# LiteLLM cannot be told to read on, and asks for usage and hides it by itself.
-_NOT_IN_HOOKS: Final = (Disconnects, StreamUsage, ServerTiming)
 
 logger = logging.getLogger("crplugins.litellm")
 
@@ -56,67 +45,46 @@ class Runtime:
         self.config: Final = config
         self.has_keys: Final = bool(config.keys)
         self.guarded: Final = entry and self.has_keys
-        self.prices: Final = RouterPrices()
         self.calls: Final = Calls()
         self.refused: Final = StreamOptionsRefused()
         self.faults: Final = Faults()
-        self.aliases: Final = self._aliases()
-        self.plugins: Final = self._plugins()
-        self._auth: Final = next((p for p in self.plugins if isinstance(p, Auth)), None)
-        inside = self._inside()
-        self._outside: Final = Pipeline(self._around_auth(), self.faults, config.server.max_body_bytes)
-        self._chat: Final = Pipeline(inside, self.faults, config.server.max_body_bytes)
+        parts = Parts(
+            config,
+            RouterPrices(),
+            metric_names=[*served_names(config), *configured_aliases(config)],
+            public_paths=_public_paths(config),
+            response_model=None if self.guarded else "served",  # in the hooks LiteLLM puts the requested name back
+        )
+        self.plugins: Final[Sequence[Plugin]] = assemble(parts, "litellm_entry")
+        self.aliases: Final = parts.aliases
+        self._auth: Final = find(Auth, self.plugins)
+        inside = [plugin for plugin in self.plugins if stands_in(plugin, "litellm_callback")]
         others = [plugin for plugin in inside if self._sees_other_apis(plugin)]
-        self._other: Final = Pipeline(others, self.faults, config.server.max_body_bytes)
-        self.reads_chunks: Final = any(_reads_chunks(plugin, config) for plugin in inside)
+        limit = config.server.max_body_bytes
+        self._outside: Final = Pipeline(self._outside_auth(), self.faults, limit)
+        self._authentication: Final = Pipeline(() if self._auth is None else (self._auth,), self.faults, limit)
+        self._chat: Final = Pipeline(inside, self.faults, limit)
+        self._other: Final = Pipeline(others, self.faults, limit)
+        self.reads_chunks: Final = any(reads_chunks(plugin) for plugin in inside)
         self._lifespan: Final = PluginLifespan(self.plugins)
+        self._parts: Final = parts
 
-    def _aliases(self) -> ModelAliases:
-        """In the hooks LiteLLM puts the requested name back by itself."""
-        config = self.config
-        return ModelAliases(
-            aliases=config.aliases,
-            teams=config.team_aliases,
-            response_model=config.response_model if self.guarded else "served",
-            hidden_status=config.hidden_model_status,
-        )
-
-    def _plugins(self) -> Sequence[Plugin]:
-        config = self.config
-        ledger = open_ledger(config)
-        self.metrics: Metrics | None = make_metrics(config, served_names(config), ledger)
-        builtin = list(
-            builtin_plugins(
-                config,
-                keys=open_source(config.keys),
-                aliases=self.aliases,
-                ledger=ledger,
-                metrics=self.metrics,
-                prices=self.prices,
-            )
-        )
-        arranged = arrange_plugins(config, builtin)
-        self._own = [plugin for plugin in arranged if not any(plugin is ours for ours in builtin)]
-        kept = [*arranged, ServedModels(self.prices)]
-        return kept if self.has_keys else [plugin for plugin in kept if not isinstance(plugin, Auth)]
-
-    def _inside(self) -> list[Plugin]:
-        """What runs in the hooks: all but what LiteLLM or another hook does."""
-        return [p for p in self.plugins if not isinstance(p, (Auth, *_NOT_IN_HOOKS))]
+    @property
+    def metrics(self) -> "Metrics | None":
+        return self._parts.metrics
 
     def _sees_other_apis(self, plugin: Plugin) -> bool:
         """Ours count and limit their tokens too. One's own may edit what is no chat completion only if it says so.
 
         Where the whole proxy is wrapped, it has seen the request there then.
         """
-        if any(plugin is own for own in self._own):
+        if place_of(plugin) is None:
             return plugin.observes if plugin.chat_only else not self.guarded
-        return not isinstance(plugin, RequestGuard | MissingUsage)
+        return stands_in(plugin, "litellm_other_apis")
 
-    def _around_auth(self) -> list[Plugin]:
+    def _outside_auth(self) -> Sequence[Plugin]:
         """What sees a request without a good key."""
-        plugins = list(self.plugins)
-        return plugins[: plugins.index(self._auth)] if self._auth is not None else []
+        return self.plugins[: self.plugins.index(self._auth)] if self._auth is not None else ()
 
     async def opened(self) -> "Runtime":
         """With the plugins open. Raises `GatewayError` 500 where one cannot be opened; the log says why."""
@@ -124,42 +92,57 @@ class Runtime:
             raise GatewayError(500, "The server had an error while processing your request.", type="server_error")
         return self
 
+    async def close(self) -> None:
+        """Close the plugins. In LiteLLM's proxy they stay open until its event loop ends."""
+        await self._lifespan.close()
+
     async def authenticate(self, exchange: Exchange) -> None:
         """Set the principal. Raises `GatewayError`; without keys of ours nobody can be known."""
         if self._auth is None:
             logger.error("custom_auth needs `keys` in the configuration")
             raise GatewayError(401, "Incorrect API key provided.", code="invalid_api_key")
-        await self._auth.on_request(exchange)
+        run = Run(self._authentication, exchange)
+        try:
+            await run.down()
+            run.conclude(200)  # of its Exchange: the hooks make another one for what follows
+        except GatewayError as error:
+            run.conclude(error.status, error)
+            raise
+        finally:
+            run.conclude(None, left=True)
+            run.finish()
 
-    async def unauthenticated(self, exchange: Exchange, error: GatewayError) -> dict[str, str]:
-        """Count a chat completion that was refused for its key. Headers for the refusal."""
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in error.headers}
+    async def unauthenticated(self, exchange: Exchange, error: GatewayError) -> tuple[GatewayError, dict[str, str]]:
+        """The whole life of a request that has no good key: the error that its client is sent, and its headers.
+
+        A chat completion passes the plugins outside Auth, as it does in every other home. They count it, and one of
+        them may have refused it before anybody looked at a key.
+        """
         if not exchange.path.endswith(CHAT_PATH):
-            return headers
-        call = ProxyCall(self._outside, exchange)
-        await call.enter()
-        headers |= call.headers(error.status)
-        exchange.error_type = error.error_type
-        exchange.error, exchange.outcome = error.error, OUTCOMES[error.error_type]
-        exchange.timings.ended = exchange.clock()
-        call.pipeline.finish(exchange, call.entered)
-        return headers
+            return error, headers_of(error)
+        call = ProxyCall(Run(self._outside, exchange))
+        try:
+            try:
+                await call.enter()
+            except GatewayError as earlier:
+                error = earlier
+            sent, headers = call.refusal_headers(error)
+            await call.end(sent.status, sent)
+        finally:
+            call.settle(None, left=True)  # no effect, unless the client has disconnected meanwhile
+        return sent, headers
 
     def call(self, exchange: Exchange, *, chat: bool) -> ProxyCall:
-        return ProxyCall(self._chat if chat else self._other, exchange, chat=chat)
+        return ProxyCall(Run(self._chat if chat else self._other, exchange), chat=chat)
 
-    def metrics_app(self) -> MetricsApp | None:
-        """What Prometheus scrapes; None where nothing is counted."""
-        return metrics_app(self.config, self.metrics, self.plugins)
+    def metrics_app(self, faults: Faults) -> "MetricsApp | None":
+        """What Prometheus scrapes; None where nothing is counted. `faults` are those of whoever runs the plugins."""
+        return metrics_app(self._parts, self.plugins, faults)
 
 
-def _reads_chunks(plugin: Plugin, config: Config) -> bool:
-    """Whether `on_event` must be called for each chunk of a stream. MissingUsage alone looks at the end only."""
-    if isinstance(plugin, MissingUsage):
-        return config.usage.estimator != "bytes"
-    kind = type(plugin)
-    overrides = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
-    return overrides and (plugin.reads_events or plugin.rewrites_events)
+def _public_paths(config: Config) -> tuple[str, ...]:
+    paths = (*PUBLIC_PATHS, "/openapi.json")
+    return paths if config.metrics is None else (*paths, config.metrics.path)
 
 
 class _Kept:

@@ -133,7 +133,7 @@ def _serve_metrics(here: Runtime) -> None:
     from litellm.proxy import proxy_server
     from starlette.routing import Route
 
-    page = here.metrics_app()
+    page = here.metrics_app(here.faults)
     if page is None or here.config.metrics is None:
         return
     path = here.config.metrics.path

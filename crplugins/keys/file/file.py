@@ -1,10 +1,10 @@
 """KeyFile: reads a keys file whole and replaces it whole. Blocks; callers stand in a thread."""
 
 import dataclasses
+import fcntl
 import gc
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -193,7 +193,7 @@ def _fill(descriptor: int, text: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the renaming durable too. Windows cannot open folders, and needs no such thing."""
+    """Make the renaming durable too, where the file system lets a folder be flushed (some network ones do not)."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -215,24 +215,5 @@ def locked(path: Path) -> Iterator[None]:
         message = f"its folder cannot be written to ({error.strerror})"
         raise KeyFileError([Problem((), message)], path.name) from None
     with file:
-        _lock(file.fileno())
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield  # closing the file gives the lock back, also when the process dies
-
-
-if sys.platform == "win32":
-    import msvcrt
-    import time
-
-    def _lock(descriptor: int) -> None:
-        while True:
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-                return
-            except OSError:
-                time.sleep(0.02)  # LK_LOCK gives up after ten attempts
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -12,8 +12,8 @@ import cryptography  # noqa: F401  # PyJWT can do without, and then has no algor
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
+from crplugins.core.single_flight import SingleFlight
 from crplugins.keys.jwt.settings import FAMILIES
-from crplugins.keys.single_flight import SingleFlight
 from crplugins.keys.source import SecretRefused, SourceUnavailable
 
 if TYPE_CHECKING:

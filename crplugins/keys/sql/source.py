@@ -10,9 +10,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
+from crplugins.core.single_flight import SingleFlight
 from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
 from crplugins.keys.sections import DEFAULT_STALE_SECONDS
-from crplugins.keys.single_flight import SingleFlight
 from crplugins.keys.source import Found, SourceUnavailable
 from crplugins.keys.sql.database import Database
 from crplugins.keys.sql.rows import changed_since, current_version, find_secret

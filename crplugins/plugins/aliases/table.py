@@ -205,3 +205,11 @@ def _cycle(path: list[Entry]) -> AliasCycle:
     circle = path[path.index(path[-1]) :]
     names = " -> ".join(f"'{entry.pattern.text}'" for entry in circle)
     return AliasCycle(f"aliases lead in a circle: {names}", circle[0].pattern.text)
+
+
+def names_in(table: AliasTable) -> Iterator[str]:
+    """The names in a table: what may be asked for, and what answers."""
+    for view in (table.gateway, *table.teams.values()):
+        for entry in view:
+            yield entry.pattern.text
+            yield from (model.text for model in entry.models)

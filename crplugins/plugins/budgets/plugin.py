@@ -75,7 +75,7 @@ class Budgets(Plugin):
     """
 
     reads_body: bool = True
-    reads_events: bool = True  # so that the core reads the usage in them
+    reads_usage: bool = True
 
     def __init__(
         self,

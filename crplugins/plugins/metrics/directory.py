@@ -22,7 +22,7 @@ def shared_directory() -> Path | None:
     """Where the processes keep their values; None for values in memory, of this process alone."""
     from prometheus_client import values
 
-    shared = getattr(values.ValueClass, "_multiprocess", False)  # decided when it was imported
+    shared = values.ValueClass is not values.MutexValue  # decided when it was imported
     directory = os.environ.get(DIRECTORY_VARIABLE)
     return Path(directory) if shared and directory else None
 

@@ -1,8 +1,8 @@
 """The metrics of the table as prometheus_client's objects, registered in one registry."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from typing import Final, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Protocol
 
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
 from prometheus_client import Counter as EagerCounter
@@ -35,24 +35,25 @@ class Lazy(MetricWrapperBase):
     """
 
     def collect(self) -> Iterable[Metric]:
-        metric: Metric = self._get_metric()  # type: ignore[no-untyped-call]
-        metric.samples = _Samples(self)  # type: ignore[assignment]  # the encoders only go through them
+        (metric,) = self.describe()
+        metric.samples = _Samples(self, metric.name)  # type: ignore[assignment]  # the encoders only go through them
         return [metric]
 
-    def samples(self) -> Iterator[Sample]:
+    def samples(self, name: str) -> Iterator[Sample]:
         for sample in self._samples():
             if sample.name != "_created":
-                yield Sample(self._name + sample.name, *sample[1:])
+                yield Sample(name + sample.name, *sample[1:])
 
 
 class _Samples:
     """Made anew whenever somebody goes through them."""
 
-    def __init__(self, metric: Lazy) -> None:
+    def __init__(self, metric: Lazy, name: str) -> None:
         self._metric = metric
+        self._name = name
 
     def __iter__(self) -> Iterator[Sample]:
-        return self._metric.samples()
+        return self._metric.samples(self._name)
 
 
 class Counter(Lazy, EagerCounter):
@@ -64,14 +65,23 @@ class Gauge(Lazy, EagerGauge):
 
 
 class Histogram(Lazy, EagerHistogram):
-    """Finds its bucket by bisection: a third cheaper than one bound after the other, and a request observes ten."""
+    """Finds its bucket by bisection: a third cheaper than one bound after the other, and a request observes ten.
+
+    Past the last of `buckets` lies the one without a bound, which prometheus_client adds.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, labelnames: Iterable[str] = (), *, buckets: Sequence[float], **more: Any
+    ) -> None:
+        super().__init__(name, documentation, labelnames, buckets=buckets, **more)
+        self.bounds: Final = buckets
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
         if exemplar is not None:
             super().observe(amount, exemplar)
             return
         self._sum.inc(amount)
-        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
+        self._buckets[bisect_left(self.bounds, amount)].inc(1)
 
 
 class Families:

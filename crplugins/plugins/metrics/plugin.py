@@ -16,12 +16,11 @@ from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 from crplugins.core.trace import trace_of
-from crplugins.ledger.ledger import LedgerState
 from crplugins.metering.record import record_of
 from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE, is_one_of_several
 from crplugins.plugins.metrics.families import Collector, Families, WithoutCreated, fresh_registry, restricted
 from crplugins.plugins.metrics.series import Series
-from crplugins.plugins.metrics.shared import ObservedState, shared_values
+from crplugins.plugins.metrics.shared import LedgerState, ObservedState, shared_values
 
 DEFAULT_KEY_CAP: Final = 500
 
@@ -50,6 +49,7 @@ class Metrics(Plugin):
     Raises ValueError where `registry` has one of the names already.
     """
 
+    reads_usage: bool = True
     reads_events: bool = True
     observes: bool = True
 

@@ -5,19 +5,35 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from crplugins.ledger.ledger import LedgerState
 from crplugins.plugins.metrics.directory import leave, shared_directory, sweep
 from crplugins.plugins.metrics.families import Collector, Counter, Families, Gauge
 from crplugins.plugins.metrics.table import HOOK_ERRORS, LEDGER_DROPPED, LEDGER_PENDING, LEDGER_SPOOLED, Spec
 
 Values = Mapping[tuple[str, str], int] | Mapping[tuple[()], int]
 """By label values."""
+
+
+@runtime_checkable
+class LedgerState(Protocol):
+    """Numbers of records, at any moment and at no cost."""
+
+    @property
+    def pending(self) -> int:
+        """In memory and in the journal, not yet committed anywhere."""
+
+    @property
+    def spooled(self) -> int:
+        """In the spool, on their way to the database. Processes that share a spool all report the whole of it."""
+
+    @property
+    def dropped(self) -> int:
+        """Lost since the start, because database, spool and queue were all full or gone."""
 
 
 class ObservedState:

@@ -82,7 +82,7 @@ class RateLimits(Plugin):
     """
 
     reads_body: bool = True
-    reads_events: bool = True  # so that the core reads the usage in them
+    reads_usage: bool = True
 
     def __init__(
         self,

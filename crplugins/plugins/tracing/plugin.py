@@ -24,6 +24,7 @@ class Tracing(Plugin):
         tracer_provider: where spans go; None for the process's own, also if it is set up later.
     """
 
+    reads_usage = True
     observes = True
 
     def __init__(self, tracer_provider: trace.TracerProvider | None = None) -> None:

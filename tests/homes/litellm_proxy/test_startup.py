@@ -17,7 +17,7 @@ with warnings.catch_warnings():
 
     from crplugins.homes.litellm_proxy.callback import ProxyCallback
 
-from crplugins.core.pipeline import Pipeline
+from crplugins.core.pipeline import Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.homes.litellm_proxy.calls import Calls, ProxyCall
 from crplugins.homes.litellm_proxy.requests import apply_edits, exchange_of
@@ -96,7 +96,7 @@ async def test_a_call_is_settled_once_and_at_last_by_time() -> None:
     calls = Calls(lifetime=0.05)
     for ends in (True, False):
         data: dict[str, Any] = {"model": "m", "metadata": {}}
-        call = ProxyCall(pipeline, exchange_of(data, None, None, ()))
+        call = ProxyCall(Run(pipeline, exchange_of(data, None, None, ())))
         await call.enter()
         calls.add(call, data)
         assert calls.of(data) is call

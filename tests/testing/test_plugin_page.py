@@ -18,7 +18,7 @@ from crplugins.core.plugin import Plugin as Base
 from crplugins.testing import FakeProvider, PluginContract, Script, drive
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PAGE = (EXAMPLES / "plugin_package" / "README.md").read_text()
+PAGE = (EXAMPLES.parent / "crplugins" / "testing" / "README.md").read_text()
 HELLO = [{"role": "user", "content": "hi"}]
 
 
@@ -100,7 +100,7 @@ def test_the_order_is_that_of_a_gateway_with_everything() -> None:
     line = next(line for line in PAGE.splitlines() if line.startswith("[Tracing]"))
     config = parse_config({"tracing": True, "metrics": {"token": None}, "server": {"access_log": True}})
     names = [plugin.name for plugin in Gateway.from_config(config).plugins]
-    assert line.replace("[", "").replace("]", "").split() == [name for name in names if name != "Upstreams"]
+    assert line.replace("[", "").replace("]", "").split() == names
     optional = set(names) - {plugin.name for plugin in Gateway().plugins}
     assert set(re.findall(r"\[(\w+)\]", line)) == optional
 

@@ -8,45 +8,16 @@ from starlette.middleware.cors import CORSMiddleware
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import ConfigError, Problem
 from crplugins.core.plugin import Plugin
-from crplugins.homes.metrics import MetricsPage
-from crplugins.homes.middlewares_parts import AnswerReader
-from crplugins.plugins.aliases.plugin import ModelAliases
+from crplugins.homes.assembly import PLACES, find, place_of
 from crplugins.plugins.auth import Auth
-from crplugins.plugins.budgets.plugin import Budgets
-from crplugins.plugins.disconnects import Disconnects
-from crplugins.plugins.host_principal import HostPrincipal
-from crplugins.plugins.metrics.plugin import Metrics
-from crplugins.plugins.missing_usage import MissingUsage
-from crplugins.plugins.rate_limits.plugin import RateLimits
-from crplugins.plugins.stream_usage import StreamUsage
-from crplugins.plugins.usage import Usage
-
-_ORDER: Final[Sequence[tuple[type[Plugin], ...]]] = (
-    (MetricsPage,),
-    (Metrics,),
-    (Auth, HostPrincipal),
-    (Usage,),
-    (ModelAliases,),
-    (RateLimits,),
-    (Budgets,),
-    (Disconnects,),
-    (StreamUsage,),
-    (MissingUsage,),
-    (AnswerReader,),  # further out it would have the body read before anybody has asked for a key
-)
-"""Outermost first, as in the gateway (`builtin.py`)."""
-
-_ANYWHERE: Final = (Disconnects, StreamUsage, MissingUsage, AnswerReader)
-"""What these do is the same whatever stands further in."""
-
 
 _LAST: Final = "What is added last with add_middleware stands outermost"
 
 
 def in_order(plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:
     """The built-in ones in their order, on the places they have together; one's own stay where they are."""
-    known = iter(sorted((plugin for plugin in plugins if _rank(plugin) is not None), key=_place))
-    return tuple(plugin if _rank(plugin) is None else next(known) for plugin in plugins)
+    known = iter(sorted((plugin for plugin in plugins if place_of(plugin) is not None), key=_rank))
+    return tuple(plugin if place_of(plugin) is None else next(known) for plugin in plugins)
 
 
 def layers_inside(app: Any) -> Iterator[Any]:
@@ -74,15 +45,16 @@ def check_order(outer: Sequence[Plugin], app: Any) -> None:
 
 
 def _check(outer: Sequence[Plugin], inner: Plugin, foreign: str) -> None:
-    place = _rank(inner)
+    place = place_of(inner)
     between = f", and {foreign} is between them: move {foreign} outside both, or {inner.name} outside {foreign}"
     for plugin in outer:
-        if place is not None and _place(plugin) > place and not isinstance(plugin, _ANYWHERE):
+        rank = _rank(plugin)
+        if place is not None and rank > place and not PLACES[rank].anywhere:
             raise _refused(f"{inner.name} must stand outside {plugin.name}{between if foreign else ''}. {_LAST}")
 
 
 def _check_cors(outer: Sequence[Plugin], layer: Any) -> None:
-    if isinstance(layer, CORSMiddleware) and any(isinstance(plugin, Auth) for plugin in outer):
+    if isinstance(layer, CORSMiddleware) and find(Auth, outer) is not None:
         raise _refused(
             "CORSMiddleware must stand outside Auth, because a browser asks it before it sends a key: move "
             f"CORSMiddleware outside. {_LAST}"
@@ -93,11 +65,7 @@ def _refused(sentence: str) -> ConfigError:
     return ConfigError([Problem((), sentence)])
 
 
-def _rank(plugin: Plugin) -> int | None:
-    """The number of its place; None for one's own plugins."""
-    return next((number for number, kinds in enumerate(_ORDER) if isinstance(plugin, kinds)), None)
-
-
-def _place(plugin: Plugin) -> int:
-    rank = _rank(plugin)
-    return -1 if rank is None else rank
+def _rank(plugin: Plugin) -> int:
+    """The number of its place; -1 for one's own plugins, which may stand anywhere."""
+    place = place_of(plugin)
+    return -1 if place is None else place

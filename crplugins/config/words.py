@@ -1,0 +1,27 @@
+"""ConfigWords: the keys of the configuration file as keywords of a Python call."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+
+class ConfigWords(TypedDict, total=False):
+    """The keys of `Config`, with the shapes they have in the file; None stands for one that is not given."""
+
+    model_list: Sequence[Mapping[str, Any]] | None
+    keys: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None
+    aliases: Mapping[str, Any] | None
+    team_aliases: Mapping[str, Mapping[str, Any]] | None
+    response_model: Literal["requested", "served"] | None
+    hidden_model_status: Literal[404, 403] | None
+    limits: Mapping[str, Any] | None
+    budgets: Mapping[str, Any] | None
+    on_disconnect: Literal["cancel", "drain"] | None
+    missing_usage: Literal["estimate", "refuse", "free"] | None
+    usage: Mapping[str, Any] | None
+    ledger: Mapping[str, Any] | None
+    metrics: Mapping[str, Any] | None
+    tracing: bool | None
+    server: Mapping[str, Any] | None
+    guard: Mapping[str, Any] | None
+    admin: Mapping[str, Any] | None
+    plugins: Sequence[Any] | None

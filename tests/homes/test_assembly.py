@@ -1,0 +1,90 @@
+"""The one list of plugins: every place can be made, and nobody else asks whether a plugin is one of ours."""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import crplugins
+from crplugins.config import parse_config
+from crplugins.core.plugin import Plugin
+from crplugins.homes.assembly import PLACES, assemble, make, place_of, stands_in
+from crplugins.homes.parts import Parts
+from crplugins.plugins.auth import Auth
+from crplugins.plugins.rate_limits.plugin import RateLimits
+
+PACKAGE = Path(crplugins.__file__).parent
+EVERYTHING = {
+    "tracing": True,
+    "metrics": {"token": None},
+    "server": {"access_log": True},
+    "guard": {"strict": True},
+    "keys": [{"id": "a", "secret": "sk-a"}],
+}
+CLASSES = {name.partition(":")[2] for place in PLACES for name in place.plugins}
+
+
+class Own(Plugin):
+    async def on_request(self, exchange: object) -> None: ...
+
+
+def parts(**words: object) -> Parts:
+    return Parts(parse_config(words), lambda _model: None)
+
+
+@pytest.mark.parametrize("name", sorted({name for place in PLACES for name in place.plugins}))
+def test_every_place_names_a_plugin_that_there_is(name: str) -> None:
+    if "litellm_proxy" in name:
+        pytest.importorskip("litellm.proxy._types")
+    module, _, kind = name.partition(":")
+    assert issubclass(getattr(import_module(module), kind), Plugin)
+
+
+@pytest.mark.parametrize("home", ["gateway", "vllm", "own_app"])
+def test_a_home_takes_its_slice_in_the_order_of_the_list(home: str) -> None:
+    plugins = assemble(parts(**EVERYTHING), home)  # type: ignore[arg-type]
+    places = [place_of(plugin) for plugin in plugins]
+    assert places == sorted(places)  # type: ignore[type-var]
+    assert all(stands_in(plugin, home) for plugin in plugins)  # type: ignore[arg-type]
+    assert {PLACES[place] for place in places} == {place for place in PLACES if home in place.homes}  # type: ignore[index]
+
+
+def test_ones_own_plugins_have_no_place_and_stand_in_every_home() -> None:
+    own = Own()
+    assert place_of(own) is None
+    assert all(stands_in(own, home) for place in PLACES for home in place.homes)
+    plugins = assemble(parts(plugins=[{"use": Own, "before": "Auth"}, Own]), "gateway")
+    names = [plugin.name for plugin in plugins]
+    assert names.index("Own") == names.index("Auth") - 1
+    assert names[-1] == "Own"
+
+
+def test_each_part_is_made_once() -> None:
+    shared = parts(**EVERYTHING)
+    limits, auth = make(RateLimits, shared), make(Auth, shared)
+    assert limits.reservations is shared.reservations
+    assert auth.source is shared.keys
+
+
+def asked_for(tree: ast.AST) -> list[str]:
+    """The classes of built-in plugins in `isinstance` and `type(...) is`."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+            found += [name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)]
+        elif isinstance(node, ast.Compare) and isinstance(node.left, ast.Call):
+            called = node.left.func
+            if isinstance(called, ast.Name) and called.id == "type":
+                found += [name.id for part in node.comparators for name in ast.walk(part) if isinstance(name, ast.Name)]
+    return [name for name in found if name in CLASSES]
+
+
+def test_only_the_list_asks_which_built_in_plugin_it_has() -> None:
+    offenders = {
+        str(file.relative_to(PACKAGE)): names
+        for file in PACKAGE.rglob("*.py")
+        if file != PACKAGE / "homes" / "assembly.py" and (names := asked_for(ast.parse(file.read_text("utf-8"))))
+    }
+    assert not offenders
+    assert asked_for(ast.parse("isinstance(p, (int, Auth)); type(p) is RateLimits")) == ["Auth", "RateLimits"]
