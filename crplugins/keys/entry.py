@@ -39,17 +39,31 @@ class Reading(NamedTuple):
 class NewKey(Policy):
     """What a new key may be given; its secret is made for it."""
 
-    not_before: Moment | None = Field(default=None, description="Its beginning (UTC).")
-    expires: Moment | None = Field(default=None, description="Its end (UTC).")
-    disabled: Flag = Field(default=False, description="Whether it is refused until it is enabled.")
+    not_before: Moment | None = Field(default=None, examples=["2026-01-01"])
+    """Its beginning (UTC)."""
+
+    expires: Moment | None = Field(default=None, examples=["2027-01-01"])
+    """Its end (UTC)."""
+
+    disabled: Flag = Field(default=False, examples=[True])
+    """Whether it is refused until it is enabled."""
 
 
 class _SecretFields(NullIsNothing):
-    secret: Text | None = Field(default=None, repr=False, description="The secret as text, or `${NAME}`.")
-    hash: Text | None = Field(default=None, description="Or `sha256:` and its SHA-256 in hexadecimal.")
-    hint: Text | None = Field(default=None, description="What a list may show of a secret that is known by its hash.")
-    created_at: Moment | None = Field(default=None, description="When it was made (UTC).")
-    not_after: Moment | None = Field(default=None, description="The end of this secret's life (UTC).")
+    secret: Text | None = Field(default=None, repr=False, examples=["${TEAM_A_KEY}"])
+    """The secret as text, or `${NAME}`."""
+
+    hash: Text | None = Field(default=None, examples=["sha256:" + 64 * "0"])
+    """Or `sha256:` and its SHA-256 in hexadecimal."""
+
+    hint: Text | None = Field(default=None, examples=["sk-crp_…a1B2"])
+    """What a list may show of a secret that is known by its hash."""
+
+    created_at: Moment | None = Field(default=None, examples=["2026-01-01"])
+    """When it was made (UTC)."""
+
+    not_after: Moment | None = Field(default=None, examples=["2026-02-01"])
+    """The end of this secret's life (UTC)."""
 
     @field_validator("secret")
     @classmethod
@@ -95,7 +109,8 @@ class SecretEntry(_SecretFields):
 class Entry(_SecretFields, NewKey):
     """A whole key, with its secret or secrets."""
 
-    secrets: tuple[SecretEntry, ...] = Field(default=(), description="Several secrets, each with a secret or a hash.")
+    secrets: tuple[SecretEntry, ...] = Field(default=(), examples=[[{"secret": "${TEAM_A_KEY}"}]])
+    """Several secrets, each with a secret or a hash."""
 
     @model_validator(mode="after")
     def _has_secrets(self) -> Self:
@@ -128,9 +143,8 @@ class FileEntry(Entry):
     model_config = ConfigDict(extra="allow")
     likeness: ClassVar[float] = 0.75
 
-    secrets: tuple[_FileSecretEntry, ...] = Field(
-        default=(), description="Several secrets, each with a secret or a hash."
-    )
+    secrets: tuple[_FileSecretEntry, ...] = Field(default=(), examples=[[{"secret": "${TEAM_A_KEY}"}]])
+    """Several secrets, each with a secret or a hash."""
 
 
 SECRET_KEYS: Final = tuple(_SecretFields.model_fields)

@@ -179,22 +179,37 @@ class Budget(NullIsNothing):
 class Policy(NullIsNothing):
     """Who a caller is and what that caller may do."""
 
-    id: Text = Field(description="The key's name for good, in records, metrics and limits.")
-    team: Text | None = Field(default=None, description="The team it belongs to.")
-    owner: Text | None = Field(default=None, description="Who answers for it.")
-    tags: Tags = Field(default_factory=dict, description="Labels of yours, which records carry.")
-    models: Texts | None = Field(default=None, description="Names it may call, wildcards allowed; null: every model.")
+    id: Text = Field(examples=["team-a"])
+    """The key's name for good, in records, metrics and limits."""
+
+    team: Text | None = Field(default=None, examples=["search"])
+    """The team it belongs to."""
+
+    owner: Text | None = Field(default=None, examples=["ann"])
+    """Who answers for it."""
+
+    tags: Tags = Field(default_factory=dict, examples=[{"env": "prod"}])
+    """Labels of yours, which records carry."""
+
+    models: Texts | None = Field(default=None, examples=[["gpt-4o-mini", "fast"]])
+    """Names it may call, wildcards allowed; null: every model."""
+
     aliases: Annotated[Mapping[str, Any], AfterValidator(_aliases)] = Field(
-        default_factory=dict, description="Names of its own for models: a name, or a list of {model, weight}."
+        default_factory=dict, examples=[{"fast": "gpt-4o-mini"}]
     )
-    limits: Amounts = Field(default=Amounts(), description="How much it may use in a time.")
-    budget: Budget | None = Field(default=None, description="How much it may spend.")
-    on_disconnect: OnDisconnect | None = Field(
-        default=None, description="When its client leaves: end the work at once, or read on to the provider's usage."
-    )
-    missing_usage: MissingUsagePolicy | None = Field(
-        default=None, description="When a provider tells no usage: estimate it, let the request fail, or count nothing."
-    )
+    """Names of its own for models: a name, or a list of {model, weight}."""
+
+    limits: Amounts = Field(default=Amounts(), examples=[{"requests_per_minute": 60}])
+    """How much it may use in a time."""
+
+    budget: Budget | None = Field(default=None, examples=[{"usd": 50, "period": "month"}])
+    """How much it may spend."""
+
+    on_disconnect: OnDisconnect | None = Field(default=None, examples=["drain"])
+    """When its client leaves: end the work at once, or read on to the provider's usage."""
+
+    missing_usage: MissingUsagePolicy | None = Field(default=None, examples=["refuse"])
+    """When a provider tells no usage: estimate it, let the request fail, or count nothing."""
 
     def principal(self) -> Principal:
         return Principal(

@@ -22,28 +22,38 @@ Seconds = Annotated[float, PlainValidator(_seconds), WithJsonSchema({"type": "nu
 class FileSource(NullIsNothing):
     """Keys in a YAML or JSON file of their own, which is followed."""
 
-    file: Text = Field(description="The file; a relative one is relative to the current folder.")
-    pepper: Text | None = Field(default=None, repr=False, description="With it, new secrets are kept as HMAC-SHA256.")
+    file: Text = Field(examples=["keys.yaml"])
+    """The file; a relative one is relative to the current folder."""
+
+    pepper: Text | None = Field(default=None, repr=False, examples=["${KEYS_PEPPER}"])
+    """With it, new secrets are kept as HMAC-SHA256."""
 
 
 class SqlSource(NullIsNothing):
     """Keys in a database."""
 
-    sql: Text = Field(repr=False, description="sqlite:///gw.db or postgresql://user:password@host/db.")
-    pepper: Text | None = Field(default=None, repr=False, description="With it, new secrets are kept as HMAC-SHA256.")
-    migrate: Flag = Field(default=True, description="Whether the gateway makes and updates the tables itself.")
-    stale_seconds: Seconds = Field(
-        default=DEFAULT_STALE_SECONDS, description="How long known keys go on while the database does not answer."
-    )
+    sql: Text = Field(repr=False, examples=["sqlite:///gw.db"])
+    """sqlite:///gw.db or postgresql://user:password@host/db."""
+
+    pepper: Text | None = Field(default=None, repr=False, examples=["${KEYS_PEPPER}"])
+    """With it, new secrets are kept as HMAC-SHA256."""
+
+    migrate: Flag = Field(default=True, examples=[False])
+    """Whether the gateway makes and updates the tables itself."""
+
+    stale_seconds: Seconds = Field(default=DEFAULT_STALE_SECONDS, examples=[60])
+    """How long known keys go on while the database does not answer."""
 
 
 class JwtSource(NullIsNothing):
     """Keys that are tokens of an identity provider."""
 
-    jwt: Any = Field(description="What is known about the provider and its tokens.")
+    jwt: Any = Field(examples=[{"issuer": "https://login.example.com/", "audience": "gateway", "jwks": "jwks.json"}])
+    """What is known about the provider and its tokens."""
 
 
 class ListSource(NullIsNothing):
     """Keys that stand in the configuration itself, beside other sources."""
 
-    keys: tuple[Any, ...] = Field(default=(), description="The keys.", repr=False)
+    keys: tuple[Any, ...] = Field(default=(), repr=False, examples=[[{"id": "team-a", "secret": "${TEAM_A_KEY}"}]])
+    """The keys."""

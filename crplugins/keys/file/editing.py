@@ -7,9 +7,10 @@ settle its indentation anew. What comes out is read again and compared with what
 
 import copy
 import json
+import re
 import textwrap
 from collections.abc import Callable, MutableMapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -36,7 +37,7 @@ def with_change(file: KeyFile, before: Contents, position: int, edit: Edit, key:
         data = copy.deepcopy(before.document.data)
         edit(data["keys"][position])
         return _json(data)
-    text = _edited(_Layout(before), position, edit)
+    text = _edited(_Layout(before), position, edit, before.entries[position])
     return _verified(file, text, before, position, key)
 
 
@@ -133,9 +134,11 @@ class _Layout:
         return end
 
 
-def _edited(layout: _Layout, position: int, edit: Edit) -> str:
+def _edited(layout: _Layout, position: int, edit: Edit, entry: dict[str, Any]) -> str:
     item = layout.items[position]
     start = item.start_mark.index
+    if item.flow_style and item.start_mark.line != item.end_mark.line:
+        return _edited_over_lines(layout, item, edit, entry)
     if item.flow_style:
         new = _round_trip(layout.text[start : item.end_mark.index], edit, _Style(2, 0))
         return layout.replaced(start, item.end_mark.index, new.rstrip("\n"))
@@ -143,6 +146,36 @@ def _edited(layout: _Layout, position: int, edit: Edit) -> str:
     snippet = _dedented(layout.text[start:end].replace("\r\n", "\n"), column)
     new = _round_trip(snippet, edit, _style_of(layout, item)).rstrip("\n")
     return layout.replaced(start, end, textwrap.indent(new, " " * column).lstrip(" "))
+
+
+def _edited_over_lines(layout: _Layout, item: yaml.CollectionNode, edit: Edit, entry: dict[str, Any]) -> str:
+    """Of an entry in braces over several lines only what changes, in JSON: ruamel.yaml would join its lines."""
+    after = copy.deepcopy(entry)
+    edit(after)
+    start, end = item.start_mark.index, item.end_mark.index
+    pairs = {key.value: (key, value) for key, value in item.value if start <= key.start_mark.index < end}
+    gone = [pairs[name] for name in entry if name not in after and name in pairs]
+    last = max(value.end_mark.index for _, value in pairs.values())
+    patches: list[tuple[int, int, str]] = []
+    for name, value in after.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if name in pairs and value != entry.get(name):
+            patches.append((pairs[name][1].start_mark.index, pairs[name][1].end_mark.index, text))
+        elif name not in entry and gone:  # in the place of what has moved into it
+            key, old = gone.pop(0)
+            patches.append((key.start_mark.index, old.end_mark.index, f'"{name}": {text}'))
+        elif name not in entry:
+            patches.append((last, last, f', "{name}": {text}'))
+    for key, old in gone:
+        comma = _COMMA.match(layout.text, old.end_mark.index)
+        patches.append((key.start_mark.index, comma.end() if comma else old.end_mark.index, ""))
+    text, done = "", start
+    for begin, stop, new in sorted(patches):
+        text, done = text + layout.text[done:begin] + new, stop
+    return layout.replaced(start, done, text.replace("\r\n", "\n"))
+
+
+_COMMA: Final = re.compile(r"\s*,[ \t]*")
 
 
 def _appended(layout: _Layout, entry: dict[str, Any]) -> str:

@@ -72,29 +72,38 @@ class JwtSettings(NullIsNothing):
 
     nullable: ClassVar[frozenset[str]] = frozenset({"audience"})
 
-    issuer: Text = Field(description="What `iss` must be, to the letter.")
+    issuer: Text = Field(examples=["https://login.example.com/"])
+    """What `iss` must be, to the letter."""
+
     audience: Annotated[Texts | None, BeforeValidator(_audience)] = Field(
-        default=_NOT_GIVEN,
-        validate_default=True,
-        description="One of these must be in `aud`; null accepts all.",
+        default=_NOT_GIVEN, validate_default=True, examples=["gateway"]
     )
-    jwks: Text = Field(description="URL or file of the issuer's public keys.")
-    algorithms: Annotated[Texts, AfterValidator(_algorithms)] = Field(
-        default=DEFAULT_ALGORITHMS, description="The signatures that are accepted; only those with a public key."
-    )
-    leeway_seconds: Seconds = Field(default=30.0, description="By how much the issuer's clock may be off.")
-    refresh_seconds: Seconds = Field(
-        default=300.0,
-        description="How often the public keys are fetched again: the longest a withdrawn one is still good for.",
-    )
+    """One of these must be in `aud`; null accepts all."""
+
+    jwks: Text = Field(examples=["https://login.example.com/.well-known/jwks.json"])
+    """URL or file of the issuer's public keys."""
+
+    algorithms: Annotated[Texts, AfterValidator(_algorithms)] = Field(default=DEFAULT_ALGORITHMS, examples=[["ES256"]])
+    """The signatures that are accepted; only those with a public key."""
+
+    leeway_seconds: Seconds = Field(default=30.0, examples=[10])
+    """By how much the issuer's clock may be off."""
+
+    refresh_seconds: Seconds = Field(default=300.0, examples=[60])
+    """How often the public keys are fetched again: the longest a withdrawn one is still good for."""
+
     claims: Annotated[Mapping[str, Any], AfterValidator(_claims)] = Field(
-        default_factory=lambda: {"id": "sub"},
-        description="From a field of a key to the claim that holds it, or to claims by the names inside it (`limits`). "
-        "A claim is a name, or names with dots between from the outside in. The id is `sub` unless it says otherwise.",
+        default_factory=lambda: {"id": "sub"}, examples=[{"team": "org.team"}]
     )
+    """From a field of a key to the claim that holds it, or to claims by the names inside it (`limits`).
+
+    A claim is a name, or names with dots between from the outside in. The id is `sub` unless it says otherwise.
+    """
+
     defaults: Annotated[Mapping[str, Any], AfterValidator(_defaults)] = Field(
-        default_factory=dict, description="Fields of a key that count where there is no such claim."
+        default_factory=dict, examples=[{"models": ["gpt-4o-mini"]}]
     )
+    """Fields of a key that count where there is no such claim."""
 
 
 def read_settings(value: Any, path: KeyPath = ("jwt",)) -> JwtSettings:

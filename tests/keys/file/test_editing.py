@@ -28,6 +28,7 @@ keys:
   # production
   - id: team-a   # the old one
     secret: ${{A_KEY}}  # from the vault
+    # whose it is
     team: 'search'
     tags: {{env: "prod", tier: 'gold'}}
     models:
@@ -72,6 +73,22 @@ JSON_LIKE = f"""\
   ]
 }}
 """
+LINES = f"""\
+keys: [
+  {{
+    id: team-a,  # a
+    secret: '${{A_KEY}}',  # from the vault
+    # what it may call
+    models: [a, 'b'],
+    hint: "…",
+  }},
+  # the second
+  {{
+    id: team-b,
+    hash: "{HASH}"  # imported
+  }}
+]
+"""
 ANCHORS = f"""\
 defaults: &d
   team: search  # all
@@ -107,6 +124,7 @@ FILES = {
     "flow": FLOW,
     "one line": ONE_LINE,
     "JSON-like": JSON_LIKE,
+    "lines": LINES,
     "anchors": ANCHORS,
     "wide": WIDE,
     "CRLF and BOM": "\ufeff" + BY_HAND.replace("\n", "\r\n"),
@@ -167,7 +185,7 @@ async def test_a_change_keeps_every_comment_and_every_line_that_it_is_not_about(
 
 def _is_of(line, subject):
     """Whether a line may go when the secret of a key moves, or the key stands on one line."""
-    return any(part in line for part in (subject, "secret:", "hash:"))
+    return any(part in line for part in (subject, "secret:", "hash:", "hint:"))
 
 
 async def test_a_rotated_entry_keeps_its_order_quotes_blank_lines_and_the_comment_of_its_secret(path):
