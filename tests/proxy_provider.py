@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crplugins.testing import FakeProvider, ReceivedRequest, Script, usage_object
-from crplugins.testing.reply import Reply, reply_to
+from crplugins.testing.reply import ProviderReply, reply_to
 from crplugins.testing.script import EVENT_STREAM
 
 WORDS = ("Hello", " from", " the", " provider", ".")
@@ -14,7 +14,7 @@ WORDS = ("Hello", " from", " the", " provider", ".")
 class EveryEndpoint(FakeProvider):
     """Statuses, timing and faults are those of the model's script. Prompts count a token for every four bytes."""
 
-    def _answer(self, request: ReceivedRequest) -> tuple[Script, Reply]:
+    def _answer(self, request: ReceivedRequest) -> tuple[Script, ProviderReply]:
         name = request.path.rpartition("/v1/")[2]
         answers = _ANSWERS.get(name)
         if answers is None or not isinstance(request.json, dict):
@@ -24,7 +24,7 @@ class EveryEndpoint(FakeProvider):
             return script, reply_to(script, request.json, id="", created=0)
         return script, answers(request.json, script)
 
-    def _finish(self, request: ReceivedRequest, reply: Reply, *, client_gone: bool) -> None:
+    def _finish(self, request: ReceivedRequest, reply: ProviderReply, *, client_gone: bool) -> None:
         super()._finish(request, reply, client_gone=client_gone)
         if request.path.endswith("/responses"):
             request.progress.usage = _told_in(reply.frames[: request.progress.frames_sent])
@@ -34,7 +34,7 @@ def _prompt_tokens(said: Any) -> int:
     return -(-len(json.dumps(said)) // 4)
 
 
-def _completion(body: Mapping[str, Any], script: Script) -> Reply:
+def _completion(body: Mapping[str, Any], script: Script) -> ProviderReply:
     usage = usage_object(_prompt_tokens(body["prompt"]), len(WORDS))
     envelope = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": body["model"]}
     if not body.get("stream"):
@@ -52,7 +52,7 @@ def _text(envelope: Mapping[str, Any], word: str) -> dict[str, Any]:
     return {**envelope, "choices": [{"index": 0, "text": word, "logprobs": None, "finish_reason": None}]}
 
 
-def _embedding(body: Mapping[str, Any], script: Script) -> Reply:
+def _embedding(body: Mapping[str, Any], script: Script) -> ProviderReply:
     del script
     tokens = _prompt_tokens(body["input"])
     data = [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}]
@@ -60,7 +60,7 @@ def _embedding(body: Mapping[str, Any], script: Script) -> Reply:
     return _document({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
 
-def _response(body: Mapping[str, Any], script: Script) -> Reply:
+def _response(body: Mapping[str, Any], script: Script) -> ProviderReply:
     del script
     done = _made_response(body, "completed")
     if not body.get("stream"):
@@ -105,12 +105,12 @@ def _told_in(frames: tuple[bytes, ...]) -> tuple[int, int] | None:
     return usage["input_tokens"], usage["output_tokens"]
 
 
-def _document(body: Any) -> Reply:
-    return Reply(200, [("content-type", "application/json")], (json.dumps(body).encode(),), streamed=False)
+def _document(body: Any) -> ProviderReply:
+    return ProviderReply(200, [("content-type", "application/json")], (json.dumps(body).encode(),), streamed=False)
 
 
-def _events(frames: list[bytes]) -> Reply:
-    return Reply(200, [("content-type", EVENT_STREAM)], tuple(frames), streamed=True)
+def _events(frames: list[bytes]) -> ProviderReply:
+    return ProviderReply(200, [("content-type", EVENT_STREAM)], tuple(frames), streamed=True)
 
 
 _ANSWERS = {"completions": _completion, "embeddings": _embedding, "responses": _response}

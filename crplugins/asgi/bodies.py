@@ -144,7 +144,7 @@ class RewrittenEvents:
         outward += [error_event(failure), DONE]
 
 
-class Document:
+class DocumentBody:
     """A plain JSON answer: one event, when it is whole.
 
     `start` is the held back `http.response.start` of an answer whose length a plugin may change, None for observers.

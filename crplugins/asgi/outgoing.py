@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from starlette.types import Message, Send
 
-from crplugins.asgi.bodies import Document, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents
+from crplugins.asgi.bodies import DocumentBody, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents
 from crplugins.asgi.sending import BODY, START, send_reply
 from crplugins.core.errors import GatewayError, Header, broken_off
 from crplugins.core.exchange import Drain, Exchange, Refusal, Reply
@@ -111,7 +111,7 @@ class Outgoing:
         if message["type"] == START:
             await self._begin(message)
             return
-        if isinstance(self._body, Document) and not self.started and message["type"] in _WHOLE_BODIES:
+        if isinstance(self._body, DocumentBody) and not self.started and message["type"] in _WHOLE_BODIES:
             await self._write(self._body.unread())
         await self._write(message)  # trailers, pathsend and whatever else a server offers
 
@@ -135,7 +135,7 @@ class Outgoing:
             self._body = self._choose_body(start)
         else:
             self._plain, self._body = True, _PASSTHROUGH
-        if not (isinstance(self._body, Document) and self._pipeline.rewrites_events):
+        if not (isinstance(self._body, DocumentBody) and self._pipeline.rewrites_events):
             await self._write(start)
 
     def _choose_body(self, start: Message) -> ResponseBody:
@@ -149,7 +149,7 @@ class Outgoing:
                 return RewrittenEvents(self._run)
             if kind == b"application/json":
                 held = start if self._pipeline.rewrites_events else None
-                return Document(self._run, held)
+                return DocumentBody(self._run, held)
         self._plain = True
         return _PASSTHROUGH
 

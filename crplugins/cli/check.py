@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from crplugins.cli.configuration import ConfigOption, Found, find
+from crplugins.cli.configuration import ConfigOption, FoundConfig, find
 
 
 def check(
@@ -28,7 +28,7 @@ def check(
         _print(report)
 
 
-def _report(found: Found) -> dict[str, Any]:
+def _report(found: FoundConfig) -> dict[str, Any]:
     config = found.config
     return {
         "file": str(found.file) if found.file else None,
@@ -41,7 +41,7 @@ def _report(found: Found) -> dict[str, Any]:
     }
 
 
-def _models(found: Found) -> Iterable[dict[str, Any]]:
+def _models(found: FoundConfig) -> Iterable[dict[str, Any]]:
     for entry, upstream in zip(found.config.model_list, found.upstreams, strict=True):
         base = upstream.base_url if upstream else entry.litellm_params.api_base
         yield {

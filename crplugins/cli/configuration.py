@@ -21,7 +21,7 @@ ConfigOption = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundConfig:
     """A configuration, its file if there is one, and where each entry of `model_list` is served (None: by litellm)."""
 
     config: Config
@@ -29,7 +29,7 @@ class Found:
     upstreams: list[Upstream | None]
 
 
-def find(option: Path | None) -> Found:
+def find(option: Path | None) -> FoundConfig:
     """Reads the configuration and prints its warnings to stderr.
 
     Modules beside the file can be imported from it, for its `plugins`. Raises `ConfigError`.
@@ -40,7 +40,7 @@ def find(option: Path | None) -> Found:
     config = parse_config({}) if file is None else load_config(file)
     for warning in config.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    return Found(config, file, _upstreams(config))
+    return FoundConfig(config, file, _upstreams(config))
 
 
 def _upstreams(config: Config) -> list[Upstream | None]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from crplugins.cli.check import _without_credentials
-from crplugins.cli.configuration import ConfigOption, Found, find
+from crplugins.cli.configuration import ConfigOption, FoundConfig, find
 from crplugins.cli.keys.source import JsonOption, clock_of, expect_file, key_id, parts_of, sentences
 from crplugins.config import Config
 from crplugins.config.models import ModelEntry
@@ -68,7 +68,7 @@ def _budgets(config: Config, principal: Principal) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ExplainedStep:
     """One step: `key`, then those of `aliases_explain.Step`, then `limits`, then `handler` and `price` for each
     deployment that may answer."""
 
@@ -103,13 +103,13 @@ def explain(
 
 
 def _steps(
-    found: Found, key_id: str, model: str, user: str | None, now: datetime, tokens: tuple[int, int]
-) -> list[Step]:
+    found: FoundConfig, key_id: str, model: str, user: str | None, now: datetime, tokens: tuple[int, int]
+) -> list[ExplainedStep]:
     """Up to the first that is not `ok`."""
     try:
         key = _find_key(found.config.keys, key_id)
     except NoSuchKey as error:
-        return [Step("key", False, f"{error}: 401 invalid_api_key")]
+        return [ExplainedStep("key", False, f"{error}: 401 invalid_api_key")]
     first = _key_step(key, now)
     if not first.ok:
         return [first]
@@ -117,11 +117,11 @@ def _steps(
     table = AliasTable.parse(config.aliases, config.team_aliases)
     served = [entry.model_name for entry in config.model_list]
     way = explain_name(key.principal, model, table, served=served, user=user)
-    steps = [first, *(Step(step.kind, step.ok, step.text) for step in way)]
+    steps = [first, *(ExplainedStep(step.kind, step.ok, step.text) for step in way)]
     if not way[-1].ok:
         return steps
     name = way[-1].name
-    limits = Step("limits", True, limits_text(config, key.principal, name))
+    limits = ExplainedStep("limits", True, limits_text(config, key.principal, name))
     return [*steps, limits, *_handlers(found, name, tokens)]
 
 
@@ -156,15 +156,15 @@ _REFUSED: Final[Mapping[str, Callable[[Key], str]]] = {
 }
 
 
-def _key_step(key: Key, now: datetime) -> Step:
+def _key_step(key: Key, now: datetime) -> ExplainedStep:
     state = state_of(key, now)
     if state != "live":
-        return Step("key", False, f"the key '{key.id}' {_REFUSED[state](key)}: 401 invalid_api_key")
+        return ExplainedStep("key", False, f"the key '{key.id}' {_REFUSED[state](key)}: 401 invalid_api_key")
     team = f", of the team '{key.principal.team}'" if key.principal.team else ""
-    return Step("key", True, f"the key '{key.id}'{team} is live")
+    return ExplainedStep("key", True, f"the key '{key.id}'{team} is live")
 
 
-def _handlers(found: Found, name: str, tokens: tuple[int, int]) -> list[Step]:
+def _handlers(found: FoundConfig, name: str, tokens: tuple[int, int]) -> list[ExplainedStep]:
     """The deployments that take turns for a served name."""
     pairs = list(zip(found.config.model_list, found.upstreams, strict=True))
     chosen = Routes((entry.model_name, entry.model_name) for entry, _ in pairs).find(name)
@@ -175,10 +175,10 @@ def _handlers(found: Found, name: str, tokens: tuple[int, int]) -> list[Step]:
 
 def _handler_steps(
     entry: ModelEntry, upstream: Upstream | None, name: str, turns: str, tokens: tuple[int, int]
-) -> list[Step]:
+) -> list[ExplainedStep]:
     return [
-        Step("handler", True, _handler(entry, upstream, name) + turns),
-        Step("price", True, price_text(entry, name, *tokens)),
+        ExplainedStep("handler", True, _handler(entry, upstream, name) + turns),
+        ExplainedStep("price", True, price_text(entry, name, *tokens)),
     ]
 
 

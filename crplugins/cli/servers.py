@@ -14,7 +14,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
-from crplugins.cli.configuration import Found
+from crplugins.cli.configuration import FoundConfig
 from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
 from crplugins.config import Config
@@ -95,7 +95,7 @@ def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
             raise Refused("the gateway did not start") from None
 
 
-def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: Found, run_key: str | None) -> None:
+def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: FoundConfig, run_key: str | None) -> None:
     """Serves in `workers` processes, which read the configuration themselves, until a signal.
 
     Raises `Refused` if they do not start.

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from crplugins.core import principal
 from crplugins.core.patterns import name_set
-from crplugins.keys.policy import Amounts, Budget
+from crplugins.keys.policy import Amounts, BudgetSection
 from crplugins.limits.fallback import OnStoreError
 from crplugins.limits.opening import open_limit_store
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS
@@ -27,7 +27,7 @@ def _network(value: str) -> str:
     return value
 
 
-class Limits(Section):
+class LimitsSection(Section):
     """How much may be used in a time, besides what each key says of itself."""
 
     store: Annotated[str, Field(min_length=1, repr=False)] = Field(default="memory", examples=["sqlite:///limits.db"])
@@ -99,13 +99,15 @@ def _by_name(amounts: Mapping[str, Amounts]) -> Mapping[str, principal.Limits]:
     return MappingProxyType({name: each.limits() for name, each in amounts.items()})
 
 
-class Budgets(Section):
+class BudgetsSection(Section):
     """How much may be spent, besides what each key says of itself."""
 
-    per_team: Mapping[str, Budget] = Field(default_factory=dict, examples=[{"search": {"usd": 500, "period": "month"}}])
+    per_team: Mapping[str, BudgetSection] = Field(
+        default_factory=dict, examples=[{"search": {"usd": 500, "period": "month"}}]
+    )
     """The budget of all keys of a team together, by the team's name."""
 
-    per_key: Budget | None = Field(default=None, examples=[{"usd": 20, "period": "week"}])
+    per_key: BudgetSection | None = Field(default=None, examples=[{"usd": 20, "period": "week"}])
     """The budget of each key that has none of its own."""
 
     warn_at: Annotated[Number, Field(gt=0, le=1)] = Field(default=WARN_AT, examples=[0.9])

@@ -8,7 +8,7 @@ from crplugins.plugins.disconnects import DRAIN_SECONDS, DRAIN_TOKENS
 from crplugins.settings.section import Number, Section, Whole, refusal
 
 
-class Usage(Section):
+class UsageSection(Section):
     """How tokens are counted."""
 
     estimator: Literal["bytes", "litellm"] = Field(default="bytes", examples=["litellm"])
@@ -24,7 +24,7 @@ class Usage(Section):
     """With `on_disconnect: drain`, how many output tokens are read on at most."""
 
 
-class Ledger(Section):
+class LedgerSection(Section):
     """Where the record of every request is kept. PostgreSQL needs the extra `postgres`, SQLite `sql` or `gateway`."""
 
     url: Annotated[str, Field(min_length=1, repr=False)] = Field(
@@ -45,7 +45,7 @@ def _path(value: str) -> str:
     return value
 
 
-class Metrics(Section):
+class MetricsSection(Section):
     """Where Prometheus finds the metrics."""
 
     token: Annotated[SecretStr, Field(min_length=1)] | None = Field(examples=["${METRICS_TOKEN}"])

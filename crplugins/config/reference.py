@@ -64,7 +64,7 @@ class _Step:
 
 
 @dataclass(frozen=True)
-class Place:
+class SectionPlace:
     """A section of the file: its model, the way to it, and where else one of the same form stands."""
 
     model: type[BaseModel]
@@ -82,21 +82,21 @@ class Place:
         return f"[`{self.path}`](#{anchor})"
 
 
-def places(root: type[BaseModel] = Config) -> list[Place]:
+def places(root: type[BaseModel] = Config) -> list[SectionPlace]:
     """Every section in the order of the file, each model once; the whole file is the first."""
-    found: dict[type[BaseModel], Place] = {}
-    _walk(Place(root, (), []), found)
+    found: dict[type[BaseModel], SectionPlace] = {}
+    _walk(SectionPlace(root, (), []), found)
     return list(found.values())
 
 
-def _walk(place: Place, found: dict[type[BaseModel], Place]) -> None:
+def _walk(place: SectionPlace, found: dict[type[BaseModel], SectionPlace]) -> None:
     if place.model in found:
         found[place.model].others.append(place.path)
         return
     found[place.model] = place
     for name, info in place.model.model_fields.items():
         for model, form in _sections(info.annotation):
-            _walk(Place(model, (*place.steps, _Step(place.model, key_of(name, info), form)), []), found)
+            _walk(SectionPlace(model, (*place.steps, _Step(place.model, key_of(name, info), form)), []), found)
 
 
 def _sections(annotation: Any, form: str = "") -> Iterator[tuple[type[BaseModel], str]]:
@@ -125,14 +125,14 @@ def reference() -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _summary(place: Place) -> str:
+def _summary(place: SectionPlace) -> str:
     """The first paragraph of its docstring."""
     sentence = " ".join((place.model.__doc__ or "").strip().partition("\n\n")[0].split())
     others = ", ".join(f"`{path}`" for path in place.others)
     return f"{sentence} {others} {'have' if len(place.others) > 1 else 'has'} the same keys." if others else sentence
 
 
-def _table(place: Place, by_model: Mapping[type[BaseModel], Place]) -> str:
+def _table(place: SectionPlace, by_model: Mapping[type[BaseModel], SectionPlace]) -> str:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, info in place.model.model_fields.items():
         meaning = " ".join((info.description or "").split()).replace("|", "\\|")
@@ -140,7 +140,7 @@ def _table(place: Place, by_model: Mapping[type[BaseModel], Place]) -> str:
     return "\n".join(lines)
 
 
-def _kind(annotation: Any, by_model: Mapping[type[BaseModel], Place]) -> str:
+def _kind(annotation: Any, by_model: Mapping[type[BaseModel], SectionPlace]) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in _KINDS:
         return _KINDS[annotation]
@@ -180,7 +180,7 @@ def _written(value: Any) -> str:
     return text.strip().removesuffix("\n...")
 
 
-def _example(place: Place) -> str:
+def _example(place: SectionPlace) -> str:
     """A file with every key of the section that has an example, and on the way to it what must be given."""
     value = _examples(place.model)
     if not value:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
-from crplugins.config.limits import Budgets, Limits
-from crplugins.config.metering import Ledger, Metrics, Usage
+from crplugins.config.limits import BudgetsSection, LimitsSection
+from crplugins.config.metering import LedgerSection, MetricsSection, UsageSection
 from crplugins.config.models import LitellmParams, ModelEntry
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
@@ -116,10 +116,10 @@ class Config(Section):
     hidden_model_status: Literal[404, 403] = Field(default=404, examples=[403])
     """How a model that the key may not call is refused: with 404, as if it did not exist, or with 403."""
 
-    limits: Limits = Limits()
+    limits: LimitsSection = LimitsSection()
     """How much may be used in a time, besides what each key says of itself."""
 
-    budgets: Budgets = Budgets()
+    budgets: BudgetsSection = BudgetsSection()
     """How much may be spent, besides what each key says of itself."""
 
     on_disconnect: OnDisconnect = Field(default="cancel", examples=["drain"])
@@ -128,13 +128,13 @@ class Config(Section):
     missing_usage: MissingUsagePolicy = Field(default="estimate", examples=["refuse"])
     """When a provider reports no usage: estimate it, let the request fail, or count nothing."""
 
-    usage: Usage = Usage()
+    usage: UsageSection = UsageSection()
     """How tokens are counted."""
 
-    ledger: Ledger | None = None
+    ledger: LedgerSection | None = None
     """Where the record of every request is kept; without it no records are kept."""
 
-    metrics: Metrics | None = None
+    metrics: MetricsSection | None = None
     """Where Prometheus finds the metrics; without it nothing is counted."""
 
     tracing: bool = Field(default=False, examples=[True])

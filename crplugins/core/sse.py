@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from crplugins.core.errors import GatewayError
-from crplugins.core.wire import Answer, read_answer
+from crplugins.core.wire import AnswerFacts, read_answer
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
@@ -38,7 +38,7 @@ class Event(msgspec.Struct, eq=False):
     data: bytes | None
     name: bytes = b""
     document: bool = False
-    _answer: Answer | None = None
+    _answer: AnswerFacts | None = None
 
     @classmethod
     def of(cls, data: bytes) -> "Event":
@@ -59,7 +59,7 @@ class Event(msgspec.Struct, eq=False):
         return self.data is None and all(line[:1] in (b"", b":") for line in _LINE.split(self.raw))
 
     @property
-    def answer(self) -> Answer | None:
+    def answer(self) -> AnswerFacts | None:
         """The facts of the chunk or document, decoded once; None without JSON (comments, [DONE], malformed data)."""
         if self._answer is not None or not self.data or self.is_done:
             return self._answer
@@ -69,7 +69,7 @@ class Event(msgspec.Struct, eq=False):
             return None
         return self._answer
 
-    def with_data(self, data: bytes, answer: Answer | None = None) -> "Event":
+    def with_data(self, data: bytes, answer: AnswerFacts | None = None) -> "Event":
         """The same event with another payload. Comments and fields beside the data are not kept.
 
         `answer` are the facts of `data`, from whoever knows them already; without them they are decoded when asked for.

@@ -104,7 +104,7 @@ class GroqUsage(msgspec.Struct):
     usage: ReportedUsage | None = None
 
 
-class Answer(msgspec.Struct):
+class AnswerFacts(msgspec.Struct):
     """A full answer or one chunk of a streamed one: the facts every request keeps."""
 
     model: str | None = None
@@ -138,11 +138,11 @@ class _Lax(msgspec.Struct):
     x_groq: Any = None
 
 
-_answer = msgspec.json.Decoder(Answer)
+_answer = msgspec.json.Decoder(AnswerFacts)
 _lax = msgspec.json.Decoder(_Lax)
 
 
-def read_answer(data: bytes) -> Answer:
+def read_answer(data: bytes) -> AnswerFacts:
     """The facts of a chunk or a full answer; a field of an unexpected shape counts as absent.
 
     Raises `msgspec.DecodeError` if `data` is not a JSON object.
@@ -153,10 +153,10 @@ def read_answer(data: bytes) -> Answer:
         return _read_leniently(data)
 
 
-def _read_leniently(data: bytes) -> Answer:
+def _read_leniently(data: bytes) -> AnswerFacts:
     lax = _lax.decode(data)
     groq = lax.x_groq.get("usage") if isinstance(lax.x_groq, dict) else None
-    return Answer(
+    return AnswerFacts(
         model=lax.model if isinstance(lax.model, str) else None,
         choices=_choices(lax.choices),
         usage=_partly(lax.usage, ReportedUsage),

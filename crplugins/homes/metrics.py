@@ -41,7 +41,7 @@ logger = logging.getLogger("crplugins.metrics")
 
 
 @dataclass(frozen=True, slots=True)
-class Scrape:
+class ScrapeRequest:
     """What is asked for. Equal ones have the same answer."""
 
     content_type: str
@@ -50,7 +50,7 @@ class Scrape:
     encode: Encode = field(compare=False)
 
     @classmethod
-    def of(cls, query: bytes, headers: Iterable[Header]) -> "Scrape":
+    def of(cls, query: bytes, headers: Iterable[Header]) -> "ScrapeRequest":
         encode, content_type = _encoder(_header(headers, b"accept"))
         names = parse_qs(query.decode("latin-1")).get("name[]", ())
         return cls(content_type, _accepts_gzip(_header(headers, b"accept-encoding")), tuple(sorted(names)), encode)
@@ -103,7 +103,7 @@ class Scraper:
         """The answer to a scrape, or the refusal of one: 405, 401, 500."""
         try:
             self._check(method, path, headers)
-            scrape = Scrape.of(query, headers)
+            scrape = ScrapeRequest.of(query, headers)
             rendered = await self._renderings.run(scrape, lambda: self._render(scrape))
             reply = Reply(200, rendered.headers, rendered.body)
         except GatewayError as error:
@@ -123,7 +123,7 @@ class Scraper:
             logger.warning("a scrape with a wrong token is refused")
             raise refused("Incorrect metrics token provided.")
 
-    async def _render(self, scrape: Scrape) -> Rendered:
+    async def _render(self, scrape: ScrapeRequest) -> Rendered:
         try:
             if self._gauges is not None:
                 await self._gauges.refresh()
@@ -132,7 +132,7 @@ class Scraper:
             logger.exception("the metrics cannot be rendered")
             raise internal_error() from None
 
-    def _rendered(self, scrape: Scrape) -> Rendered:
+    def _rendered(self, scrape: ScrapeRequest) -> Rendered:
         body = scrape.encode(self._metrics.exposed(scrape.names))
         headers = [(b"content-type", scrape.content_type.encode("latin-1")), (b"vary", b"accept, accept-encoding")]
         if scrape.gzip:

@@ -33,7 +33,7 @@ from crplugins.plugins.aliases.table import names_in
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE
 from crplugins.plugins.rate_limits.rules import LimitRules
-from crplugins.settings.document import Document, read_document
+from crplugins.settings.document import YamlDocument, read_document
 
 METRICS_PATH: Final = "/crplugins/metrics"
 """Where our metrics are if the file does not say; vLLM has its own under /metrics."""
@@ -148,7 +148,7 @@ def read_config(environ: Mapping[str, str]) -> Config:
     return config.read_from(document.source, config.warnings)
 
 
-def _document(path: Path) -> Document:
+def _document(path: Path) -> YamlDocument:
     try:
         return read_document(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:

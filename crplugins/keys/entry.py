@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 
 from crplugins.core.principal import Principal
 from crplugins.keys.key import LONG_AGO, Key, SecretDigest, repeated
-from crplugins.keys.policy import Moment, NullIsNothing, Policy, Text, policy_to_dict
+from crplugins.keys.policy import Moment, NullIsNothing, PolicySection, Text, policy_to_dict
 from crplugins.keys.secrets import Digester, format_hash, parse_hash
 from crplugins.settings.errors import ConfigError, KeyPath, Problem
 from crplugins.settings.section import Flag, refusal, try_section
@@ -36,7 +36,7 @@ class Reading(NamedTuple):
     environ: Mapping[str, str] | None = None
 
 
-class NewKey(Policy):
+class NewKey(PolicySection):
     """What a new key may be given; its secret is made for it."""
 
     not_before: Moment | None = Field(default=None, examples=["2026-01-01"])
@@ -106,7 +106,7 @@ class SecretEntry(_SecretFields):
         return self
 
 
-class Entry(_SecretFields, NewKey):
+class KeyEntry(_SecretFields, NewKey):
     """A whole key, with its secret or secrets."""
 
     secrets: tuple[SecretEntry, ...] = Field(default=(), examples=[[{"secret": "${TEAM_A_KEY}"}]])
@@ -137,7 +137,7 @@ class _FileSecretEntry(SecretEntry):
     likeness: ClassVar[float] = 0.75
 
 
-class FileEntry(Entry):
+class FileEntry(KeyEntry):
     """A key in a file of its own, where people may note more about it than we know."""
 
     model_config = ConfigDict(extra="allow")
@@ -151,7 +151,7 @@ SECRET_KEYS: Final = tuple(_SecretFields.model_fields)
 
 
 def read_keys(
-    entries: Iterable[Any | Key], reading: Reading, path: KeyPath = ("keys",), section: type[Entry] = Entry
+    entries: Iterable[Any | Key], reading: Reading, path: KeyPath = ("keys",), section: type[KeyEntry] = KeyEntry
 ) -> tuple[Key, ...]:
     """Every entry as a key; a `Key` among them stays as it is.
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Wit
 
 from crplugins.core import principal
 from crplugins.core.principal import Aliases, MissingUsagePolicy, OnDisconnect, Period, Principal
+from crplugins.core.usage import micro_usd_of
 from crplugins.keys.aliases import AliasError, aliases_to_dict, parse_targets
 from crplugins.settings.section import Count, Flag, Section, refusal
 
@@ -163,7 +164,7 @@ class Amounts(Burst):
         )
 
 
-class Budget(NullIsNothing):
+class BudgetSection(NullIsNothing):
     """How much may be spent in each period."""
 
     usd: Usd = Field(examples=[500])
@@ -173,10 +174,10 @@ class Budget(NullIsNothing):
     """A calendar day of UTC, a week from Monday, a calendar month, or all time."""
 
     def budget(self) -> principal.Budget:
-        return principal.Budget(int((self.usd * 1_000_000).to_integral_value()), self.period)
+        return principal.Budget(micro_usd_of(self.usd), self.period)
 
 
-class Policy(NullIsNothing):
+class PolicySection(NullIsNothing):
     """Who a caller is and what that caller may do."""
 
     id: Text = Field(examples=["team-a"])
@@ -202,7 +203,7 @@ class Policy(NullIsNothing):
     limits: Amounts = Field(default=Amounts(), examples=[{"requests_per_minute": 60}])
     """How much it may use in a time."""
 
-    budget: Budget | None = Field(default=None, examples=[{"usd": 50, "period": "month"}])
+    budget: BudgetSection | None = Field(default=None, examples=[{"usd": 50, "period": "month"}])
     """How much it may spend."""
 
     on_disconnect: OnDisconnect | None = Field(default=None, examples=["drain"])
@@ -228,7 +229,7 @@ class Policy(NullIsNothing):
 
 _NO_LIMITS: Final = principal.Limits()
 
-POLICY_KEYS: Final = tuple(Policy.model_fields)
+POLICY_KEYS: Final = tuple(PolicySection.model_fields)
 LIMIT_KEYS: Final = tuple(name for name in Amounts.model_fields if name not in ("burst", "shadow"))
 """The limits themselves; `burst` and `shadow` stand beside them."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from crplugins.keys.entry import Entry, NewKey, Reading
+from crplugins.keys.entry import KeyEntry, NewKey, Reading
 from crplugins.keys.key import LONG_AGO, Key, SecretDigest, utc_now
 from crplugins.keys.policy import POLICY_KEYS, policy_to_dict
 from crplugins.keys.secrets import mint_secret
@@ -13,7 +13,7 @@ from crplugins.keys.store import KeyStore
 from crplugins.settings.errors import ConfigError, Problem
 from crplugins.settings.section import read_section
 
-_NOT_FOR_NEW: Final = Entry.known_keys() - NewKey.known_keys()
+_NOT_FOR_NEW: Final = KeyEntry.known_keys() - NewKey.known_keys()
 
 DEFAULT_OVERLAP: Final = timedelta(hours=24)
 LONGEST_OVERLAP: Final = timedelta(days=366)
@@ -61,7 +61,7 @@ class KeyService:
         """A key of another system: `words` hold its `secret` or `hash` too. Raises `ConfigError`."""
         now = self.now()
         digester = self.store.digester
-        key = read_section(Entry, {"created_at": now, **words}, context=Reading(digester)).key(digester)
+        key = read_section(KeyEntry, {"created_at": now, **words}, context=Reading(digester)).key(digester)
         if problems := _never_valid(key, now):
             raise ConfigError(problems)
         await self.store.add(key)

@@ -16,7 +16,7 @@ from crplugins.core.stream_options import (
     asks_for_usage_only,
     names_stream_options,
 )
-from crplugins.core.wire import Answer
+from crplugins.core.wire import AnswerFacts
 
 _NULLS: Final = (b',"usage":null', b', "usage": null')
 _FRAME_BYTES: Final = len(b"data: \n\n")
@@ -93,7 +93,7 @@ def _is_empty(choice: Any) -> bool:
     return isinstance(choice, dict) and not choice.get("delta") and choice.get("finish_reason") is None
 
 
-def _stripped(event: Event, body: Body, answer: Answer) -> Event:
+def _stripped(event: Event, body: Body, answer: AnswerFacts) -> Event:
     before = body.raw
     body.remove("usage")
     groq = body.get("x_groq")
@@ -143,7 +143,7 @@ class ShownOnce:
         head: dict[str, Any] = {name: self._held.get(name) for name in _HEAD if name in self._held}
         return (Event.of(msgspec.json.encode({**head, "choices": [], "usage": self._held.get("usage")})),)
 
-    def _with_usage(self, event: Event, answer: Answer) -> Event | None:
+    def _with_usage(self, event: Event, answer: AnswerFacts) -> Event | None:
         if self._shown:
             return self._silenced(event, answer) if answer.choices else None
         if not answer.choices or self._is_the_whole():
@@ -157,7 +157,7 @@ class ShownOnce:
         ended = len(self._finished) >= self._choices
         return ended and (self._choices == 1 or self._held is None)
 
-    def _silenced(self, event: Event, answer: Answer) -> Event:
+    def _silenced(self, event: Event, answer: AnswerFacts) -> Event:
         body = Body(event.data or b"")
         body.set("usage", None)
         return event.with_data(body.raw, msgspec.structs.replace(answer, usage=None))

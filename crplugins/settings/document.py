@@ -20,7 +20,7 @@ LONGEST_EXPLAINED: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class YamlDocument:
     """What a YAML file holds; `problems` are those that do not keep the rest from being read.
 
     `root` says where in the text everything stands; None for an empty file.
@@ -41,7 +41,7 @@ class _Loader(_Base):  # type: ignore[misc]  # libyaml's where there is one: ten
     }
 
 
-def read_document(text: str, file: str, holds: str = "keys, such as 'model_list:'") -> Document:
+def read_document(text: str, file: str, holds: str = "keys, such as 'model_list:'") -> YamlDocument:
     """The document in `text`; an empty one is an empty mapping.
 
     Raises `ConfigError` if it is not YAML, or not a mapping: that it must hold what `holds` says.
@@ -58,7 +58,7 @@ def read_document(text: str, file: str, holds: str = "keys, such as 'model_list:
         raise ConfigError([_character_problem(error, text)], file) from None
     except RecursionError:
         raise ConfigError([Problem((), "too many brackets inside one another", 1)], file) from None
-    return Document(data, Source(file, reader.lines), reader.problems, root)
+    return YamlDocument(data, Source(file, reader.lines), reader.problems, root)
 
 
 def _composed(text: str) -> yaml.Node | None:

@@ -21,7 +21,7 @@ _COUNT_TO = re.compile(r"\bcount to (\d{1,6})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ModelChoice:
     """One of `n` answers: tokens of text, or tool calls."""
 
     index: int
@@ -42,7 +42,7 @@ class Completion:
     created: int
     model: str
     service_tier: str
-    choices: tuple[Choice, ...]
+    choices: tuple[ModelChoice, ...]
     usage: Mapping[str, Any]
     top_logprobs: int | None
     legacy: bool
@@ -65,7 +65,7 @@ def complete(
     answer_id = id or "chatcmpl-" + hashlib.sha256(msgspec.json.encode(request)).hexdigest()[:29]
     calls = calls_for(request, answer_id) if text is None else ()
     tokens, finish_reason = ((), _finish_of(calls, request)) if calls else _cut(_say(request, text), request)
-    choices = tuple(Choice(index, tokens, calls, finish_reason) for index in range(request.get("n") or 1))
+    choices = tuple(ModelChoice(index, tokens, calls, finish_reason) for index in range(request.get("n") or 1))
     tier = request.get("service_tier")
     return Completion(
         id=answer_id,
@@ -134,5 +134,5 @@ def _finish_of(calls: tuple[ToolCall, ...], request: Mapping[str, Any]) -> str:
     return "function_call" if legacy else "tool_calls"
 
 
-def _generated(choice: Choice) -> int:
+def _generated(choice: ModelChoice) -> int:
     return len(choice.tokens) + sum(len(pieces(call.arguments)) + 1 for call in choice.calls)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from crplugins.testing.model import Choice, Completion
+from crplugins.testing.model import Completion, ModelChoice
 from crplugins.testing.tokens import pieces
 from crplugins.testing.tool_calls import ToolCall
 
@@ -64,7 +64,7 @@ def _envelope(completion: Completion, kind: str) -> dict[str, Any]:
     }
 
 
-def _full_choice(choice: Choice, completion: Completion) -> dict[str, Any]:
+def _full_choice(choice: ModelChoice, completion: Completion) -> dict[str, Any]:
     content = None if choice.calls else "".join(choice.tokens)
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
     if choice.calls and completion.legacy:
@@ -88,7 +88,7 @@ def _interleaved(completion: Completion, chunk_size: int | None) -> Iterator[dic
         yield _chunk_choice(choice.index, {}, None, choice.finish_reason)
 
 
-def _deltas(choice: Choice, completion: Completion, chunk_size: int | None) -> Iterator[dict[str, Any]]:
+def _deltas(choice: ModelChoice, completion: Completion, chunk_size: int | None) -> Iterator[dict[str, Any]]:
     if choice.calls:
         for delta in _legacy_deltas(choice.calls[0]) if completion.legacy else _call_deltas(choice.calls):
             yield _chunk_choice(choice.index, delta, None)

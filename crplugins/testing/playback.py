@@ -12,7 +12,7 @@ import h11
 
 from crplugins.testing.connection import Connection
 from crplugins.testing.received import Progress
-from crplugins.testing.reply import Reply
+from crplugins.testing.reply import ProviderReply
 from crplugins.testing.script import Script
 
 
@@ -27,7 +27,7 @@ class _Write:
 _BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
-async def play(script: Script, reply: Reply, connection: Connection, progress: Progress) -> None:
+async def play(script: Script, reply: ProviderReply, connection: Connection, progress: Progress) -> None:
     """Send `reply`. Returns when nothing more will be sent; is cancelled when the client goes."""
     await _pause(script.delay)
     if script.refuse_connection:
@@ -52,7 +52,7 @@ async def play(script: Script, reply: Reply, connection: Connection, progress: P
         await connection.send(end)  # not else: whoever has read a plain body may look at once how it went
 
 
-async def _send_head(script: Script, reply: Reply, connection: Connection) -> None:
+async def _send_head(script: Script, reply: ProviderReply, connection: Connection) -> None:
     """A body without a length is sent in chunks."""
     length = [] if reply.streamed else [("content-length", str(sum(map(len, reply.frames))))]
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in [*reply.headers, *length]]
@@ -66,7 +66,7 @@ async def _send_head(script: Script, reply: Reply, connection: Connection) -> No
         await _pause(script.slow_headers)
 
 
-async def _fault(script: Script, number: int, reply: Reply, connection: Connection) -> bool:
+async def _fault(script: Script, number: int, reply: ProviderReply, connection: Connection) -> bool:
     """True if a fault is due before write `number`, after it happened: nothing more may be sent."""
     if script.stall_after == number:
         await asyncio.Event().wait()

@@ -20,50 +20,50 @@ def error_body(
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ModelRefusal:
     """An HTTP status and the JSON body that goes with it."""
 
     status: int
     body: dict[str, Any]
 
 
-SERVER_ERROR = Refusal(
+SERVER_ERROR = ModelRefusal(
     500, error_body("The server had an error while processing your request. Sorry about that!", "server_error")
 )
 
 
-def refusal_of(request: object) -> Refusal | None:
+def refusal_of(request: object) -> ModelRefusal | None:
     """Why the fake model will not answer: no JSON object (None), no model, no messages. None if it will."""
     if not isinstance(request, dict):
-        return Refusal(400, error_body(_NOT_JSON))
+        return ModelRefusal(400, error_body(_NOT_JSON))
     if not request.get("model"):
-        return Refusal(400, error_body("you must provide a model parameter"))
+        return ModelRefusal(400, error_body("you must provide a model parameter"))
     if "messages" not in request:
         missing = error_body(
             "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
         )
-        return Refusal(400, missing)
+        return ModelRefusal(400, missing)
     return _bad_messages(request["messages"])
 
 
-def unknown_model(model: str) -> Refusal:
+def unknown_model(model: str) -> ModelRefusal:
     """404, code `model_not_found`."""
     message = f"The model `{model}` does not exist or you do not have access to it."
-    return Refusal(404, error_body(message, code="model_not_found"))
+    return ModelRefusal(404, error_body(message, code="model_not_found"))
 
 
-def unknown_url(method: str, path: str) -> Refusal:
+def unknown_url(method: str, path: str) -> ModelRefusal:
     """404 for a path nobody serves."""
-    return Refusal(404, error_body(f"Invalid URL ({method} {path})"))
+    return ModelRefusal(404, error_body(f"Invalid URL ({method} {path})"))
 
 
-def _bad_messages(messages: object) -> Refusal | None:
+def _bad_messages(messages: object) -> ModelRefusal | None:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         message = "Invalid type for 'messages': expected an array of objects."
-        return Refusal(400, error_body(message, param="messages", code="invalid_type"))
+        return ModelRefusal(400, error_body(message, param="messages", code="invalid_type"))
     if not messages:
         message = (
             "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
         )
-        return Refusal(400, error_body(message, param="messages", code="empty_array"))
+        return ModelRefusal(400, error_body(message, param="messages", code="empty_array"))
     return None

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from crplugins.testing.cassettes import Cassette
 from crplugins.testing.received import ReceivedRequest
 from crplugins.testing.refusal import unknown_model, unknown_url
-from crplugins.testing.reply import Reply, plain, refused, reply_to
+from crplugins.testing.reply import ProviderReply, plain, refused, reply_to
 from crplugins.testing.script import Script
 
 
@@ -29,19 +29,19 @@ class Repertoire:
     queue: deque[Script] = field(default_factory=deque)
     by_model: dict[str, Script] = field(default_factory=dict)
 
-    def answer(self, request: ReceivedRequest) -> tuple[Script, Reply]:
+    def answer(self, request: ReceivedRequest) -> tuple[Script, ProviderReply]:
         """The script that governs timing and faults, and the reply; with an `x-request-id` in OpenAI's form."""
         chosen = self._choose(request)
         script = chosen if isinstance(chosen, Script) else Script()
-        reply = chosen if isinstance(chosen, Reply) else self._reply(chosen, request)
+        reply = chosen if isinstance(chosen, ProviderReply) else self._reply(chosen, request)
         if all(name != "x-request-id" for name, _ in reply.headers):
             reply.headers.append(("x-request-id", f"req_{request.number:032x}"))
         return script, reply
 
-    def _reply(self, script: Script, request: ReceivedRequest) -> Reply:
+    def _reply(self, script: Script, request: ReceivedRequest) -> ProviderReply:
         return reply_to(script, request.json, id=f"chatcmpl-fake{request.number:024d}", created=int(self.now()))
 
-    def _choose(self, request: ReceivedRequest) -> Script | Reply:
+    def _choose(self, request: ReceivedRequest) -> Script | ProviderReply:
         path = request.path.partition("?")[0].rstrip("/")
         if request.method == "GET" and "/models" in path:
             return self._models_reply(unquote(path.partition("/models")[2].removeprefix("/")))
@@ -51,7 +51,7 @@ class Repertoire:
             return self.queue.popleft()
         return self._by_name(request, replay_only=path.endswith("/messages"))
 
-    def _by_name(self, request: ReceivedRequest, *, replay_only: bool) -> Script | Reply:
+    def _by_name(self, request: ReceivedRequest, *, replay_only: bool) -> Script | ProviderReply:
         model = request.model or ""
         bare = model.rpartition("/")[2]
         if script := self.by_model.get(model) or self.by_model.get(bare):
@@ -61,7 +61,7 @@ class Repertoire:
             return self.cassettes[recording].script(self.default)
         return refused(unknown_model(model)) if recording or replay_only else self.default
 
-    def _models_reply(self, name: str) -> Reply:
+    def _models_reply(self, name: str) -> ProviderReply:
         names = dict.fromkeys([*self.models, *self.by_model])
         if not name:
             return plain(200, {"object": "list", "data": [self._model(one) for one in names]})

@@ -16,7 +16,7 @@ from crplugins.testing.playback import play
 from crplugins.testing.received import HttpRequest, ReceivedRequest, received, reported_usage
 from crplugins.testing.refusal import SERVER_ERROR
 from crplugins.testing.repertoire import Repertoire
-from crplugins.testing.reply import Reply, refused
+from crplugins.testing.reply import ProviderReply, refused
 from crplugins.testing.script import Script
 from crplugins.testing.watch import Watch
 
@@ -161,7 +161,7 @@ class FakeProvider:
         finally:
             self._finish(request, reply, client_gone=connection.client_gone)
 
-    def _answer(self, request: ReceivedRequest) -> tuple[Script, Reply]:
+    def _answer(self, request: ReceivedRequest) -> tuple[Script, ProviderReply]:
         try:
             return self._repertoire.answer(request)
         except Exception:
@@ -169,7 +169,7 @@ class FakeProvider:
             logger.exception("the fake model cannot answer request %d", request.number)
             return Script(), refused(SERVER_ERROR)
 
-    def _finish(self, request: ReceivedRequest, reply: Reply, *, client_gone: bool) -> None:
+    def _finish(self, request: ReceivedRequest, reply: ProviderReply, *, client_gone: bool) -> None:
         progress = request.progress
         progress.usage = reported_usage(reply.frames[: progress.frames_sent])
         progress.client_gone = client_gone and not progress.completed

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from rich.console import Console
 
-from crplugins.cli.top.figures import Scrape, figures, quantile
+from crplugins.cli.top.figures import TopScrape, figures, quantile
 from crplugins.cli.top.show import as_json, frame
 from tests.cli.conftest import COMMAND
 
@@ -56,8 +56,8 @@ crplugins_budget_spent_usd{key_id="k2"} 4.9
 """
 
 
-def scrape(at: float, text: str = SCRAPED) -> Scrape:
-    return Scrape.of(at, text)
+def scrape(at: float, text: str = SCRAPED) -> TopScrape:
+    return TopScrape.of(at, text)
 
 
 def after(**grown: float) -> str:
@@ -151,7 +151,7 @@ def test_figures_of_a_gateway_without_any_request():
     assert "requests 0 (0.0/s)" in shown(empty)
 
 
-def shown(one: Scrape) -> str:
+def shown(one: TopScrape) -> str:
     console = Console(width=160, file=io.StringIO(), record=True)
     console.print(frame(figures(one, one, 0.0), "http://gw"))
     return console.export_text()

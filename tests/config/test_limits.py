@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from crplugins.config.limits import Budgets, Limits
+from crplugins.config.limits import BudgetsSection, LimitsSection
 from crplugins.core import principal
 from crplugins.keys.entry import Reading, key_to_dict, read_keys
-from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS, Amounts, Budget, Burst
+from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS, Amounts, BudgetSection, Burst
 from crplugins.keys.secrets import Digester
 from crplugins.plugins.rate_limits.rules import MEASURES, LimitRules
 from crplugins.settings.errors import ConfigError
@@ -19,7 +19,7 @@ from tests.config.conftest import Load, Refuse
 
 
 def test_all_there_is_to_say() -> None:
-    section = Limits.model_validate(
+    section = LimitsSection.model_validate(
         {
             "store": "redis://host:6379/0",
             "on_store_error": "closed",
@@ -49,16 +49,20 @@ def test_all_there_is_to_say() -> None:
 
 
 def test_nothing_said_limits_nothing() -> None:
-    assert (Limits().rules(), Limits().store, Limits().on_store_error) == (LimitRules(), "memory", "local")
-    assert (Budgets().teams(), Budgets().key(), Budgets().warn_at) == ({}, None, 0.8)
+    assert (LimitsSection().rules(), LimitsSection().store, LimitsSection().on_store_error) == (
+        LimitRules(),
+        "memory",
+        "local",
+    )
+    assert (BudgetsSection().teams(), BudgetsSection().key(), BudgetsSection().warn_at) == ({}, None, 0.8)
 
 
 def test_the_password_of_a_store_does_not_show() -> None:
-    assert "secret" not in repr(Limits(store="redis://:secret@host:6379/0"))
+    assert "secret" not in repr(LimitsSection(store="redis://:secret@host:6379/0"))
 
 
 def test_budgets() -> None:
-    section = Budgets.model_validate(
+    section = BudgetsSection.model_validate(
         {
             "per_team": {"search": {"usd": 0.1, "period": "week"}},
             "per_key": {"usd": 50, "period": "total"},
@@ -72,24 +76,24 @@ def test_budgets() -> None:
 @pytest.mark.parametrize(
     ("section", "words", "place", "said"),
     [
-        (Limits, {"store": ""}, "store", "must not be empty"),
-        (Limits, {"on_store_error": "opn"}, "on_store_error", "must be one of local, open, closed, did you mean 'open'?"),
-        (Limits, {"global": {"tokens_per_minute": 0}}, "global.tokens_per_minute", "must be more than 0"),
-        (Limits, {"per_key": {"requests_per_day": True}}, "per_key.requests_per_day", "must be a number, not true or false"),
-        (Limits, {"per_team": {"a": {"requests_per_day": 1.5}}}, "per_team.a.requests_per_day", "must be a whole number"),
+        (LimitsSection, {"store": ""}, "store", "must not be empty"),
+        (LimitsSection, {"on_store_error": "opn"}, "on_store_error", "must be one of local, open, closed, did you mean 'open'?"),
+        (LimitsSection, {"global": {"tokens_per_minute": 0}}, "global.tokens_per_minute", "must be more than 0"),
+        (LimitsSection, {"per_key": {"requests_per_day": True}}, "per_key.requests_per_day", "must be a number, not true or false"),
+        (LimitsSection, {"per_team": {"a": {"requests_per_day": 1.5}}}, "per_team.a.requests_per_day", "must be a whole number"),
         (
-            Limits,
+            LimitsSection,
             {"per_key": {"requests_per_day": 1, "burst": {"requests_per_hour": 1}}},
             "per_key.burst.requests_per_hour",
             "is the burst of a limit that is not given",
         ),
-        (Limits, {"trusted_proxies": ["10.0.0.0/33"]}, "trusted_proxies.0", "must be a network such as 10.0.0.0/8, or an address"),
-        (Limits, {"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies.0", "must be a network such as 10.0.0.0/8, or an address"),
-        (Limits, {"estimated_output_tokens": 0}, "estimated_output_tokens", "must be more than 0"),
-        (Budgets, {"per_key": {"usd": -1, "period": "day"}}, "per_key.usd", "must be at least 0"),
-        (Budgets, {"per_key": {"usd": 1, "period": "year"}}, "per_key.period", "must be one of day, week, month, total"),
-        (Budgets, {"per_key": {"usd": 1}}, "per_key.period", "is missing"),
-        (Budgets, {"warn_at": 80}, "warn_at", "must be at most 1"),
+        (LimitsSection, {"trusted_proxies": ["10.0.0.0/33"]}, "trusted_proxies.0", "must be a network such as 10.0.0.0/8, or an address"),
+        (LimitsSection, {"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies.0", "must be a network such as 10.0.0.0/8, or an address"),
+        (LimitsSection, {"estimated_output_tokens": 0}, "estimated_output_tokens", "must be more than 0"),
+        (BudgetsSection, {"per_key": {"usd": -1, "period": "day"}}, "per_key.usd", "must be at least 0"),
+        (BudgetsSection, {"per_key": {"usd": 1, "period": "year"}}, "per_key.period", "must be one of day, week, month, total"),
+        (BudgetsSection, {"per_key": {"usd": 1}}, "per_key.period", "is missing"),
+        (BudgetsSection, {"warn_at": 80}, "warn_at", "must be at most 1"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_place(section: Any, words: Any, place: str, said: str) -> None:
@@ -107,7 +111,7 @@ def test_every_list_of_limits_names_the_same_ones() -> None:
         == fields - {"burst", "shadow"}
     )
     assert set(BURST_KEYS) == set(Burst.model_fields) == set(LIMIT_KEYS) - {"max_parallel_requests"}
-    assert Budget.model_fields.keys() == {"usd", "period"}
+    assert BudgetSection.model_fields.keys() == {"usd", "period"}
 
 
 def read(**limits: Any) -> Any:

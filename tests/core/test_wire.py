@@ -5,10 +5,10 @@ import msgspec
 import pytest
 
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import Answer, Choice, Delta, read_answer
+from crplugins.core.wire import AnswerFacts, Choice, Delta, read_answer
 
 
-def read(**fields: Any) -> Answer:
+def read(**fields: Any) -> AnswerFacts:
     return read_answer(json.dumps(fields).encode())
 
 
@@ -53,7 +53,7 @@ def test_usage_in_groqs_own_place_counts_once() -> None:
 def test_zeros_and_nulls_count_nothing() -> None:
     assert read(usage={"prompt_tokens": 0, "completion_tokens": 0}).counted is None
     assert read(usage={"prompt_tokens": None, "prompt_tokens_details": None}).counted is None
-    assert read(choices=None, usage=None, error=None) == Answer()
+    assert read(choices=None, usage=None, error=None) == AnswerFacts()
 
 
 def test_the_size_of_an_answer_is_all_that_it_says_in_bytes() -> None:

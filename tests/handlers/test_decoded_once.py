@@ -9,7 +9,7 @@ import pytest
 
 import crplugins.core.sse as sse
 from crplugins import Gateway
-from crplugins.core.wire import Answer, read_answer
+from crplugins.core.wire import AnswerFacts, read_answer
 from crplugins.testing import Drive, FakeProvider, Script, lifespan
 
 KEY = "sk-a-key-of-a-team-0123456789"
@@ -20,7 +20,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each payload, whoever changed it, was decoded: by the content of its chunk."""
     count: Counter[str] = Counter()
 
-    def counting(data: bytes) -> Answer:
+    def counting(data: bytes) -> AnswerFacts:
         document = json.loads(data)
         choices = document["choices"]
         count[choices[0]["delta"].get("content") or "end" if choices else "usage"] += 1

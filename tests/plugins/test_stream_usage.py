@@ -9,7 +9,7 @@ from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
-from crplugins.core.wire import Answer, read_answer
+from crplugins.core.wire import AnswerFacts, read_answer
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.testing import FrozenClock, drive
 from tests.core.doubles import CHUNK, DONE, JSON, STOP, App, Watcher, messages
@@ -41,7 +41,7 @@ class Facts(Plugin):
             self.told.append(self._facts(event.answer))
             self.read.append(self._facts(read_answer(event.data or b"")))
 
-    def _facts(self, answer: Answer) -> Any:
+    def _facts(self, answer: AnswerFacts) -> Any:
         return answer.model, answer.choices, answer.usage, answer.counted, answer.error
 
 

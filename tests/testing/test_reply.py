@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 
 from crplugins.testing import Script, usage_object
-from crplugins.testing.reply import Reply, reply_to
+from crplugins.testing.reply import ProviderReply, reply_to
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 ASKING = {**HELLO, "stream": True, "stream_options": {"include_usage": True}}
 
 
-def reply(script: Script, request: Any = None) -> Reply:
+def reply(script: Script, request: Any = None) -> ProviderReply:
     return reply_to(script, HELLO if request is None else request, id="chatcmpl-1", created=1)
 
 

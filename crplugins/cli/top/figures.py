@@ -22,14 +22,14 @@ Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Scrape:
+class TopScrape:
     """What a gateway showed at one moment, by a clock in seconds that only has to go on."""
 
     at: float
     samples: Mapping[str, list[tuple[Labels, float]]]
 
     @classmethod
-    def of(cls, at: float, text: str) -> "Scrape":
+    def of(cls, at: float, text: str) -> "TopScrape":
         """Raises ValueError for what is no exposition of Prometheus."""
         samples: dict[str, list[tuple[Labels, float]]] = {}
         for family in text_string_to_metric_families(text):
@@ -55,7 +55,7 @@ class Scrape:
         return self.sums(name).get(())
 
 
-def scrape(url: str, token: str | None, clock: Callable[[], float]) -> Scrape:
+def scrape(url: str, token: str | None, clock: Callable[[], float]) -> TopScrape:
     """Follows no redirect, which could carry the token elsewhere. Raises `Refused`."""
     status, text = _get(url, {"accept": _ACCEPT} | ({"authorization": f"Bearer {token}"} if token else {}))
     if status == 401:
@@ -63,7 +63,7 @@ def scrape(url: str, token: str | None, clock: Callable[[], float]) -> Scrape:
     if status != 200:
         raise Refused(f"{url} answers {status}; metrics are where the configuration has them: metrics: {{path: ...}}")
     try:
-        found = Scrape.of(clock(), text)
+        found = TopScrape.of(clock(), text)
     except ValueError:
         raise Refused(f"what {url} answers are no metrics") from None
     if BUILD_INFO.name not in found.samples:
@@ -169,7 +169,7 @@ class Figures:
     trouble: list[str]
 
 
-def figures(before: Scrape, after: Scrape, wall_time: float) -> Figures:
+def figures(before: TopScrape, after: TopScrape, wall_time: float) -> Figures:
     """`wall_time` in seconds since 1970."""
     change = Change(before, after)
     started = after.value("process_start_time_seconds")
@@ -193,7 +193,7 @@ _NO_TRAFFIC: Final = Traffic("", 0, 0.0, 0, 0, 0, 0, 0.0, 0.0, 0.0)
 class Change:
     """Two scrapes of a gateway, one after the other."""
 
-    def __init__(self, before: Scrape, after: Scrape) -> None:
+    def __init__(self, before: TopScrape, after: TopScrape) -> None:
         self._before, self.after = before, after
         self._seconds = max(after.at - before.at, 1e-9)
 
@@ -253,14 +253,14 @@ def _is_one_of(kinds: frozenset[str]) -> Callable[[Labels], bool]:
     return lambda labels: labels.get("error_type") in kinds
 
 
-def _limits(scrape: Scrape) -> list[LimitUse]:
+def _limits(scrape: TopScrape) -> list[LimitUse]:
     uses = [
         LimitUse(key, limit, used) for (key, limit), used in scrape.sums(UTILIZATION.name, "key_id", "limit").items()
     ]
     return sorted(uses, key=lambda use: (-use.used, use.key_id, use.limit))
 
 
-def _budgets(scrape: Scrape) -> list[BudgetUse]:
+def _budgets(scrape: TopScrape) -> list[BudgetUse]:
     spent = scrape.sums(BUDGET_SPENT.name, "key_id")
     uses = [
         BudgetUse(key[0], spent.get(key, 0.0), usd) for key, usd in scrape.sums(BUDGET_LIMIT.name, "key_id").items()

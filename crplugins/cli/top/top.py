@@ -15,7 +15,7 @@ from rich.live import Live
 from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys.source import JsonOption, clock_of, read_config
 from crplugins.cli.refused import Refused
-from crplugins.cli.top.figures import Figures, Scrape, figures, scrape
+from crplugins.cli.top.figures import Figures, TopScrape, figures, scrape
 from crplugins.cli.top.show import as_json as to_json
 from crplugins.cli.top.show import frame
 from crplugins.config import Config, ConfigError, Problem
@@ -24,7 +24,7 @@ DEFAULT_PATH: Final = "/metrics"
 ONCE_SECONDS: Final = 1.0
 """Between the two scrapes of a single frame: enough for a rate."""
 
-Take = Callable[[], Scrape]
+Take = Callable[[], TopScrape]
 
 
 def _url(text: str) -> str:

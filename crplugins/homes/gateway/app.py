@@ -23,7 +23,6 @@ from crplugins.handlers.endpoint import ChatCompletions
 from crplugins.homes.assembly import assemble
 from crplugins.homes.gateway import admin
 from crplugins.homes.gateway.admin import NoStore, store_of
-from crplugins.homes.gateway.openapi import with_admin
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import Web
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
@@ -116,14 +115,13 @@ class Gateway:
         return visible_models(principal, self._aliases, self._upstreams.served)
 
     def _openapi(self) -> dict[str, Any]:
-        from crplugins.schema import openapi_document  # pydantic's models of the schema, needed only here
+        from crplugins.homes.gateway.openapi import with_admin, with_usage  # sqlalchemy, needed only here
+        from crplugins.schema import openapi_document  # pydantic's models of the schema, likewise
 
         document = openapi_document(title="crplugins", version=__version__)
         if self.config.admin is not None:
             document = with_admin(document)
         if self.config.ledger is not None:
-            from crplugins.homes.gateway.openapi import with_usage  # sqlalchemy
-
             document = with_usage(document, admin=self.config.admin is not None)
         return document
 

@@ -77,7 +77,7 @@ class Secret(Section):
     live: bool = Field(description="Whether its life has not ended.")
 
 
-class Key(NewKey):
+class KeySection(NewKey):
     """A key as it is shown."""
 
     state: State = Field(description="What a client with its newest secret meets.")
@@ -94,10 +94,10 @@ def admin_schemas() -> dict[str, Any]:
         "default": DEFAULT_OVERLAP.total_seconds(),
     }
     sections = models_json_schema(
-        [(Key, "validation"), (NewKey, "validation")], ref_template="#/components/schemas/Admin{model}"
+        [(KeySection, "validation"), (NewKey, "validation")], ref_template="#/components/schemas/Admin{model}"
     )[1]["$defs"]
     return {
-        **{f"Admin{name}": _concise(schema) for name, schema in sections.items()},
+        **{f"Admin{name.removesuffix('Section')}": _concise(schema) for name, schema in sections.items()},
         "AdminKeyList": _object({"object": {"const": "list"}, "data": {"type": "array", "items": _ref("AdminKey")}}),
         "AdminNewSecret": {"allOf": [_ref("AdminKey"), _object({"secret": _TEXT}, required=["secret"])]},
         "AdminRotation": _object({"overlap_seconds": overlap}),
@@ -106,11 +106,11 @@ def admin_schemas() -> dict[str, Any]:
 
 
 def _concise(schema: Any) -> Any:
-    """Without what pydantic adds: titles made of names, and null or nothing at all as defaults."""
+    """Without what pydantic adds: titles made of names, null or nothing as defaults. Sections by their short names."""
     if isinstance(schema, list):
         return [_concise(item) for item in schema]
     if not isinstance(schema, dict):
-        return schema
+        return schema.removesuffix("Section") if isinstance(schema, str) and schema.startswith("#/") else schema
     empty = isinstance(schema.get("default"), dict | None)
     dropped = {"title", "additionalProperties"} | ({"default"} if empty else set())
     keeps = isinstance(schema.get("additionalProperties"), dict)  # of a mapping, whose values it describes

@@ -20,7 +20,7 @@ async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth
     Raises LiteLLM's `ProxyException`, in OpenAI's shape.
     """
     from crplugins.core.errors import GatewayError
-    from crplugins.homes.litellm_proxy.failures import Refusal
+    from crplugins.homes.litellm_proxy.failures import ProxyRefusal
     from crplugins.homes.litellm_proxy.requests import Authenticated
     from crplugins.homes.litellm_proxy.runtime import runtime
 
@@ -31,7 +31,7 @@ async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth
     try:
         await (await runtime().opened()).authenticate(exchange)
     except GatewayError as error:
-        raise Refusal(*await runtime().unauthenticated(exchange, error)) from None
+        raise ProxyRefusal(*await runtime().unauthenticated(exchange, error)) from None
     return Authenticated.of(exchange.principal)
 
 

@@ -94,7 +94,7 @@ class ProxyCallback(CustomLogger):
 
     async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:
         from crplugins.homes.litellm_proxy.answers import field_of, note_usage, pass_document, shown_document
-        from crplugins.homes.litellm_proxy.failures import Refusal
+        from crplugins.homes.litellm_proxy.failures import ProxyRefusal
 
         del user_api_key_dict
         call = self._call(data)
@@ -110,7 +110,7 @@ class ProxyCallback(CustomLogger):
                 return shown_document(call, response)
             pass_document(call, response)
         except GatewayError as error:
-            raise Refusal(error) from None
+            raise ProxyRefusal(error) from None
         return response
 
     async def async_post_call_response_headers_hook(

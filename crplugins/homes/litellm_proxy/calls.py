@@ -119,7 +119,7 @@ def headers_of(error: GatewayError) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in error.headers}
 
 
-class Calls:
+class ProxyCalls:
     """All running calls, by their secret."""
 
     def __init__(self, *, lifetime: float = LIFETIME) -> None:

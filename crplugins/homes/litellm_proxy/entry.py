@@ -34,7 +34,7 @@ def proxy_app() -> ASGIApp:
 
     from crplugins.homes.litellm_proxy import callback
 
-    return Entry(app, runtime, callback.start)
+    return ProxyEntry(app, runtime, callback.start)
 
 
 class ModelInPath(Plugin):
@@ -49,7 +49,7 @@ class ModelInPath(Plugin):
             exchange.requested_model = named["model"]
 
 
-class Entry:
+class ProxyEntry:
     """An ASGI app.
 
     Args:

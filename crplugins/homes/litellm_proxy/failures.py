@@ -13,7 +13,7 @@ from crplugins.handlers.litellm.errors import Failures
 from crplugins.homes.litellm_proxy.calls import headers_of
 
 
-class Refusal(ProxyException):
+class ProxyRefusal(ProxyException):
     """LiteLLM's own class has the status where OpenAI has the code, so the document is written here."""
 
     def __init__(self, error: GatewayError, headers: dict[str, str] | None = None) -> None:
@@ -44,11 +44,11 @@ class _AlsoHTTPException(HTTPException):
         Exception.__init__(self, *message)
 
 
-class TranslatedFailure(Refusal, _AlsoHTTPException):  # type: ignore[misc]  # both have headers
+class TranslatedFailure(ProxyRefusal, _AlsoHTTPException):  # type: ignore[misc]  # both have headers
     """Our words for a failure. LiteLLM takes an HTTPException from its failure hook, and renders a ProxyException."""
 
     def __init__(self, error: GatewayError) -> None:
-        Refusal.__init__(self, error)
+        ProxyRefusal.__init__(self, error)
         self.status_code = error.status
         self.detail = {"error": self.to_dict()}  # type: ignore[assignment]  # FastAPI's takes any
 
@@ -71,7 +71,7 @@ def reword(error: BaseException, failure: GatewayError) -> None:
 
 def failure_of(exchange: Exchange, error: BaseException, *, begun: bool) -> GatewayError:
     """The failure as the client should see it, or as it is seen already where LiteLLM refused by itself."""
-    if isinstance(error, Refusal):
+    if isinstance(error, ProxyRefusal):
         return error.gateway_error
     if is_own(exchange, error):
         return _of_litellm(status_of(error), str(error))

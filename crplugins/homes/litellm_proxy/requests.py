@@ -19,7 +19,7 @@ from crplugins.core.exchange import Exchange, Timings, new_request_id
 from crplugins.core.principal import Principal
 from crplugins.core.stream_options import STREAM_OPTIONS
 from crplugins.homes.litellm_proxy.calls import ProxyCall
-from crplugins.homes.litellm_proxy.failures import Refusal
+from crplugins.homes.litellm_proxy.failures import ProxyRefusal
 from crplugins.homes.litellm_proxy.runtime import Runtime, boundary
 
 # What LiteLLM puts beside the client's own keys.
@@ -50,7 +50,7 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
     try:
         await runtime.opened()
     except GatewayError as error:
-        raise Refusal(error) from None
+        raise ProxyRefusal(error) from None
     exchange = exchange_of(data, principal_of(caller), REQUEST_ID.get(), runtime.config.usage.metadata)
     assert exchange.body is not None
     before = exchange.body.copy()
@@ -68,17 +68,17 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
     runtime.calls.add(call, data)
 
 
-async def _refused(runtime: Runtime, call: ProxyCall, error: GatewayError) -> Refusal:
+async def _refused(runtime: Runtime, call: ProxyCall, error: GatewayError) -> ProxyRefusal:
     sent, headers = call.refusal_headers(error)
     await runtime.calls.end(call, sent.status, sent)
-    return Refusal(sent, headers)
+    return ProxyRefusal(sent, headers)
 
 
 def _check_model(around: Exchange, data: Mapping[str, Any]) -> None:
     """LiteLLM takes a model from places other than the body, where the plugins have not judged it."""
     judged = around.body.get("model", str) if around.body is not None else None
     if judged is not None and data.get("model") != judged and not _renamed_by_litellm(judged):
-        raise Refusal(GatewayError(400, "The model must stand in the request's body.", param="model"))
+        raise ProxyRefusal(GatewayError(400, "The model must stand in the request's body.", param="model"))
 
 
 def _renamed_by_litellm(name: str) -> bool:

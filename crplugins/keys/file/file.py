@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from crplugins.keys.entry import FileEntry, Reading, read_keys
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
-from crplugins.settings.document import Document, read_document
+from crplugins.settings.document import YamlDocument, read_document
 from crplugins.settings.errors import ConfigError, Problem, Source
 
 BOM: Final = "\ufeff"
@@ -42,7 +42,7 @@ class Contents:
     """
 
     text: str
-    document: Document
+    document: YamlDocument
     keys: tuple[Key, ...]
     stamp: Stamp | None = None
 
@@ -89,7 +89,7 @@ class KeyFile:
                 raise document.source.error(error.problems) from None
         return Contents(text, document, keys)
 
-    def document(self) -> Document:
+    def document(self) -> YamlDocument:
         """The file without a look at what its entries say. Raises `KeyFileError`."""
         return self._document(self._text()[0])
 
@@ -116,11 +116,11 @@ class KeyFile:
     def is_json(self) -> bool:
         return self.path.suffix == ".json"
 
-    def _document(self, text: str) -> Document:
+    def _document(self, text: str) -> YamlDocument:
         """What `text` says, with a list under `keys`."""
         with self._named():
             if self.is_json:
-                document = Document(self._json(text.removeprefix(BOM)), Source(self.path.name), [])
+                document = YamlDocument(self._json(text.removeprefix(BOM)), Source(self.path.name), [])
             else:
                 document = read_document(text.removeprefix(BOM), self.path.name, "a list under 'keys:'")
             if document.problems:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from crplugins.keys.key import LONG_AGO, Key, SecretDigest
-from crplugins.keys.policy import POLICY_KEYS, NullIsNothing, Policy, Text, Texts
+from crplugins.keys.policy import POLICY_KEYS, NullIsNothing, PolicySection, Text, Texts
 from crplugins.keys.sections import Seconds
 from crplugins.keys.source import SecretRefused
 from crplugins.settings.errors import ConfigError, KeyPath, Problem
@@ -109,7 +109,7 @@ class JwtSettings(NullIsNothing):
 def read_settings(value: Any, path: KeyPath = ("jwt",)) -> JwtSettings:
     """Raises `ConfigError`."""
     settings = read_section(JwtSettings, value, path)
-    read_section(Policy, {"id": "-", **settings.defaults}, (*path, "defaults"))
+    read_section(PolicySection, {"id": "-", **settings.defaults}, (*path, "defaults"))
     return settings
 
 
@@ -127,7 +127,7 @@ def key_of(claims: Mapping[str, Any], secret: SecretDigest, settings: JwtSetting
         if value is not None:
             words[name] = value.split() if name == "models" and isinstance(value, str) else value
     leeway = timedelta(seconds=settings.leeway_seconds)
-    policy, wrong = try_section(Policy, words, ("claims",))
+    policy, wrong = try_section(PolicySection, words, ("claims",))
     problems = list(wrong)
     expires, not_before = _moment(claims, "exp", problems), _moment(claims, "nbf", problems)
     if policy is None or expires is None or problems:

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from crplugins.core.principal import Budget, Period
 from crplugins.keys.aliases import aliases_to_dict
 from crplugins.keys.key import Key, Scheme, SecretDigest
-from crplugins.keys.policy import POLICY_KEYS, Policy, limits_to_dict
+from crplugins.keys.policy import POLICY_KEYS, PolicySection, limits_to_dict
 from crplugins.keys.source import Found
 from crplugins.settings.section import read_section
 from crplugins.sql.utc_time import UtcTime
@@ -70,7 +70,7 @@ def read_key(row: Row[Any], secrets: Iterable[Row[Any]]) -> Key:
     """The key of its row and of those of its secrets. Raises `ConfigError` if somebody wrote nonsense into one."""
     values = row._asdict()
     words = {name: values[name] for name in POLICY_KEYS if name != "budget"}  # which has columns of its own
-    policy = read_section(Policy, words, ("api_key", values["id"]))
+    policy = read_section(PolicySection, words, ("api_key", values["id"]))
     return Key(
         dataclasses.replace(policy.principal(), budget=_budget(values)),
         tuple(sorted(map(_secret, secrets), key=_age)),

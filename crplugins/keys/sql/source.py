@@ -25,7 +25,7 @@ UNKNOWN_SECONDS: Final = 5.0
 T = TypeVar("T")
 
 
-class Entry(NamedTuple):
+class CachedKey(NamedTuple):
     found: Found
     loaded_at: float
 
@@ -40,10 +40,10 @@ class FoundCache:
     def __init__(self, size: int = SIZE, unknown_seconds: float = UNKNOWN_SECONDS) -> None:
         self.generation = 0
         self._size, self._unknown_seconds = size, unknown_seconds
-        self._known: OrderedDict[bytes, Entry] = OrderedDict()
+        self._known: OrderedDict[bytes, CachedKey] = OrderedDict()
         self._unknown: OrderedDict[bytes, float] = OrderedDict()
 
-    def get(self, digest: bytes) -> Entry | None:
+    def get(self, digest: bytes) -> CachedKey | None:
         entry = self._known.get(digest)
         if entry is not None:
             self._known.move_to_end(digest)
@@ -57,7 +57,7 @@ class FoundCache:
             self._known.pop(digest, None)
             _put(self._unknown, digest, now + self._unknown_seconds, self._size)
         else:
-            _put(self._known, digest, Entry(found, now), self._size)
+            _put(self._known, digest, CachedKey(found, now), self._size)
 
     def forget(self, key_ids: AbstractSet[str]) -> None:
         """These keys have changed, and any unknown secret may have become one."""

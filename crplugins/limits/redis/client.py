@@ -59,7 +59,7 @@ class RedisClient:
             async with asyncio.timeout(self._seconds):
                 await self._connections.close()
 
-    async def run(self, script: "Script", keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+    async def run(self, script: "LuaScript", keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
         """What the script returns. Raises `StoreUnavailable`."""
         async with self._free:
             try:
@@ -71,7 +71,7 @@ class RedisClient:
 
 
 async def _run(
-    connection: AbstractConnection, script: "Script", keys: Sequence[str], arguments: Sequence[str | int]
+    connection: AbstractConnection, script: "LuaScript", keys: Sequence[str], arguments: Sequence[str | int]
 ) -> Any:
     try:
         return await _answer(connection, script.by_sha(keys, arguments))
@@ -84,7 +84,7 @@ async def _answer(connection: AbstractConnection, command: bytes) -> Any:
     return await connection.read_response()
 
 
-class Script:
+class LuaScript:
     """A Lua script, called by the SHA-1 of its text, which a server knows if it has seen the text since its start.
 
     Args:
@@ -110,11 +110,11 @@ def _packed(command: tuple[str | int, ...]) -> bytes:
     return packed
 
 
-RESERVE: Final = Script("reserve")
-SETTLE: Final = Script("settle")
-RENEW: Final = Script("renew")
-LEVELS: Final = Script("levels")
-SEED: Final = Script("seed")
+RESERVE: Final = LuaScript("reserve")
+SETTLE: Final = LuaScript("settle")
+RENEW: Final = LuaScript("renew")
+LEVELS: Final = LuaScript("levels")
+SEED: Final = LuaScript("seed")
 
 
 _OPTIONS: Final[dict[str, Any]] = {

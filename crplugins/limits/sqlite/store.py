@@ -11,7 +11,7 @@ from typing import Final, Self, TypeVar
 
 from crplugins.limits.limit import Decision, Level, Limit, Reservation
 from crplugins.limits.memory import unix_milliseconds
-from crplugins.limits.sqlite.thread import Call, SqliteThread
+from crplugins.limits.sqlite.thread import SqliteThread, StoreCall
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, StoreUnavailable
 from crplugins.limits.table import LimitTable
 
@@ -97,7 +97,7 @@ class SqliteStore:
         if self._thread is None:
             raise StoreUnavailable("the limit store is not open")
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._thread.submit(Call(step, limits, reservations, now, result))
+        self._thread.submit(StoreCall(step, limits, reservations, now, result))
         return await result
 
 

@@ -32,7 +32,7 @@ _MOST_ROWS: Final = 512
 """Of one transaction, for which other processes wait. One call may have more."""
 
 
-class Call(NamedTuple):
+class StoreCall(NamedTuple):
     """One call of the store.
 
     Attributes:
@@ -62,7 +62,7 @@ class SqliteThread:
     def __init__(self, path: Path, clock: Callable[[], int]) -> None:
         self._path: Final = path
         self._clock: Final = clock
-        self._calls: Final[SimpleQueue[Call | None]] = SimpleQueue()
+        self._calls: Final[SimpleQueue[StoreCall | None]] = SimpleQueue()
         self._transactions: Transactions | None = None
         self._thread: Final = threading.Thread(target=self._run, name="crplugins-limits", daemon=True)
         self._loop = asyncio.get_running_loop()
@@ -74,7 +74,7 @@ class SqliteThread:
         self._thread.start()
         await self._opened
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: StoreCall) -> None:
         self._calls.put(call)
 
     async def stop(self) -> None:
@@ -94,7 +94,7 @@ class SqliteThread:
         self._close()
         self._resolve([self._closed], [None])
 
-    def _next(self) -> list[Call]:
+    def _next(self) -> list[StoreCall]:
         """At least one, as soon as there is one; none at the end."""
         first = self._calls.get()
         if first is None:
@@ -110,7 +110,7 @@ class SqliteThread:
                 rows += call.rows()
         return calls
 
-    def _run_calls(self, calls: Sequence[Call]) -> list[Any]:
+    def _run_calls(self, calls: Sequence[StoreCall]) -> list[Any]:
         try:
             return self._reopen().run(calls)
         except Exception as error:  # whatever it is, nobody may wait forever
@@ -160,7 +160,7 @@ class Transactions:
         self._clock: Final = clock
         self._sweep: Final = Sweep(connection)
 
-    def run(self, calls: Sequence[Call]) -> list[Any]:
+    def run(self, calls: Sequence[StoreCall]) -> list[Any]:
         """The results of the calls, or what they raised, in their order. If this raises, none of them has happened.
 
         Raises `StoreUnavailable` if another process keeps the lock, `sqlite3.Error` if the file cannot be used.
@@ -196,7 +196,7 @@ class Transactions:
             else:
                 return
 
-    def _results(self, calls: Sequence[Call], rows: Rows) -> list[Any]:
+    def _results(self, calls: Sequence[StoreCall], rows: Rows) -> list[Any]:
         now = self._clock()  # read while the lock is held, so that no other process has written a later time
         table = rows.load()
         moments = [now if call.now is None else call.now for call in calls]
@@ -205,7 +205,7 @@ class Transactions:
         return results
 
 
-def _result(call: Call, table: LimitTable, moment: int) -> Any:
+def _result(call: StoreCall, table: LimitTable, moment: int) -> Any:
     """A call that fails does not affect the others."""
     try:
         return call.step(table, moment)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from crplugins.core.patterns import NameSet, name_set
 from crplugins.core.principal import Principal
-from crplugins.plugins.aliases.table import AliasTable, AliasView, Entry
+from crplugins.plugins.aliases.table import AliasEntry, AliasTable, AliasView
 
 
 def view_for(principal: Principal | None, table: AliasTable) -> AliasView:
@@ -48,7 +48,7 @@ def visible_models(principal: Principal | None, table: AliasTable, served: Seque
     ]
 
 
-def _permitted(view: AliasView, allowed: NameSet, name: str, met: tuple[Entry, ...]) -> bool:
+def _permitted(view: AliasView, allowed: NameSet, name: str, met: tuple[AliasEntry, ...]) -> bool:
     if name in allowed:
         return True
     entry = view.find(name)
@@ -60,7 +60,7 @@ def _permitted(view: AliasView, allowed: NameSet, name: str, met: tuple[Entry, .
     return bool(targets) and all(_permitted(view, allowed, target, (*met, entry)) for target in targets)
 
 
-def _answered(view: AliasView, answering: NameSet, name: str, met: tuple[Entry, ...]) -> bool:
+def _answered(view: AliasView, answering: NameSet, name: str, met: tuple[AliasEntry, ...]) -> bool:
     """Whether a chain from `name` can end at a served model."""
     entry = view.find(name)
     if entry is None or (met and entry is met[-1]):
@@ -70,7 +70,7 @@ def _answered(view: AliasView, answering: NameSet, name: str, met: tuple[Entry, 
     return any(_answered(view, answering, target, (*met, entry)) for target in _targets(entry, name))
 
 
-def _targets(entry: Entry, name: str) -> list[str]:
+def _targets(entry: AliasEntry, name: str) -> list[str]:
     """Where the alias leads; targets of weight 0 are kept for later and lead nowhere."""
     pairs = zip(entry.models, entry.weights, strict=True)
     return [model.filled_from(entry.pattern, name) for model, weight in pairs if weight]

@@ -7,13 +7,13 @@ from typing import Literal
 from crplugins.core.patterns import NameSet, name_set
 from crplugins.core.principal import Principal
 from crplugins.plugins.aliases.access import permitted, view_for
-from crplugins.plugins.aliases.table import AliasCycle, AliasMap, AliasTable, AliasView, Entry, Link, caller_of
+from crplugins.plugins.aliases.table import AliasCycle, AliasEntry, AliasMap, AliasTable, AliasView, Link, caller_of
 
 StepKind = Literal["alias", "weights", "allow_list", "target"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AliasStep:
     """One step.
 
     Attributes:
@@ -36,7 +36,7 @@ def explain(
     *,
     served: Sequence[str] | None = None,
     user: str | None = None,
-) -> list[Step]:
+) -> list[AliasStep]:
     """The way of `requested` for this caller; it ends with the first step that is not `ok`.
 
     `served` are the names and patterns that are served, None if that is not known. `user` is the request's.
@@ -46,7 +46,7 @@ def explain(
     try:
         links = view.chain(requested, lambda entry: 0 if caller is None else entry.choose(caller))
     except AliasCycle as cycle:
-        return [Step("alias", str(cycle), requested, ok=False)]
+        return [AliasStep("alias", str(cycle), requested, ok=False)]
     access = _access(principal, requested, view, links)
     if not access.ok:
         return [access]
@@ -54,27 +54,27 @@ def explain(
     return [*steps, _target(links[-1].target if links else requested, served, aliased=bool(links))]
 
 
-def _access(principal: Principal | None, requested: str, view: AliasView, links: list[Link]) -> Step:
+def _access(principal: Principal | None, requested: str, view: AliasView, links: list[Link]) -> AliasStep:
     if principal is None:
-        return Step("allow_list", "without a key no allow-list applies", requested)
+        return AliasStep("allow_list", "without a key no allow-list applies", requested)
     who = f"the key '{principal.key_id}'"
     if principal.models is None:
-        return Step("allow_list", f"{who} may call every model", requested)
+        return AliasStep("allow_list", f"{who} may call every model", requested)
     allowed = name_set(principal.models)
     if not permitted(view, allowed, requested):
         text = f"{who} may not call '{requested}': neither it nor what it resolves to is in its models"
-        return Step("allow_list", text, requested, ok=False)
+        return AliasStep("allow_list", text, requested, ok=False)
     granted = next((name for name in (requested, *(link.target for link in links)) if name in allowed), requested)
     through = "" if granted == requested else f", which '{requested}' resolves to"
-    return Step("allow_list", f"{who} may call '{granted}'{through}", requested)
+    return AliasStep("allow_list", f"{who} may call '{granted}'{through}", requested)
 
 
-def _link_steps(link: Link, principal: Principal | None, user: str | None) -> list[Step]:
+def _link_steps(link: Link, principal: Principal | None, user: str | None) -> list[AliasStep]:
     pattern = link.entry.pattern
     how = f"the pattern '{pattern.text}'" if pattern.star else "an alias"
     several = len(link.entry.models) > 1
     leads = f"one of {_shares(link.entry)}" if several else f"'{link.target}'"
-    step = Step(
+    step = AliasStep(
         "alias",
         f"'{link.name}' is {'matched by ' if pattern.star else ''}{how} of {link.entry.owner}: {leads}",
         link.name if several else link.target,
@@ -82,30 +82,30 @@ def _link_steps(link: Link, principal: Principal | None, user: str | None) -> li
     return [step, _weights(link, principal, user)] if several else [step]
 
 
-def _shares(entry: Entry) -> str:
+def _shares(entry: AliasEntry) -> str:
     total = sum(entry.weights)
     pairs = zip(entry.models, entry.weights, strict=True)
     return ", ".join(f"'{model.text}' ({weight} of {total})" for model, weight in pairs)
 
 
-def _weights(link: Link, principal: Principal | None, user: str | None) -> Step:
+def _weights(link: Link, principal: Principal | None, user: str | None) -> AliasStep:
     if user:
         why = f"the hash of the request's user '{user}'" + (" and the key" if principal else "")
     elif principal:
         why = f"the hash of the key '{principal.key_id}'"
     else:
-        return Step(
+        return AliasStep(
             "weights", f"'{link.target}', or another each time: no key and no user to be sticky for", link.target
         )
-    return Step("weights", f"'{link.target}', always the same: {why} picks it", link.target)
+    return AliasStep("weights", f"'{link.target}', always the same: {why} picks it", link.target)
 
 
-def _target(name: str, served: Sequence[str] | None, *, aliased: bool) -> Step:
+def _target(name: str, served: Sequence[str] | None, *, aliased: bool) -> AliasStep:
     if served is None:
-        return Step("target", f"the request goes on as '{name}'", name)
+        return AliasStep("target", f"the request goes on as '{name}'", name)
     if name not in NameSet(served):
-        return Step("target", f"'{name}' is not served: 404 model_not_found", name, ok=False)
-    return Step("target", f"'{name}' is served" + ("" if aliased else " under this very name"), name)
+        return AliasStep("target", f"'{name}' is not served: 404 model_not_found", name, ok=False)
+    return AliasStep("target", f"'{name}' is served" + ("" if aliased else " under this very name"), name)
 
 
 def shadows(table: AliasTable, served: Sequence[str] | None) -> list[str]:
@@ -127,7 +127,7 @@ def shadows(table: AliasTable, served: Sequence[str] | None) -> list[str]:
 
 
 def _hidden_models(aliases: AliasMap, served: Iterable[str]) -> Iterator[str]:
-    hidden: dict[Entry, list[str]] = {}
+    hidden: dict[AliasEntry, list[str]] = {}
     for name in served:
         entry = None if "*" in name else aliases.find(name)
         if entry is not None and not _keeps(entry, name):
@@ -137,7 +137,7 @@ def _hidden_models(aliases: AliasMap, served: Iterable[str]) -> Iterator[str]:
         yield f"{_spelt(entry)} hides the served {models} {', '.join(names)}"
 
 
-def _keeps(entry: Entry, name: str) -> bool:
+def _keeps(entry: AliasEntry, name: str) -> bool:
     """Whether `name` is among its own targets: a canary, or a model that its family's pattern leads to."""
     return any(model.filled_from(entry.pattern, name) == name for model in entry.models)
 
@@ -155,7 +155,7 @@ def _unreachable(aliases: AliasMap, shared: AliasMap) -> Iterator[str]:
 
 
 def _dangling(table: AliasTable, served: NameSet) -> Iterator[str]:
-    told: set[tuple[Entry, str]] = set()
+    told: set[tuple[AliasEntry, str]] = set()
     for view in (table.gateway, *table.teams.values()):
         for entry in view:
             for model in entry.models:
@@ -166,5 +166,5 @@ def _dangling(table: AliasTable, served: NameSet) -> Iterator[str]:
                     yield f"{_spelt(entry)} leads to '{model.text}', which is not served"
 
 
-def _spelt(entry: Entry) -> str:
+def _spelt(entry: AliasEntry) -> str:
     return f"the alias '{entry.pattern.text}' of {entry.owner}"

@@ -42,7 +42,7 @@ class AliasCycle(AliasError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class AliasEntry:
     """One alias: a name or pattern of the map `owner` (the gateway, a team or a key), and its targets."""
 
     owner: str
@@ -67,7 +67,7 @@ class Link(msgspec.Struct, frozen=True):
     """
 
     name: str
-    entry: Entry
+    entry: AliasEntry
     index: int
     target: str
 
@@ -76,17 +76,17 @@ class Link(msgspec.Struct, frozen=True):
 class AliasMap:
     """The aliases of one owner."""
 
-    exact: Mapping[str, Entry]
-    patterns: tuple[Entry, ...]
+    exact: Mapping[str, AliasEntry]
+    patterns: tuple[AliasEntry, ...]
 
     @classmethod
     def of(cls, owner: str, aliases: Aliases) -> Self:
-        entries = {text: Entry.of(owner, text, targets) for text, targets in aliases.items()}
+        entries = {text: AliasEntry.of(owner, text, targets) for text, targets in aliases.items()}
         exact = {text: entry for text, entry in entries.items() if not entry.pattern.star}
         patterns = by_precedence(entry.pattern for entry in entries.values() if entry.pattern.star)
         return cls(exact, tuple(entries[pattern.text] for pattern in patterns))
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> AliasEntry | None:
         """The alias for `name`: the one spelt like it, else the longest pattern that fits."""
         if (entry := self.exact.get(name)) is not None:
             return entry
@@ -95,7 +95,7 @@ class AliasMap:
                 return entry
         return None
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[AliasEntry]:
         yield from self.exact.values()
         yield from self.patterns
 
@@ -106,13 +106,13 @@ class AliasView:
 
     maps: tuple[AliasMap, ...]
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> AliasEntry | None:
         for aliases in self.maps:
             if (entry := aliases.find(name)) is not None:
                 return entry
         return None
 
-    def chain(self, name: str, choose: Callable[[Entry], int]) -> list[Link]:
+    def chain(self, name: str, choose: Callable[[AliasEntry], int]) -> list[Link]:
         """The steps from `name` to the served name; none if it is no alias.
 
         An alias that leads to a name it would match again ends there, so `gpt-4*: gpt-4o` and the canary
@@ -135,7 +135,7 @@ class AliasView:
                 break
         return links
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[AliasEntry]:
         for aliases in self.maps:
             yield from aliases
 
@@ -174,12 +174,12 @@ def refuse_cycles(view: AliasView) -> None:
     A target with a `*` counts as leading to every alias it may fit, so a few tables are refused in which each chain
     would still end.
     """
-    done: set[Entry] = set()
+    done: set[AliasEntry] = set()
     for entry in view:
         _walk(view, entry, [], done)
 
 
-def _walk(view: AliasView, entry: Entry, path: list[Entry], done: set[Entry]) -> None:
+def _walk(view: AliasView, entry: AliasEntry, path: list[AliasEntry], done: set[AliasEntry]) -> None:
     if entry in path:
         raise _cycle([*path, entry])
     if entry in done:
@@ -192,7 +192,7 @@ def _walk(view: AliasView, entry: Entry, path: list[Entry], done: set[Entry]) ->
     done.add(entry)
 
 
-def _followers(view: AliasView, entry: Entry) -> Iterator[Entry]:
+def _followers(view: AliasView, entry: AliasEntry) -> Iterator[AliasEntry]:
     for model in entry.models:
         if model.star:
             yield from (other for other in view if other.pattern.meets(model))
@@ -200,7 +200,7 @@ def _followers(view: AliasView, entry: Entry) -> Iterator[Entry]:
             yield found
 
 
-def _cycle(path: list[Entry]) -> AliasCycle:
+def _cycle(path: list[AliasEntry]) -> AliasCycle:
     """For a path whose last entry stands in it before."""
     circle = path[path.index(path[-1]) :]
     names = " -> ".join(f"'{entry.pattern.text}'" for entry in circle)

@@ -18,7 +18,7 @@ from crplugins.core.sse import Event
 from crplugins.testing.contract.endings import Endings
 from crplugins.testing.contract.homes import Homes
 from crplugins.testing.contract.requests import Requests
-from crplugins.testing.contract.stage import DOCUMENT, JSON, Upstream, answer, around, ask
+from crplugins.testing.contract.stage import DOCUMENT, JSON, ScriptedApp, answer, around, ask
 from crplugins.testing.contract.streams import Streams
 
 
@@ -48,7 +48,7 @@ class PluginContract(Requests, Streams, Endings, Homes):
             return
         returned = record_events(plugin)
         for messages in (answer(*self.stream()), answer(DOCUMENT, content_type=JSON)):
-            await ask(around(Upstream(messages), [plugin]), self.accepted_request())
+            await ask(around(ScriptedApp(messages), [plugin]), self.accepted_request())
         for event, result in returned:
             assert result is event, f"{plugin.name}.on_event returned {result!r} but does not declare rewrites_events"
 

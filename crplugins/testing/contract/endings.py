@@ -15,8 +15,8 @@ from crplugins.testing.contract.stage import (
     DOCUMENT,
     FAILURE,
     JSON,
+    ScriptedApp,
     Stage,
-    Upstream,
     Witness,
     answer,
     around,
@@ -36,7 +36,7 @@ class Ending:
     """One way a request ends: the app, a plugin further in, what the client does."""
 
     name: str
-    app: Upstream
+    app: ScriptedApp
     inner: Plugin | None = None
     client: Callable[[Drive], Awaitable[None]] | None = None
 
@@ -77,22 +77,22 @@ def endings(stream: Sequence[bytes]) -> list[Ending]:
     first, bug = answer(stream[0], whole=False), LookupError("a bug in the app")
     refusal = GatewayError(503, "Overloaded.", type="server_error")
     return [
-        Ending("a whole stream", Upstream(answer(*stream))),
-        Ending("a plain answer", Upstream(answer(DOCUMENT, content_type=JSON))),
-        Ending("an error answer", Upstream(answer(FAILURE, status=500, content_type=JSON))),
-        Ending("a cut stream", Upstream(first)),
-        Ending("no answer", Upstream([])),
-        Ending("an error of the app", Upstream([], raises=refusal)),
-        Ending("an error of the app in mid-stream", Upstream(first, raises=refusal)),
-        Ending("a bug in the app", Upstream([], raises=bug)),
-        Ending("a bug in the app in mid-stream", Upstream(first, raises=bug)),
-        Ending("a refusal further in", Upstream([]), inner=Refusing(refusal)),
-        Ending("a bug further in", Upstream([]), inner=Refusing(bug)),
-        Ending("a bug further in, in mid-stream", Upstream(answer(*stream)), inner=Breaking()),
-        Ending("a client gone before its body", Upstream(answer(*stream)), client=leave),
-        Ending("a client gone before the first byte", Upstream([], waits=True), client=leave_later),
-        Ending("a client gone in mid-stream", Upstream(first, waits=True), client=leave_later),
-        Ending("a cancellation in mid-stream", Upstream(first, waits=True), client=cancel_later),
+        Ending("a whole stream", ScriptedApp(answer(*stream))),
+        Ending("a plain answer", ScriptedApp(answer(DOCUMENT, content_type=JSON))),
+        Ending("an error answer", ScriptedApp(answer(FAILURE, status=500, content_type=JSON))),
+        Ending("a cut stream", ScriptedApp(first)),
+        Ending("no answer", ScriptedApp([])),
+        Ending("an error of the app", ScriptedApp([], raises=refusal)),
+        Ending("an error of the app in mid-stream", ScriptedApp(first, raises=refusal)),
+        Ending("a bug in the app", ScriptedApp([], raises=bug)),
+        Ending("a bug in the app in mid-stream", ScriptedApp(first, raises=bug)),
+        Ending("a refusal further in", ScriptedApp([]), inner=Refusing(refusal)),
+        Ending("a bug further in", ScriptedApp([]), inner=Refusing(bug)),
+        Ending("a bug further in, in mid-stream", ScriptedApp(answer(*stream)), inner=Breaking()),
+        Ending("a client gone before its body", ScriptedApp(answer(*stream)), client=leave),
+        Ending("a client gone before the first byte", ScriptedApp([], waits=True), client=leave_later),
+        Ending("a client gone in mid-stream", ScriptedApp(first, waits=True), client=leave_later),
+        Ending("a cancellation in mid-stream", ScriptedApp(first, waits=True), client=cancel_later),
     ]
 
 
@@ -117,7 +117,7 @@ class Endings(Stage):
     async def test_it_opens_and_closes_twice(self) -> None:
         plugin = self.make_plugin()
         for _ in range(2):
-            app = Upstream(answer(*self.stream()))
+            app = ScriptedApp(answer(*self.stream()))
             await ask(around(app, [plugin]), self.accepted_request())
             assert app.bodies, "the plugin lets no request through once it is open"
 
@@ -130,7 +130,7 @@ class Endings(Stage):
     async def _cancel(self, number: int) -> bool:
         """Cancel a request when it waits for the `number`th time. False if it never waits that often."""
         plugin = self.make_plugin()
-        calls, stack = spied(plugin), around(Upstream(answer(*self.stream())), [plugin])
+        calls, stack = spied(plugin), around(ScriptedApp(answer(*self.stream())), [plugin])
         through, reached = cancelled_at(stack, number)
         error = (await ask(stack, self.accepted_request(), through=through)).error
         when = f"cancelled at its await number {number}"

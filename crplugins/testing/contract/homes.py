@@ -22,8 +22,8 @@ from crplugins.testing.contract.stage import (
     DOCUMENT,
     FAILURE,
     JSON,
+    ScriptedApp,
     Stage,
-    Upstream,
     answer,
     ended,
     opened,
@@ -96,7 +96,7 @@ async def before_vllm(plugin: Plugin, given: Given) -> None:
         CUT: answer(given.stream[0], whole=False),
         LEFT: answer(given.stream[0], whole=False),
     }
-    app = Upstream(messages.get(given.ending, answer(*given.stream)), waits=given.ending == LEFT)
+    app = ScriptedApp(messages.get(given.ending, answer(*given.stream)), waits=given.ending == LEFT)
     await _ask(Middleware(cast("Any", app), _config(plugin)), given)
 
 
@@ -136,7 +136,7 @@ async def in_litellms_proxy(plugin: Plugin, given: Given) -> None:
 
 
 async def _serve_in_litellms_proxy(callback: Any, given: Given) -> None:
-    from crplugins.homes.litellm_proxy.failures import Refusal
+    from crplugins.homes.litellm_proxy.failures import ProxyRefusal
 
     caller = None
     data: dict[str, Any] = {
@@ -144,7 +144,7 @@ async def _serve_in_litellms_proxy(callback: Any, given: Given) -> None:
         "metadata": {},
         "proxy_server_request": {"headers": given.headers, "body": given.body, "url": "/v1/chat/completions"},
     }
-    with suppress(Refusal):
+    with suppress(ProxyRefusal):
         data = await callback.async_pre_call_hook(caller, None, data, "acompletion")
         await callback.async_pre_call_deployment_hook({**data, "custom_llm_provider": "openai"}, "acompletion")
         await _answer_in_litellms_proxy(callback, caller, data, given)

@@ -12,8 +12,8 @@ from crplugins.testing.answer import Answer
 from crplugins.testing.contract.stage import (
     CHAT,
     PATH,
+    ScriptedApp,
     Stage,
-    Upstream,
     Witness,
     answer,
     around,
@@ -70,7 +70,7 @@ class Requests(Stage):
         if refused is None:
             return
         plugin = self.make_plugin()
-        calls, app = spied(plugin), Upstream(answer(*self.stream()))
+        calls, app = spied(plugin), ScriptedApp(answer(*self.stream()))
         stack = around(app, [plugin])
         seen = (await ask(stack, refused)).answer
         check_faults(stack, plugin, "refused_request()")
@@ -95,16 +95,16 @@ class Requests(Stage):
 
     async def _send(
         self, options: Mapping[str, Any], method: str = "POST", path: str = PATH
-    ) -> tuple[Answer, Upstream, list[str]]:
+    ) -> tuple[Answer, ScriptedApp, list[str]]:
         """The answer, the app, and the hooks that raised."""
-        app = Upstream(answer(*self.stream()))
+        app = ScriptedApp(answer(*self.stream()))
         stack = around(app, [self.make_plugin()])
         seen = (await ask(stack, options, method=method, path=path)).answer
         return seen, app, [hook for _, hook in stack.faults]
 
     async def _arranged(self, arrangement: str) -> list[object]:
         """What a request becomes when the plugin has a neighbour that reads everything, in one boundary or two."""
-        app, plugin, neighbour = Upstream(answer(*self.stream())), self.make_plugin(), Witness()
+        app, plugin, neighbour = ScriptedApp(answer(*self.stream())), self.make_plugin(), Witness()
         place, _, side = arrangement.partition(" ")
         outer, inner = (plugin, neighbour) if side == "outside" else (neighbour, plugin)
         layer = foreign if place == "split" else lambda app: app

@@ -87,7 +87,7 @@ class Witness(Plugin):
         return event
 
 
-class Upstream:
+class ScriptedApp:
     """An app that reads the request, sends `messages`, and then raises `raises` or waits for the client to leave.
 
     `gate` is awaited behind the first body message.

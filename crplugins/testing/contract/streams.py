@@ -20,8 +20,8 @@ from crplugins.testing.contract.stage import (
     JSON,
     PATH,
     STREAM,
+    ScriptedApp,
     Stage,
-    Upstream,
     Witness,
     answer,
     around,
@@ -75,13 +75,13 @@ class Streams(Stage):
                 kept = True
             gate.set()
 
-        app = Upstream(answer(*self.stream()), gate=gate.wait)
+        app = ScriptedApp(answer(*self.stream()), gate=gate.wait)
         await ask(around(app, [self.make_plugin()]), self.accepted_request(), client=read_first)
         assert not kept, "the plugin keeps the first event until a later one has come"
 
     async def test_an_event_it_does_not_change_keeps_its_bytes(self) -> None:
         outer, inner = Witness(), Witness()
-        app = Upstream(answer(*self.stream(), *ODD_SPELLINGS))
+        app = ScriptedApp(answer(*self.stream(), *ODD_SPELLINGS))
         await ask(around(app, [outer, self.make_plugin(), inner]), self.accepted_request())
         arrived = {event.raw for event in inner.events}
         for event in outer.events:
@@ -101,7 +101,7 @@ class Streams(Stage):
     async def test_odd_answers_are_no_bug(self) -> None:
         for name, messages in ODD_ANSWERS:
             plugin = self.make_plugin()
-            stack = around(Upstream(messages), [plugin])
+            stack = around(ScriptedApp(messages), [plugin])
             error = (await ask(stack, self.accepted_request())).error
             check_faults(stack, plugin, name)
             assert error is None, f"{name}: {error!r} came up"
@@ -114,7 +114,7 @@ class Streams(Stage):
 
     async def _messages(self, messages: Sequence[Message], plugins: list[Plugin]) -> list[object]:
         """What a client and an app can notice of a request; bodies by identity."""
-        app, outer = Upstream(messages), Witness()
+        app, outer = ScriptedApp(messages), Witness()
         seen = (await ask(around(app, [outer, *plugins, Witness()]), self.accepted_request())).answer
         own = {"x-request-id", *self.sets_headers}
         headers = [pair for pair in seen.header_list if pair[0] not in own]
@@ -137,7 +137,7 @@ class Streams(Stage):
         return [outcome(call, exchange) for call, exchange in zip(calls, witness.exchanges, strict=False)]
 
 
-class Holding(Upstream):
+class Holding(ScriptedApp):
     """Sends the start and the first body of `messages`, as they are when the request comes, and the rest on `go`."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ with warnings.catch_warnings():
 
 from crplugins.core.pipeline import Pipeline, Run
 from crplugins.core.plugin import Plugin
-from crplugins.homes.litellm_proxy.calls import Calls, ProxyCall
+from crplugins.homes.litellm_proxy.calls import ProxyCall, ProxyCalls
 from crplugins.homes.litellm_proxy.requests import apply_edits, exchange_of
 from crplugins.homes.litellm_proxy.startup import DISPATCHED_BY_CLASS, uncalled_hooks
 from tests.proxy_setup import needs_proxy
@@ -93,7 +93,7 @@ async def test_a_call_is_settled_once_and_at_last_by_time() -> None:
             Counting.finished += 1
 
     pipeline = Pipeline([Counting()], Counter(), 1000)
-    calls = Calls(lifetime=0.05)
+    calls = ProxyCalls(lifetime=0.05)
     for ends in (True, False):
         data: dict[str, Any] = {"model": "m", "metadata": {}}
         call = ProxyCall(Run(pipeline, exchange_of(data, None, None, ())))

@@ -1,0 +1,1 @@
+from tests.config.conftest import load, refuse  # noqa: F401  # fixtures
