@@ -55,8 +55,8 @@ def test_a_name_without_an_alias_goes_on_as_it_is():
     assert lines(None, "mini", served=["m*"])[-1] == ("target", "'mini' is served under this very name", "mini", True)
 
 
-def test_a_circle_of_a_keys_own_aliases_is_named():
+def test_a_cycle_of_a_keys_own_aliases_is_named():
     principal = Principal("k", aliases=parse_aliases({"mini": "fast"}))
     assert lines(principal, "fast") == [
-        ("alias", "aliases lead in a circle: 'fast' -> 'mini' -> 'fast'", "fast", False),
+        ("alias", "aliases form a cycle: 'fast' -> 'mini' -> 'fast'", "fast", False),
     ]
