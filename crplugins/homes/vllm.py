@@ -43,6 +43,94 @@ _ANY_MODEL: Final = ({"model_name": "*", "litellm_params": {"model": "hosted_vll
 logger = logging.getLogger("crplugins.vllm")
 
 
+OPEN_PATHS: Final = (*PUBLIC_PATHS, "/ping", "/metrics", "/metrics/*")
+"""What orchestrators and Prometheus ask vLLM for. Everything else needs a key, where there are keys."""
+
+
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+_COUNTS: Final = ("/tokenize", "/detokenize")
+"""They run no model."""
+
+
+class Middleware(PluginMiddleware):
+    """Called with the app alone, as vLLM does, it reads the file that `CRPLUGINS_CONFIG` names.
+
+    With a file that cannot be used the server does not start: the lifespan protocol reports the mistake to it,
+    because an exception here would be taken for an app that does not know that protocol.
+    """
+
+    def __init__(self, app: ASGIApp, config: Config | None = None) -> None:
+        self._mistake: str | None = None
+        try:
+            config = config or read_config(os.environ)
+            prices = PriceList(config.deployments())
+            super().__init__(
+                app,
+                plugins=assemble(_parts(config, prices), "vllm"),
+                resources=[prices],
+                max_body_bytes=config.server.max_body_bytes,
+            )
+        except ConfigError as error:
+            self._mistake = str(error)
+            logger.error("%s", error)
+            super().__init__(app)
+        self._watch()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._mistake is not None:
+            await _refuse(self._mistake, scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] == "OPTIONS":
+            await self.app(scope, receive, send)  # a browser asks vLLM's CORS before it sends a key
+        elif scope["type"] == "websocket" and find(Auth, self.plugins) is not None:
+            await send({"type": "websocket.close", "code": 1008})  # plugins see HTTP only: nobody has looked at a key
+        else:
+            await super().__call__(scope, receive, send)
+
+    def _watch(self) -> None:
+        if find(Auth, self.plugins) is not None and _asks_for_a_key(self.app):
+            logger.warning("vLLM's own --api-key is set too: of the keys let in here it refuses all but that one")
+        page = find(MetricsPage, self.plugins)
+        if page is not None:
+            page.scraper.watch(self.plugins, self.faults)
+            if _serves(self.app, page.path):
+                logger.warning("metrics.path is %s and hides vLLM's own metrics; %s would not", page.path, METRICS_PATH)
+
+
+def _parts(config: Config, prices: PriceList) -> Parts:
+    parts = Parts(config, prices, public_paths=OPEN_PATHS, prices_records=True)
+    parts.metric_names = [*model_names(config), *names_in(parts.aliases.table)]
+    return parts
+
+
+def model_names(words: Config) -> list[str]:
+    """The names that the file knows: of `model_list`, else those it limits."""
+    listed = [entry.model_name for entry in words.model_list if entry.model_name != "*"]
+    return listed or [*words.limits.per_model, *words.limits.per_key_and_model]
+
+
+def _asks_for_a_key(app: ASGIApp) -> bool:
+    """Whether vLLM's AuthenticationMiddleware stands further in."""
+    return any(hasattr(layer, "api_tokens") for layer in layers_inside(app))
+
+
+def _serves(app: ASGIApp, path: str) -> bool:
+    """Whether an app of Starlette's kind has a route of this path."""
+    routes = [route for layer in layers_inside(app) for route in getattr(layer, "routes", ())]
+    return any(getattr(route, "path", None) == path for route in routes)
+
+
+async def _refuse(mistake: str, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": mistake})
+    elif scope["type"] == "http":
+        error = internal_error()
+        await send({"type": "http.response.start", "status": error.status, "headers": error.response_headers()})
+        await send({"type": "http.response.body", "body": error.body()})
+
+
 def read_config(environ: Mapping[str, str]) -> Config:
     """The file that `CRPLUGINS_CONFIG` names. Logs what of it means nothing here. Raises `ConfigError`."""
     path = environ.get(CONFIG_VARIABLE)
@@ -58,12 +146,6 @@ def read_config(environ: Mapping[str, str]) -> Config:
         raise document.source.error(problems)
     _warn(document.data, config, environ)
     return config.read_from(document.source, config.warnings)
-
-
-def model_names(words: Config) -> list[str]:
-    """The names that the file knows: of `model_list`, else those it limits."""
-    listed = [entry.model_name for entry in words.model_list if entry.model_name != "*"]
-    return listed or [*words.limits.per_model, *words.limits.per_key_and_model]
 
 
 def _document(path: Path) -> Document:
@@ -101,12 +183,6 @@ def _warn(data: Mapping[str, Any], config: Config, environ: Mapping[str, str]) -
         )
     if config.admin is not None:
         logger.warning("admin is ignored: only crplugins' own gateway serves the admin API")
-
-
-_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-
-_COUNTS: Final = ("/tokenize", "/detokenize")
-"""They run no model."""
 
 
 class UnmeteredPaths(Plugin):
@@ -154,78 +230,3 @@ def _is_bounded(principal: Principal | None) -> bool:
     if principal is None:
         return False
     return principal.models is not None or principal.budget is not None or principal.limits != Limits()
-
-
-OPEN_PATHS: Final = (*PUBLIC_PATHS, "/ping", "/metrics", "/metrics/*")
-"""What orchestrators and Prometheus ask vLLM for. Everything else needs a key, where there are keys."""
-
-
-class Middleware(PluginMiddleware):
-    """Called with the app alone, as vLLM does. Reads the file that `CRPLUGINS_CONFIG` names.
-
-    With a file that cannot be used the server does not start: it is told so in the words of the lifespan protocol,
-    because an exception here would be taken for an app that does not know that protocol.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._mistake: str | None = None
-        try:
-            config = read_config(os.environ)
-            prices = PriceList(config.deployments())
-            super().__init__(
-                app,
-                plugins=assemble(_parts(config, prices), "vllm"),
-                resources=[prices],
-                max_body_bytes=config.server.max_body_bytes,
-            )
-        except ConfigError as error:
-            self._mistake = str(error)
-            logger.error("%s", error)
-            super().__init__(app)
-        self._watch()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._mistake is not None:
-            await _refuse(self._mistake, scope, receive, send)
-        elif scope["type"] == "http" and scope["method"] == "OPTIONS":
-            await self.app(scope, receive, send)  # a browser asks vLLM's CORS before it sends a key
-        elif scope["type"] == "websocket" and find(Auth, self.plugins) is not None:
-            await send({"type": "websocket.close", "code": 1008})  # plugins see HTTP only: nobody has looked at a key
-        else:
-            await super().__call__(scope, receive, send)
-
-    def _watch(self) -> None:
-        if find(Auth, self.plugins) is not None and _asks_for_a_key(self.app):
-            logger.warning("vLLM's own --api-key is set too: of the keys let in here it refuses all but that one")
-        page = find(MetricsPage, self.plugins)
-        if page is not None:
-            page.scraper.watch(self.plugins, self.faults)
-            if _serves(self.app, page.path):
-                logger.warning("metrics.path is %s and hides vLLM's own metrics; %s would not", page.path, METRICS_PATH)
-
-
-def _parts(config: Config, prices: PriceList) -> Parts:
-    parts = Parts(config, prices, public_paths=OPEN_PATHS, prices_records=True)
-    parts.metric_names = [*model_names(config), *names_in(parts.aliases.table)]
-    return parts
-
-
-def _asks_for_a_key(app: ASGIApp) -> bool:
-    """Whether vLLM's AuthenticationMiddleware stands further in."""
-    return any(hasattr(layer, "api_tokens") for layer in layers_inside(app))
-
-
-def _serves(app: ASGIApp, path: str) -> bool:
-    """Whether an app of Starlette's kind has a route of this path."""
-    routes = [route for layer in layers_inside(app) for route in getattr(layer, "routes", ())]
-    return any(getattr(route, "path", None) == path for route in routes)
-
-
-async def _refuse(mistake: str, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.failed", "message": mistake})
-    elif scope["type"] == "http":
-        error = internal_error()
-        await send({"type": "http.response.start", "status": error.status, "headers": error.response_headers()})
-        await send({"type": "http.response.body", "body": error.body()})

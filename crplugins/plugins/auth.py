@@ -37,7 +37,7 @@ class Auth(Plugin):
         public_paths: paths that need no key; one that ends with `/*` matches all paths below it.
         now: the wall clock by which keys expire.
 
-    Raises `WordsRefused` for an invalid list of keys.
+    Raises `ConfigError` for an invalid list of keys.
     """
 
     chat_only: bool = False

@@ -193,7 +193,7 @@ async def test_those_who_wait_for_a_store_that_hangs_are_let_go_when_it_is_given
         store.hangs, store.down = False, True
         for _ in range(3):
             await guard.reserve(request(meter(1)))
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(60):
             assert all(decision.refused is None for decision in await asyncio.gather(*waiting))
         assert guard.failures == 53
 
@@ -225,10 +225,9 @@ async def test_a_settlement_during_an_outage_is_made_afterwards(store):
         await admitted(guard, meter(), 3)
         store.down = False
         await until(lambda: not guard.unavailable)
-        await asyncio.sleep(0.05)
-        used, held = await store.levels([meter(100, key="t"), lease(1, key="c")])
-        assert 28 <= used.used <= 30
-        assert held.used == 0
+        await held_by_nobody(store)
+        [used] = await store.levels([meter(100, key="t")])
+        assert used.used <= 30  # and less, the slower this machine is
         assert guard.lost == 0
 
 
@@ -249,8 +248,8 @@ async def test_what_the_store_charged_without_an_answer_is_given_back(store):
         assert (await guard.reserve(request(Charge(meter(100, key="t"), 80), lease(1, key="c")))).refused is None
         store.deaf = False
         assert (await store.levels([lease(1, key="c")]))[0].used == 1
-        await asyncio.sleep(0.05)
-        assert await store.levels([meter(100, key="t"), lease(1, key="c")]) == (Level(0, 0), Level(0, 0))
+        await held_by_nobody(store)
+        assert await store.levels([meter(100, key="t")]) == (Level(0, 0),)
 
 
 async def test_what_a_client_that_went_away_may_have_reserved_is_given_back(store, monkeypatch):
@@ -275,9 +274,15 @@ async def test_what_a_client_that_went_away_may_have_reserved_is_given_back(stor
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.sleep(0.05)
-        assert (await store.levels([lease(1, key="c")]))[0].used == 0
+        await held_by_nobody(store)
         assert guard.failures == 0
+
+
+async def held_by_nobody(store):
+    """Waits until the lease "c" has been given back."""
+    async with asyncio.timeout(60):
+        while (await store.levels([lease(1, key="c")]))[0].used:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 async def test_settling_and_renewing_and_seeding_never_raise(store):

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
-from crplugins.core.bounded_map import Latest
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.patterns import name_set
@@ -62,7 +62,7 @@ class ModelAliases(Plugin):
         self.warnings = alias_warnings(self.table, served)
         self._renames = self.rewrites_events = response_model == "requested"
         self._refusal = model_not_found if hidden_status == 404 else _no_access
-        self._views: Final[Latest[int, tuple[Aliases, str | None, AliasView]]] = Latest()
+        self._views: Final[BoundedMap[int, tuple[Aliases, str | None, AliasView]]] = BoundedMap()
 
     async def __aenter__(self) -> Self:
         for warning in self.warnings:

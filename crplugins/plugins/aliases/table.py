@@ -13,7 +13,7 @@ import msgspec
 
 from crplugins.core.patterns import Pattern, by_precedence
 from crplugins.core.principal import Aliases, AliasTarget, Principal
-from crplugins.keys.policy import AliasError, parse_aliases
+from crplugins.keys.aliases import AliasError, parse_aliases
 
 GATEWAY: Final = "the gateway"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Final, NamedTuple, Self
 
-from crplugins.core.bounded_map import Latest
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import DO_NOT_RETRY, GatewayError
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
@@ -82,7 +82,7 @@ class Budgets(Plugin):
         self._prices: Final = prices
         self._estimated_output: Final = estimated_output_tokens
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage
-        self._warned: Final[Latest[str, bool]] = Latest()
+        self._warned: Final[BoundedMap[str, bool]] = BoundedMap()
         self._reserved: Final[Slot[_Reserved]] = Slot("budgets.reserved")
         self._suffix: Final = reservation_suffix()
 
@@ -156,7 +156,7 @@ def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:
     if price is None:
         return 0
     whole = price.micro_usd(TokenUsage(demand.prompt, demand.output))
-    if demand.told or whole <= amount:
+    if demand.limited_by_client or whole <= amount:
         return whole
     return max(price.micro_usd(TokenUsage(demand.prompt)), amount)
 

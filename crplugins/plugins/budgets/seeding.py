@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Final
 
-from crplugins.core.bounded_map import Latest
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.single_flight import SingleFlight
 from crplugins.limits.store import LimitStore, StoreUnavailable
 from crplugins.plugins.budgets.windows import BudgetWindow, Scope
@@ -36,7 +36,7 @@ class Seeding:
         """How often the ledger or the store did not answer."""
         self._store, self._spent, self._clock = store, spent, clock
         self._reconcile_seconds: Final = reconcile_seconds
-        self._compared_at: Final[Latest[str, float]] = Latest()
+        self._compared_at: Final[BoundedMap[str, float]] = BoundedMap()
         self._lookups: Final[SingleFlight[None]] = SingleFlight()
 
     async def compare(self, windows: Iterable[BudgetWindow]) -> None:

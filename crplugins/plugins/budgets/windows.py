@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
-from crplugins.core.bounded_map import Latest
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.principal import Budget, Period, Principal
+from crplugins.core.usage import usd
 from crplugins.limits.limit import Level, Limit
 
 Scope = Literal["key", "team"]
@@ -44,8 +45,8 @@ class BudgetWindows:
 
     def __init__(self, per_key: Budget | None, per_team: Mapping[str, Budget], warn_at: float) -> None:
         self._per_key, self._per_team, self._warn_at = per_key, per_team, warn_at
-        self._cached: Final[Latest[int, tuple[Principal, int, tuple[BudgetWindow, ...]]]] = Latest()
-        self.seen: Final[Latest[str, Principal]] = Latest()
+        self._cached: Final[BoundedMap[int, tuple[Principal, int, tuple[BudgetWindow, ...]]]] = BoundedMap()
+        self.seen: Final[BoundedMap[str, Principal]] = BoundedMap()
         """Keys that have made a request, the most recent last."""
 
     def of(self, principal: Principal, now: int) -> tuple[BudgetWindow, ...]:
@@ -117,5 +118,5 @@ def budget_state(window: BudgetWindow, level: Level) -> BudgetState:
 
 def format_spending(window: BudgetWindow, spent: int) -> str:
     """A sentence for the log."""
-    sentence = f"{window.scope} {window.owner} has spent {spent / 1e6:.2f} of {window.limit.amount / 1e6:.2f} USD"
+    sentence = f"{window.scope} {window.owner} has spent {usd(spent):.2f} of {usd(window.limit.amount):.2f} USD"
     return sentence if window.period == "total" else f"{sentence} of this {window.period}"

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from crplugins.core.usage import usd
 from crplugins.limits.store import StoreUnavailable
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.metrics.table import Spec
@@ -119,7 +120,7 @@ class LimitGauges:
         for state in await self._budgets.states():
             label = self._key_label(state.owner) if state.scope == "key" else None
             if label is not None:
-                limit[label,], spent[label,] = state.amount / 1e6, state.spent / 1e6
+                limit[label,], spent[label,] = usd(state.amount), usd(state.spent)
                 if state.reset is not None:
                     reset[label,] = state.reset.timestamp()
         return {BUDGET_LIMIT: limit, BUDGET_SPENT: spent, BUDGET_RESET: reset}

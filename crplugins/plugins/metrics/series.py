@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 from crplugins.core.exchange import Attempt, AttemptKind
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES, ErrorType
 from crplugins.core.patterns import Pattern
+from crplugins.core.usage import usd
 from crplugins.metering.record import UsageRecord
 from crplugins.plugins.metrics.families import Families
 from crplugins.plugins.metrics.table import HOOK_ERRORS, INTER_CHUNK, REQUESTS, TABLE
@@ -235,7 +236,7 @@ class Dollars:
     def add(self, micro_usd: int) -> None:
         """Moves the counter to the exact sum, so that the next addition corrects the rounding of this one."""
         self._micro_usd += micro_usd
-        step = max(self._micro_usd / 1e6 - self._shown, 0.0)
+        step = max(usd(self._micro_usd) - self._shown, 0.0)
         self._shown += step
         self._increment(step)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Self
 
-from crplugins.core.bounded_map import Latest
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
@@ -167,10 +167,10 @@ class AppliedLimitsCache:
 
     def __init__(self, rules: LimitRules, addresses: ClientAddresses) -> None:
         self.rules: Final = rules
-        self.seen: Final[Latest[str, Principal]] = Latest()
+        self.seen: Final[BoundedMap[str, Principal]] = BoundedMap()
         """Keys that have made a request, the most recent last."""
         self._addresses: Final = addresses if rules.per_client_address != NO_LIMITS else None
-        self._cached: Final[Latest[_CacheKey, tuple[Principal | None, AppliedLimits]]] = Latest()
+        self._cached: Final[BoundedMap[_CacheKey, tuple[Principal | None, AppliedLimits]]] = BoundedMap()
 
     def of(self, exchange: Exchange) -> AppliedLimits:
         principal = exchange.principal
