@@ -32,7 +32,7 @@ def test_a_weighted_choice_says_what_it_sticks_to():
     assert lines(None, "canary")[2][1] == "'mini', or another each time: no key and no user to be sticky for"
 
 
-def test_a_refused_name_ends_at_the_allow_list_and_tells_no_target():
+def test_a_refused_name_ends_at_the_allow_list_and_shows_no_target():
     assert lines(Principal("k", models=("new",)), "fast") == [
         (
             "allow_list",
@@ -43,7 +43,7 @@ def test_a_refused_name_ends_at_the_allow_list_and_tells_no_target():
     ]
 
 
-def test_a_name_that_nobody_serves_ends_at_the_target():
+def test_a_name_that_is_not_served_ends_at_the_target():
     assert lines(None, "nope", served=["mini"]) == [
         ("allow_list", "without a key no allow-list applies", "nope", True),
         ("target", "'nope' is not served: 404 model_not_found", "nope", False),
