@@ -1,10 +1,10 @@
 """The fallback of a limit store: what decides about limits during an outage of the store, by `on_store_error`."""
 
+# ruff: noqa: ARG002 -- the protocol's arguments
+
 from collections.abc import Sequence
 from math import floor
 from types import TracebackType
-
-# ruff: noqa: ARG002 -- the protocol's arguments
 from typing import Final, Literal, Self
 
 from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation

@@ -1,1 +1,1 @@
-"""One policy per file. Plugins see the Exchange and its events, never ASGI."""
+"""Plugins: one policy per file or folder. They see the Exchange and its events, never ASGI."""

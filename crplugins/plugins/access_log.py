@@ -1,4 +1,4 @@
-"""AccessLog: one line for each chat request that is over."""
+"""AccessLog: one log record for each finished chat request; JSONFormatter writes it, or any record, as JSON."""
 
 import json
 import logging
@@ -23,8 +23,8 @@ _LINE: Final = "%d %s model=%r key=%r tokens=%d+%d cost=%s duration=%.1fms reque
 class AccessLog(Plugin):
     """Writes an INFO record to the logger `crplugins.access`, with the facts in `record.crplugins`, a dict.
 
-    Nothing that was said stands in it, no credential and no client's address. Stands outside Auth, so that requests
-    without a good key are seen too.
+    It contains no text of requests and answers, no credential and no client address. Place it outside Auth, so that
+    requests without a valid key are logged too.
     """
 
     reads_usage = True
@@ -46,7 +46,7 @@ class AccessLog(Plugin):
             "unknown" if record.cost_micro_usd is None else f"${usd(record.cost_micro_usd):f}",
             record.duration_ms,
             record.request_id,
-            extra={"crplugins": facts},  # one attribute: `module` or `message` beside the logger's own raise KeyError
+            extra={"crplugins": facts},  # one attribute: names such as `module` or `message` raise KeyError
         )
 
 
@@ -77,11 +77,11 @@ def _facts(record: UsageRecord, trace_id: str | None) -> dict[str, Any]:
 
 
 def _name(text: str | None) -> str | None:
-    """A name that may come from a client, on one line and of a sane length."""
+    """A name that may come from a client, on one line and of limited length."""
     if text is None:
         return None
     text = text[:_LONGEST_NAME]
-    return text if text.isprintable() else repr(text)[1:-1]  # a line feed would begin a line that looks like ours
+    return text if text.isprintable() else repr(text)[1:-1]  # a line feed would begin a forged line
 
 
 class JSONFormatter(logging.Formatter):
@@ -90,7 +90,7 @@ class JSONFormatter(logging.Formatter):
         handler.setFormatter(JSONFormatter())
         logger.warning("slow", extra={"crplugins": {"request_id": "..."}})
 
-    An exception stands in `exception`, a stack in `stack`, both as text. A fact named like one of these is left out.
+    An exception is in `exception`, a stack in `stack`, both as text. A fact with one of these names is left out.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -100,7 +100,7 @@ class JSONFormatter(logging.Formatter):
             line = {**line, **facts, **line}
         try:
             return msgspec.json.encode(line, enc_hook=str).decode()
-        except (TypeError, UnicodeEncodeError):  # keys that are no names, or half a character
+        except (TypeError, UnicodeEncodeError):  # keys that are no strings, or a lone surrogate
             return json.dumps({str(key): value for key, value in line.items()}, default=str)
 
     def _head(self, record: logging.LogRecord) -> dict[str, Any]:

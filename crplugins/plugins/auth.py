@@ -1,4 +1,4 @@
-"""Auth: a key in front of everything but a few public paths (RFC 6750)."""
+"""Auth: requires a key for everything but a few public paths (RFC 6750)."""
 
 import logging
 from collections import Counter
@@ -16,42 +16,12 @@ from crplugins.keys.key import Key, utc_now
 from crplugins.keys.refusals import AuthReason, masked, no_key, refused, unavailable, wrong_key
 from crplugins.keys.source import Found, KeySource, SecretRefused, SourceUnavailable
 
-_BARE: Final = (b"x-api-key", b"api-key")
-
-
-def presented_secret(headers: Sequence[Header]) -> str | None:
-    """The key of `authorization: Bearer`, else of `x-api-key`, else of `api-key`; it may hold spaces.
-
-    None for another scheme or an empty key. A header that stands twice counts where it stands first.
-    """
-    bare: dict[bytes, bytes] | None = None
-    for name, value in headers:
-        if name == b"authorization":
-            secret = _bearer(value)
-            if secret is not None:
-                return secret
-        elif name in _BARE:
-            bare = bare or {}
-            bare.setdefault(name, value)
-    return _bare(bare) if bare else None
-
-
-def _bearer(value: bytes) -> str | None:
-    scheme, _, secret = value.decode("latin-1").strip().partition(" ")
-    return secret.strip() or None if scheme == "Bearer" or scheme.lower() == "bearer" else None
-
-
-def _bare(values: dict[bytes, bytes]) -> str | None:
-    texts = (values.get(name, b"").decode("latin-1").strip() for name in _BARE)
-    return next(filter(None, texts), None)
-
-
 __all__ = ["PUBLIC_PATHS", "REFUSED", "Auth", "InlineKey", "masked"]
 
 PUBLIC_PATHS: Final = ("/healthz", "/readyz", "/health")
 
 REFUSED: Final[Slot[AuthReason]] = Slot("auth.refused")
-"""Why this request was refused, for plugins that count."""
+"""Why this request was refused, for plugins that count refusals."""
 
 logger = logging.getLogger("crplugins.auth")
 
@@ -59,15 +29,15 @@ logger = logging.getLogger("crplugins.auth")
 class Auth(Plugin):
     """Finds the principal of a request by its key, or refuses with OpenAI's 401.
 
-    Guards every http path of the app it stands before, chat or not. The key is read from `authorization: Bearer`, else
-    from `x-api-key`, else from `api-key`.
+    Guards every HTTP path of the app behind it, chat or not. The key is read from `authorization: Bearer`, else from
+    `x-api-key`, else from `api-key`.
 
     Args:
-        keys: a source, opened and closed with this plugin; or the keys themselves, as the configuration writes them.
-        public_paths: paths that need none; one that ends with `/*` stands for all below it.
-        now: the wall clock that keys expire by.
+        keys: a source, opened and closed with this plugin; or the keys themselves, as in the configuration.
+        public_paths: paths that need no key; one that ends with `/*` matches all paths below it.
+        now: the wall clock by which keys expire.
 
-    Raises `ConfigError` for a list of keys with something wrong in it.
+    Raises `ConfigError` for an invalid list of keys.
     """
 
     chat_only: bool = False
@@ -101,11 +71,11 @@ class Auth(Plugin):
             raise self._refusal(exchange, error.reason, refused(str(error))) from None
         if found is None:
             raise self._refusal(exchange, "unknown", wrong_key(secret))
-        self._judge(exchange, found, self._now())
+        self._check(exchange, found, self._now())
         exchange.principal = found.key.principal
 
-    def _judge(self, exchange: Exchange, found: Found, now: datetime) -> None:
-        """Raise for a key that is known and no good now."""
+    def _check(self, exchange: Exchange, found: Found, now: datetime) -> None:
+        """Raise for a key that is known and not valid now."""
         key, not_after = found.key, found.secret.not_after
         if key.disabled:
             raise self._refusal(exchange, "disabled", refused("This API key is disabled."))
@@ -130,3 +100,34 @@ class Auth(Plugin):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.source.__aexit__(kind, error, traceback)
+
+
+_BARE: Final = (b"x-api-key", b"api-key")
+"""Headers that contain the key and nothing else, in order of precedence."""
+
+
+def presented_secret(headers: Sequence[Header]) -> str | None:
+    """The key of `authorization: Bearer`, else of `x-api-key`, else of `api-key`; it may contain spaces.
+
+    None for another scheme or an empty key. Of a repeated header the first one counts.
+    """
+    bare: dict[bytes, bytes] | None = None
+    for name, value in headers:
+        if name == b"authorization":
+            secret = _bearer(value)
+            if secret is not None:
+                return secret
+        elif name in _BARE:
+            bare = bare or {}
+            bare.setdefault(name, value)
+    return _bare(bare) if bare else None
+
+
+def _bearer(value: bytes) -> str | None:
+    scheme, _, secret = value.decode("latin-1").strip().partition(" ")
+    return secret.strip() or None if scheme == "Bearer" or scheme.lower() == "bearer" else None
+
+
+def _bare(values: dict[bytes, bytes]) -> str | None:
+    texts = (values.get(name, b"").decode("latin-1").strip() for name in _BARE)
+    return next(filter(None, texts), None)

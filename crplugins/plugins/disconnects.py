@@ -1,4 +1,4 @@
-"""Disconnects: what becomes of an answer whose client has left."""
+"""Disconnects: what happens to an answer when its client has disconnected."""
 
 from typing import Final
 
@@ -11,16 +11,16 @@ DRAIN_TOKENS: Final = 8192
 
 
 class Disconnects(Plugin):
-    """Ends the work at once (`cancel`), or reads on to the provider's usage (`drain`), bounded both ways.
+    """Cancels the request at once (`cancel`), or reads on to the provider's usage (`drain`), up to two limits.
 
-    Cancelling saves what a provider stops generating, and leaves an estimate in the books. A provider that bills what
-    it has begun costs the same either way; draining then has its own number. Stands inside Auth: a key may have a
-    policy of its own.
+    Cancelling saves what the provider then does not generate, and the usage is estimated. A provider that bills every
+    answer it has begun costs the same either way; draining then gets the provider's own usage. Place it inside Auth: a
+    key may have its own policy.
 
     Args:
-        on_disconnect: for keys without a policy of their own, and for everybody without a key.
+        on_disconnect: for keys without their own policy, and for requests without a key.
         drain_seconds: how long to read on at most.
-        drain_tokens: how many output tokens to read on at most.
+        drain_tokens: how many more output tokens to read at most.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""HostPrincipal: the caller is whoever the host application has let in."""
+"""HostPrincipal: takes the caller from the host application, which has authenticated it."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,19 +12,19 @@ from crplugins.core.wire import is_chat_completion
 from crplugins.keys.refusals import refused
 
 HOST_CALLER: Final[ContextVar[Any]] = ContextVar("crplugins.host_caller", default=None)
-"""Whom the host has found for the request that runs. Set by a host, or by HostPrincipalMiddleware from its scope."""
+"""The caller that the host has authenticated for the current request; set by it or by HostPrincipalMiddleware."""
 
 _NAMES: Final = ("key_id", "id", "pk", "sub", "username", "identity", "display_name")
 
 
 class HostPrincipal(Plugin):
-    """Takes the place of Auth where the host has authenticated already: keys, cookies and passwords are its business.
+    """Replaces Auth where the host authenticates callers itself, with keys, cookies or passwords.
 
-    A chat completion for which it has found nobody is refused with 401. Other paths are the host's own, which nothing
-    here keeps from anybody; a gateway among them (`/v1/models`) knows the caller all the same.
+    A chat completion without an authenticated caller is refused with 401. Other paths belong to the host and are never
+    refused here; a gateway on one of them (`/v1/models`) knows the caller all the same.
 
     Args:
-        principal: makes a Principal of what the host has found, which is never None; None from it refuses too.
+        principal: makes a Principal of the host's caller, which is never None; None from it refuses the request.
     """
 
     chat_only: bool = False
@@ -34,7 +34,7 @@ class HostPrincipal(Plugin):
 
     async def on_request(self, exchange: Exchange) -> None:
         if not is_chat_completion(exchange.method, exchange.path):
-            with suppress(Exception):  # a caller that cannot be named is told of at a chat completion
+            with suppress(Exception):  # a caller without a name is refused at a chat completion
                 exchange.principal = self._found()
             return
         principal = self._found()
@@ -48,12 +48,12 @@ class HostPrincipal(Plugin):
 
 
 def principal_of(caller: Any) -> Principal | None:
-    """A Principal as it is; the name of a caller as the id of a key.
+    """The default `principal`: a Principal stays as it is; the name of any other caller becomes the id of a key.
 
-    Of a mapping or an object the name is the first of `key_id`, `id`, `pk`, `sub`, `username`, `identity`,
-    `display_name` that it has. None for one that is not authenticated (Starlette, Django).
+    The name of a mapping or an object is the first of `key_id`, `id`, `pk`, `sub`, `username`, `identity`,
+    `display_name` that it has. None for a caller that is not authenticated (Starlette, Django).
 
-    Raises TypeError for one without a name.
+    Raises TypeError for a caller without a name.
     """
     if isinstance(caller, Principal):
         return caller
@@ -74,5 +74,5 @@ def _name_of(caller: Any) -> str | int:
 def _attribute(caller: object, name: str) -> Any:
     try:
         return getattr(caller, name, None)
-    except NotImplementedError:  # Starlette's BaseUser declares more than it has
+    except NotImplementedError:  # Starlette's BaseUser declares attributes that it does not implement
         return None

@@ -1,4 +1,4 @@
-"""MissingUsage: what is counted when the provider tells no usage."""
+"""MissingUsage: what is counted when the provider reports no usage."""
 
 from collections.abc import Iterable
 from types import TracebackType
@@ -11,19 +11,17 @@ from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.sse import Event
 from crplugins.metering.estimate import ByteEstimator, Estimator, lacks_usage, missing_usage_policy
 
-__all__ = ["MissingUsage"]
-
 
 class MissingUsage(Plugin):
-    """Counts what was asked and said, and marks it as estimated; or lets the request fail; or counts nothing.
+    """Estimates the usage of prompt and answer and marks it as estimated; or refuses the request; or counts nothing.
 
-    A request nobody answered with 200 counts nothing. One whose client left counts its prompt, and as much of the
-    answer as had come. Stands innermost, so that whoever settles or counts further out finds a number.
+    Only answers with status 200 are counted. If the client disconnected, the prompt is counted and as much of the
+    answer as had come. Place it innermost, so that the plugins further out, which settle and count, find a number.
 
     Args:
-        policy: for keys without one of their own. `refuse` answers 502, or ends the stream with an error frame; the
-            tokens are estimated all the same, because the provider was at work.
-        estimator: counts tokens, by default a token for every four bytes.
+        policy: for keys without their own policy. `refuse` answers 502, or ends the stream with an error frame; the
+            tokens are estimated all the same, because the provider has worked.
+        estimator: counts tokens; None for one token per four bytes.
     """
 
     reads_body = True
@@ -36,7 +34,7 @@ class MissingUsage(Plugin):
 
     @property
     def counts_chunks(self) -> bool:
-        """Whether the estimator must see each chunk of a stream; without one the end alone matters."""
+        """Whether the estimator needs each chunk of a stream; without one only the end matters."""
         return self._estimator is not None
 
     def on_event(self, exchange: Exchange, event: Event) -> Event | None:

@@ -9,8 +9,8 @@ _NAME = b"server-timing"
 class ServerTiming(Plugin):
     """Adds `server-timing: gateway;dur=0.4, upstream;dur=812.3`, in milliseconds, up to the status of the answer.
 
-    `upstream` is the time since a provider was first called, or the app that the plugins stand before; it is absent
-    where nobody was. Stands outermost, so that everybody's time is in it.
+    `upstream` is the time since the first call of a provider, or of the app behind the plugins; it is absent if there
+    was no call. Place it outermost, so that the time of all plugins is in it.
     """
 
     observes = True

@@ -1,4 +1,8 @@
-"""StreamUsage: every stream is asked for its usage, and only who asked for it sees it."""
+"""StreamUsage: asks every stream for usage, and shows it only to clients that asked.
+
+For a client that did not ask, `without_usage` removes it from each chunk. For one that did, `UsageOnOneChunk` shows it
+on exactly one.
+"""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -18,165 +22,18 @@ from crplugins.core.stream_options import (
 )
 from crplugins.core.wire import AnswerFacts
 
-_NULLS: Final = (b',"usage":null', b', "usage": null')
-_FRAME_BYTES: Final = len(b"data: \n\n")
-
-
-class _UsageChunk(msgspec.Struct, forbid_unknown_fields=True):
-    """What a chunk has beside what it says. A chunk of these alone, with usage, is the usage chunk."""
-
-    choices: list[msgspec.Raw]
-    usage: msgspec.Raw = msgspec.Raw(b"")
-    x_groq: msgspec.Raw = msgspec.Raw(b"")
-    id: msgspec.Raw = msgspec.Raw(b"")
-    object: msgspec.Raw = msgspec.Raw(b"")
-    created: msgspec.Raw = msgspec.Raw(b"")
-    model: msgspec.Raw = msgspec.Raw(b"")
-    system_fingerprint: msgspec.Raw = msgspec.Raw(b"")
-    service_tier: msgspec.Raw = msgspec.Raw(b"")
-    obfuscation: msgspec.Raw = msgspec.Raw(b"")
-    provider: msgspec.Raw = msgspec.Raw(b"")
-    timings: msgspec.Raw = msgspec.Raw(b"")  # llama.cpp's: how many tokens, and how fast
-
-
-_usage_chunk: Final = msgspec.json.Decoder(_UsageChunk)
-
-
-def without_usage(event: Event) -> Event | None:
-    """The event without usage; None for the chunk that is nothing else. `event.data` mentions usage somewhere."""
-    data = event.data or b""
-    shortened = _without_null(data)
-    if shortened is not None:
-        if len(event.raw) == len(data) + _FRAME_BYTES:  # half the time of `with_data`, on every chunk
-            return Event(b"data: " + shortened + b"\n\n", shortened, b"", False, event.answer)
-        return event.with_data(shortened, event.answer)
-    answer = event.answer
-    if answer is None:  # a text that is no JSON, or [DONE]
-        return event
-    if answer.error is None and answer.counted is not None and _says_nothing(data):
-        return None
-    return _stripped(event, Body(data), msgspec.structs.replace(answer, usage=None, x_groq=None))
-
-
-def _without_null(data: bytes) -> bytes | None:
-    """`"usage":null`, as OpenAI writes it on every chunk, cut out without parsing; None where that cannot be done.
-
-    A quote after a comma begins a key or a text, and what follows makes it a key. It is one of the chunk itself if
-    only one object still has to be closed behind it.
-    """
-    for null in _NULLS:
-        at = data.rfind(null)
-        if at > 0 and data.find(b"usage", 0, at) == -1 and data.count(b"}", at) == 1:
-            return data[:at] + data[at + len(null) :]
-    return None
-
-
-def _says_nothing(data: bytes) -> bool:
-    """No choices, or empty ones (a LiteLLM proxy sends `{"index": 0, "delta": {}}`), and nothing else of interest."""
-    try:
-        chunk = _usage_chunk.decode(data)
-    except msgspec.ValidationError:
-        return _has_nothing_of_interest(Body(data))
-    return not chunk.choices or all(_is_empty(msgspec.json.decode(choice)) for choice in chunk.choices)
-
-
-def _has_nothing_of_interest(body: Body) -> bool:
-    """For chunks with keys that nobody has heard of, which may be null."""
-    choices = body.get("choices", list)
-    if choices is None or any(not _is_empty(choice) for choice in choices):
-        return False
-    known = _UsageChunk.__struct_fields__
-    return all(key in known or body.get(key) in (None, [], {}) for key in body)
-
-
-def _is_empty(choice: Any) -> bool:
-    return isinstance(choice, dict) and not choice.get("delta") and choice.get("finish_reason") is None
-
-
-def _stripped(event: Event, body: Body, answer: AnswerFacts) -> Event:
-    before = body.raw
-    body.remove("usage")
-    groq = body.get("x_groq")
-    if isinstance(groq, dict) and "usage" in groq:
-        body.set("x_groq", {name: value for name, value in groq.items() if name != "usage"})
-    return event if body.raw is before else event.with_data(body.raw, answer)
-
-
-_HEAD: Final = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
-
-
-class ShownOnce:
-    """One stream.
-
-    The usage that is shown is the one on the chunk without choices, or on the chunk that ends the last choice: the
-    provider's own place. Running counts on earlier chunks become null; if nothing followed them, the last is added in a
-    chunk of OpenAI's form.
-
-    Args:
-        choices: how many the client asked for (`n`).
-    """
-
-    __slots__ = ("_choices", "_finished", "_held", "_shown")
-
-    def __init__(self, choices: int) -> None:
-        self._choices = choices
-        self._finished: set[int] = set()
-        self._held: Body | None = None
-        self._shown = False
-
-    def pass_on(self, event: Event) -> Event | None:
-        """The event as the client is to see it; None for a repeated usage chunk."""
-        answer = event.answer
-        if answer is None:
-            return event
-        for choice in answer.choices or ():
-            if choice.finish_reason is not None:
-                self._finished.add(choice.index)
-        if answer.usage is None or answer.error is not None:
-            return event
-        return self._with_usage(event, answer)
-
-    def at_the_end(self) -> Iterable[Event]:
-        """What is still owed when the stream is complete."""
-        if self._shown or self._held is None:
-            return ()
-        head: dict[str, Any] = {name: self._held.get(name) for name in _HEAD if name in self._held}
-        return (Event.of(msgspec.json.encode({**head, "choices": [], "usage": self._held.get("usage")})),)
-
-    def _with_usage(self, event: Event, answer: AnswerFacts) -> Event | None:
-        if self._shown:
-            return self._silenced(event, answer) if answer.choices else None
-        if not answer.choices or self._is_the_whole():
-            self._shown = True
-            return event
-        self._held = Body(event.data or b"")
-        return self._silenced(event, answer)
-
-    def _is_the_whole(self) -> bool:
-        """Of several choices vLLM counts each on its own, on every chunk, and their sum in a chunk behind them."""
-        ended = len(self._finished) >= self._choices
-        return ended and (self._choices == 1 or self._held is None)
-
-    def _silenced(self, event: Event, answer: AnswerFacts) -> Event:
-        body = Body(event.data or b"")
-        body.set("usage", None)
-        return event.with_data(body.raw, msgspec.structs.replace(answer, usage=None))
-
-
-__all__ = ["StreamUsage"]
-
-_SHOWN: Final[Slot[ShownOnce]] = Slot("stream_usage.shown")
+_SHOWN: Final[Slot["UsageOnOneChunk"]] = Slot("stream_usage.shown")
 _HIDDEN: Final[Slot[bool]] = Slot("stream_usage.hidden")
 
 
 class StreamUsage(Plugin):
     """Merges `include_usage: true` into `stream_options` (OpenAI, "Create chat completion", `stream_options`).
 
-    Other options are kept. `{}`, `null` and `include_usage: false` are no way out: the client is merely not shown what
-    was asked for in its stead. A client that did ask sees usage on exactly one chunk. An app that answers 400 or 422
-    naming `stream_options` is asked once more without, and not again for `remember_seconds`.
+    Other options are kept. `{}`, `null` and `include_usage: false` do not prevent it: such a client only does not see
+    the usage. A client that did ask sees it on exactly one chunk. A request that an app answers with 400 or 422 and a
+    text about `stream_options` is retried once without them; then the app gets none for `remember_seconds`.
 
-    Stands inside the plugins that read usage from the Exchange: they see it whatever the client sees.
+    Place it inside the plugins that read usage from the Exchange: they see it whatever the client sees.
     """
 
     reads_body = True
@@ -187,17 +44,17 @@ class StreamUsage(Plugin):
 
     async def on_request(self, exchange: Exchange) -> None:
         body = exchange.body
-        if body is None or not body.get("stream"):  # lax servers take 1 and "true" for true
+        if body is None or not body.get("stream"):  # lax servers accept 1 and "true" as true
             return
         options = body.get(STREAM_OPTIONS)
         asked = isinstance(options, dict) and options.get("include_usage") is True
-        if asked and options.get("continuous_usage_stats"):  # vLLM's: wants it on every chunk
+        if asked and options.get("continuous_usage_stats"):  # vLLM's option: the client wants usage on every chunk
             return
         if asked:
-            _SHOWN.set(exchange, ShownOnce(body.get("n", int) or 1))
+            _SHOWN.set(exchange, UsageOnOneChunk(body.get("n", int) or 1))
         else:
             _HIDDEN.set(exchange, True)
-            if options is None or isinstance(options, dict):  # anything else is for the app to refuse
+            if options is None or isinstance(options, dict):  # the app refuses anything else itself
                 body.set(STREAM_OPTIONS, {**(options or {}), "include_usage": True})
         if self._refused.known(_app_of(exchange), exchange.clock()):
             body.remove(STREAM_OPTIONS)
@@ -218,13 +75,159 @@ class StreamUsage(Plugin):
         if _HIDDEN.get(exchange):
             return without_usage(event) if b"usage" in event.data else event
         shown = _SHOWN.get(exchange)
-        return event if shown is None else shown.pass_on(event)
+        return event if shown is None else shown.filtered(event)
 
     def on_end(self, exchange: Exchange) -> Iterable[Event]:
         shown = _SHOWN.get(exchange)
-        return () if shown is None else shown.at_the_end()
+        return () if shown is None else shown.closing_events()
 
 
 def _app_of(exchange: Exchange) -> str:
-    """An app may have several models behind it, of which one refuses."""
+    """The key for the memory of refusals: an app may serve several models, of which one refuses."""
     return exchange.body.get("model", str) or "" if exchange.body is not None else ""
+
+
+_NULLS: Final = (b',"usage":null', b', "usage": null')
+_FRAME_BYTES: Final = len(b"data: \n\n")
+
+
+def without_usage(event: Event) -> Event | None:
+    """The event without usage; None for a chunk that contains nothing else. `event.data` contains the word `usage`."""
+    data = event.data or b""
+    shortened = _without_null(data)
+    if shortened is not None:
+        if len(event.raw) == len(data) + _FRAME_BYTES:  # half the time of `with_data`, on every chunk
+            return Event(b"data: " + shortened + b"\n\n", shortened, b"", False, event.answer)
+        return event.with_data(shortened, event.answer)
+    answer = event.answer
+    if answer is None:  # not JSON, or [DONE]
+        return event
+    if answer.error is None and answer.counted is not None and _is_usage_only(data):
+        return None
+    return _stripped(event, Body(data), msgspec.structs.replace(answer, usage=None, x_groq=None))
+
+
+def _without_null(data: bytes) -> bytes | None:
+    """Cuts out `"usage":null`, which OpenAI has on every chunk, without parsing; None if that is not safe.
+
+    A quote after a comma begins a key or a text, and the colon after it makes it a key. It is a key of the chunk itself
+    if only one object is closed after it.
+    """
+    for null in _NULLS:
+        at = data.rfind(null)
+        if at > 0 and data.find(b"usage", 0, at) == -1 and data.count(b"}", at) == 1:
+            return data[:at] + data[at + len(null) :]
+    return None
+
+
+def _is_usage_only(data: bytes) -> bool:
+    """No choices, or empty ones (a LiteLLM proxy sends `{"index": 0, "delta": {}}`), and no other content."""
+    try:
+        chunk = _usage_chunk.decode(data)
+    except msgspec.ValidationError:
+        return _has_no_content(Body(data))
+    return not chunk.choices or all(_is_empty(msgspec.json.decode(choice)) for choice in chunk.choices)
+
+
+def _has_no_content(body: Body) -> bool:
+    """For chunks with unknown keys, which may be null."""
+    choices = body.get("choices", list)
+    if choices is None or any(not _is_empty(choice) for choice in choices):
+        return False
+    known = _UsageChunk.__struct_fields__
+    return all(key in known or body.get(key) in (None, [], {}) for key in body)
+
+
+def _is_empty(choice: Any) -> bool:
+    return isinstance(choice, dict) and not choice.get("delta") and choice.get("finish_reason") is None
+
+
+def _stripped(event: Event, body: Body, answer: AnswerFacts) -> Event:
+    before = body.raw
+    body.remove("usage")
+    groq = body.get("x_groq")
+    if isinstance(groq, dict) and "usage" in groq:
+        body.set("x_groq", {name: value for name, value in groq.items() if name != "usage"})
+    return event if body.raw is before else event.with_data(body.raw, answer)
+
+
+class _UsageChunk(msgspec.Struct, forbid_unknown_fields=True):
+    """The fields of a chunk without content: a chunk with no others and with usage is the usage chunk."""
+
+    choices: list[msgspec.Raw]
+    usage: msgspec.Raw = msgspec.Raw(b"")
+    x_groq: msgspec.Raw = msgspec.Raw(b"")
+    id: msgspec.Raw = msgspec.Raw(b"")
+    object: msgspec.Raw = msgspec.Raw(b"")
+    created: msgspec.Raw = msgspec.Raw(b"")
+    model: msgspec.Raw = msgspec.Raw(b"")
+    system_fingerprint: msgspec.Raw = msgspec.Raw(b"")
+    service_tier: msgspec.Raw = msgspec.Raw(b"")
+    obfuscation: msgspec.Raw = msgspec.Raw(b"")
+    provider: msgspec.Raw = msgspec.Raw(b"")
+    timings: msgspec.Raw = msgspec.Raw(b"")  # llama.cpp's: how many tokens, and how fast
+
+
+_usage_chunk: Final = msgspec.json.Decoder(_UsageChunk)
+
+
+_HEAD_FIELDS: Final = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
+
+
+class UsageOnOneChunk:
+    """Shows the usage of one stream on exactly one chunk.
+
+    That is the chunk without choices, or the chunk that ends the last choice: where the provider puts it. Running
+    counts on earlier chunks become null; if no other usage follows, the last of them is sent in a chunk of OpenAI's
+    form.
+
+    Args:
+        choices: how many the client asked for (`n`).
+    """
+
+    __slots__ = ("_choices", "_finished", "_last_counted", "_shown")
+
+    def __init__(self, choices: int) -> None:
+        self._choices = choices
+        self._finished: set[int] = set()
+        self._last_counted: Body | None = None
+        self._shown = False
+
+    def filtered(self, event: Event) -> Event | None:
+        """The event for the client; None for a repeated usage chunk."""
+        answer = event.answer
+        if answer is None:
+            return event
+        for choice in answer.choices or ():
+            if choice.finish_reason is not None:
+                self._finished.add(choice.index)
+        if answer.usage is None or answer.error is not None:
+            return event
+        return self._with_usage(event, answer)
+
+    def closing_events(self) -> Iterable[Event]:
+        """The events to add when the stream is complete: the usage, if it was not shown yet."""
+        last = self._last_counted
+        if self._shown or last is None:
+            return ()
+        head: dict[str, Any] = {name: last.get(name) for name in _HEAD_FIELDS if name in last}
+        return (Event.of(msgspec.json.encode({**head, "choices": [], "usage": last.get("usage")})),)
+
+    def _with_usage(self, event: Event, answer: AnswerFacts) -> Event | None:
+        if self._shown:
+            return self._with_null_usage(event, answer) if answer.choices else None
+        if not answer.choices or self._is_total():
+            self._shown = True
+            return event
+        self._last_counted = Body(event.data or b"")
+        return self._with_null_usage(event, answer)
+
+    def _is_total(self) -> bool:
+        """vLLM counts several choices separately, on every chunk, and their sum on a chunk after them."""
+        ended = len(self._finished) >= self._choices
+        return ended and (self._choices == 1 or self._last_counted is None)
+
+    def _with_null_usage(self, event: Event, answer: AnswerFacts) -> Event:
+        body = Body(event.data or b"")
+        body.set("usage", None)
+        return event.with_data(body.raw, msgspec.structs.replace(answer, usage=None))

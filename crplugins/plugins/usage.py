@@ -1,4 +1,4 @@
-"""Usage: one record per request, given to whoever keeps such things."""
+"""Usage: makes one usage record per request and passes it to the ledger and to other sinks."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -15,14 +15,14 @@ from crplugins.metering.record import METADATA, USER, UsageRecord, record_of
 __all__ = ["Recorder", "Sink", "Usage", "UsageRecord"]
 
 Sink = Callable[[UsageRecord], object]
-"""Takes a record, at once and without blocking; what it returns does not matter."""
+"""Takes a record, without blocking; its return value is ignored."""
 
 
 class Recorder(Protocol):
-    """What keeps records. Opened and closed with the plugin."""
+    """Stores records. Opened and closed with the plugin."""
 
     def add(self, record: UsageRecord) -> None:
-        """Take a record, at once and without blocking."""
+        """Take a record, without blocking."""
 
     async def __aenter__(self) -> object: ...
 
@@ -32,22 +32,23 @@ class Recorder(Protocol):
 
 
 MAX_TEXT: Final = 256
+"""Characters of a client's text in a record."""
 
 logger = logging.getLogger("crplugins.usage")
 
 
 class Usage(Plugin):
-    """Makes the record of every request that reaches it, however it ends, and gives it to each sink.
+    """Makes the record of every request that reaches it, however it ends, and passes it to each sink.
 
         Usage(Ledger("sqlite:///usage.db"), sinks=[lambda record: print(record.cost_micro_usd)])
 
-    Stands right inside Auth: refusals of everything further in leave records, requests without a good key do not.
+    Place it directly inside Auth: requests that later plugins refuse leave records, those without a valid key do not.
 
     Args:
-        ledger: where records are kept; None for nowhere.
-        sinks: called in their order. One that fails is logged and keeps no other from its record.
-        metadata: names in the request's `metadata` object that are worth keeping, as tags of the record.
-        prices: the price of a model by the name it was served under, where no handler of ours knows it.
+        ledger: where records are stored; None for nowhere.
+        sinks: called in this order. If one fails, that is logged, and the others still get the record.
+        metadata: names in the request's `metadata` object to store as tags of the record.
+        prices: the price of a model by its served name, for answers without a price from a handler of ours.
     """
 
     reads_usage = True
@@ -68,11 +69,11 @@ class Usage(Plugin):
         self.failures = 0
 
     async def on_request(self, exchange: Exchange) -> None:
-        """Nothing to do yet; being called is what makes `on_finish` due."""
+        """Does nothing: `on_finish` runs for plugins whose `on_request` has run."""
 
     def on_finish(self, exchange: Exchange) -> None:
         if exchange.body is not None:
-            self._note_words_of_the_client(exchange, exchange.body)
+            self._note_user_and_metadata(exchange, exchange.body)
         if exchange.price is None and self._prices is not None:
             exchange.price = self._prices(exchange.served_model or exchange.requested_model or "")
         record = record_of(exchange)
@@ -94,7 +95,7 @@ class Usage(Plugin):
         if self.ledger is not None:
             await self.ledger.__aexit__(kind, error, traceback)
 
-    def _note_words_of_the_client(self, exchange: Exchange, body: Body) -> None:
+    def _note_user_and_metadata(self, exchange: Exchange, body: Body) -> None:
         try:
             user = body.get("user", str)
         except GatewayError:  # the body is no JSON object, and was refused for it

@@ -84,7 +84,7 @@ def test_calls_that_fail_after_it_has_opened_change_nothing(clock):
     assert breaker.wait == pytest.approx(0.5)
 
 
-def test_an_attempt_of_which_nobody_tells_is_followed_by_another(clock):
+def test_an_attempt_whose_result_is_not_reported_is_followed_by_another(clock):
     breaker = opened(clock)
     clock.advance(1)
     assert breaker.allows()

@@ -111,7 +111,7 @@ async def test_more_than_the_burst_needs_an_empty_meter(store):
 
 
 @pytest.mark.parametrize("limit", [meter(2), window(2, END)], ids=lambda limit: limit.kind)
-async def test_a_charge_of_nothing_asks_whether_anything_is_left(store, limit):
+async def test_a_charge_of_0_is_refused_when_nothing_remains(store, limit):
     await reserve(store, limit)
     assert (await reserve(store, Charge(limit, 0)))[1].refused is None
     await reserve(store, limit)
@@ -196,7 +196,7 @@ async def test_the_bound_of_debt_is_a_share_of_the_limit(store, debt, left):
     assert await used(store, limit) == [left]
 
 
-async def test_a_bound_of_debt_forgives_nothing_that_is_owed_already(store):
+async def test_a_limit_of_debt_forgives_no_debt_that_exists_already(store):
     limit = meter(100)
     first, second = [(await reserve(store, Charge(limit, 10)))[0] for _ in range(2)]
     assert await store.settle(first, [500], debt=3.0, now=NOW)
@@ -219,7 +219,7 @@ async def test_a_late_settlement_is_for_its_own_window(store):
     assert await used(store, limit, next_, now=END + 10) == [10, 5]
 
 
-async def test_a_reservation_that_has_run_out_cannot_be_settled(store):
+async def test_an_expired_reservation_cannot_be_settled(store):
     limits = meter(100, period=DAY), lease(1)
     reservation, _ = await reserve(store, Charge(limits[0], 40), limits[1], lease=5_000)
     assert await used(store, limits[1], now=NOW + 4_999) == [1]
@@ -247,7 +247,7 @@ async def test_one_without_a_lease_is_renewed_too(store):
     assert await store.settle(reservation, [1], now=NOW + 8_999)
 
 
-async def test_renewing_does_not_bring_back_what_has_run_out(store):
+async def test_renewing_does_not_revive_what_has_expired(store):
     limit = lease(1)
     reservation, _ = await reserve(store, limit, lease=5_000)
     await store.renew([reservation], lease=5_000, now=NOW + 5_000)
@@ -263,7 +263,7 @@ async def test_hundreds_are_renewed_at_once(store):
     await store.renew([], lease=60_000, now=NOW)
 
 
-async def test_leases_run_out_each_at_its_time(store):
+async def test_each_lease_expires_at_its_own_time(store):
     limit = lease(3)
     for life in (30_000, 10_000, 20_000):
         await reserve(store, limit, lease=life)

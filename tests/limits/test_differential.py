@@ -21,7 +21,7 @@ async def test_several_stores_on_one_file_decide_as_one(tmp_path):
         assert await differences(MemoryStore(), Alternating(first, second), operations(3, 4_000)) == []
 
 
-async def test_what_is_forgotten_changes_no_decision():
+async def test_the_removal_of_expired_state_changes_no_decision():
     """One forgets by the moments it is given, which are long past; the other by a clock that stands before them."""
     remembering, forgetting = MemoryStore(clock=lambda: 0), MemoryStore()
     made = operations(4, 8_000, start=1_000_000_000_000, steady=True)

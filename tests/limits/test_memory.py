@@ -60,7 +60,7 @@ async def test_200_concurrent_requests_against_50_get_exactly_50(store):
     assert [decision.refused for decision in decisions].count(None) == 50
 
 
-def test_all_is_forgotten_when_it_has_no_effect_any_more(store, clock):
+def test_all_state_is_removed_when_it_has_no_effect_any_more(store, clock):
     for number in range(100):
         day = clock.now // DAY * DAY + DAY
         limits = meter(key=f"{number}/requests"), window(5, day, key=f"{number}/usd"), lease(key=f"{number}/parallel")
@@ -73,7 +73,7 @@ def test_all_is_forgotten_when_it_has_no_effect_any_more(store, clock):
     assert len(store) == 200  # the empty reservations of the last round
 
 
-def test_what_is_used_all_the_time_is_not_forgotten(store, clock):
+def test_state_in_constant_use_is_not_removed(store, clock):
     limit, used = meter(60), []
     for _ in range(1_000):
         clock.now += 900
@@ -89,7 +89,7 @@ def test_settled_reservations_leave_nothing(store):
     assert len(store) == 2
 
 
-def test_a_moment_ahead_of_the_clock_makes_nothing_forgotten(store):
+def test_a_time_in_the_future_removes_nothing_in_use(store):
     used = Charge(window(50, NOW + MINUTE), 50)
     done(store.reserve(request(used)))
     for _ in range(10):

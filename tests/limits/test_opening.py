@@ -51,7 +51,7 @@ def test_redis(url):
         "redis:secret",
     ],
 )
-def test_what_is_no_store_is_told_what_is_one_and_nothing_of_itself(url):
+def test_an_invalid_store_is_refused_with_the_valid_forms_and_is_not_repeated(url):
     with pytest.raises(ValueError, match="a limit store is memory, sqlite:///limits.db, redis://") as caught:
         open_limit_store(url)
     assert "secret" not in str(caught.value)

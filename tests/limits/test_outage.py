@@ -59,7 +59,7 @@ class Failing(MemoryStore):
 
     def _leave(self):
         if self.deaf:
-            raise StoreUnavailable("Redis does not answer in time")
+            raise StoreUnavailable("Redis timed out")
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ async def test_a_settlement_during_an_outage_is_made_afterwards(store):
         assert guard.lost == 0
 
 
-async def test_what_is_owed_at_the_end_is_settled_before_the_store_is_left(store, monkeypatch):
+async def test_pending_settlements_are_settled_before_the_store_is_exited(store, monkeypatch):
     monkeypatch.setattr(outage, "LATE_SECONDS", 60)
     async with guarded(store) as guard:
         there = request(lease(1, key="c"))

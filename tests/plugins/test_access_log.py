@@ -113,7 +113,7 @@ async def test_a_request_without_a_good_key_is_logged_too(log):
     assert "trace_id" not in record.crplugins
 
 
-async def test_an_unknown_price_is_told_apart_from_no_cost(log):
+async def test_an_unknown_price_is_not_shown_as_no_cost(log):
     async def unpriced(scope, receive, send):
         await app(scope, receive, send)
         scope["crplugins.exchange"].price = None
@@ -202,7 +202,7 @@ async def test_what_tracing_made_of_the_trace_goes_before_what_the_client_sent(l
     assert record.crplugins["trace_id"] == "a" * 32
 
 
-async def test_a_refusal_of_the_guard_is_told_by_its_error_type(log):
+async def test_a_refusal_of_the_guard_has_its_error_type(log):
     await drive(PluginMiddleware(app, plugins=[AccessLog(), RequestGuard()]), body={"model": "m", "messages": []})
     [record] = log()
     assert (record.crplugins["status"], record.crplugins["error_type"]) == (400, "invalid_request")

@@ -105,7 +105,7 @@ LAST, NEXT = NOW - timedelta(microseconds=1), NOW + timedelta(microseconds=1)
         ({"expires": NEXT, "not_before": NOW, "not_after": NEXT}, None),
     ],
 )
-async def test_a_key_that_is_no_good_now_is_401_and_told_why(entry, said):
+async def test_a_key_that_is_not_valid_now_is_401_with_the_reason(entry, said):
     auth = Auth([{"id": "a", "secret": SECRET} | entry], now=lambda: NOW)
     answer = await drive(PluginMiddleware(app, plugins=[auth]), headers={"authorization": f"Bearer {SECRET}"})
     if said is None:
@@ -201,7 +201,7 @@ async def test_every_path_is_guarded_but_the_public_ones():
     assert (await ask(None, "GET", "/anything", public_paths=["/anything"])).status == 200
 
 
-def test_no_secret_stands_in_any_repr():
+def test_no_secret_is_in_any_repr():
     key = InlineKey("a", SECRET)
     auth = Auth([key])
     assert SECRET not in repr(key) + repr(auth) + repr(vars(auth)) + repr(vars(auth.source)) + repr(auth.source.keys)

@@ -1,4 +1,4 @@
-"""Disconnects: an answer is read on for its usage, within bounds, when its client has left."""
+"""Disconnects: an answer is read on for its usage, within bounds, when its client has disconnected."""
 
 import asyncio
 from typing import Any

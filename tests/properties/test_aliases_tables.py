@@ -1,4 +1,4 @@
-"""Alias tables of any shape: no circle survives, the longest match wins, access and the list agree."""
+"""Alias tables of any shape: no cycle survives, the longest match wins, access and the list agree."""
 
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -35,7 +35,7 @@ def table_of(aliases, teams=None):
 
 @given(maps(), maps(3), NAMES, st.lists(st.integers(0, 2), min_size=12, max_size=12))
 @example({"a": ["b"], "b*": ["a*"]}, {}, "a", [0] * 12)
-def test_no_circle_survives_construction_whatever_the_weights_pick(aliases, team, name, picks):
+def test_no_cycle_survives_construction_whatever_the_weights_pick(aliases, team, name, picks):
     table = table_of(aliases, {"t": team})
     for view in (table.gateway, table.view(team="t")):
         turns = iter(picks)
@@ -44,7 +44,7 @@ def test_no_circle_survives_construction_whatever_the_weights_pick(aliases, team
 
 
 @given(maps(3), maps(3), NAMES)
-def test_a_chain_that_meets_a_circle_is_one_that_the_check_beforehand_refuses(aliases, own, name):
+def test_a_chain_that_meets_a_cycle_is_one_that_the_check_beforehand_refuses(aliases, own, name):
     view = table_of(aliases).view("k", None, parse_aliases(own))
     try:
         view.chain(name, lambda entry: 0)

@@ -11,11 +11,11 @@ from crplugins.plugins.guard.checks import (
     Check,
     Decimal,
     Either,
+    FastPath,
     Integer,
     Map,
     Object,
     OneOf,
-    Quick,
     String,
     Tagged,
 )
@@ -154,7 +154,7 @@ def test_both_know_the_same_parameters():
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_both_say_the_same_of_a_parameter(name):
-    check = PARAMETERS[name].check if isinstance(PARAMETERS[name], Quick) else PARAMETERS[name]
+    check = PARAMETERS[name].check if isinstance(PARAMETERS[name], FastPath) else PARAMETERS[name]
     assert is_nullable(REQUEST[name]) == check.nullable
     compare(check, REQUEST[name], name)
 

@@ -246,7 +246,7 @@ class Deadline:
 
 
 _TEXTS: Final = (
-    (re.compile(r"NOAUTH|Authentication required|unauthenticated"), "asks for a password"),
+    (re.compile(r"NOAUTH|Authentication required|unauthenticated"), "requires a password"),
     (re.compile(r"READONLY"), "is a replica, which cannot be written to"),
     (re.compile(r"\bOOM\b"), "is out of memory"),
     (re.compile(r"NOPERM|user executing the script"), "does not permit this user to use our scripts and keys"),
@@ -264,7 +264,7 @@ _CLASSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (exceptions.MasterDownError, "is a replica that has lost its master"),
     (exceptions.ClusterDownError, "is a node of a cluster that is down"),
     (exceptions.AskError, "is a node of a cluster that does not hold our keys"),
-    (TimeoutError, "does not answer in time"),
+    (TimeoutError, "timed out"),
     (socket.gaierror, "has a host name that cannot be resolved"),
     (ssl.SSLCertVerificationError, "has a certificate that cannot be verified"),
     (ssl.SSLError, "does not agree on TLS"),

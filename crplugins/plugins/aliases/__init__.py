@@ -1,1 +1,1 @@
-"""ModelAliases: the names that clients use for models."""
+"""ModelAliases: names that clients use for models."""

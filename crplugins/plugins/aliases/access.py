@@ -1,31 +1,31 @@
-"""Which names a key may call, and which of them a model list shows."""
+"""Access: which names a key may call, and which of them a model list shows."""
 
 from collections.abc import Sequence
 
-from crplugins.core.patterns import NameSet, name_set
+from crplugins.core.patterns import NameSet, Pattern, name_set
 from crplugins.core.principal import Principal
 from crplugins.plugins.aliases.table import AliasEntry, AliasTable, AliasView
 
 
 def view_for(principal: Principal | None, table: AliasTable) -> AliasView:
-    """The aliases that count for a caller; the gateway's alone for one nobody knows."""
+    """The aliases that apply to a caller; only the gateway's for an unknown caller."""
     if principal is None:
         return table.gateway
     return table.view(principal.key_id, principal.team, principal.aliases)
 
 
 def may_call(principal: Principal | None, name: str, table: AliasTable | None = None) -> bool:
-    """Whether `name`, or what it resolves to at any step, is in the key's `models`. No list allows everything."""
+    """Whether `name`, or what it resolves to at any step, is in the key's `models`; without a list all are allowed."""
     if principal is None or principal.models is None:
         return True
     return permitted(view_for(principal, table or _EMPTY), name_set(principal.models), name)
 
 
 def permitted(view: AliasView, allowed: NameSet, name: str) -> bool:
-    """The same for a view that is at hand.
+    """The same for a view that the caller has already.
 
-    Of an alias with several targets all must be allowed, if it is not allowed itself: whether a key may call a name
-    does not depend on where its canary sends it.
+    If an alias with several targets is not allowed itself, all its targets must be: access to a name must not depend on
+    the target that a canary picks.
     """
     return _permitted(view, allowed, name, ())
 
@@ -33,18 +33,18 @@ def permitted(view: AliasView, allowed: NameSet, name: str) -> bool:
 def visible_models(principal: Principal | None, table: AliasTable, served: Sequence[str]) -> list[str]:
     """What `/v1/models` lists: the models and aliases the caller may call and would get an answer from.
 
-    Each once: the served models in their order, then the aliases of the gateway, of the team, of the key. Names with
-    a `*` are not listed, but `served` holds them, since an alias may lead to one.
+    Each once: the served models in their order, then the aliases of the gateway, of the team, of the key. Patterns are
+    not listed, but `served` contains them, because an alias may resolve to a name that matches one.
     """
     view = view_for(principal, table)
     owned = [text for aliases in reversed(view.maps) for text in aliases.exact]
-    names = dict.fromkeys([*(name for name in served if "*" not in name), *owned])
-    answering = NameSet(served)
+    names = dict.fromkeys([*(name for name in served if not Pattern.of(name).star), *owned])
+    answered = NameSet(served)
     allowed = None if principal is None or principal.models is None else name_set(principal.models)
     return [
         name
         for name in names
-        if (allowed is None or permitted(view, allowed, name)) and _answered(view, answering, name, ())
+        if (allowed is None or permitted(view, allowed, name)) and _is_answered(view, answered, name, ())
     ]
 
 
@@ -54,24 +54,24 @@ def _permitted(view: AliasView, allowed: NameSet, name: str, met: tuple[AliasEnt
     entry = view.find(name)
     if entry is None or entry in met:
         return False
-    if len(entry.models) == 1:  # nearly always, and on every request of a key with a list
+    if len(entry.models) == 1:  # nearly always, and checked on every request of a key with a list
         return _permitted(view, allowed, entry.models[0].filled_from(entry.pattern, name), (*met, entry))
     targets = _targets(entry, name)
     return bool(targets) and all(_permitted(view, allowed, target, (*met, entry)) for target in targets)
 
 
-def _answered(view: AliasView, answering: NameSet, name: str, met: tuple[AliasEntry, ...]) -> bool:
+def _is_answered(view: AliasView, answered: NameSet, name: str, met: tuple[AliasEntry, ...]) -> bool:
     """Whether a chain from `name` can end at a served model."""
     entry = view.find(name)
     if entry is None or (met and entry is met[-1]):
-        return name in answering
+        return name in answered
     if entry in met:
         return False
-    return any(_answered(view, answering, target, (*met, entry)) for target in _targets(entry, name))
+    return any(_is_answered(view, answered, target, (*met, entry)) for target in _targets(entry, name))
 
 
 def _targets(entry: AliasEntry, name: str) -> list[str]:
-    """Where the alias leads; targets of weight 0 are kept for later and lead nowhere."""
+    """The targets of the alias; a target of weight 0 is not in use."""
     pairs = zip(entry.models, entry.weights, strict=True)
     return [model.filled_from(entry.pattern, name) for model, weight in pairs if weight]
 

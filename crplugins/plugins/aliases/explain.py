@@ -1,10 +1,10 @@
-"""What would happen to a request for a name, and why, step by step."""
+"""Alias tables for people: `explain` says what happens to a request for a name, `alias_warnings` what looks wrong."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from crplugins.core.patterns import NameSet, name_set
+from crplugins.core.patterns import NameSet, Pattern, name_set
 from crplugins.core.principal import Principal
 from crplugins.plugins.aliases.access import permitted, view_for
 from crplugins.plugins.aliases.table import AliasCycle, AliasEntry, AliasMap, AliasTable, AliasView, Link, caller_of
@@ -14,13 +14,13 @@ StepKind = Literal["alias", "weights", "allow_list", "target"]
 
 @dataclass(frozen=True, slots=True)
 class AliasStep:
-    """One step.
+    """One step of an explanation.
 
     Attributes:
-        kind: what was looked at.
-        text: the sentence for people.
+        kind: what was checked.
+        text: a sentence for people.
         name: the model's name after the step.
-        ok: False where the request ends: no access, a circle, nobody serves it.
+        ok: False if the request ends here: no access, a cycle, a name that is not served.
     """
 
     kind: StepKind
@@ -37,9 +37,9 @@ def explain(
     served: Sequence[str] | None = None,
     user: str | None = None,
 ) -> list[AliasStep]:
-    """The way of `requested` for this caller; it ends with the first step that is not `ok`.
+    """How `requested` is resolved for this caller; ends with the first step that is not `ok`.
 
-    `served` are the names and patterns that are served, None if that is not known. `user` is the request's.
+    `served` are the names and patterns that are served, None if unknown. `user` is the request's.
     """
     view = view_for(principal, table)
     caller = caller_of(principal, user)
@@ -108,11 +108,11 @@ def _target(name: str, served: Sequence[str] | None, *, aliased: bool) -> AliasS
     return AliasStep("target", f"'{name}' is served" + ("" if aliased else " under this very name"), name)
 
 
-def shadows(table: AliasTable, served: Sequence[str] | None) -> list[str]:
-    """One sentence for each finding, in the order of the configuration.
+def alias_warnings(table: AliasTable, served: Sequence[str] | None) -> list[str]:
+    """One sentence for each doubtful alias, in the order of the configuration.
 
-    An alias that hides a served model, an alias that a team's pattern makes unreachable, and a target that nobody
-    serves. `served` are the names and patterns that are served; None if that is not known, as before a foreign app.
+    An alias that hides a served model, an alias that a team's pattern makes unreachable, and a target that is not
+    served. `served` are the names and patterns that are served; None if unknown, as in front of a foreign app.
     """
     found: list[str] = []
     (shared,) = table.gateway.maps
@@ -129,21 +129,21 @@ def shadows(table: AliasTable, served: Sequence[str] | None) -> list[str]:
 def _hidden_models(aliases: AliasMap, served: Iterable[str]) -> Iterator[str]:
     hidden: dict[AliasEntry, list[str]] = {}
     for name in served:
-        entry = None if "*" in name else aliases.find(name)
-        if entry is not None and not _keeps(entry, name):
+        entry = None if Pattern.of(name).star else aliases.find(name)
+        if entry is not None and not _is_own_target(entry, name):
             hidden.setdefault(entry, []).append(f"'{name}'")
     for entry, names in hidden.items():
         models = "model" if len(names) == 1 else "models"
-        yield f"{_spelt(entry)} hides the served {models} {', '.join(names)}"
+        yield f"{_format_entry(entry)} hides the served {models} {', '.join(names)}"
 
 
-def _keeps(entry: AliasEntry, name: str) -> bool:
-    """Whether `name` is among its own targets: a canary, or a model that its family's pattern leads to."""
+def _is_own_target(entry: AliasEntry, name: str) -> bool:
+    """Whether `name` is among its own targets: a canary, or a model that the pattern of its family resolves to."""
     return any(model.filled_from(entry.pattern, name) == name for model in entry.models)
 
 
 def _unreachable(aliases: AliasMap, shared: AliasMap) -> Iterator[str]:
-    """The gateway's aliases that a pattern of a team always comes before; the same name twice is an override."""
+    """The gateway's aliases that a pattern of a team always overrides; the same name twice is meant as an override."""
     for entry in aliases.patterns:
         covered = [
             f"'{other.pattern.text}'"
@@ -151,20 +151,20 @@ def _unreachable(aliases: AliasMap, shared: AliasMap) -> Iterator[str]:
             if entry.pattern.covers(other.pattern) and entry.pattern != other.pattern
         ]
         if covered:
-            yield f"{_spelt(entry)} never lets {', '.join(covered)} of the gateway match"
+            yield f"{_format_entry(entry)} never lets {', '.join(covered)} of the gateway match"
 
 
 def _dangling(table: AliasTable, served: NameSet) -> Iterator[str]:
-    told: set[tuple[AliasEntry, str]] = set()
+    reported: set[tuple[AliasEntry, str]] = set()
     for view in (table.gateway, *table.teams.values()):
         for entry in view:
             for model in entry.models:
-                if model.star or model.text in served or (entry, model.text) in told:
+                if model.star or model.text in served or (entry, model.text) in reported:
                     continue
                 if view.find(model.text) in (None, entry):
-                    told.add((entry, model.text))
-                    yield f"{_spelt(entry)} leads to '{model.text}', which is not served"
+                    reported.add((entry, model.text))
+                    yield f"{_format_entry(entry)} leads to '{model.text}', which is not served"
 
 
-def _spelt(entry: AliasEntry) -> str:
+def _format_entry(entry: AliasEntry) -> str:
     return f"the alias '{entry.pattern.text}' of {entry.owner}"

@@ -1,10 +1,14 @@
-"""ModelAliases: clients ask for names of their own, and see no others."""
+"""ModelAliases: clients use their own names for models, and see no others.
+
+`table.py` resolves names, `access.py` says which names a key may call, `rename.py` puts the requested name back into
+answers, `explain.py` explains the resolution of a name and warns about doubtful aliases.
+"""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.patterns import name_set
@@ -12,33 +16,32 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Aliases, Principal
 from crplugins.core.sse import Event
 from crplugins.plugins.aliases.access import permitted
-from crplugins.plugins.aliases.explain import shadows
+from crplugins.plugins.aliases.explain import alias_warnings
 from crplugins.plugins.aliases.rename import Renaming
 from crplugins.plugins.aliases.table import AliasTable, AliasView, caller_of
 
 logger = logging.getLogger("crplugins.plugins")
 
-RENAMING: Final[Slot[Renaming]] = Slot("how the answer is renamed")
-_KEPT_VIEWS: Final = 4096
+RENAMING: Final[Slot[Renaming]] = Slot("aliases.renaming")
 
 
 class ModelAliases(Plugin):
-    """Resolves the model's name on the way in and puts the requested one back on the way out.
+    """Resolves the model's name in the request and restores the requested name in the response.
 
         ModelAliases(aliases={"fast": "gpt-4o-mini", "gpt-3.5*": "gpt-4o-mini"}, teams={"search": {"fast": "gpt-4o"}})
 
-    A key's own aliases (`principal.aliases`) come before its team's, those before the gateway's; in each map the name
-    itself comes before patterns and a longer pattern before a shorter one. A key with a list of `models` may call a
-    name if it, or what it resolves to, is in the list. The served name goes to `exchange.served_model` alone.
+    A key's own aliases (`principal.aliases`) take precedence over its team's, those over the gateway's; in each map an
+    exact name takes precedence over patterns and a longer pattern over a shorter one. A key with a list of `models` may
+    call a name if it, or what it resolves to, is in the list. The served name is in `exchange.served_model` only.
 
-    Raises `AliasError`, and `AliasCycle` for aliases that lead in a circle.
+    Raises `AliasError`, and `AliasCycle` for aliases that form a cycle.
 
     Args:
         aliases: a name, or a list of `{model: NAME, weight: N}`, for each name or pattern with one `*`.
         teams: a mapping like it for each team.
-        served: the names and patterns that are served, if that is known; for `warnings` only.
+        served: the names and patterns that are served, if known; for `warnings` only.
         response_model: `served` leaves the provider's name in answers and errors.
-        hidden_status: how a name the key may not call is refused: 404 as if it did not exist, or 403.
+        hidden_status: the status for a name that the key may not call: 404 as if it did not exist, or 403.
     """
 
     reads_body: bool = True
@@ -56,10 +59,10 @@ class ModelAliases(Plugin):
         if response_model not in ("requested", "served") or hidden_status not in (404, 403):
             raise ValueError("response_model is 'requested' or 'served', hidden_status 404 or 403")
         self.table = AliasTable.parse(aliases or {}, teams)
-        self.warnings = shadows(self.table, served)
+        self.warnings = alias_warnings(self.table, served)
         self._renames = self.rewrites_events = response_model == "requested"
         self._refusal = model_not_found if hidden_status == 404 else _no_access
-        self._views: OrderedDict[int, tuple[Aliases, str | None, AliasView]] = OrderedDict()
+        self._views: Final[BoundedMap[int, tuple[Aliases, str | None, AliasView]]] = BoundedMap()
 
     async def __aenter__(self) -> Self:
         for warning in self.warnings:
@@ -88,7 +91,7 @@ class ModelAliases(Plugin):
     def on_response(self, exchange: Exchange) -> None:
         renaming = RENAMING.get(exchange)
         if renaming is not None and self._renames:
-            renaming.hide(exchange.served_model)  # a handler has put in the name it sent
+            renaming.hide(exchange.served_model)  # a handler has set it to the name that it sent
             _rename_headers(exchange, renaming)
 
     def on_event(self, exchange: Exchange, event: Event) -> Event | None:
@@ -99,7 +102,7 @@ class ModelAliases(Plugin):
         refused = event.document and (exchange.status or 0) >= 400
         answer = event.answer
         if refused or (answer is not None and answer.error is not None):
-            renaming.hide(exchange.served_model)  # of a later attempt, perhaps
+            renaming.hide(exchange.served_model)  # perhaps that of a later attempt
             return renaming.errors(renamed, whole=refused)
         return renamed
 
@@ -111,19 +114,17 @@ class ModelAliases(Plugin):
         return self._own_view(principal)
 
     def _own_view(self, principal: Principal) -> AliasView:
-        """The view of a key with aliases of its own, made once: a key's map is never changed, only replaced."""
-        kept = self._views.get(id(principal.aliases))
-        if kept is not None and kept[0] is principal.aliases and kept[1] == principal.team:
-            return kept[2]
+        """The view of a key with its own aliases, made once: a key's map is never changed, only replaced."""
+        cached = self._views.get(id(principal.aliases))
+        if cached is not None and cached[0] is principal.aliases and cached[1] == principal.team:
+            return cached[2]
         view = self.table.view(principal.key_id, principal.team, principal.aliases)
         self._views[id(principal.aliases)] = (principal.aliases, principal.team, view)
-        if len(self._views) > _KEPT_VIEWS:
-            self._views.popitem(last=False)
         return view
 
 
 def _caller(exchange: Exchange) -> str:
-    """Who a weighted alias is sticky for. With nobody to be sticky for, each request goes by the weights on its own."""
+    """The identity for which a weighted alias is sticky. Without one, the weights alone decide each time."""
     body = exchange.body
     user = None if body is None else body.get("user", str) or body.get("safety_identifier", str)
     return caller_of(exchange.principal, user) or exchange.id
@@ -137,7 +138,7 @@ def _remember(exchange: Exchange, requested: str, names: list[str]) -> None:
     renaming = RENAMING.get(exchange)
     if renaming is None:
         RENAMING.set(exchange, Renaming(requested, names))
-    else:  # another ModelAliases stands further out
+    else:  # there is another ModelAliases further out
         renaming.hide(*names)
 
 
@@ -146,16 +147,16 @@ def _rename_headers(exchange: Exchange, renaming: Renaming) -> None:
     if not (hidden := {name.encode() for name in renaming.hidden}):
         return
     requested = renaming.requested
-    told = requested.encode() if requested.isascii() and requested.isprintable() else b""
-    exchange.response_headers[:] = [(k, told if v in hidden else v) for k, v in exchange.response_headers]
+    shown = requested.encode() if requested.isascii() and requested.isprintable() else b""
+    exchange.response_headers[:] = [(k, shown if v in hidden else v) for k, v in exchange.response_headers]
 
 
 def _refuse_nameless(principal: Principal | None) -> None:
-    """Some servers have a default model, which a key's list may not hold."""
+    """Some servers have a default model, which may not be in the key's list."""
     if principal is not None and principal.models is not None:
         raise GatewayError(400, "you must provide a model parameter")
 
 
 def _no_access(model: str) -> GatewayError:
-    """OpenAI's 403 to a project without access to a model (Aider-AI/aider#604), said of the key."""
+    """OpenAI's 403 for a project without access to a model (Aider-AI/aider#604), about the key."""
     return GatewayError(403, f"This key does not have access to model `{model}`", code="model_not_found")

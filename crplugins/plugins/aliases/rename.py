@@ -1,4 +1,7 @@
-"""Writes the name the client asked for into answers; every other byte stays."""
+"""Renaming: writes the requested model's name into answers; every other byte stays.
+
+`Renaming` replaces the `model` of chunks and documents; `NameScrubber` replaces names in the texts of errors.
+"""
 
 import re
 from collections.abc import Iterable
@@ -10,19 +13,182 @@ from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.sse import Event
 
+_KEY = b'"model"'
+_ESCAPED_LETTER = b"\\u006"  # a key could contain the letters of `model` as escapes
+_NO_HEAD = b"\0"  # begins no JSON
+_LONGEST_HEAD = 1024
+_TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_LEADING = re.compile(  # members that hold no others, then the model
+    rb"[ \t\n\r]*\{[ \t\n\r]*"
+    rb"(?:TEXT[ \t\n\r]*:[ \t\n\r]*(?:TEXT|[^ \t\n\r\"{}\[\],]++)[ \t\n\r]*,[ \t\n\r]*)*?"
+    rb'"model"[ \t\n\r]*:[ \t\n\r]*(TEXT)'.replace(b"TEXT", _TEXT),
+    re.DOTALL,
+)
+
+
+class Renaming:
+    """The names of one request, and how the chunks of its answer begin.
+
+    The chunks of most streams are equal up to the end of the model's name. Every chunk that begins like an earlier one
+    has the same top-level `model`, so that only the first has to be parsed.
+
+    Args:
+        requested: the name in the client's request.
+        hidden: the names that it resolves to. Names that the answer itself gives as its model are added.
+    """
+
+    __slots__ = ("_head", "_hidden", "_new_head", "_seen", "_value", "requested")
+
+    def __init__(self, requested: str, hidden: Iterable[str]) -> None:
+        self.requested = requested
+        self._hidden = [*hidden]
+        self._value = msgspec.json.encode(requested)
+        self._head = _NO_HEAD
+        self._new_head = b""
+        self._seen = b""
+
+    def hide(self, *names: str | None) -> None:
+        self._hidden += [name for name in names if name]
+
+    @property
+    def hidden(self) -> set[str]:
+        """The names that no error may contain."""
+        try:
+            seen = msgspec.json.decode(self._seen or b'""', type=str)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            seen = ""
+        return {name for name in (*self._hidden, seen) if name and name != self.requested}
+
+    def event(self, event: Event) -> Event:
+        """The event with the top-level `model` renamed; the same object if there is none."""
+        data = event.data
+        if data is None:
+            return event
+        renamed = self.document(data)
+        return event if renamed is data else reframed(event, renamed)
+
+    def errors(self, event: Event, *, whole: bool) -> Event:
+        """An error with the hidden names replaced: in the whole document, or in its `error`."""
+        data = event.data or b""
+        scrubber = NameScrubber(self.hidden, self.requested)
+        renamed = scrubber.scrub(data) if whole else _with_error_scrubbed(data, scrubber)
+        return event if renamed == data else reframed(event, renamed)
+
+    def document(self, data: bytes) -> bytes:
+        """`data` with the value of its top-level `model` replaced; the same object if nothing is to be replaced.
+
+        A value that is no string stays. Invalid JSON, such as a truncated chunk, is renamed if the place is clear.
+        """
+        if data.startswith(self._head):
+            renamed = data if self._new_head is self._head else self._new_head + data[len(self._head) :]
+            if _is_clear(data, len(self._head)) or self._is_right(renamed):
+                return renamed
+        elif (leading := _LEADING.match(data)) is not None:
+            start, end = leading.span(1)
+            renamed = b"".join((data[:start], self._value, data[end:]))
+            if self._is_right(renamed):
+                return self._remember_head(data, renamed, start, end)
+        return self._rename_by_parsing(data)
+
+    def _is_right(self, renamed: bytes) -> bool:
+        """Whether no second `model` follows: of equal keys, parsers use the last."""
+        model = _model_of(renamed)
+        return model is None or model == self._value
+
+    def _remember_head(self, data: bytes, renamed: bytes, start: int, end: int) -> bytes:
+        self._see(data[start:end])
+        is_right = renamed == data
+        if end <= _LONGEST_HEAD:
+            self._head = data[:end]
+            self._new_head = self._head if is_right else data[:start] + self._value
+        return data if is_right else renamed
+
+    def _rename_by_parsing(self, data: bytes) -> bytes:
+        value = _model_of(data) or b""
+        if value[:1] != b'"':
+            return data
+        self._see(value)
+        key = data.find(_KEY)
+        if key < 0 or data.find(_KEY, key + 1) >= 0 or _is_escaped(data):
+            body = Body(data)  # nested, repeated or escaped keys: it knows which one counts
+            body.set("model", self.requested)
+            return body.raw
+        if value == self._value:
+            return data
+        start = data.index(b'"', key + len(_KEY))
+        return b"".join((data[:start], self._value, data[start + len(value) :]))
+
+    def _see(self, value: bytes) -> None:
+        if value not in (self._value, b'""'):
+            self._seen = value
+
+
+def _model_of(data: bytes) -> bytes | None:
+    """The top-level `model` as JSON, empty without one; None if `data` is no JSON object."""
+    try:
+        return bytes(_named.decode(data).model)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+class _Named(msgspec.Struct):
+    model: msgspec.Raw = msgspec.Raw(b"")
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+def _is_clear(data: bytes, start: int) -> bool:
+    """Whether no key `model` can stand from `start` on. Inside a string the quotes of `"model"` would be escaped."""
+    return data.find(_KEY, start) < 0 and not _is_escaped(data, start)
+
+
+def _is_escaped(data: bytes, start: int = 0) -> bool:
+    return data.find(b"\\", start) >= 0 and data.find(_ESCAPED_LETTER, start) >= 0
+
+
+def reframed(event: Event, data: bytes) -> Event:
+    """The event with other data; its framing and comments stay.
+
+    Data in several lines, which no provider sends, gets new framing.
+    """
+    if event.document:
+        return Event.json_document(data)
+    old = event.data or b""
+    start = event.raw.find(old)
+    if start < 0:
+        return event.with_data(data)
+    return Event(event.raw[:start] + data + event.raw[start + len(old) :], data, event.name)
+
+
+def _with_error_scrubbed(data: bytes, scrubber: "NameScrubber") -> bytes:
+    body = Body(data)
+    try:
+        error = body.bytes_of("error")
+    except GatewayError:
+        return data
+    scrubbed = scrubber.scrub(error or b"")
+    if error is None or scrubbed == error:
+        return data
+    body.set("error", msgspec.Raw(scrubbed))
+    return body.raw
+
+
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NOT_AFTER: Final = r"(?<![\w:.-])"
 _NOT_BEFORE: Final = r"(?![\w/-]|[.:]\w)"
 _QUOTES: Final = "`'\"\u2018\u2019\u201c\u201d"
 _string = msgspec.json.Decoder(str)
 
+_NAMED: Final = f"(?:(?<=[{_QUOTES}/])|(?<=[Mm]odel )|(?<=[Mm]odel: )|(?<=[Mm]odel=)|\\A)"
+
 
 class NameScrubber:
     """Replaces each of `names` by `replacement`.
 
-    `gpt-4` is not a name in `gpt-4-turbo`, `gpt-4.1` or `ft:gpt-4:acme`; it is one at the end of a sentence and behind
-    a provider (`openai/gpt-4`). A name that reads like a word (`large`) counts only in quotes or behind `model`, since
-    a request may also be too large.
+    `gpt-4` is not a name in `gpt-4-turbo`, `gpt-4.1` or `ft:gpt-4:acme`; it is one at the end of a sentence and after a
+    provider (`openai/gpt-4`). A name that is like a word (`large`) counts only in quotes or after `model`, because a
+    request may also be too large.
     """
 
     __slots__ = ("_pattern", "_replacement")
@@ -51,169 +217,5 @@ class NameScrubber:
         return match[0] if scrubbed == text else msgspec.json.encode(scrubbed)
 
 
-_NAMED: Final = f"(?:(?<=[{_QUOTES}/])|(?<=[Mm]odel )|(?<=[Mm]odel: )|(?<=[Mm]odel=)|\\A)"
-
-
 def _whole(name: str) -> str:
     return f"{_NAMED if name.isalpha() else _NOT_AFTER}{re.escape(name)}{_NOT_BEFORE}"
-
-
-_KEY = b'"model"'
-_ESCAPED_LETTER = b"\\u006"  # how a key could spell the letters of `model` otherwise
-_NO_HEAD = b"\0"  # begins no JSON
-_LONGEST_HEAD = 1024
-_TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_LEADING = re.compile(  # members that hold no others, then the model
-    rb"[ \t\n\r]*\{[ \t\n\r]*"
-    rb"(?:TEXT[ \t\n\r]*:[ \t\n\r]*(?:TEXT|[^ \t\n\r\"{}\[\],]++)[ \t\n\r]*,[ \t\n\r]*)*?"
-    rb'"model"[ \t\n\r]*:[ \t\n\r]*(TEXT)'.replace(b"TEXT", _TEXT),
-    re.DOTALL,
-)
-
-
-class _Named(msgspec.Struct):
-    model: msgspec.Raw = msgspec.Raw(b"")
-
-
-_named = msgspec.json.Decoder(_Named)
-
-
-class Renaming:
-    """The names of one request, and how the chunks of its answer begin.
-
-    Chunks of most streams are equal up to the end of the model's name. What was the top-level `model` of one chunk is
-    that of every chunk with the same beginning, so only the first has to be read.
-
-    Args:
-        requested: what the client asked for.
-        hidden: the names it stands for. Names that the answer itself gives as its model are added.
-    """
-
-    __slots__ = ("_head", "_hidden", "_new_head", "_seen", "_value", "requested")
-
-    def __init__(self, requested: str, hidden: Iterable[str]) -> None:
-        self.requested = requested
-        self._hidden = [*hidden]
-        self._value = msgspec.json.encode(requested)
-        self._head = _NO_HEAD
-        self._new_head = b""
-        self._seen = b""
-
-    def hide(self, *names: str | None) -> None:
-        self._hidden += [name for name in names if name]
-
-    @property
-    def hidden(self) -> set[str]:
-        """The names that no error may tell."""
-        try:
-            seen = msgspec.json.decode(self._seen or b'""', type=str)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            seen = ""
-        return {name for name in (*self._hidden, seen) if name and name != self.requested}
-
-    def event(self, event: Event) -> Event:
-        """The event with the top-level `model` renamed; the same object if there is none."""
-        data = event.data
-        if data is None:
-            return event
-        renamed = self.document(data)
-        return event if renamed is data else reframed(event, renamed)
-
-    def errors(self, event: Event, *, whole: bool) -> Event:
-        """An error with the hidden names replaced: in the whole document, or in its `error`."""
-        data = event.data or b""
-        scrubber = NameScrubber(self.hidden, self.requested)
-        renamed = scrubber.scrub(data) if whole else _with_error_scrubbed(data, scrubber)
-        return event if renamed == data else reframed(event, renamed)
-
-    def document(self, data: bytes) -> bytes:
-        """`data` with the value of its top-level `model` replaced; the same object if nothing is to be replaced.
-
-        A value that is no string stays. What is not JSON, such as a chunk cut short, is renamed as far as it is clear.
-        """
-        if data.startswith(self._head):
-            renamed = data if self._new_head is self._head else self._new_head + data[len(self._head) :]
-            if _is_clear(data, len(self._head)) or self._is_right(renamed):
-                return renamed
-        elif (leading := _LEADING.match(data)) is not None:
-            start, end = leading.span(1)
-            renamed = b"".join((data[:start], self._value, data[end:]))
-            if self._is_right(renamed):
-                return self._learnt(data, renamed, start, end)
-        return self._searched(data)
-
-    def _is_right(self, renamed: bytes) -> bool:
-        """Whether no second `model` follows: of equal keys parsers see the last."""
-        model = _model_of(renamed)
-        return model is None or model == self._value
-
-    def _learnt(self, data: bytes, renamed: bytes, start: int, end: int) -> bytes:
-        self._see(data[start:end])
-        is_right = renamed == data
-        if end <= _LONGEST_HEAD:
-            self._head = data[:end]
-            self._new_head = self._head if is_right else data[:start] + self._value
-        return data if is_right else renamed
-
-    def _searched(self, data: bytes) -> bytes:
-        value = _model_of(data) or b""
-        if value[:1] != b'"':
-            return data
-        self._see(value)
-        key = data.find(_KEY)
-        if key < 0 or data.find(_KEY, key + 1) >= 0 or _is_escaped(data):
-            body = Body(data)  # nested, doubled or escaped keys: it knows which one counts
-            body.set("model", self.requested)
-            return body.raw
-        if value == self._value:
-            return data
-        start = data.index(b'"', key + len(_KEY))
-        return b"".join((data[:start], self._value, data[start + len(value) :]))
-
-    def _see(self, value: bytes) -> None:
-        if value not in (self._value, b'""'):
-            self._seen = value
-
-
-def _model_of(data: bytes) -> bytes | None:
-    """The top-level `model` as JSON, empty without one; None if `data` is no JSON object."""
-    try:
-        return bytes(_named.decode(data).model)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _is_clear(data: bytes, start: int) -> bool:
-    """Whether no key `model` can stand from `start` on. Inside a string the quotes of `"model"` would be escaped."""
-    return data.find(_KEY, start) < 0 and not _is_escaped(data, start)
-
-
-def _is_escaped(data: bytes, start: int = 0) -> bool:
-    return data.find(b"\\", start) >= 0 and data.find(_ESCAPED_LETTER, start) >= 0
-
-
-def reframed(event: Event, data: bytes) -> Event:
-    """The event with other data, its framing and comments kept.
-
-    Data that came in several lines, which no provider sends, is framed anew.
-    """
-    if event.document:
-        return Event.json_document(data)
-    old = event.data or b""
-    start = event.raw.find(old)
-    if start < 0:
-        return event.with_data(data)
-    return Event(event.raw[:start] + data + event.raw[start + len(old) :], data, event.name)
-
-
-def _with_error_scrubbed(data: bytes, scrubber: NameScrubber) -> bytes:
-    body = Body(data)
-    try:
-        error = body.bytes_of("error")
-    except GatewayError:
-        return data
-    scrubbed = scrubber.scrub(error or b"")
-    if error is None or scrubbed == error:
-        return data
-    body.set("error", msgspec.Raw(scrubbed))
-    return body.raw

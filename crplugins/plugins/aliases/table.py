@@ -1,4 +1,8 @@
-"""AliasTable: from the name a caller asks for to the name that is served. Pure and frozen."""
+"""AliasTable: resolves the name that a caller requests to the name that is served. Pure and frozen.
+
+An `AliasTable` has the maps of the gateway and of the teams. The `AliasView` of a caller has the maps that apply to it,
+in order of precedence; an `AliasMap` has the entries of one owner. `AliasView.chain` resolves a name step by step.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,34 +15,11 @@ from crplugins.core.patterns import Pattern, by_precedence
 from crplugins.core.principal import Aliases, AliasTarget, Principal
 from crplugins.keys.aliases import AliasError, parse_aliases
 
-
-def pick(alias: str, weights: Sequence[int], caller: str) -> int:
-    """The index of the target: always the same for a caller and an alias, spread over callers by the weights.
-
-    A hash picks a point between 0 and the sum of the weights, so a change of weights moves no more callers than it
-    must. At least one weight is above 0.
-    """
-    digest = hashlib.blake2b(f"{alias}\0{caller}".encode(), digest_size=8).digest()
-    point = int.from_bytes(digest) * sum(weights) >> 64
-    for index, weight in enumerate(weights):
-        point -= weight
-        if point < 0:
-            return index
-    raise ValueError(f"the alias '{alias}' has no target with a weight above 0")
-
-
-def caller_of(principal: Principal | None, user: str | None) -> str | None:
-    """Whom a weighted alias is sticky for: the key, or each end user of it that requests name. None if neither."""
-    if user:
-        return f"{principal.key_id if principal else ''}\0{user}"
-    return principal.key_id if principal else None
-
-
 GATEWAY: Final = "the gateway"
 
 
 class AliasCycle(AliasError):
-    """Aliases that lead back to where they began. The message names them in order."""
+    """Aliases that form a cycle. The message names them in order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +68,7 @@ class AliasMap:
         return cls(exact, tuple(entries[pattern.text] for pattern in patterns))
 
     def find(self, name: str) -> AliasEntry | None:
-        """The alias for `name`: the one spelt like it, else the longest pattern that fits."""
+        """The alias for `name`: the exact name, else the longest pattern that matches."""
         if (entry := self.exact.get(name)) is not None:
             return entry
         for entry in self.patterns:
@@ -102,7 +83,7 @@ class AliasMap:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AliasView:
-    """The maps that count for one caller, the first to be asked first: the key's, its team's, the gateway's."""
+    """The maps that apply to one caller, in order of precedence: the key's, its team's, the gateway's."""
 
     maps: tuple[AliasMap, ...]
 
@@ -115,9 +96,9 @@ class AliasView:
     def chain(self, name: str, choose: Callable[[AliasEntry], int]) -> list[Link]:
         """The steps from `name` to the served name; none if it is no alias.
 
-        An alias that leads to a name it would match again ends there, so `gpt-4*: gpt-4o` and the canary
-        `gpt-4o: [{model: gpt-4o, weight: 9}, {model: next}]` mean what they say. `choose` is asked for the target of
-        an alias that has several.
+        An alias whose target would match it again ends there, so that `gpt-4*: gpt-4o` and the canary
+        `gpt-4o: [{model: gpt-4o, weight: 9}, {model: next}]` work as written. `choose` returns the index of the target
+        of an alias that has several.
 
         Raises `AliasCycle`, which only a key's own aliases can still cause.
         """
@@ -144,7 +125,7 @@ class AliasView:
 class AliasTable:
     """The gateway's aliases and those of its teams.
 
-    Raises `AliasError` for an alias that cannot be read, `AliasCycle` for aliases that lead in a circle.
+    Raises `AliasError` for an alias that cannot be read, `AliasCycle` for aliases that form a cycle.
     """
 
     gateway: AliasView
@@ -152,16 +133,16 @@ class AliasTable:
 
     @classmethod
     def parse(cls, aliases: Mapping[str, Any], teams: Mapping[str, Mapping[str, Any]] | None = None) -> Self:
-        """From the words of the configuration: `aliases`, and a mapping like it for each team."""
+        """From the configuration: `aliases`, and a mapping like it for each team."""
         shared = AliasMap.of(GATEWAY, parse_aliases(aliases))
-        own = {team: AliasMap.of(f"team {team}", parse_aliases(words)) for team, words in (teams or {}).items()}
+        own = {team: AliasMap.of(f"team {team}", parse_aliases(mapping)) for team, mapping in (teams or {}).items()}
         table = cls(AliasView((shared,)), {team: AliasView((aliases, shared)) for team, aliases in own.items()})
         for view in (table.gateway, *table.teams.values()):
             refuse_cycles(view)
         return table
 
     def view(self, key_id: str | None = None, team: str | None = None, aliases: Aliases | None = None) -> AliasView:
-        """What counts for a key with these `aliases` of its own. Not checked for cycles: see `refuse_cycles`."""
+        """The view of a key with its own `aliases`. Not checked for cycles: see `refuse_cycles`."""
         shared = self.gateway if team is None else self.teams.get(team, self.gateway)
         if not aliases:
             return shared
@@ -169,10 +150,10 @@ class AliasTable:
 
 
 def refuse_cycles(view: AliasView) -> None:
-    """Raise `AliasCycle` if one alias could be met twice on the way from some name.
+    """Raise `AliasCycle` if the resolution of any name could meet one alias twice.
 
-    A target with a `*` counts as leading to every alias it may fit, so a few tables are refused in which each chain
-    would still end.
+    A target with a `*` counts as leading to every alias that it may match, so that a few tables are refused in which
+    each chain would still end.
     """
     done: set[AliasEntry] = set()
     for entry in view:
@@ -201,15 +182,37 @@ def _followers(view: AliasView, entry: AliasEntry) -> Iterator[AliasEntry]:
 
 
 def _cycle(path: list[AliasEntry]) -> AliasCycle:
-    """For a path whose last entry stands in it before."""
-    circle = path[path.index(path[-1]) :]
-    names = " -> ".join(f"'{entry.pattern.text}'" for entry in circle)
-    return AliasCycle(f"aliases lead in a circle: {names}", circle[0].pattern.text)
+    """For a path whose last entry is in it twice."""
+    cycle = path[path.index(path[-1]) :]
+    names = " -> ".join(f"'{entry.pattern.text}'" for entry in cycle)
+    return AliasCycle(f"aliases form a cycle: {names}", cycle[0].pattern.text)
 
 
 def names_in(table: AliasTable) -> Iterator[str]:
-    """The names in a table: what may be asked for, and what answers."""
+    """All names and patterns in a table: aliases and their targets."""
     for view in (table.gateway, *table.teams.values()):
         for entry in view:
             yield entry.pattern.text
             yield from (model.text for model in entry.models)
+
+
+def pick(alias: str, weights: Sequence[int], caller: str) -> int:
+    """The index of the target: always the same for a caller and an alias, spread over callers by the weights.
+
+    A hash picks a point between 0 and the sum of the weights, so that a change of weights moves as few callers as
+    possible. At least one weight is above 0.
+    """
+    digest = hashlib.blake2b(f"{alias}\0{caller}".encode(), digest_size=8).digest()
+    point = int.from_bytes(digest) * sum(weights) >> 64
+    for index, weight in enumerate(weights):
+        point -= weight
+        if point < 0:
+            return index
+    raise ValueError(f"the alias '{alias}' has no target with a weight above 0")
+
+
+def caller_of(principal: Principal | None, user: str | None) -> str | None:
+    """For whom a weighted alias is sticky: the key, or each of its end users that requests name. None without both."""
+    if user:
+        return f"{principal.key_id if principal else ''}\0{user}"
+    return principal.key_id if principal else None

@@ -1,1 +1,1 @@
-"""RequestGuard: refuses what OpenAI would refuse, in its words, before anything is spent."""
+"""RequestGuard: refuses what OpenAI would refuse, with its messages, before anything is spent."""

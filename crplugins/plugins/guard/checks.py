@@ -1,7 +1,7 @@
-"""Checks of single values.
+"""Checks of single values: first those of numbers and strings, then those of arrays and objects, made of other checks.
 
-A check is made once and used for every request. It is given the path of a value (`messages[0].role`) and its JSON as
-sent: most checks need no more than its first byte, and a refusal shows a number in the client's own spelling.
+A check is made once and used for every request. It gets the path of a value (`messages[0].role`) and its JSON as sent:
+most checks need only the first byte, and a refusal shows a number exactly as the client wrote it.
 """
 
 import re
@@ -32,7 +32,7 @@ from crplugins.plugins.guard.refusals import (
 T = TypeVar("T")
 
 _LONGEST_INTEGER: Final = 100
-"""Digits past which int() is slow or refuses, and every bound is passed anyway."""
+"""Digits above which int() is slow or raises, and the value is outside all bounds anyway."""
 
 
 class Check(Protocol):
@@ -42,7 +42,7 @@ class Check(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decimal:
-    """A number between two bounds. A boolean is none, an integer is one."""
+    """A number between two bounds. A boolean is not a number, an integer is."""
 
     low: float
     high: float
@@ -91,7 +91,7 @@ class Boolean:
 
 @dataclass(frozen=True, slots=True)
 class String:
-    """A string of `shortest` to `longest` characters that matches `pattern`, if there are any such bounds."""
+    """A string of `shortest` to `longest` characters that matches `pattern`, as far as these are given."""
 
     longest: int | None = None
     shortest: int = 0
@@ -115,7 +115,7 @@ class String:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of a set of strings; other strings pass if the set is `open`, because some provider may know them."""
+    """One of a set of strings; other strings pass if the set is `open`, because some provider may support them."""
 
     values: tuple[str, ...]
     nullable: bool = True
@@ -132,12 +132,12 @@ class OneOf:
 
 
 def text_of(raw: bytes) -> str:
-    """The string that `raw` is the JSON of."""
+    """The string whose JSON is `raw`."""
     return read(raw, _string)
 
 
 def read(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T:
-    """The value. `GatewayError` 400 for what stands nowhere in JSON, such as invalid UTF-8, and for bottomless nesting.
+    """The value. Raises `GatewayError` 400 for invalid JSON, such as invalid UTF-8, and for too deep nesting.
 
     Raises `msgspec.ValidationError` for JSON of another type than the decoder's.
     """
@@ -160,7 +160,7 @@ _object: Final = msgspec.json.Decoder(Members)
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array of `fewest` to `most` items, each passing `item`. `expected` is what OpenAI calls it."""
+    """An array of `fewest` to `most` items, each passing `item`. `expected` is OpenAI's name for it in a refusal."""
 
     item: Check
     fewest: int = 0
@@ -208,7 +208,7 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """An object whose `type` says which of the variants it is; other types pass if it is `open`."""
+    """An object whose `type` selects one of the variants; other types pass if it is `open`."""
 
     variants: Mapping[str, Object]
     nullable: bool = False
@@ -236,7 +236,7 @@ class Tagged:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """An object with names of the client's own, at most `most` of `longest_name` characters."""
+    """An object with names chosen by the client: at most `most` names of at most `longest_name` characters."""
 
     value: Check
     most: int | None = None
@@ -285,10 +285,10 @@ class AnyObject:
 
 
 @dataclass(frozen=True, slots=True)
-class Quick:
-    """A check before which one typed decode is tried, several times faster: what it takes has passed.
+class FastPath:
+    """A check with a typed decode in front of it, which is several times faster: what it accepts has passed.
 
-    The decoder must take nothing that the check, even a closed one, would refuse.
+    The decoder must accept nothing that the check, even a closed one, would refuse.
     """
 
     decoder: "msgspec.json.Decoder[Any]"
@@ -302,7 +302,7 @@ class Quick:
 
 
 def closed(check: Check) -> Check:
-    """The same check without openness, down to its last member: what OpenAI does not know is refused everywhere."""
+    """The same check with no open set in it, at any depth: what OpenAI does not know is refused everywhere."""
     return cast("Check", _closed(check))
 
 

@@ -1,8 +1,8 @@
 """Every parameter of OpenAI's chat completions schema, with its check (openai-openapi, CreateChatCompletionRequest).
 
-`model` and `messages` are checked by themselves. The order is the one in which api.openai.com reports faults, as far as
-it is known. Where one gateway serves many providers, more than OpenAI's own kinds of tools and voices must pass: those
-sets are open, and `closed` shuts them.
+`model` and `messages` have checks of their own. The order is that in which api.openai.com reports faults, as far as it
+is known. A gateway serves many providers, so that more kinds of tools and voices than OpenAI's must pass: those sets
+are open, and `closed` closes them for the strict mode.
 """
 
 import re
@@ -19,11 +19,11 @@ from crplugins.plugins.guard.checks import (
     Check,
     Decimal,
     Either,
+    FastPath,
     Integer,
     Map,
     Object,
     OneOf,
-    Quick,
     String,
     Tagged,
     closed,
@@ -141,7 +141,7 @@ PARAMETERS: Final[Mapping[str, Check]] = MappingProxyType(
         "function_call": Either(
             {b'"': OneOf(("none", "auto")), b"{": _NAMED}, "one of one of 'none' or 'auto' or object"
         ),
-        "tools": Quick(ORDINARY_TOOLS, Array(_TOOL, 1)),
+        "tools": FastPath(ORDINARY_TOOLS, Array(_TOOL, 1)),
         "tool_choice": _TOOL_CHOICE,
         "parallel_tool_calls": Boolean(nullable=False),
         "max_completion_tokens": Integer(1),

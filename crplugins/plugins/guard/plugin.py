@@ -1,4 +1,8 @@
-"""RequestGuard: refuses a request OpenAI would refuse, with OpenAI's own words, before it costs anything upstream."""
+"""RequestGuard: refuses a request that OpenAI would refuse, with OpenAI's message, before it costs anything upstream.
+
+`parameters.py` has the check of every parameter and `messages.py` that of the messages, both made of `checks.py`;
+`refusals.py` has OpenAI's messages.
+"""
 
 import msgspec
 
@@ -18,8 +22,8 @@ Fields = dict[str, msgspec.Raw]
 class RequestGuard(Plugin):
     """Checks types, ranges, enums and counts of every parameter of OpenAI's chat completions schema.
 
-    What only OpenAI would refuse is forwarded, because other providers know more: parameters nobody knows, further
-    types of tools and of content parts, messages without content. A known parameter in another case is refused.
+    What other providers may support is forwarded: unknown parameters, other types of tools and of content parts,
+    messages without content. A known parameter in another case (`MODEL`) is refused.
 
     Args:
         strict: refuse those too, as OpenAI does.
@@ -50,13 +54,13 @@ class RequestGuard(Plugin):
         if fields.keys() <= _KNOWN:
             return
         for name in fields:
-            # Some upstreams match names in any case: a `MODEL` beside `model` would get past every check of a name.
+            # Some upstreams ignore case: a `MODEL` beside `model` would bypass every check of the model's name.
             if name not in _KNOWN and (self._strict or name.lower() in _KNOWN):
                 raise unknown_parameter(shortened(name))
 
 
 def _check_content_type(exchange: Exchange) -> None:
-    """A missing one is taken for JSON: what the body is shows soon enough."""
+    """A missing content type counts as JSON: the body is parsed anyway."""
     kind = (exchange.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         message = "Unsupported Content-Type. This endpoint accepts 'application/json'; please send that header."
@@ -69,11 +73,11 @@ def _check_model(fields: Fields) -> None:
         raise GatewayError(400, "you must provide a model parameter")
     if raw[:1] != b'"':
         raise invalid_type("model", "a string", raw)
-    text_of(raw)  # a name that is no text can be neither looked up nor recorded
+    text_of(raw)  # invalid text can be neither looked up nor recorded
 
 
 def _check_dependencies(fields: Fields) -> None:
-    """Parameters that mean something only beside another."""
+    """Parameters that are only allowed together with another."""
     for name, other in (("top_logprobs", "logprobs"), ("stream_options", "stream")):
         if bytes(fields.get(name, b"null")) != b"null" and bytes(fields.get(other, b"null")) != b"true":
             raise only_allowed_with(name, other)

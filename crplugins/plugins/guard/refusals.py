@@ -1,4 +1,4 @@
-"""Refusals of a request in OpenAI's words: recordings of api.openai.com, and their pattern where none is known."""
+"""Refusals of a request with OpenAI's messages: recordings of api.openai.com, or their pattern if there is none."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from crplugins.core.errors import GatewayError
 
 _SHOWN: Final = 100
-"""Characters of a client's value that an answer repeats, so that a refusal never is as large as the request."""
+"""Characters of a client's value in an answer, so that a refusal is never as large as the request."""
 
 
 def unknown_parameter(path: str) -> GatewayError:
@@ -18,7 +18,7 @@ def missing(path: str) -> GatewayError:
 
 
 def invalid_type(path: str, expected: str, raw: bytes) -> GatewayError:
-    """`raw` is the JSON value that is not what was `expected` (`an integer`, `an array of objects`)."""
+    """`raw` is the JSON value that is not as `expected` (`an integer`, `an array of objects`)."""
     message = f"Invalid type for '{path}': expected {expected}, but got {kind(raw)} instead."
     return GatewayError(400, message, param=path, code="invalid_type")
 
@@ -29,12 +29,12 @@ def unsupported_value(path: str, value: str, values: Sequence[str]) -> GatewayEr
 
 
 def below_minimum(path: str, noun: str, minimum: float, raw: bytes) -> GatewayError:
-    problem = f"{noun} below minimum value. Expected a value >= {minimum}, but got {_spelt(raw)} instead."
+    problem = f"{noun} below minimum value. Expected a value >= {minimum}, but got {_as_sent(raw)} instead."
     return _invalid(path, problem, f"{noun}_below_min_value")
 
 
 def above_maximum(path: str, noun: str, maximum: float, raw: bytes) -> GatewayError:
-    problem = f"{noun} above maximum value. Expected a value <= {maximum}, but got {_spelt(raw)} instead."
+    problem = f"{noun} above maximum value. Expected a value <= {maximum}, but got {_as_sent(raw)} instead."
     return _invalid(path, problem, f"{noun}_above_max_value")
 
 
@@ -86,7 +86,7 @@ def only_allowed_with(name: str, other: str) -> GatewayError:
 
 
 def kind(raw: bytes) -> str:
-    """What a JSON value is, told by its first byte: nothing is decoded to say that it is of the wrong type."""
+    """The type of a JSON value by its first byte: nothing is decoded to report that it has the wrong type."""
     return _KINDS.get(raw[:1]) or ("an integer" if raw.lstrip(b"-").isdigit() else "a decimal number")
 
 
@@ -111,7 +111,7 @@ def _invalid(path: str, problem: str, code: str) -> GatewayError:
     return GatewayError(400, f"Invalid '{path}': {problem}", param=path, code=code)
 
 
-def _spelt(raw: bytes) -> str:
+def _as_sent(raw: bytes) -> str:
     """A number as the client wrote it."""
     return shortened(raw.decode())
 

@@ -1,1 +1,1 @@
-"""Tracing: OpenTelemetry spans of requests and of calls to providers."""
+"""Tracing: OpenTelemetry spans of requests and of calls of providers."""

@@ -1,4 +1,4 @@
-"""Tracing: a span around each chat request and one for each call of a provider, through OpenTelemetry's API."""
+"""Tracing: OpenTelemetry spans of each chat request and of each call of a provider."""
 
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
@@ -16,12 +16,12 @@ except ImportError as error:
 class Tracing(Plugin):
     """Makes a SERVER span per chat request, and below it a CLIENT span `chat {model}` per call of a provider.
 
-    The trace of the client's `traceparent` goes on; what upstreams are to be sent is put into
-    `exchange.trace_headers`. Without an SDK in the process that is the client's own context, and no span is made.
-    Nothing that was said stands in a span. Stands outermost.
+    Continues the trace of the client's `traceparent`; the headers for upstreams are in `exchange.trace_headers`.
+    Without an SDK in the process these are the client's own context, and no span is made. No span contains text of
+    requests or answers. Place it outermost.
 
     Args:
-        tracer_provider: where spans go; None for the process's own, also if it is set up later.
+        tracer_provider: where spans go; None for the global one, also if it is set up later.
     """
 
     reads_usage = True
@@ -29,7 +29,7 @@ class Tracing(Plugin):
 
     def __init__(self, tracer_provider: trace.TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("crplugins", tracer_provider=tracer_provider)
-        self._spans: Slot[RequestSpans] = Slot("tracing")  # not shared: two boundaries may stand around a request
+        self._spans: Slot[RequestSpans] = Slot("tracing")  # one per plugin: two boundaries may be around a request
 
     async def on_request(self, exchange: Exchange) -> None:
         self._spans.set(exchange, RequestSpans(self._tracer, exchange))

@@ -1,4 +1,4 @@
-"""The spans of one request. Needs opentelemetry-api."""
+"""RequestSpans: the spans of one request, and their attributes by the semantic conventions. Needs opentelemetry-api."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +17,7 @@ from crplugins.metering.record import UsageRecord, record_of
 
 Attribute = str | bool | int | float | list[str]
 
+SERVER_SPAN: Final = "POST /v1/chat/completions"
 OPERATION: Final = "chat"
 
 _PROVIDERS: Final[Mapping[str, str]] = {
@@ -32,7 +33,7 @@ _PROVIDERS: Final[Mapping[str, str]] = {
     "watsonx": "ibm.watsonx.ai",
     "xai": "x_ai",
 }
-"""The conventions' names of LiteLLM's providers, where they differ."""
+"""Names of LiteLLM's providers in the semantic conventions, if they differ."""
 
 _TOKENS: Final[Mapping[str, str]] = {
     "input_tokens": "gen_ai.usage.input_tokens",
@@ -43,72 +44,13 @@ _TOKENS: Final[Mapping[str, str]] = {
 }
 
 
-def request_attributes(exchange: Exchange) -> dict[str, Attribute]:
-    """For the span around the whole request, at its beginning: what a sampler may decide by."""
-    return {"http.request.method": exchange.method, "url.path": exchange.path}
-
-
-def end_attributes(record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
-    """For the same span at its end."""
-    yield "http.response.status_code", record.status
-    if record.error_type:
-        yield "error.type", record.error_type
-
-
-def caller_attributes(exchange: Exchange) -> Iterator[tuple[str, Attribute]]:
-    """What nobody but the gateway knows when the answer begins, for the span around the request whoever made it."""
-    yield "crplugins.request_id", exchange.id
-    if exchange.principal is not None:
-        yield "crplugins.key_id", exchange.principal.key_id
-    if exchange.requested_model is not None:
-        yield "crplugins.model", exchange.requested_model
-
-
-def gateway_attributes(exchange: Exchange, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
-    """The same at the end, when it is known what the answer cost."""
-    yield from caller_attributes(exchange)
-    if record.cost_micro_usd is not None:
-        yield "crplugins.cost_usd", usd(record.cost_micro_usd)
-
-
-def attempt_attributes(attempt: Attempt, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
-    """For the call of a provider, before its answer."""
-    yield "gen_ai.operation.name", OPERATION
-    yield "gen_ai.provider.name", _PROVIDERS.get(attempt.provider, attempt.provider)
-    yield "gen_ai.request.model", model_of(record)
-    yield "gen_ai.request.stream", record.stream
-    if attempt.error_type:
-        yield "error.type", attempt.error_type
-
-
-def model_of(record: UsageRecord) -> str:
-    """As the provider calls it; clients have names of their own for it."""
-    return record.served_model or record.requested_model or "unknown"
-
-
-def answer_attributes(exchange: Exchange, attempt: Attempt, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
-    """For the call of the provider that answered."""
-    if record.served_model is not None:
-        yield "gen_ai.response.model", record.served_model
-    if record.finish_reason is not None:
-        yield "gen_ai.response.finish_reasons", [record.finish_reason]
-    if record.stream and exchange.timings.first_token is not None:
-        yield "gen_ai.response.time_to_first_chunk", exchange.timings.first_token - attempt.started
-    if record.usage_source == "provider":  # what nobody reported is left out rather than guessed
-        for field, name in _TOKENS.items():
-            yield name, getattr(record.usage, field)
-
-
-SERVER_SPAN: Final = "POST /v1/chat/completions"
-
-
 class RequestSpans:
-    """Begun when a request comes in, ended when its last byte has gone out.
+    """Started when a request comes in, ended when its last byte has been sent.
 
-    The span of the request is current in between, so that spans of the app behind us and of its clients stand below
-    it. One that was current before, of an instrumented server or framework, is taken in place of our own. Its owner
-    may end it with the last byte, before we hear of that: what it is to say is said when the answer begins, and the
-    calls of providers get their spans below it all the same.
+    The span of the request is current in between, so that it is the parent of spans of the app behind us and of its
+    clients. A span that was current before, of an instrumented server or framework, is used instead of our own. Its
+    owner may end it with the last byte, before we do: so its attributes are set when the answer begins, and the calls
+    of providers get child spans of it all the same.
     """
 
     __slots__ = ("_epoch", "_exchange", "_recorded", "_span", "_token", "_tracer")
@@ -120,10 +62,10 @@ class RequestSpans:
         self._span = trace.get_current_span()
         self._token: Token[Context] | None = None
         if not self._span.get_span_context().is_valid:
-            self._span, self._token = self._begin()
+            self._span, self._token = self._start()
         self._recorded = self._span.is_recording()
 
-    def _begin(self) -> tuple[Span, Token[Context]]:
+    def _start(self) -> tuple[Span, Token[Context]]:
         remote = propagate.extract(self._exchange.headers, getter=_HEADERS)
         span = self._tracer.start_span(
             SERVER_SPAN,
@@ -135,12 +77,12 @@ class RequestSpans:
         return span, context.attach(trace.set_span_in_context(span, remote))
 
     def answered(self) -> None:
-        """The status is known, and nothing is sent."""
+        """To be called when the status is known and nothing is sent yet."""
         if self._token is None and self._span.is_recording():
             self._span.set_attributes(dict(caller_attributes(self._exchange)))
 
     def end(self) -> None:
-        """In the task that began them."""
+        """To be called in the task that started them."""
         try:
             if self._recorded:
                 self._describe(record_of(self._exchange))
@@ -157,17 +99,17 @@ class RequestSpans:
             span.set_attributes(dict(end_attributes(record)))
             if record.outcome == "server_error":
                 span.set_status(Status(StatusCode.ERROR, record.error_type))
-        below = trace.set_span_in_context(span)
+        parent = trace.set_span_in_context(span)
         for attempt in self._exchange.attempts:
-            self._add(attempt, below, record)
+            self._add(attempt, parent, record)
 
-    def _add(self, attempt: Attempt, below: Context, record: UsageRecord) -> None:
-        """A finished span: calls of providers are noted where they happen, and become spans only here."""
+    def _add(self, attempt: Attempt, parent: Context, record: UsageRecord) -> None:
+        """A finished span: handlers only note calls of providers, and the spans are made here."""
         facts = dict(attempt_attributes(attempt, record))
         if attempt is self._exchange.attempts[-1] and not attempt.error_type:
             facts |= answer_attributes(self._exchange, attempt, record)
         name = f"{OPERATION} {model_of(record)}"
-        span = self._tracer.start_span(name, below, SpanKind.CLIENT, facts, start_time=self._at(attempt.started))
+        span = self._tracer.start_span(name, parent, SpanKind.CLIENT, facts, start_time=self._at(attempt.started))
         if attempt.error_type:
             span.set_status(Status(StatusCode.ERROR, attempt.error_type))
         span.end(self._at(self._ended if attempt.ended is None else attempt.ended))
@@ -178,12 +120,12 @@ class RequestSpans:
         return ended if ended is not None else self._exchange.clock()
 
     def _at(self, moment: float) -> int:
-        """Nanoseconds since 1970, of a moment of the exchange's clock."""
+        """Nanoseconds since 1970, for a time of the exchange's clock."""
         return self._epoch + round(moment * 1e9)
 
 
 class _Headers(Getter[Sequence[Header]]):
-    """Reads request headers as ASGI has them."""
+    """Reads request headers in the form of ASGI."""
 
     def get(self, carrier: Sequence[Header], key: str) -> list[str] | None:
         name = key.encode()
@@ -194,3 +136,59 @@ class _Headers(Getter[Sequence[Header]]):
 
 
 _HEADERS: Final = _Headers()
+
+
+def request_attributes(exchange: Exchange) -> dict[str, Attribute]:
+    """For the span of the whole request, at its start, so that a sampler can use them."""
+    return {"http.request.method": exchange.method, "url.path": exchange.path}
+
+
+def end_attributes(record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
+    """For the same span, at its end."""
+    yield "http.response.status_code", record.status
+    if record.error_type:
+        yield "error.type", record.error_type
+
+
+def caller_attributes(exchange: Exchange) -> Iterator[tuple[str, Attribute]]:
+    """What only the gateway knows when the answer begins, for the span of the request, whoever started it."""
+    yield "crplugins.request_id", exchange.id
+    if exchange.principal is not None:
+        yield "crplugins.key_id", exchange.principal.key_id
+    if exchange.requested_model is not None:
+        yield "crplugins.model", exchange.requested_model
+
+
+def gateway_attributes(exchange: Exchange, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
+    """The same at the end, with the cost."""
+    yield from caller_attributes(exchange)
+    if record.cost_micro_usd is not None:
+        yield "crplugins.cost_usd", usd(record.cost_micro_usd)
+
+
+def attempt_attributes(attempt: Attempt, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
+    """For the call of a provider, before its answer."""
+    yield "gen_ai.operation.name", OPERATION
+    yield "gen_ai.provider.name", _PROVIDERS.get(attempt.provider, attempt.provider)
+    yield "gen_ai.request.model", model_of(record)
+    yield "gen_ai.request.stream", record.stream
+    if attempt.error_type:
+        yield "error.type", attempt.error_type
+
+
+def model_of(record: UsageRecord) -> str:
+    """The provider's name of the model; clients may use aliases."""
+    return record.served_model or record.requested_model or "unknown"
+
+
+def answer_attributes(exchange: Exchange, attempt: Attempt, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
+    """For the call of the provider that answered."""
+    if record.served_model is not None:
+        yield "gen_ai.response.model", record.served_model
+    if record.finish_reason is not None:
+        yield "gen_ai.response.finish_reasons", [record.finish_reason]
+    if record.stream and exchange.timings.first_token is not None:
+        yield "gen_ai.response.time_to_first_chunk", exchange.timings.first_token - attempt.started
+    if record.usage_source == "provider":  # an estimate is left out
+        for field, name in _TOKENS.items():
+            yield name, getattr(record.usage, field)

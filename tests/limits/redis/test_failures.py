@@ -51,7 +51,7 @@ async def test_wrong_and_missing_passwords(guarded):
     wrong = "Redis refuses the user name or password"
     assert await failure_of(f"redis://:hunter3@{at}") == wrong
     assert await failure_of(f"redis://alice:hunter3@{at}") == wrong
-    assert await failure_of(f"redis://{at}") == "Redis asks for a password"
+    assert await failure_of(f"redis://{at}") == "Redis requires a password"
     assert "does not permit" in await failure_of(f"redis://alice:hunter2@{at}")
 
 
@@ -62,7 +62,7 @@ async def test_user_and_password_of_the_url(guarded):
             assert (await store.reserve(request(meter()))).refused is None
 
 
-async def test_nobody_there():
+async def test_a_server_that_is_not_running_is_named():
     assert await failure_of(f"redis://127.0.0.1:{free_port()}", seconds=30) == "Redis refuses the connection"
     assert await failure_of("unix:///tmp/nowhere.sock", seconds=30) == "Redis has no socket at this path"
 
@@ -80,7 +80,7 @@ async def test_a_name_that_is_looked_up_for_long_does_not_block_the_event_loop(m
         raise socket.gaierror(socket.EAI_NONAME, "nowhere.invalid is unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", slowly)
-    assert await failure_of("redis://nowhere.invalid:6379", seconds=0.1) == "Redis does not answer in time"
+    assert await failure_of("redis://nowhere.invalid:6379", seconds=0.1) == "Redis timed out"
     assert not known.is_set()
     known.set()
     unresolved = "Redis has a host name that cannot be resolved"
@@ -94,12 +94,12 @@ async def test_a_server_that_hangs_holds_a_call_no_longer_than_it_may_take(fragi
         for _ in range(2):  # a connection that is there, and one that must be made
             before = time.monotonic()
             async with asyncio.timeout(60):
-                with pytest.raises(StoreUnavailable, match="Redis does not answer in time"):
+                with pytest.raises(StoreUnavailable, match="Redis timed out"):
                     await store.reserve(request(meter()))
             assert time.monotonic() - before >= SECONDS
 
 
-async def test_a_server_that_was_restarted_is_noticed_by_nobody(fragile_redis):
+async def test_a_restart_of_the_server_fails_no_call(fragile_redis):
     async with RedisStore(fragile_redis.url, seconds=2) as store:
         await asyncio.gather(*[store.reserve(request(meter())) for _ in range(10)])
         fragile_redis.restart()

@@ -219,7 +219,7 @@ async def test_a_gateway_starts_while_redis_is_down_and_uses_it_when_it_is_there
             redis.close()
 
 
-async def test_a_wrong_password_is_told_at_the_start(caplog):
+async def test_a_wrong_password_is_logged_at_the_start(caplog):
     redis = RedisServer("--requirepass", "hunter2")
     redis.start()
     try:

@@ -58,7 +58,7 @@ async def test_renewing_takes_one_round_trip_for_hundreds_of_reservations(redis,
     assert redis.top_level_calls() == {"evalsha": 3}
 
 
-async def test_scripts_that_the_server_has_forgotten_are_sent_again(redis, store):
+async def test_scripts_that_the_server_has_lost_are_sent_again(redis, store):
     limits = [meter(), window(50, 4_000_000_000_000), lease()]
     for _ in range(2):
         redis.command("SCRIPT", "FLUSH")
@@ -157,7 +157,7 @@ async def test_a_window_is_raised_to_what_is_known_of_it_and_never_lowered(redis
     assert (await store.reserve(request(Charge(limit, 101)))).wait == NEVER
 
 
-async def test_a_decision_tells_the_levels_before_it(redis, store):
+async def test_a_decision_has_the_levels_before_it(redis, store):
     now = 1_700_000_000_000
     limits = [meter(30_000, key="t"), window(100, now + 5_000), lease(2)]
     charges = [Charge(limits[0], 14_567), Charge(limits[1], 3), Charge(limits[2], 1)]

@@ -79,7 +79,7 @@ def test_a_name_is_listed_once_also_if_it_is_served_and_an_alias():
     assert visible_models(None, table, ["mini", "new", "mini"]) == ["mini", "new"]
 
 
-def test_a_key_whose_aliases_lead_in_a_circle_does_not_see_them():
+def test_a_key_whose_aliases_form_a_cycle_does_not_see_them():
     principal = Principal("k", aliases=parse_aliases({"a": "b", "b": "a", "c": "mini"}))
     assert visible_models(principal, AliasTable.parse({}), ["mini"]) == ["mini", "c"]
     assert not may_call(key("mini", aliases=principal.aliases), "a", AliasTable.parse({}))

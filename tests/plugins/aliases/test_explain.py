@@ -32,7 +32,7 @@ def test_a_weighted_choice_says_what_it_sticks_to():
     assert lines(None, "canary")[2][1] == "'mini', or another each time: no key and no user to be sticky for"
 
 
-def test_a_refused_name_ends_at_the_allow_list_and_tells_no_target():
+def test_a_refused_name_ends_at_the_allow_list_and_shows_no_target():
     assert lines(Principal("k", models=("new",)), "fast") == [
         (
             "allow_list",
@@ -43,7 +43,7 @@ def test_a_refused_name_ends_at_the_allow_list_and_tells_no_target():
     ]
 
 
-def test_a_name_that_nobody_serves_ends_at_the_target():
+def test_a_name_that_is_not_served_ends_at_the_target():
     assert lines(None, "nope", served=["mini"]) == [
         ("allow_list", "without a key no allow-list applies", "nope", True),
         ("target", "'nope' is not served: 404 model_not_found", "nope", False),
@@ -55,8 +55,8 @@ def test_a_name_without_an_alias_goes_on_as_it_is():
     assert lines(None, "mini", served=["m*"])[-1] == ("target", "'mini' is served under this very name", "mini", True)
 
 
-def test_a_circle_of_a_keys_own_aliases_is_named():
+def test_a_cycle_of_a_keys_own_aliases_is_named():
     principal = Principal("k", aliases=parse_aliases({"mini": "fast"}))
     assert lines(principal, "fast") == [
-        ("alias", "aliases lead in a circle: 'fast' -> 'mini' -> 'fast'", "fast", False),
+        ("alias", "aliases form a cycle: 'fast' -> 'mini' -> 'fast'", "fast", False),
     ]

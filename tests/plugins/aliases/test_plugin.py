@@ -198,7 +198,7 @@ async def test_a_key_whose_map_was_replaced_is_resolved_by_the_new_one():
     assert [json.loads(body)["model"] for body in app.bodies] == ["one", "two", "three"]
 
 
-async def test_a_circle_of_a_keys_own_aliases_fails_its_request_alone(caplog):
+async def test_a_cycle_of_a_keys_own_aliases_fails_its_request_alone(caplog):
     app = App(ANSWER, content_type=JSON)
     principal = Principal("k", aliases=parse_aliases({"real-1": "fast"}))
     answer = await ask(app, "fast", principal=principal)
@@ -262,7 +262,7 @@ def test_what_cannot_be_used_is_refused_at_construction(options, error):
         ModelAliases(**options)
 
 
-async def test_shadows_are_listed_and_logged_when_the_app_starts(caplog):
+async def test_warnings_are_listed_and_logged_when_the_app_starts(caplog):
     plugin = ModelAliases(aliases={"big": "mini"}, served=["big", "mini"])
     assert plugin.warnings == ["the alias 'big' of the gateway hides the served model 'big'"]
     with caplog.at_level(logging.WARNING, "crplugins.plugins"):

@@ -72,21 +72,21 @@ def test_a_key_opts_out_of_an_alias_by_naming_itself():
         ({"a*": "b*x", "b*": "a*x"}, r"'a\*' -> 'b\*' -> 'a\*'"),
     ],
 )
-def test_a_circle_is_refused_and_named(aliases, cycle):
+def test_a_cycle_is_refused_and_named(aliases, cycle):
     with pytest.raises(AliasCycle, match=cycle):
         AliasTable.parse(aliases)
 
 
-def test_a_circle_through_a_teams_and_the_gateways_aliases_is_refused():
+def test_a_cycle_through_a_teams_and_the_gateways_aliases_is_refused():
     with pytest.raises(AliasCycle, match="'b' -> 'a' -> 'b'"):
         AliasTable.parse({"a": "b"}, {"t": {"b": "a"}})
 
 
-def test_a_circle_of_a_keys_own_aliases_is_found_beforehand_and_on_the_way():
+def test_a_cycle_of_a_keys_own_aliases_is_found_beforehand_and_on_the_way():
     view = AliasTable.parse({"a": "b"}).view("k", None, parse_aliases({"b": "a"}))
-    with pytest.raises(AliasCycle, match="circle: 'b' -> 'a' -> 'b'"):
+    with pytest.raises(AliasCycle, match="cycle: 'b' -> 'a' -> 'b'"):
         refuse_cycles(view)
-    with pytest.raises(AliasCycle, match="circle: 'a' -> 'b' -> 'a'"):
+    with pytest.raises(AliasCycle, match="cycle: 'a' -> 'b' -> 'a'"):
         view.chain("a", lambda entry: 0)
     assert view.chain("c", lambda entry: 0) == []
 

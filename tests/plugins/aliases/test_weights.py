@@ -19,7 +19,7 @@ def test_callers_are_spread_by_the_weights(weights):
         assert share == pytest.approx(weight / sum(weights), abs=0.015)
 
 
-def test_a_target_without_weight_gets_nobody():
+def test_a_target_without_weight_is_never_picked():
     assert shares((0, 5, 0))[1] == 1.0
 
 

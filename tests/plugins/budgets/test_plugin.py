@@ -57,7 +57,7 @@ async def test_a_request_costs_what_it_cost() -> None:
     assert await purse.spent() == 30 * 10 + 4 * 100
 
 
-async def test_the_handlers_price_counts_where_it_told_one() -> None:
+async def test_the_handlers_price_counts_if_it_gave_one() -> None:
     class Prices(Plugin):
         async def on_request(self, exchange: Any) -> None:
             exchange.price = Price(pico_usd("0.001"), 0)
@@ -113,7 +113,7 @@ async def test_a_request_that_may_cost_more_than_the_budget_is_refused() -> None
 
 
 @pytest.mark.parametrize("prices", [None, lambda _: None])
-async def test_an_unknown_price_costs_nothing_and_asks_whether_anything_is_left(prices: Any) -> None:
+async def test_an_unknown_price_costs_nothing_and_is_refused_when_nothing_remains(prices: Any) -> None:
     purse = Purse(0.001, prices=prices)
     assert (await ask(using(10**6, 10**6), purse.plugins)).status == 200
     assert await purse.spent() == 0
@@ -195,7 +195,7 @@ async def test_a_budget_is_warned_of_once_in_its_period(caplog: pytest.LogCaptur
     assert len(caplog.records) == 2
 
 
-async def test_states_are_told_for_a_key_and_its_team() -> None:
+async def test_states_are_read_for_a_key_and_its_team() -> None:
     purse = Purse(1, "week")
     purse.plugin = Budgets(None, {"t": Budget(5_000_000, "total")}, **purse.options)
     await ask(using(100, 0), purse.plugins)

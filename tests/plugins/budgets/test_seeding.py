@@ -124,7 +124,7 @@ async def test_a_store_that_has_lost_everything_is_right_again_without_a_request
         assert await purse.status() == 429
 
 
-async def test_a_ledger_that_fails_stops_nobody_and_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_ledger_that_fails_stops_no_request_and_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     books = Books(a=1000)
     books.error = OSError("no such table")
     async with Purse(books) as purse:
@@ -161,7 +161,7 @@ async def test_a_store_that_is_down_is_seeded_later() -> None:
         assert purse.plugin._seeding.failures == 2
 
 
-async def test_levels_of_a_key_nobody_has_used_yet_come_from_the_ledger() -> None:
+async def test_levels_of_an_unused_key_come_from_the_ledger() -> None:
     plugin = Budgets(Budget(10_000, "month"), spent=Books(new=77))
     assert [state.spent for state in await plugin.states([Principal("new")])] == [77]
     assert (await ask(App(), [plugin])).status == 200

@@ -42,7 +42,7 @@ def test_everything_at_once_passes():
     assert check(EVERYTHING, strict=True) is None
 
 
-def test_a_parameter_nobody_knows_is_forwarded_and_refused_if_strict():
+def test_an_unknown_parameter_is_forwarded_and_refused_if_strict():
     expected = refused("Unknown parameter: 'conformance_xyz'.", "conformance_xyz", "unknown_parameter")
     assert check(with_changes(conformance_xyz=1)) is None
     assert refusal(strict=True, conformance_xyz=1) == expected

@@ -202,7 +202,7 @@ def test_timings_carry_the_trace_of_a_sampled_request():
     assert len(marked) == 2
 
 
-async def test_the_build_and_the_worst_case_are_told_at_the_start(caplog):
+async def test_the_build_is_exported_and_the_worst_case_logged_at_the_start(caplog):
     caplog.set_level(logging.INFO, "crplugins.metrics")
     metrics = made(["m"], ["team-a"], key_cap=10)
     async with lifespan(guarded(metrics)):

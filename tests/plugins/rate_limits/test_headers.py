@@ -45,7 +45,7 @@ async def test_a_days_tokens_reset_in_minutes() -> None:
     assert told(answer) == {"limit-tokens": "1500000", "remaining-tokens": "1495621", "reset-tokens": "4m12.231s"}
 
 
-async def test_the_tightest_limit_of_each_kind_is_told() -> None:
+async def test_the_tightest_limit_of_each_kind_is_shown() -> None:
     ground = Ground()
     plugins = under(ground, requests_per_minute=10, requests_per_day=12, tokens_per_minute=1000, tokens_per_day=5000)
     first = await ask_for(100, using(99, 1), plugins)
@@ -57,12 +57,12 @@ async def test_the_tightest_limit_of_each_kind_is_told() -> None:
     assert (told(last)["limit-tokens"], told(last)["remaining-tokens"][:2]) == ("5000", "22")
 
 
-async def test_streams_are_told_before_their_first_event() -> None:
+async def test_a_stream_has_the_headers_before_its_first_event() -> None:
     answer = await ask(App(CHUNK, STOP, DONE), under(Ground(), requests_per_minute=60), stream=True)
     assert told(answer)["remaining-requests"] == "59"
 
 
-async def test_a_refusal_tells_of_the_limit_that_refused_though_another_is_tighter() -> None:
+async def test_a_refusal_shows_the_limit_that_refused_though_another_is_tighter() -> None:
     plugins = under(Ground(), tokens_per_minute=1000, tokens_per_day=100_000)
     await ask_for(900, using(899, 1), plugins)
     await ask_for(100, using(99, 1), plugins)
@@ -70,7 +70,7 @@ async def test_a_refusal_tells_of_the_limit_that_refused_though_another_is_tight
     assert (told(refused)["limit-tokens"], told(refused)["remaining-tokens"]) == ("1000", "0")
 
 
-async def test_a_refusal_shows_what_is_left_without_the_request() -> None:
+async def test_a_refusal_shows_what_remains_without_the_request() -> None:
     plugins = under(Ground(), requests_per_minute=10, tokens_per_minute=1000)
     await ask_for(400, using(399, 1), plugins)
     refused = await ask_for(700, App(), plugins)
@@ -123,22 +123,22 @@ class Refuses(Plugin):
         raise GatewayError(429, "Spent.", type="insufficient_quota")
 
 
-async def test_a_request_refused_further_in_is_told_what_it_has_not_taken() -> None:
+async def test_a_refusal_further_in_shows_what_remains_without_the_request() -> None:
     answer = await ask(App(), [*under(Ground(), requests_per_minute=5), Refuses()])
     assert (answer.status, told(answer)["remaining-requests"], told(answer)["reset-requests"]) == (429, "5", "0s")
 
 
-async def test_errors_of_the_app_are_told_too() -> None:
+async def test_errors_of_the_app_have_the_headers_too() -> None:
     answer = await ask(App(b"{}", status=500, content_type=JSON), under(Ground(), requests_per_minute=5))
     assert (answer.status, told(answer)["remaining-requests"]) == (500, "4")
 
 
-async def test_a_bug_further_in_is_told_too() -> None:
+async def test_a_bug_further_in_has_the_headers_too() -> None:
     answer = await ask(App(), [*under(Ground(), requests_per_minute=5), failing("on_request")()])
     assert (answer.status, told(answer)["remaining-requests"]) == (500, "5")
 
 
-async def test_a_shared_limit_is_told_where_it_is_the_tightest() -> None:
+async def test_a_shared_limit_is_shown_where_it_is_the_tightest() -> None:
     ground = Ground()
     rules = LimitRules(overall=Limits(requests_per_minute=2))
     plugins = [Caller(limits=Limits(requests_per_minute=100)), RateLimits(rules, store=ground.reservations)]

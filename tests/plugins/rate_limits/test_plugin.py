@@ -113,7 +113,7 @@ async def test_the_request_itself_is_never_changed() -> None:
     assert app.bodies == [b'{"model":"m","messages":[{"role":"user","content":"hi"}]}']
 
 
-async def test_a_request_larger_than_the_limit_is_not_told_to_wait() -> None:
+async def test_a_request_larger_than_the_limit_is_not_to_be_retried() -> None:
     _, plugins = under(Limits(tokens_per_minute=1000))
     refused = await ask(App(), plugins, max_tokens=1000)
     assert message(refused) == (
@@ -174,7 +174,7 @@ async def test_a_refused_request_takes_nothing_of_any_limit() -> None:
     assert (await ask(using(1, 1), plugins, max_tokens=1)).headers["x-ratelimit-remaining-requests"] == "9"
 
 
-async def test_without_limits_a_request_passes_and_is_told_of_none() -> None:
+async def test_without_limits_a_request_passes_without_the_headers() -> None:
     _, plugins = under(Limits())
     answer = await ask(App(), plugins)
     assert answer.status == 200

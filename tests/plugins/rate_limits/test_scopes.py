@@ -118,7 +118,7 @@ async def test_an_address_cannot_be_made_up() -> None:
     assert found == [200, 429]
 
 
-async def test_too_many_at_once_are_told_to_come_back_in_a_second() -> None:
+async def test_too_many_at_once_may_retry_after_a_second() -> None:
     plugin, caller = limiting(LimitRules()), Caller(limits=Limits(max_parallel_requests=1))
     import asyncio
 
@@ -202,7 +202,7 @@ async def test_a_key_may_be_a_shadow_under_the_default_limits() -> None:
     assert plugin.shadowed == {"rate_limited": 1}
 
 
-async def test_levels_are_told_for_a_key_and_its_team() -> None:
+async def test_levels_are_read_for_a_key_and_its_team() -> None:
     rules = LimitRules(
         per_key=Limits(requests_per_minute=4, max_parallel_requests=3, burst={"requests_per_minute": 2}),
         per_team={"t": Limits(tokens_per_day=1000, shadow=True)},
@@ -223,7 +223,7 @@ async def test_levels_are_told_for_a_key_and_its_team() -> None:
     ]
 
 
-async def test_levels_are_told_for_keys_that_were_seen_or_are_configured() -> None:
+async def test_levels_are_read_for_keys_that_were_seen_or_are_configured() -> None:
     plugin = limiting(LimitRules(per_key=TWO, per_team={"t": TWO}))
     await statuses(plugin, Caller("a", team="t"), Caller("b", team="t"))
     levels = await plugin.levels([Principal("configured"), Principal("a", team="t")])

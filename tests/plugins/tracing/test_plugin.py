@@ -262,7 +262,7 @@ async def test_a_client_without_a_good_key_is_no_error_of_the_gateway(behind, sp
     assert "crplugins.key_id" not in server.attributes
 
 
-async def test_nothing_that_was_said_and_no_secret_stands_in_a_span(behind, spans):
+async def test_no_text_of_requests_or_answers_and_no_secret_is_in_a_span(behind, spans):
     async with behind() as (provider, post):
         provider.default = Script(text="an answer in no span")
         for stream in (False, True):
@@ -310,7 +310,7 @@ async def test_retries_and_fallbacks_are_siblings_with_their_own_times(spans):
     assert (server.end_time - server.start_time) / 1e9 == 9
 
 
-async def test_a_call_whose_end_nobody_noticed_ends_with_the_request(spans):
+async def test_a_call_without_an_end_of_its_own_ends_with_the_request(spans):
     async def app(scope, receive, send):
         scope["crplugins.exchange"].begin_attempt("openai")
         await ok(scope, receive, send)

@@ -1,6 +1,6 @@
 import pytest
 
-from crplugins.plugins.aliases.explain import shadows
+from crplugins.plugins.aliases.explain import alias_warnings
 from crplugins.plugins.aliases.table import AliasTable
 
 
@@ -26,4 +26,4 @@ from crplugins.plugins.aliases.table import AliasTable
     ],
 )  # fmt: skip
 def test_an_alias_that_hides_another_name_or_leads_nowhere_is_warned_about(aliases, teams, served, warnings):
-    assert shadows(AliasTable.parse(aliases, teams), served) == warnings
+    assert alias_warnings(AliasTable.parse(aliases, teams), served) == warnings
