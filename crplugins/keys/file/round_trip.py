@@ -55,7 +55,12 @@ def written(entry: dict[str, Any], mapping: int, dash: int, *, flow: bool = Fals
 def _change(entry: CommentedMap, edit: Callable[[MutableMapping[str, Any]], None]) -> None:
     """Do `edit`, and have comments go where what they are about has gone."""
     order = list(entry)
+    null = entry.get("secrets")
+    if isinstance(null, _Bare):  # `~`, which is no list to add to
+        entry["secrets"] = None
     edit(entry)
+    if "secrets" in entry and entry["secrets"] is None:
+        entry["secrets"] = null
     moved = {name: _own_comment(entry, name, order) for name in order if name not in entry}
     if "secrets" in entry:
         entry["secrets"] = _new(entry["secrets"])
@@ -75,7 +80,7 @@ def _own_comment(entry: CommentedMap, name: str, order: list[str]) -> list[Any] 
     ]
     if lines:
         above = entry.ca.items.setdefault(follower, [None, None, None, None])
-        above[1] = [*lines, *(above[1] or [])]
+        above[1] = [*(above[1] or []), *lines]
     return [None, None, CommentToken(first + "\n", comment[2].start_mark), None] if first else None
 
 
@@ -142,6 +147,9 @@ class _Constructor(RoundTripConstructor):
         bare.kind = node.tag if isinstance(node.tag, str) else str(node.ctag)
         return bare
 
+    def _null(self, node: ScalarNode) -> Any:
+        return self._scalar(node) if node.value else None
+
 
 class _Representer(RoundTripRepresenter):
     def _bare(self, data: _Bare) -> ScalarNode:
@@ -150,6 +158,7 @@ class _Representer(RoundTripRepresenter):
 
 for _kind in _KINDS:
     _Constructor.add_constructor(f"{_TAG}{_kind}", _Constructor._scalar)
+_Constructor.add_constructor(f"{_TAG}null", _Constructor._null)
 _Representer.add_representer(_Bare, _Representer._bare)
 
 

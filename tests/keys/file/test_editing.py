@@ -109,6 +109,7 @@ WIDE = f"""\
 ---
 keys:
     -   id: team-a
+        secrets: ~
         secret: ${{A_KEY}}
     -
         id: team-b
@@ -185,7 +186,7 @@ async def test_a_change_keeps_every_comment_and_every_line_that_it_is_not_about(
 
 def _is_of(line, subject):
     """Whether a line may go when the secret of a key moves, or the key stands on one line."""
-    return any(part in line for part in (subject, "secret:", "hash:", "hint:"))
+    return any(part in line for part in (subject, "secret:", "secrets: ~", "hash:", "hint:"))
 
 
 async def test_a_rotated_entry_keeps_its_order_quotes_blank_lines_and_the_comment_of_its_secret(path):
@@ -201,6 +202,44 @@ async def test_a_rotated_entry_keeps_its_order_quotes_blank_lines_and_the_commen
         "        hint: sk-…6789",
         "        created_at: '2026-06-01T12:00:00Z'",
     ]
+
+
+async def test_each_comment_stays_with_what_it_is_about_when_a_secret_moves(path):
+    path.write_text("""\
+keys:
+- id: a
+  # above all
+  created_at: 2026-01-01 # made
+  secret: sk-abcdefgh # vault
+  # one
+
+  # two
+  hint: x # shown
+  # three
+  owner: ~
+  limits: {requests_per_minute: 5}
+""")
+    await FileStore(path).revoke("a", NOW)
+    assert (
+        path.read_text()
+        == """\
+keys:
+- id: a
+  # above all
+  created_at: 2026-01-01 # made
+  # one
+
+  # two
+  # three
+  owner: ~
+  limits: {requests_per_minute: 5}
+  secrets:
+  - secret: sk-abcdefgh # vault
+    hint: x # shown
+    created_at: 2026-01-01
+    not_after: '2026-06-01T12:00:00Z'
+"""
+    )
 
 
 async def test_a_new_key_stands_behind_the_last_and_before_the_closing_comment(path):
