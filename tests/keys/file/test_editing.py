@@ -1,6 +1,8 @@
 """What a change leaves in a keys file: everything that it is not about, as people wrote it."""
 
 import difflib
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -275,6 +277,24 @@ async def test_json_stays_json(tmp_path):
     assert [len(key.secrets) for key in await store.list()] == [2, 1]
     data = yaml.safe_load(path.read_text())
     assert (data["note"], data["keys"][0]["ticket"]) == ("ours", "OPS-7")
+
+
+CHANGE = """
+import asyncio, sys
+sys.modules["ruamel"] = sys.modules["ruamel.yaml"] = None
+from crplugins.keys.file import FileStore
+store = FileStore(sys.argv[1])
+print([key.id for key in asyncio.run(store.list())])
+asyncio.run(store.set_disabled("team-b", disabled=True))
+"""
+
+
+def test_what_changes_a_file_names_the_extra_it_needs_and_reading_one_needs_none(path):
+    path.write_text(text := f"keys: [{{id: team-b, hash: '{HASH}'}}]\n")
+    ran = subprocess.run([sys.executable, "-c", CHANGE, str(path)], capture_output=True, text=True)
+    assert ran.stdout == "['team-b']\n"
+    assert "ImportError: changing a keys file needs: pip install 'crplugins[gateway]'" in ran.stderr
+    assert path.read_text() == text
 
 
 words = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co")), min_size=1, max_size=12) | st.sampled_from(
