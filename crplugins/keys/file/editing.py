@@ -239,18 +239,15 @@ def _line(node: yaml.Node) -> int:
 
 
 def _round_trip(text: str, edit: Edit, style: _Style) -> str:
-    text = _ruamel().edited(text, edit, style.mapping, style.dash)
-    return text
+    return str(_ruamel().edited(text, edit, style.mapping, style.dash))
 
 
 def _block(entry: dict[str, Any], style: _Style) -> str:
-    text: str = _ruamel().written(entry, style.mapping, style.dash)
-    return text
+    return str(_ruamel().written(entry, style.mapping, style.dash))
 
 
 def _flow(entry: dict[str, Any]) -> str:
-    text: str = _ruamel().written(entry, 2, 0, flow=True)
-    return text.rstrip("\n")
+    return str(_ruamel().written(entry, 2, 0, flow=True)).rstrip("\n")
 
 
 def _ruamel() -> ModuleType:
