@@ -21,6 +21,7 @@ import yaml
 
 from crplugins.handlers.litellm.loading import ENVIRONMENT
 from tests.ports import free_port
+from tests.proxy_fork import ForkedProcess, ForkServer
 
 MASTER_KEY = "sk-master-0123456789abcdef"
 _NEEDED = (
@@ -158,31 +159,54 @@ def _with_journal(ours: Mapping[str, Any]) -> list[Any]:
 
 @contextmanager
 def proxy_process(folder: Path, app: str, port: int, environ: Mapping[str, str]) -> Iterator[str]:
-    """LiteLLM's proxy under uvicorn, once it answers; its log is `proxy.log` in `folder`."""
-    checkout = Path(__file__).parents[1]
-    paths = os.pathsep.join([str(folder), str(checkout)])
+    """LiteLLM's proxy under uvicorn as one starts it, once it answers; its log is `proxy.log` in `folder`."""
     command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--log-level", "info"]
     with (folder / "proxy.log").open("wb") as log:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, **QUIET, "PYTHONPATH": paths, **environ},
+            env={**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join(_paths(folder)), **environ},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
+    with _ended(process):
+        yield _url_of(process, port, folder)
+
+
+@contextmanager
+def _forked_proxy(folder: Path, app: str, port: int, environ: Mapping[str, str]) -> Iterator[str]:
+    """The same, forked off a process that has imported the proxy already."""
+    process = _FORKS.start(app, port, folder, _paths(folder), environ)
+    with _ended(process):
+        yield _url_of(process, port, folder)
+
+
+_FORKS = ForkServer(QUIET)
+
+
+def _paths(folder: Path) -> list[str]:
+    return [str(folder), str(Path(__file__).parents[1])]
+
+
+@contextmanager
+def _ended(process: "subprocess.Popen[bytes] | ForkedProcess") -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
         try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_until_ready(process, url, folder / "proxy.log")
-            yield url
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+def _url_of(process: "subprocess.Popen[bytes] | ForkedProcess", port: int, folder: Path) -> str:
+    url = f"http://127.0.0.1:{port}"
+    _wait_until_ready(process, url, folder / "proxy.log")
+    return url
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes] | ForkedProcess", url: str, log: Path) -> None:
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         if process.poll() is not None:

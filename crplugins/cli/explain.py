@@ -15,9 +15,9 @@ from crplugins.cli.configuration import ConfigOption, Found, find
 from crplugins.cli.keys.source import JsonOption, clock_of, expect_file, key_id, parts_of, sentences
 from crplugins.config import Config
 from crplugins.config.models import ModelEntry
-from crplugins.core.patterns import Pattern
 from crplugins.core.principal import Principal
-from crplugins.core.usage import Price, TokenUsage
+from crplugins.core.usage import Price, TokenUsage, usd
+from crplugins.handlers.deployment import Routes
 from crplugins.handlers.upstream import Upstream
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.key import Key
@@ -26,17 +26,14 @@ from crplugins.keys.service import format_moment, state_of
 from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable
-from crplugins.plugins.rate_limits.rules import bounds_for
-
-_MILLION = 1_000_000
+from crplugins.plugins.rate_limits.rules import applied_limits
 
 
 def limits_text(config: Config, principal: Principal, model: str) -> str:
     """Every limit that a request of this key for this served name has to pass."""
-    bounds = bounds_for(config.limits.rules(), principal, model, None)
     limits = [
-        f"{bound.limit.amount} {bound.measure.name} ({_scope(bound.scope)}{', shadow' * bound.shadow})"
-        for bound in bounds.all
+        f"{each.limit.amount} {each.measure.name} ({_scope(each.scope)}{', shadow' * each.shadow})"
+        for each in applied_limits(config.limits.rules(), principal, model, None).all
     ]
     return ", ".join([*limits, *_budgets(config, principal)]) or "no limit and no budget applies"
 
@@ -46,13 +43,14 @@ def price_text(entry: ModelEntry, name: str, input_tokens: int, output_tokens: i
     price = entry.deployment().price_for(name)
     if price is None:
         return "nobody knows its price: cost is null, and budgets do not move"
-    cost = price.micro_usd(TokenUsage(input_tokens, output_tokens)) / _MILLION
+    cost = usd(price.micro_usd(TokenUsage(input_tokens, output_tokens)))
     return f"{_per_million(price)}; {input_tokens} in and {output_tokens} out cost ${cost:.6f}"
 
 
 def _per_million(price: Price) -> str:
     parts = [("input", price.input), ("output", price.output), ("cached input", price.cached_input)]
-    return ", ".join(f"${pico / _MILLION:g} {name}" for name, pico in parts if pico is not None) + " per million tokens"
+    # Millionths of a millionth for one token are millionths for a million tokens.
+    return ", ".join(f"${usd(pico):g} {name}" for name, pico in parts if pico is not None) + " per million tokens"
 
 
 def _scope(scope: str) -> str:
@@ -63,10 +61,10 @@ def _scope(scope: str) -> str:
 def _budgets(config: Config, principal: Principal) -> Iterator[str]:
     own = principal.budget or config.budgets.key()
     if own is not None:
-        yield f"${own.micro_usd / _MILLION:.2f} per {own.period} (key)"
+        yield f"${usd(own.micro_usd):.2f} per {own.period} (key)"
     team = config.budgets.teams().get(principal.team or "")
     if team is not None:
-        yield f"${team.micro_usd / _MILLION:.2f} per {team.period} (team)"
+        yield f"${usd(team.micro_usd):.2f} per {team.period} (team)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +165,9 @@ def _key_step(key: Key, now: datetime) -> Step:
 
 
 def _handlers(found: Found, name: str, tokens: tuple[int, int]) -> list[Step]:
-    """The deployments that take turns for a served name, found as `Routes` finds them."""
+    """The deployments that take turns for a served name."""
     pairs = list(zip(found.config.model_list, found.upstreams, strict=True))
-    names = {entry.model_name for entry, _ in pairs}
-    fitting = [n for n in names if "*" in n and Pattern.of(n).matches(name)]
-    chosen = name if name in names else max(fitting, key=len)
+    chosen = Routes((entry.model_name, entry.model_name) for entry, _ in pairs).find(name)
     own = [(entry, upstream) for entry, upstream in pairs if entry.model_name == chosen]
     turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more that stand in for it"
     return [step for entry, upstream in own for step in _handler_steps(entry, upstream, name, turns, tokens)]

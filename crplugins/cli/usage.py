@@ -1,4 +1,4 @@
-"""`crplugins usage`: what was used and what it cost, from the ledger."""
+"""`crplugins usage`: what was used and what it cost, from the ledger, as a table, JSON or CSV."""
 
 import asyncio
 import csv
@@ -17,7 +17,7 @@ from rich.table import Table
 from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys.source import JsonOption, clock_of, key_id
 from crplugins.config import ConfigError, Problem
-from crplugins.ledger.question import GROUPS, Question, Sums, cost_usd, describe, read_groups, read_moment, total_of
+from crplugins.ledger.question import GROUPS, Question, Sums, cost_usd, read_groups, read_moment, sums_to_dict, total_of
 
 _COLUMNS: Final = {
     "requests": "requests",
@@ -28,85 +28,11 @@ _COLUMNS: Final = {
     "reasoning": "reasoning_output_tokens",
 }
 _NARROW: Final = ("reasoning", "cached", "errors")
-"""What a narrow terminal does without, the first first."""
+"""The columns that a narrow terminal omits, in this order."""
 
 _UNLIMITED: Final = 10_000
-
-
-def print_json(lines: Sequence[Sums]) -> None:
-    typer.echo(json.dumps([describe(line) for line in lines], indent=2))
-
-
-def print_csv(lines: Sequence[Sums], by: Sequence[str]) -> None:
-    """One line of names, then one for each group; an unknown cost is empty."""
-    rows: list[dict[str, Any]] = [describe(line) for line in lines]
-    names = [*(GROUPS[name] for name in by), *list(describe(total_of(())))]
-    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-
-
-def print_table(lines: Sequence[Sums], by: Sequence[str]) -> None:
-    console = Console(markup=False, emoji=False, highlight=False)
-    space = console.width if console.is_terminal else _UNLIMITED
-    console.width = _UNLIMITED  # rich would shorten numbers to make them fit
-    console.print(_fitting(console, space, lines, by))
-    estimated = total_of(lines).estimated_requests
-    if estimated:
-        console.print(f"{estimated:,} of these requests have estimated token counts: their provider told none.")
-
-
-def _fitting(console: Console, space: int, lines: Sequence[Sums], by: Sequence[str]) -> Table:
-    """With as many columns as there is space for; names and sums stand in any case."""
-    for number in range(len(_NARROW) + 1):
-        columns = [name for name in _COLUMNS if name not in _NARROW[:number]]
-        table = _table(lines, by, columns)
-        if console.measure(table).maximum <= space:
-            break
-    return table
-
-
-def _table(lines: Sequence[Sums], by: Sequence[str], columns: Sequence[str]) -> Table:
-    """With the totals in its last row, unless there is but one row without a name."""
-    table = Table(show_footer=bool(by), box=box.SIMPLE_HEAD)
-    for number, name in enumerate(by):
-        table.add_column(name.replace("_", " "), footer="" if number else "total", no_wrap=True)
-    for name, footer in zip((*columns, "cost"), _cells(total_of(lines), columns), strict=True):
-        table.add_column(name, footer=footer, justify="right", no_wrap=True)
-    for line in lines:
-        table.add_row(*(_visible(line.group[GROUPS[name]]) for name in by), *_cells(line, columns))
-    return table
-
-
-def _cells(sums: Sums, columns: Sequence[str]) -> list[str]:
-    return [*(f"{getattr(sums, _COLUMNS[name]):,}" for name in columns), _cost(sums)]
-
-
-def _cost(sums: Sums) -> str:
-    """`$1.23 + 4 unpriced`: what is not known is never nothing."""
-    known = cost_usd(sums)
-    unpriced = f"{sums.unpriced_requests:,} unpriced" if sums.unpriced_requests else ""
-    return " + ".join(part for part in ("" if known is None else _dollars(known), unpriced) if part)
-
-
-def _dollars(usd: float) -> str:
-    """To the cent; below a dollar to the millionth, as far as there is something."""
-    if abs(usd) >= 1 or not usd:
-        return f"${usd:,.2f}"
-    whole, _, fraction = f"{usd:.6f}".partition(".")
-    return f"${whole}.{fraction.rstrip('0').ljust(2, '0')}"
-
-
-def _visible(value: str | None) -> str:
-    """A client chose some of these names, and must not get at the operator's terminal."""
-    if value is None:
-        return "-"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
-
-
-T = TypeVar("T")
-
 _MOMENTS = "such as 30m, 24h or 7d ago, or a date such as 2027-01-31 (UTC)"
+T = TypeVar("T")
 
 
 def usage(
@@ -115,7 +41,7 @@ def usage(
         str,
         typer.Option(
             metavar="NAMES",
-            help="What to tell apart: key, team, user, model, served_model, provider, outcome, error_type, day.",
+            help="What to group by: key, team, user, model, served_model, provider, outcome, error_type, day.",
         ),
     ] = "key,model",
     since: Annotated[str | None, typer.Option(metavar="TIME", help=f"The beginning, {_MOMENTS}.")] = None,
@@ -131,7 +57,7 @@ def usage(
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV alone on stdout.")] = False,
 ) -> None:
-    """Show requests, tokens and costs. A request counts to the moment at which it began."""
+    """Show requests, tokens and costs. A request counts at the time at which it began."""
     if as_json and as_csv:
         raise typer.BadParameter("one of the two", param_hint="--json / --csv")
     names = _read("--by", lambda: read_groups(by))
@@ -155,7 +81,7 @@ def usage(
 def _ask(question: Question, ledger: str | None, config_file: Path | None) -> list[Sums]:
     """Raises `ConfigError` and `Refused`."""
     try:
-        from crplugins.cli.usage_source import ask, open_database  # the `sql` extra, which other commands do without
+        from crplugins.cli.usage_source import ask, open_database  # needs the `sql` extra
     except ImportError as error:
         raise ConfigError([Problem((), f"needs {error.name}: pip install 'crplugins[sql]'")]) from None
     return asyncio.run(ask(open_database(ledger, config_file), question))
@@ -170,3 +96,74 @@ def _read(option: str, reading: Callable[[], T]) -> T:
         return reading()
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def print_json(lines: Sequence[Sums]) -> None:
+    typer.echo(json.dumps([sums_to_dict(line) for line in lines], indent=2))
+
+
+def print_csv(lines: Sequence[Sums], by: Sequence[str]) -> None:
+    """A header, then one line for each group; an unknown cost is empty."""
+    rows: list[dict[str, Any]] = [sums_to_dict(line) for line in lines]
+    names = [*(GROUPS[name] for name in by), *list(sums_to_dict(total_of(())))]
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def print_table(lines: Sequence[Sums], by: Sequence[str]) -> None:
+    console = Console(markup=False, emoji=False, highlight=False)
+    space = console.width if console.is_terminal else _UNLIMITED
+    console.width = _UNLIMITED  # rich would shorten numbers to make them fit
+    console.print(_fitting(console, space, lines, by))
+    estimated = total_of(lines).estimated_requests
+    if estimated:
+        console.print(f"{estimated:,} of these requests have estimated token counts: their provider reported none.")
+
+
+def _fitting(console: Console, space: int, lines: Sequence[Sums], by: Sequence[str]) -> Table:
+    """A table with as many of the columns in `_NARROW` as there is space for."""
+    for number in range(len(_NARROW) + 1):
+        columns = [name for name in _COLUMNS if name not in _NARROW[:number]]
+        table = _table(lines, by, columns)
+        if console.measure(table).maximum <= space:
+            break
+    return table
+
+
+def _table(lines: Sequence[Sums], by: Sequence[str], columns: Sequence[str]) -> Table:
+    """A table with the totals in its last row, unless nothing is grouped and the only row is the total."""
+    table = Table(show_footer=bool(by), box=box.SIMPLE_HEAD)
+    for number, name in enumerate(by):
+        table.add_column(name.replace("_", " "), footer="" if number else "total", no_wrap=True)
+    for name, footer in zip((*columns, "cost"), _cells(total_of(lines), columns), strict=True):
+        table.add_column(name, footer=footer, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(*(_visible(line.group[GROUPS[name]]) for name in by), *_cells(line, columns))
+    return table
+
+
+def _cells(sums: Sums, columns: Sequence[str]) -> list[str]:
+    return [*(f"{getattr(sums, _COLUMNS[name]):,}" for name in columns), _cost(sums)]
+
+
+def _cost(sums: Sums) -> str:
+    """`$1.23 + 4 unpriced`: an unknown cost is never shown as 0."""
+    known = cost_usd(sums)
+    unpriced = f"{sums.unpriced_requests:,} unpriced" if sums.unpriced_requests else ""
+    return " + ".join(part for part in ("" if known is None else _dollars(known), unpriced) if part)
+
+
+def _dollars(usd: float) -> str:
+    """To the cent; below a dollar to the millionth, without zeros at the end."""
+    if abs(usd) >= 1 or not usd:
+        return f"${usd:,.2f}"
+    whole, _, fraction = f"{usd:.6f}".partition(".")
+    return f"${whole}.{fraction.rstrip('0').ljust(2, '0')}"
+
+
+def _visible(value: str | None) -> str:
+    """Escapes control characters: clients choose some of these names, and must not control the terminal."""
+    if value is None:
+        return "-"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)

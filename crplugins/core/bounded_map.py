@@ -1,4 +1,4 @@
-"""Latest: a mapping that forgets what was put in longest ago, for what clients can make many of."""
+"""BoundedMap: a mapping of limited size that drops its oldest entries, for keys of which clients can invent many."""
 
 from collections import OrderedDict
 from typing import Final, TypeVar
@@ -6,18 +6,18 @@ from typing import Final, TypeVar
 K = TypeVar("K")
 V = TypeVar("V")
 
-MOST: Final = 4096
+DEFAULT_SIZE: Final = 4096
 
 
-class Latest(OrderedDict[K, V]):
-    """Keeps `most` entries. Reading one does not make it younger: what is forgotten is made again."""
+class BoundedMap(OrderedDict[K, V]):
+    """Keeps the `size` entries that were set last. Reading one does not renew it: a dropped entry is computed again."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, size: int = DEFAULT_SIZE) -> None:
         super().__init__()
-        self._most: Final = most
+        self._size: Final = size
 
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)
         self.move_to_end(key)
-        if len(self) > self._most:
+        if len(self) > self._size:
             self.popitem(last=False)

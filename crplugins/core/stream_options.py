@@ -6,6 +6,7 @@ None of them says so before it is asked, so it is learnt from a refusal and kept
 from typing import Final
 
 from crplugins.core.body import Body
+from crplugins.core.bounded_map import BoundedMap
 
 STREAM_OPTIONS: Final = "stream_options"
 USAGE_ONLY: Final = {"include_usage": True}
@@ -32,14 +33,11 @@ class StreamOptionsRefused:
 
     def __init__(self, seconds: float = REMEMBERED_SECONDS) -> None:
         self._seconds = seconds
-        self._until: dict[str, float] = {}
+        self._until: Final[BoundedMap[str, float]] = BoundedMap(_REMEMBERED)  # names may come from clients
 
     def remember(self, name: str, now: float) -> None:
         """`now` in monotonic seconds."""
-        self._until.pop(name, None)
         self._until[name] = now + self._seconds
-        if len(self._until) > _REMEMBERED:  # names may come from clients
-            del self._until[next(iter(self._until))]
 
     def known(self, name: str, now: float) -> bool:
         until = self._until.get(name) if self._until else None

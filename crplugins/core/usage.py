@@ -8,6 +8,7 @@ UsageSource = Literal["provider", "estimated", "none"]
 """Whose numbers they are. Estimated ones always say so."""
 
 PICO = 1_000_000_000_000
+MICRO = 1_000_000
 
 BYTES_PER_TOKEN = 4
 """The rule of thumb, where nobody has counted."""
@@ -64,6 +65,18 @@ class Price(msgspec.Struct, frozen=True):
             if tokens and price is not None:
                 total += tokens * (price - whole)
         return max(total + 500_000, 0) // 1_000_000
+
+
+def usd(micro_usd: int) -> float:
+    """Millionths of a US dollar in US dollars, for people and metrics. Sums are kept in whole millionths."""
+    return micro_usd / MICRO
+
+
+def micro_usd_of(usd: object) -> int:
+    """US dollars, as a number or its text, in whole millionths. Read by its spelling, so that 0.1 is exact."""
+    from decimal import Decimal
+
+    return int((Decimal(str(usd)) * MICRO).to_integral_value())
 
 
 def pico_usd(usd: float | str) -> int:

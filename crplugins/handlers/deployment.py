@@ -1,4 +1,4 @@
-"""Deployment: one entry of `model_list`, resolved at start-up. Immutable."""
+"""Deployment: one entry of `model_list`, resolved at start-up and immutable. Routes: which one serves a model."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,18 +6,16 @@ from itertools import cycle
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
+from crplugins.core.patterns import Pattern, by_precedence
 from crplugins.core.usage import Price
 
 DEFAULT_TIMEOUT: Final = 600.0
-
-
-def _unknown(model: str) -> Price | None:  # noqa: ARG001
-    return None
+_ANY: Final = Pattern.of("*")
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Where the answers for a model name come from.
+    """One upstream that serves a model name.
 
     Attributes:
         name: what clients ask for (`model_name`).
@@ -25,9 +23,9 @@ class Deployment:
         api_base: base URL of an OpenAI-compatible upstream, without a trailing slash; None for the provider's own.
         api_key: the gateway's credential there.
         parameters: the remaining `litellm_params`: defaults for the request and settings of the provider.
-        provider: who is called, in LiteLLM's notation; what stands before the model's slash.
-        prices: what a token costs, by the upstream's model in LiteLLM's notation; None where nobody knows.
-        forwards_trace: whether the upstream is sent the trace context, ids of ours included.
+        provider: the provider's name in LiteLLM's notation, the part of `model` before its slash.
+        prices: the price of a token by model, in LiteLLM's notation; None where it is unknown.
+        forwards_trace: whether the upstream receives the trace context, with ids of ours.
         timeout: seconds from the request to the last byte of a plain answer, and between two pieces of a stream.
         connect_timeout: seconds until the upstream has accepted the connection.
     """
@@ -38,33 +36,33 @@ class Deployment:
     api_key: str | None = field(default=None, repr=False)
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     provider: str = "openai"
-    prices: Callable[[str], Price | None] = _unknown
+    prices: Callable[[str], Price | None] = lambda _: None
     forwards_trace: bool = False
     timeout: float = DEFAULT_TIMEOUT
     connect_timeout: float = 10.0
 
     def price_for(self, requested: str) -> Price | None:
-        """What a token of the model that answers for `requested` costs."""
+        """What a token of the model costs that serves `requested`; None where its price is unknown."""
         return self.prices(self.model_for(requested, self.model))
 
     def model_for(self, requested: str, model: str) -> str:
-        """The upstream's name for `requested`: `model`, its `*` filled with what the `*` of `name` stood for."""
+        """The upstream's name for `requested`: `model`, its `*` replaced by the text that the `*` of `name` matched.
+
+        The `*` of a plain `name` is replaced by all of `requested`.
+        """
         if "*" not in model:
             return model
-        before, star, after = self.name.partition("*")
-        if not star:
-            return model.replace("*", requested, 1)
-        return model.replace("*", requested[len(before) : len(requested) - len(after)], 1)
+        name = Pattern.of(self.name)
+        return Pattern.of(model).filled_from(name if name.star else _ANY, requested)
 
 
 T = TypeVar("T")
 
 
 class Routes(Generic[T]):
-    """Targets by `model_name`.
+    """Finds the target of a requested model by `model_name`. Several targets of one name take turns.
 
-    Several of one name take turns. A name with `*` stands for every name that fits and is not written out;
-    of several that fit, the longest wins.
+    A name with `*` matches every name that is not listed without one. Of several that match, the longest wins.
     """
 
     def __init__(self, targets: Iterable[tuple[str, T]]) -> None:
@@ -73,18 +71,19 @@ class Routes(Generic[T]):
             grouped.setdefault(name, []).append(target)
         turns = {name: cycle(group) for name, group in grouped.items()}
         self._exact = {name: turn for name, turn in turns.items() if "*" not in name}
-        wildcards = sorted((name for name in turns if "*" in name), key=len, reverse=True)
-        self._wildcards = [(name.partition("*"), turns[name]) for name in wildcards]
+        patterns = by_precedence(Pattern.of(name) for name in turns if "*" in name)
+        self._wildcards = [(pattern, turns[pattern.text]) for pattern in patterns]
 
     @property
     def names(self) -> list[str]:
-        """The names written out, in the order they were given; wildcards are hidden."""
+        """The names without `*`, in the order of the configuration."""
         return list(self._exact)
 
     def find(self, model: str) -> T | None:
+        """The next target for `model`; None for a model that no target serves."""
         if model in self._exact:
             return next(self._exact[model])
-        for (before, _, after), turn in self._wildcards:
-            if len(model) >= len(before) + len(after) and model.startswith(before) and model.endswith(after):
+        for pattern, turn in self._wildcards:
+            if pattern.matches(model):
                 return next(turn)
         return None

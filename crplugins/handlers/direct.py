@@ -1,4 +1,8 @@
-"""The direct handler: for upstreams that speak OpenAI's wire, bytes through both ways."""
+"""DirectHandler: for upstreams that speak OpenAI's wire format. Bytes pass unchanged in both directions.
+
+The handler writes the body and retries once without `stream_options`; DirectCalls sends one request and reads its
+answer or refusal; DirectStream relays an answer that is a stream.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -23,105 +27,16 @@ from crplugins.handlers.upstream_errors import refuses_stream_options
 
 _MAX_ERROR_BYTES: Final = 1024 * 1024
 
-
-class DirectCalls:
-    """The way to one deployment's upstream."""
-
-    def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
-        self._deployment = deployment
-        self._url = URL(f"{upstream.base_url}/chat/completions")
-        self._secrets = (upstream.api_key, upstream.base_url)
-        self._plain_bounds = aiohttp.ClientTimeout(total=deployment.timeout, sock_connect=deployment.connect_timeout)
-        # No sock_read: aiohttp would set a timer for each chunk, which costs more than relaying it.
-        self._stream_bounds = aiohttp.ClientTimeout(sock_connect=deployment.connect_timeout)
-
-    async def call(self, session: aiohttp.ClientSession, exchange: Exchange, body: bytes) -> Reply:
-        """The answer, or its begun stream. Keeps the attempt up to its end, which for a stream comes later."""
-        attempt = exchange.begin_attempt(self._deployment.provider, self)
-        try:
-            reply = await self._translated(session, exchange, attempt, body)
-        except GatewayError as error:
-            attempt.fail(error, exchange.clock())
-            raise
-        except BaseException:
-            attempt.ended = exchange.clock()
-            raise
-        if isinstance(reply.body, bytes):
-            attempt.ended = exchange.clock()
-        return reply
-
-    async def _translated(
-        self, session: aiohttp.ClientSession, exchange: Exchange, attempt: Attempt, body: bytes
-    ) -> Reply:
-        try:
-            if not exchange.stream:
-                return await self._post(session, exchange, attempt, body, self._plain_bounds)
-            async with asyncio.timeout(self._deployment.timeout):  # to the first event; DirectStream bounds the rest
-                return await self._post(session, exchange, attempt, body, self._stream_bounds)
-        except TimeoutError:
-            raise upstream_errors.timed_out(self._deployment.name) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise upstream_errors.unreachable(self._deployment.name, error) from None
-
-    async def _post(
-        self,
-        session: aiohttp.ClientSession,
-        exchange: Exchange,
-        attempt: Attempt,
-        body: bytes,
-        bounds: aiohttp.ClientTimeout,
-    ) -> Reply:
-        headers = trace_headers(exchange) if self._deployment.forwards_trace else None
-        response = await session.post(self._url, data=body, headers=headers, allow_redirects=False, timeout=bounds)
-        try:
-            return await self._reply(response, exchange, attempt)
-        except BaseException:
-            response.close()
-            raise
-
-    async def _reply(self, response: aiohttp.ClientResponse, exchange: Exchange, attempt: Attempt) -> Reply:
-        if response.status != 200:
-            raise await self._refusal(response)
-        if response.content_type != "text/event-stream":
-            return await self._document(response)
-        stream = DirectStream(
-            self._deployment.name, self._secrets, response, self._deployment.timeout, exchange, attempt
-        )
-        return stream_reply(await stream.begin())
-
-    async def _document(self, response: aiohttp.ClientResponse) -> Reply:
-        body = await response.read()
-        answer = Event.json_document(body).answer
-        if answer is None:
-            raise upstream_errors.malformed(self._deployment.name, body[:200])
-        if answer.error is not None and not answer.choices:
-            raise self._refuse(upstream_errors.status_of(answer.error), body, response.headers)
-        return document_reply(body)
-
-    async def _refusal(self, response: aiohttp.ClientResponse) -> GatewayError:
-        try:
-            body = await response.content.read(_MAX_ERROR_BYTES)
-        except (aiohttp.ClientError, OSError, ValueError):
-            body = b""  # the status alone says enough
-        response.release()
-        return self._refuse(response.status, body, response.headers)
-
-    def _refuse(self, status: int, body: bytes, headers: Mapping[str, str]) -> GatewayError:
-        return upstream_errors.upstream_refusal(
-            status,
-            upstream_errors.read_error(body),
-            {k.lower(): v for k, v in headers.items()},
-            deployment=self._deployment.name,
-            secrets=self._secrets,
-        )
+# `litellm_params` that describe the connection to the upstream, not the request.
+_NOT_IN_BODY: Final = frozenset({"extra_headers", "organization", "max_retries", "drop_params", "use_in_pass_through"})
 
 
 class DirectHandler:
     """Posts the client's body, with the upstream's name for the model, to one OpenAI-compatible endpoint.
 
-    Connections are pooled and kept alive. `litellm_params` that are parameters of the request stand in for those the
-    client did not send; `extra_headers` and `organization` become headers. An upstream that refuses `stream_options` is
-    asked once more without.
+    Connections are pooled and kept alive. `litellm_params` that are parameters of the request are the defaults for
+    those the client did not send; `extra_headers` and `organization` become headers. A request that the upstream
+    refuses because of `stream_options` is retried once without them, and later requests are sent without them at once.
     """
 
     def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
@@ -177,10 +92,6 @@ class DirectHandler:
         return copy
 
 
-# `litellm_params` that describe the way to the upstream, not the request.
-_NOT_IN_BODY: Final = frozenset({"extra_headers", "organization", "max_retries", "drop_params", "use_in_pass_through"})
-
-
 def _headers(deployment: Deployment, upstream: Upstream) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "crplugins"}
     if upstream.api_key:
@@ -190,3 +101,95 @@ def _headers(deployment: Deployment, upstream: Upstream) -> dict[str, str]:
     extra: Mapping[str, Any] = deployment.parameters.get("extra_headers") or {}
     headers.update({str(k): str(v) for k, v in extra.items()})
     return headers
+
+
+class DirectCalls:
+    """Sends requests to one deployment's upstream and records each as an attempt."""
+
+    def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
+        self._deployment = deployment
+        self._url = URL(f"{upstream.base_url}/chat/completions")
+        self._secrets = (upstream.api_key, upstream.base_url)
+        self._plain_timeout = aiohttp.ClientTimeout(total=deployment.timeout, sock_connect=deployment.connect_timeout)
+        # No sock_read: aiohttp would set a timer for each chunk, which costs more than relaying it.
+        self._stream_timeout = aiohttp.ClientTimeout(sock_connect=deployment.connect_timeout)
+
+    async def call(self, session: aiohttp.ClientSession, exchange: Exchange, body: bytes) -> Reply:
+        """The whole answer, or the begun stream. A stream ends its attempt itself, later."""
+        attempt = exchange.begin_attempt(self._deployment.provider, self)
+        try:
+            reply = await self._request(session, exchange, attempt, body)
+        except GatewayError as error:
+            attempt.fail(error, exchange.clock())
+            raise
+        except BaseException:
+            attempt.ended = exchange.clock()
+            raise
+        if isinstance(reply.body, bytes):
+            attempt.ended = exchange.clock()
+        return reply
+
+    async def _request(
+        self, session: aiohttp.ClientSession, exchange: Exchange, attempt: Attempt, body: bytes
+    ) -> Reply:
+        try:
+            if not exchange.stream:
+                return await self._post(session, exchange, attempt, body, self._plain_timeout)
+            async with asyncio.timeout(self._deployment.timeout):  # until the first event; then DirectStream counts
+                return await self._post(session, exchange, attempt, body, self._stream_timeout)
+        except TimeoutError:
+            raise upstream_errors.timed_out(self._deployment.name) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise upstream_errors.unreachable(self._deployment.name, error) from None
+
+    async def _post(
+        self,
+        session: aiohttp.ClientSession,
+        exchange: Exchange,
+        attempt: Attempt,
+        body: bytes,
+        limits: aiohttp.ClientTimeout,
+    ) -> Reply:
+        headers = trace_headers(exchange) if self._deployment.forwards_trace else None
+        response = await session.post(self._url, data=body, headers=headers, allow_redirects=False, timeout=limits)
+        try:
+            return await self._reply(response, exchange, attempt)
+        except BaseException:
+            response.close()
+            raise
+
+    async def _reply(self, response: aiohttp.ClientResponse, exchange: Exchange, attempt: Attempt) -> Reply:
+        if response.status != 200:
+            raise await self._refusal(response)
+        if response.content_type != "text/event-stream":
+            return await self._document(response)
+        stream = DirectStream(
+            self._deployment.name, self._secrets, response, self._deployment.timeout, exchange, attempt
+        )
+        return stream_reply(await stream.begin())
+
+    async def _document(self, response: aiohttp.ClientResponse) -> Reply:
+        body = await response.read()
+        answer = Event.json_document(body).answer
+        if answer is None:
+            raise upstream_errors.malformed(self._deployment.name, body[:200])
+        if answer.error is not None and not answer.choices:
+            raise self._refuse(upstream_errors.status_of(answer.error), body, response.headers)
+        return document_reply(body)
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> GatewayError:
+        try:
+            body = await response.content.read(_MAX_ERROR_BYTES)
+        except (aiohttp.ClientError, OSError, ValueError):
+            body = b""  # the status alone is enough
+        response.release()
+        return self._refuse(response.status, body, response.headers)
+
+    def _refuse(self, status: int, body: bytes, headers: Mapping[str, str]) -> GatewayError:
+        return upstream_errors.upstream_refusal(
+            status,
+            upstream_errors.read_error(body),
+            {k.lower(): v for k, v in headers.items()},
+            deployment=self._deployment.name,
+            secrets=self._secrets,
+        )

@@ -1,4 +1,8 @@
-"""An upstream's event stream on its way to the client: the same bytes, but never an end that only looks complete."""
+"""DirectStream: relays an upstream's event stream byte for byte, and never lets a cut stream look complete.
+
+Completeness notes from the events whether the answer came to its end; Watchdog closes a stream that has stalled; linger
+waits in the background for the end of the body, so that the connection can be used again.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -12,83 +16,15 @@ from crplugins.core.exchange import Attempt, Exchange
 from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter
 from crplugins.handlers import upstream_errors
 
-# Whether a streamed answer came to its end.
-#
-# Nine of eleven clients take a clean end of a cut stream for success, and a tool call cut cleanly becomes a call with
-# wrong arguments. So an end counts only with a finish_reason for every choice, or with [DONE].
-
-
-class Completeness:
-    """What the events of one stream have said so far."""
-
-    __slots__ = ("_open", "_seen", "done", "failed")
-
-    def __init__(self) -> None:
-        self._open: set[int] = set()
-        self._seen = False
-        self.done = False
-        self.failed = False
-
-    @property
-    def complete(self) -> bool:
-        """[DONE] came, or every choice that began has its finish_reason."""
-        return self.done or (self._seen and not self._open)
-
-    def see(self, event: Event) -> bool:
-        """Take note of an event. False if its data is neither JSON nor [DONE]."""
-        answer = event.answer
-        if answer is None:
-            self.done = self.done or event.is_done
-            return event.data is None or event.is_done
-        if answer.error is not None:
-            self.failed = True
-        for choice in answer.choices or ():
-            self._seen = True
-            if choice.finish_reason is None:
-                self._open.add(choice.index)
-            else:
-                self._open.discard(choice.index)
-        return True
-
-
-class Watchdog:
-    """Calls `bark` once, as soon as `seconds` have passed without a `pat`."""
-
-    __slots__ = ("_bark", "_handle", "_loop", "_patted", "_seconds", "barked")
-
-    def __init__(self, seconds: float, bark: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._seconds = seconds
-        self._bark = bark
-        self._patted = self._loop.time()
-        self.barked = False
-        self._handle = self._loop.call_later(seconds, self._look)
-
-    def pat(self) -> None:
-        """Something came."""
-        self._patted = self._loop.time()
-
-    def stop(self) -> None:
-        self._handle.cancel()
-
-    def _look(self) -> None:
-        left = self._patted + self._seconds - self._loop.time()
-        if left > 0:
-            self._handle = self._loop.call_later(left, self._look)
-        else:
-            self.barked = True
-            self._bark()
-
-
 _LINGER_SECONDS = 0.25
-"""How long to wait for the end of the body behind [DONE]: reading it lets the connection be used again."""
+"""How long to wait for the end of the body after [DONE]."""
 
 
 class DirectStream:
     """Relays one response.
 
-    Only whole events leave, so that an error frame never lands inside half an event. Events without data that are more
-    than comments (`event: ping`, `retry:` alone) are dropped: seven to nine of eleven clients fail on them.
+    Only whole events are sent, so that an error frame never lands inside half an event. Events without data that are
+    more than comments (`event: ping`, `retry:` alone) are dropped: seven to nine of eleven clients fail on them.
     """
 
     def __init__(
@@ -113,9 +49,9 @@ class DirectStream:
         self._watchdog: Watchdog | None = None
 
     async def begin(self) -> AsyncGenerator[bytes, None]:
-        """The frames, once the first are here: a failure before them is still a status.
+        """The frames, returned when the first have arrived: a failure before them can still be sent as a status.
 
-        Raises `GatewayError`, here for a stream that fails at once and from the iterator later.
+        Raises `GatewayError` for a stream that fails before its first event; the iterator raises it for later failures.
         """
         events: list[Event] = []
         while not events:
@@ -152,10 +88,10 @@ class DirectStream:
             self._attempt.fail(error, self._clock())
             raise
         finally:
-            self._leave()
+            self._close()
 
     async def _next_piece(self) -> bytes:
-        """More bytes; none at the end of the body, or at any end of a stream that has already told of its failure."""
+        """More bytes; none at the end of the body, or where a stream breaks that has already sent its error."""
         try:
             piece = await self._response.content.readany()
         except (aiohttp.ClientError, OSError, ValueError) as cause:
@@ -163,11 +99,11 @@ class DirectStream:
                 return b""
             raise self._broken(cause) from None
         if self._watchdog is not None:
-            self._watchdog.pat()
+            self._watchdog.reset()
         return piece
 
     def _broken(self, cause: Exception) -> GatewayError:
-        if self._watchdog is not None and self._watchdog.barked:
+        if self._watchdog is not None and self._watchdog.expired:
             return upstream_errors.timed_out(self._deployment)
         return upstream_errors.cut_short(self._deployment, repr(cause))
 
@@ -190,13 +126,13 @@ class DirectStream:
             yield self._scrubbed(event) if failed else event
 
     def _last_frames(self) -> bytes:
-        """What the end of the body leaves to send. Raises `GatewayError` if the answer had not come to its end."""
-        rest = self._splitter.finish()
+        """The frames to send at the end of the body. Raises `GatewayError` if the answer had not come to its end."""
+        event = self._splitter.finish()
         frames = b""
-        if rest is not None and rest.data:
-            if not self._state.see(rest):
+        if event is not None and event.data:
+            if not self._state.see(event):
                 raise upstream_errors.cut_short(self._deployment, "the body ended inside an event")
-            frames = rest.raw.rstrip(b"\r\n") + b"\n\n"  # without its blank line every client ignores it
+            frames = event.raw.rstrip(b"\r\n") + b"\n\n"  # without its blank line every client ignores it
         if self._state.done:
             return frames
         if self._state.complete or self._state.failed:
@@ -219,8 +155,8 @@ class DirectStream:
             document["error"] = safe
         return event.with_data(msgspec.json.encode(document))
 
-    def _leave(self) -> None:
-        """Give the connection back, or drop it at once if the upstream is still sending."""
+    def _close(self) -> None:
+        """Returns the connection to the pool, or closes it at once if the upstream is still sending."""
         if self._watchdog is not None:
             self._watchdog.stop()
         if self._attempt.ended is None:
@@ -228,18 +164,84 @@ class DirectStream:
         if self._state.failed and not self._attempt.error_type:
             self._attempt.error_type = "upstream_stream_broken"
         if self._state.done and not self._response.content.at_eof():
-            linger(self._response)  # beside the request, which is over for its client
+            linger(self._response)  # in the background: for the client the request is over
         elif self._response.content.at_eof():
             self._response.release()
         else:
             self._response.close()
 
 
+class Completeness:
+    """Whether a streamed answer has come to its end, judged by its events so far.
+
+    Nine of eleven clients take a clean end of a cut stream for success, and a tool call that was cut becomes a call
+    with wrong arguments. So an end counts only with a finish_reason for every choice, or with [DONE].
+    """
+
+    __slots__ = ("_open", "_seen", "done", "failed")
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        self._seen = False
+        self.done = False
+        self.failed = False
+
+    @property
+    def complete(self) -> bool:
+        """[DONE] came, or every choice that began has its finish_reason."""
+        return self.done or (self._seen and not self._open)
+
+    def see(self, event: Event) -> bool:
+        """Notes an event. False if its data is neither JSON nor [DONE]."""
+        answer = event.answer
+        if answer is None:
+            self.done = self.done or event.is_done
+            return event.data is None or event.is_done
+        if answer.error is not None:
+            self.failed = True
+        for choice in answer.choices or ():
+            self._seen = True
+            if choice.finish_reason is None:
+                self._open.add(choice.index)
+            else:
+                self._open.discard(choice.index)
+        return True
+
+
+class Watchdog:
+    """Calls `on_expiry` once, as soon as `seconds` have passed without a `reset`."""
+
+    __slots__ = ("_handle", "_loop", "_on_expiry", "_reset_at", "_seconds", "expired")
+
+    def __init__(self, seconds: float, on_expiry: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
+        self._on_expiry = on_expiry
+        self._reset_at = self._loop.time()
+        self.expired = False
+        self._handle = self._loop.call_later(seconds, self._check)
+
+    def reset(self) -> None:
+        """Starts the time anew: data has arrived. Setting a timer here would cost more than relaying a chunk."""
+        self._reset_at = self._loop.time()
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+    def _check(self) -> None:
+        remaining = self._reset_at + self._seconds - self._loop.time()
+        if remaining > 0:
+            self._handle = self._loop.call_later(remaining, self._check)
+        else:
+            self.expired = True
+            self._on_expiry()
+
+
 _lingering: Final[set[asyncio.Task[None]]] = set()
 
 
 def linger(response: aiohttp.ClientResponse) -> None:
-    """Wait a moment for the end of the body, so that the connection can be used again."""
+    """Waits a moment, as a task, for the end of the body, so that the connection can be used again."""
     task = asyncio.create_task(_read_end(response))
     _lingering.add(task)  # the loop itself keeps only a weak reference
     task.add_done_callback(_lingering.discard)

@@ -1,4 +1,4 @@
-"""ChatCompletions: the ASGI endpoint of `POST /v1/chat/completions`."""
+"""ChatCompletions: the ASGI endpoint of `POST /v1/chat/completions`. KeepAlive: comments in a stream that is idle."""
 
 import asyncio
 import logging
@@ -15,51 +15,19 @@ from crplugins.core.errors import GatewayError, internal_error, model_not_found
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.handler import Handler
 
+logger = logging.getLogger("crplugins.gateway")
 COMMENT = b": keep-alive\n\n"
 
 
-class IdleComments:
-    """Sends a comment whenever `seconds` have passed in silence, from a task of its own.
-
-    Only between whole events, and only while the stream is idle: a simple line parser may reject comments.
-    """
-
-    def __init__(self, seconds: float, clock: Callable[[], float], send: Send) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._send = send
-        self._last = clock()
-        self._task = asyncio.create_task(self._run())
-
-    def sent(self) -> None:
-        """A piece of the stream went out."""
-        self._last = self._clock()
-
-    def stop(self) -> None:
-        self._task.cancel()
-
-    async def _run(self) -> None:
-        while True:
-            silence = self._clock() - self._last
-            if silence >= self._seconds:
-                self.sent()
-                await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
-            else:
-                await asyncio.sleep(self._seconds - silence)
-
-
-logger = logging.getLogger("crplugins.gateway")
-
-
 class ChatCompletions:
-    """Finds the handler for the model, and sends its reply while the client is there.
+    """Finds the handler for the model, and sends its reply as long as the client is connected.
 
-    Runs behind PluginMiddleware, which renders the `GatewayError`s raised before the response has started and holds the
-    Exchange. An error after that becomes a frame of the stream.
+    Runs inside PluginMiddleware, which owns the Exchange and renders the `GatewayError`s that are raised before the
+    response has started. A later error becomes a frame of the stream.
 
     Args:
         find: the handler for a model name, or None.
-        keep_alive: seconds of silence in a stream after which a comment is sent; None for never.
+        keep_alive: seconds for which a stream is idle after which a comment is sent; None for never.
     """
 
     def __init__(self, find: Callable[[str], Handler | None], *, keep_alive: float | None = None) -> None:
@@ -69,7 +37,7 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = find_exchange(scope)
         if exchange is None:
-            raise RuntimeError("ChatCompletions runs behind PluginMiddleware")
+            raise RuntimeError("ChatCompletions must run inside PluginMiddleware")
         body = await _body_of(exchange, receive)
         try:
             async with CancelOnDisconnect(receive):
@@ -99,16 +67,46 @@ class ChatCompletions:
         if not self._keep_alive:
             await send_reply(send, reply, failed=failed)
             return
-        idle = IdleComments(self._keep_alive, exchange.clock, send)
+        keep_alive = KeepAlive(self._keep_alive, exchange.clock, send)
         try:
-            await send_reply(send, reply, failed=failed, sent=idle.sent)
+            await send_reply(send, reply, failed=failed, sent=keep_alive.sent)
         finally:
-            idle.stop()
+            keep_alive.stop()
 
 
 async def _body_of(exchange: Exchange, receive: Receive) -> Body:
-    """The request's body, parsed already if a plugin has read these very bytes. PluginMiddleware keeps the limit."""
+    """The request's body, already parsed if a plugin has read the same bytes. PluginMiddleware limits its size."""
     raw = await read_body(receive, sys.maxsize)
     if exchange.body is None or exchange.body.raw is not raw:
         exchange.body = Body(raw)
     return exchange.body
+
+
+class KeepAlive:
+    """Sends a comment whenever a stream has been idle for `seconds`, from a task of its own.
+
+    Only between whole events, and only while the stream is idle: a simple line parser may reject comments.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float], send: Send) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._send = send
+        self._last = clock()
+        self._task = asyncio.create_task(self._run())
+
+    def sent(self) -> None:
+        """A piece of the stream has been sent."""
+        self._last = self._clock()
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            silence = self._clock() - self._last
+            if silence >= self._seconds:
+                self.sent()
+                await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+            else:
+                await asyncio.sleep(self._seconds - silence)

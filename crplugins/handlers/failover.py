@@ -1,4 +1,4 @@
-"""Failover: several deployments of one model name take turns, and stand in for one another."""
+"""Failover: several deployments of one model name take turns; a request that one fails goes to the next."""
 
 import logging
 from collections.abc import Sequence
@@ -11,42 +11,40 @@ from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.outcome import ErrorType
 from crplugins.handlers.handler import Handler
 
-REST_SECONDS: Final = 5.0
-"""How long a deployment that failed is asked last, unless it says itself how long to wait."""
+logger = logging.getLogger("crplugins.upstream")
+COOLDOWN_SECONDS: Final = 5.0
+"""How long a deployment that failed cools down, unless its `retry-after` names the time."""
 
-LONGEST_REST_SECONDS: Final = 60.0
-
-_ELSEWHERE: Final[frozenset[ErrorType]] = frozenset(
+MAX_COOLDOWN_SECONDS: Final = 60.0
+_FAILS_OVER: Final[frozenset[ErrorType]] = frozenset(
     {
         "upstream_429", "upstream_5xx", "upstream_timeout", "upstream_connect", "upstream_stream_broken",
         "upstream_auth",
     }
 )  # fmt: skip
-"""Failures of one deployment that say nothing about another. What the provider finds wrong with a request, another
-would too."""
+"""Failures of one deployment, after which another may succeed. A request that one provider finds invalid is not among
+them: the next provider would refuse it too."""
 
-_NOT_HERE: Final = frozenset({404, 408})
+_STATUSES_THAT_FAIL_OVER: Final = frozenset({404, 408})
 """4xx that are not the request's fault: this deployment lacks the model, or was too slow."""
-
-logger = logging.getLogger("crplugins.upstream")
 
 
 class Failover:
-    """Answers with the next deployment in turn; when it fails before the first byte, with the one after it.
+    """Answers with the deployment whose turn it is; if that fails before the first byte, the next deployment is tried.
 
-    Each is asked once for a request. One that failed is asked last for a while, so that not every request waits for
-    it first: as long as its `retry-after` says, at most `LONGEST_REST_SECONDS`, else `REST_SECONDS`. The client sees
-    the failure of the last one asked.
+    Each deployment is tried at most once for a request. One that failed cools down: for the time of its `retry-after`,
+    at most `MAX_COOLDOWN_SECONDS`, else for `COOLDOWN_SECONDS`. While it cools down it is tried after all others, so
+    that not every request waits for it first. The client sees the failure of the deployment tried last.
     """
 
     def __init__(self, name: str, handlers: Sequence[Handler]) -> None:
         self._name = name
         self._handlers = handlers
-        self._rests_until = [0.0] * len(handlers)
+        self._cooldown_until = [0.0] * len(handlers)
         self._turn = 0
 
     async def __aenter__(self) -> Self:
-        """The deployments are opened and closed by whoever made them."""
+        """Enters nothing: the deployments are opened and closed by the code that made them."""
         return self
 
     async def __aexit__(
@@ -57,38 +55,40 @@ class Failover:
         *others, last = self._in_turn(exchange.clock())
         for number in others:
             try:
-                return await self._ask(number, exchange, body)
+                return await self._try(number, exchange, body)
             except GatewayError as error:
-                if not may_succeed_elsewhere(error):
+                if not fails_over(error):
                     raise
-                logger.warning("request %s goes on to the next deployment of %s", exchange.id, self._name)
-        return await self._ask(last, exchange, body)
+                logger.warning("request %s fails over to the next deployment of %s", exchange.id, self._name)
+        return await self._try(last, exchange, body)
 
     def _in_turn(self, now: float) -> list[int]:
-        """All of them, from the next one on; those that rest behind the others, the soonest first."""
+        """All deployments in turn; those that cool down come last, the one that is ready soonest first."""
         count = len(self._handlers)
         order = [(self._turn + step) % count for step in range(count)]
         self._turn = (self._turn + 1) % count
-        return sorted(order, key=lambda number: max(self._rests_until[number] - now, 0.0))
+        return sorted(order, key=lambda number: max(self._cooldown_until[number] - now, 0.0))
 
-    async def _ask(self, number: int, exchange: Exchange, body: Body) -> Reply:
+    async def _try(self, number: int, exchange: Exchange, body: Body) -> Reply:
         try:
             reply = await self._handlers[number].answer(exchange, body)
         except GatewayError as error:
-            if may_succeed_elsewhere(error):
-                self._rests_until[number] = exchange.clock() + _rest(error)
+            if fails_over(error):
+                self._cooldown_until[number] = exchange.clock() + _cooldown_seconds(error)
             raise
-        self._rests_until[number] = 0.0
+        self._cooldown_until[number] = 0.0
         return reply
 
 
-def may_succeed_elsewhere(error: GatewayError) -> bool:
-    """Whether another deployment may answer what this one failed to."""
-    return error.error_type in _ELSEWHERE or (error.error_type == "upstream_4xx" and error.status in _NOT_HERE)
+def fails_over(error: GatewayError) -> bool:
+    """Whether another deployment may answer the request that this one failed."""
+    if error.error_type == "upstream_4xx":
+        return error.status in _STATUSES_THAT_FAIL_OVER
+    return error.error_type in _FAILS_OVER
 
 
-def _rest(error: GatewayError) -> float:
+def _cooldown_seconds(error: GatewayError) -> float:
     for name, value in error.headers:
         if name == b"retry-after" and value.isdigit():
-            return min(float(value), LONGEST_REST_SECONDS)
-    return REST_SECONDS
+            return min(float(value), MAX_COOLDOWN_SECONDS)
+    return COOLDOWN_SECONDS

@@ -1,4 +1,4 @@
-"""Handler: the interface between the chat completions endpoint and whatever answers."""
+"""Handler: the interface of what answers a chat completion, and the two kinds of reply it makes."""
 
 from collections.abc import AsyncGenerator
 from types import TracebackType
@@ -12,14 +12,14 @@ class Handler(Protocol):
     """Answers for one deployment. An async context manager, entered at start-up: it owns connections."""
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        """The whole answer, or the begun stream (`Reply.body` an async generator of complete events).
+        """The whole answer, or the begun stream (`Reply.body` is an async generator of complete events).
 
-        Returns only once the upstream has accepted the request, so that its refusal is still a status. Keeps
+        Returns only when the upstream has accepted the request, so that its refusal can be sent as a status. Sets
         `exchange.attempts`, `exchange.served_model` and `exchange.price`. Cancelling the call, or closing the
         generator, ends the upstream request at once.
 
-        Raises `GatewayError` for every failure the client is to see; the generator raises it too, for a failure after
-        the first byte.
+        Raises `GatewayError` for every failure that the client may see; the generator raises it for a failure after the
+        first byte.
         """
 
     async def __aenter__(self) -> Self: ...

@@ -1,6 +1,6 @@
-"""Upstream: which provider a deployment means, and where it answers. Resolved once, at start-up.
+"""Upstream: the provider and the address of a deployment. Resolved once, at start-up.
 
-OpenAI itself, vLLM and every `openai/` model with an `api_base` are known here. For the other providers litellm's
+OpenAI itself, vLLM and every `openai/` model with an `api_base` are resolved here. For the other providers litellm's
 tables decide, which costs its import (2.5 s, 170 MB); hence `resolve` runs in a thread and never on a request.
 """
 
@@ -29,7 +29,7 @@ class UpstreamUnknown(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """An endpoint that speaks OpenAI's wire: `base_url` without a trailing slash, `model` as the upstream calls it."""
+    """An endpoint with OpenAI's wire format: `base_url` without a trailing slash, `model` as the upstream names it."""
 
     provider: str
     model: str
@@ -38,9 +38,10 @@ class Upstream:
 
 
 def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ) -> Upstream | None:
-    """The OpenAI-compatible endpoint of a deployment, or None if litellm has to translate.
+    """The OpenAI-compatible endpoint of a deployment, or None if litellm must translate.
 
-    Raises `UpstreamUnknown` for `handler: direct` without a known base URL, and for a model name litellm cannot place.
+    Raises `UpstreamUnknown` for `handler: direct` without a known base URL, and for a model whose provider litellm does
+    not know.
     """
     if kind == "litellm":
         return None
@@ -89,7 +90,7 @@ def _from_litellm(deployment: Deployment, kind: HandlerKind) -> Upstream | None:
 
 
 def _is_plain(provider: str) -> bool:
-    """Whether the provider takes OpenAI's parameters as they are."""
+    """Whether the provider takes OpenAI's parameters unchanged."""
     from litellm.constants import openai_compatible_providers
     from litellm.llms.openai_like.json_loader import JSONProviderRegistry
 

@@ -1,8 +1,8 @@
-"""Failures of an upstream as the client may see them.
+"""Failures of an upstream, as the client may see them.
 
-A 4xx keeps its status and its message, scrubbed of addresses and credentials. A refusal of our own credentials or of
-our account is not the client's doing and becomes a 502; a 5xx or a broken connection gets a sentence of ours. The
-upstream's own text goes to the log.
+A 4xx keeps its status and its message, scrubbed of addresses and credentials. A refusal of the gateway's credentials or
+account is not the client's fault and becomes a 502; a 5xx or a broken connection gets a message of our own. The
+upstream's text goes to the log.
 """
 
 import logging
@@ -45,7 +45,7 @@ def scrub(message: str, secrets: Iterable[str | None] = ()) -> str:
 
 
 def read_error(body: bytes) -> ErrorObject:
-    """What an upstream's error body says, in whichever of the known shapes it says it.
+    """The error in an upstream's error body, in any of the known shapes.
 
     Missing parts are empty or None: `{"error": {...}}` (OpenAI), `{"error": "text"}`, `{"message": ...}`
     (old vLLM), `{"detail": ...}` (FastAPI), anything else.
@@ -64,7 +64,7 @@ def read_error(body: bytes) -> ErrorObject:
 
 
 def _detail(detail: object) -> tuple[str, str | None]:
-    """Message and parameter of FastAPI's `detail`: text, or a list of what is wrong and where."""
+    """Message and parameter of FastAPI's `detail`: text, or a list of errors with their places."""
     if not isinstance(detail, list) or not detail or not isinstance(detail[0], dict):
         return _text(detail) or "", None
     where = detail[0].get("loc")
@@ -120,7 +120,7 @@ def refuses_stream_options(refusal: GatewayError) -> bool:
 
 
 def refusal_in_stream(data: bytes, deployment: str, secrets: Iterable[str | None] = ()) -> GatewayError:
-    """A stream whose first event, `data`, is an error: nothing is sent yet, so it can still be a status."""
+    """The refusal in `data`, the first event of a stream: nothing has been sent yet, so it can still be a status."""
     status = status_of(msgspec.json.decode(data).get("error"))
     return upstream_refusal(status, read_error(data), {}, deployment=deployment, secrets=secrets)
 
@@ -158,13 +158,13 @@ def timed_out(deployment: str) -> GatewayError:
 
 
 def cut_short(deployment: str, cause: object) -> GatewayError:
-    """A stream that broke, or ended without saying that it was complete."""
+    """A stream that broke, or ended before the answer was complete."""
     logger.warning("upstream of %s cut its stream: %s", deployment, cause)
     return broken_off()
 
 
 def malformed(deployment: str, cause: object) -> GatewayError:
-    """An answer that is not what OpenAI's wire prescribes."""
+    """An answer that does not have OpenAI's wire format."""
     logger.warning("upstream of %s sent a malformed answer: %s", deployment, cause)
     return GatewayError(
         502,

@@ -1,1 +1,1 @@
-"""Ledger: what each request took and cost, kept."""
+"""The ledger: the durable record of what each request used and cost."""

@@ -1,4 +1,4 @@
-"""LedgerDatabase: puts lines into the tables, and lets queries read them."""
+"""LedgerDatabase: inserts lines into the tables, and gives queries connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -23,20 +23,21 @@ TIMEOUT: Final = 5.0
 READING_TIMEOUT: Final = 60.0
 """The same for queries, which may go through millions of rows."""
 
-_LOCK: Final = 0x6372_706C_6564_6700  # any number, the same in every version
-_OF_THE_DATA: Final = ("22", "23", "54")  # classes of SQLSTATE: data, constraints, limits such as an index entry's size
+_LOCK: Final = 0x6372_706C_6564_6700  # any number, but the same in every version
+_DATA_ERRORS: Final = ("22", "23", "54")  # classes of SQLSTATE: data, constraints, limits such as an index entry's size
 _INSERTS: Final = {"sqlite": insert_into_sqlite, "postgresql": insert_into_postgresql}
 
 
 class LinesRefused(Exception):
-    """The database works, and would take none of these lines however often it is asked: one or more are no records."""
+    """The database works and will never take these lines: one or more of them are not valid records."""
 
 
 class LedgerDatabase:
-    """SQLite or PostgreSQL. `insert` brings the tables to the newest schema before the first line, unless told not to.
+    """SQLite or PostgreSQL. `insert` migrates the tables to the newest schema before the first line, unless `migrate`
+    is False.
 
-    Raises ValueError for a URL that is none, ImportError without its driver. Everything else raises whatever SQLAlchemy
-    and the drivers do.
+    Raises ValueError for an invalid URL, ImportError without its driver. Methods raise the errors of SQLAlchemy and the
+    drivers.
     """
 
     def __init__(self, url: str, *, migrate: bool = True) -> None:
@@ -50,11 +51,11 @@ class LedgerDatabase:
 
     @property
     def file(self) -> Path | None:
-        """Where SQLite keeps it."""
+        """SQLite's file; None for PostgreSQL."""
         return Path(self.url.database or "") if self.url.get_backend_name() == "sqlite" else None
 
     async def prepare(self) -> AsyncEngine:
-        """Migrate and make the engine, if that has not been done."""
+        """The engine. The first call migrates the tables and makes it."""
         async with self._preparing:
             if self._migrates:
                 await migrate(self.url, MIGRATIONS, VERSION_TABLE, _LOCK, patience=2 * TIMEOUT)
@@ -64,7 +65,7 @@ class LedgerDatabase:
             return self._engine
 
     async def insert(self, lines: Sequence[bytes]) -> None:
-        """In one transaction, each record once however often it comes. Raises `LinesRefused`."""
+        """Inserts in one transaction; a record that is there already is skipped. Raises `LinesRefused`."""
         writing = (await self.prepare()).execution_options(**{WRITES: True})
         text = b"[" + b",".join(lines) + b"]"
         try:
@@ -77,7 +78,7 @@ class LedgerDatabase:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """With connections of its own, so that no query takes those of `insert`. It migrates nothing."""
+        """A connection for queries, from a pool of its own, so that no query delays `insert`. Migrates nothing."""
         async with self._preparing:
             if self._reading is None:
                 self._reading = await asyncio.to_thread(make_engine, self.url, READING_TIMEOUT)
@@ -96,12 +97,12 @@ class LedgerDatabase:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line: behind it stands the statement."""
+    """The first line of the error. SQLAlchemy puts the statement into the following ones."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _is_about_the_data(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
-        return str(state).startswith(_OF_THE_DATA)
+        return str(state).startswith(_DATA_ERRORS)
     return "constraint failed" in str(error.orig) or "malformed JSON" in str(error.orig)

@@ -1,7 +1,7 @@
-"""A UsageRecord as one line of JSON: the form in which journal, spool and database all take it.
+"""A UsageRecord as one line of JSON, the format of journal, spool and database.
 
-What a client or a provider wrote into a record must not keep it, or those beside it, out of a database: PostgreSQL
-stores no U+0000, nobody stores half a surrogate pair, an index entry has a largest size, and so has an integer.
+Text from a client or a provider must not keep a record, or others in its batch, out of a database: PostgreSQL stores no
+U+0000, no database stores half a surrogate pair, and index entries and integers have a largest size.
 """
 
 import logging
@@ -16,18 +16,18 @@ LONGEST_TEXT: Final = 500
 """Bytes of UTF-8. The texts of a primary key together must stay below the 2,704 bytes of PostgreSQL's index entries."""
 
 LARGEST_COUNT: Final = (1 << 40) - 1
-"""Of tokens, and of millionths of a dollar: a sum of eight million such still fits into 64 bits."""
+"""The largest number of tokens or micro-USD in a record: a sum of eight million such numbers fits into 64 bits."""
 
 _LONG_LINE: Final = 1_500
-"""Bytes. Shorter lines have no text that is too long for an index together with others that are."""
+"""Bytes. In a shorter line the texts of an index entry are never too long together."""
 
-_encode: Final = msgspec.json.Encoder(enc_hook=dict).encode  # a read-only mapping is none of JSON's types
+_encode: Final = msgspec.json.Encoder(enc_hook=dict).encode  # msgspec does not encode read-only mappings itself
 
 logger = logging.getLogger("crplugins.ledger")
 
 
 def encode(record: UsageRecord) -> bytes:
-    """The line, without its end. Never fails, and takes some 2 us."""
+    """The line, without a line feed. Never fails, and takes about 2 us."""
     try:
         line = _encode(record)
     except UnicodeEncodeError:
@@ -38,7 +38,7 @@ def encode(record: UsageRecord) -> bytes:
 
 
 def _counts_fit(record: UsageRecord) -> bool:
-    """One comparison for all: the bits of any large number are in their union."""
+    """Compares once for all counts: the bitwise OR of them is large if one of them is."""
     used = record.usage
     bits = abs(used.input_tokens) | abs(used.output_tokens) | abs(used.cached_input_tokens)
     bits |= abs(used.cache_write_input_tokens) | abs(used.reasoning_output_tokens) | abs(record.cost_micro_usd or 0)
@@ -47,22 +47,22 @@ def _counts_fit(record: UsageRecord) -> bool:
 
 def _cleaned(record: UsageRecord) -> UsageRecord:
     if not _counts_fit(record):
-        logger.error("the token counts of request %s are beyond all reason, and kept as the largest", record.request_id)
+        logger.error("the token counts of request %s are too large, and recorded as the largest", record.request_id)
     cost = record.cost_micro_usd
     values = {name: _clean(value) for name, value in msgspec.structs.asdict(record).items()}
     values["tags"] = {_clean(name): _clean(value) for name, value in record.tags.items()}
-    values["usage"] = TokenUsage(*(_bounded(count) for count in msgspec.structs.astuple(record.usage)))
-    values["cost_micro_usd"] = None if cost is None else _bounded(cost)
+    values["usage"] = TokenUsage(*(_clamped(count) for count in msgspec.structs.astuple(record.usage)))
+    values["cost_micro_usd"] = None if cost is None else _clamped(cost)
     return UsageRecord(**values)
 
 
 def _clean(value: Any) -> Any:
-    """Texts as every database takes them; other values as they are."""
+    """A text in a form that every database takes; other values unchanged."""
     if not isinstance(value, str):
         return value
     text = value.encode(errors="replace").replace(b"\0", b"\xef\xbf\xbd")[:LONGEST_TEXT]
-    return text.decode(errors="ignore")  # a character that the cut has halved goes
+    return text.decode(errors="ignore")  # drops a character of which only a part is left
 
 
-def _bounded(count: int) -> int:
+def _clamped(count: int) -> int:
     return max(-LARGEST_COUNT, min(count, LARGEST_COUNT))

@@ -1,4 +1,8 @@
-"""The sums of each day, of rows of `usage` that have just become some."""
+"""Inserts records into `usage`, and adds those that are new to the sums of their day in `usage_daily`.
+
+One statement for each database takes a JSON array of records: `insert_into_sqlite` and `insert_into_postgresql`.
+`daily_sums` and `upsert_into_daily` are the same for both.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -31,7 +35,7 @@ from crplugins.ledger.question import MEASURES
 from crplugins.ledger.schema import usage, usage_daily
 
 DIMENSIONS: Final = ("key_id", "team", "requested_model", "served_model", "provider")
-"""What, besides the day, rows of `usage_daily` tell apart."""
+"""The columns by which, besides the day, `usage_daily` is grouped."""
 
 TOKENS: Final = tuple(name for name in MEASURES if name.endswith("_tokens"))
 
@@ -39,7 +43,7 @@ TOKENS: Final = tuple(name for name in MEASURES if name.endswith("_tokens"))
 def daily_sums(rows: FromClause, day: ColumnElement[Any]) -> Select[Any]:
     """The columns of `usage_daily` for `rows` of `usage`, whose day in UTC is `day`.
 
-    In the order of the primary key, so that two processes wait for each other's rows in the same order.
+    They are in the order of the primary key, so that two processes lock rows in the same order.
     """
     dimensions = [day.label("day"), *(func.coalesce(rows.c[name], "").label(name) for name in DIMENSIONS)]
     sums = [sum_.label(name) for name, sum_ in measures(rows).items()]
@@ -47,7 +51,7 @@ def daily_sums(rows: FromClause, day: ColumnElement[Any]) -> Select[Any]:
 
 
 def measures(rows: FromClause) -> Mapping[str, ColumnElement[Any]]:
-    """What is summed over `rows` of `usage`, by its name in `usage_daily`."""
+    """The sums over `rows` of `usage`, by their names in `usage_daily`."""
     c = rows.c
     sums = {
         "requests": func.count(),
@@ -61,7 +65,7 @@ def measures(rows: FromClause) -> Mapping[str, ColumnElement[Any]]:
 
 
 def upsert_into_daily(insert: Any, sums: Select[Any]) -> Any:
-    """Adds `sums` to what stands in `usage_daily`. `insert` is the function of a dialect that knows ON CONFLICT."""
+    """Adds `sums` to the rows of `usage_daily`. `insert` is the function of a dialect with ON CONFLICT."""
     statement = insert(usage_daily).from_select(["day", *DIMENSIONS, *MEASURES], sums)
     added = {name: usage_daily.c[name] + statement.excluded[name] for name in MEASURES}
     return statement.on_conflict_do_update(index_elements=list(usage_daily.primary_key), set_=added)
@@ -71,7 +75,8 @@ def _one_if(condition: ColumnElement[bool]) -> Case[int]:
     return case((condition, 1), else_=0)
 
 
-# A limit that is none: merged with what reads it, `json_each` would write the whole line anew for each column.
+# LIMIT -1 limits nothing, but keeps SQLite from merging the subquery: merged, `json_each` would write the whole line
+# anew for each column.
 _each: Final = func.json_each(bindparam("lines", type_=Text)).table_valued("value")
 _lines: Final = select(_each.c.value).limit(-1).offset(0).subquery("line")
 _rowid: Final[ColumnElement[int]] = column("rowid", Integer)
@@ -84,7 +89,7 @@ def _sqlite_value(name: str) -> ColumnElement[Any]:
 
 
 def _moment(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
-    """As SQLAlchemy writes a DateTime, to the microsecond: texts that sort by time."""
+    """The text of SQLAlchemy's DateTime, to the microsecond. Such texts sort by time."""
     whole = cast(seconds, Integer)
     microseconds = cast((seconds - whole) * literal(1_000_000), Integer)
     return func.strftime("%Y-%m-%d %H:%M:%S", whole, "unixepoch").concat(func.printf(".%06d", microseconds))
@@ -101,7 +106,7 @@ _ADD_UP: Final = upsert_into_daily(sqlite_insert, _SUMS)
 
 
 async def insert_into_sqlite(connection: AsyncConnection, lines: str) -> None:
-    """Within a transaction that holds the write lock, which makes the rows behind the newest ours."""
+    """Needs a transaction that holds the write lock: all rows after the newest are then this process's."""
     newest = (await connection.execute(_NEWEST)).scalar_one()
     await connection.execute(_SQLITE_INSERT, {"lines": lines})
     await connection.execute(_ADD_UP, {"newest": newest})
@@ -136,5 +141,5 @@ _POSTGRESQL_INSERT: Final = upsert_into_daily(
 
 
 async def insert_into_postgresql(connection: AsyncConnection, lines: str) -> None:
-    """Only what is really inserted is RETURNING, and so added up: also where two processes insert the same."""
+    """RETURNING gives only the rows that were inserted, so only they are added up, even if two processes insert one."""
     await connection.execute(_POSTGRESQL_INSERT, {"lines": lines})

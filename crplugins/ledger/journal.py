@@ -1,16 +1,15 @@
-"""Journal: lines that outlive the process although nobody has written them to a file.
+"""Journal: lines that survive the death of the process before they are committed.
 
-A commit takes milliseconds, in which a SIGKILL would lose what clients have had. So each line is copied into a file
-that is mapped into memory: the copy is in the page cache at once, without a system call, and the kernel keeps that
-whatever happens to the process.
-(A power cut is another matter: that is what a commit is for.)
+A commit takes milliseconds, in which a SIGKILL would lose records of requests that clients have been served. So each
+line is copied into a memory-mapped file: the copy is in the page cache at once, without a system call, and the kernel
+keeps that if the process dies. (A power cut loses it; only a commit survives that.)
 
-The file is a header and some segments, each a row of lines with their lengths before them and a zero behind:
+The file is a header and some segments, each a sequence of lines with their lengths before them and a zero at the end:
 
     <length><line><length><line>...<0>
 
-Payload and next zero are written first, the length last, so that half a line is none. A segment starts afresh when all
-its lines are committed somewhere; if the one in use is full, another takes its place.
+The line and the next zero are written first and the length last, so that a line is there as a whole or not at all. A
+segment is reused when all its lines are committed; when the segment in use is full, another one is used.
 """
 
 import fcntl
@@ -26,7 +25,7 @@ from typing import Final, Self
 SUFFIX: Final = ".journal"
 SEGMENTS: Final = 4
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
-"""Some 5,000 lines each."""
+"""About 5,000 lines each."""
 
 _MAGIC: Final = b"crplugins journal 1"
 _HEADER: Final = struct.Struct("<32sQ")  # the magic and the size of a segment
@@ -48,7 +47,7 @@ class Segment:
         self.pending = 0
 
     def append(self, line: bytes) -> bool:
-        """False if there is no room."""
+        """Adds the line; False if there is no room for it."""
         end = self.end
         text = end + 4
         after = text + len(line)
@@ -63,7 +62,7 @@ class Segment:
         return True
 
     def release(self) -> None:
-        """One of its lines is committed elsewhere."""
+        """To be called for each of its lines when that is committed."""
         self.pending -= 1
         if not self.pending:
             self.end = self.start
@@ -71,7 +70,7 @@ class Segment:
 
 
 class Journal:
-    """The journal of this process, locked as long as it is open.
+    """The journal of this process. Its file is locked while it is open.
 
     `append` and the segments' methods are for one thread, and take less than a microsecond.
     """
@@ -86,22 +85,22 @@ class Journal:
 
     @classmethod
     def create(cls, prefix: Path, *, segment_bytes: int = SEGMENT_BYTES, segments: int = SEGMENTS) -> Self:
-        """A new file `PREFIX.PID-RANDOM.journal`. Blocks. Raises OSError.
+        """A journal in a new file `PREFIX.PID-RANDOM.journal`. Blocks. Raises OSError.
 
-        It gets that name when it is locked: a journal that is found unlocked is a dead one.
+        The file gets that name when it is locked, so an unlocked journal is one whose process has died.
         """
         name = f"{prefix}.{os.getpid()}-{secrets.token_hex(4)}"
-        making, path = Path(name + ".new"), Path(name + SUFFIX)
-        descriptor = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        new, path = Path(name + ".new"), Path(name + SUFFIX)
+        descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             _allocate(descriptor, _HEADER_BYTES + segments * segment_bytes)
             os.pwrite(descriptor, _HEADER.pack(_MAGIC, segment_bytes), 0)
-            making.rename(path)
+            new.rename(path)
             return cls(path, descriptor, segment_bytes, segments)
         except BaseException:
             os.close(descriptor)
-            making.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
             raise
 
     @property
@@ -109,7 +108,7 @@ class Journal:
         return sum(segment.pending for segment in self._segments)
 
     def append(self, line: bytes) -> Segment | None:
-        """Keep the line until its segment is told to release it. None: it is not kept, because all are in use."""
+        """Keeps the line until `release` of the returned segment. None: not kept, because all segments are full."""
         if self._active.append(line):
             return self._active
         for segment in self._segments:
@@ -119,7 +118,7 @@ class Journal:
         return None
 
     def close(self) -> None:
-        """The file goes, unless there are lines in it that are committed nowhere. Blocks."""
+        """Closes the journal, and deletes its file unless it has lines that are not committed. Blocks."""
         keeps = self.pending > 0
         self._map.close()
         if not keeps:
@@ -128,7 +127,7 @@ class Journal:
 
 
 def _allocate(descriptor: int, size: int) -> None:
-    """Now, and for good: on a full disk a write to mapped memory would end the process."""
+    """Allocates the file now: on a full disk, writing to mapped memory without it would kill the process."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:
@@ -136,7 +135,7 @@ def _allocate(descriptor: int, size: int) -> None:
 
 
 def lines_of(content: bytes) -> Iterator[bytes]:
-    """The lines in the content of a journal, whose process may have ended within any instruction."""
+    """The lines in the content of a journal, whose process may have died at any instruction."""
     if len(content) < _HEADER.size:
         return
     magic, segment_bytes = _HEADER.unpack_from(content)
@@ -157,10 +156,10 @@ def _lines_from(content: bytes, position: int, stop: int) -> Iterator[bytes]:
 
 
 def adopt_dead_journals(prefix: Path, keep: Callable[[Sequence[bytes]], object]) -> int:
-    """Hands the lines of every dead journal of this `prefix` to `keep`, and deletes the file when that has returned.
+    """Passes the lines of every dead process's journal with this `prefix` to `keep`, then deletes the file.
 
-    Returns the number of lines. A process that dies in here leaves the file to the next one, as an error of `keep`
-    does; so whatever takes the lines may get some of them twice. Blocks. Raises OSError.
+    Returns the number of lines. If this process dies or `keep` raises, the file remains for the next process; so `keep`
+    may get some lines twice. Blocks. Raises OSError.
     """
     count = 0
     for path in _journals(prefix):
@@ -189,10 +188,10 @@ def _journals(prefix: Path) -> list[Path]:
 
 @contextmanager
 def _if_dead(path: Path) -> Iterator[list[bytes] | None]:
-    """The lines, while the lock is held that says so; None if it belongs to somebody who lives, or is gone."""
+    """The lines of a dead process's journal, while this one holds its lock; None if its process lives or it is gone."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # another process was faster, or runs as somebody else
+    except OSError:  # another process was faster, or has another user
         yield None
         return
     try:
@@ -210,7 +209,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _is(path: Path, descriptor: int) -> bool:
-    """Whether the file still has that name: whoever held the lock before may have adopted and deleted it."""
+    """Whether the file still has that name: another process may have taken it over and deleted it before the lock."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

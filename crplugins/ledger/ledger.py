@@ -1,4 +1,8 @@
-"""Ledger: keeps the record of every request, whatever happens to the database or to this process."""
+"""Ledger: keeps the record of every request, whatever happens to the database or to this process.
+
+A record is one line of JSON (`encoding`). `add` puts it into the queue and the journal; the `writer` commits it to the
+`database`, or to the `spool` while the database is unavailable.
+"""
 
 import asyncio
 import logging
@@ -21,7 +25,7 @@ from crplugins.metering.record import UsageRecord
 
 QUEUE_SIZE: Final = 50_000
 START_SECONDS: Final = 10.0
-"""How long a start waits for the database. Without it, records are kept here."""
+"""How long a start waits for the database. If it is unavailable, the ledger starts without it."""
 
 DRAIN_SECONDS: Final = 5.0
 
@@ -29,28 +33,30 @@ logger = logging.getLogger("crplugins.ledger")
 
 
 class Ledger:
-    """`add` keeps a record at once, in memory and in a journal that outlives the process; a task commits it.
+    """`add` keeps a record at once, in memory and in a journal that survives the process; a task commits it.
 
         async with Ledger("sqlite:///usage.db") as ledger:
             ledger.add(record)
 
-    While the database is away, slow or locked, records wait in the journal, then in the spool, a SQLite file. They come
-    into the database when it is back, at the next start if need be, each once however often it is written.
+    While the database is unavailable, slow or locked, records wait in the journal, then in the spool, a SQLite file.
+    They are committed when it is available again, if need be after the next start; a record that is written twice is
+    one row.
 
     Args:
         url: `sqlite:///usage.db` or `postgresql://...`.
-        spool: the spool's file, beside which the journals are. By default beside the database's, else
+        spool: the spool's file; the journals are in its folder. By default in the folder of the database's file, else
             `crplugins-spool.db` in the current folder.
-        queue_size: how many records may wait in memory. When the spool cannot be written either, more are dropped.
-        migrate: whether to bring the tables to the newest schema.
-        drain_seconds: how long leaving may take for the database, and then for the spool.
-        spool_above: from how many waiting records on the oldest go to the spool.
+        queue_size: how many records may wait in memory. If the spool cannot be written either, further ones are
+            dropped.
+        migrate: whether to migrate the tables to the newest schema.
+        drain_seconds: how long closing may take for the database, and then for the spool.
+        spool_above: with more waiting records than this, the oldest go to the spool.
         pause: seconds after a commit of less than a batch.
-        retry_seconds: the first wait after a failure, which doubles up to the second.
+        retry_seconds: the first and the longest wait between two attempts; the wait doubles after each failure.
         clock: monotonic seconds, for the log.
 
-    Raises ValueError for a URL that is none, ImportError without its driver; when entered, OSError or `sqlite3.Error`
-    if the spool's folder cannot be used. A database that cannot be reached raises nothing.
+    Raises ValueError for an invalid URL, ImportError without its driver; when entered, OSError or `sqlite3.Error` if
+    the spool's folder cannot be used. A database that is unavailable raises nothing.
     """
 
     def __init__(
@@ -79,10 +85,10 @@ class Ledger:
         self._wake = self._writer.wake
         self._queue_size, self._drain_seconds, self._clock = queue_size, drain_seconds, clock
         self._dropped = 0
-        self._speak_at = float("-inf")
+        self._log_at = float("-inf")
 
     def add(self, record: UsageRecord) -> None:
-        """Keep it. On the event loop; never blocks, never raises, and takes some 3 us."""
+        """Keeps the record. Call it on the event loop. It never blocks, never raises, and takes about 3 us."""
         if self._pending.waiting >= self._queue_size:
             self._drop()
             return
@@ -103,19 +109,19 @@ class Ledger:
 
     @property
     def unjournaled(self) -> int:
-        """How many records a SIGKILL could have taken, because the journal was full."""
+        """How many records a SIGKILL could have lost, because the journal was full."""
         return self._pending.unjournaled
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for the queries of `crplugins.ledger.report`. Raises whatever the database does."""
+        """A connection for the queries of `crplugins.ledger.report`. Raises the errors of the database."""
         async with self._database.reading() as connection:
             yield connection
 
     async def spent(self, scope: Literal["key", "team"], name: str, since: datetime) -> int:
-        """Millionths of a dollar, in requests of a key or team that began at `since` (with a zone) or later.
+        """What a key or team has spent in requests that began at `since` (with a zone) or later, in micro-USD.
 
-        Of committed records whose price is known. Raises whatever the database does.
+        Counts committed records whose price is known. Raises the errors of the database.
         """
         async with self.reading() as connection:
             return await spent(connection, scope, name, since)
@@ -137,7 +143,7 @@ class Ledger:
         assert self._replaying is not None
         self._replaying.cancel()
         await self._writer.close(self._drain_seconds)
-        self._queue_size = 0  # whatever comes now is dropped, and counted
+        self._queue_size = 0  # further records are dropped, and counted
         journal, self._pending.journal = self._pending.journal, None
         assert journal is not None
         await self._within_seconds(self._spool.close(journal))
@@ -149,8 +155,8 @@ class Ledger:
     def _drop(self) -> None:
         self._dropped += 1
         now = self._clock()
-        if now >= self._speak_at:
-            self._speak_at = now + LOG_SECONDS
+        if now >= self._log_at:
+            self._log_at = now + LOG_SECONDS
             logger.critical("records are lost, %d so far: neither database nor spool can be written", self._dropped)
 
     async def _within_seconds(self, closing: Coroutine[Any, Any, None]) -> None:
@@ -158,11 +164,11 @@ class Ledger:
             async with asyncio.timeout(self._drain_seconds):
                 await closing
         except Exception as error:
-            logger.error("the ledger was not closed in order: %s", reason_of(error))
+            logger.error("closing the ledger failed: %s", reason_of(error))
 
 
 def spool_path(database: LedgerDatabase, given: str | Path | None = None) -> Path:
-    """Where the spool of a database is, if nobody says otherwise."""
+    """The spool's file: `given`, else the default for this database."""
     if given is not None:
         return Path(given)
     file = database.file

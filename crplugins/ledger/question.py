@@ -1,4 +1,4 @@
-"""A question to the ledger, and the form of its answer."""
+"""Question: what to sum up of the ledger. Sums: one line of the answer."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -7,23 +7,25 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
+from crplugins.core.usage import usd
+
 GROUPS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "key": "key_id", "team": "team", "user": "user", "model": "requested_model", "served_model": "served_model",
         "provider": "provider", "outcome": "outcome", "error_type": "error_type", "day": "day",
     }
 )  # fmt: skip
-"""What can be asked for each of, and the column it stands in."""
+"""By what usage can be grouped, and the column for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked.
+    """What to sum up.
 
     Attributes:
         by: names of `GROUPS`.
-        since, until: moments with a zone; None for no bound. `until` is outside.
-        only: names of `GROUPS` without `day`, and the one value that counts.
+        since, until: from `since` to before `until`, with a zone; None for no limit.
+        only: names of `GROUPS` without `day`, and the one value to which each is restricted.
     """
 
     by: Sequence[str] = ()
@@ -34,13 +36,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
-    """The requests of one group. Cached and written tokens stand in `input_tokens` too, reasoning in `output_tokens`.
+    """The requests of one group. `input_tokens` include cached and written ones, `output_tokens` reasoning.
 
     Attributes:
-        group: the value in each column asked for; None where requests have none.
-        errors: requests that ended neither well nor because the client left.
-        cost_micro_usd: in millionths of a dollar, of the requests whose price is known.
-        estimated_requests: those whose tokens the provider did not tell.
+        group: the value of each column in the question; None for requests without one.
+        errors: requests whose outcome was neither `ok` nor `cancelled`.
+        cost_micro_usd: the cost of the requests whose price is known.
+        estimated_requests: those whose provider reported no usage.
     """
 
     group: Mapping[str, str | None]
@@ -57,16 +59,16 @@ class Sums:
 
 
 MEASURES: Final = tuple(field.name for field in fields(Sums) if field.name != "group")
-"""What is summed, in the order of the columns of `usage_daily`."""
+"""The sums, in the order of the columns of `usage_daily`."""
 
 
 def total_of(lines: Sequence[Sums]) -> Sums:
-    """Their sum, a group of its own."""
+    """The sum of all lines, as a line without a group."""
     return Sums(group={}, **{name: sum(getattr(line, name) for line in lines) for name in MEASURES})
 
 
 def read_groups(text: str, allowed: Collection[str] = GROUPS) -> list[str]:
-    """`key,model` as names of `GROUPS`. Raises ValueError with a sentence for the user."""
+    """`key,model` as names of `GROUPS`. Raises ValueError with a message for the user."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in allowed:
@@ -76,8 +78,8 @@ def read_groups(text: str, allowed: Collection[str] = GROUPS) -> list[str]:
     return names
 
 
-def describe(sums: Sums) -> dict[str, Any]:
-    """Plain data for JSON."""
+def sums_to_dict(sums: Sums) -> dict[str, Any]:
+    """One line of the answer as JSON data."""
     return {
         **sums.group,
         "requests": sums.requests,
@@ -94,10 +96,10 @@ def describe(sums: Sums) -> dict[str, Any]:
 
 
 def cost_usd(sums: Sums) -> float | None:
-    """Of the requests whose price is known; None where some cost nobody knows what and the rest nothing."""
+    """The cost of the requests whose price is known; None where that is 0 and others have an unknown price."""
     if sums.unpriced_requests and not sums.cost_micro_usd:
         return None
-    return sums.cost_micro_usd / 1_000_000
+    return usd(sums.cost_micro_usd)
 
 
 _AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
@@ -105,9 +107,9 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 
 def read_moment(text: str, now: datetime) -> datetime:
-    """`30m`, `24h`, `7d` ago; `2027-01-31` or `2027-01-31T12:00:00Z`, in UTC unless it says otherwise.
+    """`30m`, `24h`, `7d` ago; `2027-01-31` or `2027-01-31T12:00:00Z`, in UTC unless it has another zone.
 
-    Raises ValueError with a sentence for the user.
+    Raises ValueError with a message for the user.
     """
     match = _AGO.fullmatch(text)
     try:

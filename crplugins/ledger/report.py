@@ -1,7 +1,7 @@
-"""What was used, asked of the tables: sums over a time, for each key, model, team, day and so on.
+"""Answers a Question from the tables: sums over a time, grouped by key, model, team, day and so on.
 
-Whole days are read from `usage_daily` where it tells apart what is asked for; the hours around them, and everything
-else, from `usage`. Both count a request to the moment at which it began.
+Whole days are read from `usage_daily` if it has the columns of the question; the hours before and after them, and all
+other questions, from `usage`. Both count a request at the time at which it began.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,10 @@ _DAY: Final = timedelta(days=1)
 
 
 async def answer(connection: AsyncConnection, question: Question) -> list[Sums]:
-    """By day, then the most expensive first. Without a group there is always one, if only of zeros."""
+    """The lines by day, then the most expensive first. Without groups there is always one line, even if it is zeros."""
     columns = [GROUPS[name] for name in question.by]
     parts = _parts(question, columns, postgresql=connection.dialect.name == "postgresql")
-    everything = union_all(*parts).subquery("everything")
-    c = everything.c
+    c = union_all(*parts).subquery("parts").c
     sums = [func.coalesce(func.sum(c[name]), 0).label(name) for name in MEASURES]
     groups = [c[name] for name in columns]
     rows = await connection.execute(select(*groups, *sums).group_by(*groups))
@@ -42,7 +41,7 @@ def _order(line: Sums) -> tuple[Any, ...]:
 
 
 def _parts(question: Question, columns: Sequence[str], *, postgresql: bool) -> list[Select[Any]]:
-    """Selects that together see each request once."""
+    """Selects that together count each request once."""
     since, until, known = question.since, question.until, {*DIMENSIONS, "day"}
     first, end = _next_midnight(since), _last_midnight(until)
     if not {*columns, *(GROUPS[name] for name in question.only)} <= known or (first and end and first >= end):
@@ -82,17 +81,17 @@ def _of_days(question: Question, columns: Sequence[str], since: date | None, unt
 
 
 def _last_midnight(moment: datetime | None) -> datetime | None:
-    """The midnight in UTC that it is, or that was before."""
+    """The midnight in UTC at or before the moment."""
     return None if moment is None else datetime.combine(moment.astimezone(UTC).date(), time(), UTC)
 
 
 def _next_midnight(moment: datetime | None) -> datetime | None:
-    """The midnight in UTC that it is, or that comes next."""
+    """The midnight in UTC at or after the moment."""
     midnight = _last_midnight(moment)
     return midnight if midnight is None or midnight == moment else midnight + _DAY
 
 
 async def spent(connection: AsyncConnection, scope: Literal["key", "team"], name: str, since: datetime) -> int:
-    """Millionths of a dollar, in requests of a key or team that began at `since` (with a zone) or later."""
+    """What a key or team has spent in requests that began at `since` (with a zone) or later, in micro-USD."""
     (sums,) = await answer(connection, Question(since=since, only={scope: name}))
     return sums.cost_micro_usd

@@ -1,4 +1,4 @@
-"""The tables: one row per request, and one per day and kind of request that is their sum."""
+"""The tables: `usage` has one row per request, `usage_daily` their sums by day and by the columns of its key."""
 
 from typing import Final
 
@@ -46,13 +46,13 @@ usage_daily: Final = Table(
     "usage_daily",
     metadata,
     Column("day", Date, primary_key=True),  # of `started_at`, in UTC
-    Column("key_id", Text, primary_key=True),  # "" stands for null here and below: nulls are never equal
+    Column("key_id", Text, primary_key=True),  # "" means null here and below: nulls are never equal
     Column("team", Text, primary_key=True),
     Column("requested_model", Text, primary_key=True),
     Column("served_model", Text, primary_key=True),
     Column("provider", Text, primary_key=True),
     Column("requests", BigInteger, nullable=False),
-    Column("errors", BigInteger, nullable=False),  # neither ok nor cancelled
+    Column("errors", BigInteger, nullable=False),  # requests that are neither ok nor cancelled
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     Column("cached_input_tokens", BigInteger, nullable=False),
@@ -60,5 +60,5 @@ usage_daily: Final = Table(
     Column("reasoning_output_tokens", BigInteger, nullable=False),
     Column("cost_micro_usd", BigInteger, nullable=False),  # of the requests whose price is known
     Column("unpriced_requests", BigInteger, nullable=False),
-    Column("estimated_requests", BigInteger, nullable=False),  # whose tokens we counted ourselves
+    Column("estimated_requests", BigInteger, nullable=False),  # whose provider reported no usage
 )

@@ -1,4 +1,8 @@
-"""Spool: the spool file as code on the event loop uses it, with a thread of its own."""
+"""Spool: lines that wait on disk for the database.
+
+Spool is for the event loop and runs SpoolFile, a SQLite file, in a thread of its own. It also opens the journal of this
+process, and takes over those of processes that have died.
+"""
 
 import asyncio
 import sqlite3
@@ -15,17 +19,89 @@ _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS spooled (id INTEGER PRIMARY KEY AUTOINCREMENT, line TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS refused (id INTEGER PRIMARY KEY, reason TEXT NOT NULL, line TEXT NOT NULL)",
 )
+T = TypeVar("T")
+
+
+class Spool:
+    """The spool file and the journals beside it. Methods raise `sqlite3.Error` and OSError.
+
+    Attributes:
+        count: how many lines wait, as far as this process knows.
+        filled: set while there are some.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+        self.filled: Final = asyncio.Event()
+        self._count = 0
+        self._file = SpoolFile(path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="crplugins-spool")
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    async def open(self) -> Journal:
+        """A journal for this process, after the lines of dead processes' journals have been moved to the spool."""
+        journal, count = await self._run(self._open)
+        self._set_count(count)
+        return journal
+
+    async def keep(self, lines: Sequence[bytes]) -> None:
+        """Returns when the lines are on disk."""
+        self._set_count(await self._run(lambda: self._file.keep(lines)))
+
+    async def oldest(self, number: int) -> list[tuple[int, bytes]]:
+        return await self._run(lambda: self._file.oldest(number))
+
+    async def delete(self, ids: Sequence[int]) -> None:
+        self._set_count(await self._run(lambda: self._file.delete(ids)))
+
+    async def quarantine(self, line: bytes, reason: str) -> None:
+        await self._run(lambda: self._file.quarantine(line, reason))
+
+    async def close(self, journal: Journal) -> None:
+        """Closes the file and the journal, which is deleted unless it has lines that are nowhere else."""
+        await self._run(lambda: self._close(journal))
+        self._thread.shutdown(wait=False)
+
+    def _set_count(self, count: int) -> None:
+        self._count = count
+        if count:
+            self.filled.set()
+        else:
+            self.filled.clear()
+
+    def _open(self) -> tuple[Journal, int]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        journal = Journal.create(self.path)
+        try:
+            adopt_dead_journals(self.path, self._file.keep)
+            return journal, self._file.count()
+        except BaseException:
+            journal.close()
+            raise
+
+    def _close(self, journal: Journal) -> None:
+        journal.close()
+        self._file.close()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
 class SpoolFile:
-    """Made by the first line that is kept. Methods block, raise `sqlite3.Error`, and are for one thread at a time."""
+    """A SQLite file, created by the first line that is kept. Methods block and raise `sqlite3.Error`.
+
+    For one thread at a time. The table `refused` holds quarantined lines.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path: Final = path
         self._connection: sqlite3.Connection | None = None
 
     def keep(self, lines: Iterable[bytes]) -> int:
-        """Durable when it returns. How many there are now."""
+        """Returns the number of spooled lines, when these are durable."""
         with self._writing() as connection:
             connection.executemany("INSERT INTO spooled (line) VALUES (?)", [(line.decode(),) for line in lines])
         return self.count()
@@ -37,19 +113,19 @@ class SpoolFile:
         rows = self._opened().execute("SELECT id, line FROM spooled ORDER BY id LIMIT ?", (number,))
         return [(row_id, line.encode()) for row_id, line in rows]
 
-    def forget(self, ids: Sequence[int]) -> int:
-        """These are in the database. How many are left."""
+    def delete(self, ids: Sequence[int]) -> int:
+        """Deletes lines that are in the database. Returns the number of those that remain."""
         with self._writing() as connection:
             connection.executemany("DELETE FROM spooled WHERE id = ?", [(row_id,) for row_id in ids])
         return self.count()
 
-    def refuse(self, line: bytes, reason: str) -> None:
-        """Keeps a line that no database takes, for a person to look at."""
+    def quarantine(self, line: bytes, reason: str) -> None:
+        """Keeps a line that the database will never take, for an operator."""
         with self._writing() as connection:
             connection.execute("INSERT INTO refused (reason, line) VALUES (?, ?)", (reason, line.decode()))
 
     def count(self) -> int:
-        """Of spooled lines. Without looking at each: lines go in the order in which they came."""
+        """The number of spooled lines. It needs no scan: they are deleted in the order in which they were added."""
         if not self._exists():
             return 0
         row = self._opened().execute("SELECT max(id) - min(id) + 1 FROM spooled").fetchone()
@@ -90,81 +166,10 @@ class SpoolFile:
         return self._connection
 
 
-T = TypeVar("T")
-
-
-class Spool:
-    """Lines that wait on disk for the database, and the journals beside them. Methods raise `sqlite3.Error`, OSError.
-
-    Attributes:
-        count: how many lines wait, as far as this process has seen.
-        filled: set while some do.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path: Final = path
-        self.filled: Final = asyncio.Event()
-        self._count = 0
-        self._file = SpoolFile(path)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="crplugins-spool")
-
-    @property
-    def count(self) -> int:
-        return self._count
-
-    async def open(self) -> Journal:
-        """A journal for this process. What dead ones have left is in the spool then."""
-        journal, count = await self._run(self._open)
-        self._set_count(count)
-        return journal
-
-    async def keep(self, lines: Sequence[bytes]) -> None:
-        """They are on disk when it returns."""
-        self._set_count(await self._run(lambda: self._file.keep(lines)))
-
-    async def oldest(self, number: int) -> list[tuple[int, bytes]]:
-        return await self._run(lambda: self._file.oldest(number))
-
-    async def forget(self, ids: Sequence[int]) -> None:
-        self._set_count(await self._run(lambda: self._file.forget(ids)))
-
-    async def refuse(self, line: bytes, reason: str) -> None:
-        await self._run(lambda: self._file.refuse(line, reason))
-
-    async def close(self, journal: Journal) -> None:
-        """Also the journal, which stays if there are lines in it that are nowhere else."""
-        await self._run(lambda: self._close(journal))
-        self._thread.shutdown(wait=False)
-
-    def _set_count(self, count: int) -> None:
-        self._count = count
-        if count:
-            self.filled.set()
-        else:
-            self.filled.clear()
-
-    def _open(self) -> tuple[Journal, int]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        journal = Journal.create(self.path)
-        try:
-            adopt_dead_journals(self.path, self._file.keep)
-            return journal, self._file.count()
-        except BaseException:
-            journal.close()
-            raise
-
-    def _close(self, journal: Journal) -> None:
-        journal.close()
-        self._file.close()
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-
 def count_waiting(spool: Path) -> int:
-    """Those in the spool and in journals of dead processes, some of which may be there already. Blocks.
+    """How many lines are in the spool and in journals of dead processes. Lines that are in both count twice.
 
-    0 if the files cannot be read.
+    Blocks. 0 if the files cannot be read.
     """
     file = SpoolFile(spool)
     try:

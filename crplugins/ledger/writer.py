@@ -1,7 +1,9 @@
-"""Writer: brings pending lines into the database.
+"""Writer: commits pending lines to the database.
 
-A batch is what has come while the one before was committed. While the database fails, lines stay pending; those beyond
-what the journal holds with ease go to the spool, oldest first, and come back from there when it works again.
+A batch is what has arrived while the previous one was committed. While the database fails, lines stay pending; when
+there are more than the journal should hold, the oldest go to the spool, and Replay brings them back from there when the
+database works again. Both commit through the Inserter, which quarantines lines that the database will never take.
+Pending is the queue between `Ledger.add` and the Writer, and an Outage logs a failure and times its retries.
 """
 
 import asyncio
@@ -15,140 +17,42 @@ from crplugins.ledger.database import LedgerDatabase, LinesRefused, reason_of
 from crplugins.ledger.journal import Journal, Segment
 from crplugins.ledger.spool import Spool
 
-Line = tuple[bytes, Segment | None]
-"""A line of JSON, and where in the journal it is; None for nowhere."""
-
-
-class Pending:
-    """A queue in memory, each of whose lines is in the journal too. For one thread.
-
-    Attributes:
-        journal: None until it is open; lines from before are not in it.
-        unjournaled: how many lines were not, because it was full or not there.
-    """
-
-    def __init__(self) -> None:
-        self.journal: Journal | None = None
-        self.unjournaled = 0
-        self._lines: deque[Line] = deque()
-        self._taken = 0
-
-    def __len__(self) -> int:
-        """Those that are being committed included."""
-        return len(self._lines) + self._taken
-
-    @property
-    def waiting(self) -> int:
-        """Those that nobody has taken."""
-        return len(self._lines)
-
-    def add(self, line: bytes) -> None:
-        segment = self.journal.append(line) if self.journal is not None else None
-        if segment is None:
-            self.unjournaled += 1
-        self._lines.append((line, segment))
-
-    def take(self, number: int) -> list[Line]:
-        """The oldest, `number` at most. They are to be put back or done with."""
-        lines = self._lines
-        taken = [lines.popleft() for _ in range(min(number, len(lines)))]
-        self._taken += len(taken)
-        return taken
-
-    def put_back(self, lines: list[Line]) -> None:
-        """They could not be committed, and are the oldest again."""
-        self._taken -= len(lines)
-        self._lines.extendleft(reversed(lines))
-
-    def done(self, lines: Iterable[Line]) -> None:
-        """They are committed, and their space in the journal is free."""
-        for _, segment in lines:
-            self._taken -= 1
-            if segment is not None:
-                segment.release()
-
-
-LOG_SECONDS: Final = 60.0
-
-T = TypeVar("T")
-
 logger = logging.getLogger("crplugins.ledger")
-
-
-class Outage:
-    """Of something that either works or does not: logged when it begins, each minute, and when it ends.
-
-    Args:
-        what: its name in the log.
-        first, longest: seconds to wait after the first failure and, doubling, at most.
-        clock: monotonic seconds.
-    """
-
-    def __init__(self, what: str, first: float, longest: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._what = what
-        self._first, self._longest = first, longest
-        self._clock = clock
-        self._wait = first
-        self._speak_at: float | None = None
-
-    async def outlast(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Again and again, until it works."""
-        while True:
-            try:
-                result = await work()
-            except Exception as error:
-                await asyncio.sleep(self.failed(error))
-            else:
-                self.ended()
-                return result
-
-    def failed(self, error: Exception) -> float:
-        """The seconds to wait before the next attempt."""
-        now = self._clock()
-        if self._speak_at is None or now >= self._speak_at:
-            logger.error("%s cannot be written, and records wait: %s", self._what, reason_of(error))
-            self._speak_at = now + LOG_SECONDS
-        wait = self._wait
-        self._wait = min(2 * wait, self._longest)
-        return wait
-
-    def ended(self) -> None:
-        """It works."""
-        if self._speak_at is not None:
-            logger.warning("%s can be written again", self._what)
-        self._speak_at, self._wait = None, self._first
-
-
+LOG_SECONDS: Final = 60.0
 BATCH: Final = 200
 SPOOL_BATCH: Final = 1000
 SPOOL_ABOVE: Final = 5_000
-"""Pending lines. Less than the journal holds, so that it has room while the spool is written."""
+"""Pending lines. Fewer than the journal holds, so that it has room while the spool is written."""
 
 PAUSE: Final = 0.05
-"""Seconds after a commit of less than a batch. It takes 1 ms of the event loop, however few lines it has."""
+"""Seconds after a commit of less than a batch: any commit takes 1 ms of the event loop, however few its lines."""
+
+Line = tuple[bytes, Segment | None]
+"""A line of JSON, and its segment of the journal; None if it is not in the journal."""
 
 Commit = Callable[[Sequence[bytes]], Awaitable[None]]
+T = TypeVar("T")
 
 
 class Writer:
     """Two tasks: one for the database, one for the spool.
 
     Args:
-        pending: what is to be written; call `wake` after each line that is added.
+        pending: the lines to write; call `wake` after each line that is added.
         insert: commits lines to the database.
         keep: commits lines to the spool.
-        database, files: how the two fare.
-        spool_above: from how many pending lines on the oldest go to the spool.
+        database, files: the outages of the two.
+        spool_above: with more pending lines than this, the oldest go to the spool.
         pause: seconds after a commit of less than a batch.
     """
 
     def __init__(
         self,
-        pending: Pending,
+        pending: "Pending",
         insert: Commit,
         keep: Commit,
-        database: Outage,
-        files: Outage,
+        database: "Outage",
+        files: "Outage",
         *,
         spool_above: int = SPOOL_ABOVE,
         pause: float = PAUSE,
@@ -171,9 +75,9 @@ class Writer:
             self._too_many.set()
 
     async def close(self, seconds: float) -> None:
-        """Everything pending into the database within so many seconds, else into the spool within as many more.
+        """Commits all pending lines to the database within `seconds`, else to the spool within as many more.
 
-        What is still pending then is in the journal alone.
+        Lines that are still pending after that are in the journal alone.
         """
         self._closing.set()
         self._lines.set()
@@ -201,18 +105,18 @@ class Writer:
             except Exception as error:
                 if self._closing.is_set():
                     return
-                await self._rest(self._database.failed(error))
+                await self._sleep(self._database.failed(error))
             else:
-                self._database.ended()
+                self._database.recovered()
                 if self._pending.waiting < BATCH:
-                    await self._rest(self._pause)
+                    await self._sleep(self._pause)
 
     async def _spill(self) -> None:
         while True:
             self._too_many.clear()
             await self._too_many.wait()
             while self._pending.waiting > self._spool_above // 2:
-                await self._files.outlast(self._spool_oldest)
+                await self._files.retry(self._spool_oldest)
 
     async def _spool_oldest(self) -> None:
         await self._commit(self._pending.take(SPOOL_BATCH), self._keep)
@@ -226,8 +130,8 @@ class Writer:
             raise
         self._pending.done(lines)
 
-    async def _rest(self, seconds: float) -> None:
-        """Unless it is time to end."""
+    async def _sleep(self, seconds: float) -> None:
+        """Sleeps, but no longer than until the writer is closed."""
         try:
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
@@ -236,15 +140,17 @@ class Writer:
 
 
 class Replay:
-    """`run` is a task. Cancelled anywhere, it has lost nothing: a line is forgotten when it is committed.
+    """Commits the lines of the spool to the database. `run` is a task.
+
+    It loses nothing if it is cancelled: a line is deleted from the spool only when it is committed.
 
     Args:
-        insert: commits lines, of which it may have seen some before.
-        database, files: how the two fare.
+        insert: commits lines, some of which it may have committed before.
+        database, files: the outages of the two.
     """
 
     def __init__(
-        self, spool: Spool, insert: Callable[[Sequence[bytes]], Awaitable[None]], database: Outage, files: Outage
+        self, spool: Spool, insert: Callable[[Sequence[bytes]], Awaitable[None]], database: "Outage", files: "Outage"
     ) -> None:
         self._spool, self._insert = spool, insert
         self._database, self._files = database, files
@@ -252,25 +158,25 @@ class Replay:
     async def run(self) -> None:
         while True:
             await self._spool.filled.wait()
-            rows = await self._files.outlast(lambda: self._spool.oldest(BATCH))
+            rows = await self._files.retry(lambda: self._spool.oldest(BATCH))
             await self._replay(rows)
 
     async def _replay(self, rows: Sequence[tuple[int, bytes]]) -> None:
         lines, ids = [line for _, line in rows], [row_id for row_id, _ in rows]
         if lines:  # none, where another process was faster
-            await self._database.outlast(lambda: self._insert(lines))
-        await self._files.outlast(lambda: self._spool.forget(ids))
+            await self._database.retry(lambda: self._insert(lines))
+        await self._files.retry(lambda: self._spool.delete(ids))
 
 
 class Inserter:
-    """What the database will never take is put aside in the spool, for a person to look at."""
+    """Commits lines to the database. Lines that it will never take are quarantined in the spool for an operator."""
 
     def __init__(self, database: LedgerDatabase, spool: Spool) -> None:
         self._database, self._spool = database, spool
         self._turn = asyncio.Lock()
 
     async def insert(self, lines: Sequence[bytes]) -> None:
-        """Returns when every line is committed. Raises whatever the database does."""
+        """Returns when every line is committed or quarantined. Raises any other error of the database."""
         async with self._turn:
             await self._insert(lines)
 
@@ -279,9 +185,102 @@ class Inserter:
             await self._database.insert(lines)
         except LinesRefused as error:
             if len(lines) == 1:
-                logger.error("a record is refused by the ledger's database, and put aside in the spool: %s", error)
-                await self._spool.refuse(lines[0], str(error))
+                logger.error("the ledger's database refuses a record, which is quarantined in the spool: %s", error)
+                await self._spool.quarantine(lines[0], str(error))
                 return
-            middle = len(lines) // 2  # found by halves
+            middle = len(lines) // 2  # the lines at fault are found by bisection
             await self._insert(lines[:middle])
             await self._insert(lines[middle:])
+
+
+class Pending:
+    """A queue in memory whose lines are in the journal too. For one thread.
+
+    Attributes:
+        journal: None until it is open; earlier lines are not in it.
+        unjournaled: the number of lines that are not in the journal, because it was full or not open.
+    """
+
+    def __init__(self) -> None:
+        self.journal: Journal | None = None
+        self.unjournaled = 0
+        self._lines: deque[Line] = deque()
+        self._taken = 0
+
+    def __len__(self) -> int:
+        """The lines that wait and those that are being committed."""
+        return len(self._lines) + self._taken
+
+    @property
+    def waiting(self) -> int:
+        """The number of lines that are not being committed."""
+        return len(self._lines)
+
+    def add(self, line: bytes) -> None:
+        segment = self.journal.append(line) if self.journal is not None else None
+        if segment is None:
+            self.unjournaled += 1
+        self._lines.append((line, segment))
+
+    def take(self, number: int) -> list[Line]:
+        """The oldest lines, at most `number`. The caller passes them to `put_back` or `done`."""
+        lines = self._lines
+        taken = [lines.popleft() for _ in range(min(number, len(lines)))]
+        self._taken += len(taken)
+        return taken
+
+    def put_back(self, lines: list[Line]) -> None:
+        """Lines that could not be committed become the oldest again."""
+        self._taken -= len(lines)
+        self._lines.extendleft(reversed(lines))
+
+    def done(self, lines: Iterable[Line]) -> None:
+        """Lines that are committed free their space in the journal."""
+        for _, segment in lines:
+            self._taken -= 1
+            if segment is not None:
+                segment.release()
+
+
+class Outage:
+    """The outage of a database or a file: logged when it begins, once a minute, and when it ends.
+
+    Args:
+        what: its name in the log.
+        first, longest: seconds to wait after the first failure; doubled after each further one, up to `longest`.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, what: str, first: float, longest: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._what = what
+        self._first, self._longest = first, longest
+        self._clock = clock
+        self._wait = first
+        self._log_at: float | None = None
+
+    async def retry(self, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of `work`, retried until it succeeds."""
+        while True:
+            try:
+                result = await work()
+            except Exception as error:
+                await asyncio.sleep(self.failed(error))
+            else:
+                self.recovered()
+                return result
+
+    def failed(self, error: Exception) -> float:
+        """Logs a failure, at most once a minute. Returns the seconds to wait before the next attempt."""
+        now = self._clock()
+        if self._log_at is None or now >= self._log_at:
+            logger.error("%s cannot be written, and records wait: %s", self._what, reason_of(error))
+            self._log_at = now + LOG_SECONDS
+        wait = self._wait
+        self._wait = min(2 * wait, self._longest)
+        return wait
+
+    def recovered(self) -> None:
+        """To be called after each success."""
+        if self._log_at is not None:
+            logger.warning("%s can be written again", self._what)
+        self._log_at, self._wait = None, self._first

@@ -1,1 +1,1 @@
-"""What a request used and what that costs. No database."""
+"""What a request used and what that costs. Needs no database."""

@@ -1,4 +1,8 @@
-"""PriceTable: litellm's list of models and what they cost, read without importing litellm."""
+"""PriceTable: litellm's list of models and their prices, read without importing litellm.
+
+`prices_for` puts a deployment's own prices before it. A model has several names in the list; `names_of` tries them in
+the order of LiteLLM's own search, and `fits` refuses a model of the same name that another provider sells.
+"""
 
 import logging
 import re
@@ -14,6 +18,22 @@ import msgspec
 from crplugins.core.usage import Price
 from crplugins.metering.prices import price_of
 
+logger = logging.getLogger("crplugins.pricing")
+Prices = Callable[[str], Price | None]
+"""The price of a model by its name in LiteLLM's notation; None where it is unknown."""
+
+_FILE: Final = "model_prices_and_context_window_backup.json"
+_MARKS: Final = (b"cost_per_token", b'"alias_of"')
+"""An entry without one of these has no price by tokens."""
+
+_EXPLANATION: Final = "sample_spec"
+"""The entry that explains the others."""
+
+# Fireworks charges half for cached input of models without such a price; the table does not have that.
+_HALF_WHEN_CACHED: Final = frozenset({"fireworks_ai"})
+_CACHED_PRICES: Final = 1024
+"""The names of a wildcard's models come from clients."""
+
 _DATE: Final = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _FINE_TUNE: Final = re.compile(r"(:[^:]*){3}$")
 _GOOGLE_VERSION: Final = re.compile(r"-\d+$")
@@ -21,10 +41,9 @@ _BEDROCK_SIZE: Final = re.compile(r"(?<=:\d):\d+k$|\[\w+\]$")
 _AWS_REGION: Final = re.compile(r"(?:us|eu|ap|ca|sa|me|af|il|mx|cn)(?:-gov)?-[a-z]+-\d/")
 _BEDROCK_ROUTE: Final = re.compile(r"^(?:bedrock|chat_completions|converse|invoke|openai|mantle)/")
 _BEDROCK_REGIONS: Final = frozenset({"global", "us", "eu", "apac", "jp", "au", "us-gov"})
-
 _GOOGLE: Final = frozenset({"vertex_ai", "gemini", "databricks"})
 
-# Providers under several names in the table: by what the names begin with, or written out.
+# Providers with several names in the table: by the beginning of the names, or one by one.
 _FAMILIES: Final = ("vertex_ai", "fireworks_ai", "bedrock", "cohere")
 _ALSO: Final[Mapping[str, frozenset[str]]] = {
     "azure": frozenset({"azure_text"}),
@@ -32,11 +51,117 @@ _ALSO: Final[Mapping[str, frozenset[str]]] = {
     "openai": frozenset({"text-completion-openai"}),
 }
 _RESELLERS: Final = frozenset({"github", "litellm_proxy"})
-"""They pass on the models of others under their names; LiteLLM charges what those charge."""
+"""They sell the models of others under those names, at the same prices in LiteLLM."""
+
+
+class PriceTable:
+    """Prices by model. A look-up tries a few names in a dict, and never reads a file.
+
+    Args:
+        entries: name, provider (None for any) and price of each model.
+    """
+
+    def __init__(self, entries: Iterable[tuple[str, str | None, Price]] = ()) -> None:
+        self._entries = {name.lower(): (provider, price) for name, provider, price in entries}
+
+    @classmethod
+    def load(cls, file: Path | None = None) -> Self:
+        """The table of the installed litellm, or the one in `file`; empty where there is none.
+
+        Blocks for 0.1 s. Raises OSError for a file that cannot be read, ValueError for one that is not such a table.
+        """
+        found = _installed() if file is None else file
+        return cls(() if found is None else _read(found.read_bytes()))
+
+    def find(self, model: str) -> Price | None:
+        """The price of a model in LiteLLM's notation; None if it is not listed, or not priced by tokens."""
+        for provider, name in names_of(model):
+            found = self._entries.get(name.lower())
+            if found is not None and fits(provider, found[0]):
+                return found[1]
+        return None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def prices_for(model_info: Mapping[str, Any], table: Callable[[], PriceTable]) -> Prices:
+    """What is charged under a `model_info` (US dollars per token, under LiteLLM's names).
+
+    If it has prices for input and output, nothing is looked up. A missing one is taken from `table()`, under the name
+    in `base_model` if there is one; a price given without its parts (cached input, reasoning) applies to them too.
+
+    Call the result once at start-up, off the event loop: `table` may read a file in the first call.
+
+    Raises ValueError for a price that is not a number, or negative.
+    """
+    own = price_of(model_info)
+    if own is not None:
+        return lambda _model: own
+    base_model = model_info.get("base_model")
+
+    @lru_cache(_CACHED_PRICES)
+    def find(model: str) -> Price | None:
+        listed = table().find(base_model if isinstance(base_model, str) else model)
+        return listed if listed is None else price_of(model_info, listed)
+
+    return find
+
+
+@cache
+def litellm_prices() -> PriceTable:
+    """The installed litellm's table, read on the first call; one per process, because it takes a megabyte."""
+    return PriceTable.load()
+
+
+def _installed() -> Path | None:
+    """The file in litellm's package. It is found without importing litellm, which takes 2.5 s and 170 MB."""
+    spec = find_spec("litellm")
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).with_name(_FILE)
+    return file if file.exists() else None
+
+
+def _read(document: bytes) -> Iterable[tuple[str, str | None, Price]]:
+    """Reads one entry at a time: decoded as a whole the document takes ten times the memory of its prices."""
+    same: dict[Price, Price] = {}  # most models share their price with others
+    read: dict[str, tuple[str | None, Price]] = {}
+    other_names: list[tuple[str, str]] = []
+    for name, raw in msgspec.json.decode(document, type=dict[str, msgspec.Raw]).items():
+        if name == _EXPLANATION or not any(mark in bytes(raw) for mark in _MARKS):
+            continue
+        try:
+            entry = msgspec.json.decode(raw, type=dict[str, Any])
+            other_names += _other_names(name, entry)
+            price = _price(entry)
+        except (ValueError, TypeError) as error:  # the next release may have another format
+            logger.warning("litellm's price of %s cannot be read: %s", name, error)
+            continue
+        if price is not None:
+            provider = entry.get("litellm_provider")
+            read[name] = intern(provider) if isinstance(provider, str) else None, same.setdefault(price, price)
+    read |= {alias: read[name] for alias, name in other_names if name in read and alias not in read}
+    return [(name, *found) for name, found in read.items()]
+
+
+def _other_names(name: str, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(other name, name), from the entry of either name: `claude-opus-latest` is the newest release of Opus."""
+    target = entry.get("alias_of")
+    if isinstance(target, str):
+        return [(name, target)]
+    aliases = entry.get("aliases")
+    return [(alias, name) for alias in aliases if isinstance(alias, str)] if isinstance(aliases, list) else []
+
+
+def _price(entry: Mapping[str, Any]) -> Price | None:
+    if entry.get("litellm_provider") in _HALF_WHEN_CACHED and "input_cost_per_token" in entry:
+        entry = {"cache_read_input_token_cost": entry["input_cost_per_token"] / 2, **entry}
+    return price_of(entry)
 
 
 def names_of(model: str) -> Iterator[tuple[str | None, str]]:
-    """(provider, name) in the order of LiteLLM's own search; provider None where the name says none."""
+    """(provider, name) in the order of LiteLLM's own search; provider None where the name has none."""
     provider, slash, rest = model.partition("/")
     if not slash:
         yield from ((None, name) for name in (model, _bare(model)))
@@ -52,7 +177,7 @@ def names_of(model: str) -> Iterator[tuple[str | None, str]]:
 
 
 def fits(provider: str | None, listed: str | None) -> bool:
-    """Whether a name of `provider` means an entry of the provider `listed`: others sell models of the same name."""
+    """Whether a name of `provider` can mean an entry of the provider `listed`: others sell models of the same name."""
     if provider is None or listed is None or provider == listed or provider in _RESELLERS:
         return True
     family = next((name for name in _FAMILIES if provider.startswith(name)), None)
@@ -60,7 +185,7 @@ def fits(provider: str | None, listed: str | None) -> bool:
 
 
 def _stripped(provider: str, model: str) -> str:
-    """The name without the parts that a provider lets stand around it and that cost nothing."""
+    """The name without the prefixes and suffixes of the provider that do not change the price."""
     if provider in ("bedrock", "bedrock_converse"):
         return _bedrock(model)
     if provider == "bedrock_mantle":
@@ -80,7 +205,7 @@ def _bedrock(model: str) -> str:
 
 
 def _bedrock_id(model: str) -> str:
-    """As AWS calls it: `converse/us.anthropic.claude-x-v1:0:200k` says how it is called too, and with what context."""
+    """AWS's own id: `converse/us.anthropic.claude-x-v1:0:200k` also has the API and the context size in it."""
     while (shorter := _BEDROCK_ROUTE.sub("", model)) != model:
         model = shorter
     if model.startswith("arn:"):
@@ -95,127 +220,3 @@ def _respelt(provider: str, model: str) -> Iterator[str]:
         yield from (f"vertex_ai/meta/{model}", f"vertex_ai/{model}@latest")
     if provider == "fireworks_ai":
         yield f"fireworks_ai/accounts/fireworks/models/{model}"
-
-
-logger = logging.getLogger("crplugins.pricing")
-
-_FILE: Final = "model_prices_and_context_window_backup.json"
-_WORDS: Final = (b"cost_per_token", b'"alias_of"')
-_EXPLANATION: Final = "sample_spec"
-"""The entry that explains the others."""
-
-# Fireworks halves the price of cached input wherever it names none; the table leaves that out.
-_HALF_WHEN_CACHED: Final = frozenset({"fireworks_ai"})
-
-
-class PriceTable:
-    """Prices by model. A look-up tries a few names in a dict, and never reads a file.
-
-    Args:
-        entries: name, provider (None for any) and price of each model.
-    """
-
-    def __init__(self, entries: Iterable[tuple[str, str | None, Price]] = ()) -> None:
-        self._entries = {name.lower(): (provider, price) for name, provider, price in entries}
-
-    @classmethod
-    def load(cls, file: Path | None = None) -> Self:
-        """The table of the installed litellm, or the one in `file`; empty where there is none.
-
-        Blocks for 0.1 s. Raises OSError for a file that cannot be read, ValueError for one that is no such table.
-        """
-        found = _installed() if file is None else file
-        return cls(() if found is None else _read(found.read_bytes()))
-
-    def find(self, model: str) -> Price | None:
-        """The price of a model in LiteLLM's notation; None if it is not listed, or not priced by tokens."""
-        for provider, name in names_of(model):
-            found = self._entries.get(name.lower())
-            if found is not None and fits(provider, found[0]):
-                return found[1]
-        return None
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-
-@cache
-def litellm_prices() -> PriceTable:
-    """The installed litellm's table, read on the first call; one per process, because it takes a megabyte."""
-    return PriceTable.load()
-
-
-def _installed() -> Path | None:
-    """Beside litellm's own files: importing it takes 2.5 s and 170 MB."""
-    spec = find_spec("litellm")
-    if spec is None or spec.origin is None:
-        return None
-    file = Path(spec.origin).with_name(_FILE)
-    return file if file.exists() else None
-
-
-def _read(document: bytes) -> Iterable[tuple[str, str | None, Price]]:
-    """One entry at a time: decoded as a whole the document takes ten times the memory of the prices in it."""
-    same: dict[Price, Price] = {}  # most models share their price with others
-    read: dict[str, tuple[str | None, Price]] = {}
-    other_names: list[tuple[str, str]] = []
-    for name, raw in msgspec.json.decode(document, type=dict[str, msgspec.Raw]).items():
-        if name == _EXPLANATION or not any(word in bytes(raw) for word in _WORDS):
-            continue
-        try:
-            entry = msgspec.json.decode(raw, type=dict[str, Any])
-            other_names += _other_names(name, entry)
-            price = _price(entry)
-        except (ValueError, TypeError) as error:  # the next release may write it otherwise
-            logger.warning("litellm's price of %s cannot be read: %s", name, error)
-            continue
-        if price is not None:
-            provider = entry.get("litellm_provider")
-            read[name] = intern(provider) if isinstance(provider, str) else None, same.setdefault(price, price)
-    read |= {alias: read[name] for alias, name in other_names if name in read and alias not in read}
-    return [(name, *found) for name, found in read.items()]
-
-
-def _other_names(name: str, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(other name, name) as either of them may say it: `claude-opus-latest` is the newest release of Opus."""
-    pointed_at = entry.get("alias_of")
-    if isinstance(pointed_at, str):
-        return [(name, pointed_at)]
-    aliases = entry.get("aliases")
-    return [(alias, name) for alias in aliases if isinstance(alias, str)] if isinstance(aliases, list) else []
-
-
-def _price(entry: Mapping[str, Any]) -> Price | None:
-    if entry.get("litellm_provider") in _HALF_WHEN_CACHED and "input_cost_per_token" in entry:
-        entry = {"cache_read_input_token_cost": entry["input_cost_per_token"] / 2, **entry}
-    return price_of(entry)
-
-
-Prices = Callable[[str], Price | None]
-"""The price of a model under its name in LiteLLM's notation; None where nobody knows."""
-
-_REMEMBERED: Final = 1024
-"""Names of models: behind a wildcard they come from clients."""
-
-
-def prices_for(model_info: Mapping[str, Any], table: Callable[[], PriceTable]) -> Prices:
-    """What is charged under a `model_info` (US dollars per token, under LiteLLM's names).
-
-    With prices for input and output there, nothing is looked up. A missing one is taken from `table()`, under the name
-    in `base_model` if there is one; a price given without its parts (cached input, reasoning) is theirs too.
-
-    Call the result once at start-up, off the event loop: `table` may read a file then, and never again.
-
-    Raises ValueError for a price that is no number, or less than none.
-    """
-    own = price_of(model_info)
-    if own is not None:
-        return lambda _model: own
-    base_model = model_info.get("base_model")
-
-    @lru_cache(_REMEMBERED)
-    def find(model: str) -> Price | None:
-        listed = table().find(base_model if isinstance(base_model, str) else model)
-        return listed if listed is None else price_of(model_info, listed)
-
-    return find

@@ -1,4 +1,4 @@
-"""Prices out of the words in which LiteLLM writes them: US dollars per token, one key for each kind of token."""
+"""Prices from LiteLLM's notation: US dollars per token, one key for each kind of token."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,16 +28,17 @@ _PARTS: Final[Mapping[str, str]] = {
 _LONGER: Final = re.compile(r"(\w+)_above_(\d+)(k?)_tokens")
 _OTHER_UNIT: Final = re.compile(r"cost_per_(second|image|pixel|character|page|query|request|video)")
 
-# The higher price of these begins at the threshold itself, not above it.
+# The higher price of these providers begins at the threshold itself, not above it.
 _FROM_THRESHOLD: Final = frozenset({"xai"})
 
 
 def price_of(rates: Mapping[str, Any], listed: Price | None = None) -> Price | None:
-    """The price that `rates` write down; what they leave out is as in `listed`.
+    """The price in `rates`; what is missing there is taken from `listed`.
 
-    None where input or output stay unknown, and where both are free because something else than tokens is charged.
+    None where the price of input or output is unknown, and where both are free because something else than tokens is
+    charged.
 
-    Raises ValueError for a rate that is no number, or less than none.
+    Raises ValueError for a rate that is not a number, or negative.
     """
     ranges = rates.get("tiered_pricing")
     if ranges:
@@ -65,7 +66,7 @@ def _pico_usd(key: str, rate: Any) -> int:
 
 
 def _over(own: dict[str, Any], listed: Price | None) -> Price | None:
-    """`listed` with prices of one's own. A listed part goes with its whole: it was a share of another price."""
+    """`listed` with a deployment's own prices. A listed part goes with its whole, of which it was a share."""
     if listed is None:
         return _without_echoes(Price(**own)) if "input" in own and "output" in own else None
     if not own:
@@ -76,16 +77,17 @@ def _over(own: dict[str, Any], listed: Price | None) -> Price | None:
 
 
 def _without_echoes(price: Price) -> Price:
-    """A part of the output priced like the whole has no price of its own: it follows the whole into longer prompts'.
+    """Drops the price of a part of the output that equals the whole's, so that longer prompts change both.
 
-    LiteLLM's table writes such echoes for reasoning, without one for longer prompts. Of the input it means them.
+    LiteLLM's table repeats the price of output for reasoning, but not for longer prompts. Equal prices of input parts
+    are meant.
     """
     echoes = [part for part, whole in _PARTS.items() if whole == "output" and getattr(price, part) == price.output]
     return replace(price, **dict.fromkeys(echoes)) if echoes else price
 
 
 def _steps(rates: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """What changes for prompts of more than so many tokens."""
+    """The prices that change for longer prompts, by the number of tokens above which they do."""
     inclusive = rates.get("litellm_provider") in _FROM_THRESHOLD
     steps: dict[int, dict[str, Any]] = {}
     for key, rate in rates.items():
@@ -97,7 +99,7 @@ def _steps(rates: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
 
 
 def _longer(price: Price, steps: Mapping[int, dict[str, Any]]) -> tuple[tuple[int, Price], ...]:
-    """The prices of longer prompts, highest first. One leaves as it is what the next lower one says."""
+    """The prices of longer prompts, the longest first. Each keeps the prices of the next shorter one that it lacks."""
     found: list[tuple[int, Price]] = []
     price = replace(price, above=())
     for tokens in sorted(steps):
@@ -107,7 +109,7 @@ def _longer(price: Price, steps: Mapping[int, dict[str, Any]]) -> tuple[tuple[in
 
 
 def _by_range(rates: Mapping[str, Any], ranges: Sequence[Mapping[str, Any]]) -> Price | None:
-    """`tiered_pricing`: whole lists of prices for ranges of input tokens; behind the last range its prices stay."""
+    """`tiered_pricing`: a full list of prices for each range of input tokens; the last one has no upper end."""
     common = {key: rates[key] for key in ("output_cost_per_token",) if key in rates}
     try:
         prices = [(int(r["range"][0]), _over(_named({**common, **r}), None)) for r in ranges]

@@ -1,4 +1,4 @@
-"""UsageRecord: everything that is kept of one request, and nothing of what was said in it."""
+"""UsageRecord: everything that is kept of one request, and nothing of its content."""
 
 import time
 from collections.abc import Mapping
@@ -20,18 +20,18 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         request_id: the `x-request-id` of the answer; a second record with it is the same one.
         started_at, ended_at: seconds since 1970 (UTC).
-        key_id: whose request; None where nobody was authenticated.
+        key_id: whose request; None for one that was not authenticated.
         user: the `user` field of the request, at most 256 characters.
         tags: those of the key, and the chosen metadata of the request under names the key has not taken.
         requested_model: what the client asked for; None if its request could not be read that far.
-        served_model: the provider's name for what answered.
-        provider: who was called last; None where nobody was.
-        status: what the client saw; 499 if it left before the first byte.
+        served_model: the provider's name of the model that answered.
+        provider: the provider called last; None if none was called.
+        status: what the client saw; 499 if it disconnected before the first byte.
         cost_micro_usd: in millionths of a US dollar; None where the price is unknown, 0 where nothing was used.
-        ttft_ms: to the first piece of a stream that says something.
-        time_per_output_token_ms: between output tokens of a stream, where the provider told how many there were.
-        longest_gap_ms: the longest silence within a stream.
-        overhead_us: the part of the duration that no provider took.
+        ttft_ms: time to the first piece of a stream that has content.
+        time_per_output_token_ms: between output tokens of a stream, if the provider reported how many there were.
+        longest_gap_ms: the longest time between two pieces of a stream.
+        overhead_us: the part of the duration in which no provider was working.
     """
 
     request_id: str
@@ -62,14 +62,14 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 _RECORD: Final[Slot[UsageRecord]] = Slot("usage.record")
 METADATA: Final[Slot[Mapping[str, str]]] = Slot("usage.metadata")
-"""Chosen metadata of the request, put there before it is over."""
+"""Chosen metadata of the request, set before it is over."""
 USER: Final[Slot[str]] = Slot("usage.user")
 
 _NOTHING_USED: Final = TokenUsage()
 
 
 def record_of(exchange: Exchange) -> UsageRecord:
-    """The record of a request that is over. Whoever asks first has it made; all get the same one."""
+    """The record of a request that is over: made by the first call, the same one for all later calls."""
     record = _RECORD.get(exchange)
     if record is None:
         record = _make(exchange, time.time())
@@ -129,7 +129,7 @@ def _milliseconds(moment: float | None, since: float) -> float | None:
 
 
 def _time_per_output_token(exchange: Exchange) -> float | None:
-    """(last - first) / (n - 1), once per stream. An estimated n would make a figure of nothing."""
+    """(last - first) / (n - 1), once per stream. With an estimated n the figure would mean nothing."""
     timings, usage = exchange.timings, exchange.usage
     if usage is None or exchange.usage_source != "provider" or usage.output_tokens < 2:
         return None
@@ -139,7 +139,7 @@ def _time_per_output_token(exchange: Exchange) -> float | None:
 
 
 def _upstream_seconds(exchange: Exchange, ended: float) -> float:
-    """Time in which a provider was at work; before a foreign app, the time that app took."""
+    """Time in which a provider was working; in front of a foreign app, the time that app took."""
     if exchange.attempts:
         return sum((a.ended if a.ended is not None else ended) - a.started for a in exchange.attempts)
     return ended - exchange.timings.app if exchange.timings.app is not None else 0.0

@@ -11,6 +11,7 @@ import msgspec
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.trace import trace_id_of
+from crplugins.core.usage import usd
 from crplugins.metering.record import UsageRecord, record_of
 
 logger = logging.getLogger("crplugins.access")
@@ -42,7 +43,7 @@ class AccessLog(Plugin):
             facts["key_id"],
             record.usage.input_tokens,
             record.usage.output_tokens,
-            "unknown" if record.cost_micro_usd is None else f"${record.cost_micro_usd / 1e6:f}",
+            "unknown" if record.cost_micro_usd is None else f"${usd(record.cost_micro_usd):f}",
             record.duration_ms,
             record.request_id,
             extra={"crplugins": facts},  # one attribute: `module` or `message` beside the logger's own raise KeyError
@@ -66,7 +67,7 @@ def _facts(record: UsageRecord, trace_id: str | None) -> dict[str, Any]:
         "input_tokens": record.usage.input_tokens,
         "output_tokens": record.usage.output_tokens,
         "usage_source": record.usage_source,
-        "cost_usd": None if record.cost_micro_usd is None else record.cost_micro_usd / 1e6,
+        "cost_usd": None if record.cost_micro_usd is None else usd(record.cost_micro_usd),
         "attempts": record.attempts,
         "overhead_us": record.overhead_us,
     }

@@ -9,7 +9,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.sse import Event
-from crplugins.metering.estimate import ByteEstimator, Estimator, missing_usage_policy, owes_usage
+from crplugins.metering.estimate import ByteEstimator, Estimator, lacks_usage, missing_usage_policy
 
 __all__ = ["MissingUsage"]
 
@@ -36,12 +36,12 @@ class MissingUsage(Plugin):
 
     @property
     def counts_chunks(self) -> bool:
-        """Whether the estimator must hear each chunk of a stream; without one the end alone matters."""
+        """Whether the estimator must see each chunk of a stream; without one the end alone matters."""
         return self._estimator is not None
 
     def on_event(self, exchange: Exchange, event: Event) -> Event | None:
         if self._estimator is not None:
-            self._estimator.hear(exchange, event)
+            self._estimator.observe(exchange, event)
         if event.document and self._refuses(exchange):
             raise _no_usage()
         return event
@@ -52,7 +52,7 @@ class MissingUsage(Plugin):
         return ()
 
     async def on_ended(self, exchange: Exchange) -> None:
-        if self._estimator is not None and owes_usage(exchange) and self._policy_for(exchange) != "free":
+        if self._estimator is not None and lacks_usage(exchange) and self._policy_for(exchange) != "free":
             usage = await self._estimator.count(exchange)
             if usage is not None:
                 exchange.counted(usage, "estimated")
@@ -61,7 +61,7 @@ class MissingUsage(Plugin):
         free = self._policy_for(exchange) == "free"
         if free and exchange.usage_source == "estimated":  # a handler's estimate
             exchange.counted(None, "none")
-        elif not free and owes_usage(exchange):
+        elif not free and lacks_usage(exchange):
             exchange.counted(self._bytes.count(exchange), "estimated")
 
     async def __aenter__(self) -> Self:

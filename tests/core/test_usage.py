@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.core.usage import Price, TokenUsage, pico_usd
+from crplugins.core.usage import Price, TokenUsage, micro_usd_of, pico_usd, usd
 
 tokens = st.integers(0, 10**9)
 prices = st.integers(0, 10**9)
@@ -44,3 +44,9 @@ def test_the_cost_is_rounded_half_up(pico: int, micro: int) -> None:
 def test_a_cost_is_the_exact_sum_rounded_once(inputs: int, outputs: int, price: int, other: int) -> None:
     exact = Fraction(inputs * price + outputs * other, 10**6)
     assert abs(Price(price, other).micro_usd(TokenUsage(inputs, outputs)) - exact) <= Fraction(1, 2)
+
+
+@pytest.mark.parametrize(("amount", "micro"), [(0.1, 100_000), ("0.30", 300_000), (50, 50_000_000), ("1e-6", 1)])
+def test_dollars_are_read_by_their_spelling_and_shown_again(amount, micro):
+    assert micro_usd_of(amount) == micro
+    assert usd(micro) == float(amount)

@@ -11,7 +11,7 @@ from crplugins.asgi.scope import make_exchange
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Reply
-from crplugins.handlers.failover import LONGEST_REST_SECONDS, REST_SECONDS, Failover
+from crplugins.handlers.failover import COOLDOWN_SECONDS, MAX_COOLDOWN_SECONDS, Failover
 from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, FrozenClock, Script
 from tests.core.doubles import Watcher
@@ -69,7 +69,7 @@ def calls(providers: Sequence[FakeProvider]) -> list[int]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_another_deployment_answers_for_one_that_fails(deployments, stream, script, error_type):
+async def test_a_request_that_one_deployment_fails_is_answered_by_the_next(deployments, stream, script, error_type):
     async with deployments() as (gateway, providers, watcher):
         providers[0].default = script
         answer = await gateway.post(stream=stream)
@@ -84,7 +84,7 @@ async def test_another_deployment_answers_for_one_that_fails(deployments, stream
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_is_wrong_with_the_request_is_asked_once(deployments, stream):
+async def test_an_invalid_request_does_not_fail_over(deployments, stream):
     async with deployments() as (gateway, providers, _):
         providers[0].default = Script.error(400, "temperature is too high", param="temperature")
         answer = await gateway.post(stream=stream)
@@ -100,7 +100,7 @@ async def test_a_stream_that_has_begun_is_not_begun_again(deployments):
         assert '"error"' in answer.text
 
 
-async def test_when_all_fail_the_client_is_told_of_the_last(deployments):
+async def test_when_all_fail_the_client_gets_the_failure_of_the_last(deployments):
     async with deployments() as (gateway, providers, watcher):
         providers[0].default = Script.error(500, "no")
         providers[1].default = Script.rate_limited(retry_after=7)
@@ -109,7 +109,7 @@ async def test_when_all_fail_the_client_is_told_of_the_last(deployments):
         assert watcher.exchange.error_type == "upstream_429"
 
 
-async def test_one_that_failed_is_asked_last_and_the_others_go_on_taking_turns(deployments):
+async def test_a_deployment_that_cools_down_is_tried_last_and_the_others_take_turns(deployments):
     async with deployments() as (gateway, providers, _):
         await gateway.post()
         await gateway.post()
@@ -149,15 +149,15 @@ class Deployment:
 
 
 @pytest.mark.parametrize(
-    ("headers", "rest"),
+    ("headers", "cooldown"),
     [
-        ([], REST_SECONDS),
+        ([], COOLDOWN_SECONDS),
         ([("retry-after", "20")], 20.0),
-        ([("retry-after", "9999")], LONGEST_REST_SECONDS),
-        ([("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], REST_SECONDS),
+        ([("retry-after", "9999")], MAX_COOLDOWN_SECONDS),
+        ([("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], COOLDOWN_SECONDS),
     ],
 )
-async def test_one_that_failed_rests_as_long_as_it_says(headers, rest):
+async def test_a_deployment_that_failed_cools_down_for_its_retry_after(headers, cooldown):
     clock, ill, well = FrozenClock(), Deployment(), Deployment()
     both = Failover("m", [ill, well])
     ill.failure = GatewayError(429, "slow down", headers=headers, error_type="upstream_429")
@@ -168,7 +168,7 @@ async def test_one_that_failed_rests_as_long_as_it_says(headers, rest):
             assert (await both.answer(exchange, Body(b"{}"))).status == 200
 
     await ask(1)
-    clock.advance(rest - 0.01)
+    clock.advance(cooldown - 0.01)
     await ask(4)
     assert ill.asked == 1
     clock.advance(0.02)

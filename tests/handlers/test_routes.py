@@ -38,3 +38,7 @@ def test_a_star_in_the_target_is_filled_with_what_the_star_in_the_name_stood_for
     assert Deployment("team-*-x", "openai/*").model_for("team-blue-x", "*-model") == "blue-model"
     assert Deployment("*", "openai/*").model_for("gpt-4o", "*") == "gpt-4o"
     assert Deployment("fast", "openai/gpt").model_for("fast", "gpt") == "gpt"
+
+
+def test_of_two_wildcards_of_one_length_the_one_with_more_text_before_its_star_wins():
+    assert routes("*-mini", "gpt-4*").find("gpt-4-mini") == "gpt-4*#1"

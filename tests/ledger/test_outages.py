@@ -203,7 +203,7 @@ async def test_a_line_that_no_database_takes_is_put_aside_and_keeps_no_other_out
             '{"request_id": null}',
             "no json",
         ]
-    assert caplog.text.count("put aside") == 2
+    assert caplog.text.count("quarantined") == 2
 
 
 async def test_a_hanging_database_does_not_keep_a_process_from_ending(open_ledger, tmp_path, monkeypatch):

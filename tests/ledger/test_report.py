@@ -17,9 +17,9 @@ from crplugins.ledger.question import (
     Question,
     Sums,
     cost_usd,
-    describe,
     read_groups,
     read_moment,
+    sums_to_dict,
     total_of,
 )
 from crplugins.ledger.report import answer
@@ -183,4 +183,4 @@ def test_groups_are_known_names_and_each_once():
 def test_a_cost_nobody_knows_is_no_zero(cost, unpriced, shown):
     sums = Sums(group={}, **(dict.fromkeys(MEASURES, 0) | {"cost_micro_usd": cost, "unpriced_requests": unpriced}))
     assert cost_usd(sums) == shown
-    assert describe(sums)["unpriced_requests"] == unpriced
+    assert sums_to_dict(sums)["unpriced_requests"] == unpriced

@@ -17,7 +17,7 @@ def test_lines_come_back_oldest_first_also_to_another_process(path):
     again = SpoolFile(path)
     rows = again.oldest(2)
     assert [line for _, line in rows] == [b"a", b"b"]
-    assert again.forget([row_id for row_id, _ in rows]) == 1
+    assert again.delete([row_id for row_id, _ in rows]) == 1
     assert [line for _, line in SpoolFile(path).oldest(9)] == [b"c"]
 
 
@@ -30,11 +30,11 @@ def test_forgetting_twice_changes_nothing(path):
     first, second = SpoolFile(path), SpoolFile(path)
     first.keep([b"a", b"b"])
     ids = [row_id for row_id, _ in first.oldest(1)]
-    assert [first.forget(ids), second.forget(ids)] == [1, 1]
+    assert [first.delete(ids), second.delete(ids)] == [1, 1]
 
 
 def test_a_refused_line_is_kept_for_a_person_to_see(path):
-    SpoolFile(path).refuse(b"{}", "no request_id")
+    SpoolFile(path).quarantine(b"{}", "no request_id")
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT reason, line FROM refused").fetchall() == [("no request_id", "{}")]
     connection.close()

@@ -144,7 +144,7 @@ class Counting:
     def __init__(self, result: TokenUsage | None) -> None:
         self.result, self.heard, self.log = result, 0, []  # type: ignore[var-annotated]
 
-    def hear(self, exchange: Exchange, event: Event) -> None:
+    def observe(self, exchange: Exchange, event: Event) -> None:
         self.heard += 1
 
     async def count(self, exchange: Exchange) -> TokenUsage | None:

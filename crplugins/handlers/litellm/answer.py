@@ -1,4 +1,4 @@
-"""A plain answer of litellm's, repaired to the document OpenAI would have sent."""
+"""A whole answer of litellm's, repaired to the document that OpenAI would have sent."""
 
 import time
 import uuid
@@ -12,9 +12,9 @@ Document = dict[str, Any]
 
 
 def answer_document(response: Any, model: str) -> Document | None:
-    """The document for a `ModelResponse`, `usage` only if the provider counted; None if it holds no choice.
+    """The document for a `ModelResponse`, with `usage` only if the provider reported it; None if it has no choice.
 
-    `model` is the name to show if the provider shows none.
+    `model` is the name in the document if the response has none.
     """
     fields = fields_of(response)
     choices = fields.get("choices")
@@ -35,15 +35,15 @@ def answer_document(response: Any, model: str) -> Document | None:
     return document
 
 
-def words_of(document: Document) -> str:
-    """All that was said, for an estimate of its tokens."""
-    words: list[str] = []
+def answer_text(document: Document) -> str:
+    """All text of the answer, for an estimate of its tokens."""
+    texts: list[str] = []
     for choice in document["choices"]:
         message = choice["message"]
-        words += [message[name] or "" for name in ("content", "refusal", "reasoning_content") if name in message]
+        texts += [message[name] or "" for name in ("content", "refusal", "reasoning_content") if name in message]
         for call in message.get("tool_calls", ()):
-            words += [str(part) for part in (call.get("function") or call.get("custom") or {}).values()]
-    return "".join(words)
+            texts += [str(part) for part in (call.get("function") or call.get("custom") or {}).values()]
+    return "".join(texts)
 
 
 def _choice(position: int, fields: Mapping[str, Any]) -> Document:

@@ -1,6 +1,10 @@
-"""LitellmClient: the only place that calls litellm.
+"""LitellmClient: the only place that calls litellm's completion.
 
-What it needs of a model is looked up once: which provider it is, which parameters litellm translates for it.
+What it needs to know of a model is looked up once: its provider, and which parameters litellm translates for it.
+
+Models of Ollama are entered in litellm's list of models first. For a model that is not listed, litellm asks Ollama's
+`/api/show` with a blocking client, on the event loop and twice in every request, at OLLAMA_API_BASE and not at the
+deployment's own address. For a listed model it does not.
 """
 
 import asyncio
@@ -11,66 +15,21 @@ from types import ModuleType
 from typing import Any, Final
 
 from crplugins.core.body import Body
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.loading import import_late_parts, load_tokenizers, quiet
 from crplugins.handlers.litellm.request import ArgumentMap, Arguments
 from crplugins.handlers.litellm.stream import RawStream
 from crplugins.handlers.upstream import UpstreamUnknown
 
-# Ollama's models, told to litellm once.
-#
-# Of a model that is not in its list litellm asks Ollama's `/api/show` with a blocking client, on the event loop and
-# twice in every request, at OLLAMA_API_BASE whatever the deployment's own address. A listed model is not asked about.
-
-
-OLLAMA_PROVIDERS: Final = frozenset({"ollama", "ollama_chat"})
-_OLLAMA_BASE: Final = "http://localhost:11434"
-_PATIENCE_SECONDS: Final = 5.0
-
-
-def list_ollama_model(litellm: Any, model: str, api_base: str | None) -> None:
-    """Enter `model` in litellm's list as its server describes it; not at all if the server cannot be asked. Blocks."""
-    key = f"ollama/{model}"
-    base = api_base or os.environ.get("OLLAMA_API_BASE") or _OLLAMA_BASE
-    if key not in litellm.model_cost:
-        with suppress(Exception):
-            litellm.model_cost[key] = _as_listed(_shown(base, model))
-
-
-def _shown(base: str, model: str) -> Mapping[str, Any]:
-    import httpx  # a part of litellm's import, which has happened by now
-
-    answer = httpx.post(f"{base.rstrip('/')}/api/show", json={"name": model}, timeout=_PATIENCE_SECONDS)
-    shown: dict[str, Any] = answer.raise_for_status().json()
-    return shown
-
-
-def _as_listed(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of litellm's list. A model calls functions if its template has a place for tools, as litellm sees it."""
-    lengths = (value for name, value in (shown.get("model_info") or {}).items() if "context_length" in name)
-    context = next(lengths, None)
-    return {
-        "litellm_provider": "ollama",
-        "mode": "chat",
-        "input_cost_per_token": 0.0,
-        "output_cost_per_token": 0.0,
-        "max_tokens": context,
-        "max_input_tokens": context,
-        "max_output_tokens": context,
-        "supports_function_calling": "tools" in str(shown.get("template") or "").lower(),
-    }
-
-
-_REMEMBERED: Final = 256  # a wildcard deployment has many models
-
-# Providers of OpenAI's wire that litellm does not list among those compatible with OpenAI.
+# Providers with OpenAI's wire format that litellm does not list among those compatible with OpenAI.
 _OPENAI_WIRE: Final = frozenset({
     "aiohttp_openai", "amazon_nova", "azure", "charity_engine", "compactifai", "custom_openai", "databricks",
     "datarobot", "gradient_ai", "heroku", "hosted_vllm", "huggingface", "maritalk", "mistral", "nadir", "neosantara",
     "openai", "openai_like", "openrouter", "ovhcloud", "sagemaker_chat", "scaleway", "snowflake", "xiaomi_mimo",
 })  # fmt: skip
 
-# Where litellm would send `extra_body` as a field of that name: parameters known to be the provider's own, by name.
+# For providers to which litellm would send a field named `extra_body`: the provider's own parameters, by name.
 _ANTHROPIC: Final = frozenset({
     "cache_control", "container", "context_management", "inference_geo", "mcp_servers", "output_config", "thinking",
     "top_k",
@@ -81,6 +40,11 @@ _EXTRAS: Final[Mapping[str, frozenset[str]]] = {
     "bedrock_converse": frozenset({"thinking", "top_k"}),
     "sagemaker": frozenset(),
 }
+
+
+OLLAMA_PROVIDERS: Final = frozenset({"ollama", "ollama_chat"})
+_OLLAMA_BASE: Final = "http://localhost:11434"
+_OLLAMA_TIMEOUT: Final = 5.0
 
 
 class LitellmClient:
@@ -104,28 +68,26 @@ class LitellmClient:
             "_skip_mcp_handler": True,  # else a client's `tools` can make the gateway call MCP servers
         }
         self._mocked = "mock_response" in deployment.parameters
-        self._maps: dict[str, ArgumentMap] = {}
+        self._maps: Final[BoundedMap[str, ArgumentMap]] = BoundedMap(256)  # a wildcard deployment has many models
 
     async def arguments(self, model: str, body: Body) -> Arguments:
         """The client's parameters for `complete`. Raises `GatewayError` 400."""
         known = self._maps.get(model)
-        if known is None:  # one of a wildcard's; its provider may be new to litellm, which then imports modules
+        if known is None:  # a model of a wildcard; litellm may have to import modules for its provider
             known = await asyncio.to_thread(self.learn, model)
         return known.arguments(body)
 
     def learn(self, model: str) -> ArgumentMap:
-        """What is to be known of `model`, looked up once. Blocks: litellm imports what it has for its provider."""
+        """How to call `model`, looked up once. Blocks: litellm imports its modules for the provider."""
         known = self._maps.get(model)
         if known is None:
-            self._list(model)
+            self._list_ollama(model)
             with quiet():
                 known = self._argument_map(model)
-                if len(self._maps) >= _REMEMBERED:
-                    del self._maps[next(iter(self._maps))]
                 self._maps[model] = known
         return known
 
-    def _list(self, model: str) -> None:
+    def _list_ollama(self, model: str) -> None:
         provider, _, name = model.partition("/")
         if provider in OLLAMA_PROVIDERS:
             list_ollama_model(self._litellm, name, self._deployment.api_base)
@@ -141,7 +103,7 @@ class LitellmClient:
 
     def _argument_map(self, model: str) -> ArgumentMap:
         litellm = self._litellm
-        name, provider = self._place(model)
+        name, provider = self._name_and_provider(model)
         import_late_parts(provider)
         load_tokenizers(litellm, model, name)
         return ArgumentMap(
@@ -152,7 +114,7 @@ class LitellmClient:
             owned=litellm.types.utils.all_litellm_params,
         )
 
-    def _place(self, model: str) -> tuple[str, str]:
+    def _name_and_provider(self, model: str) -> tuple[str, str]:
         try:
             name, provider, _, _ = self._litellm.get_llm_provider(
                 model,
@@ -160,12 +122,45 @@ class LitellmClient:
                 api_base=self._deployment.api_base,
             )
         except Exception as error:
-            known = f"model '{self._deployment.name}': litellm knows no provider for '{model}'"
-            raise UpstreamUnknown(known) from error
+            problem = f"model '{self._deployment.name}': litellm knows no provider for '{model}'"
+            raise UpstreamUnknown(problem) from error
         return str(name), str(provider)
 
 
 def _speaks_openai(litellm: Any, provider: str) -> bool:
-    """Providers of OpenAI's wire, and handlers written for litellm in Python, which take what they like."""
+    """Whether the provider has OpenAI's wire format. Custom handlers for litellm count too: they take anything."""
     registered = {entry["provider"] for entry in litellm.custom_provider_map}
     return provider in _OPENAI_WIRE | registered or provider in litellm.openai_compatible_providers
+
+
+def list_ollama_model(litellm: Any, model: str, api_base: str | None) -> None:
+    """Enters `model` in litellm's list as its server describes it, unless the server is unavailable. Blocks."""
+    key = f"ollama/{model}"
+    base = api_base or os.environ.get("OLLAMA_API_BASE") or _OLLAMA_BASE
+    if key not in litellm.model_cost:
+        with suppress(Exception):
+            litellm.model_cost[key] = _list_entry(_description(base, model))
+
+
+def _description(base: str, model: str) -> Mapping[str, Any]:
+    import httpx  # a part of litellm's import, which has happened by now
+
+    answer = httpx.post(f"{base.rstrip('/')}/api/show", json={"name": model}, timeout=_OLLAMA_TIMEOUT)
+    description: dict[str, Any] = answer.raise_for_status().json()
+    return description
+
+
+def _list_entry(description: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of litellm's list. As in litellm, a model supports functions if its template mentions tools."""
+    lengths = (value for name, value in (description.get("model_info") or {}).items() if "context_length" in name)
+    context = next(lengths, None)
+    return {
+        "litellm_provider": "ollama",
+        "mode": "chat",
+        "input_cost_per_token": 0.0,
+        "output_cost_per_token": 0.0,
+        "max_tokens": context,
+        "max_input_tokens": context,
+        "max_output_tokens": context,
+        "supports_function_calling": "tools" in str(description.get("template") or "").lower(),
+    }

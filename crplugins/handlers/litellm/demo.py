@@ -1,7 +1,7 @@
 """The demo model `demo/echo`: a litellm provider without a network.
 
-It says back what the user said, a word at a time, with honest token counts, and so shows a gateway at work before any
-provider's key is at hand.
+It repeats the user's message, a word at a time, with true token counts, so that a gateway can be tried before there is
+a key of any provider.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
-"""What went wrong inside litellm, as the client may see it.
+"""Failures inside litellm, as the client may see them.
 
-litellm wraps a provider's answer three times and loses its parts on the way (`body` is None for a 404, `code` is "429",
-headers are empty), but raises "from" inside `except`, so that the HTTP response itself hangs in the chain of causes.
-That is where status, error object and retry hints are read. Duck-typed: importing litellm's classes costs 2.5 s.
+litellm wraps a provider's answer in three exceptions and loses parts of it (`body` is None for a 404, `code` is "429",
+headers are empty). But it raises them "from" the original inside `except`, so the HTTP response is in the chain of
+causes: status, error object and retry headers are read there. Classes are compared by name: importing litellm's costs
+2.5 s.
 """
 
 import logging
@@ -20,12 +21,12 @@ logger = logging.getLogger("crplugins.upstream")
 _TIMEOUTS: Final = frozenset({"TimeoutException", "APITimeoutError", "TimeoutError", "Timeout"})
 _BROKEN: Final = frozenset({"TransportError", "ClientError", "OSError", "StreamError", "IncompleteReadError"})
 
-# What litellm knows of a refusal and the provider's error object does not say in OpenAI's words.
+# OpenAI's codes for litellm's exceptions, where the provider's error object has none.
 _CODES: Final = {
     "ContextWindowExceededError": "context_length_exceeded",
     "ContentPolicyViolationError": "content_policy_violation",
 }
-# Anthropic names no status inside a stream.
+# Anthropic's errors inside a stream have a type and no status.
 _STATUSES: Final = {
     "invalid_request_error": 400,
     "not_found_error": 404,
@@ -38,14 +39,14 @@ _UNSUPPORTED: Final = re.compile(r"does not support parameters: \[([^\]]*)\]")
 
 
 class Failures:
-    """Failures of one deployment. `secrets` must not reach a client: its keys and addresses."""
+    """Failures of one deployment. `secrets` are its keys and addresses, which must not reach a client."""
 
     def __init__(self, deployment: str, secrets: Iterable[str | None]) -> None:
         self._deployment = deployment
         self._secrets = tuple(secrets)
 
     def of(self, error: BaseException, *, begun: bool = False) -> GatewayError:
-        """The GatewayError for what litellm or its HTTP client raised; `begun` if a part of the answer was out."""
+        """The GatewayError for an exception of litellm or its HTTP client; `begun` if a part of the answer was sent."""
         links = list(_chain(error))
         for link in links:
             if isinstance(link, GatewayError):
@@ -62,7 +63,7 @@ class Failures:
         return self._by_status(links, names)
 
     def in_stream(self, error: object) -> GatewayError:
-        """The GatewayError for an error object that came as an event of a stream."""
+        """The GatewayError for an error object that was an event of a stream."""
         status = upstream_errors.status_of(error)
         if isinstance(error, dict) and status == 502:
             status = _STATUSES.get(str(error.get("type")), status)
@@ -78,7 +79,7 @@ class Failures:
         return upstream_errors.scrub(str(cause), self._secrets)[:500]
 
     def _by_status(self, links: list[BaseException], names: set[str]) -> GatewayError:
-        """For providers without an HTTP response (boto3), and what litellm refuses before it asks anybody."""
+        """For providers without an HTTP response (boto3), and for requests that litellm itself refuses."""
         for link in links:
             status = getattr(link, "status_code", None)
             body = getattr(link, "body", None)
@@ -111,9 +112,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _answer(links: Iterable[BaseException]) -> tuple[int, bytes, Mapping[str, str]] | None:
-    """Status, body and headers of the provider's answer, if one hangs in the chain.
+    """Status, body and headers of the provider's answer, if the chain has one.
 
-    Only httpx's own error has it: the responses of litellm's exceptions are made up, without content or headers.
+    Only httpx's own error has it: the responses of litellm's exceptions are invented, without content or headers.
     """
     for link in links:
         response: Any = getattr(link, "response", None)
@@ -125,7 +126,7 @@ def _answer(links: Iterable[BaseException]) -> tuple[int, bytes, Mapping[str, st
 def _content(response: Any) -> bytes:
     try:
         return bytes(response.content)
-    except Exception:  # the body of a streamed answer that nobody has read; its status says enough
+    except Exception:  # the body of a streamed answer was not read; its status is enough
         return b""
 
 
@@ -146,7 +147,7 @@ def _read(body: bytes) -> ErrorObject:
 
 
 def _unsupported(message: str) -> GatewayError:
-    """litellm's own refusal of a parameter, before any request went out."""
+    """litellm's own refusal of a parameter, before any request was sent."""
     listed = _UNSUPPORTED.search(message)
     names = re.findall(r"'([^']+)'", listed[1]) if listed else []
     if not names:

@@ -1,4 +1,4 @@
-"""LitellmEstimator: token counts by litellm's tokenizers, for answers whose provider gave none."""
+"""LitellmEstimator: token counts by litellm's tokenizers, for answers whose provider reported no usage."""
 
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
@@ -9,13 +9,13 @@ from crplugins.core.usage import TokenUsage
 from crplugins.handlers.litellm.loading import close_litellm, open_litellm
 from crplugins.handlers.litellm.usage import as_usage, estimate
 
-_SAID: Final[Slot[list[str]]] = Slot("litellm_estimate.said")
+_TEXTS: Final[Slot[list[str]]] = Slot("litellm_estimate.texts")
 
 
 class LitellmEstimator:
-    """Nearer than a token for every four bytes, for 2 s and 170 MB at start-up and milliseconds a request in a thread.
+    """More exact than one token for every four bytes. Costs 2 s and 170 MB at start-up, and milliseconds a request.
 
-    Needs the `gateway` extra.
+    Counts in a thread. Needs the `gateway` extra.
     """
 
     def __init__(self) -> None:
@@ -31,23 +31,23 @@ class LitellmEstimator:
         self._litellm = None
         await close_litellm()
 
-    def hear(self, exchange: Exchange, event: Event) -> None:
+    def observe(self, exchange: Exchange, event: Event) -> None:
         answer = event.answer
         if answer is None or not answer.choices:
             return
-        said = _SAID.get(exchange)
-        if said is None:
-            said = []
-            _SAID.set(exchange, said)
+        texts = _TEXTS.get(exchange)
+        if texts is None:
+            texts = []
+            _TEXTS.set(exchange, texts)
         for choice in answer.choices:
             if (part := choice.delta or choice.message) is not None:
-                said += [text for text in part.texts() if text]
+                texts += [text for text in part.texts() if text]
 
     async def count(self, exchange: Exchange) -> TokenUsage | None:
         if self._litellm is None or exchange.body is None:
             return None
         messages: Any = exchange.body.get("messages", list)
         model = exchange.served_model or exchange.requested_model or ""
-        said = "".join(_SAID.get(exchange) or ())
-        counted = await estimate(self._litellm, model, messages or [], exchange.body.get("tools"), said)
+        answer = "".join(_TEXTS.get(exchange) or ())
+        counted = await estimate(self._litellm, model, messages or [], exchange.body.get("tools"), answer)
         return None if counted is None else as_usage(counted)

@@ -1,4 +1,4 @@
-"""The litellm handler: for every provider that does not speak OpenAI's wire itself."""
+"""LitellmHandler: for every provider that does not speak OpenAI's wire format itself."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOpti
 from crplugins.core.trace import trace_headers
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import document_reply, stream_reply
-from crplugins.handlers.litellm.answer import answer_document, words_of
+from crplugins.handlers.litellm.answer import answer_document, answer_text
 from crplugins.handlers.litellm.client import LitellmClient
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.loading import close_litellm, open_litellm
@@ -29,13 +29,14 @@ from crplugins.handlers.upstream_errors import refuses_stream_options
 
 _MAY_BE_CLAUDE: Final = ("*", "anthropic/", "azure_ai/", "bedrock/", "vertex_ai/")
 
-_SECRET_WORDS: Final = ("key", "token", "secret", "password", "credential", "base", "url", "endpoint")
+_SECRET_NAMES: Final = ("key", "token", "secret", "password", "credential", "base", "url", "endpoint")
 
 
 class LitellmHandler:
-    """Answers through litellm, in OpenAI's exact form whatever the provider and litellm make of it.
+    """Answers through litellm, in OpenAI's exact form for every provider.
 
-    Raises on entering: ImportError without the `gateway` extra, `UpstreamUnknown` for a model litellm cannot place.
+    Raises when entered: ImportError without the `gateway` extra, `UpstreamUnknown` for a model whose provider litellm
+    does not know.
     """
 
     def __init__(self, deployment: Deployment) -> None:
@@ -61,16 +62,16 @@ class LitellmHandler:
             register_demo(litellm)
         client = LitellmClient(litellm, self._deployment)
         if "*" not in self._deployment.model:
-            client.learn(self._deployment.model)  # a name litellm cannot place is found out at start-up
+            client.learn(self._deployment.model)  # a model whose provider is unknown fails at start-up
         else:
             self._learn_provider(client)
         return client
 
     def _learn_provider(self, client: LitellmClient) -> None:
-        """Have litellm ready for the models of a wildcard, as far as it says whose they are."""
+        """Prepares litellm for the models of a wildcard, as far as the wildcard names their provider."""
         pattern = self._deployment.model
         if not pattern.startswith("*"):
-            with suppress(UpstreamUnknown):  # told to each client that asks
+            with suppress(UpstreamUnknown):  # each request for such a model fails with 404
                 client.learn(pattern.replace("*", "any", 1))
         if pattern.startswith(_MAY_BE_CLAUDE):
             client.learn("anthropic/claude")  # litellm reads its list of models again: here, not on a request
@@ -97,7 +98,7 @@ class LitellmHandler:
         assert self._client is not None, "the handler was not entered"
         try:
             return await self._client.arguments(model, body)
-        except UpstreamUnknown:  # a wildcard stood for a provider that does not exist
+        except UpstreamUnknown:  # the text for the wildcard names a provider that does not exist
             raise model_not_found(body.get("model", str) or model) from None
 
     async def _document(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
@@ -108,7 +109,7 @@ class LitellmHandler:
             raise self._failures.malformed("an answer without choices")
         if "usage" in document:
             exchange.counted(as_usage(document["usage"]), "provider")
-        elif (usage := await self._estimate(model, messages, arguments, words_of(document))) is not None:
+        elif (usage := await self._estimate(model, messages, arguments, answer_text(document))) is not None:
             exchange.counted(as_usage(usage), "estimated")
         data = msgspec.json.encode(document)
         return document_reply(data)
@@ -130,7 +131,7 @@ class LitellmHandler:
     async def _open_stream(
         self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments
     ) -> RawStream:
-        """The stream, asked for without `stream_options` if the provider refuses them: once, then remembered."""
+        """The stream. A provider that refuses `stream_options` is retried once without them, and remembered."""
         if self._refused.known(model, exchange.clock()):
             arguments.pop(STREAM_OPTIONS, None)
         try:
@@ -163,15 +164,15 @@ class LitellmHandler:
 
 
 def _bare(model: str) -> str:
-    """The model as the upstream calls it, without litellm's name of the provider."""
+    """The model as the upstream names it, without litellm's name of the provider."""
     return model.partition("/")[2] or model
 
 
 def _secrets(deployment: Deployment) -> list[str]:
-    """What no client may read in a message: credentials and addresses."""
+    """Credentials and addresses, which must not appear in a message to a client."""
     settings = {"api_key": deployment.api_key, "api_base": deployment.api_base, **deployment.parameters}
     return [
         value
         for name, value in settings.items()
-        if isinstance(value, str) and len(value) > 3 and any(word in name for word in _SECRET_WORDS)
+        if isinstance(value, str) and len(value) > 3 and any(word in name for word in _SECRET_NAMES)
     ]

@@ -1,6 +1,15 @@
 """Loads litellm: once per process, at start-up and off the event loop, because the import takes 2.5 s and 170 MB.
 
-Nothing of crplugins imports litellm at module level; everybody who needs it comes here.
+`load_litellm` is enough for its tables; for calls, `open_litellm` comes first and `close_litellm` last.
+
+Opening also warms it up. litellm and OpenAI's SDK import a good part of themselves in their first calls: half a second
+of modules, pydantic schemas and detection of the platform. Which part differs from release to release, so the calls
+themselves are made, over a transport without a network. A warm-up call that fails costs a slow first request, never a
+failed start.
+
+Closing waits for litellm's worker, the task in the background in which litellm calls its callbacks. Each finished call
+leaves a coroutine in its queue, even with `no-log`. What is still queued when the loop ends is lost with a
+RuntimeWarning, or carried into the next loop, depending on the release.
 """
 
 import asyncio
@@ -16,45 +25,130 @@ from inspect import isawaitable
 from types import ModuleType
 from typing import Any, Final
 
-# litellm's worker: the task behind the loop in which litellm tells its callbacks of finished calls.
-#
-# Each call leaves a coroutine in its queue, `no-log` ones too. What is still queued when the loop ends is lost, with a
-# RuntimeWarning for each, or carried into the next loop, as the release has it.
+# litellm reads these while it is imported. They keep it from downloading tables that its package contains too.
+ENVIRONMENT: Final = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_BLOG_POSTS": "True",
+    "LITELLM_LOCAL_POLICY_TEMPLATES": "true",
+    "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
+    "LITELLM_LOG": "ERROR",
+}
+_LOGGERS: Final = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
+
+_WORKER_TIMEOUT: Final = 2.0
+
+_loading = threading.Lock()
+_warm = False
+_users = 0
 
 
-_PATIENCE_SECONDS: Final = 2.0
+def load_litellm() -> ModuleType:
+    """The litellm module. Blocks for seconds the first time; ImportError without the `gateway` extra."""
+    with _loading:
+        return sys.modules.get("litellm") or _import()
 
 
-async def settle() -> None:
-    """Let the worker finish what it has been given. A callback that hangs is not waited for longer than 2 s."""
+async def open_litellm() -> ModuleType:
+    """litellm, loaded and warmed up. Each call needs one of `close_litellm`."""
+    global _users
+    litellm = await asyncio.to_thread(_load_and_warm)
+    _users += 1
+    return litellm
+
+
+async def close_litellm() -> None:
+    """Closes litellm's pooled connections, which the whole process shares, when its last user closes it."""
+    global _users
+    _users -= 1
+    if _users == 0:
+        litellm: Any = load_litellm()
+        await finish_callbacks()
+        await litellm.close_litellm_async_clients()
+        await _close_sdk_clients(litellm)
+        litellm.in_memory_llm_clients_cache.flush_cache()
+        await _close_shared_client(litellm)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences warnings while litellm imports parts of itself; a host may have turned them into errors.
+
+    Not for the event loop: warnings are silenced in the whole process, and another thread may hold the lock.
+    """
+    with _loading, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an operator can do nothing about pydantic's warnings on litellm's types
+        yield
+
+
+def _import() -> ModuleType:
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an operator cannot fix deprecations inside a dependency
+        litellm: Any = importlib.import_module("litellm")
+        importlib.import_module("openai.resources.chat.completions")  # lazy in the SDK: 0.6 s on the first request
+    litellm.suppress_debug_info = True  # else it prints advice on stdout with every error
+    litellm.disable_hf_tokenizer_download = True
+    for name in _LOGGERS:  # litellm writes its records to stderr itself; the host's logging decides where they go
+        logging.getLogger(name).handlers.clear()
+    module: ModuleType = litellm
+    return module
+
+
+def _load_and_warm() -> ModuleType:
+    global _warm  # once per process, like the module
+    litellm = load_litellm()
+    with quiet():
+        if not _warm:
+            asyncio.run(warm_up(litellm))
+            # Reads the CA file, which would block the event loop on the first request. litellm keeps the result.
+            litellm.llms.custom_httpx.http_handler.get_ssl_configuration()
+            _warm = True
+    return litellm
+
+
+async def finish_callbacks() -> None:
+    """Waits until litellm's worker has run its queued callbacks, at most 2 s: a callback may hang."""
     module = sys.modules.get("litellm.litellm_core_utils.logging_worker")
     flush = getattr(getattr(module, "GLOBAL_LOGGING_WORKER", None), "flush", None)
     if flush is None:
         return
     with suppress(Exception):  # TimeoutError; RuntimeError where the queue belongs to a loop that has ended
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            await asyncio.sleep(0)  # the task that gives the worker the last call may not have begun
+        async with asyncio.timeout(_WORKER_TIMEOUT):
+            await asyncio.sleep(0)  # the task that queues the last call may not have begun
             await flush()
 
 
-# litellm's first calls, made at start-up and off the event loop, so that no request pays for them.
-#
-# litellm and OpenAI's SDK import a good part of themselves when they are first called: half a second of modules,
-# pydantic schemas and reading what system this is. Which part that is differs from release to release, so the calls
-# themselves are made, over a transport that answers without a network. A call that fails costs a stall later, never a
-# start.
+async def _close_sdk_clients(litellm: Any) -> None:
+    """Closes the clients of OpenAI's SDK, which the clean-up of older releases (1.96) leaves open."""
+    for client in list(litellm.in_memory_llm_clients_cache.cache_dict.values()):
+        close = getattr(client, "close", None)
+        if callable(getattr(client, "is_closed", None)) and callable(close):
+            with suppress(Exception):  # it may belong to a loop that has ended
+                closing = close()
+                if isawaitable(closing):
+                    await closing
+
+
+async def _close_shared_client(litellm: Any) -> None:
+    """Closes the client of Anthropic's streams, which litellm keeps outside its pool and makes anew on demand."""
+    shared = vars(litellm).pop("module_level_aclient", None)  # reading the attribute would create the client
+    if shared is not None:
+        await shared.close()
 
 
 _CALL: Final[Mapping[str, Any]] = {
     "messages": [{"role": "user", "content": "hi"}],
-    "api_base": "http://127.0.0.1:9/v1",  # port "discard": where nobody listens, should a release pass by the transport
+    "api_base": "http://127.0.0.1:9/v1",  # the port "discard", closed, in case a release does not use the transport
     "api_key": "none",
     "max_retries": 0,
     "timeout": 1,
     "no-log": True,
 }
 
-# What litellm imports inside the first call of a provider, seen in 1.96 to 1.110. A name that is gone costs a stall.
+# What litellm imports in the first call of a provider, in 1.96 to 1.110. A module that no longer exists only makes the
+# first request slow.
 _IMPORTED_LATE: Final[Mapping[str, tuple[str, ...]]] = {
     "azure": ("openai.resources.chat.chat", "openai.lib.streaming.chat"),
     "bedrock": ("boto3", "botocore.auth", "botocore.awsrequest"),
@@ -65,7 +159,6 @@ _IMPORTED_LATE: Final[Mapping[str, tuple[str, ...]]] = {
     "vertex_ai": ("litellm.llms.vertex_ai.context_caching.vertex_ai_context_caching",),
     "xai": ("litellm.llms.xai.oauth",),
 }
-
 _CHUNK: Final = (
     b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m",'
     b'"choices":[{"index":0,"delta":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}\n\n'
@@ -82,8 +175,8 @@ _DOCUMENT: Final = {
 _REFUSAL: Final = {"error": {"message": "no", "type": "invalid_request_error", "param": None, "code": None}}
 
 
-async def first_calls(litellm: Any) -> None:
-    """A mocked answer, and through each way litellm has to an OpenAI-compatible provider an answer and a refusal."""
+async def warm_up(litellm: Any) -> None:
+    """Gets a mocked answer, then an answer and a refusal through each of litellm's clients for OpenAI's wire."""
     await _both_ways(litellm, {**_CALL, "model": "openai/warm-up", "mock_response": "hi"})
     async with _sdk_client() as client:
         await _both_ways(litellm, {**_CALL, "model": "openai/warm-up", "client": client})
@@ -92,20 +185,20 @@ async def first_calls(litellm: Any) -> None:
     await _both_ways(litellm, {**_CALL, "model": "hosted_vllm/warm-up", "client": handler})
     await _both_ways(litellm, {**_CALL, "model": "hosted_vllm/refused", "client": handler})
     await handler.client.aclose()
-    await settle()  # else its worker would be left with coroutines of a loop that is gone
+    await finish_callbacks()  # else its worker would keep coroutines of a loop that has ended
 
 
 def import_late_parts(provider: str) -> None:
-    """Import what litellm would import inside the first call of `provider`."""
+    """Imports what litellm would import in the first call of `provider`."""
     for name in _IMPORTED_LATE.get(provider, ()):
         with suppress(ImportError):
             importlib.import_module(name)
 
 
 def load_tokenizers(litellm: Any, *models: str) -> None:
-    """Load what counts the tokens of `models`: half a second and 75 MB for those that litellm takes for OpenAI's.
+    """Loads the tokenizers of `models`: half a second and 75 MB for those that litellm takes for OpenAI's.
 
-    litellm counts on the event loop: the nothing that a stream has said when it opens, and plain answers without usage.
+    litellm counts on the event loop: the empty text of a stream that opens, and whole answers without usage.
     """
     for model in models:
         with suppress(Exception):
@@ -152,105 +245,3 @@ def _answer(request: Any) -> Any:
     if b'"stream":true' in request.content.replace(b" ", b""):
         return httpx.Response(200, content=_CHUNK, headers={"content-type": "text/event-stream"})
     return httpx.Response(200, json=_DOCUMENT)
-
-
-# Read by litellm while it is imported. Each of them keeps it from asking the internet for tables that it also ships.
-ENVIRONMENT: Final = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
-    "LITELLM_LOCAL_BLOG_POSTS": "True",
-    "LITELLM_LOCAL_POLICY_TEMPLATES": "true",
-    "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
-    "LITELLM_LOG": "ERROR",
-}
-_LOGGERS: Final = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
-
-_loading = threading.Lock()
-_warm = False
-_users = 0
-
-
-def load_litellm() -> ModuleType:
-    """The litellm module. Blocks for seconds the first time; ImportError without the `gateway` extra."""
-    with _loading:
-        return sys.modules.get("litellm") or _import()
-
-
-async def open_litellm() -> ModuleType:
-    """litellm, loaded and past its first calls, which cost half a second of further imports and pydantic schemas.
-
-    Each call is matched by one of `close_litellm`.
-    """
-    global _users
-    litellm = await asyncio.to_thread(_load_and_warm)
-    _users += 1
-    return litellm
-
-
-async def close_litellm() -> None:
-    """Close litellm's pooled connections, which are the process's own, once nobody uses it any more."""
-    global _users
-    _users -= 1
-    if _users == 0:
-        litellm: Any = load_litellm()
-        await settle()
-        await litellm.close_litellm_async_clients()
-        await _close_sdk_clients(litellm)
-        litellm.in_memory_llm_clients_cache.flush_cache()
-        await _close_shared_client(litellm)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No warning is shown, or raised where the host has made errors of them, while litellm imports parts of itself.
-
-    Not on the event loop: warnings are silenced for the whole process, and others may be waited for.
-    """
-    with _loading, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # comments of pydantic's on litellm's types are not the operator's to act on
-        yield
-
-
-async def _close_sdk_clients(litellm: Any) -> None:
-    """Close the clients of OpenAI's SDK, which litellm's own clean-up passes by in older releases (1.96)."""
-    for client in list(litellm.in_memory_llm_clients_cache.cache_dict.values()):
-        close = getattr(client, "close", None)
-        if callable(getattr(client, "is_closed", None)) and callable(close):
-            with suppress(Exception):  # of a loop that has ended
-                closing = close()
-                if isawaitable(closing):
-                    await closing
-
-
-async def _close_shared_client(litellm: Any) -> None:
-    """Close the client of Anthropic's streams, which litellm keeps beside its pool, and have it made anew."""
-    shared = vars(litellm).pop("module_level_aclient", None)  # made on first use: reading the attribute would make it
-    if shared is not None:
-        await shared.close()
-
-
-def _import() -> ModuleType:
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside a dependency are not the operator's to fix
-        litellm: Any = importlib.import_module("litellm")
-        importlib.import_module("openai.resources.chat.completions")  # lazy in the SDK: 0.6 s on the first request
-    litellm.suppress_debug_info = True  # else it prints advice on stdout with every error
-    litellm.disable_hf_tokenizer_download = True
-    for name in _LOGGERS:  # litellm writes its records to stderr itself; they belong where the host's logging goes
-        logging.getLogger(name).handlers.clear()
-    module: ModuleType = litellm
-    return module
-
-
-def _load_and_warm() -> ModuleType:
-    global _warm  # per process, like the module
-    litellm = load_litellm()
-    with quiet():
-        if not _warm:
-            asyncio.run(first_calls(litellm))
-            # Reads the CA file, which would block the event loop on the first request. litellm keeps the result.
-            litellm.llms.custom_httpx.http_handler.get_ssl_configuration()
-            _warm = True
-    return litellm

@@ -2,8 +2,8 @@
 
 `acompletion(**body)` would let a client choose the address, the credentials and the headers of the upstream call:
 `api_base`, `api_key`, `extra_headers`, `mock_response` and hundreds more are plain keyword arguments, and litellm adds
-some with every release. So only OpenAI's own parameters become arguments. What neither OpenAI nor litellm knows goes
-into the JSON sent to the provider (`extra_body`), where it is data and nothing else.
+some with every release. So only OpenAI's own parameters become arguments. Parameters that neither OpenAI nor litellm
+knows go into the JSON that is sent to the provider (`extra_body`), where they can be nothing but data.
 """
 
 import copy
@@ -27,9 +27,9 @@ OPENAI_PARAMETERS: Final = frozenset({
 _POSITIONAL: Final = frozenset({"model", "messages"})
 _STREAMING: Final = frozenset({"stream", "stream_options"})
 
-# Words by which litellm is told where to call, as whom and how. Some of its providers read them from `extra_body` too
-# (azure: `azure_ad_token`), so from a client they go nowhere. The loaded litellm's own list is added to these.
-_LITELLM_WORDS: Final = frozenset({
+# litellm's settings for address, credentials and transport. Some of its providers read them from `extra_body` too
+# (azure: `azure_ad_token`), so from a client they are dropped. The loaded litellm's own list is added to these.
+_LITELLM_SETTINGS: Final = frozenset({
     "additional_drop_params", "allowed_openai_params", "api_base", "api_key", "api_version", "base_url", "callbacks",
     "client", "custom_llm_provider", "default_headers", "default_query", "deployment_id", "drop_params", "extra_body",
     "extra_headers", "extra_query", "failure_callback", "fallbacks", "headers", "hf_model_name", "http_client",
@@ -38,25 +38,25 @@ _LITELLM_WORDS: Final = frozenset({
 })  # fmt: skip
 _LITELLM_PREFIXES: Final = ("_", "api_", "aws_", "azure_", "litellm_", "mock_", "s3_", "vertex_")
 
-# Default values that clients spell out. Refusing a model for them would help nobody.
+# Default values that some clients send. A model that lacks the parameter still serves the request.
 _NEUTRAL: Final[Mapping[str, Any]] = {
     "frequency_penalty": 0, "logit_bias": {}, "logprobs": False, "modalities": ["text"], "n": 1,
     "parallel_tool_calls": True, "presence_penalty": 0, "service_tier": "auto", "store": False,
 }  # fmt: skip
 
-# Settings of a deployment that are not litellm's to follow: the client says whether it streams, and retries itself.
+# Settings of a deployment that litellm does not get: the request says whether to stream, and the client retries.
 _NOT_PASSED: Final = _STREAMING | {"max_retries", "num_retries", "retry_policy", "retry_strategy"}
 
 
 class ArgumentMap:
-    """Turns bodies into arguments for one deployment.
+    """Turns request bodies into arguments for one deployment.
 
     Args:
         parameters: `litellm_params` of the deployment, which are trusted: settings of litellm and defaults.
         supported: OpenAI's parameters that litellm translates for this model.
-        speaks_openai: the provider takes OpenAI's parameters as they are, also those litellm does not list for it.
-        extras: names of the provider's own that may be sent beside OpenAI's; None for any name.
-        owned: further words of litellm that must not come from a client.
+        speaks_openai: the provider takes OpenAI's parameters unchanged, also those litellm does not list for it.
+        extras: the provider's own parameters that may be sent beside OpenAI's; None for any name.
+        owned: further settings of litellm that a client must not set.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ArgumentMap:
         self._extras = None if extras is None else frozenset(extras)
         forwarded = (OPENAI_PARAMETERS if speaks_openai else frozenset()) | (self._extras or frozenset())
         self._unlisted = forwarded - self._supported
-        self._refused = (_LITELLM_WORDS | frozenset(owned)) - OPENAI_PARAMETERS - {"metadata", "thinking"}
+        self._refused = (_LITELLM_SETTINGS | frozenset(owned)) - OPENAI_PARAMETERS - {"metadata", "thinking"}
 
     def arguments(self, body: Body) -> Arguments:
         """The arguments for `body`. Values a client sends win over defaults; null means the default."""
@@ -103,7 +103,7 @@ class ArgumentMap:
         return known
 
     def _beside(self, sent: Mapping[str, Any]) -> Arguments:
-        """What goes to the provider beside OpenAI's parameters: as `extra_body`, or by names known to be its own."""
+        """What is sent to the provider beside OpenAI's parameters: as `extra_body`, or by the names of `extras`."""
         extra = {k: v for k, v in sent.items() if k not in OPENAI_PARAMETERS | _STREAMING and not self._is_refused(k)}
         own = copy.deepcopy(self._own_extras)
         if self._extras is not None:

@@ -1,9 +1,13 @@
-"""What a provider said in its stream beside what litellm passes on.
+"""The provider's stream behind litellm's: Tap sees what litellm drops from it, `hang_up` ends its HTTP request.
 
-litellm's stream ends with finish_reason "stop" whether the provider said so, the connection was closed or only [DONE]
-came; it drops the usage beside an error, the error beside a chunk and broken JSON. All of that is seen where litellm
-and OpenAI's SDK decode the stream, by watching three attributes of the objects that do it. An object without them is
-simply not watched, so a release of litellm that renames one costs precision, never an answer.
+litellm's stream ends with finish_reason "stop" whether the provider sent one, the connection was closed or only [DONE]
+arrived; it drops the usage beside an error, the error beside a chunk and broken JSON. All of that can be seen where
+litellm and OpenAI's SDK decode the stream, by replacing three attributes of the objects that do it. An object without
+them is not watched, so a release of litellm that renames one costs precision, never an answer.
+
+litellm closes a stream that its own handlers made with the response attached. Those of Anthropic, Bedrock and some
+others hold only an iterator over the lines of the response, and closing that lets the model go on generating, and
+costing, for no client.
 """
 
 import logging
@@ -13,21 +17,23 @@ from typing import Any, Final
 
 import msgspec
 
-# Parsers that only rename keys which `StreamRepair` reads by either name. Past them, a chunk is the provider's own
-# JSON, with everything the provider said in it, and a third of the CPU is saved.
+logger = logging.getLogger("crplugins.upstream")
+
+# Parsers that only rename keys, which `StreamRepair` reads under both names. Without them a chunk is the provider's own
+# JSON with all its fields, and a third of the CPU is saved.
 _RENAMING_PARSERS: Final = frozenset({
     "OpenAIChatCompletionStreamingHandler",
     "GroqChatCompletionStreamingHandler",
     "MistralChatResponseIterator",
     "OpenRouterChatCompletionStreamingHandler",
 })  # fmt: skip
-
-
 _BROKEN: Final = object()
+_HOLDERS: Final = ("http_response", "response", "streaming_response", "response_iterator", "completion_stream")
+_MAX_DEPTH: Final = 6
 
 
 class Tap:
-    """What was seen: `done` the provider's own end mark, `error` its error object, `usage` beside that error."""
+    """What the provider sent: `done` is its end mark, `error` its error object, `usage` the counts beside it."""
 
     __slots__ = ("done", "error", "malformed", "parsed", "usage")
 
@@ -39,7 +45,7 @@ class Tap:
         self.parsed = 0
 
     def attach(self, stream: Any) -> None:
-        """Watch a provider's stream, before its first item is read."""
+        """Watches a provider's stream. To be called before its first item is read."""
         if hasattr(stream, "_decoder") and hasattr(stream, "_cast_to"):
             self._watch_sdk(stream)
         if callable(getattr(stream, "chunk_parser", None)):
@@ -48,7 +54,7 @@ class Tap:
             self._watch_lines(stream)
 
     def see(self, chunk: Any) -> None:
-        """Take note of a decoded event."""
+        """Notes a decoded event."""
         self.parsed += 1
         if not isinstance(chunk, dict):
             return
@@ -82,7 +88,7 @@ class Tap:
                 self.done = True
                 return None
             before = self.parsed
-            if "[DONE]" in data and data.startswith("{"):  # litellm ends the answer where a model writes of [DONE]
+            if "[DONE]" in data and data.startswith("{"):  # litellm would end the answer where its text has [DONE]
                 return stream.chunk_parser(chunk=msgspec.json.decode(data))
             item = original(str_line=str_line)
             if self.parsed == before and data and str_line.startswith("data:") and _decoded(data) is _BROKEN:
@@ -93,7 +99,7 @@ class Tap:
 
 
 class _WatchedDecoder:
-    """The SSE decoder of OpenAI's SDK, with a look at each event."""
+    """The SSE decoder of OpenAI's SDK, which lets the tap see each event."""
 
     def __init__(self, decoder: Any, tap: Tap) -> None:
         self._decoder = decoder
@@ -116,25 +122,12 @@ def _decoded(data: str) -> Any:
         return _BROKEN
 
 
-# Ends the HTTP request behind a provider's stream.
-#
-# litellm closes a stream that its own handlers made with the response attached; Anthropic's, Bedrock's and some others'
-# hold only an iterator over the response's lines, and closing that leaves the model generating, and billing, for
-# nobody.
-
-
-logger = logging.getLogger("crplugins.upstream")
-
-_WHERE: Final = ("http_response", "response", "streaming_response", "response_iterator", "completion_stream")
-_MAX_DEPTH: Final = 6
-
-
 async def hang_up(stream: Any) -> None:
-    """Close every httpx response reachable from `stream`, which is not being read now. Never raises."""
+    """Closes every httpx response reachable from `stream`, which must not be being read. Never raises."""
     for response in list(_responses(stream, set(), _MAX_DEPTH)):
         try:
             await response.aclose()
-        except Exception as error:  # the connection may be gone already; then there is nothing left to end
+        except Exception as error:  # the connection may be closed already
             logger.debug("closing an upstream response failed: %r", error)
 
 
@@ -150,12 +143,12 @@ def _responses(holder: Any, seen: set[int], depth: int) -> Iterator[Any]:
 
 
 def _held_by(holder: Any) -> list[Any]:
-    """What a stream object keeps in its attributes, or a suspended generator in its variables (`self`, a response)."""
+    """What a stream object holds in its attributes, or a suspended generator in its variables (`self`, a response)."""
     if not isasyncgen(holder):
-        return [getattr(holder, name, None) for name in _WHERE]
+        return [getattr(holder, name, None) for name in _HOLDERS]
     frame = holder.ag_frame
     return [] if frame is None else [value for value in frame.f_locals.values() if _may_hold(value)]
 
 
 def _may_hold(value: Any) -> bool:
-    return isasyncgen(value) or type(value).__name__ == "Response" or any(hasattr(value, name) for name in _WHERE)
+    return isasyncgen(value) or type(value).__name__ == "Response" or any(hasattr(value, name) for name in _HOLDERS)

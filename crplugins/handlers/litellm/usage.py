@@ -1,4 +1,7 @@
-"""Token counts in OpenAI's form, from whatever form a provider or litellm gives them."""
+"""Token counts in OpenAI's form, from any form in which a provider or litellm reports them.
+
+The functions at the end read fields of litellm's objects and of plain JSON alike; the other modules here use them too.
+"""
 
 import asyncio
 import logging
@@ -11,13 +14,95 @@ import msgspec
 from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import ReportedUsage
 
+logger = logging.getLogger("crplugins.upstream")
+UsageObject = dict[str, Any]
+"""OpenAI's `usage`: three totals, and details where the provider reported some."""
+
 _NONE: Final[Mapping[str, Any]] = {}
+_TOTALS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_PROMPT_DETAILS: Final = ("cached_tokens", "audio_tokens", "text_tokens", "image_tokens", "cache_write_tokens")
+_COMPLETION_DETAILS: Final = (
+    "reasoning_tokens",
+    "audio_tokens",
+    "accepted_prediction_tokens",
+    "rejected_prediction_tokens",
+    "text_tokens",
+)
+_OTHER_NAMES: Final[Mapping[str, Sequence[str]]] = {
+    "cached_tokens": ("prompt_cache_hit_tokens", "cache_read_input_tokens"),  # DeepSeek, Anthropic
+    "cache_write_tokens": ("cache_creation_input_tokens",),
+}
+
+
+def usage_object(raw: Any) -> UsageObject | None:
+    """`raw` in OpenAI's names, without prices and timings; None if it counts no tokens.
+
+    `raw` has its totals under OpenAI's names; litellm and some providers have other names for cached tokens.
+    """
+    fields = fields_of(raw)
+    prompt, completion, total = (_count(fields.get(name)) for name in _TOTALS)
+    if not prompt and not completion:
+        return None
+    usage: UsageObject = {
+        "prompt_tokens": prompt or 0,
+        "completion_tokens": completion or 0,
+        "total_tokens": total or (prompt or 0) + (completion or 0),
+    }
+    if details := _prompt_details(fields):
+        usage["prompt_tokens_details"] = details
+    if details := _counts(fields.get("completion_tokens_details"), _COMPLETION_DETAILS):
+        usage["completion_tokens_details"] = details
+    return usage
+
+
+def as_usage(usage: UsageObject) -> TokenUsage:
+    """The same counts as the Exchange keeps them."""
+    return msgspec.convert(usage, ReportedUsage).counted() or TokenUsage()
+
+
+async def estimate(
+    litellm: ModuleType, model: str, messages: Sequence[Mapping[str, Any]], tools: Any, answer: str
+) -> UsageObject | None:
+    """Counts of litellm's tokenizer, for an answer without usage. In a thread: a long prompt takes 0.1 s."""
+
+    def count() -> UsageObject:
+        # Without a default litellm downloads the pictures of a conversation to measure them.
+        prompt = litellm.token_counter(
+            model=model, messages=list(messages), tools=tools or None, use_default_image_token_count=True
+        )
+        completion = litellm.token_counter(model=model, text=answer) if answer else 0
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+    try:
+        return await asyncio.to_thread(count)
+    except Exception as error:  # metering never fails an answer that was served
+        logger.warning("cannot estimate the tokens of %s: %s", model, error)
+        return None
+
+
+def _prompt_details(fields: Mapping[str, Any]) -> dict[str, int]:
+    details = _counts(fields.get("prompt_tokens_details"), _PROMPT_DETAILS)
+    for name, other_names in _OTHER_NAMES.items():
+        for other in other_names:
+            if name not in details and (count := _count(fields.get(other))) is not None:
+                details[name] = count
+    return details
+
+
+def _counts(raw: Any, names: Sequence[str]) -> dict[str, int]:
+    fields = fields_of(raw)
+    return {name: count for name in names if (count := _count(fields.get(name))) is not None}
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens. Some providers write it as a float."""
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def fields_of(value: Any) -> Mapping[str, Any]:
-    """The fields of a JSON object or of a model, unknown ones included; none of anything else.
+    """The fields of a JSON object or of a pydantic model, unknown ones included; empty for anything else.
 
-    Reads pydantic's own storage: `model_dump` copies the whole tree, which costs more than everything done with it.
+    Reads pydantic's own storage: `model_dump` copies the whole tree, which costs more than all that is done with it.
     """
     if isinstance(value, dict):
         return value
@@ -37,92 +122,5 @@ def plain(value: Any) -> Any:
 
 
 def text_of(value: Any) -> str | None:
-    """A string that says something."""
+    """`value` if it is a string and not empty."""
     return value if isinstance(value, str) and value else None
-
-
-logger = logging.getLogger("crplugins.upstream")
-
-UsageObject = dict[str, Any]
-"""OpenAI's `usage`: three totals, and details where the provider gave some."""
-
-_TOTALS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
-_PROMPT_DETAILS: Final = ("cached_tokens", "audio_tokens", "text_tokens", "image_tokens", "cache_write_tokens")
-_COMPLETION_DETAILS: Final = (
-    "reasoning_tokens",
-    "audio_tokens",
-    "accepted_prediction_tokens",
-    "rejected_prediction_tokens",
-    "text_tokens",
-)
-
-
-def usage_object(raw: Any) -> UsageObject | None:
-    """`raw` in OpenAI's names, without prices and timings; None if it counts nothing.
-
-    Takes counts under OpenAI's names, beside which litellm and providers put cached tokens under names of their own.
-    """
-    fields = fields_of(raw)
-    prompt, completion, total = (_count(fields.get(name)) for name in _TOTALS)
-    if not prompt and not completion:
-        return None
-    usage: UsageObject = {
-        "prompt_tokens": prompt or 0,
-        "completion_tokens": completion or 0,
-        "total_tokens": total or (prompt or 0) + (completion or 0),
-    }
-    if details := _prompt_details(fields):
-        usage["prompt_tokens_details"] = details
-    if details := _counts(fields.get("completion_tokens_details"), _COMPLETION_DETAILS):
-        usage["completion_tokens_details"] = details
-    return usage
-
-
-def as_usage(usage: UsageObject) -> TokenUsage:
-    """The same as the Exchange keeps it."""
-    return msgspec.convert(usage, ReportedUsage).counted() or TokenUsage()
-
-
-async def estimate(
-    litellm: ModuleType, model: str, messages: Sequence[Mapping[str, Any]], tools: Any, answer: str
-) -> UsageObject | None:
-    """Counts by litellm's tokenizer, for an answer whose provider gave none. In a thread: a long prompt takes 0.1 s."""
-
-    def count() -> UsageObject:
-        # Without a default litellm downloads the pictures of a conversation to measure them.
-        prompt = litellm.token_counter(
-            model=model, messages=list(messages), tools=tools or None, use_default_image_token_count=True
-        )
-        completion = litellm.token_counter(model=model, text=answer) if answer else 0
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-
-    try:
-        return await asyncio.to_thread(count)
-    except Exception as error:  # metering never fails an answer that was served
-        logger.warning("cannot estimate the tokens of %s: %s", model, error)
-        return None
-
-
-def _prompt_details(fields: Mapping[str, Any]) -> dict[str, int]:
-    details = _counts(fields.get("prompt_tokens_details"), _PROMPT_DETAILS)
-    for name, other_names in _ELSEWHERE.items():
-        for other in other_names:
-            if name not in details and (count := _count(fields.get(other))) is not None:
-                details[name] = count
-    return details
-
-
-_ELSEWHERE: Final[Mapping[str, Sequence[str]]] = {
-    "cached_tokens": ("prompt_cache_hit_tokens", "cache_read_input_tokens"),  # DeepSeek, Anthropic
-    "cache_write_tokens": ("cache_creation_input_tokens",),
-}
-
-
-def _counts(raw: Any, names: Sequence[str]) -> dict[str, int]:
-    fields = fields_of(raw)
-    return {name: count for name in names if (count := _count(fields.get(name))) is not None}
-
-
-def _count(value: Any) -> int | None:
-    """A number of tokens. Some providers write it as a float."""
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -21,7 +21,7 @@ from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.homes.gateway.admin_token import AdminToken, bad_field
 from crplugins.keys.key import utc_now
 from crplugins.keys.refusals import no_key
-from crplugins.ledger.question import GROUPS, Question, describe, read_groups, read_moment
+from crplugins.ledger.question import GROUPS, Question, read_groups, read_moment, sums_to_dict
 from crplugins.ledger.report import answer
 
 OWN_GROUPS: Final = ("model", "user", "outcome", "error_type", "day")
@@ -126,7 +126,7 @@ class UsageApi:
         except Exception as error:
             logger.error("the ledger cannot be read: %s", type(error).__name__)
             raise _unavailable() from None
-        return _json({"object": "list", "data": [describe(line) for line in lines]})
+        return _json({"object": "list", "data": [sums_to_dict(line) for line in lines]})
 
 
 def _parameters(request: Request) -> Sequence[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What alembic runs: `crplugins.sql.migrate` has made the connection and begun the transaction."""
+"""Alembic's entry point, with the connection and the open transaction of `crplugins.sql.migrate`."""
 
 from alembic import context
 

@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from crplugins.core.errors import Header
 from crplugins.core.exchange import Attempt, Exchange
+from crplugins.core.usage import usd
 from crplugins.metering.record import UsageRecord, record_of
 
 Attribute = str | bool | int | float | list[str]
@@ -67,7 +68,7 @@ def gateway_attributes(exchange: Exchange, record: UsageRecord) -> Iterator[tupl
     """The same at the end, when it is known what the answer cost."""
     yield from caller_attributes(exchange)
     if record.cost_micro_usd is not None:
-        yield "crplugins.cost_usd", record.cost_micro_usd / 1e6
+        yield "crplugins.cost_usd", usd(record.cost_micro_usd)
 
 
 def attempt_attributes(attempt: Attempt, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from crplugins.handlers.litellm.answer import answer_document, words_of
+from crplugins.handlers.litellm.answer import answer_document, answer_text
 from crplugins.testing import FakeProvider, Script
 from tests.litellm_setup import asking
 
@@ -39,7 +39,7 @@ def test_reasoning_and_tool_calls_are_kept():
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["reasoning_content"] == "hm"
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
-    assert words_of(document) == "hmf{}"
+    assert answer_text(document) == "hmf{}"
 
 
 def test_a_response_without_choices_is_no_answer():

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from crplugins.limits.availability import Breaker
+from crplugins.limits.availability import CircuitBreaker
 from crplugins.limits.outage import GuardedStore
 from crplugins.limits.redis.client import CONNECTIONS, SECONDS
 from crplugins.limits.redis.store import RedisStore
@@ -81,7 +81,7 @@ class Traffic:
 
 def guarded(redis, policy="local", **options):
     return GuardedStore(
-        RedisStore(redis.url, **options), on_store_error=policy, breaker=Breaker(first=0.2, longest=0.4)
+        RedisStore(redis.url, **options), on_store_error=policy, breaker=CircuitBreaker(first=0.2, longest=0.4)
     )
 
 
@@ -107,15 +107,15 @@ def become_a_replica(redis):
 async def test_local_while_redis_is_hurt(fragile_redis, hurt):
     async with guarded(fragile_redis) as store, Traffic(store, *ENDLESS) as traffic:
         await traffic.flows()
-        assert not store.mode_active
+        assert not store.unavailable
         heal = await asyncio.to_thread(hurt, fragile_redis)
-        await until(lambda: store.mode_active)
+        await until(lambda: store.unavailable)
         await traffic.flows(1)
-        assert store.mode_active
+        assert store.unavailable
         await asyncio.to_thread(heal)
-        await until(lambda: not store.mode_active)
+        await until(lambda: not store.unavailable)
         await traffic.flows()
-        assert not store.mode_active
+        assert not store.unavailable
         assert (traffic.refused, traffic.failed) == (0, 0)
         traffic.check()
     assert store.lost == 0
@@ -126,12 +126,12 @@ async def test_closed_while_redis_is_hurt(fragile_redis, hurt):
     async with guarded(fragile_redis, "closed") as store, Traffic(store, *ENDLESS) as traffic:
         await traffic.flows()
         heal = await asyncio.to_thread(hurt, fragile_redis)
-        await until(lambda: store.mode_active)
+        await until(lambda: store.unavailable)
         admitted = traffic.admitted
         await traffic.flows(1)
         assert traffic.admitted == admitted
         await asyncio.to_thread(heal)
-        await until(lambda: not store.mode_active)
+        await until(lambda: not store.unavailable)
         failed = traffic.failed
         await traffic.flows()
         assert traffic.failed == failed > 8
@@ -143,11 +143,11 @@ async def test_open_while_redis_hangs(fragile_redis):
         await traffic.flows()
         assert traffic.admitted <= 6
         fragile_redis.stop()
-        await until(lambda: store.mode_active)
+        await until(lambda: store.unavailable)
         await traffic.flows(1)
         await until(lambda: traffic.admitted > 100)
         fragile_redis.cont()
-        await until(lambda: not store.mode_active)
+        await until(lambda: not store.unavailable)
         admitted = traffic.admitted
         await traffic.flows(0.5)
         assert traffic.admitted <= admitted + 1
@@ -191,7 +191,7 @@ async def test_leases_that_redis_took_while_it_hung_are_given_back(fragile_redis
         fragile_redis.stop()
         await asyncio.gather(*[store.reserve(request(lease(8))) for _ in range(8)])
         fragile_redis.cont()
-        await until(lambda: not store.mode_active)
+        await until(lambda: not store.unavailable)
         async with RedisStore(fragile_redis.url) as other:
 
             async def held():
@@ -213,7 +213,7 @@ async def test_a_gateway_starts_while_redis_is_down_and_uses_it_when_it_is_there
         assert traffic.admitted == 10
         await asyncio.to_thread(redis.start)
         try:
-            await until(lambda: not store.mode_active)
+            await until(lambda: not store.unavailable)
             await until(lambda: traffic.admitted == 20)
         finally:
             redis.close()
@@ -236,4 +236,4 @@ async def test_a_wrong_password_is_told_at_the_start(caplog):
 async def test_a_start_before_a_server_that_hangs_does_not_wait_for_it(fragile_redis):
     fragile_redis.stop()
     async with asyncio.timeout(60), guarded(fragile_redis) as store:
-        assert store.mode_active
+        assert store.unavailable
