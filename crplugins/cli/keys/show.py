@@ -33,21 +33,21 @@ from crplugins.plugins.rate_limits.plugin import RateLimits
 IN_MEMORY = "limits are kept in the memory of the gateway: see its /metrics"
 
 
-class NoStanding(Exception):
+class LevelsUnknown(Exception):
     """How the limits stand cannot be seen from here. The text says why."""
 
 
-def standing_of(config: Config, principal: Principal) -> list[dict[str, Any]]:
+def levels_of(config: Config, principal: Principal) -> list[dict[str, Any]]:
     """One entry for each limit and budget of the key and its team: its name, whose it is, used, amount, reset.
 
-    Raises `NoStanding` where only the gateway itself knows.
+    Raises `LevelsUnknown` where only the gateway itself knows.
     """
     if config.limits.store == "memory":
-        raise NoStanding(IN_MEMORY)
+        raise LevelsUnknown(IN_MEMORY)
     try:
         return asyncio.run(_read(config, principal))
     except StoreUnavailable:
-        raise NoStanding("the store of limits does not answer") from None
+        raise LevelsUnknown("the store of limits does not answer") from None
 
 
 async def _read(config: Config, principal: Principal) -> list[dict[str, Any]]:
@@ -115,25 +115,25 @@ def show(
     """Show one key: its policy, its state, its secrets by their hints, and how its limits stand."""
     found = with_service(context, source, pepper_env, config_file, lambda service: service.get(key_id))
     key = key_to_public_dict(found, clock_of(context)())
-    standing, unseen = _standing(config_file, found.principal)
+    levels, unseen = _levels(config_file, found.principal)
     if as_json:
-        typer.echo(json.dumps({**key, "standing": standing}, indent=2))
+        typer.echo(json.dumps({**key, "standing": levels}, indent=2))
         return
     console = _console()
     console.print(_details(key))
     console.print(_secrets(key["secrets"]))
-    if standing:
-        console.print(_limits(standing))
+    if levels:
+        console.print(_limits(levels))
     elif unseen and (key["limits"] or key["budget"]):
         console.print(unseen)
 
 
-def _standing(config_file: Path | None, principal: Principal) -> tuple[list[dict[str, Any]] | None, str]:
+def _levels(config_file: Path | None, principal: Principal) -> tuple[list[dict[str, Any]] | None, str]:
     """How the limits stand; None, and why, where that cannot be seen."""
     try:
         config, _ = read_config(config_file)
-        return standing_of(config, principal), ""
-    except NoStanding as error:
+        return levels_of(config, principal), ""
+    except LevelsUnknown as error:
         return None, str(error)
     except ConfigError:  # a source named on the command line needs no configuration
         return None, ""
@@ -164,9 +164,9 @@ def _details(key: dict[str, Any]) -> Table:
     return table
 
 
-def _limits(standing: Iterable[dict[str, Any]]) -> Table:
+def _limits(levels: Iterable[dict[str, Any]]) -> Table:
     table = Table("limit", "of", "used", "amount", title="limits", title_justify="left")
-    for entry in standing:
+    for entry in levels:
         table.add_row(entry["limit"], f"{entry['scope']} {entry['of']}", f"{entry['used']:g}", f"{entry['amount']:g}")
     return table
 

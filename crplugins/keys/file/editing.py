@@ -10,6 +10,7 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, MutableMapping
+from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 import yaml
@@ -238,18 +239,21 @@ def _line(node: yaml.Node) -> int:
 
 
 def _round_trip(text: str, edit: Edit, style: _Style) -> str:
-    from crplugins.keys.file import round_trip  # ruamel.yaml, which only commands that change a file need
-
-    return round_trip.edited(text, edit, style.mapping, style.dash)
+    return str(_ruamel().edited(text, edit, style.mapping, style.dash))
 
 
 def _block(entry: dict[str, Any], style: _Style) -> str:
-    from crplugins.keys.file import round_trip
-
-    return round_trip.written(entry, style.mapping, style.dash)
+    return str(_ruamel().written(entry, style.mapping, style.dash))
 
 
 def _flow(entry: dict[str, Any]) -> str:
-    from crplugins.keys.file import round_trip
+    return str(_ruamel().written(entry, 2, 0, flow=True)).rstrip("\n")
 
-    return round_trip.written(entry, 2, 0, flow=True).rstrip("\n")
+
+def _ruamel() -> ModuleType:
+    """ruamel.yaml, which only those need who change a file."""
+    try:
+        from crplugins.keys.file import round_trip
+    except ModuleNotFoundError as error:
+        raise ImportError("changing a keys file needs: pip install 'crplugins[gateway]'", name=error.name) from error
+    return round_trip

@@ -8,11 +8,11 @@ import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import RoundTripConstructor
+from ruamel.yaml.error import CommentMark
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import SingleQuotedScalarString
-
-from crplugins.keys.entry import SECRET_KEYS
+from ruamel.yaml.tokens import CommentToken
 
 _TAG: Final = "tag:yaml.org,2002:"
 _KINDS: Final = ("str", "int", "float", "bool", "timestamp")
@@ -53,17 +53,35 @@ def written(entry: dict[str, Any], mapping: int, dash: int, *, flow: bool = Fals
 
 
 def _change(entry: CommentedMap, edit: Callable[[MutableMapping[str, Any]], None]) -> None:
-    tokens = {name: entry.ca.items[name] for name in SECRET_KEYS if name in entry.ca.items}
-    had = set(entry)
+    """Do `edit`, and have comments go where what they are about has gone."""
+    order = list(entry)
+    null = entry.get("secrets")
+    if isinstance(null, _Bare):  # `~`, which is no list to add to
+        entry["secrets"] = None
     edit(entry)
-    for name in had - set(entry):
-        entry.ca.items.pop(name, None)
-    entry["secrets"] = _new(entry["secrets"]) if "secrets" in entry else None
-    if entry["secrets"] is None:
-        del entry["secrets"]
-    elif "secrets" not in had:  # they stood at the top of the entry, and so did their comments
-        moved = entry["secrets"][0]
-        moved.ca.items.update({name: token for name, token in tokens.items() if name in moved and name not in entry})
+    if "secrets" in entry and entry["secrets"] is None:
+        entry["secrets"] = null
+    moved = {name: _own_comment(entry, name, order) for name in order if name not in entry}
+    if "secrets" in entry:
+        entry["secrets"] = _new(entry["secrets"])
+    if moved:  # from the top of the entry into the list that is there now
+        entry["secrets"][0].ca.items.update({name: comment for name, comment in moved.items() if comment is not None})
+
+
+def _own_comment(entry: CommentedMap, name: str, order: list[str]) -> list[Any] | None:
+    """The comment behind a value that is gone; the lines below it stay, above what followed."""
+    comment: list[Any] | None = entry.ca.items.pop(name, None)
+    follower = next((other for other in order[order.index(name) + 1 :] if other in entry), None)
+    if comment is None or comment[2] is None or follower is None:
+        return comment
+    first, _, below = comment[2].value.partition("\n")
+    lines = [
+        CommentToken(line.strip() + "\n", CommentMark(len(line) - len(line.lstrip()))) for line in below.splitlines()
+    ]
+    if lines:
+        above = entry.ca.items.setdefault(follower, [None, None, None, None])
+        above[1] = [*(above[1] or []), *lines]
+    return [None, None, CommentToken(first + "\n", comment[2].start_mark), None] if first else None
 
 
 def _keep_anchors(value: Any) -> None:
@@ -129,6 +147,9 @@ class _Constructor(RoundTripConstructor):
         bare.kind = node.tag if isinstance(node.tag, str) else str(node.ctag)
         return bare
 
+    def _null(self, node: ScalarNode) -> Any:
+        return self._scalar(node) if node.value else None
+
 
 class _Representer(RoundTripRepresenter):
     def _bare(self, data: _Bare) -> ScalarNode:
@@ -137,6 +158,7 @@ class _Representer(RoundTripRepresenter):
 
 for _kind in _KINDS:
     _Constructor.add_constructor(f"{_TAG}{_kind}", _Constructor._scalar)
+_Constructor.add_constructor(f"{_TAG}null", _Constructor._null)
 _Representer.add_representer(_Bare, _Representer._bare)
 
 

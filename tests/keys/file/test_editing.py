@@ -1,6 +1,8 @@
 """What a change leaves in a keys file: everything that it is not about, as people wrote it."""
 
 import difflib
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -109,6 +111,7 @@ WIDE = f"""\
 ---
 keys:
     -   id: team-a
+        secrets: ~
         secret: ${{A_KEY}}
     -
         id: team-b
@@ -185,7 +188,7 @@ async def test_a_change_keeps_every_comment_and_every_line_that_it_is_not_about(
 
 def _is_of(line, subject):
     """Whether a line may go when the secret of a key moves, or the key stands on one line."""
-    return any(part in line for part in (subject, "secret:", "hash:", "hint:"))
+    return any(part in line for part in (subject, "secret:", "secrets: ~", "hash:", "hint:"))
 
 
 async def test_a_rotated_entry_keeps_its_order_quotes_blank_lines_and_the_comment_of_its_secret(path):
@@ -201,6 +204,44 @@ async def test_a_rotated_entry_keeps_its_order_quotes_blank_lines_and_the_commen
         "        hint: sk-…6789",
         "        created_at: '2026-06-01T12:00:00Z'",
     ]
+
+
+async def test_each_comment_stays_with_what_it_is_about_when_a_secret_moves(path):
+    path.write_text("""\
+keys:
+- id: a
+  # above all
+  created_at: 2026-01-01 # made
+  secret: sk-abcdefgh # vault
+  # one
+
+  # two
+  hint: x # shown
+  # three
+  owner: ~
+  limits: {requests_per_minute: 5}
+""")
+    await FileStore(path).revoke("a", NOW)
+    assert (
+        path.read_text()
+        == """\
+keys:
+- id: a
+  # above all
+  created_at: 2026-01-01 # made
+  # one
+
+  # two
+  # three
+  owner: ~
+  limits: {requests_per_minute: 5}
+  secrets:
+  - secret: sk-abcdefgh # vault
+    hint: x # shown
+    created_at: 2026-01-01
+    not_after: '2026-06-01T12:00:00Z'
+"""
+    )
 
 
 async def test_a_new_key_stands_behind_the_last_and_before_the_closing_comment(path):
@@ -236,6 +277,24 @@ async def test_json_stays_json(tmp_path):
     assert [len(key.secrets) for key in await store.list()] == [2, 1]
     data = yaml.safe_load(path.read_text())
     assert (data["note"], data["keys"][0]["ticket"]) == ("ours", "OPS-7")
+
+
+CHANGE = """
+import asyncio, sys
+sys.modules["ruamel"] = sys.modules["ruamel.yaml"] = None
+from crplugins.keys.file import FileStore
+store = FileStore(sys.argv[1])
+print([key.id for key in asyncio.run(store.list())])
+asyncio.run(store.set_disabled("team-b", disabled=True))
+"""
+
+
+def test_what_changes_a_file_names_the_extra_it_needs_and_reading_one_needs_none(path):
+    path.write_text(text := f"keys: [{{id: team-b, hash: '{HASH}'}}]\n")
+    ran = subprocess.run([sys.executable, "-c", CHANGE, str(path)], capture_output=True, text=True)
+    assert ran.stdout == "['team-b']\n"
+    assert "ImportError: changing a keys file needs: pip install 'crplugins[gateway]'" in ran.stderr
+    assert path.read_text() == text
 
 
 words = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co")), min_size=1, max_size=12) | st.sampled_from(
