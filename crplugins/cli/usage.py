@@ -27,6 +27,7 @@ _COLUMNS: Final = {
     "output": "output_tokens",
     "reasoning": "reasoning_output_tokens",
 }
+
 _NARROW: Final = ("reasoning", "cached", "errors")
 """The columns that a narrow terminal omits, in this order."""
 

@@ -1,4 +1,4 @@
-"""A frame of `crplugins top`, for people and as JSON."""
+"""A frame of `crplugins top`, as text for a terminal and as JSON."""
 
 import json
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ from rich.text import Text
 from crplugins.cli.top.figures import Figures, Traffic
 
 ROWS: Final = 10
-"""Of each table; the rest is counted."""
+"""The number of rows shown of each table; the others are counted."""
 
 _NEARLY: Final = 0.75
 _FULL: Final = 0.9
 
 
 def as_json(figures: Figures) -> str:
-    """Without Infinity or NaN; null is what is not known."""
+    """Without Infinity or NaN; unknown figures are null."""
     return json.dumps(asdict(figures), indent=2, allow_nan=False)
 
 
 def frame(figures: Figures, url: str, note: str | None = None) -> RenderableType:
-    """`note` is why there are no newer figures."""
+    """`note` is the reason why there are no newer figures."""
     return Group(*_parts(figures, url, note))
 
 
@@ -69,7 +69,7 @@ def _models(models: list[Traffic]) -> Table:
             _share(model.errors, model.requests), _seconds(model.ttft_p50), _seconds(model.ttft_p95),
             f"{model.output_tokens_per_second:,.0f}", _dollars(model.cost_usd),
         )  # fmt: skip
-    return _with_rest(table, len(models))
+    return _with_count_of_others(table, len(models))
 
 
 def _keys(keys: list[Traffic]) -> Table:
@@ -79,14 +79,14 @@ def _keys(keys: list[Traffic]) -> Table:
             _visible(key.name), _dollars(key.cost_usd), f"{key.requests:,}", f"{key.requests_per_second:,.1f}",
             _share(key.errors, key.requests), f"{key.refused:,}", f"{key.input_tokens:,}", f"{key.output_tokens:,}",
         )  # fmt: skip
-    return _with_rest(table, len(keys))
+    return _with_count_of_others(table, len(keys))
 
 
 def _limits(figures: Figures) -> Table:
     table = _table("limit", "of", "used")
     for use in figures.limits[:ROWS]:
         table.add_row(_visible(use.limit), _visible(use.key_id), Text(f"{use.used:.0%}", style=_style(use.used)))
-    return _with_rest(table, len(figures.limits))
+    return _with_count_of_others(table, len(figures.limits))
 
 
 def _budgets(figures: Figures) -> Table:
@@ -99,7 +99,7 @@ def _budgets(figures: Figures) -> Table:
             _dollars(use.budget_usd),
             Text(f"{used:.0%}", style=_style(used)),
         )
-    return _with_rest(table, len(figures.budgets))
+    return _with_count_of_others(table, len(figures.budgets))
 
 
 def _table(first: str, *others: str) -> Table:
@@ -110,7 +110,7 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _with_rest(table: Table, number: int) -> Table:
+def _with_count_of_others(table: Table, number: int) -> Table:
     if number > ROWS:
         table.add_row(f"and {number - ROWS:,} more")
     return table
@@ -143,5 +143,5 @@ def _duration(seconds: float) -> str:
 
 
 def _visible(text: str) -> str:
-    """Names from elsewhere must not get at the operator's terminal."""
+    """Escapes control characters: names in the metrics must not control the operator's terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
