@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from crplugins.cli.configuration import ConfigOption, Found, find
+from crplugins.cli.terminal import plain_console
 
 
 def check(
@@ -58,7 +58,7 @@ def without_credentials(url: str) -> str:
 
 
 def _print(report: dict[str, Any]) -> None:
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = plain_console()
     file = report["file"]
     console.print(f"{file} is valid." if file else "There is no configuration file; the demo model is served.")
     models = Table("model_name", "model", "handler", "api_base", title="model_list", title_justify="left")

@@ -14,6 +14,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
+from crplugins.cli.address import local_url, loopback_of
 from crplugins.cli.configuration import Found
 from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
@@ -136,11 +137,11 @@ def cannot_listen(host: str, port: int, error: OSError) -> Refused:
 
 def reachable(sock: socket.socket) -> tuple[Any, ...]:
     """The socket's address for a client on this machine: loopback instead of a wildcard."""
-    host, *rest = sock.getsockname()
-    return ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), *rest)  # noqa: S104  # compared, not bound
+    host, *others = sock.getsockname()
+    return (loopback_of(host), *others)
 
 
 def address_of(sock: socket.socket) -> str:
     """The URL for a client on this machine, such as `http://127.0.0.1:4000`."""
-    host, port = reachable(sock)[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    host, port = sock.getsockname()[:2]
+    return local_url(host, port)

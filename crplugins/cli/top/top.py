@@ -12,9 +12,11 @@ import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from crplugins.cli.address import local_url
 from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys.source import JsonOption, clock_of, read_config
 from crplugins.cli.refused import Refused
+from crplugins.cli.terminal import plain_console
 from crplugins.cli.top.figures import Figures, Scrape, figures, scrape
 from crplugins.cli.top.show import as_json as to_json
 from crplugins.cli.top.show import frame
@@ -54,7 +56,7 @@ def top(
     """Watch requests, tokens, errors, spend and limits of a running gateway. Ctrl-C ends it."""
     address, secret = _target(url, token, config_file)
     watched = Watched(lambda: scrape(address, secret, time.monotonic), clock_of(context))
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = plain_console()
     if not (once or as_json) and console.is_terminal:
         _watch(console, watched, address, interval)
         return
@@ -124,8 +126,7 @@ def _listening(config: Config) -> str:
     host, port = config.server.host, config.server.port
     if port == 0:
         raise ConfigError([Problem(("server", "port"), "is any free port; name the gateway with --url")])
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  # compared, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return local_url(host, port)
 
 
 def _with_path(url: str, path: str) -> str:
