@@ -12,13 +12,25 @@ from typing import Any
 import pytest
 import uvicorn.server
 from blockbuster import BlockBuster, BlockingError
+from hypothesis import HealthCheck, settings
 from starlette.types import ASGIApp
 
 from crplugins.testing import Cassette, load_cassettes
+from tests.long import times
 from tests.postgresql_setup import postgres  # noqa: F401  # one server for the tests of every folder
 
 CHECKOUT = Path(__file__).parents[1]
 CASSETTES = Path(os.environ.get("CASSETTES") or CHECKOUT.parent / "shared" / "cassettes")
+
+# No deadline: machines are busy, and each example is bounded anyway. The fixtures that every test has hold nothing that
+# an example could change.
+settings.register_profile(
+    "crplugins",
+    max_examples=times(60, 5_000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("crplugins")
 
 # Hundreds of processes start with the same modules: each is compiled once, also where bytecode is not wanted otherwise.
 sys.dont_write_bytecode = False

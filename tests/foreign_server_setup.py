@@ -22,7 +22,7 @@ import aiohttp
 import openai
 import pytest
 
-from tests.redis_setup import free_port
+from tests.ports import free_port
 
 MISSING = [name for name in ("xllamacpp", "gguf", "litserve") if importlib.util.find_spec(name) is None]
 needs_foreign_servers = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -56,7 +56,7 @@ class Running:
         return {name: float(value) for name, _, value in lines}
 
 
-async def until(condition: Any, *, every: float = 0.02, within: float = 20) -> Any:
+async def until(condition: Any, *, every: float = 0.02, within: float = 60) -> Any:
     """What `condition` returns, as soon as that is true."""
     async with asyncio.timeout(within):
         while True:
@@ -93,7 +93,7 @@ class LitServe:
     def wait_until_it_answers(self) -> Running:
         for _ in range(1200):
             try:
-                with urllib.request.urlopen(f"{self.running.url}/health", timeout=5):
+                with urllib.request.urlopen(f"{self.running.url}/health", timeout=30):
                     return self.running
             except (OSError, urllib.error.HTTPError):  # 503 while its worker starts
                 assert self._process.poll() is None, self.running.log.read_text()

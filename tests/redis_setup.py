@@ -9,17 +9,9 @@ import time
 
 import pytest
 
+from tests.ports import free_port
+
 _TOP_LEVEL = {"evalsha", "eval", "script", "multi", "exec", "ping", "hello", "auth", "client", "select"}
-
-
-def free_port():
-    """At most 55535: a node of a cluster takes the one 10000 above as well."""
-    while True:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
-        if port <= 55_535:
-            return port
 
 
 class RedisServer:
@@ -68,7 +60,7 @@ class RedisServer:
     def command(self, *words):
         """The raw reply to a command, or to the last of several lists of words; not an error. Blocks."""
         commands = words if isinstance(words[0], list) else [words]
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             for one in commands:
                 connection.sendall(_packed(one))
                 reply = connection.recv(1 << 16)
@@ -92,7 +84,7 @@ class RedisServer:
     def _wait_until_it_answers(self):
         for _ in range(200):
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
                     connection.sendall(_packed(["PING"]))
                     if connection.recv(100):  # +PONG, or -NOAUTH
                         return

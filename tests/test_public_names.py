@@ -1,7 +1,9 @@
 """What an author of plugins needs is importable from `crplugins`, and loads nothing of the gateway."""
 
+import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -58,3 +60,48 @@ def test_a_resource_must_be_something_to_enter(thing: object) -> None:
 
 
 async def app(scope: object, receive: object, send: object) -> None: ...
+
+
+DOTTED = (
+    "crplugins.Gateway",
+    "crplugins.PluginMiddleware",
+    "crplugins.homes.gateway.Gateway",
+    "crplugins.homes.gateway.create_app",
+    "crplugins.homes.litellm_proxy.callback",
+    "crplugins.homes.litellm_proxy.user_api_key_auth",
+    "crplugins.homes.litellm_sdk.UsageCallback",
+    "crplugins.homes.vllm.Middleware",
+    "crplugins.keys.file.FileKeys",
+    "crplugins.keys.jwt.JwtKeys",
+    "crplugins.testing.PluginContract",
+    "crplugins.cli.main",
+)
+"""Names that files, command lines and other people's code write. LiteLLM's `app` is tested with its real proxy."""
+
+
+@pytest.mark.filterwarnings("ignore:::litellm", "ignore:::pydantic")
+@pytest.mark.parametrize("name", DOTTED)
+def test_what_others_write_in_files_and_code_stays_importable(name: str) -> None:
+    module, _, attribute = name.rpartition(".")
+    assert getattr(import_module(module), attribute) is not None
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that are loaded when `code` has run, in a process of its own."""
+    whole = f"import sys\n{code}\nprint(*sys.modules)"
+    environ = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=True, env=environ)
+    return set(done.stdout.split())
+
+
+def test_the_callback_leaves_it_to_litellm_in_which_order_its_proxy_is_imported() -> None:
+    """LiteLLM imports the callback in the middle of its own start: what it has not loaded yet must not be loaded then."""
+    loaded = loaded_by("import crplugins.homes.litellm_proxy")
+    assert "crplugins.homes.litellm_proxy.callback" in loaded
+    assert not loaded & {"litellm.proxy._types", "litellm.proxy.utils", "litellm.proxy.proxy_server", "fastapi"}
+
+
+def test_what_uvicorns_workers_import_does_not_bring_the_command_line() -> None:
+    loaded = loaded_by("import crplugins.cli.worker")
+    assert "crplugins.homes.gateway.app" in loaded
+    assert not loaded & {"typer", "rich", "litellm", "uvicorn"}

@@ -199,7 +199,7 @@ class Document:
 
 
 def split(exchange: Exchange, splitter: Splitter, message: Message) -> list[Event]:
-    """The events a message completes; its last message completes what is left."""
+    """The events a message completes; its last message completes the remaining one."""
     body = message.get("body", b"")
     if exchange.split is not None and exchange.split[0] is body and not splitter.rest:
         return exchange.split[1]

@@ -53,6 +53,12 @@ class PluginLifespan:
             self._keeper = asyncio.create_task(self._keep(self._ready))
         return await asyncio.shield(self._ready)
 
+    async def close(self) -> None:
+        """Close what `opened` has opened, for a host that ends before its event loop does."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+
     async def _keep(self, ready: "asyncio.Future[bool]") -> None:
         try:
             async with AsyncExitStack() as stack:
@@ -100,7 +106,7 @@ class _AppLifespan:
         except Exception:
             if self._started or self._over:
                 raise
-        if not self._started and not self._over:  # the app does not speak lifespan, which the protocol allows
+        if not self._started and not self._over:  # the app does not support lifespan, which the protocol allows
             await self._send({"type": "lifespan.startup.complete"})
         if not self._stopping and not self._over:
             await self._outer_receive()

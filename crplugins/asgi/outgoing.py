@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 
 from starlette.types import Message, Send
 
 from crplugins.asgi.bodies import Document, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents
-from crplugins.core.errors import DONE_FRAME, GatewayError, Header, broken_off
+from crplugins.asgi.sending import BODY, START, send_reply
+from crplugins.core.errors import GatewayError, Header, broken_off
 from crplugins.core.exchange import Drain, Exchange, Refusal, Reply
 from crplugins.core.pipeline import Run
 from crplugins.core.usage import BYTES_PER_TOKEN
 
 
 class Draining:
-    """The bounds of one answer that is read for its usage alone. Made when the client has left."""
+    """The bounds of one answer that is read for its usage alone. Made when the client has disconnected."""
 
     __slots__ = ("_last", "_over", "_seconds")
 
@@ -48,8 +49,6 @@ def is_encoded(headers: Iterable[Header]) -> bool:
     return any(k.lower() == b"content-encoding" and v not in (b"", b"identity") for k, v in headers)
 
 
-_START = "http.response.start"
-_BODY = "http.response.body"
 _WHOLE_BODIES = ("http.response.pathsend", "http.response.zerocopysend")
 _PASSTHROUGH = Passthrough()
 
@@ -57,7 +56,7 @@ _PASSTHROUGH = Passthrough()
 class Outgoing:
     """Sends an app's messages, a plugin's reply or an error through the plugins entered so far.
 
-    `started` once the client was told a status, `complete` once the last byte is out, `lost` when the server could not
+    `started` once a status was sent, `complete` once the last byte is out, `lost` when the server could not
     deliver. When a plugin fails on the way, `refusal` keeps the error and everything the app still sends is dropped, so
     no second response can start.
     """
@@ -85,27 +84,20 @@ class Outgoing:
         """The `send` that the app is given."""
         if self.refusal is not None:
             return _drop()
-        if message["type"] != _BODY:
+        if message["type"] != BODY:
             return self._other(message)
         return self._write(message) if self._plain else self._continue(message)
 
     async def drained(self) -> None:
-        """The client has left: returns once the answer need not be read any further."""
+        """The client has disconnected: returns once the answer need not be read any further."""
         if self._exchange.drain is not None and not self.complete:
             await self._drain(self._exchange.drain).over()
         elif not self.started:
-            self.lost = True  # vLLM answers `null` to nobody when it has heard of it
+            self.lost = True  # vLLM answers `null` when it notices, and nobody receives it
 
     async def reply(self, reply: Reply) -> None:
         """Send a plugin's own answer."""
-        await self.send({"type": _START, "status": reply.status, "headers": reply.headers})
-        if isinstance(reply.body, bytes):
-            await self.send({"type": _BODY, "body": reply.body})
-            return
-        async with aclosing(reply.body) as pieces:
-            async for piece in pieces:
-                await self.send({"type": _BODY, "body": piece, "more_body": True})
-        await self.send({"type": _BODY, "body": b""})
+        await send_reply(self.send, reply)
 
     async def fail(self, error: GatewayError) -> None:
         """Send an error: a response of its own, or the last frames of a stream that has begun.
@@ -120,35 +112,35 @@ class Outgoing:
         elif not self.complete and _is_event_stream(self._exchange.response_headers):
             self._exchange.failed_in_stream = True
             unfinished = b"" if self._body is None else self._body.cut()
-            await self._write({"type": _BODY, "body": unfinished + error.frame() + DONE_FRAME})
+            await self._write({"type": BODY, "body": unfinished + error.last_frames()})
         else:
             raise RuntimeError("an error was raised after the response had started") from error
 
     async def break_off(self) -> None:
-        """The app has failed amid a stream: its client is told, in the stream. Nothing where nobody reads events."""
+        """The app has failed in the middle of a stream: end it with an error, if a plugin reads events."""
         if self.complete or self.lost or self._body is None or isinstance(self._body, Passthrough):
             return
         if self.started and _is_event_stream(self._exchange.response_headers):
-            with suppress(Exception):  # the app's own exception is the one to be heard of
+            with suppress(Exception):  # the app's own exception is the one to report
                 await self.fail(broken_off())
 
     async def _respond(self, error: GatewayError) -> None:
-        start = {"type": _START, "status": error.status, "headers": error.response_headers()}
+        start = {"type": START, "status": error.status, "headers": error.response_headers()}
         self._body = None
         try:
             await self._begin(start)
-            await self._continue({"type": _BODY, "body": error.body()})
+            await self._continue({"type": BODY, "body": error.body()})
         except GatewayError as second:  # a plugin failed on the way out too: answer past the plugins
             if self.started:
                 return
             headers = [*second.response_headers(), (b"x-request-id", self._exchange.id.encode())]
             self._exchange.failed(second)
             self._exchange.responded(second.status)
-            await self._write({"type": _START, "status": second.status, "headers": headers})
-            await self._write({"type": _BODY, "body": second.body()})
+            await self._write({"type": START, "status": second.status, "headers": headers})
+            await self._write({"type": BODY, "body": second.body()})
 
     async def _other(self, message: Message) -> None:
-        if message["type"] == _START:
+        if message["type"] == START:
             await self._begin(message)
             return
         if isinstance(self._body, Document) and not self.started and message["type"] in _WHOLE_BODIES:
@@ -214,9 +206,9 @@ class Outgoing:
             self._draining.look(self._exchange)
             return
         kind = message["type"]
-        if kind == _BODY:
+        if kind == BODY:
             self.complete = not message.get("more_body", False)
-        elif kind == _START:
+        elif kind == START:
             self.started = not self.lost
         elif kind in _WHOLE_BODIES:
             self.complete = True
@@ -229,7 +221,7 @@ class Outgoing:
             self._drain(self._exchange.drain)
 
     def _drain(self, drain: Drain) -> Draining:
-        """From here on nothing is sent; the plugins see the rest."""
+        """From here on nothing is sent; the plugins see the remaining events."""
         self._exchange.client_gone = True
         self._draining = self._draining or Draining(drain, self._exchange)
         return self._draining
@@ -248,10 +240,10 @@ MAX_REFUSAL_BYTES = 64 * 1024
 
 
 class HeldRefusal:
-    """`send` for an app that may be asked once more.
+    """`send` for an app that may be called once more.
 
     Args:
-        send: where everything goes but a refusal that leads to a second call.
+        send: where everything goes but a refusal after which the app is called again.
         ask: whether it does.
     """
 

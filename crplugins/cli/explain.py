@@ -30,7 +30,7 @@ from crplugins.keys.opening import open_store
 from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable
-from crplugins.plugins.rate_limits.rules import bounds_for
+from crplugins.plugins.rate_limits.rules import applied_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +131,9 @@ def _key_step(key: Key, now: datetime) -> Step:
 
 def limits_text(config: Config, principal: Principal, model: str) -> str:
     """Every limit and budget that applies to a request of this key for this served name."""
-    bounds = bounds_for(config.limits.rules(), principal, model, None)
     limits = [
-        f"{bound.limit.amount} {bound.measure.name} ({_scope(bound.scope)}{', shadow' * bound.shadow})"
-        for bound in bounds.all
+        f"{each.limit.amount} {each.measure.name} ({_scope(each.scope)}{', shadow' * each.shadow})"
+        for each in applied_limits(config.limits.rules(), principal, model, None).all
     ]
     return ", ".join([*limits, *_budgets(config, principal)]) or "no limit and no budget applies"
 

@@ -24,30 +24,47 @@ Amount = Annotated[Whole, Field(gt=0)]
 
 
 class Burst(Section):
-    """How much of each limit may be used at once."""
+    """How much of a limit may be used at once, after a pause; the limit itself where nothing is said."""
 
-    requests_per_minute: Amount | None = None
-    requests_per_hour: Amount | None = None
-    requests_per_day: Amount | None = None
-    tokens_per_minute: Amount | None = None
-    tokens_per_hour: Amount | None = None
-    tokens_per_day: Amount | None = None
-    output_tokens_per_minute: Amount | None = None
-    output_tokens_per_hour: Amount | None = None
-    output_tokens_per_day: Amount | None = None
+    requests_per_minute: Amount | None = Field(default=None, examples=[60])
+    """Requests in a minute."""
+
+    requests_per_hour: Amount | None = Field(default=None, examples=[1000])
+    """Requests in an hour."""
+
+    requests_per_day: Amount | None = Field(default=None, examples=[5000])
+    """Requests in a day."""
+
+    tokens_per_minute: Amount | None = Field(default=None, examples=[100000])
+    """Tokens, of prompts and answers together, in a minute."""
+
+    tokens_per_hour: Amount | None = Field(default=None, examples=[2000000])
+    """Tokens, of prompts and answers together, in an hour."""
+
+    tokens_per_day: Amount | None = Field(default=None, examples=[20000000])
+    """Tokens, of prompts and answers together, in a day."""
+
+    output_tokens_per_minute: Amount | None = Field(default=None, examples=[20000])
+    """Tokens of answers in a minute."""
+
+    output_tokens_per_hour: Amount | None = Field(default=None, examples=[400000])
+    """Tokens of answers in an hour."""
+
+    output_tokens_per_day: Amount | None = Field(default=None, examples=[4000000])
+    """Tokens of answers in a day."""
 
 
 class Amounts(Burst):
-    """Limits of one key, team, model or address.
+    """Limits of one key, team, model or address. What is not given is not limited."""
 
-    Attributes:
-        burst: for those that are to let less through at once than in a whole period, or more.
-        shadow: what would be refused is noted, and let through.
-    """
+    max_parallel_requests: Amount | None = Field(default=None, examples=[8])
+    """Requests that may run at the same time."""
 
-    max_parallel_requests: Amount | None = None
-    burst: Burst = Burst()
-    shadow: bool = False
+    burst: Burst = Field(default=Burst(), examples=[{"requests_per_minute": 10}])
+    """How much of a limit may be used at once, by the limit's name."""
+
+    shadow: bool = Field(default=False, examples=[True])
+    """Whether what these limits would refuse is only counted and logged, and let through."""
 
     @model_validator(mode="after")
     def _bursts_have_limits(self) -> Self:
@@ -71,32 +88,46 @@ def _network(value: str) -> str:
 
 
 class Limits(Section):
-    """How much may be used in a time, besides what each key says of itself.
+    """How much may be used in a time, besides what each key says of itself."""
 
-    Attributes:
-        store: `memory`, for one process; `sqlite:///limits.db`, for the workers of one machine; `redis://host:6379/0`.
-        on_store_error: when the store does not answer: each process limits for itself, all passes, or nothing does.
-        global: of all requests together.
-        per_team, per_model: by name; a model by the one in `model_list`.
-        per_key: of each key without limits of its own.
-        per_key_and_model: of each key, by model.
-        per_client_address: of each address, for gateways that anybody may use.
-        trusted_proxies: networks whose `x-forwarded-for` is believed.
-        estimated_output_tokens: how long an answer is taken to be where the client sets no bound.
-        shadow: what any limit would refuse is noted, and let through.
-    """
+    store: Annotated[str, Field(min_length=1, repr=False)] = Field(default="memory", examples=["sqlite:///limits.db"])
+    """Where use is counted: `memory`, `sqlite:///limits.db` for one machine, `redis://host:6379/0` for several."""
 
-    store: Annotated[str, Field(min_length=1, repr=False)] = "memory"
-    on_store_error: OnStoreError = "local"
-    overall: Amounts = Field(default=Amounts(), validation_alias="global")
-    per_team: Mapping[str, Amounts] = Field(default_factory=dict)
-    per_model: Mapping[str, Amounts] = Field(default_factory=dict)
-    per_key: Amounts = Amounts()
-    per_key_and_model: Mapping[str, Amounts] = Field(default_factory=dict)
-    per_client_address: Amounts = Amounts()
-    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
-    estimated_output_tokens: Amount = ESTIMATED_OUTPUT_TOKENS
-    shadow: bool = False
+    on_store_error: OnStoreError = Field(default="local", examples=["closed"])
+    """When the store is unavailable: each process limits by itself, every request passes, or every request gets 503."""
+
+    overall: Amounts = Field(default=Amounts(), validation_alias="global", examples=[{"requests_per_minute": 5000}])
+    """Limits of all requests together."""
+
+    per_team: Mapping[str, Amounts] = Field(default_factory=dict, examples=[{"search": {"tokens_per_minute": 500000}}])
+    """Limits of all keys of a team together, by the team's name."""
+
+    per_model: Mapping[str, Amounts] = Field(
+        default_factory=dict, examples=[{"gpt-4o-mini": {"max_parallel_requests": 200}}]
+    )
+    """Limits of all requests to a model, by its name in `model_list`."""
+
+    per_key: Amounts = Field(
+        default=Amounts(), examples=[{"requests_per_minute": 60, "burst": {"requests_per_minute": 10}}]
+    )
+    """Limits of each key that has none of its own."""
+
+    per_key_and_model: Mapping[str, Amounts] = Field(
+        default_factory=dict, examples=[{"gpt-4o-mini": {"tokens_per_minute": 50000}}]
+    )
+    """Limits of each key's requests to a model, by the model's name in `model_list`."""
+
+    per_client_address: Amounts = Field(default=Amounts(), examples=[{"requests_per_minute": 20}])
+    """Limits of each client address, for a gateway that anybody may use."""
+
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(default=(), examples=[["10.0.0.0/8"]])
+    """Networks of proxies whose `x-forwarded-for` is believed."""
+
+    estimated_output_tokens: Amount = Field(default=ESTIMATED_OUTPUT_TOKENS, examples=[512])
+    """How many tokens are reserved for an answer to which the client sets no bound."""
+
+    shadow: bool = Field(default=False, examples=[True])
+    """Whether what any of these limits would refuse is only counted and logged, and let through."""
 
     def rules(self) -> LimitRules:
         """As RateLimits takes them."""
@@ -129,27 +160,29 @@ def _by_name(amounts: Mapping[str, Amounts]) -> Mapping[str, principal.Limits]:
 
 
 class Budget(Section):
-    """How much may be spent in each period: a calendar day of UTC, a week from Monday, a month, or in all."""
+    """How much may be spent in each period."""
 
-    usd: Annotated[Number, Field(ge=0, allow_inf_nan=False)]
-    period: Period
+    usd: Annotated[Number, Field(ge=0, allow_inf_nan=False)] = Field(examples=[500])
+    """The amount in US dollars."""
+
+    period: Period = Field(examples=["month"])
+    """A calendar day of UTC, a week from Monday, a calendar month, or all time."""
 
     def budget(self) -> principal.Budget:
         return principal.Budget(micro_usd_of(self.usd), self.period)
 
 
 class Budgets(Section):
-    """How much may be spent, besides what each key says of itself.
+    """How much may be spent, besides what each key says of itself."""
 
-    Attributes:
-        per_team: of the keys of a team together.
-        per_key: of each key without a budget of its own.
-        warn_at: share of a budget from which on it is logged, once in its period.
-    """
+    per_team: Mapping[str, Budget] = Field(default_factory=dict, examples=[{"search": {"usd": 500, "period": "month"}}])
+    """The budget of all keys of a team together, by the team's name."""
 
-    per_team: Mapping[str, Budget] = Field(default_factory=dict)
-    per_key: Budget | None = None
-    warn_at: Annotated[Number, Field(gt=0, le=1)] = WARN_AT
+    per_key: Budget | None = Field(default=None, examples=[{"usd": 20, "period": "week"}])
+    """The budget of each key that has none of its own."""
+
+    warn_at: Annotated[Number, Field(gt=0, le=1)] = Field(default=WARN_AT, examples=[0.9])
+    """The share of a budget from which on a warning is logged, once in its period."""
 
     def teams(self) -> Mapping[str, principal.Budget]:
         """As the plugin takes them."""

@@ -9,32 +9,34 @@ from crplugins.settings.section import Number, Section, Whole, refusal
 
 
 class Usage(Section):
-    """How tokens are counted.
+    """How tokens are counted."""
 
-    Attributes:
-        estimator: what counts them where the provider does not: a token for every four bytes, or litellm's tokenizers.
-        metadata: names in a request's `metadata` that become tags of its record.
-        drain_seconds, drain_tokens: how long an answer is read on at most when its client has left.
-    """
+    estimator: Literal["bytes", "litellm"] = Field(default="bytes", examples=["litellm"])
+    """What counts where the provider does not: a token for every four bytes, or litellm's tokenizers."""
 
-    estimator: Literal["bytes", "litellm"] = "bytes"
-    metadata: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    drain_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] = DRAIN_SECONDS
-    drain_tokens: Annotated[Whole, Field(gt=0)] = DRAIN_TOKENS
+    metadata: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), examples=[["feature"]])
+    """Names in a request's `metadata` that become tags of its record."""
+
+    drain_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] = Field(default=DRAIN_SECONDS, examples=[10])
+    """With `on_disconnect: drain`, how long an answer is read on at most after its client has disconnected."""
+
+    drain_tokens: Annotated[Whole, Field(gt=0)] = Field(default=DRAIN_TOKENS, examples=[2048])
+    """With `on_disconnect: drain`, how many output tokens are read on at most."""
 
 
 class Ledger(Section):
-    """Where the record of every request is kept.
+    """Where the record of every request is kept. PostgreSQL needs the extra `postgres`, SQLite `sql` or `gateway`."""
 
-    Attributes:
-        url: `sqlite:///usage.db` or `postgresql://user:password@host/db`.
-        spool: a local file for what the database cannot take at the moment; None for one beside it.
-        migrate: whether the gateway makes and updates the tables itself.
-    """
+    url: Annotated[str, Field(min_length=1, repr=False)] = Field(
+        default="sqlite:///usage.db", examples=["postgresql://user:password@host/db"]
+    )
+    """The database: `sqlite:///usage.db` or `postgresql://user:password@host/db`."""
 
-    url: Annotated[str, Field(min_length=1, repr=False)] = "sqlite:///usage.db"
-    spool: Annotated[str, Field(min_length=1)] | None = None
-    migrate: bool = True
+    spool: Annotated[str, Field(min_length=1)] | None = Field(default=None, examples=["/var/lib/crplugins/usage.spool"])
+    """A local file for records that the database cannot take at the moment; by default one beside the database."""
+
+    migrate: bool = Field(default=True, examples=[False])
+    """Whether the gateway makes and updates the tables itself."""
 
 
 def _path(value: str) -> str:
@@ -44,18 +46,19 @@ def _path(value: str) -> str:
 
 
 class Metrics(Section):
-    """Where Prometheus finds the metrics.
+    """Where Prometheus finds the metrics."""
 
-    Attributes:
-        token: what a scraper presents as `Authorization: Bearer`; null serves them to everybody.
-        key_cap: how many keys get a series of their own.
-        inter_chunk: whether the time between two chunks is measured too, which costs on each.
-    """
+    token: Annotated[SecretStr, Field(min_length=1)] | None = Field(examples=["${METRICS_TOKEN}"])
+    """What a scraper presents as `Authorization: Bearer`; null serves the metrics to everybody."""
 
-    token: Annotated[SecretStr, Field(min_length=1)] | None
-    path: Annotated[str, AfterValidator(_path)] = "/metrics"
-    key_cap: Annotated[Whole, Field(gt=0)] = 500
-    inter_chunk: bool = False
+    path: Annotated[str, AfterValidator(_path)] = Field(default="/metrics", examples=["/internal/metrics"])
+    """The path they are served under."""
+
+    key_cap: Annotated[Whole, Field(gt=0)] = Field(default=500, examples=[2000])
+    """How many keys have series of their own; further ones are counted as `other`."""
+
+    inter_chunk: bool = Field(default=False, examples=[True])
+    """Whether the time between two chunks of a stream is measured too, which costs on each chunk."""
 
     @property
     def secret(self) -> str | None:

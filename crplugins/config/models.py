@@ -30,14 +30,7 @@ def _base_url(value: str) -> str:
 
 
 class LitellmParams(Section):
-    """Where a model is served. Keys that are no fields are parameters of the request or settings of the provider.
-
-    Attributes:
-        model: the name in LiteLLM's notation, `provider/model`.
-        api_base: base URL of the upstream, also spelt `base_url`; None for the provider's own.
-        timeout: seconds from the request to the last byte of a plain answer, and between two pieces of a stream.
-        max_retries: of the provider's client.
-    """
+    """Where a model is served. Other keys are parameters of the request or settings of the provider, as in LiteLLM."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -53,13 +46,22 @@ class LitellmParams(Section):
     )
     likeness: ClassVar[float] = 0.85
 
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1)] = Field(examples=["openai/gpt-4o-mini"])
+    """The name in LiteLLM's notation, `provider/model`."""
+
     api_base: Annotated[str, AfterValidator(_base_url)] | None = Field(
-        default=None, validation_alias=AliasChoices("api_base", "base_url")
+        default=None, validation_alias=AliasChoices("api_base", "base_url"), examples=["https://llm.example.com/v1"]
     )
-    api_key: SecretStr | None = None
-    timeout: Annotated[Number, Field(gt=0)] | None = None
-    max_retries: Annotated[Whole, Field(ge=0)] | None = None
+    """The base URL of the upstream, also spelt `base_url`; by default the provider's own."""
+
+    api_key: SecretStr | None = Field(default=None, examples=["${OPENAI_API_KEY}"])
+    """The gateway's own key at the provider; by default what litellm finds in the environment."""
+
+    timeout: Annotated[Number, Field(gt=0)] | None = Field(default=None, examples=[120])
+    """Seconds until the last byte of a plain answer, and between two pieces of a stream; by default 600."""
+
+    max_retries: Annotated[Whole, Field(ge=0)] | None = Field(default=None, examples=[0])
+    """How often the provider's client in litellm tries again."""
 
     @model_validator(mode="after")
     def _one_base(self) -> Self:
@@ -80,8 +82,15 @@ class ModelInfo(Section):
 
     likeness: ClassVar[float] = 0.93
 
-    input_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = None
-    output_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = None
+    input_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        default=None, examples=[0.00000015]
+    )
+    """US dollars for a token of a prompt; by default litellm's table."""
+
+    output_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        default=None, examples=[0.0000006]
+    )
+    """US dollars for a token of an answer; by default litellm's table."""
 
     def known(self) -> dict[str, Any]:
         """All that is given, under LiteLLM's names."""
@@ -100,19 +109,25 @@ class ModelInfo(Section):
 class ModelEntry(Section):
     """A name clients ask for and where its answers come from.
 
-    Entries with the same name take turns and stand in for one another.
-
-    `handler` says what answers: OpenAI's wire passed through (direct), litellm, or whichever fits (auto).
-    `forward_trace` sends the upstream our trace context, for one that takes part in our traces.
+    Entries with the same name take turns, and fail over to one another.
     """
 
     ignored: ClassVar[Mapping[str, str]] = MappingProxyType({**_ROUTER_KEYS})
 
-    model_name: Annotated[str, Field(min_length=1)]
+    model_name: Annotated[str, Field(min_length=1)] = Field(examples=["gpt-4o-mini"])
+    """What clients ask for; `openai/*` serves every name that fits. Entries with one name fail over to one another."""
+
     litellm_params: LitellmParams
+    """Where the model is served."""
+
     model_info: ModelInfo = ModelInfo()
-    handler: HandlerKind = "auto"
-    forward_trace: bool = False
+    """What is known about the model: its prices."""
+
+    handler: HandlerKind = Field(default="auto", examples=["direct"])
+    """What answers: `direct` passes OpenAI's wire through, `litellm` translates, `auto` takes whichever fits."""
+
+    forward_trace: bool = Field(default=False, examples=[True])
+    """Whether the upstream is sent the trace context, for one that takes part in your traces."""
 
     @model_validator(mode="before")
     @classmethod

@@ -5,7 +5,15 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import ConfigDict, ModelWrapValidatorHandler, PlainValidator, PrivateAttr, SerializeAsAny, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    PrivateAttr,
+    SerializeAsAny,
+    model_validator,
+)
 
 from crplugins.config.plugin_options import make_plugin
 from crplugins.core.plugin import Plugin
@@ -119,18 +127,21 @@ def _import_module(name: str) -> ModuleType:
 class PluginEntry(Section):
     """`redact-emails`, `my_company.filters.RedactEmails`, or a mapping with `use` and options of the constructor.
 
-    Attributes:
-        before, after: the name of the plugin it stands next to: of a class, or that of `use` in another entry. Without
-            either it stands innermost, in list order.
+    Without `before` or `after` a plugin stands innermost, in list order.
     """
 
     model_config = ConfigDict(extra="allow")
 
     likeness: ClassVar[float] = 0.9  # options are the plugin's own words
 
-    use: Annotated[SerializeAsAny[Any], PlainValidator(find_plugin)]
-    before: str | None = None
-    after: str | None = None
+    use: Annotated[SerializeAsAny[Any], PlainValidator(find_plugin)] = Field(examples=["crplugins.Plugin"])
+    """The name that an installed package declares, or a dotted path to the class."""
+
+    before: str | None = Field(default=None, examples=["RequestGuard"])
+    """The plugin right outside of which it stands: the name of its class, or what `use` says in another entry."""
+
+    after: str | None = Field(default=None)
+    """The plugin right inside of which it stands, likewise; instead of `before`."""
 
     _word: str | None = PrivateAttr(default=None)
 

@@ -32,7 +32,7 @@ def make_plugin(kind: type[Plugin], options: Mapping[str, Any]) -> Plugin:
 
     Unknown and missing ones are found by its signature, wrong values by its annotations, as far as these say what YAML
     can hold (text, numbers, true and false, lists and mappings of them). The rest is the constructor's to judge: a
-    ValueError that begins with an option's name is told at that option's line.
+    ValueError that begins with an option's name is reported at that option's line.
 
     Raises `OptionsRefused`.
     """

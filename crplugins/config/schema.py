@@ -27,37 +27,44 @@ RUN_KEY_ID: Final = "run-key"
 
 
 class Server(Section):
-    """Where and how `crplugins serve` listens.
+    """Where and how `crplugins serve` listens."""
 
-    Attributes:
-        port: 0 takes a free one.
-        max_body_bytes: a larger request is refused with 413.
-        stream_keep_alive_seconds: after that much silence a stream sends a comment; None never does.
-        access_log: whether a line of JSON per request goes to stderr.
-        shutdown_seconds: how long running answers may go on after SIGTERM. Records then have up to 25 s more.
-        unmetered_paths: of a server behind the plugins, such as vLLM: what may be used besides chat completions where
-            these are limited or recorded, though itself it is not. One that ends with `/*` stands for all below it.
-    """
+    host: Annotated[str, Field(min_length=1)] = Field(default="127.0.0.1", examples=["10.0.0.5"])
+    """The address to listen on."""
 
-    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    port: Annotated[Whole, Field(ge=0, le=65535)] = 4000
-    max_body_bytes: Annotated[Whole, Field(gt=0)] = DEFAULT_MAX_BODY_BYTES
-    stream_keep_alive_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = None
-    access_log: bool = False
-    shutdown_seconds: Annotated[Whole, Field(gt=0)] = 30
-    unmetered_paths: tuple[Annotated[str, Field(pattern="^/")], ...] = ()
+    port: Annotated[Whole, Field(ge=0, le=65535)] = Field(default=4000, examples=[8080])
+    """The port to listen on; 0 takes a free one."""
+
+    max_body_bytes: Annotated[Whole, Field(gt=0)] = Field(default=DEFAULT_MAX_BODY_BYTES, examples=[20971520])
+    """A request with a larger body is refused with 413."""
+
+    stream_keep_alive_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, examples=[15]
+    )
+    """After this much silence a stream sends a comment, so that no proxy in between closes it; by default never."""
+
+    access_log: bool = Field(default=False, examples=[True])
+    """Whether one line of JSON per request is written to stderr."""
+
+    shutdown_seconds: Annotated[Whole, Field(gt=0)] = Field(default=30, examples=[60])
+    """How long running answers may go on after SIGTERM; records then have up to 25 s more."""
+
+    unmetered_paths: tuple[Annotated[str, Field(pattern="^/")], ...] = Field(default=(), examples=[["/v1/embeddings"]])
+    """Inside vLLM: paths that may be posted to though they are not metered; `/*` at the end stands for all below."""
 
 
 class Admin(Section):
     """The admin API under /admin/keys, behind a token of its own. It changes the file or database of `keys`."""
 
-    token: Annotated[SecretStr, Field(min_length=16)]
+    token: Annotated[SecretStr, Field(min_length=16)] = Field(examples=["${ADMIN_TOKEN}"])
+    """What an operator presents as `Authorization: Bearer`; at least 16 characters."""
 
 
 class Guard(Section):
-    """How requests are checked. `strict` refuses parameters that OpenAI's schema does not have."""
+    """How requests are checked before they are sent on."""
 
-    strict: bool = False
+    strict: bool = Field(default=False, examples=[True])
+    """Whether what only OpenAI refuses (unknown parameters, tool and part types) is refused here too."""
 
 
 def _not_empty(entries: tuple[T, ...]) -> tuple[T, ...]:
@@ -75,45 +82,76 @@ _PROXY: Final = "it configures LiteLLM's own proxy"
 
 
 class Config(Section):
-    """A whole configuration, checked. Without `model_list` it serves the demo model.
-
-    Attributes:
-        keys: a list of keys, or where they are: `{file: ...}`, `{sql: ...}`, `{jwt: {...}}`.
-        aliases: other names for models, a `*` standing for any text: a name, or a list of `{model, weight}`.
-        team_aliases: the same for the keys of a team, before `aliases`.
-        response_model: whether answers name the model as it was asked for, or as the provider names it.
-        hidden_model_status: how a model the key may not call is refused: 404, as if it did not exist, or 403.
-        limits: how much may be used in a time, besides what each key says of itself.
-        budgets: how much may be spent, besides what each key says of itself.
-        on_disconnect: when a client leaves: end the work at once, or read on to the provider's usage.
-        missing_usage: when a provider tells no usage: estimate it, let the request fail, or count nothing.
-        ledger: None keeps no records.
-        metrics: None counts nothing.
-        tracing: whether spans are made, through whatever OpenTelemetry SDK the process has set up.
-    """
+    """A whole configuration, checked. Without `model_list` it serves the demo model."""
 
     ignored: ClassVar[Mapping[str, str]] = MappingProxyType(
         dict.fromkeys(("litellm_settings", "general_settings", "router_settings", "environment_variables"), _PROXY)
     )
 
     model_list: Annotated[tuple[ModelEntry, ...], AfterValidator(_not_empty)] = Field(default_factory=_demo)
-    keys: Any = Field(default=(), repr=False)
-    aliases: Mapping[str, Any] = Field(default_factory=dict)
-    team_aliases: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
-    response_model: Literal["requested", "served"] = "requested"
-    hidden_model_status: Literal[404, 403] = 404
+    """The models, in LiteLLM's own format; without it the demo model `demo/echo`."""
+
+    keys: Any = Field(default=(), repr=False, examples=[{"file": "keys.yaml"}])
+    """A list of keys, or where they are: `{file: ...}`, `{sql: ...}`, `{jwt: {...}}`."""
+
+    aliases: Mapping[str, Any] = Field(
+        default_factory=dict,
+        examples=[
+            {
+                "fast": "gpt-4o-mini",
+                "gpt-3.5*": "gpt-4o-mini",
+                "canary": [{"model": "gpt-4o-mini", "weight": 9}, {"model": "gpt-4.1-mini", "weight": 1}],
+            }
+        ],
+    )
+    """Other names for models, one `*` standing for any text: a name, or a list of `{model, weight}`."""
+
+    team_aliases: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, examples=[{"search": {"fast": "gpt-4o"}}]
+    )
+    """Aliases for the keys of one team; they come before `aliases`."""
+
+    response_model: Literal["requested", "served"] = Field(default="requested", examples=["served"])
+    """Whether answers name the model as it was asked for, or as the provider names it."""
+
+    hidden_model_status: Literal[404, 403] = Field(default=404, examples=[403])
+    """How a model that the key may not call is refused: with 404, as if it did not exist, or with 403."""
+
     limits: Limits = Limits()
+    """How much may be used in a time, besides what each key says of itself."""
+
     budgets: Budgets = Budgets()
-    on_disconnect: OnDisconnect = "cancel"
-    missing_usage: MissingUsagePolicy = "estimate"
+    """How much may be spent, besides what each key says of itself."""
+
+    on_disconnect: OnDisconnect = Field(default="cancel", examples=["drain"])
+    """When a client disconnects: end the upstream call at once, or read on to the provider's usage."""
+
+    missing_usage: MissingUsagePolicy = Field(default="estimate", examples=["refuse"])
+    """When a provider reports no usage: estimate it, let the request fail, or count nothing."""
+
     usage: Usage = Usage()
+    """How tokens are counted."""
+
     ledger: Ledger | None = None
+    """Where the record of every request is kept; without it no records are kept."""
+
     metrics: Metrics | None = None
-    tracing: bool = False
+    """Where Prometheus finds the metrics; without it nothing is counted."""
+
+    tracing: bool = Field(default=False, examples=[True])
+    """Whether spans are made, through whatever OpenTelemetry SDK the process has set up; needs the extra `otel`."""
+
     server: Server = Server()
+    """Where and how `crplugins serve` listens."""
+
     guard: Guard = Guard()
+    """How requests are checked before they are sent on."""
+
     admin: Admin | None = None
+    """The admin API; without it there is none."""
+
     plugins: tuple[PluginEntry, ...] = ()
+    """Plugins of your own, each a name, a dotted path, or a mapping with options."""
 
     _source: Source = PrivateAttr(default_factory=Source)
     _warnings: tuple[str, ...] = PrivateAttr(default=())

@@ -37,7 +37,7 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 class GatewayError(Exception):
-    """A refusal or failure the client is told about.
+    """A refusal or failure that becomes the answer to the client.
 
     Raise it from a plugin's `on_request` or from a handler. Before the first byte it becomes a response with `status`;
     after it, one `data: {"error": ...}` frame followed by `data: [DONE]`.
@@ -76,6 +76,10 @@ class GatewayError(Exception):
     def frame(self) -> bytes:
         """The same as one server-sent event, for a stream that has begun."""
         return b"data: " + self.body() + b"\n\n"
+
+    def last_frames(self) -> bytes:
+        """What ends a stream that has begun: the error as an event, and `[DONE]`."""
+        return self.frame() + DONE_FRAME
 
     def response_headers(self) -> list[Header]:
         """Headers of the rendered response, `content-length` included."""

@@ -48,7 +48,7 @@ class Timings(msgspec.Struct, eq=False):
 
 
 class Drain(msgspec.Struct, frozen=True):
-    """How far an answer is read after its client has left: at most so many seconds and output tokens more."""
+    """How far an answer is read after its client has disconnected: at most so many seconds and output tokens more."""
 
     seconds: float
     tokens: int
@@ -127,7 +127,7 @@ class Exchange(msgspec.Struct, eq=False):
         trace_headers: what a provider that takes part in our traces is sent; None for what the client sent.
         split: bytes of the answer that a handler has split already, and the events in them. A reader further out that
             is given this very object need not split and decode it again.
-        client_gone: the client has left, and the rest is read for the sake of its usage.
+        client_gone: the client has disconnected, and the remaining answer is read for its usage.
         outcome: set, like `error_type`, before the first `on_ended`.
     """
 
@@ -185,17 +185,17 @@ class Exchange(msgspec.Struct, eq=False):
         self.failed_in_stream = self.failed_in_stream or in_stream
 
     def responded(self, status: int) -> None:
-        """The client is told a status."""
+        """The answer begins with this status."""
         self.status = status
         if self.timings.response is None:
             self.timings.response = self.clock()
 
     def concluded(self, status: int | None, *, left: bool, complete: bool) -> None:
-        """The answer is over; None if the client was told no status. `Run.conclude` alone calls this."""
-        told = status is not None or self.timings.response is not None
+        """The request is over. `status` is None if no answer began. `Run.conclude` alone calls this."""
+        answered = status is not None or self.timings.response is not None
         self.status = (499 if left else 500) if status is None else status
         self.timings.ended = self.clock()
-        self.error_type = error_type_of(self, told=told, left=left, complete=complete)
+        self.error_type = error_type_of(self, answered=answered, left=left, complete=complete)
         self.outcome = OUTCOMES[self.error_type]
 
     def note_facts(self, event: "Event") -> None:
@@ -203,7 +203,7 @@ class Exchange(msgspec.Struct, eq=False):
         answer = event.answer
         if answer is None:
             return
-        if self.served_model is None and answer.model:  # a foreign app's word for it
+        if self.served_model is None and answer.model:  # the name that a foreign app gave
             self.served_model = answer.model
         if answer.choices:
             if size := answer.size():
@@ -231,22 +231,22 @@ class Exchange(msgspec.Struct, eq=False):
         self.response_headers.append((key, value.encode("latin-1")))
 
 
-def error_type_of(exchange: Exchange, *, told: bool, left: bool, complete: bool) -> ErrorType:
+def error_type_of(exchange: Exchange, *, answered: bool, left: bool, complete: bool) -> ErrorType:
     """What went wrong, decided for every home when the answer is over; "" for nothing.
 
     Args:
-        told: somebody has answered, if only with the server's own error page.
+        answered: an answer began, if only the server's own error page.
         left: the client has disconnected.
         complete: the answer came to its end.
     """
     if left:
         return "client_disconnected"
     status, error_type = exchange.status or 500, exchange.error_type
-    if status < 400 and (exchange.failed_in_stream or not complete):  # it had been promised an answer
+    if status < 400 and (exchange.failed_in_stream or not complete):  # the client had been promised an answer
         return error_type if OUTCOMES[error_type] == "server_error" else "upstream_stream_broken"
-    if error_type:  # a refusal of ours says what it is
+    if error_type:  # a refusal by a plugin or handler names its type
         return error_type
-    return answered_with(status) if told else "internal"
+    return answered_with(status) if answered else "internal"
 
 
 def new_request_id() -> str:

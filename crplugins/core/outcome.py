@@ -27,7 +27,7 @@ ErrorType = Literal[
     "internal",
     "client_disconnected",
 ]
-"""What went wrong; "" for nothing. Dashboards and alerts name these words."""
+"""What went wrong; "" for nothing. Dashboards and alerts use these names."""
 
 ERROR_TYPES: Final[tuple[ErrorType, ...]] = get_args(ErrorType)
 

@@ -9,7 +9,7 @@
         run.conclude(status)                   # how it ended: status, outcome, error type
         await run.ended()                      # on_ended, inside out
     finally:
-        run.conclude(None, left=True)          # comes to nothing where it is concluded already
+        run.conclude(None, left=True)          # no effect if it is concluded already
         run.finish()                           # on_finish, inside out, once for each plugin that was entered
 
 A home decides when each of these happens. What happens, and that it happens once, is decided here.
@@ -31,7 +31,7 @@ Faults = Counter[tuple[str, str]]
 
 
 def _check(plugin: object) -> None:
-    """Raise TypeError for what is no plugin, in words that say what to write."""
+    """Raise TypeError for anything but a plugin instance, and say what to write instead."""
     if isinstance(plugin, type) and issubclass(plugin, Plugin):
         raise TypeError(f"plugins holds the class {plugin.__name__}, and needs an instance: {plugin.__name__}(...)")
     if not isinstance(plugin, Plugin):
@@ -185,11 +185,11 @@ class Run:
     def conclude(
         self, status: int | None, error: GatewayError | None = None, *, left: bool = False, complete: bool = True
     ) -> None:
-        """Decide how the request ended. The first call decides, later ones come to nothing.
+        """Decide how the request ended. The first call decides; later calls have no effect.
 
         Args:
-            status: what the client was told; None if it was told nothing, which is recorded as 499 or 500.
-            error: what went wrong, if nobody has said so on the Exchange before.
+            status: the one the client was sent; None if it was sent none, which is recorded as 499 or 500.
+            error: what went wrong, if it is not on the Exchange already.
             left: the client has disconnected.
             complete: the answer came to its end.
         """

@@ -3,23 +3,21 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 
 from starlette.types import Receive, Scope, Send
 
 from crplugins.asgi.incoming import CancelOnDisconnect, read_body
 from crplugins.asgi.scope import find_exchange
+from crplugins.asgi.sending import send_reply
 from crplugins.core.body import Body
-from crplugins.core.errors import DONE_FRAME, GatewayError, internal_error, model_not_found
+from crplugins.core.errors import GatewayError, internal_error, model_not_found
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.handler import Handler
 
 logger = logging.getLogger("crplugins.gateway")
 
 COMMENT = b": keep-alive\n\n"
-_START = "http.response.start"
-_BODY = "http.response.body"
 
 
 class ChatCompletions:
@@ -60,37 +58,21 @@ class ChatCompletions:
         return await handler.answer(exchange, body)
 
     async def _send(self, exchange: Exchange, reply: Reply, send: Send) -> None:
-        await send({"type": _START, "status": reply.status, "headers": reply.headers})
-        if isinstance(reply.body, bytes):
-            await send({"type": _BODY, "body": reply.body, "more_body": False})
+        def failed(error: Exception) -> GatewayError:
+            if not isinstance(error, GatewayError):
+                logger.error("stream of request %s failed", exchange.id, exc_info=error)
+                error = internal_error()
+            exchange.failed(error, in_stream=True)
+            return error
+
+        if not self._keep_alive:
+            await send_reply(send, reply, failed=failed)
             return
-        keep_alive = KeepAlive(self._keep_alive, exchange.clock, send) if self._keep_alive else None
+        keep_alive = KeepAlive(self._keep_alive, exchange.clock, send)
         try:
-            await self._send_stream(exchange, reply.body, send, keep_alive)
+            await send_reply(send, reply, failed=failed, sent=keep_alive.sent)
         finally:
-            if keep_alive is not None:
-                keep_alive.stop()
-
-    async def _send_stream(
-        self, exchange: Exchange, frames: AsyncGenerator[bytes, None], send: Send, keep_alive: "KeepAlive | None"
-    ) -> None:
-        last = b""
-        async with aclosing(frames):
-            try:
-                async for frame in frames:
-                    await send({"type": _BODY, "body": frame, "more_body": True})
-                    if keep_alive is not None:
-                        keep_alive.sent()
-            except GatewayError as error:
-                last = self._failure(exchange, error)
-            except Exception:
-                logger.exception("stream of request %s failed", exchange.id)
-                last = self._failure(exchange, internal_error())
-        await send({"type": _BODY, "body": last, "more_body": False})
-
-    def _failure(self, exchange: Exchange, error: GatewayError) -> bytes:
-        exchange.failed(error, in_stream=True)
-        return error.frame() + DONE_FRAME
+            keep_alive.stop()
 
 
 async def _body_of(exchange: Exchange, receive: Receive) -> Body:

@@ -5,6 +5,7 @@
 The same records, ledger and metrics as in a gateway. litellm reports a call when it is over, so nothing can be refused.
 """
 
+import asyncio
 import logging
 import threading
 import time
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("crplugins.litellm")
 
 
-class Told(NamedTuple):
-    """What litellm tells of a call that is over.
+class CompletedCall(NamedTuple):
+    """What litellm reports of a call that is over.
 
     `answer` is the whole answer as one event, for a stream too; `error` is what a call that failed has raised.
     """
@@ -53,7 +54,7 @@ class Told(NamedTuple):
     error: GatewayError | None = None
 
 
-def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: datetime) -> Told:
+def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: datetime) -> CompletedCall:
     """A call that litellm reports as a success."""
     exchange = _exchange(kwargs, start, end)
     answer = Event.json_document(response.model_dump_json().encode()) if hasattr(response, "model_dump_json") else None
@@ -68,10 +69,10 @@ def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: dat
         exchange.counted(as_usage(found), "provider" if not exchange.stream or _asked(kwargs) else "estimated")
     elif lacks_usage(exchange):
         exchange.counted(_estimate(exchange), "estimated")
-    return Told(exchange, 200, answer)
+    return CompletedCall(exchange, 200, answer)
 
 
-def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Told:
+def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> CompletedCall:
     """A call that raised. Of a stream that broke litellm does not tell what had come: the prompt alone is estimated."""
     exchange = _exchange(kwargs, start, end)
     cause, begun = kwargs.get("exception"), exchange.timings.first_token is not None
@@ -80,7 +81,7 @@ def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Told:
     if begun:
         exchange.counted(_estimate(exchange), "estimated")
     exchange.attempts[-1].fail(error, exchange.clock())
-    return Told(exchange, 200 if begun else error.status, error=error)
+    return CompletedCall(exchange, 200 if begun else error.status, error=error)
 
 
 def priced_name(kwargs: Mapping[str, Any]) -> str:
@@ -103,7 +104,7 @@ def _exchange(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Exch
         path="/v1" + CHAT_PATH,
         headers=(),
         client=None,
-        clock=lambda: ended,  # the call was over before anybody was told of it
+        clock=lambda: ended,  # the call was over before litellm reported it
         timings=timings,
         body=_body(kwargs),
         requested_model=str(model) if model else None,
@@ -164,7 +165,7 @@ class UsageCallback(CustomLogger):
         principal: whose calls they are; or a function of what litellm knows of a call, such as its `metadata`.
         metadata: names in `metadata` that become tags of the record.
         prices: the price of a model in litellm's notation; litellm's own table by default.
-        plugins: one's own, which see each call when it is over. Their hooks must not wait, and can refuse nothing.
+        plugins: one's own, which see each call when it is over and can refuse nothing.
     """
 
     def __init__(
@@ -183,6 +184,7 @@ class UsageCallback(CustomLogger):
         outside = () if metrics is None else (metrics,)
         self._plugins: Final = (*outside, Usage(ledger, sinks=sinks, metadata=metadata), *plugins)
         self._pipeline: Final = Pipeline(self._plugins, Counter(), 0)
+        self._may_wait: Final = len(self._plugins) > len(outside) + 1
         self._principal: Final = principal
         self._seen: Final[BoundedMap[str, None]] = BoundedMap()
         self._lock: Final = threading.Lock()
@@ -201,22 +203,25 @@ class UsageCallback(CustomLogger):
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        self.log_success_event(kwargs, response_obj, start_time, end_time)
+        if self._is_new(kwargs):
+            await self._record(answered(kwargs, response_obj, start_time, end_time), kwargs)
 
     async def async_log_failure_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        self.log_failure_event(kwargs, response_obj, start_time, end_time)
+        del response_obj
+        if self._is_new(kwargs):
+            await self._record(failed(kwargs, start_time, end_time), kwargs)
 
     def log_success_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
         """Of `completion`; litellm calls it in a thread."""
         if self._is_new(kwargs):
-            self._record(answered(kwargs, response_obj, start_time, end_time), kwargs)
+            self._at_once(self._record(answered(kwargs, response_obj, start_time, end_time), kwargs))
 
     def log_failure_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
         del response_obj
         if self._is_new(kwargs):
-            self._record(failed(kwargs, start_time, end_time), kwargs)
+            self._at_once(self._record(failed(kwargs, start_time, end_time), kwargs))
 
     def _is_new(self, kwargs: Mapping[str, Any]) -> bool:
         """litellm tells of some calls twice, in a thread and in the loop."""
@@ -229,17 +234,17 @@ class UsageCallback(CustomLogger):
             self._seen[call_id] = None
             return True
 
-    def _record(self, told: Told, kwargs: Mapping[str, Any]) -> None:
-        exchange, owner = told.exchange, self._principal
+    async def _record(self, call: CompletedCall, kwargs: Mapping[str, Any]) -> None:
+        exchange, owner = call.exchange, self._principal
         exchange.principal = owner(kwargs) if callable(owner) else owner
         exchange.price = self._prices(priced_name(kwargs))
         run = Run(self._pipeline, exchange)
         try:
-            _at_once(run.down())
-            if told.answer is not None and self._pipeline.watching:
-                run.event(told.answer)
-            run.conclude(told.status, told.error)
-            _at_once(run.ended())
+            await run.down()
+            if call.answer is not None and self._pipeline.watching:
+                run.event(call.answer)
+            run.conclude(call.status, call.error)
+            await run.ended()
         except GatewayError as error:  # nobody can be refused any more; the record says that somebody would have been
             logger.warning("a plugin refuses a call of litellm's that is over: %s", error.error.message)
             run.conclude(error.status, error)
@@ -247,17 +252,30 @@ class UsageCallback(CustomLogger):
             run.conclude(None)
             run.finish()
 
+    def _at_once(self, life: Coroutine[Any, Any, None]) -> None:
+        """Run what happens to a call of `completion`, which litellm reports in a thread without an event loop.
+
+        Usage and Metrics wait for nothing. For plugins that may, the thread gets a loop of its own for as long.
+        """
+        if self._may_wait and not _in_a_loop():
+            asyncio.run(life)
+            return
+        try:
+            life.send(None)
+        except StopIteration:
+            return
+        life.close()
+        raise RuntimeError("a plugin of UsageCallback waits in a hook: call acompletion where an event loop runs")
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
 
 def _listed_prices() -> Callable[[str], Price | None]:
     litellm_prices()  # reads a file: now, and not in the midst of a call
     return prices_for({}, litellm_prices)
-
-
-def _at_once(hook: Coroutine[Any, Any, object]) -> None:
-    """Run hooks that wait for nothing: litellm calls from threads too."""
-    try:
-        hook.send(None)
-    except StopIteration:
-        return
-    hook.close()
-    raise RuntimeError("a plugin of UsageCallback must not wait in its hooks")

@@ -161,16 +161,16 @@ OPEN_PATHS: Final = (*PUBLIC_PATHS, "/ping", "/metrics", "/metrics/*")
 
 
 class Middleware(PluginMiddleware):
-    """Called with the app alone, as vLLM does. Reads the file that `CRPLUGINS_CONFIG` names.
+    """Called with the app alone, as vLLM does, it reads the file that `CRPLUGINS_CONFIG` names.
 
-    With a file that cannot be used the server does not start: it is told so in the words of the lifespan protocol,
+    With a file that cannot be used the server does not start: the lifespan protocol reports the mistake to it,
     because an exception here would be taken for an app that does not know that protocol.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, config: Config | None = None) -> None:
         self._mistake: str | None = None
         try:
-            config = read_config(os.environ)
+            config = config or read_config(os.environ)
             prices = PriceList(config.deployments())
             super().__init__(
                 app,

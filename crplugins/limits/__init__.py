@@ -1,1 +1,1 @@
-"""Limits: how much may be used, reserved before the work and settled after it."""
+"""Limits: how much may be used, reserved before a request runs and settled after it."""

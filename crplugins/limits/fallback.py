@@ -1,4 +1,4 @@
-"""What decides while a store does not: everything is admitted, nothing is, or a share of the limits."""
+"""The fallback of a limit store: what decides about limits during an outage of the store, by `on_store_error`."""
 
 from collections.abc import Sequence
 from math import floor
@@ -11,12 +11,34 @@ from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, LimitStore, StoreUnavailable
 
+OnStoreError = Literal["local", "open", "closed"]
+"""The policy of a deployment during an outage of its store:
 
-class Share:
-    """A `LimitStore` whose limits are `share` of those it is given, but at least 1.
+- `local`: each process enforces a share of the limits by itself (`LocalShare`).
+- `open`: everything is admitted (fail open, `AdmitAll`).
+- `closed`: everything is refused (fail closed, `RefuseAll`); `StoreUnavailable` is raised, which becomes a 503.
+"""
 
-    What would fit the whole limit is admitted by an empty share. Levels are told as of the whole limit, of which the
-    others' shares count as used.
+MEANWHILE: Final = {
+    "local": "meanwhile each process decides about limits by itself",
+    "open": "meanwhile everything is admitted",
+    "closed": "meanwhile requests are refused with 503",
+}
+"""The policies in words, for the log."""
+
+
+def fallback_store(policy: OnStoreError, share: float) -> LimitStore:
+    """The `LimitStore` to use during an outage. `share` is the part of each limit for `local`; the others ignore it."""
+    if policy == "local":
+        return LocalShare(share)
+    return AdmitAll() if policy == "open" else RefuseAll()
+
+
+class LocalShare:
+    """A `LimitStore` in memory whose limits are `share` of those it is given, but at least 1.
+
+    A charge that fits the whole limit is admitted while the share is empty. Levels are those of the whole limit, of
+    which the other processes' shares count as used.
 
     Raises `ValueError` for a share that is not above 0 and at most 1.
     """
@@ -30,24 +52,24 @@ class Share:
     async def reserve(
         self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None
     ) -> Decision:
-        decision = await self._store.reserve(self._reservation(reservation), lease=lease, now=now)
+        decision = await self._store.reserve(self._scaled_reservation(reservation), lease=lease, now=now)
         limits = [charge.limit for charge in reservation.charges]
-        return decision._replace(levels=self._as_of_the_whole(limits, decision.levels))
+        return decision._replace(levels=self._whole_levels(limits, decision.levels))
 
     async def settle(
         self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
     ) -> bool:
-        return await self._store.settle(self._reservation(reservation), costs, debt=debt, now=now)
+        return await self._store.settle(self._scaled_reservation(reservation), costs, debt=debt, now=now)
 
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
         await self._store.renew(reservations, lease=lease, now=now)
 
     async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
-        levels = await self._store.levels([self._limit(limit) for limit in limits], now=now)
-        return self._as_of_the_whole(limits, levels)
+        levels = await self._store.levels([self._scaled_limit(limit) for limit in limits], now=now)
+        return self._whole_levels(limits, levels)
 
     async def seed(self, limit: Limit, used: int) -> None:
-        own = self._limit(limit)
+        own = self._scaled_limit(limit)
         await self._store.seed(own, max(0, own.amount - floor((limit.amount - used) * self._share)))
 
     async def __aenter__(self) -> Self:
@@ -58,53 +80,31 @@ class Share:
     ) -> None:
         """Nothing to close."""
 
-    def _part(self, amount: int) -> int:
+    def _scaled(self, amount: int) -> int:
         return max(1, floor(amount * self._share))
 
-    def _limit(self, limit: Limit) -> Limit:
-        return limit._replace(amount=self._part(limit.amount), burst=self._part(limit.burst))
+    def _scaled_limit(self, limit: Limit) -> Limit:
+        return limit._replace(amount=self._scaled(limit.amount), burst=self._scaled(limit.burst))
 
-    def _charge(self, charge: Charge) -> Charge:
-        limit = self._limit(charge.limit)
+    def _scaled_charge(self, charge: Charge) -> Charge:
+        limit = self._scaled_limit(charge.limit)
         return Charge(limit, min(charge.cost, limit.amount) if charge.cost <= charge.limit.amount else charge.cost)
 
-    def _reservation(self, reservation: Reservation) -> Reservation:
-        return reservation._replace(charges=tuple([self._charge(charge) for charge in reservation.charges]))
+    def _scaled_reservation(self, reservation: Reservation) -> Reservation:
+        return reservation._replace(charges=tuple([self._scaled_charge(charge) for charge in reservation.charges]))
 
-    def _as_of_the_whole(self, limits: Sequence[Limit], levels: Sequence[Level]) -> tuple[Level, ...]:
-        return tuple([self._of_whole(limit, level) for limit, level in zip(limits, levels, strict=True)])
+    def _whole_levels(self, limits: Sequence[Limit], levels: Sequence[Level]) -> tuple[Level, ...]:
+        return tuple([self._whole_level(limit, level) for limit, level in zip(limits, levels, strict=True)])
 
-    def _of_whole(self, limit: Limit, level: Level) -> Level:
+    def _whole_level(self, limit: Limit, level: Level) -> Level:
         capacity = limit.burst if limit.kind == "meter" else limit.amount
-        return level._replace(used=level.used + capacity - self._part(capacity))
+        return level._replace(used=level.used + capacity - self._scaled(capacity))
 
-
-OnStoreError = Literal["local", "open", "closed"]
-"""The policy of a deployment for the time in which its store does not answer:
-
-- `local`: each process decides by itself, by a share of the limits.
-- `open`: everything is admitted.
-- `closed`: nothing is; `StoreUnavailable` is raised, of which a 503 becomes.
-"""
-
-MEANWHILE: Final = {
-    "local": "meanwhile each process decides about limits by itself",
-    "open": "meanwhile everything is admitted",
-    "closed": "meanwhile requests are refused with 503",
-}
-"""For the log."""
 
 _UNUSED: Final = Level(0, 0)
 
 
-def stand_in(policy: OnStoreError, share: float) -> LimitStore:
-    """A `LimitStore` for the time of an outage. `share` is of each limit, and means nothing but for `local`."""
-    if policy == "local":
-        return Share(share)
-    return Everything() if policy == "open" else Nothing()
-
-
-class Everything:
+class AdmitAll:
     """A `LimitStore` that admits everything and counts nothing."""
 
     async def reserve(
@@ -118,7 +118,7 @@ class Everything:
         return True
 
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
-        """Nothing runs out."""
+        """Nothing expires."""
 
     async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
         return (_UNUSED,) * len(limits)
@@ -135,8 +135,11 @@ class Everything:
         """Nothing to close."""
 
 
-class Nothing(Everything):
-    """A `LimitStore` that answers no question."""
+_CLOSED: Final = "the limit store is unavailable"
+
+
+class RefuseAll(AdmitAll):
+    """A `LimitStore` that raises `StoreUnavailable` for every reservation and every question about levels."""
 
     async def reserve(
         self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None
@@ -145,6 +148,3 @@ class Nothing(Everything):
 
     async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
         raise StoreUnavailable(_CLOSED)
-
-
-_CLOSED: Final = "the store of limits is not available"

@@ -1,28 +1,29 @@
-"""Limit: one bound on one thing, and what a request takes of it."""
+"""Limit: how much of one thing may be used, and what a request takes of it."""
 
 from typing import Final, Literal, NamedTuple
 
 LimitKind = Literal["meter", "window", "lease"]
-"""How use goes away again:
+"""How use becomes free again:
 
 - `meter`: continuously, `amount` per period (a leaky bucket; the same as a token bucket and as GCRA).
-- `window`: all at once, at the end of a calendar period.
+- `window`: all at once, at the end of a calendar period (a fixed window).
 - `lease`: when the request is over, or when nobody has renewed it for the length of a lease.
 """
 
 NEVER: Final = -1
-"""A wait after which nothing would be different: the request is larger than the limit."""
+"""The wait of a charge that will never be admitted: it is larger than the limit."""
 
 
 class Limit(NamedTuple):
-    """A bound.
+    """One limit.
 
     Attributes:
-        key: whose and of what, such as `key/team-a/requests/60000`: where its state is. Distinct within one call.
+        key: whose and of what, such as `key/team-a/requests/60000`: under it the store keeps the state. No two limits
+            of one call have the same key.
         amount: how much per period, of a meter at least 1; of a lease, how many at once.
-        period: of a meter its length, of a window the moment of its end, in milliseconds (since 1970 for a moment).
-            A window's key holds its period too, so that each has a state of its own. 0 for a lease.
-        burst: how much of a meter may be used at once; its amount, if nothing else is wanted.
+        period: of a meter its length, of a window the time of its end, in milliseconds (since 1970 for a time).
+            A window's key contains its period too, so that each window has a state of its own. 0 for a lease.
+        burst: how much of a meter may be used at once; equal to its amount unless something else is wanted.
     """
 
     kind: LimitKind
@@ -35,7 +36,7 @@ class Limit(NamedTuple):
 class Charge(NamedTuple):
     """What a request takes of a limit: requests, tokens or millionths of a US dollar; 1 of a lease.
 
-    0 takes nothing and still asks whether anything is left.
+    A cost of 0 takes nothing, and is still refused if nothing remains.
     """
 
     limit: Limit
@@ -43,19 +44,19 @@ class Charge(NamedTuple):
 
 
 class Level(NamedTuple):
-    """How a limit stands before a charge: `used` of it, and the milliseconds until nothing of that is left."""
+    """The level of a limit before a charge: how much is `used`, and the milliseconds until none of it is."""
 
     used: int
     reset: int
 
 
 class Decision(NamedTuple):
-    """The answer to a reservation.
+    """The result of a reservation.
 
     Attributes:
         refused: index of the charge that has to wait longest; None if all were admitted.
         wait: milliseconds until that one would be admitted, at least 1; `NEVER` if it never will.
-        levels: one for each charge, in their order, as they stood before it.
+        levels: one for each charge, in their order, before the charge.
     """
 
     refused: int | None
@@ -64,7 +65,7 @@ class Decision(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """What an admitted request holds until it is settled, or until its lease runs out.
+    """What an admitted request holds until it is settled, or until its lease expires.
 
     Attributes:
         id: the request's.

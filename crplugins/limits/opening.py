@@ -1,4 +1,4 @@
-"""`open_limit_store`: the store that the configuration's `limits: {store: ...}` stands for."""
+"""`open_limit_store`: the limit store that the configuration's `limits: {store: ...}` names."""
 
 from typing import Final
 
@@ -13,8 +13,8 @@ _SQLITE: Final = "sqlite:///"
 def open_limit_store(url: str) -> LimitStore:
     """A store, not yet entered. A relative SQLite path is relative to the current folder.
 
-    Raises ValueError for what is none of the forms, without repeating it: there may be a password in it. Raises
-    ImportError that names the extra to install.
+    Raises ValueError for any other form, without repeating it: there may be a password in it. Raises ImportError that
+    names the extra to install.
     """
     if url == "memory":
         return MemoryStore()
@@ -24,7 +24,7 @@ def open_limit_store(url: str) -> LimitStore:
         return SqliteStore(url.removeprefix(_SQLITE))
     if url.startswith(_REDIS):
         return _redis(url)
-    raise ValueError(f"a store of limits is {_FORMS}")
+    raise ValueError(f"a limit store is {_FORMS}")
 
 
 def _redis(url: str) -> LimitStore:
@@ -33,5 +33,5 @@ def _redis(url: str) -> LimitStore:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "redis":
             raise
-        raise ImportError("this store of limits needs: pip install 'crplugins[redis]'", name="redis") from error
+        raise ImportError("this limit store needs: pip install 'crplugins[redis]'", name="redis") from error
     return RedisStore(url)

@@ -1,9 +1,11 @@
-"""Reservations: what running requests hold in a store, from their start until they are settled."""
+"""Reservations: what running requests hold in a limit store, from their start until they are settled.
+
+`Reservations` is what plugins use; `LiveReservations` renews the leases of all that are not settled yet.
+"""
 
 import asyncio
 import itertools
 import logging
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
@@ -11,115 +13,64 @@ from typing import Final, Protocol, Self, cast
 
 from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
-from crplugins.limits.memory import MemoryStore
+from crplugins.limits.memory import MemoryStore, unix_milliseconds
 from crplugins.limits.store import LEASE_MILLISECONDS, LimitStore, StoreUnavailable
 
 logger = logging.getLogger("crplugins.limits")
-
-
-class LiveReservations:
-    """Renews all of them with one call, three times in the length of a lease.
-
-    When the process dies, nobody does, and the leases are free after the length of one. An async context manager;
-    reservations may be added before it is entered.
-
-    Args:
-        lease: milliseconds, as it was reserved.
-    """
-
-    def __init__(self, store: LimitStore, lease: int = LEASE_MILLISECONDS) -> None:
-        self._store, self._lease = store, lease
-        self._live: dict[str, Reservation] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    def __len__(self) -> int:
-        return len(self._live)
-
-    def add(self, reservation: Reservation) -> None:
-        self._live[reservation.id] = reservation
-
-    def discard(self, reservation: Reservation) -> None:
-        """It is settled, or about to be. Nothing happens if it is not there."""
-        self._live.pop(reservation.id, None)
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._renew(), name="crplugins.limits: renew")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(self._lease / 3000)
-            if self._live:
-                await self._renew_all()
-
-    async def _renew_all(self) -> None:
-        """Whatever goes wrong, there is a second attempt before anything runs out."""
-        try:
-            await self._store.renew(list(self._live.values()), lease=self._lease)
-        except Exception as error:
-            logger.warning("%d reservations could not be renewed: %s", len(self._live), error)
 
 
 Milliseconds = Callable[[], int]
 """A clock: milliseconds since 1970."""
 
 PAUSES: Final = (0.1, 0.5, 2.0, 8.0)
-"""Seconds between the tries to settle in a store that does not answer: together well within the life of a lease."""
+"""Seconds between the attempts to settle in a store that does not answer: together well within the life of a lease."""
 
 _numbers = itertools.count()
 
 
 def reservation_suffix() -> str:
-    """Tells a plugin's reservations from those of others for the same request, in a store that they may share."""
+    """Makes a plugin's reservation ids unique: several plugins may reserve for one request in a shared store."""
     return f"/{next(_numbers)}"
 
 
 class Reservations:
     """Reserves in a store and settles there, for one plugin or for several that share it.
 
-    A settlement begins where `settle` is called, which may be where nothing can be awaited, and is never lost: the end
-    of the last plugin waits for all of them.
+    `settle` starts a settlement and returns, so that it can be called where nothing can be awaited. None is lost: when
+    the last plugin exits, it waits for all of them.
 
     Args:
-        store: opened with the first plugin that is entered and closed with the last. One that can settle without
-            waiting offers `settle_now`.
-        clock: that of a test; None for the store's own.
+        store: entered with the first plugin and exited with the last. One that can settle without waiting has a method
+            `settle_now`.
+        clock: for tests; None for the store's own clock.
     """
 
     def __init__(self, store: LimitStore, *, clock: Milliseconds | None = None) -> None:
         self.store: Final = store
         self.unsettled = 0
-        """How many settlements were given up: there the estimates stay until time has drained them."""
+        """Settlements that failed for good: their estimates stay charged until they drain or their window ends."""
         self._clock: Final = clock
         self._settle_now = cast("_SettleNow | None", getattr(store, "settle_now", None))
         self._live: Final = LiveReservations(store)
         self._settling: Final[set[asyncio.Task[None]]] = set()
         self._users = 0
-        self._open = AsyncExitStack()
+        self._entered = AsyncExitStack()
 
     @classmethod
     def of(cls, store: "LimitStore | Reservations | None") -> "Reservations":
-        """Those shared with others; or new ones, without a store in the memory of this process."""
+        """Those given, if they are shared with other plugins; else new ones, in memory if no store is given."""
         if isinstance(store, Reservations):
             return store
         return cls(MemoryStore() if store is None else store)
 
     async def reserve(self, reservation_id: str, charges: tuple[Charge, ...]) -> tuple[Reservation, Decision]:
-        """Raises `GatewayError` 503 where the store does not answer and nothing may pass without it."""
+        """Raises `GatewayError` 503 if the store is unavailable and there is no fallback."""
         reservation = Reservation(reservation_id, charges)
         try:
             decision = await self.store.reserve(reservation, now=self._time())
         except StoreUnavailable:
             raise limits_unavailable() from None
-        except asyncio.CancelledError:  # on its way to the store, or there already
+        except asyncio.CancelledError:  # it may have reached the store
             self.settle(reservation, [0] * len(charges))
             raise
         if decision.refused is None:
@@ -127,7 +78,7 @@ class Reservations:
         return reservation, decision
 
     def settle(self, reservation: Reservation, costs: Sequence[int]) -> None:
-        """Replace what was reserved by what was taken. Returns at once."""
+        """Replace what was reserved by the real costs. Returns at once."""
         self._live.discard(reservation)
         if self._settle_now is not None:
             self._settle_now(reservation, costs, now=self._time())
@@ -137,8 +88,8 @@ class Reservations:
         task.add_done_callback(self._settling.discard)
 
     def now(self) -> int:
-        """For what goes by the calendar."""
-        return time.time_ns() // 1_000_000 if self._clock is None else self._clock()
+        """Milliseconds since 1970, for limits by calendar period."""
+        return unix_milliseconds() if self._clock is None else self._clock()
 
     async def levels(self, limits: Sequence[Limit]) -> tuple[Level, ...]:
         """Raises `StoreUnavailable`."""
@@ -146,8 +97,8 @@ class Reservations:
 
     async def __aenter__(self) -> Self:
         if not self._users:
-            await self._open.enter_async_context(self.store)
-            await self._open.enter_async_context(self._live)
+            await self._entered.enter_async_context(self.store)
+            await self._entered.enter_async_context(self._live)
         self._users += 1
         return self
 
@@ -158,7 +109,7 @@ class Reservations:
         if not self._users:
             while self._settling:
                 await asyncio.gather(*self._settling, return_exceptions=True)
-            await self._open.aclose()
+            await self._entered.aclose()
 
     async def _settle(self, reservation: Reservation, costs: Sequence[int]) -> None:
         for pause in (*PAUSES, None):
@@ -181,8 +132,59 @@ class _SettleNow(Protocol):
     def __call__(self, reservation: Reservation, costs: Sequence[int], *, now: int | None) -> object: ...
 
 
+class LiveReservations:
+    """Renews all live reservations with one call, three times in the length of a lease.
+
+    When the process dies, they are not renewed, and the leases expire. An async context manager; reservations may be
+    added before it is entered.
+
+    Args:
+        lease: its length in milliseconds, as in `reserve`.
+    """
+
+    def __init__(self, store: LimitStore, lease: int = LEASE_MILLISECONDS) -> None:
+        self._store, self._lease = store, lease
+        self._live: dict[str, Reservation] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def add(self, reservation: Reservation) -> None:
+        self._live[reservation.id] = reservation
+
+    def discard(self, reservation: Reservation) -> None:
+        """Stop renewing one that is settled, or about to be. Does nothing if it is not there."""
+        self._live.pop(reservation.id, None)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._renew(), name="crplugins.limits: renew")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease / 3000)
+            if self._live:
+                await self._renew_all()
+
+    async def _renew_all(self) -> None:
+        """Whatever goes wrong, there is a second attempt before anything expires."""
+        try:
+            await self._store.renew(list(self._live.values()), lease=self._lease)
+        except Exception as error:
+            logger.warning("%d reservations could not be renewed: %s", len(self._live), error)
+
+
 def limits_unavailable() -> GatewayError:
-    """503: nobody can tell now what is left."""
+    """503: whether the limits admit the request cannot be checked now."""
     return GatewayError(
         503,
         "Rate limits cannot be checked at the moment. Please retry your request.",

@@ -1,20 +1,20 @@
-"""LimitStore: where the state of limits is kept. Every store decides alike."""
+"""LimitStore: where the state of limits is kept. Every store makes the same decisions."""
 
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
+from crplugins.limits.limit import Decision, Level, Limit, Reservation
 
 LEASE_MILLISECONDS: Final = 60_000
-"""How long a reservation lives that nobody renews: how long a dead worker's leases stay taken."""
+"""How long a reservation lives that nobody renews: how long the leases of a dead worker stay taken."""
 
 DEBT: Final = 1.0
 """How far use above what was reserved may exceed a meter's limit, as a share of it. What goes beyond is forgiven."""
 
 
 class StoreUnavailable(Exception):
-    """The store does not answer, or not in time. The text tells no address and no credential."""
+    """The store does not answer, or not in time. The text contains no address and no credential."""
 
 
 class LimitStore(Protocol):
@@ -23,7 +23,7 @@ class LimitStore(Protocol):
     async def reserve(
         self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None
     ) -> Decision:
-        """Charge all limits, or none if one of them refuses: one step that nothing comes between.
+        """Charge all limits, or none if one of them refuses, atomically.
 
         A meter admits a charge above its burst, up to its amount, when it is empty.
         """
@@ -31,27 +31,22 @@ class LimitStore(Protocol):
     async def settle(
         self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
     ) -> bool:
-        """Replace what was reserved by what it really took, charge by charge, and free the leases.
+        """Replace what was reserved by the real cost, charge by charge, and free the leases.
 
-        Happens once: False, and nothing is changed, for a reservation that was settled before or has run out.
+        Idempotent: False, and nothing is changed, for a reservation that was settled before or has expired.
         """
 
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
-        """Let live reservations live `lease` milliseconds from now; those that have run out stay so."""
+        """Let live reservations expire `lease` milliseconds from now; those that have expired stay so."""
 
     async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
-        """How limits stand, without charging anything."""
+        """The levels of limits, without charging anything."""
 
     async def seed(self, limit: Limit, used: int) -> None:
-        """Raise a window's use to at least `used`: what a ledger knows and a store may have lost."""
+        """Raise a window's use to at least `used`, which a ledger knows and a store may have lost."""
 
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
-
-
-def settled_costs(reservation: Reservation, costs: Sequence[int]) -> list[tuple[Charge, int]]:
-    """Each charge with the difference between what it took and what was reserved for it."""
-    return [(charge, cost - charge.cost) for charge, cost in zip(reservation.charges, costs, strict=True)]

@@ -14,6 +14,9 @@ from crplugins.settings.errors import KeyPath, Problem, did_you_mean, nearest, s
 class Section(BaseModel):
     """A mapping with known keys: the fields. Adding a key is adding a field, adding a section is a field of `Config`.
 
+    The text below a field says what it means, and its `examples` what it may look like: both stand in the reference of
+    every key (`config/reference.py`).
+
     Attributes:
         ignored: keys of LiteLLM's that are dropped with a warning, and the reason.
         extras: with `extra="allow"`, well-known keys beside the fields. A key that almost reads like a field or like
@@ -21,7 +24,7 @@ class Section(BaseModel):
         likeness: how alike that is, 0 to 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     ignored: ClassVar[Mapping[str, str]] = MappingProxyType({})
     extras: ClassVar[frozenset[str]] = frozenset()

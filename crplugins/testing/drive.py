@@ -90,7 +90,7 @@ class Drive:
         """The last message of the answer was sent."""
         return bool(self.sent) and self.sent[-1]["type"] == "http.response.body" and not _more(self.sent[-1])
 
-    async def next_message(self, within: float = 5.0) -> Message:
+    async def next_message(self, within: float = 30.0) -> Message:
         """The next message, as soon as the app sends it.
 
         Raises what the app raised, AppEndedError if it returned, TimeoutError after `within` seconds.
@@ -103,7 +103,7 @@ class Drive:
         self.task.result()
         raise AppEndedError("the app returned and sent no further message")
 
-    async def next_body(self, within: float = 5.0) -> bytes:
+    async def next_body(self, within: float = 30.0) -> bytes:
         """The body bytes of the next message that has any; messages before it are passed over."""
         while not (body := (await self.next_message(within)).get("body", b"")):
             pass
@@ -118,7 +118,7 @@ class Drive:
         """Cancel the app, as a server does that shuts down."""
         self.task.cancel()
 
-    async def finish(self, within: float = 5.0) -> Answer:
+    async def finish(self, within: float = 30.0) -> Answer:
         """Let the app run to its end; the answer so far is in the result even if it is not complete.
 
         Raises what the app raised (CancelledError included), TimeoutError after `within` seconds.
@@ -155,7 +155,7 @@ class Drive:
 
 
 async def drive(
-    app: ASGIApp, method: str = "POST", path: str = "/v1/chat/completions", *, within: float = 5.0, **options: Any
+    app: ASGIApp, method: str = "POST", path: str = "/v1/chat/completions", *, within: float = 30.0, **options: Any
 ) -> Answer:
     """Run one request to its end; `options` are those of Drive. Raises what the app raises."""
     async with Drive(app, method, path, **options) as call:

@@ -16,7 +16,7 @@ class LifespanError(RuntimeError):
 
 
 @asynccontextmanager
-async def lifespan(app: ASGIApp, *, within: float = 5.0) -> AsyncIterator[dict[str, Any]]:
+async def lifespan(app: ASGIApp, *, within: float = 30.0) -> AsyncIterator[dict[str, Any]]:
     """`async with lifespan(app) as state:` runs startup before the block and shutdown after it.
 
     `state` is the dict the app may fill, to be passed on as `scope={"state": state}`. LifespanError if the app

@@ -97,7 +97,7 @@ class ReceivedRequest:
         """The client closed before the answer was complete."""
         return self.progress.client_gone
 
-    async def wait_finished(self, within: float = 5.0) -> ReceivedRequest:
+    async def wait_finished(self, within: float = 30.0) -> ReceivedRequest:
         """Wait until the provider is done with the request, whatever the end. TimeoutError after `within` seconds."""
         async with asyncio.timeout(within):
             await self.progress.finished.wait()

@@ -136,12 +136,12 @@ class FakeProvider:
         self._repertoire.by_model.clear()
         self.received = 0
 
-    async def wait_for_requests(self, count: int, within: float = 5.0) -> list[ReceivedRequest]:
+    async def wait_for_requests(self, count: int, within: float = 30.0) -> list[ReceivedRequest]:
         """Wait until `count` requests have arrived since the start (or `clear`); returns those kept in the log."""
         await self._watch.until(lambda: self.received >= count, f"{count} requests", within)
         return self.requests
 
-    async def wait_idle(self, within: float = 5.0) -> None:
+    async def wait_idle(self, within: float = 30.0) -> None:
         """Wait until no request is in progress. TimeoutError after `within` seconds."""
         await self._watch.until(lambda: self.active == 0, "no request in progress", within)
 

@@ -49,7 +49,7 @@ async def in_chunks(body: bytes, size: int = 64 * 1024) -> AsyncIterator[bytes]:
 
 
 async def by_httpx(url: str, body: Any) -> tuple[int, Any, Any]:
-    async with httpx.AsyncClient(timeout=20, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
         answer = await client.post(url + PATH, content=body)
         return answer.status_code, answer.json(), answer.headers
 
@@ -67,7 +67,7 @@ async def test_a_client_that_leaves_in_mid_stream_is_noticed(serve: Serve, plugi
         answer = await client.post(url + PATH, data=ASK)
         assert await answer.content.readuntil(b"\n\n") == CHUNK
         answer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await signal.finished.wait()
     assert signal.ending == (200, "cancelled")
 
@@ -109,7 +109,7 @@ async def test_an_event_arrives_while_the_next_is_not_yet_made(serve: Serve) -> 
     gate = asyncio.Event()
     app = PluginMiddleware(App(CHUNK, DONE, gate=gate), plugins=[Watcher(), Rewriter()])
     async with serve(app) as url, aiohttp.ClientSession() as client, client.post(url + PATH, data=ASK) as answer:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await answer.content.readuntil(b"\n\n") == CHUNK
         gate.set()
         assert await answer.read() == DONE

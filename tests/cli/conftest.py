@@ -45,7 +45,7 @@ class Serving:
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         """Exit code, further stdout and stderr after a signal."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=SECONDS_TO_START)
         return self.process.returncode, out, err
 
 

@@ -6,7 +6,6 @@
 import asyncio
 import os
 import re
-import socket
 import time
 from contextlib import AsyncExitStack
 from typing import Any, get_args
@@ -17,6 +16,7 @@ from grafana.source.specs import SPECS
 from tests.grafana.files import BOARDS, Panel, annotations, board, panels, rules, tool, variables
 from tests.grafana.live_gateway import LiveGateway, Load
 from tests.grafana.live_prometheus import LivePrometheus, Series
+from tests.ports import free_port
 
 SECONDS = float(os.environ.get("LIVE_SECONDS", "12"))
 CHOSEN = {"job": ".+", "model": ".+", "team": ".*", "key_id": ".+", "ttft_slo": "2.0", "__rate_interval": "15s"}
@@ -31,11 +31,11 @@ async def test_every_query_of_the_dashboards_has_finite_data_under_a_mixed_load(
     blockbuster.deactivate()  # files are written here, while nothing is measured
     async with AsyncExitStack() as stack:
         provider = await stack.enter_async_context(FakeProvider())
-        gateway = LiveGateway(tmp_path, provider, _free_port())
+        gateway = LiveGateway(tmp_path, provider, free_port())
         await gateway.start()
         stack.push_async_callback(gateway.stop)
         target = gateway.url.removeprefix("http://")
-        prometheus = await stack.enter_async_context(LivePrometheus(tmp_path, target, _free_port()))
+        prometheus = await stack.enter_async_context(LivePrometheus(tmp_path, target, free_port()))
         async with asyncio.timeout(30):
             while not await prometheus.label_values("job", "crplugins_build_info"):  # noqa: ASYNC110
                 # It looks for targets every five seconds.
@@ -153,10 +153,3 @@ def _wrong(panel: Panel, series: list[Series], legend: list[str]) -> list[str]:
         found.append("negative")
     found += [f"no label {label}" for label in legend if not any(label in each.labels for each in series)]
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port

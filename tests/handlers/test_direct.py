@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import time
-from itertools import pairwise
 
 import pytest
 
@@ -56,14 +54,11 @@ async def test_a_stream_has_openais_headers_and_no_length(behind):
 
 async def test_each_event_arrives_before_the_upstream_sends_the_next(behind):
     async with behind() as gateway:
-        gateway.provider.enqueue(Script(text="one two three four", frame_delay=0.15))
-        async with gateway.open(stream=True) as response:
-            arrivals = []
-            async for _ in response.content.iter_any():
-                arrivals.append(time.monotonic())
-        gaps = [later - earlier for earlier, later in pairwise(arrivals)]
-        assert len(arrivals) >= 5
-        assert min(gaps[:4]) > 0.1
+        for sent in range(1, 5):
+            gateway.provider.enqueue(Script(text="one two three four", stall_after=sent))
+            async with gateway.open(stream=True) as response, asyncio.timeout(60):
+                for _ in range(sent):
+                    await response.content.readuntil(b"\n\n")
 
 
 async def test_the_headers_of_the_upstream_do_not_pass(behind):
@@ -111,22 +106,22 @@ async def test_a_redirect_is_not_followed(behind):
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_leaves_while_waiting_ends_the_upstream_call_at_once(behind, stream):
     async with behind() as gateway:
-        gateway.provider.enqueue(Script(delay=30))
+        gateway.provider.enqueue(Script(delay=3600))
         call = asyncio.create_task(gateway.post(stream=stream))
         await gateway.provider.wait_for_requests(1)
         call.cancel()
-        request = await gateway.provider.requests[0].wait_finished(within=10)
+        request = await gateway.provider.requests[0].wait_finished()
         assert request.client_gone
 
 
 async def test_a_client_that_leaves_mid_stream_ends_the_upstream_call_at_once(behind):
     async with behind() as gateway:
-        gateway.provider.enqueue(Script(text="word " * 1000, frame_delay=0.02))
+        gateway.provider.enqueue(Script(text="word " * 1000, frame_delay=3600))
         async with gateway.open(stream=True) as response:
             await response.content.readany()
-        request = await gateway.provider.requests[0].wait_finished(within=10)
+        request = await gateway.provider.requests[0].wait_finished()
         assert request.client_gone
-        assert request.frames_sent < 100
+        assert request.frames_sent < 3
 
 
 @pytest.mark.parametrize("stream", [False, True])

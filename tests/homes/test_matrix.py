@@ -20,6 +20,7 @@ from tests.homes.matrix.home import HELLO, Home, until
 from tests.homes.matrix.hosts import APPS as FRAMEWORKS
 from tests.homes.matrix.in_process import STARTED, in_process
 from tests.homes.matrix.litellm_homes import PROXIES, SDK, proxy, sdk
+from tests.homes.matrix.witness import BLOCKED, lives, unfinished
 from tests.homes.matrix.words import ALIAS, HIDDEN, MAX_BODY, REQUESTS, SERVED, UPSTREAM_KEY
 from tests.proxy_setup import needs_proxy
 
@@ -57,13 +58,23 @@ def proxies(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     name = request.param
     if name in PROXIES:
-        yield request.getfixturevalue("proxies")[name]
+        home = request.getfixturevalue("proxies")[name]
+        yield home
+        every_request_has_ended(home)
         return
     if name in FRAMEWORKS:
         pytest.importorskip(name)
     folder = tmp_path_factory.mktemp("home")
     with sdk(folder) if name == SDK else in_process(name, folder) as home:
         yield home
+        every_request_has_ended(home)
+
+
+def every_request_has_ended(home: Home) -> None:
+    """Exactly once in each plugin that it has entered, whatever has become of it in the tests of this home."""
+    until(
+        lambda: not unfinished(home.folder), f"the end of {unfinished(home.folder)} ({home.log()[-3000:]})", within=20
+    )
 
 
 @pytest.fixture
@@ -375,7 +386,52 @@ def test_the_counters_are_the_sums_of_the_records(home: Home) -> None:
     until(sums, f"{home.counted()} to agree with {[dict(row) for row in home.book()]}")
 
 
-def test_the_readme_has_the_same_table() -> None:
-    section = (CHECKOUT / "README.md").read_text().partition("\n## What each home can do\n")[2].partition("\n## ")[0]
-    assert section, "README.md has no section 'What each home can do'"
+# What holds for every request.
+
+
+def own_plugins_of_calls(home: Home) -> None:
+    before, _ = lives(home.folder, "innermost")
+    home.complete("caller", stream=False)
+    home.provider.enqueue(failing(500))
+    with pytest.raises(openai.APIError):
+        home.complete("caller", stream=True)
+    until(lambda: len(lives(home.folder, "innermost")[1]) == len(before) + 2, "the end of two calls")
+    every_request_has_ended(home)
+
+
+def own_plugins_behind_the_hosts_keys(home: Home) -> None:
+    before, _ = lives(home.folder, "outermost")
+    assert home.post("caller", more_headers={BLOCKED: "yes"}).status_code == 403
+    assert home.post("stranger", more_headers={BLOCKED: "yes"}).status_code == 401
+    until(lambda: len(lives(home.folder, "outermost")[1]) == len(before) + 1, "the end of one request")
+    every_request_has_ended(home)
+
+
+@behaviour(
+    "plugins of one's own",
+    instead={
+        SDK: own_plugins_of_calls,
+        "gateway-mounted": own_plugins_behind_the_hosts_keys,
+        "litellm-own-keys": own_plugins_behind_the_hosts_keys,
+    },
+)
+def test_a_plugin_outside_auth_refuses_with_and_without_a_key_and_all_that_were_entered_finish(home: Home) -> None:
+    (outside, _), (inside, _) = lives(home.folder, "outermost"), lives(home.folder, "innermost")
+    for key_id in ("caller", "stranger", None):
+        answer = home.post(key_id, more_headers={BLOCKED: "yes"})
+        assert answer.status_code == 403
+        assert error_of(answer)["code"] == "address_blocked"
+    assert home.post("stranger").status_code == 401
+    assert home.provider.received == 0
+    assert home.post("caller", stream=True).status_code == 200
+    until(lambda: len(lives(home.folder, "outermost")[1]) == len(outside) + 5, "the end of five requests")
+    until(lambda: len(lives(home.folder, "innermost")[1]) == len(inside) + 1, "the end of one request")
+    every_request_has_ended(home)
+    until(lambda: home.counted()["requests_in_flight"] == 0, "no request in flight")
+
+
+def test_the_page_about_homes_has_the_same_table() -> None:
+    page = (CHECKOUT / "crplugins" / "homes" / "README.md").read_text()
+    section = page.partition("\n## What each home can do\n")[2].partition("\n## ")[0]
+    assert section, "crplugins/homes/README.md has no section 'What each home can do'"
     assert written_table(section) == expected_table()

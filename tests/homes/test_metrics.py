@@ -211,20 +211,22 @@ async def test_it_is_served_on_a_real_socket(serve):
 
 
 async def longest_lag(work: "asyncio.Task[Any]") -> float:
-    """Seconds by which the event loop came late, at most, while `work` ran."""
-    worst = 0.0
+    """By how much the event loop came late, at most, while `work` ran; of all the time that `work` took."""
+    worst, began = 0.0, time.perf_counter()
     while not work.done():
         before = time.perf_counter()
         await asyncio.sleep(0.001)
         worst = max(worst, time.perf_counter() - before - 0.001)
     await work
-    return worst
+    return worst / (time.perf_counter() - began)
 
 
 async def test_a_scrape_of_thousands_of_children_does_not_hold_up_the_event_loop():
     metrics = Metrics([f"model-{number}" for number in range(260)], [f"key-{number}" for number in range(10)])
     app = MetricsApp(Scraper(metrics, token=None))
     assert (await scrape(app)).body.count(b"\n") > 40_000  # 2,000 counters and as many histograms of 15 buckets
-    lags = [await longest_lag(asyncio.create_task(scrape(app, accept_encoding="gzip"))) for _ in range(5)]
-    print(f"longest lag of the event loop: {', '.join(f'{lag * 1e3:.1f}' for lag in lags)} ms")
-    assert min(lags) < 0.05  # the best of five, because other programs run here too
+    for _ in range(5):  # because other programs run here too
+        lag = await longest_lag(asyncio.create_task(scrape(app, accept_encoding="gzip")))
+        if lag < 0.5:  # 1 on the event loop
+            return
+    pytest.fail(f"the event loop came late by {lag:.2f} of the time that a scrape takes")

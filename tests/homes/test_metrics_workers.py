@@ -59,7 +59,7 @@ class Server:
                 sums[sample.name] = sums.get(sample.name, 0) + sample.value
         return sums
 
-    async def until(self, name: str, value: float, within: float = 20.0) -> None:
+    async def until(self, name: str, value: float, within: float = 60.0) -> None:
         """Scrape until it shows `value`."""
         give_up = time.monotonic() + within
         while (shown := (await self.scrape()).get(name)) != value:

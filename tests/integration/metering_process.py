@@ -50,7 +50,7 @@ class GatewayProcess:
                 *COMMAND, cwd=self._folder, env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE, stderr=log
             )
         assert self._process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             line = (await self._process.stdout.readline()).decode()
         assert "http://" in line, self.log
         self.url = next(word for word in line.split() if word.startswith("http://"))
@@ -59,7 +59,7 @@ class GatewayProcess:
         """Send a signal; the exit code."""
         if self._process.returncode is None:
             self._process.send_signal(number)
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             return await self._process.wait()
 
     async def close(self) -> None:
@@ -118,7 +118,7 @@ class Load:
 
     async def answered(self, count: int) -> None:
         """Returns once so many clients have their whole answer."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(self.complete) < count:
                 self._one_more.clear()
                 await self._one_more.wait()

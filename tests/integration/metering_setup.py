@@ -55,7 +55,7 @@ class Records(Plugin):
         self.all.append(record_of(exchange))
         self._changed.set()
 
-    async def last(self, count: int, within: float = 20.0) -> UsageRecord:
+    async def last(self, count: int, within: float = 60.0) -> UsageRecord:
         """The newest of exactly `count` records, as soon as they are there."""
         async with asyncio.timeout(within):
             while len(self.all) < count:

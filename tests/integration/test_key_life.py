@@ -1,4 +1,4 @@
-"""A key from its making to its end, by the commands of the README, against a gateway that runs."""
+"""A key from its making to its end, by the commands of the page about keys, against a gateway that runs."""
 
 import json
 import os
@@ -58,9 +58,9 @@ def ask(url: str, secret: str, body: dict | None = None) -> tuple[int, dict]:
 
 
 def becomes(url: str, secret: str, expected: int) -> dict:
-    begun = time.monotonic()
+    give_up = time.monotonic() + 60
     while (answer := ask(url, secret))[0] != expected:
-        assert time.monotonic() - begun < 20  # two seconds are promised, and measured elsewhere; machines are busy
+        assert time.monotonic() < give_up
         time.sleep(0.05)
     return answer[1]
 

@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from crplugins.testing import FakeProvider, Script
-from tests.redis_setup import free_port, redis_process  # noqa: F401  # fixture
+from tests.ports import free_port
+from tests.redis_setup import redis_process  # noqa: F401  # fixture
 
 COMMAND = Path(sys.executable).with_name("crplugins")
 KEY = "sk-{}-0123456789"
@@ -62,7 +63,7 @@ async def many(url, key, count, **more):
 
 async def all_admitted_at_once(url, key, count, **more):
     """As soon as what was used before has been told: a client has its last byte before the store is."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while any(answer.status != 200 for answer in await many(url, key, count, **more)):  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # another process sets no event
 

@@ -1,11 +1,13 @@
 """The official Node SDK, from npm, against the gateway. Skipped, with the reason, where node or the registry is missing."""
 
 import asyncio
+import getpass
 import json
 import os
 import shutil
 import subprocess
-from contextlib import AsyncExitStack
+import tempfile
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -18,26 +20,30 @@ VERSION = "6.49.0"
 
 
 @pytest.fixture(scope="module")
-def node_folder(request) -> Path:
-    """A folder with the SDK installed, kept between runs."""
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which Node finds the SDK. What npm installs is kept between runs, one folder for each user."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("node and npm are not installed")
-    folder = Path(request.config.cache.mkdir("openai-node"))
-    if not (folder / "node_modules" / "openai").exists():
-        command = [
-            "npm",
-            "install",
-            "--silent",
-            "--no-audit",
-            "--no-fund",
-            "--prefix",
-            str(folder),
-            f"openai@{VERSION}",
-        ]
-        if subprocess.run(command, check=False).returncode:
-            pytest.skip("npm could not install the SDK")
+    installed = Path(tempfile.gettempdir()) / f"crplugins-{getpass.getuser()}-openai-node-{VERSION}"
+    if not installed.exists():
+        install(installed)
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "node_modules").symlink_to(installed / "node_modules")
     shutil.copy(Path(__file__).with_name("node_client.mjs"), folder)
     return folder
+
+
+def install(folder: Path) -> None:
+    """Beside it first, for it must never be seen half made: another test run may look for it just now."""
+    making = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(making), f"openai@{VERSION}"]
+    try:
+        if subprocess.run(command, check=False).returncode:
+            pytest.skip("npm could not install the SDK")
+        with suppress(OSError):  # the other has been faster
+            making.rename(folder)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
 
 
 async def run(folder: Path, url: str) -> dict:

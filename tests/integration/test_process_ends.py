@@ -1,11 +1,10 @@
 # ruff: noqa: F811  # fixtures are parameters of the same name
 """However a gateway ends, and whatever its database does: a request whose client was answered is in the books, once.
 
-`METERING_KILLS` says how often it is killed, `METERING_OUTAGE` for how many seconds PostgreSQL is away.
+In a long run it is killed more often, and PostgreSQL is away for longer.
 """
 
 import asyncio
-import os
 import signal
 import statistics
 import time
@@ -15,18 +14,19 @@ from typing import Any
 
 from crplugins.testing import Script
 from tests.integration.metering_process import Asked, Books, GatewayProcess, Load, books_of, books_with, gateway_process
+from tests.long import times
 from tests.postgresql_setup import database_url, postgres_url, sqlite_url  # noqa: F401  # fixtures
 
-KILLS = int(os.environ.get("METERING_KILLS", "1"))
-OUTAGE = float(os.environ.get("METERING_OUTAGE", "5"))
+KILLS = times(1, 20)
+OUTAGE = times(3, 60)
 
 
 async def test_what_a_killed_gateway_had_answered_is_in_the_ledger_once_when_it_runs_again(tmp_path, database_url):
     async with gateway_process(tmp_path, database_url) as (gateway, provider):
         provider.default = Script(text="one two three four", delay=0.02, frame_delay=0.01)
         rounds = [await killed_under_load(gateway, f"k{number}-") for number in range(KILLS)]
-        answered = [one for load, at in rounds for one in load.complete if not is_open(one, at)]
-        books = await books_with(database_url, answered, within=10)
+        answered = [one for load, at in rounds for one in surely_kept(load, at)]
+        books = await books_with(database_url, answered, within=60)
         assert books.missing(answered) == []
         assert await gateway.end(signal.SIGTERM) == 0
     check_books(await books_of(database_url), rounds)
@@ -47,20 +47,20 @@ async def killed_under_load(gateway: GatewayProcess, prefix: str) -> tuple[Load,
     return load, at
 
 
-def is_open(one: Asked, killed_at: float) -> bool:
-    """Whether the answer ended in the moment of the kill.
+def surely_kept(load: Load, killed_at: float) -> list[Asked]:
+    """Those with a whole answer before the kill, but for the last few, in the order in which they were read.
 
     Between the last byte of an answer and its line in the journal pass some 50 us in which nothing else runs, so that
     a kill can take one such record, and no second.
     """
-    return one.ended > killed_at - 0.05
+    return sorted((one for one in load.complete if one.ended < killed_at), key=lambda one: one.ended)[:-10]
 
 
 def check_books(books: Books, rounds: Sequence[tuple[Load, float]]) -> None:
     for load, at in rounds:
         missing = books.missing(load.complete)
         assert len(missing) <= 1
-        assert {one.marker for one in load.complete if is_open(one, at)} >= set(missing)
+        assert not {one.marker for one in surely_kept(load, at)} & set(missing)
     assert set(books.markers.values()) == {1}
     assert books.daily == len(books.ids)
 
@@ -90,7 +90,7 @@ async def test_a_gateway_that_is_told_to_end_finishes_what_it_has_begun_and_lose
 
 async def test_while_postgresql_is_away_no_request_notices_and_no_record_is_lost(tmp_path, postgres, postgres_url):
     async with gateway_process(tmp_path, postgres_url) as (gateway, _):
-        load, stopping = Load(gateway), asyncio.Event()
+        load, stopping = Load(gateway, rate=50.0), asyncio.Event()  # which any machine can serve
         running = asyncio.create_task(load.run(stopping))
         await asyncio.sleep(1.5)
         async with away(postgres) as went:
@@ -104,8 +104,8 @@ async def test_while_postgresql_is_away_no_request_notices_and_no_record_is_lost
         during = [one.took for one in load.asked if went <= one.began < came]
         print(f"{len(load.asked)} requests; before: {figures(before)}; during {came - went:.1f} s: {figures(during)}")
         assert len(during) > OUTAGE * load.rate / 2
-        assert max(during) < OUTAGE / 2  # whoever had waited for the database would have waited longer
-        books = await books_with(postgres_url, load.complete, within=20)
+        assert max(during) < (came - went) / 2  # whoever had waited for the database would have waited longer
+        books = await books_with(postgres_url, load.complete, within=60)
         assert books.missing(load.complete) == []
         assert await gateway.end(signal.SIGTERM) == 0
     books = await books_of(postgres_url)
@@ -120,8 +120,8 @@ async def test_a_gateway_killed_and_started_again_while_postgresql_is_away_loses
         async with away(postgres):
             rounds = [await killed_under_load(gateway, "k")]
             assert list(tmp_path.glob("*.journal"))
-        answered = [one for load, at in rounds for one in load.complete if not is_open(one, at)]
-        books = await books_with(postgres_url, answered, within=20)
+        answered = [one for load, at in rounds for one in surely_kept(load, at)]
+        books = await books_with(postgres_url, answered, within=60)
         assert books.missing(answered) == []
         assert await gateway.end(signal.SIGTERM) == 0
     check_books(await books_of(postgres_url), rounds)

@@ -24,7 +24,7 @@ import openai
 import pytest
 
 from tests.foreign_server_setup import CHECKOUT, Running, until
-from tests.redis_setup import free_port
+from tests.ports import free_port
 
 VLLM = os.environ.get("VLLM", "")
 pytestmark = pytest.mark.skipif(not VLLM, reason="VLLM names no vllm to run")
@@ -94,7 +94,7 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def wait_until_it_answers(process: subprocess.Popen[bytes], running: Running) -> None:
     for _ in range(1500):
         try:
-            with urllib.request.urlopen(f"{running.url}/health", timeout=5):
+            with urllib.request.urlopen(f"{running.url}/health", timeout=30):
                 return
         except (OSError, urllib.error.HTTPError):
             assert process.poll() is None, running.log.read_text()

@@ -1,5 +1,6 @@
 """Databases to keep keys in, and keys to put there."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,6 +22,23 @@ LATER = NOW + timedelta(hours=1)
 @pytest.fixture(autouse=True)
 def what_may_block(blockbuster):
     allow_drivers_to_block(blockbuster)
+
+
+class Sleep:
+    """`asyncio.sleep` that ends when the test says so."""
+
+    def __init__(self):
+        self.asked: asyncio.Queue[asyncio.Future] = asyncio.Queue()
+
+    async def __call__(self, seconds: float):
+        waiting = asyncio.get_running_loop().create_future()
+        await self.asked.put(waiting)
+        await waiting
+
+    async def look(self):
+        """Let one look at the file or the database happen, and wait until the next is due."""
+        (await self.asked.get()).set_result(None)
+        self.asked.put_nowait(await self.asked.get())
 
 
 def make_key(key_id="team-a", *secrets, digester=None, **fields):

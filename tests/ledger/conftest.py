@@ -67,7 +67,7 @@ def make_record(**fields):
     return msgspec.structs.replace(_RECORD, request_id=fields.pop("request_id", None) or new_request_id(), **fields)
 
 
-async def until(condition, seconds=20.0):
+async def until(condition, seconds=60.0):
     """Wait for what other tasks, threads or servers bring about."""
     end = time.monotonic() + seconds
     while not condition():

@@ -5,7 +5,7 @@ import logging
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crplugins.core.usage import TokenUsage
@@ -59,7 +59,6 @@ def test_an_ordinary_record_is_written_as_it_is():
     counts=st.lists(st.integers(), min_size=7, max_size=7),
     cost=st.none() | st.integers(),
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_encoding_never_fails_and_is_plain_json(caplog, texts, tags, counts, cost):
     caplog.set_level(logging.CRITICAL)
     record = make_record(

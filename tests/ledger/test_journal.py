@@ -4,7 +4,7 @@ import os
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crplugins.ledger.journal import Journal, adopt_dead_journals, count_dead_lines, lines_of
@@ -83,7 +83,6 @@ class Dying:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=12), st.integers(0, 40), st.data())
-@settings(max_examples=300, deadline=None)
 def test_a_kill_between_any_two_stores_leaves_whole_lines(lines, last, data):
     """Segments over memory that was used before: what stands there must not be taken for lines."""
     from crplugins.ledger import journal as module
@@ -107,7 +106,6 @@ def test_a_kill_between_any_two_stores_leaves_whole_lines(lines, last, data):
 
 
 @given(st.binary(max_size=300), st.integers(0, 5000))
-@settings(max_examples=200, deadline=None)
 def test_a_file_of_any_content_is_read_without_an_error(tail, cut):
     header = struct.pack("<32sQ", b"crplugins journal 1", 100)
     whole = header + bytes(4096 - len(header)) + tail

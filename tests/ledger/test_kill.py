@@ -14,6 +14,7 @@ import pytest
 
 from crplugins.ledger.ledger import Ledger
 from tests.ledger.conftest import ids_of, settled, totals_of
+from tests.long import times
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -73,7 +74,7 @@ async def found(url, spool):
     return ids
 
 
-@pytest.mark.parametrize("round_", range(3))
+@pytest.mark.parametrize("round_", range(times(1, 20)))
 async def test_sigkill_loses_no_record(database_url, tmp_path, round_):
     spool = tmp_path / "spool"
     said = Adding(database_url, spool).kill()

@@ -24,6 +24,7 @@ from crplugins.ledger.question import (
 )
 from crplugins.ledger.report import answer
 from tests.ledger.conftest import NOON, make_record, settled
+from tests.long import times
 
 NOW = datetime.fromtimestamp(NOON, UTC)
 DAY = timedelta(days=1)
@@ -107,7 +108,7 @@ def test_every_answer_is_what_one_would_add_up_by_hand(database_url):
         runner.run(database.insert([encode(record) for record in records]))
 
         @given(QUESTIONS)
-        @settings(max_examples=200, deadline=None)
+        @settings(max_examples=times(40, 2_000))
         def check(question):
             assert unordered(runner.run(_ask(database, question))) == unordered(by_hand(records, question))
 

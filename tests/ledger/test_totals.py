@@ -15,6 +15,7 @@ from crplugins.ledger.inserts import DIMENSIONS
 from crplugins.ledger.question import MEASURES
 from crplugins.ledger.schema import usage, usage_daily
 from tests.ledger.conftest import NOON, make_record, rows_of
+from tests.long import times
 
 NAMES = st.sampled_from([None, "a", "b"])
 COUNTS = st.integers(0, 1000)
@@ -85,7 +86,7 @@ def test_batches_in_any_order_and_number_give_the_same_sums(database_url):
         runner.run(database.prepare())
 
         @given(deliveries())
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=times(20, 1_000))
         def check(delivery):
             given_, batches = delivery
             rows, days = runner.run(deliver(database, given_, batches))

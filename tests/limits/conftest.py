@@ -30,7 +30,7 @@ def request(*charges):
     return Reservation(f"request-{next(numbers)}", charges)
 
 
-async def until(condition, seconds=5):
+async def until(condition, seconds=60):
     """Waits for something that comes by itself."""
     end = time.monotonic() + seconds
     for _ in iter(lambda: bool(condition()), True):

@@ -9,8 +9,9 @@ from typing import Any, Final, NamedTuple
 
 from crplugins.limits.limit import Charge, Limit, Reservation
 from crplugins.limits.store import LimitStore
+from tests.long import times
 
-COUNT: Final = 20_000
+COUNT: Final = times(4_000, 100_000)
 
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND

@@ -1,4 +1,4 @@
-"""What each of several processes does with one file of limits: `python -m tests.limits.processes DEED PATH ...`.
+"""What each of several processes does with one limit store: `python -m tests.limits.processes DEED PATH ...`.
 
 It says when it is ready, and begins when it is told.
 """

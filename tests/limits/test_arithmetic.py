@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.limits.arithmetic import decayed, deciding, judge_meter, meter_settled
+from crplugins.limits.arithmetic import check_meter, decayed, deciding_wait, settled_meter
 from crplugins.limits.limit import NEVER, Limit
 
 MINUTE = 60_000
@@ -22,7 +22,7 @@ limits = st.builds(
 
 @given(limits, st.floats(0, 2e10), st.integers(0, 10**10))
 def test_a_charge_is_admitted_after_its_wait_and_not_before(limit, used, cost):
-    wait, _ = judge_meter(limit, cost, used)
+    wait, _ = check_meter(limit, cost, used)
     state = (used, 0.0, limit)
     if wait == NEVER:
         assert cost > limit.amount
@@ -46,7 +46,7 @@ def test_looking_in_between_changes_hardly_anything(limit, used, steps):
 
 @given(st.floats(0, 1e10), st.integers(-(10**10), 10**10), st.integers(1, 10**10), st.floats(0, 3))
 def test_a_settlement_is_never_credit_and_never_debt_beyond_its_bound(used, difference, amount, debt):
-    left = meter_settled(used, difference, amount, debt)
+    left = settled_meter(used, difference, amount, debt)
     assert 0 <= left <= max(used, amount * (1 + debt))
     assert left == min(max(0.0, used + difference), max(used, amount * (1 + debt)))
 
@@ -77,4 +77,4 @@ def test_moments_of_today_lose_nothing():
     [([5], 0), ([0, 3, 0], 1), ([3, 7, 7], 1), ([NEVER, 7], 0), ([7, NEVER], 1), ([NEVER, 9, NEVER, 0], 2)],
 )
 def test_the_last_that_never_ends_decides_else_the_first_of_the_longest(waits, index):
-    assert deciding(waits) == index
+    assert deciding_wait(waits) == index

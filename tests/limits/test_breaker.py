@@ -1,8 +1,8 @@
-"""Breaker: open after three failures in a row, for 1, 2, 4, 5, 5 ... seconds."""
+"""CircuitBreaker: open after three failures in a row, for 1, 2, 4, 5, 5 ... seconds."""
 
 import pytest
 
-from crplugins.limits.availability import Breaker
+from crplugins.limits.availability import CircuitBreaker
 from crplugins.testing import FrozenClock
 
 
@@ -12,7 +12,7 @@ def clock():
 
 
 def opened(clock):
-    breaker = Breaker(clock=clock)
+    breaker = CircuitBreaker(clock=clock)
     for _ in range(3):
         assert breaker.allows()
         breaker.failed()
@@ -21,7 +21,7 @@ def opened(clock):
 
 
 def test_failures_with_a_success_between_them_do_not_open_it(clock):
-    breaker = Breaker(clock=clock)
+    breaker = CircuitBreaker(clock=clock)
     for _ in range(10):
         breaker.failed()
         breaker.failed()

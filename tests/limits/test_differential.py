@@ -11,7 +11,7 @@ from tests.limits.differential import COUNT, answers, differences, operations
 
 
 @pytest.mark.parametrize(("seed", "together"), [(1, 1), (2, 50)])
-async def test_20_000_random_operations_are_decided_in_a_file_as_in_memory(tmp_path, seed, together):
+async def test_thousands_of_random_operations_are_decided_in_a_file_as_in_memory(tmp_path, seed, together):
     async with SqliteStore(tmp_path / "limits.db") as store:
         assert await differences(MemoryStore(), store, operations(seed), together=together) == []
 
@@ -24,15 +24,15 @@ async def test_several_stores_on_one_file_decide_as_one(tmp_path):
 async def test_what_is_forgotten_changes_no_decision():
     """One forgets by the moments it is given, which are long past; the other by a clock that stands before them."""
     remembering, forgetting = MemoryStore(clock=lambda: 0), MemoryStore()
-    made = operations(4, start=1_000_000_000_000, steady=True)
+    made = operations(4, 8_000, start=1_000_000_000_000, steady=True)
     assert await differences(remembering, forgetting, made) == []
-    assert len(forgetting) < len(remembering) / 100
+    assert len(forgetting) < len(remembering) / 50
 
 
 async def test_random_operations_are_of_every_kind():
     told = Counter(what(operation, answer) for operation, answer in await answers(MemoryStore(), operations(1)))
     assert sum(told.values()) == COUNT
-    assert min(told.values()) > 100
+    assert min(told.values()) > COUNT / 200
     assert set(told) == {
         *("admitted", "refused by a meter", "refused by a window", "refused by a lease", "never"),
         *("settled", "not settled", "renew", "levels", "seed"),

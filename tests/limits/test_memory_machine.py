@@ -13,6 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from crplugins.limits.limit import NEVER, Charge, Limit, Reservation
 from crplugins.limits.memory import MemoryStore
 from tests.limits.test_memory import done
+from tests.long import times
 
 START = 1_767_225_600_000
 END = START + 3_600_000
@@ -135,4 +136,4 @@ class Limits(RuleBasedStateMachine):
 
 
 TestLimits = Limits.TestCase
-TestLimits.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestLimits.settings = settings(max_examples=times(50, 5_000), stateful_step_count=40)

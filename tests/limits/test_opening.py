@@ -52,7 +52,7 @@ def test_redis(url):
     ],
 )
 def test_what_is_no_store_is_told_what_is_one_and_nothing_of_itself(url):
-    with pytest.raises(ValueError, match="a store of limits is memory, sqlite:///limits.db, redis://") as caught:
+    with pytest.raises(ValueError, match="a limit store is memory, sqlite:///limits.db, redis://") as caught:
         open_limit_store(url)
     assert "secret" not in str(caught.value)
 

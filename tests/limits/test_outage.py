@@ -7,10 +7,10 @@ import re
 import pytest
 
 from crplugins.limits import outage
-from crplugins.limits.availability import Breaker
+from crplugins.limits.availability import CircuitBreaker
 from crplugins.limits.limit import NEVER, Charge, Decision, Level
 from crplugins.limits.memory import MemoryStore
-from crplugins.limits.outage import GuardedStore, Owed
+from crplugins.limits.outage import GuardedStore, PendingSettlements
 from crplugins.limits.store import StoreUnavailable
 from crplugins.testing import FrozenClock
 from tests.limits.conftest import lease, meter, request, until, window
@@ -73,7 +73,7 @@ def soon(monkeypatch):
 
 
 def guarded(store, policy="local", *, first=0.02, **options):
-    return GuardedStore(store, on_store_error=policy, breaker=Breaker(first=first, longest=first), **options)
+    return GuardedStore(store, on_store_error=policy, breaker=CircuitBreaker(first=first, longest=first), **options)
 
 
 async def admitted(store, limit, attempts=20):
@@ -85,7 +85,7 @@ async def test_a_store_that_answers_decides_alone(store):
     async with guarded(store) as guard:
         assert await admitted(guard, meter(7)) == 7
         assert await admitted(store, meter(7)) == 0
-        assert (guard.mode_active, guard.failures, guard.lost) == (False, 0, 0)
+        assert (guard.unavailable, guard.failures, guard.lost) == (False, 0, 0)
 
 
 async def test_local_each_process_admits_its_share(store):
@@ -103,7 +103,7 @@ async def test_open_admits_everything(store):
         assert await guard.reserve(request(meter(1), lease(1))) == Decision(None, 0, (Level(0, 0),) * 2)
         assert await admitted(guard, meter(1)) == 20
         assert await guard.levels([meter(1)]) == (Level(0, 0),)
-        assert guard.mode_active
+        assert guard.unavailable
 
 
 async def test_closed_raises(store):
@@ -122,9 +122,9 @@ async def test_after_three_failures_the_store_is_not_asked_any_more_until_a_prob
         store.down, store.calls = True, 0
         assert await admitted(guard, meter(50), 30) == 30
         assert store.calls == guard.failures == 3
-        assert guard.mode_active
+        assert guard.unavailable
         store.down = False
-        await until(lambda: not guard.mode_active)
+        await until(lambda: not guard.unavailable)
         store.reserved.clear()
         assert await admitted(guard, meter(50), 1) == 1
         assert len(store.reserved) == 1
@@ -135,19 +135,19 @@ async def test_it_recovers_without_any_request(store):
         store.down = True
         await admitted(guard, meter())
         await asyncio.sleep(0.1)
-        assert guard.mode_active
+        assert guard.unavailable
         store.down = False
-        await until(lambda: not guard.mode_active)
+        await until(lambda: not guard.unavailable)
 
 
 async def test_a_store_that_is_down_at_the_start_is_logged_and_started_without(store, caplog):
     store.down = True
     async with guarded(store) as guard:
-        assert guard.mode_active
+        assert guard.unavailable
         assert "Redis cannot be reached" in caplog.text
         assert await admitted(guard, meter(7)) == 7
         store.down = False
-        await until(lambda: not guard.mode_active)
+        await until(lambda: not guard.unavailable)
 
 
 async def test_one_line_when_it_begins_and_one_when_it_ends(store, caplog):
@@ -159,11 +159,11 @@ async def test_one_line_when_it_begins_and_one_when_it_ends(store, caplog):
         await admitted(guard, meter(), 100)
         await asyncio.sleep(0.1)
         store.down = False
-        await until(lambda: not guard.mode_active)
+        await until(lambda: not guard.unavailable)
         await admitted(guard, meter(), 100)
     began, ended = [record.getMessage() for record in caplog.records]
-    assert began == "the store of limits is given up for now: Redis cannot be reached; meanwhile everything is admitted"
-    assert re.fullmatch(r"the store of limits answers again after 0\.\d s", ended)
+    assert began == "the limit store is unavailable: Redis cannot be reached; meanwhile everything is admitted"
+    assert re.fullmatch(r"the limit store is available again after 0\.\d s", ended)
 
 
 async def test_single_failures_are_logged_once_a_minute(store, caplog):
@@ -175,13 +175,13 @@ async def test_single_failures_are_logged_once_a_minute(store, caplog):
             store.down = False
             await admitted(guard, meter(), 1)
         assert [record.getMessage() for record in caplog.records] == [
-            "a call of the store of limits failed: Redis cannot be reached"
+            "a call of the limit store failed: Redis cannot be reached"
         ]
         clock.advance(61)
         store.down = True
         await admitted(guard, meter(), 1)
         assert len(caplog.records) == 2
-        assert not guard.mode_active
+        assert not guard.unavailable
 
 
 async def test_those_who_wait_for_a_store_that_hangs_are_let_go_when_it_is_given_up(store):
@@ -193,7 +193,7 @@ async def test_those_who_wait_for_a_store_that_hangs_are_let_go_when_it_is_given
         store.hangs, store.down = False, True
         for _ in range(3):
             await guard.reserve(request(meter(1)))
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(60):
             assert all(decision.refused is None for decision in await asyncio.gather(*waiting))
         assert guard.failures == 53
 
@@ -205,7 +205,7 @@ async def test_what_was_reserved_locally_is_settled_and_renewed_locally(store):
         here = request(Charge(meter(100, key="t"), 80), lease(1, key="c"))
         assert (await guard.reserve(here, lease=1000, now=NOW)).refused is None
         store.down = False
-        await until(lambda: not guard.mode_active)
+        await until(lambda: not guard.unavailable)
         calls = store.calls
         await guard.renew([here], lease=1000, now=NOW + 900)
         assert await guard.settle(here, [20, 1], now=NOW + 1800)
@@ -224,11 +224,10 @@ async def test_a_settlement_during_an_outage_is_made_afterwards(store):
         assert not await guard.settle(there, [30, 1])
         await admitted(guard, meter(), 3)
         store.down = False
-        await until(lambda: not guard.mode_active)
-        await asyncio.sleep(0.05)
-        used, held = await store.levels([meter(100, key="t"), lease(1, key="c")])
-        assert 28 <= used.used <= 30
-        assert held.used == 0
+        await until(lambda: not guard.unavailable)
+        await held_by_nobody(store)
+        [used] = await store.levels([meter(100, key="t")])
+        assert used.used <= 30  # and less, the slower this machine is
         assert guard.lost == 0
 
 
@@ -249,8 +248,8 @@ async def test_what_the_store_charged_without_an_answer_is_given_back(store):
         assert (await guard.reserve(request(Charge(meter(100, key="t"), 80), lease(1, key="c")))).refused is None
         store.deaf = False
         assert (await store.levels([lease(1, key="c")]))[0].used == 1
-        await asyncio.sleep(0.05)
-        assert await store.levels([meter(100, key="t"), lease(1, key="c")]) == (Level(0, 0), Level(0, 0))
+        await held_by_nobody(store)
+        assert await store.levels([meter(100, key="t")]) == (Level(0, 0),)
 
 
 async def test_what_a_client_that_went_away_may_have_reserved_is_given_back(store, monkeypatch):
@@ -275,9 +274,15 @@ async def test_what_a_client_that_went_away_may_have_reserved_is_given_back(stor
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.sleep(0.05)
-        assert (await store.levels([lease(1, key="c")]))[0].used == 0
+        await held_by_nobody(store)
         assert guard.failures == 0
+
+
+async def held_by_nobody(store):
+    """Waits until the lease "c" has been given back."""
+    async with asyncio.timeout(60):
+        while (await store.levels([lease(1, key="c")]))[0].used:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 async def test_settling_and_renewing_and_seeding_never_raise(store):
@@ -322,20 +327,20 @@ async def test_a_share_is_above_0_and_at_most_1(store, share):
 async def test_settlements_that_come_too_late_or_are_too_many_are_counted(monkeypatch):
     monkeypatch.setattr("crplugins.limits.outage.MOST", 5)
     clock = FrozenClock()
-    owed, paid = Owed(clock=clock), []
+    pending, paid = PendingSettlements(clock=clock), []
 
     async def settle(reservation, costs, debt):
         paid.append(reservation.id)
 
     for _ in range(7):
-        owed.add(request(meter()), [1], 1.0)
-    assert owed.lost == 2
+        pending.add(request(meter()), [1], 1.0)
+    assert pending.lost == 2
     clock.advance(61)
-    owed.add_refund(request(meter()))
-    owed.add(last := request(meter()), [1], 1.0)
-    assert owed.lost == 4
-    await owed.pay(settle)
+    pending.add_refund(request(meter()))
+    pending.add(last := request(meter()), [1], 1.0)
+    assert pending.lost == 4
+    await pending.settle_all(settle)
     assert paid[-1] == last.id
     assert len(paid) == 2
-    assert owed.lost == 7
-    assert not owed
+    assert pending.lost == 7
+    assert not pending

@@ -129,6 +129,6 @@ async def end(ending: Ending, plugins: Sequence[Plugin]) -> None:
     async with lifespan(stack), Drive(stack, body=body, spec_version="2.4") as call:
         if ending.client is not None:
             await ending.client(call)
-        await asyncio.wait([call.task], timeout=5)
+        await asyncio.wait([call.task], timeout=60)
         assert call.task.done()
         await asyncio.gather(call.task, return_exceptions=True)

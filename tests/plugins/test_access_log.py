@@ -334,7 +334,7 @@ def test_a_stream_that_takes_nothing_stops_nobody_and_what_does_not_fit_is_count
             await asyncio.sleep(0)
 
     with log_to(stream, pending=50):
-        asyncio.run(asyncio.wait_for(many(), 5))
+        asyncio.run(asyncio.wait_for(many(), 60))
         stream.open.set()
     lines = stream.text.splitlines()
     written = [line for line in lines if "dropped" not in line]

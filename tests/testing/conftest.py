@@ -43,7 +43,7 @@ class RawClient:
     async def read(self) -> RawAnswer:
         answer = RawAnswer()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await self._read_head(answer)
                 await self._read_body(answer)
         except asyncio.IncompleteReadError:

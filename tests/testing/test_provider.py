@@ -19,7 +19,7 @@ async def process(*arguments: str) -> AsyncIterator[str]:
     )
     assert running.stdout is not None
     try:
-        yield (await asyncio.wait_for(running.stdout.readline(), 10)).decode().strip()
+        yield (await asyncio.wait_for(running.stdout.readline(), 60)).decode().strip()
     finally:
         running.send_signal(signal.SIGTERM)
         _, errors = await running.communicate()

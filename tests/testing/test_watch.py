@@ -12,7 +12,7 @@ async def test_all_who_wait_are_woken_when_their_condition_holds() -> None:
         await asyncio.sleep(0)
         seen[0] = number
         watch.notify()
-    await asyncio.wait_for(asyncio.gather(*waiters), 1)
+    await asyncio.wait_for(asyncio.gather(*waiters), 60)
 
 
 async def test_what_was_waited_for_is_named() -> None:

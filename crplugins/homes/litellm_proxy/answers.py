@@ -15,17 +15,17 @@ from crplugins.homes.litellm_proxy.runtime import Runtime, boundary
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class StreamChunks:
     """The chunks of a stream as the provider's parsers left them, and which attempt's they are.
 
-    LiteLLM keeps them to put the answer together. Where none has usage it counts tokens itself, and says so nowhere.
+    LiteLLM keeps them to put the answer together. Where none has usage it counts tokens itself, and does not mark them.
     """
 
     chunks: Sequence[Any]
     attempts: int
 
 
-HEARD: Final[Slot[Heard]] = Slot("litellm_chunks")
+STREAM_CHUNKS: Final[Slot[StreamChunks]] = Slot("litellm_chunks")
 
 
 def listen(exchange: Exchange, response: Any) -> None:
@@ -35,40 +35,40 @@ def listen(exchange: Exchange, response: Any) -> None:
     """
     chunks = getattr(response, "chunks", None)
     if isinstance(chunks, list):
-        HEARD.set(exchange, Heard(chunks, len(exchange.attempts)))
+        STREAM_CHUNKS.set(exchange, StreamChunks(chunks, len(exchange.attempts)))
 
 
 def is_made_up(exchange: Exchange, chunk: Any) -> bool:
-    """Whether the usage on a chunk is LiteLLM's own count. What the provider told replaces it, where it told any."""
-    chunks = _heard(exchange)
+    """Whether the usage on a chunk is LiteLLM's own count. Usage that the provider reported replaces it."""
+    chunks = _chunks_of_last_attempt(exchange)
     if chunks is None:
         return False
-    told = told_in(chunks)
-    if told is None:
+    reported = provider_usage_in(chunks)
+    if reported is None:
         return True
-    chunk.usage = told  # up to 1.96 LiteLLM overlooks it beside a finish reason
+    chunk.usage = reported  # up to 1.96 LiteLLM overlooks it beside a finish reason
     return False
 
 
-def told_in(chunks: Sequence[Any]) -> Any:
-    """The provider's own usage, None if it told none."""
+def provider_usage_in(chunks: Sequence[Any]) -> Any:
+    """The provider's own usage, None if it reported none."""
     for chunk in reversed(chunks):
-        told = field_of(chunk, "usage")
-        if told is not None and usage_object(told) is not None:  # 0 and 0 are LiteLLM's
-            return told
+        reported = field_of(chunk, "usage")
+        if reported is not None and usage_object(reported) is not None:  # 0 and 0 are LiteLLM's
+            return reported
     return None
 
 
 def is_all_made_up(exchange: Exchange) -> bool:
     """The same for the usage of LiteLLM's log event."""
-    chunks = _heard(exchange)
-    return chunks is not None and told_in(chunks) is None
+    chunks = _chunks_of_last_attempt(exchange)
+    return chunks is not None and provider_usage_in(chunks) is None
 
 
-def _heard(exchange: Exchange) -> Sequence[Any] | None:
+def _chunks_of_last_attempt(exchange: Exchange) -> Sequence[Any] | None:
     """The chunks of the last attempt; None where they cannot be seen. A fallback's are elsewhere."""
-    heard = HEARD.get(exchange)
-    return None if heard is None or len(exchange.attempts) != heard.attempts else heard.chunks
+    seen = STREAM_CHUNKS.get(exchange)
+    return None if seen is None or len(exchange.attempts) != seen.attempts else seen.chunks
 
 
 def note_said(exchange: Exchange, choices: Sequence[Any], place: str = "delta") -> None:

@@ -44,19 +44,25 @@ class ProxyCallback(CustomLogger):
 
     May be subclassed: the hooks that LiteLLM looks for in the class itself are put there.
 
+    Args:
+        runtime: the plugins it runs; those of the process, unless given. LiteLLM gives none.
+
     Raises `ConfigError` where the configuration is wrong, so that the proxy does not start without its limits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime | None = None) -> None:
         super().__init__()
-        configuration()
+        self._given = runtime
         self._start: asyncio.Task[None] | None = None
+        if runtime is not None:
+            return
+        configuration()
         with suppress(RuntimeError):  # imported before the proxy's loop runs
             self.start()
 
     def start(self) -> None:
         """Look at LiteLLM and open the plugins, once. Raises RuntimeError without a running event loop."""
-        if self._start is None:
+        if self._start is None and self._given is None:
             loop = asyncio.get_running_loop()
             self._start = loop.create_task(start(self))
 
@@ -75,7 +81,7 @@ class ProxyCallback(CustomLogger):
         self.start()
         kind = getattr(call_type, "value", call_type)
         if kind in METERED:
-            await admit(runtime(), user_api_key_dict, data, chat=kind in CHAT, asks=kind in CHAT | TEXT)
+            await admit(self._runtime, user_api_key_dict, data, chat=kind in CHAT, asks=kind in CHAT | TEXT)
         return data
 
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
@@ -124,7 +130,7 @@ class ProxyCallback(CustomLogger):
             listen(exchange, response)
         if response is None:  # an error, settled already
             last = self._runtime.calls.last()
-            return None if last is None else last.told
+            return None if last is None else last.sent_headers
         if call is None:
             return None
         headers = call.headers(200)
@@ -212,7 +218,7 @@ class ProxyCallback(CustomLogger):
 
     @property
     def _runtime(self) -> Runtime:
-        return runtime()
+        return self._given or runtime()
 
     def _call(self, data: Mapping[str, Any]) -> ProxyCall | None:
         return self._runtime.calls.of(data)

@@ -11,11 +11,11 @@ from crplugins.core.errors import GatewayError, internal_error
 from crplugins.core.pipeline import Run
 
 IN_METADATA: Final = "crplugins_call"
-"""The key in a request's metadata. Its value is a secret of ours: with an id that clients are told, one could end
+"""The key in a request's metadata. Its value is a secret of ours: with an id that clients are sent, one could end
 another's call."""
 
 LIFETIME: Final = 7200.0
-"""Seconds until a call of which LiteLLM has not told the end is settled; longer than its own timeout of 6000."""
+"""Seconds until a call whose end LiteLLM has not reported is settled; longer than its own timeout of 6000."""
 
 SOON: Final = 2.0
 """Seconds that the hooks which see the answer have, once LiteLLM logs a success."""
@@ -28,18 +28,29 @@ _current: ContextVar["ProxyCall | None"] = ContextVar("crplugins.litellm_call", 
 
 
 class ProxyCall:
-    """One request on its way through LiteLLM: a Run, and what LiteLLM's hooks have told of it so far.
+    """One request on its way through LiteLLM: a Run, and what LiteLLM's hooks have reported so far.
 
     Attributes:
         chat: a chat completion; answers of other APIs are understood by LiteLLM's log events only.
         begun: whether the client has been given a status.
         hides_usage: we have asked for usage in the client's stead.
-        estimated: nobody has asked, or the client has left, so that LiteLLM's counts are not the provider's.
-        left: the client has left, and LiteLLM has yet to tell what was used until then.
-        told: the last response headers of the plugins.
+        estimated: nobody has asked, or the client has disconnected, so that LiteLLM's counts are not the provider's.
+        left: the client has disconnected, and LiteLLM has yet to report what was used until then.
+        sent_headers: the last response headers of the plugins.
     """
 
-    __slots__ = ("begun", "chat", "estimated", "exchange", "expiry", "hides_usage", "left", "run", "token", "told")
+    __slots__ = (
+        "begun",
+        "chat",
+        "estimated",
+        "exchange",
+        "expiry",
+        "hides_usage",
+        "left",
+        "run",
+        "sent_headers",
+        "token",
+    )
 
     def __init__(self, run: Run, *, chat: bool = True) -> None:
         self.run = run
@@ -47,7 +58,7 @@ class ProxyCall:
         self.chat = chat
         self.token = token_hex(16)
         self.begun = self.hides_usage = self.estimated = self.left = False
-        self.told: dict[str, str] = {}
+        self.sent_headers: dict[str, str] = {}
         self.expiry: asyncio.TimerHandle | None = None
 
     @property
@@ -67,11 +78,13 @@ class ProxyCall:
         exchange.response_headers = [(b"x-request-id", exchange.id.encode())]
         exchange.responded(status)
         self.run.response()
-        self.told = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.response_headers}
-        return self.told
+        self.sent_headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.response_headers
+        }
+        return self.sent_headers
 
     def refusal_headers(self, error: GatewayError) -> tuple[GatewayError, dict[str, str]]:
-        """The error that the client is told, and its headers: another one if a plugin fails on the way out too."""
+        """The error that the client is sent, and its headers; another error if a plugin fails on the way out."""
         try:
             headers = self.headers(error.status)
         except GatewayError as second:
@@ -86,7 +99,7 @@ class ProxyCall:
             self.exchange.begin_attempt(provider)
 
     async def end(self, status: int, error: GatewayError | None = None) -> None:
-        """Settle where one may wait. Whoever comes first settles, here or in `settle`; the rest come to nothing."""
+        """Settle where one may wait. The first call, here or of `settle`, settles; later calls have no effect."""
         if self.settled:
             return
         self.run.conclude(status, error)
@@ -161,7 +174,7 @@ class Calls:
             self._in_a_while(call, self.settle, call, 200)
 
     def settle_left(self, call: ProxyCall) -> None:
-        """The client has left an answer whose size only LiteLLM's log event tells; it comes now, or not at all."""
+        """The client has disconnected. Only LiteLLM's log event reports what was used; it comes now or never."""
         if not call.settled and not call.left:
             call.left = call.estimated = True
             self._in_a_while(call, self._settle_left, call)
@@ -180,7 +193,7 @@ class Calls:
             call.expiry.cancel()
 
     def _expire(self, call: ProxyCall) -> None:
-        logger.warning("LiteLLM has not told how request %s ended", call.exchange.id)
+        logger.warning("LiteLLM has not reported how request %s ended", call.exchange.id)
         self.settle(call, 200 if call.exchange.usage is not None else 500)
 
 

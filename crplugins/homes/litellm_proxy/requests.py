@@ -1,4 +1,4 @@
-"""Letting a call in: `async_pre_call_hook`, or what is left of it inside the entry."""
+"""Letting a call in: `async_pre_call_hook`, or the part of it that remains inside the entry."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -167,7 +167,7 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
         await call.enter()
     except GatewayError as error:
         raise await _refused(runtime, call, error) from None
-    except BaseException:  # the client has left meanwhile
+    except BaseException:  # the client has disconnected meanwhile
         runtime.calls.settle(call, 499, left=True)
         raise
     apply_edits(data, before, exchange.body)
@@ -177,9 +177,9 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
 
 
 async def _refused(runtime: Runtime, call: ProxyCall, error: GatewayError) -> Refusal:
-    told, headers = call.refusal_headers(error)
-    await runtime.calls.end(call, told.status, told)
-    return Refusal(told, headers)
+    sent, headers = call.refusal_headers(error)
+    await runtime.calls.end(call, sent.status, sent)
+    return Refusal(sent, headers)
 
 
 def _check_model(around: Exchange, data: Mapping[str, Any]) -> None:
@@ -196,7 +196,7 @@ def _renamed_by_litellm(name: str) -> bool:
 
 
 def _ask_for_usage(runtime: Runtime, call: ProxyCall, data: dict[str, Any]) -> None:
-    """Where LiteLLM has not: it looks before our aliases are resolved, may be told not to, and did not before 1.96."""
+    """Where LiteLLM has not: it looks before our aliases are resolved, may be sent not to, and did not before 1.96."""
     options = data.get(STREAM_OPTIONS)
     if isinstance(options, dict) and options.get("include_usage") is True:
         return

@@ -24,6 +24,7 @@ from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 
 if TYPE_CHECKING:
     from crplugins.homes.metrics import MetricsApp
+    from crplugins.plugins.metrics.plugin import Metrics
 
 logger = logging.getLogger("crplugins.litellm")
 
@@ -61,11 +62,16 @@ class Runtime:
         others = [plugin for plugin in inside if self._sees_other_apis(plugin)]
         limit = config.server.max_body_bytes
         self._outside: Final = Pipeline(self._outside_auth(), self.faults, limit)
+        self._authentication: Final = Pipeline(() if self._auth is None else (self._auth,), self.faults, limit)
         self._chat: Final = Pipeline(inside, self.faults, limit)
         self._other: Final = Pipeline(others, self.faults, limit)
         self.reads_chunks: Final = any(reads_chunks(plugin) for plugin in inside)
         self._lifespan: Final = PluginLifespan(self.plugins)
         self._parts: Final = parts
+
+    @property
+    def metrics(self) -> "Metrics | None":
+        return self._parts.metrics
 
     def _sees_other_apis(self, plugin: Plugin) -> bool:
         """Ours count and limit their tokens too. One's own may edit what is no chat completion only if it says so.
@@ -86,15 +92,28 @@ class Runtime:
             raise GatewayError(500, "The server had an error while processing your request.", type="server_error")
         return self
 
+    async def close(self) -> None:
+        """Close the plugins. In LiteLLM's proxy they stay open until its event loop ends."""
+        await self._lifespan.close()
+
     async def authenticate(self, exchange: Exchange) -> None:
         """Set the principal. Raises `GatewayError`; without keys of ours nobody can be known."""
         if self._auth is None:
             logger.error("custom_auth needs `keys` in the configuration")
             raise GatewayError(401, "Incorrect API key provided.", code="invalid_api_key")
-        await self._auth.on_request(exchange)
+        run = Run(self._authentication, exchange)
+        try:
+            await run.down()
+            run.conclude(200)  # of its Exchange: the hooks make another one for what follows
+        except GatewayError as error:
+            run.conclude(error.status, error)
+            raise
+        finally:
+            run.conclude(None, left=True)
+            run.finish()
 
     async def unauthenticated(self, exchange: Exchange, error: GatewayError) -> tuple[GatewayError, dict[str, str]]:
-        """The whole life of a request that has no good key: the error that its client is told, and its headers.
+        """The whole life of a request that has no good key: the error that its client is sent, and its headers.
 
         A chat completion passes the plugins outside Auth, as it does in every other home. They count it, and one of
         them may have refused it before anybody looked at a key.
@@ -107,11 +126,11 @@ class Runtime:
                 await call.enter()
             except GatewayError as earlier:
                 error = earlier
-            told, headers = call.refusal_headers(error)
-            await call.end(told.status, told)
+            sent, headers = call.refusal_headers(error)
+            await call.end(sent.status, sent)
         finally:
-            call.settle(None, left=True)  # comes to nothing, unless the client has left meanwhile
-        return told, headers
+            call.settle(None, left=True)  # no effect, unless the client has disconnected meanwhile
+        return sent, headers
 
     def call(self, exchange: Exchange, *, chat: bool) -> ProxyCall:
         return ProxyCall(Run(self._chat if chat else self._other, exchange), chat=chat)

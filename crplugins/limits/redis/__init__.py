@@ -1,1 +1,1 @@
-"""Limits of several machines, in Redis."""
+"""RedisStore: limits shared by several machines, in a Redis or Valkey server."""

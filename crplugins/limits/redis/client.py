@@ -2,6 +2,9 @@
 
 It uses redis-py's connections, not its client, whose retries and timeouts let a request wait for half a minute when a
 server hangs, and not its blocking pool, in which some of many requests wait without end while others overtake them.
+
+From top to bottom: the client, the Lua `Script`s, the `Connections`, the `Deadline` of a call, and `reason_of`, which
+says in words why a call failed.
 """
 
 import asyncio
@@ -23,12 +26,69 @@ from redis.exceptions import NoScriptError, RedisError
 
 from crplugins.limits.store import StoreUnavailable
 
+SECONDS: Final = 0.1
+"""How long a call may take, with connecting, TLS and authentication; the wait for a connection is not counted."""
 
-class Script:
-    """Called by the SHA-1 of its text, which a server knows if it has seen the text since its start.
+CONNECTIONS: Final = 32
+"""Connections of a process at most, unless the URL says otherwise."""
+
+
+class RedisClient:
+    """Calls wait for one of a few connections in the order in which they came.
 
     Args:
-        name: of the file beside this one, without its ending.
+        url: `redis://`, `rediss://` (TLS) or `unix://`, with user, password, database and options as redis-py reads it.
+        seconds: how long a call may take.
+        connections: at most, unless the URL has `max_connections`.
+
+    Raises `ValueError`, whose text has no part of the URL, for one that cannot be read.
+    """
+
+    def __init__(self, url: str, *, seconds: float = SECONDS, connections: int = CONNECTIONS) -> None:
+        self._seconds = seconds
+        self._connections = Connections(url, connections)
+        self._free = asyncio.Semaphore(self._connections.most)
+
+    async def open(self) -> None:
+        """Prepare what the first call would have to wait for. Never fails: the first call will, and says why."""
+        with suppress(Exception):
+            await self._connections.prepare()
+
+    async def close(self) -> None:
+        with suppress(Exception):
+            async with asyncio.timeout(self._seconds):
+                await self._connections.close()
+
+    async def run(self, script: "Script", keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        """What the script returns. Raises `StoreUnavailable`."""
+        async with self._free:
+            try:
+                async with Deadline(self._seconds), self._connections.one() as connection:
+                    return await _run(connection, script, keys, arguments)
+            except Exception as error:
+                self._connections.distrust()
+                raise StoreUnavailable(f"Redis {reason_of(error)}") from None
+
+
+async def _run(
+    connection: AbstractConnection, script: "Script", keys: Sequence[str], arguments: Sequence[str | int]
+) -> Any:
+    try:
+        return await _answer(connection, script.by_sha(keys, arguments))
+    except NoScriptError:  # the server was restarted, emptied or replaced by its replica
+        return await _answer(connection, script.by_text(keys, arguments))
+
+
+async def _answer(connection: AbstractConnection, command: bytes) -> Any:
+    await connection.send_packed_command(command, check_health=False)
+    return await connection.read_response()
+
+
+class Script:
+    """A Lua script, called by the SHA-1 of its text, which a server knows if it has seen the text since its start.
+
+    Args:
+        name: of a file in this package, without its suffix.
     """
 
     def __init__(self, name: str) -> None:
@@ -36,7 +96,7 @@ class Script:
         self.text: Final = text
         self.sha: Final = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def by_name(self, keys: Sequence[str], arguments: Sequence[str | int]) -> bytes:
+    def by_sha(self, keys: Sequence[str], arguments: Sequence[str | int]) -> bytes:
         """The command as it is sent. Packed by hiredis: redis-py's own packing takes longer than the server."""
         return _packed(("EVALSHA", self.sha, len(keys), *keys, *arguments))
 
@@ -57,19 +117,17 @@ LEVELS: Final = Script("levels")
 SEED: Final = Script("seed")
 
 
-CONNECTIONS: Final = 32
-
 _OPTIONS: Final[dict[str, Any]] = {
-    "protocol": 2,  # Redis 5 knows no other
-    "socket_timeout": None,  # a deadline for the whole call takes their place, and costs a fifth less of its time
+    "protocol": 2,  # Redis 5 supports no other
+    "socket_timeout": None,  # one deadline for the whole call instead, which is a fifth faster
     "socket_connect_timeout": None,
-    # Not to name this library to the server saves a round trip, and a look into the file system for its version.
+    # Not sending the library's name to the server saves a round trip and the search for its version on disk.
     **({"driver_info": None} if hasattr(redis, "DriverInfo") else {"lib_name": None, "lib_version": None}),
 }
 
 
 class Connections:
-    """Made when needed, checked before use, kept afterwards.
+    """A connection pool: connections are made when needed, checked before use, kept afterwards.
 
     Attributes:
         most: how many there may be; the URL's `max_connections`, if it has one.
@@ -78,13 +136,13 @@ class Connections:
     """
 
     def __init__(self, url: str, most: int = CONNECTIONS) -> None:
-        self._pool = _opened(url, most)
+        self._pool = _pool_for(url, most)
         self.most: Final[int] = self._pool.max_connections
         self._distrusted: set[AbstractConnection] = set()
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[AbstractConnection]:
-        """Raises what redis-py raises; more than there may be is an error."""
+        """Raises what redis-py raises, also for more than `most` at once."""
         connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         try:
             if connection in self._distrusted:
@@ -96,7 +154,7 @@ class Connections:
             await self._pool.release(connection)
 
     def distrust(self) -> None:
-        """A call has failed: let each connection be made anew before it is used again.
+        """A call has failed: reconnect each connection before it is used again.
 
         The server may have become a replica, or its name may belong to another machine by now. What was connected
         before would then fail call by call, or not be answered at all.
@@ -104,7 +162,7 @@ class Connections:
         self._distrusted.update(self._pool.made)
 
     async def prepare(self) -> None:
-        """Reads the certificates of authorities, which takes too long for the event loop and for a request."""
+        """Loads the CA certificates, which takes too long for the event loop and for a request."""
         if self._pool.tls is not None:
             await asyncio.to_thread(self._pool.tls.get)
 
@@ -113,7 +171,7 @@ class Connections:
 
 
 class _Pool(ConnectionPool):
-    """Remembers its connections, which share one TLS context: each would read the certificates of authorities again."""
+    """Remembers its connections, which share one TLS context: otherwise each would load the CA certificates again."""
 
     tls: Any = None
 
@@ -129,10 +187,10 @@ class _Pool(ConnectionPool):
         return connection
 
 
-def _opened(url: str, most: int) -> _Pool:
+def _pool_for(url: str, most: int) -> _Pool:
     try:
         pool = _Pool.from_url(url, max_connections=most, **_OPTIONS)
-        pool.make_connection()  # to find options that nobody knows
+        pool.make_connection()  # raises for unknown options
         pool.made.clear()
     except (ValueError, RedisError):
         raise ValueError("must be the URL of a Redis server, such as redis://host:6379/0") from None
@@ -142,17 +200,17 @@ def _opened(url: str, most: int) -> _Pool:
 
 
 LATE: Final = 0.01
-"""Seconds. A timer that is later than this says more about this process than about the server."""
+"""Seconds. If a timer runs later than this, the process was busy, and the server may have answered in time."""
 
 GRACE: Final = 0.04
-"""Seconds that the answer, which may have come long ago, is given then; once."""
+"""Seconds that the call gets then, once: its answer may have come long ago."""
 
 
 class Deadline:
     """`async with Deadline(seconds):` raises `TimeoutError` as `asyncio.timeout` does.
 
-    A loop that was held up runs the timer before it hands the answer to whom it belongs, and a busy gateway would take
-    a healthy store for a dead one.
+    An event loop that was blocked runs the timer before it delivers the answer, and a busy gateway would take a healthy
+    store for a dead one.
     """
 
     __slots__ = ("_due", "_graced", "_seconds", "_timeout", "_timer")
@@ -192,10 +250,10 @@ _TEXTS: Final = (
     (re.compile(r"READONLY"), "is a replica, which cannot be written to"),
     (re.compile(r"\bOOM\b"), "is out of memory"),
     (re.compile(r"NOPERM|user executing the script"), "does not permit this user to use our scripts and keys"),
-    (re.compile(r"MISCONF|NOREPLICAS"), "refuses to write, for it cannot keep what is written"),
+    (re.compile(r"MISCONF|NOREPLICAS"), "refuses writes, because it cannot persist them"),
     (re.compile(r"\bBUSY\b"), "is busy with another script"),
 )
-"""Of errors of one class, or of a command in a script, which its own error repeats somewhere in its text."""
+"""By text: errors that share one class, or of a command in a script, whose error contains the text somewhere."""
 
 _CLASSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (exceptions.AuthenticationError, "refuses the user name or password"),
@@ -219,7 +277,7 @@ _CLASSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 
 
 def reason_of(error: BaseException) -> str:
-    """A verb phrase, of which the server is the subject."""
+    """Why a call failed: a verb phrase whose subject is the server."""
     if isinstance(error, exceptions.RedisError):
         for pattern, reason in _TEXTS:
             if pattern.search(str(error)):
@@ -232,64 +290,9 @@ def reason_of(error: BaseException) -> str:
 
 
 def _with_causes(error: BaseException | None) -> list[BaseException]:
-    """redis-py wraps what the operating system says."""
+    """The error and its causes: redis-py wraps the errors of the operating system."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)
         error = error.__cause__ or error.__context__
     return found
-
-
-SECONDS: Final = 0.1
-"""How long a call may take, with connecting, TLS and authentication; the wait for a connection is not counted."""
-
-
-class RedisClient:
-    """Calls wait for one of a few connections in the order in which they came.
-
-    Args:
-        url: `redis://`, `rediss://` (TLS) or `unix://`, with user, password, database and options as redis-py reads it.
-        seconds: how long a call may take.
-        connections: at most, unless the URL has `max_connections`.
-
-    Raises `ValueError`, whose text has no part of the URL, for one that cannot be read.
-    """
-
-    def __init__(self, url: str, *, seconds: float = SECONDS, connections: int = CONNECTIONS) -> None:
-        self._seconds = seconds
-        self._connections = Connections(url, connections)
-        self._free = asyncio.Semaphore(self._connections.most)
-
-    async def open(self) -> None:
-        """What need not be left to the first call. Never fails: that call will, and tells why."""
-        with suppress(Exception):
-            await self._connections.prepare()
-
-    async def close(self) -> None:
-        with suppress(Exception):
-            async with asyncio.timeout(self._seconds):
-                await self._connections.close()
-
-    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        """What the script returns. Raises `StoreUnavailable`."""
-        async with self._free:
-            try:
-                async with Deadline(self._seconds), self._connections.one() as connection:
-                    return await _run(connection, script, keys, arguments)
-            except Exception as error:
-                self._connections.distrust()
-                raise StoreUnavailable(f"Redis {reason_of(error)}") from None
-
-
-async def _run(
-    connection: AbstractConnection, script: Script, keys: Sequence[str], arguments: Sequence[str | int]
-) -> Any:
-    try:
-        return await _answer(connection, script.by_name(keys, arguments))
-    except NoScriptError:  # the server was restarted, emptied or replaced by its replica
-        return await _answer(connection, script.by_text(keys, arguments))
-
-
-async def _answer(connection: AbstractConnection, command: bytes) -> Any:
-    await connection.send_packed_command(command, check_health=False)
-    return await connection.read_response()

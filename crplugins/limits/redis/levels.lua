@@ -1,4 +1,4 @@
--- How limits stand, without charging anything.
+-- The levels of limits, without charging anything.
 -- KEYS: each limit's state. ARGV: now in ms or '', then kind, amount and period of each limit.
 -- Returns used and reset in ms of each limit.
 

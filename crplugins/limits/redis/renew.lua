@@ -1,4 +1,4 @@
--- Lets live reservations live on; those that have run out stay so.
+-- Renews live reservations; those that have expired stay so.
 -- KEYS: of each reservation its marker, then its leases' states.
 -- ARGV: lease in ms, now in ms or '', then id and number of leases of each reservation.
 -- Returns how many were live.

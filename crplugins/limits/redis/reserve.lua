@@ -1,8 +1,8 @@
 -- Charges all limits, or none if one of them refuses.
 -- KEYS: the reservation's marker, then each limit's state.
 -- ARGV: id, lease in ms, now in ms or '', then kind, amount, period, burst and cost of each limit.
--- Returns {index of the limit that has to wait longest or 0, its wait in ms, used and reset of each limit}.
--- Expiry of keys only collects garbage, a while too late: what has run out is told by the times in their values.
+-- Returns {index of the limit that has to wait longest or 0, its wait in ms, used and reset in ms of each limit}.
+-- The TTL of keys only frees memory, a while late: whether something has expired is decided by the times in the values.
 
 local id, lease, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if not now then

@@ -1,5 +1,5 @@
--- Raises a window's use to at least what is known of it.
--- KEYS: the window's state. ARGV: used, the moment of its end in ms.
+-- Raises a window's use to at least what is known from elsewhere.
+-- KEYS: the window's state. ARGV: used, the time of its end in ms.
 -- Returns 1.
 
 local used, period = tonumber(ARGV[1]), tonumber(ARGV[2])

@@ -1,7 +1,7 @@
--- Replaces what was reserved by what it really took, and frees the leases. Happens once.
+-- Replaces what was reserved by the real cost, and frees the leases. Idempotent.
 -- KEYS: the reservation's marker, then each limit's state.
 -- ARGV: id, debt, now in ms or '', then kind, amount, period and difference of each limit.
--- Returns 1; 0, and nothing is changed, if the reservation was settled before or has run out.
+-- Returns 1; 0, and nothing is changed, if the reservation was settled before or has expired.
 
 local id, debt, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if not now then
@@ -9,9 +9,9 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local runs_out = tonumber(redis.call('GET', KEYS[1]) or 0)
+local expiry = tonumber(redis.call('GET', KEYS[1]) or 0)
 redis.call('DEL', KEYS[1])
-if runs_out <= now then
+if expiry <= now then
   return 0
 end
 
@@ -25,7 +25,7 @@ for i = 1, #KEYS - 1 do
   elseif difference == 0 then
     -- as reserved
   elseif kind == 'window' then
-    -- A late refund hits its own window or nothing.
+    -- A late refund is for its own window or for none.
     if redis.call('EXISTS', key) == 1 then
       redis.call('INCRBY', key, difference)
     end

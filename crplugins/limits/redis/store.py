@@ -1,23 +1,26 @@
-"""RedisStore: the limits of several machines, in a Redis or Valkey server."""
+"""RedisStore: limits shared by several machines, in a Redis or Valkey server.
+
+Each call is one Lua script (`*.lua` in this package), which Redis runs atomically.
+"""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Final, Self
 
-from crplugins.limits.limit import Decision, Level, Limit, Reservation
+from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
 from crplugins.limits.redis.client import CONNECTIONS, LEVELS, RENEW, RESERVE, SECONDS, SEED, SETTLE, RedisClient
-from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, settled_costs
+from crplugins.limits.store import DEBT, LEASE_MILLISECONDS
 
 RENEWED_AT_ONCE: Final = 500
-"""Reservations in one call: a few milliseconds of the server's, in which it does nothing else."""
+"""Reservations in one call: a few milliseconds of the server, in which it does nothing else."""
 
 
 class RedisStore:
     """A `LimitStore`. Needs Redis 5 or newer, or Valkey; the extra `redis`.
 
-    Nothing is asked of the server before the first call, so that a store whose server is down can be entered; each
-    call then raises `StoreUnavailable`, within a tenth of a second, until the server is there.
+    It connects with the first call, so that the store can be entered while the server is down; each call then raises
+    `StoreUnavailable` within a tenth of a second, until the server is available.
 
     Args:
         url: `redis://user:password@host:6379/0`, `rediss://` for TLS or `unix:///run/redis.sock?db=0`, with redis-py's
@@ -46,7 +49,7 @@ class RedisStore:
         self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
     ) -> bool:
         arguments: list[str | int] = [reservation.id, repr(debt), _moment(now)]
-        for ((kind, _, amount, period, _), _), difference in settled_costs(reservation, costs):
+        for ((kind, _, amount, period, _), _), difference in _differences(reservation, costs):
             arguments += (kind, amount, period, difference)
         return bool(await self._client.run(SETTLE, self._keys(reservation), arguments))
 
@@ -84,7 +87,7 @@ class RedisStore:
 
 
 def _moment(now: int | None) -> int | str:
-    """The server's own clock, if nothing is given: those of the machines differ."""
+    """An empty string, for the server's own clock, if none is given: the clocks of the machines differ."""
     return "" if now is None else now
 
 
@@ -93,6 +96,11 @@ def _levels(numbers: Sequence[int]) -> tuple[Level, ...]:
 
 
 def _batches(reservations: Iterable[Reservation]) -> Iterable[list[Reservation]]:
-    left = iter(reservations)
-    while some := list(islice(left, RENEWED_AT_ONCE)):
+    remaining = iter(reservations)
+    while some := list(islice(remaining, RENEWED_AT_ONCE)):
         yield some
+
+
+def _differences(reservation: Reservation, costs: Sequence[int]) -> list[tuple[Charge, int]]:
+    """Each charge with the difference between its real cost and what was reserved for it."""
+    return [(charge, cost - charge.cost) for charge, cost in zip(reservation.charges, costs, strict=True)]

@@ -1,1 +1,1 @@
-"""Limits of the workers of one machine, in a SQLite file."""
+"""SqliteStore: limits shared by the workers of one machine, in a SQLite file."""

@@ -1,4 +1,11 @@
-"""The file in which the workers of one machine share the states of limits."""
+"""The SQLite file in which the workers of one machine share the states of limits.
+
+`open_limit_file` opens it, or creates it with its one table. A transaction then reads the states that some calls need
+into a `LimitTable` and writes back what has changed (`Rows`), and now and then deletes expired rows (`Sweep`).
+
+Each SQL statement deals with many rows: Python releases its lock for each step of SQLite, and under load waits to get
+it again. The statements come in a few sizes, padded with NULL, so that each is prepared once.
+"""
 
 import os
 import sqlite3
@@ -11,76 +18,43 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from crplugins.limits.arithmetic import window_end
+from crplugins.limits.arithmetic import window_expiry
 from crplugins.limits.limit import Limit
-from crplugins.limits.states import Holders, States
+from crplugins.limits.table import Holders, LimitTable
 
-# The statements for rows of states. Each deals with many rows: Python gives up its lock for each step of SQLite, and
-# under load waits for it again.
-#
-# They come in a few sizes, padded with NULL, so that each is prepared once.
+T = TypeVar("T")
 
+_TABLE: Final = "limit_state"
 
-TABLE: Final = "limit_state"
+_CREATE: Final = f"CREATE TABLE IF NOT EXISTS {_TABLE} (key TEXT PRIMARY KEY, value, ends REAL NOT NULL) WITHOUT ROWID"
+"""`value` is of a meter how much was used and when, two doubles; of a window how much is used; of leases a JSON object
+of when they expire by holder; of a reservation when it expires. `ends` is when the row expires: after that it has no
+effect. Times are milliseconds since 1970."""
 
-CREATE: Final = f"CREATE TABLE IF NOT EXISTS {TABLE} (key TEXT PRIMARY KEY, value, ends REAL NOT NULL) WITHOUT ROWID"
-"""`value` is of a meter what was used of it and when, two doubles; of a window what is used of it; of leases a JSON
-object of when they run out by holder; of a reservation when it runs out. After `ends` the row has no effect any more.
-Moments are milliseconds since 1970."""
-
-PROBE: Final = f"SELECT key, value, ends FROM {TABLE} LIMIT 1"  # noqa: S608  # nothing here comes from outside
-
-NEXT_PART: Final = f"SELECT count(*), max(key) FROM (SELECT key FROM {TABLE} WHERE key > ? ORDER BY key LIMIT ?)"  # noqa: S608
-DELETE_ENDED: Final = f"DELETE FROM {TABLE} WHERE key > ? AND key <= ? AND ends <= ?"  # noqa: S608
-
-
-def size_of(number: int) -> int:
-    """The smallest size of a statement for so many rows: a power of two from 8."""
-    return max(8, 1 << (number - 1).bit_length())
-
-
-@cache
-def select(size: int) -> str:
-    """One row with the value of each key; NULL where there is none."""
-    return "SELECT " + ", ".join([f"(SELECT value FROM {TABLE} WHERE key = ?)"] * size)  # noqa: S608
-
-
-@cache
-def upsert(size: int) -> str:
-    values = ", ".join(["(?, ?, ?)"] * size)
-    return (
-        f"INSERT INTO {TABLE} SELECT column1, column2, column3 FROM (VALUES {values}) WHERE column1 IS NOT NULL "  # noqa: S608
-        "ON CONFLICT (key) DO UPDATE SET value = excluded.value, ends = excluded.ends"
-    )
-
-
-@cache
-def delete(size: int) -> str:
-    return f"DELETE FROM {TABLE} WHERE key IN ({', '.join('?' * size)})"  # noqa: S608
-
-
-_PAUSE: Final = 0.02
-"""Seconds between two tries to open it."""
+_PROBE: Final = f"SELECT key, value, ends FROM {_TABLE} LIMIT 1"  # noqa: S608  # nothing here comes from outside
 
 _PREPARE: Final = (
     "PRAGMA journal_mode = WAL",
-    # A crash of the machine may cost what is in the file: what is used of a limit by then is not worth an fsync.
+    # A crash of the machine may lose the file's last changes: what is used of a limit by then is not worth an fsync.
     "PRAGMA synchronous = OFF",
-    CREATE,
-    PROBE,
+    _CREATE,
+    _PROBE,
 )
+
+_PAUSE: Final = 0.02
+"""Seconds between two attempts to open the file."""
 
 
 class LimitFileError(Exception):
     """The file cannot be used. The text says which, and why."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"the file of limits {path} {reason}")
+        super().__init__(f"the limit store {path} {reason}")
         self.reason: Final = reason
 
 
 def open_limit_file(path: Path, patience: float) -> sqlite3.Connection:
-    """A connection that waits for no lock, for the thread that has called. A new file is for its owner only.
+    """A connection that waits for no lock, for the thread that has called. Only its owner may read a new file.
 
     Waits `patience` seconds for other processes. Raises `LimitFileError`.
     """
@@ -98,12 +72,12 @@ def open_limit_file(path: Path, patience: float) -> sqlite3.Connection:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether another process has the lock, which is nothing wrong."""
+    """Whether another process has the lock, which is no fault."""
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _prepare(connection: sqlite3.Connection, deadline: float) -> None:
-    """Several processes may be at it at once, and SQLite by itself waits for none of them on its way to WAL."""
+    """Several processes may do this at once, and SQLite by itself waits for none of them while it switches to WAL."""
     while True:
         try:
             for statement in _PREPARE:
@@ -120,16 +94,14 @@ def _reason(error: sqlite3.Error) -> str:
     if is_busy(error):
         return "is locked by another process"
     if _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return "is damaged, or no file of limits at all: move it away, and a new one is made"
+        return "is damaged or no limit store at all: move it away, and a new one is created"
     return f"cannot be used: {error}"
 
 
 def _code(error: sqlite3.Error) -> int:
-    """Without the bits that tell more."""
+    """The primary result code, without the bits of the extended one."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
-
-T = TypeVar("T")
 
 _MOST: Final = 512
 """Rows of one statement."""
@@ -144,11 +116,11 @@ _METER: Final = struct.Struct(">dd")
 _HOLDERS: Final = msgspec.json.Decoder(dict[str, int])
 
 Row = tuple[str, Any, float]
-"""Key, value, and when it has no effect any more."""
+"""Key, value and expiry."""
 
 
 class Rows:
-    """The states some calls need: read from the file, changed by the calls, written back where they have changed."""
+    """The states that some calls need: read from the file, changed by the calls, written back if they have changed."""
 
     def __init__(self, connection: sqlite3.Connection, limits: Iterable[Limit], reservations: Iterable[str]) -> None:
         self._connection: Final = connection
@@ -156,56 +128,56 @@ class Rows:
         self._reservations: Final = {_RESERVATION + each: each for each in reservations}
         self._before: Final[dict[str, Any]] = {}
 
-    def load(self) -> States:
+    def load(self) -> LimitTable:
         for keys in _chunks([*self._limits, *self._reservations]):
-            size = size_of(len(keys))
-            values = self._connection.execute(select(size), _padded(keys, size)).fetchone()
+            size = _size_for(len(keys))
+            values = self._connection.execute(_select(size), _padded(keys, size)).fetchone()
             self._before.update(zip(keys, values, strict=False))
-        states = States()
+        table = LimitTable()
         for key, value in self._before.items():
             if value is not None:
-                self._put(states, key, value)
-        return states
+                self._put(table, key, value)
+        return table
 
-    def save(self, states: States) -> int:
+    def save(self, table: LimitTable) -> int:
         """How many rows have changed."""
         before = self._before
-        changed = [row for row in self._rows(states) if row[1] != before[row[0]]]
-        gone = [
-            key for key, each in self._reservations.items() if before[key] is not None and each not in states.reserved
+        changed = [row for row in self._rows(table) if row[1] != before[row[0]]]
+        removed = [
+            key for key, each in self._reservations.items() if before[key] is not None and each not in table.reserved
         ]
         for rows in _chunks(changed):
-            size = size_of(len(rows))
-            self._connection.execute(upsert(size), _padded([field for row in rows for field in row], 3 * size))
-        for keys in _chunks(gone):
-            size = size_of(len(keys))
-            self._connection.execute(delete(size), _padded(keys, size))
-        return len(changed) + len(gone)
+            size = _size_for(len(rows))
+            self._connection.execute(_upsert(size), _padded([field for row in rows for field in row], 3 * size))
+        for keys in _chunks(removed):
+            size = _size_for(len(keys))
+            self._connection.execute(_delete(size), _padded(keys, size))
+        return len(changed) + len(removed)
 
-    def _put(self, states: States, key: str, value: Any) -> None:
+    def _put(self, table: LimitTable, key: str, value: Any) -> None:
         limit = self._limits.get(key)
         if limit is None:
-            states.reserved[self._reservations[key]] = value
+            table.reserved[self._reservations[key]] = value
         elif limit.kind == "meter":
-            states.meters.states[key] = (*_METER.unpack(value), limit)
+            table.meters.states[key] = (*_METER.unpack(value), limit)
         elif limit.kind == "window":
-            states.windows.states[key] = value, window_end(limit)
+            table.windows.states[key] = value, window_expiry(limit)
         else:
-            states.leases.states[key] = Holders(_HOLDERS.decode(value))
+            table.leases.states[key] = Holders(_HOLDERS.decode(value))
 
-    def _rows(self, states: States) -> Iterator[Row]:
-        meters, windows, leases = states.meters, states.windows, states.leases
+    def _rows(self, table: LimitTable) -> Iterator[Row]:
+        meters, windows, leases = table.meters, table.windows, table.leases
         for key, (kind, *_) in self._limits.items():
             if kind == "meter" and key in meters.states:
-                yield key, _METER.pack(*meters.states[key][:2]), meters.end(key)
+                yield key, _METER.pack(*meters.states[key][:2]), meters.expires_at(key)
             elif kind == "window" and key in windows.states:
-                used, end = windows.states[key]
-                yield key, min(used, _LARGEST), end
+                used, expiry = windows.states[key]
+                yield key, min(used, _LARGEST), expiry
             elif key in leases.states:
-                yield key, msgspec.json.encode(leases.states[key].ends), leases.end(key)
+                yield key, msgspec.json.encode(leases.states[key].expiries), leases.expires_at(key)
         for key, each in self._reservations.items():
-            if each in states.reserved:
-                yield key, states.reserved[each], states.reserved[each]
+            if each in table.reserved:
+                yield key, table.reserved[each], table.reserved[each]
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -217,15 +189,43 @@ def _padded(values: Sequence[Any], size: int) -> list[Any]:
     return [*values, *[None] * (size - len(values))]
 
 
+def _size_for(number: int) -> int:
+    """The smallest size of a statement for so many rows: a power of two from 8."""
+    return max(8, 1 << (number - 1).bit_length())
+
+
+@cache
+def _select(size: int) -> str:
+    """One row with the value of each key; NULL where there is none."""
+    return "SELECT " + ", ".join([f"(SELECT value FROM {_TABLE} WHERE key = ?)"] * size)  # noqa: S608
+
+
+@cache
+def _upsert(size: int) -> str:
+    values = ", ".join(["(?, ?, ?)"] * size)
+    return (
+        f"INSERT INTO {_TABLE} SELECT column1, column2, column3 FROM (VALUES {values}) WHERE column1 IS NOT NULL "  # noqa: S608
+        "ON CONFLICT (key) DO UPDATE SET value = excluded.value, ends = excluded.ends"
+    )
+
+
+@cache
+def _delete(size: int) -> str:
+    return f"DELETE FROM {_TABLE} WHERE key IN ({', '.join('?' * size)})"  # noqa: S608
+
+
 _EVERY: Final = 500
-"""Rows written between two parts."""
+"""Rows written between two parts of a sweep."""
 
 _PART: Final = 2 * _EVERY
-"""Rows looked at: more than have been added, so that the table stays below twice what is in use."""
+"""Rows of one part: more than have been added, so that the table stays below twice what is in use."""
+
+_NEXT_PART: Final = f"SELECT count(*), max(key) FROM (SELECT key FROM {_TABLE} WHERE key > ? ORDER BY key LIMIT ?)"  # noqa: S608
+_DELETE_EXPIRED: Final = f"DELETE FROM {_TABLE} WHERE key > ? AND key <= ? AND ends <= ?"  # noqa: S608
 
 
 class Sweep:
-    """Goes round the table in the order of its keys. No index by end, which every write would have to keep up."""
+    """Deletes expired rows, part by part in the order of keys: every write would have to update an index by expiry."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection: Final = connection
@@ -240,7 +240,7 @@ class Sweep:
             self._next_part(now)
 
     def _next_part(self, now: int) -> None:
-        looked_at, last = self._connection.execute(NEXT_PART, (self._reached, _PART)).fetchone()
-        self._connection.execute(DELETE_ENDED, (self._reached, last, now))
-        # At the end it turns back at once. Ids of requests rise: it would only follow those that are added there.
+        looked_at, last = self._connection.execute(_NEXT_PART, (self._reached, _PART)).fetchone()
+        self._connection.execute(_DELETE_EXPIRED, (self._reached, last, now))
+        # At the end it starts again at once: ids of requests rise, and it would only follow the newest rows.
         self._reached = last if looked_at == _PART else ""

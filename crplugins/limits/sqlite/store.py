@@ -1,4 +1,7 @@
-"""SqliteStore: limits shared by the worker processes of one machine, in a file."""
+"""SqliteStore: limits shared by the worker processes of one machine, in a SQLite file.
+
+The store turns each call into a step on a `LimitTable`; `SqliteThread` runs the steps in transactions of the file.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -7,27 +10,27 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from crplugins.limits.limit import Decision, Level, Limit, Reservation
-from crplugins.limits.memory import milliseconds
+from crplugins.limits.memory import unix_milliseconds
 from crplugins.limits.sqlite.thread import Call, SqliteThread
-from crplugins.limits.states import States
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, StoreUnavailable
+from crplugins.limits.table import LimitTable
 
 T = TypeVar("T")
 
 _RENEWED_AT_ONCE: Final = 100
-"""In one transaction, which others wait for."""
+"""Reservations in one transaction, for which other processes wait."""
 
 
 class SqliteStore:
-    """A `LimitStore` in the SQLite file at `path`, made if there is none.
+    """A `LimitStore` in the SQLite file at `path`, which is created if there is none.
 
-    Any number of processes may use it at once, and any of them may be killed. It decides exactly as `MemoryStore` does.
+    Any number of processes may use it at once, and any of them may be killed. Its decisions are those of `MemoryStore`.
 
-    Entering raises `LimitFileError` if the file cannot be used, its methods `StoreUnavailable` if other processes keep
-    it locked for 50 ms, or if it cannot be used any more.
+    Entering raises `LimitFileError` if the file cannot be used. The methods raise `StoreUnavailable` if other processes
+    keep it locked for 50 ms, or if it cannot be used any more.
     """
 
-    def __init__(self, path: str | Path, *, clock: Callable[[], int] = milliseconds) -> None:
+    def __init__(self, path: str | Path, *, clock: Callable[[], int] = unix_milliseconds) -> None:
         self._path: Final = Path(path)
         self._clock: Final = clock
         self._thread: SqliteThread | None = None
@@ -35,16 +38,16 @@ class SqliteStore:
     async def reserve(
         self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None
     ) -> Decision:
-        def step(states: States, moment: int) -> Decision:
-            return states.reserve(reservation, lease, moment)
+        def step(table: LimitTable, moment: int) -> Decision:
+            return table.reserve(reservation, lease, moment)
 
         return await self._call(step, _limits_of(reservation), [reservation.id], now)
 
     async def settle(
         self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
     ) -> bool:
-        def step(states: States, moment: int) -> bool:
-            return states.settle(reservation, costs, debt, moment)
+        def step(table: LimitTable, moment: int) -> bool:
+            return table.settle(reservation, costs, debt, moment)
 
         return await self._call(step, _limits_of(reservation), [reservation.id], now)
 
@@ -53,14 +56,14 @@ class SqliteStore:
             await self._renew(reservations[first : first + _RENEWED_AT_ONCE], lease, now)
 
     async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
-        def step(states: States, moment: int) -> tuple[Level, ...]:
-            return states.levels(limits, moment)
+        def step(table: LimitTable, moment: int) -> tuple[Level, ...]:
+            return table.levels(limits, moment)
 
         return await self._call(step, limits, [], now)
 
     async def seed(self, limit: Limit, used: int) -> None:
-        def step(states: States, _moment: int) -> None:
-            states.windows.seed(limit, used)
+        def step(table: LimitTable, _moment: int) -> None:
+            table.windows.seed(limit, used)
 
         await self._call(step, [limit], [], None)
 
@@ -78,20 +81,24 @@ class SqliteStore:
             await thread.stop()
 
     async def _renew(self, reservations: Sequence[Reservation], lease: int, now: int | None) -> None:
-        def step(states: States, moment: int) -> None:
-            states.renew(reservations, lease, moment)
+        def step(table: LimitTable, moment: int) -> None:
+            table.renew(reservations, lease, moment)
 
         limits = [limit for each in reservations for limit in _limits_of(each) if limit.kind == "lease"]
         await self._call(step, limits, [each.id for each in reservations], now)
 
     async def _call(
-        self, step: Callable[[States, int], T], limits: Sequence[Limit], reservations: Sequence[str], now: int | None
+        self,
+        step: Callable[[LimitTable, int], T],
+        limits: Sequence[Limit],
+        reservations: Sequence[str],
+        now: int | None,
     ) -> T:
         if self._thread is None:
-            raise StoreUnavailable("the store of limits is not open")
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._thread.submit(Call(step, limits, reservations, now, answer))
-        return await answer
+            raise StoreUnavailable("the limit store is not open")
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._thread.submit(Call(step, limits, reservations, now, result))
+        return await result
 
 
 def _limits_of(reservation: Reservation) -> list[Limit]:

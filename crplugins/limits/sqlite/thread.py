@@ -1,4 +1,7 @@
-"""SqliteThread: where a process uses the file of limits, so that its event loop never waits for a disk or a lock."""
+"""SqliteThread: the thread in which a process uses the SQLite file, so that its event loop waits for no disk or lock.
+
+The store submits each `Call`; the thread runs those that wait together, as one of the `Transactions` of its connection.
+"""
 
 import asyncio
 import sqlite3
@@ -13,47 +16,152 @@ from typing import Any, Final, NamedTuple
 
 from crplugins.limits.limit import Limit
 from crplugins.limits.sqlite.file import LimitFileError, Rows, Sweep, is_busy, open_limit_file
-from crplugins.limits.states import States
 from crplugins.limits.store import StoreUnavailable
+from crplugins.limits.table import LimitTable
 
 BUSY_SECONDS: Final = 0.05
 """How long calls wait for other processes."""
 
 _PAUSES: Final = (0.0001, 0.001)
-"""Seconds between two tries, at random: SQLite's own busy handler waits ever longer, while others come first."""
+"""Seconds between two attempts, random: SQLite's own busy handler waits longer each time, while others come first."""
+
+OPENING_SECONDS: Final = 5.0
+"""How long the start waits for other processes that start at the same time."""
+
+_MOST_ROWS: Final = 512
+"""Of one transaction, for which other processes wait. One call may have more."""
 
 
 class Call(NamedTuple):
-    """One of them.
+    """One call of the store.
 
     Attributes:
-        step: what it does to the states, given the moment.
+        step: what it does to the table, given the time.
         limits, reservations: whose states it needs; reservations by id.
-        now: the moment, if it was given.
-        answer: where its result goes.
+        now: the time, if the caller gave one.
+        result: where its result goes.
     """
 
-    step: Callable[[States, int], Any]
+    step: Callable[[LimitTable, int], Any]
     limits: Sequence[Limit]
     reservations: Sequence[str]
     now: int | None
-    answer: asyncio.Future[Any]
+    result: asyncio.Future[Any]
 
     def rows(self) -> int:
-        """How many it may read and write."""
+        """How many rows it may read and write."""
         return len(self.limits) + len(self.reservations)
 
 
+class SqliteThread:
+    """Runs calls in their order, and together those that have come while others were running.
+
+    If the file cannot be used any more, the running calls fail, and the next ones open it again.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], int]) -> None:
+        self._path: Final = path
+        self._clock: Final = clock
+        self._calls: Final[SimpleQueue[Call | None]] = SimpleQueue()
+        self._transactions: Transactions | None = None
+        self._thread: Final = threading.Thread(target=self._run, name="crplugins-limits", daemon=True)
+        self._loop = asyncio.get_running_loop()
+        self._opened: Final = self._loop.create_future()
+        self._closed: Final = self._loop.create_future()
+
+    async def start(self) -> None:
+        """Raises `LimitFileError`."""
+        self._thread.start()
+        await self._opened
+
+    def submit(self, call: Call) -> None:
+        self._calls.put(call)
+
+    async def stop(self) -> None:
+        """Returns when all calls have their results."""
+        self._calls.put(None)
+        await self._closed
+
+    def _run(self) -> None:
+        try:
+            self._reopen(patience=OPENING_SECONDS)
+        except LimitFileError as error:
+            self._resolve([self._opened], [error])
+            return
+        self._resolve([self._opened], [None])
+        while calls := self._next():
+            self._resolve([call.result for call in calls], self._run_calls(calls))
+        self._close()
+        self._resolve([self._closed], [None])
+
+    def _next(self) -> list[Call]:
+        """At least one, as soon as there is one; none at the end."""
+        first = self._calls.get()
+        if first is None:
+            return []
+        calls, rows = [first], first.rows()
+        with suppress(Empty):
+            while rows < _MOST_ROWS:
+                call = self._calls.get_nowait()
+                if call is None:
+                    self._calls.put(None)
+                    break
+                calls.append(call)
+                rows += call.rows()
+        return calls
+
+    def _run_calls(self, calls: Sequence[Call]) -> list[Any]:
+        try:
+            return self._reopen().run(calls)
+        except Exception as error:  # whatever it is, nobody may wait forever
+            if not isinstance(error, StoreUnavailable):
+                self._close()
+            return [_unavailable(error) for _ in calls]
+
+    def _reopen(self, *, patience: float = BUSY_SECONDS) -> "Transactions":
+        if self._transactions is None:
+            self._transactions = Transactions(open_limit_file(self._path, patience), self._clock)
+        return self._transactions
+
+    def _close(self) -> None:
+        if self._transactions is not None:
+            with suppress(sqlite3.Error):
+                self._transactions.close()
+            self._transactions = None
+
+    def _resolve(self, futures: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(_set_results, futures, results)
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    if isinstance(error, StoreUnavailable):
+        return StoreUnavailable(*error.args)  # one exception for each call, because a traceback is added to it
+    reason = error.reason if isinstance(error, LimitFileError) else f"cannot be used: {error}"
+    return StoreUnavailable(f"the limit store {reason}")
+
+
+def _set_results(futures: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
+    """Runs in the event loop. A caller that has been cancelled meanwhile gets nothing."""
+    for future, result in zip(futures, results, strict=True):
+        if future.done():
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
 class Transactions:
-    """Those of one connection, in its thread."""
+    """The transactions of one connection, in its thread."""
 
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], int]) -> None:
         self._connection: Final = connection
         self._clock: Final = clock
         self._sweep: Final = Sweep(connection)
 
-    def carry_out(self, calls: Sequence[Call]) -> list[Any]:
-        """Their results or what they have raised, in their order. If anything is raised here, none has happened.
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """The results of the calls, or what they raised, in their order. If this raises, none of them has happened.
 
         Raises `StoreUnavailable` if another process keeps the lock, `sqlite3.Error` if the file cannot be used.
         """
@@ -83,129 +191,23 @@ class Transactions:
                 if not is_busy(error):
                     raise
                 if time.monotonic() > deadline:
-                    raise StoreUnavailable("the file of limits is locked by another process") from None
-                time.sleep(uniform(*_PAUSES))  # noqa: S311  # nothing depends on nobody guessing it
+                    raise StoreUnavailable("the limit store is locked by another process") from None
+                time.sleep(uniform(*_PAUSES))  # noqa: S311  # not for security
             else:
                 return
 
     def _results(self, calls: Sequence[Call], rows: Rows) -> list[Any]:
-        now = self._clock()  # not before the lock is held: no other process comes between with a later moment
-        states = rows.load()
+        now = self._clock()  # read while the lock is held, so that no other process has written a later time
+        table = rows.load()
         moments = [now if call.now is None else call.now for call in calls]
-        results = [_result(call, states, moment) for call, moment in zip(calls, moments, strict=True)]
-        self._sweep.after(rows.save(states), min(now, *moments))  # a moment ahead of time is no reason to forget
+        results = [_result(call, table, moment) for call, moment in zip(calls, moments, strict=True)]
+        self._sweep.after(rows.save(table), min(now, *moments))  # a time in the future must not delete what is in use
         return results
 
 
-def _result(call: Call, states: States, moment: int) -> Any:
-    """One that is wrong is no concern of the others."""
+def _result(call: Call, table: LimitTable, moment: int) -> Any:
+    """A call that fails does not affect the others."""
     try:
-        return call.step(states, moment)
+        return call.step(table, moment)
     except Exception as error:
         return error
-
-
-OPENING_SECONDS: Final = 5.0
-"""How long the start waits for other processes that start too."""
-
-_MOST_ROWS: Final = 512
-"""Of one transaction, which others wait for. One call may have more."""
-
-
-class SqliteThread:
-    """Carries out calls in their order; those that have come while others were carried out, together.
-
-    If the file cannot be used any more, the calls are told, and the next ones open it anew.
-    """
-
-    def __init__(self, path: Path, clock: Callable[[], int]) -> None:
-        self._path: Final = path
-        self._clock: Final = clock
-        self._calls: Final[SimpleQueue[Call | None]] = SimpleQueue()
-        self._transactions: Transactions | None = None
-        self._thread: Final = threading.Thread(target=self._run, name="crplugins-limits", daemon=True)
-        self._loop = asyncio.get_running_loop()
-        self._open: Final = self._loop.create_future()
-        self._closed: Final = self._loop.create_future()
-
-    async def start(self) -> None:
-        """Raises `LimitFileError`."""
-        self._thread.start()
-        await self._open
-
-    def submit(self, call: Call) -> None:
-        self._calls.put(call)
-
-    async def stop(self) -> None:
-        """When all calls have been answered."""
-        self._calls.put(None)
-        await self._closed
-
-    def _run(self) -> None:
-        try:
-            self._reopen(patience=OPENING_SECONDS)
-        except LimitFileError as error:
-            self._tell([self._open], [error])
-            return
-        self._tell([self._open], [None])
-        while calls := self._next():
-            self._tell([call.answer for call in calls], self._carry_out(calls))
-        self._close()
-        self._tell([self._closed], [None])
-
-    def _next(self) -> list[Call]:
-        """At least one, as soon as there is one; none at the end."""
-        first = self._calls.get()
-        if first is None:
-            return []
-        calls, rows = [first], first.rows()
-        with suppress(Empty):
-            while rows < _MOST_ROWS:
-                call = self._calls.get_nowait()
-                if call is None:
-                    self._calls.put(None)
-                    break
-                calls.append(call)
-                rows += call.rows()
-        return calls
-
-    def _carry_out(self, calls: Sequence[Call]) -> list[Any]:
-        try:
-            return self._reopen().carry_out(calls)
-        except Exception as error:  # whatever it is, nobody may wait for ever
-            if not isinstance(error, StoreUnavailable):
-                self._close()
-            return [_unavailable(error) for _ in calls]
-
-    def _reopen(self, *, patience: float = BUSY_SECONDS) -> Transactions:
-        if self._transactions is None:
-            self._transactions = Transactions(open_limit_file(self._path, patience), self._clock)
-        return self._transactions
-
-    def _close(self) -> None:
-        if self._transactions is not None:
-            with suppress(sqlite3.Error):
-                self._transactions.close()
-            self._transactions = None
-
-    def _tell(self, answers: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(_answer, answers, results)
-
-
-def _unavailable(error: Exception) -> StoreUnavailable:
-    if isinstance(error, StoreUnavailable):
-        return StoreUnavailable(*error.args)  # each call its own, to which its traceback is added
-    reason = error.reason if isinstance(error, LimitFileError) else f"cannot be used: {error}"
-    return StoreUnavailable(f"the file of limits {reason}")
-
-
-def _answer(answers: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
-    """In the event loop. Who has been cancelled meanwhile is told nothing."""
-    for answer, result in zip(answers, results, strict=True):
-        if answer.done():
-            continue
-        if isinstance(result, Exception):
-            answer.set_exception(result)
-        else:
-            answer.set_result(result)

@@ -1,1 +1,1 @@
-"""Budgets: what a key or a team may spend in a period."""
+"""Budgets: the money that a key or a team may spend in a period."""

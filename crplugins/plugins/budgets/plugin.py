@@ -1,4 +1,7 @@
-"""Budgets: how much money each key and team may spend in a day, week, month or in all."""
+"""Budgets: how much money each key and team may spend per day, week or month, or in total.
+
+`windows.py` makes of a budget the window of the current period; `seeding.py` compares windows with the ledger.
+"""
 
 import logging
 import time
@@ -17,27 +20,7 @@ from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import LimitStore
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, Demand, came_through, demand_of, usage_of
 from crplugins.plugins.budgets.seeding import RECONCILE_SECONDS, Seeding, Spent
-from crplugins.plugins.budgets.windows import BudgetState, BudgetWindow, BudgetWindows, budget_state, describe
-
-
-def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:
-    """What to reserve of a budget of `amount`; 0 where nobody knows the price.
-
-    A request that only our own guess of its answer makes dearer than the budget takes all of it.
-    """
-    if price is None:
-        return 0
-    whole = price.micro_usd(TokenUsage(demand.prompt, demand.output))
-    if demand.limited_by_client or whole <= amount:
-        return whole
-    return max(price.micro_usd(TokenUsage(demand.prompt)), amount)
-
-
-def real_cost(exchange: Exchange, expected: Price | None, missing_usage: MissingUsagePolicy) -> int:
-    """As the usage record has it; by the `expected` price where the handler told none."""
-    price = exchange.price or expected
-    return 0 if price is None else price.micro_usd(usage_of(exchange, missing_usage))
-
+from crplugins.plugins.budgets.windows import BudgetState, BudgetWindow, BudgetWindows, budget_state, format_spending
 
 __all__ = ["WARN_AT", "BudgetState", "Budgets", "Spent"]
 
@@ -46,30 +29,30 @@ WARN_AT: Final = 0.8
 logger = logging.getLogger("crplugins.budgets")
 
 
-class _Held(NamedTuple):
-    """`price` is what the estimate was made with; None where nobody knows it."""
+class _Reserved(NamedTuple):
+    """What a request has reserved. `price` is that of the estimate; None if it is unknown."""
 
     reservation: Reservation
     price: Price | None
 
 
 class Budgets(Plugin):
-    """Refuses who has spent it all with OpenAI's 429 `insufficient_quota`, which SDKs do not try again.
+    """Refuses a caller whose budget is spent with OpenAI's 429 `insufficient_quota`, which SDKs do not retry.
 
-    A request reserves what it may cost, and in the end stands with what it did cost, as its usage record has it. So
-    requests at the same time cannot spend the same money. Where a model's price is unknown the request costs nothing
-    until somebody knows, and is still refused when nothing is left.
+    A request reserves its estimated cost, and at its end the real cost of its usage record replaces the estimate, so
+    that concurrent requests cannot spend the same money. While the price of a model is unknown, its requests cost
+    nothing, and are still refused when nothing remains.
 
-    Stands inside Auth and ModelAliases and outside MissingUsage.
+    Place it inside Auth and ModelAliases and outside MissingUsage.
 
     Args:
-        per_key: of each key without a budget of its own; None for no such limit.
-        per_team: of the keys of a team together.
-        prices: the price of a model by the name it is served under, else asked for by.
-        spent: what the ledger has of a key or team; None where there is no ledger, and a restart forgets.
-        warn_at: share of a budget from which on each one is logged, once in its period.
-        store: where use is kept: in this process, unless a store says otherwise. May be shared with RateLimits.
-        estimated_output_tokens, missing_usage: as RateLimits has them.
+        per_key: the budget of each key without its own; None for no limit.
+        per_team: budgets of the keys of a team together.
+        prices: the price of a model by its served name, else by its requested name.
+        spent: what a key or team has spent according to the ledger; None without a ledger: a restart then forgets it.
+        warn_at: share of a budget at which a warning is logged, once per period.
+        store: where use is kept; None for the memory of this process. May be shared with RateLimits.
+        estimated_output_tokens, missing_usage: as in RateLimits.
         reconcile_seconds: how often a budget in use is compared with the ledger.
         clock: monotonic seconds.
     """
@@ -100,7 +83,7 @@ class Budgets(Plugin):
         self._estimated_output: Final = estimated_output_tokens
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage
         self._warned: Final[BoundedMap[str, bool]] = BoundedMap()
-        self._held: Final[Slot[_Held]] = Slot("budgets.held")
+        self._reserved: Final[Slot[_Reserved]] = Slot("budgets.reserved")
         self._suffix: Final = reservation_suffix()
 
     async def on_request(self, exchange: Exchange) -> None:
@@ -117,20 +100,20 @@ class Budgets(Plugin):
         self._warn(windows, decision)
         if decision.refused is not None:
             raise quota_exceeded()
-        self._held.set(exchange, _Held(reservation, price))
+        self._reserved.set(exchange, _Reserved(reservation, price))
 
     def on_finish(self, exchange: Exchange) -> None:
-        held = self._held.get(exchange)
-        if held is not None:
-            cost = real_cost(exchange, held.price, self._missing_usage) if came_through(exchange) else 0
-            self.reservations.settle(held.reservation, [cost] * len(held.reservation.charges))
+        reserved = self._reserved.get(exchange)
+        if reserved is not None:
+            cost = real_cost(exchange, reserved.price, self._missing_usage) if came_through(exchange) else 0
+            self.reservations.settle(reserved.reservation, [cost] * len(reserved.reservation.charges))
 
     async def states_of(self, principal: Principal) -> list[BudgetState]:
         """The budgets of a key and of its team. Raises `StoreUnavailable`."""
         return await self._read(self._windows.of(principal, self.reservations.now()))
 
     async def states(self, principals: Iterable[Principal] = ()) -> list[BudgetState]:
-        """The same for these keys and for all that have made a request lately. Raises `StoreUnavailable`."""
+        """The same for these keys and for all that have made a request recently. Raises `StoreUnavailable`."""
         now = self.reservations.now()
         known = {**{principal.key_id: principal for principal in principals}, **self._windows.seen}
         windows = [window for principal in known.values() for window in self._windows.of(principal, now)]
@@ -155,7 +138,7 @@ class Budgets(Plugin):
         for window, level in zip(windows, decision.levels, strict=True):
             if level.used >= window.warn_at and window.limit.key not in self._warned:
                 self._warned[window.limit.key] = True
-                logger.warning("%s", describe(window, level.used))
+                logger.warning("%s", format_spending(window, level.used))
 
     async def _read(self, windows: Iterable[BudgetWindow]) -> list[BudgetState]:
         windows = list(windows)
@@ -165,8 +148,27 @@ class Budgets(Plugin):
         return [budget_state(window, level) for window, level in zip(windows, levels, strict=True)]
 
 
+def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:
+    """What to reserve of a budget of `amount`, in micro-USD; 0 if the price is unknown.
+
+    A request whose cost exceeds the budget only by our estimate of its answer reserves the whole budget.
+    """
+    if price is None:
+        return 0
+    whole = price.micro_usd(TokenUsage(demand.prompt, demand.output))
+    if demand.limited_by_client or whole <= amount:
+        return whole
+    return max(price.micro_usd(TokenUsage(demand.prompt)), amount)
+
+
+def real_cost(exchange: Exchange, expected: Price | None, missing_usage: MissingUsagePolicy) -> int:
+    """The cost in the usage record, in micro-USD; by the `expected` price if the handler gave none."""
+    price = exchange.price or expected
+    return 0 if price is None else price.micro_usd(usage_of(exchange, missing_usage))
+
+
 def quota_exceeded() -> GatewayError:
-    """429 for a budget that is spent. No time to retry at: it may be weeks, which some clients would sleep through."""
+    """429 for a budget that is spent. Without retry-after: it may be weeks, and some clients would sleep that long."""
     return GatewayError(
         429,
         "You exceeded your current quota, please check your plan and billing details. For more information on this "

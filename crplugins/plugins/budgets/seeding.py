@@ -1,4 +1,4 @@
-"""Seeding: what the ledger knows of a budget's use, and a store does not know or has lost."""
+"""Seeding: raises the use of budgets in the limit store to what the ledger knows, because a store may have lost it."""
 
 import asyncio
 import logging
@@ -7,23 +7,25 @@ from datetime import datetime
 from typing import Final
 
 from crplugins.core.bounded_map import BoundedMap
+from crplugins.core.single_flight import SingleFlight
 from crplugins.limits.store import LimitStore, StoreUnavailable
 from crplugins.plugins.budgets.windows import BudgetWindow, Scope
 
 Spent = Callable[[Scope, str, datetime], Awaitable[int]]
-"""Micro-USD that a key or team has spent in requests which began at or after a moment (UTC). It may raise anything."""
+"""Micro-USD that a key or team has spent in requests that began at or after a time (UTC). It may raise anything."""
 
 RECONCILE_SECONDS: Final = 60.0
 PATIENCE_SECONDS: Final = 2.0
-"""How long a request waits for the ledger at most. What it then tells counts from the next request on."""
+"""How long a request waits for the ledger at most. A later answer counts from the next request on."""
 
 logger = logging.getLogger("crplugins.budgets")
 
 
 class Seeding:
-    """Raises windows in the store to what the ledger has: before the first use, and again while they are in use.
+    """Compares windows in the store with the ledger: before the first use, and again while they are in use.
 
-    A budget nobody uses costs nothing. One whose store has lost it is right again a `reconcile_seconds` later at most.
+    A budget that is not in use costs nothing. If the store has lost a budget in use, it is right again after
+    `reconcile_seconds` at most.
 
     Args:
         clock: monotonic seconds.
@@ -31,51 +33,45 @@ class Seeding:
 
     def __init__(self, store: LimitStore, spent: Spent, reconcile_seconds: float, clock: Callable[[], float]) -> None:
         self.failures = 0
-        """How often the ledger or the store could not be asked."""
+        """How often the ledger or the store did not answer."""
         self._store, self._spent, self._clock = store, spent, clock
         self._reconcile_seconds: Final = reconcile_seconds
-        self._asked: Final[BoundedMap[str, float]] = BoundedMap()
-        self._running: Final[dict[str, asyncio.Task[None]]] = {}
+        self._compared_at: Final[BoundedMap[str, float]] = BoundedMap()
+        self._lookups: Final[SingleFlight[None]] = SingleFlight()
 
     async def compare(self, windows: Iterable[BudgetWindow]) -> None:
-        """Return once those never compared with the ledger have been, or that takes too long."""
+        """Return when all those that were never compared with the ledger have been, or after `PATIENCE_SECONDS`."""
         now = self._clock()
         new = []
         for window in windows:
-            asked = self._asked.get(window.limit.key)
-            if asked is None:
+            compared_at = self._compared_at.get(window.limit.key)
+            if compared_at is None:
                 new.append(window)
-            elif now - asked >= self._reconcile_seconds:
-                self._begin(window)
+            elif now - compared_at >= self._reconcile_seconds:
+                self._start(window)
         if new:
-            await asyncio.wait([self._begin(window) for window in new], timeout=PATIENCE_SECONDS)
+            await asyncio.wait([self._start(window) for window in new], timeout=PATIENCE_SECONDS)
             for window in new:
-                self._asked[window.limit.key] = now  # nobody else waits for a ledger that does not answer
+                self._compared_at[window.limit.key] = now  # no other request waits for a ledger that does not answer
 
     async def close(self) -> None:
-        """End what is still being asked, and begin anew when opened again."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._asked.clear()
+        """Cancel running lookups, and compare every window again after the next start."""
+        await self._lookups.close()
+        self._compared_at.clear()
 
-    def _begin(self, window: BudgetWindow) -> asyncio.Task[None]:
-        """Once at a time for each window."""
-        key = window.limit.key
-        task = self._running.get(key)
-        if task is None:
-            task = self._running[key] = asyncio.get_running_loop().create_task(self._seed(window))
-            task.add_done_callback(lambda _task: self._running.pop(key, None))
-        return task
+    def _start(self, window: BudgetWindow) -> asyncio.Task[None]:
+        """One lookup at a time for each window."""
+        return self._lookups.start(window.limit.key, lambda: self._seed(window))
 
     async def _seed(self, window: BudgetWindow) -> None:
         try:
             spent = await self._spent(window.scope, window.owner, window.start)
             await self._store.seed(window.limit, spent)
         except StoreUnavailable:
-            self.failures += 1  # the store's own business to tell
+            self.failures += 1  # the store logs it itself
         except Exception as error:
             self.failures += 1
-            logger.warning("what %s %s has spent could not be looked up: %r", window.scope, window.owner, error)
-        self._asked[window.limit.key] = self._clock()
+            logger.warning(
+                "the spending of %s %s could not be read from the ledger: %r", window.scope, window.owner, error
+            )
+        self._compared_at[window.limit.key] = self._clock()

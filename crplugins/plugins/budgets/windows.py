@@ -1,4 +1,4 @@
-"""Budget windows: from a key to what it may spend until when. Calendar days of UTC, ISO weeks, months."""
+"""BudgetWindows: the budgets of a key in the current period. Calendar days of UTC, ISO weeks, months."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,17 +12,17 @@ from crplugins.limits.limit import Level, Limit
 
 Scope = Literal["key", "team"]
 
-_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NO_END: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class BudgetWindow(NamedTuple):
-    """A budget in the period that is now.
+    """A budget in the current period, as a window of a limit store.
 
     Attributes:
         owner: the key or team whose budget it is.
-        start, end: of the period; 1970 and 9999 of one without.
-        warn_at: the use in micro-USD from which on somebody should look.
+        start, end: of the period; 1970 and 9999 for the period `total`.
+        warn_at: the use in micro-USD at which to warn.
     """
 
     limit: Limit
@@ -35,32 +35,32 @@ class BudgetWindow(NamedTuple):
 
 
 class BudgetWindows:
-    """The windows of each key, remembered until the first of them ends.
+    """The windows of each key, cached until the first of them ends.
 
     Args:
-        per_key: of each key without a budget of its own.
-        per_team: of the keys of a team together.
-        warn_at: share of a budget.
+        per_key: the budget of each key without its own.
+        per_team: budgets of the keys of a team together.
+        warn_at: share of a budget at which to warn.
     """
 
     def __init__(self, per_key: Budget | None, per_team: Mapping[str, Budget], warn_at: float) -> None:
         self._per_key, self._per_team, self._warn_at = per_key, per_team, warn_at
-        self._kept: Final[BoundedMap[int, tuple[Principal, int, tuple[BudgetWindow, ...]]]] = BoundedMap()
+        self._cached: Final[BoundedMap[int, tuple[Principal, int, tuple[BudgetWindow, ...]]]] = BoundedMap()
         self.seen: Final[BoundedMap[str, Principal]] = BoundedMap()
-        """Keys that have made a request, the latest last."""
+        """Keys that have made a request, the most recent last."""
 
     def of(self, principal: Principal, now: int) -> tuple[BudgetWindow, ...]:
-        """Its own and its team's; `now` in milliseconds."""
-        kept = self._kept.get(id(principal))
-        if kept is not None and kept[0] is principal and now < kept[1]:
-            return kept[2]
-        windows = self._made(principal, datetime.fromtimestamp(now / 1000, UTC))
+        """The windows of the key and of its team; `now` in milliseconds since 1970."""
+        cached = self._cached.get(id(principal))
+        if cached is not None and cached[0] is principal and now < cached[1]:
+            return cached[2]
+        windows = self._windows(principal, datetime.fromtimestamp(now / 1000, UTC))
         end = min((window.limit.period for window in windows), default=_milliseconds(NO_END))
-        self._kept[id(principal)] = principal, end, windows
+        self._cached[id(principal)] = principal, end, windows
         self.seen[principal.key_id] = principal
         return windows
 
-    def _made(self, principal: Principal, now: datetime) -> tuple[BudgetWindow, ...]:
+    def _windows(self, principal: Principal, now: datetime) -> tuple[BudgetWindow, ...]:
         budgets: list[tuple[Scope, str, Budget | None]] = [
             ("key", principal.key_id, principal.budget or self._per_key),
             ("team", principal.team or "", self._per_team.get(principal.team or "")),
@@ -75,7 +75,7 @@ class BudgetWindows:
 
 
 def period_around(now: datetime, period: Period) -> tuple[datetime, datetime]:
-    """The first instant of the period that `now` (UTC) is in, and that of the next."""
+    """The start of the period that `now` (UTC) is in, and the start of the next."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     if period == "day":
         return midnight, midnight + timedelta(days=1)
@@ -85,19 +85,19 @@ def period_around(now: datetime, period: Period) -> tuple[datetime, datetime]:
     if period == "month":
         first = midnight.replace(day=1)
         return first, (first + timedelta(days=31)).replace(day=1)
-    return _EVER, NO_END
+    return _EPOCH, NO_END
 
 
 def _milliseconds(moment: datetime) -> int:
-    return (moment - _EVER) // timedelta(milliseconds=1)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 class BudgetState(NamedTuple):
-    """One budget in the period that is now.
+    """One budget in the current period.
 
     Attributes:
-        spent, amount: micro-USD; what running requests have reserved counts as spent.
-        reset: when the period ends (UTC); None for one that does not.
+        spent, amount: micro-USD; the reservations of running requests count as spent.
+        reset: when the period ends (UTC); None for the period `total`.
         warned: whether `warn_at` has been reached.
     """
 
@@ -116,7 +116,7 @@ def budget_state(window: BudgetWindow, level: Level) -> BudgetState:
     return BudgetState(window.scope, window.owner, window.period, level.used, window.limit.amount, reset, warned)
 
 
-def describe(window: BudgetWindow, spent: int) -> str:
-    """A sentence for a log."""
-    of = f"{window.scope} {window.owner} has spent {usd(spent):.2f} of {usd(window.limit.amount):.2f} USD"
-    return of if window.period == "total" else f"{of} of this {window.period}"
+def format_spending(window: BudgetWindow, spent: int) -> str:
+    """A sentence for the log."""
+    sentence = f"{window.scope} {window.owner} has spent {usd(spent):.2f} of {usd(window.limit.amount):.2f} USD"
+    return sentence if window.period == "total" else f"{sentence} of this {window.period}"

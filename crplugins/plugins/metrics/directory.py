@@ -1,8 +1,10 @@
-"""Several worker processes behind one port: each writes files, and whichever is scraped adds them all up.
+"""The folder in which the worker processes of one server share their metrics (prometheus_client's multiprocess mode).
 
-prometheus_client does this where PROMETHEUS_MULTIPROC_DIR names a folder before it is imported. The price is in the
-documentation: no exemplars, no metrics of the processes, and a scrape that takes longer. One worker per scrape target
-needs none of it.
+Each worker writes files there, and whichever is scraped adds them all up. prometheus_client does this if
+PROMETHEUS_MULTIPROC_DIR names a folder when it is imported, so workers must be started with the variable set
+(`multiprocess_directory`). For that reason importing this module does not import prometheus_client.
+
+The price: no exemplars, no metrics of the processes, and slower scrapes. One worker per scrape target needs none of it.
 """
 
 import multiprocessing
@@ -18,8 +20,32 @@ from typing import Final
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
+@contextmanager
+def multiprocess_directory() -> Iterator[Path]:
+    """A folder for the workers that are started inside the block, named in their environment.
+
+        with multiprocess_directory():
+            supervisor.run()
+
+    It is new, private and for this server only: two servers with one folder would count each other's requests. It is
+    created and deleted by the process that starts the workers, never by a worker, which would delete what the others
+    have counted. If the environment names a folder already, it is used as it is and not deleted.
+    """
+    named = os.environ.get(DIRECTORY_VARIABLE)
+    if named:
+        yield Path(named)
+        return
+    directory = tempfile.mkdtemp(prefix="crplugins-metrics-")
+    os.environ[DIRECTORY_VARIABLE] = directory
+    try:
+        yield Path(directory)
+    finally:
+        os.environ.pop(DIRECTORY_VARIABLE, None)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def shared_directory() -> Path | None:
-    """Where the processes keep their values; None for values in memory, of this process alone."""
+    """Where the processes keep their values; None if this process keeps its values in memory."""
     from prometheus_client import values
 
     shared = values.ValueClass is not values.MutexValue  # decided when it was imported
@@ -28,7 +54,7 @@ def shared_directory() -> Path | None:
 
 
 def sweep(directory: Path) -> None:
-    """Forget what processes that no longer run had in flight: one that was killed could not take it back."""
+    """Remove the in-flight gauges of processes that no longer run: a process that was killed could not do it itself."""
     for file in directory.glob("gauge_live*_*.db"):
         if not _runs(file.stem.rpartition("_")[2]):
             file.unlink(missing_ok=True)
@@ -45,7 +71,7 @@ def _runs(pid: str) -> bool:
 
 
 def leave(directory: Path) -> None:
-    """What this process had in flight is over."""
+    """Remove the in-flight gauges of this process."""
     from prometheus_client.multiprocess import mark_process_dead
 
     with suppress(FileNotFoundError):
@@ -53,9 +79,9 @@ def leave(directory: Path) -> None:
 
 
 def is_one_of_several(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process shares its port with others, as far as it shows.
+    """Whether this process shares its port with others, as far as can be seen.
 
-    Of the workers of uvicorn, only the second says yes, so that one warning is logged and not one per worker.
+    Of the workers of uvicorn, it is True only for the second, so that one warning is logged and not one per worker.
     """
     arguments = sys.argv if arguments is None else arguments
     kind, _, number = multiprocessing.current_process().name.partition("-")
@@ -73,33 +99,3 @@ def _announced(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         elif argument.startswith("--workers="):
             text = argument.partition("=")[2]
     return int(text) if text.isdecimal() else 1
-
-
-# The folder in which several workers of one server add up their metrics.
-#
-# prometheus_client looks for it when it is imported, so workers must be started with it named. Nothing here imports
-# prometheus_client.
-
-
-@contextmanager
-def multiprocess_directory() -> Iterator[Path]:
-    """A folder for the workers that are started inside the block, named in their environment.
-
-        with multiprocess_directory():
-            supervisor.run()
-
-    It is new, private and this server's alone: two servers with one folder would count each other's requests. It is
-    emptied by who starts the workers, here and at the end, never by a worker, which would drop what the others have
-    counted. A folder that the environment names already is used as it is, and left.
-    """
-    named = os.environ.get(DIRECTORY_VARIABLE)
-    if named:
-        yield Path(named)
-        return
-    directory = tempfile.mkdtemp(prefix="crplugins-metrics-")
-    os.environ[DIRECTORY_VARIABLE] = directory
-    try:
-        yield Path(directory)
-    finally:
-        os.environ.pop(DIRECTORY_VARIABLE, None)
-        shutil.rmtree(directory, ignore_errors=True)

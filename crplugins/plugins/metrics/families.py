@@ -1,4 +1,4 @@
-"""The metrics of the table as prometheus_client's objects, registered in one registry."""
+"""Families: the metrics of the table as prometheus_client's objects, registered in one registry and scraped from it."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,79 +15,10 @@ from crplugins.plugins.metrics import table
 from crplugins.plugins.metrics.table import Spec
 
 
-def fresh_registry() -> CollectorRegistry:
-    """A registry of one's own, so that two gateways fit in a process, with the process's metrics in it.
-
-    The collectors are prometheus_client's own instances: a new one would read files, which must not happen on an event
-    loop.
-    """
-    registry = CollectorRegistry(support_collectors_without_names=True)  # else `name[]` would not find theirs
-    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
-        registry.register(collector)
-    return registry
-
-
-class Lazy(MetricWrapperBase):
-    """Makes its samples one by one, as they are written into a scrape, and no `_created` ones.
-
-    As a list they are a hundred thousand objects at once, on which the garbage collector goes through all objects of
-    the process, a third of a second with litellm's, and everything stands still.
-    """
-
-    def collect(self) -> Iterable[Metric]:
-        (metric,) = self.describe()
-        metric.samples = _Samples(self, metric.name)  # type: ignore[assignment]  # the encoders only go through them
-        return [metric]
-
-    def samples(self, name: str) -> Iterator[Sample]:
-        for sample in self._samples():
-            if sample.name != "_created":
-                yield Sample(name + sample.name, *sample[1:])
-
-
-class _Samples:
-    """Made anew whenever somebody goes through them."""
-
-    def __init__(self, metric: Lazy, name: str) -> None:
-        self._metric = metric
-        self._name = name
-
-    def __iter__(self) -> Iterator[Sample]:
-        return self._metric.samples(self._name)
-
-
-class Counter(Lazy, EagerCounter):
-    pass
-
-
-class Gauge(Lazy, EagerGauge):
-    pass
-
-
-class Histogram(Lazy, EagerHistogram):
-    """Finds its bucket by bisection: a third cheaper than one bound after the other, and a request observes ten.
-
-    Past the last of `buckets` lies the one without a bound, which prometheus_client adds.
-    """
-
-    def __init__(
-        self, name: str, documentation: str, labelnames: Iterable[str] = (), *, buckets: Sequence[float], **more: Any
-    ) -> None:
-        super().__init__(name, documentation, labelnames, buckets=buckets, **more)
-        self.bounds: Final = buckets
-
-    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        if exemplar is not None:
-            super().observe(amount, exemplar)
-            return
-        self._sum.inc(amount)
-        self._buckets[bisect_left(self.bounds, amount)].inc(1)
-
-
 class Families:
-    """One object per metric that is written as requests pass.
+    """One object per metric that requests write.
 
-    Raises ValueError where the registry has one of the names already.
+    Raises ValueError if the registry has one of the names already.
     """
 
     def __init__(self, registry: CollectorRegistry, *, inter_chunk: bool) -> None:
@@ -114,26 +45,44 @@ class Families:
         self.overflow: Final = self.counter(table.OVERFLOW)
         self.build_info: Final = self.gauge(table.BUILD_INFO)
 
-    def counter(self, spec: Spec) -> Counter:
+    def counter(self, spec: Spec) -> "Counter":
         return Counter(spec.name, spec.help, spec.labels, registry=self._registry)
 
-    def gauge(self, spec: Spec) -> Gauge:
+    def gauge(self, spec: Spec) -> "Gauge":
         return Gauge(spec.name, spec.help, spec.labels, registry=self._registry, multiprocess_mode=spec.mode)
 
-    def _histogram(self, spec: Spec) -> Histogram:
+    def _histogram(self, spec: Spec) -> "Histogram":
         return Histogram(spec.name, spec.help, spec.labels, registry=self._registry, buckets=spec.buckets)
 
 
+def fresh_registry() -> CollectorRegistry:
+    """A new registry, so that two gateways can run in one process, with the metrics of the process in it.
+
+    The collectors are prometheus_client's own instances: a new one would read files, which must not happen on an event
+    loop.
+    """
+    registry = CollectorRegistry(support_collectors_without_names=True)  # else `name[]` would not find theirs
+    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+        registry.register(collector)
+    return registry
+
+
 class Collector(Protocol):
-    """Whatever prometheus_client's encoders and registries read metrics from."""
+    """Anything from which prometheus_client's encoders and registries read metrics."""
 
     def collect(self) -> Iterable[Metric]: ...
 
 
-class WithoutCreated:
-    """A registry without its `_created` samples: a fifth of a scrape, and nobody's question.
+def restricted(registry: CollectorRegistry, names: Iterable[str]) -> Collector:
+    """The samples of these names; all of them if none is given."""
+    chosen = list(names)
+    return registry.restricted_registry(chosen) if chosen else registry
 
-    prometheus_client can only leave them out for a whole process, which is not a library's to decide.
+
+class WithoutCreated:
+    """A registry without its `_created` samples: a fifth of a scrape, and no dashboard needs them.
+
+    prometheus_client can only leave them out for the whole process, which a library must not decide.
     """
 
     def __init__(self, registry: Collector) -> None:
@@ -147,7 +96,7 @@ class WithoutCreated:
 
 
 class _AllBut:
-    """The samples that are not called `name`, one by one: see `Lazy` in `metrics_families.py`."""
+    """The samples that are not called `name`, one by one: see `Lazy`."""
 
     def __init__(self, name: str, samples: Iterable[Sample]) -> None:
         self._name = name
@@ -157,7 +106,58 @@ class _AllBut:
         return (sample for sample in self._samples if sample.name != self._name)
 
 
-def restricted(registry: CollectorRegistry, names: Iterable[str]) -> Collector:
-    """The samples of these names; all of them where none is given."""
-    chosen = list(names)
-    return registry.restricted_registry(chosen) if chosen else registry
+class Lazy(MetricWrapperBase):
+    """Makes its samples one by one, as they are written into a scrape, and no `_created` ones.
+
+    A list would create a hundred thousand objects at once, for which the garbage collector goes through all objects of
+    the process: with litellm a third of a second, in which everything stops.
+    """
+
+    def collect(self) -> Iterable[Metric]:
+        (metric,) = self.describe()
+        metric.samples = _Samples(self, metric.name)  # type: ignore[assignment]  # the encoders only go through them
+        return [metric]
+
+    def samples(self, name: str) -> Iterator[Sample]:
+        for sample in self._samples():
+            if sample.name != "_created":
+                yield Sample(name + sample.name, *sample[1:])
+
+
+class _Samples:
+    """The samples of a metric, made again for each iteration."""
+
+    def __init__(self, metric: Lazy, name: str) -> None:
+        self._metric = metric
+        self._name = name
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self._metric.samples(self._name)
+
+
+class Counter(Lazy, EagerCounter):
+    pass
+
+
+class Gauge(Lazy, EagerGauge):
+    pass
+
+
+class Histogram(Lazy, EagerHistogram):
+    """Finds its bucket by bisection: a third cheaper than a linear search, and a request observes ten.
+
+    After the last of `buckets` comes the `+Inf` bucket, which prometheus_client adds.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, labelnames: Iterable[str] = (), *, buckets: Sequence[float], **more: Any
+    ) -> None:
+        super().__init__(name, documentation, labelnames, buckets=buckets, **more)
+        self.bounds: Final = buckets
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        if exemplar is not None:
+            super().observe(amount, exemplar)
+            return
+        self._sum.inc(amount)
+        self._buckets[bisect_left(self.bounds, amount)].inc(1)

@@ -1,6 +1,6 @@
-"""LimitGauges: how limits and budgets stand, as metrics.
+"""LimitGauges: the use of limits and budgets, as metrics.
 
-The store is asked when a scrape comes: nothing is counted on the way of a request, and no value is ever stale.
+The store is read at each scrape: nothing is counted per request, and no value is ever stale.
 """
 
 import asyncio
@@ -37,26 +37,27 @@ LIMITS_TABLE: Final = (
 )  # fmt: skip
 
 _SECONDS: Final = 0.5
-"""A store that takes longer is left out of this scrape."""
+"""If the store takes longer, its values are not in this scrape."""
 
 logger = logging.getLogger("crplugins.metrics")
 
 Values = Mapping[tuple[str, ...], float]
 
 
-class Outage(Protocol):
-    """A store that may be decided without."""
+class OutageState(Protocol):
+    """A limit store that may have an outage."""
 
     @property
-    def mode_active(self) -> bool: ...
+    def unavailable(self) -> bool:
+        """Whether limits are decided without the store now."""
 
 
 class LimitGauges:
-    """A collector of prometheus_client's. `refresh` comes before each scrape, on the event loop.
+    """A collector for prometheus_client. Call `refresh` before each scrape, on the event loop.
 
     Args:
-        key_label: the label of a key, which is bounded; None for a key without one.
-        store: where the limits are kept, if it can be out of reach.
+        key_label: the label of a key; None for a key without a label of its own, because labels are bounded.
+        store: where the limits are kept, if it can be unavailable.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class LimitGauges:
         budgets: Budgets,
         *,
         key_label: Callable[[str], str | None],
-        store: Outage | None = None,
+        store: OutageState | None = None,
     ) -> None:
         self._rate_limits = rate_limits
         self._budgets = budgets
@@ -74,7 +75,7 @@ class LimitGauges:
         self._values: Mapping[Spec, Values] = {}
 
     async def refresh(self) -> None:
-        """Read how everything stands. What cannot be read is not shown: an old value would look like a new one."""
+        """Read all values. What cannot be read is not shown: an old value would look like a current one."""
         values: dict[Spec, Values] = {}
         try:
             async with asyncio.timeout(_SECONDS):
@@ -82,7 +83,7 @@ class LimitGauges:
                 values |= await self._budget_values()
         except (StoreUnavailable, TimeoutError):
             logger.debug("limits cannot be read for a scrape")
-        outage = self._store is not None and self._store.mode_active
+        outage = self._store is not None and self._store.unavailable
         values[STORE_OUTAGE] = {(): float(outage)}
         values[SHADOW_REFUSALS] = {(reason,): float(count) for reason, count in self._rate_limits.shadowed.items()}
         values[KEY_INFO] = dict(self._teams())
@@ -103,7 +104,7 @@ class LimitGauges:
                 yield (label, principal.team or ""), 1.0
 
     async def _utilization(self) -> Values:
-        """Of a limit per model, the model nearest to it."""
+        """Of limits per model, the highest utilization."""
         shares: dict[tuple[str, ...], float] = {}
         for level in await self._rate_limits.levels():
             label = self._key_label(level.owner) if level.scope in ("key", "key_and_model") else None

@@ -1,6 +1,8 @@
 """Metrics: every finished request in Prometheus series.
 
-What they are called is in `metrics_table.py`; where they are scraped, in `homes/metrics_app.py`.
+`table.py` defines the metrics, `families.py` makes prometheus_client's objects of them, `series.py` finds those that a
+request is counted in. Several worker processes share their values in files: `directory.py` and `shared.py`. The use of
+limits and budgets is read by a separate collector: `limits.py`.
 """
 
 import asyncio
@@ -28,25 +30,25 @@ logger = logging.getLogger("crplugins.metrics")
 
 
 class Metrics(Plugin):
-    """Counts chat completions. Stands outermost, outside Auth, so that refused requests are counted too.
+    """Counts chat completions. Place it outermost, outside Auth, so that refused requests are counted too.
 
-    Tokens and cost are those of the usage record, which the ledger's row is written from: they agree.
+    Tokens and cost are those of the usage record, from which the ledger's row is written: they agree.
 
-    Labels are kept few. `model` is what was asked for if it is configured, else the first pattern it fits, else
-    `other`. `key_id` is the id of an authenticated key, `none` without one, `other` for keys past the cap;
-    `crplugins_label_overflow_total` counts the replacements. Configured keys come first, so that all workers agree on
-    them. Of keys that are not known at the start each worker admits the first that come: once the cap is reached, a
-    key may be itself in one worker and `other` in the next, and only their sum is exact.
+    The number of series (the cardinality) is bounded. `model` is the requested name if it is configured, else the first
+    pattern that matches, else `other`. `key_id` is the id of an authenticated key, `none` without one, `other` for keys
+    past the cap; `crplugins_label_overflow_total` counts the replacements. Configured keys come first, so that all
+    workers agree on them. Of other keys each worker admits the first that come: once the cap is reached, a key may have
+    its own series in one worker and be `other` in the next, and only their sum is exact.
 
     Args:
         models: configured names, aliases and patterns with one `*`, in the order in which patterns are tried.
         keys: configured key ids, in configuration order.
-        key_cap: so many keys have series of their own, configured ones included.
-        registry: where the metrics are registered; a fresh one, with the metrics of the process, if not given.
-        inter_chunk: observe the time between pieces of a stream. Costs a microsecond per piece, and a piece is no
+        key_cap: how many keys have series of their own, including configured ones.
+        registry: where the metrics are registered; None for a new one, with the metrics of the process.
+        inter_chunk: observe the time between chunks of a stream. Costs a microsecond per chunk, and a chunk is not a
             token; `crplugins_stream_max_gap_seconds` is always there.
 
-    Raises ValueError where `registry` has one of the names already.
+    Raises ValueError if `registry` has one of the names already.
     """
 
     reads_usage: bool = True
@@ -68,7 +70,7 @@ class Metrics(Plugin):
         self._series = Series(self._families, models, keys, key_cap)
         self._state = ObservedState()
         self._shared = shared_values(self._state, self._families)
-        self._last_piece: Slot[float] = Slot("metrics.last_piece")
+        self._last_chunk: Slot[float] = Slot("metrics.last_chunk")
         self._enter = self._families.in_flight.inc
         self._leave = self._families.in_flight.dec
         self._overhead = self._families.overhead.observe
@@ -79,10 +81,10 @@ class Metrics(Plugin):
         self._enter()
 
     def on_event(self, exchange: Exchange, event: Event) -> Event:
-        """Runs with `inter_chunk` only."""
-        now, last = exchange.timings.last_token, self._last_piece.get(exchange)
+        """Called with `inter_chunk` only."""
+        now, last = exchange.timings.last_token, self._last_chunk.get(exchange)
         if now is not None and now != last:
-            self._last_piece.set(exchange, now)
+            self._last_chunk.set(exchange, now)
             observe = self._series.model(exchange.requested_model).inter_chunk
             if last is not None and observe is not None:
                 observe(now - last)
@@ -111,34 +113,34 @@ class Metrics(Plugin):
             self._series.note_unknown(record.requested_model)
 
     def observe_faults(self, faults: Mapping[tuple[str, str], int]) -> None:
-        """Show `PluginMiddleware.faults`, as it is when a scrape comes, as `crplugins_hook_errors_total`."""
+        """Show `PluginMiddleware.faults`, read at each scrape, as `crplugins_hook_errors_total`."""
         self._state.faults(faults)
 
     def observe_ledger(self, state: LedgerState) -> None:
-        """Show how many records wait and how many are lost."""
+        """Show how many records are pending, spooled and dropped."""
         self._state.ledger(state)
 
     def add_collector(self, collector: Collector) -> None:
-        """Show what `collector` gives at each scrape: values that are the same whichever worker is asked."""
+        """Show what `collector` returns at each scrape: values that are the same in every worker."""
         if self._shared is None:
             self.registry.register(collector)
         else:
             self._shared.collectors.append(collector)
 
     def key_label(self, key_id: str) -> str | None:
-        """What a key is called in the series; None for one that is `other`."""
+        """The label of a key in the series; None for a key that is `other`."""
         return self._series.key_label(key_id)
 
     def exposed(self, names: Iterable[str] = ()) -> Collector:
-        """What to encode for a scrape; only the samples called `names` if there are any.
+        """What to encode for a scrape; only the samples called `names`, if any are given.
 
-        Reads files where several workers share them, so call it, like the encoder, in a thread.
+        Reads files if several workers share them, so call it, like the encoder, in a thread.
         """
         registry = self.registry if self._shared is None else self._shared.gathered()
         return WithoutCreated(restricted(registry, names))
 
     def worst_case_series(self) -> int:
-        """How many series there can be, those of the process, of failing hooks and of added collectors aside."""
+        """The largest possible number of series, without those of the process, hook errors and added collectors."""
         return self._series.worst_case()
 
     async def __aenter__(self) -> Self:
@@ -161,13 +163,13 @@ class Metrics(Plugin):
             await self._shared.close()
 
     def _describe_build(self) -> None:
-        """Looks for installed packages: reads files."""
+        """Blocks: finds installed packages on disk."""
         versions = _installed("crplugins"), platform.python_version(), _installed("litellm")
         self._families.build_info.labels(*versions).set(1)
 
 
 def _installed(package: str) -> str:
-    """The version; "" if it is not installed. Imports nothing of it."""
+    """The version; "" if it is not installed. The package is not imported."""
     from importlib import metadata  # not needed before, and slow
 
     try:
@@ -177,6 +179,6 @@ def _installed(package: str) -> str:
 
 
 def _exemplar_of(exchange: Exchange) -> dict[str, str] | None:
-    """A trace nobody samples would be a link into nothing."""
+    """Only for a sampled trace: another would be a link to nothing."""
     trace = trace_of(exchange)
     return {"trace_id": trace.id} if trace is not None and trace.sampled else None

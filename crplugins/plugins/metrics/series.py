@@ -1,4 +1,9 @@
-"""All series of a gateway: in which bundle a request is counted, and how many there can be."""
+"""Series: where each request is counted, and how many series there can be.
+
+Finding a metric's child by its labels costs more than writing it. So the methods that write are bound once, in one
+bundle per model (`ModelSeries`) and one per model and key (`KeySeries`): a request looks up two bundles and no child.
+`LabelGuard` and `Admitted` keep the number of label values bounded.
+"""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import islice, product
@@ -14,7 +19,7 @@ from crplugins.plugins.metrics.families import Families
 from crplugins.plugins.metrics.table import HOOK_ERRORS, INTER_CHUNK, REQUESTS, TABLE
 
 OTHER: Final = "other"
-"""Stands for every value that has no series of its own."""
+"""The label of every value without series of its own."""
 
 NONE: Final = "none"
 """The `key_id` of requests without an authenticated key."""
@@ -22,57 +27,8 @@ NONE: Final = "none"
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-
-class ModelNames:
-    """Which series a requested model is counted in: a configured name, the text of a pattern, or `other`."""
-
-    def __init__(self, configured: Iterable[str]) -> None:
-        patterns = [Pattern.of(text) for text in configured]
-        self.labels: Final = tuple(dict.fromkeys([*(p.text for p in patterns), OTHER]))
-        self._patterns = [p for p in patterns if p.star]
-
-    def match(self, name: str) -> str | None:
-        """The text of the first pattern that fits a name which is not configured itself."""
-        return next((p.text for p in self._patterns if p.matches(name)), None)
-
-
-class Bounded(Generic[K]):
-    """Values that have series of their own: the pinned ones, then the first others that come, `cap` in all."""
-
-    def __init__(self, pinned: Iterable[K], cap: int) -> None:
-        self.cap: Final = cap
-        self.admitted: Final = set(list(dict.fromkeys(pinned))[:cap])
-
-    def admit(self, value: K) -> bool:
-        if value in self.admitted:
-            return True
-        if len(self.admitted) >= self.cap:
-            return False
-        self.admitted.add(value)
-        return True
-
-
-class Lazily(dict[K, V]):
-    """A dict that makes what is missing. Reading what is there costs what reading a dict costs."""
-
-    __slots__ = ("_make",)
-
-    def __init__(self, make: Callable[[K], V]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, key: K) -> V:
-        value = self[key] = self._make(key)
-        return value
-
-
-# The series of one model, and of one model and key, with the methods that write them bound once.
-#
-# Finding a child by its labels costs more than writing it, so that a request looks for two bundles and for no child.
-
-
 ENDINGS: Final = 64
-"""Pairs of a status and an error type with a `code` of their own; a gateway in use shows about twenty."""
+"""Pairs of a status and an error type with a `code` of their own; a gateway in use has about twenty."""
 
 PROVIDERS: Final = 32
 
@@ -84,44 +40,149 @@ Write = Callable[..., None]
 Ending = tuple[int, ErrorType]
 Call = tuple[str, AttemptKind, ErrorType]
 
-
-class Guard:
-    """Keeps statuses and providers few, whatever others make of them, and counts what it replaces."""
-
-    def __init__(self, families: Families) -> None:
-        self.endings: Final[Bounded[Ending]] = Bounded((), ENDINGS)
-        self.providers: Final[Bounded[str]] = Bounded((), PROVIDERS)
-        self.overflow: Final[dict[str, Write]] = {
-            label: families.overflow.labels(label).inc for label in ("model", "key_id", "code", "provider")
-        }
-
-    def replaced(self, label: str, write: Write) -> Write:
-        """`write`, counting as well that its series is not that of the value it had."""
-        count = self.overflow[label]
-
-        def counted() -> None:
-            count()
-            write()
-
-        return counted
+PREPARED_PAIRS: Final = 500
+"""So many pairs of a configured model and key have series before their first request, so that `rate` sees its
+increment. Many more would make every scrape long before anything has happened."""
 
 
-class Dollars:
-    """A counter of US dollars that is right to the millionth, however many amounts are added."""
+class Series:
+    """The bundles by model and key. Those of configured models and keys are made at once, others when first needed."""
 
-    __slots__ = ("_increment", "_micro_usd", "_shown")
+    def __init__(self, families: Families, models: Iterable[str], keys: Iterable[str], key_cap: int) -> None:
+        self._families = families
+        self._guard = LabelGuard(families)
+        names = [Pattern.of(text) for text in models]
+        self._patterns = [name for name in names if name.star]
+        pinned = list(dict.fromkeys(keys))[:key_cap]
+        self._key_ids: Admitted[str] = Admitted(pinned, key_cap)
+        labels = dict.fromkeys([*(name.text for name in names), OTHER])
+        self._by_label = {label: ModelSeries(families, self._guard, label) for label in labels}
+        self.other: Final = self._by_label[OTHER]
+        self._by_name: dict[str | None, ModelSeries] = {None: self.other}
+        self._by_name.update(self._by_label)
+        self._prepare(pinned or [None])
 
-    def __init__(self, increment: Write) -> None:
-        self._increment = increment
-        self._micro_usd = 0
-        self._shown = 0.0
+    def _prepare(self, key_ids: Sequence[str | None]) -> None:
+        """Without configured keys, the series of requests without a key are prepared."""
+        models = [model for label, model in self._by_label.items() if label != OTHER]
+        for model, key_id in islice(product(models, key_ids), PREPARED_PAIRS):
+            self.key(model, key_id).ended[200, ""]
 
-    def add(self, micro_usd: int) -> None:
-        """Moves the counter to the exact sum, so that what is lost in one addition is made up in the next."""
-        self._micro_usd += micro_usd
-        step = max(usd(self._micro_usd) - self._shown, 0.0)
-        self._shown += step
-        self._increment(step)
+    def model(self, name: str | None) -> "ModelSeries":
+        """The bundle of a requested model; that of `other` if no name could be read."""
+        return self._by_name.get(name) or self._by_label[self._label(name or "")]
+
+    def _label(self, name: str) -> str:
+        """For a name that is not configured itself: the first pattern that matches, in configured order."""
+        return next((pattern.text for pattern in self._patterns if pattern.matches(name)), OTHER)
+
+    def key(self, model: "ModelSeries", key_id: str | None) -> "KeySeries":
+        return model.keys.get(key_id) or self._new_key(model, key_id)
+
+    def _new_key(self, model: "ModelSeries", key_id: str | None) -> "KeySeries":
+        if key_id is not None and not self._key_ids.admit(key_id):
+            self._guard.overflow["key_id"]()
+            key_id = OTHER
+        if key_id not in model.keys:
+            model.keys[key_id] = KeySeries(self._families, self._guard, model.label, NONE if key_id is None else key_id)
+        return model.keys[key_id]
+
+    def key_label(self, key_id: str) -> str | None:
+        return key_id if self._key_ids.admit(key_id) else None
+
+    def note_unknown(self, name: str) -> None:
+        """Count a request whose model is `other` because its name is not configured."""
+        if name not in self._by_name:
+            self._guard.overflow["model"]()
+
+    def worst_case(self) -> int:
+        """The largest possible number of samples, without those of the process, of hooks and of added collectors."""
+        sizes = {
+            "model": len(self._by_label), "key_id": self._key_ids.cap + 2, "stream": 2,
+            "outcome": len(set(OUTCOMES.values())), "reason": len(REASONS), "provider": PROVIDERS + 1, "kind": 3,
+            "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
+        }  # fmt: skip
+        left_out = {REQUESTS, HOOK_ERRORS} | ({INTER_CHUNK} if self._families.inter_chunk is None else set())
+        by_labels = sum(
+            prod(sizes.get(x, 1) for x in spec.labels) * spec.lines for spec in TABLE if spec not in left_out
+        )
+        endings = ENDINGS + len(ERROR_TYPES)  # each error type has few statuses, and those past the cap are `other`
+        return by_labels + sizes["model"] * sizes["key_id"] * endings
+
+    def __str__(self) -> str:
+        return f"{len(self._by_label)} models, up to {self._key_ids.cap} keys"
+
+
+class ModelSeries:
+    """What is counted and observed per model; `keys` are its bundles by key id."""
+
+    __slots__ = (
+        "called", "durations", "input_size", "inter_chunk", "keys", "label", "max_gap", "output_size", "took", "tpot",
+        "ttft", "unmetered",
+    )  # fmt: skip
+
+    def __init__(self, families: Families, guard: "LabelGuard", model: str) -> None:
+        self.label = model
+        self.keys: dict[str | None, KeySeries] = {}
+        self.durations = {stream: _durations(families, model, stream=stream) for stream in (True, False)}
+        self.ttft: Write = families.ttft.labels(model).observe
+        self.tpot: Write = families.tpot.labels(model).observe
+        self.max_gap: Write = families.max_gap.labels(model).observe
+        self.inter_chunk: Write | None = (
+            families.inter_chunk.labels(model).observe if families.inter_chunk is not None else None
+        )
+        self.input_size: Write = families.input_size.labels(model).observe
+        self.output_size: Write = families.output_size.labels(model).observe
+        self.unmetered: dict[str, Write] = {reason: families.unmetered.labels(model, reason).inc for reason in REASONS}
+        self.called: LazyDict[Call, Write] = LazyDict(_called(families, guard, model))
+        self.took: LazyDict[str, Write] = LazyDict(_took(families, guard, model))
+
+    def note_stream(self, record: UsageRecord) -> None:
+        if record.time_per_output_token_ms is not None:
+            self.tpot(record.time_per_output_token_ms / 1e3)
+        if record.longest_gap_ms is not None:
+            self.max_gap(record.longest_gap_ms / 1e3)
+
+    def note_usage(self, record: UsageRecord) -> None:
+        self.input_size(record.usage.input_tokens)
+        self.output_size(record.usage.output_tokens)
+        if record.usage_source == "estimated":
+            self.unmetered["estimated"]()
+        if record.cost_micro_usd is None:
+            self.unmetered["no_price"]()
+
+    def note_attempt(self, attempt: Attempt, ended: float | None) -> None:
+        """`ended` is the end of the request, for an attempt without an end of its own."""
+        self.called[attempt.provider, attempt.kind, attempt.error_type]()
+        end = attempt.ended if attempt.ended is not None else ended
+        if end is not None:
+            self.took[attempt.provider](end - attempt.started)
+
+
+def _durations(families: Families, model: str, *, stream: bool) -> "LazyDict[str, Write]":
+    flag = "true" if stream else "false"
+    durations: LazyDict[str, Write] = LazyDict(lambda outcome: families.duration.labels(model, flag, outcome).observe)
+    for outcome in ("ok", "server_error"):  # there from the start, because objectives are computed from them
+        durations[outcome]
+    return durations
+
+
+def _called(families: Families, guard: "LabelGuard", model: str) -> Callable[[Call], Write]:
+    def make(call: Call) -> Write:
+        provider, kind, error_type = call
+        if guard.providers.admit(provider):
+            return families.attempts.labels(model, provider, kind, error_type).inc
+        return guard.replaced("provider", families.attempts.labels(model, OTHER, kind, error_type).inc)
+
+    return make
+
+
+def _took(families: Families, guard: "LabelGuard", model: str) -> Callable[[str], Write]:
+    def make(provider: str) -> Write:
+        label = provider if guard.providers.admit(provider) else OTHER
+        return families.upstream_duration.labels(model, label).observe
+
+    return make
 
 
 class KeySeries:
@@ -131,14 +192,14 @@ class KeySeries:
         "cached_tokens", "ended", "input_tokens", "output_tokens", "reasoning_tokens", "spent", "written_tokens",
     )  # fmt: skip
 
-    def __init__(self, families: Families, guard: Guard, model: str, key: str) -> None:
+    def __init__(self, families: Families, guard: "LabelGuard", model: str, key: str) -> None:
         def ended(ending: Ending) -> Write:
             status, error_type = ending
             if guard.endings.admit(ending):
                 return families.requests.labels(model, key, str(status), error_type).inc
             return guard.replaced("code", families.requests.labels(model, key, OTHER, error_type).inc)
 
-        self.ended: Lazily[Ending, Write] = Lazily(ended)
+        self.ended: LazyDict[Ending, Write] = LazyDict(ended)
         self.input_tokens: Write = families.input_tokens.labels(model, key).inc
         self.output_tokens: Write = families.output_tokens.labels(model, key).inc
         self.cached_tokens: Write = families.cached_tokens.labels(model, key).inc
@@ -162,140 +223,71 @@ class KeySeries:
             self.spent(record.cost_micro_usd)
 
 
-class ModelSeries:
-    """What is counted and observed per model; `keys` are its bundles by key id."""
+class Dollars:
+    """A counter of US dollars that is exact to the millionth, however many amounts are added."""
 
-    __slots__ = (
-        "called", "durations", "input_size", "inter_chunk", "keys", "label", "max_gap", "output_size", "took", "tpot",
-        "ttft", "unmetered",
-    )  # fmt: skip
+    __slots__ = ("_increment", "_micro_usd", "_shown")
 
-    def __init__(self, families: Families, guard: Guard, model: str) -> None:
-        self.label = model
-        self.keys: dict[str | None, KeySeries] = {}
-        self.durations = {stream: _durations(families, model, stream=stream) for stream in (True, False)}
-        self.ttft: Write = families.ttft.labels(model).observe
-        self.tpot: Write = families.tpot.labels(model).observe
-        self.max_gap: Write = families.max_gap.labels(model).observe
-        self.inter_chunk: Write | None = (
-            families.inter_chunk.labels(model).observe if families.inter_chunk is not None else None
-        )
-        self.input_size: Write = families.input_size.labels(model).observe
-        self.output_size: Write = families.output_size.labels(model).observe
-        self.unmetered: dict[str, Write] = {reason: families.unmetered.labels(model, reason).inc for reason in REASONS}
-        self.called: Lazily[Call, Write] = Lazily(_called(families, guard, model))
-        self.took: Lazily[str, Write] = Lazily(_took(families, guard, model))
+    def __init__(self, increment: Write) -> None:
+        self._increment = increment
+        self._micro_usd = 0
+        self._shown = 0.0
 
-    def note_stream(self, record: UsageRecord) -> None:
-        if record.time_per_output_token_ms is not None:
-            self.tpot(record.time_per_output_token_ms / 1e3)
-        if record.longest_gap_ms is not None:
-            self.max_gap(record.longest_gap_ms / 1e3)
-
-    def note_usage(self, record: UsageRecord) -> None:
-        self.input_size(record.usage.input_tokens)
-        self.output_size(record.usage.output_tokens)
-        if record.usage_source == "estimated":
-            self.unmetered["estimated"]()
-        if record.cost_micro_usd is None:
-            self.unmetered["no_price"]()
-
-    def note_attempt(self, attempt: Attempt, ended: float | None) -> None:
-        """`ended` is when the request did, for an attempt whose end nobody noticed."""
-        self.called[attempt.provider, attempt.kind, attempt.error_type]()
-        end = attempt.ended if attempt.ended is not None else ended
-        if end is not None:
-            self.took[attempt.provider](end - attempt.started)
+    def add(self, micro_usd: int) -> None:
+        """Moves the counter to the exact sum, so that the next addition corrects the rounding of this one."""
+        self._micro_usd += micro_usd
+        step = max(usd(self._micro_usd) - self._shown, 0.0)
+        self._shown += step
+        self._increment(step)
 
 
-def _durations(families: Families, model: str, *, stream: bool) -> Lazily[str, Write]:
-    flag = "true" if stream else "false"
-    durations: Lazily[str, Write] = Lazily(lambda outcome: families.duration.labels(model, flag, outcome).observe)
-    for outcome in ("ok", "server_error"):  # what objectives are computed from is there before it happens
-        durations[outcome]
-    return durations
+class LabelGuard:
+    """Bounds the values of the labels `code` and `provider`, which upstreams decide, and counts what it replaces."""
+
+    def __init__(self, families: Families) -> None:
+        self.endings: Final[Admitted[Ending]] = Admitted((), ENDINGS)
+        self.providers: Final[Admitted[str]] = Admitted((), PROVIDERS)
+        self.overflow: Final[dict[str, Write]] = {
+            label: families.overflow.labels(label).inc for label in ("model", "key_id", "code", "provider")
+        }
+
+    def replaced(self, label: str, write: Write) -> Write:
+        """`write`, which also counts that the label was replaced."""
+        count = self.overflow[label]
+
+        def counted() -> None:
+            count()
+            write()
+
+        return counted
 
 
-def _called(families: Families, guard: Guard, model: str) -> Callable[[Call], Write]:
-    def make(call: Call) -> Write:
-        provider, kind, error_type = call
-        if guard.providers.admit(provider):
-            return families.attempts.labels(model, provider, kind, error_type).inc
-        return guard.replaced("provider", families.attempts.labels(model, OTHER, kind, error_type).inc)
+class Admitted(Generic[K]):
+    """The values with series of their own: the pinned ones, then the first others that come, up to `cap` in all."""
 
-    return make
+    def __init__(self, pinned: Iterable[K], cap: int) -> None:
+        self.cap: Final = cap
+        self._admitted: Final = set(list(dict.fromkeys(pinned))[:cap])
 
-
-def _took(families: Families, guard: Guard, model: str) -> Callable[[str], Write]:
-    def make(provider: str) -> Write:
-        label = provider if guard.providers.admit(provider) else OTHER
-        return families.upstream_duration.labels(model, label).observe
-
-    return make
-
-
-PREPARED_PAIRS: Final = 500
-"""So many pairs of a configured model and key have series before their first request, so that `rate` sees its
-increment. With many more a scrape would be long before anything has happened."""
+    def admit(self, value: K) -> bool:
+        """Whether the value has series of its own. None is ever removed: a series that has begun goes on."""
+        if value in self._admitted:
+            return True
+        if len(self._admitted) >= self.cap:
+            return False
+        self._admitted.add(value)
+        return True
 
 
-class Series:
-    """The bundles by model and key. Those of configured ones are made at once, others when they are first needed."""
+class LazyDict(dict[K, V]):
+    """A dict that makes missing values. Reading a value that is there costs the same as in a plain dict."""
 
-    def __init__(self, families: Families, models: Iterable[str], keys: Iterable[str], key_cap: int) -> None:
-        self._families = families
-        self._guard = Guard(families)
-        self._names = ModelNames(models)
-        pinned = list(dict.fromkeys(keys))[:key_cap]
-        self._key_ids: Bounded[str] = Bounded(pinned, key_cap)
-        self._by_label = {label: ModelSeries(families, self._guard, label) for label in self._names.labels}
-        self.other: Final = self._by_label[OTHER]
-        self._by_name: dict[str | None, ModelSeries] = {None: self.other}
-        self._by_name.update(self._by_label)
-        self._prepare(pinned or [None])
+    __slots__ = ("_make",)
 
-    def _prepare(self, key_ids: Sequence[str | None]) -> None:
-        """Where no keys are configured, nobody authenticates as far as anybody knows now."""
-        models = [model for label, model in self._by_label.items() if label != OTHER]
-        for model, key_id in islice(product(models, key_ids), PREPARED_PAIRS):
-            self.key(model, key_id).ended[200, ""]
+    def __init__(self, make: Callable[[K], V]) -> None:
+        super().__init__()
+        self._make = make
 
-    def model(self, name: str | None) -> ModelSeries:
-        """The bundle of a requested model; that of `other` where no name could be read."""
-        return self._by_name.get(name) or self._by_label[self._names.match(name or "") or OTHER]
-
-    def key(self, model: ModelSeries, key_id: str | None) -> KeySeries:
-        return model.keys.get(key_id) or self._new_key(model, key_id)
-
-    def _new_key(self, model: ModelSeries, key_id: str | None) -> KeySeries:
-        if key_id is not None and not self._key_ids.admit(key_id):
-            self._guard.overflow["key_id"]()
-            key_id = OTHER
-        if key_id not in model.keys:
-            model.keys[key_id] = KeySeries(self._families, self._guard, model.label, NONE if key_id is None else key_id)
-        return model.keys[key_id]
-
-    def key_label(self, key_id: str) -> str | None:
-        return key_id if self._key_ids.admit(key_id) else None
-
-    def note_unknown(self, name: str) -> None:
-        """Count a request whose model is `other` because nobody has configured its name."""
-        if name not in self._by_name:
-            self._guard.overflow["model"]()
-
-    def worst_case(self) -> int:
-        """How many samples there can ever be, those of the process, of hooks and of added collectors aside."""
-        sizes = {
-            "model": len(self._by_label), "key_id": self._key_ids.cap + 2, "stream": 2,
-            "outcome": len(set(OUTCOMES.values())), "reason": len(REASONS), "provider": PROVIDERS + 1, "kind": 3,
-            "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
-        }  # fmt: skip
-        left_out = {REQUESTS, HOOK_ERRORS} | ({INTER_CHUNK} if self._families.inter_chunk is None else set())
-        by_labels = sum(
-            prod(sizes.get(x, 1) for x in spec.labels) * spec.lines for spec in TABLE if spec not in left_out
-        )
-        endings = ENDINGS + len(ERROR_TYPES)  # few statuses go with each error type, and those past the cap are `other`
-        return by_labels + sizes["model"] * sizes["key_id"] * endings
-
-    def __str__(self) -> str:
-        return f"{len(self._by_label)} models, up to {self._key_ids.cap} keys"
+    def __missing__(self, key: K) -> V:
+        value = self[key] = self._make(key)
+        return value

@@ -1,4 +1,8 @@
-"""Values that the worker processes of one server share in files, so that whichever is scraped adds all of them up."""
+"""SharedValues: the files in which the worker processes of one server share their metrics.
+
+The numbers of `ObservedState` are read at each scrape while one process counts alone. With several processes a `Mirror`
+copies them into the files once a second, because another process may be scraped.
+"""
 
 import asyncio
 import logging
@@ -16,37 +20,37 @@ from crplugins.plugins.metrics.families import Collector, Counter, Families, Gau
 from crplugins.plugins.metrics.table import HOOK_ERRORS, LEDGER_DROPPED, LEDGER_PENDING, LEDGER_SPOOLED, Spec
 
 Values = Mapping[tuple[str, str], int] | Mapping[tuple[()], int]
-"""By label values."""
+"""Values by label values."""
 
 
 @runtime_checkable
 class LedgerState(Protocol):
-    """Numbers of records, at any moment and at no cost."""
+    """Numbers of records, cheap to read at any time."""
 
     @property
     def pending(self) -> int:
-        """In memory and in the journal, not yet committed anywhere."""
+        """In memory and in the journal, not yet committed to database or spool."""
 
     @property
     def spooled(self) -> int:
-        """In the spool, on their way to the database. Processes that share a spool all report the whole of it."""
+        """In the spool, to be written to the database. Processes that share a spool all report the whole of it."""
 
     @property
     def dropped(self) -> int:
-        """Lost since the start, because database, spool and queue were all full or gone."""
+        """Lost since the start, because database, spool and queue were all full or unavailable."""
 
 
 class ObservedState:
-    """Reads the numbers when it is asked for them: no cost while requests pass, and never stale.
+    """Reads the numbers at each scrape: no cost per request, and never stale.
 
-    A collector of prometheus_client's. It runs in the thread that renders, so it only reads.
+    A collector for prometheus_client. It runs in the thread that encodes the scrape, so it only reads.
     """
 
     def __init__(self) -> None:
         self._readers: Final[dict[Spec, list[Callable[[], Values]]]] = {}
 
     def faults(self, faults: Mapping[tuple[str, str], int]) -> None:
-        self._add(HOOK_ERRORS, lambda: dict(faults))  # in one step: the event loop may add to it
+        self._add(HOOK_ERRORS, lambda: dict(faults))  # in one step: the event loop may add to it meanwhile
 
     def ledger(self, state: LedgerState) -> None:
         self._add(LEDGER_PENDING, lambda: {(): state.pending})
@@ -57,7 +61,7 @@ class ObservedState:
         self._readers.setdefault(spec, []).append(read)
 
     def values(self) -> Iterable[tuple[Spec, Mapping[tuple[str, ...], int]]]:
-        """Several sources of one metric (two middlewares) are added up."""
+        """The sum of all sources of each metric: two middlewares may count the same one."""
         for spec, readers in list(self._readers.items()):
             total: dict[tuple[str, ...], int] = {}
             for read in readers:
@@ -80,20 +84,20 @@ logger = logging.getLogger("crplugins.metrics")
 
 
 def shared_values(state: ObservedState, families: Families) -> "SharedValues | None":
-    """None where this process keeps its values in memory."""
+    """None if this process keeps its values in memory."""
     directory = shared_directory()
     return None if directory is None else SharedValues(directory, state, families)
 
 
 class SharedValues:
-    """This process's part of the files, and the sum of all."""
+    """The files of this process, and the sum of the files of all processes."""
 
     def __init__(self, directory: Path, state: ObservedState, families: Families) -> None:
         self.collectors: Final[list[Collector]] = []
         self._directory = directory
         self._mirror = Mirror(state, families)
         self._copying: asyncio.Task[None] | None = None
-        families.in_flight.set(0)  # the file may be that of a dead process with our pid
+        families.in_flight.set(0)  # the file may belong to a dead process with our pid
 
     async def open(self) -> None:
         await asyncio.to_thread(sweep, self._directory)
@@ -131,7 +135,7 @@ class SharedValues:
 
 
 class _Files:
-    """prometheus_client's sum of the files, past those which a worker that starts has made and not yet filled."""
+    """prometheus_client's sum of the files, without those that a starting worker has created and not yet filled."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -145,12 +149,12 @@ class _Files:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except FileNotFoundError:  # its worker has left
+    except FileNotFoundError:  # its worker has just exited
         return 0
 
 
 class Mirror:
-    """Copies the numbers into files that the processes of a server share, where another of them may be scraped."""
+    """Copies the numbers of `ObservedState` into counters and gauges, whose values are in the shared files."""
 
     def __init__(self, state: ObservedState, families: Families) -> None:
         self._state = state

@@ -1,7 +1,7 @@
 """The metrics: names, labels, buckets and help texts, all in this one table.
 
-Dashboards, rules and other people's queries name them, so that a changed bound or label is a breaking change. Base
-units throughout: seconds, tokens, US dollars. Labels only ever take values from closed or bounded sets.
+Dashboards, rules and other people's queries use these names, so that a changed bucket or label is a breaking change.
+Base units throughout: seconds, tokens, US dollars. All labels have closed or bounded sets of values.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Spec:
     """One metric.
 
     Attributes:
-        mode: how several worker processes become one value of a gauge.
-        opt_in: not there unless it is asked for.
+        mode: how the values of several worker processes become one value of a gauge.
+        opt_in: only there if it is configured.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Spec:
 
     @property
     def lines(self) -> int:
-        """Samples of one child: a histogram has its buckets, one more for infinity, a sum and a count."""
+        """Samples of one child: a histogram has its buckets, one more for `+Inf`, a sum and a count."""
         return len(self.buckets) + 3 if self.kind == "histogram" else 1
 
 

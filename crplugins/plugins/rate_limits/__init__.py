@@ -1,1 +1,1 @@
-"""RateLimits: how much may be asked for in a minute, an hour, a day, and at once."""
+"""RateLimits: requests and tokens per minute, hour and day, and requests at once."""

@@ -1,4 +1,4 @@
-"""The address a request comes from, behind proxies that are trusted to say so."""
+"""ClientAddresses: the address that a request comes from, behind trusted proxies."""
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -7,28 +7,29 @@ from typing import Final
 from crplugins.core.errors import Header
 
 UNKNOWN: Final = "unknown"
-"""Whom a request comes from that has no address: over a Unix socket, or from a test client."""
+"""The address of a request that has none: over a Unix socket, or from a test client."""
 
 _FORWARDED_FOR: Final = b"x-forwarded-for"
 _SUBSCRIBER: Final = 64
+"""Bits of the IPv6 network that one subscriber has."""
 
 Address = IPv4Address | IPv6Address
 
 
 class ClientAddresses:
-    """Reads `x-forwarded-for` from the right, where proxies write; what stands left of them anybody can have made up.
+    """Reads `x-forwarded-for` from the right, where trusted proxies append; a client can forge everything further left.
 
     Args:
         trusted_proxies: networks such as `10.0.0.0/8`. With none the header is not read.
 
-    Raises ValueError for what is no network.
+    Raises ValueError for an invalid network.
     """
 
     def __init__(self, trusted_proxies: Iterable[str] = ()) -> None:
         self._trusted: Final[Sequence[IPv4Network | IPv6Network]] = [ip_network(text) for text in trusted_proxies]
 
     def of(self, client: str | None, headers: Sequence[Header]) -> str:
-        """The nearest address that is no trusted proxy's; of IPv6 its network, as one subscriber has all of it."""
+        """The nearest address that is not a trusted proxy; for IPv6 its /64 network, which one subscriber has."""
         nearest = _read(client or "")
         if nearest is None:
             return UNKNOWN
@@ -40,7 +41,7 @@ class ClientAddresses:
                 nearest = address
                 if not self._trusts(address):
                     break
-        return _spelled(nearest)
+        return _format(nearest)
 
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
@@ -66,7 +67,7 @@ def _read(text: str) -> Address | None:
     return mapped or address
 
 
-def _spelled(address: Address) -> str:
+def _format(address: Address) -> str:
     if isinstance(address, IPv4Address):
         return str(address)
     return str(ip_network((int(address), _SUBSCRIBER), strict=False))

@@ -1,25 +1,25 @@
-"""LimitLevel: how one limit of one caller stands, for people and dashboards to read."""
+"""LimitLevel: how much of one limit of one caller is used, for people and dashboards to read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from crplugins.core.principal import Principal
 from crplugins.limits.limit import Level
 from crplugins.limits.reservations import Reservations
-from crplugins.plugins.rate_limits.rules import Bound, LimitRules, Scope, all_bounds_of
+from crplugins.plugins.rate_limits.rules import AppliedLimit, LimitRules, Scope, limits_of_caller
 
 
 class LimitLevel(NamedTuple):
-    """One limit.
+    """One limit and its level.
 
     Attributes:
         limit: its name, such as `tokens_per_minute`.
         scope: `key`, `key_and_model` or `team`.
         owner: the key or team.
-        model: the one it is for; "" for all.
+        model: the one that it is for; "" for all.
         used, amount: requests or tokens.
-        reset: milliseconds until nothing of it is used.
-        shadow: whether it only notes what it would refuse.
+        reset: milliseconds until nothing of it is used any more.
+        shadow: whether requests that it would refuse are only logged and counted.
         burst: how much may be used at once.
     """
 
@@ -35,36 +35,32 @@ class LimitLevel(NamedTuple):
 
     @property
     def utilization(self) -> float:
-        """0 for nothing used, 1 for nothing left; more than that where a request took more than it had reserved."""
+        """0 when nothing is used, 1 when nothing remains; more if requests took more than they had reserved."""
         return self.used / self.burst
 
 
 async def read_levels(
     reservations: Reservations, rules: LimitRules, principals: Iterable[Principal]
 ) -> list[LimitLevel]:
-    """All limits of these callers, each once, in one look. Raises `StoreUnavailable`."""
-    found = {bound.limit.key: bound for principal in principals for bound in all_bounds_of(rules, principal)}
-    return await _read(reservations, list(found.values()))
-
-
-async def _read(reservations: Reservations, bounds: Sequence[Bound]) -> list[LimitLevel]:
-    if not bounds:
+    """All limits of these callers, each once, with one call of the store. Raises `StoreUnavailable`."""
+    found = {each.limit.key: each for principal in principals for each in limits_of_caller(rules, principal)}
+    if not found:
         return []
-    levels = await reservations.levels([bound.limit for bound in bounds])
-    return [_level(bound, level) for bound, level in zip(bounds, levels, strict=True)]
+    levels = await reservations.levels([each.limit for each in found.values()])
+    return [_level(each, level) for each, level in zip(found.values(), levels, strict=True)]
 
 
-def _level(bound: Bound, level: Level) -> LimitLevel:
-    limit = bound.limit
+def _level(applied: AppliedLimit, level: Level) -> LimitLevel:
+    limit = applied.limit
     burst = limit.burst if limit.kind == "meter" else limit.amount
     return LimitLevel(
-        bound.measure.name,
-        bound.scope,
-        bound.owner,
-        bound.model,
+        applied.measure.name,
+        applied.scope,
+        applied.owner,
+        applied.model,
         level.used,
         limit.amount,
         level.reset,
-        bound.shadow,
+        applied.shadow,
         burst,
     )

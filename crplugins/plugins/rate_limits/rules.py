@@ -1,4 +1,8 @@
-"""Bounds: the limits that apply to a request, made ready for a store."""
+"""The rules of rate limits, and the limits that they apply to a request.
+
+`LimitRules` is what is configured, in terms of the measures of `principal.Limits`. `applied_limits` makes of it the
+`AppliedLimits` of one caller, model and address: limits with the keys and periods that a limit store needs.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +21,11 @@ _DAY: Final = 24 * _HOUR
 
 
 class Measure(NamedTuple):
-    """One of the limits of `principal.Limits`.
+    """One field of `principal.Limits`: what is counted, and in which period.
 
     Attributes:
         name: its name there.
-        period: milliseconds; 0 for what is held while a request runs.
+        period: milliseconds; 0 for a lease, which is held while a request runs.
         words: as in "Rate limit reached for gpt-4o on tokens per min (TPM)".
     """
 
@@ -57,16 +61,16 @@ def _no_names() -> Mapping[str, Limits]:
 
 @dataclass(frozen=True, slots=True)
 class LimitRules:
-    """Limits by whom and what they bound. Every one that fits a request applies to it.
+    """Limits by scope. Each one whose scope a request is in applies to it.
 
     Attributes:
-        overall: of all requests together.
-        per_team: of the keys of a team together.
-        per_model: of all requests that a model serves, by the name that serves: those for its aliases count here too.
-        per_key: of each key that has no limits of its own.
-        per_key_and_model: of each key, for a model.
-        per_client_address: of each address that requests come from; of IPv6 each network of 64 bits.
-        shadow: what any limit would refuse is noted, and let through.
+        overall: on all requests together.
+        per_team: on the keys of a team together.
+        per_model: on all requests that a model serves, by its served name: requests for its aliases count too.
+        per_key: on each key that has no limits of its own.
+        per_key_and_model: on each key, for a model.
+        per_client_address: on each address that requests come from; for IPv6, on each /64 network.
+        shadow: a request that a limit would refuse is logged and counted, and admitted.
     """
 
     overall: Limits = NO_LIMITS
@@ -78,14 +82,14 @@ class LimitRules:
     shadow: bool = False
 
     def of_key(self, principal: Principal) -> Limits:
-        """All of a key's own limits, or all of the default: a mixture of both would be what nobody has written."""
+        """All of a key's own limits, or all of the default ones: nobody has configured a mixture of both."""
         own = principal.limits
         if any(getattr(own, name) is not None for name in MEASURES):
             return own
         return dataclasses.replace(self.per_key, shadow=True) if own.shadow else self.per_key
 
     def distinguishes(self, model: str) -> bool:
-        """Whether any limit is of this model alone."""
+        """Whether any limit is for this model only."""
         return model in self.per_model or model in self.per_key_and_model
 
 
@@ -94,13 +98,13 @@ Scope = Literal["key", "team", "model", "key_and_model", "client_address", "over
 _ALWAYS_ONE: Final = ("requests", "parallel")
 
 
-class Bound(NamedTuple):
-    """One limit of one scope.
+class AppliedLimit(NamedTuple):
+    """One limit of one scope, ready for a store.
 
     Attributes:
-        owner: the key or team it is a limit of; "" for what concerns more than one of them.
+        owner: the key or team that it limits; "" for a limit on more than one of them.
         model: the one it is for; "" for all.
-        shadow: whether it only notes what it would refuse.
+        shadow: whether requests that it would refuse are only logged and counted.
     """
 
     limit: Limit
@@ -111,81 +115,89 @@ class Bound(NamedTuple):
     shadow: bool
 
 
-class Bounds:
-    """The limits of one caller, model and address. The same for all their requests, so that it is made once."""
+class AppliedLimits:
+    """The limits of one caller, model and address: the same for all their requests, so that it is made once.
 
-    __slots__ = ("_one_of_each", "all", "limits", "requests", "tokens", "weighs")
+    Attributes:
+        all: the limits, in the order of the charges of a reservation.
+        requests, tokens: indexes of the limits that clients see in `x-ratelimit-*`.
+        depend_on_size: whether any charge depends on how large the request is.
+    """
 
-    def __init__(self, bounds: Sequence[Bound]) -> None:
-        self.all: Final = tuple(bounds)
-        self.limits: Final = tuple(bound.limit for bound in bounds)
+    __slots__ = ("_fixed_charges", "all", "depend_on_size", "requests", "tokens")
+
+    def __init__(self, applied: Sequence[AppliedLimit]) -> None:
+        self.all: Final = tuple(applied)
         self.requests: Final = self._shown("requests")
         self.tokens: Final = self._shown("tokens")
-        self._one_of_each: Final = tuple(Charge(b.limit, 1) if b.measure.unit in _ALWAYS_ONE else None for b in bounds)
-        self.weighs: Final = None in self._one_of_each
-        """Whether it matters how large a request is."""
+        self._fixed_charges: Final = tuple(
+            Charge(each.limit, 1) if each.measure.unit in _ALWAYS_ONE else None for each in applied
+        )
+        self.depend_on_size: Final = None in self._fixed_charges
 
     def _shown(self, unit: str) -> tuple[int, ...]:
-        """Which of them clients are told of. A shadow is not to be noticed."""
-        return tuple(i for i, bound in enumerate(self.all) if bound.measure.unit == unit and not bound.shadow)
+        """Clients see no limit in shadow mode."""
+        return tuple(i for i, each in enumerate(self.all) if each.measure.unit == unit and not each.shadow)
 
-    def without(self, index: int) -> "Bounds":
-        return Bounds([*self.all[:index], *self.all[index + 1 :]])
+    def without(self, index: int) -> "AppliedLimits":
+        return AppliedLimits([*self.all[:index], *self.all[index + 1 :]])
 
     def charges(self, demand: Demand) -> tuple[Charge, ...]:
-        """What a request is going to take of each."""
+        """What a request is expected to take of each limit."""
         return tuple(
             [
-                one or Charge(bound.limit, demand.of(bound.measure.unit, bound.limit.amount))
-                for one, bound in zip(self._one_of_each, self.all, strict=True)
+                fixed or Charge(each.limit, demand.of(each.measure.unit, each.limit.amount))
+                for fixed, each in zip(self._fixed_charges, self.all, strict=True)
             ]
         )
 
     def costs(self, requests: int, tokens: int, output_tokens: int) -> list[int]:
-        """What it has taken of each. One lease is one lease."""
+        """What a request has really taken of each limit. It holds one lease, whatever its size."""
         taken = {"requests": requests, "tokens": tokens, "output_tokens": output_tokens, "parallel": 1}
-        return [taken[bound.measure.unit] for bound in self.all]
+        return [taken[each.measure.unit] for each in self.all]
 
 
-def bounds_for(rules: LimitRules, principal: Principal | None, model: str | None, address: str | None) -> Bounds:
-    """Those that apply; `model` only where some limit is of that model, `address` where addresses are limited."""
-    bounds = []
+def applied_limits(
+    rules: LimitRules, principal: Principal | None, model: str | None, address: str | None
+) -> AppliedLimits:
+    """The limits on a request; `model` only where `rules.distinguishes` it, `address` where addresses are limited."""
+    applied = []
     if principal is not None:
-        bounds += [*bounds_of_caller(rules, principal), *_of_caller_and_model(rules, principal, model)]
-    return Bounds([*bounds, *_of_rest(rules, model, address)])
+        applied += [*_of_caller(rules, principal), *_of_caller_and_model(rules, principal, model)]
+    return AppliedLimits([*applied, *_of_rest(rules, model, address)])
 
 
-def all_bounds_of(rules: LimitRules, principal: Principal) -> list[Bound]:
-    """Those of a caller: of its key, with each model that has some for keys, and of its team."""
-    bounds = list(bounds_of_caller(rules, principal))
+def limits_of_caller(rules: LimitRules, principal: Principal) -> list[AppliedLimit]:
+    """All limits on a caller: on its key, on its key with each model that has limits per key, and on its team."""
+    applied = list(_of_caller(rules, principal))
     for model in rules.per_key_and_model:
-        bounds += _of_caller_and_model(rules, principal, model)
-    return bounds
+        applied += _of_caller_and_model(rules, principal, model)
+    return applied
 
 
-def bounds_of_caller(rules: LimitRules, principal: Principal) -> Iterator[Bound]:
+def _of_caller(rules: LimitRules, principal: Principal) -> Iterator[AppliedLimit]:
     key_id, team = principal.key_id, principal.team
-    yield from _bounds(rules, rules.of_key(principal), _Place("key", f"key/{_word(key_id)}", key_id))
+    yield from _in_place(rules, rules.of_key(principal), _Place("key", f"key/{_quoted(key_id)}", key_id))
     if team is not None and (limits := rules.per_team.get(team)) is not None:
-        yield from _bounds(rules, limits, _Place("team", f"team/{_word(team)}", team))
+        yield from _in_place(rules, limits, _Place("team", f"team/{_quoted(team)}", team))
 
 
-def _of_caller_and_model(rules: LimitRules, principal: Principal, model: str | None) -> Iterator[Bound]:
+def _of_caller_and_model(rules: LimitRules, principal: Principal, model: str | None) -> Iterator[AppliedLimit]:
     if model is not None and (limits := rules.per_key_and_model.get(model)) is not None:
-        where = f"key/{_word(principal.key_id)}/model/{_word(model)}"
-        yield from _bounds(rules, limits, _Place("key_and_model", where, principal.key_id, model))
+        where = f"key/{_quoted(principal.key_id)}/model/{_quoted(model)}"
+        yield from _in_place(rules, limits, _Place("key_and_model", where, principal.key_id, model))
 
 
-def _of_rest(rules: LimitRules, model: str | None, address: str | None) -> Iterator[Bound]:
+def _of_rest(rules: LimitRules, model: str | None, address: str | None) -> Iterator[AppliedLimit]:
     if model is not None and (limits := rules.per_model.get(model)) is not None:
-        yield from _bounds(rules, limits, _Place("model", f"model/{_word(model)}", model=model))
+        yield from _in_place(rules, limits, _Place("model", f"model/{_quoted(model)}", model=model))
     if address is not None:
-        yield from _bounds(rules, rules.per_client_address, _Place("client_address", f"address/{_word(address)}"))
-    yield from _bounds(rules, rules.overall, _Place("overall", "overall"))
+        yield from _in_place(rules, rules.per_client_address, _Place("client_address", f"address/{_quoted(address)}"))
+    yield from _in_place(rules, rules.overall, _Place("overall", "overall"))
 
 
 class _Place(NamedTuple):
-    """Whose a limit is; `path` begins the names of its states in a store."""
+    """The scope of a limit; the keys of its states in a store begin with `path`."""
 
     scope: Scope
     path: str
@@ -193,22 +205,22 @@ class _Place(NamedTuple):
     model: str = ""
 
 
-def _word(name: str) -> str:
-    """As a part of a path: no id reaches into another's place."""
+def _quoted(name: str) -> str:
+    """As one part of a path, so that no id can contain the path of another."""
     return quote(name, safe="")
 
 
-def _bounds(rules: LimitRules, limits: Limits, place: _Place) -> Iterator[Bound]:
+def _in_place(rules: LimitRules, limits: Limits, place: _Place) -> Iterator[AppliedLimit]:
     shadow = rules.shadow or limits.shadow
     for name, measure in MEASURES.items():
         amount: int | None = getattr(limits, name)
         if amount is not None:
             limit = _limit(measure, place.path, amount, limits.burst.get(name, amount))
-            yield Bound(limit, measure, place.scope, place.owner, place.model, shadow)
+            yield AppliedLimit(limit, measure, place.scope, place.owner, place.model, shadow)
 
 
 def _limit(measure: Measure, path: str, amount: int, burst: int) -> Limit:
-    """The amount is no part of the key: when it changes, what is used stays."""
+    """The amount is not in the key: what is used stays used when the amount changes."""
     if measure.period:
         return Limit("meter", f"{path}/{measure.unit}/{measure.period}", amount, measure.period, burst)
     return Limit("lease", f"{path}/{measure.unit}", amount)

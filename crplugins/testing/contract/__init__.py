@@ -16,12 +16,13 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 from crplugins.testing.contract.endings import Endings
+from crplugins.testing.contract.homes import Homes
 from crplugins.testing.contract.requests import Requests
 from crplugins.testing.contract.stage import DOCUMENT, JSON, Upstream, answer, around, ask
 from crplugins.testing.contract.streams import Streams
 
 
-class PluginContract(Requests, Streams, Endings):
+class PluginContract(Requests, Streams, Endings, Homes):
     """Override `make_plugin`; where the plugin does not let everything through, `accepted_request` too.
 
     Optional: `refused_request`, a request the plugin must refuse; `stream`, an answer of which it passes at least the
@@ -36,10 +37,7 @@ class PluginContract(Requests, Streams, Endings):
         adds = kind.on_end is not Plugin.on_end
         reads = kind.reads_events or kind.rewrites_events
         assert reads or not (sees or adds), f"{name} has on_event or on_end and declares no need of events"
-        settles = (
-            kind.on_finish is not Plugin.on_finish and not kind.rewrites_events
-        )  # by the usage that the core reads
-        assert sees or adds or settles or not reads, f"{name} declares a need of events and has no hook that uses them"
+        assert sees or adds or not reads, f"{name} declares a need of events and has no hook that uses them"
         assert kind.rewrites_events or not adds, f"{name}.on_end is never called without rewrites_events"
         uses_body = kind.on_request is not Plugin.on_request
         assert uses_body or not plugin.reads_body, f"{name} declares reads_body and has no on_request"

@@ -154,7 +154,7 @@ def around(app: ASGIApp, plugins: Sequence[Plugin]) -> PluginMiddleware:
 
 @dataclass
 class Calls:
-    """Which requests a plugin was given, and for which it was told the end."""
+    """Which requests a plugin was given, and for which it was given the end."""
 
     entered: list[Exchange] = field(default_factory=list)
     finished: list[Exchange] = field(default_factory=list)
@@ -187,11 +187,11 @@ def spied(plugin: Plugin) -> Calls:
 
 
 @asynccontextmanager
-async def opened(app: PluginMiddleware) -> AsyncIterator[PluginMiddleware]:
+async def opened(app: ASGIApp | PluginMiddleware) -> AsyncIterator[None]:
     """The plugins open, as when a server has started."""
     try:
-        async with lifespan(cast("ASGIApp", app)):
-            yield app
+        async with lifespan(app, within=60):
+            yield
     except LifespanError as error:
         raise AssertionError(f"the plugin cannot be opened or closed: {error}") from error
 
@@ -227,7 +227,7 @@ async def ask(
     return Asked(Answer(tuple(call.sent)), error)
 
 
-async def ended(call: Drive, within: float = 5.0) -> BaseException | None:
+async def ended(call: Drive, within: float = 30.0) -> BaseException | None:
     """Wait for the end of a request, and say how it ended."""
     done, _ = await asyncio.wait([call.task], timeout=within)
     assert done, f"the request has not ended within {within} seconds"

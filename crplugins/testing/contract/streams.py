@@ -163,7 +163,7 @@ class Holding(Upstream):
     async def holds(self, call: Drive) -> None:
         """Return once the request of `call` is held, or over."""
         call.task.add_done_callback(self._watch.notify)
-        await self._watch.until(lambda: call.task.done() or self._is_held(call), "a request that begins", within=5.0)
+        await self._watch.until(lambda: call.task.done() or self._is_held(call), "a request that begins", within=30.0)
 
     def _is_held(self, call: Drive) -> bool:
         return any(scope is call.scope for scope in self._held)

@@ -1,7 +1,6 @@
 """Streams through litellm: recordings of real providers, whole, cut, broken and left alone."""
 
 import asyncio
-import time
 from typing import Any
 
 import msgspec
@@ -230,16 +229,18 @@ async def test_the_size_of_the_providers_writes_changes_nothing(cassettes, model
 @pytest.mark.parametrize("model", PROVIDERS[:4])
 async def test_each_event_goes_out_before_the_provider_sends_the_next(model):
     async with FakeProvider() as provider, asking(provider, model) as asked:
-        provider.enqueue(Script(text="one two three four", frame_delay=0.1))
-        reply = await asked.reply(stream=True)
-        assert provider.requests[0].frames_sent <= 2
-        arrivals = [time.monotonic() async for _ in reply.body]
-        assert arrivals[2] - arrivals[0] > 0.15
+        for sent in (2, 3, 4):
+            provider.enqueue(Script(text="one two three four", stall_after=sent))
+            reply = await asked.reply(stream=True)
+            async with asyncio.timeout(60):
+                for _ in range(sent - 1):
+                    await anext(reply.body)
+            await reply.body.aclose()
 
 
 @pytest.mark.parametrize("model", PROVIDERS)
 async def test_closing_the_stream_ends_the_providers_work_at_once(cassettes, model):
-    slow = Script(frame_delay=0.5)
+    slow = Script(frame_delay=3600)
     async with FakeProvider(cassettes=cassettes, default=slow) as provider, asking(provider, model) as asked:
         for read in (0, 1):
             provider.clear()
@@ -247,7 +248,7 @@ async def test_closing_the_stream_ends_the_providers_work_at_once(cassettes, mod
             for _ in range(read):
                 await anext(reply.body)
             await reply.body.aclose()
-            request = await provider.requests[0].wait_finished(0.4)
+            request = await provider.requests[0].wait_finished()
             assert request.client_gone
 
 
@@ -255,7 +256,7 @@ async def test_closing_the_stream_ends_the_providers_work_at_once(cassettes, mod
 @pytest.mark.parametrize("model", PROVIDERS)
 async def test_cancelling_ends_the_providers_work_at_once(cassettes, model, stream):
     async with (
-        FakeProvider(cassettes=cassettes, default=Script(delay=20)) as provider,
+        FakeProvider(cassettes=cassettes, default=Script(delay=3600)) as provider,
         asking(provider, model) as asked,
     ):
         await cancelled_in(asked.reply(stream=stream), provider)
@@ -272,12 +273,12 @@ async def cancelled_in(asking_: Any, provider: FakeProvider) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (await request.wait_finished(0.5)).client_gone
+    assert (await request.wait_finished()).client_gone
 
 
 @pytest.mark.parametrize("model", PROVIDERS)
 async def test_a_provider_that_falls_silent_is_given_up(cassettes, model):
-    async with FakeProvider(cassettes=cassettes) as provider, asking(provider, model, patience=0.3) as asked:
+    async with FakeProvider(cassettes=cassettes) as provider, asking(provider, model, patience=1.0) as asked:
         provider.enqueue(
             cassettes["anthropic-cache-ping"].script(stall_after=9) if "anthropic" in model else Script(stall_after=3)
         )

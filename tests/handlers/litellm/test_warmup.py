@@ -1,8 +1,10 @@
 """What litellm and OpenAI's SDK leave for their first call is done at start-up, whichever release is installed.
 
-Each program runs in a process of its own: in this one litellm has long been called.
+Each program runs in a process of its own: in this one litellm has long been called. Loading it takes longest, so that
+those that only look at what comes after that are forked from one.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 
 FIRST_REQUESTS = """
-import asyncio, logging, sys
+import asyncio, json, logging, os, sys, warnings
+from crplugins.handlers.litellm.loading import load_litellm
 from crplugins.testing import FakeProvider, Script
 from tests.litellm_setup import asking
 
@@ -39,9 +42,17 @@ async def main(model, name, asked_for):
             await asked.refusal(model=asked_for, stream=True)
             watching = False
             late.extend(sorted(set(sys.modules) - before))
-    print(late)
+    print(json.dumps([asked_for, late]), flush=True)
 
-asyncio.run(main(*sys.argv[1:]))
+load_litellm()
+for case in json.loads(sys.argv[1]):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that litellm may have left threads
+        child = os.fork()
+    if not child:
+        asyncio.run(main(*case))
+        os._exit(0)
+    os.waitpid(child, 0)
 """
 
 WARNINGS_ARE_ERRORS = """
@@ -83,17 +94,23 @@ def run(program: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize(
-    ("model", "name", "asked_for"),
-    [
-        ("openai/gpt-4o-mini", "m", "m"),  # counted with a tokenizer that litellm does not load by itself
-        ("hosted_vllm/fake-model", "m", "m"),
-        ("azure/fake-model", "m", "m"),
-        ("mistral/*", "*", "fake-model"),
-    ],
-)
-def test_no_request_and_no_refusal_waits_for_imports_and_files(model, name, asked_for):
-    assert run(FIRST_REQUESTS, model, name, asked_for) == "[]"
+CASES = [
+    ("openai/gpt-4o-mini", "gpt", "gpt"),  # counted with a tokenizer that litellm does not load by itself
+    ("hosted_vllm/fake-model", "vllm", "vllm"),
+    ("azure/fake-model", "azure", "azure"),
+    ("mistral/*", "*", "fake-model"),
+]
+
+
+@pytest.fixture(scope="module")
+def late() -> dict[str, list[str]]:
+    """What the first requests of each case, by the name that was asked for, have imported and opened."""
+    return dict(json.loads(line) for line in run(FIRST_REQUESTS, json.dumps(CASES)).splitlines())
+
+
+@pytest.mark.parametrize("asked_for", [asked_for for *_, asked_for in CASES])
+def test_no_request_and_no_refusal_waits_for_imports_and_files(late, asked_for):
+    assert late[asked_for] == []
 
 
 def test_warnings_that_the_host_makes_errors_do_not_keep_a_provider_from_loading():

@@ -58,7 +58,7 @@ async def provider(proxy: Proxy) -> AsyncIterator[FakeProvider]:
 
 async def post(proxy: Proxy, path: str = "/v1/chat/completions", **body: Any) -> httpx.Response:
     payload = {"model": "fake-model", "messages": HELLO, **body}
-    async with httpx.AsyncClient(timeout=20) as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         return await client.post(proxy.url + path, json=payload, headers={"authorization": f"Bearer {MASTER_KEY}"})
 
 

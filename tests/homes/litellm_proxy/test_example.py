@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from crplugins.testing import FakeProvider
-from tests.proxy_setup import ENTRY, Proxy, free_port, needs_proxy, proxy_process
+from tests.ports import free_port
+from tests.proxy_setup import ENTRY, Proxy, needs_proxy, proxy_process
 
 pytestmark = needs_proxy
 

@@ -58,13 +58,13 @@ def is_entry(proxy: Proxy) -> bool:
 async def post(proxy: Proxy, key: str | None = KEY, path: str = "/v1/chat/completions", **body: Any) -> httpx.Response:
     headers = {"authorization": f"Bearer {key}"} if key else {}
     payload = {"model": "fake-model", "messages": HELLO, **body}
-    async with httpx.AsyncClient(timeout=20) as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         return await client.post(proxy.url + path, json=payload, headers=headers)
 
 
 async def ask(proxy: Proxy, path: str, key: str = KEY, **body: Any) -> httpx.Response:
     """Of an endpoint that has no messages."""
-    async with httpx.AsyncClient(timeout=20) as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         return await client.post(proxy.url + path, json=body, headers={"authorization": f"Bearer {key}"})
 
 
@@ -396,4 +396,4 @@ async def test_nothing_was_said_to_be_uncalled(proxy: Proxy) -> None:
     assert "will not call" not in log
     assert "on_finish failed" not in log
     assert "[Non-Blocking]" not in log, log[:6000]
-    assert "has not told how" not in log
+    assert "has not reported how" not in log

@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "LiteLLM: its own keys": ("litellm-own-keys",),
     "LiteLLM's SDK": ("litellm-sdk",),
 }
-"""The homes by the columns that they have in README.md."""
+"""The homes by the columns that they have in crplugins/homes/README.md."""
 
 APPS = (*GROUPS["your app"], "vllm")
 CALLBACKS = ("litellm-callback", "litellm-own-keys")
@@ -42,10 +42,15 @@ _REASONS: list[tuple[Sequence[str], Sequence[str], str]] = [
     ),
     (CALLBACKS, ["a body too large"], "A callback is called once LiteLLM has read the body."),
     (CALLBACKS, ["a body that is no JSON"], "LiteLLM refuses it in its own words before it calls anybody."),
+    (
+        ["gateway-mounted", "litellm-own-keys"],
+        ["plugins of one's own"],
+        "The host refuses a request without a good key before a plugin has seen it.",
+    ),
     (["litellm-sdk"], _FOR_SERVERS, "There is no server: nobody asks, and nobody is answered."),
     (
         ["litellm-sdk"],
-        ["a provider that fails", "a stream that breaks"],
+        ["a provider that fails", "a stream that breaks", "plugins of one's own"],
         "The call raises what litellm raises, and leaves its record.",
     ),
 ]
@@ -90,7 +95,7 @@ def expected_table() -> dict[tuple[str, str], set[str]]:
 
 
 def written_table(section: str) -> dict[tuple[str, str], set[str]]:
-    """The same from the Markdown of README.md: a table whose cells say `yes` or the numbers of a list below it."""
+    """The same from the Markdown of that page: a table whose cells say `yes` or the numbers of a list below it."""
     lines = [line.strip("|") for line in section.splitlines() if line.startswith("|")]
     columns, _, *body = [[cell.strip() for cell in line.split("|")] for line in lines]
     reasons = dict(re.findall(r"^(\d+)\. (.+)$", section, re.MULTILINE))

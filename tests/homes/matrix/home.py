@@ -4,11 +4,12 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -24,7 +25,7 @@ HELLO: Any = [{"role": "user", "content": "Say hello to the gateway, please."}]
 HTTP = httpx.Client(timeout=30, verify=False, trust_env=False)
 """One for all: a client that reads the certificates of this machine each time takes longer than the request."""
 
-PATIENCE = 8.0
+PATIENCE = 60.0
 """Seconds until what must come is given up."""
 
 Row = sqlite3.Row
@@ -55,10 +56,17 @@ class Home:
     def headers(self, key_id: str | None) -> dict[str, str]:
         return {} if key_id is None else {"authorization": f"Bearer {self.credential(key_id)}"}
 
-    def post(self, key_id: str | None, *, data: bytes | None = None, **body: Any) -> httpx.Response:
+    def post(
+        self,
+        key_id: str | None,
+        *,
+        data: bytes | None = None,
+        more_headers: Mapping[str, str] = MappingProxyType({}),
+        **body: Any,
+    ) -> httpx.Response:
         """The whole answer of a chat completion; `data` instead of a good body."""
         content = json.dumps({"model": ALIAS, "messages": HELLO, **body}).encode() if data is None else data
-        headers = {"content-type": "application/json", **self.headers(key_id)}
+        headers = {"content-type": "application/json", **self.headers(key_id), **more_headers}
         return HTTP.post(self.url + CHAT, content=content, headers=headers)
 
     def post_at_once(self, count: int, key_id: str, **body: Any) -> list[httpx.Response]:
@@ -86,7 +94,7 @@ class Home:
         return self._rows(None)
 
     def _rows(self, key_id: str | None) -> list[Row]:
-        with closing(sqlite3.connect(self.folder / "usage.db", timeout=5)) as books:
+        with closing(sqlite3.connect(self.folder / "usage.db", timeout=30)) as books:
             books.row_factory = Row
             try:
                 where = "" if key_id is None else "where key_id = :key"

@@ -27,6 +27,7 @@ from tests.homes.matrix.home import Home
 from tests.homes.matrix.hosts import APPS, fastapi_app, starlette_app
 from tests.homes.matrix.relay import Relay
 from tests.homes.matrix.stage import Stage
+from tests.homes.matrix.witness import Blocklist, Innermost, Outermost
 from tests.homes.matrix.words import (
     ALIASES,
     KEYS,
@@ -38,6 +39,11 @@ from tests.homes.matrix.words import (
     models,
     words,
 )
+
+
+def witnesses(home: Home) -> tuple[Outermost, Blocklist, Innermost]:
+    folder = str(home.folder)
+    return Outermost(folder=folder), Blocklist(), Innermost(folder=folder)
 
 
 def gateway(home: Home, handler: str) -> Any:
@@ -59,9 +65,12 @@ def plugins_in_one_middleware(home: Home) -> Any:
     from crplugins.plugins.usage import Usage
 
     prices, metrics = PriceList(_deployments(home)), Metrics(list(ALIASES), [key["id"] for key in KEYS])
+    outermost, blocklist, innermost = witnesses(home)
     plugins = [
+        outermost,
         MetricsPage(Scraper(metrics, token=None), path=METRICS_PATH),
         metrics,
+        blocklist,
         Auth(KEYS),
         Usage(Ledger(ledger(home.folder)["url"]), prices=prices),
         ModelAliases(aliases=ALIASES),
@@ -69,6 +78,7 @@ def plugins_in_one_middleware(home: Home) -> Any:
         Budgets(prices=prices),
         StreamUsage(),
         MissingUsage(),
+        innermost,
     ]
     app = starlette_app(Relay(home.provider.base_url))
     app.add_middleware(PluginMiddleware, plugins=plugins, resources=[prices], max_body_bytes=MAX_BODY)
@@ -79,14 +89,18 @@ def named_middlewares(home: Home, make: Callable[[Relay], Any]) -> Any:
     """Each put around the one before, as `add_middleware` does it."""
     priced = [{"model_name": "*", "litellm_params": {"model": "openai/*"}, "model_info": PRICES}]
     size: Any = {"max_body_bytes": MAX_BODY}
+    outermost, blocklist, innermost = witnesses(home)
     app = make(Relay(home.provider.base_url))
+    app = PluginMiddleware(app, plugins=[innermost], **size)
     app = StreamUsageMiddleware(app, **size)
     app = BudgetMiddleware(app, model_list=priced, **size)
     app = RateLimitMiddleware(app, **size)
     app = ModelAliasMiddleware(app, aliases=ALIASES, **size)
     app = UsageMiddleware(app, ledger=ledger(home.folder), model_list=priced, **size)
     app = AuthMiddleware(app, keys=KEYS, **size)
-    return MetricsMiddleware(app, metrics=METRICS, **size)
+    app = PluginMiddleware(app, plugins=[blocklist], **size)
+    app = MetricsMiddleware(app, metrics=METRICS, **size)
+    return PluginMiddleware(app, plugins=[outermost], **size)
 
 
 def vllm(home: Home) -> Any:

@@ -12,6 +12,7 @@ from crplugins.core.principal import Principal
 from crplugins.testing import FakeProvider
 from tests.homes.matrix.home import HELLO, Home
 from tests.homes.matrix.stage import Stage
+from tests.homes.matrix.witness import Innermost, entries
 from tests.homes.matrix.words import (
     ALIASES,
     BUDGETS,
@@ -54,6 +55,7 @@ def own_keys_words(folder: Path) -> dict[str, Any]:
         "ledger": ledger(folder),
         "metrics": METRICS,
         "server": SERVER,
+        "plugins": entries(folder),
     }
 
 
@@ -127,6 +129,7 @@ def sdk(folder: Path) -> Iterator[Home]:
         metrics=metrics,
         principal=_caller,
         prices=prices_for(PRICES, dict),
+        plugins=[Innermost(folder=str(folder))],
     )
     with Stage() as stage, ExitStack() as stack:
         stage.enter(callback)

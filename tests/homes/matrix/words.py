@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from tests.homes.matrix.witness import entries
+
 SERVED, ALIAS, HIDDEN = "fake-model", "fast", "other-model"
 """What the provider serves, what clients call it, and a second one that not every key may call."""
 
@@ -59,4 +61,11 @@ def models(base_url: str) -> list[dict[str, Any]]:
 
 def words(folder: Path) -> dict[str, Any]:
     """All but the models."""
-    return {"keys": KEYS, "aliases": ALIASES, "ledger": ledger(folder), "metrics": METRICS, "server": SERVER}
+    return {
+        "keys": KEYS,
+        "aliases": ALIASES,
+        "ledger": ledger(folder),
+        "metrics": METRICS,
+        "server": SERVER,
+        "plugins": entries(folder),
+    }

@@ -15,17 +15,18 @@ def hold_up(seconds=0.2):
 
 
 async def test_what_takes_too_long_is_a_timeout():
-    before = time.monotonic()
+    seconds, before = 0.05, time.monotonic()
     with pytest.raises(TimeoutError):
-        async with Deadline(0.05):
-            await asyncio.sleep(1)
-    assert 0.04 < time.monotonic() - before < 0.15
+        async with Deadline(seconds):
+            await asyncio.Event().wait()
+    assert time.monotonic() - before >= seconds
 
 
 async def test_what_is_done_in_time_is_not_and_leaves_no_timer():
-    async with Deadline(0.01):
+    seconds = 0.01
+    async with Deadline(seconds):
         await asyncio.sleep(0)
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(3 * seconds)
 
 
 async def test_errors_and_cancellation_pass():
@@ -56,9 +57,11 @@ async def test_an_answer_that_came_while_the_event_loop_was_held_up_is_in_time(r
 
 
 async def test_a_loop_that_was_held_up_is_given_a_little_more_time_once():
-    before = time.monotonic()
+    times = 0
     with pytest.raises(TimeoutError):
         async with Deadline(0.01):
-            asyncio.get_running_loop().call_soon(hold_up, 0.1)
-            await asyncio.sleep(1)
-    assert 0.1 < time.monotonic() - before < 0.3
+            while True:
+                hold_up(0.1)  # longer than both times together
+                times += 1
+                await asyncio.sleep(0)
+    assert 3 < times < 7  # three without, and no end if there were more each time

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import threading
 import time
 import traceback
 from contextlib import asynccontextmanager
@@ -14,10 +15,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from crplugins.limits.redis.client import SECONDS
 from crplugins.limits.redis.store import RedisStore
 from crplugins.limits.store import StoreUnavailable
 from tests.limits.conftest import lease, meter, request
-from tests.redis_setup import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_setup import RedisServer
 
 SECRETS = ("127.0.0.1", "nowhere.invalid", "hunter2", "alice", "/tmp", "localhost")
 
@@ -60,10 +63,8 @@ async def test_user_and_password_of_the_url(guarded):
 
 
 async def test_nobody_there():
-    before = time.monotonic()
-    assert await failure_of(f"redis://127.0.0.1:{free_port()}") == "Redis refuses the connection"
-    assert await failure_of("unix:///tmp/nowhere.sock") == "Redis has no socket at this path"
-    assert time.monotonic() - before < 0.2
+    assert await failure_of(f"redis://127.0.0.1:{free_port()}", seconds=30) == "Redis refuses the connection"
+    assert await failure_of("unix:///tmp/nowhere.sock", seconds=30) == "Redis has no socket at this path"
 
 
 async def test_a_socket_of_the_file_system(redis):
@@ -72,37 +73,30 @@ async def test_a_socket_of_the_file_system(redis):
 
 
 async def test_a_name_that_is_looked_up_for_long_does_not_block_the_event_loop(monkeypatch):
+    known = threading.Event()
+
     def slowly(*arguments, **options):
-        time.sleep(0.5)
+        known.wait(60)  # on the event loop, nobody would ever set it in time
         raise socket.gaierror(socket.EAI_NONAME, "nowhere.invalid is unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", slowly)
-    lag = asyncio.create_task(longest_lag(0.15))
     assert await failure_of("redis://nowhere.invalid:6379", seconds=0.1) == "Redis does not answer in time"
-    assert await lag < 0.1
-    assert (
-        await failure_of("redis://nowhere.invalid:6379", seconds=2) == "Redis has a host name that cannot be resolved"
-    )
+    assert not known.is_set()
+    known.set()
+    unresolved = "Redis has a host name that cannot be resolved"
+    assert await failure_of("redis://nowhere.invalid:6379", seconds=30) == unresolved
 
 
-async def longest_lag(seconds):
-    """By how much the event loop was late at most."""
-    longest, end = 0.0, time.monotonic() + seconds
-    while (began := time.monotonic()) < end:
-        await asyncio.sleep(0.005)
-        longest = max(longest, time.monotonic() - began - 0.005)
-    return longest
-
-
-async def test_a_server_that_hangs_holds_a_call_for_a_tenth_of_a_second(fragile_redis):
+async def test_a_server_that_hangs_holds_a_call_no_longer_than_it_may_take(fragile_redis):
     async with RedisStore(fragile_redis.url) as store:
         await store.reserve(request(meter()))
         fragile_redis.stop()
         for _ in range(2):  # a connection that is there, and one that must be made
             before = time.monotonic()
-            with pytest.raises(StoreUnavailable, match="Redis does not answer in time"):
-                await store.reserve(request(meter()))
-            assert 0.09 < time.monotonic() - before < 0.2
+            async with asyncio.timeout(60):
+                with pytest.raises(StoreUnavailable, match="Redis does not answer in time"):
+                    await store.reserve(request(meter()))
+            assert time.monotonic() - before >= SECONDS
 
 
 async def test_a_server_that_was_restarted_is_noticed_by_nobody(fragile_redis):

@@ -5,15 +5,14 @@ import time
 
 import pytest
 
-from crplugins.limits.availability import Breaker
+from crplugins.limits.availability import CircuitBreaker
 from crplugins.limits.outage import GuardedStore
+from crplugins.limits.redis.client import CONNECTIONS, SECONDS
 from crplugins.limits.redis.store import RedisStore
 from crplugins.limits.store import StoreUnavailable
 from tests.limits.conftest import lease, meter, request, until
-from tests.redis_setup import RedisServer, free_port
-
-MOST_SECONDS = 0.15
-"""What an outage may cost a request, beyond what the event loop itself was late."""
+from tests.ports import free_port
+from tests.redis_setup import RedisServer
 
 
 class Traffic:
@@ -22,13 +21,13 @@ class Traffic:
     Attributes:
         admitted, refused, failed: how many reservations ended so.
         slowest: seconds that a reservation or a settlement took at most.
-        late: seconds that the event loop itself was late at most.
+        control: seconds that a sleep for as long as a call may take lasted at most; on a busy machine it is late, too.
     """
 
     def __init__(self, store, *limits):
         self._store, self._limits = store, limits
         self.admitted = self.refused = self.failed = 0
-        self.slowest = self.late = 0.0
+        self.slowest = self.control = 0.0
 
     async def __aenter__(self):
         self._tasks = [asyncio.create_task(self._client()) for _ in range(8)]
@@ -66,22 +65,23 @@ class Traffic:
     async def _watch(self):
         while True:
             before = time.monotonic()
-            await asyncio.sleep(0.001)
-            self.late = max(self.late, time.monotonic() - before - 0.001)
+            await asyncio.sleep(SECONDS)
+            self.control = max(self.control, time.monotonic() - before)
 
     async def flows(self, seconds=0.2):
         """Waits, and sees that requests are being decided."""
         before = self.admitted + self.refused + self.failed
         await asyncio.sleep(seconds)
-        assert self.admitted + self.refused + self.failed > before + 8
+        await until(lambda: self.admitted + self.refused + self.failed > before + 8)
 
     def check(self):
-        assert self.slowest - self.late < MOST_SECONDS, (self.slowest, self.late)
+        """No request waited for the end of the outage, which lasts ten times as long as a call may take."""
+        assert self.slowest < 3 * self.control, (self.slowest, self.control)
 
 
 def guarded(redis, policy="local", **options):
     return GuardedStore(
-        RedisStore(redis.url, **options), on_store_error=policy, breaker=Breaker(first=0.2, longest=0.4)
+        RedisStore(redis.url, **options), on_store_error=policy, breaker=CircuitBreaker(first=0.2, longest=0.4)
     )
 
 
@@ -107,15 +107,15 @@ def become_a_replica(redis):
 async def test_local_while_redis_is_hurt(fragile_redis, hurt):
     async with guarded(fragile_redis) as store, Traffic(store, *ENDLESS) as traffic:
         await traffic.flows()
-        assert not store.mode_active
+        assert not store.unavailable
         heal = await asyncio.to_thread(hurt, fragile_redis)
-        await until(lambda: store.mode_active)
+        await until(lambda: store.unavailable)
         await traffic.flows(1)
-        assert store.mode_active
+        assert store.unavailable
         await asyncio.to_thread(heal)
-        await until(lambda: not store.mode_active)
+        await until(lambda: not store.unavailable)
         await traffic.flows()
-        assert not store.mode_active
+        assert not store.unavailable
         assert (traffic.refused, traffic.failed) == (0, 0)
         traffic.check()
     assert store.lost == 0
@@ -126,12 +126,12 @@ async def test_closed_while_redis_is_hurt(fragile_redis, hurt):
     async with guarded(fragile_redis, "closed") as store, Traffic(store, *ENDLESS) as traffic:
         await traffic.flows()
         heal = await asyncio.to_thread(hurt, fragile_redis)
-        await until(lambda: store.mode_active)
+        await until(lambda: store.unavailable)
         admitted = traffic.admitted
-        await traffic.flows(0.5)
+        await traffic.flows(1)
         assert traffic.admitted == admitted
         await asyncio.to_thread(heal)
-        await until(lambda: not store.mode_active)
+        await until(lambda: not store.unavailable)
         failed = traffic.failed
         await traffic.flows()
         assert traffic.failed == failed > 8
@@ -143,11 +143,11 @@ async def test_open_while_redis_hangs(fragile_redis):
         await traffic.flows()
         assert traffic.admitted <= 6
         fragile_redis.stop()
-        await until(lambda: store.mode_active)
-        await traffic.flows(0.5)
-        assert traffic.admitted > 100
+        await until(lambda: store.unavailable)
+        await traffic.flows(1)
+        await until(lambda: traffic.admitted > 100)
         fragile_redis.cont()
-        await until(lambda: not store.mode_active)
+        await until(lambda: not store.unavailable)
         admitted = traffic.admitted
         await traffic.flows(0.5)
         assert traffic.admitted <= admitted + 1
@@ -169,12 +169,20 @@ async def test_hundreds_of_requests_at_once_are_let_go_together_when_redis_hangs
         await store.reserve(request(meter()))
         fragile_redis.stop()
         before = time.monotonic()
+        pause = asyncio.create_task(lasted(asyncio.sleep(SECONDS)))
         decisions = await asyncio.gather(*[store.reserve(request(meter(50))) for _ in range(400)])
-        assert time.monotonic() - before < 0.3  # of which 400 decisions take some
+        turns = 400 / CONNECTIONS
+        assert time.monotonic() - before < turns / 2 * await pause  # in turns it would be as many of them
         assert sum(decision.refused is None for decision in decisions) == 50
-        before = time.monotonic()
-        await store.reserve(request(meter()))
-        assert time.monotonic() - before < 0.05
+        next_one = asyncio.create_task(store.reserve(request(meter())))
+        await asyncio.sleep(0)
+        assert next_one.done()  # it waits for nothing
+
+
+async def lasted(waiting):
+    before = time.monotonic()
+    await waiting
+    return time.monotonic() - before
 
 
 async def test_leases_that_redis_took_while_it_hung_are_given_back(fragile_redis):
@@ -183,16 +191,15 @@ async def test_leases_that_redis_took_while_it_hung_are_given_back(fragile_redis
         fragile_redis.stop()
         await asyncio.gather(*[store.reserve(request(lease(8))) for _ in range(8)])
         fragile_redis.cont()
-        await until(lambda: not store.mode_active)
+        await until(lambda: not store.unavailable)
         async with RedisStore(fragile_redis.url) as other:
 
             async def held():
                 return (await other.levels([lease(8)]))[0].used
 
-            for _ in range(300):
-                if await held() == 1:
-                    break
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while await held() != 1:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
             assert await held() == 1
 
@@ -206,7 +213,7 @@ async def test_a_gateway_starts_while_redis_is_down_and_uses_it_when_it_is_there
         assert traffic.admitted == 10
         await asyncio.to_thread(redis.start)
         try:
-            await until(lambda: not store.mode_active)
+            await until(lambda: not store.unavailable)
             await until(lambda: traffic.admitted == 20)
         finally:
             redis.close()
@@ -226,9 +233,7 @@ async def test_a_wrong_password_is_told_at_the_start(caplog):
         redis.close()
 
 
-async def test_a_start_before_a_server_that_hangs_takes_less_than_half_a_second(fragile_redis):
+async def test_a_start_before_a_server_that_hangs_does_not_wait_for_it(fragile_redis):
     fragile_redis.stop()
-    before = time.monotonic()
-    async with guarded(fragile_redis) as store:
-        assert time.monotonic() - before < 0.5
-        assert store.mode_active
+    async with asyncio.timeout(60), guarded(fragile_redis) as store:
+        assert store.unavailable

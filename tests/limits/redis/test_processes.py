@@ -96,15 +96,15 @@ def test_800_requests_of_four_processes_at_once_are_admitted_50_times(redis, wor
 
 
 async def test_the_leases_of_a_process_that_is_killed_are_free_after_the_length_of_one(redis):
-    worker = Worker(HOLD, redis.url, 900)
+    length = 0.9
+    worker = Worker(HOLD, redis.url, round(length * 1000))
     assert await asyncio.to_thread(worker.answer) == "ready"
-    async with RedisStore(redis.url, seconds=2) as store:
-        await asyncio.sleep(1.2)
+    async with RedisStore(redis.url, seconds=30) as store:
+        await asyncio.sleep(length * 4 / 3)
         assert (await store.reserve(request(lease(5)))).refused == 0  # renewed
         worker.kill()
         killed = time.monotonic()
-        for _ in range(100):
-            if (await store.reserve(request(lease(5)))).refused is None:
-                break
-            await asyncio.sleep(0.02)
-        assert 0.5 < time.monotonic() - killed < 1.1
+        async with asyncio.timeout(60):
+            while (await store.reserve(request(lease(5)))).refused is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert time.monotonic() - killed > length / 2  # renewed each third of it, until the end

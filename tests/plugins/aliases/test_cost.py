@@ -1,4 +1,4 @@
-"""What ModelAliases costs, in microseconds. `pytest -m bench -s tests/plugins/aliases/test_cost.py`."""
+"""What ModelAliases costs, in microseconds. `pytest -m bench -n 0 -s tests/plugins/aliases/test_cost.py`."""
 
 import timeit
 

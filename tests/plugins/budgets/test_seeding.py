@@ -130,7 +130,7 @@ async def test_a_ledger_that_fails_stops_nobody_and_is_asked_again(caplog: pytes
     async with Purse(books) as purse:
         with caplog.at_level(logging.WARNING, "crplugins.budgets"):
             assert await purse.status() == 200
-        assert "what key a has spent could not be looked up: OSError('no such table')" in caplog.text
+        assert "the spending of key a could not be read from the ledger: OSError('no such table')" in caplog.text
         books.error = None
         purse.clock.advance(60)
         await purse.status()

@@ -1,4 +1,4 @@
-"""What RequestGuard costs, in microseconds. `pytest -m bench -s tests/plugins/guard/test_cost.py`."""
+"""What RequestGuard costs, in microseconds. `pytest -m bench -n 0 -s tests/plugins/guard/test_cost.py`."""
 
 import time
 import timeit

@@ -5,12 +5,13 @@ import copy
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crplugins.plugins.guard.messages import Messages
 from crplugins.plugins.guard.parameters import ORDINARY_TOOLS, PARAMETERS, STRICT_PARAMETERS
 from crplugins.schema import openapi_document
+from tests.long import times
 from tests.plugins.guard.setup import check, with_changes
 from tests.schema.samples import CALL, CALLED, EVERYTHING, RESULT
 
@@ -93,13 +94,12 @@ def on_its_own(name: str, value: object) -> dict:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(15, 1_000))
 @given(st.data())
 def test_every_value_the_description_allows_passes(name, data):
     assert check(on_its_own(name, data.draw(valid(REQUEST[name])))) is None
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(valid(REQUEST["messages"]["items"]), min_size=1, max_size=4).map(in_order).filter(bool))
 def test_every_conversation_the_description_allows_passes(messages):
     assert check({"model": "m", "messages": messages}) is None
@@ -127,7 +127,7 @@ def nearly_valid(draw: st.DrawFn) -> dict:
     return spoilt(EVERYTHING, draw)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=times(300, 20_000))
 @given(nearly_valid(), st.booleans())
 def test_one_wrong_value_anywhere_is_refused_or_harmless(request_, strict):
     error = check(request_, strict=strict)
@@ -182,7 +182,7 @@ def nearly_ordinary(draw: st.DrawFn) -> bytes:
     return msgspec.json.encode(spoilt(messages, draw) if draw(st.booleans()) else messages)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=times(200, 20_000))
 @given(nearly_ordinary(), st.booleans())
 def test_what_the_quick_look_accepts_the_thorough_one_accepts(raw, strict):
     messages = Messages(strict=strict)
@@ -196,7 +196,7 @@ def nearly_ordinary_tools(draw: st.DrawFn) -> bytes:
     return msgspec.json.encode(spoilt(tools, draw))
 
 
-@settings(max_examples=500)
+@settings(max_examples=times(100, 20_000))
 @given(nearly_ordinary_tools())
 def test_tools_that_pass_at_a_look_pass_the_strictest_check(raw):
     with contextlib.suppress(msgspec.DecodeError):

@@ -1,4 +1,4 @@
-"""What RateLimits and Budgets cost, in microseconds. `pytest -m bench -s tests/plugins/rate_limits/test_cost.py`."""
+"""What RateLimits and Budgets cost, in microseconds: `pytest -m bench -n 0 -s tests/plugins/rate_limits/test_cost.py`."""
 
 import timeit
 from collections.abc import Callable

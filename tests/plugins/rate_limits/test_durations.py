@@ -2,11 +2,11 @@
 
 import pytest
 
-from crplugins.plugins.rate_limits.answers import spell_duration
+from crplugins.plugins.rate_limits.responses import format_duration
 
 
 @pytest.mark.parametrize(
-    ("milliseconds", "spelled"),
+    ("milliseconds", "formatted"),
     [
         (0, "0s"),
         (2, "2ms"),
@@ -23,5 +23,5 @@ from crplugins.plugins.rate_limits.answers import spell_duration
         (86_400_000, "1440m0s"),
     ],
 )
-def test_as_openai_writes_them(milliseconds: int, spelled: str) -> None:
-    assert spell_duration(milliseconds) == spelled
+def test_as_openai_writes_them(milliseconds: int, formatted: str) -> None:
+    assert format_duration(milliseconds) == formatted

@@ -61,7 +61,7 @@ class Spans:
         return span
 
     async def until(self, count):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.finished) < count:  # noqa: ASYNC110  # an exporter tells nobody
                 await asyncio.sleep(0.005)
 

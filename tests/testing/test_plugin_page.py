@@ -18,7 +18,7 @@ from crplugins.core.plugin import Plugin as Base
 from crplugins.testing import FakeProvider, PluginContract, Script, drive
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PAGE = (EXAMPLES / "plugin_package" / "README.md").read_text()
+PAGE = (EXAMPLES.parent / "crplugins" / "testing" / "README.md").read_text()
 HELLO = [{"role": "user", "content": "hi"}]
 
 

@@ -1,0 +1,44 @@
+"""The one sender of replies: a plugin's own answer, and that of a handler."""
+
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final
+
+from starlette.types import Send
+
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Reply
+
+START: Final = "http.response.start"
+BODY: Final = "http.response.body"
+
+
+async def send_reply(
+    send: Send,
+    reply: Reply,
+    *,
+    failed: Callable[[Exception], GatewayError] | None = None,
+    sent: Callable[[], None] | None = None,
+) -> None:
+    """Send a whole reply, or a stream to its end.
+
+    Args:
+        failed: makes the error that ends a stream in which an exception was raised; None to let the exception through.
+        sent: called after each piece of a stream.
+    """
+    await send({"type": START, "status": reply.status, "headers": reply.headers})
+    if isinstance(reply.body, bytes):
+        await send({"type": BODY, "body": reply.body})
+        return
+    last = b""
+    async with aclosing(reply.body) as pieces:
+        try:
+            async for piece in pieces:
+                await send({"type": BODY, "body": piece, "more_body": True})
+                if sent is not None:
+                    sent()
+        except Exception as error:
+            if failed is None:
+                raise
+            last = failed(error).last_frames()
+    await send({"type": BODY, "body": last, "more_body": False})

@@ -1,0 +1,286 @@
+"""LimitTable: the state of limits and reservations in memory, without I/O; every operation of a store is one call.
+
+`MemoryStore` keeps one for the life of the process, the SQLite store fills one from the rows that a transaction needs.
+
+One class for each kind of limit (`Leases`, `Meters`, `Windows`) keeps its states by key and offers the same steps:
+`check` a charge, `take` it, `settle` it. All of them put what they keep into one `ExpiryQueue`, so that memory is freed
+in the order of expiry. Times are milliseconds since 1970.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush, heapreplace
+from itertools import count
+from typing import Final, Protocol
+
+from crplugins.limits.arithmetic import (
+    MeterState,
+    check_lease,
+    check_meter,
+    check_window,
+    decayed,
+    deciding_wait,
+    meter_expiry,
+    settled_meter,
+    window_expiry,
+)
+from crplugins.limits.limit import Decision, Level, Limit, LimitKind, Reservation
+
+
+class LimitTable:
+    """What `LimitStore` promises, without waiting for anything.
+
+    Attributes:
+        reserved: when each reservation expires, by its id.
+    """
+
+    __slots__ = ("_by_kind", "_expiries", "leases", "meters", "reserved", "windows")
+
+    def __init__(self) -> None:
+        self._expiries: Final = ExpiryQueue()
+        self.meters: Final = Meters(self._expiries)
+        self.windows: Final = Windows(self._expiries)
+        self.leases: Final = Leases(self._expiries)
+        self.reserved: Final[OrderedDict[str, int]] = OrderedDict()
+        self._by_kind: Final[Mapping[LimitKind, Meters | Windows | Leases]] = {
+            "meter": self.meters,
+            "window": self.windows,
+            "lease": self.leases,
+        }
+
+    def __len__(self) -> int:
+        return len(self._expiries) + len(self.reserved)
+
+    def reserve(self, reservation: Reservation, lease: int, now: int) -> Decision:
+        by_kind, (holder, charges) = self._by_kind, reservation
+        checked = [by_kind[limit.kind].check(limit, cost, now) for limit, cost in charges]
+        used, waits, levels = zip(*checked, strict=True) if checked else ((), (), ())
+        if any(waits):
+            refused = deciding_wait(waits)
+            return Decision(refused, waits[refused], levels)
+        at, expiry = float(now), now + lease
+        for (limit, cost), before in zip(charges, used, strict=True):
+            by_kind[limit.kind].take(limit, before + cost, holder, at, expiry)
+        self.reserved[holder] = expiry
+        return Decision(None, 0, levels)
+
+    def settle(self, reservation: Reservation, costs: Sequence[int], debt: float, now: int) -> bool:
+        by_kind, (holder, charges) = self._by_kind, reservation
+        if len(costs) != len(charges):
+            raise ValueError(f"{len(costs)} costs for {len(charges)} charges")
+        if self.reserved.pop(holder, 0) <= now:
+            return False
+        at = float(now)
+        for (limit, reserved), cost in zip(charges, costs, strict=True):
+            by_kind[limit.kind].settle(limit, cost - reserved, holder, debt, at)
+        return True
+
+    def renew(self, reservations: Sequence[Reservation], lease: int, now: int) -> None:
+        for reservation in reservations:
+            if self.reserved.get(reservation.id, 0) > now:
+                self.reserved[reservation.id] = now + lease
+                self.reserved.move_to_end(reservation.id)
+                for limit, _ in reservation.charges:
+                    if limit.kind == "lease":
+                        self.leases.renew(limit.key, reservation.id, now + lease)
+
+    def levels(self, limits: Sequence[Limit], now: int) -> tuple[Level, ...]:
+        return tuple([self._by_kind[limit.kind].check(limit, 0, now)[2] for limit in limits])
+
+    def expire(self, now: int, most: int) -> None:
+        """Remove up to `most` states that have no effect any more, and as many expired reservations."""
+        self._expiries.expire(now, most)
+        reserved = self.reserved
+        # The first is the one that was reserved or renewed first: it expires first, or soon enough.
+        while most and reserved and next(iter(reserved.values())) <= now:
+            reserved.popitem(last=False)
+            most -= 1
+
+
+class Meters:
+    """The states of meters by key."""
+
+    __slots__ = ("_expiries", "states")
+
+    def __init__(self, expiries: "ExpiryQueue") -> None:
+        self.states: Final[dict[str, MeterState]] = {}
+        self._expiries: Final = expiries
+
+    def check(self, limit: Limit, cost: int, now: int) -> tuple[float, int, Level]:
+        """How much is used, how long a charge has to wait, and the level."""
+        used = decayed(self.states.get(limit.key), limit, now)
+        wait, level = check_meter(limit, cost, used)
+        return used, wait, level
+
+    def take(self, limit: Limit, used: float, _holder: str, now: float, _expiry: int) -> None:
+        if used > 0:
+            self._set(limit, used, now)
+
+    def settle(self, limit: Limit, difference: int, _holder: str, debt: float, now: float) -> None:
+        if difference:
+            used = decayed(self.states.get(limit.key), limit, now)
+            self._set(limit, settled_meter(used, difference, limit.amount, debt), now)
+
+    def expires_at(self, key: str) -> float:
+        return meter_expiry(self.states[key])
+
+    def remove(self, key: str) -> None:
+        del self.states[key]
+
+    def _set(self, limit: Limit, used: float, now: float) -> None:
+        key, state = limit.key, (used, now, limit)
+        if key not in self.states:
+            self._expiries.add(meter_expiry(state), self, key)
+        self.states[key] = state
+
+
+_UNUSED: Final = (0, 0)
+
+
+class Windows:
+    """How much of each window is used and when its state expires, by key."""
+
+    __slots__ = ("_expiries", "states")
+
+    def __init__(self, expiries: "ExpiryQueue") -> None:
+        self.states: Final[dict[str, tuple[int, int]]] = {}
+        self._expiries: Final = expiries
+
+    def check(self, limit: Limit, cost: int, now: int) -> tuple[float, int, Level]:
+        """How much is used, how long a charge has to wait, and the level."""
+        used = self.states.get(limit.key, _UNUSED)[0]
+        wait, level = check_window(limit, cost, used, now)
+        return used, wait, level
+
+    def take(self, limit: Limit, used: float, _holder: str, _now: float, _expiry: int) -> None:
+        self._set(limit, int(used))
+
+    def settle(self, limit: Limit, difference: int, _holder: str, _debt: float, _now: float) -> None:
+        """A late refund is for its own window or for none."""
+        if difference and limit.key in self.states:
+            self._set(limit, self.states[limit.key][0] + difference)
+
+    def seed(self, limit: Limit, used: int) -> None:
+        if used > self.states.get(limit.key, _UNUSED)[0]:
+            self._set(limit, used)
+
+    def expires_at(self, key: str) -> float:
+        return self.states[key][1]
+
+    def remove(self, key: str) -> None:
+        del self.states[key]
+
+    def _set(self, limit: Limit, used: int) -> None:
+        expiry = window_expiry(limit)
+        if limit.key not in self.states:
+            self._expiries.add(expiry, self, limit.key)
+        self.states[limit.key] = used, expiry
+
+
+class Leases:
+    """The holders of leases, by the key of the limit."""
+
+    __slots__ = ("_expiries", "states")
+
+    def __init__(self, expiries: "ExpiryQueue") -> None:
+        self.states: Final[dict[str, Holders]] = {}
+        self._expiries: Final = expiries
+
+    def check(self, limit: Limit, cost: int, now: int) -> tuple[float, int, Level]:
+        """How many leases are held, how long a charge has to wait, and the level."""
+        holders = self.states.get(limit.key)
+        live = holders.live(now) if holders else 0
+        wait, level = check_lease(limit, cost, live)
+        return live, wait, level
+
+    def take(self, limit: Limit, _used: float, holder: str, _now: float, expiry: int) -> None:
+        holders = self.states.get(limit.key)
+        if holders is None:
+            holders = self.states[limit.key] = Holders({})
+            self._expiries.add(expiry, self, limit.key)
+        holders.hold(holder, expiry)
+
+    def settle(self, limit: Limit, _difference: int, holder: str, _debt: float, _now: float) -> None:
+        if limit.key in self.states:
+            self.states[limit.key].expiries.pop(holder, None)
+
+    def renew(self, key: str, holder: str, expiry: int) -> None:
+        if key in self.states:
+            self.states[key].hold(holder, expiry)
+
+    def expires_at(self, key: str) -> float:
+        return max(self.states[key].expiries.values(), default=0)
+
+    def remove(self, key: str) -> None:
+        del self.states[key]
+
+
+class Holders:
+    """When the leases of one limit expire, by holder.
+
+    Counting them takes constant time, however many there are, except once in the life of a lease.
+    """
+
+    __slots__ = ("_earliest", "expiries")
+
+    def __init__(self, expiries: dict[str, int]) -> None:
+        self.expiries: Final = expiries
+        self._earliest = 0  # none expires before
+
+    def live(self, now: int) -> int:
+        """How many have not expired. Those that have are removed."""
+        if self._earliest <= now:
+            for holder in [holder for holder, expiry in self.expiries.items() if expiry <= now]:
+                del self.expiries[holder]
+            self._earliest = min(self.expiries.values(), default=now + 1)
+        return len(self.expiries)
+
+    def hold(self, holder: str, expiry: int) -> None:
+        self.expiries[holder] = expiry
+        if expiry < self._earliest:
+            self._earliest = expiry
+
+
+class Expiring(Protocol):
+    """Keeps states by key that expire."""
+
+    def expires_at(self, key: str) -> float:
+        """Until when the state has to be kept, as far as is known now."""
+
+    def remove(self, key: str) -> None: ...
+
+
+class ExpiryQueue:
+    """A priority queue with one entry for each state, ordered by expiry.
+
+    A state whose expiry has moved is put back only when the old expiry has come: a limit that is used a thousand times
+    is not moved in the queue as often.
+    """
+
+    __slots__ = ("_heap", "_numbers")
+
+    def __init__(self) -> None:
+        self._heap: Final[list[tuple[float, int, Expiring, str]]] = []
+        self._numbers: Final = count()  # so that no two entries are compared by their owners
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, expiry: float, owner: Expiring, key: str) -> None:
+        heappush(self._heap, (expiry, next(self._numbers), owner, key))
+
+    def expire(self, now: int, most: int) -> None:
+        """Remove expired states, looking at up to `most` of them."""
+        heap = self._heap
+        while most and heap and heap[0][0] <= now:
+            self._look_at_first(now)
+            most -= 1
+
+    def _look_at_first(self, now: int) -> None:
+        _, number, owner, key = self._heap[0]
+        expiry = owner.expires_at(key)
+        if expiry > now:
+            heapreplace(self._heap, (expiry, number, owner, key))
+        else:
+            heappop(self._heap)
+            owner.remove(key)

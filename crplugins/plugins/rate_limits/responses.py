@@ -1,0 +1,146 @@
+"""What a client sees of its limits: the headers `x-ratelimit-*`, and the 429 of a request that a limit refuses.
+
+Both are made of a `LimitStatus`, as OpenAI makes them: the headers show the tightest limit on requests and the tightest
+on tokens.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from crplugins.core.errors import DO_NOT_RETRY, GatewayError, Header
+from crplugins.core.outcome import ErrorType
+from crplugins.limits.limit import NEVER, Level, Reservation
+from crplugins.plugins.rate_limits.rules import AppliedLimit, AppliedLimits
+
+_PREFIX: Final = b"x-ratelimit-"
+_REQUESTS: Final = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests")
+_TOKENS: Final = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
+
+
+class LimitStatus(NamedTuple):
+    """The status of a request's limits when it came.
+
+    Attributes:
+        reservation: what the request holds, or was refused; a charge for each limit of `applied`.
+        levels: before the request took anything, in the same order.
+        refused: index of the limit that refused it.
+    """
+
+    applied: AppliedLimits
+    reservation: Reservation
+    levels: tuple[Level, ...]
+    refused: int | None = None
+
+
+def without_rate_limit_headers(headers: Sequence[Header]) -> list[Header]:
+    """The headers without those of an app or a provider, which are not about the caller's limits."""
+    return [header for header in headers if not header[0].startswith(_PREFIX)]
+
+
+def rate_limit_headers(status: LimitStatus, *, took: bool) -> list[Header]:
+    """Six headers, or three where only one kind is limited. `took`: whether the request has taken its charges."""
+    headers: list[Header] = []
+    for names, indexes in ((_REQUESTS, status.applied.requests), (_TOKENS, status.applied.tokens)):
+        if indexes:
+            headers += _headers(names, status, indexes, took=took)
+    return headers
+
+
+def _headers(
+    names: tuple[bytes, bytes, bytes], status: LimitStatus, indexes: Sequence[int], *, took: bool
+) -> list[Header]:
+    """Of the tightest limit among `indexes`, which are those of one kind."""
+    refused = status.refused
+    if refused is not None and refused in indexes:
+        indexes = (refused,)
+    charges, index, remaining = status.reservation.charges, -1, 0
+    for other in indexes:
+        free = remaining_of(status, other, took=took)
+        if index < 0 or free * charges[index].limit.amount < remaining * charges[other].limit.amount:
+            index, remaining = other, free
+    limit, cost = charges[index]
+    reset = status.levels[index].reset
+    if took:
+        reset += -(-cost * limit.period // limit.amount)
+    return [
+        (names[0], b"%d" % limit.amount),
+        (names[1], b"%d" % max(0, remaining)),
+        (names[2], format_duration(reset).encode()),
+    ]
+
+
+def remaining_of(status: LimitStatus, index: int, *, took: bool) -> int:
+    """How much of a limit remains, rounded down: the level of a meter has only whole units of what is used."""
+    limit, cost = status.reservation.charges[index]
+    used, reset = status.levels[index]
+    begun = (reset - 1) * limit.amount >= used * limit.period  # it takes longer to drain than whole units would
+    return (limit.burst if limit.kind == "meter" else limit.amount) - used - begun - (cost if took else 0)
+
+
+_CODE: Final = "rate_limit_exceeded"
+
+
+def refusal_reason(refusing: AppliedLimit) -> ErrorType:
+    return "token_limited" if refusing.measure.unit in ("tokens", "output_tokens") else "rate_limited"
+
+
+def limit_reached(status: LimitStatus, wait: int, model: str | None) -> GatewayError:
+    """429 for the limit that refused. `wait` in milliseconds, or `NEVER`.
+
+    `Used` is how much of the limit is not available now, so that the wait follows from the message and from the headers
+    also where the burst is less than the limit.
+    """
+    assert status.refused is not None
+    refusing, cost = status.applied.all[status.refused], status.reservation.charges[status.refused].cost
+    if wait == NEVER:
+        return _too_large(refusing, cost, model)
+    used = max(0, refusing.limit.amount - remaining_of(status, status.refused, took=False))
+    return GatewayError(
+        429,
+        f"Rate limit reached{_for(model)}{_in(refusing)} on {refusing.measure.words}: Limit {refusing.limit.amount}, "
+        f"Used {used}, Requested {cost}. Please try again in {format_duration(wait)}.",
+        type=_type(refusing),
+        code=_CODE,
+        headers=[("retry-after", str(-(-wait // 1000))), ("retry-after-ms", str(wait))],
+        error_type=refusal_reason(refusing),
+    )
+
+
+def _too_large(refusing: AppliedLimit, cost: int, model: str | None) -> GatewayError:
+    return GatewayError(
+        429,
+        f"Request too large{_for(model)}{_in(refusing)} on {refusing.measure.words}: Limit {refusing.limit.amount}, "
+        f"Requested {cost}. The input or output tokens must be reduced in order to run successfully.",
+        type=_type(refusing),
+        code=_CODE,
+        headers=[DO_NOT_RETRY],
+        error_type=refusal_reason(refusing),
+    )
+
+
+def _type(refusing: AppliedLimit) -> str:
+    return "tokens" if refusal_reason(refusing) == "token_limited" else "requests"
+
+
+def _for(model: str | None) -> str:
+    return f" for {model}" if model else ""
+
+
+def _in(refusing: AppliedLimit) -> str:
+    """Whose limit it is; nothing for a limit that is shared with others, about whom a client must learn nothing."""
+    return f" in organization {refusing.owner}" if refusing.owner else ""
+
+
+def format_duration(milliseconds: int) -> str:
+    """`0s`, `120ms`, `3.89s`, `6m0s`. Hours are written as minutes: no recording shows another form."""
+    if milliseconds >= 60_000:
+        minutes, rest = divmod(milliseconds, 60_000)
+        return f"{minutes}m{_seconds(rest)}"
+    if 0 < milliseconds < 1_000:
+        return f"{milliseconds}ms"
+    return _seconds(milliseconds)
+
+
+def _seconds(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1_000)
+    return f"{seconds}.{rest:03d}".rstrip("0") + "s" if rest else f"{seconds}s"

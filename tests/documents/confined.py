@@ -1,0 +1,79 @@
+"""An environment with what a reader has installed, and nothing else: this one, in which the rest cannot be imported."""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.conftest import CHECKOUT
+
+_CONFINEMENT = Path(__file__).parent / "confinement"
+
+_BEYOND = {"rq": ("redis",)}
+"""What is needed by packages that are not here, though told to be installed: litellm's `proxy` extra has rq."""
+
+VALUES = {
+    "OPENAI_API_KEY": "sk-upstream-0123456789",
+    "ANTHROPIC_API_KEY": "sk-upstream-9876543210",
+    "TEAM_A_KEY": "sk-team-a",
+    "ADMIN_TOKEN": "admin-token-0123456789",
+    "METRICS_TOKEN": "metrics-token",
+}
+"""What pages take from the environment."""
+
+
+def environment_of(told: Iterable[str], folder: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables of a process that has only these requirements; it may import what is in `folder`, too."""
+    paths = os.pathsep.join(map(str, (_CONFINEMENT, folder, CHECKOUT)))
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        **VALUES,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "PYTHONPATH": paths,
+        "REFUSED_MODULES": ",".join(sorted(refused(tuple(told)))),
+        **(more or {}),
+    }
+
+
+@cache
+def refused(told: tuple[str, ...]) -> frozenset[str]:
+    """The top-level modules that are installed here, and would not be with these requirements alone."""
+    allowed = closure(told)
+    return frozenset(
+        module
+        for module, distributions in packages_distributions().items()
+        if module.isidentifier() and not allowed & {canonicalize_name(name) for name in distributions}
+    )
+
+
+def closure(told: Iterable[str]) -> set[str]:
+    """The distributions that pip would install for these requirements, as far as they are here."""
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = [Requirement(each) for each in told]
+    while waiting:
+        requirement = waiting.pop()
+        state = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+        if state in seen:
+            continue
+        seen.add(state)
+        try:
+            needed = [Requirement(each) for each in requires(requirement.name) or ()]
+        except PackageNotFoundError:
+            needed = [Requirement(each) for each in _BEYOND.get(state[0], ())]
+        waiting += [each for each in needed if _applies(each, requirement.extras)]
+    return {name for name, _ in seen}
+
+
+def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in (*extras, ""))
+
+
+def crplugins_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from crplugins.cli import main; main()", *arguments]

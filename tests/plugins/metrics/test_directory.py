@@ -1,0 +1,18 @@
+"""The folder of shared metrics is set up before prometheus_client is imported, which looks for it then."""
+
+import subprocess
+import sys
+
+WITHOUT = """
+import sys
+sys.modules["prometheus_client"] = None  # an import raises ImportError
+from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE, is_one_of_several, multiprocess_directory
+import os
+with multiprocess_directory() as directory:
+    assert os.environ[DIRECTORY_VARIABLE] == str(directory)
+is_one_of_several()
+"""
+
+
+def test_the_folder_can_be_named_without_prometheus_client():
+    subprocess.run([sys.executable, "-c", WITHOUT], check=True)

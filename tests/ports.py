@@ -1,0 +1,23 @@
+"""Ports for servers that cannot say which they were given."""
+
+import itertools
+import os
+import socket
+
+_FIRST, _COUNT = 10_000, 20_000
+"""Below those that the kernel gives to whoever does not care: a client of another test would take one meanwhile."""
+
+_numbers = itertools.count(os.getpid() * 97)  # test runs side by side begin at different places
+
+
+def free_port() -> int:
+    """Nobody listens there, on 127.0.0.1, and this process is not told the same one again soon."""
+    while True:
+        port = _FIRST + next(_numbers) % _COUNT
+        with socket.socket() as found:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # who has just left there does not matter
+            try:
+                found.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
