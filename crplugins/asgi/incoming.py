@@ -14,88 +14,6 @@ from crplugins.core.errors import GatewayError, Header, body_too_large, shutting
 from crplugins.core.exchange import Reply
 from crplugins.core.pipeline import Run
 
-
-class ClientGone(Exception):
-    """The client left before its request was complete."""
-
-
-def check_declared_length(headers: Iterable[Header], limit: int) -> None:
-    """Raise 413 for a body that announces itself too large, before reading any of it."""
-    for name, value in headers:
-        if name == b"content-length":
-            if value.isdigit() and int(value) > limit:
-                raise body_too_large(limit, int(value))
-            return
-
-
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body.
-
-    Raises `GatewayError` 413 past `limit` bytes, `ClientGone` if the client leaves meanwhile.
-    """
-    message = await _request_message(receive)
-    body: bytes = message.get("body", b"")
-    if len(body) > limit:
-        raise body_too_large(limit, len(body))
-    if not message.get("more_body", False):
-        return body  # the very object received: a second boundary recognises it and shares the parse
-    parts, size = [body], len(body)
-    while message.get("more_body", False):
-        message = await _request_message(receive)
-        body = message.get("body", b"")
-        size += len(body)
-        if size > limit:
-            raise body_too_large(limit, size)
-        parts.append(body)
-    return b"".join(parts)
-
-
-async def _request_message(receive: Receive) -> Message:
-    message = await receive()
-    if message["type"] != "http.request":
-        raise ClientGone
-    return message
-
-
-def with_body_headers(headers: Iterable[Header], length: int) -> list[Header]:
-    """Headers that fit a replaced body of `length` bytes."""
-    kept = [h for h in headers if h[0] not in (b"content-length", b"transfer-encoding")]
-    return [*kept, (b"content-length", str(length).encode())]
-
-
-class CancelOnDisconnect:
-    """`async with CancelOnDisconnect(receive):` cancels its body when an `http.disconnect` arrives.
-
-    The request's body must have been read. `gone` says afterwards whether that happened; the cancellation itself ends
-    at the block. A model that goes on generating for nobody costs money until it stops by itself.
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.gone = False
-
-    async def __aenter__(self) -> Self:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._watcher = asyncio.create_task(self._watch())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        self._watcher.cancel()
-        ours = self.gone and self._task.uncancel() <= self._cancelling
-        return ours and kind is asyncio.CancelledError
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        self._task.cancel()
-
-
 _UVICORN_ENDS: Final = "Task cancelled, timeout graceful shutdown exceeded"
 """What uvicorn says when it cancels the requests that its shutdown would not wait for any longer."""
 
@@ -249,3 +167,84 @@ class Call:
         left = left or ((self._cancelled or self._gone) and not outgoing.complete)
         status = self._exchange.status if outgoing.started else None
         self._run.conclude(status, left=left, complete=outgoing.complete)
+
+
+class ClientGone(Exception):
+    """The client left before its request was complete."""
+
+
+class CancelOnDisconnect:
+    """`async with CancelOnDisconnect(receive):` cancels its body when an `http.disconnect` arrives.
+
+    The request's body must have been read. `gone` says afterwards whether that happened; the cancellation itself ends
+    at the block. A model that goes on generating for nobody costs money until it stops by itself.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.gone = False
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._watcher = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._watcher.cancel()
+        ours = self.gone and self._task.uncancel() <= self._cancelling
+        return ours and kind is asyncio.CancelledError
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self._task.cancel()
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body.
+
+    Raises `GatewayError` 413 past `limit` bytes, `ClientGone` if the client leaves meanwhile.
+    """
+    message = await _request_message(receive)
+    body: bytes = message.get("body", b"")
+    if len(body) > limit:
+        raise body_too_large(limit, len(body))
+    if not message.get("more_body", False):
+        return body  # the very object received: a second boundary recognises it and shares the parse
+    parts, size = [body], len(body)
+    while message.get("more_body", False):
+        message = await _request_message(receive)
+        body = message.get("body", b"")
+        size += len(body)
+        if size > limit:
+            raise body_too_large(limit, size)
+        parts.append(body)
+    return b"".join(parts)
+
+
+async def _request_message(receive: Receive) -> Message:
+    message = await receive()
+    if message["type"] != "http.request":
+        raise ClientGone
+    return message
+
+
+def check_declared_length(headers: Iterable[Header], limit: int) -> None:
+    """Raise 413 for a body that announces itself too large, before reading any of it."""
+    for name, value in headers:
+        if name == b"content-length":
+            if value.isdigit() and int(value) > limit:
+                raise body_too_large(limit, int(value))
+            return
+
+
+def with_body_headers(headers: Iterable[Header], length: int) -> list[Header]:
+    """Headers that fit a replaced body of `length` bytes."""
+    kept = [h for h in headers if h[0] not in (b"content-length", b"transfer-encoding")]
+    return [*kept, (b"content-length", str(length).encode())]

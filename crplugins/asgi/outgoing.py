@@ -13,44 +13,12 @@ from crplugins.core.exchange import Drain, Exchange, Refusal, Reply
 from crplugins.core.pipeline import Run
 from crplugins.core.usage import BYTES_PER_TOKEN
 
-
-class Draining:
-    """The bounds of one answer that is read for its usage alone. Made when the client has disconnected."""
-
-    __slots__ = ("_last", "_over", "_seconds")
-
-    def __init__(self, drain: Drain, exchange: Exchange) -> None:
-        self._seconds = drain.seconds
-        self._last = exchange.output_bytes + drain.tokens * BYTES_PER_TOKEN
-        self._over = asyncio.Event()
-
-    def look(self, exchange: Exchange) -> None:
-        """More of the answer came."""
-        if exchange.output_bytes >= self._last:
-            self._over.set()
-
-    async def over(self) -> None:
-        """Returns once a bound is reached."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._seconds):
-                await self._over.wait()
-
-
-def content_type(headers: Iterable[Header]) -> bytes:
-    """The media type without its parameters, in lower case; empty if none is named."""
-    for name, value in headers:
-        if name.lower() == b"content-type":
-            return value.partition(b";")[0].strip().lower()
-    return b""
-
-
-def is_encoded(headers: Iterable[Header]) -> bool:
-    """Whether the body is compressed."""
-    return any(k.lower() == b"content-encoding" and v not in (b"", b"identity") for k, v in headers)
-
-
 _WHOLE_BODIES = ("http.response.pathsend", "http.response.zerocopysend")
 _PASSTHROUGH = Passthrough()
+
+
+MAX_REFUSAL_BYTES = 64 * 1024
+"""A refusal past this is shown to nobody: an error message is short."""
 
 
 class Outgoing:
@@ -220,7 +188,7 @@ class Outgoing:
                 raise
             self._drain(self._exchange.drain)
 
-    def _drain(self, drain: Drain) -> Draining:
+    def _drain(self, drain: Drain) -> "Draining":
         """From here on nothing is sent; the plugins see the remaining events."""
         self._exchange.client_gone = True
         self._draining = self._draining or Draining(drain, self._exchange)
@@ -229,14 +197,6 @@ class Outgoing:
 
 async def _drop() -> None:
     pass
-
-
-def _is_event_stream(headers: Iterable[Header]) -> bool:
-    return content_type(headers) == b"text/event-stream" and not is_encoded(headers)
-
-
-MAX_REFUSAL_BYTES = 64 * 1024
-"""A refusal past this is shown to nobody: an error message is short."""
 
 
 class HeldRefusal:
@@ -289,7 +249,46 @@ class HeldRefusal:
         await self._send({"type": "http.response.body", "body": self._body, "more_body": more})
 
 
+class Draining:
+    """The bounds of one answer that is read for its usage alone. Made when the client has disconnected."""
+
+    __slots__ = ("_last", "_over", "_seconds")
+
+    def __init__(self, drain: Drain, exchange: Exchange) -> None:
+        self._seconds = drain.seconds
+        self._last = exchange.output_bytes + drain.tokens * BYTES_PER_TOKEN
+        self._over = asyncio.Event()
+
+    def look(self, exchange: Exchange) -> None:
+        """More of the answer came."""
+        if exchange.output_bytes >= self._last:
+            self._over.set()
+
+    async def over(self) -> None:
+        """Returns once a bound is reached."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                await self._over.wait()
+
+
 def _is_refusal(message: Message) -> bool:
     if message["type"] != "http.response.start" or message["status"] < 400:
         return False
     return content_type(message.get("headers", ())) == b"application/json"
+
+
+def _is_event_stream(headers: Iterable[Header]) -> bool:
+    return content_type(headers) == b"text/event-stream" and not is_encoded(headers)
+
+
+def content_type(headers: Iterable[Header]) -> bytes:
+    """The media type without its parameters, in lower case; empty if none is named."""
+    for name, value in headers:
+        if name.lower() == b"content-type":
+            return value.partition(b";")[0].strip().lower()
+    return b""
+
+
+def is_encoded(headers: Iterable[Header]) -> bool:
+    """Whether the body is compressed."""
+    return any(k.lower() == b"content-encoding" and v not in (b"", b"identity") for k, v in headers)

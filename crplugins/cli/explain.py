@@ -23,10 +23,10 @@ from crplugins.core.principal import Principal
 from crplugins.core.usage import Price, TokenUsage, usd
 from crplugins.handlers.deployment import Routes
 from crplugins.handlers.upstream import Upstream
-from crplugins.keys.desk import spell_moment, state_of
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.key import Key
 from crplugins.keys.opening import open_store
+from crplugins.keys.service import format_moment, state_of
 from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable
@@ -116,8 +116,8 @@ async def _stored(part: Mapping[str, Any]) -> Sequence[Key]:
 _REFUSED: Final[Mapping[str, Callable[[Key], str]]] = {
     "disabled": lambda _: "is disabled",
     "revoked": lambda _: "is revoked: none of its secrets is valid",
-    "expired": lambda key: f"expired on {spell_moment(key.expires)}",
-    "not yet valid": lambda key: f"is not valid before {spell_moment(key.not_before)}",
+    "expired": lambda key: f"expired on {format_moment(key.expires)}",
+    "not yet valid": lambda key: f"is not valid before {format_moment(key.not_before)}",
 }
 
 

@@ -3,80 +3,20 @@
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 from types import MappingProxyType
-from typing import Annotated, Final, Self
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from crplugins.core import principal
 from crplugins.core.patterns import name_set
-from crplugins.core.principal import Period
-from crplugins.core.usage import micro_usd_of
-from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
+from crplugins.keys.policy import Amounts, Budget
 from crplugins.limits.fallback import OnStoreError
 from crplugins.limits.opening import open_limit_store
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS
 from crplugins.plugins.budgets.plugin import WARN_AT
 from crplugins.plugins.rate_limits.rules import LimitRules
 from crplugins.settings.errors import Problem
-from crplugins.settings.section import Number, Section, Whole, refusal
-
-Amount = Annotated[Whole, Field(gt=0)]
-
-
-class Burst(Section):
-    """How much of a limit may be used at once, after a pause; the limit itself where nothing is said."""
-
-    requests_per_minute: Amount | None = Field(default=None, examples=[60])
-    """Requests in a minute."""
-
-    requests_per_hour: Amount | None = Field(default=None, examples=[1000])
-    """Requests in an hour."""
-
-    requests_per_day: Amount | None = Field(default=None, examples=[5000])
-    """Requests in a day."""
-
-    tokens_per_minute: Amount | None = Field(default=None, examples=[100000])
-    """Tokens, of prompts and answers together, in a minute."""
-
-    tokens_per_hour: Amount | None = Field(default=None, examples=[2000000])
-    """Tokens, of prompts and answers together, in an hour."""
-
-    tokens_per_day: Amount | None = Field(default=None, examples=[20000000])
-    """Tokens, of prompts and answers together, in a day."""
-
-    output_tokens_per_minute: Amount | None = Field(default=None, examples=[20000])
-    """Tokens of answers in a minute."""
-
-    output_tokens_per_hour: Amount | None = Field(default=None, examples=[400000])
-    """Tokens of answers in an hour."""
-
-    output_tokens_per_day: Amount | None = Field(default=None, examples=[4000000])
-    """Tokens of answers in a day."""
-
-
-class Amounts(Burst):
-    """Limits of one key, team, model or address. What is not given is not limited."""
-
-    max_parallel_requests: Amount | None = Field(default=None, examples=[8])
-    """Requests that may run at the same time."""
-
-    burst: Burst = Field(default=Burst(), examples=[{"requests_per_minute": 10}])
-    """How much of a limit may be used at once, by the limit's name."""
-
-    shadow: bool = Field(default=False, examples=[True])
-    """Whether what these limits would refuse is only counted and logged, and let through."""
-
-    @model_validator(mode="after")
-    def _bursts_have_limits(self) -> Self:
-        for name in BURST_KEYS:
-            if getattr(self.burst, name) is not None and getattr(self, name) is None:
-                raise refusal(f"burst.{name} is the burst of a limit that is not given")
-        return self
-
-    def limits(self) -> principal.Limits:
-        amounts = {name: getattr(self, name) for name in LIMIT_KEYS}
-        burst = {name: value for name in BURST_KEYS if (value := getattr(self.burst, name)) is not None}
-        return principal.Limits(**amounts, burst=MappingProxyType(burst), shadow=self.shadow)
+from crplugins.settings.section import Count, Number, Section, refusal
 
 
 def _network(value: str) -> str:
@@ -123,7 +63,7 @@ class Limits(Section):
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(default=(), examples=[["10.0.0.0/8"]])
     """Networks of proxies whose `x-forwarded-for` is believed."""
 
-    estimated_output_tokens: Amount = Field(default=ESTIMATED_OUTPUT_TOKENS, examples=[512])
+    estimated_output_tokens: Count = Field(default=ESTIMATED_OUTPUT_TOKENS, examples=[512])
     """How many tokens are reserved for an answer to which the client sets no bound."""
 
     shadow: bool = Field(default=False, examples=[True])
@@ -157,19 +97,6 @@ _NOT_SERVED: Final = "is no model in model_list; a request for an alias counts f
 
 def _by_name(amounts: Mapping[str, Amounts]) -> Mapping[str, principal.Limits]:
     return MappingProxyType({name: each.limits() for name, each in amounts.items()})
-
-
-class Budget(Section):
-    """How much may be spent in each period."""
-
-    usd: Annotated[Number, Field(ge=0, allow_inf_nan=False)] = Field(examples=[500])
-    """The amount in US dollars."""
-
-    period: Period = Field(examples=["month"])
-    """A calendar day of UTC, a week from Monday, a calendar month, or all time."""
-
-    def budget(self) -> principal.Budget:
-        return principal.Budget(micro_usd_of(self.usd), self.period)
 
 
 class Budgets(Section):

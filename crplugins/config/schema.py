@@ -13,11 +13,10 @@ from crplugins.config.plugin_entry import PluginEntry
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
 from crplugins.handlers.deployment import Deployment
+from crplugins.keys.aliases import AliasError
 from crplugins.keys.opening import open_source
-from crplugins.keys.policy import AliasError
-from crplugins.keys.words import WordsRefused
 from crplugins.plugins.aliases.table import AliasTable
-from crplugins.settings.errors import Problem, Source
+from crplugins.settings.errors import ConfigError, Problem, Source
 from crplugins.settings.section import Number, Section, Whole, refusal
 
 T = TypeVar("T")
@@ -228,7 +227,7 @@ def key_problems(keys: Any) -> Iterator[Problem]:
         return
     try:
         open_source(keys)
-    except WordsRefused as error:
-        yield from (Problem(problem.path, problem.message) for problem in error.problems)
+    except ConfigError as error:
+        yield from error.problems
     except ImportError as error:
         yield Problem(("keys",), str(error))

@@ -42,6 +42,125 @@ if TYPE_CHECKING:
 logger = logging.getLogger("crplugins.litellm")
 
 
+CALL_TYPES: Final = frozenset({"completion", "acompletion"})
+
+
+class UsageCallback(CustomLogger):
+    """Makes one record of each call, when it is over. Reads litellm's list of prices: 0.1 s.
+
+    litellm makes up counts for a stream that was not asked for its usage, so those are marked as estimated: pass
+    `stream_options={"include_usage": True}`.
+
+    Args:
+        ledger: where records are kept; enter the callback (`async with`) to open it, in the loop the calls run in.
+        sinks: called with each record, in whichever thread litellm tells of the call.
+        metrics: counts calls too, if it is given.
+        principal: whose calls they are; or a function of what litellm knows of a call, such as its `metadata`.
+        metadata: names in `metadata` that become tags of the record.
+        prices: the price of a model in litellm's notation; litellm's own table by default.
+        plugins: one's own, which see each call when it is over and can refuse nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Recorder | None = None,
+        sinks: Iterable[Sink] = (),
+        metrics: "Metrics | None" = None,
+        principal: Principal | Callable[[Mapping[str, Any]], Principal | None] | None = None,
+        metadata: Iterable[str] = (),
+        prices: Callable[[str], Price | None] | None = None,
+        plugins: Iterable[Plugin] = (),
+    ) -> None:
+        super().__init__()
+        self._prices: Final = prices if prices is not None else _listed_prices()
+        outside = () if metrics is None else (metrics,)
+        self._plugins: Final = (*outside, Usage(ledger, sinks=sinks, metadata=metadata), *plugins)
+        self._pipeline: Final = Pipeline(self._plugins, Counter(), 0)
+        self._may_wait: Final = len(self._plugins) > len(outside) + 1
+        self._principal: Final = principal
+        self._seen: Final[BoundedMap[str, None]] = BoundedMap()
+        self._lock: Final = threading.Lock()
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for plugin in self._plugins:
+            await self._open.enter_async_context(plugin)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    async def async_log_success_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        if self._is_new(kwargs):
+            await self._record(answered(kwargs, response_obj, start_time, end_time), kwargs)
+
+    async def async_log_failure_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        del response_obj
+        if self._is_new(kwargs):
+            await self._record(failed(kwargs, start_time, end_time), kwargs)
+
+    def log_success_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """Of `completion`; litellm calls it in a thread."""
+        if self._is_new(kwargs):
+            self._at_once(self._record(answered(kwargs, response_obj, start_time, end_time), kwargs))
+
+    def log_failure_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
+        del response_obj
+        if self._is_new(kwargs):
+            self._at_once(self._record(failed(kwargs, start_time, end_time), kwargs))
+
+    def _is_new(self, kwargs: Mapping[str, Any]) -> bool:
+        """litellm tells of some calls twice, in a thread and in the loop."""
+        if kwargs.get("call_type") not in CALL_TYPES:
+            return False
+        call_id = str(kwargs.get("litellm_call_id"))
+        with self._lock:
+            if call_id in self._seen:
+                return False
+            self._seen[call_id] = None
+            return True
+
+    async def _record(self, call: "CompletedCall", kwargs: Mapping[str, Any]) -> None:
+        exchange, owner = call.exchange, self._principal
+        exchange.principal = owner(kwargs) if callable(owner) else owner
+        exchange.price = self._prices(priced_name(kwargs))
+        run = Run(self._pipeline, exchange)
+        try:
+            await run.down()
+            if call.answer is not None and self._pipeline.watching:
+                run.event(call.answer)
+            run.conclude(call.status, call.error)
+            await run.ended()
+        except GatewayError as error:  # nobody can be refused any more; the record says that somebody would have been
+            logger.warning("a plugin refuses a call of litellm's that is over: %s", error.error.message)
+            run.conclude(error.status, error)
+        finally:
+            run.conclude(None)
+            run.finish()
+
+    def _at_once(self, life: Coroutine[Any, Any, None]) -> None:
+        """Run what happens to a call of `completion`, which litellm reports in a thread without an event loop.
+
+        Usage and Metrics wait for nothing. For plugins that may, the thread gets a loop of its own for as long.
+        """
+        if self._may_wait and not _in_a_loop():
+            asyncio.run(life)
+            return
+        try:
+            life.send(None)
+        except StopIteration:
+            return
+        life.close()
+        raise RuntimeError("a plugin of UsageCallback waits in a hook: call acompletion where an event loop runs")
+
+
 class CompletedCall(NamedTuple):
     """What litellm reports of a call that is over.
 
@@ -147,125 +266,6 @@ def _estimate(exchange: Exchange) -> TokenUsage:
 
 def _monotonic(moment: datetime) -> float:
     return time.monotonic() - (time.time() - moment.timestamp())
-
-
-CALL_TYPES: Final = frozenset({"completion", "acompletion"})
-
-
-class UsageCallback(CustomLogger):
-    """Makes one record of each call, when it is over. Reads litellm's list of prices: 0.1 s.
-
-    litellm makes up counts for a stream that was not asked for its usage, so those are marked as estimated: pass
-    `stream_options={"include_usage": True}`.
-
-    Args:
-        ledger: where records are kept; enter the callback (`async with`) to open it, in the loop the calls run in.
-        sinks: called with each record, in whichever thread litellm tells of the call.
-        metrics: counts calls too, if it is given.
-        principal: whose calls they are; or a function of what litellm knows of a call, such as its `metadata`.
-        metadata: names in `metadata` that become tags of the record.
-        prices: the price of a model in litellm's notation; litellm's own table by default.
-        plugins: one's own, which see each call when it is over and can refuse nothing.
-    """
-
-    def __init__(
-        self,
-        *,
-        ledger: Recorder | None = None,
-        sinks: Iterable[Sink] = (),
-        metrics: "Metrics | None" = None,
-        principal: Principal | Callable[[Mapping[str, Any]], Principal | None] | None = None,
-        metadata: Iterable[str] = (),
-        prices: Callable[[str], Price | None] | None = None,
-        plugins: Iterable[Plugin] = (),
-    ) -> None:
-        super().__init__()
-        self._prices: Final = prices if prices is not None else _listed_prices()
-        outside = () if metrics is None else (metrics,)
-        self._plugins: Final = (*outside, Usage(ledger, sinks=sinks, metadata=metadata), *plugins)
-        self._pipeline: Final = Pipeline(self._plugins, Counter(), 0)
-        self._may_wait: Final = len(self._plugins) > len(outside) + 1
-        self._principal: Final = principal
-        self._seen: Final[BoundedMap[str, None]] = BoundedMap()
-        self._lock: Final = threading.Lock()
-        self._open = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        for plugin in self._plugins:
-            await self._open.enter_async_context(plugin)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._open.aclose()
-
-    async def async_log_success_event(
-        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
-    ) -> None:
-        if self._is_new(kwargs):
-            await self._record(answered(kwargs, response_obj, start_time, end_time), kwargs)
-
-    async def async_log_failure_event(
-        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
-    ) -> None:
-        del response_obj
-        if self._is_new(kwargs):
-            await self._record(failed(kwargs, start_time, end_time), kwargs)
-
-    def log_success_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
-        """Of `completion`; litellm calls it in a thread."""
-        if self._is_new(kwargs):
-            self._at_once(self._record(answered(kwargs, response_obj, start_time, end_time), kwargs))
-
-    def log_failure_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
-        del response_obj
-        if self._is_new(kwargs):
-            self._at_once(self._record(failed(kwargs, start_time, end_time), kwargs))
-
-    def _is_new(self, kwargs: Mapping[str, Any]) -> bool:
-        """litellm tells of some calls twice, in a thread and in the loop."""
-        if kwargs.get("call_type") not in CALL_TYPES:
-            return False
-        call_id = str(kwargs.get("litellm_call_id"))
-        with self._lock:
-            if call_id in self._seen:
-                return False
-            self._seen[call_id] = None
-            return True
-
-    async def _record(self, call: CompletedCall, kwargs: Mapping[str, Any]) -> None:
-        exchange, owner = call.exchange, self._principal
-        exchange.principal = owner(kwargs) if callable(owner) else owner
-        exchange.price = self._prices(priced_name(kwargs))
-        run = Run(self._pipeline, exchange)
-        try:
-            await run.down()
-            if call.answer is not None and self._pipeline.watching:
-                run.event(call.answer)
-            run.conclude(call.status, call.error)
-            await run.ended()
-        except GatewayError as error:  # nobody can be refused any more; the record says that somebody would have been
-            logger.warning("a plugin refuses a call of litellm's that is over: %s", error.error.message)
-            run.conclude(error.status, error)
-        finally:
-            run.conclude(None)
-            run.finish()
-
-    def _at_once(self, life: Coroutine[Any, Any, None]) -> None:
-        """Run what happens to a call of `completion`, which litellm reports in a thread without an event loop.
-
-        Usage and Metrics wait for nothing. For plugins that may, the thread gets a loop of its own for as long.
-        """
-        if self._may_wait and not _in_a_loop():
-            asyncio.run(life)
-            return
-        try:
-            life.send(None)
-        except StopIteration:
-            return
-        life.close()
-        raise RuntimeError("a plugin of UsageCallback waits in a hook: call acompletion where an event loop runs")
 
 
 def _in_a_loop() -> bool:

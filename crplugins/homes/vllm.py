@@ -43,121 +43,15 @@ _ANY_MODEL: Final = ({"model_name": "*", "litellm_params": {"model": "hosted_vll
 logger = logging.getLogger("crplugins.vllm")
 
 
-def read_config(environ: Mapping[str, str]) -> Config:
-    """The file that `CRPLUGINS_CONFIG` names. Logs what of it means nothing here. Raises `ConfigError`."""
-    path = environ.get(CONFIG_VARIABLE)
-    if not path:
-        raise ConfigError([Problem((), f"{CONFIG_VARIABLE} names no file")])
-    document = _document(Path(path))
-    problems = [*document.problems, *_empty_keys(document.data)]
-    try:
-        config = parse_config(_with_defaults(document.data), environ)
-    except ConfigError as error:
-        raise document.source.error([*problems, *error.problems]) from None
-    if problems:
-        raise document.source.error(problems)
-    _warn(document.data, config, environ)
-    return config.read_from(document.source, config.warnings)
-
-
-def model_names(words: Config) -> list[str]:
-    """The names that the file knows: of `model_list`, else those it limits."""
-    listed = [entry.model_name for entry in words.model_list if entry.model_name != "*"]
-    return listed or [*words.limits.per_model, *words.limits.per_key_and_model]
-
-
-def _document(path: Path) -> Document:
-    try:
-        return read_document(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError([Problem((), f"cannot be read ({reason})")], str(path)) from None
-
-
-def _empty_keys(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """`keys:` with nothing behind it would let everybody in, as no `keys` at all does."""
-    if "keys" in data and data["keys"] is None:
-        yield Problem(("keys",), "must not be empty")
-
-
-def _with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not said, as it should be in front of vLLM."""
-    words = {"model_list": _ANY_MODEL, **data}
-    metrics = data.get("metrics")
-    if isinstance(metrics, Mapping):
-        words["metrics"] = {"path": METRICS_PATH, **metrics}
-    return words
-
-
-def _warn(data: Mapping[str, Any], config: Config, environ: Mapping[str, str]) -> None:
-    for warning in config.warnings:
-        logger.warning("%s", warning)
-    if "keys" not in data:
-        logger.warning("no keys are configured: whoever reaches vLLM may use it")
-    bounds = data.keys() & {"keys", "limits", "budgets"}
-    if bounds and config.limits.store == "memory" and environ.get(DIRECTORY_VARIABLE):  # vLLM names it to all of them
-        logger.warning(
-            "limits.store is memory: of several API servers each limits on its own; sqlite:///limits.db is one for all"
-        )
-    if config.admin is not None:
-        logger.warning("admin is ignored: only crplugins' own gateway serves the admin API")
+OPEN_PATHS: Final = (*PUBLIC_PATHS, "/ping", "/metrics", "/metrics/*")
+"""What orchestrators and Prometheus ask vLLM for. Everything else needs a key, where there are keys."""
 
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
+
 _COUNTS: Final = ("/tokenize", "/detokenize")
 """They run no model."""
-
-
-class UnmeteredPaths(Plugin):
-    """Refuses what would be a way around: a completion, an embedding, a change of the server by whoever has a key.
-
-    Only chat completions are counted. Where something counts on that (limits, budgets, a ledger, the models a key may
-    call), no other path may be posted to, but those that are named.
-
-    Args:
-        always: whether the configuration counts on it for every caller. What a key itself brings is looked at besides.
-        paths: those that may be used all the same; one that ends with `/*` stands for all below it.
-    """
-
-    chat_only: bool = False
-
-    def __init__(self, *, always: bool, paths: Iterable[str] = ()) -> None:
-        self._always = always
-        self._allowed = PathSet([*_COUNTS, *paths])
-
-    @classmethod
-    def of(cls, config: Config) -> Self:
-        return cls(always=meters_everybody(config), paths=(*OPEN_PATHS, *config.server.unmetered_paths))
-
-    async def on_request(self, exchange: Exchange) -> None:
-        path = exchange.path
-        if exchange.method in _READS or path.endswith(CHAT_PATH) or path in self._allowed:
-            return
-        if self._always or _is_bounded(exchange.principal):
-            logger.warning("request %s refused: %s is not named in server.unmetered_paths", exchange.id, path)
-            raise GatewayError(
-                403,
-                f"You may not use {path} here: only chat completions are metered. Please use /v1{CHAT_PATH}.",
-                code="endpoint_not_metered",
-            )
-
-
-def meters_everybody(config: Config) -> bool:
-    """Whether the configuration limits or records all callers, whatever their keys say."""
-    budgets = config.budgets
-    limited = config.limits.rules() != LimitRules(shadow=config.limits.shadow)
-    return config.ledger is not None or limited or bool(budgets.per_team) or budgets.per_key is not None
-
-
-def _is_bounded(principal: Principal | None) -> bool:
-    if principal is None:
-        return False
-    return principal.models is not None or principal.budget is not None or principal.limits != Limits()
-
-
-OPEN_PATHS: Final = (*PUBLIC_PATHS, "/ping", "/metrics", "/metrics/*")
-"""What orchestrators and Prometheus ask vLLM for. Everything else needs a key, where there are keys."""
 
 
 class Middleware(PluginMiddleware):
@@ -210,6 +104,12 @@ def _parts(config: Config, prices: PriceList) -> Parts:
     return parts
 
 
+def model_names(words: Config) -> list[str]:
+    """The names that the file knows: of `model_list`, else those it limits."""
+    listed = [entry.model_name for entry in words.model_list if entry.model_name != "*"]
+    return listed or [*words.limits.per_model, *words.limits.per_key_and_model]
+
+
 def _asks_for_a_key(app: ASGIApp) -> bool:
     """Whether vLLM's AuthenticationMiddleware stands further in."""
     return any(hasattr(layer, "api_tokens") for layer in layers_inside(app))
@@ -229,3 +129,104 @@ async def _refuse(mistake: str, scope: Scope, receive: Receive, send: Send) -> N
         error = internal_error()
         await send({"type": "http.response.start", "status": error.status, "headers": error.response_headers()})
         await send({"type": "http.response.body", "body": error.body()})
+
+
+def read_config(environ: Mapping[str, str]) -> Config:
+    """The file that `CRPLUGINS_CONFIG` names. Logs what of it means nothing here. Raises `ConfigError`."""
+    path = environ.get(CONFIG_VARIABLE)
+    if not path:
+        raise ConfigError([Problem((), f"{CONFIG_VARIABLE} names no file")])
+    document = _document(Path(path))
+    problems = [*document.problems, *_empty_keys(document.data)]
+    try:
+        config = parse_config(_with_defaults(document.data), environ)
+    except ConfigError as error:
+        raise document.source.error([*problems, *error.problems]) from None
+    if problems:
+        raise document.source.error(problems)
+    _warn(document.data, config, environ)
+    return config.read_from(document.source, config.warnings)
+
+
+def _document(path: Path) -> Document:
+    try:
+        return read_document(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError([Problem((), f"cannot be read ({reason})")], str(path)) from None
+
+
+def _empty_keys(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """`keys:` with nothing behind it would let everybody in, as no `keys` at all does."""
+    if "keys" in data and data["keys"] is None:
+        yield Problem(("keys",), "must not be empty")
+
+
+def _with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not said, as it should be in front of vLLM."""
+    words = {"model_list": _ANY_MODEL, **data}
+    metrics = data.get("metrics")
+    if isinstance(metrics, Mapping):
+        words["metrics"] = {"path": METRICS_PATH, **metrics}
+    return words
+
+
+def _warn(data: Mapping[str, Any], config: Config, environ: Mapping[str, str]) -> None:
+    for warning in config.warnings:
+        logger.warning("%s", warning)
+    if "keys" not in data:
+        logger.warning("no keys are configured: whoever reaches vLLM may use it")
+    bounds = data.keys() & {"keys", "limits", "budgets"}
+    if bounds and config.limits.store == "memory" and environ.get(DIRECTORY_VARIABLE):  # vLLM names it to all of them
+        logger.warning(
+            "limits.store is memory: of several API servers each limits on its own; sqlite:///limits.db is one for all"
+        )
+    if config.admin is not None:
+        logger.warning("admin is ignored: only crplugins' own gateway serves the admin API")
+
+
+class UnmeteredPaths(Plugin):
+    """Refuses what would be a way around: a completion, an embedding, a change of the server by whoever has a key.
+
+    Only chat completions are counted. Where something counts on that (limits, budgets, a ledger, the models a key may
+    call), no other path may be posted to, but those that are named.
+
+    Args:
+        always: whether the configuration counts on it for every caller. What a key itself brings is looked at besides.
+        paths: those that may be used all the same; one that ends with `/*` stands for all below it.
+    """
+
+    chat_only: bool = False
+
+    def __init__(self, *, always: bool, paths: Iterable[str] = ()) -> None:
+        self._always = always
+        self._allowed = PathSet([*_COUNTS, *paths])
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        return cls(always=meters_everybody(config), paths=(*OPEN_PATHS, *config.server.unmetered_paths))
+
+    async def on_request(self, exchange: Exchange) -> None:
+        path = exchange.path
+        if exchange.method in _READS or path.endswith(CHAT_PATH) or path in self._allowed:
+            return
+        if self._always or _is_bounded(exchange.principal):
+            logger.warning("request %s refused: %s is not named in server.unmetered_paths", exchange.id, path)
+            raise GatewayError(
+                403,
+                f"You may not use {path} here: only chat completions are metered. Please use /v1{CHAT_PATH}.",
+                code="endpoint_not_metered",
+            )
+
+
+def meters_everybody(config: Config) -> bool:
+    """Whether the configuration limits or records all callers, whatever their keys say."""
+    budgets = config.budgets
+    limited = config.limits.rules() != LimitRules(shadow=config.limits.shadow)
+    return config.ledger is not None or limited or bool(budgets.per_team) or budgets.per_key is not None
+
+
+def _is_bounded(principal: Principal | None) -> bool:
+    if principal is None:
+        return False
+    return principal.models is not None or principal.budget is not None or principal.limits != Limits()

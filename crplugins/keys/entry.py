@@ -8,144 +8,214 @@
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Final, NamedTuple, Self
+
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from crplugins.core.principal import Principal
-from crplugins.keys.key import Key, SecretDigest
-from crplugins.keys.policy import POLICY_KEYS, read_policy, spell_policy
-from crplugins.keys.secrets import Digester, parse_hash, spell_hash
-from crplugins.keys.words import KeyPath, WordProblem, Words, WordsRefused
+from crplugins.keys.key import LONG_AGO, Key, SecretDigest, repeated
+from crplugins.keys.policy import Moment, NullIsNothing, Policy, Text, policy_to_dict
+from crplugins.keys.secrets import Digester, format_hash, parse_hash
+from crplugins.settings.errors import ConfigError, KeyPath, Problem
+from crplugins.settings.section import Flag, refusal, try_section
 
-LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""When a key was made whose entry does not say."""
-
-SECRET_KEYS: Final = ("secret", "hash", "hint", "created_at", "not_after")
-ENTRY_KEYS: Final = (*POLICY_KEYS, *SECRET_KEYS, "secrets", "not_before", "expires", "disabled")
-
-_NOTHING: Final = Key(Principal(""), (), LONG_AGO)
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_]\w*)\}|os\.environ/([A-Za-z_]\w*)", re.ASCII)
 
 
-class EntryReader:
-    """Reads entries, and collects what is wrong with them in `problems`.
+class Reading(NamedTuple):
+    """What entries are read with: the validation context of the sections below.
 
-    Args:
+    Attributes:
         digester: that of the source the entries belong to.
-        strict: whether every unknown key is a problem, or only a misspelt one.
         environ: where `${NAME}` and `os.environ/NAME` in the place of a secret are read from; None reads no secret so.
     """
 
-    def __init__(self, digester: Digester, *, strict: bool = True, environ: Mapping[str, str] | None = None) -> None:
-        self.problems: list[WordProblem] = []
-        self.digester: Final = digester
-        self._strict, self._environ = strict, environ
+    digester: Digester
+    environ: Mapping[str, str] | None = None
 
-    def keys(self, entries: Iterable[Any], path: KeyPath = ("keys",)) -> tuple[Key, ...]:
-        """Every entry as a key. Raises `WordsRefused` if there is any problem."""
-        keys = tuple(self.key(entry, (*path, index)) for index, entry in enumerate(entries))
-        self.problems += repeated(keys, path)
-        if self.problems:
-            raise WordsRefused(self.problems)
-        return keys
 
-    def key(self, entry: Any, path: KeyPath) -> Key:
-        """One entry; good for use only if it left no problem."""
-        words = Words(entry, ENTRY_KEYS, path, self.problems, strict=self._strict)
-        if not isinstance(entry, Mapping):
-            return _NOTHING
-        return Key(
-            read_policy(words),
-            self._secrets(words),
-            words.moment("created_at") or LONG_AGO,
-            not_before=words.moment("not_before"),
-            expires=words.moment("expires"),
-            disabled=words.flag("disabled", default=False),
-        )
+class NewKey(Policy):
+    """What a new key may be given; its secret is made for it."""
 
-    def _secrets(self, words: Words) -> tuple[SecretDigest, ...]:
-        if "secrets" not in words:
-            return self._secret(words)
-        if "secret" in words or "hash" in words:
-            words.refuse("secrets", "stands beside a secret or hash; there is room for all of them in the list")
-        path = (*words.path, "secrets")
-        items = enumerate(words.items("secrets"))
-        inner = [Words(item, SECRET_KEYS, (*path, index), self.problems, strict=self._strict) for index, item in items]
-        return tuple(secret for each in inner for secret in self._secret(each))
+    not_before: Moment | None = Field(default=None, examples=["2026-01-01"])
+    """Its beginning (UTC)."""
 
-    def _secret(self, words: Words) -> tuple[SecretDigest, ...]:
-        if ("secret" in words) == ("hash" in words):
-            words.refuse(None, "needs a secret or a hash, and not both")
-            return ()
-        created, not_after = words.moment("created_at") or LONG_AGO, words.moment("not_after")
-        if "secret" in words:
-            secret = self._sendable(words)
-            return (self.digester.stored(secret, created, not_after),) if secret else ()
-        return self._hashed(words, created, not_after)
+    expires: Moment | None = Field(default=None, examples=["2027-01-01"])
+    """Its end (UTC)."""
 
-    def _sendable(self, words: Words) -> str | None:
-        secret = self._looked_up(words, words.text("secret"))
+    disabled: Flag = Field(default=False, examples=[True])
+    """Whether it is refused until it is enabled."""
+
+
+class _SecretFields(NullIsNothing):
+    secret: Text | None = Field(default=None, repr=False, examples=["${TEAM_A_KEY}"])
+    """The secret as text, or `${NAME}`."""
+
+    hash: Text | None = Field(default=None, examples=["sha256:" + 64 * "0"])
+    """Or `sha256:` and its SHA-256 in hexadecimal."""
+
+    hint: Text | None = Field(default=None, examples=["sk-crp_…a1B2"])
+    """What a list may show of a secret that is known by its hash."""
+
+    created_at: Moment | None = Field(default=None, examples=["2026-01-01"])
+    """When it was made (UTC)."""
+
+    not_after: Moment | None = Field(default=None, examples=["2026-02-01"])
+    """The end of this secret's life (UTC)."""
+
+    @field_validator("secret")
+    @classmethod
+    def _is_sendable(cls, text: str | None, info: ValidationInfo) -> str | None:
+        secret = _looked_up(text, info.context) if text else None
         if secret and (secret != secret.strip() or not all(" " <= character <= "~" for character in secret)):
-            words.refuse("secret", "must be printable ASCII without spaces around it, or no client could send it")
-            return None
+            raise refusal("must be printable ASCII without spaces around it, or no client could send it")
         return secret
 
-    def _looked_up(self, words: Words, text: str | None) -> str | None:
-        match = _VARIABLE.fullmatch(text or "")
-        if self._environ is None or match is None:
-            return text
-        name = match[1] or match[2]
-        if not self._environ.get(name):
-            words.refuse("secret", f"the environment variable {name} is not set")
-        return self._environ.get(name)
-
-    def _hashed(self, words: Words, created: datetime, not_after: datetime | None) -> tuple[SecretDigest, ...]:
-        found = parse_hash(words.text("hash") or "")
+    @field_validator("hash")
+    @classmethod
+    def _is_hash(cls, text: str | None, info: ValidationInfo) -> str | None:
+        found = parse_hash(text or "")
         if found is None:
-            words.refuse("hash", "must be sha256: or hmac-sha256: with 64 hexadecimal digits behind it")
-            return ()
-        scheme, digest = found
-        if scheme == "hmac-sha256" and self.digester.scheme != scheme:
-            words.refuse("hash", "hmac-sha256 needs the pepper it was made with, and there is none")
-        return (SecretDigest(digest, words.text("hint") or "…", created, not_after, scheme),)
+            raise refusal("must be sha256: or hmac-sha256: with 64 hexadecimal digits behind it")
+        reading: Reading | None = info.context
+        if reading is not None and found[0] == "hmac-sha256" != reading.digester.scheme:
+            raise refusal("hmac-sha256 needs the pepper it was made with, and there is none")
+        return text
+
+    def digest(self, digester: Digester) -> SecretDigest:
+        created = self.created_at or LONG_AGO
+        if self.secret is not None:
+            return digester.stored(self.secret, created, self.not_after)
+        found = parse_hash(self.hash or "")
+        assert found is not None  # _is_hash has seen it
+        return SecretDigest(found[1], self.hint or "…", created, self.not_after, found[0])
+
+    def _must_have_one_secret(self) -> None:
+        if (self.secret is None) == (self.hash is None):
+            raise refusal("needs a secret or a hash, and not both")
 
 
-def spell_key(key: Key) -> dict[str, Any]:
-    """The entry of `key`, as `EntryReader` reads it; plain data, times in ISO 8601. No secret, only digests."""
-    words = spell_policy(key.principal) | {
-        "created_at": _spelled(key.created_at),
-        "not_before": _spelled(key.not_before),
-        "expires": _spelled(key.expires),
+class SecretEntry(_SecretFields):
+    """One secret of a key."""
+
+    @model_validator(mode="after")
+    def _has_one_secret(self) -> Self:
+        self._must_have_one_secret()
+        return self
+
+
+class Entry(_SecretFields, NewKey):
+    """A whole key, with its secret or secrets."""
+
+    secrets: tuple[SecretEntry, ...] = Field(default=(), examples=[[{"secret": "${TEAM_A_KEY}"}]])
+    """Several secrets, each with a secret or a hash."""
+
+    @model_validator(mode="after")
+    def _has_secrets(self) -> Self:
+        if "secrets" not in self.model_fields_set:
+            self._must_have_one_secret()
+        elif self.secret is not None or self.hash is not None:
+            raise refusal("stands beside a secret or hash; there is room for all of them in the list", "secrets")
+        return self
+
+    def key(self, digester: Digester) -> Key:
+        listed = self.secrets if "secrets" in self.model_fields_set else (self,)
+        return Key(
+            self.principal(),
+            tuple(secret.digest(digester) for secret in listed),
+            self.created_at or LONG_AGO,
+            not_before=self.not_before,
+            expires=self.expires,
+            disabled=self.disabled,
+        )
+
+
+class _FileSecretEntry(SecretEntry):
+    model_config = ConfigDict(extra="allow")
+    likeness: ClassVar[float] = 0.75
+
+
+class FileEntry(Entry):
+    """A key in a file of its own, where people may note more about it than we know."""
+
+    model_config = ConfigDict(extra="allow")
+    likeness: ClassVar[float] = 0.75
+
+    secrets: tuple[_FileSecretEntry, ...] = Field(default=(), examples=[[{"secret": "${TEAM_A_KEY}"}]])
+    """Several secrets, each with a secret or a hash."""
+
+
+SECRET_KEYS: Final = tuple(_SecretFields.model_fields)
+
+
+def read_keys(
+    entries: Iterable[Any | Key], reading: Reading, path: KeyPath = ("keys",), section: type[Entry] = Entry
+) -> tuple[Key, ...]:
+    """Every entry as a key; a `Key` among them stays as it is.
+
+    Raises `ConfigError`, without file and lines, if there is any problem.
+    """
+    keys: list[Key] = []
+    problems: list[Problem] = []
+    for index, entry in enumerate(entries):
+        if isinstance(entry, Key):
+            keys.append(entry)
+            continue
+        made, wrong = try_section(section, entry, (*path, index), reading)
+        problems += wrong
+        keys.append(made.key(reading.digester) if made is not None else _rest_of(entry, wrong, len(path) + 1, reading))
+    problems += repeated(keys, path)
+    if problems:
+        raise ConfigError(problems)
+    return tuple(keys)
+
+
+def _rest_of(entry: Any, problems: Iterable[Problem], depth: int, reading: Reading) -> Key:
+    """A key of what is good in an entry, to see whether it stands twice; an empty one if that is too little."""
+    wrong = {problem.path[depth] for problem in problems if len(problem.path) > depth}
+    good = {name: item for name, item in entry.items() if name not in wrong} if isinstance(entry, Mapping) else {}
+    made, _ = try_section(FileEntry, {"id": "-", **good}, (), reading)
+    return _NOTHING if made is None or "id" not in good else made.key(reading.digester)
+
+
+_NOTHING: Final = Key(Principal(""), (), LONG_AGO)
+
+
+def _looked_up(text: str, reading: Reading | None) -> str:
+    match = _VARIABLE.fullmatch(text)
+    if reading is None or reading.environ is None or match is None:
+        return text
+    name = match[1] or match[2]
+    if not reading.environ.get(name):
+        raise refusal(f"the environment variable {name} is not set")
+    return reading.environ[name]
+
+
+def key_to_dict(key: Key) -> dict[str, Any]:
+    """The entry of `key`, as `Entry` reads it; plain data, times in ISO 8601. No secret, only digests."""
+    words = policy_to_dict(key.principal) | {
+        "created_at": _format_moment(key.created_at),
+        "not_before": _format_moment(key.not_before),
+        "expires": _format_moment(key.expires),
         "disabled": key.disabled or None,
-        "secrets": [spell_secret(secret) for secret in key.secrets],
+        "secrets": [secret_to_dict(secret) for secret in key.secrets],
     }
     return {name: value for name, value in words.items() if value is not None}
 
 
-def spell_secret(secret: SecretDigest) -> dict[str, Any]:
+def secret_to_dict(secret: SecretDigest) -> dict[str, Any]:
     words = {
-        "hash": spell_hash(secret),
+        "hash": format_hash(secret),
         "hint": secret.hint,
-        "created_at": _spelled(secret.created_at),
-        "not_after": _spelled(secret.not_after),
+        "created_at": _format_moment(secret.created_at),
+        "not_after": _format_moment(secret.not_after),
     }
     return {name: value for name, value in words.items() if value is not None}
 
 
-def repeated(keys: Iterable[Key], path: KeyPath = ("keys",)) -> Iterator[WordProblem]:
-    """Keys of which one would hide the other."""
-    ids: dict[str, int] = {}
-    digests: dict[bytes, int] = {}
-    for index, key in enumerate(keys):
-        if key.id and (first := ids.setdefault(key.id, index)) != index:
-            yield WordProblem((*path, index, "id"), f"the same id as {path[-1]}[{first}]")
-        for digest in {secret.digest for secret in key.secrets}:
-            if (first := digests.setdefault(digest, index)) != index:
-                yield WordProblem((*path, index, "secret"), f"the same secret as {path[-1]}[{first}]")
-
-
-def _spelled(moment: datetime | None) -> str | None:
+def _format_moment(moment: datetime | None) -> str | None:
     if moment is None or moment == LONG_AGO:
         return None
     return moment.isoformat().replace("+00:00", "Z")

@@ -1,16 +1,15 @@
 """InlineKeys: keys that stand in the configuration, or in Python."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
 from crplugins.core.principal import Principal
-from crplugins.keys.entry import LONG_AGO, EntryReader, repeated
-from crplugins.keys.key import Key
+from crplugins.keys.key import LONG_AGO, Key, repeated
 from crplugins.keys.secrets import Digester
 from crplugins.keys.source import Found
-from crplugins.keys.words import KeyPath, WordsRefused
+from crplugins.settings.errors import ConfigError, KeyPath
 
 
 class KeyTable:
@@ -41,9 +40,9 @@ class InlineKey:
 
 
 class InlineKeys:
-    """A `KeySource` of a fixed list: entries as `EntryReader` reads them, `InlineKey`s, or whole `Key`s.
+    """A `KeySource` of a fixed list: entries as `keys.entry` describes them, `InlineKey`s, or whole `Key`s.
 
-    `path` is where the list stands in the configuration. Raises `WordsRefused` with everything wrong in it.
+    `path` is where the list stands in the configuration. Raises `ConfigError` with everything wrong in it.
     """
 
     def __init__(
@@ -54,12 +53,8 @@ class InlineKeys:
         path: KeyPath = ("keys",),
     ) -> None:
         digester = digester or Digester()
-        reader = EntryReader(digester)
-        made = [_made(key, reader, (*path, index)) for index, key in enumerate(keys)]
-        problems = [*reader.problems, *repeated(made, path)]
-        if problems:
-            raise WordsRefused(problems)
-        self._table = KeyTable(made, digester)
+        given = [_made(key, digester) if isinstance(key, InlineKey) else key for key in keys]
+        self._table = KeyTable(_checked(given, digester, path), digester)
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -80,9 +75,16 @@ class InlineKeys:
         return f"InlineKeys({len(self._table)} keys)"
 
 
-def _made(key: Mapping[str, Any] | InlineKey | Key, reader: EntryReader, path: KeyPath) -> Key:
-    if isinstance(key, Key):
-        return key
-    if isinstance(key, InlineKey):
-        return Key(Principal(key.id), (reader.digester.stored(key.secret, LONG_AGO),), LONG_AGO)
-    return reader.key(key, path)
+def _made(key: InlineKey, digester: Digester) -> Key:
+    return Key(Principal(key.id), (digester.stored(key.secret, LONG_AGO),), LONG_AGO)
+
+
+def _checked(given: Sequence[Mapping[str, Any] | Key], digester: Digester, path: KeyPath) -> tuple[Key, ...]:
+    keys = tuple(key for key in given if isinstance(key, Key))
+    if len(keys) < len(given):
+        from crplugins.keys.entry import Reading, read_keys  # pydantic, which keys made in Python can do without
+
+        return read_keys(given, Reading(digester), path)
+    if problems := list(repeated(keys, path)):
+        raise ConfigError(problems)
+    return keys

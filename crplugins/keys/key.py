@@ -1,12 +1,16 @@
 """Key: an identity, its policy, and the digests of the secrets that stand for it. Immutable."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from crplugins.core.principal import Principal
+from crplugins.settings.errors import KeyPath, Problem
+
+LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a key was made whose source does not say."""
 
 Scheme = Literal["sha256", "hmac-sha256"]
 """How a secret was turned into its digest: SHA-256, or HMAC-SHA256 with the pepper of the source."""
@@ -61,6 +65,18 @@ def revoked(key: Key, now: datetime) -> Key:
 
 def with_disabled(key: Key, *, disabled: bool) -> Key:
     return dataclasses.replace(key, disabled=disabled)
+
+
+def repeated(keys: Iterable[Key], path: KeyPath = ("keys",)) -> Iterator[Problem]:
+    """Keys of a list at `path` of which one would hide the other."""
+    ids: dict[str, int] = {}
+    digests: dict[bytes, int] = {}
+    for index, key in enumerate(keys):
+        if key.id and (first := ids.setdefault(key.id, index)) != index:
+            yield Problem((*path, index, "id"), f"the same id as {path[-1]}[{first}]")
+        for digest in {secret.digest for secret in key.secrets}:
+            if (first := digests.setdefault(digest, index)) != index:
+                yield Problem((*path, index, "secret"), f"the same secret as {path[-1]}[{first}]")
 
 
 def _ending(secrets: Iterable[SecretDigest], end: datetime) -> list[SecretDigest]:

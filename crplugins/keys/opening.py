@@ -1,6 +1,6 @@
 """`open_source` and `open_store`: what the configuration's `keys` and the command line's `--source` stand for.
 
-What a source needs (sqlalchemy, pyjwt, yaml) is imported when one is asked for.
+What a source needs (sqlalchemy, pyjwt, yaml, pydantic) is imported when one is asked for.
 """
 
 import os
@@ -13,7 +13,7 @@ from crplugins.keys.inline import InlineKeys
 from crplugins.keys.secrets import Digester
 from crplugins.keys.source import KeySource
 from crplugins.keys.store import KeyStore
-from crplugins.keys.words import KeyPath, WordProblem, Words, WordsRefused
+from crplugins.settings.errors import ConfigError, KeyPath, Problem
 
 FORMS: Final = "a list of keys, or a source: {file: ...}, {sql: ...} or {jwt: {...}}"
 
@@ -34,12 +34,12 @@ def open_source(spec: Any, *, environ: _Environ = os.environ, path: KeyPath = ("
     A relative `file` or SQLite path is relative to the current folder. `environ` is for secrets in a keys file; `spec`
     itself is taken as it stands, at `path` of the configuration.
 
-    Raises `WordsRefused`; `ImportError` naming the extra to install.
+    Raises `ConfigError`; `ImportError` naming the extra to install.
     """
     if isinstance(spec, Mapping):
         return _described(spec, environ, path)
     if isinstance(spec, str) or not isinstance(spec, Sequence):
-        raise WordsRefused([WordProblem(path, f"must be {FORMS}")])
+        raise ConfigError([Problem(path, f"must be {FORMS}")])
     if any(_kind(item) for item in spec):
         return Chain([_described(item, environ, (*path, index)) for index, item in enumerate(spec)])
     return InlineKeys(spec, path=path)
@@ -59,7 +59,7 @@ def open_store(
 ) -> KeyStore:
     """The store of `{file: ...}` or `{sql: ...}`, of the path of a keys file, or of the URL of a database.
 
-    `pepper` is for the latter two. Raises `WordsRefused` where keys cannot be changed (a list, `{jwt: ...}`).
+    `pepper` is for the latter two. Raises `ConfigError` where keys cannot be changed (a list, `{jwt: ...}`).
     """
     if isinstance(source, str):
         source = {"sql" if "://" in source else "file": source, "pepper": pepper}
@@ -68,25 +68,27 @@ def open_store(
 
 
 def _store(source: Mapping[str, Any], environ: _Environ) -> KeyStore:
+    from crplugins.keys.sections import FileSource, SqlSource
+    from crplugins.settings.section import read_section
+
     kind = _kind(source)
-    words = _words(source, kind or "", ("keys",))
     if kind == "file":
         from crplugins.keys.file import FileStore
 
-        return FileStore(words.required_text("file"), digester=_digester(words), environ=environ)
+        file = read_section(FileSource, source, ("keys",))
+        return FileStore(file.file, digester=Digester(file.pepper), environ=environ)
     if kind == "sql":
         from crplugins.keys.sql import SqlStore
 
-        return SqlStore(
-            words.required_text("sql"), digester=_digester(words), migrate=words.flag("migrate", default=True)
-        )
-    raise WordsRefused([WordProblem(("keys",), "cannot be changed here; {file: ...} and {sql: ...} can")])
+        sql = read_section(SqlSource, source, ("keys",))
+        return SqlStore(sql.sql, digester=Digester(sql.pepper), migrate=sql.migrate)
+    raise ConfigError([Problem(("keys",), "cannot be changed here; {file: ...} and {sql: ...} can")])
 
 
 def _described(spec: Any, environ: _Environ, path: KeyPath) -> KeySource:
     kind = _kind(spec)
     if kind is None:
-        raise WordsRefused([WordProblem(path, f"must be {FORMS}")])
+        raise ConfigError([Problem(path, f"must be {FORMS}")])
     with _extra_named():
         return _OPENERS[kind](spec, environ, path)
 
@@ -98,32 +100,37 @@ def _kind(spec: Any) -> str | None:
 
 
 def _open_list(spec: Mapping[str, Any], _environ: _Environ, path: KeyPath) -> KeySource:
-    return InlineKeys(_words(spec, "keys", path).items("keys"), path=(*path, "keys"))
+    from crplugins.keys.sections import ListSource
+    from crplugins.settings.section import read_section
+
+    return InlineKeys(read_section(ListSource, spec, path).keys, path=(*path, "keys"))
 
 
 def _open_file(spec: Mapping[str, Any], environ: _Environ, path: KeyPath) -> KeySource:
     from crplugins.keys.file import FileKeys
+    from crplugins.keys.sections import FileSource
+    from crplugins.settings.section import read_section
 
-    words = _words(spec, "file", path)
-    return FileKeys(words.required_text("file"), digester=_digester(words), environ=environ)
+    file = read_section(FileSource, spec, path)
+    return FileKeys(file.file, digester=Digester(file.pepper), environ=environ)
 
 
 def _open_sql(spec: Mapping[str, Any], _environ: _Environ, path: KeyPath) -> KeySource:
-    from crplugins.keys.sql import DEFAULT_STALE_SECONDS, SqlKeys
+    from crplugins.keys.sections import SqlSource
+    from crplugins.keys.sql import SqlKeys
+    from crplugins.settings.section import read_section
 
-    words = _words(spec, "sql", path)
-    return SqlKeys(
-        words.required_text("sql"),
-        digester=_digester(words),
-        migrate=words.flag("migrate", default=True),
-        stale_seconds=words.seconds("stale_seconds", DEFAULT_STALE_SECONDS),
-    )
+    sql = read_section(SqlSource, spec, path)
+    digester = Digester(sql.pepper)
+    return SqlKeys(sql.sql, digester=digester, migrate=sql.migrate, stale_seconds=sql.stale_seconds)
 
 
 def _open_jwt(spec: Mapping[str, Any], _environ: _Environ, path: KeyPath) -> KeySource:
     from crplugins.keys.jwt import JwtKeys, read_settings
+    from crplugins.keys.sections import JwtSource
+    from crplugins.settings.section import read_section
 
-    return JwtKeys(read_settings(_words(spec, "jwt", path).raw("jwt"), (*path, "jwt")))
+    return JwtKeys(read_settings(read_section(JwtSource, spec, path).jwt, (*path, "jwt")))
 
 
 _OPENERS: Final[Mapping[str, Callable[[Mapping[str, Any], _Environ, KeyPath], KeySource]]] = {
@@ -132,27 +139,3 @@ _OPENERS: Final[Mapping[str, Callable[[Mapping[str, Any], _Environ, KeyPath], Ke
     "jwt": _open_jwt,
     "keys": _open_list,
 }
-_KNOWN: Final = {
-    "file": ("file", "pepper"),
-    "sql": ("sql", "pepper", "migrate", "stale_seconds"),
-    "jwt": ("jwt",),
-    "keys": ("keys",),
-}
-
-
-def _words(spec: Mapping[str, Any], kind: str, path: KeyPath) -> Words:
-    """The words of a source, checked. Raises `WordsRefused`."""
-    problems: list[WordProblem] = []
-    words = Words(spec, _KNOWN.get(kind, ()), path, problems)
-    if kind in ("file", "sql"):
-        words.required_text(kind)
-        words.text("pepper")
-        words.flag("migrate", default=True)
-        words.seconds("stale_seconds", 0)
-    if problems:
-        raise WordsRefused(problems)
-    return words
-
-
-def _digester(words: Words) -> Digester:
-    return Digester(words.text("pepper"))

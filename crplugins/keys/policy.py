@@ -1,208 +1,265 @@
-"""Policy: what a caller may do, from the words of a configuration to a Principal and back."""
+"""Policy: what a caller may do, as every source of keys and the configuration say it, and as a Principal.
+
+The sections here are the one description: the configuration reads its limits and budgets with them, the sources their
+keys, and the OpenAPI document of the admin API is made from them.
+"""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
-from typing import Any, Final, cast, get_args
+from typing import Annotated, Any, ClassVar, Final, Self
 
-from crplugins.core.principal import (
-    Aliases,
-    AliasTarget,
-    Budget,
-    Limits,
-    MissingUsagePolicy,
-    OnDisconnect,
-    Period,
-    Principal,
-)
-from crplugins.keys.words import Words
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-_FORM: Final = "a name, or a list of {model: NAME, weight: N}"
+from crplugins.core import principal
+from crplugins.core.principal import Aliases, MissingUsagePolicy, OnDisconnect, Period, Principal
+from crplugins.keys.aliases import AliasError, aliases_to_dict, parse_targets
+from crplugins.settings.section import Count, Flag, Section, refusal
+
+Text = Annotated[str, Field(min_length=1)]
 
 
-class AliasError(ValueError):
-    """An alias that cannot be used. The message names it, `alias` is its key in the configuration."""
-
-    def __init__(self, message: str, alias: str) -> None:
-        super().__init__(message)
-        self.alias = alias
-
-
-def parse_aliases(words: Mapping[str, Any]) -> Aliases:
-    """`{"fast": "gpt-4o-mini", "canary": [{"model": "a", "weight": 9}, {"model": "b", "weight": 1}]}`.
-
-    A weight is a whole number, 1 if it is left out; 0 keeps a target without sending it anything. A target may hold
-    a `*` if the alias has one: it is filled with what that stood for.
-
-    Raises `AliasError`.
-    """
-    return MappingProxyType({alias: _targets(alias, value) for alias, value in words.items()})
+def _texts(value: Any) -> Any:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise refusal("must be a list of texts, not text" if isinstance(value, str) else "must be a list of texts")
+    if not all(isinstance(item, str) and item for item in value):
+        raise refusal("must be a list of texts, none of them empty")
+    return tuple(value)
 
 
-def read_aliases(words: Words) -> Aliases:
-    """The key `aliases`, as `parse_aliases` reads them; each that cannot be used is a problem."""
-    found: dict[str, tuple[AliasTarget, ...]] = {}
-    for alias, value in words.mapping("aliases").items():
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+
+
+def _tags(value: Any) -> Any:
+    if isinstance(value, Mapping) and not all(isinstance(part, str) for item in value.items() for part in item):
+        raise refusal("must be texts; put numbers, true and false in quotes")
+    return value
+
+
+Tags = Annotated[Mapping[str, str], BeforeValidator(_tags)]
+
+
+def _aliases(value: Mapping[str, Any]) -> Aliases:
+    found, problems = {}, []
+    for alias, targets in value.items():
         try:
-            found[alias] = _targets(alias, value)
+            found[alias] = parse_targets(alias, targets)
         except AliasError as error:
-            words.refuse("aliases", str(error))
+            problems.append(str(error))
+    if problems:
+        raise refusal("; ".join(problems))
     return MappingProxyType(found)
 
 
-def spell_aliases(aliases: Aliases) -> dict[str, Any]:
-    """As `read_aliases` reads them."""
-    return {alias: _spelled(targets) for alias, targets in aliases.items()}
+def _moment(value: Any) -> datetime:
+    """The instant of a date, a datetime or their ISO 8601 texts, in UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            value = None
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if isinstance(value, date):
+        return datetime.combine(value, time(), UTC)
+    raise refusal("must be a date such as 2027-01-01 or a time such as 2027-01-01T18:00:00Z")
 
 
-def _targets(alias: str, value: Any) -> tuple[AliasTarget, ...]:
-    _check_name(alias, alias)
-    items = value if isinstance(value, list | tuple) else [value]
-    targets = tuple(_target(alias, item) for item in items)
-    if not any(target.weight for target in targets):
-        raise AliasError(f"the alias '{alias}' has no target with a weight above 0", alias)
-    return targets
+Moment = Annotated[datetime, PlainValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""`2027-01-01` is its first instant; without a zone it is UTC."""
 
 
-def _target(alias: str, item: Any) -> AliasTarget:
-    target = _read(alias, item)
-    _check_name(alias, target.model)
-    if "*" in target.model and "*" not in alias:
-        raise AliasError(f"the alias '{alias}' has no *, so its target '{target.model}' cannot have one", alias)
-    if isinstance(target.weight, bool) or not isinstance(target.weight, int) or target.weight < 0:
-        raise AliasError(f"a weight of the alias '{alias}' is not a whole number of 0 or more", alias)
-    return target
+def _usd(value: Any) -> Decimal:
+    """An amount by its spelling: 0.1 is exact."""
+    try:
+        amount = None if isinstance(value, bool) or not isinstance(value, int | float | str) else Decimal(str(value))
+    except InvalidOperation:
+        amount = None
+    if amount is None or not amount.is_finite():
+        raise refusal("must be an amount such as 50 or 12.50")
+    if amount < 0:
+        raise refusal("must be at least 0")
+    return amount
 
 
-def _read(alias: str, item: Any) -> AliasTarget:
-    if isinstance(item, AliasTarget):
-        return item
-    if isinstance(item, str):
-        return AliasTarget(item)
-    if not isinstance(item, Mapping) or "model" not in item:
-        raise AliasError(f"the alias '{alias}' must be {_FORM}", alias)
-    if unknown := [str(key) for key in item if key not in ("model", "weight")]:
-        raise AliasError(f"the alias '{alias}' has an unknown key '{unknown[0]}'; it must be {_FORM}", alias)
-    return AliasTarget(item["model"], item.get("weight", 1))
+Usd = Annotated[Decimal, PlainValidator(_usd), WithJsonSchema({"type": ["number", "string"], "minimum": 0})]
 
 
-def _check_name(alias: str, name: Any) -> None:
-    if not isinstance(name, str) or not name:
-        raise AliasError(f"the alias '{alias}' must be {_FORM}, and no name may be empty", alias)
-    if name.count("*") > 1:
-        raise AliasError(f"'{name}' has more than one *", alias)
+class NullIsNothing(Section):
+    """A section in which a key without a value is one that is not given.
+
+    Attributes:
+        nullable: the keys for which null is a value.
+    """
+
+    nullable: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {key: item for key, item in value.items() if item is not None or key in cls.nullable}
 
 
-def _spelled(targets: tuple[AliasTarget, ...]) -> Any:
-    if len(targets) == 1 and targets[0].weight == 1:
-        return targets[0].model
-    return [{"model": target.model, "weight": target.weight} for target in targets]
+class Burst(NullIsNothing):
+    """How much of a limit may be used at once, after a pause; the limit itself where nothing is said."""
+
+    requests_per_minute: Count | None = Field(default=None, examples=[60])
+    """Requests in a minute."""
+
+    requests_per_hour: Count | None = Field(default=None, examples=[1000])
+    """Requests in an hour."""
+
+    requests_per_day: Count | None = Field(default=None, examples=[5000])
+    """Requests in a day."""
+
+    tokens_per_minute: Count | None = Field(default=None, examples=[100000])
+    """Tokens, of prompts and answers together, in a minute."""
+
+    tokens_per_hour: Count | None = Field(default=None, examples=[2000000])
+    """Tokens, of prompts and answers together, in an hour."""
+
+    tokens_per_day: Count | None = Field(default=None, examples=[20000000])
+    """Tokens, of prompts and answers together, in a day."""
+
+    output_tokens_per_minute: Count | None = Field(default=None, examples=[20000])
+    """Tokens of answers in a minute."""
+
+    output_tokens_per_hour: Count | None = Field(default=None, examples=[400000])
+    """Tokens of answers in an hour."""
+
+    output_tokens_per_day: Count | None = Field(default=None, examples=[4000000])
+    """Tokens of answers in a day."""
 
 
-POLICY_KEYS: Final = (
-    "id", "team", "owner", "tags", "models", "aliases", "limits", "budget", "on_disconnect", "missing_usage",
-)  # fmt: skip
-LIMIT_KEYS: Final = tuple(field.name for field in dataclasses.fields(Limits) if field.name not in ("burst", "shadow"))
+class Amounts(Burst):
+    """Limits of one key, team, model or address. What is not given is not limited."""
+
+    max_parallel_requests: Count | None = Field(default=None, examples=[8])
+    """Requests that may run at the same time."""
+
+    burst: Burst = Field(default=Burst(), examples=[{"requests_per_minute": 10}])
+    """How much of a limit may be used at once, by the limit's name."""
+
+    shadow: Flag = Field(default=False, examples=[True])
+    """Whether what these limits would refuse is only counted and logged, and let through."""
+
+    @model_validator(mode="after")
+    def _bursts_have_limits(self) -> Self:
+        for name in self.burst.model_fields_set:
+            if name not in self.model_fields_set:
+                raise refusal("is the burst of a limit that is not given", "burst", name)
+        return self
+
+    def limits(self) -> principal.Limits:
+        given = self.model_fields_set - {"burst", "shadow"}
+        return principal.Limits(
+            **{name: getattr(self, name) for name in given},
+            burst=MappingProxyType({name: getattr(self.burst, name) for name in self.burst.model_fields_set}),
+            shadow=self.shadow,
+        )
+
+
+class Budget(NullIsNothing):
+    """How much may be spent in each period."""
+
+    usd: Usd = Field(examples=[500])
+    """The amount in US dollars."""
+
+    period: Period = Field(examples=["month"])
+    """A calendar day of UTC, a week from Monday, a calendar month, or all time."""
+
+    def budget(self) -> principal.Budget:
+        return principal.Budget(int((self.usd * 1_000_000).to_integral_value()), self.period)
+
+
+class Policy(NullIsNothing):
+    """Who a caller is and what that caller may do."""
+
+    id: Text = Field(examples=["team-a"])
+    """The key's name for good, in records, metrics and limits."""
+
+    team: Text | None = Field(default=None, examples=["search"])
+    """The team it belongs to."""
+
+    owner: Text | None = Field(default=None, examples=["ann"])
+    """Who answers for it."""
+
+    tags: Tags = Field(default_factory=dict, examples=[{"env": "prod"}])
+    """Labels of yours, which records carry."""
+
+    models: Texts | None = Field(default=None, examples=[["gpt-4o-mini", "fast"]])
+    """Names it may call, wildcards allowed; null: every model."""
+
+    aliases: Annotated[Mapping[str, Any], AfterValidator(_aliases)] = Field(
+        default_factory=dict, examples=[{"fast": "gpt-4o-mini"}]
+    )
+    """Names of its own for models: a name, or a list of {model, weight}."""
+
+    limits: Amounts = Field(default=Amounts(), examples=[{"requests_per_minute": 60}])
+    """How much it may use in a time."""
+
+    budget: Budget | None = Field(default=None, examples=[{"usd": 50, "period": "month"}])
+    """How much it may spend."""
+
+    on_disconnect: OnDisconnect | None = Field(default=None, examples=["drain"])
+    """When its client leaves: end the work at once, or read on to the provider's usage."""
+
+    missing_usage: MissingUsagePolicy | None = Field(default=None, examples=["refuse"])
+    """When a provider tells no usage: estimate it, let the request fail, or count nothing."""
+
+    def principal(self) -> Principal:
+        return Principal(
+            self.id,
+            team=self.team,
+            owner=self.owner,
+            tags=MappingProxyType(dict(self.tags)),
+            models=self.models,
+            aliases=MappingProxyType(dict(self.aliases)),
+            limits=self.limits.limits() if self.limits.model_fields_set else _NO_LIMITS,
+            budget=None if self.budget is None else self.budget.budget(),
+            on_disconnect=self.on_disconnect,
+            missing_usage=self.missing_usage,
+        )
+
+
+_NO_LIMITS: Final = principal.Limits()
+
+POLICY_KEYS: Final = tuple(Policy.model_fields)
+LIMIT_KEYS: Final = tuple(name for name in Amounts.model_fields if name not in ("burst", "shadow"))
 """The limits themselves; `burst` and `shadow` stand beside them."""
 
-BURST_KEYS: Final = tuple(name for name in LIMIT_KEYS if "_per_" in name)
+BURST_KEYS: Final = tuple(Burst.model_fields)
 """Those that go by time. How many requests run in parallel does not."""
 
-_PERIODS: Final[tuple[str, ...]] = get_args(Period)
 
-
-def read_policy(words: Words) -> Principal:
-    """The principal; what is wrong in `words` is left out of it and noted there."""
-    return Principal(
-        words.required_text("id"),
-        team=words.text("team"),
-        owner=words.text("owner"),
-        tags=_tags(words),
-        models=words.texts("models"),
-        aliases=read_aliases(words),
-        limits=_limits(words),
-        budget=_budget(words),
-        on_disconnect=cast("OnDisconnect | None", words.one_of("on_disconnect", get_args(OnDisconnect))),
-        missing_usage=cast("MissingUsagePolicy | None", words.one_of("missing_usage", get_args(MissingUsagePolicy))),
-    )
-
-
-def spell_policy(principal: Principal) -> dict[str, Any]:
-    """As `read_policy` reads it, without what is not set; plain data that JSON and YAML can write."""
+def policy_to_dict(principal: Principal) -> dict[str, Any]:
+    """As `Policy` reads it, without what is not set; plain data that JSON and YAML can write."""
     words = {
         "id": principal.key_id,
         "team": principal.team,
         "owner": principal.owner,
         "tags": dict(principal.tags) or None,
         "models": None if principal.models is None else list(principal.models),
-        "aliases": spell_aliases(principal.aliases) or None,
-        "limits": spell_limits(principal.limits) or None,
-        "budget": principal.budget and spell_budget(principal.budget),
+        "aliases": aliases_to_dict(principal.aliases) or None,
+        "limits": limits_to_dict(principal.limits) or None,
+        "budget": principal.budget and budget_to_dict(principal.budget),
         "on_disconnect": principal.on_disconnect,
         "missing_usage": principal.missing_usage,
     }
     return {name: value for name, value in words.items() if value is not None}
 
 
-def spell_limits(limits: Limits) -> dict[str, Any]:
+def limits_to_dict(limits: principal.Limits) -> dict[str, Any]:
     """What is set."""
-    words: dict[str, Any] = {name: getattr(limits, name) for name in LIMIT_KEYS}
+    words: dict[str, Any] = {field.name: getattr(limits, field.name) for field in dataclasses.fields(limits)}
     words |= {"burst": dict(limits.burst) or None, "shadow": limits.shadow or None}
     return {name: value for name, value in words.items() if value is not None}
 
 
-def spell_budget(budget: Budget) -> dict[str, Any]:
+def budget_to_dict(budget: principal.Budget) -> dict[str, Any]:
     usd = Decimal(budget.micro_usd) / 1_000_000
     return {"usd": int(usd) if usd == int(usd) else float(usd), "period": budget.period}
-
-
-def _tags(words: Words) -> Mapping[str, str]:
-    tags = words.mapping("tags")
-    if not all(isinstance(part, str) for item in tags.items() for part in item):
-        words.refuse("tags", "must be texts; put numbers, true and false in quotes")
-        return MappingProxyType({})
-    return MappingProxyType(dict(tags))
-
-
-def _limits(words: Words) -> Limits:
-    if "limits" not in words:
-        return Limits()
-    known = (*LIMIT_KEYS, "burst", "shadow")
-    inner = Words(words.raw("limits"), known, (*words.path, "limits"), words.problems)
-    amounts = {name: inner.count(name) for name in LIMIT_KEYS}
-    return Limits(**amounts, burst=_burst(inner), shadow=inner.flag("shadow", default=False))
-
-
-def _burst(limits: Words) -> Mapping[str, int]:
-    if "burst" not in limits:
-        return MappingProxyType({})
-    inner = Words(limits.raw("burst"), BURST_KEYS, (*limits.path, "burst"), limits.problems)
-    found = {name: inner.count(name) for name in BURST_KEYS}
-    for name in found:
-        if name in inner and name not in limits:
-            inner.refuse(name, "is the burst of a limit that is not given")
-    return MappingProxyType({name: count for name, count in found.items() if count is not None})
-
-
-def _budget(words: Words) -> Budget | None:
-    if "budget" not in words:
-        return None
-    inner = Words(words.raw("budget"), ("usd", "period"), (*words.path, "budget"), words.problems)
-    micro_usd, period = _micro_usd(inner.raw("usd")), inner.raw("period")
-    if micro_usd is None:
-        inner.refuse("usd", "must be an amount such as 50 or 12.50")
-    if period not in _PERIODS:
-        inner.refuse("period", f"must be one of {', '.join(_PERIODS)}")
-    return Budget(micro_usd or 0, cast("Period", period))
-
-
-def _micro_usd(value: Any) -> int | None:
-    """Millionths of an amount; None for what is none. Through Decimal: 0.1 is exact."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return int((amount * 1_000_000).to_integral_value()) if amount.is_finite() and amount >= 0 else None

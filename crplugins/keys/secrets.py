@@ -45,7 +45,7 @@ def _base62(number: int, length: int) -> str:
     return "".join(reversed(digits))
 
 
-_SPELLED: Final = re.compile(r"(sha256|hmac-sha256):([0-9A-Fa-f]{64})")
+_HASH: Final = re.compile(r"(sha256|hmac-sha256):([0-9A-Fa-f]{64})")
 
 
 class Digester:
@@ -107,10 +107,10 @@ def hint(secret: str) -> str:
 
 def parse_hash(text: str) -> tuple[Scheme, bytes] | None:
     """The scheme and digest of `sha256:<64 hex>` or `hmac-sha256:<64 hex>`; None for any other text."""
-    match = _SPELLED.fullmatch(text)
+    match = _HASH.fullmatch(text)
     return (cast("Scheme", match[1]), bytes.fromhex(match[2])) if match else None
 
 
-def spell_hash(secret: SecretDigest) -> str:
+def format_hash(secret: SecretDigest) -> str:
     """As `parse_hash` reads it."""
     return f"{secret.scheme}:{secret.digest.hex()}"

@@ -1,6 +1,5 @@
 """KeyStore: where keys are made, changed and ended. The command line and the admin API work on it."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -8,6 +7,7 @@ from typing import Protocol, Self
 
 from crplugins.keys.key import Key, SecretDigest
 from crplugins.keys.secrets import Digester
+from crplugins.settings.errors import did_you_mean
 
 
 class KeyExists(Exception):
@@ -18,8 +18,7 @@ class NoSuchKey(Exception):
     """No key has this id. The message names it and the nearest known one."""
 
     def __init__(self, key_id: str, known: Iterable[str]) -> None:
-        near = difflib.get_close_matches(key_id, list(known), n=1)
-        super().__init__(f"there is no key '{key_id}'" + (f", did you mean '{near[0]}'?" if near else ""))
+        super().__init__(f"there is no key '{key_id}'{did_you_mean(key_id, known)}")
 
 
 class KeyStore(Protocol):

@@ -67,7 +67,7 @@ class Auth(Plugin):
         public_paths: paths that need none; one that ends with `/*` stands for all below it.
         now: the wall clock that keys expire by.
 
-    Raises `WordsRefused` for a list of keys with something wrong in it.
+    Raises `ConfigError` for a list of keys with something wrong in it.
     """
 
     chat_only: bool = False

@@ -1,27 +1,38 @@
 """Document: a YAML text as plain data, with the line of every key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
 
 from crplugins.settings.errors import ConfigError, KeyPath, Problem, Source
 
-_TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
-_MAP: Final = "tag:yaml.org,2002:map"
-_SEQ: Final = "tag:yaml.org,2002:seq"
+_TAG: Final = "tag:yaml.org,2002:"
+_TIMESTAMP: Final = f"{_TAG}timestamp"
+_TEXT: Final = f"{_TAG}str"
+_MAP: Final = f"{_TAG}map"
+_SEQ: Final = f"{_TAG}seq"
+
+_Base: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+LONGEST_EXPLAINED: Final = 200_000
+"""Characters. What is wrong with a longer text is said in libyaml's words: PyYAML's take ten times as long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a YAML file holds; `problems` are those that do not keep the rest from being read."""
+    """What a YAML file holds; `problems` are those that do not keep the rest from being read.
+
+    `root` says where in the text everything stands; None for an empty file.
+    """
 
     data: dict[str, Any]
     source: Source
     problems: list[Problem]
+    root: yaml.MappingNode | None = field(default=None, repr=False)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(_Base):  # type: ignore[misc]  # libyaml's where there is one: ten times as fast
     """Leaves dates as text: `api_version: 2024-06-01` is no date."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # a class attribute of PyYAML's
@@ -30,23 +41,35 @@ class _Loader(yaml.SafeLoader):
     }
 
 
-def read_document(text: str, file: str) -> Document:
+def read_document(text: str, file: str, holds: str = "keys, such as 'model_list:'") -> Document:
     """The document in `text`; an empty one is an empty mapping.
 
-    Raises `ConfigError` if it is not YAML or not a mapping.
+    Raises `ConfigError` if it is not YAML, or not a mapping: that it must hold what `holds` says.
     """
     try:
-        root = _Loader(text).get_single_node()
+        root = _composed(text)
+        reader = _Reader()
+        if root is not None and not isinstance(root, yaml.MappingNode):
+            raise ConfigError([Problem((), f"the file must hold {holds}", _line(root))], file)
+        data = {} if root is None else reader.mapping(root, ())
     except yaml.MarkedYAMLError as error:
         raise ConfigError([_syntax_problem(error, text)], file) from None
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ConfigError([Problem((), "a character that YAML does not allow", line)], file) from None
-    if root is not None and not isinstance(root, yaml.MappingNode):
-        raise ConfigError([Problem((), "the file must hold keys, such as 'model_list:'", _line(root))], file)
-    reader = _Reader()
-    data = {} if root is None else reader.mapping(root, ())
-    return Document(data, Source(file, reader.lines), reader.problems)
+        raise ConfigError([_character_problem(error, text)], file) from None
+    except RecursionError:
+        raise ConfigError([Problem((), "too many brackets inside one another", 1)], file) from None
+    return Document(data, Source(file, reader.lines), reader.problems, root)
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """Raises what PyYAML raises."""
+    try:
+        root: yaml.Node | None = _Loader(text).get_single_node()
+    except yaml.YAMLError:
+        if len(text) <= LONGEST_EXPLAINED:
+            yaml.SafeLoader(text).get_single_node()  # fails too, and says more plainly why
+        raise
+    return root
 
 
 class _Reader:
@@ -56,15 +79,15 @@ class _Reader:
         self.lines: dict[KeyPath, int] = {}
         self.problems: list[Problem] = []
         self._constructor = yaml.constructor.SafeConstructor()
-        self._around: list[yaml.Node] = []
+        self._around: set[int] = set()
         self._flat: set[int] = set()
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        if any(node is outer for outer in self._around):
-            return self._refuse(node, path, "holds itself")
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, path)
-        self._around.append(node)
+            return node.value if node.tag == _TEXT else self._scalar(node, path)
+        if id(node) in self._around:
+            return self._refuse(node, path, "holds itself")
+        self._around.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode) and node.tag == _MAP:
                 return self.mapping(node, path)
@@ -72,7 +95,7 @@ class _Reader:
                 return self._list(node, path)
             return self._refuse(node, path, "YAML tags (!) are not read here")
         finally:
-            self._around.pop()
+            self._around.discard(id(node))
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         self._flatten(node, path)
@@ -80,8 +103,9 @@ class _Reader:
         for key_node, value_node in node.value:
             key = self._key(key_node, path)
             if key is not None:
-                self.lines[*path, key] = _line(key_node)
-                result[key] = self.value(value_node, (*path, key))
+                below = (*path, key)
+                self.lines[below] = _line(key_node)
+                result[key] = self.value(value_node, below)
         return result
 
     def _flatten(self, node: yaml.MappingNode, path: KeyPath) -> None:
@@ -96,17 +120,19 @@ class _Reader:
             self._refuse(node, path, "'<<' needs an alias of a mapping")
 
     def _refuse_repeated_keys(self, node: yaml.MappingNode, path: KeyPath) -> None:
-        first: dict[str, int] = {}
+        first: dict[str, yaml.Node] = {}
         for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode):
-                key = str(key_node.value)
-                if key in first:
-                    self._refuse(key_node, (*path, key), f"stands twice, first in line {first[key]}")
-                first.setdefault(key, _line(key_node))
+            if isinstance(key_node, yaml.ScalarNode) and first.setdefault(key_node.value, key_node) is not key_node:
+                line = _line(first[key_node.value])
+                self._refuse(key_node, (*path, key_node.value), f"stands twice, first in line {line}")
 
     def _list(self, node: yaml.SequenceNode, path: KeyPath) -> list[Any]:
-        self.lines |= {(*path, index): _line(item) for index, item in enumerate(node.value)}
-        return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        result = []
+        for index, item in enumerate(node.value):
+            below = (*path, index)
+            self.lines[below] = _line(item)
+            result.append(self.value(item, below))
+        return result
 
     def _key(self, node: yaml.Node, path: KeyPath) -> str | None:
         if isinstance(node, yaml.ScalarNode):
@@ -129,6 +155,11 @@ class _Reader:
 def _line(node: yaml.Node) -> int:
     line: int = node.start_mark.line
     return line + 1
+
+
+def _character_problem(error: yaml.reader.ReaderError, text: str) -> Problem:
+    before = text[: error.position]  # libyaml counts bytes, and may point some lines too far in a long text
+    return Problem((), "a character that YAML does not allow", before.count("\n") + 1)
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> Problem:

@@ -20,7 +20,7 @@ class Problem:
     def sentence(self, file: str | None) -> str:
         """`gateway.yaml, line 7: server.prot: unknown key, did you mean 'port'?`"""
         place = ", ".join(part for part in (file, f"line {self.line}" if self.line else None) if part)
-        return ": ".join(part for part in (place, spell_path(self.path), self.message) if part)
+        return ": ".join(part for part in (place, format_path(self.path), self.message) if part)
 
 
 def one_line(error: BaseException) -> str:
@@ -59,7 +59,7 @@ class Source:
         return self.lines.get(path)
 
 
-def spell_path(path: KeyPath) -> str:
+def format_path(path: KeyPath) -> str:
     """`model_list[0].litellm_params.api_base`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")

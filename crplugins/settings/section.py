@@ -1,14 +1,15 @@
 """Section: the base of everything in the configuration that has keys."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Final, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args, get_origin
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from crplugins.settings.errors import KeyPath, Problem, did_you_mean, nearest, spell_path
+from crplugins.settings.errors import ConfigError, KeyPath, Problem, did_you_mean, format_path, nearest
 
 
 class Section(BaseModel):
@@ -31,8 +32,10 @@ class Section(BaseModel):
     likeness: ClassVar[float] = 0.6
 
     @classmethod
-    def known_keys(cls) -> set[str]:
-        return {key for name, field in cls.model_fields.items() for key in (_aliases(field.validation_alias) or [name])}
+    @functools.cache  # a keys file asks once for each of its keys
+    def known_keys(cls) -> frozenset[str]:
+        fields = cls.model_fields.items()
+        return frozenset(key for name, field in fields for key in (_aliases(field.validation_alias) or [name]))
 
     @classmethod
     def field_of(cls, key: str) -> FieldInfo | None:
@@ -58,9 +61,51 @@ class Section(BaseModel):
         return ((name, value) for name, value in super().__repr_args__() if name in fields)
 
 
-def refusal(message: str) -> PydanticCustomError:
-    """For validators: an error whose text is `message` as it stands."""
-    return PydanticCustomError("refused", "{text}", {"text": message})
+S = TypeVar("S", bound=Section)
+
+
+def read_section(section: type[S], value: Any, path: KeyPath = (), context: Any = None) -> S:
+    """`value`, which stands at `path`, as a section; `context` is for its validators.
+
+    Raises `ConfigError`, without file and lines.
+    """
+    made, problems = try_section(section, value, path, context)
+    if made is None:
+        raise ConfigError(problems)
+    return made
+
+
+def try_section(
+    section: type[S], value: Any, path: KeyPath = (), context: Any = None
+) -> tuple[S, tuple[()]] | tuple[None, list[Problem]]:
+    """The same, or everything that is wrong with `value`: first its keys, then its values."""
+    if section.keeps_others():  # of the others, some may be misspelt
+        return _try_keys_then_values(section, value, path, context)
+    try:
+        return section.model_validate(value, context=context), ()
+    except ValidationError:
+        return _try_keys_then_values(section, value, path, context)
+
+
+def _try_keys_then_values(
+    section: type[S], value: Any, path: KeyPath, context: Any
+) -> tuple[S, tuple[()]] | tuple[None, list[Problem]]:
+    keys = KeyCheck()
+    good = keys.checked(value, section, path)
+    try:
+        made = section.model_validate(good, context=context)
+    except ValidationError as error:
+        wrong = [Problem((*path, *problem.path), problem.message) for problem in wrong_values(error)]
+        return None, [*keys.problems, *wrong]
+    return (None, keys.problems) if keys.problems else (made, ())
+
+
+def refusal(message: str, *below: str | int) -> PydanticCustomError:
+    """For validators: an error whose text is `message` as it stands.
+
+    `below` leads from the value that is validated to the one that is wrong.
+    """
+    return PydanticCustomError("refused", "{text}", {"text": message, "below": below})
 
 
 def _aliases(alias: object) -> list[str]:
@@ -74,8 +119,24 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
+def _flag(value: Any) -> Any:
+    if isinstance(value, str):
+        if value.lower() not in _FLAGS:
+            raise refusal("must be true or false, not text")
+        return _FLAGS[value.lower()]
+    return value
+
+
+_FLAGS: Final = {"true": True, "false": False}
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+"""A bool, or its text, as a variable of the environment has it; pydantic would take `yes` too."""
+
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 """An int; pydantic would take `true` for 1."""
+
+Count = Annotated[int, Field(gt=0), BeforeValidator(_no_boolean)]
+"""A whole number above 0, which JSON schemas say too."""
 
 Number = Annotated[float, BeforeValidator(_no_boolean)]
 """A float; pydantic would take `true` for 1."""
@@ -96,11 +157,9 @@ class KeyCheck:
         return {key: self._below(item, section, (*path, key)) for key, item in kept.items()}
 
     def _below(self, value: Any, section: type[Section], path: KeyPath) -> Any:
-        field = section.field_of(str(path[-1]))
-        inner = _section_of(field.annotation) if field else None
-        if field is None or inner is None:
+        shape, inner = _below(section, str(path[-1])) if path[-1] in section.known_keys() else (None, None)
+        if inner is None:
             return value
-        shape = get_origin(field.annotation)
         if shape is Mapping and isinstance(value, Mapping):  # names of somebody's own, and a section behind each
             return {key: self.checked(item, inner, (*path, str(key))) for key, item in value.items()}
         if shape is not tuple:
@@ -112,17 +171,30 @@ class KeyCheck:
     def _keeps(self, key: str, section: type[Section], path: KeyPath) -> bool:
         known = section.known_keys()
         if key in section.ignored:
-            self.warnings.append(f"{spell_path((*path, key))} is ignored: {section.ignored[key]}")
+            self.warnings.append(f"{format_path((*path, key))} is ignored: {section.ignored[key]}")
             return False
         if key in known or key in section.extras:
             return True
         if not section.keeps_others():
             self.problems.append(Problem((*path, key), f"unknown key{did_you_mean(key, known) or _known_keys(known)}"))
             return False
-        meant = nearest(key, known | section.extras, section.likeness)
+        meant = _misspelt(section, key)
         if meant is not None:
             self.problems.append(Problem((*path, key), f"unknown key, did you mean '{meant}'?"))
         return meant is None
+
+
+@functools.lru_cache(1024)
+def _misspelt(section: type[Section], key: str) -> str | None:
+    """The key that `key`, which is none of ours, is almost."""
+    return nearest(key, section.known_keys() | section.extras, section.likeness)
+
+
+@functools.cache
+def _below(section: type[Section], key: str) -> tuple[object, type[Section] | None]:
+    """Of a known key: how its value is made (`tuple`, `Mapping`) of which section."""
+    field = section.field_of(key)
+    return (None, None) if field is None else (get_origin(field.annotation), _section_of(field.annotation))
 
 
 def _section_of(annotation: Any) -> type[Section] | None:
@@ -132,15 +204,15 @@ def _section_of(annotation: Any) -> type[Section] | None:
     return next((found for inner in get_args(annotation) if (found := _section_of(inner))), None)
 
 
-def _known_keys(known: set[str]) -> str:
+def _known_keys(known: Iterable[str]) -> str:
     return f", known are {', '.join(sorted(known))}"
 
 
 def wrong_values(error: ValidationError) -> Iterator[Problem]:
     """What pydantic found, one problem each."""
     for details in error.errors(include_url=False):
-        path: KeyPath = details["loc"]
-        yield Problem(path, _message(details))
+        below: KeyPath = details.get("ctx", {}).get("below", ())
+        yield Problem((*details["loc"], *below), _message(details))
 
 
 def _message(details: ErrorDetails) -> str:

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from crplugins.config import limits as sections
-from crplugins.config.limits import Amounts, Budgets, Burst, Limits
+from crplugins.config.limits import Budgets, Limits
 from crplugins.core import principal
-from crplugins.keys.entry import EntryReader, spell_key
-from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
+from crplugins.keys.entry import Reading, key_to_dict, read_keys
+from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS, Amounts, Budget, Burst
 from crplugins.keys.secrets import Digester
-from crplugins.keys.words import WordsRefused
 from crplugins.plugins.rate_limits.rules import MEASURES, LimitRules
+from crplugins.settings.errors import ConfigError
 from crplugins.settings.section import wrong_values
 from tests.config.conftest import Load, Refuse
 
@@ -81,8 +80,8 @@ def test_budgets() -> None:
         (
             Limits,
             {"per_key": {"requests_per_day": 1, "burst": {"requests_per_hour": 1}}},
-            "per_key",
-            "burst.requests_per_hour is the burst of a limit that is not given",
+            "per_key.burst.requests_per_hour",
+            "is the burst of a limit that is not given",
         ),
         (Limits, {"trusted_proxies": ["10.0.0.0/33"]}, "trusted_proxies.0", "must be a network such as 10.0.0.0/8, or an address"),
         (Limits, {"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies.0", "must be a network such as 10.0.0.0/8, or an address"),
@@ -108,11 +107,11 @@ def test_every_list_of_limits_names_the_same_ones() -> None:
         == fields - {"burst", "shadow"}
     )
     assert set(BURST_KEYS) == set(Burst.model_fields) == set(LIMIT_KEYS) - {"max_parallel_requests"}
-    assert sections.Budget.model_fields.keys() == {"usd", "period"}
+    assert Budget.model_fields.keys() == {"usd", "period"}
 
 
 def read(**limits: Any) -> Any:
-    return EntryReader(Digester()).keys([{"id": "a", "secret": "sk-secret-0123456789", "limits": limits}])[0]
+    return read_keys([{"id": "a", "secret": "sk-secret-0123456789", "limits": limits}], Reading(Digester()))[0]
 
 
 def test_a_keys_own_limits_may_have_bursts_and_be_shadows_and_are_written_as_they_are_read() -> None:
@@ -121,7 +120,7 @@ def test_a_keys_own_limits_may_have_bursts_and_be_shadows_and_are_written_as_the
     assert key.principal.limits == principal.Limits(
         requests_per_minute=60, tokens_per_day=9, burst={"requests_per_minute": 5}, shadow=True
     )
-    assert spell_key(key)["limits"] == words
+    assert key_to_dict(key)["limits"] == words
 
 
 @pytest.mark.parametrize(
@@ -148,7 +147,7 @@ def test_a_keys_own_limits_may_have_bursts_and_be_shadows_and_are_written_as_the
     ],
 )
 def test_a_mistake_in_a_keys_limits_is_named(limits: Any, said: str) -> None:
-    with pytest.raises(WordsRefused) as caught:
+    with pytest.raises(ConfigError) as caught:
         read(**limits)
     assert str(caught.value).startswith(said)
     assert len(caught.value.problems) == 1

@@ -1,7 +1,7 @@
 import pytest
 
 from crplugins.core.principal import AliasTarget
-from crplugins.keys.policy import AliasError, parse_aliases
+from crplugins.keys.aliases import AliasError, parse_aliases
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from crplugins.keys.jwt import JwtKeys
 from crplugins.keys.opening import open_source, open_store
 from crplugins.keys.source import Found, SecretRefused, SourceUnavailable
 from crplugins.keys.sql import SqlKeys, SqlStore
-from crplugins.keys.words import WordsRefused
+from crplugins.settings.errors import ConfigError
 from tests.keys.conftest import make_key
 
 JWT = {"issuer": "https://i", "audience": "a", "jwks": "j"}
@@ -53,7 +53,7 @@ def test_every_form_has_its_source(spec, kind):
     ],
 )
 def test_a_mistake_is_named_with_its_place(spec, said):
-    with pytest.raises(WordsRefused) as caught:
+    with pytest.raises(ConfigError) as caught:
         open_source(spec)
     assert said in str(caught.value)
     assert "hunter2" not in str(caught.value)
@@ -77,7 +77,7 @@ def test_a_store_is_opened_by_path_url_or_words(source, kind):
 
 def test_a_list_or_tokens_cannot_be_changed():
     for source in ({"keys": []}, {"jwt": JWT}):
-        with pytest.raises(WordsRefused, match="cannot be changed here"):
+        with pytest.raises(ConfigError, match="cannot be changed here"):
             open_store(source)
 
 
@@ -175,5 +175,5 @@ async def test_inline_keys_are_words_pairs_or_keys():
 
 
 def test_inline_keys_stand_once():
-    with pytest.raises(WordsRefused, match=r"keys\[1\].secret: the same secret as keys\[0\]"):
+    with pytest.raises(ConfigError, match=r"keys\[1\].secret: the same secret as keys\[0\]"):
         InlineKeys([InlineKey("a", "s"), {"id": "b", "secret": "s"}])

@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from crplugins.keys.secrets import Digester, hint, mint_secret, parse_hash, spell_hash
+from crplugins.keys.secrets import Digester, format_hash, hint, mint_secret, parse_hash
 from tests.keys.conftest import NOW
 
 SECRET = "sk-of-another-system-0123456789"
@@ -45,7 +45,7 @@ def test_a_hint_shows_the_kind_and_the_end(secret, shown):
 @pytest.mark.parametrize("pepper", [None, "pepper"])
 def test_a_hash_reads_back(pepper):
     stored = Digester(pepper).stored(mint_secret(), NOW)
-    assert parse_hash(spell_hash(stored)) == (stored.scheme, stored.digest)
+    assert parse_hash(format_hash(stored)) == (stored.scheme, stored.digest)
 
 
 @pytest.mark.parametrize(

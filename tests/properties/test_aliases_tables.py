@@ -4,7 +4,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from crplugins.core.principal import AliasTarget, Principal
-from crplugins.keys.policy import parse_aliases
+from crplugins.keys.aliases import parse_aliases
 from crplugins.plugins.aliases.access import may_call, visible_models
 from crplugins.plugins.aliases.explain import explain
 from crplugins.plugins.aliases.table import AliasCycle, AliasMap, AliasTable, refuse_cycles

@@ -26,20 +26,20 @@ from crplugins.cli.keys.source import (
 from crplugins.config import Config
 from crplugins.core.patterns import Pattern
 from crplugins.core.principal import Principal
-from crplugins.keys.desk import is_live, spell_moment, state_of
-from crplugins.keys.entry import EntryReader
-from crplugins.keys.file.document import KeyFileError
-from crplugins.keys.file.document import read_document as read_key_document
+from crplugins.keys.entry import FileEntry, Reading
+from crplugins.keys.file.file import KeyFile
 from crplugins.keys.key import Key
 from crplugins.keys.opening import open_store
 from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
+from crplugins.keys.service import format_moment, is_live, state_of
 from crplugins.keys.store import KeyStore
-from crplugins.keys.words import KeyPath, WordProblem, spell_path
 from crplugins.plugins.aliases.access import view_for
 from crplugins.plugins.aliases.explain import explain
 from crplugins.plugins.aliases.table import AliasTable
 from crplugins.settings.document import read_document
 from crplugins.settings.environment import Expansion
+from crplugins.settings.errors import KeyPath, Problem, format_path
+from crplugins.settings.section import try_section
 
 SHORTEST: Final = 24
 """Characters. Below it a secret of the usual alphabets has less than some 120 random bits."""
@@ -155,9 +155,9 @@ def _life(listed: Listed, now: datetime) -> Iterator[Finding]:
     if state == "revoked":
         yield listed.finding("no_live_secret", "it has no live secret; disable it if that is meant")
     elif state == "expired":
-        yield listed.finding("ending", f"it expired on {spell_moment(key.expires)}")
+        yield listed.finding("ending", f"it expired on {format_moment(key.expires)}")
     elif state != "disabled" and end <= now + SOON:
-        yield listed.finding("ending", f"it ends on {spell_moment(end)}, in {(end - now).days} days")
+        yield listed.finding("ending", f"it ends on {format_moment(end)}, in {(end - now).days} days")
 
 
 def _end_of(key: Key, now: datetime) -> datetime:
@@ -182,14 +182,14 @@ class Entries:
     findings: list[Finding] = field(default_factory=list)
 
     def add_source(self, source: str | Mapping[str, Any], pepper: str | None) -> None:
-        """Of a keys file or a database. Raises `KeyFileError`, `WordsRefused`, `SourceUnavailable`."""
+        """Of a keys file or a database. Raises `ConfigError`, `SourceUnavailable`."""
         store = open_store(source, pepper=pepper)
         file = source if isinstance(source, str) else source.get("file")
         if file is None or "://" in file:
             self.listed += [Listed("", key) for key in asyncio.run(_keys_of(store))]
             return
-        document = read_key_document(_text_of(Path(file)), Path(file).name)
-        self.add_list(document.entries, ("keys",), document.name, document.lines, store.digester)
+        document = KeyFile(file, store.digester).document()
+        self.add_list(document.data["keys"], ("keys",), Path(file).name, document.source.lines, store.digester)
 
     def add_list(
         self,
@@ -204,15 +204,19 @@ class Entries:
             self._add_entry(entry, _place(file, lines.get((*path, index))), digester or Digester())
 
     def _add_entry(self, entry: Any, place: str, digester: Digester) -> None:
-        expansion, reader = Expansion(os.environ), EntryReader(digester, strict=False)
+        expansion = Expansion(os.environ)
         expanded = expansion.expand(entry)
-        key = reader.key(expanded, ())
-        problems = [*(WordProblem(p.path, p.message) for p in expansion.problems), *reader.problems]
-        self.findings += [Finding("entry", key.id, place, _sentence(problem)) for problem in problems]
-        if not problems:
-            secrets = tuple(_secrets_of(entry))
-            plain = sum(not _is_reference(secret) for secret in secrets)
-            self.listed.append(Listed(place, key, tuple(_secrets_of(expanded)), plain))
+        made, wrong = try_section(FileEntry, expanded, (), Reading(digester))
+        problems = [*expansion.problems, *wrong]
+        self.findings += [Finding("entry", _id_of(entry), place, _sentence(problem)) for problem in problems]
+        if made is not None and not problems:
+            plain = sum(not _is_reference(secret) for secret in _secrets_of(entry))
+            self.listed.append(Listed(place, made.key(digester), tuple(_secrets_of(expanded)), plain))
+
+
+def _id_of(entry: Any) -> str:
+    found = entry.get("id") if isinstance(entry, Mapping) else None
+    return found if isinstance(found, str) else ""
 
 
 def _secrets_of(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -228,23 +232,12 @@ def _is_reference(secret: str) -> bool:
     return bool(expansion.problems)
 
 
-def _sentence(problem: WordProblem) -> str:
-    return ": ".join(part for part in (spell_path(problem.path), problem.message) if part)
+def _sentence(problem: Problem) -> str:
+    return ": ".join(part for part in (format_path(problem.path), problem.message) if part)
 
 
 def _place(file: str, line: int | None) -> str:
     return f"{file}, line {line}" if line else file
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise KeyFileError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise KeyFileError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise KeyFileError(f"{path}: is not UTF-8 text") from None
 
 
 async def _keys_of(store: KeyStore) -> Sequence[Key]:

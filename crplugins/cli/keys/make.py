@@ -25,11 +25,11 @@ from crplugins.cli.keys.source import (
     TeamOption,
     clock_of,
     duration,
-    with_desk,
+    with_service,
     words_of,
 )
-from crplugins.keys.desk import Minted, describe, is_live, spell_moment, state_of
 from crplugins.keys.key import Key
+from crplugins.keys.service import Minted, format_moment, is_live, key_to_public_dict, state_of
 
 
 def revoke(
@@ -44,7 +44,7 @@ def revoke(
 
     Every gateway refuses it within 2 seconds. Its id and its records stay.
     """
-    key = with_desk(context, source, pepper_env, config_file, lambda desk: desk.revoke(key_id))
+    key = with_service(context, source, pepper_env, config_file, lambda service: service.revoke(key_id))
     done = f"The key '{key_id}' is revoked; every gateway refuses it within 2 seconds."
     print_changed(key, as_json, clock_of(context)(), done)
 
@@ -59,8 +59,8 @@ def disable(
     as_json: JsonOption = False,
 ) -> None:
     """Refuse a key until it is enabled again."""
-    key = with_desk(
-        context, source, pepper_env, config_file, lambda desk: desk.set_disabled(key_id, disabled=not enable)
+    key = with_service(
+        context, source, pepper_env, config_file, lambda service: service.set_disabled(key_id, disabled=not enable)
     )
     done = f"The key '{key_id}' is {'enabled' if enable else 'disabled'}."
     print_changed(key, as_json, clock_of(context)(), done)
@@ -70,7 +70,7 @@ def print_changed(key: Key, as_json: bool, now: datetime, sentence: str) -> None
     """The key as it is now, for scripts; for people what has been done."""
     typer.echo(sentence, err=as_json)
     if as_json:
-        typer.echo(json.dumps(describe(key, now), indent=2))
+        typer.echo(json.dumps(key_to_public_dict(key, now), indent=2))
 
 
 def new(
@@ -104,7 +104,7 @@ def new(
         limit=limit,
         budget=budget,
     )
-    minted = with_desk(context, source, pepper_env, config_file, lambda desk: desk.new(words), creates=True)
+    minted = with_service(context, source, pepper_env, config_file, lambda service: service.new(words), creates=True)
     _tell(f"The key '{id}' is made. Its secret is shown once:")
     _print_secret(minted, as_json)
     _note_state(minted.key, clock_of(context)())
@@ -126,11 +126,11 @@ def rotate(
     The new one is the last line of stdout, and is shown nowhere else. The older ones go on for the time of --overlap;
     those of a leaked key are to be revoked first.
     """
-    minted = with_desk(context, source, pepper_env, config_file, lambda desk: desk.rotate(key_id, overlap))
+    minted = with_service(context, source, pepper_env, config_file, lambda service: service.rotate(key_id, overlap))
     now = clock_of(context)()
     for secret in minted.key.secrets[:-1]:
         if is_live(secret, now):
-            _tell(f"{secret.hint} goes on until {spell_moment(secret.not_after)}.")
+            _tell(f"{secret.hint} goes on until {format_moment(secret.not_after)}.")
     _tell(f"The new secret of '{key_id}' is shown once:")
     _print_secret(minted, as_json)
     _note_state(minted.key, now)
@@ -169,7 +169,7 @@ def import_(
         limit=limit,
         budget=budget,
     ) | _foreign(hash, env)
-    key = with_desk(context, source, pepper_env, config_file, lambda desk: desk.take(words), creates=True)
+    key = with_service(context, source, pepper_env, config_file, lambda service: service.take(words), creates=True)
     print_changed(key, as_json, clock_of(context)(), f"The key '{key.id}' is taken over.")
 
 

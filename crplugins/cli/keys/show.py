@@ -18,11 +18,11 @@ from crplugins.cli.keys.source import (
     SourceOption,
     clock_of,
     read_config,
-    with_desk,
+    with_service,
 )
 from crplugins.config import Config, ConfigError
 from crplugins.core.principal import Principal
-from crplugins.keys.desk import describe, spell_moment
+from crplugins.keys.service import format_moment, key_to_public_dict
 from crplugins.limits.opening import open_limit_store
 from crplugins.limits.reservations import Reservations
 from crplugins.limits.store import StoreUnavailable
@@ -79,7 +79,7 @@ def _state(state: BudgetState) -> dict[str, Any]:
         "of": state.owner,
         "used": state.spent / 1e6,
         "amount": state.amount / 1e6,
-        "reset": None if state.reset is None else spell_moment(state.reset),
+        "reset": None if state.reset is None else format_moment(state.reset),
     }
 
 
@@ -95,9 +95,9 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """Show every key and its state."""
-    found = with_desk(context, source, pepper_env, config_file, lambda desk: desk.list())
+    found = with_service(context, source, pepper_env, config_file, lambda service: service.list())
     now = clock_of(context)()
-    keys = [describe(key, now) for key in found]
+    keys = [key_to_public_dict(key, now) for key in found]
     if as_json:
         typer.echo(json.dumps(keys, indent=2))
     else:
@@ -113,8 +113,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one key: its policy, its state, its secrets by their hints, and how its limits stand."""
-    found = with_desk(context, source, pepper_env, config_file, lambda desk: desk.get(key_id))
-    key = describe(found, clock_of(context)())
+    found = with_service(context, source, pepper_env, config_file, lambda service: service.get(key_id))
+    key = key_to_public_dict(found, clock_of(context)())
     standing, unseen = _standing(config_file, found.principal)
     if as_json:
         typer.echo(json.dumps({**key, "standing": standing}, indent=2))

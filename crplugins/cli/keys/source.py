@@ -14,15 +14,13 @@ import typer
 
 from crplugins.cli.refused import Refused
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
-from crplugins.keys.desk import KeyDesk
-from crplugins.keys.file import KeyFileError
 from crplugins.keys.key import utc_now
 from crplugins.keys.opening import open_store
 from crplugins.keys.policy import LIMIT_KEYS
 from crplugins.keys.secrets import has_valid_checksum
+from crplugins.keys.service import KeyService
 from crplugins.keys.source import SourceUnavailable
 from crplugins.keys.store import KeyExists, KeyStore, NoSuchKey
-from crplugins.keys.words import WordsRefused
 
 T = TypeVar("T")
 
@@ -61,12 +59,12 @@ def read_config(option: Path | None) -> tuple[Config, Path | None]:
     return config, file
 
 
-def with_desk(
+def with_service(
     context: typer.Context,
     source: str | None,
     pepper_env: str | None,
     config_file: Path | None,
-    work: Callable[[KeyDesk], Awaitable[T]],
+    work: Callable[[KeyService], Awaitable[T]],
     *,
     creates: bool = False,
 ) -> T:
@@ -79,9 +77,9 @@ def with_desk(
         return asyncio.run(_with_store(store, clock_of(context), work))
 
 
-async def _with_store(store: KeyStore, now: Callable[[], datetime], work: Callable[[KeyDesk], Awaitable[T]]) -> T:
+async def _with_store(store: KeyStore, now: Callable[[], datetime], work: Callable[[KeyService], Awaitable[T]]) -> T:
     async with store:
-        return await work(KeyDesk(store, now=now))
+        return await work(KeyService(store, now=now))
 
 
 @contextmanager
@@ -93,9 +91,7 @@ def sentences() -> Iterator[None]:
         raise Refused(str(error)) from None
     except SourceUnavailable as error:
         raise Refused(f"the keys are out of reach: {error}") from None
-    except WordsRefused as error:
-        raise ConfigError([Problem(problem.path, problem.message) for problem in error.problems]) from None
-    except (KeyFileError, ImportError) as error:
+    except ImportError as error:
         raise ConfigError([Problem((), str(error))]) from None
 
 

@@ -20,10 +20,10 @@ from starlette.routing import Route
 
 from crplugins.asgi.incoming import check_declared_length, read_body
 from crplugins.core.errors import unparsable_body
-from crplugins.homes.gateway.admin_token import AdminToken, bad_field, told
+from crplugins.homes.gateway.admin_token import AdminToken, as_gateway_errors, bad_field
 from crplugins.keys.chain import Chain
-from crplugins.keys.desk import DEFAULT_OVERLAP, LONGEST_OVERLAP, KeyDesk, Minted, describe
 from crplugins.keys.key import Key
+from crplugins.keys.service import DEFAULT_OVERLAP, LONGEST_OVERLAP, KeyService, Minted, key_to_public_dict
 from crplugins.keys.source import KeySource
 from crplugins.keys.store import KeyStore
 
@@ -65,12 +65,12 @@ class AdminApi:
     """The endpoints, as routes of an app that renders `GatewayError`.
 
     Args:
-        desk: works on a store that is open while requests come in.
+        service: works on a store that is open while requests come in.
         token: the bearer token every request needs; any other is 401.
     """
 
-    def __init__(self, desk: KeyDesk, token: str) -> None:
-        self._desk = desk
+    def __init__(self, service: KeyService, token: str) -> None:
+        self._service = service
         self._token = AdminToken(token)
 
     def routes(self) -> list[Route]:
@@ -86,41 +86,41 @@ class AdminApi:
         ]
 
     async def all(self, _request: Request) -> Response:
-        now = self._desk.now()
-        return _json({"object": "list", "data": [describe(key, now) for key in await self._desk.list()]})
+        now = self._service.now()
+        return _json({"object": "list", "data": [key_to_public_dict(key, now) for key in await self._service.list()]})
 
     async def one(self, request: Request) -> Response:
-        return self._shown(await self._desk.get(_id(request)))
+        return self._shown(await self._service.get(_id(request)))
 
     async def new(self, request: Request) -> Response:
-        minted = await self._desk.new(await read_words(request))
+        minted = await self._service.new(await read_words(request))
         return self._minted(minted, "made", status=201)
 
     async def rotate(self, request: Request) -> Response:
         words = await read_words(request, ["overlap_seconds"])
-        return self._minted(await self._desk.rotate(_id(request), _overlap(words)), "rotated")
+        return self._minted(await self._service.rotate(_id(request), _overlap(words)), "rotated")
 
     async def revoke(self, request: Request) -> Response:
         await read_words(request, ())
-        return self._changed(await self._desk.revoke(_id(request)), "revoked")
+        return self._changed(await self._service.revoke(_id(request)), "revoked")
 
     async def disable(self, request: Request) -> Response:
         disabled = (await read_words(request, ["disabled"])).get("disabled", True)
         if not isinstance(disabled, bool):
             raise bad_field("disabled", "must be true or false")
-        key = await self._desk.set_disabled(_id(request), disabled=disabled)
+        key = await self._service.set_disabled(_id(request), disabled=disabled)
         return self._changed(key, "disabled" if disabled else "enabled")
 
     def _route(self, path: str, method: str, endpoint: Endpoint) -> Route:
         async def guarded(request: Request) -> Response:
             self._token.check(request.scope["headers"])
-            with told():
+            with as_gateway_errors():
                 return await endpoint(request)
 
         return Route(path, guarded, methods=[method])
 
     def _shown(self, key: Key) -> Response:
-        return _json(describe(key, self._desk.now()))
+        return _json(key_to_public_dict(key, self._service.now()))
 
     def _changed(self, key: Key, done: str) -> Response:
         logger.info("the key %r is %s", key.id, done)
@@ -128,7 +128,7 @@ class AdminApi:
 
     def _minted(self, minted: Minted, done: str, status: int = 200) -> Response:
         logger.info("the key %r is %s", minted.key.id, done)
-        return _json({**describe(minted.key, self._desk.now()), "secret": minted.secret}, status)
+        return _json({**key_to_public_dict(minted.key, self._service.now()), "secret": minted.secret}, status)
 
 
 def _id(request: Request) -> str:

@@ -10,14 +10,14 @@ from crplugins.keys.file import KeyFileError
 from crplugins.keys.refusals import refused, unavailable
 from crplugins.keys.source import SourceUnavailable
 from crplugins.keys.store import KeyExists, NoSuchKey
-from crplugins.keys.words import WordsRefused, spell_path
 from crplugins.plugins.auth import presented_secret
+from crplugins.settings.errors import ConfigError, format_path
 
 logger = logging.getLogger("crplugins.admin")
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def as_gateway_errors() -> Iterator[None]:
     """Failures of a store as answers."""
     try:
         yield
@@ -25,14 +25,14 @@ def told() -> Iterator[None]:
         raise GatewayError(404, _sentence(error), code="key_not_found") from None
     except KeyExists as error:
         raise GatewayError(409, _sentence(error), param="id", code="key_exists") from None
-    except WordsRefused as error:
-        first = error.problems[0]
-        raise bad_field(spell_path(first.path), first.message) from None
     except SourceUnavailable:
         raise unavailable() from None
     except KeyFileError as error:
         logger.error("%s", error)
         raise internal_error() from None
+    except ConfigError as error:
+        first = error.problems[0]
+        raise bad_field(format_path(first.path), first.message) from None
 
 
 def bad_field(param: str, message: str) -> GatewayError:

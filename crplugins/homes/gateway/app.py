@@ -27,7 +27,7 @@ from crplugins.homes.gateway.openapi import with_admin
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import Web
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
-from crplugins.keys.desk import KeyDesk
+from crplugins.keys.service import KeyService
 from crplugins.keys.source import KeySource
 from crplugins.plugins.aliases.access import visible_models
 from crplugins.plugins.auth import PUBLIC_PATHS
@@ -141,10 +141,10 @@ def _admin_routes(config: Config, source: KeySource) -> list[Route]:
     if config.admin is None:
         return []
     try:
-        desk = KeyDesk(store_of(source))
+        service = KeyService(store_of(source))
     except NoStore as error:
         raise config.source.error([Problem(("admin",), str(error))]) from None
-    return admin.AdminApi(desk, config.admin.token.get_secret_value()).routes()
+    return admin.AdminApi(service, config.admin.token.get_secret_value()).routes()
 
 
 def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:

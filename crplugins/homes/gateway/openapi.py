@@ -1,17 +1,20 @@
 """The admin API in the OpenAPI document."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
+
+from pydantic import Field
+from pydantic.json_schema import models_json_schema
 
 from crplugins.homes.gateway.admin import PATH
 from crplugins.homes.gateway.usage_api import ADMIN_PATH, OWN_GROUPS, PATHS
-from crplugins.keys.desk import DEFAULT_OVERLAP, LONGEST_OVERLAP
-from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS
+from crplugins.keys.entry import NewKey
+from crplugins.keys.service import DEFAULT_OVERLAP, LONGEST_OVERLAP, State
 from crplugins.ledger.question import GROUPS, MEASURES
+from crplugins.settings.section import Section
 
 _TEXT: Final = {"type": "string"}
-_TEXT_OR_NULL: Final = {"type": ["string", "null"]}
-_MOMENT: Final = {"type": ["string", "null"], "format": "date-time"}
 _ERRORS: Final = {
     400: "The body is not what it should be; `param` names the field.",
     401: "The admin token is missing or wrong.",
@@ -65,56 +68,56 @@ def admin_paths() -> dict[str, Any]:
     }
 
 
+class Secret(Section):
+    """What is shown of a secret."""
+
+    hint: str = Field(description="Enough to tell which of one's own it is.")
+    created_at: datetime | None = Field(description="When it was made.")
+    not_after: datetime | None = Field(description="The end of its life; null for none of its own.")
+    live: bool = Field(description="Whether its life has not ended.")
+
+
+class Key(NewKey):
+    """A key as it is shown."""
+
+    state: State = Field(description="What a client with its newest secret meets.")
+    created_at: datetime | None = Field(description="When it was made; null if that is not known.")
+    secrets: tuple[Secret, ...] = Field(description="Its secrets, the newest last.")
+
+
 def admin_schemas() -> dict[str, Any]:
-    key = _object({**_policy(), **_shown()}, required=["id", "state", "secrets"])
+    """Keys as the sections describe them that read them."""
     overlap = {
         "type": "number",
         "minimum": 0,
         "maximum": LONGEST_OVERLAP.total_seconds(),
         "default": DEFAULT_OVERLAP.total_seconds(),
     }
+    sections = models_json_schema(
+        [(Key, "validation"), (NewKey, "validation")], ref_template="#/components/schemas/Admin{model}"
+    )[1]["$defs"]
     return {
-        "AdminKey": key,
+        **{f"Admin{name}": _concise(schema) for name, schema in sections.items()},
         "AdminKeyList": _object({"object": {"const": "list"}, "data": {"type": "array", "items": _ref("AdminKey")}}),
-        "AdminNewKey": _object({**_policy(), **_span(), "disabled": {"type": "boolean"}}, required=["id"]),
         "AdminNewSecret": {"allOf": [_ref("AdminKey"), _object({"secret": _TEXT}, required=["secret"])]},
         "AdminRotation": _object({"overlap_seconds": overlap}),
         "AdminDisabling": _object({"disabled": {"type": "boolean", "default": True}}),
     }
 
 
-def _policy() -> dict[str, Any]:
-    budget = {"usd": {"type": ["number", "string"]}, "period": {"enum": ["day", "week", "month", "total"]}}
+def _concise(schema: Any) -> Any:
+    """Without what pydantic adds: titles made of names, and null or nothing at all as defaults."""
+    if isinstance(schema, list):
+        return [_concise(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    empty = isinstance(schema.get("default"), dict | None)
+    dropped = {"title", "additionalProperties"} | ({"default"} if empty else set())
+    keeps = isinstance(schema.get("additionalProperties"), dict)  # of a mapping, whose values it describes
     return {
-        "id": _TEXT,
-        "team": _TEXT_OR_NULL,
-        "owner": _TEXT_OR_NULL,
-        "tags": {"type": "object", "additionalProperties": _TEXT},
-        "models": {"type": ["array", "null"], "items": _TEXT, "description": "Wildcards allowed; null: every model."},
-        "aliases": {"type": "object"},
-        "limits": _object(
-            {**_amounts(LIMIT_KEYS), "burst": _object(_amounts(BURST_KEYS)), "shadow": {"type": "boolean"}}
-        ),
-        "budget": {"anyOf": [_object(budget, required=["usd", "period"]), {"type": "null"}]},
-    }
-
-
-def _amounts(names: Iterable[str]) -> dict[str, Any]:
-    return {name: {"type": "integer", "minimum": 1} for name in names}
-
-
-def _span() -> dict[str, Any]:
-    return {"not_before": _MOMENT, "expires": _MOMENT}
-
-
-def _shown() -> dict[str, Any]:
-    secret = {"hint": _TEXT, "created_at": _MOMENT, "not_after": _MOMENT, "live": {"type": "boolean"}}
-    return {
-        "state": {"enum": ["live", "disabled", "revoked", "expired", "not yet valid"]},
-        "created_at": _MOMENT,
-        **_span(),
-        "disabled": {"type": "boolean"},
-        "secrets": {"type": "array", "items": _object(secret)},
+        name: _concise(value)
+        for name, value in schema.items()
+        if name not in dropped or (keeps and name == "additionalProperties")
     }
 
 

@@ -28,6 +28,158 @@ class StreamChunks:
 STREAM_CHUNKS: Final[Slot[StreamChunks]] = Slot("litellm_chunks")
 
 
+_UNREAD: Final = Event.json_document(b"{}")
+
+
+async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """The chunks as the plugins leave them. However it ends, the call is settled then."""
+    kind: type[Any] | None = None
+    try:
+        async for chunk in response:
+            if not hasattr(chunk, "choices"):  # an error of LiteLLM's, written out
+                yield chunk
+                continue
+            kind = type(chunk)
+            if (shown := _shown(runtime, call, chunk)) is not None:
+                call.begun = True
+                yield shown
+        for chunk in added_chunks(call, kind) if kind is not None else ():
+            yield chunk
+    except (asyncio.CancelledError, GeneratorExit):
+        runtime.calls.settle(call, 200 if call.begun else 499, left=True)
+        raise
+    except GatewayError as error:  # a plugin's
+        await runtime.calls.end(call, 200 if call.begun else error.status, error)
+        yield error_frame(error)
+        return
+    except Exception as error:
+        if not call.begun:  # LiteLLM has another hook for it, and other answers than a stream
+            raise
+        failure = failure_of(call.exchange, error, begun=True)
+        await runtime.calls.end(call, 200, failure)
+        yield error_frame(failure)
+        return
+    if kind is not None:
+        await runtime.calls.end(call, 200)
+
+
+def _shown(runtime: Runtime, call: ProxyCall, chunk: Any) -> Any | None:
+    usage = field_of(chunk, "usage")
+    note_chunk(call, chunk, usage)
+    if usage is not None:
+        tidy_usage_chunk(chunk)
+    shown = shown_chunk(call, chunk) if runtime.reads_chunks else chunk
+    return shown if usage is None or shown is None or not call.hides_usage else without_usage(shown)
+
+
+async def around_other_stream(
+    runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]
+) -> AsyncGenerator[Any, None]:
+    """A stream of another API than chat completions. What it used is in LiteLLM's log event, which settles it."""
+    try:
+        async for chunk in response:
+            if (shown := without_usage(chunk) if call.hides_usage else chunk) is not None:
+                call.begun = True
+                yield shown
+    except (asyncio.CancelledError, GeneratorExit):
+        runtime.calls.settle_left(call)
+        raise
+
+
+async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """A stream whose plugins run around the whole proxy."""
+    around = boundary()
+    begun = False
+    try:
+        async for chunk in response:
+            has_choices = hasattr(chunk, "choices")
+            begun = begun or has_choices
+            if around is None or not has_choices or field_of(chunk, "usage") is None:
+                yield chunk
+                continue
+            made_up = is_made_up(around, chunk)
+            tidy_usage_chunk(chunk)
+            yield chunk
+            if made_up:  # the boundary has it now, and takes it for the provider's
+                around.counted(around.usage, "estimated")
+    except Exception as error:
+        if around is None or not begun:
+            raise
+        failure = failure_of(around, error, begun=True)
+        around.failed(failure)
+        yield error_frame(failure)
+
+
+def shown_chunk(call: ProxyCall, chunk: Any) -> Any | None:
+    """The chunk as the plugins leave it; None if one of them dropped it."""
+    event = Event.of(_json(chunk))
+    passed = call.run.event(event)
+    if passed is event or passed is None or passed.data is None:
+        return chunk if passed is event else None
+    return type(chunk).model_validate_json(passed.data)
+
+
+def added_chunks(call: ProxyCall, like: type[Any]) -> list[Any]:
+    """What plugins add at the end of a stream."""
+    events = call.run.end()
+    return [like.model_validate_json(event.data) for event in events if event.data is not None]
+
+
+def shown_document(call: ProxyCall, response: Any) -> Any:
+    """The answer as the plugins leave it; the same object if they leave it alone."""
+    event = Event.json_document(_json(response))
+    call.exchange.note_facts(event)
+    passed = call.run.event(event)
+    if passed is event or passed is None or passed.data is None:
+        return response
+    return type(response).model_validate_json(passed.data)
+
+
+def pass_document(call: ProxyCall, response: Any) -> None:
+    """Tell the plugins of an answer that none of them reads: that it is there. One may refuse it for its usage."""
+    note_said(call.exchange, response.choices, "message")
+    call.run.event(_UNREAD)
+
+
+def note_chunk(call: ProxyCall, chunk: Any, usage: Any) -> None:
+    """Keep what a chunk says of itself. `usage` is what stands on it."""
+    note_said(call.exchange, chunk.choices)
+    if usage is not None:
+        made_up = is_made_up(call.exchange, chunk)
+        note_usage(call.exchange, chunk.usage, estimated=call.estimated or made_up)
+
+
+def tidy_usage_chunk(chunk: Any) -> None:
+    """LiteLLM's usage chunk has an empty choice where OpenAI has none."""
+    if chunk.choices and all(_is_empty(choice) for choice in chunk.choices):
+        chunk.choices = []
+
+
+def _is_empty(choice: Any) -> bool:
+    delta = field_of(choice, "delta")
+    says = size_of(delta) or field_of(delta, "role") or field_of(choice, "text")
+    return not says and field_of(choice, "finish_reason") is None
+
+
+def without_usage(chunk: Any) -> Any | None:
+    """The chunk without usage; None if it was there for nothing else."""
+    if field_of(chunk, "usage") is None:
+        return chunk
+    if all(_is_empty(choice) for choice in getattr(chunk, "choices", None) or ()):
+        return None
+    chunk.usage = None
+    return chunk
+
+
+def error_frame(error: GatewayError) -> str:
+    """The last event of a stream that has begun; LiteLLM sends [DONE] behind it."""
+    return error.frame().decode()
+
+
+def _json(model: Any) -> bytes:
+    return str(model.model_dump_json(exclude_none=True, exclude_unset=True)).encode()
+
+
 def listen(exchange: Exchange, response: Any) -> None:
     """Remember where the chunks of a stream will be found. `response` is what LiteLLM is about to iterate over.
 
@@ -50,6 +202,12 @@ def is_made_up(exchange: Exchange, chunk: Any) -> bool:
     return False
 
 
+def is_all_made_up(exchange: Exchange) -> bool:
+    """The same for the usage of LiteLLM's log event."""
+    chunks = _chunks_of_last_attempt(exchange)
+    return chunks is not None and provider_usage_in(chunks) is None
+
+
 def provider_usage_in(chunks: Sequence[Any]) -> Any:
     """The provider's own usage, None if it reported none."""
     for chunk in reversed(chunks):
@@ -57,12 +215,6 @@ def provider_usage_in(chunks: Sequence[Any]) -> Any:
         if reported is not None and usage_object(reported) is not None:  # 0 and 0 are LiteLLM's
             return reported
     return None
-
-
-def is_all_made_up(exchange: Exchange) -> bool:
-    """The same for the usage of LiteLLM's log event."""
-    chunks = _chunks_of_last_attempt(exchange)
-    return chunks is not None and provider_usage_in(chunks) is None
 
 
 def _chunks_of_last_attempt(exchange: Exchange) -> Sequence[Any] | None:
@@ -118,155 +270,3 @@ def field_of(model: Any, name: str) -> Any:
     if found is None and (extra := getattr(model, "__pydantic_extra__", None)):
         return extra.get(name)
     return found
-
-
-_UNREAD: Final = Event.json_document(b"{}")
-
-
-def note_chunk(call: ProxyCall, chunk: Any, usage: Any) -> None:
-    """Keep what a chunk says of itself. `usage` is what stands on it."""
-    note_said(call.exchange, chunk.choices)
-    if usage is not None:
-        made_up = is_made_up(call.exchange, chunk)
-        note_usage(call.exchange, chunk.usage, estimated=call.estimated or made_up)
-
-
-def tidy_usage_chunk(chunk: Any) -> None:
-    """LiteLLM's usage chunk has an empty choice where OpenAI has none."""
-    if chunk.choices and all(_is_empty(choice) for choice in chunk.choices):
-        chunk.choices = []
-
-
-def _is_empty(choice: Any) -> bool:
-    delta = field_of(choice, "delta")
-    says = size_of(delta) or field_of(delta, "role") or field_of(choice, "text")
-    return not says and field_of(choice, "finish_reason") is None
-
-
-def without_usage(chunk: Any) -> Any | None:
-    """The chunk without usage; None if it was there for nothing else."""
-    if field_of(chunk, "usage") is None:
-        return chunk
-    if all(_is_empty(choice) for choice in getattr(chunk, "choices", None) or ()):
-        return None
-    chunk.usage = None
-    return chunk
-
-
-def shown_chunk(call: ProxyCall, chunk: Any) -> Any | None:
-    """The chunk as the plugins leave it; None if one of them dropped it."""
-    event = Event.of(_json(chunk))
-    passed = call.run.event(event)
-    if passed is event or passed is None or passed.data is None:
-        return chunk if passed is event else None
-    return type(chunk).model_validate_json(passed.data)
-
-
-def added_chunks(call: ProxyCall, like: type[Any]) -> list[Any]:
-    """What plugins add at the end of a stream."""
-    events = call.run.end()
-    return [like.model_validate_json(event.data) for event in events if event.data is not None]
-
-
-def pass_document(call: ProxyCall, response: Any) -> None:
-    """Tell the plugins of an answer that none of them reads: that it is there. One may refuse it for its usage."""
-    note_said(call.exchange, response.choices, "message")
-    call.run.event(_UNREAD)
-
-
-def shown_document(call: ProxyCall, response: Any) -> Any:
-    """The answer as the plugins leave it; the same object if they leave it alone."""
-    event = Event.json_document(_json(response))
-    call.exchange.note_facts(event)
-    passed = call.run.event(event)
-    if passed is event or passed is None or passed.data is None:
-        return response
-    return type(response).model_validate_json(passed.data)
-
-
-def error_frame(error: GatewayError) -> str:
-    """The last event of a stream that has begun; LiteLLM sends [DONE] behind it."""
-    return error.frame().decode()
-
-
-def _json(model: Any) -> bytes:
-    return str(model.model_dump_json(exclude_none=True, exclude_unset=True)).encode()
-
-
-async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    """A stream whose plugins run around the whole proxy."""
-    around = boundary()
-    begun = False
-    try:
-        async for chunk in response:
-            has_choices = hasattr(chunk, "choices")
-            begun = begun or has_choices
-            if around is None or not has_choices or field_of(chunk, "usage") is None:
-                yield chunk
-                continue
-            made_up = is_made_up(around, chunk)
-            tidy_usage_chunk(chunk)
-            yield chunk
-            if made_up:  # the boundary has it now, and takes it for the provider's
-                around.counted(around.usage, "estimated")
-    except Exception as error:
-        if around is None or not begun:
-            raise
-        failure = failure_of(around, error, begun=True)
-        around.failed(failure)
-        yield error_frame(failure)
-
-
-async def around_other_stream(
-    runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]
-) -> AsyncGenerator[Any, None]:
-    """A stream of another API than chat completions. What it used is in LiteLLM's log event, which settles it."""
-    try:
-        async for chunk in response:
-            if (shown := without_usage(chunk) if call.hides_usage else chunk) is not None:
-                call.begun = True
-                yield shown
-    except (asyncio.CancelledError, GeneratorExit):
-        runtime.calls.settle_left(call)
-        raise
-
-
-async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    """The chunks as the plugins leave them. However it ends, the call is settled then."""
-    kind: type[Any] | None = None
-    try:
-        async for chunk in response:
-            if not hasattr(chunk, "choices"):  # an error of LiteLLM's, written out
-                yield chunk
-                continue
-            kind = type(chunk)
-            if (shown := _shown(runtime, call, chunk)) is not None:
-                call.begun = True
-                yield shown
-        for chunk in added_chunks(call, kind) if kind is not None else ():
-            yield chunk
-    except (asyncio.CancelledError, GeneratorExit):
-        runtime.calls.settle(call, 200 if call.begun else 499, left=True)
-        raise
-    except GatewayError as error:  # a plugin's
-        await runtime.calls.end(call, 200 if call.begun else error.status, error)
-        yield error_frame(error)
-        return
-    except Exception as error:
-        if not call.begun:  # LiteLLM has another hook for it, and other answers than a stream
-            raise
-        failure = failure_of(call.exchange, error, begun=True)
-        await runtime.calls.end(call, 200, failure)
-        yield error_frame(failure)
-        return
-    if kind is not None:
-        await runtime.calls.end(call, 200)
-
-
-def _shown(runtime: Runtime, call: ProxyCall, chunk: Any) -> Any | None:
-    usage = field_of(chunk, "usage")
-    note_chunk(call, chunk, usage)
-    if usage is not None:
-        tidy_usage_chunk(chunk)
-    shown = shown_chunk(call, chunk) if runtime.reads_chunks else chunk
-    return shown if usage is None or shown is None or not call.hides_usage else without_usage(shown)

@@ -29,119 +29,11 @@ _ITS_OWN: Final = frozenset({
 })  # fmt: skip
 
 
-def exchange_of(
-    data: Mapping[str, Any], principal: Principal | None, request_id: str | None, wanted: Iterable[str]
-) -> Exchange:
-    """The Exchange of a request that LiteLLM is about to serve. `wanted` are names in its metadata."""
-    sent = data.get("proxy_server_request")
-    sent = sent if isinstance(sent, Mapping) else {}
-    headers = sent.get("headers")
-    body = _body(data, sent.get("body"), wanted)
-    client = (data.get("metadata") or {}).get("requester_ip_address")
-    return Exchange(
-        id=request_id or new_request_id(),
-        method="POST",
-        path=urlsplit(str(sent.get("url") or "")).path or "/v1/chat/completions",
-        headers=[
-            (str(name).lower().encode("latin-1", "replace"), str(value).encode("latin-1", "replace"))
-            for name, value in (headers.items() if isinstance(headers, Mapping) else ())
-        ],
-        client=client if isinstance(client, str) and client else None,
-        clock=time.monotonic,
-        timings=Timings(time.monotonic()),
-        body=body,
-        principal=principal,
-        requested_model=_requested(sent.get("body")) or body.get("model", str),
-        stream=data.get("stream") is True,
-    )
-
-
-def _body(data: Mapping[str, Any], sent: Any, wanted: Iterable[str]) -> Body:
-    """What the client sent, with the model that LiteLLM's own aliases made of its name."""
-    fields = sent if isinstance(sent, Mapping) else data
-    document = {str(key): value for key, value in fields.items() if key not in _ITS_OWN}
-    if "model" in data:
-        document["model"] = data["model"]
-    metadata = (data.get("metadata") or {}).get("requester_metadata")  # the client's, with more of LiteLLM's in it
-    if isinstance(metadata, Mapping) and (kept := {name: metadata[name] for name in wanted if name in metadata}):
-        document["metadata"] = kept
-    return Body(msgspec.json.encode(document, enc_hook=str))
-
-
-def _requested(sent: Any) -> str | None:
-    model = sent.get("model") if isinstance(sent, Mapping) else None
-    return model if isinstance(model, str) else None
-
-
-def apply_edits(data: dict[str, Any], before: Body, after: Body) -> None:
-    """Give LiteLLM what the plugins have changed in the body."""
-    if after.raw is before.raw:
-        return
-    for key in {*before, *after}:
-        if key == "metadata":  # LiteLLM keeps things of its own there
-            continue
-        if key not in after:
-            data.pop(key, None)
-        elif after.bytes_of(key) != before.bytes_of(key):
-            data[key] = after.get(key)
+REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("crplugins.litellm_request_id", default=None)
+"""The id that an entry which runs no plugins will tell the client."""
 
 
 _HASH_LENGTH: Final = 64
-
-
-class Authenticated(UserAPIKeyAuth):
-    """LiteLLM's view of one of our keys. It may ask for answers, and administer nothing."""
-
-    _principal: Principal | None = PrivateAttr(default=None)
-
-    @classmethod
-    def of(cls, principal: Principal | None) -> "Authenticated":
-        known = _of_key("crplugins", None) if principal is None else _of_key(principal.key_id, principal.team)
-        made = copy(known)
-        fields = vars(made)
-        for name, value in vars(known).items():
-            if isinstance(value, dict | list):  # LiteLLM writes into them
-                fields[name] = value.copy()
-        made._principal = principal
-        return made
-
-    @property
-    def principal(self) -> Principal | None:
-        return self._principal
-
-
-@lru_cache(maxsize=4096)
-def _of_key(key_id: str, team: str | None) -> Authenticated:
-    """Made once for each key: its hundred fields take pydantic 50 us."""
-    return Authenticated(
-        api_key=key_id,  # never the secret: this is written into LiteLLM's logs and metrics
-        key_alias=key_id,
-        team_id=team,
-        team_alias=team,
-        user_role=LitellmUserRoles.INTERNAL_USER_VIEW_ONLY,
-    )
-
-
-def principal_of(caller: Any) -> Principal | None:
-    """Ours as it is; of a key of LiteLLM's its alias, else `litellm-` and the beginning of its hash."""
-    if isinstance(caller, Authenticated):
-        return caller.principal
-    secret = getattr(caller, "token", None) or getattr(caller, "api_key", None)
-    alias = getattr(caller, "key_alias", None)
-    if not alias and not secret:
-        return None
-    team = getattr(caller, "team_alias", None) or getattr(caller, "team_id", None)
-    return Principal(key_id=str(alias) if alias else f"litellm-{_hashed(str(secret))[:12]}", team=team)
-
-
-def _hashed(secret: str) -> str:
-    """LiteLLM hashes keys that begin with `sk-` and leaves others as they are."""
-    is_hash = len(secret) == _HASH_LENGTH and all(c in "0123456789abcdef" for c in secret)
-    return secret if is_hash else sha256(secret.encode()).hexdigest()
-
-
-REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("crplugins.litellm_request_id", default=None)
-"""The id that an entry which runs no plugins will tell the client."""
 
 
 async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bool, asks: bool) -> None:
@@ -205,3 +97,111 @@ def _ask_for_usage(runtime: Runtime, call: ProxyCall, data: dict[str, Any]) -> N
         return
     call.hides_usage = True
     data[STREAM_OPTIONS] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+
+
+def exchange_of(
+    data: Mapping[str, Any], principal: Principal | None, request_id: str | None, wanted: Iterable[str]
+) -> Exchange:
+    """The Exchange of a request that LiteLLM is about to serve. `wanted` are names in its metadata."""
+    sent = data.get("proxy_server_request")
+    sent = sent if isinstance(sent, Mapping) else {}
+    headers = sent.get("headers")
+    body = _body(data, sent.get("body"), wanted)
+    client = (data.get("metadata") or {}).get("requester_ip_address")
+    return Exchange(
+        id=request_id or new_request_id(),
+        method="POST",
+        path=urlsplit(str(sent.get("url") or "")).path or "/v1/chat/completions",
+        headers=[
+            (str(name).lower().encode("latin-1", "replace"), str(value).encode("latin-1", "replace"))
+            for name, value in (headers.items() if isinstance(headers, Mapping) else ())
+        ],
+        client=client if isinstance(client, str) and client else None,
+        clock=time.monotonic,
+        timings=Timings(time.monotonic()),
+        body=body,
+        principal=principal,
+        requested_model=_requested(sent.get("body")) or body.get("model", str),
+        stream=data.get("stream") is True,
+    )
+
+
+def _body(data: Mapping[str, Any], sent: Any, wanted: Iterable[str]) -> Body:
+    """What the client sent, with the model that LiteLLM's own aliases made of its name."""
+    fields = sent if isinstance(sent, Mapping) else data
+    document = {str(key): value for key, value in fields.items() if key not in _ITS_OWN}
+    if "model" in data:
+        document["model"] = data["model"]
+    metadata = (data.get("metadata") or {}).get("requester_metadata")  # the client's, with more of LiteLLM's in it
+    if isinstance(metadata, Mapping) and (kept := {name: metadata[name] for name in wanted if name in metadata}):
+        document["metadata"] = kept
+    return Body(msgspec.json.encode(document, enc_hook=str))
+
+
+def _requested(sent: Any) -> str | None:
+    model = sent.get("model") if isinstance(sent, Mapping) else None
+    return model if isinstance(model, str) else None
+
+
+def apply_edits(data: dict[str, Any], before: Body, after: Body) -> None:
+    """Give LiteLLM what the plugins have changed in the body."""
+    if after.raw is before.raw:
+        return
+    for key in {*before, *after}:
+        if key == "metadata":  # LiteLLM keeps things of its own there
+            continue
+        if key not in after:
+            data.pop(key, None)
+        elif after.bytes_of(key) != before.bytes_of(key):
+            data[key] = after.get(key)
+
+
+class Authenticated(UserAPIKeyAuth):
+    """LiteLLM's view of one of our keys. It may ask for answers, and administer nothing."""
+
+    _principal: Principal | None = PrivateAttr(default=None)
+
+    @classmethod
+    def of(cls, principal: Principal | None) -> "Authenticated":
+        known = _of_key("crplugins", None) if principal is None else _of_key(principal.key_id, principal.team)
+        made = copy(known)
+        fields = vars(made)
+        for name, value in vars(known).items():
+            if isinstance(value, dict | list):  # LiteLLM writes into them
+                fields[name] = value.copy()
+        made._principal = principal
+        return made
+
+    @property
+    def principal(self) -> Principal | None:
+        return self._principal
+
+
+@lru_cache(maxsize=4096)
+def _of_key(key_id: str, team: str | None) -> Authenticated:
+    """Made once for each key: its hundred fields take pydantic 50 us."""
+    return Authenticated(
+        api_key=key_id,  # never the secret: this is written into LiteLLM's logs and metrics
+        key_alias=key_id,
+        team_id=team,
+        team_alias=team,
+        user_role=LitellmUserRoles.INTERNAL_USER_VIEW_ONLY,
+    )
+
+
+def principal_of(caller: Any) -> Principal | None:
+    """Ours as it is; of a key of LiteLLM's its alias, else `litellm-` and the beginning of its hash."""
+    if isinstance(caller, Authenticated):
+        return caller.principal
+    secret = getattr(caller, "token", None) or getattr(caller, "api_key", None)
+    alias = getattr(caller, "key_alias", None)
+    if not alias and not secret:
+        return None
+    team = getattr(caller, "team_alias", None) or getattr(caller, "team_id", None)
+    return Principal(key_id=str(alias) if alias else f"litellm-{_hashed(str(secret))[:12]}", team=team)
+
+
+def _hashed(secret: str) -> str:
+    """LiteLLM hashes keys that begin with `sk-` and leaves others as they are."""
+    is_hash = len(secret) == _HASH_LENGTH and all(c in "0123456789abcdef" for c in secret)
+    return secret if is_hash else sha256(secret.encode()).hexdigest()

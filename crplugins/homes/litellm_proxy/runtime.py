@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("crplugins.litellm")
 
 
+AROUND: Final[ContextVar[Exchange | None]] = ContextVar("crplugins.litellm_boundary", default=None)
+"""Set where the proxy is called; LiteLLM's tasks and its log events inherit it."""
+
+
 class Runtime:
     """Made once the configuration is known and LiteLLM's names are.
 
@@ -173,10 +177,6 @@ def entry_runtime() -> Runtime:
     """The runtime of a process whose whole proxy is wrapped. To be called before any other."""
     _Kept.entry = True
     return runtime()
-
-
-AROUND: Final[ContextVar[Exchange | None]] = ContextVar("crplugins.litellm_boundary", default=None)
-"""Set where the proxy is called; LiteLLM's tasks and its log events inherit it."""
 
 
 def boundary() -> Exchange | None:

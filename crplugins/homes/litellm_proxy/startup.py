@@ -33,49 +33,14 @@ _CAPABILITIES: Final = {
     "async_post_call_response_headers_hook": "has_post_call_response_headers",
 }
 
-
-def uncalled_hooks(callback: Any) -> Iterator[tuple[str, str]]:
-    """Hook and reason of each one that LiteLLM will not call, or not as it is declared."""
-    from litellm.integrations.custom_logger import CustomLogger
-
-    for name in HOOKS:
-        theirs = getattr(CustomLogger, name, None)
-        if theirs is None:
-            yield name, "this LiteLLM does not have it"
-        elif name in DISPATCHED_BY_CLASS and name not in vars(type(callback)):
-            yield name, f"{type(callback).__name__} does not define it itself"
-        elif missing := _parameters(theirs) - _parameters(getattr(callback, name)) - {"self"}:
-            yield name, f"it is called with {', '.join(sorted(missing))} too"
-
-
-def unregistered_hooks(callback: Any) -> Iterator[tuple[str, str]]:
-    """What the running proxy does not know of."""
-    import litellm
-
-    if callback not in litellm.callbacks:
-        yield "callback", "it is not among litellm_settings.callbacks"
-        return
-    from litellm.proxy.utils import ProxyLogging
-
-    look: Any = getattr(ProxyLogging, "callback_capabilities", None)
-    if look is None:
-        return
-    found = look()
-    for hook, flag in _CAPABILITIES.items():
-        if getattr(found, flag, True) is False:
-            yield hook, "the proxy does not see it"
-
-
-def _parameters(function: Any) -> set[str]:
-    return set(inspect.signature(function).parameters)
+logger = logging.getLogger("crplugins.litellm")
 
 
 PATIENCE: Final = 30.0
 """Seconds that LiteLLM has to read the rest of its configuration."""
 
-_LITELLM_METRICS: Final = "/metrics"
 
-logger = logging.getLogger("crplugins.litellm")
+_LITELLM_METRICS: Final = "/metrics"
 
 
 async def start(callback: Any) -> None:
@@ -146,3 +111,39 @@ def _serve_metrics(here: Runtime) -> None:
             "litellm_settings.require_auth_for_metrics_endpoint: false",
             path,
         )
+
+
+def uncalled_hooks(callback: Any) -> Iterator[tuple[str, str]]:
+    """Hook and reason of each one that LiteLLM will not call, or not as it is declared."""
+    from litellm.integrations.custom_logger import CustomLogger
+
+    for name in HOOKS:
+        theirs = getattr(CustomLogger, name, None)
+        if theirs is None:
+            yield name, "this LiteLLM does not have it"
+        elif name in DISPATCHED_BY_CLASS and name not in vars(type(callback)):
+            yield name, f"{type(callback).__name__} does not define it itself"
+        elif missing := _parameters(theirs) - _parameters(getattr(callback, name)) - {"self"}:
+            yield name, f"it is called with {', '.join(sorted(missing))} too"
+
+
+def unregistered_hooks(callback: Any) -> Iterator[tuple[str, str]]:
+    """What the running proxy does not know of."""
+    import litellm
+
+    if callback not in litellm.callbacks:
+        yield "callback", "it is not among litellm_settings.callbacks"
+        return
+    from litellm.proxy.utils import ProxyLogging
+
+    look: Any = getattr(ProxyLogging, "callback_capabilities", None)
+    if look is None:
+        return
+    found = look()
+    for hook, flag in _CAPABILITIES.items():
+        if getattr(found, flag, True) is False:
+            yield hook, "the proxy does not see it"
+
+
+def _parameters(function: Any) -> set[str]:
+    return set(inspect.signature(function).parameters)

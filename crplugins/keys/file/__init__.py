@@ -1,6 +1,6 @@
 """Keys in a YAML or JSON file: a source that follows the file, and a store that changes it."""
 
-from crplugins.keys.file.document import KeyFileError
+from crplugins.keys.file.file import KeyFileError
 from crplugins.keys.file.source import FileKeys
 from crplugins.keys.file.store import FileStore
 

@@ -1,19 +1,28 @@
 """KeyFile: reads a keys file whole and replaces it whole. Blocks; callers stand in a thread."""
 
+import dataclasses
 import fcntl
+import gc
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from crplugins.keys.entry import EntryReader
-from crplugins.keys.file.document import KeyFileError, KeysDocument, read_document, write_document
+from crplugins.keys.entry import FileEntry, Reading, read_keys
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
-from crplugins.keys.words import WordsRefused
+from crplugins.settings.document import Document, read_document
+from crplugins.settings.errors import ConfigError, Problem, Source
+
+BOM: Final = "\ufeff"
+
+
+class KeyFileError(ConfigError):
+    """A keys file that cannot be used. Its text names the file, and line and key of each problem; no values."""
 
 
 class Stamp(NamedTuple):
@@ -27,9 +36,20 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    document: KeysDocument
+    """A keys file as it was read: its text, what that says, and the keys. No `stamp` for text that is in no file yet.
+
+    `document.data` has every key of the file, known or not; times are texts.
+    """
+
+    text: str
+    document: Document
     keys: tuple[Key, ...]
-    stamp: Stamp
+    stamp: Stamp | None = None
+
+    @property
+    def entries(self) -> list[Any]:
+        entries: list[Any] = self.document.data["keys"]
+        return entries
 
 
 class KeyFile:
@@ -51,27 +71,77 @@ class KeyFile:
 
     def read(self) -> Contents:
         """The whole file, checked. Raises `KeyFileError`."""
+        text, stamp = self._text()
+        return dataclasses.replace(self.parse(text), stamp=stamp)
+
+    def parse(self, text: str) -> Contents:
+        """`text` as the contents of the file, checked. Raises `KeyFileError`."""
+        with _without_collector():
+            return self._parsed(text)
+
+    def _parsed(self, text: str) -> Contents:
+        document = self._document(text)
+        with self._named():
+            reading = Reading(self.digester, self._environ)
+            try:
+                keys = read_keys(document.data["keys"], reading, section=FileEntry)
+            except ConfigError as error:
+                raise document.source.error(error.problems) from None
+        return Contents(text, document, keys)
+
+    def document(self) -> Document:
+        """The file without a look at what its entries say. Raises `KeyFileError`."""
+        return self._document(self._text()[0])
+
+    def _text(self) -> tuple[str, Stamp]:
         try:
             with self.path.open("rb") as file:
                 stamp = _stamp(os.fstat(file.fileno()))
-                text = file.read().decode("utf-8-sig")
+                return file.read().decode(), stamp
         except OSError as error:
             raise self._unreadable(error) from None
         except UnicodeDecodeError:
-            raise KeyFileError(f"{self.path.name}: is not UTF-8 text") from None
-        document = read_document(text, self.path.name)
-        return Contents(document, self.check(document), stamp)
+            raise self._error("is not UTF-8 text") from None
 
-    def check(self, document: KeysDocument) -> tuple[Key, ...]:
-        """The keys of `document`. Raises `KeyFileError`."""
-        reader = EntryReader(self.digester, strict=False, environ=self._environ)
+    @contextmanager
+    def _named(self) -> Iterator[None]:
         try:
-            return reader.keys(document.entries)
-        except WordsRefused as error:
-            raise document.error(error.problems) from None
+            yield
+        except KeyFileError:
+            raise
+        except ConfigError as error:
+            raise KeyFileError(error.problems, self.path.name) from None
 
-    def replace(self, document: KeysDocument) -> None:
-        """Write `document` so that a reader, or a crash, sees the old file or the new one and nothing between.
+    @property
+    def is_json(self) -> bool:
+        return self.path.suffix == ".json"
+
+    def _document(self, text: str) -> Document:
+        """What `text` says, with a list under `keys`."""
+        with self._named():
+            if self.is_json:
+                document = Document(self._json(text.removeprefix(BOM)), Source(self.path.name), [])
+            else:
+                document = read_document(text.removeprefix(BOM), self.path.name, "a list under 'keys:'")
+            if document.problems:
+                raise document.source.error(document.problems)
+        if not isinstance(document.data.get("keys"), list):
+            raise self._error("there must be a list under 'keys:'")
+        return document
+
+    def _json(self, text: str) -> dict[str, Any]:
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise self._error(f"not valid JSON: {error.msg}", error.lineno) from None
+        except RecursionError:
+            raise self._error("not valid JSON: too many brackets inside one another") from None
+        if not isinstance(data, dict):
+            raise self._error("the file must hold a list under 'keys:'", 1)
+        return data
+
+    def replace(self, text: str) -> None:
+        """Write `text` so that a reader, or a crash, sees the old file or the new one and nothing between.
 
         Raises `KeyFileError`.
         """
@@ -79,7 +149,7 @@ class KeyFile:
         try:
             descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
             try:
-                _fill(descriptor, write_document(document).encode())
+                _fill(descriptor, text.encode())
                 with suppress(FileNotFoundError):  # a new file stays as mkstemp makes it: for its owner alone
                     Path(name).chmod(target.stat().st_mode)
                 Path(name).replace(target)
@@ -88,12 +158,27 @@ class KeyFile:
                 raise
             _sync_folder(target.parent)
         except OSError as error:
-            raise KeyFileError(f"{self.path.name}: cannot be written ({error.strerror})") from None
+            raise self._error(f"cannot be written ({error.strerror})") from None
 
     def _unreadable(self, error: OSError) -> KeyFileError:
         if isinstance(error, FileNotFoundError):
-            return KeyFileError(f"{self.path.name}: there is no such file")
-        return KeyFileError(f"{self.path.name}: cannot be read ({error.strerror})")
+            return self._error("there is no such file")
+        return self._error(f"cannot be read ({error.strerror})")
+
+    def _error(self, message: str, line: int | None = None) -> KeyFileError:
+        return KeyFileError([Problem((), message, line)], self.path.name)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Reading many keys makes millions of objects, none of them garbage: looking for it took two thirds of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _stamp(stat: os.stat_result) -> Stamp:
@@ -127,7 +212,8 @@ def locked(path: Path) -> Iterator[None]:
     try:
         file = path.with_name(f".{path.name}.lock").open("a+b")
     except OSError as error:
-        raise KeyFileError(f"{path.name}: its folder cannot be written to ({error.strerror})") from None
+        message = f"its folder cannot be written to ({error.strerror})"
+        raise KeyFileError([Problem((), message)], path.name) from None
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield  # closing the file gives the lock back, also when the process dies

@@ -9,8 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from crplugins.keys.file.document import KeyFileError
-from crplugins.keys.file.file import KeyFile, Stamp
+from crplugins.keys.file.file import KeyFile, KeyFileError, Stamp
 from crplugins.keys.file.store import FileStore
 from crplugins.keys.inline import KeyTable
 from crplugins.keys.secrets import Digester

@@ -1,16 +1,16 @@
-"""FileStore: changes a keys file. Comments in it are lost; keys it does not know stay."""
+"""FileStore: changes a keys file, and in it only what the change is about: everything else stays as it was written."""
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from crplugins.keys.entry import SECRET_KEYS, spell_key, spell_secret
-from crplugins.keys.file.document import KeysDocument
-from crplugins.keys.file.file import KeyFile, locked
+from crplugins.keys.entry import SECRET_KEYS, key_to_dict, secret_to_dict
+from crplugins.keys.file.editing import with_change, with_entry
+from crplugins.keys.file.file import Contents, KeyFile, locked
 from crplugins.keys.key import Key, SecretDigest, revoked, rotated, with_disabled
 from crplugins.keys.secrets import Digester
 from crplugins.keys.store import KeyExists, NoSuchKey
@@ -47,8 +47,8 @@ class FileStore:
         return _position(await self.list(), key_id)[1]
 
     async def list(self) -> Sequence[Key]:
-        keys = (await asyncio.to_thread(self._read))[1]
-        return sorted(keys, key=lambda key: key.id)
+        contents = await asyncio.to_thread(self._read)
+        return sorted(contents.keys, key=lambda key: key.id)
 
     async def rotate(self, key_id: str, secret: SecretDigest, overlap: timedelta, now: datetime) -> Key:
         return await self._change(key_id, lambda key: rotated(key, secret, overlap, now))
@@ -73,34 +73,32 @@ class FileStore:
     async def _change(self, key_id: str, change: Change) -> Key:
         return await asyncio.to_thread(self._apply, key_id, change)
 
-    def _read(self) -> tuple[KeysDocument, tuple[Key, ...]]:
+    def _read(self) -> Contents:
         if not self._file.path.exists():
-            return KeysDocument(self._file.path.name), ()
-        contents = self._file.read()
-        return contents.document, contents.keys
+            return self._file.parse('{"keys": []}' if self._file.is_json else "keys: []\n")
+        return self._file.read()
 
     def _add(self, key: Key) -> None:
         with locked(self._real_path()):
-            document, keys = self._read()
-            if any(known.id == key.id for known in keys):
+            contents = self._read()
+            if any(known.id == key.id for known in contents.keys):
                 raise KeyExists(f"there is a key '{key.id}' already")
-            _refuse_shared_secrets(key, keys)
-            document.entries.append(spell_key(key))
-            self._write(document)
+            _refuse_shared_secrets(key, contents.keys)
+            self._write(with_entry(self._file, contents, key_to_dict(key), key))
 
     def _apply(self, key_id: str, change: Change) -> Key:
         with locked(self._real_path()):
-            document, keys = self._read()
-            position, key = _position(keys, key_id)
+            contents = self._read()
+            position, key = _position(contents.keys, key_id)
             changed = change(key)
-            _refuse_shared_secrets(changed, [other for other in keys if other is not key], known=key)
-            _write_into(document.entries[position], key, changed)
-            self._write(document)
+            _refuse_shared_secrets(changed, [other for other in contents.keys if other is not key], known=key)
+            self._write(
+                with_change(self._file, contents, position, lambda entry: _write_into(entry, key, changed), changed)
+            )
         return changed
 
-    def _write(self, document: KeysDocument) -> None:
-        self._file.check(document)  # never replace a good file by one that cannot be read back
-        self._file.replace(document)
+    def _write(self, text: str) -> None:
+        self._file.replace(text)
         self._changed()
 
     def _real_path(self) -> Path:
@@ -124,22 +122,23 @@ def _refuse_shared_secrets(key: Key, others: Sequence[Key], known: Key | None = 
         raise KeyExists(f"the key '{taken}' has this secret already")
 
 
-def _write_into(entry: dict[str, Any], before: Key, after: Key) -> None:
+def _write_into(entry: MutableMapping[str, Any], before: Key, after: Key) -> None:
     """Bring an entry from `before` to `after`, its own spelling of everything else kept (`secret: ${NAME}`)."""
     if after.disabled != before.disabled:
         entry["disabled"] = after.disabled
     if after.secrets != before.secrets:
-        spelled = _spelled_secrets(entry)
-        for words, secret in zip(spelled, after.secrets, strict=False):
-            words |= {name: value for name, value in spell_secret(secret).items() if name == "not_after"}
-        entry["secrets"] = [*spelled, *(spell_secret(secret) for secret in after.secrets[len(spelled) :])]
+        if entry.get("secrets") is None:
+            entry["secrets"] = [_taken_out(entry)]
+        listed = entry["secrets"]
+        for words, old, new in zip(listed, before.secrets, after.secrets, strict=False):
+            if new.not_after != old.not_after:
+                words["not_after"] = secret_to_dict(new)["not_after"]
+        listed.extend(secret_to_dict(secret) for secret in after.secrets[len(listed) :])
 
 
-def _spelled_secrets(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """The secrets of an entry as they stand, taken out of it if they stand at its top."""
-    if "secrets" in entry:
-        return [dict(secret) for secret in entry["secrets"]]
-    own: dict[str, Any] = {name: entry[name] for name in SECRET_KEYS if name in entry}
+def _taken_out(entry: MutableMapping[str, Any]) -> dict[str, Any]:
+    """The secret at the top of an entry, which has moved into its list of secrets."""
+    own = {name: entry[name] for name in SECRET_KEYS if name in entry}
     for name in own.keys() - {"created_at"}:
         del entry[name]
-    return [own]
+    return own

@@ -10,16 +10,18 @@ jwt:
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
-from crplugins.keys.entry import LONG_AGO
-from crplugins.keys.key import Key, SecretDigest
-from crplugins.keys.policy import POLICY_KEYS, read_policy
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from crplugins.keys.key import LONG_AGO, Key, SecretDigest
+from crplugins.keys.policy import POLICY_KEYS, NullIsNothing, Policy, Text, Texts
+from crplugins.keys.sections import Seconds
 from crplugins.keys.source import SecretRefused
-from crplugins.keys.words import KeyPath, WordProblem, Words, WordsRefused
+from crplugins.settings.errors import ConfigError, KeyPath, Problem
+from crplugins.settings.section import read_section, refusal, try_section
 
 FAMILIES: Final[Mapping[str, str]] = MappingProxyType(
     dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA")
@@ -30,91 +32,85 @@ FAMILIES: Final[Mapping[str, str]] = MappingProxyType(
 everyone who can check a token make one, and `none` everyone."""
 
 DEFAULT_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-_KEYS: Final = ("issuer", "audience", "jwks", "algorithms", "leeway_seconds", "refresh_seconds", "claims", "defaults")
 
 
-@dataclass(frozen=True, slots=True)
-class JwtSettings:
-    """What `read_settings` reads.
-
-    Attributes:
-        issuer: what `iss` must be, to the letter.
-        audience: one of these must be in `aud`; None accepts every audience.
-        jwks: URL or file of the issuer's public keys.
-        leeway_seconds: by how much the issuer's clock may be off.
-        refresh_seconds: how often the public keys are fetched again: the longest a withdrawn one is still good for.
-        claims: from a field of a key to the claim that holds it, or to claims by the names inside it (`limits`). A
-            claim is a name, or names with dots between from the outside in. The id is `sub` unless it says otherwise.
-        defaults: fields of a key that count where there is no such claim.
-    """
-
-    issuer: str
-    audience: tuple[str, ...] | None
-    jwks: str
-    algorithms: tuple[str, ...] = DEFAULT_ALGORITHMS
-    leeway_seconds: float = 30.0
-    refresh_seconds: float = 300.0
-    claims: Mapping[str, Any] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+def _audience(value: Any) -> Any:
+    if value is _NOT_GIVEN:
+        raise refusal("is missing; write null if the issuer's tokens have none, and all of them may call")
+    if value is not None and not value:
+        raise refusal("must not be empty")
+    return (value,) if isinstance(value, str) else value
 
 
-def read_settings(value: Any, path: KeyPath = ("jwt",)) -> JwtSettings:
-    """Raises `WordsRefused`."""
-    problems: list[WordProblem] = []
-    words = Words(value, _KEYS, path, problems)
-    settings = JwtSettings(
-        words.required_text("issuer"),
-        _audience(words, given=isinstance(value, Mapping) and "audience" in value),
-        words.required_text("jwks"),
-        _algorithms(words),
-        words.seconds("leeway_seconds", 30.0),
-        words.seconds("refresh_seconds", 300.0),
-        _claims(words),
-        _defaults(words),
-    )
-    if problems:
-        raise WordsRefused(problems)
-    return settings
+_NOT_GIVEN: Final = ("?",)
 
 
-def _audience(words: Words, *, given: bool) -> tuple[str, ...] | None:
-    if not given:
-        words.refuse("audience", "is missing; write null if the issuer's tokens have none, and all of them may call")
-    if isinstance(words.raw("audience"), str):
-        audience = words.text("audience")
-        return (audience,) if audience else None
-    found = words.texts("audience")
-    if found == ():
-        words.refuse("audience", "must not be empty")
-    return found
+def _algorithms(chosen: tuple[str, ...]) -> tuple[str, ...]:
+    if not chosen or any(name not in FAMILIES for name in chosen):
+        raise refusal(f"must be some of {', '.join(FAMILIES)}")
+    return chosen
 
 
-def _algorithms(words: Words) -> tuple[str, ...]:
-    chosen = words.texts("algorithms")
-    if chosen is not None and (not chosen or any(name not in FAMILIES for name in chosen)):
-        words.refuse("algorithms", f"must be some of {', '.join(FAMILIES)}")
-    return DEFAULT_ALGORITHMS if chosen is None else chosen
-
-
-def _claims(words: Words) -> Mapping[str, Any]:
-    """Where each field of a key is found."""
-    claims = {"id": "sub", **words.mapping("claims")}
+def _claims(claims: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, claim in claims.items():
         inner = claim.values() if isinstance(claim, Mapping) else [claim]
         if name not in POLICY_KEYS:
-            words.refuse("claims", f"'{name}' is no field of a key; there are {', '.join(POLICY_KEYS)}")
-        elif not all(isinstance(item, str) and item for item in inner):
-            words.refuse("claims", f"'{name}' must be the name of a claim")
-    return MappingProxyType(claims)
+            raise refusal(f"'{name}' is no field of a key; there are {', '.join(POLICY_KEYS)}")
+        if not all(isinstance(item, str) and item for item in inner):
+            raise refusal(f"'{name}' must be the name of a claim")
+    return {"id": "sub", **claims}
 
 
-def _defaults(words: Words) -> Mapping[str, Any]:
-    """Checked as a key's fields are."""
-    defaults = words.mapping("defaults")
+def _defaults(defaults: Mapping[str, Any]) -> Mapping[str, Any]:
     if "id" in defaults:
-        words.refuse("defaults", "an id is no default: everyone would be the same caller")
-    read_policy(Words({"id": "-", **defaults}, POLICY_KEYS, (*words.path, "defaults"), words.problems))
-    return MappingProxyType(dict(defaults))
+        raise refusal("an id is no default: everyone would be the same caller")
+    return defaults
+
+
+class JwtSettings(NullIsNothing):
+    """Which tokens are accepted, and which claims say what."""
+
+    nullable: ClassVar[frozenset[str]] = frozenset({"audience"})
+
+    issuer: Text = Field(examples=["https://login.example.com/"])
+    """What `iss` must be, to the letter."""
+
+    audience: Annotated[Texts | None, BeforeValidator(_audience)] = Field(
+        default=_NOT_GIVEN, validate_default=True, examples=["gateway"]
+    )
+    """One of these must be in `aud`; null accepts all."""
+
+    jwks: Text = Field(examples=["https://login.example.com/.well-known/jwks.json"])
+    """URL or file of the issuer's public keys."""
+
+    algorithms: Annotated[Texts, AfterValidator(_algorithms)] = Field(default=DEFAULT_ALGORITHMS, examples=[["ES256"]])
+    """The signatures that are accepted; only those with a public key."""
+
+    leeway_seconds: Seconds = Field(default=30.0, examples=[10])
+    """By how much the issuer's clock may be off."""
+
+    refresh_seconds: Seconds = Field(default=300.0, examples=[60])
+    """How often the public keys are fetched again: the longest a withdrawn one is still good for."""
+
+    claims: Annotated[Mapping[str, Any], AfterValidator(_claims)] = Field(
+        default_factory=lambda: {"id": "sub"}, examples=[{"team": "org.team"}]
+    )
+    """From a field of a key to the claim that holds it, or to claims by the names inside it (`limits`).
+
+    A claim is a name, or names with dots between from the outside in. The id is `sub` unless it says otherwise.
+    """
+
+    defaults: Annotated[Mapping[str, Any], AfterValidator(_defaults)] = Field(
+        default_factory=dict, examples=[{"models": ["gpt-4o-mini"]}]
+    )
+    """Fields of a key that count where there is no such claim."""
+
+
+def read_settings(value: Any, path: KeyPath = ("jwt",)) -> JwtSettings:
+    """Raises `ConfigError`."""
+    settings = read_section(JwtSettings, value, path)
+    read_section(Policy, {"id": "-", **settings.defaults}, (*path, "defaults"))
+    return settings
 
 
 logger = logging.getLogger("crplugins.keys")
@@ -130,15 +126,15 @@ def key_of(claims: Mapping[str, Any], secret: SecretDigest, settings: JwtSetting
         value = _value(claims, claim)
         if value is not None:
             words[name] = value.split() if name == "models" and isinstance(value, str) else value
-    problems: list[WordProblem] = []
-    principal = read_policy(Words(words, POLICY_KEYS, ("claims",), problems))
     leeway = timedelta(seconds=settings.leeway_seconds)
+    policy, wrong = try_section(Policy, words, ("claims",))
+    problems = list(wrong)
     expires, not_before = _moment(claims, "exp", problems), _moment(claims, "nbf", problems)
-    if problems or expires is None:
-        logger.warning("a token of %s was refused: %s", settings.issuer, WordsRefused(problems))
+    if policy is None or expires is None or problems:
+        logger.warning("a token of %s was refused: %s", settings.issuer, ConfigError(problems))
         raise SecretRefused("invalid_token", "This token does not say what a key needs.")
     return Key(
-        principal,
+        policy.principal(),
         (secret,),
         _moment(claims, "iat", []) or LONG_AGO,
         not_before=not_before and not_before - leeway,
@@ -159,7 +155,7 @@ def _value(claims: Mapping[str, Any], claim: str | Mapping[str, str]) -> Any:
     return value
 
 
-def _moment(claims: Mapping[str, Any], name: str, problems: list[WordProblem]) -> datetime | None:
+def _moment(claims: Mapping[str, Any], name: str, problems: list[Problem]) -> datetime | None:
     """A NumericDate (RFC 7519, section 2)."""
     value = claims.get(name)
     if value is None:
@@ -167,5 +163,5 @@ def _moment(claims: Mapping[str, Any], name: str, problems: list[WordProblem]) -
     try:
         return datetime.fromtimestamp(float(value), UTC)
     except (TypeError, ValueError, OverflowError, OSError):
-        problems.append(WordProblem(("claims", name), "must be a number of seconds since 1970"))
+        problems.append(Problem(("claims", name), "must be a number of seconds since 1970"))
         return None

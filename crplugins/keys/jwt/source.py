@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import jwt
 from jwt.exceptions import InvalidAudienceError, InvalidIssuerError, MissingRequiredClaimError, PyJWTError
 
-from crplugins.keys.entry import LONG_AGO
 from crplugins.keys.jwt.settings import JwtSettings, key_of
 from crplugins.keys.jwt.signing_keys import Fetch, Issuer, fetcher
-from crplugins.keys.key import SecretDigest
+from crplugins.keys.key import LONG_AGO, SecretDigest
 from crplugins.keys.secrets import hint, sha256
 from crplugins.keys.source import Found, SecretRefused
 

@@ -1,6 +1,6 @@
 """Keys in SQLite or PostgreSQL: a cached source, and a store."""
 
-from crplugins.keys.sql.source import DEFAULT_STALE_SECONDS, SqlKeys
+from crplugins.keys.sql.source import SqlKeys
 from crplugins.keys.sql.store import SqlStore
 
-__all__ = ["DEFAULT_STALE_SECONDS", "SqlKeys", "SqlStore"]
+__all__ = ["SqlKeys", "SqlStore"]

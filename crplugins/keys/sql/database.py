@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from crplugins.keys.source import SourceUnavailable
 from crplugins.keys.store import KeyExists, NoSuchKey
-from crplugins.keys.words import WordProblem, WordsRefused
+from crplugins.settings.errors import ConfigError, Problem
 from crplugins.sql.engine import WRITES, make_engine
 from crplugins.sql.migrate import migrate
 from crplugins.sql.url import async_url
@@ -26,13 +26,13 @@ _LOCK: Final = 0x6372_706B_6579_7300  # any number, the same in every version
 
 
 class Database:
-    """Raises `WordsRefused` for a URL that is none, `ImportError` without its driver, else `SourceUnavailable`."""
+    """Raises `ConfigError` for a URL that is none, `ImportError` without its driver, else `SourceUnavailable`."""
 
     def __init__(self, url: str, *, migrate: bool = True) -> None:
         try:
             self._url = async_url(url)
         except ValueError as error:
-            raise WordsRefused([WordProblem(("keys", "sql"), str(error))]) from None
+            raise ConfigError([Problem(("keys", "sql"), str(error))]) from None
         self._url.get_dialect().import_dbapi()
         self._migrates = migrate
         self._users = 0

@@ -24,10 +24,11 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crplugins.core.principal import Budget, Period
+from crplugins.keys.aliases import aliases_to_dict
 from crplugins.keys.key import Key, Scheme, SecretDigest
-from crplugins.keys.policy import POLICY_KEYS, read_policy, spell_aliases, spell_limits
+from crplugins.keys.policy import POLICY_KEYS, Policy, limits_to_dict
 from crplugins.keys.source import Found
-from crplugins.keys.words import WordProblem, Words, WordsRefused
+from crplugins.settings.section import read_section
 from crplugins.sql.utc_time import UtcTime
 
 
@@ -40,8 +41,8 @@ def key_values(key: Key, version: int) -> dict[str, Any]:
         "owner": who.owner,
         "tags": dict(who.tags) or None,
         "models": None if who.models is None else list(who.models),
-        "aliases": spell_aliases(who.aliases) or None,
-        "limits": spell_limits(who.limits) or None,
+        "aliases": aliases_to_dict(who.aliases) or None,
+        "limits": limits_to_dict(who.limits) or None,
         "budget_micro_usd": who.budget and who.budget.micro_usd,
         "budget_period": who.budget and who.budget.period,
         "on_disconnect": who.on_disconnect,
@@ -66,15 +67,12 @@ def secret_values(secret: SecretDigest, key_id: str) -> dict[str, Any]:
 
 
 def read_key(row: Row[Any], secrets: Iterable[Row[Any]]) -> Key:
-    """The key of its row and of those of its secrets. Raises `WordsRefused` if somebody wrote nonsense into one."""
+    """The key of its row and of those of its secrets. Raises `ConfigError` if somebody wrote nonsense into one."""
     values = row._asdict()
-    problems: list[WordProblem] = []
-    policy = {name: values[name] for name in POLICY_KEYS if name != "budget"}
-    principal = read_policy(Words(policy, POLICY_KEYS, ("api_key", values["id"]), problems))
-    if problems:
-        raise WordsRefused(problems)
+    words = {name: values[name] for name in POLICY_KEYS if name != "budget"}  # which has columns of its own
+    policy = read_section(Policy, words, ("api_key", values["id"]))
     return Key(
-        dataclasses.replace(principal, budget=_budget(values)),
+        dataclasses.replace(policy.principal(), budget=_budget(values)),
         tuple(sorted(map(_secret, secrets), key=_age)),
         values["created_at"],
         not_before=values["not_before"],

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Self, TypeVar
 
 from crplugins.core.single_flight import SingleFlight
 from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
+from crplugins.keys.sections import DEFAULT_STALE_SECONDS
 from crplugins.keys.source import Found, SourceUnavailable
 from crplugins.keys.sql.database import Database
 from crplugins.keys.sql.rows import changed_since, current_version, find_secret
@@ -78,7 +79,6 @@ def _put(values: OrderedDict[bytes, T], digest: bytes, value: T, size: int) -> N
         values.popitem(last=False)
 
 
-DEFAULT_STALE_SECONDS: Final = 300.0
 POLL_SECONDS: Final = 1.0
 """A change elsewhere counts here after this and the time of two queries: well within 2 s."""
 

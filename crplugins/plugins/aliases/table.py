@@ -9,7 +9,7 @@ import msgspec
 
 from crplugins.core.patterns import Pattern, by_precedence
 from crplugins.core.principal import Aliases, AliasTarget, Principal
-from crplugins.keys.policy import AliasError, parse_aliases
+from crplugins.keys.aliases import AliasError, parse_aliases
 
 
 def pick(alias: str, weights: Sequence[int], caller: str) -> int:

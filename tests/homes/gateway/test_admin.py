@@ -15,11 +15,11 @@ from crplugins.homes.gateway.app import Gateway
 from crplugins.homes.gateway.openapi import admin_paths, with_admin
 from crplugins.homes.gateway.web import Web
 from crplugins.keys.chain import Chain
-from crplugins.keys.desk import KeyDesk
 from crplugins.keys.file import FileKeys
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.opening import open_store
 from crplugins.keys.secrets import has_valid_checksum
+from crplugins.keys.service import KeyService
 from crplugins.schema import openapi_document
 from crplugins.testing import FakeProvider
 from tests.keys.conftest import what_may_block  # noqa: F401  # a fixture
@@ -41,7 +41,7 @@ async def gateway(serve, source, caplog):
     """`await ask("GET", "/admin/keys", body, headers)` of a running gateway: status, body; no digest in any of them."""
     caplog.set_level(logging.INFO)
     async with open_store(source) as store:
-        await KeyDesk(store).new({"id": "there"})
+        await KeyService(store).new({"id": "there"})
     async with FakeProvider() as provider:
         model = {"model": "openai/m", "api_base": provider.base_url, "api_key": "sk-up"}
         app = Gateway(model_list=[{"model_name": "m", "litellm_params": model}], keys=source, admin={"token": TOKEN})
@@ -186,7 +186,7 @@ def test_the_store_is_that_of_the_one_source_that_has_one(tmp_path):
 
 def test_no_token_is_no_way_in(tmp_path):
     with pytest.raises(ValueError, match="must not be empty"):
-        AdminApi(KeyDesk(FileKeys(tmp_path / "keys.yaml").store), "")
+        AdminApi(KeyService(FileKeys(tmp_path / "keys.yaml").store), "")
 
 
 class Down:
@@ -206,7 +206,7 @@ class Down:
 async def test_a_store_out_of_reach_is_503_and_a_broken_file_500(serve, tmp_path, caplog):
     (tmp_path / "keys.yaml").write_text("keys: {}")
     for store, expected in ((Down(), 503), (FileKeys(tmp_path / "keys.yaml").store, 500)):
-        api = AdminApi(KeyDesk(store, now=lambda: NOW), TOKEN)
+        api = AdminApi(KeyService(store, now=lambda: NOW), TOKEN)
         app = Web(lambda _: [], lambda: True, dict).app(api.routes())
         async with serve(app) as url, aiohttp.ClientSession() as session:
             async with session.get(url + "/admin/keys", headers=ADMIN) as answer:
@@ -217,12 +217,12 @@ async def test_a_store_out_of_reach_is_503_and_a_broken_file_500(serve, tmp_path
 
 
 async def test_the_clock_and_the_mint_are_arguments(tmp_path):
-    desk = KeyDesk(open_store(str(tmp_path / "keys.yaml")), now=lambda: NOW, mint=lambda: "sk-minted-0123456789")
-    minted = await desk.new({"id": "a"})
+    service = KeyService(open_store(str(tmp_path / "keys.yaml")), now=lambda: NOW, mint=lambda: "sk-minted-0123456789")
+    minted = await service.new({"id": "a"})
     assert (minted.key.created_at, minted.secret) == (NOW, "sk-minted-0123456789")
     assert "sk-minted" not in repr(minted)
-    desk = KeyDesk(desk.store, now=lambda: NOW, mint=lambda: "sk-another-0123456789")
-    assert (await desk.rotate("a", timedelta(hours=1))).key.secrets[0].not_after == NOW + timedelta(hours=1)
+    service = KeyService(service.store, now=lambda: NOW, mint=lambda: "sk-another-0123456789")
+    assert (await service.rotate("a", timedelta(hours=1))).key.secrets[0].not_after == NOW + timedelta(hours=1)
 
 
 async def test_it_is_described_in_the_openapi_document(gateway):

@@ -1,7 +1,7 @@
 import pytest
 
 from crplugins.core.principal import Principal
-from crplugins.keys.policy import parse_aliases
+from crplugins.keys.aliases import parse_aliases
 from crplugins.plugins.aliases.access import may_call, visible_models
 from crplugins.plugins.aliases.table import AliasTable
 

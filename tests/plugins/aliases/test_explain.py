@@ -1,5 +1,5 @@
 from crplugins.core.principal import Principal
-from crplugins.keys.policy import parse_aliases
+from crplugins.keys.aliases import parse_aliases
 from crplugins.plugins.aliases.explain import explain
 from crplugins.plugins.aliases.table import AliasTable
 

@@ -8,7 +8,7 @@ import pytest
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.keys.policy import AliasError, parse_aliases
+from crplugins.keys.aliases import AliasError, parse_aliases
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.aliases.table import AliasCycle
 from crplugins.testing import drive

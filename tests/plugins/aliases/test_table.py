@@ -1,6 +1,6 @@
 import pytest
 
-from crplugins.keys.policy import parse_aliases
+from crplugins.keys.aliases import parse_aliases
 from crplugins.plugins.aliases.table import AliasCycle, AliasTable, refuse_cycles
 
 

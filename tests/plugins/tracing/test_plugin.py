@@ -331,6 +331,7 @@ async def test_a_span_that_is_current_is_used_and_not_ended(spans):
     assert parent_of(spans.client) == id_of(spans.server)
     assert dict(spans.server.attributes) == {
         "crplugins.request_id": answer.headers["x-request-id"],
+        "crplugins.model": "m",
         "crplugins.cost_usd": 0.0,
     }
 

@@ -1,19 +1,19 @@
-"""KeyDesk: what can be done with keys, for the command line and the admin API alike."""
+"""KeyService: what can be done with keys, for the command line and the admin API alike."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from crplugins.keys.entry import LONG_AGO, EntryReader
-from crplugins.keys.key import Key, SecretDigest, utc_now
-from crplugins.keys.policy import POLICY_KEYS, spell_policy
+from crplugins.keys.entry import Entry, NewKey, Reading
+from crplugins.keys.key import LONG_AGO, Key, SecretDigest, utc_now
+from crplugins.keys.policy import POLICY_KEYS, policy_to_dict
 from crplugins.keys.secrets import mint_secret
 from crplugins.keys.store import KeyStore
-from crplugins.keys.words import WordProblem, WordsRefused
+from crplugins.settings.errors import ConfigError, Problem
+from crplugins.settings.section import read_section
 
-NEW_KEYS: Final = (*POLICY_KEYS, "not_before", "expires", "disabled")
-"""What a new key may be given; its secret is made here."""
+_NOT_FOR_NEW: Final = Entry.known_keys() - NewKey.known_keys()
 
 DEFAULT_OVERLAP: Final = timedelta(hours=24)
 LONGEST_OVERLAP: Final = timedelta(days=366)
@@ -27,7 +27,7 @@ class Minted:
     secret: str = field(repr=False)
 
 
-class KeyDesk:
+class KeyService:
     """Makes, changes and shows the keys of an open store. Every method passes on the store's exceptions.
 
     Args:
@@ -49,21 +49,21 @@ class KeyDesk:
         return await self.store.get(key_id)
 
     async def new(self, words: Mapping[str, Any]) -> Minted:
-        """A key as `words` (of `NEW_KEYS`) describe it. Raises `WordsRefused`."""
-        refused = [WordProblem((name,), "cannot be given to a new key") for name in words if name not in NEW_KEYS]
+        """A key as `words` describe it, which are a `NewKey`. Raises `ConfigError`."""
+        refused = [Problem((name,), "cannot be given to a new key") for name in words if name in _NOT_FOR_NEW]
         if refused:
-            raise WordsRefused(refused)
+            raise ConfigError(refused)
+        read_section(NewKey, words)
         secret = self._mint()
         return Minted(await self.take({**words, "secret": secret}), secret)
 
     async def take(self, words: Mapping[str, Any]) -> Key:
-        """A key of another system: `words` hold its `secret` or `hash` too. Raises `WordsRefused`."""
+        """A key of another system: `words` hold its `secret` or `hash` too. Raises `ConfigError`."""
         now = self.now()
-        reader = EntryReader(self.store.digester)
-        key = reader.key({"created_at": now, **words}, ())
-        problems = reader.problems or list(_never_valid(key, now))
-        if problems:
-            raise WordsRefused(problems)
+        digester = self.store.digester
+        key = read_section(Entry, {"created_at": now, **words}, context=Reading(digester)).key(digester)
+        if problems := _never_valid(key, now):
+            raise ConfigError(problems)
         await self.store.add(key)
         return key
 
@@ -79,13 +79,13 @@ class KeyDesk:
         return await self.store.set_disabled(key_id, disabled=disabled)
 
 
-def _never_valid(key: Key, now: datetime) -> Sequence[WordProblem]:
+def _never_valid(key: Key, now: datetime) -> Sequence[Problem]:
     if key.expires is None:
         return ()
     if key.expires <= now:
-        return [WordProblem(("expires",), "has passed already")]
+        return [Problem(("expires",), "has passed already")]
     if key.not_before is not None and key.expires <= key.not_before:
-        return [WordProblem(("expires",), "is not after not_before")]
+        return [Problem(("expires",), "is not after not_before")]
     return ()
 
 
@@ -109,22 +109,22 @@ def is_live(secret: SecretDigest, now: datetime) -> bool:
     return secret.not_after is None or now < secret.not_after
 
 
-def describe(key: Key, now: datetime) -> dict[str, Any]:
+def key_to_public_dict(key: Key, now: datetime) -> dict[str, Any]:
     """Plain data: every key of the policy, None (or `{}`) where it is not set; times in ISO 8601 and UTC."""
     empty: dict[str, Any] = {name: {} if name in ("tags", "aliases", "limits") else None for name in POLICY_KEYS}
     return {
         **empty,
-        **spell_policy(key.principal),
+        **policy_to_dict(key.principal),
         "state": state_of(key, now),
-        "created_at": spell_moment(key.created_at),
-        "not_before": spell_moment(key.not_before),
-        "expires": spell_moment(key.expires),
+        "created_at": format_moment(key.created_at),
+        "not_before": format_moment(key.not_before),
+        "expires": format_moment(key.expires),
         "disabled": key.disabled,
         "secrets": [_secret(secret, now) for secret in key.secrets],
     }
 
 
-def spell_moment(moment: datetime | None) -> str | None:
+def format_moment(moment: datetime | None) -> str | None:
     """`2027-01-01T00:00:00Z`; None for no time and for the one that stands for an unknown one."""
     if moment is None or moment == LONG_AGO:
         return None
@@ -134,7 +134,7 @@ def spell_moment(moment: datetime | None) -> str | None:
 def _secret(secret: SecretDigest, now: datetime) -> dict[str, Any]:
     return {
         "hint": secret.hint,
-        "created_at": spell_moment(secret.created_at),
-        "not_after": spell_moment(secret.not_after),
+        "created_at": format_moment(secret.created_at),
+        "not_after": format_moment(secret.not_after),
         "live": is_live(secret, now),
     }
