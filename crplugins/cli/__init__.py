@@ -1,4 +1,4 @@
-"""The `crplugins` command. This file needs nothing of the `gateway` extra, so that it can say when that is missing."""
+"""The `crplugins` command. This file needs no extra, so that it can report when `gateway` is missing."""
 
 import sys
 from importlib.util import find_spec

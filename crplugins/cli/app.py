@@ -1,4 +1,4 @@
-"""The commands and what they share: options, `--version`, and how failures end."""
+"""The commands and what they share: `--version`, and the exit codes and messages of failures."""
 
 import sys
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def _options(
 
 
 def run(now: Callable[[], datetime] | None = None) -> None:
-    """Runs the command line. A configuration error ends with 2, a refusal with 1, sentences on stderr.
+    """Runs the command line. A configuration error exits with 2, a refusal with 1, each with a message on stderr.
 
     `now` is the wall clock of the commands that need one.
     """

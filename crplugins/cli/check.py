@@ -1,4 +1,4 @@
-"""`crplugins check`: is the configuration in order, and what does it say?"""
+"""`crplugins check`: whether the configuration is valid, and what it sets up."""
 
 import json
 from collections.abc import Iterable
@@ -6,21 +6,21 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from crplugins.cli.configuration import ConfigOption, FoundConfig, find
+from crplugins.cli.terminal import plain_console
 
 
 def check(
     config_file: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
 ) -> None:
-    """Check the configuration and show what it sets up. Exits with 2 if it is not in order."""
-    from crplugins.homes.gateway.app import Gateway  # with aiohttp, half of what starting a command would take
+    """Check the configuration and show what it sets up. Exits with 2 if it is not valid."""
+    from crplugins.homes.gateway.app import Gateway  # its import, with aiohttp, would double the start of all commands
 
     found = find(config_file)
-    Gateway.from_config(found.config)  # places and options of one's own plugins
+    Gateway.from_config(found.config)  # raises for invalid places and options of the user's own plugins
     report = _report(found)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
@@ -48,19 +48,19 @@ def _models(found: FoundConfig) -> Iterable[dict[str, Any]]:
             "model_name": entry.model_name,
             "model": entry.litellm_params.model,
             "handler": "direct" if upstream else "litellm",
-            "api_base": _without_credentials(base) if base else None,
+            "api_base": without_credentials(base) if base else None,
         }
 
 
-def _without_credentials(url: str) -> str:
+def without_credentials(url: str) -> str:
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 def _print(report: dict[str, Any]) -> None:
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = plain_console()
     file = report["file"]
-    console.print(f"{file} is in order." if file else "There is no configuration file; the demo model is served.")
+    console.print(f"{file} is valid." if file else "There is no configuration file; the demo model is served.")
     models = Table("model_name", "model", "handler", "api_base", title="model_list", title_justify="left")
     for model in report["model_list"]:
         models.add_row(model["model_name"], model["model"], model["handler"], model["api_base"] or "")
@@ -70,7 +70,7 @@ def _print(report: dict[str, Any]) -> None:
 
 def _settings(report: dict[str, Any]) -> Table:
     table = Table("key", "value", title="everything else", title_justify="left")
-    table.add_row("keys", ", ".join(report["keys"]) or "none: `crplugins serve` makes one for each run")
+    table.add_row("keys", ", ".join(report["keys"]) or "none: `crplugins serve` generates one at start-up")
     for section in ("server", "guard"):
         for key, value in report[section].items():
             table.add_row(f"{section}.{key}", json.dumps(value))

@@ -1,4 +1,4 @@
-"""The configuration as commands take it: found, read, and checked as far as that goes without listening."""
+"""The configuration of a command: found, read, and checked as far as possible without serving."""
 
 import sys
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ ConfigOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class FoundConfig:
-    """A configuration, its file if there is one, and where each entry of `model_list` is served (None: by litellm)."""
+    """A configuration, its file if there is one, and the upstream of each entry of `model_list` (None: litellm)."""
 
     config: Config
     file: Path | None
@@ -32,11 +32,11 @@ class FoundConfig:
 def find(option: Path | None) -> FoundConfig:
     """Reads the configuration and prints its warnings to stderr.
 
-    Modules beside the file can be imported from it, for its `plugins`. Raises `ConfigError`.
+    Its `plugins` may be in modules in the file's folder. Raises `ConfigError`.
     """
     file = find_config(option)
     if file is not None:
-        sys.path.append(str(file.resolve().parent))  # behind the installed ones, which a stray file must not replace
+        sys.path.append(str(file.resolve().parent))  # last, so that a file there cannot replace an installed module
     config = parse_config({}) if file is None else load_config(file)
     for warning in config.warnings:
         sys.stderr.write(f"warning: {warning}\n")
@@ -44,7 +44,7 @@ def find(option: Path | None) -> FoundConfig:
 
 
 def _upstreams(config: Config) -> list[Upstream | None]:
-    """Imports litellm if a model needs its tables. Raises `ConfigError` for models nobody can serve."""
+    """Imports litellm if a model needs its tables. Raises `ConfigError` for models that no handler can serve."""
     upstreams: list[Upstream | None] = []
     problems: list[Problem] = []
     for index, entry in enumerate(config.model_list):

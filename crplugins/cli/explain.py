@@ -1,4 +1,8 @@
-"""`crplugins explain`: what would happen to a request of a key for a model, and why."""
+"""`crplugins explain`: what would happen to a request of a key for a model, step by step.
+
+The steps are the key, the resolution of the name, the limits and budgets that apply, and for each deployment that may
+answer its handler and its price.
+"""
 
 import asyncio
 import dataclasses
@@ -10,7 +14,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from crplugins.cli.check import _without_credentials
+from crplugins.cli.check import without_credentials
 from crplugins.cli.configuration import ConfigOption, FoundConfig, find
 from crplugins.cli.keys.source import JsonOption, clock_of, expect_file, key_id, parts_of, sentences
 from crplugins.config import Config
@@ -29,48 +33,9 @@ from crplugins.plugins.aliases.table import AliasTable
 from crplugins.plugins.rate_limits.rules import applied_limits
 
 
-def limits_text(config: Config, principal: Principal, model: str) -> str:
-    """Every limit that a request of this key for this served name has to pass."""
-    limits = [
-        f"{each.limit.amount} {each.measure.name} ({_scope(each.scope)}{', shadow' * each.shadow})"
-        for each in applied_limits(config.limits.rules(), principal, model, None).all
-    ]
-    return ", ".join([*limits, *_budgets(config, principal)]) or "no limit and no budget applies"
-
-
-def price_text(entry: ModelEntry, name: str, input_tokens: int, output_tokens: int) -> str:
-    """What tokens cost, and what so many of them do."""
-    price = entry.deployment().price_for(name)
-    if price is None:
-        return "nobody knows its price: cost is null, and budgets do not move"
-    cost = usd(price.micro_usd(TokenUsage(input_tokens, output_tokens)))
-    return f"{_per_million(price)}; {input_tokens} in and {output_tokens} out cost ${cost:.6f}"
-
-
-def _per_million(price: Price) -> str:
-    parts = [("input", price.input), ("output", price.output), ("cached input", price.cached_input)]
-    # Millionths of a millionth for one token are millionths for a million tokens.
-    return ", ".join(f"${usd(pico):g} {name}" for name, pico in parts if pico is not None) + " per million tokens"
-
-
-def _scope(scope: str) -> str:
-    """In the words of the configuration."""
-    return "global" if scope == "overall" else scope.replace("_", " ")
-
-
-def _budgets(config: Config, principal: Principal) -> Iterator[str]:
-    own = principal.budget or config.budgets.key()
-    if own is not None:
-        yield f"${usd(own.micro_usd):.2f} per {own.period} (key)"
-    team = config.budgets.teams().get(principal.team or "")
-    if team is not None:
-        yield f"${usd(team.micro_usd):.2f} per {team.period} (team)"
-
-
 @dataclass(frozen=True, slots=True)
 class ExplainedStep:
-    """One step: `key`, then those of `aliases_explain.Step`, then `limits`, then `handler` and `price` for each
-    deployment that may answer."""
+    """`step` is `key`, a kind of step of the alias resolution, `limits`, `handler` or `price`."""
 
     step: str
     ok: bool
@@ -87,7 +52,7 @@ def explain(
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show step by step what a request would meet. Exits with 0 if it would be served, else with 1."""
+    """Show step by step how a request would be served. Exits with 0 if it would be served, else with 1."""
     found = find(config_file)
     with sentences():
         steps = _steps(found, key, model, user, clock_of(context)(), (input_tokens, output_tokens))
@@ -105,7 +70,7 @@ def explain(
 def _steps(
     found: FoundConfig, key_id: str, model: str, user: str | None, now: datetime, tokens: tuple[int, int]
 ) -> list[ExplainedStep]:
-    """Up to the first that is not `ok`."""
+    """The steps up to the first that is not `ok`."""
     try:
         key = _find_key(found.config.keys, key_id)
     except NoSuchKey as error:
@@ -126,7 +91,7 @@ def _steps(
 
 
 def _find_key(keys: Any, key_id: str) -> Key:
-    """Raises `NoSuchKey`; keys that are tokens are not known beforehand."""
+    """Raises `NoSuchKey`. Keys of a `jwt` source are tokens, and cannot be found before they are presented."""
     known = [key for part in parts_of(keys) for key in _keys_of(part)]
     for key in known:
         if key.id == key_id:
@@ -150,7 +115,7 @@ async def _stored(part: Mapping[str, Any]) -> Sequence[Key]:
 
 _REFUSED: Final[Mapping[str, Callable[[Key], str]]] = {
     "disabled": lambda _: "is disabled",
-    "revoked": lambda _: "is revoked: none of its secrets lives",
+    "revoked": lambda _: "is revoked: none of its secrets is valid",
     "expired": lambda key: f"expired on {format_moment(key.expires)}",
     "not yet valid": lambda key: f"is not valid before {format_moment(key.not_before)}",
 }
@@ -164,12 +129,35 @@ def _key_step(key: Key, now: datetime) -> ExplainedStep:
     return ExplainedStep("key", True, f"the key '{key.id}'{team} is live")
 
 
+def limits_text(config: Config, principal: Principal, model: str) -> str:
+    """Every limit and budget that applies to a request of this key for this served name."""
+    limits = [
+        f"{each.limit.amount} {each.measure.name} ({_scope(each.scope)}{', shadow' * each.shadow})"
+        for each in applied_limits(config.limits.rules(), principal, model, None).all
+    ]
+    return ", ".join([*limits, *_budgets(config, principal)]) or "no limit and no budget applies"
+
+
+def _scope(scope: str) -> str:
+    """The scope as the configuration names it."""
+    return "global" if scope == "overall" else scope.replace("_", " ")
+
+
+def _budgets(config: Config, principal: Principal) -> Iterator[str]:
+    own = principal.budget or config.budgets.key()
+    if own is not None:
+        yield f"${usd(own.micro_usd):.2f} per {own.period} (key)"
+    team = config.budgets.teams().get(principal.team or "")
+    if team is not None:
+        yield f"${usd(team.micro_usd):.2f} per {team.period} (team)"
+
+
 def _handlers(found: FoundConfig, name: str, tokens: tuple[int, int]) -> list[ExplainedStep]:
     """The deployments that take turns for a served name."""
     pairs = list(zip(found.config.model_list, found.upstreams, strict=True))
     chosen = Routes((entry.model_name, entry.model_name) for entry, _ in pairs).find(name)
     own = [(entry, upstream) for entry, upstream in pairs if entry.model_name == chosen]
-    turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more that stand in for it"
+    turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more to which it fails over"
     return [step for entry, upstream in own for step in _handler_steps(entry, upstream, name, turns, tokens)]
 
 
@@ -186,6 +174,21 @@ def _handler(entry: ModelEntry, upstream: Upstream | None, name: str) -> str:
     deployment = entry.deployment()
     if upstream is not None:
         model = deployment.model_for(name, upstream.model)
-        return f"direct: '{model}' at {_without_credentials(upstream.base_url)}, bytes passed through"
-    base = f" at {_without_credentials(deployment.api_base)}" if deployment.api_base else ""
+        return f"direct: '{model}' at {without_credentials(upstream.base_url)}, bytes passed through"
+    base = f" at {without_credentials(deployment.api_base)}" if deployment.api_base else ""
     return f"litellm: '{deployment.model_for(name, deployment.model)}'{base}, translated"
+
+
+def price_text(entry: ModelEntry, name: str, input_tokens: int, output_tokens: int) -> str:
+    """The price of tokens, and the cost of so many of them."""
+    price = entry.deployment().price_for(name)
+    if price is None:
+        return "its price is unknown: cost is null, and no budget counts it"
+    cost = usd(price.micro_usd(TokenUsage(input_tokens, output_tokens)))
+    return f"{_per_million(price)}; {input_tokens} in and {output_tokens} out cost ${cost:.6f}"
+
+
+def _per_million(price: Price) -> str:
+    parts = [("input", price.input), ("output", price.output), ("cached input", price.cached_input)]
+    # Millionths of a millionth for one token are millionths for a million tokens.
+    return ", ".join(f"${usd(pico):g} {name}" for name, pico in parts if pico is not None) + " per million tokens"

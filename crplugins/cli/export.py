@@ -1,4 +1,4 @@
-"""Writing the dashboards and rules that come with the package into a folder of the user's."""
+"""`crplugins dashboards export` and `rules export`: write the dashboards and rules of the package into a folder."""
 
 import json
 import re
@@ -13,26 +13,26 @@ import crplugins
 from crplugins.cli.keys.source import JsonOption
 from crplugins.cli.refused import Refused
 
-FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Is made if it is not there.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Created if it does not exist.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that were changed.")]
 
 _PACKAGE: Final = Path(crplugins.__file__).parent
 
 
 def shipped(path: str) -> str:
-    """The text of a file below `grafana/`: inside the installed package, or beside it in a checkout."""
+    """The text of a file of `grafana/`: in the installed package, or beside the package in a checkout."""
     packaged = _PACKAGE / "grafana" / path
     file = packaged if packaged.exists() else _PACKAGE.parent / "grafana" / path
     return file.read_text(encoding="utf-8")
 
 
 def export(folder: Path, texts: Mapping[str, str], *, force: bool, as_json: bool) -> None:
-    """Writes the files, all or none. Raises `Refused` where one is there that differs, or cannot be written."""
+    """Writes all files or none. Raises `Refused` if one exists and differs, or cannot be written."""
     files = {folder / name: text for name, text in texts.items()}
     try:
         changed = [file for file, text in files.items() if file.exists() and _read(file) != text]
         if changed and not force:
-            raise Refused(f"{', '.join(map(str, changed))}: there already, and different. Replace with --force")
+            raise Refused(f"{', '.join(map(str, changed))}: exists already, and differs. Replace with --force")
         folder.mkdir(parents=True, exist_ok=True)
         for file, text in files.items():
             file.write_text(text, encoding="utf-8")
@@ -44,7 +44,7 @@ def export(folder: Path, texts: Mapping[str, str], *, force: bool, as_json: bool
 
 
 def _read(file: Path) -> str | None:
-    """None for what is no text, and so none of ours."""
+    """The text of the file; None if it is not text, so that it counts as different."""
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -58,7 +58,7 @@ dashboards = typer.Typer(
 
 @dashboards.callback()
 def _dashboards_group() -> None:
-    """Keeps `export` a word of its own."""
+    """Without a callback typer would drop the word `export` from a group with one command."""
 
 
 @dashboards.command("export")
@@ -79,7 +79,7 @@ rules = typer.Typer(
 
 @rules.callback()
 def _rules_group() -> None:
-    """Keeps `export` a word of its own."""
+    """Without a callback typer would drop the word `export` from a group with one command."""
 
 
 def _job(name: str) -> str:
@@ -118,5 +118,5 @@ def export_rules(
 
 
 def _of_job(text: str, job: str) -> str:
-    """Rules, tests and runbook name the job only where they mean it."""
+    """The text for another name of the scrape job."""
     return text.replace(f'job="{JOB}"', f'job="{job}"').replace(f"the job {JOB} ", f"the job {job} ")

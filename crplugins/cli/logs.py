@@ -1,4 +1,4 @@
-"""What a running gateway writes to stderr: warnings as text, or everything as JSON if the configuration wants it."""
+"""The log of a running gateway on stderr: warnings as text, or everything as JSON with `server.access_log`."""
 
 import copy
 import logging
@@ -13,10 +13,17 @@ from crplugins.config import Config
 from crplugins.plugins.access_log import JSONFormatter
 
 PENDING: Final = 10_000
-"""Records that wait to be written; further ones are dropped and counted."""
+"""How many records may wait to be written; further ones are dropped and counted."""
 
 _CLOSING_SECONDS: Final = 2.0
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def logging_to_stderr(config: Config) -> AbstractContextManager[None]:
+    """Within the block, logs to stderr from a thread: a slow terminal or a full pipe delays no request."""
+    if config.server.access_log:
+        return log_to(sys.stderr, formatter=JSONFormatter(), level=logging.INFO)
+    return log_to(sys.stderr, level=logging.WARNING)
 
 
 @contextmanager
@@ -28,9 +35,9 @@ def log_to(
     loggers: Iterable[str] = ("crplugins",),
     pending: int = PENDING,
 ) -> Iterator[None]:
-    """What these loggers say from `level` on goes to `stream`, within the block.
+    """Within the block, the records of these loggers from `level` on go to `stream`.
 
-    For a program. A library leaves logging to the program around it, and so do the plugins.
+    For a program. A library leaves logging to its host program, and so do the plugins.
     """
     handler = ThreadedHandler(stream, pending=pending)
     handler.setFormatter(formatter or logging.Formatter(_TEXT))
@@ -48,10 +55,10 @@ def log_to(
 
 
 class ThreadedHandler(logging.Handler):
-    """Takes records at once; formats and writes them in a thread of its own.
+    """Queues records without blocking; formats and writes them in a thread of its own.
 
-    The standard library's QueueHandler formats on the way in, folds exceptions into messages and waits for ever at the
-    end for a stream that is stuck; its queue has no end.
+    The standard library's QueueHandler formats before it queues, merges exceptions into messages and, when closed,
+    waits for ever for a stream that is stuck; its queue has no limit.
     """
 
     def __init__(self, stream: TextIO, *, pending: int = PENDING) -> None:
@@ -59,7 +66,7 @@ class ThreadedHandler(logging.Handler):
         self._stream = stream
         self._pending = pending
         self._dropped = 0
-        self._told = 0
+        self._reported = 0
         self._queue: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="crplugins-log", daemon=True)
         self._thread.start()
@@ -76,21 +83,21 @@ class ThreadedHandler(logging.Handler):
             self.handleError(record)
 
     def close(self) -> None:
-        """Writes what is pending, as far as the stream takes it within two seconds."""
+        """Writes the pending records, as far as the stream takes them within two seconds."""
         self._queue.put(None)
         self._thread.join(_CLOSING_SECONDS)
         super().close()
 
     def _write_all(self) -> None:
         while (record := self._queue.get()) is not None:
-            self._tell_dropped()
+            self._report_dropped()
             self._write(record)
-        self._tell_dropped()
+        self._report_dropped()
 
-    def _tell_dropped(self) -> None:
-        count = self._dropped - self._told
+    def _report_dropped(self) -> None:
+        count = self._dropped - self._reported
         if count:
-            self._told += count
+            self._reported += count
             text = "%d log records dropped: they came faster than the log was read"
             self._write(logging.LogRecord("crplugins.log", logging.WARNING, __file__, 0, text, (count,), None))
 
@@ -100,10 +107,3 @@ class ThreadedHandler(logging.Handler):
             self._stream.flush()
         except Exception:
             self.handleError(record)
-
-
-def logging_to_stderr(config: Config) -> AbstractContextManager[None]:
-    """Within the block, by a thread: a slow terminal or a full pipe holds up no request."""
-    if config.server.access_log:
-        return log_to(sys.stderr, formatter=JSONFormatter(), level=logging.INFO)
-    return log_to(sys.stderr, level=logging.WARNING)

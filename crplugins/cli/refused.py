@@ -1,5 +1,5 @@
-"""Refused: a command that could not do its work, for a reason the user can read."""
+"""Refused: a command could not do its work, for a reason that the user can read."""
 
 
-class Refused(Exception):  # the sentence is the point, and it is no bug
-    """Ends the command with exit code 1 and this one sentence on stderr."""
+class Refused(Exception):
+    """Ends the command with exit code 1 and this message on stderr, without a traceback: it is not a bug."""

@@ -15,7 +15,7 @@ from crplugins.keys.secrets import mint_secret
 _WITH_KEY = """\
 crplugins {version} listens on {address} and serves {models}
 
-Key for this run, {reason}:
+Key generated at start-up, {reason}:
 {key}
 
 curl {address}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \
@@ -28,27 +28,7 @@ print(answer.choices[0].message.content)
 """
 
 _WITHOUT_KEY = "crplugins {version} listens on {address} and serves {models}\n"
-
 _NAMED_MODELS = 3
-
-
-def welcome(address: str, config: Config, run_key: str | None) -> str:
-    """The address and, with a key of this run, samples to be pasted as they are. Configured keys are not shown."""
-    names = list(dict.fromkeys(entry.model_name for entry in config.model_list))
-    text = _WITHOUT_KEY if run_key is None else _WITH_KEY
-    return text.format(
-        version=__version__,
-        address=address,
-        models=_enumerate(names),
-        key=run_key,
-        reason="because the configuration has no 'keys'" if config.source.file else "gone when it ends",
-        model=next((name for name in names if "*" not in name), names[0].replace("*", "MODEL")),
-    )
-
-
-def _enumerate(names: list[str]) -> str:
-    rest = len(names) - _NAMED_MODELS
-    return ", ".join(names[:_NAMED_MODELS]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def serve(
@@ -61,11 +41,11 @@ def serve(
 ) -> None:
     """Serve the gateway until SIGTERM or Ctrl-C.
 
-    Without keys in the configuration a key is made for this run and printed. Without a configuration the demo model
+    Without keys in the configuration a key is generated at start-up and printed. Without a configuration the demo model
     demo/echo answers, with no network and no account.
     """
     exit_cleanly_on_signals()
-    from crplugins.cli.servers import serve_here, serve_in_workers  # what serves is no matter of the other commands
+    from crplugins.cli.servers import serve_here, serve_in_workers  # only this command needs to import it
     from crplugins.homes.gateway.app import Gateway
 
     found = find(config_file)
@@ -80,10 +60,29 @@ def serve(
             serve_in_workers(workers, sock, text, found, run_key)
 
 
-def exit_cleanly_on_signals() -> None:
-    """SIGTERM and Ctrl-C end the process with 0, also while it starts.
+def welcome(address: str, config: Config, run_key: str | None) -> str:
+    """The address and, with a generated key, samples that work as they are. Configured keys are not shown."""
+    names = list(dict.fromkeys(entry.model_name for entry in config.model_list))
+    text = _WITHOUT_KEY if run_key is None else _WITH_KEY
+    return text.format(
+        version=__version__,
+        address=address,
+        models=_enumerate(names),
+        key=run_key,
+        reason="because the configuration has no 'keys'" if config.source.file else "valid until the gateway stops",
+        model=next((name for name in names if "*" not in name), names[0].replace("*", "MODEL")),
+    )
 
-    uvicorn takes the signals over while it serves and raises them again behind its own shutdown.
+
+def _enumerate(names: list[str]) -> str:
+    more = len(names) - _NAMED_MODELS
+    return ", ".join(names[:_NAMED_MODELS]) + (f" and {more} more" if more > 0 else "")
+
+
+def exit_cleanly_on_signals() -> None:
+    """SIGTERM and Ctrl-C exit with 0, also while the process starts.
+
+    uvicorn handles the signals while it serves, and raises them again after its own shutdown.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: sys.exit(0))

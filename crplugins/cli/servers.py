@@ -1,4 +1,4 @@
-"""uvicorn around the gateway: in this process, or in several that share one socket."""
+"""Runs uvicorn with the gateway: in this process, or in several worker processes that share one socket."""
 
 import errno
 import os
@@ -14,6 +14,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
+from crplugins.cli.address import local_url, loopback_of
 from crplugins.cli.configuration import FoundConfig
 from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
@@ -22,9 +23,94 @@ from crplugins.config.load import CONFIG_VARIABLE
 from crplugins.homes.gateway.app import RUN_KEY_VARIABLE, Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory
 
+_OPTIONS: Final[dict[str, Any]] = {
+    "http": "httptools",
+    "loop": "auto",  # uvloop where there is one
+    "ws": "none",
+    "lifespan": "on",
+    "access_log": False,
+    "server_header": False,
+    "log_level": "warning",
+    "timeout_keep_alive": 75,  # longer than clients and load balancers keep theirs, or they use closed ones
+}
+
+
+def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
+    """Serves in this process until a signal; prints `welcome` once clients are accepted.
+
+    Raises `Refused` if the app does not start.
+    """
+    config = uvicorn.Config(FrozenAfterStartup(app), **_options(app.config))
+    server = _Server(config, lambda: _print(welcome))
+    try:
+        with logging_to_stderr(app.config):  # not earlier: uvicorn's set-up of logging closes all handlers
+            server.run([sock])
+    except OSError as error:  # two servers may bind a port; only one may listen
+        host, port = sock.getsockname()[:2]
+        raise cannot_listen(host, port, error) from None
+    except SystemExit as exit_:
+        if exit_.code:
+            raise Refused("the gateway did not start") from None
+
+
+def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: FoundConfig, run_key: str | None) -> None:
+    """Serves in `workers` processes until a signal. They read the configuration themselves.
+
+    Raises `Refused` if they do not start.
+    """
+    _set_variable(CONFIG_VARIABLE, str(found.file.resolve()) if found.file else None)
+    _set_variable(RUN_KEY_VARIABLE, run_key)
+    options = _options(found.config)
+    config = uvicorn.Config("crplugins.cli.worker:create_app", factory=True, workers=workers, **options)
+    supervisor = Multiprocess(config, sockets=[sock])
+    threading.Thread(target=_print_when_listening, args=(sock.family, reachable(sock), welcome), daemon=True).start()
+    with multiprocess_directory():
+        supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise Refused("the gateway did not start")
+
+
+def _options(config: Config) -> dict[str, Any]:
+    return {**_OPTIONS, "timeout_graceful_shutdown": config.server.shutdown_seconds}
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _print_when_listening(family: int, address: tuple[Any, ...], text: str) -> None:
+    """Prints when a connection is accepted, which is when the first worker is ready."""
+    while not _accepts(family, address):
+        time.sleep(0.05)
+    _print(text)
+
+
+def _accepts(family: int, address: tuple[Any, ...]) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(address) == 0
+
+
+def _set_variable(variable: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(variable, None)
+    else:
+        os.environ[variable] = value
+
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet; clients are refused until the server is ready for them.
+    """A bound socket that does not listen yet: connections are refused until the server is ready.
 
     Raises `Refused` with the reason.
     """
@@ -50,98 +136,12 @@ def cannot_listen(host: str, port: int, error: OSError) -> Refused:
 
 
 def reachable(sock: socket.socket) -> tuple[Any, ...]:
-    """The socket's address as a client on this machine connects to it: a wildcard is this machine."""
-    host, *rest = sock.getsockname()
-    return ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), *rest)  # noqa: S104  # compared, not bound
+    """The socket's address for a client on this machine: loopback instead of a wildcard."""
+    host, *others = sock.getsockname()
+    return (loopback_of(host), *others)
 
 
 def address_of(sock: socket.socket) -> str:
-    """`http://127.0.0.1:4000`, as a client on this machine writes it."""
-    host, port = reachable(sock)[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-_OPTIONS: Final[dict[str, Any]] = {
-    "http": "httptools",
-    "loop": "auto",  # uvloop where there is one
-    "ws": "none",
-    "lifespan": "on",
-    "access_log": False,
-    "server_header": False,
-    "log_level": "warning",
-    "timeout_keep_alive": 75,  # longer than clients and load balancers keep theirs, or they meet closed connections
-}
-
-
-def _options(config: Config) -> dict[str, Any]:
-    return {**_OPTIONS, "timeout_graceful_shutdown": config.server.shutdown_seconds}
-
-
-def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
-    """Serves in this process until a signal; prints `welcome` once clients are accepted.
-
-    Raises `Refused` if the app does not start.
-    """
-    config = uvicorn.Config(FrozenAfterStartup(app), **_options(app.config))
-    server = _Server(config, lambda: _print(welcome))
-    try:
-        with logging_to_stderr(app.config):  # not before: uvicorn's own set-up closes every handler there is
-            server.run([sock])
-    except OSError as error:  # two servers may bind a port; only one may listen
-        host, port = sock.getsockname()[:2]
-        raise cannot_listen(host, port, error) from None
-    except SystemExit as exit_:
-        if exit_.code:
-            raise Refused("the gateway did not start") from None
-
-
-def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: FoundConfig, run_key: str | None) -> None:
-    """Serves in `workers` processes, which read the configuration themselves, until a signal.
-
-    Raises `Refused` if they do not start.
-    """
-    _hand_down(CONFIG_VARIABLE, str(found.file.resolve()) if found.file else None)
-    _hand_down(RUN_KEY_VARIABLE, run_key)
-    options = _options(found.config)
-    config = uvicorn.Config("crplugins.cli.worker:create_app", factory=True, workers=workers, **options)
-    supervisor = Multiprocess(config, sockets=[sock])
-    threading.Thread(target=_print_when_listening, args=(sock.family, reachable(sock), welcome), daemon=True).start()
-    with multiprocess_directory():
-        supervisor.run()
-    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
-        raise Refused("the gateway did not start")
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._announce = started
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._announce()
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
-
-
-def _print_when_listening(family: int, address: tuple[Any, ...], text: str) -> None:
-    """The first worker that is ready listens; until then a connection is refused."""
-    while not _accepts(family, address):
-        time.sleep(0.05)
-    _print(text)
-
-
-def _accepts(family: int, address: tuple[Any, ...]) -> bool:
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(address) == 0
-
-
-def _hand_down(variable: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(variable, None)
-    else:
-        os.environ[variable] = value
+    """The URL for a client on this machine, such as `http://127.0.0.1:4000`."""
+    host, port = sock.getsockname()[:2]
+    return local_url(host, port)

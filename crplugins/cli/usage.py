@@ -16,6 +16,7 @@ from rich.table import Table
 
 from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys.source import JsonOption, clock_of, key_id
+from crplugins.cli.terminal import plain_console, printable
 from crplugins.config import ConfigError, Problem
 from crplugins.ledger.question import GROUPS, Question, Sums, cost_usd, read_groups, read_moment, sums_to_dict, total_of
 
@@ -27,6 +28,7 @@ _COLUMNS: Final = {
     "output": "output_tokens",
     "reasoning": "reasoning_output_tokens",
 }
+
 _NARROW: Final = ("reasoning", "cached", "errors")
 """The columns that a narrow terminal omits, in this order."""
 
@@ -112,7 +114,7 @@ def print_csv(lines: Sequence[Sums], by: Sequence[str]) -> None:
 
 
 def print_table(lines: Sequence[Sums], by: Sequence[str]) -> None:
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = plain_console()
     space = console.width if console.is_terminal else _UNLIMITED
     console.width = _UNLIMITED  # rich would shorten numbers to make them fit
     console.print(_fitting(console, space, lines, by))
@@ -139,7 +141,7 @@ def _table(lines: Sequence[Sums], by: Sequence[str], columns: Sequence[str]) -> 
     for name, footer in zip((*columns, "cost"), _cells(total_of(lines), columns), strict=True):
         table.add_column(name, footer=footer, justify="right", no_wrap=True)
     for line in lines:
-        table.add_row(*(_visible(line.group[GROUPS[name]]) for name in by), *_cells(line, columns))
+        table.add_row(*(_cell(line.group[GROUPS[name]]) for name in by), *_cells(line, columns))
     return table
 
 
@@ -162,8 +164,5 @@ def _dollars(usd: float) -> str:
     return f"${whole}.{fraction.rstrip('0').ljust(2, '0')}"
 
 
-def _visible(value: str | None) -> str:
-    """Escapes control characters: clients choose some of these names, and must not control the terminal."""
-    if value is None:
-        return "-"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+def _cell(value: str | None) -> str:
+    return "-" if value is None else printable(value)

@@ -1,4 +1,4 @@
-"""Which ledger `crplugins usage` reads: that of `--ledger`, else the one of the configuration."""
+"""The ledger that `crplugins usage` reads: that of `--ledger`, else the one of the configuration."""
 
 import sys
 from pathlib import Path
@@ -18,35 +18,35 @@ _NO_TABLE = ("no such table", "does not exist")
 
 
 def open_database(ledger: str | None, config_file: Path | None) -> LedgerDatabase:
-    """The database, not yet asked. Says on stderr what has not reached it. Raises `ConfigError`."""
+    """The database, not yet connected. Prints to stderr how many records are not in it yet. Raises `ConfigError`."""
     url, spool = (ledger, None) if ledger is not None else _configured(config_file)
     try:
         database = LedgerDatabase(url, migrate=False)
     except (ValueError, ImportError) as error:
         raise ConfigError([Problem(("ledger",), str(error))]) from None
     if database.file is not None and not database.file.exists():
-        raise ConfigError([Problem((), "there is no such file; a gateway makes it when it starts")], str(database.file))
+        raise ConfigError(
+            [Problem((), "there is no such file; a gateway creates it when it starts")], str(database.file)
+        )
     path = spool_path(database, spool)
     waiting = count_waiting(path)
     if waiting:
         where = f"{path} and its journals"
-        sys.stderr.write(
-            f"note: up to {waiting} more records are in {where}; a gateway brings them in when it starts\n"
-        )
+        sys.stderr.write(f"note: up to {waiting} more records are in {where}; a gateway commits them when it starts\n")
     return database
 
 
 async def ask(database: LedgerDatabase, question: Question) -> list[Sums]:
-    """Raises `Refused`."""
+    """The answer to the question. Raises `Refused`."""
     try:
         async with database.reading() as connection:
             return await answer(connection, question)
     except DBAPIError as error:
         if any(words in str(error.orig) for words in _NO_TABLE):
-            raise Refused("this database has no records; a gateway makes their tables when it starts") from None
+            raise Refused("this database has no records; a gateway creates their tables when it starts") from None
         raise Refused(f"the ledger cannot be read: {reason_of(error)}") from None
     except (OSError, TimeoutError) as error:
-        raise Refused(f"the ledger is out of reach: {reason_of(error)}") from None
+        raise Refused(f"the ledger is unavailable: {reason_of(error)}") from None
     finally:
         await database.close()
 

@@ -1,4 +1,4 @@
-"""What each process of `crplugins serve --workers N` runs: uvicorn's children import `create_app` from here."""
+"""The app of each process of `crplugins serve --workers N`: uvicorn's children import `create_app` by this name."""
 
 import atexit
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ from crplugins.homes.gateway.app import create_app as create_gateway
 
 
 def create_app() -> FrozenAfterStartup:
-    """The gateway, with its logs going to stderr until the process ends."""
+    """The gateway, which logs to stderr until the process ends."""
     gateway = create_gateway()
     stack = ExitStack()
     stack.enter_context(logging_to_stderr(gateway.config))

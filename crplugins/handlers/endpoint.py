@@ -16,6 +16,7 @@ from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.handler import Handler
 
 logger = logging.getLogger("crplugins.gateway")
+
 COMMENT = b": keep-alive\n\n"
 
 

@@ -12,6 +12,7 @@ from crplugins.core.outcome import ErrorType
 from crplugins.handlers.handler import Handler
 
 logger = logging.getLogger("crplugins.upstream")
+
 COOLDOWN_SECONDS: Final = 5.0
 """How long a deployment that failed cools down, unless its `retry-after` names the time."""
 

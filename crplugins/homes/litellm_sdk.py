@@ -2,7 +2,7 @@
 
     litellm.callbacks = [UsageCallback(sinks=[print])]
 
-The same records, ledger and metrics as everywhere else; there is nobody to refuse.
+The same records, ledger and metrics as in a gateway. litellm reports a call when it is over, so nothing can be refused.
 """
 
 import asyncio

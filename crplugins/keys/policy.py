@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Wit
 
 from crplugins.core import principal
 from crplugins.core.principal import Aliases, MissingUsagePolicy, OnDisconnect, Period, Principal
-from crplugins.core.usage import micro_usd_of
+from crplugins.core.usage import micro_usd_of, usd
 from crplugins.keys.aliases import AliasError, aliases_to_dict, parse_targets
 from crplugins.settings.section import Count, Flag, Section, refusal
 
@@ -262,5 +262,5 @@ def limits_to_dict(limits: principal.Limits) -> dict[str, Any]:
 
 
 def budget_to_dict(budget: principal.Budget) -> dict[str, Any]:
-    usd = Decimal(budget.micro_usd) / 1_000_000
-    return {"usd": int(usd) if usd == int(usd) else float(usd), "period": budget.period}
+    amount = usd(budget.micro_usd)
+    return {"usd": int(amount) if amount.is_integer() else amount, "period": budget.period}

@@ -18,6 +18,7 @@ from crplugins.ledger.journal import Journal, Segment
 from crplugins.ledger.spool import Spool
 
 logger = logging.getLogger("crplugins.ledger")
+
 LOG_SECONDS: Final = 60.0
 BATCH: Final = 200
 SPOOL_BATCH: Final = 1000

@@ -19,6 +19,7 @@ from crplugins.core.usage import Price
 from crplugins.metering.prices import price_of
 
 logger = logging.getLogger("crplugins.pricing")
+
 Prices = Callable[[str], Price | None]
 """The price of a model by its name in LiteLLM's notation; None where it is unknown."""
 
@@ -50,6 +51,7 @@ _ALSO: Final[Mapping[str, frozenset[str]]] = {
     "azure_ai": frozenset({"azure", "openai"}),
     "openai": frozenset({"text-completion-openai"}),
 }
+
 _RESELLERS: Final = frozenset({"github", "litellm_proxy"})
 """They sell the models of others under those names, at the same prices in LiteLLM."""
 

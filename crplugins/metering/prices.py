@@ -18,6 +18,7 @@ _FIELDS: Final[Mapping[str, str]] = {
     "input_cost_per_audio_token": "audio_input",
     "output_cost_per_audio_token": "audio_output",
 }
+
 _PARTS: Final[Mapping[str, str]] = {
     "cached_input": "input",
     "cache_write_input": "input",
@@ -25,6 +26,7 @@ _PARTS: Final[Mapping[str, str]] = {
     "reasoning_output": "output",
     "audio_output": "output",
 }
+
 _LONGER: Final = re.compile(r"(\w+)_above_(\d+)(k?)_tokens")
 _OTHER_UNIT: Final = re.compile(r"cost_per_(second|image|pixel|character|page|query|request|video)")
 

@@ -1,7 +1,6 @@
 """The published description of the API: pydantic models of OpenAI's chat completions schema, and the OpenAPI document.
 
-Documentation only. Requests are checked by RequestGuard, which never builds a model of a conversation; a test holds the
-two descriptions together.
+Documentation only. Requests are checked by RequestGuard, which never builds a model of a conversation.
 """
 
 from crplugins.schema.openapi import openapi_document

@@ -1,4 +1,4 @@
-"""What comes back: the full answer, the chunk of a stream, the model list, the error."""
+"""The responses: the whole answer, the chunk of a stream, the model list, the error."""
 
 from typing import Any, Literal
 
@@ -60,7 +60,7 @@ class Annotation(Open):
 
 
 class SpokenAnswer(Open):
-    id: str = Field(description="Names the recording in a later request.")
+    id: str = Field(description="The id of the recording for a later request.")
     data: str = Field(description="Base64.")
     transcript: str
     expires_at: int = Field(description="Seconds since 1970.")
@@ -80,11 +80,11 @@ class Choice(Open):
     index: int
     message: AnswerMessage
     logprobs: Logprobs | None
-    finish_reason: FinishReason = Field(description="`length`: cut at the bound of the answer.")
+    finish_reason: FinishReason = Field(description="`length`: cut at the token limit of the answer.")
 
 
 class Envelope(Open):
-    """What a full answer and every chunk of a stream have in common."""
+    """The fields that a whole answer and every chunk of a stream have in common."""
 
     id: str
     created: int = Field(description="Seconds since 1970.")
@@ -96,7 +96,7 @@ class Envelope(Open):
 
 
 class ChatCompletion(Envelope):
-    """A full answer."""
+    """A whole answer."""
 
     object: Literal["chat.completion"]
     choices: list[Choice]
@@ -105,11 +105,11 @@ class ChatCompletion(Envelope):
 
 class FunctionFragment(Open):
     name: str | None = None
-    arguments: str | None = Field(default=None, description="To be appended to those before it.")
+    arguments: str | None = Field(default=None, description="To be appended to the previous fragments.")
 
 
 class ToolCallFragment(Open):
-    """`id`, `type` and the name stand on the first fragment of a call only."""
+    """Only the first fragment of a call has `id`, `type` and the name."""
 
     index: int
     id: str | None = None
@@ -139,11 +139,13 @@ class ChatCompletionChunk(Envelope):
 
     object: Literal["chat.completion.chunk"]
     choices: list[ChunkChoice]
-    obfuscation: str | None = Field(default=None, description="Evens out the lengths of chunks; without meaning.")
+    obfuscation: str | None = Field(
+        default=None, description="Padding that hides the lengths of chunks; without meaning."
+    )
 
 
 class Model(Open):
-    """A name that can be asked for."""
+    """A model name that a request may use."""
 
     id: str
     object: Literal["model"]
@@ -157,7 +159,7 @@ class ModelList(Open):
 
 
 class ErrorObject(Open):
-    message: str = Field(description="A sentence for people.")
+    message: str = Field(description="A message for people.")
     type: str = Field(description="The kind, such as `invalid_request_error`, `requests`, `tokens`, `server_error`.")
     param: str | None = Field(description="The field at fault, such as `messages[0].role`.")
     code: str | None = Field(description="The reason for programs, such as `model_not_found`.")

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Open(BaseModel):
-    """A model that lets further fields through, as the gateway does."""
+    """A model that allows unknown fields, as the gateway does."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -17,7 +17,7 @@ class PromptCacheBreakpoint(Open):
 
 class Part(Open):
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = Field(
-        default=None, description="What comes before may be cached up to here."
+        default=None, description="The prompt may be cached up to this part."
     )
 
 
@@ -67,7 +67,7 @@ UserPart = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discrimi
 
 class FunctionCall(Open):
     name: str
-    arguments: str = Field(description="JSON, as the model wrote it: it may be invalid.")
+    arguments: str = Field(description="JSON as the model generated it, which may be invalid.")
 
 
 class CustomCall(Open):
@@ -91,7 +91,7 @@ ToolCall = Annotated[FunctionToolCall | CustomToolCall, Field(discriminator="typ
 
 
 class DeveloperMessage(Open):
-    """Instructions of the developer, for models that tell them from the system's."""
+    """Instructions of the developer, for models that distinguish them from the system's."""
 
     role: Literal["developer"]
     content: str | list[TextPart]
@@ -125,7 +125,7 @@ class AssistantMessage(Open):
 
 
 class ToolMessage(Open):
-    """The result of a tool call that an assistant message before it asked for."""
+    """The result of a tool call in an earlier assistant message."""
 
     role: Literal["tool"]
     content: str | list[TextPart]

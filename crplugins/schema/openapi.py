@@ -12,29 +12,31 @@ from crplugins.schema.request import ChatCompletionRequest
 _REQUEST_ID: Final = {
     "x-request-id": {"description": "Names the request in logs and records.", "schema": {"type": "string"}}
 }
+
 _ERRORS: Final = {
     400: "The request is malformed; `param` names the field.",
-    401: "The key is missing or not known.",
+    401: "The key is missing or unknown.",
     404: "The model or path does not exist, or the key may not use it.",
-    405: "The path knows other methods.",
+    405: "The path does not support this method.",
     413: "The body is too large.",
-    415: "The body is not declared as JSON.",
-    429: "A limit is reached; `retry-after` says when to come back.",
+    415: "The content type of the body is not JSON.",
+    429: "A limit is reached; `retry-after` is the number of seconds to wait.",
     500: "The gateway failed.",
-    502: "The model provider failed, or refused the gateway.",
-    503: "Not now; try again.",
+    502: "The model provider failed, or refused the gateway's credentials.",
+    503: "The gateway is unavailable; try again.",
     504: "The model provider did not answer in time.",
 }
+
 _LISTING: Final = (401, 405, 500)
 
 
 def openapi_document(
     *, title: str, version: str, server_url: str | None = None, models: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The document: paths, schemas, errors, and the Bearer key. Takes some 50 ms to build.
+    """The document: paths, schemas, errors, and the Bearer key. Takes about 50 ms to build.
 
     Args:
-        server_url: where the API is reached from outside, without `/v1`; None where the document is.
+        server_url: the public address of the API, without `/v1`; None if it is that of the document.
         models: names to show as examples of `model`.
     """
     return {
@@ -108,7 +110,11 @@ def _public(operation: str, summary: str, schema: str | None) -> dict[str, Any]:
 
 def _ready() -> dict[str, Any]:
     operation = _public("ready", "Whether requests will be served.", "Health")
-    not_yet = {"description": "Not yet.", "headers": _REQUEST_ID, "content": _json("Health")}
+    not_yet = {
+        "description": "The gateway is not ready.",
+        "headers": _REQUEST_ID,
+        "content": _json("Health"),
+    }
     return operation | {"responses": operation["responses"] | {"503": not_yet}}
 
 

@@ -1,4 +1,4 @@
-"""The options of a request that are objects."""
+"""The parameters of a request that are objects."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ Level = Literal["low", "medium", "high"]
 
 class StreamOptions(Open):
     include_usage: bool | None = Field(default=None, description="Send the token counts on a chunk before [DONE].")
-    include_obfuscation: bool | None = Field(default=None, description="Pad chunks to even out their lengths.")
+    include_obfuscation: bool | None = Field(default=None, description="Pad chunks to hide their lengths.")
 
 
 class CustomVoice(Open):
@@ -42,7 +42,9 @@ class UserLocation(Open):
 
 class WebSearchOptions(Open):
     user_location: UserLocation | None = None
-    search_context_size: Level | None = Field(default=None, description="How much of what is found the model reads.")
+    search_context_size: Level | None = Field(
+        default=None, description="How much of the search results the model reads."
+    )
 
 
 class Policy(Open):
@@ -61,6 +63,7 @@ class Moderation(Open):
 
 class PromptCacheOptions(Open):
     mode: Literal["implicit", "explicit"] | None = Field(
-        default=None, description="Whether the provider sets a breakpoint of its own beside those of the messages."
+        default=None,
+        description="Whether the provider sets a breakpoint of its own in addition to those of the messages.",
     )
-    ttl: Literal["30m"] | None = Field(default=None, description="How long an entry lives at least.")
+    ttl: Literal["30m"] | None = Field(default=None, description="The minimum lifetime of an entry.")

@@ -26,7 +26,7 @@ MetadataValue = Annotated[str, Field(max_length=512)]
 
 
 class ChatCompletionRequest(Open):
-    """What `POST /v1/chat/completions` takes. Parameters that are not described here go to the provider as they are."""
+    """The body of `POST /v1/chat/completions`. Further parameters are sent to the provider unchanged."""
 
     model: str = Field(description="A name of `GET /v1/models`.")
     messages: Annotated[list[Message], Field(min_length=1)] = Field(description="The conversation so far.")
@@ -41,25 +41,29 @@ class ChatCompletionRequest(Open):
         default=None, description="Texts before which the answer ends."
     )
     max_tokens: Tokens | None = Field(default=None, deprecated=True, description="Use `max_completion_tokens`.")
-    presence_penalty: Penalty | None = Field(default=0, description="Above 0: rather new subjects.")
-    frequency_penalty: Penalty | None = Field(default=0, description="Above 0: rather no repetitions.")
+    presence_penalty: Penalty | None = Field(default=0, description="Above 0: prefer new subjects.")
+    frequency_penalty: Penalty | None = Field(default=0, description="Above 0: avoid repetitions.")
     logprobs: bool | None = Field(default=False, description="Send the log probabilities of the answer's tokens.")
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
         default=None, description="How many alternatives to each token. Only with `logprobs: true`."
     )
     response_format: ResponseFormat | None = Field(default=None, description="Text, JSON, or JSON of a schema.")
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = Field(
-        default=None, deprecated=True, description="The same seed asks for the same answer; nothing guarantees it."
+        default=None, deprecated=True, description="The same seed requests the same answer, without a guarantee."
     )
     tools: Annotated[list[Tool], Field(min_length=1)] | None = Field(
         default=None, description="What the model may call."
     )
-    tool_choice: ToolChoice | None = Field(default=None, description="Whether it must, may or may not.")
-    user: str | None = Field(default=None, deprecated=True, description="The end user, in your own naming.")
-    max_completion_tokens: Tokens | None = Field(default=None, description="Bound of the answer, reasoning included.")
+    tool_choice: ToolChoice | None = Field(
+        default=None, description="Whether the model must, may or must not call a tool."
+    )
+    user: str | None = Field(default=None, deprecated=True, description="The end user, by an id of your own.")
+    max_completion_tokens: Tokens | None = Field(
+        default=None, description="Token limit of the answer, reasoning included."
+    )
     parallel_tool_calls: bool = Field(default=True, description="Whether one answer may call several tools.")
     reasoning_effort: Effort | None = Field(
-        default=None, description="How much to think first. Models take some of the values."
+        default=None, description="How much to think first. Each model supports some of the values."
     )
     metadata: Annotated[dict[MetadataName, MetadataValue], Field(max_length=16)] | None = Field(
         default=None, description="Pairs of your own that are kept with a stored answer."
@@ -69,14 +73,14 @@ class ChatCompletionRequest(Open):
         default=None, description="Added to the odds of tokens, named by their number: -100 bans one, 100 forces it."
     )
     service_tier: Tier | None = Field(default=None, description="Which of the provider's queues to use.")
-    verbosity: Level | None = Field(default=None, description="How long an answer to aim at.")
+    verbosity: Level | None = Field(default=None, description="The desired length of the answer.")
     modalities: list[Literal["text", "audio"]] | None = Field(default=None, description="What the answer consists of.")
     audio: AudioOptions | None = Field(default=None, description="How a spoken answer sounds.")
     prediction: Prediction | None = Field(
         default=None, description="Text that the answer will mostly repeat, which makes it faster."
     )
     web_search_options: WebSearchOptions | None = Field(default=None, description="Search the web for the answer.")
-    moderation: Moderation | None = Field(default=None, description="Have input and output moderated on the way.")
+    moderation: Moderation | None = Field(default=None, description="Moderate input and output.")
     functions: Annotated[list[Function], Field(min_length=1, max_length=128)] | None = Field(
         default=None, deprecated=True, description="Use `tools`."
     )
@@ -84,7 +88,7 @@ class ChatCompletionRequest(Open):
         default=None, deprecated=True, description="Use `tool_choice`."
     )
     safety_identifier: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="The end user by a hash, for the provider to recognise abuse by."
+        default=None, description="A hash of the end user, by which the provider can recognise abuse."
     )
     prompt_cache_key: str | None = Field(
         default=None, description="Requests with the same key and beginning share the provider's cache."

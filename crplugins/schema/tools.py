@@ -1,4 +1,4 @@
-"""What a request says about tools and about the form of the answer."""
+"""The tools of a request, and the format of its answer."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-
 
 
 class Function(Open):
-    """A function of the client's that the model may ask to be called."""
+    """A function of the client that the model may call."""
 
     name: Name
     description: str | None = Field(

@@ -1,4 +1,4 @@
-"""SQL databases: URLs, engines and migrations, for whatever keeps something in one.
+"""SQL databases: URLs, engines and migrations.
 
-Needs the extra `sql`, and `postgres` for PostgreSQL. Nothing of ours is imported here.
+Needs the extra `sql`, and `postgres` for PostgreSQL.
 """

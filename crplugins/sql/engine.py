@@ -1,4 +1,4 @@
-"""The engine: how connections are made and transactions begin."""
+"""The engine: connects to SQLite or PostgreSQL, and begins SQLite's transactions."""
 
 from functools import partial
 from typing import Any, Final, Literal
@@ -7,17 +7,17 @@ from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 WRITES: Final = "crplugins_writes"
-"""Execution option of connections that change something."""
+"""Execution option of connections that write."""
 
 Synchronous = Literal["NORMAL", "FULL"]
-"""What SQLite waits for at a commit: FULL outlives a power cut, NORMAL only the death of the process."""
+"""What SQLite waits for at a commit: FULL survives a power cut, NORMAL only the death of the process."""
 
 
 def make_engine(url: URL, timeout: float, *, synchronous: Synchronous = "FULL", pool_size: int = 4) -> AsyncEngine:
-    """`timeout` in seconds is for a connection and for a statement. Looks at files: make it in a thread.
+    """An engine. `timeout` in seconds is for a connection and for a statement. Reads files: call it in a thread.
 
-    A pooled connection to a server is tried before use, so that a restarted one is noticed there. Errors hide
-    parameters.
+    A pooled connection to a server is tested before use, so that a restart of the server causes no error. Errors do not
+    show parameters.
     """
     postgres = url.get_backend_name() == "postgresql"
     arguments = {"timeout": timeout, "command_timeout": timeout} if postgres else {"timeout": timeout}
@@ -36,13 +36,13 @@ def make_engine(url: URL, timeout: float, *, synchronous: Synchronous = "FULL", 
 
 
 def set_up_sqlite(engine: Engine, synchronous: Synchronous = "FULL") -> None:
-    """Several processes share the file: a write-ahead log, waiting for locks, and transactions that are ones."""
+    """Prepares SQLite for several processes: a write-ahead log, and transactions that begin where the code says."""
     event.listen(engine, "connect", partial(_set_up, synchronous))
     event.listen(engine, "begin", _begin)
 
 
 def _set_up(synchronous: Synchronous, connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver would begin transactions late, and none before DDL
+    connection.isolation_level = None  # the driver would begin a transaction late, and none before DDL
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -50,6 +50,6 @@ def _set_up(synchronous: Synchronous, connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    """A writer takes the lock first: one that reads and then writes would fail if another wrote in between."""
+    """A writer takes the lock at once: one that reads first would fail if another process wrote in between."""
     writes = connection.get_execution_options().get(WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,4 +1,4 @@
-"""Brings tables to their newest schema. Several processes may do so at once: one does, the others wait for it."""
+"""Migrates tables to their newest schema. If several processes do so at once, one migrates and the others wait."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,13 +16,13 @@ _Upgrade = Callable[[Connection], None]
 
 
 async def migrate(url: URL, script_location: Path, version_table: str, lock: int, *, patience: float = 60.0) -> None:
-    """In a thread: alembic reads its files, and runs synchronously.
+    """Migrates in a thread, because alembic reads files and is synchronous.
 
     Args:
-        script_location: the folder with alembic's `env.py`, which finds `connection` and `version_table` among the
-            attributes of its configuration, and with `versions`.
-        version_table: the schema's own, because the database may hold other people's, alembic's too.
-        lock: any 64-bit number that is always this schema's: who has it on PostgreSQL migrates.
+        script_location: the folder with alembic's `versions` and `env.py`, which reads `connection` and `version_table`
+            from the attributes of its configuration.
+        version_table: this schema's own table, because the database may hold other tables that alembic migrates.
+        lock: a 64-bit number that belongs to this schema: the process that holds it on PostgreSQL migrates.
         patience: seconds for a connection, for a statement, and for the lock.
     """
     upgrade = partial(_upgrade, script_location, version_table, lock)
@@ -37,7 +37,7 @@ def _migrate(url: URL, upgrade: _Upgrade, timeout: float) -> None:
 
 
 def _migrate_sqlite(url: URL, upgrade: _Upgrade, timeout: float) -> None:
-    """With the driver of the standard library, which needs no event loop."""
+    """Uses the driver of the standard library, which needs no event loop."""
     engine = create_engine(url.set(drivername="sqlite"), connect_args={"timeout": timeout})
     set_up_sqlite(engine)
     try:
@@ -56,7 +56,7 @@ async def _migrate_postgresql(engine: AsyncEngine, upgrade: _Upgrade) -> None:
 
 
 def _upgrade(script_location: Path, version_table: str, lock: int, connection: Connection) -> None:
-    """All in one transaction, under a lock that ends with it; SQLite's BEGIN IMMEDIATE is one already."""
+    """All in one transaction, under a lock that ends with it. SQLite needs none: BEGIN IMMEDIATE locks the file."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": lock})
     config = Config()

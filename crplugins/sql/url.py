@@ -1,4 +1,4 @@
-"""Database URLs as people write them, with the async driver they need."""
+"""Database URLs, with the async driver that they need."""
 
 from typing import Final
 
@@ -17,9 +17,9 @@ _DRIVERS: Final = {
 
 
 def async_url(text: str) -> URL:
-    """`sqlite:///gw.db` (three slashes: relative), `postgresql://user:password@host/db?sslmode=require`.
+    """The URL for `sqlite:///gw.db` (three slashes: relative) or `postgresql://user:password@host/db?sslmode=require`.
 
-    Raises `ValueError`, whose text has no part of the URL: it may hold a password.
+    Raises `ValueError`, whose text has no part of the URL: it may contain a password.
     """
     try:
         url = make_url(text)
@@ -29,11 +29,11 @@ def async_url(text: str) -> URL:
         raise ValueError("must be a sqlite:// or postgresql:// URL")
     if url.drivername.startswith("sqlite") and (url.database or ":memory:") == ":memory:":
         raise ValueError("must name a file: every connection would have a memory database of its own")
-    return _libpq_words(url.set(drivername=_DRIVERS[url.drivername]))
+    return _with_asyncpg_ssl(url.set(drivername=_DRIVERS[url.drivername]))
 
 
-def _libpq_words(url: URL) -> URL:
-    """libpq's `sslmode` is asyncpg's `ssl`."""
+def _with_asyncpg_ssl(url: URL) -> URL:
+    """Renames libpq's `sslmode` to asyncpg's `ssl`."""
     if url.get_backend_name() != "postgresql" or "sslmode" not in url.query:
         return url
     return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})

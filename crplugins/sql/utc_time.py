@@ -1,4 +1,4 @@
-"""UtcTime: the type of columns that hold an instant."""
+"""UtcTime: the column type of an instant."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ from sqlalchemy import DateTime, Dialect, TypeDecorator
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An instant. SQLite stores no zone: it is UTC on the way in and on the way out."""
+    """An instant. SQLite stores no zone, so values are converted to UTC when written and marked as UTC when read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

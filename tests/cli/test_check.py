@@ -31,7 +31,7 @@ def checked(run, tmp_path, *arguments):
     return run("check", *arguments, cwd=tmp_path, KEY="sk-topsecret")
 
 
-def test_json_stands_alone_on_stdout_and_warnings_on_stderr(run, tmp_path):
+def test_json_is_alone_on_stdout_and_warnings_are_on_stderr(run, tmp_path):
     done = checked(run, tmp_path, "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout) == {
@@ -76,7 +76,7 @@ def test_the_table_names_everything_but_secrets(run, tmp_path):
     assert "sk-topsecret" not in done.stdout + done.stderr
 
 
-def test_without_a_file_it_says_so(run):
+def test_without_a_file_the_demo_model_is_reported(run):
     done = run("check")
     assert done.returncode == 0
     assert done.stdout.startswith("There is no configuration file; the demo model is served.\n")

@@ -30,7 +30,7 @@ def test_a_place_next_to_no_plugin_is_a_configuration_error(run, tmp_path, comma
     assert done.stderr == "gw.yaml, line 2: plugins[0].after: there is no plugin 'Auht', did you mean 'Auth'?\n"
 
 
-def test_a_model_nobody_can_serve_is_a_configuration_error_with_its_line(run, tmp_path):
+def test_a_model_that_no_handler_can_serve_is_a_configuration_error_with_its_line(run, tmp_path):
     (tmp_path / "gw.yaml").write_text("model_list:\n  - model_name: m\n    litellm_params: {model: hosted_vllm/m}\n")
     done = run("serve", "--port", 0, "--config", "gw.yaml", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
@@ -67,7 +67,7 @@ def test_the_version_and_the_help_are_printed(run):
 
 
 @pytest.mark.parametrize("missing", ["typer", "uvicorn", "litellm"])
-def test_without_the_extra_the_command_says_what_to_install(missing):
+def test_without_the_extra_the_command_reports_what_to_install(missing):
     code = f"import sys; sys.modules['{missing}'] = None; from crplugins.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")

@@ -30,7 +30,7 @@ keys:
   - {{id: 'off', secret: {SECRET}5, disabled: true}}
 """
 
-NO_PRICE = "nobody knows its price: cost is null, and budgets do not move"
+NO_PRICE = "its price is unknown: cost is null, and no budget counts it"
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def test_a_request_is_followed_to_its_handlers(explained):
         ("alias", True, "'fast' is an alias of the gateway: 'gpt-4o'"),
         ("target", True, "'gpt-4o' is served"),
         ("limits", True, "no limit and no budget applies"),
-        ("handler", True, "direct: 'up-4o' at https://one.example.com/v1, bytes passed through, in turn with 1 more that stand in for it"),
+        ("handler", True, "direct: 'up-4o' at https://one.example.com/v1, bytes passed through, in turn with 1 more to which it fails over"),
         ("price", True, NO_PRICE),
-        ("handler", True, "direct: 'up-4o' at https://two.example.com/v1, bytes passed through, in turn with 1 more that stand in for it"),
+        ("handler", True, "direct: 'up-4o' at https://two.example.com/v1, bytes passed through, in turn with 1 more to which it fails over"),
         ("price", True, NO_PRICE),
     ])  # fmt: skip
 
@@ -100,7 +100,7 @@ def test_what_would_be_refused_ends_with_1_and_the_reason(explained, key, model,
     assert steps[-1] == (step, False, text)
 
 
-def test_the_limits_of_a_request_and_its_cost_are_told(command, tmp_path):
+def test_the_limits_of_a_request_and_its_cost_are_explained(command, tmp_path):
     (tmp_path / "gateway.yaml").write_text("""\
 model_list:
   - model_name: m
@@ -142,7 +142,7 @@ def test_keys_of_every_source_are_found(command, tmp_path, spec):
     command.now = NOW
     keys(command, "sqlite:///gw.db" if "sql" in spec else "keys.yaml", "revoke", "team-a")
     _, out, _ = command("explain", "--key", "team-a", "--model", "demo/echo")
-    assert "the key 'team-a' is revoked: none of its secrets lives" in out
+    assert "the key 'team-a' is revoked: none of its secrets is valid" in out
 
 
 def test_a_secret_given_for_an_id_is_refused_and_not_repeated(command, tmp_path):

@@ -62,7 +62,7 @@ def test_a_changed_file_is_not_replaced_unless_it_is_said(run, tmp_path):
     (tmp_path / "recording.yaml").unlink()
     refused = run("rules", "export", tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == f"{tmp_path}/alerts.yaml: there already, and different. Replace with --force\n"
+    assert refused.stderr == f"{tmp_path}/alerts.yaml: exists already, and differs. Replace with --force\n"
     assert not (tmp_path / "recording.yaml").exists()
     assert run("rules", "export", tmp_path, "--force").returncode == 0
     assert (tmp_path / "alerts.yaml").read_text() == (GRAFANA / "rules" / "alerts.yaml").read_text()

@@ -46,13 +46,13 @@ def test_the_key_of_a_run_is_a_minted_one_and_the_only_one(demo):
         client.models.list()
 
 
-def test_the_printed_curl_line_works_as_it_stands(demo):
+def test_the_printed_curl_line_works_unchanged(demo):
     (line,) = [line for line in demo.printed.splitlines() if line.startswith("curl ")]
     done = subprocess.run(line + " -sS", shell=True, capture_output=True, text=True, check=True)
     assert '"object":"chat.completion"' in done.stdout.replace('": "', '":"')
 
 
-def test_the_printed_python_sample_works_as_it_stands(demo):
+def test_the_printed_python_sample_works_unchanged(demo):
     sample = demo.printed[demo.printed.index("from openai import OpenAI") :]
     assert len(sample.splitlines()) == 4
     done = subprocess.run([sys.executable, "-c", sample], capture_output=True, text=True, check=True)
@@ -137,10 +137,10 @@ def test_workers_read_the_configuration_the_command_was_given(serve, tmp_path):
             stale.models.list()
 
 
-def test_a_configuration_without_keys_gets_one_and_says_why(serve, tmp_path):
+def test_without_keys_in_the_configuration_one_is_generated_with_the_reason(serve, tmp_path):
     (tmp_path / "gateway.yaml").write_text(UPSTREAM)
     with serve(cwd=tmp_path) as gateway:
-        assert "Key for this run, because the configuration has no 'keys':\n" in gateway.printed
+        assert "Key generated at start-up, because the configuration has no 'keys':\n" in gateway.printed
         with gateway.client() as client:
             assert [model.id for model in client.models.list()] == ["mine"]
 

@@ -37,7 +37,9 @@ def provider():
 
 
 @pytest.mark.parametrize(("handler", "workers"), [("direct", 1), ("direct", 2), ("litellm", 1)])
-def test_a_stream_that_is_cut_says_so_and_is_recorded_as_our_doing(serve, run, provider, tmp_path, handler, workers):
+def test_a_stream_that_is_cut_gets_an_error_frame_and_is_recorded_as_overloaded(
+    serve, run, provider, tmp_path, handler, workers
+):
     (tmp_path / "gateway.yaml").write_text(CONFIGURATION.replace("HANDLER", handler))
     with serve("--workers", workers, cwd=tmp_path, PROVIDER=provider) as gateway:
         url = f"{gateway.url}/v1/chat/completions"

@@ -78,7 +78,7 @@ def test_rates_are_of_the_time_between_two_scrapes():
     assert (found.version, found.uptime_seconds) == ("1.2.3", 3600.0)
 
 
-def test_a_gateway_that_began_again_has_done_what_it_says_since():
+def test_after_a_restart_rates_count_from_zero():
     before = scrape(0.0, after(requests_total=900))
     found = figures(before, scrape(10.0), 0.0)
     assert found.total.requests_per_second == pytest.approx(11.0)
@@ -241,7 +241,7 @@ def test_a_wrong_token_is_one_sentence(run, gateway, token):
     assert (done.returncode, done.stdout) == (1, "")
     assert (
         done.stderr
-        == f"{gateway.url}/metrics wants the metrics token: give --token, or the configuration of the gateway\n"
+        == f"{gateway.url}/metrics needs the metrics token: pass --token, or the configuration of the gateway\n"
     )
 
 
@@ -256,9 +256,9 @@ def test_no_gateway_is_one_sentence(run):
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        (b"<html>", "are no metrics"),
-        (b"python_info 1\n", "are no metrics of crplugins"),
-        (None, "answers 302; metrics are where the configuration has them"),
+        (b"<html>", "is not in Prometheus's format"),
+        (b"python_info 1\n", "has no metrics of crplugins"),
+        (None, "answers 302; the path of metrics is in the configuration"),
     ],
 )
 def test_something_else_behind_the_address_is_one_sentence(run, answer, sentence):

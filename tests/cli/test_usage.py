@@ -89,7 +89,7 @@ def fill(url, folder):
     asyncio.run(work())
 
 
-def test_json_is_alone_on_stdout_and_tells_keys_and_models_apart(command, ledger):
+def test_json_is_alone_on_stdout_and_grouped_by_key_and_model(command, ledger):
     code, out, err = command("--ledger", ledger, "--json", "--since", "7d")
     assert (code, err) == (0, "")
     lines = json.loads(out)
@@ -169,7 +169,7 @@ def test_an_empty_time_is_said(command, ledger):
     assert (code, json.loads(out), err) == (0, [], "no request was recorded in this time\n")
 
 
-def test_records_that_wait_on_disk_are_told_of(command, sqlite_url, tmp_path):  # noqa: F811
+def test_records_that_wait_on_disk_are_reported(command, sqlite_url, tmp_path):  # noqa: F811
     fill(sqlite_url, tmp_path)
     SpoolFile(tmp_path / "gw.db.spool").keep([encode(make_record()) for _ in range(3)])
     code, out, err = command("--ledger", sqlite_url, "--json", "--by", "")
@@ -204,11 +204,11 @@ def test_a_configuration_without_a_ledger_ends_with_2(command, tmp_path):
     assert "gateway.yaml keeps no ledger; name one with --ledger" in err
 
 
-def test_a_database_that_is_none_ends_with_1(command, tmp_path):
+def test_a_file_that_is_not_a_database_and_a_server_that_is_unavailable_end_with_1(command, tmp_path):
     sqlite3.connect(tmp_path / "empty.db").close()
     assert command("--ledger", "sqlite:///empty.db")[0] == 1
     (tmp_path / "text.db").write_text("no database " * 100)
     code, _, err = command("--ledger", "sqlite:///text.db")
     assert (code, "cannot be read" in err) == (1, True)
     code, _, err = command("--ledger", "postgresql://u:hunter2@127.0.0.1:1/db")
-    assert (code, "out of reach" in err, "hunter2" in err) == (1, True, False)
+    assert (code, "unavailable" in err, "hunter2" in err) == (1, True, False)

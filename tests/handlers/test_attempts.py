@@ -62,7 +62,7 @@ async def test_an_attempt_lasts_from_the_call_to_the_last_byte(watched, stream):
         (Script(refuse_connection=True), "upstream_connect"),
     ],
 )
-async def test_a_failed_attempt_says_how(watched, stream, script, error_type):
+async def test_a_failed_attempt_has_its_error_type(watched, stream, script, error_type):
     async with watched() as (gateway, watcher):
         gateway.provider.default = script
         await gateway.post(stream=stream)

@@ -40,6 +40,6 @@ def test_an_error_is_a_failure():
     assert state(Event.of(b'{"error":{"message":"x"}}')).failed
 
 
-def test_data_that_is_not_json_is_told():
+def test_data_that_is_not_json_is_reported():
     assert not Completeness().see(Event.of(b"{oops"))
     assert Completeness().see(Event(b": comment\n\n", None))

@@ -38,7 +38,7 @@ async def test_hostile_texts_keep_no_record_out(open_ledger, text):
     assert row["user"].startswith(text[:1])
 
 
-async def test_a_provider_that_counts_beyond_all_reason_keeps_no_record_out(open_ledger, caplog):
+async def test_token_counts_that_are_too_large_keep_no_record_out(open_ledger, caplog):
     async with open_ledger() as ledger:
         for count in (HUGE, -HUGE, LARGEST_COUNT):
             ledger.add(make_record(usage=TokenUsage(count, count, count, count, count), cost_micro_usd=count))

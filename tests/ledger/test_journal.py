@@ -174,5 +174,5 @@ def test_closing_deletes_it_unless_lines_are_nowhere_else(prefix):
     assert count_dead_lines(prefix) == 1
 
 
-def test_nobody_else_may_read_it(prefix):
+def test_no_other_user_may_read_it(prefix):
     assert Journal.create(prefix).path.stat().st_mode & 0o077 == 0

@@ -9,7 +9,7 @@ from crplugins.ledger.schema import usage_daily
 from tests.ledger.conftest import NOON, ids_of, make_record, rows_of, settled, totals_of
 
 
-async def test_a_record_becomes_a_row_with_all_it_says(open_ledger):
+async def test_a_record_becomes_a_row_with_all_its_fields(open_ledger):
     record = make_record(started_at=NOON + 0.123456)
     async with open_ledger() as ledger:
         ledger.add(record)

@@ -67,7 +67,7 @@ async def test_postgresql_stopped_and_started_again_loses_none(postgres, postgre
     assert caplog.text.count("the ledger's database can be written again") == 1
 
 
-async def test_a_locked_database_holds_nobody_up(sqlite_url, tmp_path, locked):
+async def test_a_locked_database_delays_no_request(sqlite_url, tmp_path, locked):
     ids = []
     async with Ledger(sqlite_url, spool=tmp_path / "spool", retry_seconds=SOON, spool_above=100) as ledger:
         with locked:  # blockbuster would see whoever waited for it on the event loop
@@ -190,7 +190,7 @@ async def test_a_folder_that_cannot_be_used_is_said_at_the_start(sqlite_url, tmp
         await Ledger(sqlite_url, spool=tmp_path / "file" / "spool").__aenter__()
 
 
-async def test_a_line_that_no_database_takes_is_put_aside_and_keeps_no_other_out(open_ledger, tmp_path, caplog):
+async def test_a_line_that_no_database_takes_is_quarantined_and_the_others_are_committed(open_ledger, tmp_path, caplog):
     good = [encode(make_record()) for _ in range(20)]
     await asyncio.to_thread(
         SpoolFile(tmp_path / "spool").keep, [*good[:7], b'{"request_id": null}', *good[7:], b"no json"]

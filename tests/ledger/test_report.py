@@ -180,7 +180,7 @@ def test_groups_are_known_names_and_each_once():
 @pytest.mark.parametrize(
     ("cost", "unpriced", "shown"), [(1_500_000, 0, 1.5), (1_500_000, 2, 1.5), (0, 2, None), (0, 0, 0.0)]
 )
-def test_a_cost_nobody_knows_is_no_zero(cost, unpriced, shown):
+def test_an_unknown_cost_is_not_zero(cost, unpriced, shown):
     sums = Sums(group={}, **(dict.fromkeys(MEASURES, 0) | {"cost_micro_usd": cost, "unpriced_requests": unpriced}))
     assert cost_usd(sums) == shown
     assert sums_to_dict(sums)["unpriced_requests"] == unpriced

@@ -49,7 +49,7 @@ def test_free_is_a_price():
     assert prices_for({"input_cost_per_token": 0, "output_cost_per_token": 0.0}, no_table)("m") == Price(0, 0)
 
 
-def test_without_prices_in_the_model_info_the_table_tells():
+def test_without_prices_in_the_model_info_the_table_is_used():
     prices = prices_for({"mode": "chat", "input_cost_per_token": None}, lambda: table_of(m=LISTED))
     assert prices("m") == LISTED
     assert prices("another") is None
@@ -68,7 +68,7 @@ def test_a_missing_price_is_the_tables_and_a_part_goes_with_its_whole(info, pric
     assert prices_for(info, lambda: table_of(m=LISTED))("m") == price
 
 
-def test_half_a_price_of_a_model_nobody_lists_is_no_price():
+def test_half_a_price_of_a_model_that_is_not_listed_is_no_price():
     assert prices_for({"input_cost_per_token": 1e-6}, PriceTable)("m") is None
 
 
@@ -202,7 +202,7 @@ def test_a_table_of_ones_own(tmp_path):
         {"tiered_pricing": [{"range": "?", "input_cost_per_token": 1, "output_cost_per_token": 1}]},
     ],
 )
-def test_an_entry_that_cannot_be_read_is_told_and_the_others_stand(tmp_path, caplog, odd):
+def test_an_entry_that_cannot_be_read_is_logged_and_the_others_are_kept(tmp_path, caplog, odd):
     file = tmp_path / "prices.json"
     file.write_text(json.dumps({"odd": odd, "m": {"input_cost_per_token": 1, "output_cost_per_token": 1}}))
     assert len(PriceTable.load(file)) == 1

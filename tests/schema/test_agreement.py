@@ -153,7 +153,7 @@ def test_both_know_the_same_parameters():
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_both_say_the_same_of_a_parameter(name):
+def test_both_describe_a_parameter_the_same_way(name):
     check = PARAMETERS[name].check if isinstance(PARAMETERS[name], FastPath) else PARAMETERS[name]
     assert is_nullable(REQUEST[name]) == check.nullable
     compare(check, REQUEST[name], name)

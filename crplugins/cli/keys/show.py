@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from crplugins.cli.configuration import ConfigOption
@@ -20,8 +19,10 @@ from crplugins.cli.keys.source import (
     read_config,
     with_service,
 )
+from crplugins.cli.terminal import plain_console
 from crplugins.config import Config, ConfigError
 from crplugins.core.principal import Principal
+from crplugins.core.usage import usd
 from crplugins.keys.service import format_moment, key_to_public_dict
 from crplugins.limits.opening import open_limit_store
 from crplugins.limits.reservations import Reservations
@@ -77,8 +78,8 @@ def _state(state: BudgetState) -> dict[str, Any]:
         "limit": f"budget per {state.period}" if state.period != "total" else "budget",
         "scope": state.scope,
         "of": state.owner,
-        "used": state.spent / 1e6,
-        "amount": state.amount / 1e6,
+        "used": usd(state.spent),
+        "amount": usd(state.amount),
         "reset": None if state.reset is None else format_moment(state.reset),
     }
 
@@ -101,7 +102,7 @@ def list_(
     if as_json:
         typer.echo(json.dumps(keys, indent=2))
     else:
-        _console().print(_table(keys))
+        plain_console().print(_table(keys))
 
 
 def show(
@@ -119,7 +120,7 @@ def show(
     if as_json:
         typer.echo(json.dumps({**key, "standing": levels}, indent=2))
         return
-    console = _console()
+    console = plain_console()
     console.print(_details(key))
     console.print(_secrets(key["secrets"]))
     if levels:
@@ -137,10 +138,6 @@ def _levels(config_file: Path | None, principal: Principal) -> tuple[list[dict[s
         return None, str(error)
     except ConfigError:  # a source named on the command line needs no configuration
         return None, ""
-
-
-def _console() -> Console:
-    return Console(markup=False, emoji=False, highlight=False)
 
 
 def _table(keys: Iterable[dict[str, Any]]) -> Table:

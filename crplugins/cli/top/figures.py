@@ -1,4 +1,7 @@
-"""What `crplugins top` shows, computed from two scrapes: how it stands, and how fast it goes."""
+"""Figures: what `crplugins top` shows, computed from two scrapes of a gateway's metrics.
+
+`figures` takes the totals from the later scrape and the rates from the Change between both; `scrape` fetches one.
+"""
 
 import ssl
 from collections.abc import Callable, Iterable, Mapping
@@ -17,111 +20,20 @@ from crplugins.plugins.metrics.table import BUILD_INFO
 
 TIMEOUT: Final = 10.0
 _ACCEPT: Final = "text/plain; version=0.0.4"
-
-Labels = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class TopScrape:
-    """What a gateway showed at one moment, by a clock in seconds that only has to go on."""
-
-    at: float
-    samples: Mapping[str, list[tuple[Labels, float]]]
-
-    @classmethod
-    def of(cls, at: float, text: str) -> "TopScrape":
-        """Raises ValueError for what is no exposition of Prometheus."""
-        samples: dict[str, list[tuple[Labels, float]]] = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                samples.setdefault(sample.name, []).append((sample.labels, sample.value))
-        return cls(at, samples)
-
-    def labels(self, name: str) -> Labels:
-        """Of the first sample of this name."""
-        return next((labels for labels, _ in self.samples.get(name, ())), {})
-
-    def sums(self, name: str, *by: str, only: Callable[[Labels], bool] | None = None) -> dict[tuple[str, ...], float]:
-        """The samples of a name added up by some of their labels."""
-        sums: dict[tuple[str, ...], float] = {}
-        for labels, value in self.samples.get(name, ()):
-            if only is None or only(labels):
-                group = tuple(labels.get(label, "") for label in by)
-                sums[group] = sums.get(group, 0.0) + value
-        return sums
-
-    def value(self, name: str) -> float | None:
-        """All samples of a name added up; None if there is none."""
-        return self.sums(name).get(())
-
-
-def scrape(url: str, token: str | None, clock: Callable[[], float]) -> TopScrape:
-    """Follows no redirect, which could carry the token elsewhere. Raises `Refused`."""
-    status, text = _get(url, {"accept": _ACCEPT} | ({"authorization": f"Bearer {token}"} if token else {}))
-    if status == 401:
-        raise Refused(f"{url} wants the metrics token: give --token, or the configuration of the gateway")
-    if status != 200:
-        raise Refused(f"{url} answers {status}; metrics are where the configuration has them: metrics: {{path: ...}}")
-    try:
-        found = TopScrape.of(clock(), text)
-    except ValueError:
-        raise Refused(f"what {url} answers are no metrics") from None
-    if BUILD_INFO.name not in found.samples:
-        raise Refused(f"what {url} answers are no metrics of crplugins")
-    return found
-
-
-def _get(url: str, headers: Mapping[str, str]) -> tuple[int, str]:
-    parts = urlsplit(url)
-    connection = _connection(parts.scheme, parts.hostname or "", parts.port)
-    try:
-        connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else ""), headers=dict(headers))
-        response = connection.getresponse()
-        return response.status, response.read().decode(errors="replace")
-    except (OSError, HTTPException) as error:
-        raise Refused(f"no gateway answers at {url}: {_reason(error)}") from None
-    finally:
-        connection.close()
-
-
-def _connection(scheme: str, host: str, port: int | None) -> HTTPConnection:
-    if scheme == "https":
-        return HTTPSConnection(host, port, timeout=TIMEOUT, context=ssl.create_default_context())
-    return HTTPConnection(host, port, timeout=TIMEOUT)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def quantile(q: float, buckets: Iterable[tuple[float, float]]) -> float | None:
-    """As Prometheus estimates it, from cumulative counts by upper bound; None without observations."""
-    ordered = sorted(buckets)
-    if not ordered or ordered[-1][1] <= 0:
-        return None
-    rank, lower, below = q * ordered[-1][1], 0.0, 0.0
-    for upper, count in ordered:
-        if count >= rank:
-            if upper == float("inf") or count == below:
-                return lower
-            return lower + (upper - lower) * (rank - below) / (count - below)
-        lower, below = upper, count
-    return lower
-
-
 _FAILED: Final = frozenset(kind for kind in ERROR_TYPES if OUTCOMES[kind] == "server_error")
 _REFUSED: Final = frozenset(kind for kind in ERROR_TYPES if OUTCOMES[kind] in ("limited", "client_error"))
-
+Labels = Mapping[str, str]
 Group = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Of the gateway, a model or a key. Numbers are since the gateway's start, rates of the last interval.
+    """The traffic of the gateway, a model or a key. Numbers count from the gateway's start, rates the last interval.
 
     Attributes:
-        errors: requests that failed and were the gateway's or a provider's to answer; `refused`: by limits and checks.
-        ttft_p50, ttft_p95: seconds, of the interval's streams, or of all if it has none; None where there are none.
+        errors: requests that the gateway or a provider failed.
+        refused: requests that a limit or a check refused.
+        ttft_p50, ttft_p95: seconds, of the streams of the interval, else of all streams; None without streams.
     """
 
     name: str
@@ -140,7 +52,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class LimitUse:
-    """`used` is a share."""
+    """How much of a limit a key has used: 1.0 is all of it."""
 
     key_id: str
     limit: str
@@ -169,6 +81,43 @@ class Figures:
     trouble: list[str]
 
 
+_NO_TRAFFIC: Final = Traffic("", 0, 0.0, 0, 0, 0, 0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TopScrape:
+    """A gateway's metrics at one time, in monotonic seconds."""
+
+    at: float
+    samples: Mapping[str, list[tuple[Labels, float]]]
+
+    @classmethod
+    def of(cls, at: float, text: str) -> "TopScrape":
+        """Raises ValueError for text that is not in Prometheus's format."""
+        samples: dict[str, list[tuple[Labels, float]]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                samples.setdefault(sample.name, []).append((sample.labels, sample.value))
+        return cls(at, samples)
+
+    def labels(self, name: str) -> Labels:
+        """The labels of the first sample of this name."""
+        return next((labels for labels, _ in self.samples.get(name, ())), {})
+
+    def sums(self, name: str, *by: str, only: Callable[[Labels], bool] | None = None) -> dict[tuple[str, ...], float]:
+        """The samples of a name added up by some of their labels."""
+        sums: dict[tuple[str, ...], float] = {}
+        for labels, value in self.samples.get(name, ()):
+            if only is None or only(labels):
+                group = tuple(labels.get(label, "") for label in by)
+                sums[group] = sums.get(group, 0.0) + value
+        return sums
+
+    def value(self, name: str) -> float | None:
+        """All samples of a name added up; None if there is none."""
+        return self.sums(name).get(())
+
+
 def figures(before: TopScrape, after: TopScrape, wall_time: float) -> Figures:
     """`wall_time` in seconds since 1970."""
     change = Change(before, after)
@@ -187,23 +136,20 @@ def figures(before: TopScrape, after: TopScrape, wall_time: float) -> Figures:
     )
 
 
-_NO_TRAFFIC: Final = Traffic("", 0, 0.0, 0, 0, 0, 0, 0.0, 0.0, 0.0)
-
-
 class Change:
-    """Two scrapes of a gateway, one after the other."""
+    """The difference between two scrapes of a gateway."""
 
     def __init__(self, before: TopScrape, after: TopScrape) -> None:
         self._before, self.after = before, after
         self._seconds = max(after.at - before.at, 1e-9)
 
     def traffic(self, *by: str) -> list[Traffic]:
-        """Of each value of a label, of all together without one. What has had no request is left out."""
+        """The traffic by a label, without a label that of the whole gateway. Values without requests are omitted."""
         numbers = self.after.sums(t.REQUESTS.name, *by)
         return [self._of(group, by) for group, number in numbers.items() if number or not by]
 
     def grown(self, name: str) -> float:
-        """How much a counter has grown in between."""
+        """How much a counter has grown between the scrapes."""
         return self._rates(name, ()).get((), 0.0) * self._seconds
 
     def _of(self, group: Group, by: Group) -> Traffic:
@@ -230,7 +176,7 @@ class Change:
         )
 
     def _rates(self, name: str, by: Group) -> dict[Group, float]:
-        """A counter that became less has begun again at 0, with its gateway."""
+        """Growth per second. A counter that is smaller than before was reset to 0 by a restart of the gateway."""
         before = self._before.sums(name, *by)
         return {
             group: (value - before.get(group, 0.0) if value >= before.get(group, 0.0) else value) / self._seconds
@@ -238,7 +184,7 @@ class Change:
         }
 
     def _first_token(self, group: Group, by: Group) -> list[tuple[float, float]]:
-        """Buckets of the interval, or since the start where nothing has begun in it."""
+        """The buckets of the interval, or those since the start if no stream has begun in the interval."""
         name = f"{t.TTFT.name}_bucket"
         now, then = (
             {bound: count for (bound, *rest), count in each.sums(name, "le", *by).items() if tuple(rest) == group}
@@ -269,13 +215,67 @@ def _budgets(scrape: TopScrape) -> list[BudgetUse]:
 
 
 def _trouble(change: Change) -> Iterable[str]:
-    """What an operator should not overlook."""
+    """Problems that an operator should see."""
     after = change.after
     if after.value(STORE_OUTAGE.name):
-        yield "limits are decided without their store"
+        yield "limits are decided without their store, which is unavailable"
     if spooled := after.value(t.LEDGER_SPOOLED.name):
         yield f"{spooled:,.0f} usage records wait on disk for the ledger's database"
     if lost := after.value(t.LEDGER_DROPPED.name):
         yield f"{lost:,.0f} usage records are lost"
     for (plugin, hook), number in after.sums(t.HOOK_ERRORS.name, "plugin", "hook").items():
         yield f"{plugin}.{hook} has failed {number:,.0f} times"
+
+
+def quantile(q: float, buckets: Iterable[tuple[float, float]]) -> float | None:
+    """Prometheus's estimate of a quantile, from cumulative counts by upper bound; None without observations."""
+    ordered = sorted(buckets)
+    if not ordered or ordered[-1][1] <= 0:
+        return None
+    rank, lower, below = q * ordered[-1][1], 0.0, 0.0
+    for upper, count in ordered:
+        if count >= rank:
+            if upper == float("inf") or count == below:
+                return lower
+            return lower + (upper - lower) * (rank - below) / (count - below)
+        lower, below = upper, count
+    return lower
+
+
+def scrape(url: str, token: str | None, clock: Callable[[], float]) -> TopScrape:
+    """Fetches the metrics. Follows no redirect, which could send the token to another server. Raises `Refused`."""
+    status, text = _get(url, {"accept": _ACCEPT} | ({"authorization": f"Bearer {token}"} if token else {}))
+    if status == 401:
+        raise Refused(f"{url} needs the metrics token: pass --token, or the configuration of the gateway")
+    if status != 200:
+        raise Refused(f"{url} answers {status}; the path of metrics is in the configuration: metrics: {{path: ...}}")
+    try:
+        found = TopScrape.of(clock(), text)
+    except ValueError:
+        raise Refused(f"the answer of {url} is not in Prometheus's format") from None
+    if BUILD_INFO.name not in found.samples:
+        raise Refused(f"the answer of {url} has no metrics of crplugins")
+    return found
+
+
+def _get(url: str, headers: Mapping[str, str]) -> tuple[int, str]:
+    parts = urlsplit(url)
+    connection = _connection(parts.scheme, parts.hostname or "", parts.port)
+    try:
+        connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else ""), headers=dict(headers))
+        response = connection.getresponse()
+        return response.status, response.read().decode(errors="replace")
+    except (OSError, HTTPException) as error:
+        raise Refused(f"no gateway answers at {url}: {_reason(error)}") from None
+    finally:
+        connection.close()
+
+
+def _connection(scheme: str, host: str, port: int | None) -> HTTPConnection:
+    if scheme == "https":
+        return HTTPSConnection(host, port, timeout=TIMEOUT, context=ssl.create_default_context())
+    return HTTPConnection(host, port, timeout=TIMEOUT)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

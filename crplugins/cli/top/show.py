@@ -1,4 +1,4 @@
-"""A frame of `crplugins top`, for people and as JSON."""
+"""A frame of `crplugins top`, as text for a terminal and as JSON."""
 
 import json
 from collections.abc import Iterator
@@ -10,22 +10,23 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from crplugins.cli.terminal import printable
 from crplugins.cli.top.figures import Figures, Traffic
 
 ROWS: Final = 10
-"""Of each table; the rest is counted."""
+"""The number of rows shown of each table; the others are counted."""
 
 _NEARLY: Final = 0.75
 _FULL: Final = 0.9
 
 
 def as_json(figures: Figures) -> str:
-    """Without Infinity or NaN; null is what is not known."""
+    """Without Infinity or NaN; unknown figures are null."""
     return json.dumps(asdict(figures), indent=2, allow_nan=False)
 
 
 def frame(figures: Figures, url: str, note: str | None = None) -> RenderableType:
-    """`note` is why there are no newer figures."""
+    """`note` is the reason why there are no newer figures."""
     return Group(*_parts(figures, url, note))
 
 
@@ -35,7 +36,7 @@ def _parts(figures: Figures, url: str, note: str | None) -> Iterator[RenderableT
     if note is not None:
         yield Text(note, style="red")
     for trouble in figures.trouble:
-        yield Text(_visible(trouble), style="red")
+        yield Text(printable(trouble), style="red")
     yield _summary(figures)
     yield _models(figures.models)
     yield _keys(figures.keys)
@@ -65,28 +66,28 @@ def _models(models: list[Traffic]) -> Table:
     table = _table("model", "requests", "req/s", "errors", "TTFT p50", "TTFT p95", "tokens/s", "spend")
     for model in models[:ROWS]:
         table.add_row(
-            _visible(model.name), f"{model.requests:,}", f"{model.requests_per_second:,.1f}",
+            printable(model.name), f"{model.requests:,}", f"{model.requests_per_second:,.1f}",
             _share(model.errors, model.requests), _seconds(model.ttft_p50), _seconds(model.ttft_p95),
             f"{model.output_tokens_per_second:,.0f}", _dollars(model.cost_usd),
         )  # fmt: skip
-    return _with_rest(table, len(models))
+    return _with_count_of_others(table, len(models))
 
 
 def _keys(keys: list[Traffic]) -> Table:
     table = _table("key", "spend", "requests", "req/s", "errors", "refused", "input", "output")
     for key in keys[:ROWS]:
         table.add_row(
-            _visible(key.name), _dollars(key.cost_usd), f"{key.requests:,}", f"{key.requests_per_second:,.1f}",
+            printable(key.name), _dollars(key.cost_usd), f"{key.requests:,}", f"{key.requests_per_second:,.1f}",
             _share(key.errors, key.requests), f"{key.refused:,}", f"{key.input_tokens:,}", f"{key.output_tokens:,}",
         )  # fmt: skip
-    return _with_rest(table, len(keys))
+    return _with_count_of_others(table, len(keys))
 
 
 def _limits(figures: Figures) -> Table:
     table = _table("limit", "of", "used")
     for use in figures.limits[:ROWS]:
-        table.add_row(_visible(use.limit), _visible(use.key_id), Text(f"{use.used:.0%}", style=_style(use.used)))
-    return _with_rest(table, len(figures.limits))
+        table.add_row(printable(use.limit), printable(use.key_id), Text(f"{use.used:.0%}", style=_style(use.used)))
+    return _with_count_of_others(table, len(figures.limits))
 
 
 def _budgets(figures: Figures) -> Table:
@@ -94,12 +95,12 @@ def _budgets(figures: Figures) -> Table:
     for use in figures.budgets[:ROWS]:
         used = use.spent_usd / use.budget_usd if use.budget_usd else 1.0
         table.add_row(
-            _visible(use.key_id),
+            printable(use.key_id),
             _dollars(use.spent_usd),
             _dollars(use.budget_usd),
             Text(f"{used:.0%}", style=_style(used)),
         )
-    return _with_rest(table, len(figures.budgets))
+    return _with_count_of_others(table, len(figures.budgets))
 
 
 def _table(first: str, *others: str) -> Table:
@@ -110,7 +111,7 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _with_rest(table: Table, number: int) -> Table:
+def _with_count_of_others(table: Table, number: int) -> Table:
     if number > ROWS:
         table.add_row(f"and {number - ROWS:,} more")
     return table
@@ -140,8 +141,3 @@ def _duration(seconds: float) -> str:
     if days:
         return f"{days}d {hours}h"
     return f"{hours}h {minutes % 60}m" if hours else f"{minutes}m {int(seconds) % 60}s"
-
-
-def _visible(text: str) -> str:
-    """Names from elsewhere must not get at the operator's terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

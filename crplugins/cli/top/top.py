@@ -12,9 +12,11 @@ import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from crplugins.cli.address import local_url
 from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys.source import JsonOption, clock_of, read_config
 from crplugins.cli.refused import Refused
+from crplugins.cli.terminal import plain_console
 from crplugins.cli.top.figures import Figures, TopScrape, figures, scrape
 from crplugins.cli.top.show import as_json as to_json
 from crplugins.cli.top.show import frame
@@ -22,7 +24,7 @@ from crplugins.config import Config, ConfigError, Problem
 
 DEFAULT_PATH: Final = "/metrics"
 ONCE_SECONDS: Final = 1.0
-"""Between the two scrapes of a single frame: enough for a rate."""
+"""The time between the two scrapes of a single frame, enough for a rate."""
 
 Take = Callable[[], TopScrape]
 
@@ -32,7 +34,7 @@ def _url(text: str) -> str:
         parts = urlsplit(text)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return text
-    except ValueError:  # a port that is none
+    except ValueError:  # an invalid port
         pass
     raise typer.BadParameter("an address such as http://127.0.0.1:4000")
 
@@ -41,7 +43,7 @@ def top(
     context: typer.Context,
     url: Annotated[
         str | None,
-        typer.Option(parser=_url, metavar="URL", help="The gateway. Without it: where the configuration says."),
+        typer.Option(parser=_url, metavar="URL", help="The gateway's address. Without it: the configuration's."),
     ] = None,
     token: Annotated[
         str | None, typer.Option(metavar="TOKEN", help="The metrics token. Without it: the configuration's.")
@@ -54,7 +56,7 @@ def top(
     """Watch requests, tokens, errors, spend and limits of a running gateway. Ctrl-C ends it."""
     address, secret = _target(url, token, config_file)
     watched = Watched(lambda: scrape(address, secret, time.monotonic), clock_of(context))
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = plain_console()
     if not (once or as_json) and console.is_terminal:
         _watch(console, watched, address, interval)
         return
@@ -67,14 +69,14 @@ def top(
 
 
 class Watched:
-    """A gateway, scraped now and again. Raises `Refused` where it cannot be."""
+    """A gateway that is scraped repeatedly. Raises `Refused` if a scrape fails."""
 
     def __init__(self, take: Take, clock: Callable[[], datetime]) -> None:
         self._take, self._clock = take, clock
         self._last = take()
 
     def next(self) -> Figures:
-        """Figures of the time since the last call. After a failure the next call covers the whole time."""
+        """The figures since the last call. After a failure the next call covers the whole time."""
         after = self._take()
         found = figures(self._last, after, self._clock().timestamp())
         self._last = after
@@ -82,7 +84,7 @@ class Watched:
 
 
 def _watch(console: Console, watched: Watched, address: str, interval: float) -> None:
-    """Until Ctrl-C. While the gateway does not answer, the last figures stay, and why."""
+    """Shows frames until Ctrl-C. While the gateway does not answer, the last figures stay, with the reason."""
     try:
         with Live(console=console, screen=True, auto_refresh=False) as live:
             shown, note = watched.next(), None
@@ -98,14 +100,14 @@ def _watch(console: Console, watched: Watched, address: str, interval: float) ->
 
 
 def _print(console: Console, shown: RenderableType) -> None:
-    """A pipe has no width: nothing is cut off in it."""
+    """Prints one frame. A pipe has no width, so the frame is not cut there."""
     if not console.is_terminal:
         console.width = 200
     console.print(shown)
 
 
 def _target(url: str | None, token: str | None, config_file: Path | None) -> tuple[str, str | None]:
-    """Where to scrape, and with what. Raises `ConfigError`."""
+    """The address to scrape and the token. Raises `ConfigError`."""
     if url is not None and token is not None and config_file is None:
         return _with_path(url, DEFAULT_PATH), token
     config, _ = read_config(config_file)
@@ -120,12 +122,11 @@ def _target(url: str | None, token: str | None, config_file: Path | None) -> tup
 
 
 def _listening(config: Config) -> str:
-    """As seen from this machine."""
+    """The gateway's address for a client on this machine."""
     host, port = config.server.host, config.server.port
     if port == 0:
         raise ConfigError([Problem(("server", "port"), "is any free port; name the gateway with --url")])
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  # compared, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return local_url(host, port)
 
 
 def _with_path(url: str, path: str) -> str:

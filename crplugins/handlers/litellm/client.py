@@ -34,6 +34,7 @@ _ANTHROPIC: Final = frozenset({
     "cache_control", "container", "context_management", "inference_geo", "mcp_servers", "output_config", "thinking",
     "top_k",
 })  # fmt: skip
+
 _EXTRAS: Final[Mapping[str, frozenset[str]]] = {
     "anthropic": _ANTHROPIC,
     "bedrock": frozenset({"thinking", "top_k"}),

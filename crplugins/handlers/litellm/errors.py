@@ -35,6 +35,7 @@ _STATUSES: Final = {
     "api_error": 500,
     "overloaded_error": 529,
 }
+
 _UNSUPPORTED: Final = re.compile(r"does not support parameters: \[([^\]]*)\]")
 
 

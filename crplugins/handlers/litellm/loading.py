@@ -34,6 +34,7 @@ ENVIRONMENT: Final = {
     "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
     "LITELLM_LOG": "ERROR",
 }
+
 _LOGGERS: Final = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
 
 _WORKER_TIMEOUT: Final = 2.0
@@ -159,6 +160,7 @@ _IMPORTED_LATE: Final[Mapping[str, tuple[str, ...]]] = {
     "vertex_ai": ("litellm.llms.vertex_ai.context_caching.vertex_ai_context_caching",),
     "xai": ("litellm.llms.xai.oauth",),
 }
+
 _CHUNK: Final = (
     b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m",'
     b'"choices":[{"index":0,"delta":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}\n\n'
@@ -172,6 +174,7 @@ _DOCUMENT: Final = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }
+
 _REFUSAL: Final = {"error": {"message": "no", "type": "invalid_request_error", "param": None, "code": None}}
 
 

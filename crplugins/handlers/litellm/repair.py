@@ -16,8 +16,9 @@ from crplugins.handlers.litellm.usage import UsageObject, fields_of, plain, text
 
 Delta = dict[str, Any]
 _UNCHANGED = ("annotations", "audio", "images")
-_OPENAI: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-_SAME_AS: Final = {
+_FINISH_REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+# Finish reasons of other providers, and what OpenAI calls them.
+_OPENAI_NAMES: Final = {
     "max_tokens": "length", "MAX_TOKENS": "length", "model_length": "length", "compaction": "length",
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls", "TOOL_CALL": "tool_calls", "tool_call": "tool_calls",
@@ -26,6 +27,7 @@ _SAME_AS: Final = {
     "RECITATION": "content_filter", "ERROR_TOXIC": "content_filter", "OTHER": "content_filter",
     "BLOCKLIST": "content_filter", "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter",
 }  # fmt: skip
+
 FAILED: Final = frozenset({"error", "abort"})
 """The finish reasons of OpenRouter, and of vLLM and SGLang, for a model that has failed."""
 
@@ -306,4 +308,4 @@ def finish_reason_of(value: Any) -> str | None:
     """OpenAI's finish reason for a provider's; "stop" for one that is not known, None if there is none."""
     if not isinstance(value, str) or not value:
         return None
-    return value if value in _OPENAI else _SAME_AS.get(value, "stop")
+    return value if value in _FINISH_REASONS else _OPENAI_NAMES.get(value, "stop")

@@ -36,6 +36,7 @@ _LITELLM_SETTINGS: Final = frozenset({
     "input_cost_per_token", "max_retries", "model_list", "num_retries", "organization", "output_cost_per_token",
     "proxy", "region_name", "request_timeout", "ssl_verify", "stream_timeout", "success_callback", "timeout",
 })  # fmt: skip
+
 _LITELLM_PREFIXES: Final = ("_", "api_", "aws_", "azure_", "litellm_", "mock_", "s3_", "vertex_")
 
 # Default values that some clients send. A model that lacks the parameter still serves the request.

@@ -27,6 +27,7 @@ _RENAMING_PARSERS: Final = frozenset({
     "MistralChatResponseIterator",
     "OpenRouterChatCompletionStreamingHandler",
 })  # fmt: skip
+
 _BROKEN: Final = object()
 _HOLDERS: Final = ("http_response", "response", "streaming_response", "response_iterator", "completion_stream")
 _MAX_DEPTH: Final = 6

@@ -15,6 +15,7 @@ from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import ReportedUsage
 
 logger = logging.getLogger("crplugins.upstream")
+
 UsageObject = dict[str, Any]
 """OpenAI's `usage`: three totals, and details where the provider reported some."""
 

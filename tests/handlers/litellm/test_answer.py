@@ -46,7 +46,7 @@ def test_a_response_without_choices_is_no_answer():
     assert answer_document({"choices": []}, "x") is None
 
 
-def test_a_model_nobody_names_is_the_one_asked():
+def test_an_answer_without_a_model_name_has_the_requested_one():
     assert answer_document(response({"content": "a"}) | {"model": None}, "x")["model"] == "x"
 
 

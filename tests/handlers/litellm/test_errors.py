@@ -76,7 +76,7 @@ async def test_secrets_addresses_and_litellms_prefixes_are_scrubbed(model, strea
         assert "bad call of" in message
 
 
-async def test_nobody_listens(model, stream):
+async def test_a_refused_connection_is_unreachable(model, stream):
     async with FakeProvider() as provider, asking(provider, model, api_base="http://127.0.0.1:9/v1") as asked:
         error = await asked.refusal(stream=stream)
         assert (error.status, error.error.code) == (502, "upstream_unreachable")

@@ -35,13 +35,13 @@ async def test_the_exchange_learns_the_model_and_the_attempts():
         assert len(asked.exchange.attempts) == 1
 
 
-async def test_a_wildcard_stands_for_what_the_client_asked():
+async def test_a_wildcard_is_replaced_by_the_requested_model():
     async with FakeProvider() as provider, asking(provider, "openai/*", name="any-*") as asked:
         await asked.plain(model="any-gpt")
         assert provider.last_request.model == "gpt"
 
 
-async def test_a_wildcard_for_providers_nobody_knows_is_a_model_not_found():
+async def test_a_model_whose_provider_litellm_does_not_know_is_not_found():
     async with FakeProvider() as provider, asking(provider, "*", name="*") as asked:
         refusal = await asked.refusal(model="nobody-knows-this")
         assert (refusal.status, refusal.error.code) == (404, "model_not_found")

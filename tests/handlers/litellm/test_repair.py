@@ -72,7 +72,7 @@ def test_each_index_has_its_own_role_and_one_finish():
         assert [c["finish_reason"] for c in mine] == [None, None, "stop"]
 
 
-def test_what_a_provider_says_after_its_finish_is_dropped():
+def test_what_a_provider_sends_after_its_finish_reason_is_dropped():
     chunks = repaired(chunk({"content": "a"}, "length"), chunk({"content": "b"}, "length"))
     assert [c["choices"][0]["finish_reason"] for c in chunks] == [None, "length"]
 
@@ -111,7 +111,7 @@ def test_a_float_created_becomes_an_integer():
     assert repaired(chunk({"content": "a"}) | {"created": 1700000000.75})[0]["created"] == 1700000000
 
 
-def test_usage_stands_on_one_chunk_without_choices_and_null_on_all_others():
+def test_usage_is_on_one_chunk_without_choices_and_null_on_all_others():
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     chunks = repaired(chunk({"content": "a"}, "stop", usage=usage), usage=True)
     assert [c["usage"] for c in chunks] == [None, None, usage]

@@ -18,7 +18,7 @@ def test_id_type_and_name_stand_on_the_first_fragment_only():
     assert calls.fragments([call(0, None, None, ":1}")]) == [{"index": 0, "function": {"arguments": ":1}"}}]
 
 
-def test_parallel_calls_that_all_have_the_index_0_are_told_apart_by_their_ids():
+def test_parallel_calls_that_all_have_the_index_0_are_distinguished_by_their_ids():
     calls = ToolCalls()
     first = calls.fragments([call(0, "c1", "f", "{}"), call(0, "c2", "g", "{}")])
     assert [(c["index"], c["id"]) for c in first] == [(0, "c1"), (1, "c2")]
