@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -157,8 +158,11 @@ class Call:
         elif self._pipeline.reads_body_at is None:
             self._received += len(message.get("body", b""))
             if self._received > self._limit:
-                self._outgoing.refusal = body_too_large(self._limit, self._received)
-                raise self._outgoing.refusal
+                error = body_too_large(self._limit, self._received)
+                if self._outgoing.complete or not self._outgoing.started:
+                    # An answer that has begun is for whoever reads the body to end.
+                    self._outgoing.refusal = error
+                raise error
         return message
 
     def _conclude(self) -> None:
@@ -200,8 +204,10 @@ class CancelOnDisconnect:
         return ours and kind is asyncio.CancelledError
 
     async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        left = False
+        while not left:
+            with suppress(GatewayError):  # a body past its limit, which nobody here reads
+                left = (await self._receive())["type"] == "http.disconnect"
         self.gone = True
         self._task.cancel()
 

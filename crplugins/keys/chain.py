@@ -9,7 +9,7 @@ from crplugins.keys.source import Found, KeySource, SecretRefused, SourceUnavail
 
 
 class Chain:
-    """The first source that has the key answers, also where another is out of reach or has refused it.
+    """The first source that has the key answers, also where another is unavailable or has refused it.
 
     If none has it, one that could not be asked makes it unavailable: it may have been there.
     """

@@ -24,7 +24,7 @@ class NoSuchKey(Exception):
 class KeyStore(Protocol):
     """Keys by id. Every change is atomic and visible to other processes within 2 s.
 
-    An async context manager. What it works on being out of reach is `SourceUnavailable`, from every method.
+    An async context manager. What it works on being unavailable is `SourceUnavailable`, from every method.
     """
 
     @property

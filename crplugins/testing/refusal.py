@@ -53,7 +53,7 @@ def unknown_model(model: str) -> ModelRefusal:
 
 
 def unknown_url(method: str, path: str) -> ModelRefusal:
-    """404 for a path nobody serves."""
+    """404 for a path that is not served."""
     return ModelRefusal(404, error_body(f"Invalid URL ({method} {path})"))
 
 

@@ -138,7 +138,7 @@ def gateway_alerts() -> list[Alert]:
         Alert("CrpluginsLedgerRecordsLost", "page", "0m",
               f"{dropped} > 0",
               "{{ $labels.instance }} has lost usage records",
-              "{{ $value | humanize }} in 1h: database and disk were out of reach. Bills and budgets are too low."),
+              "{{ $value | humanize }} in 1h: database and disk were unavailable. Bills and budgets are too low."),
         Alert("CrpluginsLimitStoreOutage", "page", "2m",
               f"{outage} > 0",
               "{{ $labels.instance }} decides limits without their store",

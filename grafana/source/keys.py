@@ -50,7 +50,7 @@ def _now() -> list[Any]:
         tile("Output tokens", "In the time range, reasoning included.", "short", Query(S.increase(t.OUTPUT_TOKENS)),
              whole=True),
         tile("Fullest limit", "Used share of the limit closest to its end.", "percentunit", Query(used), steps=USED_UP),
-        tile("Lowest budget", "What is left of it, as a share.", "percentunit", Query(f"min({budget_left()})"),
+        tile("Lowest budget", "What remains of it, as a share.", "percentunit", Query(f"min({budget_left()})"),
              steps=LEFT),
         _table(),
     ]  # fmt: skip

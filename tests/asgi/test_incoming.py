@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.asgi.scope import SCOPE_KEY
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange
+from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.plugin import Plugin
 from crplugins.testing import Answer, Drive, drive
 from crplugins.testing.asgi import Message
@@ -603,3 +604,22 @@ async def test_a_cancelled_request_is_settled_without_on_ended() -> None:
         await call.next_message()
         call.cancel()
     assert (waiter.seen, waiter.log[-1], waiter.exchange.outcome) == ([], "w.on_finish", "cancelled")
+
+
+async def test_a_body_too_large_that_comes_while_a_plugin_answers_changes_no_answer() -> None:
+    class Answering(Plugin):
+        async def on_request(self, exchange: Exchange) -> None:
+            exchange.reply = Reply(200, [(b"content-type", b"text/event-stream")], slowly())
+
+    async def slowly() -> AsyncGenerator[bytes, None]:
+        for piece in (CHUNK, STOP, DONE):
+            for _ in range(5):
+                await asyncio.sleep(0)
+            yield piece
+
+    watcher = Watcher()
+    inner = PluginMiddleware(App(), plugins=[watcher, Answering()], max_body_bytes=1000)
+    outer = PluginMiddleware(inner, max_body_bytes=100)
+    answer = await drive(outer, chunks=[b"x" * 60] * 3)
+    assert answer.body == CHUNK + STOP + DONE
+    assert watcher.ending == (200, "ok")

@@ -296,7 +296,7 @@ def test_a_broken_file_is_told_with_its_line_and_ends_with_2(command, file, tmp_
 def test_a_database_out_of_reach_ends_with_1(command):
     code, out, err = keys(command, "postgresql://me:sk-hidden@127.0.0.1:1/gw", "list")
     assert (code, out) == (1, "")
-    assert err.startswith("the keys are out of reach: ")
+    assert err.startswith("the keys are unavailable: ")
     assert "sk-hidden" not in err
 
 

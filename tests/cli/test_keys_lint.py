@@ -92,7 +92,7 @@ def test_a_database_is_searched_too(command, tmp_path):
     (tmp_path / "gw.yaml").write_text(MODELS)
     assert linted(command, "--source", url, "--config", "gw.yaml") == (1, [
         ("ending", "team-a", "", "it ends on 2026-06-02T00:00:00Z, in 0 days"),
-        ("models", "team-a", "", "it may call 'gpt-5', which nobody serves"),
+        ("models", "team-a", "", "it may call 'gpt-5', which no deployment serves"),
     ])  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def test_models_nobody_serves_are_found_in_the_keys_of_a_configuration(command, 
     )
     place = "gateway.yaml, line 6"
     assert linted(command) == (1, [
-        ("models", "bad", place, f"it may call '{name}', which nobody serves")
+        ("models", "bad", place, f"it may call '{name}', which no deployment serves")
         for name in ("gpt-5", "lost", "claude*", "own")
     ])  # fmt: skip
 

@@ -171,7 +171,7 @@ def _models(listed: Listed, names: Names) -> Iterator[Finding]:
     own = [alias for alias in principal.aliases if "*" not in alias]
     for name in dict.fromkeys([*(principal.models or ()), *own]):
         if not names.serve(principal, name):
-            yield listed.finding("models", f"it may call '{name}', which nobody serves")
+            yield listed.finding("models", f"it may call '{name}', which no deployment serves")
 
 
 @dataclass(slots=True)
@@ -255,7 +255,7 @@ def lint(
     """Look for what is wrong with keys, or soon will be.
 
     That is: secrets in plain text or easily guessed, keys that end within 30 days or have no live secret, models
-    nobody serves, ids or secrets that stand twice. Exits with 1 if anything is found.
+    no deployment serves, ids or secrets that stand twice. Exits with 1 if anything is found.
 
     Besides a file or a database it takes keys that stand in the configuration. What is served is known with a
     configuration; with --source it is read only if --config names it.

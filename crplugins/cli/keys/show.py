@@ -48,7 +48,7 @@ def levels_of(config: Config, principal: Principal) -> list[dict[str, Any]]:
     try:
         return asyncio.run(_read(config, principal))
     except StoreUnavailable:
-        raise LevelsUnknown("the store of limits does not answer") from None
+        raise LevelsUnknown("the limit store is unavailable") from None
 
 
 async def _read(config: Config, principal: Principal) -> list[dict[str, Any]]:

@@ -90,7 +90,7 @@ def sentences() -> Iterator[None]:
     except (NoSuchKey, KeyExists) as error:
         raise Refused(str(error)) from None
     except SourceUnavailable as error:
-        raise Refused(f"the keys are out of reach: {error}") from None
+        raise Refused(f"the keys are unavailable: {error}") from None
     except ImportError as error:
         raise ConfigError([Problem((), str(error))]) from None
 

@@ -135,7 +135,7 @@ logger = logging.getLogger("crplugins.keys")
 
 
 class Issuer:
-    """Keeps the last good key set while the issuer is out of reach.
+    """Keeps the last good key set while the issuer is unavailable.
 
     Args:
         changed: called when the keys are other ones than before.

@@ -34,7 +34,7 @@ _CHECKS: "Final[Options]" = {
 class JwtKeys:
     """Tokens of one issuer. A verified one is remembered until the issuer's keys change.
 
-    What is no token is unknown here, so that other sources may have it. The issuer being out of reach at start-up is
+    What is no token is unknown here, so that other sources may have it. The issuer being unavailable at start-up is
     no error: tokens are `SourceUnavailable` until it is there.
 
     Args:

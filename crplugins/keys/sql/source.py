@@ -94,7 +94,7 @@ logger = logging.getLogger("crplugins.keys")
 class SqlKeys:
     """The keys of a database. `store` changes them; such changes count at once here, elsewhere within 2 s.
 
-    While the database is out of reach, known keys go on for `stale_seconds`, counted from when it last answered;
+    While the database is unavailable, known keys go on for `stale_seconds`, counted from when it last answered;
     others are `SourceUnavailable`. So a revocation made meanwhile counts after that long at the latest. At start-up it
     must be there.
 

@@ -190,7 +190,7 @@ def test_no_token_is_no_way_in(tmp_path):
 
 
 class Down:
-    """A store out of reach."""
+    """A store that is unavailable."""
 
     digester = None
 
