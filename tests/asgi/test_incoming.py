@@ -612,10 +612,10 @@ async def test_a_body_too_large_that_comes_while_a_plugin_answers_changes_no_ans
             exchange.reply = Reply(200, [(b"content-type", b"text/event-stream")], slowly())
 
     async def slowly() -> AsyncGenerator[bytes, None]:
-        for piece in (CHUNK, STOP, DONE):
+        for each in (CHUNK, STOP, DONE):
             for _ in range(5):
                 await asyncio.sleep(0)
-            yield piece
+            yield each
 
     watcher = Watcher()
     inner = PluginMiddleware(App(), plugins=[watcher, Answering()], max_body_bytes=1000)
