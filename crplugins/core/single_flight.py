@@ -17,7 +17,7 @@ class SingleFlight(Generic[T]):
     def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         """The task for `key`: the one that runs, else a new one."""
         task = self._running.get(key)
-        if task is None:
+        if task is None or task.done():  # its callback may not have run yet
             task = self._running[key] = asyncio.create_task(work())
             self._all.add(task)
             task.add_done_callback(lambda done: self._done(key, done))
