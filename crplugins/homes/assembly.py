@@ -59,10 +59,8 @@ def _if_access_log(config: Config, home: Home) -> bool:  # noqa: ARG001
 
 
 def _if_keys(config: Config, home: Home) -> bool:
-    """Without `keys` the gateway refuses everybody, vLLM's own key may do, and LiteLLM knows the caller itself."""
-    if home == "vllm":
-        return "keys" in config.model_fields_set
-    return home == "gateway" or bool(config.keys)
+    """Without `keys` vLLM's own key may do. Elsewhere Auth has its place, and other plugins theirs next to it."""
+    return home != "vllm" or "keys" in config.model_fields_set
 
 
 def _if_guard(config: Config, home: Home) -> bool:

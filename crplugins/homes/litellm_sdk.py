@@ -128,7 +128,7 @@ class UsageCallback(CustomLogger):
             return True
 
     async def _record(self, call: "CompletedCall", kwargs: Mapping[str, Any]) -> None:
-        exchange, owner = call.exchange, self._principal
+        exchange, owner, ended = call.exchange, self._principal, call.exchange.timings.ended
         exchange.principal = owner(kwargs) if callable(owner) else owner
         exchange.price = self._prices(priced_name(kwargs))
         run = Run(self._pipeline, exchange)
@@ -137,6 +137,7 @@ class UsageCallback(CustomLogger):
             if call.answer is not None and self._pipeline.watching:
                 run.event(call.answer)
             run.conclude(call.status, call.error)
+            exchange.timings.ended = ended  # litellm reports a call some time after its end
             await run.ended()
         except GatewayError as error:  # nobody can be refused any more; the record says that somebody would have been
             logger.warning("a plugin refuses a call of litellm's that is over: %s", error.error.message)
@@ -199,7 +200,7 @@ def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Complet
     error = failures.of(cause if isinstance(cause, BaseException) else Exception(), begun=begun)
     if begun:
         exchange.counted(_estimate(exchange), "estimated")
-    exchange.attempts[-1].fail(error, exchange.clock())
+    exchange.attempts[-1].fail(error, exchange.timings.ended or exchange.clock())
     return CompletedCall(exchange, 200 if begun else error.status, error=error)
 
 
@@ -212,7 +213,7 @@ def priced_name(kwargs: Mapping[str, Any]) -> str:
 def _exchange(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Exchange:
     model = kwargs.get("model")
     begun, ended = _monotonic(start), _monotonic(end)
-    timings = Timings(begun, app=begun, response=ended)
+    timings = Timings(begun, app=begun, response=ended, ended=ended)
     stream = kwargs.get("stream") is True or (kwargs.get("optional_params") or {}).get("stream") is True
     first = kwargs.get("completion_start_time")
     if stream and isinstance(first, datetime):
@@ -223,7 +224,7 @@ def _exchange(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Exch
         path="/v1" + CHAT_PATH,
         headers=(),
         client=None,
-        clock=lambda: ended,  # the call was over before litellm reported it
+        clock=time.monotonic,
         timings=timings,
         body=_body(kwargs),
         requested_model=str(model) if model else None,

@@ -59,9 +59,11 @@ class Runtime:
             public_paths=_public_paths(config),
             response_model=None if self.guarded else "served",  # in the hooks LiteLLM puts the requested name back
         )
-        self.plugins: Final[Sequence[Plugin]] = assemble(parts, "litellm_entry")
+        plugins = assemble(parts, "litellm_entry")
+        auth = find(Auth, plugins)
+        self._auth: Final = auth if self.has_keys else None  # without keys of ours LiteLLM knows the caller
+        self.plugins: Final[Sequence[Plugin]] = [p for p in plugins if self.has_keys or p is not auth]
         self.aliases: Final = parts.aliases
-        self._auth: Final = find(Auth, self.plugins)
         inside = [plugin for plugin in self.plugins if stands_in(plugin, "litellm_callback")]
         others = [plugin for plugin in inside if self._sees_other_apis(plugin)]
         limit = config.server.max_body_bytes

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 import crplugins
 from crplugins.limits.redis import client
 
-SCRIPTS = [value for value in vars(client).values() if isinstance(value, client.Script)]
+SCRIPTS = [value for value in vars(client).values() if isinstance(value, client.LuaScript)]
 LUA = {
     file.name: file.read_text("utf-8") for file in files("crplugins.limits.redis").iterdir() if file.suffix == ".lua"
 }
