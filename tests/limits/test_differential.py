@@ -32,7 +32,7 @@ async def test_the_removal_of_expired_state_changes_no_decision():
 async def test_random_operations_are_of_every_kind():
     told = Counter(what(operation, answer) for operation, answer in await answers(MemoryStore(), operations(1)))
     assert sum(told.values()) == COUNT
-    assert min(told.values()) > COUNT / 200
+    assert min(told.values()) > COUNT / 1000  # leases expire by the clock: the slower the machine, the fewer refuse
     assert set(told) == {
         *("admitted", "refused by a meter", "refused by a window", "refused by a lease", "never"),
         *("settled", "not settled", "renew", "levels", "seed"),
