@@ -56,7 +56,14 @@ class Call:
 
     async def _run_to_its_end(self) -> None:
         try:
-            await self._answer()
+            try:
+                reply = await self._run.down(self._read_body)
+                if reply is None:
+                    await self._enter_app()
+                else:
+                    await self._reply(reply)
+            except GatewayError as error:
+                await self._outgoing.fail(error)
         except ClientGone:
             self._gone = True
         except asyncio.CancelledError as cancelled:
@@ -78,16 +85,6 @@ class Call:
         except RuntimeError:  # neither a status nor a frame can be sent any more
             return False
         return True
-
-    async def _answer(self) -> None:
-        try:
-            reply = await self._run.down(self._read_body)
-            if reply is None:
-                await self._enter_app()
-            else:
-                await self._reply(reply)
-        except GatewayError as error:
-            await self._outgoing.fail(error)
 
     async def _read_body(self) -> None:
         exchange = self._exchange

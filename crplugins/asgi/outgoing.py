@@ -120,8 +120,11 @@ class Outgoing:
             raise RuntimeError("the app started a second response")
         exchange = self._exchange
         exchange.responded(message["status"])
-        headers = [(k.lower(), v) for k, v in message.get("headers", ())]  # Django capitalises them, against ASGI
-        headers = [h for h in headers if h[0] != b"x-request-id" or not self.outermost]
+        headers = [  # Django capitalises their names, against ASGI
+            (name, value)
+            for key, value in message.get("headers", ())
+            if (name := key.lower()) != b"x-request-id" or not self.outermost
+        ]
         if self.outermost:
             headers.append((b"x-request-id", exchange.id.encode()))
         exchange.response_headers = headers

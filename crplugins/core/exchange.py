@@ -246,7 +246,9 @@ def error_type_of(exchange: Exchange, *, answered: bool, left: bool, complete: b
         return error_type if OUTCOMES[error_type] == "server_error" else "upstream_stream_broken"
     if error_type:  # a refusal by a plugin or handler names its type
         return error_type
-    return answered_with(status) if answered else "internal"
+    if not answered:
+        return "internal"
+    return answered_with(status) if status >= 400 else ""
 
 
 def new_request_id() -> str:
