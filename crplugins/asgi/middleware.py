@@ -62,7 +62,8 @@ class PluginMiddleware:
         reads_body = any(p.reads_body for p in everywhere)
         self._other = Pipeline(everywhere, self.faults, self._max_body_bytes if reads_body else sys.maxsize)
         self._closed = Pipeline([NotOpen()], self.faults, self._max_body_bytes)
-        self._limits_bodies = max_body_bytes is not None  # who asks for a limit has one without plugins too
+        # Who asks for a limit, or has something opened, has it for chat completions without plugins too.
+        self._alone = max_body_bytes is not None or bool(self.resources)
         self._lifespan = PluginLifespan(self.plugins, self.resources)
 
     def _fuse(self) -> None:
@@ -77,7 +78,7 @@ class PluginMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             pipeline = self._chat if is_chat_completion(scope["method"], scope["path"]) else self._other
-            if pipeline.steps or (self._limits_bodies and pipeline is self._chat):
+            if pipeline.steps or (self._alone and pipeline is self._chat):
                 if not self._lifespan.open and not await self._lifespan.opened():
                     pipeline = self._closed
                 await self._run(pipeline, scope, receive, send)

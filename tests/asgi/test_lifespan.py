@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import pytest
@@ -277,3 +279,28 @@ async def test_paths_without_plugins_open_nothing() -> None:
     log: list[str] = []
     assert (await drive(around(App(reads=False), Owner(log)), "GET", "/healthz")).status == 200
     assert log == []
+
+
+async def test_resources_open_before_the_first_chat_completion_though_there_is_no_plugin() -> None:
+    opened: list[str] = []
+
+    @asynccontextmanager
+    async def resource() -> AsyncIterator[None]:
+        opened.append("open")
+        yield
+
+    app = PluginMiddleware(App(), resources=[resource()])
+    answer = await drive(app)
+    assert (answer.status, opened) == (200, ["open"])
+
+
+async def test_resources_are_opened_before_the_plugins_and_closed_after_them() -> None:
+    log: list[str] = []
+    app = PluginMiddleware(
+        PluginMiddleware(App(), plugins=[Owner(log, "inner")], resources=[Owner(log, "inner's")]),
+        plugins=[Owner(log, "outer")],
+        resources=[Owner(log, "outer's")],
+    )
+    async with lifespan(app):
+        assert log == ["outer's opens", "inner's opens", "outer opens", "inner opens"]
+    assert log[4:] == ["inner closes", "outer closes", "inner's closes", "outer's closes"]

@@ -149,7 +149,7 @@ def direct_alone() -> Any:
     from crplugins.homes.gateway.upstreams import Served, Upstreams
 
     upstreams = Upstreams([Served(Deployment("bench", "openai/gpt-4o-mini", UPSTREAM, "sk-up"), "direct")])
-    return PluginMiddleware(ChatCompletions(upstreams.find), plugins=[upstreams])
+    return PluginMiddleware(ChatCompletions(upstreams.find), resources=[upstreams])
 
 
 def direct() -> Any:
