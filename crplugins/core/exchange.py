@@ -12,7 +12,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import ErrorObject, GatewayError, Header
 from crplugins.core.outcome import OUTCOMES, ErrorType, Outcome, answered_with
 from crplugins.core.principal import Principal
-from crplugins.core.usage import Price, TokenUsage, UsageSource
+from crplugins.core.usage import BYTES_PER_TOKEN, Price, TokenUsage, UsageSource
 
 if TYPE_CHECKING:
     from crplugins.core.sse import Event
@@ -120,6 +120,7 @@ class Exchange(msgspec.Struct, eq=False):
         usage: the provider's token counts as it gave them last, or an estimate; see `usage_source`.
         price: what a token of the serving model costs; None if nobody knows.
         output_bytes: UTF-8 bytes of what the answer has said so far.
+        counted_bytes: what of them had come when usage was reported for the last time.
         status: what the client saw; 499 when it left before the first byte.
         error: the refusal we rendered.
         failed_in_stream: an error frame ended the stream.
@@ -151,6 +152,7 @@ class Exchange(msgspec.Struct, eq=False):
     usage_source: UsageSource = "none"
     price: Price | None = None
     output_bytes: int = 0
+    counted_bytes: int = 0
     finish_reason: str | None = None
     error: ErrorObject | None = None
     error_type: ErrorType = ""
@@ -177,7 +179,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def counted(self, usage: TokenUsage | None, source: UsageSource) -> None:
         """What was used, and who says so. None and `none` take back what was said before."""
-        self.usage, self.usage_source = usage, source
+        self.usage, self.usage_source, self.counted_bytes = usage, source, self.output_bytes
 
     def failed(self, error: GatewayError, *, in_stream: bool = False) -> None:
         """The answer is, or with `in_stream` ends with, `error`."""
@@ -195,8 +197,26 @@ class Exchange(msgspec.Struct, eq=False):
         answered = status is not None or self.timings.response is not None
         self.status = (499 if left else 500) if status is None else status
         self.timings.ended = self.clock()
+        self._complete_count(ended_early=left or not complete or self.failed_in_stream)
         self.error_type = error_type_of(self, answered=answered, left=left, complete=complete)
         self.outcome = OUTCOMES[self.error_type]
+
+    def _complete_count(self, *, ended_early: bool) -> None:
+        """Estimate the output that a provider had not counted when it reported usage for the last time.
+
+        A first count, such as that of the prompt when Anthropic's stream starts, is not the last one. What it says of
+        the prompt holds.
+        """
+        usage, uncounted = self.usage, self.output_bytes - self.counted_bytes
+        if usage is None or self.usage_source != "provider":
+            return
+        if not usage.output_tokens:
+            uncounted = self.output_bytes
+        elif not ended_early:
+            return
+        if uncounted > 0:
+            output = usage.output_tokens + max(uncounted // BYTES_PER_TOKEN, 1)
+            self.counted(msgspec.structs.replace(usage, output_tokens=output), "estimated")
 
     def note_facts(self, event: "Event") -> None:
         """Keep what the answer says of itself, once for all plugins."""

@@ -30,6 +30,56 @@ class TokenUsage(msgspec.Struct, frozen=True):
     audio_output_tokens: int = 0
 
 
+MAX_TOKENS = 2**40
+"""More than any provider bills for one request. A larger number is nonsense, and so is a negative one."""
+
+
+def sane_usage(
+    prompt: int | None,
+    completion: int | None,
+    total: int | None,
+    *,
+    cached: int | None = None,
+    cache_write: int | None = None,
+    reasoning: int | None = None,
+    audio_input: int | None = None,
+    audio_output: int | None = None,
+) -> TokenUsage | None:
+    """What a provider's numbers mean, whatever the provider: records, limits and metrics all get these integers.
+
+    - A number below 0 or beyond `MAX_TOKENS` counts as missing, and a missing half is what the total leaves for it.
+    - More cached and written input than prompt: the prompt leaves them out (Anthropic's way, under OpenAI's names).
+    - A total above prompt and completion: the rest is output (xAI's and Gemini's reasoning stands beside `completion`).
+    - More reasoning than completion, and no total that denies it: likewise.
+
+    Returns None if nothing is counted, which no provider bills.
+    """
+    prompt, completion, total = _plausible(prompt), _plausible(completion), _plausible(total)
+    cached, cache_write = _plausible(cached) or 0, _plausible(cache_write) or 0
+    reasoning = _plausible(reasoning) or 0
+    if total is not None:
+        if not prompt and completion is not None:  # no request has an empty prompt
+            prompt = max(total - completion, 0)
+        elif completion is None and prompt is not None:
+            completion = max(total - prompt, 0)
+    if not prompt and not completion:
+        return None
+    prompt, completion = prompt or 0, completion or 0
+    if cached + cache_write > prompt:
+        prompt += cached + cache_write
+    if total is not None and total > prompt + completion:
+        completion = total - prompt
+    elif total is None and reasoning > completion:
+        completion += reasoning
+    return TokenUsage(
+        prompt, completion, cached, cache_write, reasoning, _plausible(audio_input) or 0, _plausible(audio_output) or 0
+    )
+
+
+def _plausible(count: int | None) -> int | None:
+    return count if count is not None and 0 <= count <= MAX_TOKENS else None
+
+
 class Price(msgspec.Struct, frozen=True):
     """What tokens cost, in millionths of a millionth of a US dollar each, so that sums are exact.
 

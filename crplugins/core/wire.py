@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.usage import TokenUsage
+from crplugins.core.usage import TokenUsage, sane_usage
 
 CHAT_PATH: Final = "/chat/completions"
 """What a chat completions path ends with, whatever its prefix."""
@@ -36,28 +36,40 @@ class ReportedUsage(msgspec.Struct):
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: TokenDetails | None = None
     completion_tokens_details: TokenDetails | None = None
+    input_tokens: int | None = None  # Anthropic, which leaves cached input out; OpenAI's Responses, which do not
+    output_tokens: int | None = None
+    input_tokens_details: TokenDetails | None = None
+    output_tokens_details: TokenDetails | None = None
+    cached_tokens: int | None = None  # Moonshot
     prompt_cache_hit_tokens: int | None = None  # DeepSeek
     cache_read_input_tokens: int | None = None  # Anthropic, through gateways that keep its names
     cache_creation_input_tokens: int | None = None
     cache_write_tokens: int | None = None  # OpenRouter
 
     def counted(self) -> TokenUsage | None:
-        """In our names; None if it counts nothing, which no provider bills."""
-        prompt, completion = self.prompt_tokens or 0, self.completion_tokens or 0
-        if not prompt and not completion:
-            return None
-        more = self.prompt_tokens_details or _NO_DETAILS
-        out = self.completion_tokens_details or _NO_DETAILS
-        return TokenUsage(
+        """In our names, and made sense of; None if it counts nothing."""
+        more = self.prompt_tokens_details or self.input_tokens_details or _NO_DETAILS
+        out = self.completion_tokens_details or self.output_tokens_details or _NO_DETAILS
+        read = self.cache_read_input_tokens
+        cached = more.cached_tokens or self.prompt_cache_hit_tokens or read or self.cached_tokens
+        written = more.cache_write_tokens or self.cache_write_tokens or self.cache_creation_input_tokens
+        prompt = self.prompt_tokens
+        if prompt is None and self.input_tokens is not None:
+            prompt = self.input_tokens
+            if self.input_tokens_details is None:
+                prompt += max(read or 0, 0) + max(self.cache_creation_input_tokens or 0, 0)
+        return sane_usage(
             prompt,
-            completion,
-            more.cached_tokens or self.prompt_cache_hit_tokens or self.cache_read_input_tokens or 0,
-            more.cache_write_tokens or self.cache_write_tokens or self.cache_creation_input_tokens or 0,
-            out.reasoning_tokens or 0,
-            more.audio_tokens or 0,
-            out.audio_tokens or 0,
+            self.output_tokens if self.completion_tokens is None else self.completion_tokens,
+            self.total_tokens,
+            cached=cached,
+            cache_write=written,
+            reasoning=out.reasoning_tokens,
+            audio_input=more.audio_tokens,
+            audio_output=out.audio_tokens,
         )
 
 
@@ -96,6 +108,7 @@ class Choice(msgspec.Struct):
     finish_reason: str | None = None
     delta: Delta | None = None
     message: Delta | None = None
+    usage: ReportedUsage | None = None  # Moonshot's Kimi, on the last chunk
 
 
 class GroqUsage(msgspec.Struct):
@@ -118,7 +131,12 @@ class AnswerFacts(msgspec.Struct):
         """The provider's token counts, if it gave any here."""
         if self.usage is not None and (counted := self.usage.counted()) is not None:
             return counted
-        return self.x_groq.usage.counted() if self.x_groq is not None and self.x_groq.usage is not None else None
+        if self.x_groq is not None and self.x_groq.usage is not None:
+            return self.x_groq.usage.counted()
+        for choice in self.choices or ():
+            if choice.usage is not None and (counted := choice.usage.counted()) is not None:
+                return counted
+        return None
 
     def size(self) -> int:
         """UTF-8 bytes of what is said here."""

@@ -88,10 +88,18 @@ def usage_of(exchange: Exchange, missing_usage: MissingUsagePolicy) -> TokenUsag
     before it had sent any output.
     """
     if exchange.usage is not None:
-        return exchange.usage
+        return with_prompt(exchange) or exchange.usage
     if missing_usage_policy(exchange, missing_usage) == "free" or not lacks_usage(exchange):
         return NOTHING_USED
     return _BYTES.count(exchange)
+
+
+def with_prompt(exchange: Exchange) -> TokenUsage | None:
+    """The usage with an estimate of its prompt, where the provider has counted the output alone; None elsewhere."""
+    usage = exchange.usage
+    if usage is None or usage.input_tokens or not usage.output_tokens or exchange.body is None:
+        return None
+    return msgspec.structs.replace(usage, input_tokens=min(prompt_tokens(exchange), _MOST_TOKENS))
 
 
 def came_through(exchange: Exchange) -> bool:

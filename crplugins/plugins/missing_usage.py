@@ -9,7 +9,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.sse import Event
-from crplugins.metering.estimate import ByteEstimator, Estimator, lacks_usage, missing_usage_policy
+from crplugins.metering.estimate import ByteEstimator, Estimator, lacks_usage, missing_usage_policy, with_prompt
 
 
 class MissingUsage(Plugin):
@@ -61,6 +61,8 @@ class MissingUsage(Plugin):
             exchange.counted(None, "none")
         elif not free and lacks_usage(exchange):
             exchange.counted(self._bytes.count(exchange), "estimated")
+        elif not free and (usage := with_prompt(exchange)) is not None:
+            exchange.counted(usage, "estimated")
 
     async def __aenter__(self) -> Self:
         if self._estimator is not None:

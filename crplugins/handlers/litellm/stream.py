@@ -9,8 +9,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from inspect import isasyncgen
 from typing import Any, Self
 
+import msgspec
+
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
+from crplugins.core.usage import BYTES_PER_TOKEN
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.repair import ProviderFailed, StreamRepair
 from crplugins.handlers.litellm.tap import Tap, hang_up
@@ -64,6 +67,7 @@ class LitellmStream:
         finally:
             if self._attempt.ended is None:
                 self._attempt.ended = self._exchange.clock()
+            self._keep_first_counts()
             await self._raw.aclose()
 
     async def _next_frames(self) -> bytes:
@@ -109,6 +113,17 @@ class LitellmStream:
     def _keep_usage(self, usage: UsageObject | None) -> None:
         if usage is not None:
             self._exchange.counted(as_usage(usage), "provider")
+
+    def _keep_first_counts(self) -> None:
+        """What the provider had reported of a stream whose client has disconnected. Its count of the output may be an
+        early one."""
+        if self._exchange.usage is not None or self._repair.usage is None:
+            return
+        usage, estimated = as_usage(self._repair.usage), self._exchange.output_bytes // BYTES_PER_TOKEN
+        if usage.output_tokens < estimated:
+            self._exchange.counted(msgspec.structs.replace(usage, output_tokens=estimated), "estimated")
+        else:
+            self._exchange.counted(usage, "provider")
 
     async def _keep_estimate(self) -> None:
         """Counts the text so far. What the provider has already reported (Anthropic: the prompt) is not estimated."""

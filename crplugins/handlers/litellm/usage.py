@@ -30,7 +30,11 @@ _COMPLETION_DETAILS: Final = (
     "text_tokens",
 )
 _OTHER_NAMES: Final[Mapping[str, Sequence[str]]] = {
-    "cached_tokens": ("prompt_cache_hit_tokens", "cache_read_input_tokens"),  # DeepSeek, Anthropic
+    "cached_tokens": (
+        "prompt_cache_hit_tokens",
+        "cache_read_input_tokens",
+        "cached_tokens",
+    ),  # DeepSeek, Anthropic, Kimi
     "cache_write_tokens": ("cache_creation_input_tokens",),
 }
 
@@ -42,6 +46,8 @@ def usage_object(raw: Any) -> UsageObject | None:
     """
     fields = fields_of(raw)
     prompt, completion, total = (_count(fields.get(name)) for name in _TOTALS)
+    if total is not None and total > (completion or 0) and not prompt:
+        prompt = total - (completion or 0)
     if not prompt and not completion:
         return None
     usage: UsageObject = {
