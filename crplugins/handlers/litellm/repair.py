@@ -62,7 +62,7 @@ class StreamRepair:
     @property
     def finished(self) -> bool:
         """Every choice that began has its finish reason."""
-        return bool(self._choices) and all(choice.finished for choice in self._choices.values())
+        return bool(self._choices) and all(choice.finish is not None for choice in self._choices.values())
 
     @property
     def begun(self) -> bool:
@@ -92,11 +92,7 @@ class StreamRepair:
 
     def end(self) -> bytes:
         """The last frames of a complete answer. A provider may end with [DONE] alone; clients want a finish reason."""
-        frames = [
-            self._frame(index, {}, None, "tool_calls" if choice.tool_calls else "stop")
-            for index, choice in self._choices.items()
-            if not choice.finished
-        ]
+        frames = [self._frame(index, {}, None, choice.finish_reason) for index, choice in self._choices.items()]
         if self._shows_usage and self.usage is not None:
             frames.append(_frame({**(self._head or {}), "choices": [], "usage": self.usage}))
         return b"".join(frames) + DONE_FRAME
@@ -107,8 +103,6 @@ class StreamRepair:
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = ChoiceState()
-        if state.finished:  # OpenRouter finishes twice; what comes later is not part of the answer
-            return
         delta = state.delta(fields.get("delta"))
         logprobs = _logprobs(fields.get("logprobs"))
         if delta or logprobs:
@@ -116,11 +110,8 @@ class StreamRepair:
         finish = fields.get("finish_reason")
         if isinstance(finish, str) and finish in FAILED:
             raise ProviderFailed(fields.get("error") or "the model failed")
-        if reason := finish_reason_of(finish):
-            state.finished = True
-            if reason == "stop" and state.tool_calls and "generic" in fields:
-                reason = "tool_calls"
-            yield self._frame(index, {}, None, reason)
+        # Kept to the end: litellm's parser of Gemini, and some providers, say `stop` on every chunk.
+        state.finish = finish_reason_of(finish) or state.finish
 
     def _frame(self, index: int, delta: Delta, logprobs: Any, finish: str | None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
@@ -174,13 +165,20 @@ def _from_generic(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 class ChoiceState:
     """One index of a stream so far. `text` collects its text for an estimate of its tokens."""
 
-    __slots__ = ("_begun", "finished", "text", "tool_calls")
+    __slots__ = ("_begun", "finish", "text", "tool_calls")
 
     def __init__(self) -> None:
         self._begun = False
-        self.finished = False
+        self.finish: str | None = None
         self.tool_calls = ToolCalls()
         self.text: list[str] = []
+
+    @property
+    def finish_reason(self) -> str:
+        """The one to send: a choice with tool calls that stopped, or that says nothing of its end, waits for them."""
+        if self.tool_calls and self.finish in (None, "stop"):
+            return "tool_calls"
+        return self.finish or "stop"
 
     def delta(self, raw: Any) -> Delta:
         """The delta to send for the provider's; empty if that has no new content.
@@ -247,9 +245,10 @@ def _arguments(fragment: Mapping[str, Any]) -> str:
 class ToolCalls:
     """The tool calls of one choice so far."""
 
-    __slots__ = ("_calls", "_ids")
+    __slots__ = ("_arguments", "_calls", "_ids")
 
     def __init__(self) -> None:
+        self._arguments: list[list[str]] = []  # the pieces of each call
         self._calls: dict[int, int] = {}  # the provider's index of the call under way -> ours
         self._ids: list[str] = []
 
@@ -265,14 +264,45 @@ class ToolCalls:
     def _fragment(self, position: int, call: Mapping[str, Any]) -> dict[str, Any]:
         theirs = call.get("index")
         theirs = theirs if isinstance(theirs, int) else position
-        name = text_of(call.get("id"))
         ours = self._calls.get(theirs)
-        # Some providers give all parallel calls the index 0, some repeat the id on every fragment.
-        if ours is None or (name is not None and name != self._ids[ours]):
+        if ours is None or self._begins(call, ours):
             ours = self._calls[theirs] = len(self._ids)
-            self._ids.append(name or f"call_{uuid.uuid4().hex}")
-            return {"index": ours, "id": self._ids[ours], **_beginning(call)}
-        return {"index": ours, **_continuation(call)}
+            self._ids.append(text_of(call.get("id")) or f"call_{uuid.uuid4().hex}")
+            beginning = _beginning(call)
+            self._arguments.append([_arguments_of(beginning)])
+            return {"index": ours, "id": self._ids[ours], **beginning}
+        continuation = _continuation(call)
+        self._arguments[ours].append(_arguments_of(continuation))
+        return {"index": ours, **continuation}
+
+    def _begins(self, call: Mapping[str, Any], ours: int) -> bool:
+        """Whether a fragment under an index in use begins another call: some providers give all parallel calls the
+        index 0.
+
+        A call begins with the name of its function. Some providers repeat the name on every fragment, with the id, and
+        some send no id; a call whose arguments are whole is over then. A new id without a name is the same call still.
+        """
+        if not text_of(fields_of(call.get("function")).get("name") or fields_of(call.get("custom")).get("name")):
+            return False
+        name = text_of(call.get("id"))
+        return name != self._ids[ours] if name is not None else _is_whole(self._arguments[ours])
+
+
+def _arguments_of(fragment: Mapping[str, Any]) -> str:
+    """The arguments of a repaired fragment, without the name."""
+    function = fragment.get("function") or fragment.get("custom") or {}
+    return str(function.get("arguments") or function.get("input") or "")
+
+
+def _is_whole(pieces: Sequence[str]) -> bool:
+    """Whether these are the whole arguments of a call."""
+    last = next((piece for piece in reversed(pieces) if piece.strip()), "")
+    if not last.rstrip().endswith("}"):  # most fragments, which need not be joined to be decoded
+        return False
+    try:
+        return isinstance(msgspec.json.decode("".join(pieces)), dict)
+    except msgspec.DecodeError:
+        return False
 
 
 def complete_calls(raw: Any) -> list[dict[str, Any]]:
@@ -306,6 +336,6 @@ def _json_text(arguments: Any) -> str:
 
 def finish_reason_of(value: Any) -> str | None:
     """OpenAI's finish reason for a provider's; "stop" for one that is not known, None if there is none."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or value in ("", "null"):
         return None
     return value if value in _FINISH_REASONS else _OPENAI_NAMES.get(value, "stop")

@@ -98,7 +98,7 @@ class LitellmStream:
         repair, tap = self._repair, self._raw.tap
         if tap.error is not None:
             raise ProviderFailed(tap.error)
-        if not (repair.finished or (tap.done and repair.begun)):
+        if tap.unfinished or not (repair.finished or (tap.done and repair.begun)):
             raise self._failures.cut_short("neither finish_reason nor an end mark came")
 
     def _failure(self, error: Exception) -> GatewayError:

@@ -34,9 +34,12 @@ _MAX_DEPTH: Final = 6
 
 
 class Tap:
-    """What the provider sent: `done` is its end mark, `error` its error object, `usage` the counts beside it."""
+    """What the provider sent: `done` is its end mark, `error` its error object, `usage` the counts beside it.
 
-    __slots__ = ("done", "error", "malformed", "parsed", "usage")
+    `unfinished` says that its last chunk, in its own format, does not end the answer, whatever litellm makes of it.
+    """
+
+    __slots__ = ("done", "error", "malformed", "parsed", "unfinished", "usage")
 
     def __init__(self) -> None:
         self.done = False
@@ -44,6 +47,7 @@ class Tap:
         self.usage: Any = None
         self.malformed: str | None = None
         self.parsed = 0
+        self.unfinished = False
 
     def attach(self, stream: Any) -> None:
         """Watches a provider's stream. To be called before its first item is read."""
@@ -63,6 +67,8 @@ class Tap:
             self.error, self.usage = chunk["error"], chunk.get("usage")
         elif chunk.get("type") == "message_stop":  # Anthropic's [DONE]
             self.done = True
+        elif candidates := chunk.get("candidates"):  # Gemini's, whose every chunk litellm's parser calls the last
+            self.unfinished = not any(_finishes(candidate) for candidate in candidates)
 
     def _watch_sdk(self, stream: Any) -> None:
         """OpenAI's SDK keeps [DONE] and errors to itself, and builds models at 80 us each where JSON would do."""
@@ -97,6 +103,10 @@ class Tap:
             return item
 
         stream._handle_string_chunk = handle
+
+
+def _finishes(candidate: Any) -> bool:
+    return isinstance(candidate, dict) and bool(candidate.get("finishReason"))
 
 
 class _WatchedDecoder:

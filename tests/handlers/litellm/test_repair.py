@@ -72,9 +72,29 @@ def test_each_index_has_its_own_role_and_one_finish():
         assert [c["finish_reason"] for c in mine] == [None, None, "stop"]
 
 
-def test_what_a_provider_sends_after_its_finish_reason_is_dropped():
-    chunks = repaired(chunk({"content": "a"}, "length"), chunk({"content": "b"}, "length"))
-    assert [c["choices"][0]["finish_reason"] for c in chunks] == [None, "length"]
+def test_what_a_provider_sends_after_a_finish_reason_is_passed_on_and_the_finish_comes_last():
+    chunks = repaired(chunk({"content": "a"}, "stop"), chunk({"content": "b"}, "length"), chunk({}, None))
+    assert [c["choices"][0]["finish_reason"] for c in chunks] == [None, None, "length"]
+    assert [c["choices"][0]["delta"].get("content") for c in chunks] == ["a", "b", None]
+
+
+@pytest.mark.parametrize("reason", ["", "null", None])
+def test_these_are_no_finish_reasons(reason):
+    repair = StreamRepair("m", shows_usage=False)
+    repair.frames(chunk({"content": "a"}, reason))
+    assert not repair.finished
+
+
+@pytest.mark.parametrize("finish", ["stop", "tool_calls", None])
+def test_a_choice_with_tool_calls_that_stops_waits_for_them(finish):
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+    chunks = repaired(chunk({"tool_calls": [call]}, finish))
+    assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_a_choice_with_tool_calls_that_is_cut_by_its_length_says_so():
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a'}}
+    assert repaired(chunk({"tool_calls": [call]}, "length"))[-1]["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_finish_is_added_where_a_provider_sends_only_its_end_mark():

@@ -54,3 +54,24 @@ def test_calls_of_a_plain_answer_are_whole_and_have_no_index():
         {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     ]
     assert complete_calls(None) == []
+
+
+def test_a_fragment_without_a_name_continues_its_call_whatever_its_id():
+    calls = ToolCalls()
+    calls.fragments([call(0, "c1", "get_time", "")])
+    for number, piece in enumerate(['{"city":', '"Paris"', "}"]):
+        assert calls.fragments([call(0, f"x{number}", None, piece)]) == [{"index": 0, "function": {"arguments": piece}}]
+
+
+def test_a_name_begins_a_call_where_the_one_before_is_whole_though_no_id_says_so():
+    calls = ToolCalls()
+    first = calls.fragments([call(0, "", "f", '{"a":1}')])
+    second = calls.fragments([call(0, "", "f", '{"a":2}')])
+    assert [first[0]["index"], second[0]["index"]] == [0, 1]
+    assert first[0]["id"] != second[0]["id"]
+
+
+def test_a_name_that_is_repeated_without_an_id_begins_no_call():
+    calls = ToolCalls()
+    calls.fragments([call(0, None, "f", '{"a"')])
+    assert calls.fragments([call(0, None, "f", ":1}")]) == [{"index": 0, "function": {"arguments": ":1}"}}]
