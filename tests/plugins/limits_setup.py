@@ -60,9 +60,10 @@ class Ground:
 
 
 def using(prompt: int, completion: int) -> App:
-    """An app that answers with this usage."""
+    """An app that answers with this usage; without completion tokens it says nothing, or they would be estimated."""
+    said = "a" if completion else ""
     usage = f'{{"prompt_tokens":{prompt},"completion_tokens":{completion}}}'
-    document = f'{{"choices":[{{"index":0,"message":{{"content":"a"}},"finish_reason":"stop"}}],"usage":{usage}}}'
+    document = f'{{"choices":[{{"index":0,"message":{{"content":"{said}"}},"finish_reason":"stop"}}],"usage":{usage}}}'
     return App(document.encode(), content_type=JSON)
 
 
