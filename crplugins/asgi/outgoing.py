@@ -294,4 +294,7 @@ def content_type(headers: Iterable[Header]) -> bytes:
 
 def is_encoded(headers: Iterable[Header]) -> bool:
     """Whether the body is compressed."""
-    return any(k.lower() == b"content-encoding" and v not in (b"", b"identity") for k, v in headers)
+    for name, value in headers:  # noqa: SIM110 (`any` over a generator would be a call for every header)
+        if name.lower() == b"content-encoding" and value not in (b"", b"identity"):
+            return True
+    return False
