@@ -197,19 +197,18 @@ class Exchange(msgspec.Struct, eq=False):
         answered = status is not None or self.timings.response is not None
         self.status = (499 if left else 500) if status is None else status
         self.timings.ended = self.clock()
-        self._complete_count(ended_early=left or not complete or self.failed_in_stream)
+        if self.usage is not None and self.usage_source == "provider":
+            self._complete_count(self.usage, ended_early=left or not complete or self.failed_in_stream)
         self.error_type = error_type_of(self, answered=answered, left=left, complete=complete)
         self.outcome = OUTCOMES[self.error_type]
 
-    def _complete_count(self, *, ended_early: bool) -> None:
+    def _complete_count(self, usage: TokenUsage, *, ended_early: bool) -> None:
         """Estimate the output that a provider had not counted when it reported usage for the last time.
 
         A first count, such as that of the prompt when Anthropic's stream starts, is not the last one. What it says of
         the prompt holds.
         """
-        usage, uncounted = self.usage, self.output_bytes - self.counted_bytes
-        if usage is None or self.usage_source != "provider":
-            return
+        uncounted = self.output_bytes - self.counted_bytes
         if not usage.output_tokens:
             uncounted = self.output_bytes
         elif not ended_early:
