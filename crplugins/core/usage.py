@@ -55,8 +55,8 @@ def sane_usage(
     Returns None if nothing is counted, which no provider bills.
     """
     prompt, completion, total = _plausible(prompt), _plausible(completion), _plausible(total)
-    cached, cache_write = _plausible(cached) or 0, _plausible(cache_write) or 0
-    reasoning = _plausible(reasoning) or 0
+    parts = (cached, cache_write, reasoning, audio_input, audio_output)
+    cached, cache_write, reasoning, audio_input, audio_output = [n if n and 0 < n <= MAX_TOKENS else 0 for n in parts]
     if total is not None:
         if not prompt and completion is not None:  # no request has an empty prompt
             prompt = max(total - completion, 0)
@@ -71,9 +71,7 @@ def sane_usage(
         completion = total - prompt
     elif total is None and reasoning > completion:
         completion += reasoning
-    return TokenUsage(
-        prompt, completion, cached, cache_write, reasoning, _plausible(audio_input) or 0, _plausible(audio_output) or 0
-    )
+    return TokenUsage(prompt, completion, cached, cache_write, reasoning, audio_input, audio_output)
 
 
 def _plausible(count: int | None) -> int | None:
