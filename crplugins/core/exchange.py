@@ -118,6 +118,7 @@ class Exchange(msgspec.Struct, eq=False):
         query: the query string, as it came.
         body: None until a plugin that reads it is reached.
         usage: the provider's token counts as it gave them last, or an estimate; see `usage_source`.
+        reported: what a provider has reported of them, where `usage` adds an estimate of the output to it.
         price: what a token of the serving model costs; None if nobody knows.
         output_bytes: UTF-8 bytes of what the answer has said so far.
         counted_bytes: what of them had come when usage was reported for the last time.
@@ -150,6 +151,7 @@ class Exchange(msgspec.Struct, eq=False):
     response_headers: list[Header] = msgspec.field(default_factory=list)
     usage: TokenUsage | None = None
     usage_source: UsageSource = "none"
+    reported: TokenUsage | None = None
     price: Price | None = None
     output_bytes: int = 0
     counted_bytes: int = 0
@@ -180,6 +182,12 @@ class Exchange(msgspec.Struct, eq=False):
     def counted(self, usage: TokenUsage | None, source: UsageSource) -> None:
         """What was used, and who says so. None and `none` take back what was said before."""
         self.usage, self.usage_source, self.counted_bytes = usage, source, self.output_bytes
+        self.reported = usage if source == "provider" else None
+
+    def output_estimated(self, usage: TokenUsage, output_tokens: int) -> None:
+        """A provider has reported `usage` before its last word, so the output is estimated; the rest of it holds."""
+        self.counted(usage, "provider")
+        self.usage, self.usage_source = msgspec.structs.replace(usage, output_tokens=output_tokens), "estimated"
 
     def failed(self, error: GatewayError, *, in_stream: bool = False) -> None:
         """The answer is, or with `in_stream` ends with, `error`."""
@@ -214,8 +222,7 @@ class Exchange(msgspec.Struct, eq=False):
         elif not ended_early:
             return
         if uncounted > 0:
-            output = usage.output_tokens + max(uncounted // BYTES_PER_TOKEN, 1)
-            self.counted(msgspec.structs.replace(usage, output_tokens=output), "estimated")
+            self.output_estimated(usage, usage.output_tokens + max(uncounted // BYTES_PER_TOKEN, 1))
 
     def note_facts(self, event: "Event") -> None:
         """Keep what the answer says of itself, once for all plugins."""

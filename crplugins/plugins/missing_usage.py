@@ -57,8 +57,8 @@ class MissingUsage(Plugin):
 
     def on_finish(self, exchange: Exchange) -> None:
         free = self._policy_for(exchange) == "free"
-        if free and exchange.usage_source == "estimated":  # a handler's estimate
-            exchange.counted(None, "none")
+        if free and exchange.usage_source == "estimated":  # what the provider did report of it is not free
+            exchange.counted(exchange.reported, "none" if exchange.reported is None else "provider")
         elif not free and lacks_usage(exchange):
             exchange.counted(self._bytes.count(exchange), "estimated")
         elif not free and (usage := with_prompt(exchange)) is not None:

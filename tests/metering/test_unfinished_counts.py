@@ -86,3 +86,10 @@ async def test_a_prompt_that_nobody_has_counted_is_estimated_unless_that_is_free
     last = event(usage={"prompt_tokens": -3, "completion_tokens": 9}, finish="stop")
     record = await record_of([*WORDS, last, b"data: [DONE]\n\n"], policy=policy)
     assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == expected
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_what_a_provider_has_reported_is_not_free_though_the_rest_of_the_output_is(leaves: bool) -> None:
+    first = event(usage={"prompt_tokens": 20, "completion_tokens": 1, "total_tokens": 21})
+    record = await record_of([first, *WORDS], leaves=leaves, policy="free")
+    assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (20, 1, "provider")

@@ -9,8 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from inspect import isasyncgen
 from typing import Any, Self
 
-import msgspec
-
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.usage import BYTES_PER_TOKEN
@@ -121,7 +119,7 @@ class LitellmStream:
             return
         usage, estimated = as_usage(self._repair.usage), self._exchange.output_bytes // BYTES_PER_TOKEN
         if usage.output_tokens < estimated:
-            self._exchange.counted(msgspec.structs.replace(usage, output_tokens=estimated), "estimated")
+            self._exchange.output_estimated(usage, estimated)
         else:
             self._exchange.counted(usage, "provider")
 
