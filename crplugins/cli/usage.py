@@ -43,7 +43,7 @@ def usage(
         str,
         typer.Option(
             metavar="NAMES",
-            help="What to group by: key, team, user, model, served_model, provider, outcome, error_type, day.",
+            help=f"What to group by: {', '.join(GROUPS)}.",
         ),
     ] = "key,model",
     since: Annotated[str | None, typer.Option(metavar="TIME", help=f"The beginning, {_MOMENTS}.")] = None,

@@ -16,6 +16,7 @@ from crplugins.core.usage import BYTES_PER_TOKEN, Price, TokenUsage, UsageSource
 
 if TYPE_CHECKING:
     from crplugins.core.sse import Event
+    from crplugins.core.wire import AnswerFacts
 
 
 AttemptKind = Literal["initial", "retry", "fallback"]
@@ -117,6 +118,10 @@ class Exchange(msgspec.Struct, eq=False):
     Attributes:
         query: the query string, as it came.
         body: None until a plugin that reads it is reached.
+        served_model: the name under which the provider was asked for the model.
+        provider_model: the name that its answer gave, which may be that of a release; None if it gave none.
+        service_tier: the processing tier that the answer says it was given, which the request may not have asked for.
+        provider_cost_micro_usd: what the provider itself says the answer cost; None if it says nothing.
         usage: the provider's token counts as it gave them last, or an estimate; see `usage_source`.
         reported: what a provider has reported of them, where `usage` adds an estimate of the output to it.
         price: what a token of the serving model costs; None if nobody knows.
@@ -145,6 +150,9 @@ class Exchange(msgspec.Struct, eq=False):
     principal: Principal | None = None
     requested_model: str | None = None
     served_model: str | None = None
+    provider_model: str | None = None
+    service_tier: str | None = None
+    provider_cost_micro_usd: int | None = None
     stream: bool = False
     reply: Reply | None = None
     status: int | None = None
@@ -229,8 +237,8 @@ class Exchange(msgspec.Struct, eq=False):
         answer = event.answer
         if answer is None:
             return
-        if self.served_model is None and answer.model:  # the name that a foreign app gave
-            self.served_model = answer.model
+        if self.provider_model is None or answer.usage is not None:
+            self._note_provider(answer)
         if answer.choices:
             if size := answer.size():
                 self.output_bytes += size
@@ -242,6 +250,19 @@ class Exchange(msgspec.Struct, eq=False):
             self.counted(counted, "provider")
         if answer.error is not None:
             self.failed_in_stream |= not event.document
+
+    def _note_provider(self, answer: "AnswerFacts") -> None:
+        """Keep what answered and what it cost, besides token counts. The last word holds; it comes with the usage."""
+        if answer.model:
+            self.provider_model = answer.model
+            if self.served_model is None:  # a foreign app was asked, and no provider of ours
+                self.served_model = answer.model
+        usage, tier = answer.usage, answer.service_tier
+        if usage is not None:
+            tier = tier or usage.service_tier
+            if (cost := usage.cost_micro_usd()) is not None:
+                self.provider_cost_micro_usd = cost
+        self.service_tier = tier or self.service_tier
 
     def header(self, name: bytes) -> str | None:
         """The first request header called `name` (lower case), or None."""

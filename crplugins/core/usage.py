@@ -7,6 +7,9 @@ import msgspec
 UsageSource = Literal["provider", "estimated", "none"]
 """Whose numbers they are. Estimated ones always say so."""
 
+CostSource = Literal["provider", "table", "config"]
+"""Whose price a cost comes from: the provider's own bill, litellm's table, or a price in the configuration."""
+
 PICO = 1_000_000_000_000
 MICRO = 1_000_000
 
@@ -86,6 +89,7 @@ class Price(msgspec.Struct, frozen=True):
     Attributes:
         above: what all tokens of a longer prompt cost instead: (input tokens, price) for more than so many, the
             highest first.
+        source: whose price it is.
     """
 
     input: int
@@ -96,6 +100,7 @@ class Price(msgspec.Struct, frozen=True):
     audio_input: int | None = None
     audio_output: int | None = None
     above: tuple[tuple[int, "Price"], ...] = ()
+    source: Literal["table", "config"] = "config"
 
     def micro_usd(self, usage: TokenUsage) -> int:
         """The cost in millionths of a US dollar, rounded half up."""
@@ -125,6 +130,21 @@ def micro_usd_of(usd: object) -> int:
     from decimal import Decimal
 
     return int((Decimal(str(usd)) * MICRO).to_integral_value())
+
+
+MAX_COST_USD = 1_000_000
+"""More than any request costs. What a provider tells beyond it is nonsense, and so is a negative cost."""
+
+
+def sane_cost(usd: object) -> int | None:
+    """What a provider says an answer cost, in whole millionths; None if that is no sensible amount of US dollars."""
+    if isinstance(usd, bool) or not isinstance(usd, int | float | str):
+        return None
+    try:
+        micro_usd = micro_usd_of(usd)
+    except (ValueError, ArithmeticError):
+        return None
+    return micro_usd if 0 <= micro_usd <= MAX_COST_USD * MICRO else None
 
 
 def pico_usd(usd: float | str) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.usage import TokenUsage, sane_usage
+from crplugins.core.usage import TokenUsage, sane_cost, sane_usage
 
 CHAT_PATH: Final = "/chat/completions"
 """What a chat completions path ends with, whatever its prefix."""
@@ -48,6 +48,12 @@ class ReportedUsage(msgspec.Struct):
     cache_read_input_tokens: int | None = None  # Anthropic, through gateways that keep its names
     cache_creation_input_tokens: int | None = None
     cache_write_tokens: int | None = None  # OpenRouter
+    service_tier: str | None = None  # Anthropic; OpenAI has it beside `usage`
+    cost: Any = None  # OpenRouter; Perplexity has an object of costs
+    cost_details: Any = None
+    is_byok: Any = None
+    estimated_cost: Any = None  # DeepInfra
+    cost_in_usd_ticks: Any = None  # xAI
 
     def counted(self) -> TokenUsage | None:
         """In our names, and made sense of; None if it counts nothing."""
@@ -72,7 +78,25 @@ class ReportedUsage(msgspec.Struct):
             audio_output=out.audio_tokens,
         )
 
+    def cost_micro_usd(self) -> int | None:
+        """What the provider itself says the answer cost, in millionths of a US dollar; None if it says nothing."""
+        cost = self.cost
+        if cost is None:
+            if self.cost_in_usd_ticks is not None:
+                return sane_cost(_usd_of(self.cost_in_usd_ticks))
+            return None if self.estimated_cost is None else sane_cost(self.estimated_cost)
+        told = sane_cost(cost.get("total_cost") if isinstance(cost, dict) else cost)
+        if told is not None and self.is_byok is True and isinstance(self.cost_details, dict):
+            # With the operator's own key at the provider behind it, OpenRouter's cost is its fee alone.
+            told += sane_cost(self.cost_details.get("upstream_inference_cost")) or 0
+        return told
 
+
+def _usd_of(ticks: object) -> float | None:
+    return ticks / _TICKS_PER_USD if isinstance(ticks, int | float) and not isinstance(ticks, bool) else None
+
+
+_TICKS_PER_USD: Final = 10**10
 _NO_DETAILS: Final = TokenDetails()
 
 
@@ -125,6 +149,7 @@ class AnswerFacts(msgspec.Struct):
     usage: ReportedUsage | None = None
     error: Any = None
     x_groq: GroqUsage | None = None
+    service_tier: str | None = None
 
     @property
     def counted(self) -> TokenUsage | None:
@@ -154,6 +179,7 @@ class _Lax(msgspec.Struct):
     usage: Any = None
     error: Any = None
     x_groq: Any = None
+    service_tier: Any = None
 
 
 _answer = msgspec.json.Decoder(AnswerFacts)
@@ -180,6 +206,7 @@ def _read_leniently(data: bytes) -> AnswerFacts:
         usage=_partly(lax.usage, ReportedUsage),
         error=lax.error,
         x_groq=GroqUsage(_partly(groq, ReportedUsage)) if groq is not None else None,
+        service_tier=lax.service_tier if isinstance(lax.service_tier, str) else None,
     )
 
 

@@ -42,17 +42,18 @@ def _counts_fit(record: UsageRecord) -> bool:
     used = record.usage
     bits = abs(used.input_tokens) | abs(used.output_tokens) | abs(used.cached_input_tokens)
     bits |= abs(used.cache_write_input_tokens) | abs(used.reasoning_output_tokens) | abs(record.cost_micro_usd or 0)
+    bits |= abs(record.provider_cost_micro_usd or 0)
     return bits <= LARGEST_COUNT
 
 
 def _cleaned(record: UsageRecord) -> UsageRecord:
     if not _counts_fit(record):
         logger.error("the token counts of request %s are too large, and recorded as the largest", record.request_id)
-    cost = record.cost_micro_usd
     values = {name: _clean(value) for name, value in msgspec.structs.asdict(record).items()}
     values["tags"] = {_clean(name): _clean(value) for name, value in record.tags.items()}
     values["usage"] = TokenUsage(*(_clamped(count) for count in msgspec.structs.astuple(record.usage)))
-    values["cost_micro_usd"] = None if cost is None else _clamped(cost)
+    for name in ("cost_micro_usd", "provider_cost_micro_usd"):
+        values[name] = None if values[name] is None else _clamped(values[name])
     return UsageRecord(**values)
 
 

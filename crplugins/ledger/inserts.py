@@ -60,6 +60,7 @@ def measures(rows: FromClause) -> Mapping[str, ColumnElement[Any]]:
         "cost_micro_usd": func.coalesce(func.sum(c.cost_micro_usd), 0),
         "unpriced_requests": func.sum(_one_if(c.cost_micro_usd.is_(None))),
         "estimated_requests": func.sum(_one_if(c.usage_source == "estimated")),
+        "provider_cost_micro_usd": func.coalesce(func.sum(c.provider_cost_micro_usd), 0),
     }
     return {name: sums[name] for name in MEASURES}
 

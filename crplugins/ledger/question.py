@@ -12,7 +12,8 @@ from crplugins.core.usage import usd
 GROUPS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "key": "key_id", "team": "team", "user": "user", "model": "requested_model", "served_model": "served_model",
-        "provider": "provider", "outcome": "outcome", "error_type": "error_type", "day": "day",
+        "provider_model": "provider_model", "provider": "provider", "service_tier": "service_tier",
+        "cost_source": "cost_source", "outcome": "outcome", "error_type": "error_type", "day": "day",
     }
 )  # fmt: skip
 """By what usage can be grouped, and the column for it."""
@@ -43,6 +44,7 @@ class Sums:
         errors: requests whose outcome was neither `ok` nor `cancelled`.
         cost_micro_usd: the cost of the requests whose price is known.
         estimated_requests: those whose provider reported no usage.
+        provider_cost_micro_usd: what providers themselves say that the requests cost, as far as they say it.
     """
 
     group: Mapping[str, str | None]
@@ -56,6 +58,7 @@ class Sums:
     cost_micro_usd: int
     unpriced_requests: int
     estimated_requests: int
+    provider_cost_micro_usd: int
 
 
 MEASURES: Final = tuple(field.name for field in fields(Sums) if field.name != "group")
@@ -92,6 +95,7 @@ def sums_to_dict(sums: Sums) -> dict[str, Any]:
         "cost_usd": cost_usd(sums),
         "unpriced_requests": sums.unpriced_requests,
         "estimated_requests": sums.estimated_requests,
+        "provider_cost_usd": usd(sums.provider_cost_micro_usd),
     }
 
 

@@ -38,6 +38,10 @@ usage: Final = Table(
     Column("duration_ms", Double, nullable=False),
     Column("overhead_us", BigInteger, nullable=False),
     Column("tags", JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"), nullable=False),
+    Column("provider_model", Text),  # null here and below: in a row of an older release, too
+    Column("service_tier", Text),
+    Column("cost_source", Text),
+    Column("provider_cost_micro_usd", BigInteger),
     Index("ix_usage_key_id_started_at", "key_id", "started_at"),
     Index("ix_usage_started_at", "started_at"),
 )
@@ -61,4 +65,5 @@ usage_daily: Final = Table(
     Column("cost_micro_usd", BigInteger, nullable=False),  # of the requests whose price is known
     Column("unpriced_requests", BigInteger, nullable=False),
     Column("estimated_requests", BigInteger, nullable=False),  # whose provider reported no usage
+    Column("provider_cost_micro_usd", BigInteger, nullable=False, server_default="0"),  # as far as providers tell it
 )

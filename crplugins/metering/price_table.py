@@ -14,6 +14,7 @@ from sys import intern
 from typing import Any, Final, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from crplugins.core.usage import Price
 from crplugins.metering.prices import price_of
@@ -142,7 +143,8 @@ def _read(document: bytes) -> Iterable[tuple[str, str | None, Price]]:
             continue
         if price is not None:
             provider = entry.get("litellm_provider")
-            read[name] = intern(provider) if isinstance(provider, str) else None, same.setdefault(price, price)
+            listed = same.setdefault(price, replace(price, source="table"))
+            read[name] = intern(provider) if isinstance(provider, str) else None, listed
     read |= {alias: read[name] for alias, name in other_names if name in read and alias not in read}
     return [(name, *found) for name, found in read.items()]
 

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType, Outcome
-from crplugins.core.usage import TokenUsage, UsageSource
+from crplugins.core.usage import CostSource, TokenUsage, UsageSource
 
 NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -24,10 +24,14 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
         user: the `user` field of the request, at most 256 characters.
         tags: those of the key, and the chosen metadata of the request under names the key has not taken.
         requested_model: what the client asked for; None if its request could not be read that far.
-        served_model: the provider's name of the model that answered.
+        served_model: the name under which the provider was asked for the model that answered.
+        provider_model: the name that the answer gave; None if it gave none. `gpt-5-2025-08-07` answers for `gpt-5`.
         provider: the provider called last; None if none was called.
         status: what the client saw; 499 if it disconnected before the first byte.
+        service_tier: the processing tier that the answer named, such as `flex`; None if it named none.
         cost_micro_usd: in millionths of a US dollar; None where the price is unknown, 0 where nothing was used.
+        cost_source: whose price that is; None where there is no cost.
+        provider_cost_micro_usd: what the provider itself says the answer cost; None if it says nothing.
         ttft_ms: time to the first piece of a stream that has content.
         time_per_output_token_ms: between output tokens of a stream, if the provider reported how many there were.
         longest_gap_ms: the longest time between two pieces of a stream.
@@ -43,6 +47,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str]
     requested_model: str | None
     served_model: str | None
+    provider_model: str | None = None
     provider: str | None
     stream: bool
     status: int
@@ -51,7 +56,10 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str | None
     usage: TokenUsage
     usage_source: UsageSource
+    service_tier: str | None = None
     cost_micro_usd: int | None
+    cost_source: CostSource | None = None
+    provider_cost_micro_usd: int | None = None
     attempts: int
     ttft_ms: float | None
     time_per_output_token_ms: float | None
@@ -83,6 +91,7 @@ def _make(exchange: Exchange, now: float) -> UsageRecord:
     duration = ended - timings.started
     ended_at = now - (exchange.clock() - ended)
     streamed = exchange.stream and timings.first_token is not None
+    cost = cost_of(exchange)
     return UsageRecord(
         request_id=exchange.id,
         started_at=ended_at - duration,
@@ -93,6 +102,7 @@ def _make(exchange: Exchange, now: float) -> UsageRecord:
         tags=_tags(exchange),
         requested_model=exchange.requested_model,
         served_model=exchange.served_model,
+        provider_model=exchange.provider_model,
         provider=exchange.attempts[-1].provider if exchange.attempts else None,
         stream=exchange.stream,
         status=exchange.status or 500,
@@ -101,7 +111,10 @@ def _make(exchange: Exchange, now: float) -> UsageRecord:
         finish_reason=exchange.finish_reason,
         usage=usage if usage is not None else _NOTHING_USED,
         usage_source=exchange.usage_source,
-        cost_micro_usd=cost_of(exchange),
+        service_tier=exchange.service_tier,
+        cost_micro_usd=cost.micro_usd,
+        cost_source=cost.source,
+        provider_cost_micro_usd=exchange.provider_cost_micro_usd,
         attempts=len(exchange.attempts),
         ttft_ms=_milliseconds(timings.first_token, timings.started) if streamed else None,
         time_per_output_token_ms=_time_per_output_token(exchange) if streamed else None,
@@ -111,11 +124,27 @@ def _make(exchange: Exchange, now: float) -> UsageRecord:
     )
 
 
-def cost_of(exchange: Exchange) -> int | None:
-    """Millionths of a US dollar; None where tokens were used whose price is unknown."""
-    if exchange.usage is None:
-        return 0
-    return exchange.price.micro_usd(exchange.usage) if exchange.price is not None else None
+class Cost(NamedTuple):
+    """In millionths of a US dollar, and whose price it is; both None where tokens were used whose price is unknown."""
+
+    micro_usd: int | None
+    source: CostSource | None
+
+
+_NO_COST: Final = Cost(0, None)
+
+
+def cost_of(exchange: Exchange) -> Cost:
+    """By our price where we know one, else by the provider's own bill.
+
+    Our price comes first so that a model costs the same by every path and a budget holds to the operator's prices.
+    """
+    price, told = exchange.price, exchange.provider_cost_micro_usd
+    if exchange.usage is not None and price is not None:
+        return Cost(price.micro_usd(exchange.usage), price.source)
+    if told is not None:
+        return Cost(told, "provider")
+    return _NO_COST if exchange.usage is None else Cost(None, None)
 
 
 def _tags(exchange: Exchange) -> Mapping[str, str]:

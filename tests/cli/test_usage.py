@@ -97,6 +97,7 @@ def test_json_is_alone_on_stdout_and_grouped_by_key_and_model(command, ledger):
         "key_id": "team-a", "requested_model": "fast", "requests": 2, "errors": 0,
         "input_tokens": 1_000_001, "output_tokens": 2002, "cached_input_tokens": 300, "cache_write_input_tokens": 0,
         "reasoning_output_tokens": 50, "cost_usd": 1.234567, "unpriced_requests": 1, "estimated_requests": 0,
+        "provider_cost_usd": 0.000242,
     }  # fmt: skip
     assert [(line["key_id"], line["requested_model"], line["requests"], line["cost_usd"]) for line in lines[1:]] == [
         ("team-b", "fast", 1, 0.0015), (None, None, 1, 0.0), ("team-a", "big", 1, None),

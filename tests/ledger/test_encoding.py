@@ -13,7 +13,10 @@ from crplugins.ledger.encoding import LARGEST_COUNT, LONGEST_TEXT, encode
 from tests.ledger.conftest import make_record, rows_of, settled, totals_of
 
 HUGE = 10**30
-TEXTS = ("key_id", "team", "user", "requested_model", "served_model", "provider", "finish_reason")
+TEXTS = (
+    "key_id", "team", "user", "requested_model", "served_model", "provider", "finish_reason", "provider_model",
+    "service_tier",
+)  # fmt: skip
 HOSTILE = {
     "nul": "a\0b",
     "surrogate": "a\ud800b",
@@ -41,10 +44,12 @@ async def test_hostile_texts_keep_no_record_out(open_ledger, text):
 async def test_token_counts_that_are_too_large_keep_no_record_out(open_ledger, caplog):
     async with open_ledger() as ledger:
         for count in (HUGE, -HUGE, LARGEST_COUNT):
-            ledger.add(make_record(usage=TokenUsage(count, count, count, count, count), cost_micro_usd=count))
+            usage = TokenUsage(count, count, count, count, count)
+            ledger.add(make_record(usage=usage, cost_micro_usd=count, provider_cost_micro_usd=count))
         await settled(ledger)
         assert await totals_of(ledger) == (3, 3)
-        assert sorted(row["input_tokens"] for row in await rows_of(ledger)) == [-LARGEST_COUNT, *2 * [LARGEST_COUNT]]
+        for name in ("input_tokens", "cost_micro_usd", "provider_cost_micro_usd"):
+            assert sorted(row[name] for row in await rows_of(ledger)) == [-LARGEST_COUNT, *2 * [LARGEST_COUNT]]
     assert caplog.text.count("are too large") == 2
 
 
@@ -54,7 +59,7 @@ def test_an_ordinary_record_is_written_as_it_is():
 
 
 @given(
-    texts=st.lists(st.none() | st.text(st.characters(), max_size=40), min_size=7, max_size=7),
+    texts=st.lists(st.none() | st.text(st.characters(), max_size=40), min_size=len(TEXTS), max_size=len(TEXTS)),
     tags=st.dictionaries(st.text(st.characters(), max_size=5), st.text(st.characters(), max_size=5)),
     counts=st.lists(st.integers(), min_size=7, max_size=7),
     cost=st.none() | st.integers(),

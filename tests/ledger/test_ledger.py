@@ -25,6 +25,8 @@ async def test_a_record_becomes_a_row_with_all_its_fields(open_ledger):
         "input_tokens": 100, "output_tokens": 20, "cached_input_tokens": 30, "cache_write_input_tokens": 4,
         "reasoning_output_tokens": 5, "usage_source": "provider", "cost_micro_usd": 123, "attempts": 1,
         "ttft_ms": 250.5, "duration_ms": 1500.0, "overhead_us": 321, "tags": {"env": "prod"},
+        "provider_model": "gpt-4o-mini-2024-07-18-eu", "service_tier": "flex", "cost_source": "table",
+        "provider_cost_micro_usd": 121,
     }  # fmt: skip
 
 
@@ -40,6 +42,10 @@ async def test_what_is_not_known_is_null_and_an_unknown_price_is_no_zero(open_le
             "finish_reason",
             "cost_micro_usd",
             "ttft_ms",
+            "provider_model",
+            "service_tier",
+            "cost_source",
+            "provider_cost_micro_usd",
         ]
     )
     async with open_ledger() as ledger:

@@ -46,6 +46,10 @@ def make_records():
             usage=TokenUsage(*(dice.randrange(100) for _ in range(5))),
             usage_source=dice.choice(["provider", "estimated"]),
             cost_micro_usd=dice.choice([None, 5, 7]),
+            provider_model=dice.choice(["m1-2026-01-01", None]),
+            service_tier=dice.choice(["flex", None]),
+            cost_source=dice.choice(["table", "provider", None]),
+            provider_cost_micro_usd=dice.choice([None, 6]),
         )
         for _ in range(250)
     ]
@@ -73,6 +77,7 @@ def _sums(group, records):
         requests=len(records),
         errors=sum(record.outcome == "limited" for record in records),
         cost_micro_usd=sum(record.cost_micro_usd or 0 for record in records),
+        provider_cost_micro_usd=sum(record.provider_cost_micro_usd or 0 for record in records),
         unpriced_requests=sum(record.cost_micro_usd is None for record in records),
         estimated_requests=sum(record.usage_source == "estimated" for record in records),
         **{name: sum(getattr(record.usage, name) for record in records) for name in tokens},

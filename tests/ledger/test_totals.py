@@ -36,6 +36,7 @@ def records(draw):
             provider=draw(NAMES),
             usage=TokenUsage(*(draw(COUNTS) for _ in range(5))),
             cost_micro_usd=draw(st.none() | COUNTS),
+            provider_cost_micro_usd=draw(st.none() | COUNTS),
             outcome=draw(st.sampled_from(["ok", "client_error", "limited", "server_error", "cancelled"])),
             usage_source=draw(st.sampled_from(["provider", "estimated", "none"])),
         )
@@ -70,6 +71,7 @@ def expected_days(given_):
             "errors": record.outcome not in ("ok", "cancelled"),
             "cost_micro_usd": record.cost_micro_usd or 0,
             "unpriced_requests": record.cost_micro_usd is None,
+            "provider_cost_micro_usd": record.provider_cost_micro_usd or 0,
             "estimated_requests": record.usage_source == "estimated",
             **{name: getattr(counts, name) for name in MEASURES if name.endswith("_tokens")},
         }

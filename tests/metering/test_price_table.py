@@ -189,7 +189,7 @@ def test_a_table_of_ones_own(tmp_path):
     file.write_text(json.dumps(entries))
     table = PriceTable.load(file)
     assert len(table) == 1
-    assert table.find("openai/m") == table.find("m") == Price(1_000_000, 2_000_000)
+    assert table.find("openai/m") == table.find("m") == Price(1_000_000, 2_000_000, source="table")
     assert table.find("azure/m") is None
 
 
@@ -221,8 +221,8 @@ def test_another_name_for_a_model_has_its_price_unless_it_is_a_model_itself(tmp_
     file.write_text(json.dumps(entries))
     table = PriceTable.load(file)
     for name in ("claude-latest", "claude-five", "anthropic/claude-latest"):
-        assert table.find(name) == Price(1_000_000, 2_000_000)
-    assert table.find("claude-4") == Price(3_000_000, 4_000_000)
+        assert table.find(name) == Price(1_000_000, 2_000_000, source="table")
+    assert table.find("claude-4") == Price(3_000_000, 4_000_000, source="table")
     assert table.find("claude-lost") is None
 
 

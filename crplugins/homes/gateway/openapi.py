@@ -192,10 +192,12 @@ def _usage_operation(name: str, summary: str, groups: Sequence[str], default: st
 
 def _usage() -> dict[str, Any]:
     count = {"type": "integer"}
-    counts = {name: count for name in MEASURES if name != "cost_micro_usd"}
+    counts = {name: count for name in MEASURES if not name.endswith("_micro_usd")}
     cost = {"type": ["number", "null"], "description": "Of the requests whose price is known; null if none is."}
+    told = {"type": "number", "description": "What providers say that the requests cost, as far as they say it."}
     names = {column: {"type": ["string", "null"]} for column in GROUPS.values()}
-    return {"type": "object", "properties": {**names, **counts, "cost_usd": cost}, "required": [*counts, "cost_usd"]}
+    costs = {"cost_usd": cost, "provider_cost_usd": told}
+    return {"type": "object", "properties": {**names, **counts, **costs}, "required": [*counts, *costs]}
 
 
 def _list() -> dict[str, Any]:

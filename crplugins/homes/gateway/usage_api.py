@@ -24,7 +24,7 @@ from crplugins.keys.refusals import no_key
 from crplugins.ledger.question import GROUPS, Question, read_groups, read_moment, sums_to_dict
 from crplugins.ledger.report import answer
 
-OWN_GROUPS: Final = ("model", "user", "outcome", "error_type", "day")
+OWN_GROUPS: Final = ("model", "user", "service_tier", "outcome", "error_type", "day")
 """What a key may ask about: not who serves its requests, which an alias may hide."""
 
 

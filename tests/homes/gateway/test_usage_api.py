@@ -69,6 +69,7 @@ async def test_a_key_sees_what_it_used_of_each_model(ask, path):
         "requested_model": "fast", "requests": 2, "errors": 0, "input_tokens": 30, "output_tokens": 3,
         "cached_input_tokens": 0, "cache_write_input_tokens": 0, "reasoning_output_tokens": 0,
         "cost_usd": 1.500123, "unpriced_requests": 0, "estimated_requests": 0,
+        "provider_cost_usd": 0.000242,
     }  # fmt: skip
     assert [(line["requested_model"], line["requests"], line["cost_usd"]) for line in body["data"][1:]] == [
         ("big", 1, None)
@@ -110,6 +111,8 @@ async def test_nothing_of_another_key_is_seen(ask, query):
         ("by=team", "by"),
         ("by=provider", "by"),
         ("by=served_model", "by"),
+        ("by=provider_model", "by"),
+        ("by=cost_source", "by"),
         ("by=model,model", "by"),
         ("by=nonsense", "by"),
         ("key=b", "key"),
