@@ -161,6 +161,13 @@ _IMPORTED_LATE: Final[Mapping[str, tuple[str, ...]]] = {
     "xai": ("litellm.llms.xai.oauth",),
 }
 
+# Functions of litellm that read files of prices and of boto3's in the first call, and keep what they have read: 0.1 s.
+_READ_ONCE_BY_BEDROCK: Final = (
+    "_get_local_model_cost_map",
+    "get_bedrock_response_stream_shape",
+    "get_bedrock_stream_event_statuses",
+)
+
 _CHUNK: Final = (
     b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m",'
     b'"choices":[{"index":0,"delta":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}\n\n'
@@ -192,10 +199,14 @@ async def warm_up(litellm: Any) -> None:
 
 
 def import_late_parts(provider: str) -> None:
-    """Imports what litellm would import in the first call of `provider`."""
+    """Imports and reads what litellm would import and read in the first call of `provider`."""
     for name in _IMPORTED_LATE.get(provider, ()):
         with suppress(ImportError):
             importlib.import_module(name)
+    if provider == "bedrock":
+        for name in _READ_ONCE_BY_BEDROCK:
+            with suppress(Exception):
+                getattr(importlib.import_module("litellm.llms.bedrock.common_utils"), name)()
 
 
 def load_tokenizers(litellm: Any, *models: str) -> None:

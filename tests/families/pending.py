@@ -1,0 +1,62 @@
+"""What is not right yet, by request, with the reason."""
+
+_REASONS: dict[str, tuple[str, ...]] = {
+    "the litellm handler shows the provider's own sum, without the thoughts that stand beside it": (
+        "gemini-openai.litellm.thinking.streamed",
+        "gemini-openai.litellm.thinking.plain",
+        "gemini-openai.litellm.parallel-tools.streamed",
+        "gemini-openai.litellm.parallel-tools.plain",
+    ),
+    "litellm's reader of Cohere's v2 stream takes `event:` lines for JSON": (
+        "cohere.litellm.ordinary.streamed",
+        "cohere.litellm.thinking.streamed",
+        "cohere.litellm.parallel-tools.streamed",
+        "cohere.litellm.cut-in-the-middle.streamed",
+        "cohere.litellm.cut-at-the-end.streamed",
+        "cohere.litellm.error-inside.streamed",
+    ),
+    "litellm drops Cohere's thinking": ("cohere.litellm.thinking.plain",),
+    "an event that is neither a chunk nor an error passes through": (
+        "mistral.direct.error-inside.streamed",
+        "mistral.foreign.error-inside.streamed",
+    ),
+    "an error that is a text, not an object, passes through": (
+        "xai.direct.error-inside.streamed",
+        "xai.foreign.error-inside.streamed",
+    ),
+    "before a foreign app no [DONE] follows an error of its own": (
+        "gemini-openai.foreign.error-inside.streamed",
+        "deepseek.foreign.error-inside.streamed",
+        "ollama-openai.foreign.error-inside.streamed",
+        "openrouter.foreign.error-inside.streamed",
+        "groq.foreign.error-inside.streamed",
+        "azure.foreign.error-inside.streamed",
+        "azure-asynchronous-filter.foreign.error-inside.streamed",
+        "kimi.foreign.error-inside.streamed",
+    ),
+    "usage inside a choice is not moved to where OpenAI has it": (
+        "kimi.direct.ordinary.streamed",
+        "kimi.direct.thinking.streamed",
+        "kimi.direct.parallel-tools.streamed",
+        "kimi.foreign.ordinary.streamed",
+        "kimi.foreign.thinking.streamed",
+        "kimi.foreign.parallel-tools.streamed",
+    ),
+    "usage inside a choice is not read": (
+        "kimi.litellm.ordinary.streamed",
+        "kimi.litellm.thinking.streamed",
+        "kimi.litellm.parallel-tools.streamed",
+    ),
+    "the finish reason `network_error` is no failure": (
+        "glm.direct.error-inside.streamed",
+        "glm.litellm.error-inside.streamed",
+        "glm.foreign.error-inside.streamed",
+    ),
+    "an empty finish reason is taken for an end": (
+        "sglang.direct.cut-at-the-end.streamed",
+        "sglang.foreign.cut-in-the-middle.streamed",
+        "sglang.foreign.cut-at-the-end.streamed",
+    ),
+    "an event without data passes through": ("llama-cpp.foreign.error-inside.streamed",),
+}
+PENDING = {key: reason for reason, keys in _REASONS.items() for key in keys}
