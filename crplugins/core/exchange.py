@@ -23,6 +23,9 @@ AttemptKind = Literal["initial", "retry", "fallback"]
 
 T = TypeVar("T")
 
+_ON_DEMAND = "on_demand_"
+"""Google's name for a tier is that of the others behind this."""
+
 
 class Timings(msgspec.Struct, eq=False):
     """Moments in seconds of one monotonic clock; None while not reached.
@@ -121,6 +124,8 @@ class Exchange(msgspec.Struct, eq=False):
         served_model: the name under which the provider was asked for the model.
         provider_model: the name that its answer gave, which may be that of a release; None if it gave none.
         service_tier: the processing tier that the answer says it was given, which the request may not have asked for.
+        inference_geo, search_context_size: what else the answer says that a price may depend on: the region where the
+            model ran, and the size of the context of a web search.
         provider_cost_micro_usd: what the provider itself says the answer cost; None if it says nothing.
         usage: the provider's token counts as it gave them last, or an estimate; see `usage_source`.
         reported: what a provider has reported of them, where `usage` adds an estimate of the output to it.
@@ -152,6 +157,8 @@ class Exchange(msgspec.Struct, eq=False):
     served_model: str | None = None
     provider_model: str | None = None
     service_tier: str | None = None
+    inference_geo: str | None = None
+    search_context_size: str | None = None
     provider_cost_micro_usd: int | None = None
     stream: bool = False
     reply: Reply | None = None
@@ -191,6 +198,19 @@ class Exchange(msgspec.Struct, eq=False):
         """What was used, and who says so. None and `none` take back what was said before."""
         self.usage, self.usage_source, self.counted_bytes = usage, source, self.output_bytes
         self.reported = usage if source == "provider" else None
+
+    def cost_at(self, price: Price, usage: TokenUsage) -> int:
+        """What `usage` costs in millionths of a US dollar, as the answer says it was processed."""
+        names = (self.service_tier, self.inference_geo, self.search_context_size)
+        named = [name.lower().removeprefix(_ON_DEMAND) for name in names if name] if any(names) else ()
+        seconds = self.upstream_seconds(self.timings.ended or self.clock()) if price.second else 0.0
+        return price.micro_usd(usage, named, seconds)
+
+    def upstream_seconds(self, ended: float) -> float:
+        """Time in which a provider was working; in front of a foreign app, the time that app took."""
+        if self.attempts:
+            return sum((a.ended if a.ended is not None else ended) - a.started for a in self.attempts)
+        return ended - self.timings.app if self.timings.app is not None else 0.0
 
     def output_estimated(self, usage: TokenUsage, output_tokens: int) -> None:
         """A provider has reported `usage` before its last word, so the output is estimated; the rest of it holds."""
@@ -259,7 +279,8 @@ class Exchange(msgspec.Struct, eq=False):
                 self.served_model = answer.model
         usage, tier = answer.usage, answer.service_tier
         if usage is not None:
-            tier = tier or usage.service_tier
+            tier = tier or usage.tier
+            self.inference_geo, self.search_context_size = usage.inference_geo, usage.search_context_size
             if (cost := usage.cost_micro_usd()) is not None:
                 self.provider_cost_micro_usd = cost
         self.service_tier = tier or self.service_tier

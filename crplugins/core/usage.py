@@ -1,5 +1,6 @@
 """Usage: how many tokens an answer took, and what a token costs."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -18,10 +19,17 @@ BYTES_PER_TOKEN = 4
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """Token counts of one request.
+    """Token counts of one request, and what else of an answer is charged by number.
 
-    Cached, written and audio input stand in `input_tokens` too, reasoning and audio output in `output_tokens`: they are
-    parts, never to be added. Providers round them differently, so a part may exceed its whole.
+    Cached, written, audio and image input stand in `input_tokens` too, reasoning, audio, image and video output in
+    `output_tokens`: they are parts, never to be added. Providers round them differently, so a part may exceed its
+    whole.
+
+    Attributes:
+        long_cache_write_input_tokens: those of `cache_write_input_tokens` that are kept for longer than usual: an hour
+            at Anthropic, twelve at OpenAI.
+        cached_audio_input_tokens: those of `cached_input_tokens` that are audio; in `audio_input_tokens` too.
+        web_searches: how often the provider searched the web for the answer.
     """
 
     input_tokens: int = 0
@@ -31,10 +39,19 @@ class TokenUsage(msgspec.Struct, frozen=True):
     reasoning_output_tokens: int = 0
     audio_input_tokens: int = 0
     audio_output_tokens: int = 0
+    long_cache_write_input_tokens: int = 0
+    cached_audio_input_tokens: int = 0
+    image_input_tokens: int = 0
+    image_output_tokens: int = 0
+    video_output_tokens: int = 0
+    web_searches: int = 0
 
 
 MAX_TOKENS = 2**40
 """More than any provider bills for one request. A larger number is nonsense, and so is a negative one."""
+
+MAX_SEARCHES = 10_000
+"""The same for searches of the web, each of which costs as much as thousands of tokens."""
 
 
 def sane_usage(
@@ -47,6 +64,12 @@ def sane_usage(
     reasoning: int | None = None,
     audio_input: int | None = None,
     audio_output: int | None = None,
+    long_cache_write: int | None = None,
+    cached_audio: int | None = None,
+    image_input: int | None = None,
+    image_output: int | None = None,
+    video_output: int | None = None,
+    web_searches: int | None = None,
 ) -> TokenUsage | None:
     """What a provider's numbers mean, whatever the provider: records, limits and metrics all get these integers.
 
@@ -58,8 +81,12 @@ def sane_usage(
     Returns None if nothing is counted, which no provider bills.
     """
     prompt, completion, total = _plausible(prompt), _plausible(completion), _plausible(total)
-    parts = (cached, cache_write, reasoning, audio_input, audio_output)
-    cached, cache_write, reasoning, audio_input, audio_output = [n if n and 0 < n <= MAX_TOKENS else 0 for n in parts]
+    parts = (
+        cached, cache_write, reasoning, audio_input, audio_output, long_cache_write, cached_audio, image_input,
+        image_output, video_output,
+    )  # fmt: skip
+    counts = [n if n and 0 < n <= MAX_TOKENS else 0 for n in parts]
+    cached, cache_write, reasoning = counts[:3]
     if total is not None:
         if not prompt and completion is not None:  # no request has an empty prompt
             prompt = max(total - completion, 0)
@@ -74,7 +101,8 @@ def sane_usage(
         completion = total - prompt
     elif total is None and reasoning > completion:
         completion += reasoning
-    return TokenUsage(prompt, completion, cached, cache_write, reasoning, audio_input, audio_output)
+    counts.append(web_searches if web_searches and 0 < web_searches <= MAX_SEARCHES else 0)
+    return TokenUsage(prompt, completion, *counts)
 
 
 def _plausible(count: int | None) -> int | None:
@@ -84,11 +112,20 @@ def _plausible(count: int | None) -> int | None:
 class Price(msgspec.Struct, frozen=True):
     """What tokens cost, in millionths of a millionth of a US dollar each, so that sums are exact.
 
-    A part without a price of its own (None) costs what its whole costs.
+    A part without a price of its own (None) costs what its whole costs: all parts of the input what input costs, all of
+    the output what output costs, but a cached or written token of a special kind what others of them cost.
 
     Attributes:
+        web_search: what one search of the web costs.
+        searches_together: however many searches one answer takes, they cost what one does.
+        request: what a request costs besides.
+        second: what each second costs that the provider takes for its answer.
         above: what all tokens of a longer prompt cost instead: (input tokens, price) for more than so many, the
             highest first.
+        alternatives: what everything costs instead in an answer that names this: its processing tier, such as `flex`,
+            or the size of its search context.
+        factors: by how many thousandths all tokens cost more or less in an answer that names this, such as the region
+            where the model ran.
         source: whose price it is.
     """
 
@@ -99,25 +136,77 @@ class Price(msgspec.Struct, frozen=True):
     reasoning_output: int | None = None
     audio_input: int | None = None
     audio_output: int | None = None
+    long_cache_write_input: int | None = None
+    cached_audio_input: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
+    video_output: int | None = None
+    web_search: int = 0
+    searches_together: bool = False
+    request: int = 0
+    second: int = 0
     above: tuple[tuple[int, "Price"], ...] = ()
+    alternatives: tuple[tuple[str, "Price"], ...] = ()
+    factors: tuple[tuple[str, int], ...] = ()
     source: Literal["table", "config"] = "config"
 
-    def micro_usd(self, usage: TokenUsage) -> int:
-        """The cost in millionths of a US dollar, rounded half up."""
-        for threshold, longer in self.above:
-            if usage.input_tokens > threshold:
-                return longer.micro_usd(usage)
-        total = usage.input_tokens * self.input + usage.output_tokens * self.output
-        for tokens, price, whole in (
-            (usage.cached_input_tokens, self.cached_input, self.input),
-            (usage.cache_write_input_tokens, self.cache_write_input, self.input),
-            (usage.audio_input_tokens, self.audio_input, self.input),
-            (usage.reasoning_output_tokens, self.reasoning_output, self.output),
-            (usage.audio_output_tokens, self.audio_output, self.output),
+    def micro_usd(self, usage: TokenUsage, named: Sequence[str] = (), seconds: float = 0.0) -> int:
+        """The cost in millionths of a US dollar, rounded half up.
+
+        Args:
+            named: the tier and whatever else the answer names, see `alternatives` and `factors`.
+            seconds: how long the provider took.
+        """
+        price, scale = self, 1
+        for name in named:
+            price = price.alternative(name) or price
+        tokens = next((longer for above, longer in price.above if usage.input_tokens > above), price)
+        total = tokens._tokens_pico_usd(usage)
+        for name, factor in self.factors:
+            if name in named:
+                total, scale = total * factor, scale * 1000
+        searches = min(usage.web_searches, 1) if price.searches_together else usage.web_searches
+        fees = searches * price.web_search
+        if usage.input_tokens or usage.output_tokens:
+            fees += price.request + round(price.second * seconds)
+        total += fees * scale
+        unit = PICO // MICRO * scale
+        return (total + unit // 2) // unit
+
+    def alternative(self, name: str) -> "Price | None":
+        """What everything costs in an answer that names this; None if that changes nothing."""
+        for named, price in self.alternatives:
+            if named == name:
+                return price
+        return None
+
+    def _tokens_pico_usd(self, usage: TokenUsage) -> int:
+        """Parts are taken from their whole one after the other, so that none is charged twice where they overlap."""
+        cached, written = self.cached_input, self.cache_write_input
+        cached_audio, long_written = usage.cached_audio_input_tokens, usage.long_cache_write_input_tokens
+        total, rest = 0, usage.input_tokens
+        for tokens, price in (
+            (cached_audio, cached if self.cached_audio_input is None else self.cached_audio_input),
+            (usage.cached_input_tokens - cached_audio, cached),
+            (long_written, written if self.long_cache_write_input is None else self.long_cache_write_input),
+            (usage.cache_write_input_tokens - long_written, written),
+            (usage.audio_input_tokens - cached_audio, self.audio_input),
+            (usage.image_input_tokens, self.image_input),
         ):
-            if tokens and price is not None:
-                total += tokens * (price - whole)
-        return max(total + 500_000, 0) // 1_000_000
+            if tokens > 0:
+                tokens = min(tokens, rest)
+                total, rest = total + tokens * (self.input if price is None else price), rest - tokens
+        total, rest = total + rest * self.input, usage.output_tokens
+        for tokens, price in (
+            (usage.audio_output_tokens, self.audio_output),
+            (usage.image_output_tokens, self.image_output),
+            (usage.video_output_tokens, self.video_output),
+            (usage.reasoning_output_tokens, self.reasoning_output),
+        ):
+            if tokens > 0:
+                tokens = min(tokens, rest)
+                total, rest = total + tokens * (self.output if price is None else price), rest - tokens
+        return total + rest * self.output
 
 
 def usd(micro_usd: int) -> float:

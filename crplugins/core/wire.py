@@ -22,13 +22,51 @@ def is_chat_completion(method: str, path: str) -> bool:
     return method == "POST" and path.endswith(CHAT_PATH)
 
 
+class CachedDetails(msgspec.Struct):
+    """Which of the cached tokens are audio."""
+
+    audio_tokens: int | None = None
+
+
+class WrittenDetails(msgspec.Struct):
+    """For how long written tokens are kept. Anthropic has these beside the usage, OpenAI in its details."""
+
+    ephemeral_5m_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: int | None = None
+    ephemeral_30m_input_tokens: int | None = None  # litellm's names for OpenAI's
+    ephemeral_12h_input_tokens: int | None = None
+    ttl_30m_tokens: int | None = None
+    ttl_12h_tokens: int | None = None
+
+    def for_long(self) -> int:
+        return max(self.ephemeral_1h_input_tokens or self.ephemeral_12h_input_tokens or self.ttl_12h_tokens or 0, 0)
+
+    def in_all(self) -> int:
+        short = self.ephemeral_5m_input_tokens or self.ephemeral_30m_input_tokens or self.ttl_30m_tokens or 0
+        return max(short, 0) + self.for_long()
+
+
 class TokenDetails(msgspec.Struct):
     """`prompt_tokens_details` and `completion_tokens_details`."""
 
     cached_tokens: int | None = None
+    cached_tokens_details: CachedDetails | None = None
     cache_write_tokens: int | None = None
+    cache_write_tokens_details: WrittenDetails | None = None
+    cache_creation_tokens: int | None = None  # litellm's name
+    cache_creation_token_details: WrittenDetails | None = None
     reasoning_tokens: int | None = None
     audio_tokens: int | None = None
+    image_tokens: int | None = None
+    video_tokens: int | None = None
+    web_search_requests: int | None = None  # litellm's name, for Gemini's searches
+
+
+class ServerToolUse(msgspec.Struct):
+    """Tools that ran at the provider, for which it charges by the call."""
+
+    web_search_requests: int | None = None  # Anthropic, OpenRouter
+    web_search_calls: int | None = None  # xAI
 
 
 class ReportedUsage(msgspec.Struct):
@@ -48,7 +86,14 @@ class ReportedUsage(msgspec.Struct):
     cache_read_input_tokens: int | None = None  # Anthropic, through gateways that keep its names
     cache_creation_input_tokens: int | None = None
     cache_write_tokens: int | None = None  # OpenRouter
+    cache_creation: WrittenDetails | None = None  # Anthropic
+    server_tool_use: ServerToolUse | None = None  # Anthropic, OpenRouter
+    server_side_tool_usage_details: ServerToolUse | None = None  # xAI
+    num_search_queries: int | None = None  # Perplexity
+    search_context_size: str | None = None  # Perplexity
     service_tier: str | None = None  # Anthropic; OpenAI has it beside `usage`
+    speed: str | None = None  # Anthropic
+    inference_geo: str | None = None  # Anthropic
     cost: Any = None  # OpenRouter; Perplexity has an object of costs
     cost_details: Any = None
     is_byok: Any = None
@@ -62,6 +107,8 @@ class ReportedUsage(msgspec.Struct):
         read = self.cache_read_input_tokens
         cached = more.cached_tokens or self.prompt_cache_hit_tokens or read or self.cached_tokens
         written = more.cache_write_tokens or self.cache_write_tokens or self.cache_creation_input_tokens
+        written = written or more.cache_creation_tokens
+        lifetimes = self.cache_creation or more.cache_write_tokens_details or more.cache_creation_token_details
         prompt = self.prompt_tokens
         if prompt is None and self.input_tokens is not None:
             prompt = self.input_tokens
@@ -72,11 +119,31 @@ class ReportedUsage(msgspec.Struct):
             self.output_tokens if self.completion_tokens is None else self.completion_tokens,
             self.total_tokens,
             cached=cached,
-            cache_write=written,
+            cache_write=lifetimes.in_all() if lifetimes is not None and not written else written,
             reasoning=out.reasoning_tokens,
             audio_input=more.audio_tokens,
             audio_output=out.audio_tokens,
+            long_cache_write=None if lifetimes is None else lifetimes.for_long(),
+            cached_audio=None if more.cached_tokens_details is None else more.cached_tokens_details.audio_tokens,
+            image_input=more.image_tokens,
+            image_output=out.image_tokens,
+            video_output=out.video_tokens,
+            web_searches=self._web_searches(more),
         )
+
+    def _web_searches(self, details: TokenDetails) -> int | None:
+        if details.web_search_requests:
+            return details.web_search_requests
+        tools = self.server_tool_use or self.server_side_tool_usage_details
+        if tools is not None:
+            return tools.web_search_requests or tools.web_search_calls
+        # Perplexity searches for every answer, and only its deep research says how often.
+        return self.num_search_queries or (1 if self.search_context_size else None)
+
+    @property
+    def tier(self) -> str | None:
+        """The processing tier; Anthropic's fast mode is one, which it does not call so."""
+        return self.speed if self.speed == "fast" else self.service_tier
 
     def cost_micro_usd(self) -> int | None:
         """What the provider itself says the answer cost, in millionths of a US dollar; None if it says nothing."""

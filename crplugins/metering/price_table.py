@@ -25,8 +25,8 @@ Prices = Callable[[str], Price | None]
 """The price of a model by its name in LiteLLM's notation; None where it is unknown."""
 
 _FILE: Final = "model_prices_and_context_window_backup.json"
-_MARKS: Final = (b"cost_per_token", b'"alias_of"')
-"""An entry without one of these has no price by tokens."""
+_MARKS: Final = (b"cost_per_token", b"cost_per_second", b"cost_per_character", b'"alias_of"')
+"""An entry without one of these has no price for chat completions."""
 
 _EXPLANATION: Final = "sample_spec"
 """The entry that explains the others."""

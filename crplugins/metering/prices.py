@@ -1,4 +1,8 @@
-"""Prices from LiteLLM's notation: US dollars per token, one key for each kind of token."""
+"""Prices from LiteLLM's notation: US dollars per token, one key for each kind of token.
+
+A key may end with the number of input tokens above which it holds, and with the processing tier for which it does:
+`input_cost_per_token_above_200k_tokens_priority`.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,24 +18,64 @@ _FIELDS: Final[Mapping[str, str]] = {
     "output_cost_per_token": "output",
     "cache_read_input_token_cost": "cached_input",
     "cache_creation_input_token_cost": "cache_write_input",
+    "cache_creation_input_token_cost_above_1hr": "long_cache_write_input",
+    "cache_creation_input_token_cost_above_12hr": "long_cache_write_input",
     "output_cost_per_reasoning_token": "reasoning_output",
     "input_cost_per_audio_token": "audio_input",
     "output_cost_per_audio_token": "audio_output",
+    "cache_read_input_audio_token_cost": "cached_audio_input",
+    "input_cost_per_image_token": "image_input",
+    "output_cost_per_image_token": "image_output",
+    "output_cost_per_video_token": "video_output",
 }
 
-_PARTS: Final[Mapping[str, str]] = {
-    "cached_input": "input",
-    "cache_write_input": "input",
-    "audio_input": "input",
-    "reasoning_output": "output",
-    "audio_output": "output",
+_PARTS: Final[Mapping[str, Sequence[str]]] = {
+    "cached_input": ("input",),
+    "cache_write_input": ("input",),
+    "long_cache_write_input": ("cache_write_input", "input"),
+    "audio_input": ("input",),
+    "cached_audio_input": ("cached_input", "input"),
+    "image_input": ("input",),
+    "reasoning_output": ("output",),
+    "audio_output": ("output",),
+    "image_output": ("output",),
+    "video_output": ("output",),
 }
+"""The parts of input and output, and what each is a part of."""
 
-_LONGER: Final = re.compile(r"(\w+)_above_(\d+)(k?)_tokens")
+# The tier stands behind the threshold in most keys, before it in a few.
+_KEY: Final = re.compile(
+    rf"({'|'.join(sorted(_FIELDS, key=len, reverse=True))})"
+    r"(?:_(?!above_)([a-z]+))?(?:_above_(\d+)(k?)_tokens)?(?:_([a-z]+))?"
+)
 _OTHER_UNIT: Final = re.compile(r"cost_per_(second|image|pixel|character|page|query|request|video)")
+
+_ANSWERS: Final = frozenset({None, "chat", "completion", "responses"})
+"""The modes in which a second is one of the answer, and not of recorded speech."""
+
+_STANDARD: Final = ""
+_BATCH: Final = "batch"
+_TIERS: Final = {"batches": _BATCH}
+"""Tiers that answers call otherwise than LiteLLM's keys."""
+
+_NO_TIERS: Final = frozenset({"decisions"})
+"""Words at the end of keys that are another API's, which no answer names."""
 
 # The higher price of these providers begins at the threshold itself, not above it.
 _FROM_THRESHOLD: Final = frozenset({"xai"})
+
+_CHARACTERS_PER_TOKEN: Final = 4
+"""Google's own rule for models that it prices by characters, whose usage has tokens."""
+
+_SIZES: Final = ("low", "medium", "high")
+_SEARCHES_LITTLE: Final = frozenset({"perplexity"})
+"""The size of a search context is `low` here if nobody names one, and `medium` elsewhere."""
+_GOOGLE: Final = frozenset({"gemini", "vertex_ai", "vertex_ai-language-models"})
+
+_FREE: Final = Price(0, 0)
+
+_Steps = dict[int, dict[str, int]]
+"""By the number of input tokens above which they hold: prices by the fields of `Price`."""
 
 
 def price_of(rates: Mapping[str, Any], listed: Price | None = None) -> Price | None:
@@ -44,16 +88,41 @@ def price_of(rates: Mapping[str, Any], listed: Price | None = None) -> Price | N
     """
     ranges = rates.get("tiered_pricing")
     if ranges:
-        return _by_range(rates, ranges)
-    steps = _steps(rates)
-    price = _over(_named(rates), listed)
-    if price is None or _charges_otherwise(rates, price):
-        return None
-    return replace(price, above=_longer(price, steps)) if steps else price
+        price = _by_range(rates, ranges)
+    else:
+        tiers = _tiers(rates)
+        price = _at(tiers[_STANDARD], listed)
+        if price is not None:
+            price = replace(price, alternatives=_alternatives(tiers, price, listed))
+        if price is None or (listed is None and _charges_otherwise(rates, price)):
+            return _per_second(rates)
+    return None if price is None else _with_fees(price, rates)
 
 
-def _named(rates: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: _pico_usd(key, rates[key]) for key, field in _FIELDS.items() if rates.get(key) is not None}
+def _tiers(rates: Mapping[str, Any]) -> dict[str, _Steps]:
+    """The prices of each processing tier, `_STANDARD` for the ordinary one, as far as they are in `rates`."""
+    inclusive = rates.get("litellm_provider") in _FROM_THRESHOLD
+    tiers: dict[str, _Steps] = {_STANDARD: {0: _per_character(rates)}}
+    for key, rate in rates.items():
+        match = _KEY.fullmatch(key)
+        if match is None or rate is None or (match[2] and match[5]):
+            continue
+        tier = match[2] or match[5] or _STANDARD
+        if tier in _NO_TIERS:
+            continue
+        above = int(match[3]) * (1000 if match[4] else 1) - inclusive if match[3] else 0
+        steps = tiers.setdefault(_TIERS.get(tier, tier), {})
+        steps.setdefault(above, {})[_FIELDS[match[1]]] = _pico_usd(key, rate)
+    return tiers
+
+
+def _per_character(rates: Mapping[str, Any]) -> dict[str, int]:
+    keys = {"input": "input_cost_per_character", "output": "output_cost_per_character"}
+    return {
+        field: _CHARACTERS_PER_TOKEN * _pico_usd(key, rates[key])
+        for field, key in keys.items()
+        if rates.get(key) is not None and rates.get(f"{field}_cost_per_token") is None
+    }
 
 
 def _pico_usd(key: str, rate: Any) -> int:
@@ -63,64 +132,155 @@ def _pico_usd(key: str, rate: Any) -> int:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or number < 0:
-        raise ValueError(f"{key}: {rate!r} is no price in US dollars per token")
+        raise ValueError(f"{key}: {rate!r} is no price in US dollars")
     return pico_usd(rate)
 
 
-def _over(own: dict[str, Any], listed: Price | None) -> Price | None:
+def _at(steps: _Steps, listed: Price | None) -> Price | None:
+    """The price of one tier."""
+    price = _over(steps.get(0, {}), listed)
+    if price is None or not any(steps):
+        return price
+    return replace(price, above=_longer(price, steps))
+
+
+def _over(own: Mapping[str, int], listed: Price | None) -> Price | None:
     """`listed` with a deployment's own prices. A listed part goes with its whole, of which it was a share."""
     if listed is None:
-        return _without_echoes(Price(**own)) if "input" in own and "output" in own else None
+        return _without_echoes(replace(_FREE, **_fields(own))) if "input" in own and "output" in own else None
     if not own:
         return listed
-    kept = {field: getattr(listed, field) for field in _FIELDS.values() if _PARTS.get(field, field) not in own}
-    above = tuple((tokens, price) for tokens, longer in listed.above if (price := _over(own, longer)) is not None)
-    return _without_echoes(Price(**kept | own, above=above))
+    dropped = [part for part, wholes in _PARTS.items() if part not in own and any(whole in own for whole in wholes)]
+    above = [(tokens, price) for tokens, longer in listed.above if (price := _over(own, longer)) is not None]
+    changed: dict[str, Any] = {**dict.fromkeys(dropped), **own, "above": tuple(above), "source": "config"}
+    return _without_echoes(replace(listed, **changed))
+
+
+def _fields(rates: Mapping[str, int]) -> dict[str, Any]:
+    return dict(rates)
 
 
 def _without_echoes(price: Price) -> Price:
-    """Drops the price of a part of the output that equals the whole's, so that longer prompts change both.
+    """Drops the price of a part of the output that equals the whole's, so that longer prompts and tiers change both.
 
     LiteLLM's table repeats the price of output for reasoning, but not for longer prompts. Equal prices of input parts
     are meant.
     """
-    echoes = [part for part, whole in _PARTS.items() if whole == "output" and getattr(price, part) == price.output]
+    parts = [part for part, wholes in _PARTS.items() if "output" in wholes]
+    echoes = [part for part in parts if getattr(price, part) == price.output]
     return replace(price, **dict.fromkeys(echoes)) if echoes else price
 
 
-def _steps(rates: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """The prices that change for longer prompts, by the number of tokens above which they do."""
-    inclusive = rates.get("litellm_provider") in _FROM_THRESHOLD
-    steps: dict[int, dict[str, Any]] = {}
-    for key, rate in rates.items():
-        match = _LONGER.fullmatch(key)
-        if match and match[1] in _FIELDS and rate is not None:
-            tokens = int(match[2]) * (1000 if match[3] else 1) - inclusive
-            steps.setdefault(tokens, {})[_FIELDS[match[1]]] = _pico_usd(key, rate)
-    return steps
-
-
-def _longer(price: Price, steps: Mapping[int, dict[str, Any]]) -> tuple[tuple[int, Price], ...]:
+def _longer(price: Price, steps: _Steps) -> tuple[tuple[int, Price], ...]:
     """The prices of longer prompts, the longest first. Each keeps the prices of the next shorter one that it lacks."""
     found: list[tuple[int, Price]] = []
     price = replace(price, above=())
-    for tokens in sorted(steps):
-        price = replace(price, **steps[tokens])
+    for tokens in sorted(filter(None, steps)):
+        price = replace(price, **_fields(steps[tokens]))
         found.append((tokens, price))
     return tuple(reversed(found))
+
+
+def _alternatives(tiers: Mapping[str, _Steps], price: Price, listed: Price | None) -> tuple[tuple[str, Price], ...]:
+    """What the tiers besides the standard one cost. A price that one of them lacks is the standard one's."""
+    standard = tiers[_STANDARD]
+    listed_ones = dict(listed.alternatives) if listed is not None else {}
+    found = {name: _over(standard[0], alternative) or alternative for name, alternative in listed_ones.items()}
+    for tier, steps in tiers.items():
+        if tier != _STANDARD:
+            lacking = _lacking_in_batches if tier == _BATCH else _lacking
+            both = {
+                above: {**lacking(standard.get(above, {}), steps.get(above, {})), **steps.get(above, {})}
+                for above in (*standard, *steps)
+            }
+            whole = listed_ones.get(tier, price)
+            own = _at(both, replace(whole, alternatives=(), above=() if any(both) else whole.above))
+            if own is not None:
+                found[tier] = own
+    if "priority" in found:
+        found.setdefault("fast", found["priority"])  # OpenAI's newer word for it
+    return tuple(found.items())
+
+
+def _lacking(standard: Mapping[str, int], tier: Mapping[str, int]) -> dict[str, int]:
+    """What a tier charges where it has no price of its own: what the standard one does.
+
+    Only reasoning then costs what the tier's output does.
+    """
+    return {field: rate for field, rate in standard.items() if field != "reasoning_output" or "output" not in tier}
+
+
+def _lacking_in_batches(standard: Mapping[str, int], batch: Mapping[str, int]) -> dict[str, int]:
+    """The same in batches: output costs half, input parts what input does there, but cached ones what they do always.
+
+    What is written for long costs as many times what is written for short as elsewhere: Anthropic's discount is one on
+    both.
+    """
+    price = {field: standard[field] // 2 for field in ("input", "output", "image_output") if field in standard}
+    for field in ("cached_input", "cached_audio_input"):
+        if field in standard and "cached_input" not in batch:
+            price[field] = standard[field]
+    short, long = standard.get("cache_write_input"), standard.get("long_cache_write_input")
+    if short and long is not None and "cache_write_input" in batch:
+        price["long_cache_write_input"] = long * batch["cache_write_input"] // short
+    return price
+
+
+def _with_fees(price: Price, rates: Mapping[str, Any]) -> Price:
+    """The price with what is charged besides tokens, as far as it is in `rates`."""
+    fees: dict[str, Any] = {}
+    if (rate := rates.get("input_cost_per_request")) is not None:
+        fees["request"] = _pico_usd("input_cost_per_request", rate)
+    sizes = _searches(rates.get("search_context_cost_per_query"))
+    provider = rates.get("litellm_provider")
+    if sizes:
+        usual = "low" if provider in _SEARCHES_LITTLE else "medium"
+        fees["web_search"] = sizes.get(usual, max(sizes.values()))
+        unit = rates.get("web_search_billing_unit", "per_prompt" if provider in _GOOGLE else "per_query")
+        fees["searches_together"] = unit == "per_prompt"
+    alternatives = {name: replace(alternative, **fees) for name, alternative in price.alternatives}
+    if len(set(sizes.values())) > 1:
+        alternatives |= {size: replace(price, **{**fees, "web_search": fee}) for size, fee in sizes.items()}
+    return replace(price, **fees, factors=_factors(rates) or price.factors, alternatives=tuple(alternatives.items()))
+
+
+def _factors(rates: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """Anthropic's surcharges for fast answers and for regions."""
+    entry = rates.get("provider_specific_entry")
+    known = entry.items() if isinstance(entry, Mapping) else ()
+    return tuple((str(name), round(factor * 1000)) for name, factor in known if isinstance(factor, int | float))
+
+
+def _searches(rates: Any) -> dict[str, int]:
+    """What a search of the web costs by the size of its context."""
+    key = "search_context_cost_per_query"
+    if isinstance(rates, Mapping):
+        found = {size: rates.get(f"search_context_size_{size}") for size in _SIZES}
+        return {size: _pico_usd(key, rate) for size, rate in found.items() if rate is not None}
+    return {} if rates is None else {"medium": _pico_usd(key, rates)}
 
 
 def _by_range(rates: Mapping[str, Any], ranges: Sequence[Mapping[str, Any]]) -> Price | None:
     """`tiered_pricing`: a full list of prices for each range of input tokens; the last one has no upper end."""
     common = {key: rates[key] for key in ("output_cost_per_token",) if key in rates}
     try:
-        prices = [(int(r["range"][0]), _over(_named({**common, **r}), None)) for r in ranges]
+        prices = [(int(r["range"][0]), _at(_tiers({**common, **r})[_STANDARD], None)) for r in ranges]
     except (LookupError, TypeError) as error:
         raise ValueError(f"tiered_pricing: {error!r} in {ranges!r}") from None
     known = sorted(((tokens, price) for tokens, price in prices if price is not None), key=lambda found: found[0])
     if not known or len(known) < len(prices):
         return None
     return replace(known[0][1], above=tuple(known[:0:-1]))
+
+
+def _per_second(rates: Mapping[str, Any]) -> Price | None:
+    """The price of a model that is charged by the time that an answer takes."""
+    if rates.get("mode") not in _ANSWERS:
+        return None
+    for key in ("cost_per_second", "input_cost_per_second", "output_cost_per_second"):
+        if rates.get(key) is not None:
+            return Price(0, 0, second=_pico_usd(key, rates[key]))
+    return None
 
 
 def _charges_otherwise(rates: Mapping[str, Any], price: Price) -> bool:

@@ -120,7 +120,7 @@ def _make(exchange: Exchange, now: float) -> UsageRecord:
         time_per_output_token_ms=_time_per_output_token(exchange) if streamed else None,
         longest_gap_ms=timings.longest_gap * 1e3 if streamed else None,
         duration_ms=duration * 1e3,
-        overhead_us=round((duration - _upstream_seconds(exchange, ended)) * 1e6),
+        overhead_us=round((duration - exchange.upstream_seconds(ended)) * 1e6),
     )
 
 
@@ -141,7 +141,7 @@ def cost_of(exchange: Exchange) -> Cost:
     """
     price, told = exchange.price, exchange.provider_cost_micro_usd
     if exchange.usage is not None and price is not None:
-        return Cost(price.micro_usd(exchange.usage), price.source)
+        return Cost(exchange.cost_at(price, exchange.usage), price.source)
     if told is not None:
         return Cost(told, "provider")
     return _NO_COST if exchange.usage is None else Cost(None, None)
@@ -165,10 +165,3 @@ def _time_per_output_token(exchange: Exchange) -> float | None:
     assert timings.first_token is not None
     assert timings.last_token is not None
     return (timings.last_token - timings.first_token) / (usage.output_tokens - 1) * 1e3
-
-
-def _upstream_seconds(exchange: Exchange, ended: float) -> float:
-    """Time in which a provider was working; in front of a foreign app, the time that app took."""
-    if exchange.attempts:
-        return sum((a.ended if a.ended is not None else ended) - a.started for a in exchange.attempts)
-    return ended - exchange.timings.app if exchange.timings.app is not None else 0.0

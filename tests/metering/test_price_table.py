@@ -175,7 +175,7 @@ def test_cached_input_at_the_price_of_input_keeps_it_for_longer_prompts():
 
 
 def test_what_is_not_priced_by_tokens_has_no_price():
-    assert price_of({"input_cost_per_second": 1e-3}) is None
+    assert price_of({"input_cost_per_second": 1e-3, "mode": "audio_transcription"}) is None
     assert price_of({"input_cost_per_token": 0, "output_cost_per_token": 0, "output_cost_per_image": 0.04}) is None
 
 

@@ -162,9 +162,14 @@ def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:
 
 
 def real_cost(exchange: Exchange, expected: Price | None, missing_usage: MissingUsagePolicy) -> int:
-    """The cost in the usage record, in micro-USD; by the `expected` price if the handler gave none."""
+    """The cost in the usage record, in micro-USD; by the `expected` price if the handler gave none.
+
+    Where no price is known, the provider's own bill is what a budget pays.
+    """
     price = exchange.price or expected
-    return 0 if price is None else price.micro_usd(usage_of(exchange, missing_usage))
+    if price is None:
+        return exchange.provider_cost_micro_usd or 0
+    return exchange.cost_at(price, usage_of(exchange, missing_usage))
 
 
 def quota_exceeded() -> GatewayError:
