@@ -12,6 +12,7 @@ from crplugins.cli.check import check
 from crplugins.cli.explain import explain
 from crplugins.cli.export import dashboards, rules
 from crplugins.cli.keys import keys
+from crplugins.cli.reconcile import reconcile
 from crplugins.cli.refused import Refused
 from crplugins.cli.serve import serve
 from crplugins.cli.top.top import top
@@ -30,6 +31,7 @@ app.command()(serve)
 app.command()(check)
 app.command()(explain)
 app.command()(usage)
+app.command()(reconcile)
 app.command()(top)
 app.add_typer(keys)
 app.add_typer(dashboards)

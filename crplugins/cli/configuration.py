@@ -19,6 +19,13 @@ ConfigOption = Annotated[
     ),
 ]
 
+LedgerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger", metavar="URL", help="sqlite:///usage.db or postgresql://... Without it: the configuration's."
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class FoundConfig:

@@ -4,18 +4,19 @@ import asyncio
 import csv
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from crplugins.cli.configuration import ConfigOption
+from crplugins.cli.configuration import ConfigOption, LedgerOption
 from crplugins.cli.keys.source import JsonOption, clock_of, key_id
+from crplugins.cli.options import read_option
 from crplugins.cli.terminal import plain_console, printable
 from crplugins.config import ConfigError, Problem
 from crplugins.ledger.question import GROUPS, Question, Sums, cost_usd, read_groups, read_moment, sums_to_dict, total_of
@@ -34,7 +35,6 @@ _NARROW: Final = ("reasoning", "cached", "errors")
 
 _UNLIMITED: Final = 10_000
 _MOMENTS = "such as 30m, 24h or 7d ago, or a date such as 2027-01-31 (UTC)"
-T = TypeVar("T")
 
 
 def usage(
@@ -51,10 +51,7 @@ def usage(
     key: Annotated[str | None, typer.Option(parser=key_id, metavar="ID", help="Only this key.")] = None,
     team: Annotated[str | None, typer.Option(help="Only this team.")] = None,
     model: Annotated[str | None, typer.Option(metavar="NAME", help="Only what was asked of this model.")] = None,
-    ledger: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="sqlite:///usage.db or postgresql://... Without it: the configuration's."),
-    ] = None,
+    ledger: LedgerOption = None,
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV alone on stdout.")] = False,
@@ -62,7 +59,7 @@ def usage(
     """Show requests, tokens and costs. A request counts at the time at which it began."""
     if as_json and as_csv:
         raise typer.BadParameter("one of the two", param_hint="--json / --csv")
-    names = _read("--by", lambda: read_groups(by))
+    names = read_option("--by", lambda: read_groups(by))
     now = clock_of(context)()
     begin, end = _moment("--since", since, now), _moment("--until", until, now)
     if begin and end and begin >= end:
@@ -84,20 +81,14 @@ def _ask(question: Question, ledger: str | None, config_file: Path | None) -> li
     """Raises `ConfigError` and `Refused`."""
     try:
         from crplugins.cli.usage_source import ask, open_database  # needs the `sql` extra
+        from crplugins.ledger.report import answer
     except ImportError as error:
         raise ConfigError([Problem((), f"needs {error.name}: pip install 'crplugins[sql]'")]) from None
-    return asyncio.run(ask(open_database(ledger, config_file), question))
+    return asyncio.run(ask(open_database(ledger, config_file), lambda connection: answer(connection, question)))
 
 
 def _moment(option: str, text: str | None, now: datetime) -> datetime | None:
-    return None if text is None else _read(option, lambda: read_moment(text, now))
-
-
-def _read(option: str, reading: Callable[[], T]) -> T:
-    try:
-        return reading()
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
+    return None if text is None else read_option(option, lambda: read_moment(text, now))
 
 
 def print_json(lines: Sequence[Sums]) -> None:

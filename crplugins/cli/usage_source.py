@@ -1,18 +1,21 @@
-"""The ledger that `crplugins usage` reads: that of `--ledger`, else the one of the configuration."""
+"""The ledger that commands read: that of `--ledger`, else the one of the configuration."""
 
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crplugins.cli.keys.source import read_config
 from crplugins.cli.refused import Refused
 from crplugins.config import ConfigError, Problem
 from crplugins.ledger.database import LedgerDatabase, reason_of
 from crplugins.ledger.ledger import spool_path
-from crplugins.ledger.question import Question, Sums
-from crplugins.ledger.report import answer
 from crplugins.ledger.spool import count_waiting
+
+T = TypeVar("T")
 
 _NO_TABLE = ("no such table", "does not exist")
 
@@ -36,13 +39,16 @@ def open_database(ledger: str | None, config_file: Path | None) -> LedgerDatabas
     return database
 
 
-async def ask(database: LedgerDatabase, question: Question) -> list[Sums]:
-    """The answer to the question. Raises `Refused`."""
+async def ask(database: LedgerDatabase, question: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    """What the question finds. Raises `Refused`."""
     try:
         async with database.reading() as connection:
-            return await answer(connection, question)
+            return await question(connection)
     except DBAPIError as error:
-        if any(words in str(error.orig) for words in _NO_TABLE):
+        reason = str(error.orig)
+        if "no such column" in reason or ("column" in reason and "does not exist" in reason):
+            raise Refused("its tables are of an older release; a gateway migrates them when it starts") from None
+        if any(words in reason for words in _NO_TABLE):
             raise Refused("this database has no records; a gateway creates their tables when it starts") from None
         raise Refused(f"the ledger cannot be read: {reason_of(error)}") from None
     except (OSError, TimeoutError) as error:
