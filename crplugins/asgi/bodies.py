@@ -12,10 +12,7 @@ from starlette.types import Message
 from crplugins.core.errors import GatewayError, broken_off, internal_error
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Run
-from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter, error_event
-
-MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
-"""A plain answer past this passes unseen by observers and is refused where a plugin must rewrite it."""
+from crplugins.core.sse import DONE, MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, error_event
 
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r", b"\n\r")
 
@@ -145,7 +142,8 @@ class RewrittenEvents:
 
 
 class DocumentBody:
-    """A plain JSON answer: one event, when it is whole.
+    """A plain JSON answer: one event, when it is whole. One that is too long passes unseen by observers and is refused
+    where a plugin must rewrite it.
 
     `start` is the held back `http.response.start` of an answer whose length a plugin may change, None for observers.
     """

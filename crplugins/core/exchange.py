@@ -13,6 +13,7 @@ from crplugins.core.errors import ErrorObject, GatewayError, Header
 from crplugins.core.outcome import OUTCOMES, ErrorType, Outcome, answered_with
 from crplugins.core.principal import Principal
 from crplugins.core.usage import BYTES_PER_TOKEN, Price, TokenUsage, UsageSource
+from crplugins.core.wire import is_end
 
 if TYPE_CHECKING:
     from crplugins.core.sse import Event
@@ -182,6 +183,11 @@ class Exchange(msgspec.Struct, eq=False):
     outcome: Outcome | None = None
     slots: dict[object, object] = msgspec.field(default_factory=dict)
 
+    @property
+    def choices(self) -> int:
+        """How many answers the client asks for (`n`)."""
+        return (self.body.get("n", int) if self.body is not None and "n" in self.body else None) or 1
+
     def begin_attempt(self, provider: str, target: object = None) -> Attempt:
         """A provider is called now: the second time for a request is a retry, elsewhere a fallback.
 
@@ -260,12 +266,12 @@ class Exchange(msgspec.Struct, eq=False):
         if self.provider_model is None or answer.usage is not None:
             self._note_provider(answer)
         if answer.choices:
-            if size := answer.size():
+            if size := event.size:
                 self.output_bytes += size
                 self.timings.token(self.clock())
             for choice in answer.choices:
-                if choice.finish_reason is not None:
-                    self.finish_reason = choice.finish_reason
+                if choice.finish_reason and is_end(choice.finish_reason):
+                    self.finish_reason = str(choice.finish_reason)
         if (counted := answer.counted) is not None:
             self.counted(counted, "provider")
         if answer.error is not None:

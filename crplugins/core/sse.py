@@ -20,6 +20,40 @@ MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 _BLANK_LINE = re.compile(rb"\r\r|(?:\r\n|\n)(?:\n|\r\n|\r(?!\n|\Z))")
 _LINE = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
+_PADDING = b" \t\x00'\""
+_LONGEST_DONE = 64
+
+
+MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024
+"""The longest plain answer that is read."""
+
+_BEFORE_ANSWER = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]++|:[^\r\n]*+[\r\n])*+")
+"""Blank lines and comments, with which DeepSeek and OpenRouter keep a connection alive, also before a plain answer."""
+
+_FIELDS = (b"data", b"event", b"retry", b"id")
+_LONGEST_PREAMBLE = 64 * 1024
+
+
+def begins_stream(head: bytes) -> bool | None:
+    """Whether a body that begins with `head` is a stream of events, whatever its headers say; None until that is seen.
+
+    Comments alone for a long time are a stream.
+    """
+    start = _end_of_preamble(head)
+    word = head[start : start + len("event:")]
+    if word[:1] in (b":", b"") or any(field.startswith(word) for field in _FIELDS):
+        return None if len(head) < _LONGEST_PREAMBLE else True
+    return word.startswith(_FIELDS)
+
+
+def without_comments(document: bytes) -> bytes:
+    """A plain answer without the comments that some providers send before it."""
+    return document[_end_of_preamble(document) :]
+
+
+def _end_of_preamble(data: bytes) -> int:
+    match = _BEFORE_ANSWER.match(data)
+    return 0 if match is None else match.end()
 
 
 class EventTooLarge(Exception):
@@ -39,6 +73,7 @@ class Event(msgspec.Struct, eq=False):
     name: bytes = b""
     document: bool = False
     _answer: AnswerFacts | None = None
+    _size: int = -1
 
     @classmethod
     def of(cls, data: bytes) -> "Event":
@@ -51,7 +86,11 @@ class Event(msgspec.Struct, eq=False):
 
     @property
     def is_done(self) -> bool:
-        return self.data == b"[DONE]"
+        """The end mark, which some providers quote or pad with blanks."""
+        data = self.data
+        return data == b"[DONE]" or (
+            data is not None and len(data) < _LONGEST_DONE and data.strip(_PADDING) == b"[DONE]"
+        )
 
     @property
     def is_comment(self) -> bool:
@@ -68,6 +107,22 @@ class Event(msgspec.Struct, eq=False):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return self._answer
+
+    @property
+    def size(self) -> int:
+        """UTF-8 bytes of what the answer says here, counted once; 0 for an event that is no token."""
+        if self._size < 0:
+            answer = self.answer
+            self._size = 0 if answer is None else answer.size()
+        return self._size
+
+    @property
+    def is_heartbeat(self) -> bool:
+        """Data that is no part of an answer: none at all, `{}`, `{"type": "ping"}`. Most clients fail on it."""
+        if not self.data:
+            return not self.is_comment
+        answer = self.answer
+        return answer is not None and answer.is_empty
 
     def with_data(self, data: bytes, answer: AnswerFacts | None = None) -> "Event":
         """The same event with another payload. Comments and fields beside the data are not kept.

@@ -8,7 +8,9 @@ the usage of a whole stream over one odd key.
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from crplugins.core.lenient_json import strict_json
 from crplugins.core.usage import TokenUsage, sane_cost, sane_usage
 
 CHAT_PATH: Final = "/chat/completions"
@@ -194,9 +196,30 @@ class Delta(msgspec.Struct):
         return spoken + [bytes(call).decode("utf-8", "replace") for call in calls if _calls(call)]
 
 
+_NO_END: Final = frozenset({"", "null", "none", "load"})
+"""What some providers write on every chunk instead of null (Ollama, SGLang, LocalAI, GLM)."""
+
+_FAILURE: Final = frozenset({"error", "abort", "aborted"})
+"""The answer was given up (vLLM, SGLang, OpenRouter)."""
+
+_NOT_AN_END: Final = _NO_END | _FAILURE
+
+
+def is_end(finish_reason: object) -> bool:
+    """Whether a `finish_reason` ends its choice: a word that is neither a filler nor a failure."""
+    return isinstance(finish_reason, str) and finish_reason.lower() not in _NOT_AN_END
+
+
+def is_failure(finish_reason: object) -> bool:
+    """Whether a `finish_reason` says that the provider has failed."""
+    return isinstance(finish_reason, str) and finish_reason.lower() in _FAILURE
+
+
 class Choice(msgspec.Struct):
+    """`finish_reason` is UNSET without its key, which some providers never send."""
+
     index: int = 0
-    finish_reason: str | None = None
+    finish_reason: str | UnsetType | None = UNSET
     delta: Delta | None = None
     message: Delta | None = None
     usage: ReportedUsage | None = None  # Moonshot's Kimi, on the last chunk
@@ -230,6 +253,11 @@ class AnswerFacts(msgspec.Struct):
                 return counted
         return None
 
+    @property
+    def is_empty(self) -> bool:
+        """No choices, usage or error: a sign of life, and no part of an answer. Azure's `choices: []` is one."""
+        return self.choices is None and self.error is None and self.usage is None and self.x_groq is None
+
     def size(self) -> int:
         """UTF-8 bytes of what is said here."""
         size = 0
@@ -250,22 +278,32 @@ class _Lax(msgspec.Struct):
 
 
 _answer = msgspec.json.Decoder(AnswerFacts)
-_lax = msgspec.json.Decoder(_Lax)
+_lax: Final = msgspec.json.Decoder(_Lax | list[Any] | str | int | float | bool | None)
 
 
 def read_answer(data: bytes) -> AnswerFacts:
     """The facts of a chunk or a full answer; a field of an unexpected shape counts as absent.
 
-    Raises `msgspec.DecodeError` if `data` is not a JSON object.
+    Of a list, the error of its first object counts, as Google sends them. Other JSON than an object says nothing.
+
+    Raises `msgspec.DecodeError` if `data` is not JSON to any client.
     """
     try:
         return _answer.decode(data)
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         return _read_leniently(data)
 
 
 def _read_leniently(data: bytes) -> AnswerFacts:
-    lax = _lax.decode(data)
+    try:
+        lax = _lax.decode(data)
+    except msgspec.DecodeError:
+        lax = _lax.decode(strict_json(data))
+    if isinstance(lax, list):
+        first = lax[0] if lax else None
+        return AnswerFacts(error=first.get("error") if isinstance(first, dict) else None)
+    if not isinstance(lax, _Lax):
+        return AnswerFacts()
     groq = lax.x_groq.get("usage") if isinstance(lax.x_groq, dict) else None
     return AnswerFacts(
         model=lax.model if isinstance(lax.model, str) else None,

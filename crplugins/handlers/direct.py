@@ -5,17 +5,20 @@ answer or refusal; DirectStream relays an answer that is a stream.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
 from yarl import URL
 
+from crplugins.core.answer_forms import document_of, stream_of
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Reply
-from crplugins.core.sse import Event
+from crplugins.core.lenient_json import decode_leniently, first_json_value
+from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, Splitter, begins_stream, without_comments
 from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
 from crplugins.core.trace import trace_headers
 from crplugins.handlers import upstream_errors
@@ -159,23 +162,71 @@ class DirectCalls:
             raise
 
     async def _reply(self, response: aiohttp.ClientResponse, exchange: Exchange, attempt: Attempt) -> Reply:
-        if response.status != 200:
+        """The answer in the form that the client asked for. Its own form is told by its bytes, not by its headers."""
+        if not 200 <= response.status < 300:
             raise await self._refusal(response)
-        if response.content_type != "text/event-stream":
-            return await self._document(response)
+        head, is_stream = await self._begin(response)
+        if not is_stream:
+            document = await self._document(response, head)
+            return stream_reply(_frames_of(document)) if exchange.stream else document_reply(document)
         stream = DirectStream(
             self._deployment.name, self._secrets, response, self._deployment.timeout, exchange, attempt
         )
-        return stream_reply(await stream.begin())
+        frames = await stream.begin(head)
+        return stream_reply(frames) if exchange.stream else document_reply(await self._joined(frames, exchange))
 
-    async def _document(self, response: aiohttp.ClientResponse) -> Reply:
-        body = await response.read()
+    async def _begin(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+        """The first bytes, and whether they begin a stream of events."""
+        head = b""
+        while (is_stream := begins_stream(head)) is None:
+            piece = await response.content.readany()
+            if not piece:
+                return head, False
+            head += piece
+        return head, is_stream
+
+    async def _document(self, response: aiohttp.ClientResponse, head: bytes) -> bytes:
+        """A whole answer. Raises `GatewayError` for anything else."""
+        parts, size = [head], len(head)
+        while piece := await response.content.readany():
+            parts.append(piece)
+            size += len(piece)
+            if size > MAX_DOCUMENT_BYTES:
+                raise upstream_errors.malformed(self._deployment.name, f"more than {MAX_DOCUMENT_BYTES} bytes")
+        body = without_comments(b"".join(parts))
         answer = Event.json_document(body).answer
+        if answer is None:  # clients read it up to its end, whatever follows
+            body = first_json_value(body) or body
+            answer = Event.json_document(body).answer
         if answer is None:
             raise upstream_errors.malformed(self._deployment.name, body[:200])
         if answer.error is not None and not answer.choices:
             raise self._refuse(upstream_errors.status_of(answer.error), body, response.headers)
-        return document_reply(body)
+        if not answer.choices:
+            raise self._no_completion(body, response.headers)
+        return body
+
+    def _no_completion(self, body: bytes, headers: Mapping[str, str]) -> GatewayError:
+        """A 200 without choices: some providers tell their errors in fields of their own."""
+        status = upstream_errors.status_of(decode_leniently(body))
+        if status != upstream_errors.NO_STATUS:
+            return self._refuse(status, body, headers)
+        return upstream_errors.malformed(self._deployment.name, body[:200])
+
+    async def _joined(self, frames: AsyncGenerator[bytes, None], exchange: Exchange) -> bytes:
+        """The document that a stream tells."""
+        splitter, events, size = Splitter(), list[Event](), 0
+        async with aclosing(frames):
+            async for piece in frames:
+                size += len(piece)
+                if size > MAX_DOCUMENT_BYTES:
+                    raise upstream_errors.malformed(self._deployment.name, f"more than {MAX_DOCUMENT_BYTES} bytes")
+                events += splitter.feed(piece)
+        exchange.split = None
+        for event in events:
+            if event.answer is not None and event.answer.error is not None:
+                raise upstream_errors.refusal_in_stream(event.data or b"", self._deployment.name, self._secrets)
+        return document_of(events)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> GatewayError:
         try:
@@ -183,7 +234,7 @@ class DirectCalls:
         except (aiohttp.ClientError, OSError, ValueError):
             body = b""  # the status alone is enough
         response.release()
-        return self._refuse(response.status, body, response.headers)
+        return self._refuse(response.status if response.status >= 400 else 502, body, response.headers)
 
     def _refuse(self, status: int, body: bytes, headers: Mapping[str, str]) -> GatewayError:
         return upstream_errors.upstream_refusal(
@@ -193,3 +244,7 @@ class DirectCalls:
             deployment=self._deployment.name,
             secrets=self._secrets,
         )
+
+
+async def _frames_of(document: bytes) -> AsyncGenerator[bytes, None]:
+    yield b"".join([event.raw for event in stream_of(document)])

@@ -1,7 +1,7 @@
 """DirectStream: relays an upstream's event stream byte for byte, and never lets a cut stream look complete.
 
-Completeness notes from the events whether the answer came to its end; Watchdog closes a stream that has stalled; linger
-waits in the background for the end of the body, so that the connection can be used again.
+Watchdog closes a stream that has stalled; linger waits in the background for the end of the body, so that the
+connection can be used again.
 """
 
 import asyncio
@@ -11,20 +11,31 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from crplugins.core.answer_forms import readable_chunk
+from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange
-from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter
+from crplugins.core.sse import DONE, MAX_EVENT_BYTES, Event, EventTooLarge, Splitter
 from crplugins.handlers import upstream_errors
 
 _LINGER_SECONDS = 0.25
 """How long to wait for the end of the body after [DONE]."""
 
+_GRACE_SECONDS = 2.0
+"""How long to wait for [DONE] when every choice has ended and usage has come: some upstreams never send it, and go on
+with heartbeats."""
+
+_USAGE_GRACE_SECONDS = 5.0
+"""The same where usage has not come, which is sent behind the finish reason."""
+
 
 class DirectStream:
     """Relays one response.
 
-    Only whole events are sent, so that an error frame never lands inside half an event. Events without data that are
-    more than comments (`event: ping`, `retry:` alone) are dropped: seven to nine of eleven clients fail on them.
+    Nothing is sent before the first token, so that a failure up to it is a status, and another deployment can still be
+    tried. Only whole events are sent, so that an error frame never lands inside half an event. Heartbeats other than
+    comments (`event: ping`, `data: {}`) are dropped: seven to nine of eleven clients fail on them. No heartbeat feeds
+    the watchdog. What follows a complete answer is not read, and cannot make it a failure.
     """
 
     def __init__(
@@ -44,46 +55,57 @@ class DirectStream:
         self._attempt = attempt
         self._splitter = Splitter()
         self._state = Completeness()
-        self._malformed = False
-        self._timeout = timeout  # seconds without a byte
+        self._choices = exchange.choices
+        self._spoke = False  # a token came, or an end
+        self._counted = False  # usage came
+        self._error_sent = False
+        self._failure: GatewayError | None = None  # raised behind the events that came before it
+        self._timeout = timeout  # seconds without a token
         self._watchdog: Watchdog | None = None
 
-    async def begin(self) -> AsyncGenerator[bytes, None]:
-        """The frames, returned when the first have arrived: a failure before them can still be sent as a status.
+    async def begin(self, head: bytes) -> AsyncGenerator[bytes, None]:
+        """The frames, returned when the first token has come. `head` is what was read of the body before.
 
-        Raises `GatewayError` for a stream that fails before its first event; the iterator raises it for later failures.
+        Raises `GatewayError` for a stream that fails before it; the iterator raises it for later failures.
         """
-        events: list[Event] = []
-        while not events:
-            piece = await self._next_piece()
-            if not piece:
-                raise upstream_errors.cut_short(self._deployment, "no event came")
-            events = self._split(piece)
-        opening = events[0].answer
-        if opening is not None and opening.error is not None and not opening.choices:
-            raise upstream_errors.refusal_in_stream(events[0].data or b"", self._deployment, self._secrets)
-        frames = self._frames(events)
+        frames = self._frames(await self._opening(head))
         await anext(frames)  # closing a generator that was never started runs nothing of it, and leaks the connection
         return frames
+
+    async def _opening(self, piece: bytes) -> list[Event]:
+        events: list[Event] = []
+        size = 0
+        while True:
+            events += self._passable(self._split(piece))
+            size += len(piece)
+            if self._spoke:
+                return events
+            if self._failure is not None:
+                raise self._failure
+            if size > MAX_EVENT_BYTES:
+                raise upstream_errors.malformed(self._deployment, "no token in the first events")
+            piece = await self._next_piece()
+            if not piece:
+                events += self._last_events()
+                if self._spoke:
+                    return events
+                raise self._failure or upstream_errors.cut_short(self._deployment, "no token came")
 
     async def _frames(self, events: list[Event]) -> AsyncGenerator[bytes, None]:
         self._watchdog = Watchdog(self._timeout, self._response.close)
         try:
             yield b""
             while True:
-                if passable := list(self._passable(events)):
-                    frames = passable[0].raw if len(passable) == 1 else b"".join([event.raw for event in passable])
-                    self._exchange.split = frames, passable
+                if events:
+                    frames = events[0].raw if len(events) == 1 else b"".join([event.raw for event in events])
+                    self._exchange.split = frames, events
                     yield frames
-                if self._malformed:
-                    raise upstream_errors.malformed(self._deployment, "an event is not JSON")
+                if self._failure is not None:
+                    raise self._failure
                 if self._state.done:
                     return
                 piece = await self._next_piece()
-                if not piece:
-                    yield self._last_frames()
-                    return
-                events = self._split(piece)
+                events = self._passable(self._split(piece)) if piece else self._last_events()
         except GatewayError as error:
             self._attempt.fail(error, self._clock())
             raise
@@ -91,16 +113,13 @@ class DirectStream:
             self._close()
 
     async def _next_piece(self) -> bytes:
-        """More bytes; none at the end of the body, or where a stream breaks that has already sent its error."""
+        """More bytes; none at the end of the body, or where a stream breaks behind its last word."""
         try:
-            piece = await self._response.content.readany()
+            return await self._response.content.readany()
         except (aiohttp.ClientError, OSError, ValueError) as cause:
-            if self._state.failed:
+            if self._state.failed or self._complete:
                 return b""
             raise self._broken(cause) from None
-        if self._watchdog is not None:
-            self._watchdog.reset()
-        return piece
 
     def _broken(self, cause: Exception) -> GatewayError:
         if self._watchdog is not None and self._watchdog.expired:
@@ -113,31 +132,83 @@ class DirectStream:
         except EventTooLarge as error:
             raise upstream_errors.malformed(self._deployment, error) from None
 
-    def _passable(self, events: Iterable[Event]) -> Iterable[Event]:
-        for event in events:
-            if not event.data:
-                if event.is_comment:
-                    yield event
-                continue
-            if not self._state.see(event):
-                self._malformed = True
-                return
-            failed = event.answer is not None and event.answer.error is not None
-            yield self._scrubbed(event) if failed else event
+    @property
+    def _complete(self) -> bool:
+        return self._state.complete(self._choices)
 
-    def _last_frames(self) -> bytes:
-        """The frames to send at the end of the body. Raises `GatewayError` if the answer had not come to its end."""
-        event = self._splitter.finish()
-        frames = b""
-        if event is not None and event.data:
-            if not self._state.see(event):
-                raise upstream_errors.cut_short(self._deployment, "the body ended inside an event")
-            frames = event.raw.rstrip(b"\r\n") + b"\n\n"  # without its blank line every client ignores it
-        if self._state.done:
-            return frames
-        if self._state.complete or self._state.failed:
-            return frames + DONE.raw
-        raise upstream_errors.cut_short(self._deployment, "neither finish_reason nor [DONE] came")
+    def _passable(self, events: Iterable[Event]) -> list[Event]:
+        """The events for the client. Stops at [DONE], and at a failure, which is kept."""
+        passable: list[Event] = []
+        alive = False
+        for event in events:
+            answer = event.answer
+            if answer is None or answer.error is not None:
+                self._see_other(event, passable)
+                if self._state.done or self._failure is not None:
+                    break
+            elif answer.choices or not event.is_heartbeat:
+                self._state.see(event)
+                if self._state.failed and not self._error_sent:
+                    self._failure = upstream_errors.cut_short(self._deployment, "its finish_reason is a failure")
+                    break
+                if event.size or self._complete:
+                    self._spoke = alive = True
+                if answer.usage is not None:
+                    self._counted = alive = True
+                passable.append(readable_chunk(event))
+        if alive and self._watchdog is not None:
+            self._watchdog.reset(self._timeout if self._state.open else self._grace())
+        return passable
+
+    def _see_other(self, event: Event, passable: list[Event]) -> None:
+        """A comment, the end mark, an error or no JSON. Behind a complete answer the last two mean nothing."""
+        if event.is_comment:
+            passable.append(event)
+        elif event.is_done:
+            self._see_done(passable)
+        elif not event.data or self._complete:
+            return
+        elif event.answer is None:
+            self._failure = upstream_errors.malformed(self._deployment, "an event is not JSON")
+        else:
+            self._see_error(event, passable)
+
+    def _see_done(self, passable: list[Event]) -> None:
+        self._state.done = True
+        if self._complete or self._error_sent:
+            self._spoke = True
+            passable.append(DONE)
+        else:
+            self._failure = upstream_errors.cut_short(self._deployment, "[DONE] came before a finish_reason")
+
+    def _see_error(self, event: Event, passable: list[Event]) -> None:
+        """Before the first token an error can still be a status."""
+        if not self._spoke:
+            self._failure = upstream_errors.refusal_in_stream(event.data or b"", self._deployment, self._secrets)
+            return
+        self._state.failed = self._error_sent = True
+        passable.append(self._scrubbed(event))
+
+    def _grace(self) -> float:
+        """How long to wait for [DONE], once every choice that began has ended."""
+        if not self._complete:
+            return self._timeout
+        return min(_GRACE_SECONDS if self._counted else _USAGE_GRACE_SECONDS, self._timeout)
+
+    def _last_events(self) -> list[Event]:
+        """What is still to be sent at the end of the body. An answer that had not come to its end is a failure."""
+        events: list[Event] = []
+        rest = self._splitter.finish()
+        if rest is not None and (rest.answer is not None or rest.is_done):  # else it is half an event
+            whole = rest.raw.rstrip(b"\r\n") + b"\n\n"  # without its blank line every client ignores it
+            events = self._passable([msgspec.structs.replace(rest, raw=whole)])
+        if self._failure is None and not self._state.done:
+            if self._complete or self._error_sent:
+                self._state.done = True
+                events.append(DONE)
+            else:
+                self._failure = upstream_errors.cut_short(self._deployment, "the body ended before a finish_reason")
+        return events
 
     def _scrubbed(self, event: Event) -> Event:
         """An error event whose message names no address or credential of the upstream."""
@@ -171,43 +242,6 @@ class DirectStream:
             self._response.close()
 
 
-class Completeness:
-    """Whether a streamed answer has come to its end, judged by its events so far.
-
-    Nine of eleven clients take a clean end of a cut stream for success, and a tool call that was cut becomes a call
-    with wrong arguments. So an end counts only with a finish_reason for every choice, or with [DONE].
-    """
-
-    __slots__ = ("_open", "_seen", "done", "failed")
-
-    def __init__(self) -> None:
-        self._open: set[int] = set()
-        self._seen = False
-        self.done = False
-        self.failed = False
-
-    @property
-    def complete(self) -> bool:
-        """[DONE] came, or every choice that began has its finish_reason."""
-        return self.done or (self._seen and not self._open)
-
-    def see(self, event: Event) -> bool:
-        """Notes an event. False if its data is neither JSON nor [DONE]."""
-        answer = event.answer
-        if answer is None:
-            self.done = self.done or event.is_done
-            return event.data is None or event.is_done
-        if answer.error is not None:
-            self.failed = True
-        for choice in answer.choices or ():
-            self._seen = True
-            if choice.finish_reason is None:
-                self._open.add(choice.index)
-            else:
-                self._open.discard(choice.index)
-        return True
-
-
 class Watchdog:
     """Calls `on_expiry` once, as soon as `seconds` have passed without a `reset`."""
 
@@ -221,9 +255,13 @@ class Watchdog:
         self.expired = False
         self._handle = self._loop.call_later(seconds, self._check)
 
-    def reset(self) -> None:
-        """Starts the time anew: data has arrived. Setting a timer here would cost more than relaying a chunk."""
+    def reset(self, seconds: float) -> None:
+        """Starts the time anew: a token has come. Setting a timer for each would cost more than relaying it."""
         self._reset_at = self._loop.time()
+        if seconds < self._seconds:
+            self._handle.cancel()
+            self._handle = self._loop.call_later(seconds, self._check)
+        self._seconds = seconds
 
     def stop(self) -> None:
         self._handle.cancel()

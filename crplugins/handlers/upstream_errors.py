@@ -8,11 +8,12 @@ upstream's text goes to the log.
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError, broken_off
+from crplugins.core.lenient_json import decode_leniently
 from crplugins.core.outcome import answered_with
 from crplugins.core.stream_options import names_stream_options
 
@@ -47,20 +48,47 @@ def scrub(message: str, secrets: Iterable[str | None] = ()) -> str:
 def read_error(body: bytes) -> ErrorObject:
     """The error in an upstream's error body, in any of the known shapes.
 
-    Missing parts are empty or None: `{"error": {...}}` (OpenAI), `{"error": "text"}`, `{"message": ...}`
-    (old vLLM), `{"detail": ...}` (FastAPI), anything else.
+    Missing parts are empty or None: `{"error": {...}}` (OpenAI), the same in a list (Google) or once more in an `error`
+    (gateways), `{"error": "text"}`, `{"message": ...}` (old vLLM), `{"detail": ...}` (FastAPI), `{"code", "msg"}`
+    (Chinese providers), `{"base_resp": {...}}` (MiniMax), anything else.
     """
     try:
-        document = msgspec.json.decode(body)
+        document = decode_leniently(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         document = None
-    envelope = document if isinstance(document, dict) else {}
-    error = envelope.get("error", envelope)
+    envelope = _envelope(document)
+    error = _innermost(envelope)
     fields = error if isinstance(error, dict) else {"message": error}
     detail, param = _detail(envelope.get("detail"))
-    message = _text(fields.get("message")) or _text(envelope.get("message")) or detail
+    message = next((text for key in _MESSAGE_KEYS if (text := _text(fields.get(key)))), None)
+    message = message or _text(envelope.get("message")) or detail
     param = _text(fields.get("param")) or param
     return ErrorObject(message, _text(fields.get("type")) or "", param, _code(fields.get("code")))
+
+
+_MESSAGE_KEYS: Final = ("message", "msg", "status_msg", "error_msg", "errmsg")
+_MAX_DEPTH: Final = 4
+
+
+def _envelope(document: object) -> dict[str, Any]:
+    if isinstance(document, list) and document:
+        document = document[0]
+    return document if isinstance(document, dict) else {}
+
+
+def _innermost(envelope: dict[str, Any]) -> object:
+    """The error object, out of as many `error`s and `detail`s as gateways have put around it."""
+    error: object = envelope.get("base_resp") or envelope
+    for _ in range(_MAX_DEPTH):
+        inner = (error.get("error") or _dict(error.get("detail"))) if isinstance(error, dict) else None
+        if not inner:
+            break
+        error = inner
+    return error
+
+
+def _dict(value: object) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
 
 
 def _detail(detail: object) -> tuple[str, str | None]:
@@ -120,18 +148,25 @@ def refuses_stream_options(refusal: GatewayError) -> bool:
 
 
 def refusal_in_stream(data: bytes, deployment: str, secrets: Iterable[str | None] = ()) -> GatewayError:
-    """The refusal in `data`, the first event of a stream: nothing has been sent yet, so it can still be a status."""
-    status = status_of(msgspec.json.decode(data).get("error"))
+    """The refusal in `data`, an event before the first token: nothing has been sent yet, so it can be a status."""
+    status = status_of(decode_leniently(data))
     return upstream_refusal(status, read_error(data), {}, deployment=deployment, secrets=secrets)
 
 
-def status_of(error: object) -> int:
-    """The HTTP status an error object names in its `code` or `status_code`, else 502."""
+NO_STATUS: Final = 502
+
+
+def status_of(document: object) -> int:
+    """The HTTP status that an error names in its `code` or `status_code`, else `NO_STATUS`.
+
+    `document` is the error, or what is around it.
+    """
+    error = _innermost(_envelope(document))
     fields = error if isinstance(error, dict) else {}
-    for value in (fields.get("status_code"), fields.get("code")):
+    for value in (fields.get("status_code"), fields.get("code"), fields.get("status")):
         if isinstance(value, int | str) and str(value).isdigit() and 400 <= int(value) < 600:
             return int(value)
-    return 502
+    return NO_STATUS
 
 
 def unreachable(deployment: str, cause: object) -> GatewayError:

@@ -20,7 +20,7 @@ from crplugins.core.stream_options import (
     asks_for_usage_only,
     names_stream_options,
 )
-from crplugins.core.wire import AnswerFacts
+from crplugins.core.wire import AnswerFacts, is_end
 
 _SHOWN: Final[Slot["UsageOnOneChunk"]] = Slot("stream_usage.shown")
 _HIDDEN: Final[Slot[bool]] = Slot("stream_usage.hidden")
@@ -51,7 +51,7 @@ class StreamUsage(Plugin):
         if asked and options.get("continuous_usage_stats"):  # vLLM's option: the client wants usage on every chunk
             return
         if asked:
-            _SHOWN.set(exchange, UsageOnOneChunk(body.get("n", int) or 1))
+            _SHOWN.set(exchange, UsageOnOneChunk(exchange.choices))
         else:
             _HIDDEN.set(exchange, True)
             if options is None or isinstance(options, dict):  # the app refuses anything else itself
@@ -199,7 +199,7 @@ class UsageOnOneChunk:
         if answer is None:
             return event
         for choice in answer.choices or ():
-            if choice.finish_reason is not None:
+            if is_end(choice.finish_reason):
                 self._finished.add(choice.index)
         if answer.usage is None or answer.error is not None:
             return event

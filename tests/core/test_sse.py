@@ -149,9 +149,49 @@ def test_facts_are_decoded_once() -> None:
     assert event.answer.usage.prompt_tokens == 3
 
 
-@pytest.mark.parametrize("data", [b"[DONE]", b"", b"{", b"[]", b"7", b"\xff", b'{"a": ' * 100_000])
-def test_what_is_no_json_object_has_no_facts(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"[DONE]", b"", b"{", b"\xff", b'{"a": ' * 100_000])
+def test_what_is_no_json_has_no_facts(data: bytes) -> None:
     assert Event.of(data).answer is None
+
+
+@pytest.mark.parametrize("data", [b"[DONE]", b" [DONE] ", b'"[DONE]"', b"[DONE]\t", b"'[DONE]'", b"[DONE]\x00"])
+def test_an_end_mark_with_blanks_or_quotes_is_one(data: bytes) -> None:
+    assert Event.of(data).is_done
+
+
+@pytest.mark.parametrize(
+    "data", [b"{}", b'{"type": "ping"}', b'{"id": "c", "choices": null}', b"null", b"7", b"[]", b'"x"']
+)
+def test_data_that_is_no_part_of_an_answer_is_a_heartbeat(data: bytes) -> None:
+    assert Event.of(data).is_heartbeat
+
+
+@pytest.mark.parametrize(
+    "raw", [b"event: ping\n\n", b"retry: 3\n\n", b"id: 7\n\n", b"data:\n\n", b"event: ping\ndata:\n\n"]
+)
+def test_an_event_without_data_is_a_heartbeat(raw: bytes) -> None:
+    (event,) = Splitter().feed(raw)
+    assert event.is_heartbeat
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"choices": []}',
+        b'{"usage": {"prompt_tokens": 3}}',
+        b'{"error": "x"}',
+        b'[{"error": {"code": 400}}]',
+        b"[DONE]",
+        b"{",
+    ],
+)
+def test_whatever_an_answer_is_made_of_is_no_heartbeat(data: bytes) -> None:
+    assert not Event.of(data).is_heartbeat
+
+
+def test_a_comment_is_no_heartbeat() -> None:
+    (comment,) = Splitter().feed(b": waiting\n\n")
+    assert not comment.is_heartbeat
 
 
 def test_an_error_becomes_an_event() -> None:

@@ -3,9 +3,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import AnswerFacts, Choice, Delta, read_answer
+from crplugins.core.wire import AnswerFacts, Choice, Delta, is_end, is_failure, read_answer
 
 
 def read(**fields: Any) -> AnswerFacts:
@@ -107,7 +108,55 @@ def test_a_usage_of_another_shape_is_absent(odd: Any) -> None:
     assert answer.choices
 
 
-@pytest.mark.parametrize("data", [b"[]", b"7", b"null", b"{", b'{"usage": '])
-def test_what_is_no_object_raises(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"{", b'{"usage": ', b"", b"ping", b"<html>"])
+def test_what_is_no_json_raises(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         read_answer(data)
+
+
+@pytest.mark.parametrize("data", [b"[]", b"7", b"null", b'"text"', b"[[]]", b"[7]"])
+def test_json_that_is_no_object_says_nothing(data: bytes) -> None:
+    assert read_answer(data) == AnswerFacts()
+
+
+def test_the_error_in_googles_list_is_read() -> None:
+    assert read_answer(b'[{"error": {"code": 400, "message": "no"}}]').error == {"code": 400, "message": "no"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [rb"\ud83d", rb"a \ude00", rb"\uD83D\uD83D\uDE00", b"a\x00b", b"tab\there"],
+    ids=["first half", "second half", "half and pair", "NUL", "tab"],
+)
+def test_texts_that_only_msgspec_refuses_are_read(content: bytes) -> None:
+    data = (
+        b'{"choices": [{"delta": {"content": "%s"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}' % content
+    )
+    answer = read_answer(data)
+    assert answer.size()
+    assert answer.counted == TokenUsage(3)
+    assert answer.choices
+    assert answer.choices[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
+def test_numbers_that_only_python_writes_are_read(number: bytes) -> None:
+    data = (
+        b'{"choices": [{"delta": {"content": "NaN \\" Infinity"}, "logprobs": {"content": [{"logprob": %s}]}}]}'
+        % number
+    )
+    assert read_answer(data).size() == len('NaN " Infinity')
+
+
+@pytest.mark.parametrize(
+    "reason", ["stop", "length", "tool_calls", "content_filter", "STOP", "end_turn", "eos", "function_call"]
+)
+def test_any_word_ends_a_choice(reason: str) -> None:
+    assert is_end(reason)
+    assert not is_failure(reason)
+
+
+@pytest.mark.parametrize("reason", ["", "null", "NULL", "None", "load", None, UNSET, "error", "abort"])
+def test_a_filler_or_a_failure_is_no_end(reason: object) -> None:
+    assert not is_end(reason)
+    assert is_failure(reason) == (reason in ("error", "abort"))

@@ -1,0 +1,157 @@
+"""The two forms of one answer: a whole `chat.completion`, and the chunks of a stream.
+
+Some providers send a document where a stream was asked for, or a stream where a document was. `stream_of` and
+`document_of` make the asked form of the same facts. They keep every field, also those that OpenAI does not have.
+`readable_chunk` adds to a chunk what OpenAI's SDKs cannot do without.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from crplugins.core.lenient_json import decode_leniently
+from crplugins.core.sse import DONE, Event
+from crplugins.core.wire import is_end, is_failure
+
+_PIECES: Final = frozenset(
+    {"content", "refusal", "reasoning_content", "reasoning", "arguments", "data", "transcript", "thinking", "signature"}
+)
+"""Texts that a stream sends in pieces. Of any other text the last one counts, and of a name or an id the first."""
+
+_NAMES: Final = frozenset({"id", "name", "type", "role"})
+_NOT_IN_HEAD: Final = frozenset({"object", "choices", "usage"})
+
+
+def stream_of(document: bytes) -> list[Event]:
+    """The events of a stream that says what a whole answer says, [DONE] included.
+
+    Each choice becomes one chunk with all that it says and one that ends it; the usage has a chunk of its own, as
+    OpenAI sends it. Raises what `decode_leniently` raises.
+    """
+    answer = decode_leniently(document)
+    head = {key: value for key, value in answer.items() if key not in _NOT_IN_HEAD}
+    head["object"] = "chat.completion.chunk"
+    events: list[Event] = []
+    for choice in answer["choices"]:
+        index = choice.get("index", 0)
+        said = {key: value for key, value in choice.items() if key not in ("message", "finish_reason")}
+        delta = {"role": "assistant", **(choice.get("message") or {})}
+        if delta.get("tool_calls"):
+            delta["tool_calls"] = [{"index": number, **call} for number, call in enumerate(delta["tool_calls"])]
+        end = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
+        events.append(_chunk(head, [{"index": index, **said, "delta": delta, "finish_reason": None}]))
+        events.append(_chunk(head, [end]))
+    if answer.get("usage") is not None:
+        events.append(_chunk({**head, "usage": answer["usage"]}, []))
+    return [*events, DONE]
+
+
+def _chunk(head: Mapping[str, Any], choices: list[Any]) -> Event:
+    return Event.of(msgspec.json.encode({**head, "choices": choices}))
+
+
+def document_of(events: Iterable[Event]) -> bytes:
+    """The whole answer that the events of a complete stream tell. Linear in their size."""
+    head: dict[str, Any] = {}
+    choices: dict[int, _Joined] = {}
+    for event in events:
+        if event.answer is None or not event.data:
+            continue
+        chunk = decode_leniently(event.data)
+        head |= {key: value for key, value in chunk.items() if key != "choices" and value is not None}
+        for choice in chunk.get("choices") or ():
+            choices.setdefault(choice.get("index") or 0, _Joined()).add(choice)
+    whole = [_whole_choice(index, joined.value()) for index, joined in sorted(choices.items())]
+    return msgspec.json.encode({**head, "object": "chat.completion", "choices": whole})
+
+
+def _whole_choice(index: int, choice: dict[str, Any]) -> dict[str, Any]:
+    message = {"role": "assistant", "content": None, **choice.pop("delta", {})}
+    for call in message.get("tool_calls") or ():
+        call.pop("index", None)
+    return {"index": index, "message": message, "finish_reason": None} | choice
+
+
+def readable_chunk(event: Event) -> Event:
+    """The chunk with a list of `choices`, a `delta` in each, and null for a finish reason that is none (`"null"`).
+
+    openai-python fails on a chunk without the first two, and OpenAI's SDKs take any text for an end. Nearly every chunk
+    is readable, and returned as it is.
+    """
+    answer = event.answer
+    if answer is None or event.data is None:
+        return event
+    if answer.choices is not None:
+        for choice in answer.choices:
+            if choice.delta is None or (choice.finish_reason and _is_filler(choice.finish_reason)):
+                break
+        else:
+            return event
+    chunk = decode_leniently(event.data)
+    if not isinstance(chunk, dict):
+        return event
+    chunk["choices"] = [_readable_choice(choice) for choice in chunk.get("choices") or ()]
+    return event.with_data(msgspec.json.encode(chunk))
+
+
+def _readable_choice(choice: Any) -> Any:
+    if not isinstance(choice, dict):
+        return choice
+    reason = choice.get("finish_reason")
+    return {**choice, "delta": choice.get("delta") or {}, "finish_reason": None if _is_filler(reason) else reason}
+
+
+def _is_filler(finish_reason: object) -> bool:
+    """A text that clients would take for an end. An empty one they do not."""
+    return bool(finish_reason) and not (is_end(finish_reason) or is_failure(finish_reason))
+
+
+class _Joined:
+    """One object that came in pieces: texts are joined, lists grow, objects are joined field by field."""
+
+    __slots__ = ("_calls", "_fields", "_lists", "_objects", "_texts")
+
+    def __init__(self) -> None:
+        self._fields: dict[str, Any] = {}
+        self._texts: dict[str, list[str]] = {}
+        self._lists: dict[str, list[Any]] = {}
+        self._objects: dict[str, _Joined] = {}
+        self._calls: dict[int, _Joined] = {}
+
+    def add(self, piece: Mapping[str, Any]) -> None:
+        for key, value in piece.items():
+            if value is None:
+                continue
+            if key == "tool_calls" and isinstance(value, list):
+                self._add_calls(value)
+            elif isinstance(value, str) and key in _PIECES:
+                self._texts.setdefault(key, []).append(value)
+            elif isinstance(value, list):
+                self._lists.setdefault(key, []).extend(value)
+            elif isinstance(value, dict):
+                self._objects.setdefault(key, _Joined()).add(value)
+            elif key == "finish_reason":
+                self._end(value)
+            elif key not in _NAMES or not self._fields.get(key):
+                self._fields[key] = value
+
+    def _end(self, reason: Any) -> None:
+        if is_end(reason):
+            self._fields["finish_reason"] = reason
+
+    def _add_calls(self, calls: Iterable[Any]) -> None:
+        for call in calls:
+            if isinstance(call, dict):
+                index = call.get("index")
+                last = len(self._calls) - 1
+                number = index if isinstance(index, int) else last if last >= 0 and not call.get("id") else last + 1
+                self._calls.setdefault(number, _Joined()).add(call)
+
+    def value(self) -> dict[str, Any]:
+        whole: dict[str, Any] = {**self._fields, **self._lists}
+        whole |= {key: "".join(pieces) for key, pieces in self._texts.items()}
+        whole |= {key: joined.value() for key, joined in self._objects.items()}
+        if self._calls:
+            whole["tool_calls"] = [joined.value() for _, joined in sorted(self._calls.items())]
+        return whole

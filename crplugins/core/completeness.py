@@ -1,0 +1,68 @@
+"""Completeness: whether a streamed answer has come to its end. The one place that decides it, for every home."""
+
+from msgspec import UNSET
+
+from crplugins.core.sse import Event
+from crplugins.core.wire import Choice, is_end, is_failure
+
+
+class Completeness:
+    """How far a streamed answer has come, judged by its events so far.
+
+    Nine of eleven clients take a clean end of a cut stream for success, and a tool call that was cut becomes a call
+    with wrong arguments. So an answer is complete only when each of its choices has ended with a finish reason. [DONE]
+    is no proof: gateways append it to whatever was cut. It counts for providers that never send the key
+    `finish_reason`.
+
+    Attributes:
+        open: the choices that have begun and not ended.
+        done: [DONE] came.
+        failed: an error came, or a finish reason that says so (`error`, `abort`).
+    """
+
+    __slots__ = ("_ended", "_says_reasons", "done", "failed", "open")
+
+    def __init__(self) -> None:
+        self.open: set[int] = set()
+        self._ended: set[int] = set()
+        self._says_reasons = False
+        self.done = False
+        self.failed = False
+
+    def see(self, event: Event) -> None:
+        """Note an event. What says nothing behind the end of a choice (Azure's filter results) does not reopen it."""
+        answer = event.answer
+        if answer is None:
+            self.done = self.done or event.is_done
+            return
+        if answer.error is not None:
+            self.failed = True
+        for choice in answer.choices or ():
+            reason = choice.finish_reason
+            self._says_reasons |= reason is not UNSET
+            if reason and is_end(reason):
+                self.open.discard(choice.index)
+                self._ended.add(choice.index)
+            elif choice.index not in self._ended:
+                self.open.add(choice.index)
+            elif _says_something(choice):
+                self._ended.discard(choice.index)
+                self.open.add(choice.index)
+            if reason and is_failure(reason):
+                self.failed = True
+
+    @property
+    def begun(self) -> bool:
+        """Whether a choice came at all."""
+        return bool(self.open or self._ended)
+
+    def complete(self, choices: int) -> bool:
+        """Whether the answer is whole, of `choices` that the client asked for (`n`)."""
+        if self.failed or len(self.open) + len(self._ended) < max(choices, 1):
+            return False
+        return not self.open or (self.done and not self._says_reasons)
+
+
+def _says_something(choice: Choice) -> bool:
+    said = choice.delta or choice.message
+    return said is not None and said.size() > 0

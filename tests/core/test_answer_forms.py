@@ -1,0 +1,99 @@
+"""One answer in its two forms."""
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crplugins.core.answer_forms import document_of, stream_of
+from crplugins.core.completeness import Completeness
+from crplugins.core.sse import Event
+
+ANSWER = {
+    "id": "c-7",
+    "object": "chat.completion",
+    "created": 5,
+    "model": "m",
+    "service_tier": "flex",
+    "citations": ["https://example.org/1"],
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": None,
+                "reasoning_content": "Two cities.",
+                "thinking_blocks": [{"type": "thinking", "thinking": "Two cities.", "signature": "c2ln"}],
+                "tool_calls": [
+                    {"id": "a", "type": "function", "function": {"name": "time", "arguments": '{"city":"Rome"}'}},
+                    {"id": "b", "type": "function", "function": {"name": "time", "arguments": '{"city":"Oslo"}'}},
+                ],
+            },
+            "logprobs": {"content": [{"token": "x", "logprob": -0.5}]},
+            "finish_reason": "tool_calls",
+        },
+        {"index": 1, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "length"},
+    ],
+    "usage": {"prompt_tokens": 4, "completion_tokens": 9, "total_tokens": 13},
+}
+
+
+def chunk(delta: dict[str, Any], finish_reason: Any = None, **more: Any) -> Event:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return Event.of(json.dumps({"id": "c", "model": "m", "choices": [choice], **more}).encode())
+
+
+def joined(*events: Event) -> Any:
+    return json.loads(document_of(events))["choices"][0]
+
+
+def test_a_document_becomes_a_complete_stream_and_the_same_document_again() -> None:
+    events = stream_of(json.dumps(ANSWER).encode())
+    completeness = Completeness()
+    for event in events:
+        completeness.see(event)
+    assert completeness.complete(2)
+    assert events[-1].is_done
+    assert json.loads(document_of(events)) == ANSWER
+
+
+def test_the_usage_has_a_chunk_of_its_own() -> None:
+    *_, usage, _ = stream_of(json.dumps(ANSWER).encode())
+    assert usage.answer is not None
+    assert usage.answer.choices == []
+    assert usage.answer.counted is not None
+
+
+@given(st.lists(st.text(max_size=8), max_size=30))
+def test_texts_are_joined_in_their_order(pieces: list[str]) -> None:
+    message = joined(*[chunk({"content": piece}) for piece in pieces], chunk({}, "stop"))["message"]
+    assert (message["content"] or "") == "".join(pieces)
+
+
+def test_the_fragments_of_tool_calls_are_joined_by_their_index() -> None:
+    first = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
+    second = {"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}}
+    events = [
+        chunk({"role": "assistant", "tool_calls": [first, second]}),
+        chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"x"'}}]}),
+        chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": ":1}"}}]}),
+        chunk({}, "tool_calls"),
+    ]
+    assert joined(*events)["message"]["tool_calls"] == [
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}},
+        {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+    ]
+
+
+def test_calls_without_an_index_are_told_apart_by_their_ids() -> None:
+    calls = [{"id": "a", "function": {"name": "f", "arguments": "{"}}, {"function": {"arguments": "}"}}]
+    other = {"id": "b", "function": {"name": "g", "arguments": "{}"}}
+    message = joined(
+        chunk({"tool_calls": [calls[0]]}), chunk({"tool_calls": [calls[1]]}), chunk({"tool_calls": [other]})
+    )
+    assert [call["function"]["arguments"] for call in message["message"]["tool_calls"]] == ["{}", "{}"]
+
+
+def test_a_filler_is_no_finish_reason_of_the_document() -> None:
+    assert joined(chunk({"content": "a"}, ""), chunk({}, "stop"), chunk({}, "null"))["finish_reason"] == "stop"
