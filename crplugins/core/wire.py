@@ -318,7 +318,14 @@ def _read_leniently(data: bytes) -> AnswerFacts:
 def _choices(value: Any) -> list[Choice] | None:
     if not isinstance(value, list):
         return None
-    return [choice for item in value if (choice := _partly(item, Choice)) is not None]
+    choices: list[Choice] = []
+    for item in value:
+        choice = _partly(item, Choice)
+        if choice is not None:
+            if choice.finish_reason is UNSET and "finish_reason" in item:
+                choice.finish_reason = None
+            choices.append(choice)
+    return choices
 
 
 def _partly(value: Any, kind: Any) -> Any:

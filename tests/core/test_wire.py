@@ -97,7 +97,7 @@ def test_one_odd_choice_does_not_cost_the_others_or_the_usage() -> None:
     answer = read(
         choices=[{"finish_reason": 7}, "x", {"index": 2, "finish_reason": "length"}], usage={"prompt_tokens": 1}
     )
-    assert answer.choices == [Choice(0), Choice(2, "length")]
+    assert answer.choices == [Choice(0, None), Choice(2, "length")]
     assert answer.counted.input_tokens == 1
 
 
@@ -160,3 +160,13 @@ def test_any_word_ends_a_choice(reason: str) -> None:
 def test_a_filler_or_a_failure_is_no_end(reason: object) -> None:
     assert not is_end(reason)
     assert is_failure(reason) == (reason in ("error", "abort"))
+
+
+@pytest.mark.parametrize("reason", [None, 0, False, {}, 12.5])
+def test_a_finish_reason_that_is_no_text_is_null_and_not_absent(reason: object) -> None:
+    odd = read(choices=[{"index": 0, "finish_reason": reason, "delta": {"tool_calls": 5, "content": "a"}}], usage=7)
+    assert odd.choices
+    assert odd.choices[0].finish_reason is None
+    absent = read(choices=[{"index": 0, "delta": {"content": "a"}}], usage=7)
+    assert absent.choices
+    assert absent.choices[0].finish_reason is UNSET
