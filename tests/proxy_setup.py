@@ -49,6 +49,7 @@ _SERVED = {
     "other-model": "openai/other-model",
     "adapted": "hosted_vllm/fake-model",  # other APIs are translated for it
 }
+_UNPRICED = "unpriced-model"
 
 _JOURNAL = '''
 """Writes a line for every request that is over: one too many would show."""
@@ -121,7 +122,7 @@ def running_proxy(
 ) -> Iterator[Proxy]:
     """`ours` is the configuration of the plugins, `litellm` goes into LiteLLM's `general_settings`.
 
-    `served` are the `litellm_params` of other models than the usual three, by name. Without `journal` the plugins are
+    `served` are the `litellm_params` of other models than the usual three, by name; one without a price is always there. Without `journal` the plugins are
     only those of `ours`, and `Proxy.records` has none.
     """
     provider_port, port = free_port(), free_port()
@@ -135,7 +136,8 @@ def running_proxy(
         "model_list": [
             {"model_name": name, "litellm_params": {**base, **params}, "model_info": prices}
             for name, params in models.items()
-        ],
+        ]
+        + [{"model_name": _UNPRICED, "litellm_params": {**base, "model": f"openai/{_UNPRICED}"}}],
         "litellm_settings": {"callbacks": list(callbacks), "num_retries": 0},
         "router_settings": {"disable_cooldowns": True, "num_retries": 0},
         "general_settings": general,

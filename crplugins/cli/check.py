@@ -1,7 +1,8 @@
 """`crplugins check`: whether the configuration is valid, and what it sets up."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -9,7 +10,11 @@ import typer
 from rich.table import Table
 
 from crplugins.cli.configuration import ConfigOption, FoundConfig, find
+from crplugins.cli.keys.source import keys_of, parts_of
 from crplugins.cli.terminal import plain_console
+from crplugins.config import Config, ConfigError
+from crplugins.keys.key import Key
+from crplugins.keys.source import SourceUnavailable
 
 
 def check(
@@ -20,15 +25,18 @@ def check(
     from crplugins.homes.gateway.app import Gateway  # its import, with aiohttp, would double the start of all commands
 
     found = find(config_file)
-    Gateway.from_config(found.config)  # raises for invalid places and options of the user's own plugins
-    report = _report(found)
+    gateway = Gateway.from_config(found.config)  # raises for invalid places and options of the user's own plugins
+    unpriced = gateway.unpriced_warnings(_known_keys(found.config))
+    for warning in unpriced:
+        typer.echo(f"warning: {warning}", err=True)
+    report = _report(found, unpriced)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
     else:
         _print(report)
 
 
-def _report(found: FoundConfig) -> dict[str, Any]:
+def _report(found: FoundConfig, unpriced: Sequence[str]) -> dict[str, Any]:
     config = found.config
     return {
         "file": str(found.file) if found.file else None,
@@ -37,8 +45,18 @@ def _report(found: FoundConfig) -> dict[str, Any]:
         "server": config.server.model_dump(),
         "guard": config.guard.model_dump(),
         "plugins": [{"use": entry.name, "before": entry.before, "after": entry.after} for entry in config.plugins],
-        "warnings": list(config.warnings),
+        "warnings": [*config.warnings, *unpriced],
     }
+
+
+def _known_keys(config: Config) -> list[Key]:
+    """Those in the configuration and in a readable file: a database is not asked whether the configuration is valid."""
+    known: list[Key] = []
+    for part in parts_of(config.keys):
+        if "sql" not in part:
+            with suppress(ConfigError, SourceUnavailable):
+                known += keys_of(part)
+    return known
 
 
 def _models(found: FoundConfig) -> Iterable[dict[str, Any]]:

@@ -4,10 +4,9 @@ The steps are the key, the resolution of the name, the limits and budgets that a
 answer its handler and its price.
 """
 
-import asyncio
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -16,16 +15,13 @@ import typer
 
 from crplugins.cli.check import without_credentials
 from crplugins.cli.configuration import ConfigOption, FoundConfig, find
-from crplugins.cli.keys.source import JsonOption, clock_of, expect_file, key_id, parts_of, sentences
+from crplugins.cli.keys.source import JsonOption, clock_of, key_id, keys_of, parts_of, sentences
 from crplugins.config import Config
-from crplugins.config.models import ModelEntry
-from crplugins.core.principal import Principal
+from crplugins.core.principal import Budget, Principal
 from crplugins.core.usage import Price, TokenUsage, usd
-from crplugins.handlers.deployment import Routes
+from crplugins.handlers.deployment import Deployment, Routes
 from crplugins.handlers.upstream import Upstream
-from crplugins.keys.inline import InlineKeys
 from crplugins.keys.key import Key
-from crplugins.keys.opening import open_store
 from crplugins.keys.service import format_moment, state_of
 from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.aliases.explain import explain as explain_name
@@ -81,36 +77,22 @@ def _steps(
     config = found.config
     table = AliasTable.parse(config.aliases, config.team_aliases)
     served = [entry.model_name for entry in config.model_list]
-    way = explain_name(key.principal, model, table, served=served, user=user)
+    way = explain_name(key.principal, model, table, served=served, user=user, shadow=config.models_shadow)
     steps = [first, *(ExplainedStep(step.kind, step.ok, step.text) for step in way)]
     if not way[-1].ok:
         return steps
     name = way[-1].name
     limits = ExplainedStep("limits", True, limits_text(config, key.principal, name))
-    return [*steps, limits, *_handlers(found, name, tokens)]
+    return [*steps, limits, *_handlers(found, name, tokens, refused=_refuses_unknown(config, key.principal))]
 
 
 def _find_key(keys: Any, key_id: str) -> Key:
     """Raises `NoSuchKey`. Keys of a `jwt` source are tokens, and cannot be found before they are presented."""
-    known = [key for part in parts_of(keys) for key in _keys_of(part)]
+    known = [key for part in parts_of(keys) for key in keys_of(part)]
     for key in known:
         if key.id == key_id:
             return key
     raise NoSuchKey(key_id, [key.id for key in known])
-
-
-def _keys_of(part: Mapping[str, Any]) -> Sequence[Key]:
-    if "keys" in part:
-        return InlineKeys(part["keys"]).keys
-    if "jwt" in part:
-        return ()
-    expect_file(part)
-    return asyncio.run(_stored(part))
-
-
-async def _stored(part: Mapping[str, Any]) -> Sequence[Key]:
-    async with open_store(part) as store:
-        return await store.list()
 
 
 _REFUSED: Final[Mapping[str, Callable[[Key], str]]] = {
@@ -144,34 +126,36 @@ def _scope(scope: str) -> str:
 
 
 def _budgets(config: Config, principal: Principal) -> Iterator[str]:
-    own = principal.budget or config.budgets.key()
-    if own is not None:
-        yield f"${usd(own.micro_usd):.2f} per {own.period} (key)"
-    team = config.budgets.teams().get(principal.team or "")
-    if team is not None:
-        yield f"${usd(team.micro_usd):.2f} per {team.period} (team)"
+    for scope, budget in _applied_budgets(config, principal):
+        shadow = config.budgets.shadow or budget.shadow
+        yield f"${usd(budget.micro_usd):.2f} per {budget.period} ({scope}{', shadow' * shadow})"
 
 
-def _handlers(found: FoundConfig, name: str, tokens: tuple[int, int]) -> list[ExplainedStep]:
-    """The deployments that take turns for a served name."""
-    pairs = list(zip(found.config.model_list, found.upstreams, strict=True))
-    chosen = Routes((entry.model_name, entry.model_name) for entry, _ in pairs).find(name)
-    own = [(entry, upstream) for entry, upstream in pairs if entry.model_name == chosen]
+def _applied_budgets(config: Config, principal: Principal) -> Iterator[tuple[str, Budget]]:
+    own, team = principal.budget or config.budgets.key(), config.budgets.teams().get(principal.team or "")
+    yield from ((scope, budget) for scope, budget in (("key", own), ("team", team)) if budget is not None)
+
+
+def _refuses_unknown(config: Config, principal: Principal) -> bool:
+    """Whether a request for a model without a price would be refused."""
+    enforced = not config.budgets.shadow and any(not each.shadow for _, each in _applied_budgets(config, principal))
+    return enforced and config.budgets.refuses_unknown_price
+
+
+def _handlers(found: FoundConfig, name: str, tokens: tuple[int, int], *, refused: bool) -> list[ExplainedStep]:
+    """The deployments that take turns for a served name; `refused`: a request is, if one of them has no price."""
+    pairs = list(zip(found.config.deployments(), found.upstreams, strict=True))
+    chosen = Routes((deployment.name, deployment.name) for deployment, _ in pairs).find(name)
+    own = [(deployment, upstream) for deployment, upstream in pairs if deployment.name == chosen]
     turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more to which it fails over"
-    return [step for entry, upstream in own for step in _handler_steps(entry, upstream, name, turns, tokens)]
+    steps = []
+    for deployment, upstream in own:
+        steps.append(ExplainedStep("handler", True, _handler(deployment, upstream, name) + turns))
+        steps.append(_price_step(deployment.price_for(name), *tokens, refused=refused))
+    return steps
 
 
-def _handler_steps(
-    entry: ModelEntry, upstream: Upstream | None, name: str, turns: str, tokens: tuple[int, int]
-) -> list[ExplainedStep]:
-    return [
-        ExplainedStep("handler", True, _handler(entry, upstream, name) + turns),
-        ExplainedStep("price", True, price_text(entry, name, *tokens)),
-    ]
-
-
-def _handler(entry: ModelEntry, upstream: Upstream | None, name: str) -> str:
-    deployment = entry.deployment()
+def _handler(deployment: Deployment, upstream: Upstream | None, name: str) -> str:
     if upstream is not None:
         model = deployment.model_for(name, upstream.model)
         return f"direct: '{model}' at {without_credentials(upstream.base_url)}, bytes passed through"
@@ -179,13 +163,15 @@ def _handler(entry: ModelEntry, upstream: Upstream | None, name: str) -> str:
     return f"litellm: '{deployment.model_for(name, deployment.model)}'{base}, translated"
 
 
-def price_text(entry: ModelEntry, name: str, input_tokens: int, output_tokens: int) -> str:
+def _price_step(price: Price | None, input_tokens: int, output_tokens: int, *, refused: bool) -> ExplainedStep:
     """The price of tokens, and the cost of so many of them."""
-    price = entry.deployment().price_for(name)
     if price is None:
-        return "its price is unknown: cost is null, and no budget counts it"
+        then = "400 under a budget, until model_info gives it" if refused else "cost is null, and no budget counts it"
+        return ExplainedStep("price", not refused, f"its price is unknown: {then}")
     cost = usd(price.micro_usd(TokenUsage(input_tokens, output_tokens)))
-    return f"{_per_million(price)}; {input_tokens} in and {output_tokens} out cost ${cost:.6f}"
+    return ExplainedStep(
+        "price", True, f"{_per_million(price)}; {input_tokens} in and {output_tokens} out cost ${cost:.6f}"
+    )
 
 
 def _per_million(price: Price) -> str:

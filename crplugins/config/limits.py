@@ -3,16 +3,18 @@
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 from types import MappingProxyType
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from crplugins.core import principal
 from crplugins.core.patterns import name_set
+from crplugins.core.usage import Price
 from crplugins.keys.policy import Amounts, BudgetSection
 from crplugins.limits.fallback import OnStoreError
 from crplugins.limits.opening import open_limit_store
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS
+from crplugins.metering.prices import price_of
 from crplugins.plugins.budgets.plugin import WARN_AT
 from crplugins.plugins.rate_limits.rules import LimitRules
 from crplugins.settings.errors import Problem
@@ -99,6 +101,34 @@ def _by_name(amounts: Mapping[str, Amounts]) -> Mapping[str, principal.Limits]:
     return MappingProxyType({name: each.limits() for name, each in amounts.items()})
 
 
+class FallbackPrice(Section):
+    """What a token costs of a model whose own price is unknown. Other keys are prices too, as in `model_info`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    likeness: ClassVar[float] = 0.93
+
+    input_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] = Field(examples=[0.000005])
+    """US dollars for a token of a prompt."""
+
+    output_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] = Field(examples=[0.000025])
+    """US dollars for a token of an answer."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        try:
+            price = self.price()
+        except ValueError as error:
+            raise refusal(str(error)) from None
+        if price is None:
+            raise refusal("is no price by tokens")
+        return self
+
+    def price(self) -> Price | None:
+        own = {"input_cost_per_token": self.input_cost_per_token, "output_cost_per_token": self.output_cost_per_token}
+        return price_of({**self.others, **own})
+
+
 class BudgetsSection(Section):
     """How much may be spent, besides what each key says of itself."""
 
@@ -112,6 +142,38 @@ class BudgetsSection(Section):
 
     warn_at: Annotated[Number, Field(gt=0, le=1)] = Field(default=WARN_AT, examples=[0.9])
     """The share of a budget from which on a warning is logged, once in its period."""
+
+    unknown_price: Literal["refuse", "allow", "price"] = Field(default="refuse", examples=["price"])
+    """A request under a budget for a model whose price is unknown: `refuse` answers 400, `allow` lets it through though
+    no budget can count it, `price` counts it at `fallback_price`."""
+
+    fallback_price: FallbackPrice | None = Field(
+        default=None, examples=[{"input_cost_per_token": 0.000005, "output_cost_per_token": 0.000025}]
+    )
+    """What such a model costs, in records and metrics too. Given alone it means `unknown_price: price`."""
+
+    shadow: bool = Field(default=False, examples=[True])
+    """Whether what any of these budgets would refuse is only counted and logged, and let through."""
+
+    @model_validator(mode="after")
+    def _fallback_price_is_used(self) -> Self:
+        if self.unknown_price == "price" and self.fallback_price is None:
+            raise refusal("is missing, and unknown_price: price needs it", "fallback_price")
+        if (
+            self.fallback_price is not None
+            and "unknown_price" in self.model_fields_set
+            and self.unknown_price != "price"
+        ):
+            raise refusal(f"is not used with unknown_price: {self.unknown_price}", "fallback_price")
+        return self
+
+    @property
+    def refuses_unknown_price(self) -> bool:
+        return self.unknown_price == "refuse" and self.fallback_price is None
+
+    def fallback(self) -> Price | None:
+        """What a model costs whose own price is unknown; None where it stays unknown."""
+        return None if self.fallback_price is None else self.fallback_price.price()
 
     def teams(self) -> Mapping[str, principal.Budget]:
         """As the plugin takes them."""

@@ -6,8 +6,10 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
+from crplugins.core.usage import Price
 from crplugins.handlers.deployment import DEFAULT_TIMEOUT, Deployment
 from crplugins.handlers.upstream import HandlerKind
+from crplugins.metering.fallback import or_fallback
 from crplugins.metering.price_table import litellm_prices, prices_for
 from crplugins.metering.prices import price_of
 from crplugins.settings.section import Number, Section, Whole, refusal
@@ -140,15 +142,15 @@ class ModelEntry(Section):
         prices = {key: price for key, price in params.items() if _is_price(str(key))}
         return {**value, "model_info": prices | dict(info)} if prices else value
 
-    def deployment(self) -> Deployment:
-        """The entry as handlers take it."""
+    def deployment(self, fallback: Price | None = None) -> Deployment:
+        """The entry as handlers take it; `fallback` is the price of a model whose own is unknown."""
         params = self.litellm_params
         return Deployment(
             name=self.model_name,
             model=params.model,
             api_base=params.api_base,
             provider=provider_of(params.model),
-            prices=prices_for(self.model_info.known(), litellm_prices),
+            prices=or_fallback(prices_for(self.model_info.known(), litellm_prices), fallback),
             forwards_trace=self.forward_trace,
             api_key=params.api_key.get_secret_value() if params.api_key else None,
             parameters=MappingProxyType(params.parameters()),

@@ -116,6 +116,9 @@ class Config(Section):
     hidden_model_status: Literal[404, 403] = Field(default=404, examples=[403])
     """How a model that the key may not call is refused: with 404, as if it did not exist, or with 403."""
 
+    models_shadow: bool = Field(default=False, examples=[True])
+    """Whether a request for a name that is not in its key's `models` is only counted and logged, and let through."""
+
     limits: LimitsSection = LimitsSection()
     """How much may be used in a time, besides what each key says of itself."""
 
@@ -181,7 +184,7 @@ class Config(Section):
 
     def deployments(self) -> list[Deployment]:
         """`model_list` as handlers take it, in its order; the choice of handler stands in `model_list[i].handler`."""
-        return [entry.deployment() for entry in self.model_list]
+        return [entry.deployment(self.budgets.fallback()) for entry in self.model_list]
 
     def conflicts(self) -> Iterator[Problem]:
         """Keys of which one would hide the other, and aliases that lead nowhere."""

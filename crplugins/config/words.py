@@ -13,6 +13,7 @@ class ConfigWords(TypedDict, total=False):
     team_aliases: Mapping[str, Mapping[str, Any]] | None
     response_model: Literal["requested", "served"] | None
     hidden_model_status: Literal[404, 403] | None
+    models_shadow: bool | None
     limits: Mapping[str, Any] | None
     budgets: Mapping[str, Any] | None
     on_disconnect: Literal["cancel", "drain"] | None

@@ -39,10 +39,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much a caller may spend in each `period`, in millionths of a US dollar."""
+    """How much a caller may spend in each `period`, in millionths of a US dollar.
+
+    With `shadow` what would be refused is noted, and let through.
+    """
 
     micro_usd: int
     period: Period
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Principal:
     Attributes:
         key_id: identity for records, metrics and limits; stays the same when the secret is rotated.
         models: names it may call, wildcards allowed; None for all.
+        models_shadow: that it calls another is noted, and let through.
         aliases: names of its own, looked up before its team's and the gateway's.
         on_disconnect, missing_usage: None for what the gateway does.
     """
@@ -78,3 +83,4 @@ class Principal:
     budget: Budget | None = None
     on_disconnect: OnDisconnect | None = None
     missing_usage: MissingUsagePolicy | None = None
+    models_shadow: bool = False

@@ -25,6 +25,7 @@ from crplugins.homes.assembly import find
 from crplugins.homes.token_digest import TokenDigest
 from crplugins.keys.refusals import refused
 from crplugins.limits.outage import GuardedStore
+from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.metrics.limits import LimitGauges
 from crplugins.plugins.metrics.plugin import Metrics
@@ -177,9 +178,10 @@ class MetricsPage(Plugin):
 
 
 def _limit_gauges(metrics: Metrics, plugins: Sequence[Plugin]) -> LimitGauges | None:
-    """Metrics of the limits and budgets among the plugins; None where there are neither."""
-    rate_limits, budgets = find(RateLimits, plugins), find(Budgets, plugins)
-    if rate_limits is None and budgets is None:
+    """Metrics of the limits, budgets and allow-lists among the plugins; None where there are none of them."""
+    rate_limits, budgets, aliases = find(RateLimits, plugins), find(Budgets, plugins), find(ModelAliases, plugins)
+    deciding = [plugin for plugin in (rate_limits, budgets, aliases) if plugin is not None]
+    if not deciding:
         return None
     rate_limits, budgets = rate_limits or RateLimits(), budgets or Budgets()
     store = rate_limits.reservations.store
@@ -187,6 +189,7 @@ def _limit_gauges(metrics: Metrics, plugins: Sequence[Plugin]) -> LimitGauges | 
         rate_limits,
         budgets,
         key_label=metrics.key_label,
+        shadowed=[plugin.shadowed for plugin in deciding],
         store=store if isinstance(store, GuardedStore) else None,
     )
 

@@ -142,10 +142,12 @@ class ModelAliasMiddleware(NamedMiddleware):
         team_aliases: Mapping[str, Words] | None = None,
         response_model: Literal["requested", "served"] | None = None,
         hidden_model_status: Literal[404, 403] | None = None,
+        models_shadow: bool | None = None,
         **others: Any,
     ) -> None:
         words = {"aliases": aliases, "team_aliases": team_aliases, "response_model": response_model}
-        config = _checked({**words, "hidden_model_status": hidden_model_status}, others)
+        refusals = {"hidden_model_status": hidden_model_status, "models_shadow": models_shadow}
+        config = _checked({**words, **refusals}, others)
         super().__init__(app, [make(ModelAliases, _parts(config))], others)
 
 
@@ -186,7 +188,7 @@ class BudgetMiddleware(NamedMiddleware):
     ) -> None:
         words = {"budgets": budgets, "limits": limits, "ledger": ledger, "model_list": model_list}
         config = _checked({**words, "missing_usage": missing_usage}, others)
-        prices = PriceList(config.deployments())
+        prices = PriceList(config.deployments(), fallback=config.budgets.fallback())
         resources: list[Resource] = [prices]
         spent = None
         if config.ledger is not None:
@@ -209,6 +211,7 @@ class UsageMiddleware(NamedMiddleware):
 
     Args:
         usage: how tokens are counted.
+        budgets: those of BudgetMiddleware, for the `fallback_price` of models whose price is unknown.
         ledger: where records are kept; None for nowhere.
         model_list: what models cost, in `model_info`; without it litellm's list, if it is installed.
         sinks: called with each record.
@@ -220,15 +223,16 @@ class UsageMiddleware(NamedMiddleware):
         *,
         ledger: Words | None = None,
         usage: Words | None = None,
+        budgets: Words | None = None,
         model_list: Sequence[Words] | None = None,
         on_disconnect: OnDisconnect | None = None,
         missing_usage: MissingUsagePolicy | None = None,
         sinks: Iterable[Sink] = (),
         **others: Any,
     ) -> None:
-        words = {"ledger": ledger, "usage": usage, "model_list": model_list, "on_disconnect": on_disconnect}
-        config = _checked({**words, "missing_usage": missing_usage}, others)
-        prices = PriceList(config.deployments())
+        words = {"ledger": ledger, "usage": usage, "budgets": budgets, "model_list": model_list}
+        config = _checked({**words, "on_disconnect": on_disconnect, "missing_usage": missing_usage}, others)
+        prices = PriceList(config.deployments(), fallback=config.budgets.fallback())
         parts = _parts(config, prices, prices_records=True, sinks=sinks)
         plugins = [make(Usage, parts), make(Disconnects, parts), make(MissingUsage, parts)]
         super().__init__(app, plugins, others, resources=[prices])

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from crplugins.config import Config
 from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
+from crplugins.homes.unpriced import KnownBudgets, unpriced_warnings
+from crplugins.keys.key import Key
 from crplugins.keys.opening import open_source
-from crplugins.keys.source import KeySource
+from crplugins.keys.source import KeySource, listed_keys
 from crplugins.limits.opening import open_limit_store
 from crplugins.limits.outage import GuardedStore
 from crplugins.limits.reservations import Reservations
@@ -35,6 +37,8 @@ class Parts:
     Attributes:
         prices: the price of a model by the name it is served under.
         served: the names that are served; None where the app inside decides.
+        serves: whether a name is served; None where only the app inside knows.
+        models: the names whose prices are looked at when the plugins open; None for those in the configuration.
         metric_names: names that have series of their own in the metrics.
         metric_keys: ids of keys that do; None for those in the configuration.
         public_paths: paths that need no key.
@@ -47,6 +51,8 @@ class Parts:
     config: Config
     prices: Prices
     served: Sequence[str] | None = None
+    serves: Callable[[str], bool] | None = None
+    models: Sequence[str] | None = None
     metric_names: Iterable[str] = ()
     metric_keys: Iterable[str] | None = None
     public_paths: Iterable[str] = PUBLIC_PATHS
@@ -68,7 +74,20 @@ class Parts:
             served=self.served,
             response_model=self.response_model or config.response_model,
             hidden_status=config.hidden_model_status,
+            shadow=config.models_shadow,
         )
+
+    def unpriced_warnings(self, models: Iterable[str] | None = None, keys: Iterable[Key] | None = None) -> list[str]:
+        """A sentence for each of `models` whose price is unknown though a budget may have to count it.
+
+        `keys` are by default those that stand in the configuration and, once they are open, those in a file.
+        """
+        config, budgets = self.config, self.config.budgets
+        principals = [key.principal for key in (listed_keys(self.keys) if keys is None else keys)]
+        known = KnownBudgets(budgets.key(), budgets.teams(), principals, budgets.shadow)
+        names = dict.fromkeys((entry.model_name for entry in config.model_list) if models is None else models)
+        refused = budgets.refuses_unknown_price
+        return list(unpriced_warnings(names, self.prices, known, self.aliases.table, refused=refused))
 
     @cached_property
     def reservations(self) -> Reservations:

@@ -10,18 +10,36 @@ from crplugins.handlers.deployment import Deployment, Routes
 
 
 class PriceList:
-    """The price of a model; of several deployments with its name, that of one in turn.
+    """The price of a model; of several deployments with its name the dearest, and none if any of them has none.
+
+    Whichever deployment answers, a budget has then reserved enough, and none answers whose price nobody knows.
 
     A resource of a PluginMiddleware, because litellm's table may have to be read first.
+
+    Args:
+        fallback: the price of a model that is not listed, and may be served all the same by an app of one's own.
     """
 
-    def __init__(self, deployments: Sequence[Deployment]) -> None:
+    def __init__(self, deployments: Sequence[Deployment], *, fallback: Price | None = None) -> None:
         self._deployments = deployments
-        self._routes = Routes((deployment.name, deployment) for deployment in deployments)
+        self._fallback = fallback
+        by_name: dict[str, list[Deployment]] = {}
+        for deployment in deployments:
+            by_name.setdefault(deployment.name, []).append(deployment)
+        self._routes = Routes(by_name.items())
 
     def __call__(self, model: str) -> Price | None:
-        deployment = self._routes.find(model)
-        return None if deployment is None else deployment.price_for(model)
+        deployments = self._routes.find(model)
+        if deployments is None:
+            return self._fallback
+        if len(deployments) == 1:
+            return deployments[0].price_for(model)
+        prices = [price for each in deployments if (price := each.price_for(model)) is not None]
+        return None if len(prices) < len(deployments) else max(prices, key=lambda price: price.input + price.output)
+
+    def serves(self, model: str) -> bool:
+        """Whether a name is listed, or matches a wildcard that is."""
+        return self._routes.find(model) is not None
 
     def read(self) -> None:
         """Read litellm's table if a price is to be found there. Blocks: it is done here, never on a request."""

@@ -29,6 +29,7 @@ from crplugins.homes.metrics import MetricsPage
 from crplugins.homes.order import layers_inside
 from crplugins.homes.parts import Parts
 from crplugins.homes.price_list import PriceList
+from crplugins.plugins.aliases.access import enforced_models
 from crplugins.plugins.aliases.table import names_in
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE
@@ -65,7 +66,7 @@ class Middleware(PluginMiddleware):
         self._mistake: str | None = None
         try:
             config = config or read_config(os.environ)
-            prices = PriceList(config.deployments())
+            prices = PriceList(config.deployments(), fallback=config.budgets.fallback())
             super().__init__(
                 app,
                 plugins=assemble(_parts(config, prices), "vllm"),
@@ -194,23 +195,32 @@ class UnmeteredPaths(Plugin):
     Args:
         always: whether the configuration counts on it for every caller. What a key itself brings is looked at besides.
         paths: those that may be used all the same; one that ends with `/*` stands for all below it.
+        shadow_models, shadow_budgets: whether those of every key are shadows, which refuse nothing.
     """
 
     chat_only: bool = False
 
-    def __init__(self, *, always: bool, paths: Iterable[str] = ()) -> None:
+    def __init__(
+        self, *, always: bool, paths: Iterable[str] = (), shadow_models: bool = False, shadow_budgets: bool = False
+    ) -> None:
         self._always = always
         self._allowed = PathSet([*_COUNTS, *paths])
+        self._shadow_models, self._shadow_budgets = shadow_models, shadow_budgets
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(always=meters_everybody(config), paths=(*OPEN_PATHS, *config.server.unmetered_paths))
+        return cls(
+            always=meters_everybody(config),
+            paths=(*OPEN_PATHS, *config.server.unmetered_paths),
+            shadow_models=config.models_shadow,
+            shadow_budgets=config.budgets.shadow,
+        )
 
     async def on_request(self, exchange: Exchange) -> None:
         path = exchange.path
         if exchange.method in _READS or path.endswith(CHAT_PATH) or path in self._allowed:
             return
-        if self._always or _is_bounded(exchange.principal):
+        if self._always or (exchange.principal is not None and self._bounds(exchange.principal)):
             logger.warning("request %s refused: %s is not named in server.unmetered_paths", exchange.id, path)
             raise GatewayError(
                 403,
@@ -218,15 +228,16 @@ class UnmeteredPaths(Plugin):
                 code="endpoint_not_metered",
             )
 
+    def _bounds(self, principal: Principal) -> bool:
+        """Whether the key brings something that a request on another path would go around."""
+        models, budget = enforced_models(principal, shadow=self._shadow_models), principal.budget
+        spends = budget is not None and not (budget.shadow or self._shadow_budgets)
+        return models is not None or spends or principal.limits != Limits()
+
 
 def meters_everybody(config: Config) -> bool:
     """Whether the configuration limits or records all callers, whatever their keys say."""
-    budgets = config.budgets
     limited = config.limits.rules() != LimitRules(shadow=config.limits.shadow)
-    return config.ledger is not None or limited or bool(budgets.per_team) or budgets.per_key is not None
-
-
-def _is_bounded(principal: Principal | None) -> bool:
-    if principal is None:
-        return False
-    return principal.models is not None or principal.budget is not None or principal.limits != Limits()
+    budgets = [*config.budgets.teams().values(), config.budgets.key()]
+    enforced = not config.budgets.shadow and any(budget is not None and not budget.shadow for budget in budgets)
+    return config.ledger is not None or limited or enforced

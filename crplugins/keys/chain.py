@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
-from crplugins.keys.source import Found, KeySource, SecretRefused, SourceUnavailable
+from crplugins.keys.key import Key
+from crplugins.keys.source import Found, KeySource, SecretRefused, SourceUnavailable, listed_keys
 
 
 class Chain:
@@ -17,6 +18,11 @@ class Chain:
     def __init__(self, sources: Sequence[KeySource]) -> None:
         self.sources: Final = tuple(sources)
         self._stack = AsyncExitStack()
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Those of the sources that know theirs; see `ListsKeys`."""
+        return tuple(key for source in self.sources for key in listed_keys(source))
 
     async def find(self, secret: str) -> Found | None:
         unavailable: SourceUnavailable | None = None

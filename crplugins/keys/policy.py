@@ -173,8 +173,11 @@ class BudgetSection(NullIsNothing):
     period: Period = Field(examples=["month"])
     """A calendar day of UTC, a week from Monday, a calendar month, or all time."""
 
+    shadow: Flag = Field(default=False, examples=[True])
+    """Whether what this budget would refuse is only counted and logged, and let through."""
+
     def budget(self) -> principal.Budget:
-        return principal.Budget(micro_usd_of(self.usd), self.period)
+        return principal.Budget(micro_usd_of(self.usd), self.period, self.shadow)
 
 
 class PolicySection(NullIsNothing):
@@ -194,6 +197,9 @@ class PolicySection(NullIsNothing):
 
     models: Texts | None = Field(default=None, examples=[["gpt-4o-mini", "fast"]])
     """Names it may call, wildcards allowed; null: every model."""
+
+    models_shadow: Flag = Field(default=False, examples=[True])
+    """Whether a request for another name is only counted and logged, and let through."""
 
     aliases: Annotated[Mapping[str, Any], AfterValidator(_aliases)] = Field(
         default_factory=dict, examples=[{"fast": "gpt-4o-mini"}]
@@ -224,6 +230,7 @@ class PolicySection(NullIsNothing):
             budget=None if self.budget is None else self.budget.budget(),
             on_disconnect=self.on_disconnect,
             missing_usage=self.missing_usage,
+            models_shadow=self.models_shadow,
         )
 
 
@@ -245,6 +252,7 @@ def policy_to_dict(principal: Principal) -> dict[str, Any]:
         "owner": principal.owner,
         "tags": dict(principal.tags) or None,
         "models": None if principal.models is None else list(principal.models),
+        "models_shadow": principal.models_shadow or None,
         "aliases": aliases_to_dict(principal.aliases) or None,
         "limits": limits_to_dict(principal.limits) or None,
         "budget": principal.budget and budget_to_dict(principal.budget),
@@ -263,4 +271,5 @@ def limits_to_dict(limits: principal.Limits) -> dict[str, Any]:
 
 def budget_to_dict(budget: principal.Budget) -> dict[str, Any]:
     amount = usd(budget.micro_usd)
-    return {"usd": int(amount) if amount.is_integer() else amount, "period": budget.period}
+    words: dict[str, Any] = {"usd": int(amount) if amount.is_integer() else amount, "period": budget.period}
+    return words | {"shadow": True} if budget.shadow else words

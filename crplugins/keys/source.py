@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from crplugins.keys.key import Key, SecretDigest
 
@@ -47,3 +47,16 @@ class KeySource(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class ListsKeys(Protocol):
+    """A source that knows all of its keys by itself, without asking a database or an issuer of tokens."""
+
+    @property
+    def keys(self) -> tuple[Key, ...]: ...
+
+
+def listed_keys(source: KeySource) -> tuple[Key, ...]:
+    """The keys of a source that knows them; none of one that does not, or that is not open yet."""
+    return source.keys if isinstance(source, ListsKeys) else ()

@@ -170,8 +170,8 @@ def _limits() -> list[Any]:
               width=6),
         bars("Budget left", "Share of the period's budget, the twelve lowest.", "percentunit",
              Query(f"bottomk(12, {budget_left()})", "{{key_id}}"), top=1, width=6, steps=LEFT),
-        lines("Refusals by limit", "Requests per second over a limit or budget, and those a limit in shadow mode would "
-              "have refused.", "reqps", limited, shadow, width=6, nothing=NONE),
+        lines("Refusals by limit", "Requests per second over a limit or budget, and those a limit, budget or list of "
+              "models in shadow mode would have refused.", "reqps", limited, shadow, width=6, nothing=NONE),
         lines("Limits without their store", "1 while a gateway decides without the store that it shares.", "short",
               Query(S.gauge(limits.STORE_OUTAGE, by=("instance",), how="max"), "{{instance}}"), top=1, width=6),
     ]  # fmt: skip

@@ -81,3 +81,26 @@ def test_without_a_file_the_demo_model_is_reported(run):
     assert done.returncode == 0
     assert done.stdout.startswith("There is no configuration file; the demo model is served.\n")
     assert json.loads(run("check", "--json").stdout)["file"] is None
+
+
+def test_a_model_without_a_price_and_the_budgets_that_cannot_count_it_are_warned_of(run, tmp_path):
+    (tmp_path / "keys.yaml").write_text(
+        "keys: [{id: of-file, secret: sk-of-file-0123456789abcdef, budget: {usd: 1, period: day}}]"
+    )
+    (tmp_path / "gateway.yaml").write_text("""\
+model_list:
+  - model_name: brand-new
+    litellm_params: {model: openai/brand-new-x, api_base: "http://10.0.0.7/v1"}
+  - model_name: known
+    litellm_params: {model: openai/up, api_base: "http://10.0.0.7/v1"}
+    model_info: {input_cost_per_token: 0, output_cost_per_token: 0}
+keys: {file: keys.yaml}
+budgets: {per_team: {search: {usd: 1, period: day}}}
+""")
+    done = run("check", "--json", cwd=tmp_path)
+    [warning] = json.loads(done.stdout)["warnings"]
+    assert warning == (
+        "the price of 'brand-new' is unknown: a request for it is refused under the budget of the team 'search', the key "
+        "'of-file'; give the price in model_info (input_cost_per_token, output_cost_per_token)"
+    )
+    assert (done.returncode, done.stderr) == (0, f"warning: {warning}\n")

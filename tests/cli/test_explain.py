@@ -159,3 +159,20 @@ def test_the_command_itself_explains(run, tmp_path):
     assert json.loads(done.stdout)["served"] is True
     assert run("explain", "--key", "all", "--model", "nope", cwd=tmp_path).returncode == 1
     assert run("explain", "--key", "all", cwd=tmp_path).returncode == 2
+
+
+def test_under_a_budget_a_model_without_a_price_is_refused_and_shadows_are_named(command, tmp_path):
+    (tmp_path / "gateway.yaml").write_text("""\
+model_list: [{model_name: m, litellm_params: {model: openai/brand-new-x, api_base: "http://10.0.0.7/v1"}}]
+keys:
+  - {id: a, secret: sk-proj-0123456789abcdefghijkl, budget: {usd: 5, period: month}}
+  - {id: b, secret: sk-proj-9876543210abcdefghijkl, budget: {usd: 5, period: month, shadow: true}, models: [x], models_shadow: true}
+""")
+    code, out, _ = command("explain", "--key", "a", "--model", "m")
+    assert (code, out.splitlines()[-1].split(maxsplit=2)) == (
+        1, ["no", "price", "its price is unknown: 400 under a budget, until model_info gives it"],
+    )  # fmt: skip
+    code, out, _ = command("explain", "--key", "b", "--model", "m")
+    assert code == 0
+    assert "the key 'b' may not call 'm': neither it nor what it resolves to is in its models (shadow)" in out
+    assert "$5.00 per month (key, shadow)" in out

@@ -154,7 +154,7 @@ def test_the_policy_given_to_a_new_key_is_shown(command, source):
     assert re.fullmatch(r"sk-crp_….{4}", hint)
     assert key == {
         "id": "team-a", "team": "search", "owner": "ann", "tags": {"env": "prod", "cost": "4=2"},
-        "models": ["gpt-4o", "gpt-3.5*"], "aliases": {}, "state": "live", "disabled": False,
+        "models": ["gpt-4o", "gpt-3.5*"], "models_shadow": False, "aliases": {}, "state": "live", "disabled": False,
         "limits": {"requests_per_minute": 60, "tokens_per_day": 9}, "budget": {"usd": 12.5, "period": "month"},
         "on_disconnect": None, "missing_usage": None, "standing": None,
         "created_at": "2026-06-01T12:00:00Z", "not_before": "2026-06-01T00:00:00Z", "expires": "2027-01-01T00:00:00Z",
@@ -385,3 +385,21 @@ def test_the_command_itself_works_on_the_default_configuration(run, tmp_path):
     assert [secret["live"] for secret in json.loads(listed.stdout)[0]["secrets"]] == [False, True]
     assert run("keys", "revoke", "team-b", cwd=tmp_path).returncode == 1
     assert run("keys", "--help").returncode == 0
+
+
+def test_a_keys_budget_limits_and_models_may_be_shadows(command, source):
+    made(
+        command, source,
+        *"--model gpt-4o --limit requests_per_minute=60 --budget usd=5/day".split(),
+        *"--shadow limits --shadow budget --shadow models".split(),
+    )  # fmt: skip
+    key = shown(command, source)
+    assert key["limits"] == {"requests_per_minute": 60, "shadow": True}
+    assert key["budget"] == {"usd": 5, "period": "day", "shadow": True}
+    assert (key["models"], key["models_shadow"]) == (["gpt-4o"], True)
+
+
+def test_what_is_not_there_is_no_shadow(command, source):
+    code, _, err = keys(command, source, "new", "--id", "a", "--shadow", "budget")
+    assert code == 2
+    assert "there is no --budget that could be one" in " ".join(err.split())

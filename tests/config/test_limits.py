@@ -111,7 +111,7 @@ def test_every_list_of_limits_names_the_same_ones() -> None:
         == fields - {"burst", "shadow"}
     )
     assert set(BURST_KEYS) == set(Burst.model_fields) == set(LIMIT_KEYS) - {"max_parallel_requests"}
-    assert BudgetSection.model_fields.keys() == {"usd", "period"}
+    assert BudgetSection.model_fields.keys() == {"usd", "period", "shadow"}
 
 
 def read(**limits: Any) -> Any:

@@ -79,6 +79,7 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
     return {
         "model_list": [*models, gone, *saved],
         "keys": [{**key, "secret": secret(key["id"])} for key in keys],
+        "budgets": {"unknown_price": "allow"},
         "ledger": {"url": "sqlite:///usage.db"},
         "metrics": {"token": None, "key_cap": 3},
         "server": {"port": port},

@@ -21,7 +21,7 @@ from tests.homes.matrix.hosts import APPS as FRAMEWORKS
 from tests.homes.matrix.in_process import STARTED, in_process
 from tests.homes.matrix.litellm_homes import PROXIES, SDK, proxy, sdk
 from tests.homes.matrix.witness import BLOCKED, lives, unfinished
-from tests.homes.matrix.words import ALIAS, HIDDEN, MAX_BODY, REQUESTS, SERVED, UPSTREAM_KEY
+from tests.homes.matrix.words import ALIAS, HIDDEN, MAX_BODY, REQUESTS, SERVED, UNPRICED_ALIAS, UPSTREAM_KEY
 from tests.proxy_setup import needs_proxy
 
 ASKING: Any = {"stream_options": {"include_usage": True}}
@@ -216,6 +216,21 @@ def test_a_spent_budget_is_an_insufficient_quota(home: Home) -> None:
     assert home.provider.received == 1
     row = home.records("poor", 2)[1]
     assert (row["status"], row["outcome"], row["error_type"]) == (429, "limited", "budget_exceeded")
+
+
+@behaviour("a model without a price")
+def test_under_a_budget_a_model_without_a_price_is_refused(home: Home) -> None:
+    answer = home.post("careful", model=UNPRICED_ALIAS)
+    assert answer.status_code == 400
+    error = error_of(answer)
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", "model", "unknown_price")
+    assert f"`{UNPRICED_ALIAS}`" in error["message"]
+    assert "`model_info`" in error["message"]
+    assert home.provider.received == 0
+    [row] = home.records("careful", 1)
+    assert (row["status"], row["outcome"], row["error_type"]) == (400, "client_error", "invalid_request")
+    assert home.post("careful").status_code == 200
+    assert home.post("caller", model=UNPRICED_ALIAS).status_code == 200
 
 
 # What is kept.

@@ -26,6 +26,10 @@ from tests.homes.host_model import HostModel
 SECRET = "sk-team-a-0123456789"
 HELLO = [{"role": "user", "content": "hi"}]
 CONFIG = """
+model_list:
+  - model_name: llama
+    litellm_params: {{model: hosted_vllm/llama}}
+    model_info: {{input_cost_per_token: 1.0e-8, output_cost_per_token: 2.0e-8}}
 keys:
   - {{id: team-a, secret: {secret}, team: search, models: [fast]}}
   - {{id: team-b, secret: sk-team-b-0123456789, limits: {{requests_per_minute: 1}}}}

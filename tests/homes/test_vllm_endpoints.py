@@ -9,6 +9,7 @@ from tests.homes.test_vllm import vllm_app
 KEYS = """
 keys:
   - {id: free, secret: sk-free-0123456789}
+  - {id: shadow, secret: sk-shadow-0123456789, budget: {usd: 1, period: day, shadow: true}, models: [x], models_shadow: true}
   - {id: limited, secret: sk-limited-0123456789, limits: {requests_per_minute: 60}}
   - {id: paid, secret: sk-paid-0123456789, budget: {usd: 1, period: day}}
   - {id: narrow, secret: sk-narrow-0123456789, models: [llama]}
@@ -47,7 +48,8 @@ async def post(url: str, path: str, key: str) -> object:
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/load_lora_adapter"])
 async def test_a_key_with_a_bound_cannot_go_around_it(vllm, path):
     async with vllm(KEYS) as url:
-        assert await post(url, path, "free") == {"object": "done"}
+        for key in ("free", "shadow"):
+            assert await post(url, path, key) == {"object": "done"}
         for key in BOUNDED:
             with pytest.raises(openai.PermissionDeniedError) as refused:
                 await post(url, path, key)

@@ -82,7 +82,7 @@ async def guarded(serve: Any) -> AsyncIterator[Guarded]:
     refusals = Refusals()
     reservations = Reservations.of(None)
     keys = InlineKeys([{"id": name, "secret": secret(name), **policy} for name, policy in LIMITS.items()])
-    plugins = [Auth(keys), RateLimits(store=reservations), Budgets(store=reservations)]
+    plugins = [Auth(keys), RateLimits(store=reservations), Budgets(unknown_price="allow", store=reservations)]
     guarded = PluginMiddleware(app, plugins=plugins)
 
     async def counting(scope: Any, receive: Any, send: Any) -> None:

@@ -27,9 +27,10 @@ FULL = Key(
             {"fast": (AliasTarget("gpt-4o-mini"),), "canary": (AliasTarget("a", 9), AliasTarget("b", 1))}
         ),
         limits=Limits(requests_per_minute=60, tokens_per_day=100_000, max_parallel_requests=8),
-        budget=Budget(12_345_678, "month"),
+        budget=Budget(12_345_678, "month", shadow=True),
         on_disconnect="drain",
         missing_usage="free",
+        models_shadow=True,
     ),
     (Digester().stored(A, NOW), Digester("pepper").stored(B, LATER, LATER + timedelta(days=1))),
     NOW,

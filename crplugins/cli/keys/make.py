@@ -20,6 +20,7 @@ from crplugins.cli.keys.source import (
     NotBeforeOption,
     OwnerOption,
     PepperOption,
+    ShadowOption,
     SourceOption,
     TagOption,
     TeamOption,
@@ -84,6 +85,7 @@ def new(
     not_before: NotBeforeOption = None,
     limit: LimitOption = None,
     budget: BudgetOption = None,
+    shadow: ShadowOption = None,
     source: SourceOption = None,
     pepper_env: PepperOption = None,
     config_file: ConfigOption = None,
@@ -103,6 +105,7 @@ def new(
         model=model,
         limit=limit,
         budget=budget,
+        shadow=shadow,
     )
     minted = with_service(context, source, pepper_env, config_file, lambda service: service.new(words), creates=True)
     _tell(f"The key '{id}' is made. Its secret is shown once:")
@@ -149,6 +152,7 @@ def import_(
     not_before: NotBeforeOption = None,
     limit: LimitOption = None,
     budget: BudgetOption = None,
+    shadow: ShadowOption = None,
     source: SourceOption = None,
     pepper_env: PepperOption = None,
     config_file: ConfigOption = None,
@@ -168,6 +172,7 @@ def import_(
         model=model,
         limit=limit,
         budget=budget,
+        shadow=shadow,
     ) | _foreign(hash, env)
     key = with_service(context, source, pepper_env, config_file, lambda service: service.take(words), creates=True)
     print_changed(key, as_json, clock_of(context)(), f"The key '{key.id}' is taken over.")

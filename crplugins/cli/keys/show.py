@@ -54,7 +54,8 @@ def levels_of(config: Config, principal: Principal) -> list[dict[str, Any]]:
 async def _read(config: Config, principal: Principal) -> list[dict[str, Any]]:
     reservations = Reservations(open_limit_store(config.limits.store))
     rate_limits = RateLimits(config.limits.rules(), store=reservations)
-    budgets = Budgets(config.budgets.key(), config.budgets.teams(), store=reservations)
+    section = config.budgets
+    budgets = Budgets(section.key(), section.teams(), shadow=section.shadow, store=reservations)
     async with rate_limits, budgets:
         levels = await rate_limits.levels_of(principal)
         states = await budgets.states_of(principal)
@@ -70,6 +71,7 @@ def _level(level: LimitLevel) -> dict[str, Any]:
         "used": level.used,
         "amount": level.amount,
         "reset_seconds": level.reset / 1000,
+        "shadow": level.shadow,
     }
 
 
@@ -81,6 +83,7 @@ def _state(state: BudgetState) -> dict[str, Any]:
         "used": usd(state.spent),
         "amount": usd(state.amount),
         "reset": None if state.reset is None else format_moment(state.reset),
+        "shadow": state.shadow,
     }
 
 
@@ -164,7 +167,8 @@ def _details(key: dict[str, Any]) -> Table:
 def _limits(levels: Iterable[dict[str, Any]]) -> Table:
     table = Table("limit", "of", "used", "amount", title="limits", title_justify="left")
     for entry in levels:
-        table.add_row(entry["limit"], f"{entry['scope']} {entry['of']}", f"{entry['used']:g}", f"{entry['amount']:g}")
+        name = entry["limit"] + " (shadow)" * entry["shadow"]
+        table.add_row(name, f"{entry['scope']} {entry['of']}", f"{entry['used']:g}", f"{entry['amount']:g}")
     return table
 
 
@@ -177,7 +181,9 @@ def _secrets(secrets: Iterable[dict[str, Any]]) -> Table:
 
 
 def _models(key: dict[str, Any]) -> str:
-    return "all" if key["models"] is None else ", ".join(key["models"]) or "none"
+    if key["models"] is None:
+        return "all"
+    return (", ".join(key["models"]) or "none") + " (shadow)" * bool(key["models_shadow"])
 
 
 def _date(moment: str | None) -> str:

@@ -4,9 +4,10 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -14,7 +15,8 @@ import typer
 
 from crplugins.cli.refused import Refused
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
-from crplugins.keys.key import utc_now
+from crplugins.keys.inline import InlineKeys
+from crplugins.keys.key import Key, utc_now
 from crplugins.keys.opening import open_store
 from crplugins.keys.policy import LIMIT_KEYS
 from crplugins.keys.secrets import has_valid_checksum
@@ -114,6 +116,21 @@ def parts_of(keys: Any) -> list[Mapping[str, Any]]:
     return [{"keys": keys}] if keys else []
 
 
+def keys_of(part: Mapping[str, Any]) -> Sequence[Key]:
+    """The keys of one source; none of `{jwt: ...}`. Raises `ConfigError`, `SourceUnavailable`."""
+    if "keys" in part:
+        return InlineKeys(part["keys"]).keys
+    if "jwt" in part:
+        return ()
+    expect_file(part)
+    return asyncio.run(_stored(part))
+
+
+async def _stored(part: Mapping[str, Any]) -> Sequence[Key]:
+    async with open_store(part) as store:
+        return await store.list()
+
+
 def pepper_of(name: str | None) -> str | None:
     if name is None:
         return None
@@ -188,17 +205,44 @@ BudgetOption = Annotated[
 ]
 
 
+class Shadow(StrEnum):
+    """What of a key may refuse nothing; typer takes no `Literal` that may be repeated."""
+
+    LIMITS = "limits"
+    BUDGET = "budget"
+    MODELS = "models"
+
+
+ShadowOption = Annotated[
+    list[Shadow] | None,
+    typer.Option(help="What of it refuses nothing, and is only counted and logged; may be repeated."),
+]
+
+
 def words_of(
-    *, tag: Iterable[str] | None, model: list[str] | None, limit: Iterable[str] | None, budget: str | None, **plain: Any
+    *,
+    tag: Iterable[str] | None,
+    model: list[str] | None,
+    limit: Iterable[str] | None,
+    budget: str | None,
+    shadow: list[Shadow] | None,
+    **plain: Any,
 ) -> dict[str, Any]:
     """The words of the options that were given."""
-    words = {
+    words: dict[str, Any] = {
         **plain,
         "tags": dict(_pair(text, "--tag") for text in tag or ()),
         "models": model,
         "limits": {name: _whole(value) for name, value in (_pair(text, "--limit") for text in limit or ())},
         "budget": budget and _budget(budget),
     }
+    for name in shadow or ():
+        if not words[name]:
+            raise typer.BadParameter(f"there is no --{name.removesuffix('s')} that could be one", param_hint="--shadow")
+        if name is Shadow.MODELS:
+            words["models_shadow"] = True
+        else:
+            words[name] = {**words[name], "shadow": True}
     return {name: value for name, value in words.items() if value not in (None, {}, [])}
 
 

@@ -6,7 +6,7 @@ client -> PluginMiddleware [those of homes/assembly.py, your own] -> ChatComplet
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from starlette.routing import Route
@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from crplugins import __version__
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config, Problem, find_config, load_config, parse_config
-from crplugins.config.models import ModelEntry
 from crplugins.config.words import ConfigWords
 from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH
@@ -26,6 +25,7 @@ from crplugins.homes.gateway.admin import NoStore, store_of
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import Web
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
+from crplugins.keys.key import Key
 from crplugins.keys.service import KeyService
 from crplugins.keys.source import KeySource
 from crplugins.plugins.aliases.access import visible_models
@@ -66,11 +66,13 @@ class Gateway:
 
     def _assemble(self, config: Config) -> None:
         self.config = config
-        self._upstreams = Upstreams([_served(entry) for entry in config.model_list])
-        parts = Parts(
+        handlers = [entry.handler for entry in config.model_list]
+        self._upstreams = Upstreams([Served(*each) for each in zip(config.deployments(), handlers, strict=True)])
+        self._parts = parts = Parts(
             config,
             self._upstreams.price,
             served=self._upstreams.served,
+            serves=self._upstreams.price.serves,
             metric_names=[*self._upstreams.served, *configured_aliases(config)],
             public_paths=_public_paths(config),
         )
@@ -95,6 +97,13 @@ class Gateway:
         """
         self._upstreams.resolve()
 
+    def unpriced_warnings(self, keys: Iterable[Key]) -> list[str]:
+        """A sentence for each model whose price is unknown though a budget may have to count it, of `keys` too.
+
+        Blocks: litellm's table of prices may have to be read.
+        """
+        return self._parts.unpriced_warnings(keys=keys)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
@@ -112,7 +121,7 @@ class Gateway:
         return self._web
 
     def _visible_models(self, principal: Principal | None) -> Sequence[str]:
-        return visible_models(principal, self._aliases, self._upstreams.served)
+        return visible_models(principal, self._aliases, self._upstreams.served, shadow=self.config.models_shadow)
 
     def _openapi(self) -> dict[str, Any]:
         from crplugins.homes.gateway.openapi import with_admin, with_usage  # sqlalchemy, needed only here
@@ -161,7 +170,3 @@ def _public_paths(config: Config) -> tuple[str, ...]:
     if config.admin is not None:
         paths += [*admin.PUBLIC_PATHS, ADMIN_USAGE_PATH]
     return tuple(paths)
-
-
-def _served(entry: ModelEntry) -> Served:
-    return Served(entry.deployment(), entry.handler)

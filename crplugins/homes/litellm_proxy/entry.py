@@ -114,7 +114,8 @@ class ProxyEntry:
             AROUND.reset(token)
 
     def _names(self, principal: Principal | None) -> list[str]:
-        return visible_models(principal, self._runtime.aliases.table, served_names(self._runtime.config))
+        config, table = self._runtime.config, self._runtime.aliases.table
+        return visible_models(principal, table, served_names(config), shadow=config.models_shadow)
 
 
 def _plain_path(scope: Scope) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import yaml
 
 from crplugins.config import Config
 from crplugins.config.schema import DEMO_MODEL
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import model_not_found
 from crplugins.core.exchange import Exchange
 from crplugins.core.patterns import NameSet
@@ -56,32 +57,43 @@ def _worker_file(worker: str) -> str | None:
 
 
 class RouterPrices:
-    """The price of a name the router serves: its deployment's `model_info`, else LiteLLM's table."""
+    """The price of a name the router serves: its deployment's `model_info`, else LiteLLM's table.
 
-    def __init__(self) -> None:
-        self._known: dict[str, Price | None] = {}
+    Of several deployments that of the dearest, and none if any of them has none. `fallback` is the price of a
+    deployment whose own is unknown.
+    """
+
+    def __init__(self, fallback: Price | None = None) -> None:
+        self._fallback = fallback
+        self._known: BoundedMap[str, Price | None] = BoundedMap(1024)  # behind a wildcard names come from clients
 
     def __call__(self, model: str) -> Price | None:
         if model not in self._known:
             running = router()
             if running is None:
-                return None
-            if len(self._known) >= 1024:  # behind a wildcard names come from clients
-                self._known.clear()
-            self._known[model] = _price(running, model)
+                return self._fallback
+            self._known[model] = self._price(running, model)
         return self._known[model]
 
+    def _price(self, running: Any, model: str) -> Price | None:
+        deployments = running.get_model_list(model_name=model) or ()
+        if not deployments and running.has_model_id(model):  # LiteLLM takes the id of a deployment for its name
+            deployments = [running.get_deployment(model_id=model).model_dump()]
+        prices = [self._fallback if (price := _price(each, model)) is None else price for each in deployments]
+        known = [price for price in prices if price is not None]
+        if len(known) < len(prices) or not known:
+            return self._fallback
+        return max(known, key=lambda price: price.input + price.output)
 
-def _price(running: Any, model: str) -> Price | None:
-    for deployment in running.get_model_list(model_name=model) or ():
-        parameters = deployment.get("litellm_params") or {}
-        # A price may stand beside `model` too; the router copies what it knows itself into `model_info`.
-        info = {**(deployment.get("model_info") or {}), **{k: v for k, v in parameters.items() if "cost" in k}}
-        try:
-            return prices_for(info, litellm_prices)(str(parameters.get("model", model)))
-        except ValueError:
-            return None
-    return None
+
+def _price(deployment: Mapping[str, Any], model: str) -> Price | None:
+    parameters = deployment.get("litellm_params") or {}
+    # A price may stand beside `model` too; the router copies what it knows itself into `model_info`.
+    info = {**(deployment.get("model_info") or {}), **{k: v for k, v in parameters.items() if "cost" in k}}
+    try:
+        return prices_for(info, litellm_prices)(str(parameters.get("model", model)))
+    except ValueError:
+        return None
 
 
 class ServedModels(Plugin):
@@ -116,3 +128,9 @@ def is_served(running: Any, name: str) -> bool:
     if name in getattr(litellm, "model_alias_map", ()) or running.has_model_id(name):
         return True
     return name in NameSet([*running.get_model_names(), *(running.model_group_alias or ())])
+
+
+def serves(name: str) -> bool:
+    """The same for the running proxy's router; before there is one, nothing is known."""
+    running = router()
+    return running is None or is_served(running, name)

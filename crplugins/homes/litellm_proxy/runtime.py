@@ -18,7 +18,7 @@ from crplugins.core.stream_options import StreamOptionsRefused
 from crplugins.core.wire import CHAT_PATH
 from crplugins.homes.assembly import assemble, find, place_of, reads_chunks, stands_in
 from crplugins.homes.litellm_proxy.calls import ProxyCall, ProxyCalls, headers_of
-from crplugins.homes.litellm_proxy.names import RouterPrices, served_names
+from crplugins.homes.litellm_proxy.names import RouterPrices, served_names, serves
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 
@@ -54,7 +54,9 @@ class Runtime:
         self.faults: Final = Faults()
         parts = Parts(
             config,
-            RouterPrices(),
+            RouterPrices(config.budgets.fallback()),
+            serves=serves,
+            models=(),  # LiteLLM's are known once it has started: see `unpriced_warnings`
             metric_names=[*served_names(config), *configured_aliases(config)],
             public_paths=_public_paths(config),
             response_model=None if self.guarded else "served",  # in the hooks LiteLLM puts the requested name back
@@ -78,6 +80,10 @@ class Runtime:
     @property
     def metrics(self) -> "Metrics | None":
         return self._parts.metrics
+
+    def unpriced_warnings(self) -> list[str]:
+        """Of the models that LiteLLM serves, once it has started. Blocks while the table of prices is read."""
+        return self._parts.unpriced_warnings(served_names(self.config))
 
     def _sees_other_apis(self, plugin: Plugin) -> bool:
         """Ours count and limit their tokens too. One's own may edit what is no chat completion only if it says so.

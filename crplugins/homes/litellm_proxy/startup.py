@@ -58,6 +58,8 @@ async def start(callback: Any) -> None:
         await here.opened()
     except GatewayError:  # said by whoever failed; requests are refused
         return
+    for warning in await asyncio.to_thread(here.unpriced_warnings):
+        logger.warning("%s", warning)
     logger.info("the plugins run %s LiteLLM's proxy", "around" if here.guarded else "in the hooks of")
 
 

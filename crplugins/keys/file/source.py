@@ -12,6 +12,7 @@ from typing import Final, Self
 from crplugins.keys.file.file import KeyFile, KeyFileError, Stamp
 from crplugins.keys.file.store import FileStore
 from crplugins.keys.inline import KeyTable
+from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
 from crplugins.keys.source import Found, SourceUnavailable
 
@@ -50,6 +51,11 @@ class FileKeys:
         self._loaded: Stamp | None = None
         self._seen: Stamp | None = None
         self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Those of the last good file; none before it has been read."""
+        return () if self._table is None else self._table.keys
 
     async def find(self, secret: str) -> Found | None:
         if self._table is None:

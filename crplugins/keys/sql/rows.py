@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     ForeignKey,
@@ -41,10 +42,12 @@ def key_values(key: Key, version: int) -> dict[str, Any]:
         "owner": who.owner,
         "tags": dict(who.tags) or None,
         "models": None if who.models is None else list(who.models),
+        "models_shadow": who.models_shadow or None,
         "aliases": aliases_to_dict(who.aliases) or None,
         "limits": limits_to_dict(who.limits) or None,
         "budget_micro_usd": who.budget and who.budget.micro_usd,
         "budget_period": who.budget and who.budget.period,
+        "budget_shadow": (who.budget and who.budget.shadow) or None,
         "on_disconnect": who.on_disconnect,
         "missing_usage": who.missing_usage,
         "created_at": key.created_at,
@@ -84,7 +87,7 @@ def read_key(row: Row[Any], secrets: Iterable[Row[Any]]) -> Key:
 def _budget(values: Mapping[str, Any]) -> Budget | None:
     if values["budget_micro_usd"] is None:
         return None
-    return Budget(values["budget_micro_usd"], cast("Period", values["budget_period"]))
+    return Budget(values["budget_micro_usd"], cast("Period", values["budget_period"]), bool(values["budget_shadow"]))
 
 
 def _secret(row: Row[Any]) -> SecretDigest:
@@ -111,6 +114,8 @@ api_key: Final = Table(
     Column("budget_period", Text),
     Column("on_disconnect", Text),
     Column("missing_usage", Text),
+    Column("models_shadow", Boolean),
+    Column("budget_shadow", Boolean),
     Column("created_at", UtcTime, nullable=False),
     Column("not_before", UtcTime),
     Column("expires", UtcTime),

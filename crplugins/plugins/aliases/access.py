@@ -14,11 +14,18 @@ def view_for(principal: Principal | None, table: AliasTable) -> AliasView:
     return table.view(principal.key_id, principal.team, principal.aliases)
 
 
+def enforced_models(principal: Principal | None, *, shadow: bool = False) -> tuple[str, ...] | None:
+    """The allow-list that a caller is held to; None for one without a list, or whose list is a shadow.
+
+    With `shadow` every list is.
+    """
+    return None if principal is None or shadow or principal.models_shadow else principal.models
+
+
 def may_call(principal: Principal | None, name: str, table: AliasTable | None = None) -> bool:
     """Whether `name`, or what it resolves to at any step, is in the key's `models`; without a list all are allowed."""
-    if principal is None or principal.models is None:
-        return True
-    return permitted(view_for(principal, table or _EMPTY), name_set(principal.models), name)
+    models = enforced_models(principal)
+    return models is None or permitted(view_for(principal, table or _EMPTY), name_set(models), name)
 
 
 def permitted(view: AliasView, allowed: NameSet, name: str) -> bool:
@@ -30,17 +37,37 @@ def permitted(view: AliasView, allowed: NameSet, name: str) -> bool:
     return _permitted(view, allowed, name, ())
 
 
-def visible_models(principal: Principal | None, table: AliasTable, served: Sequence[str]) -> list[str]:
+def may_reach(principal: Principal, model: str, table: AliasTable) -> bool:
+    """Whether a request of this caller may be served by `model`, a served name or a pattern of such names.
+
+    By its own name, or by an alias that leads there. Where patterns meet patterns it says yes rather than no.
+    """
+    models = enforced_models(principal)
+    if models is None:
+        return True
+    allowed = [Pattern.of(text) for text in models]
+    reached, view = Pattern.of(model), view_for(principal, table)
+    names = [reached]
+    for name in names:  # which grows: the aliases of a name, and those of these
+        names += [e.pattern for e in view if e.pattern not in names and any(m.meets(name) for m in e.models)]
+    return any(each.meets(name) for each in allowed for name in names)
+
+
+def visible_models(
+    principal: Principal | None, table: AliasTable, served: Sequence[str], *, shadow: bool = False
+) -> list[str]:
     """What `/v1/models` lists: the models and aliases the caller may call and would get an answer from.
 
     Each once: the served models in their order, then the aliases of the gateway, of the team, of the key. Patterns are
-    not listed, but `served` contains them, because an alias may resolve to a name that matches one.
+    not listed, but `served` contains them, because an alias may resolve to a name that matches one. With `shadow` no
+    allow-list hides anything.
     """
     view = view_for(principal, table)
     owned = [text for aliases in reversed(view.maps) for text in aliases.exact]
     names = dict.fromkeys([*(name for name in served if not Pattern.of(name).star), *owned])
     answered = NameSet(served)
-    allowed = None if principal is None or principal.models is None else name_set(principal.models)
+    models = enforced_models(principal, shadow=shadow)
+    allowed = None if models is None else name_set(models)
     return [
         name
         for name in names

@@ -36,10 +36,12 @@ def explain(
     *,
     served: Sequence[str] | None = None,
     user: str | None = None,
+    shadow: bool = False,
 ) -> list[AliasStep]:
     """How `requested` is resolved for this caller; ends with the first step that is not `ok`.
 
-    `served` are the names and patterns that are served, None if unknown. `user` is the request's.
+    `served` are the names and patterns that are served, None if unknown. `user` is the request's. With `shadow` no
+    allow-list refuses anything.
     """
     view = view_for(principal, table)
     caller = caller_of(principal, user)
@@ -47,14 +49,16 @@ def explain(
         links = view.chain(requested, lambda entry: 0 if caller is None else entry.choose(caller))
     except AliasCycle as cycle:
         return [AliasStep("alias", str(cycle), requested, ok=False)]
-    access = _access(principal, requested, view, links)
+    access = _access(principal, requested, view, links, shadow=shadow)
     if not access.ok:
         return [access]
     steps = [access, *(step for link in links for step in _link_steps(link, principal, user))]
     return [*steps, _target(links[-1].target if links else requested, served, aliased=bool(links))]
 
 
-def _access(principal: Principal | None, requested: str, view: AliasView, links: list[Link]) -> AliasStep:
+def _access(
+    principal: Principal | None, requested: str, view: AliasView, links: list[Link], *, shadow: bool
+) -> AliasStep:
     if principal is None:
         return AliasStep("allow_list", "without a key no allow-list applies", requested)
     who = f"the key '{principal.key_id}'"
@@ -63,7 +67,8 @@ def _access(principal: Principal | None, requested: str, view: AliasView, links:
     allowed = name_set(principal.models)
     if not permitted(view, allowed, requested):
         text = f"{who} may not call '{requested}': neither it nor what it resolves to is in its models"
-        return AliasStep("allow_list", text, requested, ok=False)
+        let_through = shadow or principal.models_shadow
+        return AliasStep("allow_list", text + " (shadow)" * let_through, requested, ok=let_through)
     granted = next((name for name in (requested, *(link.target for link in links)) if name in allowed), requested)
     through = "" if granted == requested else f", which '{requested}' resolves to"
     return AliasStep("allow_list", f"{who} may call '{granted}'{through}", requested)

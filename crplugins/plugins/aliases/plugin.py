@@ -5,12 +5,14 @@ answers, `explain.py` explains the resolution of a name and warns about doubtful
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.outcome import ErrorType
 from crplugins.core.patterns import name_set
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Aliases, Principal
@@ -42,6 +44,7 @@ class ModelAliases(Plugin):
         served: the names and patterns that are served, if known; for `warnings` only.
         response_model: `served` leaves the provider's name in answers and errors.
         hidden_status: the status for a name that the key may not call: 404 as if it did not exist, or 403.
+        shadow: that a key calls a name that it may not is only logged and counted, for every key.
     """
 
     reads_body: bool = True
@@ -55,6 +58,7 @@ class ModelAliases(Plugin):
         served: Sequence[str] | None = None,
         response_model: Literal["requested", "served"] = "requested",
         hidden_status: Literal[404, 403] = 404,
+        shadow: bool = False,
     ) -> None:
         if response_model not in ("requested", "served") or hidden_status not in (404, 403):
             raise ValueError("response_model is 'requested' or 'served', hidden_status 404 or 403")
@@ -62,6 +66,9 @@ class ModelAliases(Plugin):
         self.warnings = alias_warnings(self.table, served)
         self._renames = self.rewrites_events = response_model == "requested"
         self._refusal = model_not_found if hidden_status == 404 else _no_access
+        self.shadowed: Final[Counter[ErrorType]] = Counter()
+        """How many requests the allow-lists in shadow mode would have refused, by reason."""
+        self._shadow: Final = shadow
         self._views: Final[BoundedMap[int, tuple[Aliases, str | None, AliasView]]] = BoundedMap()
 
     async def __aenter__(self) -> Self:
@@ -74,12 +81,13 @@ class ModelAliases(Plugin):
         assert body is not None, "reads_body"
         name = body.get("model", str)
         if name is None:
-            _refuse_nameless(principal)
+            if principal is not None and principal.models is not None:  # an app's default model may not be in the list
+                self._refuse(exchange, principal, None, GatewayError(400, "you must provide a model parameter"))
             return
         requested = exchange.requested_model or name
         view = self._view(principal)
-        if not _may_call(principal, view, name):
-            raise self._refusal(requested)
+        if principal is not None and not _may_call(principal, view, name):
+            self._refuse(exchange, principal, name, self._refusal(requested))
         links = view.chain(name, lambda entry: entry.choose(_caller(exchange)))
         served = links[-1].target if links else name
         exchange.served_model = served
@@ -106,6 +114,13 @@ class ModelAliases(Plugin):
             return renaming.errors(renamed, whole=refused)
         return renamed
 
+    def _refuse(self, exchange: Exchange, principal: Principal, name: str | None, refusal: GatewayError) -> None:
+        """Raise the refusal; of an allow-list in shadow mode only log and count it."""
+        if not (self._shadow or principal.models_shadow):
+            raise refusal
+        self.shadowed[refusal.error_type] += 1
+        logger.info("request %s would have been refused: key %s, model %r", exchange.id, principal.key_id, name)
+
     def _view(self, principal: Principal | None) -> AliasView:
         if principal is None:
             return self.table.gateway
@@ -130,8 +145,8 @@ def _caller(exchange: Exchange) -> str:
     return caller_of(exchange.principal, user) or exchange.id
 
 
-def _may_call(principal: Principal | None, view: AliasView, name: str) -> bool:
-    return principal is None or principal.models is None or permitted(view, name_set(principal.models), name)
+def _may_call(principal: Principal, view: AliasView, name: str) -> bool:
+    return principal.models is None or permitted(view, name_set(principal.models), name)
 
 
 def _remember(exchange: Exchange, requested: str, names: list[str]) -> None:
@@ -149,12 +164,6 @@ def _rename_headers(exchange: Exchange, renaming: Renaming) -> None:
     requested = renaming.requested
     shown = requested.encode() if requested.isascii() and requested.isprintable() else b""
     exchange.response_headers[:] = [(k, shown if v in hidden else v) for k, v in exchange.response_headers]
-
-
-def _refuse_nameless(principal: Principal | None) -> None:
-    """Some servers have a default model, which may not be in the key's list."""
-    if principal is not None and principal.models is not None:
-        raise GatewayError(400, "you must provide a model parameter")
 
 
 def _no_access(model: str) -> GatewayError:

@@ -1,24 +1,29 @@
 """Budgets: how much money each key and team may spend per day, week or month, or in total.
 
-`windows.py` makes of a budget the window of the current period; `seeding.py` compares windows with the ledger.
+`windows.py` makes of a budget the window of the current period; `costs.py` says what a request takes of it;
+`seeding.py` compares windows with the ledger.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import DO_NOT_RETRY, GatewayError
 from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Budget, MissingUsagePolicy, Principal
-from crplugins.core.usage import Price, TokenUsage
+from crplugins.core.usage import Price
+from crplugins.limits.arithmetic import check_window
 from crplugins.limits.limit import Charge, Decision, Reservation
 from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import LimitStore
-from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, Demand, came_through, demand_of, usage_of
+from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, came_through, demand_of
+from crplugins.plugins.budgets.costs import estimated_cost, is_free, real_cost
 from crplugins.plugins.budgets.seeding import RECONCILE_SECONDS, Seeding, Spent
 from crplugins.plugins.budgets.windows import BudgetState, BudgetWindow, BudgetWindows, budget_state, format_spending
 
@@ -40,17 +45,24 @@ class Budgets(Plugin):
     """Refuses a caller whose budget is spent with OpenAI's 429 `insufficient_quota`, which SDKs do not retry.
 
     A request reserves its estimated cost, and at its end the real cost of its usage record replaces the estimate, so
-    that concurrent requests cannot spend the same money. While the price of a model is unknown, its requests cost
-    nothing, and are still refused when nothing remains.
+    that concurrent requests cannot spend the same money. A model that costs nothing is answered when a budget is spent.
+
+    A budget cannot count a model whose price is unknown: a request for one is refused with 400. With
+    `unknown_price="allow"` it costs nothing, and is still refused when nothing remains.
 
     Place it inside Auth and ModelAliases and outside MissingUsage.
 
     Args:
         per_key: the budget of each key without its own; None for no limit.
         per_team: budgets of the keys of a team together.
-        prices: the price of a model by its served name, else by its requested name.
+        prices: the price of a model by its served name, else by its requested name; None if it is unknown.
+        serves: whether there is a model of a name; one that there is not has no price, and is left to the app to
+            refuse. None where only the app knows.
+        unknown_price: what happens to a request under a budget for a model whose price is unknown.
+        warnings: what to log at the start; called once everything that opens before this plugin has.
         spent: what a key or team has spent according to the ledger; None without a ledger: a restart then forgets it.
         warn_at: share of a budget at which a warning is logged, once per period.
+        shadow: what any budget would refuse is only counted and logged.
         store: where use is kept; None for the memory of this process. May be shared with RateLimits.
         estimated_output_tokens, missing_usage: as in RateLimits.
         reconcile_seconds: how often a budget in use is compared with the ledger.
@@ -66,23 +78,33 @@ class Budgets(Plugin):
         per_team: Mapping[str, Budget] = MappingProxyType({}),
         *,
         prices: Callable[[str], Price | None] | None = None,
+        serves: Callable[[str], bool] | None = None,
+        unknown_price: Literal["refuse", "allow"] = "refuse",
+        warnings: Callable[[], Iterable[str]] = tuple,
         spent: Spent | None = None,
         warn_at: float = WARN_AT,
+        shadow: bool = False,
         store: LimitStore | Reservations | None = None,
         estimated_output_tokens: int = ESTIMATED_OUTPUT_TOKENS,
         missing_usage: MissingUsagePolicy = "estimate",
         reconcile_seconds: float = RECONCILE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.shadowed: Final[Counter[ErrorType]] = Counter()
+        """How many requests the budgets in shadow mode would have refused, by reason."""
         self.reservations: Final = Reservations.of(store)
-        self._windows: Final = BudgetWindows(per_key, per_team, warn_at)
+        self._windows: Final = BudgetWindows(per_key, per_team, warn_at, shadow=shadow)
         self._seeding: Final = (
             None if spent is None else Seeding(self.reservations.store, spent, reconcile_seconds, clock)
         )
         self._prices: Final = prices
+        self._serves: Final = serves
+        self._refuses_unknown: Final = unknown_price == "refuse"
+        self._warnings: Final = warnings
         self._estimated_output: Final = estimated_output_tokens
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage
         self._warned: Final[BoundedMap[str, bool]] = BoundedMap()
+        self._warned_unpriced: Final[BoundedMap[str, bool]] = BoundedMap()
         self._reserved: Final[Slot[_Reserved]] = Slot("budgets.reserved")
         self._suffix: Final = reservation_suffix()
 
@@ -91,15 +113,22 @@ class Budgets(Plugin):
         windows = () if principal is None else self._windows.of(principal, self.reservations.now())
         if not windows:
             return
+        model = exchange.served_model or exchange.requested_model or ""
+        price = None if self._prices is None else self._prices(model)
+        if price is None:
+            self._price_unknown(exchange, model, windows)
         if self._seeding is not None:
             await self._seeding.compare(windows)
         demand = demand_of(exchange, self._estimated_output)
-        price = self._price(exchange)
-        charges = [Charge(w.limit, estimated_cost(price, demand, w.limit.amount)) for w in windows]
+        costs = [estimated_cost(price, demand, window.limit.amount) for window in windows]
+        free = price is not None and is_free(price)
+        charges = [Charge(w.unlimited if free or w.shadow else w.limit, c) for w, c in zip(windows, costs, strict=True)]
         reservation, decision = await self.reservations.reserve(exchange.id + self._suffix, tuple(charges))
         self._warn(windows, decision)
         if decision.refused is not None:
             raise quota_exceeded()
+        if not free:
+            self._note_shadows(exchange, windows, costs, decision)
         self._reserved.set(exchange, _Reserved(reservation, price))
 
     def on_finish(self, exchange: Exchange) -> None:
@@ -120,6 +149,8 @@ class Budgets(Plugin):
         return await self._read({window.limit.key: window for window in windows}.values())
 
     async def __aenter__(self) -> Self:
+        for warning in self._warnings():
+            logger.warning("%s", warning)
         await self.reservations.__aenter__()
         return self
 
@@ -130,9 +161,36 @@ class Budgets(Plugin):
             await self._seeding.close()
         await self.reservations.__aexit__(kind, error, traceback)
 
-    def _price(self, exchange: Exchange) -> Price | None:
-        model = exchange.served_model or exchange.requested_model
-        return None if self._prices is None or model is None else self._prices(model)
+    def _price_unknown(self, exchange: Exchange, model: str, windows: Sequence[BudgetWindow]) -> None:
+        """Refuse a request that no budget can count; or note it, where that is allowed or all budgets are shadows."""
+        if model and self._serves is not None and not self._serves(model):
+            return  # nobody will answer it
+        refused = self._refuses_unknown and not all(window.shadow for window in windows)
+        if model not in self._warned_unpriced:
+            self._warned_unpriced[model] = True
+            then = "a request under a budget is refused" if refused else "no budget counts its requests"
+            logger.warning("the price of the model %r is unknown, and %s; give it in model_info", model, then)
+        if refused:
+            raise unknown_price(exchange.requested_model or model)
+        if self._refuses_unknown:
+            self._shadowed(exchange, "invalid_request", "of an unknown price")
+
+    def _note_shadows(
+        self, exchange: Exchange, windows: Sequence[BudgetWindow], costs: Sequence[int], decision: Decision
+    ) -> None:
+        """Log and count a request that a budget in shadow mode would have refused."""
+        now = self.reservations.now()
+        spent = [
+            window.limit.key
+            for window, cost, level in zip(windows, costs, decision.levels, strict=True)
+            if window.shadow and check_window(window.limit, cost, level.used, now)[0]
+        ]
+        if spent:
+            self._shadowed(exchange, "budget_exceeded", ", ".join(spent))
+
+    def _shadowed(self, exchange: Exchange, reason: ErrorType, why: str) -> None:
+        self.shadowed[reason] += 1
+        logger.info("request %s would have been refused: %s %s", exchange.id, reason, why)
 
     def _warn(self, windows: Iterable[BudgetWindow], decision: Decision) -> None:
         for window, level in zip(windows, decision.levels, strict=True):
@@ -148,30 +206,6 @@ class Budgets(Plugin):
         return [budget_state(window, level) for window, level in zip(windows, levels, strict=True)]
 
 
-def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:
-    """What to reserve of a budget of `amount`, in micro-USD; 0 if the price is unknown.
-
-    A request whose cost exceeds the budget only by our estimate of its answer reserves the whole budget.
-    """
-    if price is None:
-        return 0
-    whole = price.micro_usd(TokenUsage(demand.prompt, demand.output))
-    if demand.limited_by_client or whole <= amount:
-        return whole
-    return max(price.micro_usd(TokenUsage(demand.prompt)), amount)
-
-
-def real_cost(exchange: Exchange, expected: Price | None, missing_usage: MissingUsagePolicy) -> int:
-    """The cost in the usage record, in micro-USD; by the `expected` price if the handler gave none.
-
-    Where no price is known, the provider's own bill is what a budget pays.
-    """
-    price = exchange.price or expected
-    if price is None:
-        return exchange.provider_cost_micro_usd or 0
-    return exchange.cost_at(price, usage_of(exchange, missing_usage))
-
-
 def quota_exceeded() -> GatewayError:
     """429 for a budget that is spent. Without retry-after: it may be weeks, and some clients would sleep that long."""
     return GatewayError(
@@ -182,4 +216,17 @@ def quota_exceeded() -> GatewayError:
         code="insufficient_quota",
         headers=[DO_NOT_RETRY],
         error_type="budget_exceeded",
+    )
+
+
+def unknown_price(model: str) -> GatewayError:
+    """400 for a model that no budget can count. It names the key for whoever configures the gateway."""
+    if not model:
+        return GatewayError(400, "you must provide a model parameter")
+    return GatewayError(
+        400,
+        f"The price of the model `{model}` is unknown, so that your budget cannot count it. Whoever runs this gateway "
+        "can give it in the model's `model_info` (`input_cost_per_token` and `output_cost_per_token`).",
+        param="model",
+        code="unknown_price",
     )

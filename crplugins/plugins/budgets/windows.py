@@ -14,24 +14,30 @@ Scope = Literal["key", "team"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NO_END: Final = datetime(9999, 12, 31, tzinfo=UTC)
+UNLIMITED: Final = 2**53
+"""Micro-USD: nine billion dollars, and the largest number that every store counts exactly."""
 
 
 class BudgetWindow(NamedTuple):
     """A budget in the current period, as a window of a limit store.
 
     Attributes:
+        unlimited: the same window without an end to what may be spent, for what is counted and never refused.
         owner: the key or team whose budget it is.
         start, end: of the period; 1970 and 9999 for the period `total`.
         warn_at: the use in micro-USD at which to warn.
+        shadow: whether requests that it would refuse are only logged and counted.
     """
 
     limit: Limit
+    unlimited: Limit
     scope: Scope
     owner: str
     period: Period
     start: datetime
     end: datetime
     warn_at: int
+    shadow: bool
 
 
 class BudgetWindows:
@@ -41,10 +47,13 @@ class BudgetWindows:
         per_key: the budget of each key without its own.
         per_team: budgets of the keys of a team together.
         warn_at: share of a budget at which to warn.
+        shadow: whether none of them refuses anything.
     """
 
-    def __init__(self, per_key: Budget | None, per_team: Mapping[str, Budget], warn_at: float) -> None:
-        self._per_key, self._per_team, self._warn_at = per_key, per_team, warn_at
+    def __init__(
+        self, per_key: Budget | None, per_team: Mapping[str, Budget], warn_at: float, *, shadow: bool = False
+    ) -> None:
+        self._per_key, self._per_team, self._warn_at, self._shadow = per_key, per_team, warn_at, shadow
         self._cached: Final[BoundedMap[int, tuple[Principal, int, tuple[BudgetWindow, ...]]]] = BoundedMap()
         self.seen: Final[BoundedMap[str, Principal]] = BoundedMap()
         """Keys that have made a request, the most recent last."""
@@ -71,7 +80,8 @@ class BudgetWindows:
         start, end = period_around(now, budget.period)
         ends, warn_at = _milliseconds(end), max(1, round(budget.micro_usd * self._warn_at))
         limit = Limit("window", f"{scope}/{quote(owner, safe='')}/usd/{budget.period}/{ends}", budget.micro_usd, ends)
-        return BudgetWindow(limit, scope, owner, budget.period, start, end, warn_at)
+        unlimited, shadow = limit._replace(amount=UNLIMITED), self._shadow or budget.shadow
+        return BudgetWindow(limit, unlimited, scope, owner, budget.period, start, end, warn_at, shadow)
 
 
 def period_around(now: datetime, period: Period) -> tuple[datetime, datetime]:
@@ -99,6 +109,7 @@ class BudgetState(NamedTuple):
         spent, amount: micro-USD; the reservations of running requests count as spent.
         reset: when the period ends (UTC); None for the period `total`.
         warned: whether `warn_at` has been reached.
+        shadow: whether requests that it would refuse are only logged and counted.
     """
 
     scope: Scope
@@ -108,12 +119,13 @@ class BudgetState(NamedTuple):
     amount: int
     reset: datetime | None
     warned: bool
+    shadow: bool = False
 
 
 def budget_state(window: BudgetWindow, level: Level) -> BudgetState:
     reset = None if window.end == NO_END else window.end
-    warned = level.used >= window.warn_at
-    return BudgetState(window.scope, window.owner, window.period, level.used, window.limit.amount, reset, warned)
+    warned, amount = level.used >= window.warn_at, window.limit.amount
+    return BudgetState(window.scope, window.owner, window.period, level.used, amount, reset, warned, window.shadow)
 
 
 def format_spending(window: BudgetWindow, spent: int) -> str:

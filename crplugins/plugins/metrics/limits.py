@@ -5,11 +5,13 @@ The store is read at each scrape: nothing is counted per request, and no value i
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from crplugins.core.outcome import ErrorType
 from crplugins.core.usage import usd
 from crplugins.limits.store import StoreUnavailable
 from crplugins.plugins.budgets.plugin import Budgets
@@ -28,7 +30,10 @@ STORE_OUTAGE: Final = Spec(
     "crplugins_limit_store_outage", "gauge", (), "1 while limits are decided without their store."
 )
 SHADOW_REFUSALS: Final = Spec(
-    "crplugins_shadow_refusals_total", "counter", ("reason",), "Requests that a limit in shadow mode would refuse."
+    "crplugins_shadow_refusals_total",
+    "counter",
+    ("reason",),
+    "Requests that a limit, budget or allow-list in shadow mode would refuse.",
 )
 KEY_INFO: Final = Spec("crplugins_key_info", "gauge", ("key_id", "team"), "Always 1: the team of each key.")
 
@@ -57,6 +62,7 @@ class LimitGauges:
 
     Args:
         key_label: the label of a key; None for a key without a label of its own, because labels are bounded.
+        shadowed: how many requests each plugin would have refused, were it not for its shadow mode.
         store: where the limits are kept, if it can be unavailable.
     """
 
@@ -66,11 +72,13 @@ class LimitGauges:
         budgets: Budgets,
         *,
         key_label: Callable[[str], str | None],
+        shadowed: Sequence[Counter[ErrorType]] = (),
         store: OutageState | None = None,
     ) -> None:
         self._rate_limits = rate_limits
         self._budgets = budgets
         self._key_label = key_label
+        self._shadowed = shadowed
         self._store = store
         self._values: Mapping[Spec, Values] = {}
 
@@ -85,7 +93,8 @@ class LimitGauges:
             logger.debug("limits cannot be read for a scrape")
         outage = self._store is not None and self._store.unavailable
         values[STORE_OUTAGE] = {(): float(outage)}
-        values[SHADOW_REFUSALS] = {(reason,): float(count) for reason, count in self._rate_limits.shadowed.items()}
+        shadowed = sum(self._shadowed, Counter[ErrorType]())
+        values[SHADOW_REFUSALS] = {(reason,): float(count) for reason, count in shadowed.items()}
         values[KEY_INFO] = dict(self._teams())
         self._values = values
 

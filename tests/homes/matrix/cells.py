@@ -27,7 +27,8 @@ APPS = (*GROUPS["your app"], "vllm")
 CALLBACKS = ("litellm-callback", "litellm-own-keys")
 
 _FOR_SERVERS = (
-    "keys", "aliases", "models of a key", "usage of streams", "limits", "budgets", "a body too large",
+    "keys", "aliases", "models of a key", "usage of streams", "limits", "budgets",
+    "a model without a price", "a body too large",
     "a body that is no JSON", "a client that leaves",
 )  # fmt: skip
 

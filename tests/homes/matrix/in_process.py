@@ -34,7 +34,6 @@ from tests.homes.matrix.words import (
     MAX_BODY,
     METRICS,
     METRICS_PATH,
-    PRICES,
     ledger,
     models,
     words,
@@ -87,7 +86,7 @@ def plugins_in_one_middleware(home: Home) -> Any:
 
 def named_middlewares(home: Home, make: Callable[[Relay], Any]) -> Any:
     """Each put around the one before, as `add_middleware` does it."""
-    priced = [{"model_name": "*", "litellm_params": {"model": "openai/*"}, "model_info": PRICES}]
+    priced = models(home.provider.base_url)
     size: Any = {"max_body_bytes": MAX_BODY}
     outermost, blocklist, innermost = witnesses(home)
     app = make(Relay(home.provider.base_url))

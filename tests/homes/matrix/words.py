@@ -8,6 +8,9 @@ from tests.homes.matrix.witness import entries
 SERVED, ALIAS, HIDDEN = "fake-model", "fast", "other-model"
 """What the provider serves, what clients call it, and a second one that not every key may call."""
 
+UNPRICED, UNPRICED_ALIAS = "unpriced-model", "newest"
+"""A third one whose price nobody knows."""
+
 REQUESTS, SLOTS = 3, 1
 MAX_BODY = 100_000
 UPSTREAM_KEY = "sk-upstream-key-9876543210"
@@ -19,7 +22,7 @@ LIMITS: dict[str, dict[str, int]] = {
     "leaver": {"max_parallel_requests": SLOTS},
     "unlucky": {"max_parallel_requests": SLOTS},
 }
-BUDGETS = {"poor": {"usd": 0.001, "period": "day"}}
+BUDGETS = {"poor": {"usd": 0.001, "period": "day"}, "careful": {"usd": 1, "period": "day"}}
 POLICIES: dict[str, dict[str, Any]] = {
     "caller": {},
     "expired": {"expires": "2020-01-01"},
@@ -41,7 +44,7 @@ def secret(key_id: str) -> str:
 
 
 KEYS = [{"id": key_id, "secret": secret(key_id), **policy} for key_id, policy in POLICIES.items()]
-ALIASES = {ALIAS: SERVED}
+ALIASES = {ALIAS: SERVED, UNPRICED_ALIAS: UNPRICED}
 METRICS = {"path": METRICS_PATH, "token": None}
 SERVER = {"max_body_bytes": MAX_BODY}
 
@@ -53,10 +56,10 @@ def ledger(folder: Path) -> dict[str, str]:
 def models(base_url: str) -> list[dict[str, Any]]:
     """`model_list` of a home that calls the provider itself."""
     params = {"api_base": base_url, "api_key": UPSTREAM_KEY, "max_retries": 0}
-    return [
-        {"model_name": name, "litellm_params": {"model": f"openai/{name}", **params}, "model_info": PRICES}
-        for name in (SERVED, HIDDEN)
+    entries = [
+        {"model_name": n, "litellm_params": {"model": f"openai/{n}", **params}} for n in (SERVED, HIDDEN, UNPRICED)
     ]
+    return [entry if entry["model_name"] == UNPRICED else {**entry, "model_info": PRICES} for entry in entries]
 
 
 def words(folder: Path) -> dict[str, Any]:

@@ -113,8 +113,8 @@ async def test_a_request_that_may_cost_more_than_the_budget_is_refused() -> None
 
 
 @pytest.mark.parametrize("prices", [None, lambda _: None])
-async def test_an_unknown_price_costs_nothing_and_is_refused_when_nothing_remains(prices: Any) -> None:
-    purse = Purse(0.001, prices=prices)
+async def test_an_unknown_price_that_is_allowed_costs_nothing_and_is_refused_when_nothing_remains(prices: Any) -> None:
+    purse = Purse(0.001, prices=prices, unknown_price="allow")
     assert (await ask(using(10**6, 10**6), purse.plugins)).status == 200
     assert await purse.spent() == 0
     priced = Budgets(prices=lambda _: PRICE, store=purse.ground.reservations)
@@ -123,7 +123,7 @@ async def test_an_unknown_price_costs_nothing_and_is_refused_when_nothing_remain
 
 
 async def test_a_budget_of_nothing_lets_nothing_through() -> None:
-    assert (await ask(App(), Purse(0, prices=None).plugins)).status == 429
+    assert (await ask(App(), Purse(0).plugins)).status == 429
 
 
 async def test_keys_of_a_team_share_its_budget() -> None:

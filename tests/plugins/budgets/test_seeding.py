@@ -47,6 +47,7 @@ class Purse:
         self.ground = Ground(time=NOW.timestamp())
         self.clock = FrozenClock()
         options: dict[str, Any] = {
+            "unknown_price": "allow",
             "spent": books,
             "clock": self.clock,
             "store": self.ground.reservations if store is None else store,
@@ -162,6 +163,6 @@ async def test_a_store_that_is_down_is_seeded_later() -> None:
 
 
 async def test_levels_of_an_unused_key_come_from_the_ledger() -> None:
-    plugin = Budgets(Budget(10_000, "month"), spent=Books(new=77))
+    plugin = Budgets(Budget(10_000, "month"), unknown_price="allow", spent=Books(new=77))
     assert [state.spent for state in await plugin.states([Principal("new")])] == [77]
     assert (await ask(App(), [plugin])).status == 200

@@ -1,0 +1,50 @@
+"""What a request costs: estimated before it is sent on, real when it is over. In micro-USD."""
+
+from typing import Final
+
+from crplugins.core.exchange import Exchange
+from crplugins.core.principal import MissingUsagePolicy
+from crplugins.core.usage import Price, TokenUsage
+from crplugins.metering.estimate import Demand, usage_of
+
+
+def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:
+    """What to reserve of a budget of `amount`; 0 if the price is unknown.
+
+    A request whose cost exceeds the budget only by our estimate of its answer reserves the whole budget.
+    """
+    if price is None:
+        return 0
+    whole = price.micro_usd(TokenUsage(demand.prompt, demand.output))
+    if demand.limited_by_client or whole <= amount:
+        return whole
+    return max(price.micro_usd(TokenUsage(demand.prompt)), amount)
+
+
+def real_cost(exchange: Exchange, expected: Price | None, missing_usage: MissingUsagePolicy) -> int:
+    """The cost in the usage record; by the `expected` price if the handler gave none.
+
+    Where no price is known, the provider's own bill is what a budget pays.
+    """
+    price = exchange.price or expected
+    if price is None:
+        return exchange.provider_cost_micro_usd or 0
+    return exchange.cost_at(price, usage_of(exchange, missing_usage))
+
+
+_NO_AMOUNTS: Final = frozenset({"factors", "searches_together", "source"})
+"""Fields of a price that cost nothing by themselves."""
+
+
+def is_free(price: Price) -> bool:
+    """Whether nothing that a price has an amount for costs anything."""
+    if price.input or price.output:
+        return False
+    return not any(_costs(getattr(price, name)) for name in Price.__struct_fields__ if name not in _NO_AMOUNTS)
+
+
+def _costs(part: object) -> bool:
+    """Of one field of a price: an amount or None, or further prices, each behind what it applies to."""
+    if isinstance(part, Price):
+        return not is_free(part)
+    return any(_costs(price) for _, price in part) if isinstance(part, tuple) else bool(part)
