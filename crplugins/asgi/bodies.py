@@ -132,7 +132,7 @@ class RewrittenEvents:
     def _check_end(self, outward: list[Event]) -> None:
         """A stream of an app that stops amid its answer gets an end that no client takes for one."""
         exchange = self._exchange
-        if self._done or exchange.finish_reason is not None or exchange.failed_in_stream or not exchange.output_bytes:
+        if self._done or exchange.finish_reason is not None or exchange.failed_in_stream or not exchange.said:
             return
         if outward and not outward[-1].raw.endswith(_BLANK_LINES):
             outward.pop()  # half an event, which would swallow the next

@@ -11,7 +11,6 @@ from crplugins.asgi.sending import BODY, START, send_reply
 from crplugins.core.errors import GatewayError, Header, broken_off
 from crplugins.core.exchange import Drain, Exchange, Refusal, Reply
 from crplugins.core.pipeline import Run
-from crplugins.core.usage import BYTES_PER_TOKEN
 
 _WHOLE_BODIES = ("http.response.pathsend", "http.response.zerocopysend")
 _PASSTHROUGH = Passthrough()
@@ -259,12 +258,12 @@ class Draining:
 
     def __init__(self, drain: Drain, exchange: Exchange) -> None:
         self._seconds = drain.seconds
-        self._last = exchange.output_bytes + drain.tokens * BYTES_PER_TOKEN
+        self._last = exchange.said.tokens() + drain.tokens
         self._over = asyncio.Event()
 
     def look(self, exchange: Exchange) -> None:
         """More of the answer came."""
-        if exchange.output_bytes >= self._last:
+        if exchange.said.tokens() >= self._last:
             self._over.set()
 
     async def over(self) -> None:

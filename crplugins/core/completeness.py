@@ -65,4 +65,4 @@ class Completeness:
 
 def _says_something(choice: Choice) -> bool:
     said = choice.delta or choice.message
-    return said is not None and said.size() > 0
+    return said is not None and said.says()

@@ -12,7 +12,8 @@ from crplugins.core.body import Body
 from crplugins.core.errors import ErrorObject, GatewayError, Header
 from crplugins.core.outcome import OUTCOMES, ErrorType, Outcome, answered_with
 from crplugins.core.principal import Principal
-from crplugins.core.usage import BYTES_PER_TOKEN, Price, TokenUsage, UsageSource
+from crplugins.core.said import NOTHING, Mark, Said
+from crplugins.core.usage import Price, TokenUsage, UsageSource
 from crplugins.core.wire import is_end
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ class Exchange(msgspec.Struct, eq=False):
         usage: the provider's token counts as it gave them last, or an estimate; see `usage_source`.
         reported: what a provider has reported of them, where `usage` adds an estimate of the output to it.
         price: what a token of the serving model costs; None if nobody knows.
-        output_bytes: UTF-8 bytes of what the answer has said so far.
-        counted_bytes: what of them had come when usage was reported for the last time.
+        said: what the answer has said so far, and about how many tokens that is.
+        counted_to: what of that had come when usage was reported for the last time, and `counted_at` when that was.
         status: what the client saw; 499 when it left before the first byte.
         error: the refusal we rendered.
         failed_in_stream: an error frame ended the stream.
@@ -169,8 +170,9 @@ class Exchange(msgspec.Struct, eq=False):
     usage_source: UsageSource = "none"
     reported: TokenUsage | None = None
     price: Price | None = None
-    output_bytes: int = 0
-    counted_bytes: int = 0
+    said: Said = msgspec.field(default_factory=Said)
+    counted_to: Mark = NOTHING
+    counted_at: float | None = None
     finish_reason: str | None = None
     error: ErrorObject | None = None
     error_type: ErrorType = ""
@@ -202,7 +204,8 @@ class Exchange(msgspec.Struct, eq=False):
 
     def counted(self, usage: TokenUsage | None, source: UsageSource) -> None:
         """What was used, and who says so. None and `none` take back what was said before."""
-        self.usage, self.usage_source, self.counted_bytes = usage, source, self.output_bytes
+        self.usage, self.usage_source, self.counted_to = usage, source, self.said.mark()
+        self.counted_at = None if usage is None else self.clock()
         self.reported = usage if source == "provider" else None
 
     def cost_at(self, price: Price, usage: TokenUsage) -> int:
@@ -220,7 +223,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def output_estimated(self, usage: TokenUsage, output_tokens: int) -> None:
         """A provider has reported `usage` before its last word, so the output is estimated; the rest of it holds."""
-        self.counted(usage, "provider")
+        self.reported = usage
         self.usage, self.usage_source = msgspec.structs.replace(usage, output_tokens=output_tokens), "estimated"
 
     def failed(self, error: GatewayError, *, in_stream: bool = False) -> None:
@@ -250,13 +253,11 @@ class Exchange(msgspec.Struct, eq=False):
         A first count, such as that of the prompt when Anthropic's stream starts, is not the last one. What it says of
         the prompt holds.
         """
-        uncounted = self.output_bytes - self.counted_bytes
-        if not usage.output_tokens:
-            uncounted = self.output_bytes
-        elif not ended_early:
+        if usage.output_tokens and not ended_early:
             return
+        uncounted = self.said.tokens(self.counted_to if usage.output_tokens else NOTHING)
         if uncounted > 0:
-            self.output_estimated(usage, usage.output_tokens + max(uncounted // BYTES_PER_TOKEN, 1))
+            self.output_estimated(usage, usage.output_tokens + uncounted)
 
     def note_facts(self, event: "Event") -> None:
         """Keep what the answer says of itself, once for all plugins."""
@@ -266,8 +267,7 @@ class Exchange(msgspec.Struct, eq=False):
         if self.provider_model is None or answer.usage is not None:
             self._note_provider(answer)
         if answer.choices:
-            if size := event.size:
-                self.output_bytes += size
+            if self.said.hear(answer.choices):
                 self.timings.token(self.clock())
             for choice in answer.choices:
                 if choice.finish_reason and is_end(choice.finish_reason):

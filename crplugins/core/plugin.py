@@ -27,8 +27,8 @@ class Plugin:
 
     Attributes:
         reads_body: `exchange.body` is needed in `on_request`. Without such a plugin the request is not buffered.
-        reads_usage: `exchange.usage`, `output_bytes` and `finish_reason` are needed when the request is over. The
-            answer is read for them, and the body before the app is called, even if no other plugin needs either.
+        reads_usage: `exchange.usage`, `said` and `finish_reason` are needed when the request is over. The answer is
+            read for them, and the body before the app is called, even if no other plugin needs either.
         reads_events: `on_event` only looks. Messages pass as the same objects, at once.
         rewrites_events: `on_event` may change or drop events, `on_end` may add some. Only whole events go out.
         chat_only: hooks run for chat completions only; False for a policy that guards every path, such as Auth.

@@ -73,7 +73,6 @@ class Event(msgspec.Struct, eq=False):
     name: bytes = b""
     document: bool = False
     _answer: AnswerFacts | None = None
-    _size: int = -1
 
     @classmethod
     def of(cls, data: bytes) -> "Event":
@@ -107,14 +106,6 @@ class Event(msgspec.Struct, eq=False):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return self._answer
-
-    @property
-    def size(self) -> int:
-        """UTF-8 bytes of what the answer says here, counted once; 0 for an event that is no token."""
-        if self._size < 0:
-            answer = self.answer
-            self._size = 0 if answer is None else answer.size()
-        return self._size
 
     @property
     def is_heartbeat(self) -> bool:

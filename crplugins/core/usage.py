@@ -14,9 +14,6 @@ CostSource = Literal["provider", "table", "config"]
 PICO = 1_000_000_000_000
 MICRO = 1_000_000
 
-BYTES_PER_TOKEN = 4
-"""The rule of thumb, where nobody has counted."""
-
 
 class TokenUsage(msgspec.Struct, frozen=True):
     """Token counts of one request, and what else of an answer is charged by number.

@@ -5,7 +5,8 @@ as lax as providers are (null where OpenAI has an object, floats beside counts),
 the usage of a whole stream over one odd key.
 """
 
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,8 +16,6 @@ from crplugins.core.usage import TokenUsage, sane_cost, sane_usage
 
 CHAT_PATH: Final = "/chat/completions"
 """What a chat completions path ends with, whatever its prefix."""
-
-_NOTHING: Final = msgspec.Raw(b"")
 
 
 def is_chat_completion(method: str, path: str) -> bool:
@@ -169,6 +168,14 @@ _TICKS_PER_USD: Final = 10**10
 _NO_DETAILS: Final = TokenDetails()
 
 
+class CallPiece(NamedTuple):
+    """A fragment of a tool call, or a whole one. `key` tells calls apart, as far as a provider does."""
+
+    key: tuple[str | int | None, ...]
+    name: str
+    arguments: str
+
+
 class Delta(msgspec.Struct):
     """What an answer says: a chunk's `delta`, or the `message` of a plain answer. Text, or parts that hold it."""
 
@@ -176,24 +183,75 @@ class Delta(msgspec.Struct):
     refusal: Any = None
     reasoning_content: Any = None  # DeepSeek, vLLM
     reasoning: Any = None  # Groq, OpenRouter
-    tool_calls: msgspec.Raw = _NOTHING
-    function_call: msgspec.Raw = _NOTHING
-    audio: msgspec.Raw = _NOTHING
+    thinking_blocks: Any = None  # Anthropic through LiteLLM: the same thoughts as in `reasoning_content`
+    reasoning_details: Any = None  # OpenRouter: the same as in `reasoning`
+    tool_calls: Any = None
+    function_call: Any = None
+    audio: Any = None
+    images: Any = None
 
-    def size(self) -> int:
-        """UTF-8 bytes of what is said; 0 for the role alone. Tool calls count as the JSON they are."""
-        size = _calls(self.tool_calls) + _calls(self.function_call) + _calls(self.audio)
-        for text in (self.content, self.refusal, self.reasoning_content or self.reasoning):
-            if text:
-                size += _size(text)
-        return size
+    def says(self) -> bool:
+        """Whether something is said; not by the role alone."""
+        thoughts = self.reasoning_content or self.reasoning or self.thinking_blocks or self.reasoning_details
+        said = self.content or self.refusal or thoughts
+        return bool(said or self.tool_calls or self.function_call or self.audio or self.images)
 
     def texts(self) -> list[str]:
-        """What `size` counts, as text; parts and tool calls as the JSON they are."""
-        texts = [text for text in (self.content, self.refusal, self.reasoning_content or self.reasoning) if text]
-        spoken = [text if isinstance(text, str) else msgspec.json.encode(text).decode() for text in texts]
-        calls = (self.tool_calls, self.function_call, self.audio)
-        return spoken + [bytes(call).decode("utf-8", "replace") for call in calls if _calls(call)]
+        """Text, refusal, thoughts and transcript. Thoughts are often sent under two names at once, and count once."""
+        content = self.content
+        texts = [content] if isinstance(content, str) and content else _texts_in(content) if content else []
+        if self.refusal:
+            texts += _texts_in(self.refusal)
+        thoughts = self.reasoning_content or self.reasoning or self.thinking_blocks or self.reasoning_details
+        if thoughts:
+            texts += _texts_in(thoughts)
+        if isinstance(self.audio, dict):
+            texts += _texts_in(self.audio.get("transcript"))
+        return texts
+
+    def call_pieces(self) -> Iterator[CallPiece]:
+        """The names and arguments of tool calls, the legacy `function_call` included."""
+        for call in self.tool_calls if isinstance(self.tool_calls, list) else ():
+            if isinstance(call, dict):
+                yield _call_piece(call, call.get("function") or call.get("custom"))
+        if self.function_call:
+            yield _call_piece({}, self.function_call)
+
+    def speech(self) -> str:
+        """Recorded speech in base64."""
+        data = self.audio.get("data") if isinstance(self.audio, dict) else None
+        return data if isinstance(data, str) else ""
+
+    def pictures(self) -> int:
+        """How many pictures are in it (Gemini through LiteLLM, OpenRouter)."""
+        return len(self.images) if isinstance(self.images, list) else 0
+
+
+_INNER: Final = ("text", "refusal", "thinking", "summary")
+"""Where the text of a part stands: OpenAI's, Mistral's and Anthropic's thoughts, OpenRouter's summaries."""
+
+_DEEPEST: Final = 4
+"""Mistral's thoughts are a list in a part in a list."""
+
+
+def _texts_in(value: Any, depth: int = 0) -> list[str]:
+    """The texts in a text, or in parts, of which some hold parts. Signatures, ids and data are none."""
+    if isinstance(value, str):
+        return [value] if value else []
+    if depth > _DEEPEST:
+        return []
+    inner = value if isinstance(value, list) else [value.get(k) for k in _INNER] if isinstance(value, dict) else []
+    return [text for part in inner if part for text in _texts_in(part, depth + 1)]
+
+
+def _call_piece(call: dict[str, Any], function: Any) -> CallPiece:
+    if not isinstance(function, dict):
+        function = {}
+    name, arguments = function.get("name"), function.get("arguments") or function.get("input") or ""
+    if not isinstance(arguments, str):  # a few providers send the object itself
+        arguments = msgspec.json.encode(arguments).decode()
+    key = tuple(k if isinstance(k, str | int) else None for k in (call.get("index"), call.get("id"), name))
+    return CallPiece(key, name if isinstance(name, str) else "", arguments)
 
 
 _NO_END: Final = frozenset({"", "null", "none", "load"})
@@ -258,14 +316,13 @@ class AnswerFacts(msgspec.Struct):
         """No choices, usage or error: a sign of life, and no part of an answer. Azure's `choices: []` is one."""
         return self.choices is None and self.error is None and self.usage is None and self.x_groq is None
 
-    def size(self) -> int:
-        """UTF-8 bytes of what is said here."""
-        size = 0
+    def says(self) -> bool:
+        """Whether something is said here."""
         for choice in self.choices or ():
             said = choice.delta or choice.message
-            if said is not None:
-                size += said.size()
-        return size
+            if said is not None and said.says():
+                return True
+        return False
 
 
 class _Lax(msgspec.Struct):
@@ -337,20 +394,7 @@ def _partly(value: Any, kind: Any) -> Any:
 
 
 def _convert(value: Any, kind: Any) -> Any:
-    if kind is msgspec.Raw:
-        return msgspec.Raw(msgspec.json.encode(value)) if value is not None else None
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError:
         return None
-
-
-def _calls(raw: msgspec.Raw) -> int:
-    size = len(raw)
-    return size if size > len("null") else 0
-
-
-def _size(value: Any) -> int:
-    if not isinstance(value, str):  # Mistral's thinking parts
-        return len(msgspec.json.encode(value))
-    return len(value) if value.isascii() else len(value.encode())

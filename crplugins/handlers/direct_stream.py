@@ -151,7 +151,7 @@ class DirectStream:
                 if self._state.failed and not self._error_sent:
                     self._failure = upstream_errors.cut_short(self._deployment, "its finish_reason is a failure")
                     break
-                if event.size or self._complete:
+                if answer.says() or self._complete:
                     self._spoke = alive = True
                 if answer.usage is not None:
                     self._counted = alive = True

@@ -27,11 +27,11 @@ from crplugins.core.pipeline import Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.sse import Event
-from crplugins.core.usage import Price, TokenUsage
+from crplugins.core.usage import Price
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.usage import as_usage, usage_object
-from crplugins.metering.estimate import ByteEstimator, lacks_usage
+from crplugins.metering.estimate import completed_usage
 from crplugins.metering.price_table import litellm_prices, prices_for
 from crplugins.plugins.usage import Recorder, Sink, Usage
 
@@ -48,8 +48,8 @@ CALL_TYPES: Final = frozenset({"completion", "acompletion"})
 class UsageCallback(CustomLogger):
     """Makes one record of each call, when it is over. Reads litellm's list of prices: 0.1 s.
 
-    litellm makes up counts for a stream that was not asked for its usage, so those are marked as estimated: pass
-    `stream_options={"include_usage": True}`.
+    litellm makes up counts for a stream that was not asked for its usage. Such a stream is estimated as in every other
+    home, and marked: pass `stream_options={"include_usage": True}` for the provider's own.
 
     Args:
         ledger: where records are kept; enter the callback (`async with`) to open it, in the loop the calls run in.
@@ -185,10 +185,10 @@ def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: dat
     exchange.counted(None, "none")  # until it is known whose counts they are
     exchange.status = 200
     found = usage_object(getattr(response, "usage", None)) if getattr(response, "usage", None) else None
-    if found is not None:
-        exchange.counted(as_usage(found), "provider" if not exchange.stream or _asked(kwargs) else "estimated")
-    elif lacks_usage(exchange):
-        exchange.counted(_estimate(exchange), "estimated")
+    if found is not None and (not exchange.stream or _asked(kwargs)):
+        exchange.counted(as_usage(found), "provider")
+    elif (usage := completed_usage(exchange)) is not None:
+        exchange.counted(usage, "estimated")
     return CompletedCall(exchange, 200, answer)
 
 
@@ -199,7 +199,8 @@ def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Complet
     failures = Failures(str(kwargs.get("model")), ())
     error = failures.of(cause if isinstance(cause, BaseException) else Exception(), begun=begun)
     if begun:
-        exchange.counted(_estimate(exchange), "estimated")
+        exchange.status = 200
+        exchange.counted(completed_usage(exchange), "estimated")
     exchange.attempts[-1].fail(error, exchange.timings.ended or exchange.clock())
     return CompletedCall(exchange, 200 if begun else error.status, error=error)
 
@@ -259,10 +260,6 @@ def _asked(kwargs: Mapping[str, Any]) -> bool:
         if isinstance(options, Mapping) and options.get("include_usage"):
             return True
     return False
-
-
-def _estimate(exchange: Exchange) -> TokenUsage:
-    return ByteEstimator().count(exchange)
 
 
 def _monotonic(moment: datetime) -> float:

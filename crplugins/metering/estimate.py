@@ -1,11 +1,10 @@
-"""Estimates of token counts: before an answer, for what to reserve, and after one whose provider reported no usage.
+"""Estimates of token counts: before an answer, for what to reserve, and after one that no provider has counted.
 
-`demand_of` estimates a request before it is sent. `usage_of` counts it afterwards: the provider's numbers, or those of
-an estimate where the request lacks usage and the policy for missing usage allow one. Both count one token for every
-four bytes; an Estimator counts better.
+`demand_of` estimates a request before it is sent, `completed_usage` afterwards what its provider has not counted. What
+an answer says is counted by `core.said`, a prompt by `metering.prompt`, and what was generated and never shown by
+`metering.silence`. An Estimator counts text better.
 """
 
-import re
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Protocol, Self
 
@@ -15,17 +14,14 @@ from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.sse import Event
-from crplugins.core.usage import BYTES_PER_TOKEN, TokenUsage
+from crplugins.core.usage import TokenUsage
+from crplugins.metering.prompt import prompt_of
+from crplugins.metering.silence import HiddenOutput
 
 ESTIMATED_OUTPUT_TOKENS: Final = 1024
 """The assumed length of an answer that the client has not limited."""
 
-TOKENS_PER_MESSAGE: Final = 4
-TOKENS_PER_ATTACHMENT: Final = 1000
-"""For an image, a recording or a file: its size in base64 has no relation to its tokens."""
-
 NOTHING_USED: Final = TokenUsage()
-_ATTACHMENT: Final = re.compile(rb'"(?:image_url|input_audio|file)"')
 _MOST_CHOICES: Final = 128
 _MOST_TOKENS: Final = 10**12
 """More than any limit, and few enough for a store to count."""
@@ -60,17 +56,26 @@ NO_DEMAND: Final = Demand(0, 0, limited_by_client=True)
 
 
 def demand_of(exchange: Exchange, estimated_output_tokens: int) -> Demand:
-    """One token for every four bytes of the messages and tools, and as many tokens as the answer may have.
+    """The tokens of the messages and tools, and as many as the answer may have.
 
     Raises `GatewayError` 400 for a body that is not JSON.
     """
     body = exchange.body
     if body is None:
         return NO_DEMAND
+    limit = _output_limit(body)
+    output = estimated_output_tokens * _choices(body) if limit is None else limit
+    return Demand(prompt_tokens(exchange), min(output, _MOST_TOKENS), limit is not None)
+
+
+def _output_limit(body: Body) -> int | None:
+    """The client's own limit of the output of all choices together; None if it sets none."""
     limit = _count(body, "max_completion_tokens") or _count(body, "max_tokens")
-    choices = min(_count(body, "n") or 1, _MOST_CHOICES)
-    output = choices * (limit or estimated_output_tokens)
-    return Demand(min(prompt_tokens(exchange), _MOST_TOKENS), min(output, _MOST_TOKENS), limit is not None)
+    return None if limit is None else limit * _choices(body)
+
+
+def _choices(body: Body) -> int:
+    return min(_count(body, "n") or 1, _MOST_CHOICES)
 
 
 def _count(body: Body, key: str) -> int | None:
@@ -81,25 +86,54 @@ def _count(body: Body, key: str) -> int | None:
     return value if value is not None and value > 0 else None
 
 
+def prompt_tokens(exchange: Exchange) -> int:
+    """Estimated tokens of the messages and tools of a request; 0 if its body was not read."""
+    prompt = prompt_of(exchange)
+    return 0 if prompt is None else prompt.tokens(_model(exchange))
+
+
+def _model(exchange: Exchange) -> str:
+    named = exchange.body.get("model", str) if exchange.body is not None else None
+    return exchange.served_model or named or ""
+
+
 def usage_of(exchange: Exchange, missing_usage: MissingUsagePolicy) -> TokenUsage:
-    """The provider's numbers; an estimate where it worked and reported none, unless such usage is free.
+    """The provider's numbers; an estimate of what it has not counted, unless such usage is free.
 
     In front of a foreign app no other part may have estimated. Nothing where no provider was called, or where it failed
     before it had sent any output.
     """
-    if exchange.usage is not None:
-        return with_prompt(exchange) or exchange.usage
-    if missing_usage_policy(exchange, missing_usage) == "free" or not lacks_usage(exchange):
-        return NOTHING_USED
-    return _BYTES.count(exchange)
+    estimates = exchange.usage_source != "estimated" and missing_usage_policy(exchange, missing_usage) != "free"
+    usage = completed_usage(exchange) if estimates else None
+    return usage or exchange.usage or NOTHING_USED
 
 
-def with_prompt(exchange: Exchange) -> TokenUsage | None:
-    """The usage with an estimate of its prompt, where the provider has counted the output alone; None elsewhere."""
-    usage = exchange.usage
-    if usage is None or usage.input_tokens or not usage.output_tokens or exchange.body is None:
+_UNTAUGHT: Final = HiddenOutput()
+"""For homes and limits without MissingUsage, which learns how fast each model is."""
+
+
+def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> TokenUsage | None:
+    """The usage of a request that is over, with estimates of what the provider has not counted: all of it, the prompt,
+    or what it has generated and not shown. None if nothing is missing."""
+    usage, body = exchange.usage, exchange.body
+    if usage is None:
+        if not lacks_usage(exchange):
+            return None
+        known = TokenUsage(output_tokens=exchange.said.tokens())
+    else:
+        known = usage
+    limit = _output_limit(body) if body is not None and exchange.outcome == "cancelled" else None
+    unseen = hidden.tokens(exchange, limit)
+    prompt = prompt_of(exchange) if not known.input_tokens else None
+    if usage is not None and not unseen and prompt is None:
         return None
-    return msgspec.structs.replace(usage, input_tokens=min(prompt_tokens(exchange), _MOST_TOKENS))
+    model, speech = _model(exchange), known.audio_input_tokens
+    return msgspec.structs.replace(
+        known,
+        input_tokens=known.input_tokens if prompt is None else prompt.tokens(model),
+        output_tokens=known.output_tokens + unseen,
+        audio_input_tokens=speech if prompt is None else speech or prompt.audio_tokens(model),
+    )
 
 
 def came_through(exchange: Exchange) -> bool:
@@ -111,7 +145,7 @@ def lacks_usage(exchange: Exchange) -> bool:
     """Whether a provider did work and has not reported its usage. For a request that is over, or nearly."""
     if exchange.usage is not None or exchange.timings.app is None:
         return False
-    if exchange.output_bytes:
+    if exchange.said:
         return True
     if exchange.outcome == "cancelled":  # only the last attempt matters: it had not failed when the client left
         return not (exchange.attempts and exchange.attempts[-1].error_type)
@@ -125,7 +159,7 @@ def missing_usage_policy(exchange: Exchange, default: MissingUsagePolicy) -> Mis
 
 
 class Estimator(Protocol):
-    """Counts better than one token for every four bytes. Opened and closed with the plugin that uses it."""
+    """Counts text better than by its characters. Opened and closed with the plugin that uses it."""
 
     def observe(self, exchange: Exchange, event: Event) -> None:
         """Keeps the content of a chunk or document, if counting needs it."""
@@ -138,46 +172,3 @@ class Estimator(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
-
-
-class ByteEstimator:
-    """One token for every four bytes: 0.75 (Chinese) to 1.14 (English) of the true count of text, in a microsecond."""
-
-    def count(self, exchange: Exchange) -> TokenUsage:
-        return TokenUsage(input_tokens=prompt_tokens(exchange), output_tokens=tokens_in(exchange.output_bytes))
-
-
-_BYTES: Final = ByteEstimator()
-
-
-def tokens_in(size: int) -> int:
-    return -(-size // BYTES_PER_TOKEN)
-
-
-def prompt_tokens(exchange: Exchange) -> int:
-    """Estimated tokens of the messages and tools of a request; 0 if its body was not read."""
-    body = exchange.body
-    if body is None:
-        return 0
-    messages, tools = body.fields.get("messages"), body.fields.get("tools")
-    if messages is None:
-        return 0
-    size = len(messages) + (len(tools) if tools is not None else 0)
-    attachments, bulk = _attachments(messages) if _ATTACHMENT.search(messages) else (0, 0)
-    return tokens_in(size - bulk) + TOKENS_PER_MESSAGE + attachments * TOKENS_PER_ATTACHMENT
-
-
-def _attachments(messages: msgspec.Raw) -> tuple[int, int]:
-    """The number of parts that are not text, and their size in bytes of JSON. Invalid JSON counts as text."""
-    count = bulk = 0
-    try:
-        decoded = msgspec.json.decode(messages)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return 0, 0
-    for message in decoded if isinstance(decoded, list) else ():
-        parts = message.get("content") if isinstance(message, dict) else None
-        for part in parts if isinstance(parts, list) else ():
-            if isinstance(part, dict) and part.get("type") not in ("text", "refusal"):
-                count += 1
-                bulk += len(msgspec.json.encode(part))
-    return count, bulk

@@ -9,19 +9,21 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.sse import Event
-from crplugins.metering.estimate import ByteEstimator, Estimator, lacks_usage, missing_usage_policy, with_prompt
+from crplugins.metering.estimate import Estimator, completed_usage, lacks_usage, missing_usage_policy
+from crplugins.metering.silence import HiddenOutput
 
 
 class MissingUsage(Plugin):
     """Estimates the usage of prompt and answer and marks it as estimated; or refuses the request; or counts nothing.
 
-    Only answers with status 200 are counted. If the client disconnected, the prompt is counted and as much of the
-    answer as had come. Place it innermost, so that the plugins further out, which settle and count, find a number.
+    Only answers with status 200 are counted. If the client disconnected, the prompt is counted, as much of the answer
+    as had come, and what the model is likely to have thought in silence. Place it innermost, so that the plugins
+    further out, which settle and count, find a number.
 
     Args:
         policy: for keys without their own policy. `refuse` answers 502, or ends the stream with an error frame; the
             tokens are estimated all the same, because the provider has worked.
-        estimator: counts tokens; None for one token per four bytes.
+        estimator: counts the tokens of text; None for an estimate by its characters.
     """
 
     reads_body = True
@@ -29,7 +31,7 @@ class MissingUsage(Plugin):
 
     def __init__(self, policy: MissingUsagePolicy = "estimate", *, estimator: Estimator | None = None) -> None:
         self._policy: Final = policy
-        self._bytes: Final = ByteEstimator()
+        self._hidden: Final = HiddenOutput()
         self._estimator: Final = estimator
 
     @property
@@ -56,13 +58,12 @@ class MissingUsage(Plugin):
                 exchange.counted(usage, "estimated")
 
     def on_finish(self, exchange: Exchange) -> None:
-        free = self._policy_for(exchange) == "free"
-        if free and exchange.usage_source == "estimated":  # what the provider did report of it is not free
+        self._hidden.learn(exchange)
+        if self._policy_for(exchange) != "free":
+            if (usage := completed_usage(exchange, self._hidden)) is not None:
+                exchange.counted(usage, "estimated")
+        elif exchange.usage_source == "estimated":  # what the provider did report of it is not free
             exchange.counted(exchange.reported, "none" if exchange.reported is None else "provider")
-        elif not free and lacks_usage(exchange):
-            exchange.counted(self._bytes.count(exchange), "estimated")
-        elif not free and (usage := with_prompt(exchange)) is not None:
-            exchange.counted(usage, "estimated")
 
     async def __aenter__(self) -> Self:
         if self._estimator is not None:

@@ -46,27 +46,27 @@ async def record_of(events: list[bytes], *, leaves: bool = False, policy: Any = 
 
 
 WORDS = [event("word ") for _ in range(80)]
-"""400 bytes, which are about 100 tokens."""
+"""A token in each."""
 
 
 async def test_the_prompts_count_at_the_start_is_kept_and_the_output_estimated() -> None:
     first = event(usage={"prompt_tokens": 20, "completion_tokens": 0, "total_tokens": 20})
     record = await record_of([first, *WORDS, event(finish="stop"), b"data: [DONE]\n\n"])
-    assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (20, 100, "estimated")
+    assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (20, 80, "estimated")
 
 
 async def test_an_early_count_of_the_output_is_not_the_last_one_when_the_client_disconnects() -> None:
     first = event(usage={"prompt_tokens": 20, "completion_tokens": 1, "total_tokens": 21})
     record = await record_of([first, *WORDS], leaves=True)
     assert record.outcome == "cancelled"
-    assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (20, 101, "estimated")
+    assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (20, 81, "estimated")
 
 
 async def test_the_same_when_the_stream_is_cut() -> None:
     first = event(usage={"prompt_tokens": 20, "completion_tokens": 1, "total_tokens": 21})
     record = await record_of([first, *WORDS])
     assert record.outcome == "server_error"
-    assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (20, 101, "estimated")
+    assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (20, 81, "estimated")
 
 
 async def test_a_count_behind_the_last_word_is_the_providers_though_the_client_disconnects() -> None:

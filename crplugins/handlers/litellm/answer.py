@@ -35,17 +35,6 @@ def answer_document(response: Any, model: str) -> Document | None:
     return document
 
 
-def answer_text(document: Document) -> str:
-    """All text of the answer, for an estimate of its tokens."""
-    texts: list[str] = []
-    for choice in document["choices"]:
-        message = choice["message"]
-        texts += [message[name] or "" for name in ("content", "refusal", "reasoning_content") if name in message]
-        for call in message.get("tool_calls", ()):
-            texts += [str(part) for part in (call.get("function") or call.get("custom") or {}).values()]
-    return "".join(texts)
-
-
 def _choice(position: int, fields: Mapping[str, Any]) -> Document:
     message = _message(fields_of(fields.get("message")))
     index = fields.get("index")

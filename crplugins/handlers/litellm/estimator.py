@@ -41,7 +41,8 @@ class LitellmEstimator:
             _TEXTS.set(exchange, texts)
         for choice in answer.choices:
             if (part := choice.delta or choice.message) is not None:
-                texts += [text for text in part.texts() if text]
+                texts += part.texts()
+                texts += [text for call in part.call_pieces() for text in (call.name, call.arguments)]
 
     async def count(self, exchange: Exchange) -> TokenUsage | None:
         if self._litellm is None or exchange.body is None:

@@ -1,9 +1,7 @@
 """LitellmHandler: for every provider that does not speak OpenAI's wire format itself."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
 
@@ -16,14 +14,14 @@ from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOpti
 from crplugins.core.trace import trace_headers
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import document_reply, stream_reply
-from crplugins.handlers.litellm.answer import answer_document, answer_text
+from crplugins.handlers.litellm.answer import answer_document
 from crplugins.handlers.litellm.client import LitellmClient
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.loading import close_litellm, open_litellm
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import Arguments, messages_of
 from crplugins.handlers.litellm.stream import LitellmStream, RawStream
-from crplugins.handlers.litellm.usage import as_usage, estimate
+from crplugins.handlers.litellm.usage import as_usage
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
 
@@ -109,8 +107,6 @@ class LitellmHandler:
             raise self._failures.malformed("an answer without choices")
         if "usage" in document:
             exchange.counted(as_usage(document["usage"]), "provider")
-        elif (usage := await self._estimate(model, messages, arguments, answer_text(document))) is not None:
-            exchange.counted(as_usage(usage), "estimated")
         data = msgspec.json.encode(document)
         return document_reply(data)
 
@@ -124,7 +120,6 @@ class LitellmHandler:
             StreamRepair(_bare(model), shows_usage=asked),
             self._failures,
             self._deployment.timeout,
-            partial(self._estimate, model, messages, arguments),
         )
         return stream_reply(await stream.begin())
 
@@ -155,12 +150,6 @@ class LitellmHandler:
             failure = self._failures.of(error)
             attempt.fail(failure, exchange.clock())
             raise failure from None
-
-    async def _estimate(
-        self, model: str, messages: Sequence[Mapping[str, Any]], arguments: Arguments, answer: str
-    ) -> dict[str, Any] | None:
-        assert self._litellm is not None
-        return await estimate(self._litellm, model, messages, arguments.get("tools"), answer)
 
 
 def _bare(model: str) -> str:

@@ -68,11 +68,6 @@ class StreamRepair:
     def begun(self) -> bool:
         return bool(self._choices)
 
-    @property
-    def text(self) -> str:
-        """All text of the answer so far."""
-        return "".join(piece for choice in self._choices.values() for piece in choice.text)
-
     def frames(self, item: Any) -> bytes:
         """The frames for one item, none if it has no new content. Raises `ProviderFailed`."""
         fields = fields_of(item)
@@ -163,15 +158,14 @@ def _from_generic(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class ChoiceState:
-    """One index of a stream so far. `text` collects its text for an estimate of its tokens."""
+    """One index of a stream so far."""
 
-    __slots__ = ("_begun", "finish", "text", "tool_calls")
+    __slots__ = ("_begun", "finish", "tool_calls")
 
     def __init__(self) -> None:
         self._begun = False
         self.finish: str | None = None
         self.tool_calls = ToolCalls()
-        self.text: list[str] = []
 
     @property
     def finish_reason(self) -> str:
@@ -198,16 +192,12 @@ class ChoiceState:
         content, reasoning = _content(fields)
         if content:
             delta["content"] = content
-            self.text.append(content)
         if reasoning:
             delta["reasoning_content"] = reasoning
-            self.text.append(reasoning)
         if refusal := refusal_of(fields):
             delta["refusal"] = refusal
-            self.text.append(refusal)
         if calls := fields.get("tool_calls"):
             delta["tool_calls"] = self.tool_calls.fragments(calls)
-            self.text.extend(_arguments(call) for call in delta["tool_calls"])
         if call := fields.get("function_call"):
             delta["function_call"] = {k: v for k, v in fields_of(call).items() if v is not None}
         for name in _UNCHANGED:
@@ -235,11 +225,6 @@ def _text(part: Mapping[str, Any]) -> str:
 def refusal_of(fields: Mapping[str, Any]) -> str | None:
     """The refusal in a delta or a message. litellm moves it to `provider_specific_fields`."""
     return text_of(fields.get("refusal")) or text_of(fields_of(fields.get("provider_specific_fields")).get("refusal"))
-
-
-def _arguments(fragment: Mapping[str, Any]) -> str:
-    function = fragment.get("function") or fragment.get("custom") or {}
-    return f"{function.get('name', '')}{function.get('arguments') or function.get('input') or ''}"
 
 
 class ToolCalls:

@@ -5,20 +5,16 @@ them, and LitellmStream judges whether the answer came to its end and counts its
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from inspect import isasyncgen
 from typing import Any, Self
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
-from crplugins.core.usage import BYTES_PER_TOKEN
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.repair import ProviderFailed, StreamRepair
 from crplugins.handlers.litellm.tap import Tap, hang_up
 from crplugins.handlers.litellm.usage import UsageObject, as_usage, usage_object
-
-Estimate = Callable[[str], Awaitable[UsageObject | None]]
-"""Counts the tokens of an answer whose provider reported no usage, given the text of the answer."""
 
 
 class LitellmStream:
@@ -31,7 +27,6 @@ class LitellmStream:
         repair: StreamRepair,
         failures: Failures,
         timeout: float,
-        estimate: Estimate,
     ) -> None:
         self._exchange = exchange
         self._attempt = exchange.attempts[-1]
@@ -39,7 +34,7 @@ class LitellmStream:
         self._repair = repair
         self._failures = failures
         self._timeout = timeout
-        self._estimate = estimate
+        self._counted: UsageObject | None = None
 
     async def begin(self) -> AsyncGenerator[bytes, None]:
         """The events, returned when the first has arrived: a failure before it can still be sent as a status."""
@@ -53,11 +48,9 @@ class LitellmStream:
             yield b""  # to `begin`: closing a generator that has not started would not run the `finally`
             while frames:
                 yield frames
+                self._keep_usage()
                 frames = await self._next_frames()
             self._attempt.ended = self._exchange.clock()
-            self._keep_usage(self._repair.usage)
-            if self._repair.usage is None:  # before the end mark, after which OpenAI's SDK closes the connection
-                await self._keep_estimate()
             yield self._repair.end()
         except GatewayError as error:
             self._attempt.fail(error, self._exchange.clock())
@@ -65,7 +58,7 @@ class LitellmStream:
         finally:
             if self._attempt.ended is None:
                 self._attempt.ended = self._exchange.clock()
-            self._keep_first_counts()
+            self._keep_usage()
             await self._raw.aclose()
 
     async def _next_frames(self) -> bytes:
@@ -74,8 +67,6 @@ class LitellmStream:
             return await self._read()
         except Exception as error:
             failure = self._failure(error)
-        if self._repair.begun and self._exchange.usage is None:
-            await self._keep_estimate()
         raise failure
 
     async def _read(self) -> bytes:
@@ -90,6 +81,8 @@ class LitellmStream:
             if self._raw.tap.malformed is not None:
                 raise self._failures.malformed(self._raw.tap.malformed)
             frames = self._repair.frames(item)
+            if not frames:
+                self._keep_usage()
         return frames
 
     def _check_end(self) -> None:
@@ -102,37 +95,18 @@ class LitellmStream:
     def _failure(self, error: Exception) -> GatewayError:
         tap = self._raw.tap
         if tap.error is not None:
-            self._keep_usage(usage_object(tap.usage))  # OpenRouter counts a failed answer too
+            self._repair.usage = usage_object(tap.usage) or self._repair.usage  # OpenRouter counts a failed answer too
             return self._failures.in_stream(tap.error)
         if isinstance(error, ProviderFailed):
             return self._failures.in_stream(error.error)
         return self._failures.of(error, begun=self._repair.begun)
 
-    def _keep_usage(self, usage: UsageObject | None) -> None:
-        if usage is not None:
+    def _keep_usage(self) -> None:
+        """Keep each of the provider's counts once, when what it counts has passed and nothing else has."""
+        usage = self._repair.usage
+        if usage is not None and usage is not self._counted:
+            self._counted = usage
             self._exchange.counted(as_usage(usage), "provider")
-
-    def _keep_first_counts(self) -> None:
-        """What the provider had reported of a stream whose client has disconnected. Its count of the output may be an
-        early one."""
-        if self._exchange.usage is not None or self._repair.usage is None:
-            return
-        usage, estimated = as_usage(self._repair.usage), self._exchange.output_bytes // BYTES_PER_TOKEN
-        if usage.output_tokens < estimated:
-            self._exchange.output_estimated(usage, estimated)
-        else:
-            self._exchange.counted(usage, "provider")
-
-    async def _keep_estimate(self) -> None:
-        """Counts the text so far. What the provider has already reported (Anthropic: the prompt) is not estimated."""
-        usage = await self._estimate(self._repair.text)
-        if usage is None or self._exchange.usage is not None:
-            return
-        counted = self._repair.usage or {}
-        usage |= {k: v for k, v in counted.items() if k.startswith("prompt_tokens")}
-        usage["completion_tokens"] = max(usage["completion_tokens"], counted.get("completion_tokens", 0))
-        usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
-        self._exchange.counted(as_usage(usage), "estimated")
 
 
 class RawStream:

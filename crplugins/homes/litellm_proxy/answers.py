@@ -8,7 +8,8 @@ from typing import Any, Final
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.sse import Event
-from crplugins.handlers.litellm.usage import as_usage, usage_object
+from crplugins.core.wire import Choice, Delta
+from crplugins.handlers.litellm.usage import as_usage, plain, usage_object
 from crplugins.homes.litellm_proxy.calls import ProxyCall
 from crplugins.homes.litellm_proxy.failures import failure_of
 from crplugins.homes.litellm_proxy.runtime import Runtime, boundary
@@ -101,7 +102,7 @@ async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
             tidy_usage_chunk(chunk)
             yield chunk
             if made_up:  # the boundary has it now, and takes it for the provider's
-                around.counted(around.usage, "estimated")
+                around.counted(None, "none")
     except Exception as error:
         if around is None or not begun:
             raise
@@ -146,7 +147,8 @@ def note_chunk(call: ProxyCall, chunk: Any, usage: Any) -> None:
     note_said(call.exchange, chunk.choices)
     if usage is not None:
         made_up = is_made_up(call.exchange, chunk)
-        note_usage(call.exchange, chunk.usage, estimated=call.estimated or made_up)
+        if not (call.estimated or made_up):
+            note_usage(call.exchange, chunk.usage)
 
 
 def tidy_usage_chunk(chunk: Any) -> None:
@@ -157,7 +159,7 @@ def tidy_usage_chunk(chunk: Any) -> None:
 
 def _is_empty(choice: Any) -> bool:
     delta = field_of(choice, "delta")
-    says = size_of(delta) or field_of(delta, "role") or field_of(choice, "text")
+    says = delta_of(delta).says() or field_of(delta, "role") or field_of(choice, "text")
     return not says and field_of(choice, "finish_reason") is None
 
 
@@ -225,10 +227,10 @@ def _chunks_of_last_attempt(exchange: Exchange) -> Sequence[Any] | None:
 
 def note_said(exchange: Exchange, choices: Sequence[Any], place: str = "delta") -> None:
     """Keep what is said in `delta` or `message`; the same as `note_facts`, without building its JSON."""
+    said = [Choice(field_of(choice, "index") or 0, delta=delta_of(field_of(choice, place))) for choice in choices]
+    if exchange.said.hear(said):
+        exchange.timings.token(exchange.clock())
     for choice in choices:
-        if size := size_of(field_of(choice, place)):
-            exchange.output_bytes += size
-            exchange.timings.token(exchange.clock())
         reason = field_of(choice, "finish_reason")
         if reason is not None:
             exchange.finish_reason = str(reason)
@@ -241,19 +243,16 @@ def note_usage(exchange: Exchange, usage: Any, *, estimated: bool = False) -> No
         exchange.counted(as_usage(found), "estimated" if estimated else "provider")
 
 
-def size_of(said: Any) -> int:
-    """UTF-8 bytes of a delta or a message."""
-    if said is None:
-        return 0
-    size = 0
-    for name in ("content", "reasoning_content", "refusal"):
-        text = field_of(said, name)
-        if isinstance(text, str) and text:
-            size += len(text) if text.isascii() else len(text.encode())
-    for call in field_of(said, "tool_calls") or ():
-        function = field_of(call, "function")
-        size += len(field_of(function, "name") or "") + len(field_of(function, "arguments") or "")
-    return size
+def delta_of(said: Any) -> Delta:
+    """A delta or a message of LiteLLM's in the form that every home counts."""
+    delta = Delta(field_of(said, "content"), field_of(said, "refusal"))
+    for name in _OTHER_WORDS:
+        if value := field_of(said, name):
+            setattr(delta, name, plain(value))
+    return delta
+
+
+_OTHER_WORDS: Final = tuple(field for field in Delta.__struct_fields__ if field not in ("content", "refusal"))
 
 
 def field_of(model: Any, name: str) -> Any:

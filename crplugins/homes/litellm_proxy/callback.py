@@ -194,9 +194,9 @@ class ProxyCallback(CustomLogger):
         del start_time, end_time
         call = self._call(kwargs)
         if call is not None:
-            if call.exchange.usage is None:
+            estimated = call.estimated or is_all_made_up(call.exchange)
+            if call.exchange.usage is None and not (call.chat and estimated):
                 found = getattr(response_obj, "usage", None) if call.chat else kwargs.get("standard_logging_object")
-                estimated = call.estimated or is_all_made_up(call.exchange)
                 note_usage(call.exchange, found, estimated=estimated)
             self._runtime.calls.settle_soon(call)
 

@@ -57,22 +57,19 @@ async def test_a_recording_says_the_same_through_litellm(cassettes, id):
 
 @pytest.mark.parametrize("id", STREAMS)
 @pytest.mark.parametrize("asks", [True, False])
-async def test_usage_is_the_providers_or_marked_as_estimated_and_shown_once_to_who_asked(cassettes, id, asks):
+async def test_usage_is_the_providers_or_none_and_shown_once_to_who_asked(cassettes, id, asks):
     metering = cassettes[id].metering
     async with FakeProvider(cassettes=cassettes) as provider:
         for model in models_of(cassettes[id]):
             async with asking(provider, model) as asked:
                 told = await asked.stream(**(ASKING if asks else {}))
                 usage = asked.exchange.usage
-                assert asked.exchange.usage_source == metering.source, model
+                assert (asked.exchange.usage_source == "provider") == (metering.source == "provider"), model
                 if metering.source == "provider":
                     counts = (usage.input_tokens, usage.output_tokens)
                     assert counts == (metering.prompt_tokens, metering.completion_tokens), model
                     if metering.cached_tokens:
                         assert usage.cached_input_tokens == metering.cached_tokens
-                else:
-                    assert usage.input_tokens > 0, model
-                    assert usage.output_tokens > 0, model
                 shown = told.usages()
                 assert len(shown) == (asks and told.done and metering.source == "provider"), model
                 for one in shown:
@@ -150,15 +147,14 @@ async def test_a_cut_answer_never_looks_complete(cassettes, id, fault):
 
 
 @pytest.mark.parametrize("model", PROVIDERS)
-async def test_a_cut_answer_is_recorded_as_estimated_with_what_the_provider_had_counted(cassettes, model):
+async def test_of_a_cut_answer_what_the_provider_had_counted_is_kept(cassettes, model):
     async with FakeProvider(cassettes=cassettes) as provider, asking(provider, model) as asked:
         script = Script(text="one two three four five", cut_after=3)
         provider.enqueue(cassettes["anthropic-cache-ping"].script(cut_after=9) if "anthropic" in model else script)
         told = await asked.stream()
         assert told.error.code == "upstream_incomplete"
-        assert asked.exchange.usage_source == "estimated"
-        assert asked.exchange.usage.output_tokens > 0
-        assert asked.exchange.usage.input_tokens == (55196 if "anthropic" in model else 8)
+        usage = asked.exchange.usage
+        assert (usage and usage.input_tokens) == (55196 if "anthropic" in model else None)
 
 
 @pytest.mark.parametrize("model", [*PROVIDERS[:4], "mistral/fake-model", "deepseek/fake-model"])
@@ -211,7 +207,6 @@ async def test_an_answer_that_a_server_aborted_never_looks_complete(model):
         told = await asked.stream()
         assert (told.said("content"), told.finish_reasons(), told.done) == ("hel", [], False)
         assert told.error is not None
-        assert asked.exchange.usage_source == "estimated"
 
 
 @pytest.mark.parametrize("write", [1, 7, "all"])

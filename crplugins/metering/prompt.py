@@ -1,0 +1,138 @@
+"""About how many tokens the prompt of a request has."""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.media import audio_seconds, image_size
+from crplugins.core.said import UNITS, weight_of_bytes
+from crplugins.metering.attachments import Attachment
+
+TOKENS_PER_REQUEST: Final = 4
+"""What surrounds the messages. That around each message is about as long as the JSON around it."""
+
+MOST_PARTS: Final = 2000
+"""Parts of all messages that are looked at; no provider takes so many. What is behind them counts as text."""
+
+
+class Prompt(NamedTuple):
+    """`units` is the weight of the text, JSON and all."""
+
+    units: int
+    attachments: tuple[Attachment, ...] = ()
+
+    def tokens(self, model: str) -> int:
+        return -(-self.units // UNITS) + TOKENS_PER_REQUEST + sum(part.tokens(model) for part in self.attachments)
+
+    def audio_tokens(self, model: str) -> int:
+        return sum(part.tokens(model) for part in self.attachments if part.kind == "audio")
+
+
+class _Read(NamedTuple):
+    messages: msgspec.Raw
+    tools: msgspec.Raw | None
+    prompt: Prompt
+
+
+_READ: Final[Slot[_Read]] = Slot("metering.prompt")
+
+
+def prompt_of(exchange: Exchange) -> Prompt | None:
+    """What the messages and tools of a request weigh; None if its body was not read or has no messages.
+
+    Read once for all that ask, as long as no plugin writes other messages.
+    """
+    body = exchange.body
+    messages = None if body is None else body.fields.get("messages")
+    if body is None or messages is None:
+        return None
+    tools = body.fields.get("tools")
+    read = _READ.get(exchange)
+    if read is None or read.messages is not messages or read.tools is not tools:
+        read = _Read(messages, tools, _weigh(bytes(messages), b"" if tools is None else bytes(tools)))
+        _READ.set(exchange, read)
+    return read.prompt
+
+
+def _weigh(messages: bytes, tools: bytes) -> Prompt:
+    units = _weight_of_json(messages) + _weight_of_json(tools)
+    if not any(name in messages for name in _MEDIA):
+        return Prompt(units)
+    attachments: list[Attachment] = []
+    for part in _parts(messages):
+        if (attachment := _attachment(part)) is not None:
+            attachments.append(attachment)
+            units -= _weight_of_json(bytes(part))
+    return Prompt(units, tuple(attachments))
+
+
+def _weight_of_json(data: bytes) -> int:
+    """The weight of a text of JSON, in which an escaped character (`\\uXXXX`) is not the six that stand for it."""
+    units = weight_of_bytes(data)
+    if escapes := data.count(b"\\u"):
+        alphabets = data.count(b"\\u0")
+        units -= (18 - 4) * alphabets + (18 - 9) * (escapes - alphabets)
+    return units
+
+
+class _Message(msgspec.Struct):
+    content: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Part(msgspec.Struct):
+    """A part of a message, in OpenAI's form or in those that servers and gateways add to it."""
+
+    type: Any = None
+    image_url: Any = None
+    input_audio: Any = None
+    audio_url: Any = None
+    video_url: Any = None
+    file: Any = None
+    source: Any = None  # Anthropic's
+
+
+_MEDIA: Final = (b'"image_url"', b'"input_audio"', b'"audio_url"', b'"video_url"', b'"file"', b'"source"')
+
+_messages: Final = msgspec.json.Decoder(list[_Message])
+_part_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_part: Final = msgspec.json.Decoder(_Part)
+
+
+def _parts(messages: bytes) -> Iterator[msgspec.Raw]:
+    """Each part of a message that has parts. What is no JSON, or no list of messages, has none."""
+    left = MOST_PARTS
+    try:
+        for message in _messages.decode(messages):
+            if bytes(message.content[:1]) == b"[":
+                for part in _part_list.decode(message.content)[:left]:
+                    left -= 1
+                    yield part
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+
+
+def _attachment(raw: msgspec.Raw) -> Attachment | None:
+    """What a part attaches; None for text."""
+    try:
+        part = _part.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if part.image_url is not None:
+        low = isinstance(part.image_url, dict) and part.image_url.get("detail") == "low"
+        return Attachment("image", image_size(_text(part.image_url, "url")), low=low)
+    if part.input_audio is not None:
+        return Attachment("audio", seconds=audio_seconds(_text(part.input_audio, "data")))
+    if part.audio_url is not None:
+        return Attachment("audio", seconds=audio_seconds(_text(part.audio_url, "url")))
+    if part.source is not None and part.type == "image":
+        return Attachment("image", image_size(_text(part.source, "data")))
+    media = part.video_url, part.file, part.source
+    return None if media == (None, None, None) else Attachment("file")
+
+
+def _text(value: Any, name: str) -> str:
+    """A text, or that of an object's field."""
+    inner = value.get(name) if isinstance(value, dict) else value
+    return inner if isinstance(inner, str) else ""
