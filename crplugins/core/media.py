@@ -42,7 +42,7 @@ class Base64:
         self._text = text
         self._start = 0
         if text[:5].lower() == "data:":
-            self._start = text.find(",", 0, 256) + 1
+            self._start = text.find(",", 0, 256) + 1 or len(text)
         self.size = (len(text) - self._start) * 3 // 4
 
     def read(self, offset: int, count: int) -> bytes:
@@ -111,7 +111,7 @@ def audio_seconds(text: str, *, of_answer: bool = False) -> float:
     if not text or "://" in text[:16]:
         return 0.0
     data = Base64(text)
-    head = data.read(0, 48)
+    head = data.read(0, 48).ljust(48, b"\0")
     rate: float = _PCM16_BYTES_PER_SECOND if of_answer else _PLAIN_BYTES_PER_SECOND
     if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
         rate = _little(head[28:32]) or rate

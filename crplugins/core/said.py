@@ -101,7 +101,7 @@ class Said:
     def tokens(self, after: Mark = NOTHING) -> int:
         """Estimated tokens of what was said, or of what was said after a mark."""
         units, by_pieces = self.units - after.units, (self.pieces - after.pieces) * UNITS
-        has_more = 5 * units > 7 * by_pieces  # than a token in each; a stream of single characters has less
+        has_more = 5 * units > 8 * by_pieces  # than a token in each; a stream of single characters has less
         text = units if has_more else min(by_pieces, 2 * units)
         return -(-(text + self.other - after.other) // UNITS)
 

@@ -13,7 +13,7 @@ from crplugins.metering.attachments import Attachment
 TOKENS_PER_REQUEST: Final = 4
 """What surrounds the messages. That around each message is about as long as the JSON around it."""
 
-MOST_PARTS: Final = 2000
+MOST_PARTS: Final = 1000
 """Parts of all messages that are looked at; no provider takes so many. What is behind them counts as text."""
 
 
@@ -105,7 +105,7 @@ def _parts(messages: bytes) -> Iterator[msgspec.Raw]:
     left = MOST_PARTS
     try:
         for message in _messages.decode(messages):
-            if bytes(message.content[:1]) == b"[":
+            if memoryview(message.content)[:1] == b"[":
                 for part in _part_list.decode(message.content)[:left]:
                     left -= 1
                     yield part

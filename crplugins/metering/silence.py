@@ -1,8 +1,8 @@
 """What a model has generated and nobody has seen: reasoning that the provider keeps to itself.
 
-It shows in one way alone, as silence: before the first token, between two, and between the last one and the moment in
-which the client disconnects. So the silence of an answer that was given up counts as generation, at the rate of the
-model's finished answers.
+It shows in one way alone, as silence: before the first token, and sometimes between two, or between the last one and
+the moment in which the client disconnects. So the silence of an answer that was given up counts as generation, at the
+rate of the model's finished answers.
 """
 
 from typing import Final, NamedTuple
@@ -10,8 +10,11 @@ from typing import Final, NamedTuple
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.exchange import Exchange
 
-PATIENCE: Final = 2.0
-"""Seconds of each silence that are no generation: the network, the queue, the reading of the prompt."""
+FIRST_PATIENCE: Final = 1.0
+"""Seconds before the first token that are no generation: the network, the queue, the reading of the prompt."""
+
+PATIENCE: Final = 5.0
+"""Seconds of a later silence that are none. A model that has begun to speak seldom thinks again: it is stuck."""
 
 TOKENS_PER_SECOND: Final = 50.0
 """For a model of which nothing is known. GPT-5 writes 80 tokens a second at OpenAI, o3 115, GPT-4o 30 to 60."""
@@ -79,19 +82,18 @@ def _is_counted(exchange: Exchange) -> bool:
 
 
 def silence(exchange: Exchange) -> float:
-    """Seconds in which the last provider that was called, once patience is over, was silent and had not counted."""
+    """Seconds in which the last provider that was called was silent for longer than patience, and had not counted."""
     timings, ended = exchange.timings, exchange.timings.ended
     begun = exchange.attempts[-1].started if exchange.attempts else timings.app
     if begun is None or ended is None:
         return 0.0
-    if exchange.outcome == "cancelled" and exchange.reported is not None and exchange.counted_at is not None:
+    given_up = exchange.outcome == "cancelled"
+    if given_up and exchange.reported is not None and exchange.counted_at is not None:
         begun = max(begun, exchange.counted_at)
     first, last = timings.first_token, timings.last_token
     if first is None or last is None:
-        return max(ended - begun - PATIENCE, 0.0)
-    seconds = max(first - begun - PATIENCE, 0.0)
-    if first >= begun:  # else what was counted is behind the longest gap, or may be
+        return max(ended - begun - FIRST_PATIENCE, 0.0)
+    seconds = max(first - begun - FIRST_PATIENCE, 0.0)
+    if first >= begun:  # else the longest gap may have been counted
         seconds += max(timings.longest_gap - PATIENCE, 0.0)
-    if exchange.outcome == "cancelled":
-        seconds += max(ended - max(last, begun) - PATIENCE, 0.0)
-    return seconds
+    return seconds + (max(ended - max(last, begun) - PATIENCE, 0.0) if given_up else 0.0)

@@ -1,0 +1,144 @@
+"""How many tokens a prompt is taken to have."""
+
+import base64
+import json
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crplugins.core.body import Body
+from crplugins.metering.estimate import prompt_tokens
+from crplugins.metering.prompt import MOST_PARTS, prompt_of
+from tests.core.test_media import jpeg, png, wav
+from tests.litellm_setup import make_exchange
+
+
+def url(data: bytes) -> str:
+    return "data:application/octet-stream;base64," + base64.b64encode(data).decode()
+
+
+def picture(data: bytes, **more: Any) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url(data), **more}}
+
+
+def tokens(content: Any, model: str = "gpt-4o", *, ascii_only: bool = False, **more: Any) -> int:
+    exchange = make_exchange()
+    document = {"model": model, "messages": [{"role": "user", "content": content}], **more}
+    exchange.body = Body(json.dumps(document, ensure_ascii=ascii_only).encode())
+    return prompt_tokens(exchange)
+
+
+EMPTY = tokens([{"type": "text", "text": ""}])
+
+
+def test_text_counts_a_token_for_four_characters_and_tools_too() -> None:
+    assert tokens("x" * 4000) - tokens("") == 1000
+    tools = [{"type": "function", "function": {"name": "ping", "description": "x" * 400}}]
+    assert 100 <= tokens("", tools=tools) - tokens("") <= 130
+
+
+@pytest.mark.parametrize("text", ["Встречу перенесли на четверг", "会议改到星期四", "🎉🚀", "déjà vu"])
+def test_it_does_not_matter_whether_a_client_escapes_characters(text: str) -> None:
+    plain, escaped = tokens(text * 20), tokens(text * 20, ascii_only=True)
+    assert escaped == pytest.approx(plain, rel=0.4)
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (picture(png(1024, 1024) + bytes(10**6)), 765),
+        (picture(jpeg(2048, 4096)), 1105),
+        (picture(jpeg(2048, 4096), detail="low"), 85),
+        ({"type": "image_url", "image_url": url(png(1024, 1024))}, 765),
+        ({"type": "image_url", "image_url": {"url": "https://127.0.0.1:1/x.png"}}, 765),
+        ({"type": "image_url", "image_url": {"url": "nonsense"}}, 765),
+        ({"type": "image_url", "image_url": 7}, 765),
+        ({"type": "input_audio", "input_audio": {"data": base64.b64encode(wav(6)).decode(), "format": "wav"}}, 61),
+        ({"type": "file", "file": {"file_data": url(bytes(10**5)), "filename": "a.pdf"}}, 1000),
+        ({"type": "image", "source": {"type": "base64", "data": base64.b64encode(png(1024, 1024)).decode()}}, 765),
+    ],
+)
+def test_an_attachment_counts_by_its_rule_and_not_by_its_bytes(part: dict[str, Any], expected: int) -> None:
+    assert expected - 2 <= tokens([part]) - EMPTY + 8 <= expected + 10
+
+
+def test_the_rule_is_that_of_the_model_which_serves() -> None:
+    assert tokens([picture(png(1000, 1000))], "claude-sonnet-4-5") == tokens([picture(png(1000, 1000))]) - 765 + 1334
+
+
+def test_speech_in_a_prompt_is_told_apart() -> None:
+    exchange = make_exchange()
+    part = {"type": "input_audio", "input_audio": {"data": base64.b64encode(wav(6)).decode(), "format": "wav"}}
+    exchange.body = Body(json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode())
+    prompt = prompt_of(exchange)
+    assert prompt is not None
+    assert prompt.audio_tokens("gpt-4o-audio-preview") == 61
+
+
+def test_a_thought_in_the_history_is_no_attachment() -> None:
+    thought = {"type": "thinking", "thinking": "x" * 400, "signature": "image_url"}
+    assert tokens([thought, {"type": "text", "text": '"image_url"'}]) < 200
+
+
+def test_messages_that_a_plugin_writes_are_read_again() -> None:
+    exchange = make_exchange()
+    exchange.body = Body(b'{"messages":[{"role":"user","content":"hi"}]}')
+    before = prompt_tokens(exchange)
+    exchange.body.set("messages", [{"role": "user", "content": "x" * 400}])
+    assert prompt_tokens(exchange) > before + 90
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=10),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["type", "image_url", "url", "detail", "file", "source", "data", "x"]),
+                inner,
+                max_size=3,
+            )
+        ),
+    )
+)
+def test_nonsense_in_messages_never_fails(content: Any) -> None:
+    assert tokens([content, {"type": "image_url", "image_url": "x"}]) > 0
+    assert tokens(content) > 0
+
+
+def calls_of(content: Any) -> int:
+    """Function calls that an estimate makes, in Python and in C."""
+    count = 0
+
+    def note(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    exchange = make_exchange()
+    exchange.body = Body(json.dumps({"model": "m", "messages": [{"role": "user", "content": content}]}).encode())
+    sys.setprofile(note)
+    try:
+        prompt_tokens(exchange)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_the_work_does_not_grow_with_the_size_of_a_text_or_a_picture() -> None:
+    assert calls_of("x" * 8_000_000) == calls_of("x" * 80)
+    assert calls_of([picture(png(9, 9) + bytes(6_000_000))]) == calls_of([picture(png(9, 9))])
+
+
+def test_no_more_than_so_many_parts_are_looked_at() -> None:
+    part = {"type": "image_url", "image_url": "x"}
+    more, most = calls_of([part] * (10 * MOST_PARTS)), calls_of([part] * (2 * MOST_PARTS))
+    assert more == pytest.approx(most, rel=0.01)
+
+
+def test_what_several_plugins_ask_for_is_read_once() -> None:
+    exchange = make_exchange()
+    exchange.body = Body(b'{"messages":[{"role":"user","content":"hi"}]}')
+    assert prompt_of(exchange) is prompt_of(exchange)
