@@ -105,7 +105,7 @@ def _parts(messages: bytes) -> Iterator[msgspec.Raw]:
     left = MOST_PARTS
     try:
         for message in _messages.decode(messages):
-            if memoryview(message.content)[:1] == b"[":
+            if bytes(memoryview(message.content)[:1]) == b"[":
                 for part in _part_list.decode(message.content)[:left]:
                     left -= 1
                     yield part
