@@ -189,7 +189,7 @@ def _tiers(books: _Books) -> None:
             continue
         for more, less in product(groups, groups):
             moved = [min(a, -b) for a, b in zip(books.left[more], books.left[less], strict=True)]
-            if more != less and books.are_requests(moved):
+            if books.are_requests(moved):
                 for measure, count in enumerate(moved):
                     if count > 0:
                         books.explain(more, "tier", measure, count)

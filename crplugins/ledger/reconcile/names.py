@@ -77,12 +77,19 @@ class ModelNames:
             self._by_base.setdefault(base, {}).setdefault(stamp, []).append(name)
 
     def find(self, *names: str) -> Collection[str]:
-        """The models of the export that these names of one model can be, the surest name first; empty if none."""
+        """The models of the export that these names of one model can be, the surest name first; empty if none.
+
+        Any of the names as it is goes before one that is only alike: a deployment may be called `gpt-4o`.
+        """
+        names = tuple(filter(None, names))
         for name in names:
             if name in self._mapped:
                 return (self._mapped[name],)
-        for name in filter(None, names):
-            found = (name,) if name in self._exported else self._alike(name)
+        for name in names:
+            if name in self._exported:
+                return (name,)
+        for name in names:
+            found = self._alike(name)
             if found:
                 return found
         return ()

@@ -89,6 +89,17 @@ def test_one_that_ended_at_noon_is_not_late_but_missing():
     }
 
 
+def test_tokens_without_a_request_are_not_late():
+    export = make_export(
+        {(0, "m", "default"): SOME._replace(output_tokens=890), (1, "m", "default"): SOME._replace(output_tokens=910)}
+    )
+    entries = [entry(0, "m", "", SOME.minus(ONE)), entry(0, "m", "", ONE, late=True), entry(1, "m", "", SOME)]
+    assert [list(found) for found in causes(compare(export, entries, {})).values()] == [
+        ["unexplained"],
+        ["unexplained"],
+    ]
+
+
 def test_late_requests_explain_no_more_than_themselves():
     """Two requests are missing on the second day; one of them began late on the first."""
     export = make_export({(0, "m", "default"): SOME.minus(ONE), (1, "m", "default"): SOME.plus(ONE).plus(ONE)})
@@ -175,6 +186,12 @@ def test_an_estimate_explains_no_more_than_that():
             "unexplained": BookedAmounts(0, 0, 0, 0, -700),
         }
     }
+
+
+def test_an_estimate_does_not_explain_a_request_that_is_missing_here():
+    export = make_export({(0, "m", "default"): SOME.plus(ONE).plus(ONE)})
+    entries = [entry(0, "m", "", SOME), entry(0, "m", "", ONE, estimated=True)]
+    assert causes(compare(export, entries, {})) == {(0, "m", "default"): {"missing_here": NOTHING.minus(ONE)}}
 
 
 def test_an_estimated_request_that_the_provider_does_not_count_is_explained():
@@ -322,3 +339,65 @@ def test_a_book_agrees_with_itself(both):
         merged[key] = merged.get(key, NOTHING).plus(counts)
     comparison = compare(make_export(merged), entries, {})
     assert causes(comparison) == {}
+
+
+def only(**amounts):
+    return BookedAmounts(**amounts)
+
+
+def estimate(one):
+    """Seven output tokens where the provider counts more; beyond twice of it nothing is explained."""
+    off = one.output_tokens - 7
+    expected = {"estimated": only(output_tokens=-min(off, 7))}
+    return expected | ({"unexplained": only(output_tokens=7 - off)} if off > 7 else {})
+
+
+DEVIATIONS = {
+    "none": lambda one: ([], [], {}),
+    "missing_here": lambda one: ([(0, "default", one)], [], {(0, "default"): {"missing_here": NOTHING.minus(one)}}),
+    "missing_there": lambda one: ([], [(one, {})], {(0, "default"): {"missing_there": one}}),
+    "tier": lambda one: (
+        [(0, "flex", one)], [(one, {})],
+        {(0, "default"): {"tier": one}, (0, "flex"): {"tier": NOTHING.minus(one)}},
+    ),
+    "cache": lambda one: (
+        [(0, "default", one)], [(one._replace(cached_input_tokens=0), {})],
+        {(0, "default"): {"cache": only(cached_input_tokens=-one.cached_input_tokens)}},
+    ),
+    "late": lambda one: (
+        [(1, "default", one)], [(one, {"late": True})],
+        {(0, "default"): {"late": one}, (1, "default"): {"late": NOTHING.minus(one)}},
+    ),
+    "estimated": lambda one: (
+        [(0, "default", one)], [(one._replace(output_tokens=7), {"estimated": True})], {(0, "default"): estimate(one)}
+    ),
+    "rounding": lambda one: (
+        [(0, "default", only(cost_micro_usd=3))], [], {(0, "default"): {"rounding": only(cost_micro_usd=-3)}}
+    ),
+    "unexplained": lambda one: (
+        [(0, "default", only(output_tokens=one.output_tokens))], [],
+        {(0, "default"): {"unexplained": only(output_tokens=-one.output_tokens)}},
+    ),
+}  # fmt: skip
+"""What one request adds there (days later, tier, amounts) and here, and what is to be found."""
+
+USED = st.builds(BookedAmounts, st.just(1), *(st.integers(n, n + 500) for n in (600, 100, 50, 10, 1000)))
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(DEVIATIONS)), st.integers(0, 1), USED), min_size=1, max_size=12))
+@settings(max_examples=times(150, 5_000))
+def test_known_deviations_are_found_and_no_other(made):
+    """Each model has ten ordinary requests on each of three days, and one deviation on one of them."""
+    there, entries, expected = {}, [], {}
+    for number, (deviation, begin, one) in enumerate(made):
+        model = f"model-{number}"
+        added, kept, found = DEVIATIONS[deviation](one)
+        for every in range(3):
+            there[every, model, "default"] = SOME
+            entries.append(entry(every, model, "", SOME))
+        for later, tier, amounts in added:
+            key = (begin + later, model, tier)
+            there[key] = there.get(key, NOTHING).plus(amounts)
+        entries += [entry(begin, model, "", amounts, **more) for amounts, more in kept]
+        expected |= {(begin + later, model, tier): causes_ for (later, tier), causes_ in found.items()}
+    assert causes(compare(make_export(there), entries, {})) == expected

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import tracemalloc
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -259,6 +261,7 @@ def test_fractions_of_a_micro_dollar_add_up(read):
         (f"{HEADER}\n2026-06-01,1,gpt-5,1,{'9' * 40}\n", "line 2, column output_tokens: must be less than 1,000,000,000,000,000"),
         (f"{HEADER}\n2026-06-01,1,gpt-5,1,{'9' * 4000}\n", "line 2, column output_tokens: must be a number, not '9999"),
         (f"{HEADER}\n2026-06-01,1,gpt-5,1,1e9999\n", "line 2, column output_tokens: must be less than"),
+        (f'{HEADER},note\n{LINE},"a\nb"\n2026-06-01,1,gpt-5,ten,2,"c\n\nd"\n', "line 4, column input_tokens: must be a number"),
         (f"{HEADER}\n01/06/2026,1,gpt-5,1,2\n", "line 2, column start_time_iso: must be a day such as 2027-01-31"),
         (f"{HEADER}\n999999999999999,1,gpt-5,1,2\n", "line 2, column start_time_iso: must be a day"),
         (f"{HEADER}\n,1,gpt-5,1,2\n", "line 2, column start_time: must say which day the line is of"),
@@ -391,6 +394,33 @@ def test_a_long_export_is_never_in_memory(monkeypatch, kind):
     assert peak < 4_000_000
 
 
+class Counting(io.BytesIO):
+    """A file that counts how often it is read."""
+
+    reads = 0
+
+    def read(self, size=-1):
+        self.reads += 1
+        return super().read(size)
+
+
+def test_a_long_value_is_decoded_a_few_times_and_not_once_a_chunk(monkeypatch):
+    monkeypatch.setattr(json_file, "CHUNK", 100)
+    file = Counting(json.dumps(page(RESULT | {"project_id": "p" * 1_000_000})).encode())
+    tally = Tally(ReadOptions())
+    tally.read_json(json_file.JsonReader(file))
+    assert sums(tally.export()) == {(1, "gpt-5", ""): (1, 10, 2)}
+    assert file.reads < 30
+
+
+def test_a_value_without_end_is_not_read_to_its_end(monkeypatch):
+    monkeypatch.setattr(json_file, "LONGEST_VALUE", 1_000)
+    file = Counting(b'{"data": [{"results": [{"a": "' + b"x" * 10_000_000)
+    with pytest.raises(Unreadable, match="this value is longer than 1,000 characters"):
+        Tally(ReadOptions()).read_json(json_file.JsonReader(file))
+    assert file.tell() < 1_000_000
+
+
 @st.composite
 def lines(draw):
     models = st.sampled_from(["gpt-5", "gpt-5-2025-08-07", 'say "hi"', "a,b;c\td|e", "two\nlines", ""])
@@ -458,3 +488,8 @@ def test_any_other_file_is_refused_and_nothing_else(tmp_path_factory, content, b
     file.write_bytes(begin + content)
     with suppress(Unreadable):
         read_export(file)
+
+
+def test_exports_are_read_and_compared_without_the_sql_extra():
+    code = "import sys, crplugins.ledger.reconcile.compare; sys.exit('sqlalchemy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

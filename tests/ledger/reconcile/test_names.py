@@ -74,6 +74,12 @@ def test_the_name_in_the_answer_goes_before_the_configured_one():
     assert names.find("", "my-deployment") == ()
 
 
+def test_a_name_as_it_is_goes_before_one_that_is_only_alike():
+    names = ModelNames(["gpt-4o", "my-deployment"], {})
+    assert names.find("gpt-4o-2024-08-06", "my-deployment") == ("my-deployment",)
+    assert names.find("gpt-4o-2024-08-06", "another-deployment") == ["gpt-4o"]
+
+
 def test_a_map_goes_before_every_name_with_the_provider_or_without():
     for configured in ("azure/my-deployment", "my-deployment"):
         names = ModelNames(["gpt-4o-2024-08-06", "gpt 4o 0806 glbl"], {configured: "gpt 4o 0806 glbl"})
