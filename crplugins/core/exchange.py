@@ -13,7 +13,7 @@ from crplugins.core.errors import ErrorObject, GatewayError, Header
 from crplugins.core.outcome import OUTCOMES, ErrorType, Outcome, answered_with
 from crplugins.core.principal import Principal
 from crplugins.core.said import NOTHING, Mark, Said
-from crplugins.core.usage import Price, TokenUsage, UsageSource
+from crplugins.core.usage import OFF_PEAK, Price, TokenUsage, UsageSource
 from crplugins.core.wire import is_end
 
 if TYPE_CHECKING:
@@ -211,7 +211,9 @@ class Exchange(msgspec.Struct, eq=False):
     def cost_at(self, price: Price, usage: TokenUsage) -> int:
         """What `usage` costs in millionths of a US dollar, as the answer says it was processed."""
         names = (self.service_tier, self.inference_geo, self.search_context_size)
-        named = [name.lower().removeprefix(_ON_DEMAND) for name in names if name] if any(names) else ()
+        named = [name.lower().removeprefix(_ON_DEMAND) for name in names if name] if any(names) else []
+        if price.off_peak is not None and price.off_peak.holds_at(time.time()):
+            named.append(OFF_PEAK)
         seconds = self.upstream_seconds(self.timings.ended or self.clock()) if price.second else 0.0
         return price.micro_usd(usage, named, seconds)
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from crplugins.core.off_peak import OffPeak
+
 UsageSource = Literal["provider", "estimated", "none"]
 """Whose numbers they are. Estimated ones always say so."""
 
@@ -106,6 +108,9 @@ def _plausible(count: int | None) -> int | None:
     return count if count is not None and 0 <= count <= MAX_TOKENS else None
 
 
+OFF_PEAK = "off_peak"
+
+
 class Price(msgspec.Struct, frozen=True):
     """What tokens cost, in millionths of a millionth of a US dollar each, so that sums are exact.
 
@@ -123,6 +128,7 @@ class Price(msgspec.Struct, frozen=True):
             or the size of its search context.
         factors: by how many thousandths all tokens cost more or less in an answer that names this, such as the region
             where the model ran.
+        off_peak: when the alternative `OFF_PEAK` is what everything costs.
         source: whose price it is.
     """
 
@@ -145,6 +151,7 @@ class Price(msgspec.Struct, frozen=True):
     above: tuple[tuple[int, "Price"], ...] = ()
     alternatives: tuple[tuple[str, "Price"], ...] = ()
     factors: tuple[tuple[str, int], ...] = ()
+    off_peak: OffPeak | None = None
     source: Literal["table", "config"] = "config"
 
     def micro_usd(self, usage: TokenUsage, named: Sequence[str] = (), seconds: float = 0.0) -> int:
@@ -181,9 +188,10 @@ class Price(msgspec.Struct, frozen=True):
         """Parts are taken from their whole one after the other, so that none is charged twice where they overlap."""
         cached, written = self.cached_input, self.cache_write_input
         cached_audio, long_written = usage.cached_audio_input_tokens, usage.long_cache_write_input_tokens
+        audio_price = self.audio_input if cached is None else cached  # without a price of the cached, it is as any
         total, rest = 0, usage.input_tokens
         for tokens, price in (
-            (cached_audio, cached if self.cached_audio_input is None else self.cached_audio_input),
+            (cached_audio, audio_price if self.cached_audio_input is None else self.cached_audio_input),
             (usage.cached_input_tokens - cached_audio, cached),
             (long_written, written if self.long_cache_write_input is None else self.long_cache_write_input),
             (usage.cache_write_input_tokens - long_written, written),

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from crplugins.core.usage import Price, pico_usd
+from crplugins.core.off_peak import read_off_peak
+from crplugins.core.usage import OFF_PEAK, Price, pico_usd
 
 _FIELDS: Final[Mapping[str, str]] = {
     "input_cost_per_token": "input",
@@ -93,7 +94,7 @@ def price_of(rates: Mapping[str, Any], listed: Price | None = None) -> Price | N
         tiers = _tiers(rates)
         price = _at(tiers[_STANDARD], listed)
         if price is not None:
-            price = replace(price, alternatives=_alternatives(tiers, price, listed))
+            price = _with_off_peak(replace(price, alternatives=_alternatives(tiers, price, listed)), rates)
         if price is None or (listed is None and _charges_otherwise(rates, price)):
             return _per_second(rates)
     return None if price is None else _with_fees(price, rates)
@@ -224,6 +225,17 @@ def _lacking_in_batches(standard: Mapping[str, int], batch: Mapping[str, int]) -
     if short and long is not None and "cache_write_input" in batch:
         price["long_cache_write_input"] = long * batch["cache_write_input"] // short
     return price
+
+
+def _with_off_peak(price: Price, rates: Mapping[str, Any]) -> Price:
+    """The price with that of the hours in which a provider charges less. What that lacks costs what it always does."""
+    block = rates.get("off_peak_pricing")
+    if not isinstance(block, Mapping) or (hours := read_off_peak(block)) is None:
+        return price
+    own = _fields(_tiers(block)[_STANDARD][0])
+    longer = tuple((tokens, replace(longer, **own)) for tokens, longer in price.above)
+    cheaper = replace(price, **own, above=longer, alternatives=())
+    return replace(price, off_peak=hours, alternatives=(*price.alternatives, (OFF_PEAK, cheaper)))
 
 
 def _with_fees(price: Price, rates: Mapping[str, Any]) -> Price:

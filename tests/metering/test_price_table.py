@@ -1,12 +1,10 @@
 import json
-import logging
 import subprocess
 import sys
 
 import pytest
 
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.handlers.litellm.loading import load_litellm
 from crplugins.metering.price_table import PriceTable, fits, litellm_prices, prices_for
 from crplugins.metering.prices import price_of
 
@@ -295,96 +293,3 @@ def test_which_entries_a_provider_means():
     assert fits("azure_ai", "openai")
     assert not fits("azure", "openai")
     assert not fits("openai", "azure")
-
-
-# Against litellm itself
-
-CASES = {
-    "plain": TokenUsage(1000, 500),
-    "cached": TokenUsage(10_000, 500, cached_input_tokens=8000),
-    "written": TokenUsage(10_000, 500, cached_input_tokens=4000, cache_write_input_tokens=3000),
-    "reasoning": TokenUsage(1000, 5000, reasoning_output_tokens=3000),
-    "audio": TokenUsage(1000, 500, audio_input_tokens=300, audio_output_tokens=200),
-    "at the threshold": TokenUsage(200_000, 500),
-    "long": TokenUsage(300_001, 500, cached_input_tokens=1000),
-}
-
-# Where we differ on purpose: discounts by the hour (DeepSeek and Tencent), a search for a region's own price that goes
-# on where litellm's ends (bedrock_mantle), and Perplexity's prices for cached input and long prompts, which litellm
-# lists and does not charge.
-ON_PURPOSE = frozenset({"deepseek", "tencent", "bedrock_mantle", "perplexity"})
-MODES = frozenset({"chat", "completion", "responses"})
-
-
-@pytest.fixture(scope="module")
-def litellm():
-    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
-    return load_litellm()
-
-
-def as_litellm(litellm, usage):
-    return litellm.Usage(
-        prompt_tokens=usage.input_tokens,
-        completion_tokens=usage.output_tokens,
-        total_tokens=usage.input_tokens + usage.output_tokens,
-        prompt_tokens_details={
-            "cached_tokens": usage.cached_input_tokens,
-            "cache_write_tokens": usage.cache_write_input_tokens,
-            "audio_tokens": usage.audio_input_tokens,
-        },
-        completion_tokens_details={
-            "reasoning_tokens": usage.reasoning_output_tokens,
-            "audio_tokens": usage.audio_output_tokens,
-        },
-    )
-
-
-def micro_usd_of_litellm(litellm, model, usage):
-    name, provider, _, _ = litellm.get_llm_provider(model)
-    return sum(litellm.cost_per_token(model=name, custom_llm_provider=provider, usage_object=usage)) * 1e6
-
-
-def counts_every_token(litellm):
-    """Older releases (1.96) charge nothing for cached tokens whose model has no price for them."""
-    plain, cached = TokenUsage(1000, 0), TokenUsage(1000, 0, cached_input_tokens=400)
-    gpt_4 = [micro_usd_of_litellm(litellm, "openai/gpt-4", as_litellm(litellm, usage)) for usage in (plain, cached)]
-    return gpt_4[0] == pytest.approx(gpt_4[1])
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_costs_are_litellms(litellm, case):
-    """Every seventh model of the table that litellm can price itself, and is not known to differ."""
-    if not counts_every_token(litellm):
-        pytest.skip("this release of litellm does not count every token itself")
-    compared, usage = 0, CASES[case]
-    theirs = as_litellm(litellm, usage)
-    for model, entry in list(litellm.model_cost.items())[::7]:
-        if entry.get("mode") not in MODES or entry.get("litellm_provider") in ON_PURPOSE:
-            continue
-        price = litellm_prices().find(model)
-        try:
-            cost = micro_usd_of_litellm(litellm, model, theirs)
-        except Exception:  # it finds no provider, or no entry
-            continue
-        if price is None:  # nothing per token: litellm says 0, we say that we do not know
-            assert cost == 0 or "output_cost_per_token" not in entry or "input_cost_per_token" not in entry, model
-            continue
-        assert price.micro_usd(usage) == pytest.approx(cost, abs=0.6, rel=1e-6), model
-        compared += 1
-    assert compared > 250
-
-
-def test_anthropics_cached_and_written_tokens_are_counted_once(litellm):
-    """Anthropic counts them beside its input tokens; in our Usage they are part of them."""
-    price = litellm_prices().find("anthropic/claude-sonnet-4-5")
-    theirs = litellm.Usage(
-        prompt_tokens=100 + 2000 + 300,
-        completion_tokens=50,
-        total_tokens=2450,
-        cache_read_input_tokens=2000,
-        cache_creation_input_tokens=300,
-    )
-    cost = micro_usd_of_litellm(litellm, "anthropic/claude-sonnet-4-5", theirs)
-    ours = price.micro_usd(TokenUsage(2400, 50, cached_input_tokens=2000, cache_write_input_tokens=300))
-    assert ours == pytest.approx(cost, abs=0.6)
-    assert ours == round(100 * 3 + 2000 * 0.3 + 300 * 3.75 + 50 * 15)

@@ -345,3 +345,17 @@ def test_a_model_that_is_charged_by_the_second_costs_the_time_that_the_provider_
 def test_a_model_that_is_charged_by_the_character_has_four_in_a_token():
     price = price_of({"input_cost_per_character": 5e-6, "output_cost_per_character": 15e-6, "mode": "chat"})
     assert cost(price, TokenUsage(100, 10)) == 100 * 20 + 10 * 60
+
+
+# Hours
+
+
+def test_an_answer_costs_less_in_the_hours_off_the_peak():
+    cheaper = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
+    always = {**RATES, "off_peak_pricing": {**cheaper, "hours_utc": "00:00-00:00"}}
+    never = {**RATES, "off_peak_pricing": cheaper}
+    for rates, micro_usd in ((always, 1_000 + 200), (never, 4_000 + 2_000)):
+        exchange = exchange_of({"usage": {"prompt_tokens": 1000, "completion_tokens": 100}}, price=price_of(rates))
+        assert exchange.usage is not None
+        assert exchange.price is not None
+        assert exchange.cost_at(exchange.price, exchange.usage) == micro_usd

@@ -32,7 +32,7 @@ def real_cost(exchange: Exchange, expected: Price | None, missing_usage: Missing
     return exchange.cost_at(price, usage_of(exchange, missing_usage))
 
 
-_NO_AMOUNTS: Final = frozenset({"factors", "searches_together", "source"})
+_NO_AMOUNTS: Final = frozenset({"factors", "off_peak", "searches_together", "source"})
 """Fields of a price that cost nothing by themselves."""
 
 
