@@ -38,8 +38,6 @@ _NO_AMOUNTS: Final = frozenset({"factors", "off_peak", "searches_together", "sou
 
 def is_free(price: Price) -> bool:
     """Whether nothing that a price has an amount for costs anything."""
-    if price.input or price.output:
-        return False
     return not any(_costs(getattr(price, name)) for name in Price.__struct_fields__ if name not in _NO_AMOUNTS)
 
 

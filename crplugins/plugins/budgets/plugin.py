@@ -120,15 +120,18 @@ class Budgets(Plugin):
         if self._seeding is not None:
             await self._seeding.compare(windows)
         demand = demand_of(exchange, self._estimated_output)
-        costs = [estimated_cost(price, demand, window.limit.amount) for window in windows]
-        free = price is not None and is_free(price)
-        charges = [Charge(w.unlimited if free or w.shadow else w.limit, c) for w, c in zip(windows, costs, strict=True)]
+        free = price is not None and not (price.input or price.output) and is_free(price)
+        charges, shadows = [], False
+        for window in windows:
+            cost = estimated_cost(price, demand, window.limit.amount)
+            charges.append(Charge(window.unlimited if free or window.shadow else window.limit, cost))
+            shadows = shadows or window.shadow
         reservation, decision = await self.reservations.reserve(exchange.id + self._suffix, tuple(charges))
         self._warn(windows, decision)
         if decision.refused is not None:
             raise quota_exceeded()
-        if not free:
-            self._note_shadows(exchange, windows, costs, decision)
+        if shadows and not free:
+            self._note_shadows(exchange, windows, charges, decision)
         self._reserved.set(exchange, _Reserved(reservation, price))
 
     def on_finish(self, exchange: Exchange) -> None:
@@ -176,14 +179,14 @@ class Budgets(Plugin):
             self._shadowed(exchange, "invalid_request", "of an unknown price")
 
     def _note_shadows(
-        self, exchange: Exchange, windows: Sequence[BudgetWindow], costs: Sequence[int], decision: Decision
+        self, exchange: Exchange, windows: Sequence[BudgetWindow], charges: Sequence[Charge], decision: Decision
     ) -> None:
         """Log and count a request that a budget in shadow mode would have refused."""
         now = self.reservations.now()
         spent = [
             window.limit.key
-            for window, cost, level in zip(windows, costs, decision.levels, strict=True)
-            if window.shadow and check_window(window.limit, cost, level.used, now)[0]
+            for window, charge, level in zip(windows, charges, decision.levels, strict=True)
+            if window.shadow and check_window(window.limit, charge.cost, level.used, now)[0]
         ]
         if spent:
             self._shadowed(exchange, "budget_exceeded", ", ".join(spent))
