@@ -9,6 +9,7 @@ import pytest
 
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.exchange import Exchange
+from crplugins.core.off_peak import OffPeak
 from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price, pico_usd
 from crplugins.plugins.aliases.plugin import ModelAliases
@@ -121,7 +122,7 @@ async def test_a_model_whose_output_alone_costs_is_not_free() -> None:
     assert (await ask(App(), spent.plugins, model="half", max_tokens=1)).status == 429
 
 
-NO_AMOUNTS = {"factors": (("eu", 1100),), "searches_together": True, "source": "table"}
+NO_AMOUNTS = {"factors": (("eu", 1100),), "off_peak": OffPeak(()), "searches_together": True, "source": "table"}
 FURTHER = {"above": ((1000, Price(0, 1)),), "alternatives": (("priority", Price(1, 0)),)}
 
 
