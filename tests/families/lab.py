@@ -7,11 +7,12 @@ is asked once for all of them.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
@@ -162,11 +163,25 @@ class Lab:
 async def lab() -> AsyncIterator[Lab]:
     records = Records()
     async with AsyncExitStack() as stack:
+        stack.enter_context(signed_in_to_vertex())
         upstream = await stack.enter_async_context(playing())
         gateway = await stack.enter_async_context(_gateway(upstream, records))
         foreign = await stack.enter_async_context(_foreign(records))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         yield Lab(gateway, foreign, session, records)
+
+
+@contextmanager
+def signed_in_to_vertex() -> Iterator[None]:
+    """Vertex AI has no keys: litellm would ask Google for a token."""
+    from litellm.llms.vertex_ai.vertex_llm_base import VertexBase
+
+    async def signed_in(*_: object, **__: object) -> tuple[str, str]:
+        return "a-token", "a-project"
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(VertexBase, "_ensure_access_token_async", signed_in)
+        yield
 
 
 def _limits() -> RateLimits:
@@ -182,7 +197,7 @@ def _keys(*handlers: Handler) -> list[dict[str, Any]]:
 async def _gateway(upstream: str, records: Records) -> AsyncIterator[Home]:
     limits = _limits()
     app = Gateway(
-        model_list=[entry for family in FAMILIES.values() for entry in _entries(family, upstream)],
+        model_list=[entry for family in FAMILIES.values() for entry in models_of(family, upstream)],
         keys=_keys("direct", "litellm"),
         metrics={"token": None, "key_cap": 2_000},
         plugins=[
@@ -195,7 +210,7 @@ async def _gateway(upstream: str, records: Records) -> AsyncIterator[Home]:
         yield Home(url, limits, metrics)
 
 
-def _entries(family: Family, upstream: str) -> Iterator[dict[str, Any]]:
+def models_of(family: Family, upstream: str) -> Iterator[dict[str, Any]]:
     """The models of `model_list`."""
     base = {"api_key": "sk-upstream-0123456789", "timeout": 30}
     if family.direct is not None:
