@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.errors import SERVER_ERROR, broken_off
 from crplugins.core.lenient_json import decode_leniently
 from crplugins.core.sse import DONE, Event
 from crplugins.core.wire import is_end, is_failure
@@ -77,11 +78,14 @@ def readable_chunk(event: Event) -> Event:
     """The chunk with a list of `choices`, a `delta` in each, and null for a finish reason that is none (`"null"`).
 
     openai-python fails on a chunk without the first two, and OpenAI's SDKs take any text for an end. Nearly every chunk
-    is readable, and returned as it is.
+    is readable, and returned as it is. An error becomes an object with a message: xAI sends its text alone, Google a
+    list, for which the SDKs see no error.
     """
     answer = event.answer
     if answer is None or event.data is None:
         return event
+    if answer.error is not None:
+        return _readable_error(event, answer.error)
     if answer.choices is not None:
         for choice in answer.choices:
             if choice.delta is None or (choice.finish_reason and _is_filler(choice.finish_reason)):
@@ -93,6 +97,18 @@ def readable_chunk(event: Event) -> Event:
         return event
     chunk["choices"] = [_readable_choice(choice) for choice in chunk.get("choices") or ()]
     return event.with_data(msgspec.json.encode(chunk))
+
+
+def _readable_error(event: Event, error: Any) -> Event:
+    in_a_list = (event.data or b"").lstrip().startswith(b"[")
+    fields = error if isinstance(error, dict) else {"message": error}
+    if isinstance(fields.get("message"), str):
+        if fields is error and not in_a_list:
+            return event
+    else:
+        fields = {**fields, "message": broken_off().error.message}
+    readable = {"type": SERVER_ERROR, "param": None, "code": None, **fields}
+    return event.with_data(msgspec.json.encode({"error": readable}))
 
 
 def _readable_choice(choice: Any) -> Any:

@@ -15,6 +15,7 @@ from crplugins.core.answer_forms import readable_chunk
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange
+from crplugins.core.lenient_json import decode_leniently
 from crplugins.core.sse import DONE, MAX_EVENT_BYTES, Event, EventTooLarge, Splitter
 from crplugins.handlers import upstream_errors
 
@@ -187,7 +188,7 @@ class DirectStream:
             self._failure = upstream_errors.refusal_in_stream(event.data or b"", self._deployment, self._secrets)
             return
         self._state.failed = self._error_sent = True
-        passable.append(self._scrubbed(event))
+        passable.append(self._scrubbed(readable_chunk(event)))
 
     def _grace(self) -> float:
         """How long to wait for [DONE], once every choice that began has ended."""
@@ -212,18 +213,12 @@ class DirectStream:
 
     def _scrubbed(self, event: Event) -> Event:
         """An error event whose message names no address or credential of the upstream."""
-        document: dict[str, Any] = msgspec.json.decode(event.data or b"{}")
-        error = document["error"]
-        message = error.get("message") if isinstance(error, dict) else error
-        if not isinstance(message, str):
-            return event
+        document: dict[str, Any] = decode_leniently(event.data or b"{}")
+        message: str = document["error"]["message"]
         safe = upstream_errors.scrub(message, self._secrets)
         if safe == message:
             return event
-        if isinstance(error, dict):
-            error["message"] = safe
-        else:
-            document["error"] = safe
+        document["error"]["message"] = safe
         return event.with_data(msgspec.json.encode(document))
 
     def _close(self) -> None:

@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.core.answer_forms import document_of, stream_of
+from crplugins.core.answer_forms import document_of, readable_chunk, stream_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.sse import Event
 
@@ -97,3 +98,23 @@ def test_calls_without_an_index_are_told_apart_by_their_ids() -> None:
 
 def test_a_filler_is_no_finish_reason_of_the_document() -> None:
     assert joined(chunk({"content": "a"}, ""), chunk({}, "stop"), chunk({}, "null"))["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("sent", "message", "code"),
+    [
+        ({"error": "At capacity.", "code": "unavailable"}, "At capacity.", None),
+        ([{"error": {"code": 503, "message": "Overloaded.", "status": "UNAVAILABLE"}}], "Overloaded.", 503),
+        ({"error": {"code": 7}}, "The model provider ended the stream before the answer was complete.", 7),
+        ({"error": True}, "The model provider ended the stream before the answer was complete.", None),
+    ],
+)
+def test_an_error_becomes_an_object_with_a_message(sent: Any, message: str, code: Any) -> None:
+    readable = json.loads(readable_chunk(Event.of(json.dumps(sent).encode())).data or b"")
+    assert (readable["error"]["message"], readable["error"]["code"]) == (message, code)
+    assert {"type", "param"} <= readable["error"].keys()
+
+
+def test_an_error_that_is_one_already_keeps_its_bytes() -> None:
+    event = Event.of(b'{ "error": {"message": "Too long.", "metadata": {"raw": "x"}}, "choices": [] }')
+    assert readable_chunk(event) is event

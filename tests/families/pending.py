@@ -16,14 +16,8 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "cohere.litellm.error-inside.streamed",
     ),
     "litellm drops Cohere's thinking": ("cohere.litellm.thinking.plain",),
-    "an event that is neither a chunk nor an error passes through": (
-        "mistral.direct.error-inside.streamed",
-        "mistral.foreign.error-inside.streamed",
-    ),
-    "an error that is a text, not an object, passes through": (
-        "xai.direct.error-inside.streamed",
-        "xai.foreign.error-inside.streamed",
-    ),
+    "an event that is neither a chunk nor an error passes through": ("mistral.foreign.error-inside.streamed",),
+    "an error that is a text, not an object, passes through": ("xai.foreign.error-inside.streamed",),
     "before a foreign app no [DONE] follows an error of its own": (
         "gemini-openai.foreign.error-inside.streamed",
         "deepseek.foreign.error-inside.streamed",
@@ -51,11 +45,6 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "glm.direct.error-inside.streamed",
         "glm.litellm.error-inside.streamed",
         "glm.foreign.error-inside.streamed",
-    ),
-    "an empty finish reason is taken for an end": (
-        "sglang.direct.cut-at-the-end.streamed",
-        "sglang.foreign.cut-in-the-middle.streamed",
-        "sglang.foreign.cut-at-the-end.streamed",
     ),
     "an event without data passes through": ("llama-cpp.foreign.error-inside.streamed",),
 }
