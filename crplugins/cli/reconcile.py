@@ -45,7 +45,10 @@ def reconcile(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="CONFIGURED=EXPORTED", help="A model that has another name in the export."),
+        typer.Option(
+            metavar="CONFIGURED=EXPORTED",
+            help="What a configured model, or another line of the export, is to count as.",
+        ),
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -90,7 +93,8 @@ def reconcile(
     found = _read(export, options)
     name = provider or found.layout.provider
     comparison = compare(found, _entries(found, name, ledger, config_file), models, share)
-    for note in found.notes:
+    unknown = sorted(set(models.values()) - {group.model for group in found.amounts})
+    for note in (*found.notes, *(f"the export has no model '{name}'" for name in unknown)):
         sys.stderr.write(f"note: {note}\n")
     if not any(row.here.requests for row in comparison.rows) and not any(any(row.here) for row in comparison.rows):
         sys.stderr.write(f"note: the ledger has no request of {name or 'any provider'} on these days\n")

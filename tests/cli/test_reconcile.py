@@ -305,6 +305,45 @@ def test_a_name_that_cannot_be_guessed_is_told(command, traffic, database_url, t
     assert "1 of 1 days, models and tiers agree." in out
 
 
+def test_a_model_that_the_export_does_not_have_is_told(command, traffic, database_url, tmp_path):  # noqa: F811
+    log = traffic([{"tokens": [100, 0, 10]}])
+    (tmp_path / "usage.csv").write_text(usage_csv(log))
+    code, _, err = command("usage.csv", "--ledger", database_url, "--model", "gpt-5=gpt-6")
+    assert (code, err) == (1, "note: the export has no model 'gpt-6'\n")
+
+
+def anthropic_csv(log):
+    """As Anthropic's Console exports it: no requests, and the input in three parts."""
+    lines = [
+        f"{day},{model},gateway,Default,{'standard' if tier == 'default' else tier},\u2264 200k,"
+        f"{sum(line.input - line.cached for line in booked)},0,0,{sum(line.cached for line in booked)},"
+        f"{sum(line.output for line in booked)},0,global,"
+        for (day, model, tier), booked in grouped(log)
+    ]
+    header = (
+        "usage_date_utc,model_version,api_key,workspace,usage_type,context_window,usage_input_tokens_no_cache,"
+        "usage_input_tokens_cache_write_5m,usage_input_tokens_cache_write_1h,usage_input_tokens_cache_read,"
+        "usage_output_tokens,web_search_count,inference_geo,speed"
+    )
+    return "\n".join([header, *lines, ""])
+
+
+def test_an_export_without_requests_is_compared_by_its_tokens(command, traffic, database_url, tmp_path):  # noqa: F811
+    log = traffic([*ordinary(), {"at": MIDNIGHT - 1, "late": 2, "tokens": [700, 50, 70]}])
+    (tmp_path / "usage.csv").write_text(anthropic_csv(log))
+    code, out, _ = command("usage.csv", "--ledger", database_url, "--provider", "openai", "--json")
+    assert code == 0
+    late = {"input_tokens": 700, "cached_input_tokens": 50, "output_tokens": 70}
+    assert differences(out) == [
+        (1, "gpt-5-2025-08-07", "default", "late", late),
+        (2, "gpt-5-2025-08-07", "default", "late", {name: -count for name, count in late.items()}),
+    ]
+    (tmp_path / "usage.csv").write_text(anthropic_csv(log[1:]))
+    code, out, _ = command("usage.csv", "--ledger", database_url, "--provider", "openai", "--json")
+    assert code == 1
+    assert {part[3] for part in differences(out)} == {"late", "missing_there"}
+
+
 RECORDS = [
     {"usage_source": "provider"},
     {"usage_source": "cache", "cost_micro_usd": 0},  # answered from a cache

@@ -93,7 +93,8 @@ def compare(export: Export, entries: Sequence[Entry], models: Mapping[str, str],
     """Compares what the export tells: its measures, and its models and tiers if it tells them apart.
 
     `entries` may be of the day before the export's first: they explain what is booked late on it, and no more.
-    `models` are configured names to exported ones. `tolerance` is a share of the larger number, such as 0.001.
+    `models` are configured names, or other names of the export, to exported ones. `tolerance` is a share of the larger
+    number, such as 0.001.
     """
     books = _Books(export, entries, models)
     _late(books)
@@ -117,7 +118,8 @@ class _Books:
         names = ModelNames({group.model for group in export.amounts}, models)
         labels, joined = one_name_each(names, {entry.names for entry in entries})
         for exported, amounts in export.amounts.items():
-            group = exported._replace(model=joined.get(exported.model, exported.model))
+            model = names.exported(exported.model)
+            group = exported._replace(model=joined.get(model, model))
             self.there[group] = self.there[group].plus(amounts)
             self.rounding[group] += export.rounding[exported]
         for entry in entries:

@@ -65,16 +65,21 @@ class ModelNames:
     Args:
         exported: the names in the export.
         mapped: configured to exported names, which go before everything else. The provider before a configured name,
-            as in `azure/my-deployment`, may stand there or not.
+            as in `azure/my-deployment`, may stand there or not. A name of the export may be mapped too: web searches
+            are a line of their own there, and a part of the model's cost in the ledger.
     """
 
     def __init__(self, exported: Iterable[str], mapped: Mapping[str, str]) -> None:
-        self._exported = frozenset(exported)
         self._mapped = {key: name for given, name in mapped.items() for key in (given.rpartition("/")[2], given)}
+        self._exported = frozenset(map(self.exported, exported))
         self._by_base: dict[str, dict[str, list[str]]] = {}
         for name in sorted(self._exported):
             base, stamp = parse_model(name)
             self._by_base.setdefault(base, {}).setdefault(stamp, []).append(name)
+
+    def exported(self, name: str) -> str:
+        """What a model of the export is called from here on."""
+        return self._mapped.get(name, name)
 
     def find(self, *names: str) -> Collection[str]:
         """The models of the export that these names of one model can be, the surest name first; empty if none.

@@ -30,6 +30,10 @@ def entry(number, model, tier, amounts, **more):
     return Entry(day(number), (model, ""), tier, **{"late": False, "estimated": False} | more, amounts=amounts)
 
 
+def only(**amounts):
+    return BookedAmounts(**amounts)
+
+
 def causes(comparison):
     """`{(day, model, tier): {cause: amounts}}` of the rows that differ."""
     return {
@@ -240,6 +244,18 @@ def test_an_export_without_requests_shows_what_is_missing_by_its_tokens():
     assert found == {(0, "m", "default"): {"missing_here": BookedAmounts(0, -450, -100, -20, -80)}}
 
 
+def test_a_line_of_the_export_can_be_counted_as_a_models():
+    """Under the model's exported name or its configured one."""
+    costs = {(0, "gpt-5-2025-08-07", ""): only(cost_micro_usd=4000), (0, "Web search", ""): only(cost_micro_usd=500)}
+    export = make_export(costs, {"cost_micro_usd"}, tiers=False)
+    entries = [entry(0, "gpt-5-2025-08-07", "", SOME._replace(cost_micro_usd=4500))]
+    assert len(causes(compare(export, entries, {}))) == 2
+    for name in ("gpt-5-2025-08-07", "my-gpt"):
+        names = {"Web search": "gpt-5-2025-08-07", "my-gpt": "gpt-5-2025-08-07"}
+        entries = [entry(0, name, "", SOME._replace(cost_micro_usd=4500))]
+        assert causes(compare(export, entries, names)) == {}
+
+
 def test_requests_without_tokens_are_counted_apart():
     entries = [entry(0, "m", "", SOME), entry(0, "m", "", NOTHING, uncounted=3)]
     comparison = compare(make_export({(0, "m", "default"): SOME}), entries, {})
@@ -339,10 +355,6 @@ def test_a_book_agrees_with_itself(both):
         merged[key] = merged.get(key, NOTHING).plus(counts)
     comparison = compare(make_export(merged), entries, {})
     assert causes(comparison) == {}
-
-
-def only(**amounts):
-    return BookedAmounts(**amounts)
 
 
 def estimate(one):
