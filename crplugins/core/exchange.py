@@ -267,7 +267,7 @@ class Exchange(msgspec.Struct, eq=False):
         if answer is None:
             return
         if self.provider_model is None or answer.usage is not None:
-            self._note_provider(answer)
+            self.note_provider(answer)
         if answer.choices:
             if self.said.hear(answer.choices):
                 self.timings.token(self.clock())
@@ -279,7 +279,7 @@ class Exchange(msgspec.Struct, eq=False):
         if answer.error is not None:
             self.failed_in_stream |= not event.document
 
-    def _note_provider(self, answer: "AnswerFacts") -> None:
+    def note_provider(self, answer: "AnswerFacts") -> None:
         """Keep what answered and what it cost, besides token counts. The last word holds; it comes with the usage."""
         if answer.model:
             self.provider_model = answer.model
@@ -288,7 +288,8 @@ class Exchange(msgspec.Struct, eq=False):
         usage, tier = answer.usage, answer.service_tier
         if usage is not None:
             tier = tier or usage.tier
-            self.inference_geo, self.search_context_size = usage.inference_geo, usage.search_context_size
+            self.inference_geo = usage.inference_geo or self.inference_geo
+            self.search_context_size = usage.search_context_size or self.search_context_size
             if (cost := usage.cost_micro_usd()) is not None:
                 self.provider_cost_micro_usd = cost
         self.service_tier = tier or self.service_tier

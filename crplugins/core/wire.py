@@ -351,6 +351,12 @@ def read_answer(data: bytes) -> AnswerFacts:
         return _read_leniently(data)
 
 
+def read_usage(value: Any) -> ReportedUsage | None:
+    """A usage that is JSON data already; a field of an unexpected shape counts as absent. None if it is no object."""
+    usage: ReportedUsage | None = _partly(value, ReportedUsage)
+    return usage
+
+
 def _read_leniently(data: bytes) -> AnswerFacts:
     try:
         lax = _lax.decode(data)

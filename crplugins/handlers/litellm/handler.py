@@ -21,7 +21,7 @@ from crplugins.handlers.litellm.loading import close_litellm, open_litellm
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import Arguments, messages_of
 from crplugins.handlers.litellm.stream import LitellmStream, RawStream
-from crplugins.handlers.litellm.usage import as_usage
+from crplugins.handlers.litellm.usage import as_usage, note_provider
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
 
@@ -107,6 +107,7 @@ class LitellmHandler:
             raise self._failures.malformed("an answer without choices")
         if "usage" in document:
             exchange.counted(as_usage(document["usage"]), "provider")
+        note_provider(exchange, response)
         data = msgspec.json.encode(document)
         return document_reply(data)
 

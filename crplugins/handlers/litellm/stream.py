@@ -14,7 +14,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.repair import ProviderFailed, StreamRepair
 from crplugins.handlers.litellm.tap import Tap, hang_up
-from crplugins.handlers.litellm.usage import UsageObject, as_usage, usage_object
+from crplugins.handlers.litellm.usage import UsageObject, as_usage, note_provider, usage_object
 
 
 class LitellmStream:
@@ -80,7 +80,10 @@ class LitellmStream:
                 return b""
             if self._raw.tap.malformed is not None:
                 raise self._failures.malformed(self._raw.tap.malformed)
+            counted = self._repair.usage
             frames = self._repair.frames(item)
+            if self._repair.usage is not counted:
+                note_provider(self._exchange, item)
             if not frames:
                 self._keep_usage()
         return frames

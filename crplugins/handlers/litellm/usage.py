@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.exchange import Exchange
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import ReportedUsage
+from crplugins.core.wire import AnswerFacts, ReportedUsage, WrittenDetails, read_usage
 
 logger = logging.getLogger("crplugins.upstream")
 
@@ -28,6 +29,8 @@ _COMPLETION_DETAILS: Final = (
     "accepted_prediction_tokens",
     "rejected_prediction_tokens",
     "text_tokens",
+    "image_tokens",
+    "video_tokens",
 )
 _OTHER_NAMES: Final[Mapping[str, Sequence[str]]] = {
     "cached_tokens": (
@@ -42,7 +45,9 @@ _OTHER_NAMES: Final[Mapping[str, Sequence[str]]] = {
 def usage_object(raw: Any) -> UsageObject | None:
     """`raw` in OpenAI's names, without prices and timings; None if it counts no tokens.
 
-    `raw` has its totals under OpenAI's names; litellm and some providers have other names for cached tokens.
+    `raw` has its totals under OpenAI's names; litellm and some providers have other names for cached tokens. What
+    OpenAI has no name for and a bill depends on is under Anthropic's: for how long tokens are kept in a cache, and
+    searches of the web.
     """
     fields = fields_of(raw)
     prompt, completion, total = (_count(fields.get(name)) for name in _TOTALS)
@@ -59,12 +64,29 @@ def usage_object(raw: Any) -> UsageObject | None:
         usage["prompt_tokens_details"] = details
     if details := _counts(fields.get("completion_tokens_details"), _COMPLETION_DETAILS):
         usage["completion_tokens_details"] = details
+    if lifetimes := _lifetimes(fields):
+        usage["cache_creation"] = lifetimes
+    if searches := _searches(fields):
+        usage["server_tool_use"] = {"web_search_requests": searches}
     return usage
 
 
 def as_usage(usage: UsageObject) -> TokenUsage:
     """The same counts as the Exchange keeps them."""
     return msgspec.convert(usage, ReportedUsage).counted() or TokenUsage()
+
+
+def note_provider(exchange: Exchange, answer: Any) -> None:
+    """Keep what an answer or a chunk of litellm's says of model, tier, region and the provider's own cost."""
+    fields = fields_of(answer)
+    tier = text_of(fields.get("service_tier")) or text_of(_hidden(answer).get("traffic_type"))  # Google's
+    usage = read_usage(plain(fields.get("usage")))
+    exchange.note_provider(AnswerFacts(text_of(fields.get("model")), service_tier=tier, usage=usage))
+
+
+def _hidden(answer: Any) -> Mapping[str, Any]:
+    """What litellm keeps of a provider's own fields."""
+    return fields_of(fields_of(getattr(answer, "_hidden_params", None)).get("provider_specific_fields"))
 
 
 async def estimate(
@@ -87,8 +109,24 @@ async def estimate(
         return None
 
 
-def _prompt_details(fields: Mapping[str, Any]) -> dict[str, int]:
-    details = _counts(fields.get("prompt_tokens_details"), _PROMPT_DETAILS)
+def _lifetimes(fields: Mapping[str, Any]) -> dict[str, int]:
+    """How many of the tokens written to a cache are kept for how long."""
+    details = fields_of(fields.get("prompt_tokens_details"))
+    lifetimes = fields.get("cache_creation") or details.get("cache_creation_token_details")
+    return _counts(lifetimes or details.get("cache_write_tokens_details"), WrittenDetails.__struct_fields__)
+
+
+def _searches(fields: Mapping[str, Any]) -> int | None:
+    """Searches of the web, which litellm counts in the details for Google and xAI."""
+    tools, details = fields_of(fields.get("server_tool_use")), fields_of(fields.get("prompt_tokens_details"))
+    return _count(tools.get("web_search_requests")) or _count(details.get("web_search_requests"))
+
+
+def _prompt_details(fields: Mapping[str, Any]) -> dict[str, Any]:
+    details: dict[str, Any] = dict(_counts(fields.get("prompt_tokens_details"), _PROMPT_DETAILS))
+    cached = fields_of(fields.get("prompt_tokens_details")).get("cached_tokens_details")
+    if kinds := _counts(cached, ("audio_tokens",)):
+        details["cached_tokens_details"] = kinds
     for name, other_names in _OTHER_NAMES.items():
         for other in other_names:
             if name not in details and (count := _count(fields.get(other))) is not None:

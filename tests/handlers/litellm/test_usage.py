@@ -9,7 +9,7 @@ from crplugins.handlers.litellm.usage import as_usage, usage_object
 
 def test_prices_timings_and_null_details_are_left_out():
     raw = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "cost": 0.01, "queue_time": 0.2,
-           "prompt_tokens_details": None, "completion_tokens_details": {"reasoning_tokens": 1, "video_tokens": 4}}  # fmt: skip
+           "prompt_tokens_details": None, "completion_tokens_details": {"reasoning_tokens": 1, "odd_tokens": 4}}  # fmt: skip
     assert usage_object(raw) == {
         "prompt_tokens": 3,
         "completion_tokens": 2,
