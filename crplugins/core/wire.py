@@ -257,8 +257,11 @@ def _call_piece(call: dict[str, Any], function: Any) -> CallPiece:
 _NO_END: Final = frozenset({"", "null", "none", "load"})
 """What some providers write on every chunk instead of null (Ollama, SGLang, LocalAI, GLM)."""
 
-_FAILURE: Final = frozenset({"error", "abort", "aborted"})
-"""The answer was given up (vLLM, SGLang, OpenRouter)."""
+_FAILURE: Final = frozenset({
+    "error", "abort", "aborted", "network_error", "insufficient_system_resource",
+    "function_call_filter: malformed_function_call",
+})  # fmt: skip
+"""The answer was given up (vLLM, SGLang, OpenRouter; GLM; DeepSeek; Gemini's OpenAI endpoint)."""
 
 _NOT_AN_END: Final = _NO_END | _FAILURE
 

@@ -151,6 +151,8 @@ class DirectStream:
                 self._state.see(event)
                 if self._state.failed and not self._error_sent:
                     self._failure = upstream_errors.cut_short(self._deployment, "its finish_reason is a failure")
+                    if (counted := answer.counted) is not None:  # no plugin sees this event
+                        self._exchange.counted(counted, "provider")
                     break
                 if answer.says() or self._complete:
                     self._spoke = alive = True

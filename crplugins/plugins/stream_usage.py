@@ -104,7 +104,8 @@ def without_usage(event: Event) -> Event | None:
         return event
     if answer.error is None and answer.counted is not None and _is_usage_only(data):
         return None
-    return _stripped(event, Body(data), msgspec.structs.replace(answer, usage=None, x_groq=None))
+    choices = answer.choices and [msgspec.structs.replace(choice, usage=None) for choice in answer.choices]
+    return _stripped(event, Body(data), msgspec.structs.replace(answer, choices=choices, usage=None, x_groq=None))
 
 
 def _without_null(data: bytes) -> bytes | None:
@@ -148,6 +149,9 @@ def _stripped(event: Event, body: Body, answer: AnswerFacts) -> Event:
     groq = body.get("x_groq")
     if isinstance(groq, dict) and "usage" in groq:
         body.set("x_groq", {name: value for name, value in groq.items() if name != "usage"})
+    choices = body.get("choices", list) or []
+    if any(isinstance(choice, dict) and choice.get("usage") is not None for choice in choices):  # Kimi's
+        body.set("choices", [{name: value for name, value in each.items() if name != "usage"} for each in choices])
     return event if body.raw is before else event.with_data(body.raw, answer)
 
 
@@ -179,7 +183,7 @@ class UsageOnOneChunk:
 
     That is the chunk without choices, or the chunk that ends the last choice: where the provider puts it. Running
     counts on earlier chunks become null; if no other usage follows, the last of them is sent in a chunk of OpenAI's
-    form.
+    form. So is usage that stands inside a choice (Kimi), where no client looks for it.
 
     Args:
         choices: how many the client asked for (`n`).
@@ -201,6 +205,8 @@ class UsageOnOneChunk:
         for choice in answer.choices or ():
             if is_end(choice.finish_reason):
                 self._finished.add(choice.index)
+            if choice.usage is not None:
+                self._note_usage_of_a_choice(event)
         if answer.usage is None or answer.error is not None:
             return event
         return self._with_usage(event, answer)
@@ -212,6 +218,13 @@ class UsageOnOneChunk:
             return ()
         head: dict[str, Any] = {name: last.get(name) for name in _HEAD_FIELDS if name in last}
         return (Event.of(msgspec.json.encode({**head, "choices": [], "usage": last.get("usage")})),)
+
+    def _note_usage_of_a_choice(self, event: Event) -> None:
+        body = Body(event.data or b"")
+        for choice in body.get("choices", list) or ():
+            if isinstance(choice, dict) and choice.get("usage") is not None:
+                body.set("usage", choice["usage"])
+                self._last_counted = body
 
     def _with_usage(self, event: Event, answer: AnswerFacts) -> Event | None:
         if self._shown:

@@ -159,10 +159,13 @@ def test_any_word_ends_a_choice(reason: str) -> None:
     assert not is_failure(reason)
 
 
-@pytest.mark.parametrize("reason", ["", "null", "NULL", "None", "load", None, UNSET, "error", "abort"])
+FAILURES = ("error", "abort", "network_error", "insufficient_system_resource")
+
+
+@pytest.mark.parametrize("reason", ["", "null", "NULL", "None", "load", None, UNSET, *FAILURES])
 def test_a_filler_or_a_failure_is_no_end(reason: object) -> None:
     assert not is_end(reason)
-    assert is_failure(reason) == (reason in ("error", "abort"))
+    assert is_failure(reason) == (reason in FAILURES)
 
 
 @pytest.mark.parametrize("reason", [None, 0, False, {}, 12.5])

@@ -28,21 +28,12 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "azure-asynchronous-filter.foreign.error-inside.streamed",
         "kimi.foreign.error-inside.streamed",
     ),
-    "usage inside a choice is not moved to where OpenAI has it": (
-        "kimi.direct.ordinary.streamed",
-        "kimi.direct.thinking.streamed",
-        "kimi.direct.parallel-tools.streamed",
-        "kimi.foreign.ordinary.streamed",
-        "kimi.foreign.thinking.streamed",
-        "kimi.foreign.parallel-tools.streamed",
-    ),
     "usage inside a choice is not read": (
         "kimi.litellm.ordinary.streamed",
         "kimi.litellm.thinking.streamed",
         "kimi.litellm.parallel-tools.streamed",
     ),
     "the finish reason `network_error` is no failure": (
-        "glm.direct.error-inside.streamed",
         "glm.litellm.error-inside.streamed",
         "glm.foreign.error-inside.streamed",
     ),

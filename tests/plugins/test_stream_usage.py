@@ -194,6 +194,18 @@ async def test_with_several_choices_the_last_one_that_ends_has_the_usage() -> No
     assert body.endswith(last + DONE)
 
 
+async def test_usage_inside_a_choice_is_shown_where_clients_look_for_it_and_to_who_asked_alone() -> None:
+    used = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+    choice = {"index": 0, "delta": {}, "finish_reason": "stop", "usage": used}
+    inside = b"data: " + json.dumps({"id": "k", "choices": [choice]}).encode() + b"\n\n"
+    shown, _ = await through(inside, DONE, body=ask(stream_options={"include_usage": True}))
+    assert usages(shown)[-1] == used
+    assert shown.startswith(inside)
+    hidden, _ = await through(inside, DONE, body=ask())
+    assert b"prompt_tokens" not in hidden
+    assert b'"finish_reason":"stop"' in hidden.replace(b" ", b"")
+
+
 async def test_who_asked_for_running_counts_gets_them() -> None:
     frames = [counting("a", 1), counting("b", 2), STOP, USAGE, DONE]
     options = {"include_usage": True, "continuous_usage_stats": True}
