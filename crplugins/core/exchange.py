@@ -253,8 +253,10 @@ class Exchange(msgspec.Struct, eq=False):
         """Estimate the output that a provider had not counted when it reported usage for the last time.
 
         A first count, such as that of the prompt when Anthropic's stream starts, is not the last one. What it says of
-        the prompt holds.
+        the prompt holds. OpenAI counts no searches of the web, but answers that took one name pages.
         """
+        if self.said.cites_the_web and not usage.web_searches:
+            usage = self.usage = msgspec.structs.replace(usage, web_searches=1)
         if usage.output_tokens and not ended_early:
             return
         uncounted = self.said.tokens(self.counted_to if usage.output_tokens else NOTHING)

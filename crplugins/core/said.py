@@ -83,12 +83,14 @@ class Said:
         units: the weight of all text.
         pieces: how many pieces of text came.
         other: the weight of what is no text: speech, pictures, what surrounds tool calls.
+        cites_the_web: it names a page.
     """
 
-    __slots__ = ("_names", "other", "pieces", "units")
+    __slots__ = ("_names", "cites_the_web", "other", "pieces", "units")
 
     def __init__(self) -> None:
         self.units = self.pieces = self.other = 0
+        self.cites_the_web = False
         self._names: set[tuple[str | int | None, ...]] = set()
 
     def __bool__(self) -> bool:
@@ -114,7 +116,7 @@ class Said:
                 continue
             for text in delta.texts():
                 self._add(text)
-            if delta.tool_calls or delta.function_call or delta.audio or delta.images:
+            if delta.tool_calls or delta.function_call or delta.audio or delta.images or delta.annotations:
                 self._hear_more(choice.index, delta)
         return self.pieces > pieces or self.other > other
 
@@ -127,6 +129,8 @@ class Said:
                 self._add(call.arguments)
         if speech := delta.speech():
             self.other += int(audio_seconds(speech, of_answer=True) * AUDIO_TOKENS_PER_SECOND * UNITS)
+        if delta.annotations:
+            self.cites_the_web = self.cites_the_web or delta.cites_the_web()
         if delta.images:
             self.other += delta.pictures() * PICTURE_TOKENS * UNITS
 

@@ -189,6 +189,7 @@ class Delta(msgspec.Struct):
     function_call: Any = None
     audio: Any = None
     images: Any = None
+    annotations: Any = None
 
     def says(self) -> bool:
         """Whether something is said; not by the role alone."""
@@ -221,6 +222,11 @@ class Delta(msgspec.Struct):
         """Recorded speech in base64."""
         data = self.audio.get("data") if isinstance(self.audio, dict) else None
         return data if isinstance(data, str) else ""
+
+    def cites_the_web(self) -> bool:
+        """Whether it names a page, which it knows by a search."""
+        notes = self.annotations if isinstance(self.annotations, list) else ()
+        return any(isinstance(note, dict) and note.get("type") == "url_citation" for note in notes)
 
     def pictures(self) -> int:
         """How many pictures are in it (Gemini through LiteLLM, OpenRouter)."""

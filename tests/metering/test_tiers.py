@@ -291,6 +291,30 @@ def test_searches_of_the_web_are_counted(usage, searches):
     assert counted(usage).web_searches == searches
 
 
+@pytest.mark.parametrize(
+    ("annotations", "counted", "searches"),
+    [
+        ([{"type": "url_citation", "url_citation": {"url": "https://example.com"}}], None, 1),
+        ([{"type": "url_citation"}], 3, 3),
+        ([{"type": "file_citation"}], None, 0),
+        ([], None, 0),
+        ("url_citation", None, 0),
+        ([7], None, 0),
+    ],
+)
+@pytest.mark.parametrize("place", ["delta", "message"])
+def test_an_answer_that_names_pages_took_a_search_where_none_is_counted(annotations, counted, searches, place):
+    usage: dict[str, Any] = {"prompt_tokens": 10, "completion_tokens": 5}
+    usage |= {"server_tool_use": {"web_search_requests": counted}} if counted else {}
+    said = {"content": "As they write,", "annotations": annotations}
+    answers = [{"choices": [{"index": 0, place: said, "finish_reason": "stop"}]}, {"choices": [], "usage": usage}]
+    if place == "message":
+        answers = [{**answers[0], "usage": usage}]
+    exchange = exchange_of(*answers, stream=place == "delta")
+    assert exchange.usage is not None
+    assert exchange.usage.web_searches == searches
+
+
 def test_each_search_has_its_price_and_the_size_that_the_answer_names():
     price = price_of({**RATES, "search_context_cost_per_query": SEARCH})
     used = TokenUsage(1000, 0, web_searches=2)
