@@ -21,6 +21,12 @@ def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:
     return max(price.micro_usd(TokenUsage(demand.prompt)), amount)
 
 
+def as_requested(price: Price, exchange: Exchange) -> Price:
+    """The price of the tier that the request asks for, which may be twice the standard one. The answer's is paid."""
+    tier = exchange.body.get("service_tier") if price.alternatives and exchange.body is not None else None
+    return (price.alternative(tier) if isinstance(tier, str) else None) or price
+
+
 def real_cost(exchange: Exchange, expected: Price | None, missing_usage: MissingUsagePolicy) -> int:
     """The cost in the usage record; by the `expected` price if the handler gave none.
 

@@ -23,7 +23,7 @@ from crplugins.limits.limit import Charge, Decision, Reservation
 from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import LimitStore
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, came_through, demand_of
-from crplugins.plugins.budgets.costs import estimated_cost, is_free, real_cost
+from crplugins.plugins.budgets.costs import as_requested, estimated_cost, is_free, real_cost
 from crplugins.plugins.budgets.seeding import RECONCILE_SECONDS, Seeding, Spent
 from crplugins.plugins.budgets.windows import BudgetState, BudgetWindow, BudgetWindows, budget_state, format_spending
 
@@ -120,10 +120,11 @@ class Budgets(Plugin):
         if self._seeding is not None:
             await self._seeding.compare(windows)
         demand = demand_of(exchange, self._estimated_output)
+        reserved_at = price if price is None else as_requested(price, exchange)
         free = price is not None and not (price.input or price.output) and is_free(price)
         charges, shadows = [], False
         for window in windows:
-            cost = estimated_cost(price, demand, window.limit.amount)
+            cost = estimated_cost(reserved_at, demand, window.limit.amount)
             charges.append(Charge(window.unlimited if free or window.shadow else window.limit, cost))
             shadows = shadows or window.shadow
         reservation, decision = await self.reservations.reserve(exchange.id + self._suffix, tuple(charges))

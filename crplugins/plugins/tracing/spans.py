@@ -183,8 +183,10 @@ def model_of(record: UsageRecord) -> str:
 
 def answer_attributes(exchange: Exchange, attempt: Attempt, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
     """For the call of the provider that answered."""
-    if record.served_model is not None:
-        yield "gen_ai.response.model", record.served_model
+    if (model := record.provider_model or record.served_model) is not None:
+        yield "gen_ai.response.model", model
+    if record.service_tier is not None:
+        yield "openai.response.service_tier", record.service_tier
     if record.finish_reason is not None:
         yield "gen_ai.response.finish_reasons", [record.finish_reason]
     if record.stream and exchange.timings.first_token is not None:

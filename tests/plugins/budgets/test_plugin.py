@@ -1,6 +1,7 @@
 """Budgets: money that is reserved, spent, warned of and gone."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.rate_limits.rules import LimitRules
 from crplugins.plugins.usage import Usage
 from crplugins.testing import Drive, PluginContract, lifespan
-from tests.core.doubles import App, Watcher
+from tests.core.doubles import JSON, App, Watcher
 from tests.plugins.limits_endings import ENDINGS, Ending, end
 from tests.plugins.limits_setup import HI, PROMPT, Caller, Ground, ask, using
 
@@ -65,6 +66,43 @@ async def test_the_handlers_price_counts_if_it_gave_one() -> None:
     purse = Purse()
     await ask(using(30, 4), [*purse.plugins, Prices()])
     assert await purse.spent() == 30_000
+
+
+TIERS = Price(
+    PRICE.input,
+    PRICE.output,
+    alternatives=(("priority", Price(2 * PRICE.input, 2 * PRICE.output)), ("flex", Price(0, PRICE.output // 2))),
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "micro_usd"),
+    [("priority", "default", 700), ("default", "priority", 1400), ("flex", "flex", 200), ("auto", None, 700)],
+)
+async def test_what_the_answer_says_was_used_is_paid_whatever_was_asked_for(
+    asked: str, answered: str | None, micro_usd: int
+) -> None:
+    usage = {"prompt_tokens": 30, "completion_tokens": 4, "total_tokens": 34}
+    answer = {"id": "c", "model": "m", "choices": [], "usage": usage, "service_tier": answered}
+    purse = Purse(prices=lambda _: TIERS)
+    assert (
+        await ask(App(json.dumps(answer).encode(), content_type=JSON), purse.plugins, service_tier=asked)
+    ).status == 200
+    assert await purse.spent() == micro_usd
+
+
+@pytest.mark.parametrize(("tier", "passes"), [("default", True), ("flex", True), ("priority", False), (7, True)])
+async def test_a_request_reserves_what_the_tier_costs_that_it_asks_for(tier: Any, passes: bool) -> None:
+    purse = Purse(0.0005 + PROMPT * 10e-6, prices=lambda _: TIERS)
+    answered = await ask(using(1, 1), purse.plugins, max_tokens=5, service_tier=tier)
+    assert answered.status == (200 if passes else 429)
+
+
+async def test_a_providers_own_bill_is_paid_where_no_price_is_known() -> None:
+    answer = {"choices": [], "usage": {"prompt_tokens": 30, "completion_tokens": 4, "cost": 0.25}}
+    purse = Purse(prices=None, unknown_price="allow")
+    await ask(App(json.dumps(answer).encode(), content_type=JSON), purse.plugins)
+    assert await purse.spent() == 250_000
 
 
 async def test_a_spent_budget_is_openais_quota_which_no_sdk_tries_again() -> None:
