@@ -1,5 +1,6 @@
 """The litellm handler in front of the scripted provider, without a gateway around it."""
 
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -105,7 +106,7 @@ class Asked:
                     if event.is_done:
                         told.done = True
                     else:
-                        told.chunks.append(msgspec.json.decode(event.data or b""))
+                        told.chunks.append(json.loads(event.data or b""))
                 assert not splitter.rest, "the generator yielded half an event"
         except GatewayError as error:
             told.error = error.error

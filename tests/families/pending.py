@@ -1,12 +1,6 @@
 """What is not right yet, by request, with the reason."""
 
 _REASONS: dict[str, tuple[str, ...]] = {
-    "the litellm handler shows the provider's own sum, without the thoughts that stand beside it": (
-        "gemini-openai.litellm.thinking.streamed",
-        "gemini-openai.litellm.thinking.plain",
-        "gemini-openai.litellm.parallel-tools.streamed",
-        "gemini-openai.litellm.parallel-tools.plain",
-    ),
     "litellm's reader of Cohere's v2 stream takes `event:` lines for JSON": (
         "cohere.litellm.ordinary.streamed",
         "cohere.litellm.thinking.streamed",
@@ -28,15 +22,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "azure-asynchronous-filter.foreign.error-inside.streamed",
         "kimi.foreign.error-inside.streamed",
     ),
-    "usage inside a choice is not read": (
-        "kimi.litellm.ordinary.streamed",
-        "kimi.litellm.thinking.streamed",
-        "kimi.litellm.parallel-tools.streamed",
-    ),
-    "the finish reason `network_error` is no failure": (
-        "glm.litellm.error-inside.streamed",
-        "glm.foreign.error-inside.streamed",
-    ),
+    "the finish reason `network_error` is no failure": ("glm.foreign.error-inside.streamed",),
     "an event without data passes through": ("llama-cpp.foreign.error-inside.streamed",),
 }
 PENDING = {key: reason for reason, keys in _REASONS.items() for key in keys}

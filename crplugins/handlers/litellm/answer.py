@@ -2,11 +2,14 @@
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from crplugins.handlers.litellm.repair import complete_calls, finish_reason_of, refusal_of
-from crplugins.handlers.litellm.usage import fields_of, plain, text_of, usage_object
+from crplugins.handlers.litellm.extras import document_extras, message_extras, thinking_blocks_of
+from crplugins.handlers.litellm.finish import ProviderFailed, failed, finish_reason_of
+from crplugins.handlers.litellm.repair import refusal_of
+from crplugins.handlers.litellm.tool_calls import complete_calls
+from crplugins.handlers.litellm.usage import UsageObject, fields_of, plain, reported_usage, text_of, usage_object
 
 Document = dict[str, Any]
 
@@ -14,7 +17,7 @@ Document = dict[str, Any]
 def answer_document(response: Any, model: str) -> Document | None:
     """The document for a `ModelResponse`, with `usage` only if the provider reported it; None if it has no choice.
 
-    `model` is the name in the document if the response has none.
+    `model` is the name in the document if the response has none. Raises `ProviderFailed` where the model failed.
     """
     fields = fields_of(response)
     choices = fields.get("choices")
@@ -27,15 +30,28 @@ def answer_document(response: Any, model: str) -> Document | None:
         "model": text_of(fields.get("model")) or model,
         "choices": [_choice(index, fields_of(choice)) for index, choice in enumerate(choices)],
     }
-    if (usage := usage_object(fields.get("usage"))) is not None:
+    if (usage := reported_usage(fields) or _usage_in(choices)) is not None:
         document["usage"] = usage
+    document |= document_extras(fields)
     for name in ("service_tier", "system_fingerprint"):
         if value := text_of(fields.get(name)):
             document[name] = value
     return document
 
 
+def _usage_in(choices: Iterable[Any]) -> UsageObject | None:
+    """The counts inside a choice, where Moonshot's Kimi has them. litellm moves them into the message."""
+    for choice in choices:
+        fields = fields_of(choice)
+        hidden = fields_of(fields_of(fields.get("message")).get("provider_specific_fields"))
+        if (counts := fields.get("usage") or hidden.get("usage")) is not None:
+            return usage_object(counts)
+    return None
+
+
 def _choice(position: int, fields: Mapping[str, Any]) -> Document:
+    if failed(fields):
+        raise ProviderFailed("the model failed")
     message = _message(fields_of(fields.get("message")))
     index = fields.get("index")
     logprobs = plain(fields.get("logprobs"))
@@ -43,8 +59,13 @@ def _choice(position: int, fields: Mapping[str, Any]) -> Document:
         "index": index if isinstance(index, int) else position,
         "message": message,
         "logprobs": {"refusal": None, **logprobs} if isinstance(logprobs, dict) else None,
-        "finish_reason": finish_reason_of(fields.get("finish_reason")) or "stop",
+        "finish_reason": _finish(fields, message),
     }
+
+
+def _finish(fields: Mapping[str, Any], message: Document) -> str:
+    finish = finish_reason_of(fields.get("finish_reason")) or "stop"
+    return "tool_calls" if "tool_calls" in message and finish == "stop" else finish
 
 
 def _message(fields: Mapping[str, Any]) -> Document:
@@ -55,7 +76,6 @@ def _message(fields: Mapping[str, Any]) -> Document:
         message["tool_calls"] = calls
     if call := fields.get("function_call"):
         message["function_call"] = {k: v for k, v in fields_of(call).items() if v is not None}
-    for name in ("annotations", "audio", "images"):
-        if value := fields.get(name):
-            message[name] = plain(value)
-    return message
+    if blocks := thinking_blocks_of(fields.get("thinking_blocks")):
+        message["thinking_blocks"] = blocks
+    return message | message_extras(fields)

@@ -78,6 +78,11 @@ class LitellmClient:
             known = await asyncio.to_thread(self.learn, model)
         return known.arguments(body)
 
+    def wants_thinking_back(self, model: str) -> bool:
+        """Whether the model thinks on only with the blocks of its last thoughts. For a model that has been learnt."""
+        known = self._maps.get(model)
+        return known is not None and known.wants_thinking_back
+
     def learn(self, model: str) -> ArgumentMap:
         """How to call `model`, looked up once. Blocks: litellm imports its modules for the provider."""
         known = self._maps.get(model)
@@ -113,6 +118,7 @@ class LitellmClient:
             speaks_openai=_speaks_openai(litellm, provider),
             extras=_ANTHROPIC if provider == "vertex_ai" and "claude" in name else _EXTRAS.get(provider),
             owned=litellm.types.utils.all_litellm_params,
+            wants_thinking_back=_wants_thinking_back(litellm, name, provider),
         )
 
     def _name_and_provider(self, model: str) -> tuple[str, str]:
@@ -132,6 +138,14 @@ def _speaks_openai(litellm: Any, provider: str) -> bool:
     """Whether the provider has OpenAI's wire format. Custom handlers for litellm count too: they take anything."""
     registered = {entry["provider"] for entry in litellm.custom_provider_map}
     return provider in _OPENAI_WIRE | registered or provider in litellm.openai_compatible_providers
+
+
+def _wants_thinking_back(litellm: Any, name: str, provider: str) -> bool:
+    """Claude before its adaptive thinking, wherever it is served."""
+    if provider != "anthropic" and "claude" not in name:
+        return False
+    adapts = getattr(litellm.llms.anthropic.common_utils.AnthropicModelInfo, "is_adaptive_thinking_model", None)
+    return not (adapts is not None and adapts(name, provider))
 
 
 def list_ollama_model(litellm: Any, model: str, api_base: str | None) -> None:

@@ -5,8 +5,6 @@ from contextlib import suppress
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
 
-import msgspec
-
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange, Reply
@@ -14,14 +12,16 @@ from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOpti
 from crplugins.core.trace import trace_headers
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import document_reply, stream_reply
-from crplugins.handlers.litellm.answer import answer_document
+from crplugins.handlers.litellm.answer import Document, answer_document
 from crplugins.handlers.litellm.client import LitellmClient
 from crplugins.handlers.litellm.errors import Failures
+from crplugins.handlers.litellm.extras import history_of, lacks_thinking, stop_thinking
+from crplugins.handlers.litellm.finish import ProviderFailed
 from crplugins.handlers.litellm.loading import close_litellm, open_litellm
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import Arguments, messages_of
 from crplugins.handlers.litellm.stream import LitellmStream, RawStream
-from crplugins.handlers.litellm.usage import as_usage, note_provider
+from crplugins.handlers.litellm.usage import as_usage, encoded, note_provider
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
 
@@ -82,8 +82,10 @@ class LitellmHandler:
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         model = self._deployment.model_for(body.get("model", str) or "", self._deployment.model)
-        messages = messages_of(body)
+        messages = history_of(messages_of(body))
         arguments = await self._arguments(model, body)
+        if self._client is not None and self._client.wants_thinking_back(model) and lacks_thinking(messages):
+            messages = stop_thinking(messages, arguments)
         exchange.served_model = _bare(model)
         exchange.price = self._deployment.price_for(body.get("model", str) or "")
         if self._deployment.forwards_trace:
@@ -102,14 +104,23 @@ class LitellmHandler:
     async def _document(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
         response = await self._complete(exchange, model, messages, arguments, stream=False)
         exchange.attempts[-1].ended = exchange.clock()
-        document = answer_document(response, _bare(model))
-        if document is None:
-            raise self._failures.malformed("an answer without choices")
+        document = self._answer_document(exchange, response, _bare(model))
         if "usage" in document:
             exchange.counted(as_usage(document["usage"]), "provider")
         note_provider(exchange, response)
-        data = msgspec.json.encode(document)
-        return document_reply(data)
+        return document_reply(encoded(document))
+
+    def _answer_document(self, exchange: Exchange, response: Any, model: str) -> Document:
+        try:
+            document = answer_document(response, model)
+        except ProviderFailed as error:
+            failure = self._failures.in_stream(error.error)
+        else:
+            if document is not None:
+                return document
+            failure = self._failures.malformed("an answer without choices")
+        exchange.attempts[-1].fail(failure, exchange.clock())
+        raise failure
 
     async def _stream(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
         options = arguments.get("stream_options")
@@ -118,7 +129,7 @@ class LitellmHandler:
         stream = LitellmStream(
             exchange,
             raw,
-            StreamRepair(_bare(model), shows_usage=asked),
+            StreamRepair(_bare(model), shows_usage=asked, choices=_choices_of(arguments)),
             self._failures,
             self._deployment.timeout,
         )
@@ -151,6 +162,11 @@ class LitellmHandler:
             failure = self._failures.of(error)
             attempt.fail(failure, exchange.clock())
             raise failure from None
+
+
+def _choices_of(arguments: Arguments) -> int:
+    choices = arguments.get("n")
+    return choices if isinstance(choices, int) and choices > 0 else 1
 
 
 def _bare(model: str) -> str:

@@ -1,43 +1,29 @@
 """StreamRepair: from the items of a provider's stream to the chunks that OpenAI would have sent.
 
-StreamRepair builds the frames, ChoiceState the deltas of one choice, ToolCalls their fragments of tool calls;
-`finish_reason_of` translates finish reasons. The same functions repair the message of a whole answer.
+StreamRepair builds the frames and knows whether the answer has come to its end, ChoiceState builds the deltas of one
+choice. The same functions repair the message of a whole answer.
 """
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
-
-import msgspec
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from crplugins.core.errors import DONE_FRAME
-from crplugins.handlers.litellm.usage import UsageObject, fields_of, plain, text_of, usage_object
+from crplugins.handlers.litellm.extras import DOCUMENT_EXTRAS, Extras, ThinkingBlocks, document_extras, message_extras
+from crplugins.handlers.litellm.finish import ProviderFailed, failed, finish_reason_of
+from crplugins.handlers.litellm.tool_calls import ToolCalls
+from crplugins.handlers.litellm.usage import (
+    UsageObject,
+    encoded,
+    fields_of,
+    plain,
+    reported_usage,
+    text_of,
+    usage_object,
+)
 
 Delta = dict[str, Any]
-_UNCHANGED = ("annotations", "audio", "images")
-_FINISH_REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-# Finish reasons of other providers, and what OpenAI calls them.
-_OPENAI_NAMES: Final = {
-    "max_tokens": "length", "MAX_TOKENS": "length", "model_length": "length", "compaction": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls", "TOOL_CALL": "tool_calls", "tool_call": "tool_calls",
-    "content_filtered": "content_filter", "guardrail_intervened": "content_filter", "refusal": "content_filter",
-    "sensitive": "content_filter", "safety": "content_filter", "SAFETY": "content_filter",
-    "RECITATION": "content_filter", "ERROR_TOXIC": "content_filter", "OTHER": "content_filter",
-    "BLOCKLIST": "content_filter", "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter",
-}  # fmt: skip
-
-FAILED: Final = frozenset({"error", "abort"})
-"""The finish reasons of OpenRouter, and of vLLM and SGLang, for a model that has failed."""
-
-
-class ProviderFailed(Exception):
-    """The stream reports that the model has failed. `error` is the provider's error object, or its text."""
-
-    def __init__(self, error: Any) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class StreamRepair:
@@ -45,28 +31,53 @@ class StreamRepair:
 
     All chunks have one id, `created` and model (the provider's, if its first chunk has them). Each index begins with
     the role and ends with one finish reason, in a chunk of its own with an empty delta. Nulls are where OpenAI has
-    them. Usage is on one chunk with `choices: []` and null on all others, or on none.
+    them. Usage is on one chunk with `choices: []` and null on all others, or on none. Nothing goes out before the
+    first token: a role alone is a sign of life at most, after which the request can still fail over.
 
     Args:
         model: the name in the chunks if the provider sends none.
         shows_usage: the client asked for usage.
+        choices: how many the client asked for.
     """
 
-    def __init__(self, model: str, *, shows_usage: bool) -> None:
+    def __init__(self, model: str, *, shows_usage: bool, choices: int = 1) -> None:
         self._model = model
         self._shows_usage = shows_usage
+        self._expected = choices
         self._head: dict[str, Any] | None = None
         self._choices: dict[int, ChoiceState] = {}
+        self._extras: Extras = {}
+        self._unsent: Extras = {}
+        self._held = b""
+        self._spoken = False
+        self.names_ends = False
         self.usage: UsageObject | None = None
 
     @property
     def finished(self) -> bool:
-        """Every choice that began has its finish reason."""
-        return bool(self._choices) and all(choice.finish is not None for choice in self._choices.values())
+        """Every choice that was asked for has its finish reason."""
+        return self._all_began and all(choice.finish is not None for choice in self._choices.values())
+
+    @property
+    def settled(self) -> bool:
+        """Every choice has spoken, and then had its finish reason on a chunk that says nothing else: the last word.
+
+        A finish reason beside text may be one of many, and so may one before any text.
+        """
+        return self._all_began and all(choice.settled for choice in self._choices.values())
+
+    @property
+    def finished_silently(self) -> bool:
+        """Every choice has begun and none has ever had a key for a finish reason, as Snowflake's."""
+        return self._all_began and not self.names_ends
 
     @property
     def begun(self) -> bool:
         return bool(self._choices)
+
+    @property
+    def _all_began(self) -> bool:
+        return len(self._choices) >= self._expected
 
     def frames(self, item: Any) -> bytes:
         """The frames for one item, none if it has no new content. Raises `ProviderFailed`."""
@@ -75,22 +86,39 @@ class StreamRepair:
             if not any(fields.get(name) for name in ("text", "tool_use", "is_finished", "usage")):
                 return b""  # litellm's parsers make one of every comment and `event:` line
             fields = _from_generic(fields)
-        self._note_usage(fields)
         if error := fields.get("error"):
-            raise ProviderFailed(error)
+            raise ProviderFailed(error, reported_usage(fields))
+        if not DOCUMENT_EXTRAS.isdisjoint(fields):
+            self._note_extras(document_extras(fields))
         choices = fields.get("choices")
-        if not choices:
-            return b""
-        if self._head is None:
-            self._head = self._make_head(fields)
-        return b"".join([frame for choice in choices for frame in self._choice(fields_of(choice))])
+        if choices:
+            if self._head is None:
+                self._head = self._make_head(fields)
+            try:
+                self._held += b"".join([frame for choice in choices for frame in self._choice(fields_of(choice))])
+            except ProviderFailed as failure:
+                failure.usage = reported_usage(fields)
+                raise
+        self.usage = reported_usage(fields) or self.usage
+        return self._release() if self._spoken else b""
 
     def end(self) -> bytes:
         """The last frames of a complete answer. A provider may end with [DONE] alone; clients want a finish reason."""
-        frames = [self._frame(index, {}, None, choice.finish_reason) for index, choice in self._choices.items()]
-        if self._shows_usage and self.usage is not None:
+        frames = [self._release()]
+        frames += [self._frame(index, {}, None, choice.finish_reason) for index, choice in self._choices.items()]
+        if self._shows_usage and self.usage is not None and self.usage["prompt_tokens"]:
             frames.append(_frame({**(self._head or {}), "choices": [], "usage": self.usage}))
         return b"".join(frames) + DONE_FRAME
+
+    def _release(self) -> bytes:
+        held, self._held = self._held, b""
+        return held
+
+    def _note_extras(self, extras: Extras) -> None:
+        """Perplexity repeats them on each chunk; they are sent once, and again when they change."""
+        for name, value in extras.items():
+            if self._extras.get(name) != value:
+                self._extras[name] = self._unsent[name] = value
 
     def _choice(self, fields: Mapping[str, Any]) -> Iterator[bytes]:
         index = fields.get("index")
@@ -98,19 +126,25 @@ class StreamRepair:
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = ChoiceState()
-        delta = state.delta(fields.get("delta"))
+        said = state.said(fields.get("delta"))
         logprobs = _logprobs(fields.get("logprobs"))
-        if delta or logprobs:
+        self._spoken = self._spoken or bool(said or logprobs)
+        if (delta := state.with_role(said)) or logprobs:
             yield self._frame(index, delta, logprobs, None)
+        self.names_ends = self.names_ends or "finish_reason" in fields
+        if (counts := fields.get("usage")) is not None:  # Moonshot's Kimi, on the last chunk
+            self.usage = usage_object(counts) or self.usage
         finish = fields.get("finish_reason")
-        if isinstance(finish, str) and finish in FAILED:
+        if finish is not None and failed(fields):
             raise ProviderFailed(fields.get("error") or "the model failed")
-        # Kept to the end: litellm's parser of Gemini, and some providers, say `stop` on every chunk.
-        state.finish = finish_reason_of(finish) or state.finish
+        state.finishes(finish_reason_of(finish), alone=not said)
 
     def _frame(self, index: int, delta: Delta, logprobs: Any, finish: str | None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         chunk = {**(self._head or {}), "choices": [choice]}
+        if self._unsent:
+            chunk |= self._unsent
+            self._unsent = {}
         if self._shows_usage:
             chunk["usage"] = None
         return _frame(chunk)
@@ -128,17 +162,9 @@ class StreamRepair:
                 head[name] = value
         return head
 
-    def _note_usage(self, fields: Mapping[str, Any]) -> None:
-        """Keeps the last counts. Groq sends them in `x_groq`, and for a time sent them nowhere else."""
-        raw = fields.get("usage")
-        if raw is None and (groq := fields.get("x_groq")):
-            raw = fields_of(groq).get("usage")
-        if raw is not None:
-            self.usage = usage_object(raw) or self.usage
-
 
 def _frame(chunk: Mapping[str, Any]) -> bytes:
-    return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+    return b"data: " + encoded(chunk) + b"\n\n"
 
 
 def _logprobs(raw: Any) -> Any:
@@ -160,11 +186,14 @@ def _from_generic(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 class ChoiceState:
     """One index of a stream so far."""
 
-    __slots__ = ("_begun", "finish", "tool_calls")
+    __slots__ = ("_begun", "_spoken", "_thinking", "finish", "settled", "tool_calls")
 
     def __init__(self) -> None:
         self._begun = False
+        self._spoken = False
+        self._thinking = ThinkingBlocks()
         self.finish: str | None = None
+        self.settled = False
         self.tool_calls = ToolCalls()
 
     @property
@@ -174,20 +203,26 @@ class ChoiceState:
             return "tool_calls"
         return self.finish or "stop"
 
-    def delta(self, raw: Any) -> Delta:
-        """The delta to send for the provider's; empty if that has no new content.
+    def finishes(self, reason: str | None, *, alone: bool) -> None:
+        """Notes the finish reason of a chunk, which is `alone` if the chunk says nothing else.
 
-        The first one has the role even if the provider omits it; no later one has it even if the provider repeats it.
+        It is kept to the end: litellm's parser of Gemini, and some providers, say `stop` on every chunk.
         """
-        fields = fields_of(raw)
-        delta = self._content_delta(fields)
-        if self._begun:
-            return delta
-        self._begun = True
-        content = None if "tool_calls" in delta else ""
-        return {"role": "assistant", "content": content, "refusal": None, **delta}
+        self.finish = reason or self.finish
+        self.settled = self._spoken and alone and (self.settled or reason is not None)
+        self._spoken = self._spoken or not alone
 
-    def _content_delta(self, fields: Mapping[str, Any]) -> Delta:
+    def with_role(self, said: Delta) -> Delta:
+        """The delta to send. The first one has the role even if the provider omits it, and no later one has it."""
+        if self._begun:
+            return said
+        self._begun = True
+        content = None if "tool_calls" in said else ""
+        return {"role": "assistant", "content": content, "refusal": None, **said}
+
+    def said(self, raw: Any) -> Delta:
+        """What the provider's delta says beside the role; empty for nothing."""
+        fields = fields_of(raw)
         delta: Delta = {}
         content, reasoning = _content(fields)
         if content:
@@ -200,10 +235,9 @@ class ChoiceState:
             delta["tool_calls"] = self.tool_calls.fragments(calls)
         if call := fields.get("function_call"):
             delta["function_call"] = {k: v for k, v in fields_of(call).items() if v is not None}
-        for name in _UNCHANGED:
-            if value := fields.get(name):
-                delta[name] = plain(value)
-        return delta
+        if (blocks := fields.get("thinking_blocks")) and (whole := self._thinking.whole(blocks)):
+            delta["thinking_blocks"] = whole
+        return delta | message_extras(fields)
 
 
 def _content(fields: Mapping[str, Any]) -> tuple[str, str]:
@@ -225,102 +259,3 @@ def _text(part: Mapping[str, Any]) -> str:
 def refusal_of(fields: Mapping[str, Any]) -> str | None:
     """The refusal in a delta or a message. litellm moves it to `provider_specific_fields`."""
     return text_of(fields.get("refusal")) or text_of(fields_of(fields.get("provider_specific_fields")).get("refusal"))
-
-
-class ToolCalls:
-    """The tool calls of one choice so far."""
-
-    __slots__ = ("_arguments", "_calls", "_ids")
-
-    def __init__(self) -> None:
-        self._arguments: list[list[str]] = []  # the pieces of each call
-        self._calls: dict[int, int] = {}  # the provider's index of the call under way -> ours
-        self._ids: list[str] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._ids)
-
-    def fragments(self, raw: Any) -> list[dict[str, Any]]:
-        """The provider's `tool_calls` of one delta."""
-        if not isinstance(raw, Sequence):
-            return []
-        return [self._fragment(position, fields_of(call)) for position, call in enumerate(raw)]
-
-    def _fragment(self, position: int, call: Mapping[str, Any]) -> dict[str, Any]:
-        theirs = call.get("index")
-        theirs = theirs if isinstance(theirs, int) else position
-        ours = self._calls.get(theirs)
-        if ours is None or self._begins(call, ours):
-            ours = self._calls[theirs] = len(self._ids)
-            self._ids.append(text_of(call.get("id")) or f"call_{uuid.uuid4().hex}")
-            beginning = _beginning(call)
-            self._arguments.append([_arguments_of(beginning)])
-            return {"index": ours, "id": self._ids[ours], **beginning}
-        continuation = _continuation(call)
-        self._arguments[ours].append(_arguments_of(continuation))
-        return {"index": ours, **continuation}
-
-    def _begins(self, call: Mapping[str, Any], ours: int) -> bool:
-        """Whether a fragment under an index in use begins another call: some providers give all parallel calls the
-        index 0.
-
-        A call begins with the name of its function. Some providers repeat the name on every fragment, with the id, and
-        some send no id; a call whose arguments are whole is over then. A new id without a name is the same call still.
-        """
-        if not text_of(fields_of(call.get("function")).get("name") or fields_of(call.get("custom")).get("name")):
-            return False
-        name = text_of(call.get("id"))
-        return name != self._ids[ours] if name is not None else _is_whole(self._arguments[ours])
-
-
-def _arguments_of(fragment: Mapping[str, Any]) -> str:
-    """The arguments of a repaired fragment, without the name."""
-    function = fragment.get("function") or fragment.get("custom") or {}
-    return str(function.get("arguments") or function.get("input") or "")
-
-
-def _is_whole(pieces: Sequence[str]) -> bool:
-    """Whether these are the whole arguments of a call."""
-    last = next((piece for piece in reversed(pieces) if piece.strip()), "")
-    if not last.rstrip().endswith("}"):  # most fragments, which need not be joined to be decoded
-        return False
-    try:
-        return isinstance(msgspec.json.decode("".join(pieces)), dict)
-    except msgspec.DecodeError:
-        return False
-
-
-def complete_calls(raw: Any) -> list[dict[str, Any]]:
-    """The tool calls of a plain answer."""
-    calls = [fields_of(call) for call in raw] if isinstance(raw, Sequence) else []
-    return [{"id": text_of(call.get("id")) or f"call_{uuid.uuid4().hex}", **_beginning(call)} for call in calls]
-
-
-def _beginning(call: Mapping[str, Any]) -> dict[str, Any]:
-    if custom := fields_of(call.get("custom")):
-        return {"type": "custom", "custom": {"name": custom.get("name") or "", "input": custom.get("input") or ""}}
-    function = fields_of(call.get("function"))
-    return {
-        "type": "function",
-        "function": {"name": function.get("name") or "", "arguments": _json_text(function.get("arguments"))},
-    }
-
-
-def _continuation(call: Mapping[str, Any]) -> dict[str, Any]:
-    if custom := fields_of(call.get("custom")):
-        return {"custom": {"input": custom.get("input") or ""}}
-    return {"function": {"arguments": _json_text(fields_of(call.get("function")).get("arguments"))}}
-
-
-def _json_text(arguments: Any) -> str:
-    """Arguments as OpenAI sends them, a string of JSON; a few providers send the object itself."""
-    if isinstance(arguments, str):
-        return arguments
-    return msgspec.json.encode(arguments).decode() if arguments else ""
-
-
-def finish_reason_of(value: Any) -> str | None:
-    """OpenAI's finish reason for a provider's; "stop" for one that is not known, None if there is none."""
-    if not isinstance(value, str) or value in ("", "null"):
-        return None
-    return value if value in _FINISH_REASONS else _OPENAI_NAMES.get(value, "stop")

@@ -58,6 +58,7 @@ class ArgumentMap:
         speaks_openai: the provider takes OpenAI's parameters unchanged, also those litellm does not list for it.
         extras: the provider's own parameters that may be sent beside OpenAI's; None for any name.
         owned: further settings of litellm that a client must not set.
+        wants_thinking_back: the model goes on thinking only if its last thoughts are sent back.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class ArgumentMap:
         speaks_openai: bool,
         extras: Iterable[str] | None = None,
         owned: Iterable[str] = (),
+        wants_thinking_back: bool = False,
     ) -> None:
+        self.wants_thinking_back = wants_thinking_back
         self._defaults = {k: v for k, v in parameters.items() if k not in _NOT_PASSED and v is not None}
         self._allowed = list(self._defaults.pop("allowed_openai_params", None) or ())
         self._own_extras = dict(self._defaults.pop("extra_body", None) or {})

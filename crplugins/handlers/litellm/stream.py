@@ -7,14 +7,21 @@ them, and LitellmStream judges whether the answer came to its end and counts its
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from inspect import isasyncgen
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.handlers.litellm.errors import Failures
-from crplugins.handlers.litellm.repair import ProviderFailed, StreamRepair
+from crplugins.handlers.litellm.finish import ProviderFailed
+from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.tap import Tap, hang_up
 from crplugins.handlers.litellm.usage import UsageObject, as_usage, note_provider, usage_object
+
+_GRACE_SECONDS: Final = 1.0
+"""How long to wait for [DONE] when the answer is finished and counted. Some providers send heartbeats instead."""
+
+_USAGE_SECONDS: Final = 5.0
+"""How long to wait for usage when the answer is finished."""
 
 
 class LitellmStream:
@@ -66,34 +73,58 @@ class LitellmStream:
         try:
             return await self._read()
         except Exception as error:
+            if self._is_over():  # what follows a complete answer never turns it into a failure
+                return b""
             failure = self._failure(error)
         raise failure
 
     async def _read(self) -> bytes:
-        frames = b""
-        while not frames:
-            try:
-                async with asyncio.timeout(self._timeout):
+        """The timeout is for a token: an item that says nothing, such as a comment, does not begin it anew."""
+        frames, grace = b"", None
+        async with asyncio.timeout(self._timeout) as limit:
+            while not frames:
+                if (grace_now := self._grace()) != grace:
+                    grace = grace_now
+                    limit.reschedule(asyncio.get_running_loop().time() + (grace or self._timeout))
+                try:
                     item = await anext(self._raw)
-            except StopAsyncIteration:
-                self._check_end()
-                return b""
-            if self._raw.tap.malformed is not None:
-                raise self._failures.malformed(self._raw.tap.malformed)
-            counted = self._repair.usage
-            frames = self._repair.frames(item)
-            if self._repair.usage is not counted:
-                note_provider(self._exchange, item)
-            if not frames:
-                self._keep_usage()
+                except StopAsyncIteration:
+                    self._check_end()
+                    return b""
+                if self._raw.tap.malformed is not None:
+                    raise self._failures.malformed(self._raw.tap.malformed)
+                counted = self._repair.usage
+                frames = self._repair.frames(item)
+                if self._repair.usage is not counted:
+                    note_provider(self._exchange, item)
+                if not frames:
+                    self._keep_usage()
         return frames
+
+    def _grace(self) -> float | None:
+        """Seconds to wait for more when every choice has said its last word; None before."""
+        if not self._repair.settled:
+            return None
+        return _GRACE_SECONDS if self._repair.usage is not None else _USAGE_SECONDS
+
+    def _is_over(self) -> bool:
+        """The answer has come to its end, whatever is sent or breaks after it.
+
+        A finish reason beside text is not enough: some providers have one on every chunk. Nor is it enough against an
+        error, which OpenRouter sends behind a finish reason: then the counts have to be in.
+        """
+        repair, tap = self._repair, self._raw.tap
+        if tap.unfinished or not repair.finished:
+            return False
+        return tap.done or (repair.settled and (repair.usage is not None or tap.error is None))
 
     def _check_end(self) -> None:
         repair, tap = self._repair, self._raw.tap
-        if tap.error is not None:
+        if tap.error is not None and not self._is_over():
             raise ProviderFailed(tap.error)
-        if tap.unfinished or not (repair.finished or (tap.done and repair.begun)):
-            raise self._failures.cut_short("neither finish_reason nor an end mark came")
+        ended = repair.finished or (tap.done and repair.finished_silently) or (tap.ended and repair.begun)
+        if tap.unfinished or not ended:
+            raise self._failures.cut_short("neither a finish reason for each choice nor an end mark came")
 
     def _failure(self, error: Exception) -> GatewayError:
         tap = self._raw.tap
@@ -101,12 +132,13 @@ class LitellmStream:
             self._repair.usage = usage_object(tap.usage) or self._repair.usage  # OpenRouter counts a failed answer too
             return self._failures.in_stream(tap.error)
         if isinstance(error, ProviderFailed):
+            self._repair.usage = error.usage or self._repair.usage
             return self._failures.in_stream(error.error)
         return self._failures.of(error, begun=self._repair.begun)
 
     def _keep_usage(self) -> None:
         """Keep each of the provider's counts once, when what it counts has passed and nothing else has."""
-        usage = self._repair.usage
+        usage = self._repair.usage = self._repair.usage or usage_object(self._raw.tap.usage)
         if usage is not None and usage is not self._counted:
             self._counted = usage
             self._exchange.counted(as_usage(usage), "provider")
@@ -150,7 +182,7 @@ class RawStream:
         except StopAsyncIteration:
             self._exhausted = True
             if self._ends_silently or not self._raw:
-                self.tap.done = self._ends_silently or self._wrapper_finished()
+                self.tap.ended = self._ends_silently or self._wrapper_finished()
             raise
         return item if self._raw else self._as_reported(item)
 

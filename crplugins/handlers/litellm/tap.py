@@ -17,15 +17,18 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.handlers.litellm.finish import is_failure
+
 logger = logging.getLogger("crplugins.upstream")
 
-# Parsers that only rename keys, which `StreamRepair` reads under both names. Without them a chunk is the provider's own
-# JSON with all its fields, and a third of the CPU is saved.
+# Parsers of OpenAI's chunks that only rename keys, which `StreamRepair` reads under both names, and drop others.
+# Without them a chunk is the provider's own JSON with all its fields, and a third of the CPU is saved.
 _RENAMING_PARSERS: Final = frozenset({
-    "OpenAIChatCompletionStreamingHandler",
-    "GroqChatCompletionStreamingHandler",
-    "MistralChatResponseIterator",
-    "OpenRouterChatCompletionStreamingHandler",
+    "AzureAIChatCompletionResponseIterator", "CometAPIChatCompletionStreamingHandler",
+    "EdenAIChatCompletionStreamingHandler", "GroqChatCompletionStreamingHandler", "MistralChatResponseIterator",
+    "OVHCloudChatCompletionStreamingHandler", "OpenAIChatCompletionResponseIterator",
+    "OpenAIChatCompletionStreamingHandler", "OpenRouterChatCompletionStreamingHandler", "SnowflakeStreamingHandler",
+    "XAIChatCompletionStreamingHandler",
 })  # fmt: skip
 
 _BROKEN: Final = object()
@@ -34,15 +37,17 @@ _MAX_DEPTH: Final = 6
 
 
 class Tap:
-    """What the provider sent: `done` is its end mark, `error` its error object, `usage` the counts beside it.
+    """What the provider sent: `done` is [DONE], `error` its error object, `usage` counts that litellm drops.
 
-    `unfinished` says that its last chunk, in its own format, does not end the answer, whatever litellm makes of it.
+    `ended` says that the answer has ended in the provider's own format, `unfinished` that its last chunk there does not
+    end it, whatever litellm makes of it. [DONE] is no such end: gateways send it behind an answer that was cut.
     """
 
-    __slots__ = ("done", "error", "malformed", "parsed", "unfinished", "usage")
+    __slots__ = ("done", "ended", "error", "malformed", "parsed", "unfinished", "usage")
 
     def __init__(self) -> None:
         self.done = False
+        self.ended = False
         self.error: Any = None
         self.usage: Any = None
         self.malformed: str | None = None
@@ -65,10 +70,15 @@ class Tap:
             return
         if chunk.get("error"):
             self.error, self.usage = chunk["error"], chunk.get("usage")
-        elif chunk.get("type") == "message_stop":  # Anthropic's [DONE]
-            self.done = True
+        elif chunk.get("type") == "message_stop":  # Anthropic's
+            self.ended = True
         elif candidates := chunk.get("candidates"):  # Gemini's, whose every chunk litellm's parser calls the last
-            self.unfinished = not any(_finishes(candidate) for candidate in candidates)
+            reasons = [reason for candidate in candidates if (reason := _finish_of(candidate))]
+            self.unfinished = not reasons
+            if any(map(is_failure, reasons)):  # litellm calls these `stop`
+                self.error = f"the model failed: {reasons[0]}"
+        elif chunk.get("done") is True:  # Ollama's, whose counts litellm drops if one of the two is missing
+            self.usage = {"prompt_tokens": chunk.get("prompt_eval_count"), "completion_tokens": chunk.get("eval_count")}
 
     def _watch_sdk(self, stream: Any) -> None:
         """OpenAI's SDK keeps [DONE] and errors to itself, and builds models at 80 us each where JSON would do."""
@@ -82,7 +92,7 @@ class Tap:
 
         def chunk_parser(chunk: Any) -> Any:
             self.see(chunk)
-            return chunk if renames_only and isinstance(chunk, dict) else original(chunk=chunk)
+            return chunk if renames_only and _is_openais(chunk) else original(chunk=chunk)
 
         stream.chunk_parser = chunk_parser
 
@@ -105,8 +115,13 @@ class Tap:
         stream._handle_string_chunk = handle
 
 
-def _finishes(candidate: Any) -> bool:
-    return isinstance(candidate, dict) and bool(candidate.get("finishReason"))
+def _is_openais(chunk: Any) -> bool:
+    """Snowflake has Anthropic's events too, for some models."""
+    return isinstance(chunk, dict) and ("choices" in chunk or "type" not in chunk)
+
+
+def _finish_of(candidate: Any) -> Any:
+    return candidate.get("finishReason") if isinstance(candidate, dict) else None
 
 
 class _WatchedDecoder:

@@ -4,15 +4,17 @@ The functions at the end read fields of litellm's objects and of plain JSON alik
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from types import ModuleType
 from typing import Any, Final
 
 import msgspec
 
 from crplugins.core.exchange import Exchange
-from crplugins.core.usage import TokenUsage
+from crplugins.core.usage import MAX_TOKENS, TokenUsage
 from crplugins.core.wire import AnswerFacts, ReportedUsage, WrittenDetails, read_usage
 
 logger = logging.getLogger("crplugins.upstream")
@@ -42,24 +44,23 @@ _OTHER_NAMES: Final[Mapping[str, Sequence[str]]] = {
 }
 
 
+def reported_usage(fields: Mapping[str, Any]) -> UsageObject | None:
+    """The counts beside the choices of a chunk or a whole answer; None if it has none there."""
+    raw = fields.get("usage")
+    if raw is None and (groq := fields.get("x_groq")):  # for a time nowhere else
+        raw = fields_of(groq).get("usage")
+    return None if raw is None else usage_object(raw)
+
+
 def usage_object(raw: Any) -> UsageObject | None:
     """`raw` in OpenAI's names, without prices and timings; None if it counts no tokens.
 
-    `raw` has its totals under OpenAI's names; litellm and some providers have other names for cached tokens. What
-    OpenAI has no name for and a bill depends on is under Anthropic's: for how long tokens are kept in a cache, and
-    searches of the web.
+    The totals are those that we count: of reasoning beside `completion_tokens` the client is told too. `raw` has its
+    totals under OpenAI's names; litellm and some providers have other names for cached tokens. What OpenAI has no name
+    for and a bill depends on is under Anthropic's: for how long tokens are kept in a cache, and searches of the web.
     """
     fields = fields_of(raw)
-    prompt, completion, total = (_count(fields.get(name)) for name in _TOTALS)
-    if total is not None and total > (completion or 0) and not prompt:
-        prompt = total - (completion or 0)
-    if not prompt and not completion:
-        return None
-    usage: UsageObject = {
-        "prompt_tokens": prompt or 0,
-        "completion_tokens": completion or 0,
-        "total_tokens": total or (prompt or 0) + (completion or 0),
-    }
+    usage: UsageObject = {name: _count(fields.get(name)) for name in _TOTALS}
     if details := _prompt_details(fields):
         usage["prompt_tokens_details"] = details
     if details := _counts(fields.get("completion_tokens_details"), _COMPLETION_DETAILS):
@@ -68,7 +69,11 @@ def usage_object(raw: Any) -> UsageObject | None:
         usage["cache_creation"] = lifetimes
     if searches := _searches(fields):
         usage["server_tool_use"] = {"web_search_requests": searches}
-    return usage
+    counted = msgspec.convert(usage, ReportedUsage).counted()
+    if counted is None:
+        return None
+    prompt, completion = counted.input_tokens, counted.output_tokens
+    return usage | {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def as_usage(usage: UsageObject) -> TokenUsage:
@@ -141,7 +146,9 @@ def _counts(raw: Any, names: Sequence[str]) -> dict[str, int]:
 
 def _count(value: Any) -> int | None:
     """A number of tokens. Some providers write it as a float."""
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        return None
+    return int(value) if abs(value) <= MAX_TOKENS else None  # more fits no integer of ours
 
 
 def fields_of(value: Any) -> Mapping[str, Any]:
@@ -164,6 +171,14 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     dump = getattr(value, "model_dump", None)
     return plain(dump()) if callable(dump) else value
+
+
+def encoded(value: Any) -> bytes:
+    """`value` as JSON. Halves of a surrogate pair, which every client's parser reads, stay the escapes they were."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def text_of(value: Any) -> str | None:

@@ -98,7 +98,7 @@ async def test_behind_a_gateway_a_cut_stream_ends_with_an_error_frame_and_done(b
 
 async def test_behind_a_gateway_a_client_that_leaves_ends_the_providers_work(behind):
     async with behind(handler="litellm") as gateway:
-        gateway.provider.default = Script(frame_delay=3600)
+        gateway.provider.default = Script(stall_after=2)
         async with gateway.open(stream=True) as response:
             await response.content.readany()
         request = await gateway.provider.requests[0].wait_finished()

@@ -61,7 +61,7 @@ async def test_odd_items_go_through_the_wrapper():
     assert [item.choices[0].delta.content for item in read] == ["a", "b", ""]
     assert read[-1].choices[0].finish_reason == "length"
     assert read[-1].usage == {"prompt_tokens": 1}
-    assert raw.tap.done
+    assert raw.tap.ended
 
 
 async def test_an_end_and_usage_the_wrapper_made_up_are_taken_out():
@@ -69,7 +69,7 @@ async def test_an_end_and_usage_the_wrapper_made_up_are_taken_out():
     read = [item async for item in raw]
     assert read[-1].choices[0].finish_reason is None
     assert read[-1].usage is None
-    assert not raw.tap.done
+    assert not raw.tap.ended
 
 
 async def test_an_empty_stream_is_empty():
@@ -179,7 +179,7 @@ def test_the_providers_own_json_is_read_where_litellms_parser_only_renames():
 def test_anthropics_end_mark_is_seen():
     parser, tap = watched(Parser())
     parser.chunk_parser(chunk={"type": "message_stop"})
-    assert tap.done
+    assert tap.ended
 
 
 def test_the_sdk_is_spared_building_models_but_only_of_chat_chunks():

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from crplugins.core.sse import Splitter
-from crplugins.handlers.litellm.repair import ProviderFailed, StreamRepair
+from crplugins.handlers.litellm.finish import ProviderFailed
+from crplugins.handlers.litellm.repair import StreamRepair
 
 
 def chunk(
@@ -28,7 +29,7 @@ def repaired(*items: Any, usage: bool = False) -> list[dict[str, Any]]:
 
 def test_a_chunk_is_openais_to_the_byte():
     repair = StreamRepair("fallback", shows_usage=True)
-    repair.frames(chunk({"role": "assistant", "content": ""}, system_fingerprint="fp_1"))
+    repair.frames(chunk({"role": "assistant", "content": "a"}, system_fingerprint="fp_1"))
     assert (
         repair.frames(chunk({"content": "é"}))
         == (
@@ -239,7 +240,7 @@ def test_an_error_inside_a_chunk_ends_the_answer_but_its_usage_counts():
     with pytest.raises(ProviderFailed) as failed:
         repair.frames(chunk({}, "error", error=error, usage={"prompt_tokens": 43, "completion_tokens": 10}))
     assert failed.value.error == error
-    assert repair.usage == {"prompt_tokens": 43, "completion_tokens": 10, "total_tokens": 53}
+    assert failed.value.usage == {"prompt_tokens": 43, "completion_tokens": 10, "total_tokens": 53}
 
 
 @pytest.mark.parametrize("finish", ["error", "abort"])

@@ -1,6 +1,6 @@
 """Tool calls: OpenAI's fragments from every provider's."""
 
-from crplugins.handlers.litellm.repair import ToolCalls, complete_calls
+from crplugins.handlers.litellm.tool_calls import ToolCalls, complete_calls
 
 
 def call(index=None, id=None, name=None, arguments=None, **more):
