@@ -5,7 +5,9 @@ names and arguments of tool calls are weighed; ids, roles and the JSON around th
 """
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from crplugins.core.media import audio_seconds
 from crplugins.core.wire import CallPiece, Choice, Delta
@@ -62,18 +64,13 @@ def _weight_of(size: int, characters: int, ascii_size: int, indic: int) -> int:
     return 5 * size - 6 * characters + 4 * ascii_size - 5 * indic
 
 
-class Mark(NamedTuple):
-    """How much an answer had said at some moment; the attributes are those of Said."""
+Mark = tuple[int, int, int]
+"""How much an answer had said at some moment: the numbers of Said."""
 
-    units: int = 0
-    pieces: int = 0
-    other: int = 0
+NOTHING: Final[Mark] = (0, 0, 0)
 
 
-NOTHING: Final = Mark()
-
-
-class Said:
+class Said(msgspec.Struct, eq=False):
     """Adds up what one answer says.
 
     Most providers send a token with each chunk of a stream, so the number of pieces is the best count there is. Where a
@@ -86,26 +83,26 @@ class Said:
         cites_the_web: it names a page.
     """
 
-    __slots__ = ("_names", "cites_the_web", "other", "pieces", "units")
-
-    def __init__(self) -> None:
-        self.units = self.pieces = self.other = 0
-        self.cites_the_web = False
-        self._names: set[tuple[str | int | None, ...]] = set()
+    units: int = 0
+    pieces: int = 0
+    other: int = 0
+    cites_the_web: bool = False
+    _names: set[tuple[str | int | None, ...]] | None = None
 
     def __bool__(self) -> bool:
         """Whether anything was said."""
         return self.pieces > 0 or self.other > 0
 
     def mark(self) -> Mark:
-        return Mark(self.units, self.pieces, self.other)
+        return self.units, self.pieces, self.other
 
     def tokens(self, after: Mark = NOTHING) -> int:
         """Estimated tokens of what was said, or of what was said after a mark."""
-        units, by_pieces = self.units - after.units, (self.pieces - after.pieces) * UNITS
+        said_units, said_pieces, said_other = after
+        units, by_pieces = self.units - said_units, (self.pieces - said_pieces) * UNITS
         has_more = 5 * units > 8 * by_pieces  # than a token in each; a stream of single characters has less
         text = units if has_more else min(by_pieces, 2 * units)
-        return -(-(text + self.other - after.other) // UNITS)
+        return -(-(text + self.other - said_other) // UNITS)
 
     def hear(self, choices: Iterable[Choice]) -> bool:
         """Add what the choices of a chunk, or of a whole answer, say. False if that is nothing."""
@@ -140,6 +137,8 @@ class Said:
 
     def _begins(self, index: int, call: CallPiece) -> bool:
         """Whether this name begins a call: some providers repeat it on every fragment."""
+        if self._names is None:
+            self._names = set()
         key = (index, *call.key)
         if key in self._names:
             return False

@@ -103,9 +103,10 @@ def usage_of(exchange: Exchange, missing_usage: MissingUsagePolicy) -> TokenUsag
     In front of a foreign app no other part may have estimated. Nothing where no provider was called, or where it failed
     before it had sent any output.
     """
-    estimates = exchange.usage_source != "estimated" and missing_usage_policy(exchange, missing_usage) != "free"
-    usage = completed_usage(exchange) if estimates else None
-    return usage or exchange.usage or NOTHING_USED
+    usage = completed_usage(exchange) if exchange.usage_source != "estimated" else None
+    if usage is None or missing_usage_policy(exchange, missing_usage) == "free":
+        return exchange.usage or NOTHING_USED
+    return usage
 
 
 _UNTAUGHT: Final = HiddenOutput()
@@ -116,6 +117,8 @@ def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> Tok
     """The usage of a request that is over, with estimates of what the provider has not counted: all of it, the prompt,
     or what it has generated and not shown. None if nothing is missing."""
     usage, body = exchange.usage, exchange.body
+    if usage is not None and usage.input_tokens and exchange.outcome != "cancelled":
+        return None
     if usage is None:
         if not lacks_usage(exchange):
             return None

@@ -1,5 +1,6 @@
 """About how many tokens the prompt of a request has."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -24,7 +25,8 @@ class Prompt(NamedTuple):
     attachments: tuple[Attachment, ...] = ()
 
     def tokens(self, model: str) -> int:
-        return -(-self.units // UNITS) + TOKENS_PER_REQUEST + sum(part.tokens(model) for part in self.attachments)
+        tokens = -(-self.units // UNITS) + TOKENS_PER_REQUEST
+        return tokens + sum([part.tokens(model) for part in self.attachments]) if self.attachments else tokens
 
     def audio_tokens(self, model: str) -> int:
         return sum(part.tokens(model) for part in self.attachments if part.kind == "audio")
@@ -57,8 +59,8 @@ def prompt_of(exchange: Exchange) -> Prompt | None:
 
 
 def _weigh(messages: bytes, tools: bytes) -> Prompt:
-    units = _weight_of_json(messages) + _weight_of_json(tools)
-    if not any(name in messages for name in _MEDIA):
+    units = _weight_of_json(messages) + (_weight_of_json(tools) if tools else 0)
+    if not _MEDIA.search(messages):
         return Prompt(units)
     attachments: list[Attachment] = []
     for part in _parts(messages):
@@ -93,7 +95,7 @@ class _Part(msgspec.Struct):
     source: Any = None  # Anthropic's
 
 
-_MEDIA: Final = (b'"image_url"', b'"input_audio"', b'"audio_url"', b'"video_url"', b'"file"', b'"source"')
+_MEDIA: Final = re.compile(rb'"(?:image_url|input_audio|audio_url|video_url|file|source)"')
 
 _messages: Final = msgspec.json.Decoder(list[_Message])
 _part_list: Final = msgspec.json.Decoder(list[msgspec.Raw])

@@ -50,8 +50,7 @@ class HiddenOutput:
         usage = exchange.usage
         if exchange.outcome != "ok" or usage is None or exchange.usage_source != "provider":
             return
-        seconds = silence(exchange)
-        if seconds > 0:
+        if (seconds := silence(exchange)) > 0:
             pace, hidden = self._pace(exchange), max(usage.output_tokens - exchange.said.tokens(), 0)
             self._paces[_key(exchange)] = Pace(pace.seconds * _MEMORY + seconds, pace.tokens * _MEMORY + hidden)
 

@@ -253,6 +253,52 @@ def test_every_request_leaves_one_record_with_the_providers_numbers(home: Home) 
     assert rows[1]["ttft_ms"] is not None
 
 
+def fragment(**function: Any) -> bytes:
+    call = {"index": 0, "function": function, **({"id": "call_7f", "type": "function"} if "name" in function else {})}
+    choice = {"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}
+    chunk = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": SERVED, "choices": [choice]}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+CALL_ENDS = fragment(arguments="").replace(b'"finish_reason": null', b'"finish_reason": "tool_calls"')
+UNCOUNTED = (
+    (Script(text="word " * 40, usage="off"), False, 50),  # by its characters
+    (Script(text="word " * 40, chunk_size=5, usage="off"), True, 40),  # by its chunks
+    (
+        Script(
+            events=[
+                fragment(name="edit", arguments=""),
+                *[fragment(arguments="abcd")] * 30,
+                CALL_ENDS,
+                b"data: [DONE]\n\n",
+            ]
+        ),
+        True,
+        39,
+    ),
+)
+"""Answers whose provider reports no usage, whether they are streamed, and their tokens."""
+
+
+def a_whole_answer_is_estimated_alike(home: Home) -> None:
+    script, stream, tokens = UNCOUNTED[0]
+    home.provider.enqueue(script)
+    home.complete("uncounted", stream=stream)
+    [row] = home.records("uncounted", 1)
+    assert (row["output_tokens"], row["usage_source"]) == (tokens, "estimated")
+
+
+@behaviour("estimates", instead={SDK: a_whole_answer_is_estimated_alike})
+def test_what_no_provider_has_counted_is_estimated_alike_in_every_home(home: Home) -> None:
+    for script, stream, _ in UNCOUNTED:
+        home.provider.enqueue(script)
+        home.complete("uncounted", stream=stream)
+    rows = home.records("uncounted", len(UNCOUNTED))
+    assert [row["output_tokens"] for row in rows] == [tokens for _, _, tokens in UNCOUNTED]
+    assert {row["usage_source"] for row in rows} == {"estimated"}
+    assert all(15 <= row["input_tokens"] <= 30 for row in rows)
+
+
 # What goes wrong.
 
 

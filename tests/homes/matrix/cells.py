@@ -51,6 +51,11 @@ _REASONS: list[tuple[Sequence[str], Sequence[str], str]] = [
     (["litellm-sdk"], _FOR_SERVERS, "There is no server: nobody asks, and nobody is answered."),
     (
         ["litellm-sdk"],
+        ["estimates"],
+        "litellm shows a stream as one whole answer, with counts of its own where the provider has none.",
+    ),
+    (
+        ["litellm-sdk"],
         ["a provider that fails", "a stream that breaks", "plugins of one's own"],
         "The call raises what litellm raises, and leaves its record.",
     ),

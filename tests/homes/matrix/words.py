@@ -30,6 +30,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "narrow": {"models": [ALIAS]},
     "streamer": {},
     "recorded": {"team": "search"},
+    "uncounted": {},
     "counted": {},
     "cut": {},
     "large": {},
