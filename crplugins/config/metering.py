@@ -12,7 +12,7 @@ class UsageSection(Section):
     """How tokens are counted."""
 
     estimator: Literal["bytes", "litellm"] = Field(default="bytes", examples=["litellm"])
-    """What counts where the provider does not: a token for every four bytes, or litellm's tokenizers."""
+    """What counts where the provider does not: an estimate by characters and chunks, or litellm's tokenizers."""
 
     metadata: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), examples=[["feature"]])
     """Names in a request's `metadata` that become tags of its record."""

@@ -13,7 +13,7 @@ _TEXTS: Final[Slot[list[str]]] = Slot("litellm_estimate.texts")
 
 
 class LitellmEstimator:
-    """More exact than one token for every four bytes. Costs 2 s and 170 MB at start-up, and milliseconds a request.
+    """More exact for whole answers than an estimate by characters. Costs 2 s and 170 MB, and milliseconds a request.
 
     Counts in a thread. Needs the `gateway` extra.
     """
