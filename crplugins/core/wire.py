@@ -212,7 +212,11 @@ class Delta(msgspec.Struct):
 
     def call_pieces(self) -> Iterator[CallPiece]:
         """The names and arguments of tool calls, the legacy `function_call` included."""
-        for call in self.tool_calls if isinstance(self.tool_calls, list) else ():
+        calls = self.tool_calls if isinstance(self.tool_calls, list) else []
+        if len(calls) > _MOST_PARTS:
+            yield CallPiece((), "", msgspec.json.encode(calls).decode())
+            calls = []
+        for call in calls:
             if isinstance(call, dict):
                 yield _call_piece(call, call.get("function") or call.get("custom"))
         if self.function_call:
@@ -236,18 +240,25 @@ class Delta(msgspec.Struct):
 _INNER: Final = ("text", "refusal", "thinking", "summary")
 """Where the text of a part stands: OpenAI's, Mistral's and Anthropic's thoughts, OpenRouter's summaries."""
 
-_DEEPEST: Final = 4
-"""Mistral's thoughts are a list in a part in a list."""
+_MOST_PARTS: Final = 1000
+"""Parts and calls in one piece of an answer that are looked at one by one; more of them count as the JSON they are."""
 
 
-def _texts_in(value: Any, depth: int = 0) -> list[str]:
+def _texts_in(value: Any) -> list[str]:
     """The texts in a text, or in parts, of which some hold parts. Signatures, ids and data are none."""
-    if isinstance(value, str):
-        return [value] if value else []
-    if depth > _DEEPEST:
-        return []
-    inner = value if isinstance(value, list) else [value.get(k) for k in _INNER] if isinstance(value, dict) else []
-    return [text for part in inner if part for text in _texts_in(part, depth + 1)]
+    texts: list[str] = []
+    queue = [value]
+    for part in queue:
+        if isinstance(part, str):
+            if part:
+                texts.append(part)
+        elif isinstance(part, list):
+            queue += part
+        elif isinstance(part, dict):
+            queue += [part[name] for name in _INNER if name in part]
+        if len(queue) > _MOST_PARTS:
+            return [msgspec.json.encode(value).decode()]
+    return texts
 
 
 def _call_piece(call: dict[str, Any], function: Any) -> CallPiece:

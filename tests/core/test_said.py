@@ -1,6 +1,7 @@
 """What an answer says counts, and not the JSON around it: the same for each chunk and for the whole."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -184,3 +185,24 @@ json_values = st.recursive(
 )
 def test_nonsense_in_the_place_of_words_never_fails(delta: dict[str, Any]) -> None:
     assert 0 <= heard(delta).tokens() < 10**5
+
+
+@pytest.mark.parametrize(
+    "delta", [{"content": ["x"] * 200_000}, {"content": [[["x"] * 500] * 20] * 20}, {"tool_calls": [{}] * 200_000}]
+)
+def test_a_crowd_of_parts_is_not_looked_at_one_by_one(delta: dict[str, Any]) -> None:
+    choices = read_answer(json.dumps({"choices": [{"delta": delta}]}).encode()).choices or ()
+    calls = 0
+
+    def note(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    said = Said()
+    sys.setprofile(note)
+    try:
+        said.hear(choices)
+    finally:
+        sys.setprofile(None)
+    assert calls < 10_000
+    assert said.tokens() > 1000
