@@ -5,6 +5,10 @@ import sqlite3
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from crplugins import Gateway
 from crplugins.testing import Drive, FakeProvider, Script, lifespan
@@ -80,17 +84,21 @@ async def bill_of(tmp_path: Any, model: str, script: Script, body: dict[str, Any
     async with FakeProvider() as provider:
         provider.enqueue(script)
         url = provider.base_url.removesuffix("/v1") if model.startswith("anthropic") else provider.base_url
-        served = {"model": model, "api_base": url, "api_key": "sk-upstream"}
-        gateway = Gateway(
-            model_list=[{"model_name": "m", "litellm_params": served, "model_info": PRICES, "handler": "litellm"}],
-            keys=[{"id": "a", "secret": KEY}],
-            ledger={"url": f"sqlite:///{tmp_path}/usage.db"},
-        )
-        async with lifespan(gateway):
-            request = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 50, **body}
-            async with Drive(gateway, body=request, headers={"authorization": f"Bearer {KEY}"}) as call:
-                answer = await call.finish()
-            assert answer.status == 200, answer.body
+        return await bill_from(tmp_path, model, url, body)
+
+
+async def bill_from(tmp_path: Any, model: str, url: str, body: dict[str, Any]) -> dict[str, Any]:
+    served = {"model": model, "api_base": url, "api_key": "sk-upstream"}
+    gateway = Gateway(
+        model_list=[{"model_name": "m", "litellm_params": served, "model_info": PRICES, "handler": "litellm"}],
+        keys=[{"id": "a", "secret": KEY}],
+        ledger={"url": f"sqlite:///{tmp_path}/usage.db"},
+    )
+    async with lifespan(gateway, within=120):
+        request = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 50, **body}
+        async with Drive(gateway, body=request, headers={"authorization": f"Bearer {KEY}"}) as call:
+            answer = await call.finish(within=60)
+        assert answer.status == 200, answer.body
     connection = sqlite3.connect(tmp_path / "usage.db")
     connection.row_factory = sqlite3.Row
     [row] = connection.execute("SELECT * FROM usage")
@@ -125,3 +133,24 @@ async def test_the_tier_the_model_and_the_providers_own_cost_come_through(tmp_pa
     row = await bill_of(tmp_path, "openai/m", openai("stream" in body), body)
     assert (row["cost_micro_usd"], row["provider_cost_micro_usd"]) == (200 + 400, 7_000)
     assert (row["service_tier"], row["provider_model"]) == ("priority", "m-2031-05-06")
+
+
+@pytest.mark.filterwarnings("ignore:::litellm", "ignore:::pydantic")
+@pytest.mark.parametrize("body", ASKED)
+async def test_googles_traffic_type_is_the_tier(tmp_path, serve, body):
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 4, "totalTokenCount": 14}
+    said = {"content": {"role": "model", "parts": [{"text": "Hello"}]}, "finishReason": "STOP", "index": 0}
+    whole = {
+        "candidates": [said],
+        "usageMetadata": {**usage, "trafficType": "ON_DEMAND_PRIORITY"},
+        "modelVersion": "gemini-9-001",
+    }
+
+    async def answer(request: Request) -> Response:
+        if "stream" not in request.url.path:
+            return JSONResponse(whole)
+        return Response(f"data: {json.dumps(whole)}\r\n\r\n", media_type="text/event-stream")
+
+    async with serve(Starlette(routes=[Route("/{path:path}", answer, methods=["POST"])])) as url:
+        row = await bill_from(tmp_path, "gemini/gemini-9", url, body)
+    assert (row["cost_micro_usd"], row["service_tier"]) == (200 + 400, "ON_DEMAND_PRIORITY")
