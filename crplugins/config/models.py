@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
@@ -150,7 +151,7 @@ class ModelEntry(Section):
             model=params.model,
             api_base=params.api_base,
             provider=provider_of(params.model),
-            prices=or_fallback(prices_for(self.model_info.known(), litellm_prices), fallback),
+            prices=or_fallback(prices_for(self.model_info.known(), litellm_prices, region=region_of(params)), fallback),
             forwards_trace=self.forward_trace,
             api_key=params.api_key.get_secret_value() if params.api_key else None,
             parameters=MappingProxyType(params.parameters()),
@@ -162,6 +163,24 @@ def provider_of(model: str) -> str:
     """The provider in LiteLLM's notation of a model; a bare name is OpenAI's."""
     provider, slash, _ = model.partition("/")
     return provider if slash else "openai"
+
+
+_OPENAI_REGIONS: Final[Mapping[str, str]] = {
+    "eu.api.openai.com": "eu",
+    "us.api.openai.com": "us",
+    "gov.api.openai.com": "fedramp",
+}
+
+
+def region_of(params: LitellmParams) -> str | None:
+    """The region of a deployment in which the same model costs more: one of OpenAI's, or one of Vertex AI's.
+
+    https://developers.openai.com/api/docs/guides/your-data, https://cloud.google.com/vertex-ai/generative-ai/pricing
+    """
+    location = params.others.get("vertex_location")
+    if provider_of(params.model).startswith("vertex_ai"):
+        return "regional" if isinstance(location, str) and location.lower() != "global" else None
+    return _OPENAI_REGIONS.get(urlsplit(params.api_base).hostname or "") if params.api_base else None
 
 
 def _is_price(key: str) -> bool:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crplugins.core.usage import Price
-from crplugins.metering.prices import price_of
+from crplugins.metering.prices import in_region, price_of
 
 logger = logging.getLogger("crplugins.pricing")
 
@@ -71,7 +71,7 @@ class PriceTable:
     def load(cls, file: Path | None = None) -> Self:
         """The table of the installed litellm, or the one in `file`; empty where there is none.
 
-        Blocks for 0.1 s. Raises OSError for a file that cannot be read, ValueError for one that is not such a table.
+        Blocks for 0.2 s. Raises OSError for a file that cannot be read, ValueError for one that is not such a table.
         """
         found = _installed() if file is None else file
         return cls(() if found is None else _read(found.read_bytes()))
@@ -88,11 +88,12 @@ class PriceTable:
         return len(self._entries)
 
 
-def prices_for(model_info: Mapping[str, Any], table: Callable[[], PriceTable]) -> Prices:
+def prices_for(model_info: Mapping[str, Any], table: Callable[[], PriceTable], *, region: str | None = None) -> Prices:
     """What is charged under a `model_info` (US dollars per token, under LiteLLM's names).
 
     If it has prices for input and output, nothing is looked up. A missing one is taken from `table()`, under the name
-    in `base_model` if there is one; a price given without its parts (cached input, reasoning) applies to them too.
+    in `base_model` if there is one; a price given without its parts (cached input, reasoning) applies to them too. The
+    listed price is that of the `region` of a deployment, see `in_region`.
 
     Call the result once at start-up, off the event loop: `table` may read a file in the first call.
 
@@ -106,14 +107,14 @@ def prices_for(model_info: Mapping[str, Any], table: Callable[[], PriceTable]) -
     @lru_cache(_CACHED_PRICES)
     def find(model: str) -> Price | None:
         listed = table().find(base_model if isinstance(base_model, str) else model)
-        return listed if listed is None else price_of(model_info, listed)
+        return listed if listed is None else price_of(model_info, in_region(listed, region))
 
     return find
 
 
 @cache
 def litellm_prices() -> PriceTable:
-    """The installed litellm's table, read on the first call; one per process, because it takes a megabyte."""
+    """The installed litellm's table, read on the first call; one per process, because it takes two megabytes."""
     return PriceTable.load()
 
 

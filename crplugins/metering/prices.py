@@ -73,6 +73,13 @@ _SEARCHES_LITTLE: Final = frozenset({"perplexity"})
 """The size of a search context is `low` here if nobody names one, and `medium` elsewhere."""
 _GOOGLE: Final = frozenset({"gemini", "vertex_ai", "vertex_ai-language-models"})
 
+_UPLIFTS: Final[Mapping[str, str]] = {
+    "regional_processing_uplift_multiplier_eu": "eu",
+    "regional_processing_uplift_multiplier_us": "us",
+    "fedramp_uplift_multiplier": "fedramp",
+    "regional_endpoint_uplift_multiplier": "regional",
+}
+
 _FREE: Final = Price(0, 0)
 
 _Steps = dict[int, dict[str, int]]
@@ -257,10 +264,26 @@ def _with_fees(price: Price, rates: Mapping[str, Any]) -> Price:
 
 
 def _factors(rates: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
-    """Anthropic's surcharges for fast answers and for regions."""
+    """Anthropic's surcharges for fast answers and for regions; OpenAI's and Google's for regions, see `in_region`."""
     entry = rates.get("provider_specific_entry")
-    known = entry.items() if isinstance(entry, Mapping) else ()
-    return tuple((str(name), round(factor * 1000)) for name, factor in known if isinstance(factor, int | float))
+    known = {**entry} if isinstance(entry, Mapping) else {}
+    known |= {region: rates[key] for key, region in _UPLIFTS.items() if key in rates}
+    found = ((str(name), factor) for name, factor in known.items() if isinstance(factor, int | float))
+    return tuple((name, round(factor * 1000)) for name, factor in found)
+
+
+def in_region(price: Price, region: str | None) -> Price:
+    """The price at a deployment in this region (`eu`, `us`, `fedramp` of OpenAI's, `regional` of Google's Vertex)."""
+    factor = dict(price.factors).get(region) if region is not None else None
+    return price if factor is None else _scaled(price, factor)
+
+
+def _scaled(price: Price, thousandths: int) -> Price:
+    rates = {field: getattr(price, field) for field in set(_FIELDS.values())}
+    scaled = {field: rate * thousandths // 1000 for field, rate in rates.items() if rate is not None}
+    above = tuple((tokens, _scaled(longer, thousandths)) for tokens, longer in price.above)
+    alternatives = tuple((name, _scaled(other, thousandths)) for name, other in price.alternatives)
+    return replace(price, **_fields(scaled), above=above, alternatives=alternatives)
 
 
 def _searches(rates: Any) -> dict[str, int]:

@@ -19,7 +19,7 @@ from genai_prices.data_snapshot import get_snapshot
 from crplugins.core.usage import OFF_PEAK, Price, TokenUsage
 from crplugins.handlers.litellm.loading import load_litellm
 from crplugins.metering.price_table import litellm_prices
-from crplugins.metering.prices import price_of
+from crplugins.metering.prices import in_region, price_of
 from tests.long import times
 from tests.metering.price_differences import GENAI, LITELLM, Comparison, Explanation
 
@@ -202,6 +202,25 @@ def test_a_whole_answer_costs_what_litellm_says_of_it_searches_of_the_web_includ
             assert c.equal or any(e.covers(c) for e in LITELLM), f"{model} {tier}: {c.ours} and not {cost:.2f}"
             compared += 1
     assert compared > times(30, 300)
+
+
+def test_a_region_costs_what_litellm_says_of_it(litellm: ModuleType) -> None:
+    usage, compared = TokenUsage(10_000, 500, cached_input_tokens=4000), 0
+    asked = {
+        "eu": ("openai", {"data_residency": "eu"}),
+        "fedramp": ("openai", {"data_residency": "fedramp"}),
+        "regional": ("vertex_ai", {"vertex_location": "europe-west4"}),
+    }
+    for model, rates, name, provider in sampled(litellm):
+        price, theirs = litellm_prices().find(model), as_litellm(litellm, usage, rates)
+        for region, (seller, options) in asked.items():
+            if price is None or provider != seller or region not in dict(price.factors):
+                continue
+            costs = litellm.cost_per_token(name, custom_llm_provider=provider, usage_object=theirs, **options)
+            c = Comparison(model, provider, rates, in_region(price, region), "", usage, sum(costs) * 1e6)
+            assert c.equal or any(e.covers(c) for e in LITELLM), f"{model} {region}: {c.ours} and not {c.theirs:.2f}"
+            compared += 1
+    assert compared > times(3, 30)
 
 
 def test_anthropics_cached_and_written_tokens_are_counted_once(litellm: ModuleType) -> None:

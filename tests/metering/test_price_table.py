@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from crplugins.config.models import LitellmParams, region_of
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.metering.price_table import PriceTable, fits, litellm_prices, prices_for
 from crplugins.metering.prices import price_of
@@ -72,6 +73,50 @@ def test_half_a_price_of_a_model_that_is_not_listed_is_no_price():
 
 def test_the_base_model_is_looked_up_in_place_of_the_deployments_name():
     assert prices_for({"base_model": "m"}, lambda: table_of(m=LISTED))("azure/my-deployment") == LISTED
+
+
+UPLIFTED = {
+    "input_cost_per_token": 4e-6,
+    "output_cost_per_token": 8e-6,
+    "cache_read_input_token_cost": 1e-6,
+    "input_cost_per_token_priority": 6e-6,
+    "input_cost_per_token_above_200k_tokens": 10e-6,
+    "regional_processing_uplift_multiplier_eu": 1.1,
+    "regional_endpoint_uplift_multiplier": 1.2,
+    "search_context_cost_per_query": 0.01,
+}
+
+
+@pytest.mark.parametrize(("region", "thousandths"), [(None, 1000), ("eu", 1100), ("us", 1000), ("regional", 1200)])
+def test_a_deployment_in_a_region_pays_its_price_for_every_token(region, thousandths):
+    price = prices_for({}, lambda: table_of(m=price_of(UPLIFTED)), region=region)("m")
+    used = TokenUsage(1000, 100, cached_input_tokens=500, web_searches=1)
+    assert price.micro_usd(used) == (2000 + 500 + 800) * thousandths // 1000 + 10_000
+    assert price.micro_usd(TokenUsage(1000), ("priority",)) == 6 * thousandths
+    assert price.micro_usd(TokenUsage(300_000)) == 3000 * thousandths
+
+
+def test_a_price_of_ones_own_is_that_of_the_region_already():
+    price = prices_for({"input_cost_per_token": 1e-6}, lambda: table_of(m=price_of(UPLIFTED)), region="eu")("m")
+    assert price.micro_usd(TokenUsage(1000, 1000)) == 1000 + 8800
+
+
+@pytest.mark.parametrize(
+    ("params", "region"),
+    [
+        ({"model": "openai/gpt-9", "api_base": "https://eu.api.openai.com/v1"}, "eu"),
+        ({"model": "openai/gpt-9", "api_base": "https://us.api.openai.com/v1"}, "us"),
+        ({"model": "openai/gpt-9", "api_base": "https://gov.api.openai.com/v1"}, "fedramp"),
+        ({"model": "openai/gpt-9", "api_base": "https://api.openai.com/v1"}, None),
+        ({"model": "openai/gpt-9"}, None),
+        ({"model": "vertex_ai/gemini-9", "vertex_location": "europe-west1"}, "regional"),
+        ({"model": "vertex_ai/gemini-9", "vertex_location": "global"}, None),
+        ({"model": "vertex_ai/gemini-9"}, None),
+        ({"model": "openai/gpt-9", "vertex_location": "europe-west1"}, None),
+    ],
+)
+def test_where_a_deployment_is_says_its_region(params, region):
+    assert region_of(LitellmParams(**params)) == region
 
 
 def test_a_name_is_looked_up_once():
