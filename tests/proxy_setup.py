@@ -51,6 +51,9 @@ _SERVED = {
 }
 _UNPRICED = "unpriced-model"
 
+PRICES = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
+"""Of a model that has none in its `litellm_params`."""
+
 _JOURNAL = '''
 """Writes a line for every request that is over: one too many would show."""
 import json, msgspec
@@ -117,29 +120,42 @@ def running_proxy(
     custom_auth: bool = True,
     litellm: Mapping[str, Any] | None = None,
     callbacks: Sequence[str] = ("crplugins.homes.litellm_proxy.callback",),
-    served: Mapping[str, Mapping[str, Any]] | None = None,
+    served: Mapping[str, Mapping[str, Any] | Sequence[Mapping[str, Any]]] | None = None,
     journal: bool = True,
+    cache: bool = False,
+    fallbacks: Mapping[str, Sequence[str]] | None = None,
+    retries: int = 0,
 ) -> Iterator[Proxy]:
     """`ours` is the configuration of the plugins, `litellm` goes into LiteLLM's `general_settings`.
 
-    `served` are the `litellm_params` of other models than the usual three, by name; one without a price is always there. Without `journal` the plugins are
-    only those of `ours`, and `Proxy.records` has none.
+    `served` are the `litellm_params` of other models than the usual three, by name; several of one name are one group,
+    and one without a price is always there.
+    Without `journal` the plugins are only those of `ours`, and `Proxy.records` has none. `cache`, `fallbacks` and
+    `retries` are LiteLLM's own.
     """
     provider_port, port = free_port(), free_port()
     general: dict[str, Any] = {"disable_model_info_refresh": True, **(litellm or {})}
     if custom_auth:
         general["custom_auth"] = "crplugins.homes.litellm_proxy.user_api_key_auth"
     base = {"api_base": f"http://127.0.0.1:{provider_port}/v1", "api_key": "sk-upstream", "max_retries": 0}
-    prices = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
     models = served if served is not None else {name: {"model": model} for name, model in _SERVED.items()}
     document = {
         "model_list": [
-            {"model_name": name, "litellm_params": {**base, **params}, "model_info": prices}
-            for name, params in models.items()
+            {"model_name": name, "litellm_params": {**base, **params}, "model_info": PRICES}
+            for name, group in models.items()
+            for params in ([group] if isinstance(group, Mapping) else group)
         ]
         + [{"model_name": _UNPRICED, "litellm_params": {**base, "model": f"openai/{_UNPRICED}"}}],
-        "litellm_settings": {"callbacks": list(callbacks), "num_retries": 0},
-        "router_settings": {"disable_cooldowns": True, "num_retries": 0},
+        "litellm_settings": {
+            "callbacks": list(callbacks),
+            "num_retries": 0,
+            **({"cache": True, "cache_params": {"type": "local"}} if cache else {}),
+        },
+        "router_settings": {
+            "disable_cooldowns": True,
+            "num_retries": retries,
+            "fallbacks": [{name: list(others)} for name, others in (fallbacks or {}).items()],
+        },
         "general_settings": general,
     }
     if journal:

@@ -130,6 +130,9 @@ class Exchange(msgspec.Struct, eq=False):
             model ran, and the size of the context of a web search.
         provider_cost_micro_usd: what the provider itself says the answer cost; None if it says nothing.
         usage: the provider's token counts as it gave them last, or an estimate; see `usage_source`.
+        from_cache: the answer comes from a cache, and no provider worked for it. Whoever answers so sets it, before the
+            answer ends: a plugin beside its `reply`, or for an app inside that says so in its headers. The usage that
+            the answer tells is then recorded with the source `cache`, costs nothing and fills no limit of tokens.
         reported: what a provider has reported of them, where `usage` adds an estimate of the output to it.
         price: what a token of the serving model costs; None if nobody knows.
         said: what the answer has said so far, and about how many tokens that is.
@@ -168,6 +171,7 @@ class Exchange(msgspec.Struct, eq=False):
     response_headers: list[Header] = msgspec.field(default_factory=list)
     usage: TokenUsage | None = None
     usage_source: UsageSource = "none"
+    from_cache: bool = False
     reported: TokenUsage | None = None
     price: Price | None = None
     said: Said = msgspec.field(default_factory=Said)
@@ -244,7 +248,10 @@ class Exchange(msgspec.Struct, eq=False):
         answered = status is not None or self.timings.response is not None
         self.status = (499 if left else 500) if status is None else status
         self.timings.ended = self.clock()
-        if self.usage is not None and self.usage_source == "provider":
+        if self.from_cache:
+            self.counted(self.usage or TokenUsage(), "cache")
+            self.provider_cost_micro_usd = None
+        elif self.usage is not None and self.usage_source == "provider":
             self._complete_count(self.usage, ended_early=left or not complete or self.failed_in_stream)
         self.error_type = error_type_of(self, answered=answered, left=left, complete=complete)
         self.outcome = OUTCOMES[self.error_type]

@@ -7,8 +7,9 @@ import msgspec
 
 from crplugins.core.off_peak import OffPeak
 
-UsageSource = Literal["provider", "estimated", "none"]
-"""Whose numbers they are. Estimated ones always say so."""
+UsageSource = Literal["provider", "estimated", "cache", "none"]
+"""Whose numbers they are. Estimated ones always say so. Those of an answer from a `cache` cost nothing and fill no
+limit of tokens, because no provider has worked for it."""
 
 CostSource = Literal["provider", "table", "config"]
 """Whose price a cost comes from: the provider's own bill, litellm's table, or a price in the configuration."""
@@ -72,14 +73,17 @@ def sane_usage(
 ) -> TokenUsage | None:
     """What a provider's numbers mean, whatever the provider: records, limits and metrics all get these integers.
 
-    - A number below 0 or beyond `MAX_TOKENS` counts as missing, and a missing half is what the total leaves for it.
+    - A number below 0 or beyond `MAX_TOKENS` counts as missing, and a missing half is what the total leaves for it. So
+      does a total of 0: LiteLLM writes 0 for what a provider has left out.
     - More cached and written input than prompt: the prompt leaves them out (Anthropic's way, under OpenAI's names).
     - A total above prompt and completion: the rest is output (xAI's and Gemini's reasoning stands beside `completion`).
     - More reasoning than completion, and no total that denies it: likewise.
 
     Returns None if nothing is counted, which no provider bills.
     """
-    prompt, completion, total = _plausible(prompt), _plausible(completion), _plausible(total)
+    prompt, completion, total = _plausible(prompt), _plausible(completion), _plausible(total) or None
+    if not prompt and not completion:
+        return None
     parts = (
         cached, cache_write, reasoning, audio_input, audio_output, long_cache_write, cached_audio, image_input,
         image_output, video_output,
@@ -91,8 +95,6 @@ def sane_usage(
             prompt = max(total - completion, 0)
         elif completion is None and prompt is not None:
             completion = max(total - prompt, 0)
-    if not prompt and not completion:
-        return None
     prompt, completion = prompt or 0, completion or 0
     if cached + cache_write > prompt:
         prompt += cached + cache_write

@@ -111,13 +111,13 @@ class ReportedUsage(msgspec.Struct):
         written = written or more.cache_creation_tokens
         lifetimes = self.cache_creation or more.cache_write_tokens_details or more.cache_creation_token_details
         prompt = self.prompt_tokens
-        if prompt is None and self.input_tokens is not None:
+        if not prompt and self.input_tokens is not None:
             prompt = self.input_tokens
             if self.input_tokens_details is None:
                 prompt += max(read or 0, 0) + max(self.cache_creation_input_tokens or 0, 0)
         return sane_usage(
             prompt,
-            self.output_tokens if self.completion_tokens is None else self.completion_tokens,
+            self.completion_tokens or self.output_tokens,
             self.total_tokens,
             cached=cached,
             cache_write=lifetimes.in_all() if lifetimes is not None and not written else written,
@@ -166,6 +166,21 @@ def _usd_of(ticks: object) -> float | None:
 
 _TICKS_PER_USD: Final = 10**10
 _NO_DETAILS: Final = TokenDetails()
+
+
+def read_usage(value: Any) -> ReportedUsage:
+    """A usage object that is decoded already: JSON data, or an object with such attributes. Empty for None."""
+    if value is None:
+        return ReportedUsage()
+    try:
+        return msgspec.convert(value, ReportedUsage, strict=False, from_attributes=True)
+    except msgspec.ValidationError:
+        named = value if isinstance(value, dict) else {name: getattr(value, name, None) for name in _USAGE_NAMES}
+        reported: ReportedUsage = _partly(named, ReportedUsage)
+        return reported
+
+
+_USAGE_NAMES: Final = ReportedUsage.__struct_fields__
 
 
 class CallPiece(NamedTuple):
@@ -371,12 +386,6 @@ def read_answer(data: bytes) -> AnswerFacts:
         return _read_leniently(data)
 
 
-def read_usage(value: Any) -> ReportedUsage | None:
-    """A usage that is JSON data already; a field of an unexpected shape counts as absent. None if it is no object."""
-    usage: ReportedUsage | None = _partly(value, ReportedUsage)
-    return usage
-
-
 def _read_leniently(data: bytes) -> AnswerFacts:
     try:
         lax = _lax.decode(data)
@@ -421,6 +430,6 @@ def _partly(value: Any, kind: Any) -> Any:
 
 def _convert(value: Any, kind: Any) -> Any:
     try:
-        return msgspec.convert(value, kind, strict=False)
+        return msgspec.convert(value, kind, strict=False, from_attributes=True)
     except msgspec.ValidationError:
         return None

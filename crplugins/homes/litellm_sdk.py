@@ -12,7 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -30,9 +31,19 @@ from crplugins.core.sse import Event
 from crplugins.core.usage import Price
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.litellm.errors import Failures
-from crplugins.handlers.litellm.usage import as_usage, usage_object
-from crplugins.metering.estimate import completed_usage
-from crplugins.metering.price_table import litellm_prices, prices_for
+from crplugins.homes.litellm_objects import (
+    Deployment,
+    Deployments,
+    note_said,
+    note_unfinished,
+    note_usage,
+    reported_in,
+    reported_in_chunks,
+    requested_group,
+)
+from crplugins.homes.litellm_sdk_streams import STREAMS, StreamListener, WatchedStream, watch_streams
+from crplugins.metering.estimate import completed_usage, settle_missing
+from crplugins.metering.price_table import litellm_prices
 from crplugins.plugins.usage import Recorder, Sink, Usage
 
 if TYPE_CHECKING:
@@ -45,11 +56,13 @@ logger = logging.getLogger("crplugins.litellm")
 CALL_TYPES: Final = frozenset({"completion", "acompletion"})
 
 
-class UsageCallback(CustomLogger):
+class UsageCallback(StreamListener, CustomLogger):
     """Makes one record of each call, when it is over. Reads litellm's list of prices: 0.1 s.
 
     litellm makes up counts for a stream that was not asked for its usage. Such a stream is estimated as in every other
-    home, and marked: pass `stream_options={"include_usage": True}` for the provider's own.
+    home, and marked: pass `stream_options={"include_usage": True}` for the provider's own. A stream that its caller
+    abandons leaves its record some seconds later. A router's failed attempts are calls of their own, each with its
+    record.
 
     Args:
         ledger: where records are kept; enter the callback (`async with`) to open it, in the loop the calls run in.
@@ -57,7 +70,8 @@ class UsageCallback(CustomLogger):
         metrics: counts calls too, if it is given.
         principal: whose calls they are; or a function of what litellm knows of a call, such as its `metadata`.
         metadata: names in `metadata` that become tags of the record.
-        prices: the price of a model in litellm's notation; litellm's own table by default.
+        prices: the price of a model in litellm's notation; by default those of the router's deployment or of the call
+            itself, else litellm's own table.
         plugins: one's own, which see each call when it is over and can refuse nothing.
     """
 
@@ -73,13 +87,16 @@ class UsageCallback(CustomLogger):
         plugins: Iterable[Plugin] = (),
     ) -> None:
         super().__init__()
-        self._prices: Final = prices if prices is not None else _listed_prices()
+        self._prices: Final = prices
+        self._deployments: Final = Deployments()
+        litellm_prices()  # reads a file: now, and not in the midst of a call
+        watch_streams()
         outside = () if metrics is None else (metrics,)
         self._plugins: Final = (*outside, Usage(ledger, sinks=sinks, metadata=metadata), *plugins)
         self._pipeline: Final = Pipeline(self._plugins, Counter(), 0)
         self._may_wait: Final = len(self._plugins) > len(outside) + 1
         self._principal: Final = principal
-        self._seen: Final[BoundedMap[str, None]] = BoundedMap()
+        self._seen: Final[BoundedMap[tuple[str, bool], float]] = BoundedMap()
         self._lock: Final = threading.Lock()
         self._open = AsyncExitStack()
 
@@ -91,52 +108,68 @@ class UsageCallback(CustomLogger):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await asyncio.to_thread(STREAMS.finish)
         await self._open.aclose()
 
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        if self._is_new(kwargs):
-            await self._record(answered(kwargs, response_obj, start_time, end_time), kwargs)
+        if self._is_new(kwargs, failed=False):
+            await self._record(answered(self._facts(kwargs), response_obj, start_time, end_time), kwargs)
 
     async def async_log_failure_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
         del response_obj
-        if self._is_new(kwargs):
-            await self._record(failed(kwargs, start_time, end_time), kwargs)
+        if self._is_new(kwargs, failed=True):
+            await self._record(failed(self._facts(kwargs), start_time, end_time), kwargs)
 
     def log_success_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
         """Of `completion`; litellm calls it in a thread."""
-        if self._is_new(kwargs):
-            self._at_once(self._record(answered(kwargs, response_obj, start_time, end_time), kwargs))
+        if self._is_new(kwargs, failed=False):
+            self._at_once(self._record(answered(self._facts(kwargs), response_obj, start_time, end_time), kwargs))
 
     def log_failure_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
         del response_obj
-        if self._is_new(kwargs):
-            self._at_once(self._record(failed(kwargs, start_time, end_time), kwargs))
+        if self._is_new(kwargs, failed=True):
+            self._at_once(self._record(failed(self._facts(kwargs), start_time, end_time), kwargs))
 
-    def _is_new(self, kwargs: Mapping[str, Any]) -> bool:
-        """litellm tells of some calls twice, in a thread and in the loop."""
+    def stream_gone(self, stream: WatchedStream) -> None:
+        """Litellm has not reported how this stream ended: nobody has read it to its end."""
+        parameters = stream.call.get("litellm_params") or {}
+        if parameters.get("no-log") is not True and self._is_new(stream.call, failed=False, since=stream.begun):
+            self._at_once(self._record(abandoned(self._facts(stream.call), stream), stream.call))
+
+    def _facts(self, kwargs: Mapping[str, Any]) -> "CallFacts":
+        return CallFacts(kwargs, self._deployments.of(kwargs), STREAMS.of(kwargs))
+
+    def _is_new(self, kwargs: Mapping[str, Any], *, failed: bool, since: float = inf) -> bool:
+        """Litellm tells of some calls twice, in a thread and in the loop.
+
+        `fallbacks` and retries go on under the same id: a failure may come before the success of a call. One that came
+        after `since` is the end of the stream that began then.
+        """
         if kwargs.get("call_type") not in CALL_TYPES:
             return False
         call_id = str(kwargs.get("litellm_call_id"))
         with self._lock:
-            if call_id in self._seen:
+            if (call_id, failed) in self._seen or self._seen.get((call_id, True), 0.0) > since:
                 return False
-            self._seen[call_id] = None
+            self._seen[call_id, failed] = time.monotonic()
             return True
 
     async def _record(self, call: "CompletedCall", kwargs: Mapping[str, Any]) -> None:
         exchange, owner, ended = call.exchange, self._principal, call.exchange.timings.ended
         exchange.principal = owner(kwargs) if callable(owner) else owner
-        exchange.price = self._prices(priced_name(kwargs))
+        if self._prices is not None:
+            exchange.price = self._prices(priced_name(kwargs))
         run = Run(self._pipeline, exchange)
         try:
             await run.down()
             if call.answer is not None and self._pipeline.watching:
                 run.event(call.answer)
-            run.conclude(call.status, call.error)
+            run.conclude(call.status, call.error, left=call.left)
+            settle_missing(exchange, "estimate")
             exchange.timings.ended = ended  # litellm reports a call some time after its end
             await run.ended()
         except GatewayError as error:  # nobody can be refused any more; the record says that somebody would have been
@@ -162,21 +195,31 @@ class UsageCallback(CustomLogger):
         raise RuntimeError("a plugin of UsageCallback waits in a hook: call acompletion where an event loop runs")
 
 
+class CallFacts(NamedTuple):
+    """A call as litellm reports it, what served it, and its stream if it had one that was watched."""
+
+    reported: Mapping[str, Any]
+    deployment: Deployment
+    stream: WatchedStream | None
+
+
 class CompletedCall(NamedTuple):
     """What litellm reports of a call that is over.
 
-    `answer` is the whole answer as one event, for a stream too; `error` is what a call that failed has raised.
+    `answer` is the whole answer as one event, for a stream too; `error` is what a call that failed has raised; `left`
+    says that the caller has abandoned a stream.
     """
 
     exchange: Exchange
     status: int
     answer: Event | None = None
     error: GatewayError | None = None
+    left: bool = False
 
 
-def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: datetime) -> CompletedCall:
+def answered(call: CallFacts, response: Any, start: datetime, end: datetime) -> CompletedCall:
     """A call that litellm reports as a success."""
-    exchange = _exchange(kwargs, start, end)
+    exchange = _exchange(call, start, end)
     answer = Event.json_document(response.model_dump_json().encode()) if hasattr(response, "model_dump_json") else None
     moments = exchange.timings.first_token, exchange.timings.last_token
     if answer is not None:
@@ -184,25 +227,57 @@ def answered(kwargs: Mapping[str, Any], response: Any, start: datetime, end: dat
     exchange.timings.first_token, exchange.timings.last_token = moments
     exchange.counted(None, "none")  # until it is known whose counts they are
     exchange.status = 200
-    found = usage_object(getattr(response, "usage", None)) if getattr(response, "usage", None) else None
-    if found is not None and (not exchange.stream or _asked(kwargs)):
-        exchange.counted(as_usage(found), "provider")
-    elif (usage := completed_usage(exchange)) is not None:
-        exchange.counted(usage, "estimated")
+    _note_reported(exchange, call, response)
     return CompletedCall(exchange, 200, answer)
 
 
-def failed(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> CompletedCall:
-    """A call that raised. Of a stream that broke litellm does not tell what had come: the prompt alone is estimated."""
-    exchange = _exchange(kwargs, start, end)
-    cause, begun = kwargs.get("exception"), exchange.timings.first_token is not None
-    failures = Failures(str(kwargs.get("model")), ())
+def _note_reported(exchange: Exchange, call: CallFacts, response: Any) -> None:
+    """The provider's counts. Of a stream whose provider told none litellm makes some up, which nobody needs."""
+    found = reported_in(response)
+    if not exchange.stream:
+        note_usage(exchange, found)
+    elif call.stream is not None:
+        note_usage(exchange, reported_in_chunks(call.stream.chunks, found))
+    elif _asked(call.reported):
+        note_usage(exchange, found)
+
+
+def failed(call: CallFacts, start: datetime, end: datetime) -> CompletedCall:
+    """A call that raised. Of a stream that broke, what had come counts; where nobody knows, the prompt alone."""
+    exchange = _exchange(call, start, end)
+    cause, begun = call.reported.get("exception"), exchange.timings.first_token is not None
+    failures = Failures(str(call.reported.get("model")), ())
     error = failures.of(cause if isinstance(cause, BaseException) else Exception(), begun=begun)
     if begun:
         exchange.status = 200
-        exchange.counted(completed_usage(exchange), "estimated")
+        _note_stream(exchange, call.stream)
+        if exchange.usage is None:
+            exchange.counted(completed_usage(exchange), "estimated")
     exchange.attempts[-1].fail(error, exchange.timings.ended or exchange.clock())
     return CompletedCall(exchange, 200 if begun else error.status, error=error)
+
+
+def abandoned(call: CallFacts, stream: WatchedStream) -> CompletedCall:
+    """A stream whose caller has not read it to its end. One that has read its finish reason has the whole answer."""
+    begun = call.reported.get("start_time")
+    end = datetime.now() - timedelta(seconds=time.monotonic() - stream.gone)  # noqa: DTZ005  # as litellm's are
+    exchange = _exchange(call, begun if isinstance(begun, datetime) else end, end)
+    exchange.stream, exchange.status = True, 200
+    first = next((getattr(chunk, "_hidden_params", {}).get("created_at") for chunk in stream.chunks), None)
+    if isinstance(first, int | float):
+        exchange.timings.first_token = exchange.timings.last_token = _monotonic(datetime.fromtimestamp(first))  # noqa: DTZ006
+    _note_stream(exchange, stream)
+    return CompletedCall(exchange, 200, left=exchange.finish_reason is None)
+
+
+def _note_stream(exchange: Exchange, stream: WatchedStream | None) -> None:
+    """What had come of a stream, and what its provider had told of it so far; else an estimate."""
+    moments = exchange.timings.first_token, exchange.timings.last_token
+    if stream is not None:
+        for chunk in stream.chunks:
+            note_said(exchange, chunk.choices)
+        note_unfinished(exchange, stream.chunks)
+    exchange.timings.first_token, exchange.timings.last_token = moments
 
 
 def priced_name(kwargs: Mapping[str, Any]) -> str:
@@ -211,15 +286,15 @@ def priced_name(kwargs: Mapping[str, Any]) -> str:
     return model if not provider or model.startswith(f"{provider}/") else f"{provider}/{model}"
 
 
-def _exchange(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Exchange:
-    model = kwargs.get("model")
+def _exchange(call: CallFacts, start: datetime, end: datetime) -> Exchange:
+    kwargs, deployment = call.reported, call.deployment
     begun, ended = _monotonic(start), _monotonic(end)
     timings = Timings(begun, app=begun, response=ended, ended=ended)
     stream = kwargs.get("stream") is True or (kwargs.get("optional_params") or {}).get("stream") is True
     first = kwargs.get("completion_start_time")
     if stream and isinstance(first, datetime):
         timings.first_token, timings.last_token = _monotonic(first), ended
-    return Exchange(
+    exchange = Exchange(
         id=new_request_id(),
         method="POST",
         path="/v1" + CHAT_PATH,
@@ -228,11 +303,16 @@ def _exchange(kwargs: Mapping[str, Any], start: datetime, end: datetime) -> Exch
         clock=time.monotonic,
         timings=timings,
         body=_body(kwargs),
-        requested_model=str(model) if model else None,
-        served_model=str(model) if model else None,
+        requested_model=requested_group(kwargs) or deployment.model or None,
+        served_model=deployment.model or None,
         stream=stream,
-        attempts=[Attempt(_provider(kwargs) or "unknown", "initial", begun, ended)],
+        price=deployment.price,
     )
+    if kwargs.get("cache_hit") is True or (call.stream is not None and call.stream.cached):
+        exchange.from_cache = True
+    else:
+        exchange.attempts.append(Attempt(deployment.provider, "initial", begun, ended))
+    return exchange
 
 
 def _body(kwargs: Mapping[str, Any]) -> Body:
@@ -272,8 +352,3 @@ def _in_a_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _listed_prices() -> Callable[[str], Price | None]:
-    litellm_prices()  # reads a file: now, and not in the midst of a call
-    return prices_for({}, litellm_prices)

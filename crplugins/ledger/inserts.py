@@ -51,12 +51,12 @@ def daily_sums(rows: FromClause, day: ColumnElement[Any]) -> Select[Any]:
 
 
 def measures(rows: FromClause) -> Mapping[str, ColumnElement[Any]]:
-    """The sums over `rows` of `usage`, by their names in `usage_daily`."""
+    """The sums over `rows` of `usage`, by their names in `usage_daily`. Tokens from a cache are no provider's."""
     c = rows.c
     sums = {
         "requests": func.count(),
         "errors": func.sum(_one_if(c.outcome.not_in(("ok", "cancelled")))),
-        **{name: func.sum(c[name]) for name in TOKENS},
+        **{name: func.sum(case((c.usage_source == "cache", 0), else_=c[name])) for name in TOKENS},
         "cost_micro_usd": func.coalesce(func.sum(c.cost_micro_usd), 0),
         "unpriced_requests": func.sum(_one_if(c.cost_micro_usd.is_(None))),
         "estimated_requests": func.sum(_one_if(c.usage_source == "estimated")),

@@ -13,7 +13,8 @@ GROUPS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "key": "key_id", "team": "team", "user": "user", "model": "requested_model", "served_model": "served_model",
         "provider_model": "provider_model", "provider": "provider", "service_tier": "service_tier",
-        "cost_source": "cost_source", "outcome": "outcome", "error_type": "error_type", "day": "day",
+        "cost_source": "cost_source", "outcome": "outcome", "error_type": "error_type",
+        "usage_source": "usage_source", "day": "day",
     }
 )  # fmt: skip
 """By what usage can be grouped, and the column for it."""
@@ -38,6 +39,8 @@ class Question:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
     """The requests of one group. `input_tokens` include cached and written ones, `output_tokens` reasoning.
+
+    Answers from a cache are among the requests, and their tokens in no sum: no provider was paid for them.
 
     Attributes:
         group: the value of each column in the question; None for requests without one.

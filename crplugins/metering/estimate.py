@@ -98,15 +98,19 @@ def _model(exchange: Exchange) -> str:
 
 
 def usage_of(exchange: Exchange, missing_usage: MissingUsagePolicy) -> TokenUsage:
-    """The provider's numbers; an estimate of what it has not counted, unless such usage is free.
+    """What limits and budgets count: the provider's numbers; an estimate where it worked and reported none.
 
-    In front of a foreign app no other part may have estimated. Nothing where no provider was called, or where it failed
-    before it had sent any output.
+    Where missing usage is free, only what a provider has reported counts. Nothing where an answer came from a cache,
+    where no provider was called, or where it failed before it had sent any output. In front of a foreign app no other
+    part may have estimated.
     """
-    usage = completed_usage(exchange) if exchange.usage_source != "estimated" else None
-    if usage is None or missing_usage_policy(exchange, missing_usage) == "free":
-        return exchange.usage or NOTHING_USED
-    return usage
+    source = exchange.usage_source
+    if source == "cache":
+        return NOTHING_USED
+    usage = completed_usage(exchange) if source != "estimated" else None
+    if (usage or source == "estimated") and missing_usage_policy(exchange, missing_usage) == "free":
+        return exchange.reported or NOTHING_USED
+    return usage or exchange.usage or NOTHING_USED
 
 
 _UNTAUGHT: Final = HiddenOutput()
@@ -117,7 +121,7 @@ def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> Tok
     """The usage of a request that is over, with estimates of what the provider has not counted: all of it, the prompt,
     or what it has generated and not shown. None if nothing is missing."""
     usage, body = exchange.usage, exchange.body
-    if usage is not None and usage.input_tokens and exchange.outcome != "cancelled":
+    if exchange.from_cache or (usage is not None and usage.input_tokens and exchange.outcome != "cancelled"):
         return None
     if usage is None:
         if not lacks_usage(exchange):
@@ -137,6 +141,16 @@ def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> Tok
         output_tokens=known.output_tokens + unseen,
         audio_input_tokens=speech if prompt is None else speech or prompt.audio_tokens(model),
     )
+
+
+def settle_missing(exchange: Exchange, policy: MissingUsagePolicy, hidden: HiddenOutput = _UNTAUGHT) -> None:
+    """Estimate what the provider has not counted of a request that is over. Where that is free, what it did report of
+    the answer is not, and an estimate of the rest is taken back. `policy` is for keys without their own."""
+    if missing_usage_policy(exchange, policy) != "free":
+        if (usage := completed_usage(exchange, hidden)) is not None:
+            exchange.counted(usage, "estimated")
+    elif exchange.usage_source == "estimated":
+        exchange.counted(exchange.reported, "none" if exchange.reported is None else "provider")
 
 
 def came_through(exchange: Exchange) -> bool:

@@ -28,8 +28,10 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
         provider_model: the name that the answer gave; None if it gave none. `gpt-5-2025-08-07` answers for `gpt-5`.
         provider: the provider called last; None if none was called.
         status: what the client saw; 499 if it disconnected before the first byte.
+        usage: what the answer took; with the source `cache` what it would have taken from a provider.
         service_tier: the processing tier that the answer named, such as `flex`; None if it named none.
-        cost_micro_usd: in millionths of a US dollar; None where the price is unknown, 0 where nothing was used.
+        cost_micro_usd: in millionths of a US dollar; None where the price is unknown, 0 where nothing was used or the
+            answer came from a cache.
         cost_source: whose price that is; None where there is no cost.
         provider_cost_micro_usd: what the provider itself says the answer cost; None if it says nothing.
         ttft_ms: time to the first piece of a stream that has content.
@@ -139,6 +141,8 @@ def cost_of(exchange: Exchange) -> Cost:
 
     Our price comes first so that a model costs the same by every path and a budget holds to the operator's prices.
     """
+    if exchange.usage_source == "cache":
+        return _NO_COST
     price, told = exchange.price, exchange.provider_cost_micro_usd
     if exchange.usage is not None and price is not None:
         return Cost(exchange.cost_at(price, exchange.usage), price.source)

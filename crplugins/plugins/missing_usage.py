@@ -9,7 +9,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.sse import Event
-from crplugins.metering.estimate import Estimator, completed_usage, lacks_usage, missing_usage_policy
+from crplugins.metering.estimate import Estimator, lacks_usage, missing_usage_policy, settle_missing
 from crplugins.metering.silence import HiddenOutput
 
 
@@ -59,11 +59,7 @@ class MissingUsage(Plugin):
 
     def on_finish(self, exchange: Exchange) -> None:
         self._hidden.learn(exchange)
-        if self._policy_for(exchange) != "free":
-            if (usage := completed_usage(exchange, self._hidden)) is not None:
-                exchange.counted(usage, "estimated")
-        elif exchange.usage_source == "estimated":  # what the provider did report of it is not free
-            exchange.counted(exchange.reported, "none" if exchange.reported is None else "provider")
+        settle_missing(exchange, self._policy, self._hidden)
 
     async def __aenter__(self) -> Self:
         if self._estimator is not None:
@@ -80,7 +76,7 @@ class MissingUsage(Plugin):
         return missing_usage_policy(exchange, self._policy)
 
     def _refuses(self, exchange: Exchange) -> bool:
-        provided = exchange.usage is not None and exchange.usage_source == "provider"
+        provided = exchange.from_cache or (exchange.usage is not None and exchange.usage_source == "provider")
         return not provided and exchange.status == 200 and self._policy_for(exchange) == "refuse"
 
 

@@ -20,7 +20,7 @@ from tests.homes.matrix.home import HELLO, Home, until
 from tests.homes.matrix.hosts import APPS as FRAMEWORKS
 from tests.homes.matrix.in_process import STARTED, in_process
 from tests.homes.matrix.litellm_homes import PROXIES, SDK, proxy, sdk
-from tests.homes.matrix.witness import BLOCKED, lives, unfinished
+from tests.homes.matrix.witness import BLOCKED, FROM_CACHE, REMEMBERED, lives, unfinished
 from tests.homes.matrix.words import ALIAS, HIDDEN, MAX_BODY, REQUESTS, SERVED, UNPRICED_ALIAS, UPSTREAM_KEY
 from tests.proxy_setup import needs_proxy
 
@@ -299,6 +299,90 @@ def test_what_no_provider_has_counted_is_estimated_alike_in_every_home(home: Hom
     assert all(15 <= row["input_tokens"] <= 30 for row in rows)
 
 
+ODD: list[tuple[dict[str, Any], tuple[int, int, int, int]]] = [
+    (
+        {
+            "prompt_tokens": 600,
+            "completion_tokens": 25,
+            "total_tokens": 825,
+            "completion_tokens_details": {"reasoning_tokens": 200},
+        },
+        (600, 225, 0, 200),
+    ),
+    (
+        {"prompt_tokens": 8, "completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 40}},
+        (8, 43, 0, 40),
+    ),
+    (
+        {
+            "prompt_tokens": 6,
+            "completion_tokens": 2,
+            "total_tokens": 8,
+            "prompt_tokens_details": {"cached_tokens": 700},
+        },
+        (706, 2, 700, 0),
+    ),
+    ({"prompt_tokens": 900, "completion_tokens": 4, "total_tokens": 904, "cached_tokens": 850}, (900, 4, 850, 0)),
+    ({"prompt_tokens": 31, "completion_tokens": -9, "total_tokens": 40}, (31, 9, 0, 0)),
+    ({"prompt_tokens": 2**63, "completion_tokens": 5, "total_tokens": 17}, (12, 5, 0, 0)),
+    ({"prompt_tokens": 22, "total_tokens": 30}, (22, 8, 0, 0)),
+    ({"completion_tokens": 8, "total_tokens": 30}, (22, 8, 0, 0)),
+    ({"input_tokens": 70, "output_tokens": 6}, (70, 6, 0, 0)),
+    ({"prompt_tokens": 14.0, "completion_tokens": "6", "total_tokens": 20}, (14, 6, 0, 0)),
+]
+"""What providers report, and the input, output, cached and reasoning tokens that it means."""
+
+
+@behaviour("odd usage")
+def test_odd_numbers_of_a_provider_are_the_same_integers_in_every_home(home: Home) -> None:
+    before = home.counted()
+    asked = [(usage, expected, stream) for usage, expected in ODD for stream in (False, True)]
+    for usage, _, stream in asked:
+        home.provider.enqueue(Script(usage_object=usage))
+        home.complete("odd", stream=stream)
+    wrong = [
+        (usage, stream, tuple(row), expected)
+        for (usage, expected, stream), row in zip(asked, home.records("odd", len(asked)), strict=True)
+        if (row["usage_source"], row["cost_micro_usd"] >= 0) != ("provider", True)
+        or tuple(row[f"{name}_tokens"] for name in ("input", "output", "cached_input", "reasoning_output")) != expected
+    ]
+    assert wrong == []
+    for position, name in enumerate(("input", "output", "cached_input", "reasoning_output")):
+        total = 2 * sum(expected[position] for _, expected in ODD)
+        until(
+            lambda: home.counted()[f"{name}_tokens_total"] - before[f"{name}_tokens_total"] == total,  # noqa: B023
+            f"{total} {name} tokens",
+        )
+
+
+@behaviour("a plugin's own cache")
+def test_what_a_plugin_answers_from_its_own_cache_costs_nothing_and_fills_no_limit_of_tokens(home: Home) -> None:
+    before = home.counted()
+    answers = [home.post("cached", more_headers={FROM_CACHE: "yes"}, stream=stream) for stream in (False, True)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [answer.text.count("As before.") for answer in answers] == [1, 1], [answer.text for answer in answers]
+    assert home.provider.received == 0
+    for row in home.records("cached", 2):
+        assert (row["usage_source"], row["cost_micro_usd"], row["attempts"]) == ("cache", 0, 0)
+        assert (row["input_tokens"], row["output_tokens"], row["outcome"]) == (5000, 2, "ok")
+    last = home.post("cached", more_headers={FROM_CACHE: "yes"})
+    assert last.headers["x-ratelimit-remaining-requests"] == "997"
+    assert int(last.headers["x-ratelimit-remaining-tokens"]) > 1_000_000 - REMEMBERED["total_tokens"]
+    home.records("cached", 3)
+
+    def counted() -> bool:
+        now = home.counted()
+        return (
+            now["cache_answers_total"] - before["cache_answers_total"] == 3
+            and now["cache_answer_input_tokens_total"] - before["cache_answer_input_tokens_total"] == 15_000
+            and all(
+                now[name] == before[name] for name in ("input_tokens_total", "output_tokens_total", "cost_usd_total")
+            )
+        )
+
+    until(counted, "three answers from a cache")
+
+
 # What goes wrong.
 
 
@@ -329,6 +413,29 @@ def test_a_client_that_leaves_ends_the_work_and_holds_nothing(home: Home) -> Non
     assert row["usage_source"] == "estimated"
     assert 0 < row["output_tokens"] < 100
     assert home.post("leaver").status_code == 200
+
+
+def frame(text: str, usage: dict[str, int] | None = None) -> bytes:
+    choice = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": SERVED, "choices": [choice]}
+    return b"data: " + json.dumps(chunk | ({"usage": usage} if usage else {})).encode() + b"\n\n"
+
+
+@behaviour("early counts")
+def test_what_a_provider_has_told_before_its_client_leaves_is_kept_and_free_as_the_key_says(home: Home) -> None:
+    first = frame("Once", {"prompt_tokens": 4321, "completion_tokens": 1, "total_tokens": 4322})
+    for key_id in ("early", "early-free"):
+        home.provider.enqueue(Script(events=[first, *[frame(" upon a time")] * 400], frame_delay=0.02))
+        with home.client(key_id).chat.completions.create(model=ALIAS, messages=HELLO, stream=True) as stream:
+            for _ in zip(range(20), stream, strict=False):
+                pass
+        [row] = home.records(key_id, 1)
+        assert (row["outcome"], row["input_tokens"]) == ("cancelled", 4321), dict(row)
+        if key_id == "early-free":
+            assert (row["usage_source"], row["output_tokens"]) == ("provider", 1)
+        else:
+            assert row["usage_source"] == "estimated"
+            assert 50 <= row["output_tokens"] <= 200
 
 
 def failing(status: int) -> Script:
@@ -434,12 +541,15 @@ def test_the_counters_are_the_sums_of_the_records(home: Home) -> None:
     home.complete("counted", stream=True)
     home.records("counted", 2)
 
+    def paid(row: Any) -> bool:
+        return bool(row["usage_source"] != "cache")
+
     def sums() -> bool:
         rows, counted = home.book(), home.counted()
         return (
             counted["requests_total"] == len(rows)
-            and counted["input_tokens_total"] == sum(row["input_tokens"] for row in rows)
-            and counted["output_tokens_total"] == sum(row["output_tokens"] for row in rows)
+            and counted["input_tokens_total"] == sum(row["input_tokens"] for row in rows if paid(row))
+            and counted["output_tokens_total"] == sum(row["output_tokens"] for row in rows if paid(row))
             and round(counted["cost_usd_total"] * 1e6) == sum(row["cost_micro_usd"] or 0 for row in rows)
             and counted["requests_in_flight"] == 0
         )

@@ -44,7 +44,7 @@ def make_records():
             outcome=(outcome := dice.choice(["ok", "limited", "cancelled"])),
             error_type="" if outcome == "ok" else "internal",
             usage=TokenUsage(*(dice.randrange(100) for _ in range(5))),
-            usage_source=dice.choice(["provider", "estimated"]),
+            usage_source=dice.choice(["provider", "estimated", "cache"]),
             cost_micro_usd=dice.choice([None, 5, 7]),
             provider_model=dice.choice(["m1-2026-01-01", None]),
             service_tier=dice.choice(["flex", None]),
@@ -80,7 +80,10 @@ def _sums(group, records):
         provider_cost_micro_usd=sum(record.provider_cost_micro_usd or 0 for record in records),
         unpriced_requests=sum(record.cost_micro_usd is None for record in records),
         estimated_requests=sum(record.usage_source == "estimated" for record in records),
-        **{name: sum(getattr(record.usage, name) for record in records) for name in tokens},
+        **{
+            name: sum(getattr(record.usage, name) for record in records if record.usage_source != "cache")
+            for name in tokens
+        },
     )
 
 

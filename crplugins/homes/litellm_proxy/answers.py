@@ -8,8 +8,16 @@ from typing import Any, Final
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.sse import Event
-from crplugins.core.wire import Choice, Delta
-from crplugins.handlers.litellm.usage import as_usage, plain, usage_object
+from crplugins.homes.litellm_objects import (
+    delta_of,
+    field_of,
+    is_from_cache,
+    note_cache,
+    note_said,
+    note_unfinished,
+    note_usage,
+    reported_in_chunks,
+)
 from crplugins.homes.litellm_proxy.calls import ProxyCall
 from crplugins.homes.litellm_proxy.failures import failure_of
 from crplugins.homes.litellm_proxy.runtime import Runtime, boundary
@@ -47,6 +55,7 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
         for chunk in added_chunks(call, kind) if kind is not None else ():
             yield chunk
     except (asyncio.CancelledError, GeneratorExit):
+        _note_told(call.exchange)
         runtime.calls.settle(call, 200 if call.begun else 499, left=True)
         raise
     except GatewayError as error:  # a plugin's
@@ -56,6 +65,7 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
     except Exception as error:
         if not call.begun:  # LiteLLM has another hook for it, and other answers than a stream
             raise
+        _note_told(call.exchange)
         failure = failure_of(call.exchange, error, begun=True)
         await runtime.calls.end(call, 200, failure)
         yield error_frame(failure)
@@ -103,9 +113,14 @@ async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
             yield chunk
             if made_up:  # the boundary has it now, and takes it for the provider's
                 around.counted(None, "none")
+    except (asyncio.CancelledError, GeneratorExit):
+        if around is not None:
+            _note_told(around)
+        raise
     except Exception as error:
         if around is None or not begun:
             raise
+        _note_told(around)
         failure = failure_of(around, error, begun=True)
         around.failed(failure)
         yield error_frame(failure)
@@ -148,7 +163,7 @@ def note_chunk(call: ProxyCall, chunk: Any, usage: Any) -> None:
     if usage is not None:
         made_up = is_made_up(call.exchange, chunk)
         if not (call.estimated or made_up):
-            note_usage(call.exchange, chunk.usage)
+            note_usage(call.exchange, chunk.usage, chunk)
 
 
 def tidy_usage_chunk(chunk: Any) -> None:
@@ -187,6 +202,8 @@ def listen(exchange: Exchange, response: Any) -> None:
 
     Streams of other APIs that LiteLLM makes of chat or text completions keep theirs out of sight.
     """
+    if is_from_cache(response):
+        note_cache(exchange)
     chunks = getattr(response, "chunks", None)
     if isinstance(chunks, list):
         STREAM_CHUNKS.set(exchange, StreamChunks(chunks, len(exchange.attempts)))
@@ -197,75 +214,26 @@ def is_made_up(exchange: Exchange, chunk: Any) -> bool:
     chunks = _chunks_of_last_attempt(exchange)
     if chunks is None:
         return False
-    reported = provider_usage_in(chunks)
+    reported = reported_in_chunks(chunks, chunk.usage)
     if reported is None:
         return True
-    chunk.usage = reported  # up to 1.96 LiteLLM overlooks it beside a finish reason
+    chunk.usage = reported  # LiteLLM adds the total up anew, and up to 1.96 overlooks usage beside a finish reason
     return False
 
 
 def is_all_made_up(exchange: Exchange) -> bool:
     """The same for the usage of LiteLLM's log event."""
     chunks = _chunks_of_last_attempt(exchange)
-    return chunks is not None and provider_usage_in(chunks) is None
+    return chunks is not None and reported_in_chunks(chunks) is None
 
 
-def provider_usage_in(chunks: Sequence[Any]) -> Any:
-    """The provider's own usage, None if it reported none."""
-    for chunk in reversed(chunks):
-        reported = field_of(chunk, "usage")
-        if reported is not None and usage_object(reported) is not None:  # 0 and 0 are LiteLLM's
-            return reported
-    return None
+def _note_told(exchange: Exchange) -> None:
+    """What the provider had told of a stream that is not read to its end: LiteLLM takes it off the chunks it shows."""
+    if exchange.usage is None:
+        note_unfinished(exchange, _chunks_of_last_attempt(exchange) or ())
 
 
 def _chunks_of_last_attempt(exchange: Exchange) -> Sequence[Any] | None:
     """The chunks of the last attempt; None where they cannot be seen. A fallback's are elsewhere."""
     seen = STREAM_CHUNKS.get(exchange)
     return None if seen is None or len(exchange.attempts) != seen.attempts else seen.chunks
-
-
-def note_said(exchange: Exchange, choices: Sequence[Any], place: str = "delta") -> None:
-    """Keep what is said in `delta` or `message`; the same as `note_facts`, without building its JSON."""
-    said = [Choice(field_of(choice, "index") or 0, delta=delta_of(field_of(choice, place))) for choice in choices]
-    if exchange.said.hear(said):
-        exchange.timings.token(exchange.clock())
-    for choice in choices:
-        reason = field_of(choice, "finish_reason")
-        if reason is not None:
-            exchange.finish_reason = str(reason)
-
-
-def note_usage(exchange: Exchange, usage: Any, *, estimated: bool = False) -> None:
-    """Keep token counts, where there are some. LiteLLM's 0 and 0 are no counts."""
-    found = None if usage is None else usage_object(usage)
-    if found is not None:
-        exchange.counted(as_usage(found), "estimated" if estimated else "provider")
-
-
-def delta_of(said: Any) -> Delta:
-    """A delta or a message of LiteLLM's in the form that every home counts."""
-    delta = Delta(field_of(said, "content"), field_of(said, "refusal"))
-    for name in _OTHER_WORDS:
-        if value := field_of(said, name):
-            setattr(delta, name, plain(value))
-    return delta
-
-
-_OTHER_WORDS: Final = tuple(field for field in Delta.__struct_fields__ if field not in ("content", "refusal"))
-
-
-def field_of(model: Any, name: str) -> Any:
-    """A field of one of LiteLLM's objects, None without it.
-
-    Its chunks keep nearly all in pydantic's extra fields, where `getattr` takes 1 us for what is there and 2 us for
-    what is not; for each chunk that adds up to more than all the plugins take.
-    """
-    try:
-        own = model.__dict__
-    except AttributeError:  # None, a dict
-        return model.get(name) if isinstance(model, dict) else None
-    found = own.get(name)
-    if found is None and (extra := getattr(model, "__pydantic_extra__", None)):
-        return extra.get(name)
-    return found

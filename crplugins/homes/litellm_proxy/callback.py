@@ -23,6 +23,7 @@ from litellm.integrations.custom_logger import CustomLogger
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.handlers.upstream_errors import refuses_stream_options
+from crplugins.homes.litellm_objects import begin_attempt, is_from_cache, note_cache, note_usage, reported_in
 from crplugins.homes.litellm_proxy.calls import ProxyCall
 from crplugins.homes.litellm_proxy.runtime import Runtime, boundary, configuration, runtime
 from crplugins.homes.litellm_proxy.startup import DISPATCHED_BY_CLASS, start
@@ -85,26 +86,28 @@ class ProxyCallback(CustomLogger):
         return data
 
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
-        provider = _provider(kwargs)
         if (around := boundary()) is not None:
-            around.begin_attempt(provider)
+            begin_attempt(around, self._runtime.deployments.of(kwargs))
         elif (call := self._call(kwargs)) is not None:
             translated = not call.chat and getattr(call_type, "value", call_type) in CHAT
-            call.note_attempt(provider, translated=translated)
+            call.note_attempt(self._runtime.deployments.of(kwargs), translated=translated)
 
     async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:
-        from crplugins.homes.litellm_proxy.answers import field_of, note_usage, pass_document, shown_document
+        from crplugins.homes.litellm_proxy.answers import pass_document, shown_document
         from crplugins.homes.litellm_proxy.failures import ProxyRefusal
 
         del user_api_key_dict
         call = self._call(data)
+        exchange = call.exchange if call is not None else boundary()
+        if exchange is not None and is_from_cache(response):
+            note_cache(exchange)
         if call is None:
             return response
         call.exchange.responded(200)
         _end_attempt(call.exchange)
         if not call.chat or not _is_chat_answer(response):
             return response
-        note_usage(call.exchange, field_of(response, "usage"))
+        note_usage(call.exchange, reported_in(response), response)
         try:
             if self._runtime.reads_chunks:
                 return shown_document(call, response)
@@ -189,14 +192,16 @@ class ProxyCallback(CustomLogger):
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        from crplugins.homes.litellm_proxy.answers import is_all_made_up, note_usage
+        from crplugins.homes.litellm_proxy.answers import is_all_made_up
 
         del start_time, end_time
         call = self._call(kwargs)
         if call is not None:
+            if kwargs.get("cache_hit") is True:
+                note_cache(call.exchange)
             estimated = call.estimated or is_all_made_up(call.exchange)
             if call.exchange.usage is None and not (call.chat and estimated):
-                found = getattr(response_obj, "usage", None) if call.chat else kwargs.get("standard_logging_object")
+                found = reported_in(response_obj) or (None if call.chat else kwargs.get("standard_logging_object"))
                 note_usage(call.exchange, found, estimated=estimated)
             self._runtime.calls.settle_soon(call)
 
@@ -222,13 +227,6 @@ class ProxyCallback(CustomLogger):
 
     def _call(self, data: Mapping[str, Any]) -> ProxyCall | None:
         return self._runtime.calls.of(data)
-
-
-def _provider(kwargs: Mapping[str, Any]) -> str:
-    provider = kwargs.get("custom_llm_provider")
-    if isinstance(provider, str) and provider:
-        return provider
-    return str(kwargs.get("model") or "").partition("/")[0] or "unknown"
 
 
 def _is_chat_answer(response: Any) -> bool:

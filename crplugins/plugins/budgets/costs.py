@@ -32,6 +32,8 @@ def real_cost(exchange: Exchange, expected: Price | None, missing_usage: Missing
 
     Where no price is known, the provider's own bill is what a budget pays.
     """
+    if exchange.usage_source == "cache":
+        return 0
     price = exchange.price or expected
     if price is None:
         return exchange.provider_cost_micro_usd or 0

@@ -32,7 +32,8 @@ logger = logging.getLogger("crplugins.metrics")
 class Metrics(Plugin):
     """Counts chat completions. Place it outermost, outside Auth, so that refused requests are counted too.
 
-    Tokens and cost are those of the usage record, from which the ledger's row is written: they agree.
+    Tokens and cost are those of the usage record, from which the ledger's row is written: they agree. Tokens of answers
+    from a cache have counters of their own.
 
     The number of series (the cardinality) is bounded. `model` is the requested name if it is configured, else the first
     pattern that matches, else `other`. `key_id` is the id of an authenticated key, `none` without one, `other` for keys
@@ -102,7 +103,9 @@ class Metrics(Plugin):
         if record.ttft_ms is not None:
             model.ttft(record.ttft_ms / 1e3, exemplar)
             model.note_stream(record)
-        if record.usage_source != "none":
+        if record.usage_source == "cache":
+            key.note_cache(record, self._families)
+        elif record.usage_source != "none":
             key.note_usage(record)
             model.note_usage(record)
         elif record.status < 400 and exchange.timings.app is not None:

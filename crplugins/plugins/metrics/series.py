@@ -15,7 +15,7 @@ from crplugins.core.outcome import ERROR_TYPES, OUTCOMES, ErrorType
 from crplugins.core.patterns import Pattern
 from crplugins.core.usage import usd
 from crplugins.metering.record import UsageRecord
-from crplugins.plugins.metrics.families import Families
+from crplugins.plugins.metrics.families import Counter, Families
 from crplugins.plugins.metrics.table import HOOK_ERRORS, INTER_CHUNK, REQUESTS, TABLE
 
 OTHER: Final = "other"
@@ -189,7 +189,8 @@ class KeySeries:
     """What is counted per model and key."""
 
     __slots__ = (
-        "cached_tokens", "ended", "input_tokens", "output_tokens", "reasoning_tokens", "spent", "written_tokens",
+        "cache", "cached_tokens", "ended", "input_tokens", "output_tokens", "reasoning_tokens", "spent",
+        "written_tokens",
     )  # fmt: skip
 
     def __init__(self, families: Families, guard: "LabelGuard", model: str, key: str) -> None:
@@ -206,6 +207,7 @@ class KeySeries:
         self.written_tokens: Write = families.written_tokens.labels(model, key).inc
         self.reasoning_tokens: Write = families.reasoning_tokens.labels(model, key).inc
         self.spent: Callable[[int], None] = Dollars(families.cost.labels(model, key).inc).add
+        self.cache: LazyDict[Counter, Write] = LazyDict(lambda counter: counter.labels(model, key).inc)
 
     def note_usage(self, record: UsageRecord) -> None:
         usage = record.usage
@@ -221,6 +223,12 @@ class KeySeries:
             self.reasoning_tokens(usage.reasoning_output_tokens)
         if record.cost_micro_usd:
             self.spent(record.cost_micro_usd)
+
+    def note_cache(self, record: UsageRecord, families: Families) -> None:
+        """An answer from a cache. Where none is in use, nothing has these series."""
+        self.cache[families.cache_answers]()
+        self.cache[families.cache_input_tokens](record.usage.input_tokens)
+        self.cache[families.cache_output_tokens](record.usage.output_tokens)
 
 
 class Dollars:

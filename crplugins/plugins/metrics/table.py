@@ -89,6 +89,15 @@ CACHED_TOKENS: Final = _counter("cached_input_tokens", "Input tokens read from a
 WRITTEN_TOKENS: Final = _counter("cache_write_input_tokens", "Input tokens written to a cache.", "model", "key_id")
 REASONING_TOKENS: Final = _counter("reasoning_output_tokens", "Output tokens of reasoning.", "model", "key_id")
 COST: Final = _counter("cost_usd", "Estimated cost in US dollars.", "model", "key_id")
+CACHE_ANSWERS: Final = _counter(
+    "cache_answers", "Requests answered from a cache of the gateway's, for which no provider worked.", "model", "key_id"
+)
+CACHE_INPUT_TOKENS: Final = _counter(
+    "cache_answer_input_tokens", "Input tokens of answers from such a cache; they cost nothing.", "model", "key_id"
+)
+CACHE_OUTPUT_TOKENS: Final = _counter(
+    "cache_answer_output_tokens", "Output tokens of answers from such a cache; they cost nothing.", "model", "key_id"
+)
 UNMETERED: Final = _counter(
     "unmetered_requests",
     "Answered requests whose usage is unknown (no_usage) or estimated, or whose price is unknown (no_price).",
@@ -115,6 +124,7 @@ LEDGER_DROPPED: Final = _counter("ledger_dropped_records", "Usage records that w
 
 TABLE: Final = (
     REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS,
-    CACHED_TOKENS, WRITTEN_TOKENS, REASONING_TOKENS, COST, UNMETERED, INPUT_SIZE, OUTPUT_SIZE, ATTEMPTS,
-    UPSTREAM_DURATION, HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
+    CACHED_TOKENS, WRITTEN_TOKENS, REASONING_TOKENS, COST, CACHE_ANSWERS, CACHE_INPUT_TOKENS, CACHE_OUTPUT_TOKENS,
+    UNMETERED, INPUT_SIZE, OUTPUT_SIZE, ATTEMPTS, UPSTREAM_DURATION,
+    HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
 )  # fmt: skip

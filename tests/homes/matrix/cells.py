@@ -29,8 +29,10 @@ CALLBACKS = ("litellm-callback", "litellm-own-keys")
 _FOR_SERVERS = (
     "keys", "aliases", "models of a key", "usage of streams", "limits", "budgets",
     "a model without a price", "a body too large",
-    "a body that is no JSON", "a client that leaves",
+    "a body that is no JSON", "a client that leaves", "early counts",
 )  # fmt: skip
+
+_GOES_ON = "BlackSheep does not listen for its client while it streams: the work goes on to its end."
 
 _REASONS: list[tuple[Sequence[str], Sequence[str], str]] = [
     (["gateway-mounted"], ["keys"], "The app says who calls; whom it does not know gets our 401."),
@@ -39,7 +41,7 @@ _REASONS: list[tuple[Sequence[str], Sequence[str], str]] = [
     (
         ["blacksheep"],
         ["a client that leaves"],
-        "BlackSheep does not listen for its client while it streams: the work goes on to its end.",
+        _GOES_ON,
     ),
     (CALLBACKS, ["a body too large"], "A callback is called once LiteLLM has read the body."),
     (CALLBACKS, ["a body that is no JSON"], "LiteLLM refuses it in its own words before it calls anybody."),
@@ -48,6 +50,14 @@ _REASONS: list[tuple[Sequence[str], Sequence[str], str]] = [
         ["plugins of one's own"],
         "The host refuses a request without a good key before a plugin has seen it.",
     ),
+    (
+        CALLBACKS,
+        ["a plugin's own cache"],
+        "LiteLLM has no way to be answered for: such a request is refused with 500. In the entry it works.",
+    ),
+    (["litellm-sdk"], ["a plugin's own cache"], "Plugins see a call when it is over."),
+    (["litellm-own-keys"], ["early counts"], "LiteLLM's keys have no policy for missing usage."),
+    (["blacksheep"], ["early counts"], _GOES_ON),
     (["litellm-sdk"], _FOR_SERVERS, "There is no server: nobody asks, and nobody is answered."),
     (
         ["litellm-sdk"],

@@ -27,7 +27,7 @@ from tests.homes.matrix.home import Home
 from tests.homes.matrix.hosts import APPS, fastapi_app, starlette_app
 from tests.homes.matrix.relay import Relay
 from tests.homes.matrix.stage import Stage
-from tests.homes.matrix.witness import Blocklist, Innermost, Outermost
+from tests.homes.matrix.witness import Blocklist, Innermost, Outermost, OwnCache
 from tests.homes.matrix.words import (
     ALIASES,
     KEYS,
@@ -40,9 +40,9 @@ from tests.homes.matrix.words import (
 )
 
 
-def witnesses(home: Home) -> tuple[Outermost, Blocklist, Innermost]:
+def witnesses(home: Home) -> tuple[Outermost, Blocklist, Innermost, OwnCache]:
     folder = str(home.folder)
-    return Outermost(folder=folder), Blocklist(), Innermost(folder=folder)
+    return Outermost(folder=folder), Blocklist(), Innermost(folder=folder), OwnCache()
 
 
 def gateway(home: Home, handler: str) -> Any:
@@ -64,7 +64,7 @@ def plugins_in_one_middleware(home: Home) -> Any:
     from crplugins.plugins.usage import Usage
 
     prices, metrics = PriceList(_deployments(home)), Metrics(list(ALIASES), [key["id"] for key in KEYS])
-    outermost, blocklist, innermost = witnesses(home)
+    outermost, blocklist, innermost, cache = witnesses(home)
     plugins = [
         outermost,
         MetricsPage(Scraper(metrics, token=None), path=METRICS_PATH),
@@ -78,6 +78,7 @@ def plugins_in_one_middleware(home: Home) -> Any:
         StreamUsage(),
         MissingUsage(),
         innermost,
+        cache,
     ]
     app = starlette_app(Relay(home.provider.base_url))
     app.add_middleware(PluginMiddleware, plugins=plugins, resources=[prices], max_body_bytes=MAX_BODY)
@@ -88,9 +89,9 @@ def named_middlewares(home: Home, make: Callable[[Relay], Any]) -> Any:
     """Each put around the one before, as `add_middleware` does it."""
     priced = models(home.provider.base_url)
     size: Any = {"max_body_bytes": MAX_BODY}
-    outermost, blocklist, innermost = witnesses(home)
+    outermost, blocklist, innermost, cache = witnesses(home)
     app = make(Relay(home.provider.base_url))
-    app = PluginMiddleware(app, plugins=[innermost], **size)
+    app = PluginMiddleware(app, plugins=[innermost, cache], **size)
     app = StreamUsageMiddleware(app, **size)
     app = BudgetMiddleware(app, model_list=priced, **size)
     app = RateLimitMiddleware(app, **size)

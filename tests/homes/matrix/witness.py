@@ -1,10 +1,12 @@
 """Plugins of one's own in every home: two that write down the life of each request, and one that refuses some."""
 
+import json
 from collections import Counter
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-from crplugins import Exchange, GatewayError, Plugin
+from crplugins import Exchange, GatewayError, Plugin, Reply
 
 BLOCKED = "x-blocked"
 HERE = "tests.homes.matrix.witness"
@@ -47,12 +49,45 @@ class Blocklist(Plugin):
             raise GatewayError(403, "Your address is blocked.", code="address_blocked")
 
 
+class OwnCache(Plugin):
+    """Answers by itself, in place of a provider, whoever asks for it with a header."""
+
+    async def on_request(self, exchange: Exchange) -> None:
+        if exchange.header(FROM_CACHE.encode()) is None:
+            return
+        exchange.from_cache = True
+        if exchange.stream:
+            exchange.reply = Reply(200, [(b"content-type", b"text/event-stream")], _replay())
+        else:
+            exchange.reply = Reply(200, [(b"content-type", b"application/json")], json.dumps(_DOCUMENT).encode())
+
+
+FROM_CACHE = "x-from-cache"
+REMEMBERED = {"prompt_tokens": 5000, "completion_tokens": 2, "total_tokens": 5002}
+_DOCUMENT = {
+    "id": "chatcmpl-kept",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "fake-model",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "As before."}, "finish_reason": "stop"}],
+    "usage": REMEMBERED,
+}
+
+
+async def _replay() -> AsyncGenerator[bytes, None]:
+    delta = {"index": 0, "delta": {"role": "assistant", "content": "As before."}, "finish_reason": "stop"}
+    chunk = {**_DOCUMENT, "object": "chat.completion.chunk", "choices": [delta]}
+    yield b"data: " + json.dumps(chunk).encode() + b"\n\n"
+    yield b"data: [DONE]\n\n"
+
+
 def entries(folder: Path) -> list[dict[str, Any]]:
     """`plugins` of a configuration."""
     return [
         {"use": f"{HERE}.Outermost", "before": "Metrics", "folder": str(folder)},
         {"use": f"{HERE}.Blocklist", "after": "Metrics"},
         {"use": f"{HERE}.Innermost", "folder": str(folder)},
+        {"use": f"{HERE}.OwnCache"},
     ]
 
 

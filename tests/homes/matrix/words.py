@@ -21,6 +21,7 @@ LIMITS: dict[str, dict[str, int]] = {
     "limited": {"requests_per_minute": REQUESTS, "tokens_per_minute": 100_000},
     "leaver": {"max_parallel_requests": SLOTS},
     "unlucky": {"max_parallel_requests": SLOTS},
+    "cached": {"requests_per_day": 1000, "tokens_per_day": 1_000_000},
 }
 BUDGETS = {"poor": {"usd": 0.001, "period": "day"}, "careful": {"usd": 1, "period": "day"}}
 POLICIES: dict[str, dict[str, Any]] = {
@@ -35,6 +36,9 @@ POLICIES: dict[str, dict[str, Any]] = {
     "cut": {},
     "large": {},
     "broken": {},
+    "odd": {},
+    "early": {},
+    "early-free": {"missing_usage": "free"},
     **{key: {"limits": limits} for key, limits in LIMITS.items()},
     **{key: {"budget": budget} for key, budget in BUDGETS.items()},
 }

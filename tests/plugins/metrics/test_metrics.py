@@ -199,6 +199,18 @@ def test_tokens_and_cost_are_exactly_those_of_the_records():
         assert counted == (total / 1e6 if name == "cost_usd" else total)
 
 
+def test_an_answer_from_a_cache_has_counters_of_its_own_and_costs_nothing():
+    added = added_by(Metrics(["m"], ["team-a"]), finished(stream=False, usage_source="cache", attempts=[]))
+    assert {name: by for name, by in added.items() if "_seconds" not in name} == snapshot(
+        {
+            'crplugins_requests_total{code="200",error_type="",key_id="team-a",model="m"}': 1.0,
+            'crplugins_cache_answers_total{key_id="team-a",model="m"}': 1.0,
+            'crplugins_cache_answer_input_tokens_total{key_id="team-a",model="m"}': 900.0,
+            'crplugins_cache_answer_output_tokens_total{key_id="team-a",model="m"}': 60.0,
+        }
+    )
+
+
 def test_every_call_of_a_provider_is_counted_and_timed():
     attempts = [
         Attempt("openai", "initial", 100.0, 100.1, "upstream_429"),

@@ -30,6 +30,7 @@ def full() -> Metrics:
     metrics.observe_ledger(Ledger())
     metrics._describe_build()
     run(metrics, finished())
+    run(metrics, finished(usage_source="cache"))
     return metrics
 
 

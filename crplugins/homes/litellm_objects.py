@@ -1,0 +1,210 @@
+"""What litellm's own objects say: the text and the usage of an answer, whether a cache gave it, what served it.
+
+For the homes that are handed these objects where others read JSON: the hooks of LiteLLM's proxy and the SDK's callback.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from crplugins.core.bounded_map import BoundedMap
+from crplugins.core.exchange import Exchange
+from crplugins.core.said import Said
+from crplugins.core.usage import Price
+from crplugins.core.wire import Choice, Delta, read_usage
+from crplugins.handlers.litellm.usage import note_provider, plain
+from crplugins.metering.price_table import litellm_prices, prices_for
+
+_METADATA: Final = ("litellm_metadata", "metadata")
+
+
+def field_of(model: Any, name: str) -> Any:
+    """A field of one of litellm's objects, None without it.
+
+    Its chunks keep nearly all in pydantic's extra fields, where `getattr` takes 1 us for what is there and 2 us for
+    what is not; for each chunk that adds up to more than all the plugins take.
+    """
+    try:
+        own = model.__dict__
+    except AttributeError:  # None, a dict
+        return model.get(name) if isinstance(model, dict) else None
+    found = own.get(name)
+    if found is None and (extra := getattr(model, "__pydantic_extra__", None)):
+        return extra.get(name)
+    return found
+
+
+def note_said(exchange: Exchange, choices: Sequence[Any], place: str = "delta") -> None:
+    """Keep what is said in `delta` or `message`; the same as `note_facts`, without building its JSON."""
+    if exchange.said.hear(_said(choices, place)):
+        exchange.timings.token(exchange.clock())
+    for choice in choices:
+        reason = field_of(choice, "finish_reason")
+        if reason is not None:
+            exchange.finish_reason = str(reason)
+
+
+def _said(choices: Sequence[Any], place: str = "delta") -> list[Choice]:
+    return [Choice(field_of(choice, "index") or 0, delta=delta_of(field_of(choice, place))) for choice in choices]
+
+
+def delta_of(said: Any) -> Delta:
+    """A delta or a message of litellm's in the form that every home counts."""
+    delta = Delta(field_of(said, "content"), field_of(said, "refusal"))
+    for name in _OTHER_WORDS:
+        if value := field_of(said, name):
+            setattr(delta, name, plain(value))
+    return delta
+
+
+_OTHER_WORDS: Final = tuple(field for field in Delta.__struct_fields__ if field not in ("content", "refusal"))
+
+
+def reported_in(answer: Any) -> Any:
+    """The usage object of an answer or a chunk, from whichever place providers put it; None if nothing is counted.
+
+    litellm writes 0 for a count that is missing, and such an object where there was none.
+    """
+    return next((usage for usage in _usages(answer) if read_usage(usage).counted() is not None), None)
+
+
+def _usages(answer: Any) -> Iterator[Any]:
+    yield field_of(answer, "usage")
+    yield field_of(field_of(answer, "x_groq"), "usage")
+    for choice in field_of(answer, "choices") or ():
+        yield field_of(choice, "usage")
+
+
+def reported_in_chunks(chunks: Sequence[Any], summed: Any = None) -> Any:
+    """What the provider has reported of a stream, given the chunks that litellm keeps; None if it has not.
+
+    litellm's sum adds the total up anew, and so loses the output that some providers count nowhere else. But where the
+    halves came in two chunks (Anthropic), it alone has both: `summed` is that sum.
+    """
+    for chunk in reversed(chunks):
+        reported = reported_in(chunk)
+        if reported is not None:
+            counted = read_usage(reported).counted()
+            return reported if summed is None or (counted is not None and counted.input_tokens) else summed
+    return None
+
+
+def note_usage(exchange: Exchange, usage: Any, answer: Any = None, *, estimated: bool = False) -> None:
+    """Keep the counts of a usage object, where there are some, and what the answer around it says of its bill."""
+    counted = read_usage(usage).counted()
+    if counted is not None:
+        exchange.counted(counted, "estimated" if estimated else "provider")
+    if answer is not None:
+        note_provider(exchange, answer)
+
+
+def note_unfinished(exchange: Exchange, chunks: Sequence[Any]) -> None:
+    """Keep what the provider had told in these chunks of a stream that has not come to its end, and how early."""
+    said = Said()
+    for chunk in list(chunks):
+        said.hear(_said(chunk.choices))
+        counted = read_usage(reported_in(chunk)).counted()
+        if counted is not None:
+            exchange.counted(counted, "provider")
+            exchange.counted_to = said.mark()
+
+
+def is_from_cache(answer: Any) -> bool:
+    """Whether litellm's cache gave an answer, or gives a stream."""
+    hidden = getattr(answer, "_hidden_params", None)
+    return isinstance(hidden, Mapping) and hidden.get("cache_hit") is True
+
+
+def note_cache(exchange: Exchange) -> None:
+    """The answer comes from litellm's cache, in place of the call that had been announced last."""
+    if not exchange.from_cache:
+        exchange.from_cache = True
+        if exchange.attempts and exchange.attempts[-1].ended is None:
+            exchange.attempts.pop()
+
+
+class Deployment(NamedTuple):
+    """What serves a call: the answer will be this deployment's, and cost what it costs.
+
+    Attributes:
+        id: the router's; without a router the provider and the model.
+        model: as the provider names it.
+    """
+
+    id: str
+    provider: str
+    model: str
+    price: Price | None
+
+
+def begin_attempt(exchange: Exchange, deployment: Deployment) -> None:
+    """This deployment is called now. Of several calls of a request the last one is answered."""
+    exchange.begin_attempt(deployment.provider, deployment.id)
+    exchange.served_model, exchange.price = deployment.model, deployment.price
+
+
+class Deployments:
+    """The deployment of each call, from the arguments that litellm hands to hooks and log events."""
+
+    def __init__(self) -> None:
+        self._known: Final[BoundedMap[Hashable, Deployment]] = BoundedMap()  # behind a wildcard names are clients'
+
+    def of(self, call: Mapping[str, Any]) -> Deployment:
+        info, prices = _model_info(call), _own_prices(call)
+        model, identity = str(call.get("model") or ""), str(info.get("id") or "")
+        provider = call.get("custom_llm_provider") or (call.get("litellm_params") or {}).get("custom_llm_provider")
+        key = (identity, model, str(provider or ""), *prices.items())
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = _deployment({**info, **prices}, identity, model, str(provider or ""))
+        return found
+
+
+def _deployment(info: Mapping[str, Any], identity: str, model: str, named: str) -> Deployment:
+    provider = named or _provider_of(model)
+    bare = model.removeprefix(f"{provider}/")
+    name = f"{provider}/{bare}"
+    try:
+        price = prices_for(info, litellm_prices)(name)
+    except ValueError:  # a price that is none
+        price = None
+    return Deployment(identity or name, provider, bare, price)
+
+
+def _provider_of(model: str) -> str:
+    import litellm
+
+    try:
+        return str(litellm.get_llm_provider(model)[1])
+    except Exception:  # litellm does not know it either; the call will say so
+        return model.partition("/")[0] or "unknown"
+
+
+def _model_info(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `model_info` of a router's deployment."""
+    for holder in (call, call.get("litellm_params") or {}):
+        for place in (*(holder.get(name) for name in _METADATA), holder):
+            found = place.get("model_info") if isinstance(place, Mapping) else None
+            if isinstance(found, Mapping) and found:
+                return found
+    return {}
+
+
+def _own_prices(call: Mapping[str, Any]) -> dict[str, float]:
+    """Prices that stand beside the model in a deployment's parameters, or in the call itself."""
+    return {
+        name: price
+        for holder in (call.get("litellm_params") or {}, call)
+        for name, price in holder.items()
+        if ("cost_per_" in name or name.endswith("_token_cost")) and isinstance(price, int | float)
+    }
+
+
+def requested_group(call: Mapping[str, Any]) -> str | None:
+    """The name that the caller of a router asked for; None without a router."""
+    for name in _METADATA:
+        metadata = (call.get("litellm_params") or {}).get(name)
+        if isinstance(metadata, Mapping):
+            group = metadata.get("original_model_group") or metadata.get("model_group")
+            if isinstance(group, str) and group:
+                return group
+    return None

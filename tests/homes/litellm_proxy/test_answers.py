@@ -1,0 +1,182 @@
+"""Who answered in LiteLLM's real proxy: its cache, a fallback, another deployment; in the hooks and inside our entry."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from crplugins.testing import FakeProvider, Script
+from tests.proxy_provider import EveryEndpoint
+from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
+
+pytestmark = needs_proxy
+
+KEY, POOR = "sk-team-a-000001", "sk-poor-00000005"
+OURS: dict[str, Any] = {
+    "keys": [
+        {"id": "team-a", "secret": KEY, "limits": {"requests_per_day": 1000, "tokens_per_day": 1_000_000}},
+        {"id": "poor", "secret": POOR, "budget": {"usd": 0.1, "period": "day"}},
+    ],
+    "metrics": {"path": "/crplugins/metrics", "token": None},
+}
+SERVED: dict[str, Any] = {
+    "down": {"model": "openai/m-down"},
+    "dear": {"model": "hosted_vllm/m-dear", "input_cost_per_token": 1e-3, "output_cost_per_token": 3e-3},
+    "pair": [
+        {"model": "openai/m-down"},
+        {"model": "openai/m-spare", "input_cost_per_token": 4e-5, "output_cost_per_token": 5e-5},
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=["callback", "entry"])
+def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    app = CALLBACK if request.param == "callback" else ENTRY
+    folder = tmp_path_factory.mktemp(request.param)
+    with running_proxy(
+        folder, app, ours=OURS, served=SERVED, cache=True, fallbacks={"down": ["dear"]}, retries=3
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+async def provider(proxy: Proxy) -> AsyncIterator[FakeProvider]:
+    async with EveryEndpoint(port=proxy.provider_port) as running:
+        running.script("m-down", Script.error(500, "out of order", "server_error"))
+        yield running
+
+
+async def ask(proxy: Proxy, model: str, text: str, *, key: str = KEY, **more: Any) -> tuple[httpx.Response, Any]:
+    """The whole answer, and the record of the request."""
+    path = "/v1/completions" if "prompt" in more else "/v1/chat/completions"
+    said = {} if "prompt" in more else {"messages": [{"role": "user", "content": text}]}
+    async with httpx.AsyncClient(timeout=60) as client:
+        answer = await client.post(
+            proxy.url + path, json={"model": model, **said, **more}, headers={"authorization": f"Bearer {key}"}
+        )
+    assert answer.status_code == 200, answer.text
+    return answer, await proxy.record(answer.headers["x-request-id"])
+
+
+def tokens(record: Any) -> tuple[int, int]:
+    return record["usage"]["input_tokens"], record["usage"]["output_tokens"]
+
+
+async def counted(proxy: Proxy) -> Counter[str]:
+    async with httpx.AsyncClient(follow_redirects=True) as client:
+        text = (await client.get(f"{proxy.url}/crplugins/metrics")).text
+    totals: Counter[str] = Counter()
+    for line in text.splitlines():
+        if line.startswith("crplugins_") and "_bucket" not in line:
+            name, _, value = line.rpartition(" ")
+            totals[name.partition("{")[0].removeprefix("crplugins_")] += float(value)  # type: ignore[assignment]
+    return totals
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["dear", "down"])
+async def test_an_answer_from_litellms_cache_costs_nothing(
+    proxy: Proxy, provider: FakeProvider, stream: bool, model: str
+) -> None:
+    before, text = await counted(proxy), f"Is it cached? {model} {stream}"
+    _, paid = await ask(proxy, model, text, stream=stream)
+    told = provider.last_request.usage
+    assert told is not None
+    calls = [request for request in provider.requests if request.model == "m-dear"]
+    cached = [(await ask(proxy, model, text, stream=stream))[1] for _ in range(2)]
+    assert [request for request in provider.requests if request.model == "m-dear"] == calls
+    assert (paid["usage_source"], tokens(paid)) == ("provider", told)
+    assert paid["cost_micro_usd"] == 1000 * told[0] + 3000 * told[1]
+    for record in cached:
+        assert (record["usage_source"], record["cost_micro_usd"], tokens(record)) == ("cache", 0, told)
+        assert (record["outcome"], record["served_model"]) == ("ok", "m-dear")
+        assert record["attempts"] == (0 if model == "dear" else len(paid_attempts(paid)) - 1)
+    after = await counted(proxy)
+    assert after["input_tokens_total"] - before["input_tokens_total"] == told[0]
+    assert round((after["cost_usd_total"] - before["cost_usd_total"]) * 1e6) == paid["cost_micro_usd"]
+    assert after["cache_answers_total"] - before["cache_answers_total"] == 2
+    assert after["cache_answer_input_tokens_total"] - before["cache_answer_input_tokens_total"] == 2 * told[0]
+
+
+def paid_attempts(record: Any) -> range:
+    return range(record["attempts"])
+
+
+async def test_a_cached_answer_is_a_request_to_limits_and_no_tokens(proxy: Proxy, provider: FakeProvider) -> None:
+    provider.script("m-dear", Script(text="word " * 2000))
+    first, paid = await ask(proxy, "dear", "A long answer, please.")
+    answers = [(await ask(proxy, "dear", "A long answer, please."))[0] for _ in range(3)]
+    assert provider.received == 1
+    assert tokens(paid)[1] > 1000
+    requests = [int(answer.headers["x-ratelimit-remaining-requests"]) for answer in (first, *answers)]
+    assert requests == list(range(requests[0], requests[0] - 4, -1))
+    left = [int(answer.headers["x-ratelimit-remaining-tokens"]) for answer in answers]
+    assert left[-1] >= left[0]
+
+
+async def test_a_cached_answer_spends_no_budget(proxy: Proxy, provider: FakeProvider) -> None:
+    text = "Spend it."
+    _, paid = await ask(proxy, "dear", text, key=POOR, max_tokens=5)
+    assert 0.02e6 < paid["cost_micro_usd"] < 0.05e6
+    for _ in range(5):
+        _, record = await ask(proxy, "dear", text, key=POOR, max_tokens=5)
+        assert record["cost_micro_usd"] == 0
+    assert provider.received == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_fallback_to_another_group_is_recorded_and_priced_as_what_served_it(
+    proxy: Proxy, provider: FakeProvider, stream: bool
+) -> None:
+    _, record = await ask(proxy, "down", f"Who answers? {stream}", stream=stream)
+    told = provider.last_request.usage
+    assert told is not None
+    assert (record["requested_model"], record["served_model"], record["provider"]) == ("down", "m-dear", "hosted_vllm")
+    assert (record["outcome"], record["usage_source"], tokens(record)) == ("ok", "provider", told)
+    assert record["cost_micro_usd"] == 1000 * told[0] + 3000 * told[1]
+    assert record["attempts"] == provider.received > 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_retry_on_another_deployment_is_priced_as_that_one(
+    proxy: Proxy, provider: FakeProvider, stream: bool
+) -> None:
+    for number in range(4):
+        _, record = await ask(proxy, "pair", f"Which of the two? {stream} {number}", stream=stream)
+        told = provider.last_request.usage
+        assert told is not None
+        assert (record["served_model"], record["provider"]) == ("m-spare", "openai")
+        assert record["cost_micro_usd"] == 40 * told[0] + 50 * told[1]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_other_apis_are_priced_as_what_served_them_and_from_the_cache_cost_nothing(
+    proxy: Proxy, provider: FakeProvider, stream: bool
+) -> None:
+    prompt = f"Complete this {stream}"
+    _, paid = await ask(proxy, "down", "", prompt=prompt, stream=stream)
+    told = provider.last_request.usage
+    assert told is not None
+    assert (paid["served_model"], paid["usage_source"], tokens(paid)) == ("m-dear", "provider", told)
+    assert paid["cost_micro_usd"] == 1000 * told[0] + 3000 * told[1]
+    calls = len([request for request in provider.requests if request.model == "m-dear"])
+    _, record = await ask(proxy, "down", "", prompt=prompt, stream=stream)
+    if len([request for request in provider.requests if request.model == "m-dear"]) == calls:
+        assert (record["usage_source"], record["cost_micro_usd"]) == ("cache", 0)
+    else:  # LiteLLM does not keep every stream of this API
+        assert record["cost_micro_usd"] == paid["cost_micro_usd"]
+
+
+async def test_many_at_once_are_told_apart(proxy: Proxy, provider: FakeProvider) -> None:
+    async def one(number: int) -> Any:
+        model = ("dear", "down", "pair")[number % 3]
+        return number, (await ask(proxy, model, f"Crowd {number % 15}", stream=number % 2 == 0))[1]
+
+    await asyncio.gather(*(one(number) for number in range(15)))
+    again = dict(await asyncio.gather(*(one(number) for number in range(15))))
+    assert {record["usage_source"] for record in again.values()} == {"cache"}, json.dumps(again)
+    assert sum(record["cost_micro_usd"] for record in again.values()) == 0

@@ -1,0 +1,276 @@
+"""UsageCallback: who really answered a call of litellm's SDK, and the streams that nobody reads to their end."""
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from crplugins.metering.record import UsageRecord
+from crplugins.testing import FakeProvider, Script
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no look-up in the network
+litellm = pytest.importorskip("litellm")
+
+from crplugins.homes.litellm_sdk import UsageCallback  # noqa: E402
+from crplugins.homes.litellm_sdk_streams import SOON  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:::pydantic", "ignore:::litellm", "ignore:Pydantic serializer warnings")
+
+WORDS = "The quick brown fox jumps over the lazy dog again and again. " * 4
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider() as running:
+        yield running
+
+
+@pytest.fixture
+def records() -> Iterator[list[UsageRecord]]:
+    found: list[UsageRecord] = []
+    litellm.logging_callback_manager._reset_all_callbacks()
+    litellm.callbacks = [UsageCallback(sinks=[found.append])]
+    yield found
+    litellm.logging_callback_manager._reset_all_callbacks()
+    litellm.disable_cache()
+
+
+def said(text: str) -> Any:
+    return [{"role": "user", "content": text}]
+
+
+def call(provider: FakeProvider, **more: Any) -> dict[str, Any]:
+    target = {"api_base": provider.base_url, "api_key": "sk-upstream", "max_retries": 0}
+    return {"model": "openai/fake-model", "messages": said("Hello."), **target, **more}
+
+
+async def settled(records: list[UsageRecord], count: int) -> list[UsageRecord]:
+    """The records, once there are `count` and no further one comes in the time in which an abandoned stream would."""
+    for _ in range(200):
+        if len(records) >= count:
+            break
+        gc.collect()  # an abandoned stream of `completion` is part of a cycle
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(SOON + 0.5)
+    assert len(records) == count, records
+    return records
+
+
+async def read(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("thread", [False, True])
+async def test_an_answer_from_litellms_cache_costs_nothing_and_says_so(
+    provider: FakeProvider, records: list[UsageRecord], stream: bool, thread: bool
+) -> None:
+    litellm.enable_cache(type="local")
+    prices = {"input_cost_per_token": 1e-3, "output_cost_per_token": 2e-3}
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+
+    def in_a_thread() -> None:
+        answer = litellm.completion(**call(provider, **prices, **options))
+        for _ in answer if stream else ():
+            pass
+
+    for count in (1, 2, 3):
+        if thread:
+            await asyncio.to_thread(in_a_thread)
+        else:
+            answer = await litellm.acompletion(**call(provider, **prices, **options))
+            await (read(answer) if stream else asyncio.sleep(0))
+        await settled(records, count)
+    assert provider.received == 1
+    paid, *cached = records
+    sent, got = provider.last_request.usage or (0, 0)
+    assert (paid.usage_source, paid.cost_micro_usd, paid.attempts) == ("provider", 1000 * sent + 2000 * got, 1)
+    for record in cached:
+        assert (record.usage_source, record.cost_micro_usd, record.attempts) == ("cache", 0, 0)
+        assert (record.usage.input_tokens, record.usage.output_tokens) == (sent, got)
+        assert (record.outcome, record.served_model) == ("ok", "fake-model")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_routers_fallback_is_priced_as_what_served_it(
+    provider: FakeProvider, records: list[UsageRecord], stream: bool
+) -> None:
+    provider.script("first", Script.error(500, "out of order"))
+    target = {"api_base": provider.base_url, "api_key": "sk-upstream", "max_retries": 0}
+    cheap, dear = [{"input_cost_per_token": rate, "output_cost_per_token": rate} for rate in (1e-6, 5e-5)]
+    router = litellm.Router(
+        model_list=[
+            {"model_name": "cheap", "litellm_params": {"model": "openai/first", **target}, "model_info": cheap},
+            {"model_name": "dear", "litellm_params": {"model": "hosted_vllm/second", **target}, "model_info": dear},
+        ],
+        fallbacks=[{"cheap": ["dear"]}],
+        num_retries=0,
+        disable_cooldowns=True,
+    )
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    answer = await router.acompletion(model="cheap", messages=said("Hello."), **options)
+    await (read(answer) if stream else asyncio.sleep(0))
+    del answer
+    failed, served = await settled(records, 2)
+    assert (failed.outcome, failed.cost_micro_usd, failed.served_model) == ("server_error", 0, "first")
+    assert (served.outcome, served.served_model, served.provider) == ("ok", "second", "hosted_vllm")
+    assert (served.requested_model, failed.requested_model) == ("cheap", "cheap")
+    assert served.usage_source == "provider"
+    assert served.cost_micro_usd == 50 * sum(provider.last_request.usage or ())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_fallback_of_the_call_itself_leaves_the_record_of_the_one_that_answered(
+    provider: FakeProvider, records: list[UsageRecord], stream: bool
+) -> None:
+    provider.script("first", Script.error(500, "out of order"))
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    answer = await litellm.acompletion(
+        **call(provider, model="openai/first", fallbacks=["hosted_vllm/second"], **options)
+    )
+    await (read(answer) if stream else asyncio.sleep(0))
+    del answer
+    failed, served = await settled(records, 2)
+    assert (failed.outcome, failed.usage_source) == ("server_error", "none")
+    assert (served.outcome, served.served_model, served.provider) == ("ok", "second", "hosted_vllm")
+    assert (served.usage.input_tokens, served.usage.output_tokens) == provider.last_request.usage
+
+
+async def _breaks(stream: Any) -> None:
+    async for chunk in stream:
+        if chunk.choices[0].delta.content:
+            break
+
+
+async def _closes(stream: Any) -> None:
+    for _ in range(5):
+        await anext(stream)
+    await stream.aclose()
+    _KEPT.append(stream)  # closed, and still there
+
+
+async def _drops(stream: Any) -> None:
+    for _ in range(5):
+        await anext(stream)
+
+
+async def _never_reads(stream: Any) -> None:
+    del stream
+
+
+async def _is_cancelled(stream: Any) -> None:
+    reading = asyncio.create_task(read(stream))
+    await asyncio.sleep(0.2)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+
+
+_KEPT: list[Any] = []
+
+
+@pytest.mark.parametrize("leave", [_breaks, _closes, _drops, _never_reads, _is_cancelled])
+async def test_a_stream_that_its_caller_abandons_leaves_one_record(
+    provider: FakeProvider, records: list[UsageRecord], leave: Callable[[Any], Any]
+) -> None:
+    provider.enqueue(Script(text=WORDS, chunk_size=10, frame_delay=0.02))
+    await leave(await litellm.acompletion(**call(provider, stream=True)))
+    (record,) = await settled(records, 1)
+    assert (record.status, record.outcome, record.error_type) == (200, "cancelled", "client_disconnected")
+    assert (record.stream, record.usage_source) == (True, "estimated")
+    assert record.usage.input_tokens > 0
+    assert record.usage.output_tokens < len(WORDS) / 4 / 2
+    if leave is not _never_reads:
+        assert record.usage.output_tokens > 0
+    _KEPT.clear()
+
+
+async def test_a_stream_that_is_read_in_a_thread_and_abandoned_leaves_one_record(
+    provider: FakeProvider, records: list[UsageRecord]
+) -> None:
+    provider.enqueue(Script(text=WORDS, chunk_size=10, frame_delay=0.02))
+
+    def leave() -> None:
+        for count, _ in enumerate(litellm.completion(**call(provider, stream=True))):
+            if count == 3:
+                break
+
+    await asyncio.to_thread(leave)
+    (record,) = await settled(records, 1)
+    assert (record.outcome, record.usage_source) == ("cancelled", "estimated")
+    assert 0 < record.usage.output_tokens < 20
+
+
+async def test_a_stream_of_a_router_that_is_abandoned_leaves_one_record(
+    provider: FakeProvider, records: list[UsageRecord]
+) -> None:
+    provider.enqueue(Script(text=WORDS, chunk_size=10, frame_delay=0.02))
+    target = {"api_base": provider.base_url, "api_key": "sk-upstream", "max_retries": 0}
+    router = litellm.Router(
+        model_list=[{"model_name": "group", "litellm_params": {"model": "openai/inner", **target}}], num_retries=0
+    )
+    stream = await router.acompletion(model="group", messages=said("Hello."), stream=True)
+    for _ in range(5):
+        await anext(stream)
+    del stream
+    (record,) = await settled(records, 1)
+    assert (record.requested_model, record.served_model, record.outcome) == ("group", "inner", "cancelled")
+    assert 5 <= record.usage.output_tokens < 30
+
+
+async def test_a_caller_that_stops_at_the_finish_reason_has_the_whole_answer(
+    provider: FakeProvider, records: list[UsageRecord]
+) -> None:
+    stream = await litellm.acompletion(**call(provider, stream=True))
+    async for chunk in stream:
+        if chunk.choices[0].finish_reason is not None:
+            break
+    del stream
+    (record,) = await settled(records, 1)
+    assert (record.outcome, record.finish_reason, record.usage_source) == ("ok", "stop", "estimated")
+
+
+async def test_what_the_provider_had_told_before_is_kept(provider: FakeProvider, records: list[UsageRecord]) -> None:
+    def chunk(text: str, **more: Any) -> bytes:
+        choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+        return b"data: " + _json({"id": "c", "object": "chat.completion.chunk", "choices": [choice], **more}) + b"\n\n"
+
+    first = chunk("Once", usage={"prompt_tokens": 4321, "completion_tokens": 1, "total_tokens": 4322})
+    provider.enqueue(Script(events=[first, *[chunk(" upon a time")] * 40], frame_delay=0.01))
+    stream = await litellm.acompletion(**call(provider, stream=True, stream_options={"include_usage": True}))
+    for _ in range(21):
+        await anext(stream)
+    del stream
+    (record,) = await settled(records, 1)
+    assert (record.usage.input_tokens, record.usage_source) == (4321, "estimated")
+    assert 50 <= record.usage.output_tokens <= 80
+
+
+async def test_streams_still_open_are_recorded_when_the_callback_closes(provider: FakeProvider) -> None:
+    found: list[UsageRecord] = []
+    litellm.logging_callback_manager._reset_all_callbacks()
+    async with UsageCallback(sinks=[found.append]) as callback:
+        litellm.callbacks = [callback]
+        provider.enqueue(Script(text=WORDS, chunk_size=10, frame_delay=0.02))
+        stream = await litellm.acompletion(**call(provider, stream=True))
+        await anext(stream)
+    assert [record.outcome for record in found] == ["cancelled"]
+    litellm.logging_callback_manager._reset_all_callbacks()
+    await stream.aclose()
+
+
+async def test_streams_that_litellm_was_told_not_to_log_leave_none(
+    provider: FakeProvider, records: list[UsageRecord]
+) -> None:
+    await _breaks(await litellm.acompletion(**call(provider, stream=True, **{"no-log": True})))
+    gc.collect()
+    await settled(records, 0)
+
+
+def _json(value: Any) -> bytes:
+    import json
+
+    return json.dumps(value).encode()
