@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from crplugins import MissingUsage, PluginMiddleware, Usage, UsageRecord
-from crplugins.testing import Drive
+from crplugins import Exchange, MissingUsage, Plugin, PluginMiddleware, RateLimits, Usage, UsageRecord
+from crplugins.core.principal import Limits, Principal
+from crplugins.testing import Drive, lifespan
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Tell me a long story, please."}], "stream": True}
 STREAM = [(b"content-type", b"text/event-stream")]
@@ -20,6 +21,7 @@ def event(text: str = "", usage: dict[str, int] | None = None, finish: str | Non
 
 def app_of(events: list[bytes], *, stays: bool = False) -> Any:
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"  # it has no lifespan
         await receive()
         await send({"type": "http.response.start", "status": 200, "headers": STREAM})
         for one in events:
@@ -93,3 +95,28 @@ async def test_what_a_provider_has_reported_is_not_free_though_the_rest_of_the_o
     first = event(usage={"prompt_tokens": 20, "completion_tokens": 1, "total_tokens": 21})
     record = await record_of([first, *WORDS], leaves=leaves, policy="free")
     assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (20, 1, "provider")
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("first", [None, {"prompt_tokens": 20, "completion_tokens": 1, "total_tokens": 21}])
+async def test_limits_without_missing_usage_charge_no_estimate_where_it_is_free(own: bool, first: Any) -> None:
+    events = [event("A", first), *WORDS]
+    limits = RateLimits(missing_usage="estimate" if own else "free")
+    key = Key(Limits(tokens_per_day=1_000_000), "free" if own else None)
+    app = PluginMiddleware(app_of(events, stays=True), plugins=[key, limits])
+    async with lifespan(app):
+        async with Drive(app, body=REQUEST) as call:
+            for _ in range(40):
+                await call.next_body()
+            call.disconnect()
+            await call.task
+        [level] = await limits.levels_of(key.principal)
+    assert level.used in ((0,) if first is None else range(15, 22))  # it drains
+
+
+class Key(Plugin):
+    def __init__(self, limits: Limits, missing_usage: Any) -> None:
+        self.principal = Principal("k", limits=limits, missing_usage=missing_usage)
+
+    async def on_request(self, exchange: Exchange) -> None:
+        exchange.principal = self.principal

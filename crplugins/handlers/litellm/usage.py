@@ -55,12 +55,16 @@ def reported_usage(fields: Mapping[str, Any]) -> UsageObject | None:
 def usage_object(raw: Any) -> UsageObject | None:
     """`raw` in OpenAI's names, without prices and timings; None if it counts no tokens.
 
-    The totals are those that we count: of reasoning beside `completion_tokens` the client is told too. `raw` has its
-    totals under OpenAI's names; litellm and some providers have other names for cached tokens. What OpenAI has no name
-    for and a bill depends on is under Anthropic's: for how long tokens are kept in a cache, and searches of the web.
+    The totals are those that we count, so that a client is told of reasoning beside `completion_tokens` too. litellm
+    and some providers have other names for cached tokens. What OpenAI has no name for and a bill depends on is under
+    Anthropic's: for how long tokens are kept in a cache, and searches of the web.
     """
+    counted = read_usage(raw).counted()
+    if counted is None:
+        return None
+    prompt, completion = counted.input_tokens, counted.output_tokens
+    usage: UsageObject = dict(zip(_TOTALS, (prompt, completion, prompt + completion), strict=True))
     fields = fields_of(raw)
-    usage: UsageObject = {name: _count(fields.get(name)) for name in _TOTALS}
     if details := _prompt_details(fields):
         usage["prompt_tokens_details"] = details
     if details := _counts(fields.get("completion_tokens_details"), _COMPLETION_DETAILS):
@@ -69,11 +73,7 @@ def usage_object(raw: Any) -> UsageObject | None:
         usage["cache_creation"] = lifetimes
     if searches := _searches(fields):
         usage["server_tool_use"] = {"web_search_requests": searches}
-    counted = msgspec.convert(usage, ReportedUsage).counted()
-    if counted is None:
-        return None
-    prompt, completion = counted.input_tokens, counted.output_tokens
-    return usage | {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return usage
 
 
 def as_usage(usage: UsageObject) -> TokenUsage:
