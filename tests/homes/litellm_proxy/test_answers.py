@@ -121,8 +121,8 @@ async def test_a_cached_answer_is_a_request_to_limits_and_no_tokens(proxy: Proxy
 async def test_a_cached_answer_spends_no_budget(proxy: Proxy, provider: FakeProvider) -> None:
     text = "Spend it."
     _, paid = await ask(proxy, "dear", text, key=POOR, max_tokens=5)
-    assert 0.02e6 < paid["cost_micro_usd"] < 0.05e6
-    for _ in range(5):
+    assert 0 < paid["cost_micro_usd"] < 0.05e6  # what is reserved for a second one still fits
+    for _ in range(100_000 // paid["cost_micro_usd"] + 1):
         _, record = await ask(proxy, "dear", text, key=POOR, max_tokens=5)
         assert record["cost_micro_usd"] == 0
     assert provider.received == 1
