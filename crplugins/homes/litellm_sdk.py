@@ -169,8 +169,8 @@ class UsageCallback(StreamListener, CustomLogger):
             if call.answer is not None and self._pipeline.watching:
                 run.event(call.answer)
             run.conclude(call.status, call.error, left=call.left)
-            settle_missing(exchange, "estimate")
             exchange.timings.ended = ended  # litellm reports a call some time after its end
+            settle_missing(exchange, "estimate")
             await run.ended()
         except GatewayError as error:  # nobody can be refused any more; the record says that somebody would have been
             logger.warning("a plugin refuses a call of litellm's that is over: %s", error.error.message)

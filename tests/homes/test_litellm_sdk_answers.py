@@ -182,9 +182,8 @@ async def test_a_stream_that_its_caller_abandons_leaves_one_record(
     assert (record.status, record.outcome, record.error_type) == (200, "cancelled", "client_disconnected")
     assert (record.stream, record.usage_source) == (True, "estimated")
     assert record.usage.input_tokens > 0
-    assert record.usage.output_tokens < len(WORDS) / 4 / 2
-    if leave is not _never_reads:
-        assert record.usage.output_tokens > 0
+    if leave is not _never_reads:  # then all that the provider may have generated is hidden
+        assert 0 < record.usage.output_tokens < len(WORDS) / 4
     _KEPT.clear()
 
 

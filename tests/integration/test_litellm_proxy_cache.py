@@ -40,8 +40,8 @@ SERVED: Final[Mapping[str, Any]] = {
     "dear": {"model": "hosted_vllm/m-dear", "input_cost_per_token": 7e-5, "output_cost_per_token": 3e-4},
     "failing": {"model": "openai/m-down"},
     "mixed": [
-        {"model": "openai/m-down"},
-        {"model": "openai/m-spare", "input_cost_per_token": 5e-6, "output_cost_per_token": 9e-6},
+        {"model": "openai/m-down", "weight": 1},
+        {"model": "openai/m-spare", "weight": 2, "input_cost_per_token": 5e-6, "output_cost_per_token": 9e-6},
     ],
 }
 PRICES: Final = {"m-cheap": (1, 2), "m-dear": (70, 300), "m-spare": (5, 9)}
@@ -83,7 +83,7 @@ def plan() -> list[tuple[str, dict[str, Any]]]:
 def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Day:
     folder = tmp_path_factory.mktemp(request.param)
     app = CALLBACK if request.param == "callback" else ENTRY
-    more: dict[str, Any] = {"cache": True, "fallbacks": {"failing": ["dear"]}, "retries": 4}
+    more: dict[str, Any] = {"cache": True, "fallbacks": {"failing": ["dear"]}, "retries": 7}
     with running_proxy(folder, app, ours=OURS, served=SERVED, journal=False, **more) as proxy:
         told, scraped = asyncio.run(live(proxy))
     words = ["usage", "--by", "key,model", "--json", "--config", "crplugins.yaml"]

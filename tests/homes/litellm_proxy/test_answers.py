@@ -27,8 +27,8 @@ SERVED: dict[str, Any] = {
     "down": {"model": "openai/m-down"},
     "dear": {"model": "hosted_vllm/m-dear", "input_cost_per_token": 1e-3, "output_cost_per_token": 3e-3},
     "pair": [
-        {"model": "openai/m-down"},
-        {"model": "openai/m-spare", "input_cost_per_token": 4e-5, "output_cost_per_token": 5e-5},
+        {"model": "openai/m-down", "weight": 1},
+        {"model": "openai/m-spare", "weight": 2, "input_cost_per_token": 4e-5, "output_cost_per_token": 5e-5},
     ],
 }
 
@@ -38,7 +38,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     app = CALLBACK if request.param == "callback" else ENTRY
     folder = tmp_path_factory.mktemp(request.param)
     with running_proxy(
-        folder, app, ours=OURS, served=SERVED, cache=True, fallbacks={"down": ["dear"]}, retries=3
+        folder, app, ours=OURS, served=SERVED, cache=True, fallbacks={"down": ["dear"]}, retries=7
     ) as running:
         yield running
 
