@@ -19,6 +19,8 @@ import crplugins
 USED: dict[str, dict[str, str]] = {
     "litellm": {
         "_types": "the proxy's classes of keys and errors: LiteLLM's manual imports them from there, and has no other place",
+        "_hidden_params": "where litellm's objects say that a cache gave them, when they came and what the provider added",
+        "_async_success_callback": "one of the lists in which a host may put our callback; the public one has the others",
         "_handle_string_chunk": "the only place that sees [DONE] and broken JSON before litellm drops them; checked for",
         "_skip_mcp_handler": "the only way to keep a client's `tools` from making the gateway call MCP servers",
         "_litellm_strip_stream_usage": "a mark that its proxy puts among the client's parameters, which plugins must not see",

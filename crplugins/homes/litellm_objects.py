@@ -122,7 +122,7 @@ def note_cache(exchange: Exchange) -> None:
             exchange.attempts.pop()
 
 
-class Deployment(NamedTuple):
+class ServingDeployment(NamedTuple):
     """What serves a call: the answer will be this deployment's, and cost what it costs.
 
     Attributes:
@@ -136,19 +136,20 @@ class Deployment(NamedTuple):
     price: Price | None
 
 
-def begin_attempt(exchange: Exchange, deployment: Deployment) -> None:
+def begin_attempt(exchange: Exchange, deployment: ServingDeployment) -> None:
     """This deployment is called now. Of several calls of a request the last one is answered."""
     exchange.begin_attempt(deployment.provider, deployment.id)
     exchange.served_model, exchange.price = deployment.model, deployment.price
 
 
-class Deployments:
+class ServingDeployments:
     """The deployment of each call, from the arguments that litellm hands to hooks and log events."""
 
     def __init__(self) -> None:
-        self._known: Final[BoundedMap[Hashable, Deployment]] = BoundedMap()  # behind a wildcard names are clients'
+        # Bounded: behind a wildcard names come from clients.
+        self._known: Final[BoundedMap[Hashable, ServingDeployment]] = BoundedMap()
 
-    def of(self, call: Mapping[str, Any]) -> Deployment:
+    def of(self, call: Mapping[str, Any]) -> ServingDeployment:
         info, prices = _model_info(call), _own_prices(call)
         model, identity = str(call.get("model") or ""), str(info.get("id") or "")
         provider = call.get("custom_llm_provider") or (call.get("litellm_params") or {}).get("custom_llm_provider")
@@ -159,7 +160,7 @@ class Deployments:
         return found
 
 
-def _deployment(info: Mapping[str, Any], identity: str, model: str, named: str) -> Deployment:
+def _deployment(info: Mapping[str, Any], identity: str, model: str, named: str) -> ServingDeployment:
     provider = named or _provider_of(model)
     bare = model.removeprefix(f"{provider}/")
     name = f"{provider}/{bare}"
@@ -167,7 +168,7 @@ def _deployment(info: Mapping[str, Any], identity: str, model: str, named: str) 
         price = prices_for(info, litellm_prices)(name)
     except ValueError:  # a price that is none
         price = None
-    return Deployment(identity or name, provider, bare, price)
+    return ServingDeployment(identity or name, provider, bare, price)
 
 
 def _provider_of(model: str) -> str:

@@ -32,8 +32,8 @@ from crplugins.core.usage import Price
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.homes.litellm_objects import (
-    Deployment,
-    Deployments,
+    ServingDeployment,
+    ServingDeployments,
     note_said,
     note_unfinished,
     note_usage,
@@ -88,7 +88,7 @@ class UsageCallback(StreamListener, CustomLogger):
     ) -> None:
         super().__init__()
         self._prices: Final = prices
-        self._deployments: Final = Deployments()
+        self._deployments: Final = ServingDeployments()
         litellm_prices()  # reads a file: now, and not in the midst of a call
         watch_streams()
         outside = () if metrics is None else (metrics,)
@@ -199,7 +199,7 @@ class CallFacts(NamedTuple):
     """A call as litellm reports it, what served it, and its stream if it had one that was watched."""
 
     reported: Mapping[str, Any]
-    deployment: Deployment
+    deployment: ServingDeployment
     stream: WatchedStream | None
 
 

@@ -57,7 +57,7 @@ class StreamListener:
         raise NotImplementedError
 
 
-class Streams:
+class StreamWatch:
     """All that are watched. A finalizer may run in the middle of anything, so it only puts into a reentrant queue."""
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class Streams:
                 self._known.pop(stream.call_id, None)
 
 
-STREAMS: Final = Streams()
+STREAMS: Final = StreamWatch()
 
 
 def watch_streams() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from crplugins.core.errors import GatewayError, internal_error
 from crplugins.core.pipeline import Run
-from crplugins.homes.litellm_objects import Deployment, begin_attempt
+from crplugins.homes.litellm_objects import ServingDeployment, begin_attempt
 
 IN_METADATA: Final = "crplugins_call"
 """The key in a request's metadata. Its value is a secret of ours: with an id that clients are sent, one could end
@@ -92,7 +92,7 @@ class ProxyCall:
             error, headers = second, {"x-request-id": self.exchange.id}
         return error, {**headers, **headers_of(error)}
 
-    def note_attempt(self, deployment: Deployment, *, translated: bool = False) -> None:
+    def note_attempt(self, deployment: ServingDeployment, *, translated: bool = False) -> None:
         """LiteLLM calls a provider now; or, `translated`, makes a chat completion of the call it has just begun."""
         if self.exchange.timings.app is None:
             self.exchange.timings.app = self.exchange.clock()

@@ -17,7 +17,7 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.stream_options import StreamOptionsRefused
 from crplugins.core.wire import CHAT_PATH
 from crplugins.homes.assembly import assemble, find, place_of, reads_chunks, stands_in
-from crplugins.homes.litellm_objects import Deployments
+from crplugins.homes.litellm_objects import ServingDeployments
 from crplugins.homes.litellm_proxy.calls import ProxyCall, ProxyCalls, headers_of
 from crplugins.homes.litellm_proxy.names import RouterPrices, served_names, serves
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
@@ -51,7 +51,7 @@ class Runtime:
         self.has_keys: Final = bool(config.keys)
         self.guarded: Final = entry and self.has_keys
         self.calls: Final = ProxyCalls()
-        self.deployments: Final = Deployments()
+        self.deployments: Final = ServingDeployments()
         self.refused: Final = StreamOptionsRefused()
         self.faults: Final = Faults()
         parts = Parts(
