@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.metering.price_table import litellm_prices
 
@@ -77,6 +79,17 @@ def _batch_of_long_prompts(c: Comparison) -> bool:
     return c.tier == "batch" and longer and c.theirs < c.ours
 
 
+def _batch_without_cache(c: Comparison) -> bool:
+    plain = replace(c.usage, cached_input_tokens=0, cache_write_input_tokens=0, long_cache_write_input_tokens=0)
+    without_cache = c.equals(c.price.micro_usd(replace(plain, cached_audio_input_tokens=0), (c.tier,)))
+    return c.tier == "batch" and (without_cache or c.usage.cached_audio_input_tokens > 0)
+
+
+def _one_search(c: Comparison) -> bool:
+    once = replace(c.usage, web_searches=min(c.usage.web_searches, 1))
+    return c.usage.web_searches > 1 and c.equals(c.price.micro_usd(once, (c.tier,)))
+
+
 def _another_entry(c: Comparison) -> bool:
     return litellm_prices().find(f"{c.provider}/{c.model}") not in (None, c.price)
 
@@ -126,6 +139,18 @@ LITELLM: tuple[Explanation, ...] = (
         "ours is right",
         "a model priced by the character costs nothing in litellm unless it is told the number of characters",
         lambda c: c.has("cost_per_character") and c.theirs == 0,
+    ),
+    Explanation(
+        "cached in a batch",
+        "ours is right",
+        "up to 1.109 litellm charges cached input in a batch as any other, and since then as we do",
+        _batch_without_cache,
+    ),
+    Explanation(
+        "one search for many",
+        "ours is right",
+        "up to 1.109 litellm charges one search of an answer, however many Anthropic counts, outside Anthropic's own API",
+        _one_search,
     ),
     Explanation(
         "written for long in a batch",
