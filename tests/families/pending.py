@@ -1,14 +1,6 @@
 """What is not right yet, by request, with the reason."""
 
 _REASONS: dict[str, tuple[str, ...]] = {
-    "litellm's reader of Cohere's v2 stream takes `event:` lines for JSON": (
-        "cohere.litellm.ordinary.streamed",
-        "cohere.litellm.thinking.streamed",
-        "cohere.litellm.parallel-tools.streamed",
-        "cohere.litellm.cut-in-the-middle.streamed",
-        "cohere.litellm.cut-at-the-end.streamed",
-        "cohere.litellm.error-inside.streamed",
-    ),
     "litellm drops Cohere's thinking": ("cohere.litellm.thinking.plain",),
     "an event that is neither a chunk nor an error passes through": ("mistral.foreign.error-inside.streamed",),
     "an error that is a text, not an object, passes through": ("xai.foreign.error-inside.streamed",),

@@ -17,7 +17,10 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.lenient_json import decode_leniently
+from crplugins.handlers.litellm.cohere import chunk_of
 from crplugins.handlers.litellm.finish import is_failure
+from crplugins.handlers.litellm.lines import clean_bytes, clean_lines, says_nothing
 
 logger = logging.getLogger("crplugins.upstream")
 
@@ -58,7 +61,11 @@ class Tap:
         """Watches a provider's stream. To be called before its first item is read."""
         if hasattr(stream, "_decoder") and hasattr(stream, "_cast_to"):
             self._watch_sdk(stream)
-        if callable(getattr(stream, "chunk_parser", None)):
+        if hasattr(stream, "streaming_response") and hasattr(stream.streaming_response, "__aiter__"):
+            self._clean(stream)
+        if type(stream).__name__ == "CohereV2ModelResponseIterator":
+            self._read_cohere(stream)
+        elif callable(getattr(stream, "chunk_parser", None)):
             self._watch_parser(stream)
         if callable(getattr(stream, "_handle_string_chunk", None)):
             self._watch_lines(stream)
@@ -79,6 +86,26 @@ class Tap:
                 self.error = f"the model failed: {reasons[0]}"
         elif chunk.get("done") is True:  # Ollama's, whose counts litellm drops if one of the two is missing
             self.usage = {"prompt_tokens": chunk.get("prompt_eval_count"), "completion_tokens": chunk.get("eval_count")}
+
+    def _clean(self, stream: Any) -> None:
+        """Readers hold the lines under one name or two."""
+        lines = stream.streaming_response
+        cleaned = clean_lines(aiter(lines), are_json=type(stream).__name__.startswith("Ollama"))
+        stream.streaming_response = cleaned
+        if getattr(stream, "response_iterator", None) is lines:
+            stream.response_iterator = cleaned
+
+    def _read_cohere(self, stream: Any) -> None:
+        def chunk(chunk: str) -> Any:
+            data = chunk.strip().removeprefix("data:").strip()
+            event = _decoded(data)
+            if not isinstance(event, dict):
+                self.done = self.done or data == "[DONE]"
+                return None
+            self.see(event)
+            return chunk_of(event)
+
+        stream.convert_str_chunk_to_generic_chunk = chunk
 
     def _watch_sdk(self, stream: Any) -> None:
         """OpenAI's SDK keeps [DONE] and errors to itself, and builds models at 80 us each where JSON would do."""
@@ -132,8 +159,10 @@ class _WatchedDecoder:
         self._tap = tap
 
     async def aiter_bytes(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for event in self._decoder.aiter_bytes(chunks):
+        async for event in self._decoder.aiter_bytes(clean_bytes(chunks)):
             data = event.data
+            if says_nothing(data.strip()):  # the SDK would fail on it, or hand it on
+                continue
             if data.startswith("[DONE]"):
                 self._tap.done = True
             elif '"error"' in data:
@@ -143,8 +172,8 @@ class _WatchedDecoder:
 
 def _decoded(data: str) -> Any:
     try:
-        return msgspec.json.decode(data)
-    except msgspec.DecodeError:
+        return decode_leniently(data.encode("utf-8", "surrogatepass"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _BROKEN
 
 
