@@ -250,6 +250,7 @@ def test_every_request_leaves_one_record_with_the_providers_numbers(home: Home) 
         assert (row["key_id"], row["team"], row["served_model"]) == ("recorded", "search", SERVED)
         assert (row["status"], row["outcome"], row["error_type"]) == (200, "ok", "")
         assert (row["usage_source"], row["finish_reason"]) == ("provider", "stop")
+        assert (row["provider_model"], row["service_tier"], row["cost_source"]) == (SERVED, "default", "config")
     assert rows[1]["ttft_ms"] is not None
 
 
