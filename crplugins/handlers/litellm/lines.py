@@ -55,6 +55,7 @@ async def clean_bytes(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield beginning
         async for chunk in chunks:
             yield chunk
+        yield b"\n\n"  # else OpenAI's SDK drops a last event without its blank line
         return
     pieces, size = [beginning], len(beginning)
     async for chunk in chunks:

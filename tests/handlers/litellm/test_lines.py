@@ -25,6 +25,12 @@ async def test_what_says_nothing_is_left_out_wherever_it_stands(model: str) -> N
     assert all(isinstance(chunk["choices"], list) for chunk in told.chunks)
 
 
+@pytest.mark.parametrize("model", WAYS)
+async def test_a_last_event_without_its_blank_line_counts(model: str) -> None:
+    told = await told_of(model, ROLE, ONE, STOP, USAGE.rstrip())
+    assert (told.done, [usage["prompt_tokens"] for usage in told.usages()]) == (True, [7])
+
+
 def document(**more: Any) -> dict[str, Any]:
     message = {"role": "assistant", "content": "Hello", "reasoning_content": "hm"}
     choices = [{"index": 0, "message": message, "finish_reason": "length"}]
