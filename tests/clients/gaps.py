@@ -34,9 +34,6 @@ class Gap:
 PARTS = "Mistral's thinking is a list of parts in `content`, which `direct` passes through; `litellm`, and `auto`, translate it."
 
 GAPS = (
-    Gap("*", "gemini-openai", "litellm", ("usage",), "Not yet: the sum without the thoughts that stand beside it is shown."),
-    Gap("*", "cohere", "litellm", ("text", "tools", "reasoning"), "Not yet: litellm cannot read Cohere's v2 stream."),
-    Gap("*", "kimi", "litellm", ("usage",), "Not yet: usage inside a choice is not read."),
     Gap("langchain-openai", "*", "*", ("reasoning",), "langchain-openai reads no field that OpenAI's own API does not have."),
     Gap("openai-python", "mistral", "direct", ("reasoning",), PARTS),
     Gap("openai-node", "mistral", "direct", ("text", "reasoning"), PARTS),
