@@ -39,8 +39,8 @@ GAPS = (
     Gap("openai-node", "mistral", "direct", ("text", "reasoning"), PARTS),
     Gap("pydantic-ai", "mistral", "direct", ("reasoning",), PARTS),
     Gap("llama-index", "mistral", "direct", ("reasoning",), PARTS),
-    Gap("llama-index", "mistral", "*", ("tools",), "llama-index joins two calls that stand in one chunk."),
-    Gap("llama-index", "xai", "*", ("tools",), "llama-index joins two calls that stand in one chunk."),
+    Gap("llama-index", "mistral", "direct", ("tools",), "llama-index joins two calls that stand in one chunk."),
+    Gap("llama-index", "xai", "direct", ("tools",), "llama-index joins two calls that stand in one chunk."),
     Gap("llama-index", "xai", "direct", ("reasoning",), "llama-index reads no reasoning on a stream's first chunk."),
     Gap("llama-index", "glm", "direct", ("reasoning",), "llama-index reads no reasoning on a stream's first chunk."),
 )  # fmt: skip

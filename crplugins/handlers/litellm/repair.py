@@ -130,7 +130,12 @@ class StreamRepair:
         logprobs = _logprobs(fields.get("logprobs"))
         self._spoken = self._spoken or bool(said or logprobs)
         if (delta := state.with_role(said)) or logprobs:
-            yield self._frame(index, delta, logprobs, None)
+            calls = delta.get("tool_calls")
+            if calls and len(calls) > 1:  # one in a chunk, as OpenAI sends them: llama-index joins those of one chunk
+                yield self._frame(index, {**delta, "tool_calls": calls[:1]}, logprobs, None)
+                yield from (self._frame(index, {"tool_calls": [call]}, None, None) for call in calls[1:])
+            else:
+                yield self._frame(index, delta, logprobs, None)
         self.names_ends = self.names_ends or "finish_reason" in fields
         if (counts := fields.get("usage")) is not None:  # Moonshot's Kimi, on the last chunk
             self.usage = usage_object(counts) or self.usage

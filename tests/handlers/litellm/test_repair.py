@@ -54,6 +54,14 @@ def test_a_tool_answer_starts_with_null_content():
     assert first == {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]}
 
 
+def test_two_calls_of_one_chunk_get_a_chunk_each():
+    made = [{"index": n, "id": f"call_{n}", "function": {"name": "f", "arguments": "{}"}} for n in range(2)]
+    first, second, end = [c["choices"][0] for c in repaired(chunk({"content": "Hm", "tool_calls": made}, "tool_calls"))]
+    assert [call["id"] for each in (first, second) for call in each["delta"]["tool_calls"]] == ["call_0", "call_1"]
+    assert (first["delta"]["content"], second["delta"].keys()) == ("Hm", {"tool_calls"})
+    assert (end["delta"], end["finish_reason"]) == ({}, "tool_calls")
+
+
 def test_a_finish_reason_beside_text_gets_a_chunk_of_its_own_with_an_empty_delta():
     chunks = repaired(chunk({"content": "a"}), chunk({"content": "b"}, "length"))
     assert [(c["choices"][0]["delta"].get("content"), c["choices"][0]["finish_reason"]) for c in chunks] == [
