@@ -105,6 +105,10 @@ class StreamRepair:
     def end(self) -> bytes:
         """The last frames of a complete answer. A provider may end with [DONE] alone; clients want a finish reason."""
         frames = [self._release()]
+        for index, choice in self._choices.items():
+            frames += [
+                self._frame(index, {"tool_calls": [call]}, None, None) for call in choice.tool_calls.without_arguments()
+            ]
         frames += [self._frame(index, {}, None, choice.finish_reason) for index, choice in self._choices.items()]
         if self._shows_usage and self.usage is not None and self.usage["prompt_tokens"]:
             frames.append(_frame({**(self._head or {}), "choices": [], "usage": self.usage}))

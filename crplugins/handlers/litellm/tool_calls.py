@@ -12,11 +12,12 @@ from crplugins.handlers.litellm.usage import fields_of, plain, text_of
 class ToolCalls:
     """The tool calls of one choice so far."""
 
-    __slots__ = ("_arguments", "_calls", "_ids", "_names")
+    __slots__ = ("_arguments", "_calls", "_functions", "_ids", "_names")
 
     def __init__(self) -> None:
         self._arguments: list[list[str]] = []  # the pieces of each call
         self._calls: dict[int, int] = {}  # the provider's index of the call under way -> ours
+        self._functions: list[int] = []  # the calls of functions, among those of custom tools
         self._ids: list[str] = []
         self._names: list[str] = []
 
@@ -29,6 +30,15 @@ class ToolCalls:
             return []
         return [self._fragment(position, fields_of(call)) for position, call in enumerate(raw)]
 
+    def without_arguments(self) -> list[dict[str, Any]]:
+        """At the end: a fragment for each function that was called with none. OpenAI sends an empty object for those,
+        and clients decode the text whatever it is (Cohere and Anthropic send no text)."""
+        return [
+            {"index": ours, "function": {"arguments": "{}"}}
+            for ours in self._functions
+            if not any(self._arguments[ours])
+        ]
+
     def _fragment(self, position: int, call: Mapping[str, Any]) -> dict[str, Any]:
         theirs = call.get("index")
         theirs = theirs if isinstance(theirs, int) else position
@@ -39,6 +49,8 @@ class ToolCalls:
             self._names.append(_name_of(call) or "")
             beginning = _beginning(call)
             self._arguments.append([_arguments_of(beginning)])
+            if "function" in beginning:
+                self._functions.append(ours)
             return {"index": ours, "id": self._ids[ours], **beginning}
         continuation = _continuation(call)
         self._arguments[ours].append(_arguments_of(continuation))
@@ -85,7 +97,11 @@ def _is_whole(pieces: Sequence[str]) -> bool:
 def complete_calls(raw: Any) -> list[dict[str, Any]]:
     """The tool calls of a plain answer."""
     calls = [fields_of(call) for call in raw] if isinstance(raw, Sequence) else []
-    return [{"id": text_of(call.get("id")) or f"call_{uuid.uuid4().hex}", **_beginning(call)} for call in calls]
+    made = [{"id": text_of(call.get("id")) or f"call_{uuid.uuid4().hex}", **_beginning(call)} for call in calls]
+    for call in made:
+        if call["type"] == "function" and not call["function"]["arguments"]:
+            call["function"]["arguments"] = "{}"
+    return made
 
 
 def _beginning(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,4 +135,4 @@ def _json_text(arguments: Any) -> str:
     """Arguments as OpenAI sends them, a string of JSON; a few providers send the object itself."""
     if isinstance(arguments, str):
         return arguments
-    return msgspec.json.encode(arguments).decode() if arguments else ""
+    return msgspec.json.encode(arguments).decode() if arguments is not None else ""

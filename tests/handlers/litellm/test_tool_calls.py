@@ -36,6 +36,17 @@ def test_a_missing_id_is_made_up_once():
     assert calls.fragments([call(0, "", None, "{}")]) == [{"index": 0, "function": {"arguments": "{}"}}]
 
 
+def test_a_function_called_without_arguments_is_given_an_empty_object_at_the_end():
+    calls = ToolCalls()
+    calls.fragments([call(0, "c1", "f", ""), call(1, "c2", "g", '{"a":1}'), call(2, "c3", "h", {})])
+    calls.fragments([{"index": 3, "id": "c4", "custom": {"name": "shell", "input": ""}}])
+    assert calls.without_arguments() == [{"index": 0, "function": {"arguments": "{}"}}]
+    assert [c["function"]["arguments"] for c in complete_calls([call(0, "c1", "f", ""), call(1, "c2", "g", {})])] == [
+        "{}",
+        "{}",
+    ]
+
+
 def test_arguments_sent_as_an_object_become_a_string():
     assert ToolCalls().fragments([call(0, "c", "f", {"a": 1})])[0]["function"]["arguments"] == '{"a":1}'
 
