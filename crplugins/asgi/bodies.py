@@ -1,7 +1,8 @@
 """Response bodies on their way out: ASGI messages shown to the plugins as events.
 
 Observers only: every message goes out as the identical object before it is looked at. With a rewriter: only whole
-events go out, and a message none of whose events changed is still the identical object.
+events go out, and a message none of whose events changed is still the identical object. A stream that does not come to
+its end is recorded as broken; with a rewriter it ends with an error, and no heartbeat but a comment reaches a client.
 """
 
 from collections.abc import Iterable
@@ -9,10 +10,13 @@ from typing import Protocol
 
 from starlette.types import Message
 
-from crplugins.core.errors import GatewayError, broken_off, internal_error
+from crplugins.core.answer_forms import readable_chunk
+from crplugins.core.completeness import Completeness
+from crplugins.core.errors import GatewayError, broken_off, internal_error, no_completion
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Run
 from crplugins.core.sse import DONE, MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, error_event
+from crplugins.core.wire import is_chat_completion
 
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r", b"\n\r")
 
@@ -20,8 +24,13 @@ _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r", b"\n\r")
 class ResponseBody(Protocol):
     """What happens to each `http.response.body` of one response.
 
-    Both raise GatewayError when a plugin that decides has failed.
+    `before` and `after` raise GatewayError when a plugin that decides has failed.
+
+    Attributes:
+        held: the `http.response.start` that `before` will send, of an answer whose head depends on its body; else None.
     """
+
+    held: Message | None
 
     def before(self, message: Message) -> Iterable[Message]:
         """The messages to send in its place."""
@@ -36,6 +45,8 @@ class ResponseBody(Protocol):
 class Passthrough:
     """A body nobody reads."""
 
+    held: Message | None = None
+
     def before(self, message: Message) -> Iterable[Message]:
         return (message,)
 
@@ -46,13 +57,68 @@ class Passthrough:
         return b""
 
 
+class AnswerEvents:
+    """The events of a body that are part of its answer, each readable to OpenAI's SDKs, up to [DONE].
+
+    Heartbeats other than comments are left out, and whatever follows [DONE]. Events that a handler of ours has split
+    are what it let through, and are not judged again.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._splitter = Splitter()
+        self._completeness = Completeness()
+
+    @property
+    def done(self) -> bool:
+        return self._completeness.done
+
+    @property
+    def rest(self) -> bytes:
+        """Bytes of an event that has not ended yet."""
+        return self._splitter.rest
+
+    def of(self, message: Message) -> Iterable[Event]:
+        """The events that a message completes; its last message completes the remaining one.
+
+        Raises `EventTooLarge`.
+        """
+        body, known = message.get("body", b""), self._exchange.split
+        if known is not None and known[0] is body and not self._splitter.rest:
+            return known[1]
+        events = self._splitter.feed(body)
+        if not message.get("more_body", False) and (rest := self._splitter.finish()) is not None:
+            events.append(rest)
+        return self._judged(events)
+
+    def is_cut(self) -> bool:
+        """Whether the answer, now that it is over, had begun and not come to its end, and nobody has said so yet."""
+        if self._exchange.failed_in_stream or not self._completeness.begun:
+            return False
+        return not self._completeness.complete(self._exchange.choices)
+
+    def _judged(self, events: Iterable[Event]) -> Iterable[Event]:
+        for event in events:
+            if self._completeness.done:
+                return
+            if event.is_heartbeat:
+                continue
+            self._completeness.see(event)
+            if event.is_done:
+                yield event if event.data == DONE.data else DONE
+            else:
+                yield readable_chunk(event)
+
+
 class ObservedEvents:
     """A stream of server-sent events that plugins only look at."""
+
+    held: Message | None = None
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._exchange = run.exchange
-        self._splitter = Splitter()
+        self._events = AnswerEvents(run.exchange)
         self._blind = False
 
     def before(self, message: Message) -> Iterable[Message]:
@@ -62,42 +128,42 @@ class ObservedEvents:
         if self._blind:
             return
         try:
-            events = split(self._exchange, self._splitter, message)
+            for event in self._events.of(message):
+                self._exchange.note_facts(event)
+                self._run.event(event)
         except EventTooLarge:
             self._blind = True
             return
-        for event in events:
-            self._exchange.note_facts(event)
-            self._run.event(event)
+        if not message.get("more_body", False) and self._events.is_cut():
+            self._exchange.failed(broken_off(), in_stream=True)
 
     def cut(self) -> bytes:
-        return b"\n\n" if self._splitter.rest else b""
+        return b"\n\n" if self._events.rest else b""
 
 
 class RewrittenEvents:
     """A stream of server-sent events that a plugin may change, drop from or add to."""
 
+    held: Message | None = None
+
     def __init__(self, run: Run) -> None:
         self._run = run
         self._exchange = run.exchange
-        self._splitter = Splitter()
-        self._done = False
+        self._events = AnswerEvents(run.exchange)
         self._ended = False
         self._failure: GatewayError | None = None
 
     def before(self, message: Message) -> Iterable[Message]:
         more = message.get("more_body", False)
-        try:
-            events = split(self._exchange, self._splitter, message)
-        except EventTooLarge:
-            raise internal_error() from None
         outward: list[Event] = []
         try:
-            for event in events:
+            for event in self._events.of(message):
                 self._pass_up(event, outward)
-            if not more:
+            if not more and not self._events.done:
                 self._end(outward)
                 self._check_end(outward)
+        except EventTooLarge:
+            raise internal_error() from None
         except GatewayError as failure:
             if not outward:
                 raise
@@ -115,10 +181,12 @@ class RewrittenEvents:
         return b""
 
     def _pass_up(self, event: Event, outward: list[Event]) -> None:
-        self._exchange.note_facts(event)
         if event.is_done:
-            self._done = True
+            if self._events.is_cut():
+                self._break_off(outward)
+                return
             self._end(outward)
+        self._exchange.note_facts(event)
         passed = self._run.event(event)
         if passed is not None:
             outward.append(passed)
@@ -131,13 +199,15 @@ class RewrittenEvents:
 
     def _check_end(self, outward: list[Event]) -> None:
         """A stream of an app that stops amid its answer gets an end that no client takes for one."""
-        exchange = self._exchange
-        if self._done or exchange.finish_reason is not None or exchange.failed_in_stream or not exchange.said:
+        if not self._events.is_cut():
             return
         if outward and not outward[-1].raw.endswith(_BLANK_LINES):
             outward.pop()  # half an event, which would swallow the next
+        self._break_off(outward)
+
+    def _break_off(self, outward: list[Event]) -> None:
         failure = broken_off()
-        exchange.failed(failure, in_stream=True)
+        self._exchange.failed(failure, in_stream=True)
         outward += [error_event(failure), DONE]
 
 
@@ -145,63 +215,78 @@ class DocumentBody:
     """A plain JSON answer: one event, when it is whole. One that is too long passes unseen by observers and is refused
     where a plugin must rewrite it.
 
-    `start` is the held back `http.response.start` of an answer whose length a plugin may change, None for observers.
+    `held` is the start of an answer whose length a plugin may change, None for observers.
     """
 
-    def __init__(self, run: Run, start: Message | None) -> None:
+    def __init__(self, run: Run, held: Message | None) -> None:
         self._run = run
         self._exchange = run.exchange
-        self._start = start
-        self._parts: list[bytes] = []
-        self._size = 0
+        self.held = held
+        self._gathered = Gathered()
 
     def before(self, message: Message) -> Iterable[Message]:
-        if self._start is None:
+        if self.held is None:
             return (message,)
-        if not self._gather(message):
+        if not self._gathered.add(message):
             return ()
         outward = self._pass_up()
-        body = b"" if outward is None else outward.raw
-        headers = [h for h in self._start["headers"] if h[0] != b"content-length"]
-        headers.append((b"content-length", str(len(body)).encode()))
-        return ({**self._start, "headers": headers}, {"type": "http.response.body", "body": body})
+        return document_messages(self.held, b"" if outward is None else outward.raw)
 
     def after(self, message: Message) -> None:
-        if self._start is None and self._gather(message):
+        if self.held is None and self._gathered.add(message):
             self._pass_up()
 
     def cut(self) -> bytes:
         return b""
 
-    def unread(self) -> Message:
-        """The held start, for a body that the server itself will read."""
-        assert self._start is not None
-        return self._start
-
-    def _gather(self, message: Message) -> bool:
-        """Whether the document is whole now."""
-        body = message.get("body", b"")
-        self._size += len(body)
-        if self._size > MAX_DOCUMENT_BYTES:
-            if self._start is not None:
-                raise internal_error()
-            self._parts.clear()
-            return False
-        self._parts.append(body)
-        return not message.get("more_body", False)
-
     def _pass_up(self) -> Event | None:
-        event = Event.json_document(b"".join(self._parts))
+        if self._gathered.too_long:
+            if self.held is not None:
+                raise internal_error()
+            return None
+        event = Event.json_document(self._gathered.body())
         self._exchange.note_facts(event)
+        if is_no_completion(self._exchange, event):
+            self._exchange.failed(no_completion())
         return self._run.event(event)
 
 
-def split(exchange: Exchange, splitter: Splitter, message: Message) -> list[Event]:
-    """The events a message completes; its last message completes the remaining one."""
-    body = message.get("body", b"")
-    if exchange.split is not None and exchange.split[0] is body and not splitter.rest:
-        return exchange.split[1]
-    events = splitter.feed(body)
-    if not message.get("more_body", False) and (rest := splitter.finish()) is not None:
-        events.append(rest)
-    return events
+class Gathered:
+    """The body of a plain answer, as it comes."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    @property
+    def too_long(self) -> bool:
+        return self._size > MAX_DOCUMENT_BYTES
+
+    def add(self, message: Message) -> bool:
+        """Whether there is nothing more to wait for: the body is whole, or too long."""
+        if self.too_long:
+            return False
+        body = message.get("body", b"")
+        self._size += len(body)
+        if self.too_long:
+            self._parts.clear()
+            return True
+        self._parts.append(body)
+        return not message.get("more_body", False)
+
+    def body(self) -> bytes:
+        return b"".join(self._parts)
+
+
+def document_messages(start: Message, body: bytes) -> Iterable[Message]:
+    """The two messages of a plain answer."""
+    headers = [h for h in start["headers"] if h[0] != b"content-length"]
+    headers.append((b"content-length", str(len(body)).encode()))
+    return ({**start, "headers": headers}, {"type": "http.response.body", "body": body})
+
+
+def is_no_completion(exchange: Exchange, document: Event) -> bool:
+    """Whether an app has answered with a success that holds no answer."""
+    if exchange.reply is not None or exchange.status is None or not 200 <= exchange.status < 300:
+        return False
+    return is_chat_completion(exchange.method, exchange.path) and not (document.answer and document.answer.choices)

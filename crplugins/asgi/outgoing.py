@@ -7,11 +7,15 @@ from contextlib import suppress
 from starlette.types import Message, Send
 
 from crplugins.asgi.bodies import DocumentBody, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents
+from crplugins.asgi.other_forms import UNCLEAR_TYPES, UnclearBody
 from crplugins.asgi.sending import BODY, START, send_reply
 from crplugins.core.errors import GatewayError, Header, broken_off
 from crplugins.core.exchange import Drain, Exchange, Refusal, Reply
 from crplugins.core.pipeline import Run
+from crplugins.core.wire import is_chat_completion
 
+EVENT_STREAM = b"text/event-stream"
+JSON = b"application/json"
 _WHOLE_BODIES = ("http.response.pathsend", "http.response.zerocopysend")
 _PASSTHROUGH = Passthrough()
 
@@ -110,8 +114,8 @@ class Outgoing:
         if message["type"] == START:
             await self._begin(message)
             return
-        if isinstance(self._body, DocumentBody) and not self.started and message["type"] in _WHOLE_BODIES:
-            await self._write(self._body.unread())
+        if self._body is not None and self._body.held and not self.started and message["type"] in _WHOLE_BODIES:
+            await self._write(self._body.held)  # for a body that the server itself will read
         await self._write(message)  # trailers, pathsend and whatever else a server offers
 
     async def _begin(self, message: Message) -> None:
@@ -137,23 +141,34 @@ class Outgoing:
             self._body = self._choose_body(start)
         else:
             self._plain, self._body = True, _PASSTHROUGH
-        if not (isinstance(self._body, DocumentBody) and self._pipeline.rewrites_events):
+        if self._body.held is None:
             await self._write(start)
 
     def _choose_body(self, start: Message) -> ResponseBody:
         headers = start["headers"]
         if not is_encoded(headers):
+            rewrites = self._pipeline.rewrites_events
             kind = content_type(headers)
-            if kind == b"text/event-stream":
-                if not self._pipeline.rewrites_events:
+            if kind != self._asked_type and self._is_answer(start["status"]) and kind in UNCLEAR_TYPES:
+                return UnclearBody(self._run, start if rewrites else None)
+            if kind == EVENT_STREAM:
+                if not rewrites:
                     return ObservedEvents(self._run)
                 start["headers"] = [h for h in headers if h[0] != b"content-length"]  # a plugin may change it
                 return RewrittenEvents(self._run)
-            if kind == b"application/json":
-                held = start if self._pipeline.rewrites_events else None
-                return DocumentBody(self._run, held)
+            if kind == JSON:
+                return DocumentBody(self._run, start if rewrites else None)
         self._plain = True
         return _PASSTHROUGH
+
+    @property
+    def _asked_type(self) -> bytes:
+        return EVENT_STREAM if self._exchange.stream else JSON
+
+    def _is_answer(self, status: int) -> bool:
+        """Whether this is the answer to a chat completion whose request was read."""
+        exchange = self._exchange
+        return 200 <= status < 300 and exchange.body is not None and is_chat_completion(exchange.method, exchange.path)
 
     async def _continue(self, message: Message) -> None:
         if self._body is None:
@@ -276,11 +291,11 @@ class Draining:
 def _is_refusal(message: Message) -> bool:
     if message["type"] != "http.response.start" or message["status"] < 400:
         return False
-    return content_type(message.get("headers", ())) == b"application/json"
+    return content_type(message.get("headers", ())) == JSON
 
 
 def _is_event_stream(headers: Iterable[Header]) -> bool:
-    return content_type(headers) == b"text/event-stream" and not is_encoded(headers)
+    return content_type(headers) == EVENT_STREAM and not is_encoded(headers)
 
 
 def content_type(headers: Iterable[Header]) -> bytes:

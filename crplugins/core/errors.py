@@ -128,6 +128,17 @@ def broken_off() -> GatewayError:
     )
 
 
+def no_completion() -> GatewayError:
+    """An answer of a provider that has not OpenAI's wire format. Whoever raises it has the cause logged."""
+    return GatewayError(
+        502,
+        "The model provider sent a malformed answer.",
+        type=SERVER_ERROR,
+        code="upstream_malformed",
+        error_type="upstream_stream_broken",
+    )
+
+
 def shutting_down() -> GatewayError:
     """The process ends before the answer does."""
     return GatewayError(

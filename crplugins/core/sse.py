@@ -94,7 +94,7 @@ class Event(msgspec.Struct, eq=False):
     @property
     def is_comment(self) -> bool:
         """No field at all: what a server sends while it has nothing to say."""
-        return self.data is None and all(line[:1] in (b"", b":") for line in _LINE.split(self.raw))
+        return self.data is None and all(line[:1] in (b"", b":") for line in _LINE.split(self.raw.removeprefix(_BOM)))
 
     @property
     def answer(self) -> AnswerFacts | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError, broken_off
+from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError, broken_off, no_completion
 from crplugins.core.lenient_json import decode_leniently
 from crplugins.core.outcome import answered_with
 from crplugins.core.stream_options import names_stream_options
@@ -201,13 +201,7 @@ def cut_short(deployment: str, cause: object) -> GatewayError:
 def malformed(deployment: str, cause: object) -> GatewayError:
     """An answer that does not have OpenAI's wire format."""
     logger.warning("upstream of %s sent a malformed answer: %s", deployment, cause)
-    return GatewayError(
-        502,
-        "The model provider sent a malformed answer.",
-        type=SERVER_ERROR,
-        code="upstream_malformed",
-        error_type="upstream_stream_broken",
-    )
+    return no_completion()
 
 
 _REASONS: Final[Mapping[int, str]] = {

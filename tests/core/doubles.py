@@ -12,7 +12,7 @@ from crplugins.core.sse import Event
 
 EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
-CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
+CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'  # ended by STOP, or by [DONE] alone
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 DOCUMENT = b'{"choices": [{"index": 0, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}'

@@ -1,0 +1,170 @@
+"""Answers of an app in another form than the client asked for, or under a content type that does not tell their form.
+
+Some servers call a stream of events `text/plain` or `application/json`, answer with a document where a stream was asked
+for, or with a stream where a document was. With a plugin that rewrites, the client gets the form that it asked for;
+plugins that only look at the answer see its facts whatever its form.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.types import Message
+
+from crplugins.asgi.bodies import (
+    DocumentBody,
+    Gathered,
+    ObservedEvents,
+    ResponseBody,
+    RewrittenEvents,
+    document_messages,
+)
+from crplugins.core.answer_forms import document_of, stream_of
+from crplugins.core.completeness import Completeness
+from crplugins.core.errors import broken_off, internal_error
+from crplugins.core.pipeline import Run
+from crplugins.core.sse import Event, Splitter, begins_stream
+
+UNCLEAR_TYPES: Final = frozenset(
+    {b"", b"text/plain", b"application/octet-stream", b"application/json", b"text/event-stream"}
+)
+"""Content types under which streams and documents have been seen."""
+
+
+class UnclearBody:
+    """A success whose first bytes tell what it is.
+
+    `held` is its start where a plugin may rewrite it, None for observers.
+    """
+
+    def __init__(self, run: Run, held: Message | None) -> None:
+        self._run = run
+        self.held = held
+        self._head = b""
+        self._body: ResponseBody | None = None
+
+    def before(self, message: Message) -> Iterable[Message]:
+        if self.held is None and self._body is None:
+            return (message,)
+        if self._body is not None:
+            return self._body.before(message)
+        start, whole = self.held, self._known(message)
+        if whole is None or start is None:
+            return ()
+        self._body = self._choose(start, is_stream=begins_stream(self._head) is True)
+        if not isinstance(self._body, RewrittenEvents):
+            return self._body.before(whole)
+        self.held = None
+        return (as_event_stream(start), *self._body.before(whole))
+
+    def after(self, message: Message) -> None:
+        if self._body is not None:
+            self._body.after(message)
+        elif self.held is None and (whole := self._known(message)) is not None:
+            is_stream = begins_stream(self._head) is True
+            self._body = ObservedEvents(self._run) if is_stream else DocumentBody(self._run, None)
+            self._body.after(whole)
+
+    def cut(self) -> bytes:
+        return b"" if self._body is None else self._body.cut()
+
+    def _known(self, message: Message) -> Message | None:
+        """The message with all that came before it, once its form can be told."""
+        self._head += message.get("body", b"")
+        if begins_stream(self._head) is None and message.get("more_body", False):
+            return None
+        return {**message, "body": self._head}
+
+    def _choose(self, start: Message, *, is_stream: bool) -> ResponseBody:
+        if self._run.exchange.stream:
+            return RewrittenEvents(self._run) if is_stream else DocumentAsStream(self._run, start)
+        return StreamAsDocument(self._run, start) if is_stream else DocumentBody(self._run, start)
+
+
+class DocumentAsStream:
+    """A document where a stream was asked for. What holds no answer passes as it is."""
+
+    def __init__(self, run: Run, held: Message) -> None:
+        self.held: Message | None = held
+        self._start = held
+        self._gathered = Gathered()
+        self._document = DocumentBody(run, held)
+        self._events = RewrittenEvents(run)
+
+    def before(self, message: Message) -> Iterable[Message]:
+        if not self._gathered.add(message):
+            return ()
+        if self._gathered.too_long:
+            raise internal_error()
+        body = self._gathered.body()
+        answer = Event.json_document(body).answer
+        if answer is None or not answer.choices:
+            return self._document.before({"type": message["type"], "body": body})
+        events = b"".join([event.raw for event in stream_of(body)])
+        return (as_event_stream(self._start), *self._events.before({"type": message["type"], "body": events}))
+
+    def after(self, message: Message) -> None:
+        self._events.after(message)
+
+    def cut(self) -> bytes:
+        return b""
+
+
+class StreamAsDocument:
+    """A stream where a document was asked for. A stream that is no answer passes as it is; one that breaks is a 502."""
+
+    def __init__(self, run: Run, held: Message) -> None:
+        self.held: Message | None = held
+        self._start = held
+        self._exchange = run.exchange
+        self._gathered = Gathered()
+        self._document = DocumentBody(run, held)
+
+    def before(self, message: Message) -> Iterable[Message]:
+        if not self._gathered.add(message):
+            return ()
+        if self._gathered.too_long:
+            raise internal_error()
+        body = self._gathered.body()
+        completeness, events = _judged(body)
+        error = next((event for event in events if event.answer is not None and event.answer.error is not None), None)
+        if error is not None:
+            self._exchange.responded(502)
+            self._document.held = as_document({**self._start, "status": 502})
+            return self._document.before({"type": message["type"], "body": error.data or b""})
+        if not completeness.begun:
+            return document_messages(self._start, body)
+        if not completeness.complete(self._exchange.choices):
+            raise broken_off()
+        self._document.held = as_document(self._start)
+        return self._document.before({"type": message["type"], "body": document_of(events)})
+
+    def after(self, message: Message) -> None:
+        pass
+
+    def cut(self) -> bytes:
+        return b""
+
+
+def _judged(body: bytes) -> tuple[Completeness, list[Event]]:
+    splitter, completeness = Splitter(len(body)), Completeness()
+    events = splitter.feed(body)
+    if (rest := splitter.finish()) is not None:
+        events.append(rest)
+    for event in events:
+        completeness.see(event)
+    return completeness, events
+
+
+def as_event_stream(start: Message) -> Message:
+    """The start of a stream of events."""
+    return _typed(start, b"text/event-stream; charset=utf-8")
+
+
+def as_document(start: Message) -> Message:
+    """The start of a plain answer."""
+    return _typed(start, b"application/json")
+
+
+def _typed(start: Message, content_type: bytes) -> Message:
+    headers = [h for h in start["headers"] if h[0] not in (b"content-type", b"content-length")]
+    return {**start, "headers": [*headers, (b"content-type", content_type)]}
