@@ -91,6 +91,11 @@ class AnswerEvents:
             events.append(rest)
         return self._judged(events)
 
+    @property
+    def failed(self) -> bool:
+        """An error of the app's own has come."""
+        return self._completeness.failed
+
     def is_cut(self) -> bool:
         """Whether the answer, now that it is over, had begun and not come to its end, and nobody has said so yet."""
         if self._exchange.failed_in_stream or not self._completeness.begun:
@@ -198,8 +203,10 @@ class RewrittenEvents:
             outward += self._run.end()
 
     def _check_end(self, outward: list[Event]) -> None:
-        """A stream of an app that stops amid its answer gets an end that no client takes for one."""
+        """A stream of an app that stops amid its answer gets an end that no client takes for one, and one that ends
+        with an error of its own gets [DONE]."""
         if not self._events.is_cut():
+            outward += [DONE] if self._events.failed else []
             return
         if outward and not outward[-1].raw.endswith(_BLANK_LINES):
             outward.pop()  # half an event, which would swallow the next

@@ -82,7 +82,7 @@ def readable_chunk(event: Event) -> Event:
     list, for which the SDKs see no error.
     """
     answer = event.answer
-    if answer is None or answer.error is not None or event.data is None:
+    if answer is None or event.data is None:
         return event
     if answer.error is not None:
         return _readable_error(event, answer.error)
