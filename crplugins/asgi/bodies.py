@@ -67,7 +67,7 @@ class AnswerEvents:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._splitter = Splitter()
-        self._completeness = Completeness()
+        self._completeness = Completeness(exchange.choices)
 
     @property
     def done(self) -> bool:
@@ -100,13 +100,15 @@ class AnswerEvents:
         """Whether the answer, now that it is over, had begun and not come to its end, and nobody has said so yet."""
         if self._exchange.failed_in_stream or not self._completeness.begun:
             return False
-        return not self._completeness.complete(self._exchange.choices)
+        return not self._completeness.complete
 
     def _judged(self, events: Iterable[Event]) -> Iterable[Event]:
         for event in events:
             if self._completeness.done:
                 return
-            if event.is_heartbeat:
+            if event.is_heartbeat or (
+                (event.answer is None or event.answer.error) and self._completeness.is_behind(event)
+            ):
                 continue
             self._completeness.see(event)
             if event.is_done:

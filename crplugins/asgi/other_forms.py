@@ -125,7 +125,7 @@ class StreamAsDocument:
         if self._gathered.too_long:
             raise internal_error()
         body = self._gathered.body()
-        completeness, events = _judged(body)
+        completeness, events = _judged(body, self._exchange.choices)
         error = next((event for event in events if event.answer is not None and event.answer.error is not None), None)
         if error is not None:
             self._exchange.responded(502)
@@ -133,7 +133,7 @@ class StreamAsDocument:
             return self._document.before({"type": message["type"], "body": error.data or b""})
         if not completeness.begun:
             return document_messages(self._start, body)
-        if not completeness.complete(self._exchange.choices):
+        if not completeness.complete:
             raise broken_off()
         self._document.held = as_document(self._start)
         return self._document.before({"type": message["type"], "body": document_of(events)})
@@ -145,8 +145,8 @@ class StreamAsDocument:
         return b""
 
 
-def _judged(body: bytes) -> tuple[Completeness, list[Event]]:
-    splitter, completeness = Splitter(len(body)), Completeness()
+def _judged(body: bytes, choices: int) -> tuple[Completeness, list[Event]]:
+    splitter, completeness = Splitter(len(body)), Completeness(choices)
     events = splitter.feed(body)
     if (rest := splitter.finish()) is not None:
         events.append(rest)

@@ -14,16 +14,20 @@ class Completeness:
     is no proof: gateways append it to whatever was cut. It counts for providers that never send the key
     `finish_reason`.
 
+    Args:
+        choices: how many the client asked for (`n`). One that never began is missing.
+
     Attributes:
         open: the choices that have begun and not ended.
         done: [DONE] came.
         failed: an error came, or a finish reason that says so (`error`, `abort`).
     """
 
-    __slots__ = ("_ended", "_says_reasons", "done", "failed", "open")
+    __slots__ = ("_choices", "_ended", "_says_reasons", "done", "failed", "open")
 
-    def __init__(self) -> None:
+    def __init__(self, choices: int = 1) -> None:
         self.open: set[int] = set()
+        self._choices = max(choices, 1)
         self._ended: set[int] = set()
         self._says_reasons = False
         self.done = False
@@ -51,14 +55,22 @@ class Completeness:
             if reason and is_failure(reason):
                 self.failed = True
 
+    def is_behind(self, event: Event) -> bool:
+        """Whether an event follows a complete answer and is none of it: no JSON, or an error without choices."""
+        if self.open or not self.complete or event.is_done or event.data is None:
+            return False
+        answer = event.answer
+        return answer is None or (answer.error is not None and not answer.choices)
+
     @property
     def begun(self) -> bool:
         """Whether a choice came at all."""
         return bool(self.open or self._ended)
 
-    def complete(self, choices: int) -> bool:
-        """Whether the answer is whole, of `choices` that the client asked for (`n`)."""
-        if self.failed or len(self.open) + len(self._ended) < max(choices, 1):
+    @property
+    def complete(self) -> bool:
+        """Whether the answer is whole."""
+        if self.failed or len(self.open) + len(self._ended) < self._choices:
             return False
         return not self.open or (self.done and not self._says_reasons)
 

@@ -165,7 +165,7 @@ class DirectCalls:
         """The answer in the form that the client asked for. Its own form is told by its bytes, not by its headers."""
         if not 200 <= response.status < 300:
             raise await self._refusal(response)
-        head, is_stream = await self._begin(response)
+        head, is_stream = await self._begin(response, asked=exchange.stream)
         if not is_stream:
             document = await self._document(response, head)
             return stream_reply(_frames_of(document)) if exchange.stream else document_reply(document)
@@ -175,13 +175,13 @@ class DirectCalls:
         frames = await stream.begin(head)
         return stream_reply(frames) if exchange.stream else document_reply(await self._joined(frames, exchange))
 
-    async def _begin(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-        """The first bytes, and whether they begin a stream of events."""
+    async def _begin(self, response: aiohttp.ClientResponse, *, asked: bool) -> tuple[bytes, bool]:
+        """The first bytes, and whether they begin a stream of events; what was asked for, if there is nothing."""
         head = b""
         while (is_stream := begins_stream(head)) is None:
             piece = await response.content.readany()
             if not piece:
-                return head, False
+                return head, asked
             head += piece
         return head, is_stream
 

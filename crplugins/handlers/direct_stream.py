@@ -55,8 +55,7 @@ class DirectStream:
         self._clock = exchange.clock
         self._attempt = attempt
         self._splitter = Splitter()
-        self._state = Completeness()
-        self._choices = exchange.choices
+        self._state = Completeness(exchange.choices)
         self._spoke = False  # a token came, or an end
         self._counted = False  # usage came
         self._error_sent = False
@@ -118,7 +117,7 @@ class DirectStream:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError, ValueError) as cause:
-            if self._state.failed or self._complete:
+            if self._state.failed or self._state.complete:
                 return b""
             raise self._broken(cause) from None
 
@@ -132,10 +131,6 @@ class DirectStream:
             return self._splitter.feed(piece)
         except EventTooLarge as error:
             raise upstream_errors.malformed(self._deployment, error) from None
-
-    @property
-    def _complete(self) -> bool:
-        return self._state.complete(self._choices)
 
     def _passable(self, events: Iterable[Event]) -> list[Event]:
         """The events for the client. Stops at [DONE], and at a failure, which is kept."""
@@ -154,7 +149,7 @@ class DirectStream:
                     if (counted := answer.counted) is not None:  # no plugin sees this event
                         self._exchange.counted(counted, "provider")
                     break
-                if answer.says() or self._complete:
+                if answer.says() or self._state.complete:
                     self._spoke = alive = True
                 if answer.usage is not None:
                     self._counted = alive = True
@@ -164,12 +159,12 @@ class DirectStream:
         return passable
 
     def _see_other(self, event: Event, passable: list[Event]) -> None:
-        """A comment, the end mark, an error or no JSON. Behind a complete answer the last two mean nothing."""
+        """A comment, the end mark, an error or no JSON."""
         if event.is_comment:
             passable.append(event)
         elif event.is_done:
             self._see_done(passable)
-        elif not event.data or self._complete:
+        elif not event.data or self._state.is_behind(event):
             return
         elif event.answer is None:
             self._failure = upstream_errors.malformed(self._deployment, "an event is not JSON")
@@ -178,7 +173,7 @@ class DirectStream:
 
     def _see_done(self, passable: list[Event]) -> None:
         self._state.done = True
-        if self._complete or self._error_sent:
+        if self._state.complete or self._error_sent:
             self._spoke = True
             passable.append(DONE)
         else:
@@ -194,7 +189,7 @@ class DirectStream:
 
     def _grace(self) -> float:
         """How long to wait for [DONE], once every choice that began has ended."""
-        if not self._complete:
+        if not self._state.complete:
             return self._timeout
         return min(_GRACE_SECONDS if self._counted else _USAGE_GRACE_SECONDS, self._timeout)
 
@@ -206,7 +201,7 @@ class DirectStream:
             whole = rest.raw.rstrip(b"\r\n") + b"\n\n"  # without its blank line every client ignores it
             events = self._passable([msgspec.structs.replace(rest, raw=whole)])
         if self._failure is None and not self._state.done:
-            if self._complete or self._error_sent:
+            if self._state.complete or self._error_sent:
                 self._state.done = True
                 events.append(DONE)
             else:

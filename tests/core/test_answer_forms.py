@@ -51,10 +51,10 @@ def joined(*events: Event) -> Any:
 
 def test_a_document_becomes_a_complete_stream_and_the_same_document_again() -> None:
     events = stream_of(json.dumps(ANSWER).encode())
-    completeness = Completeness()
+    completeness = Completeness(2)
     for event in events:
         completeness.see(event)
-    assert completeness.complete(2)
+    assert completeness.complete
     assert events[-1].is_done
     assert json.loads(document_of(events)) == ANSWER
 

@@ -17,10 +17,10 @@ def chunk(index: int = 0, finish_reason: Any = None, content: str | None = None)
 
 
 def is_complete(*events: Event, choices: int = 1) -> bool:
-    completeness = Completeness()
+    completeness = Completeness(choices)
     for event in events:
         completeness.see(event)
-    return completeness.complete(choices)
+    return completeness.complete
 
 
 def test_nothing_is_not_complete() -> None:
@@ -76,3 +76,19 @@ def test_a_failure_is_never_complete(event: Event) -> None:
 
 def test_a_comment_and_a_heartbeat_change_nothing() -> None:
     assert is_complete(chunk(0, "stop", "a"), Event(b": comment\n\n", None), Event.of(b"{}"))
+
+
+BARE_ERROR = Event.of(b'{"error":{"message":"x"}}')
+PART = Event.of(b'{"error":{"message":"x"},"choices":[{"index":0,"delta":{},"finish_reason":null}]}')
+
+
+@pytest.mark.parametrize(
+    ("event", "behind"), [(BARE_ERROR, True), (Event.of(b"{oops"), True), (PART, False), (DONE, False)]
+)
+def test_only_what_is_none_of_it_is_behind_a_complete_answer(event: Event, behind: bool) -> None:
+    """OpenRouter sends the error of a choice beside the choice."""
+    completeness = Completeness()
+    completeness.see(chunk(0, None, "a"))
+    assert not completeness.is_behind(event)
+    completeness.see(chunk(0, "stop"))
+    assert completeness.is_behind(event) == behind

@@ -44,6 +44,9 @@ async def test_every_recording_cut_in_the_middle_ends_in_an_error_frame(behind, 
             for fault in ({"cut_after": frames // 3 + 1}, {"reset_after": frames // 3 + 1}):
                 provider.enqueue(cassette.script(frame_delay=0.002, **fault))
                 answer = await gateway.post(stream=True)
+                if answer.status == 502:  # nothing was said before the cut
+                    assert b'"delta"' not in b"".join(cassette.script().events[: frames // 3]), cassette.id
+                    continue
                 assert last_error(answer.body)["code"] == "upstream_incomplete", (cassette.id, fault)
 
 
