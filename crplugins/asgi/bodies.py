@@ -15,7 +15,7 @@ from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError, broken_off, internal_error, no_completion
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Run
-from crplugins.core.sse import DONE, MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, error_event
+from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, done_event, error_event
 from crplugins.core.wire import is_chat_completion
 
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r", b"\n\r")
@@ -112,7 +112,7 @@ class AnswerEvents:
                 continue
             self._completeness.see(event)
             if event.is_done:
-                yield event if event.data == DONE.data else DONE
+                yield event if event.data == b"[DONE]" else done_event()
             else:
                 yield readable_chunk(event)
 
@@ -208,7 +208,7 @@ class RewrittenEvents:
         """A stream of an app that stops amid its answer gets an end that no client takes for one, and one that ends
         with an error of its own gets [DONE]."""
         if not self._events.is_cut():
-            outward += [DONE] if self._events.failed else []
+            outward += [done_event()] if self._events.failed else []
             return
         if outward and not outward[-1].raw.endswith(_BLANK_LINES):
             outward.pop()  # half an event, which would swallow the next
@@ -217,7 +217,7 @@ class RewrittenEvents:
     def _break_off(self, outward: list[Event]) -> None:
         failure = broken_off()
         self._exchange.failed(failure, in_stream=True)
-        outward += [error_event(failure), DONE]
+        outward += [error_event(failure), done_event()]
 
 
 class DocumentBody:

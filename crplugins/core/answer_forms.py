@@ -12,7 +12,7 @@ import msgspec
 
 from crplugins.core.errors import SERVER_ERROR, broken_off
 from crplugins.core.lenient_json import decode_leniently
-from crplugins.core.sse import DONE, Event
+from crplugins.core.sse import Event, done_event
 from crplugins.core.wire import is_end, is_failure
 
 _PIECES: Final = frozenset(
@@ -45,7 +45,7 @@ def stream_of(document: bytes) -> list[Event]:
         events.append(_chunk(head, [end]))
     if answer.get("usage") is not None:
         events.append(_chunk({**head, "usage": answer["usage"]}, []))
-    return [*events, DONE]
+    return [*events, done_event()]
 
 
 def _chunk(head: Mapping[str, Any], choices: list[Any]) -> Event:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from crplugins.core.errors import GatewayError
+from crplugins.core.errors import DONE_FRAME, GatewayError
 from crplugins.core.wire import AnswerFacts, read_answer
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
@@ -220,4 +220,6 @@ def error_event(error: GatewayError) -> Event:
     return Event.of(error.body())
 
 
-DONE: Final = Event.of(b"[DONE]")
+def done_event() -> Event:
+    """The end mark. A new one each time: a plugin that changes it must not change another request's."""
+    return Event(DONE_FRAME, b"[DONE]")

@@ -16,7 +16,7 @@ from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange
 from crplugins.core.lenient_json import decode_leniently
-from crplugins.core.sse import DONE, MAX_EVENT_BYTES, Event, EventTooLarge, Splitter
+from crplugins.core.sse import MAX_EVENT_BYTES, Event, EventTooLarge, Splitter, done_event
 from crplugins.handlers import upstream_errors
 
 _LINGER_SECONDS = 0.25
@@ -175,7 +175,7 @@ class DirectStream:
         self._state.done = True
         if self._state.complete or self._error_sent:
             self._spoke = True
-            passable.append(DONE)
+            passable.append(done_event())
         else:
             self._failure = upstream_errors.cut_short(self._deployment, "[DONE] came before a finish_reason")
 
@@ -203,7 +203,7 @@ class DirectStream:
         if self._failure is None and not self._state.done:
             if self._state.complete or self._error_sent:
                 self._state.done = True
-                events.append(DONE)
+                events.append(done_event())
             else:
                 self._failure = upstream_errors.cut_short(self._deployment, "the body ended before a finish_reason")
         return events

@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 from crplugins.core.completeness import Completeness
-from crplugins.core.sse import DONE, Event
+from crplugins.core.sse import Event, done_event
 
 ABSENT = object()
+DONE = done_event()
 
 
 def chunk(index: int = 0, finish_reason: Any = None, content: str | None = None) -> Event:

@@ -1,7 +1,7 @@
 import pytest
 
 from crplugins.core.errors import GatewayError
-from crplugins.core.sse import DONE, Event, EventTooLarge, Splitter, error_event
+from crplugins.core.sse import Event, EventTooLarge, Splitter, done_event, error_event
 
 
 def split(*pieces: bytes, limit: int = 1000) -> list[Event]:
@@ -120,7 +120,7 @@ def test_a_comment_is_an_event_without_fields() -> None:
 
 
 def test_done_is_recognised_by_its_data() -> None:
-    assert DONE.is_done
+    assert done_event().is_done
     assert split(b"data:[DONE]\r\n\r\n")[0].is_done
     assert not Event.of(b"{}").is_done
 

@@ -279,7 +279,8 @@ async def test_stream_usage_alone_does_the_same_before_an_app_that_is_not_ours(s
     async with serve(theirs.app) as url:
         for cassette in openai_streams(cassettes):
             _, body = await read(url, model=cassette.id, **STREAMING, **CLIENTS[client])
-            ending = b"" if b"[DONE]" in cassette.data else b"data: [DONE]\n\n"  # theirs to send, not ours to add
+            has_end = b"[DONE]" in cassette.data or cassette.id == "groq-midstream-error"  # behind an error we add it
+            ending = b"" if has_end else b"data: [DONE]\n\n"  # else it is theirs to send
             asked, hidden = shown_to_who_asked(cassette.data), shown_to_who_did_not_ask(cassette.data, cassette.id)
             assert body + ending == (asked if is_asked(client) else hidden), cassette.id
             assert theirs.bodies[-1]["stream_options"] == asked_with(client)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.answer_forms import readable_chunk
-from crplugins.core.sse import DONE, Event, Splitter
+from crplugins.core.sse import Event, Splitter, done_event
 from crplugins.testing import drive
 from tests.core.doubles import ASK, App, Rewriter, Watcher
 from tests.properties.streams import cut, cut_streams, dispatched, streams
@@ -84,7 +84,7 @@ def parts_of_an_answer(stream: bytes) -> bytes:
     kept = b""
     for event in events:
         if event.is_done:
-            return kept + (event.raw if event.data == b"[DONE]" else DONE.raw)
+            return kept + (event.raw if event.data == b"[DONE]" else done_event().raw)
         if not event.is_heartbeat:
             kept += readable_chunk(event).raw
     return kept
