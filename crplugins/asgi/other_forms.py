@@ -75,9 +75,11 @@ class UnclearBody:
         return {**message, "body": self._head}
 
     def _choose(self, start: Message, *, is_stream: bool) -> ResponseBody:
-        if self._run.exchange.stream:
-            return RewrittenEvents(self._run) if is_stream else DocumentAsStream(self._run, start)
-        return StreamAsDocument(self._run, start) if is_stream else DocumentBody(self._run, start)
+        exchange = self._run.exchange
+        if is_stream:
+            was_asked = exchange.stream or exchange.body is None  # who has not read the request cannot know better
+            return RewrittenEvents(self._run) if was_asked else StreamAsDocument(self._run, start)
+        return DocumentAsStream(self._run, start) if exchange.stream else DocumentBody(self._run, start)
 
 
 class DocumentAsStream:

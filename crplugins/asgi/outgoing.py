@@ -16,6 +16,7 @@ from crplugins.core.wire import is_chat_completion
 
 EVENT_STREAM = b"text/event-stream"
 JSON = b"application/json"
+_WITHOUT_BODY = (204, 205)
 _WHOLE_BODIES = ("http.response.pathsend", "http.response.zerocopysend")
 _PASSTHROUGH = Passthrough()
 
@@ -149,7 +150,7 @@ class Outgoing:
         if not is_encoded(headers):
             rewrites = self._pipeline.rewrites_events
             kind = content_type(headers)
-            if kind != self._asked_type and self._is_answer(start["status"]) and kind in UNCLEAR_TYPES:
+            if kind in UNCLEAR_TYPES and kind != self._expected_type and self._is_answer(start["status"]):
                 return UnclearBody(self._run, start if rewrites else None)
             if kind == EVENT_STREAM:
                 if not rewrites:
@@ -162,13 +163,16 @@ class Outgoing:
         return _PASSTHROUGH
 
     @property
-    def _asked_type(self) -> bytes:
-        return EVENT_STREAM if self._exchange.stream else JSON
+    def _expected_type(self) -> bytes:
+        """The type that was asked for. Of a request that was not read, an answer that calls itself a stream is one."""
+        if self._exchange.body is None or self._exchange.stream:
+            return EVENT_STREAM
+        return JSON
 
     def _is_answer(self, status: int) -> bool:
-        """Whether this is the answer to a chat completion whose request was read."""
-        exchange = self._exchange
-        return 200 <= status < 300 and exchange.body is not None and is_chat_completion(exchange.method, exchange.path)
+        if not 200 <= status < 300 or status in _WITHOUT_BODY:
+            return False
+        return is_chat_completion(self._exchange.method, self._exchange.path)
 
     async def _continue(self, message: Message) -> None:
         if self._body is None:

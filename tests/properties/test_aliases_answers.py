@@ -108,7 +108,9 @@ async def test_an_error_has_the_served_name_in_none_of_its_bytes(requested, befo
     message = f"{before} `{SERVED}` and 'srv-9/é' {after}"
     error = f'{{"error":{{"message":{escaped(message, every)},"code":null}}}}'.encode()
     if streamed:
-        body = (await ask(requested, [framed(error, b"\n\n")], EVENT_STREAM)).removeprefix(b"data: ").partition(b"\n\n")[0]
+        body = (
+            (await ask(requested, [framed(error, b"\n\n")], EVENT_STREAM)).removeprefix(b"data: ").partition(b"\n\n")[0]
+        )
     else:
         body = await ask(requested, [error], JSON, status=404)
     told = json.loads(body)["error"]["message"]
