@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
 
 from crplugins.config.limits import BudgetsSection, LimitsSection
 from crplugins.config.metering import LedgerSection, MetricsSection, UsageSection
-from crplugins.config.models import LitellmParams, ModelEntry
+from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
@@ -74,7 +74,8 @@ def _not_empty(entries: tuple[T, ...]) -> tuple[T, ...]:
 
 
 def _demo() -> tuple[ModelEntry, ...]:
-    return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL)),)
+    free = ModelInfo(input_cost_per_token=0, output_cost_per_token=0)  # else a budget would refuse it
+    return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL), model_info=free),)
 
 
 _PROXY: Final = "it configures LiteLLM's own proxy"
