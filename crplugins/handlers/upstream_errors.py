@@ -112,11 +112,11 @@ def upstream_refusal(
         secrets: strings that must not appear, such as the api key.
     """
     logger.warning("upstream of %s answered %d: %s", deployment, status, scrub(error.message, secrets)[:2000])
-    retry = [(name, headers[name]) for name in _RETRY_HEADERS if name in headers]
-    if status in _OWN_FAULTS:
+    retry = [(name, headers[name]) for name in _RETRY_HEADERS if headers.get(name, "").isascii() and name in headers]
+    if status in _OWN_FAULTS or is_spent(status, error):
         return GatewayError(
             502,
-            "The model provider refused the gateway's credentials.",
+            "The model provider refused the gateway's credentials or account.",
             type=SERVER_ERROR,
             code="upstream_auth",
             error_type="upstream_auth",
@@ -140,6 +140,26 @@ def upstream_refusal(
         headers=retry,
         error_type="upstream_5xx",
     )
+
+
+def is_spent(status: int, error: ErrorObject) -> bool:
+    """Whether the account that the gateway has at the provider is out of money, which is no limit of the client's.
+
+    OpenAI says so with a 429 whose type or code is `insufficient_quota`, Anthropic with a 400 and words alone.
+    """
+    if status not in (400, 429):
+        return False
+    return not _SPENT.isdisjoint((error.type, error.code or "")) or _OUT_OF_CREDIT.search(error.message) is not None
+
+
+_SPENT: Final = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance",
+     "insufficient_credits", "exceeded_current_quota_error", "account_deactivated"}
+)  # fmt: skip
+_OUT_OF_CREDIT: Final = re.compile(
+    r"credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)",
+    re.IGNORECASE,
+)
 
 
 def refuses_stream_options(refusal: GatewayError) -> bool:
@@ -214,7 +234,7 @@ _REASONS: Final[Mapping[int, str]] = {
 
 def _client_type(status: int, error: ErrorObject) -> str:
     if status == 429:
-        return error.type if error.type in ("requests", "tokens", "insufficient_quota") else "requests"
+        return error.type if error.type in ("requests", "tokens") else "requests"
     return error.type or INVALID_REQUEST
 
 

@@ -40,6 +40,24 @@ CASES = [
     (422, ("bad", "validation", "n", None), 422, "validation", "n", None),
     (429, ("slow", "tokens", None, "rate_limit_exceeded"), 429, "tokens", None, "rate_limit_exceeded"),
     (429, ("slow", "throttling_error", None, "429"), 429, "requests", None, "rate_limit_exceeded"),
+    (
+        429,
+        ("You are over your quota.", "insufficient_quota", None, "insufficient_quota"),
+        502,
+        "server_error",
+        None,
+        "upstream_auth",
+    ),
+    (429, ("no money", "billing", None, "billing_not_active"), 502, "server_error", None, "upstream_auth"),
+    (429, ("Error: insufficient balance", "", None, "1113"), 502, "server_error", None, "upstream_auth"),
+    (
+        400,
+        ("Your credit balance is too low.", "invalid_request_error", None, None),
+        502,
+        "server_error",
+        None,
+        "upstream_auth",
+    ),
     (500, ("boom", "server_error", None, None), 500, "server_error", None, "upstream_error"),
     (503, ("busy", "server_error", None, None), 503, "server_error", None, "upstream_error"),
     (529, ("overloaded", "overloaded_error", None, None), 529, "server_error", None, "upstream_error"),
@@ -73,6 +91,13 @@ async def test_the_wait_an_upstream_asks_for_reaches_the_client_and_its_other_he
         assert (answer.headers["retry-after"], answer.headers["retry-after-ms"]) == ("7", "1500")
         assert "x-ratelimit-remaining-requests" not in answer.headers
         assert answer.headers.get("server") != "secret-host"
+
+
+async def test_a_wait_that_no_header_may_hold_does_not_cost_the_refusal(behind):
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script.rate_limited(7, {"retry-after-ms": "5 s\xe9condes"}))
+        answer = await gateway.post()
+        assert (answer.status, answer.headers.get("retry-after-ms")) == (429, None)
 
 
 async def test_addresses_and_keys_in_a_refusal_are_redacted_for_the_client_and_in_the_log(behind, caplog):
@@ -115,6 +140,13 @@ def test_scrubbing_takes_what_identifies_the_upstream_and_leaves_the_rest(text, 
         (b'{"error":"a"}', "a", None),
         (b'{"object":"error","message":"a","code":40001}', "a", "40001"),
         (b'{"detail":"a"}', "a", None),
+        (b'[{"error":{"message":"a","code":400,"status":"INVALID_ARGUMENT"}}]', "a", "400"),
+        (b'{"error":{"error":{"message":"a","code":"c"}}}', "a", "c"),
+        (b'{"detail":{"error":{"message":"a","code":"c"}}}', "a", "c"),
+        (b'{"code":1301,"msg":"a"}', "a", "1301"),
+        (b'{"base_resp":{"status_code":1002,"status_msg":"a"},"choices":null}', "a", None),
+        (rb'{"error":{"message":"a\ud83d","code":"c"}}', "a\ufffd", "c"),
+        (b'{"error":' * 50 + b'"deep"' + b"}" * 50, "", None),
         (b'{"error":{"message":["a"],"param":3,"code":true}}', "", None),
         (b"<html>", "", None),
         (b"\xff", "", None),
