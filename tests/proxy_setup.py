@@ -42,6 +42,8 @@ QUIET = {
     "LITELLM_MASTER_KEY": MASTER_KEY,
     "PYTHONFAULTHANDLER": "1",  # a crash leaves its stack in the log
     "PYTHONDONTWRITEBYTECODE": "",  # compiled once, a proxy starts in half the time
+    "INITIAL_RETRY_DELAY": "0.01",  # LiteLLM's own pauses between retries would add up to minutes
+    "MAX_RETRY_DELAY": "0.05",
 }
 
 _SERVED = {
