@@ -17,8 +17,7 @@ from crplugins.core.answer_forms import document_of, stream_of
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Reply
-from crplugins.core.lenient_json import decode_leniently, first_json_value
-from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, Splitter, begins_stream, without_comments
+from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, Splitter, begins_stream
 from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
 from crplugins.core.trace import trace_headers
 from crplugins.handlers import upstream_errors
@@ -27,6 +26,7 @@ from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.handler import document_reply, stream_reply
 from crplugins.handlers.upstream import Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
+from crplugins.handlers.whole_answer import WholeAnswers
 
 _MAX_ERROR_BYTES: Final = 1024 * 1024
 
@@ -113,6 +113,7 @@ class DirectCalls:
         self._deployment = deployment
         self._url = URL(f"{upstream.base_url}/chat/completions")
         self._secrets = (upstream.api_key, upstream.base_url)
+        self._whole = WholeAnswers(deployment.name, self._secrets)
         self._plain_timeout = aiohttp.ClientTimeout(total=deployment.timeout, sock_connect=deployment.connect_timeout)
         # No sock_read: aiohttp would set a timer for each chunk, which costs more than relaying it.
         self._stream_timeout = aiohttp.ClientTimeout(sock_connect=deployment.connect_timeout)
@@ -192,26 +193,8 @@ class DirectCalls:
             parts.append(piece)
             size += len(piece)
             if size > MAX_DOCUMENT_BYTES:
-                raise upstream_errors.malformed(self._deployment.name, f"more than {MAX_DOCUMENT_BYTES} bytes")
-        body = without_comments(b"".join(parts))
-        answer = Event.json_document(body).answer
-        if answer is None:  # clients read it up to its end, whatever follows
-            body = first_json_value(body) or body
-            answer = Event.json_document(body).answer
-        if answer is None:
-            raise upstream_errors.malformed(self._deployment.name, body[:200])
-        if answer.error is not None and not answer.choices:
-            raise self._refuse(upstream_errors.status_of(answer.error), body, response.headers)
-        if not answer.choices:
-            raise self._no_completion(body, response.headers)
-        return body
-
-    def _no_completion(self, body: bytes, headers: Mapping[str, str]) -> GatewayError:
-        """A 200 without choices: some providers tell their errors in fields of their own."""
-        status = upstream_errors.status_of(decode_leniently(body))
-        if status != upstream_errors.NO_STATUS:
-            return self._refuse(status, body, headers)
-        return upstream_errors.malformed(self._deployment.name, body[:200])
+                raise self._whole.too_long()
+        return self._whole.completion_in(b"".join(parts), response.headers)
 
     async def _joined(self, frames: AsyncGenerator[bytes, None], exchange: Exchange) -> bytes:
         """The document that a stream tells."""
@@ -220,7 +203,7 @@ class DirectCalls:
             async for piece in frames:
                 size += len(piece)
                 if size > MAX_DOCUMENT_BYTES:
-                    raise upstream_errors.malformed(self._deployment.name, f"more than {MAX_DOCUMENT_BYTES} bytes")
+                    raise self._whole.too_long()
                 events += splitter.feed(piece)
         exchange.split = None
         for event in events:
@@ -234,16 +217,7 @@ class DirectCalls:
         except (aiohttp.ClientError, OSError, ValueError):
             body = b""  # the status alone is enough
         response.release()
-        return self._refuse(response.status if response.status >= 400 else 502, body, response.headers)
-
-    def _refuse(self, status: int, body: bytes, headers: Mapping[str, str]) -> GatewayError:
-        return upstream_errors.upstream_refusal(
-            status,
-            upstream_errors.read_error(body),
-            {k.lower(): v for k, v in headers.items()},
-            deployment=self._deployment.name,
-            secrets=self._secrets,
-        )
+        return self._whole.refuse(response.status if response.status >= 400 else 502, body, response.headers)
 
 
 async def _frames_of(document: bytes) -> AsyncGenerator[bytes, None]:

@@ -15,6 +15,7 @@ import msgspec
 
 from crplugins.core.errors import ErrorObject, GatewayError
 from crplugins.handlers import upstream_errors
+from crplugins.handlers.whole_answer import WholeAnswers
 
 logger = logging.getLogger("crplugins.upstream")
 
@@ -45,6 +46,7 @@ class Failures:
     def __init__(self, deployment: str, secrets: Iterable[str | None]) -> None:
         self._deployment = deployment
         self._secrets = tuple(secrets)
+        self.whole = WholeAnswers(deployment, self._secrets)
 
     def of(self, error: BaseException, *, begun: bool = False) -> GatewayError:
         """The GatewayError for an exception of litellm or its HTTP client; `begun` if a part of the answer was sent."""
@@ -71,12 +73,13 @@ class Failures:
         return self._refusal(status, msgspec.json.encode({"error": error}), {}, frozenset())
 
     def cut_short(self, cause: object) -> GatewayError:
-        return upstream_errors.cut_short(self._deployment, self._scrub(cause))
+        return upstream_errors.cut_short(self._deployment, self.scrub(cause))
 
     def malformed(self, cause: object) -> GatewayError:
-        return upstream_errors.malformed(self._deployment, self._scrub(cause))
+        return upstream_errors.malformed(self._deployment, self.scrub(cause))
 
-    def _scrub(self, cause: object) -> str:
+    def scrub(self, cause: object) -> str:
+        """`cause` for the log."""
         return upstream_errors.scrub(str(cause), self._secrets)[:500]
 
     def _by_status(self, links: list[BaseException], names: set[str]) -> GatewayError:

@@ -1,6 +1,7 @@
 """LitellmHandler: for every provider that does not speak OpenAI's wire format itself."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
@@ -18,6 +19,7 @@ from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.extras import history_of, lacks_thinking, stop_thinking
 from crplugins.handlers.litellm.finish import ProviderFailed
 from crplugins.handlers.litellm.loading import close_litellm, open_litellm
+from crplugins.handlers.litellm.plain import PlainAnswer
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import Arguments, messages_of
 from crplugins.handlers.litellm.stream import LitellmStream, RawStream
@@ -102,15 +104,19 @@ class LitellmHandler:
             raise model_not_found(body.get("model", str) or model) from None
 
     async def _document(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
-        response = await self._complete(exchange, model, messages, arguments, stream=False)
+        answer = PlainAnswer(self._failures, exchange.choices)
+        with answer.reading():
+            response = await self._complete(
+                exchange, model, messages, arguments, stream=False, failure_of=answer.failure_of
+            )
         exchange.attempts[-1].ended = exchange.clock()
-        document = self._answer_document(exchange, response, _bare(model))
+        document = self._answer_document(exchange, response, answer, _bare(model))
         if "usage" in document:
             exchange.counted(as_usage(document["usage"]), "provider")
         note_provider(exchange, response)
         return document_reply(encoded(document))
 
-    def _answer_document(self, exchange: Exchange, response: Any, model: str) -> Document:
+    def _answer_document(self, exchange: Exchange, response: Any, answer: PlainAnswer, model: str) -> Document:
         try:
             document = answer_document(response, model)
         except ProviderFailed as error:
@@ -118,7 +124,7 @@ class LitellmHandler:
         else:
             if document is not None:
                 return document
-            failure = self._failures.malformed("an answer without choices")
+            failure = answer.failure() or self._failures.malformed("an answer without choices")
         exchange.attempts[-1].fail(failure, exchange.clock())
         raise failure
 
@@ -142,7 +148,9 @@ class LitellmHandler:
         if self._refused.known(model, exchange.clock()):
             arguments.pop(STREAM_OPTIONS, None)
         try:
-            raw: RawStream = await self._complete(exchange, model, messages, arguments, stream=True)
+            raw: RawStream = await self._complete(
+                exchange, model, messages, arguments, stream=True, failure_of=self._failures.of
+            )
             return raw
         except GatewayError as refusal:
             if not refuses_stream_options(refusal) or arguments.get(STREAM_OPTIONS) != USAGE_ONLY:
@@ -151,7 +159,14 @@ class LitellmHandler:
         return await self._open_stream(exchange, model, messages, arguments)
 
     async def _complete(
-        self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments, *, stream: bool
+        self,
+        exchange: Exchange,
+        model: str,
+        messages: list[Any],
+        arguments: Arguments,
+        *,
+        stream: bool,
+        failure_of: Callable[[Exception], GatewayError],
     ) -> Any:
         assert self._client is not None
         attempt = exchange.begin_attempt(self._deployment.provider, self)
@@ -159,7 +174,7 @@ class LitellmHandler:
             async with asyncio.timeout(self._deployment.timeout):
                 return await self._client.complete(model, messages, arguments, stream=stream)
         except Exception as error:
-            failure = self._failures.of(error)
+            failure = failure_of(error)
             attempt.fail(failure, exchange.clock())
             raise failure from None
 

@@ -25,6 +25,8 @@ from inspect import isawaitable
 from types import ModuleType
 from typing import Any, Final
 
+from crplugins.handlers.litellm.plain import watch_transports
+
 # litellm reads these while it is imported. They keep it from downloading tables that its package contains too.
 ENVIRONMENT: Final = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
@@ -103,6 +105,7 @@ def _load_and_warm() -> ModuleType:
     with quiet():
         if not _warm:
             asyncio.run(warm_up(litellm))
+            watch_transports()
             # Reads the CA file, which would block the event loop on the first request. litellm keeps the result.
             litellm.llms.custom_httpx.http_handler.get_ssl_configuration()
             _warm = True

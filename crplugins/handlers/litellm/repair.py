@@ -67,6 +67,11 @@ class StreamRepair:
         return self._all_began and all(choice.settled for choice in self._choices.values())
 
     @property
+    def seems_settled(self) -> bool:
+        """Every choice has its finish reason, if only beside its last words. With the counts that is an end."""
+        return self._all_began and all(choice.settled or choice.seems_settled for choice in self._choices.values())
+
+    @property
     def finished_silently(self) -> bool:
         """Every choice has begun and none has ever had a key for a finish reason, as Snowflake's."""
         return self._all_began and not self.names_ends
@@ -99,8 +104,16 @@ class StreamRepair:
             except ProviderFailed as failure:
                 failure.usage = reported_usage(fields)
                 raise
-        self.usage = reported_usage(fields) or self.usage
+        if (usage := reported_usage(fields)) is not None:
+            self._count(usage, alone=not choices)
         return self._release() if self._spoken else b""
+
+    def _count(self, usage: UsageObject, *, alone: bool) -> None:
+        """Keeps the counts. Where they have a chunk of their own, it is the last: what has ended there stays so."""
+        self.usage = usage
+        if alone:
+            for choice in self._choices.values():
+                choice.seems_settled = choice.finish is not None
 
     def end(self) -> bytes:
         """The last frames of a complete answer. A provider may end with [DONE] alone; clients want a finish reason."""
@@ -195,14 +208,16 @@ def _from_generic(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 class ChoiceState:
     """One index of a stream so far."""
 
-    __slots__ = ("_begun", "_spoken", "_thinking", "finish", "settled", "tool_calls")
+    __slots__ = ("_begun", "_open", "_spoken", "_thinking", "finish", "seems_settled", "settled", "tool_calls")
 
     def __init__(self) -> None:
         self._begun = False
+        self._open = False
         self._spoken = False
         self._thinking = ThinkingBlocks()
         self.finish: str | None = None
         self.settled = False
+        self.seems_settled = False
         self.tool_calls = ToolCalls()
 
     @property
@@ -215,8 +230,12 @@ class ChoiceState:
     def finishes(self, reason: str | None, *, alone: bool) -> None:
         """Notes the finish reason of a chunk, which is `alone` if the chunk says nothing else.
 
-        It is kept to the end: litellm's parser of Gemini, and some providers, say `stop` on every chunk.
+        It is kept to the end: litellm's parser of Gemini, and some providers, say `stop` on every chunk. Beside words
+        it can be the last one only where a chunk before had none, and no words have followed one.
         """
+        if not alone:
+            self.seems_settled = self._open and reason is not None and self.finish is None
+        self._open = self._open or reason is None
         self.finish = reason or self.finish
         self.settled = self._spoken and alone and (self.settled or reason is not None)
         self._spoken = self._spoken or not alone

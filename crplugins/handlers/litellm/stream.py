@@ -103,20 +103,26 @@ class LitellmStream:
 
     def _grace(self) -> float | None:
         """Seconds to wait for more when every choice has said its last word; None before."""
-        if not self._repair.settled:
-            return None
-        return _GRACE_SECONDS if self._repair.usage is not None else _USAGE_SECONDS
+        if self._ended_and_counted():
+            return _GRACE_SECONDS
+        return _USAGE_SECONDS if self._repair.settled else None
 
     def _is_over(self) -> bool:
         """The answer has come to its end, whatever is sent or breaks after it.
 
         A finish reason beside text is not enough: some providers have one on every chunk. Nor is it enough against an
-        error, which OpenRouter sends behind a finish reason: then the counts have to be in.
+        error, which OpenRouter sends behind a finish reason: then the counts have to be in. Where they are, one
+        beside the last words is enough.
         """
         repair, tap = self._repair, self._raw.tap
         if tap.unfinished or not repair.finished:
             return False
-        return tap.done or (repair.settled and (repair.usage is not None or tap.error is None))
+        return tap.done or self._ended_and_counted() or (repair.settled and tap.error is None)
+
+    def _ended_and_counted(self) -> bool:
+        """Finish reasons and usage are in: all that comes before [DONE]."""
+        repair = self._repair
+        return repair.usage is not None and (repair.settled or (repair.seems_settled and not self._raw.tap.unfinished))
 
     def _check_end(self) -> None:
         repair, tap = self._repair, self._raw.tap

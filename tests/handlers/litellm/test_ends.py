@@ -82,8 +82,43 @@ async def test_a_finished_and_counted_answer_waits_for_done_no_longer_than_a_mom
 
 
 @pytest.mark.parametrize("model", WAYS)
-async def test_a_finish_reason_beside_text_is_waited_behind(model: str) -> None:
-    told = await told_of(model, ROLE, event({"content": "one "}, "stop", usage=COUNTS), HANG, patience=2.0)
+@pytest.mark.parametrize(
+    "last",
+    [
+        [ROLE, ONE, event({"content": "two"}, "stop", usage=COUNTS)],
+        [ROLE, ONE, event({"content": "two"}, "stop"), USAGE],
+        [event({"role": "assistant", "content": "one two"}, "stop"), USAGE],
+    ],
+    ids=["counted on the same chunk", "counted behind it", "all in one chunk"],
+)
+async def test_a_finish_reason_beside_the_last_words_is_waited_behind_no_longer(model: str, last: list[bytes]) -> None:
+    async with asyncio.timeout(20):
+        told = await told_of(model, *last, HANG, patience=600.0)
+    assert (told.said("content"), told.finish_reasons(), told.done) == ("one two", ["stop"], True)
+
+
+@pytest.mark.parametrize("model", WAYS)
+async def test_heartbeats_do_not_prolong_a_finished_and_counted_answer(model: str) -> None:
+    beats = [b": keep-alive\n\n", b"data: {}\n\n"] * 500
+    events = [ROLE, ONE, event({"content": "two"}, "stop"), USAGE, *beats]
+    async with FakeProvider(default=Script(events=events, frame_delay=0.1)) as provider:
+        async with asking(provider, model, patience=600.0) as asked, asyncio.timeout(30):
+            told = await asked.stream(**ASKING)
+    assert (told.said("content"), told.error, told.done) == ("one two", None, True)
+
+
+@pytest.mark.parametrize("model", WAYS)
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [event({"content": "one "}, "stop", usage=COUNTS)],
+        [ONE, event({"content": "two "}, "stop", usage=COUNTS), event({"content": "three"}, "stop", usage=COUNTS)],
+        [ONE, event({"content": "two "}, "stop")],
+    ],
+    ids=["on the first chunk", "on two chunks", "not counted"],
+)
+async def test_a_finish_reason_that_may_be_one_of_many_is_waited_behind(model: str, chunks: list[bytes]) -> None:
+    told = await told_of(model, *chunks, HANG, patience=2.0)
     assert told.error is not None
     assert told.error.code == "upstream_timeout"
 

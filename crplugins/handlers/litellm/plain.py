@@ -1,0 +1,157 @@
+"""Plain answers before litellm reads them: bounded, in the form that was asked for, and kept in case it cannot.
+
+litellm makes a status 500, 422 or 400 of an answer that is no completion, by provider. So an answer with a 2xx that
+litellm cannot read is judged by its own bytes, whatever litellm says of it. And litellm reads a body of any length.
+
+All of litellm's HTTP goes through two classes of transports, whose `handle_async_request` is replaced once per process.
+It looks only at the requests of a `PlainAnswer` that is being read, and at no other of this process.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import wraps
+from importlib import import_module
+from typing import Any, Final
+
+from crplugins.core.answer_forms import document_of
+from crplugins.core.completeness import Completeness
+from crplugins.core.errors import GatewayError
+from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, begins_stream
+from crplugins.handlers.litellm.errors import Failures
+
+logger = logging.getLogger("crplugins.upstream")
+
+_TRANSPORTS: Final = (
+    ("litellm.llms.custom_httpx.aiohttp_transport", "LiteLLMAiohttpTransport"),
+    ("httpx", "AsyncHTTPTransport"),  # where a setting of litellm's turns aiohttp off
+)
+_OPENAIS_PATH: Final = "/chat/completions"
+_OF_THE_CODING: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+_read: ContextVar["PlainAnswer | None"] = ContextVar("crplugins_plain_answer", default=None)
+
+
+class PlainAnswer:
+    """One plain answer. litellm may send several requests for it (a token, then the question): the last one counts."""
+
+    def __init__(self, failures: Failures, choices: int) -> None:
+        self._failures = failures
+        self._choices = choices
+        self._body: bytes | None = None
+        self._headers: dict[str, str] = {}
+        self._failure: GatewayError | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While it lasts, what litellm's transports receive in this task is this answer."""
+        token = _read.set(self)
+        try:
+            yield
+        finally:
+            _read.reset(token)
+
+    def failure_of(self, error: Exception) -> GatewayError:
+        """What `error`, raised by litellm, is for the client."""
+        if self._failure is not None:
+            return self._failure
+        if isinstance(error, TimeoutError) or (failure := self.failure()) is None:
+            return self._failures.of(error)
+        logger.warning("litellm cannot read this answer: %s", self._failures.scrub(error))
+        return failure
+
+    def failure(self) -> GatewayError | None:
+        """What an answer is in which litellm has found no completion; None without an answer."""
+        return None if self._body is None else self._failures.whole.no_completion(self._body, self._headers)
+
+    async def received(self, response: Any) -> bytes:
+        """The decoded body of a response, as litellm is to read it. Raises `GatewayError`."""
+        try:
+            return self._taken(response, await self._body_of(response))
+        except GatewayError as failure:
+            self._failure = failure
+            raise
+
+    def begin(self) -> None:
+        """A request is sent: what an earlier one was answered is not the answer."""
+        self._body = self._failure = None
+
+    async def _body_of(self, response: Any) -> bytes:
+        pieces, size = [], 0
+        async for piece in response.aiter_bytes():
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_DOCUMENT_BYTES:
+                await response.aclose()
+                raise self._failures.whole.too_long()
+        return b"".join(pieces)
+
+    def _taken(self, response: Any, body: bytes) -> bytes:
+        if not 200 <= response.status_code < 300:
+            return body
+        self._headers = dict(response.headers)
+        if response.request.url.path.endswith(_OPENAIS_PATH):
+            body = self._document(body) if begins_stream(body) else body
+            body = self._failures.whole.completion_in(body, self._headers)
+        self._body = body
+        return body
+
+    def _document(self, stream: bytes) -> bytes:
+        """The document that a whole stream tells. Raises `GatewayError` for a stream that failed or was cut."""
+        state, events = Completeness(self._choices), _events(stream)
+        for event in events:
+            if event.answer is not None and event.answer.error is not None:
+                raise self._failures.in_stream(event.answer.error)
+            state.see(event)
+        if not state.complete:
+            raise self._failures.cut_short("neither a finish reason for each choice nor an end mark came")
+        return document_of(events)
+
+
+def _events(stream: bytes) -> list[Event]:
+    splitter = Splitter()
+    try:
+        events = splitter.feed(stream)
+    except EventTooLarge:
+        return []
+    rest = splitter.finish()
+    return [event for event in [*events, *([rest] if rest else [])] if not event.is_heartbeat]
+
+
+def watch_transports() -> None:
+    """Lets `PlainAnswer` see what litellm receives. To be called once in a process.
+
+    A release of litellm without its class is watched where httpx's own is used.
+    """
+    for module, name in _TRANSPORTS:
+        with suppress(ImportError, AttributeError):
+            transport: Any = getattr(import_module(module), name)
+            transport.handle_async_request = _watched(transport.handle_async_request)
+
+
+def _watched(handle: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    @wraps(handle)
+    async def handle_async_request(transport: Any, request: Any) -> Any:
+        answer = _read.get()
+        if answer is None or request.method != "POST":  # such as a picture that a provider is sent in the request
+            return await handle(transport, request)
+        answer.begin()
+        response = await handle(transport, request)
+        response.request = request
+        return _response(response, await answer.received(response))
+
+    return handle_async_request
+
+
+def _response(response: Any, body: bytes) -> Any:
+    import httpx
+
+    class Body(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield body
+
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_CODING]
+    return httpx.Response(
+        response.status_code, headers=headers, stream=Body(), request=response.request, extensions=response.extensions
+    )

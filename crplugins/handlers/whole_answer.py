@@ -1,0 +1,80 @@
+"""A whole answer as bytes: the completion in it, or the failure that an answer without one is.
+
+For every handler: the direct one, and litellm's before litellm reads the answer.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from crplugins.core.errors import GatewayError
+from crplugins.core.lenient_json import decode_leniently, first_json_value
+from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
+from crplugins.handlers import upstream_errors
+
+
+class WholeAnswers:
+    """Reads the whole answers of one deployment. `secrets` are its keys and addresses, which no client may see."""
+
+    def __init__(self, deployment: str, secrets: Iterable[str | None]) -> None:
+        self._deployment = deployment
+        self._secrets = tuple(secrets)
+
+    def completion_in(self, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """The JSON document in `body`, an answer with a 2xx in OpenAI's wire.
+
+        Comments before the document and bytes behind it are taken off: clients read it up to its end. Raises what
+        `no_completion` returns if the document has no choice.
+        """
+        document = without_comments(body)
+        answer = Event.json_document(document).answer
+        if answer is None:
+            document = first_json_value(document) or document
+            answer = Event.json_document(document).answer
+        if answer is None or not answer.choices:
+            raise self.no_completion(document, headers)
+        return document
+
+    def no_completion(self, body: bytes, headers: Mapping[str, str]) -> GatewayError:
+        """The failure that a 2xx without a completion is, in any provider's wire.
+
+        A status that the body names is the status: some providers tell their errors in fields of their own, beside a
+        200. An error without a status is the provider's failure, and anything else malformed.
+        """
+        document = _json_in(body)
+        status = upstream_errors.status_of(document)
+        if status == upstream_errors.NO_STATUS and not _has_error(document):
+            return self.malformed(body[:200])
+        return self.refuse(status, body, headers)
+
+    def refuse(self, status: int, body: bytes, headers: Mapping[str, str]) -> GatewayError:
+        """The refusal in `body`, the answer of an upstream with `status` or an equal one."""
+        return upstream_errors.upstream_refusal(
+            status,
+            upstream_errors.read_error(body),
+            {name.lower(): value for name, value in headers.items()},
+            deployment=self._deployment,
+            secrets=self._secrets,
+        )
+
+    def too_long(self) -> GatewayError:
+        """The failure of an answer longer than is read."""
+        return self.malformed(f"more than {MAX_DOCUMENT_BYTES} bytes")
+
+    def malformed(self, cause: object) -> GatewayError:
+        """The failure of an answer that its wire does not allow."""
+        return upstream_errors.malformed(self._deployment, cause)
+
+
+def _json_in(body: bytes) -> Any:
+    try:
+        return decode_leniently(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _has_error(document: Any) -> bool:
+    """Google sends the object in a list."""
+    first = document[0] if isinstance(document, list) and document else document
+    return isinstance(first, dict) and bool(first.get("error"))
