@@ -17,7 +17,8 @@ from crplugins.core.sse import MAX_EVENT_BYTES
 _FIELDS: Final = ("event:", "retry:", "id:", ":")
 _EMPTY: Final = frozenset({"", "{}", "null", "[]"})
 _HEARTBEATS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
-_LONGEST_HEARTBEAT: Final = 200
+LONGEST_HEARTBEAT: Final = 200
+"""Longer data is not searched for a heartbeat."""
 
 
 async def clean_lines(lines: AsyncIterator[str], *, are_json: bool) -> AsyncIterator[str]:
@@ -30,7 +31,7 @@ async def clean_lines(lines: AsyncIterator[str], *, are_json: bool) -> AsyncIter
     async for line in lines:
         text = line.strip()
         if text.startswith("data:"):
-            if not says_nothing(text[len("data:") :].strip()):
+            if len(text) > LONGEST_HEARTBEAT or not says_nothing(text[len("data:") :].strip()):
                 yield line
         elif are_json:
             if text:
@@ -71,7 +72,7 @@ def says_nothing(data: str) -> bool:
     """Whether the data of an event is a heartbeat."""
     if data in _EMPTY:
         return True
-    if len(data) > _LONGEST_HEARTBEAT or not any(word in data for word in _HEARTBEATS):
+    if len(data) > LONGEST_HEARTBEAT or not any(word in data for word in _HEARTBEATS):
         return False
     try:
         fields = msgspec.json.decode(data)

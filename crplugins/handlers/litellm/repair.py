@@ -7,10 +7,17 @@ choice. The same functions repair the message of a whole answer.
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from crplugins.core.errors import DONE_FRAME
-from crplugins.handlers.litellm.extras import DOCUMENT_EXTRAS, Extras, ThinkingBlocks, document_extras, message_extras
+from crplugins.handlers.litellm.extras import (
+    DOCUMENT_EXTRAS,
+    MESSAGE_EXTRAS,
+    Extras,
+    ThinkingBlocks,
+    document_extras,
+    message_extras,
+)
 from crplugins.handlers.litellm.finish import ProviderFailed, failed, finish_reason_of
 from crplugins.handlers.litellm.tool_calls import ToolCalls
 from crplugins.handlers.litellm.usage import (
@@ -24,6 +31,9 @@ from crplugins.handlers.litellm.usage import (
 )
 
 Delta = dict[str, Any]
+
+_SELDOM: Final = frozenset({*MESSAGE_EXTRAS, "refusal", "provider_specific_fields"})
+"""Fields of a delta for which nearly every chunk need not be searched."""
 
 
 class StreamRepair:
@@ -51,6 +61,7 @@ class StreamRepair:
         self._held = b""
         self._spoken = False
         self.names_ends = False
+        self.ends = False  # a finish reason came, for any choice
         self.usage: UsageObject | None = None
 
     @property
@@ -144,7 +155,8 @@ class StreamRepair:
         if state is None:
             state = self._choices[index] = ChoiceState()
         said = state.said(fields.get("delta"))
-        logprobs = _logprobs(fields.get("logprobs"))
+        raw = fields.get("logprobs")
+        logprobs = None if raw is None else _logprobs(raw)
         self._spoken = self._spoken or bool(said or logprobs)
         if (delta := state.with_role(said)) or logprobs:
             calls = delta.get("tool_calls")
@@ -159,7 +171,9 @@ class StreamRepair:
         finish = fields.get("finish_reason")
         if finish is not None and failed(fields):
             raise ProviderFailed(fields.get("error") or "the model failed")
-        state.finishes(finish_reason_of(finish), alone=not said)
+        reason = None if finish is None else finish_reason_of(finish)
+        self.ends = self.ends or reason is not None
+        state.finishes(reason, alone=not said)
 
     def _frame(self, index: int, delta: Delta, logprobs: Any, finish: str | None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
@@ -190,8 +204,6 @@ def _frame(chunk: Mapping[str, Any]) -> bytes:
 
 
 def _logprobs(raw: Any) -> Any:
-    if raw is None:
-        return None
     logprobs = plain(raw)
     return {"refusal": None, **logprobs} if isinstance(logprobs, dict) else None
 
@@ -257,21 +269,24 @@ class ChoiceState:
             delta["content"] = content
         if reasoning:
             delta["reasoning_content"] = reasoning
-        if refusal := refusal_of(fields):
-            delta["refusal"] = refusal
         if calls := fields.get("tool_calls"):
             delta["tool_calls"] = self.tool_calls.fragments(calls)
         if call := fields.get("function_call"):
             delta["function_call"] = {k: v for k, v in fields_of(call).items() if v is not None}
         if (blocks := fields.get("thinking_blocks")) and (whole := self._thinking.whole(blocks)):
             delta["thinking_blocks"] = whole
-        return delta | message_extras(fields)
+        if not _SELDOM.isdisjoint(fields):
+            if refusal := refusal_of(fields):
+                delta["refusal"] = refusal
+            delta |= message_extras(fields)
+        return delta
 
 
 def _content(fields: Mapping[str, Any]) -> tuple[str, str]:
     """Text and reasoning of a delta. Mistral's reasoning models put both into an array of parts."""
     content = fields.get("content")
-    reasoning = text_of(fields.get("reasoning_content")) or text_of(fields.get("reasoning")) or ""
+    thought = fields.get("reasoning_content") or fields.get("reasoning")
+    reasoning = thought if isinstance(thought, str) else ""
     if isinstance(content, str) or not content:
         return content or "", reasoning
     parts = [fields_of(part) for part in content] if isinstance(content, list) else []

@@ -83,7 +83,7 @@ class LitellmStream:
         frames, grace = b"", None
         async with asyncio.timeout(self._timeout) as limit:
             while not frames:
-                if (grace_now := self._grace()) != grace:
+                if self._repair.ends and (grace_now := self._grace()) != grace:
                     grace = grace_now
                     limit.reschedule(asyncio.get_running_loop().time() + (grace or self._timeout))
                 try:
@@ -144,7 +144,9 @@ class LitellmStream:
 
     def _keep_usage(self) -> None:
         """Keep each of the provider's counts once, when what it counts has passed and nothing else has."""
-        usage = self._repair.usage = self._repair.usage or usage_object(self._raw.tap.usage)
+        usage = self._repair.usage
+        if usage is None and self._raw.tap.usage is not None:
+            usage = self._repair.usage = usage_object(self._raw.tap.usage)
         if usage is not None and usage is not self._counted:
             self._counted = usage
             self._exchange.counted(as_usage(usage), "provider")

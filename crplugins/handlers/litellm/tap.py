@@ -20,7 +20,7 @@ import msgspec
 from crplugins.core.lenient_json import decode_leniently
 from crplugins.handlers.litellm.cohere import chunk_of
 from crplugins.handlers.litellm.finish import is_failure
-from crplugins.handlers.litellm.lines import clean_bytes, clean_lines, says_nothing
+from crplugins.handlers.litellm.lines import LONGEST_HEARTBEAT, clean_bytes, clean_lines, says_nothing
 
 logger = logging.getLogger("crplugins.upstream")
 
@@ -119,7 +119,9 @@ class Tap:
 
         def chunk_parser(chunk: Any) -> Any:
             self.see(chunk)
-            return chunk if renames_only and _is_openais(chunk) else original(chunk=chunk)
+            # Snowflake has Anthropic's events too, for some models.
+            as_it_is = renames_only and isinstance(chunk, dict) and ("choices" in chunk or "type" not in chunk)
+            return chunk if as_it_is else original(chunk=chunk)
 
         stream.chunk_parser = chunk_parser
 
@@ -142,11 +144,6 @@ class Tap:
         stream._handle_string_chunk = handle
 
 
-def _is_openais(chunk: Any) -> bool:
-    """Snowflake has Anthropic's events too, for some models."""
-    return isinstance(chunk, dict) and ("choices" in chunk or "type" not in chunk)
-
-
 def _finish_of(candidate: Any) -> Any:
     return candidate.get("finishReason") if isinstance(candidate, dict) else None
 
@@ -161,7 +158,7 @@ class _WatchedDecoder:
     async def aiter_bytes(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for event in self._decoder.aiter_bytes(clean_bytes(chunks)):
             data = event.data
-            if says_nothing(data.strip()):  # the SDK would fail on it, or hand it on
+            if len(data) <= LONGEST_HEARTBEAT and says_nothing(data.strip()):  # the SDK would fail on it, or hand it on
                 continue
             if data.startswith("[DONE]"):
                 self._tap.done = True
