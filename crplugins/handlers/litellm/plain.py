@@ -28,7 +28,7 @@ _TRANSPORTS: Final = (
     ("httpx", "AsyncHTTPTransport"),  # where a setting of litellm's turns aiohttp off
 )
 _OPENAIS_PATH: Final = "/chat/completions"
-_OF_THE_CODING: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_OF_THE_CODING: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 _read: ContextVar["PlainAnswer | None"] = ContextVar("crplugins_plain_answer", default=None)
 
@@ -151,7 +151,7 @@ def _response(response: Any, body: bytes) -> Any:
         async def __aiter__(self) -> AsyncIterator[bytes]:
             yield body
 
-    headers = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_CODING]
+    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_CODING]
     return httpx.Response(
         response.status_code, headers=headers, stream=Body(), request=response.request, extensions=response.extensions
     )
