@@ -11,7 +11,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.said import Said
 from crplugins.core.usage import Price
 from crplugins.core.wire import Choice, Delta, read_usage
-from crplugins.handlers.litellm.usage import note_provider, plain
+from crplugins.handlers.litellm.usage import note_provider, plain, usages_of_choice
 from crplugins.metering.price_table import litellm_prices, prices_for
 
 _METADATA: Final = ("litellm_metadata", "metadata")
@@ -71,7 +71,7 @@ def _usages(answer: Any) -> Iterator[Any]:
     yield field_of(answer, "usage")
     yield field_of(field_of(answer, "x_groq"), "usage")
     for choice in field_of(answer, "choices") or ():
-        yield field_of(choice, "usage")
+        yield from usages_of_choice(choice)
 
 
 def reported_in_chunks(chunks: Sequence[Any], summed: Any = None) -> Any:

@@ -273,3 +273,13 @@ def _json(value: Any) -> bytes:
     import json
 
     return json.dumps(value).encode()
+
+
+async def test_counts_inside_the_choice_of_a_whole_answer_are_the_providers(provider, records):
+    counts = {"prompt_tokens": 30, "completion_tokens": 7, "total_tokens": 37}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
+    head = {"id": "c-1", "object": "chat.completion", "created": 1, "model": "m-2031-05-06"}
+    provider.enqueue(Script(body={**head, "choices": [{**choice, "usage": counts}]}))
+    await litellm.acompletion(**call(provider))
+    [record] = await settled(records, 1)
+    assert (record.usage.input_tokens, record.usage.output_tokens, record.usage_source) == (30, 7, "provider")

@@ -9,7 +9,15 @@ from crplugins.handlers.litellm.extras import document_extras, message_extras, t
 from crplugins.handlers.litellm.finish import ProviderFailed, failed, finish_reason_of
 from crplugins.handlers.litellm.repair import refusal_of
 from crplugins.handlers.litellm.tool_calls import complete_calls
-from crplugins.handlers.litellm.usage import UsageObject, fields_of, plain, reported_usage, text_of, usage_object
+from crplugins.handlers.litellm.usage import (
+    UsageObject,
+    fields_of,
+    plain,
+    reported_usage,
+    text_of,
+    usage_object,
+    usages_of_choice,
+)
 
 Document = dict[str, Any]
 
@@ -40,13 +48,8 @@ def answer_document(response: Any, model: str) -> Document | None:
 
 
 def _usage_in(choices: Iterable[Any]) -> UsageObject | None:
-    """The counts inside a choice, where Moonshot's Kimi has them. litellm moves them into the message."""
-    for choice in choices:
-        fields = fields_of(choice)
-        hidden = fields_of(fields_of(fields.get("message")).get("provider_specific_fields"))
-        if (counts := fields.get("usage") or hidden.get("usage")) is not None:
-            return usage_object(counts)
-    return None
+    counts = (usage_object(raw) for choice in choices for raw in usages_of_choice(choice))
+    return next(filter(None, counts), None)
 
 
 def _choice(position: int, fields: Mapping[str, Any]) -> Document:

@@ -37,6 +37,9 @@ _STATUSES: Final = {
     "overloaded_error": 529,
 }
 
+_NO_DOCUMENT: Final = "Empty or invalid response from LLM endpoint"
+"""How litellm begins its own error with status 500 for a 2xx whose body OpenAI's SDK did not read."""
+
 _UNSUPPORTED: Final = re.compile(r"does not support parameters: \[([^\]]*)\]")
 
 
@@ -91,6 +94,8 @@ class Failures:
                 return self.in_stream(body)
             if isinstance(status, int) and 400 <= status < 600 and "JSONDecodeError" not in names:
                 text = str(getattr(link, "message", link))
+                if _NO_DOCUMENT in text:
+                    return self.malformed("an answer that is no document")
                 headers = _lowered(getattr(link, "headers", None) or getattr(link, "litellm_response_headers", None))
                 return self._refusal(status, text.encode(), headers, names)
         return self.malformed(f"{type(links[-1]).__name__}: {links[-1]}")

@@ -6,7 +6,7 @@ The functions at the end read fields of litellm's objects and of plain JSON alik
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from types import ModuleType
 from typing import Any, Final
@@ -45,11 +45,25 @@ _OTHER_NAMES: Final[Mapping[str, Sequence[str]]] = {
 
 
 def reported_usage(fields: Mapping[str, Any]) -> UsageObject | None:
-    """The counts beside the choices of a chunk or a whole answer; None if it has none there."""
+    """The counts beside the choices of a chunk or a whole answer; None if it has none there.
+
+    Where a whole answer has none, litellm writes zeros.
+    """
     raw = fields.get("usage")
-    if raw is None and (groq := fields.get("x_groq")):  # for a time nowhere else
+    counts = None if raw is None else usage_object(raw)
+    if counts is None and (groq := fields.get("x_groq")):  # for a time nowhere else
         raw = fields_of(groq).get("usage")
-    return None if raw is None else usage_object(raw)
+        counts = None if raw is None else usage_object(raw)
+    return counts
+
+
+def usages_of_choice(choice: Any) -> Iterator[Any]:
+    """Where counts stand inside a choice, as Moonshot's Kimi has them: there, or where litellm hides what it does not
+    know, in the choice or in its message."""
+    fields = fields_of(choice)
+    yield fields.get("usage")
+    for part in (fields, fields_of(fields.get("message"))):
+        yield fields_of(part.get("provider_specific_fields")).get("usage")
 
 
 def usage_object(raw: Any) -> UsageObject | None:

@@ -135,6 +135,31 @@ async def test_the_tier_the_model_and_the_providers_own_cost_come_through(tmp_pa
     assert (row["service_tier"], row["provider_model"]) == ("priority", "m-2031-05-06")
 
 
+def counted_elsewhere(place: str, streamed: bool) -> Script:
+    """Counts inside the choice, as Kimi has them in streams, or in Groq's own object."""
+    counts = {"prompt_tokens": 30, "completion_tokens": 7, "total_tokens": 37, "cached_tokens": 12}
+    in_choice = {"usage": counts} if place == "choice" else {}
+    head = {"id": "c-1", "created": 1, "model": "m-2031-05-06"}
+    beside = {"x_groq": {"id": "req_1", "usage": counts}} if place == "x_groq" else {}
+    said, end = {"role": "assistant", "content": "Hello"}, {"index": 0, "finish_reason": "stop", **in_choice}
+    if not streamed:
+        return Script(body={**head, "object": "chat.completion", "choices": [{**end, "message": said}], **beside})
+    head["object"] = "chat.completion.chunk"
+    chunks = [
+        {**head, "choices": [{"index": 0, "delta": said, "finish_reason": None}]},
+        {**head, "choices": [{**end, "delta": {}}], **beside},
+    ]
+    return Script(events=[f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks] + [b"data: [DONE]\n\n"])
+
+
+@pytest.mark.parametrize("place", ["choice", "x_groq"])
+@pytest.mark.parametrize("body", ASKED)
+async def test_counts_that_stand_elsewhere_than_beside_the_choices_are_the_providers(tmp_path, body, place):
+    row = await bill_of(tmp_path, "openai/m", counted_elsewhere(place, "stream" in body), body)
+    assert (row["input_tokens"], row["output_tokens"], row["cached_input_tokens"]) == (30, 7, 12)
+    assert row["usage_source"] == "provider"
+
+
 @pytest.mark.filterwarnings("ignore:::litellm", "ignore:::pydantic")
 @pytest.mark.parametrize("body", ASKED)
 async def test_googles_traffic_type_is_the_tier(tmp_path, serve, body):
