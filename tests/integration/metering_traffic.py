@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from crplugins.testing import FakeProvider, Script, usage_object
+from crplugins.testing import FakeProvider, ReceivedRequest, Script, usage_object
+from tests.integration.metering_bills import BILLS, PRICES, Happened
 from tests.integration.metering_setup import PATH
 
 Behaviour = Literal["reads", "leaves-early", "leaves-mid", "leaves-late", "times-out"]
@@ -62,10 +63,12 @@ SCRIPTS: Final[Mapping[str, Script]] = {
     "older": Script(refuse_stream_options=422),
 }
 HANDLERS: Final = ("direct", "litellm")
-MODELS: Final = [f"{handler}-{name}" for handler in HANDLERS for name in SCRIPTS]
+CASES: Final[Mapping[str, Script]] = {**SCRIPTS, **{name: bill.script for name, bill in BILLS.items()}}
+MODELS: Final = [f"{handler}-{name}" for handler in HANDLERS for name in CASES]
 
-# Several times as many good answers as bad ones.
+# Several times as many good answers as bad ones, and two of five requests for the bills.
 _WEIGHTS: Final = {name: 6 if name in ("ok", "one-write", "slow", "finish-chunk", "cached") else 2 for name in SCRIPTS}
+_BILL_WEIGHTS: Final = dict.fromkeys(BILLS, sum(_WEIGHTS.values()) * 2 / 3 / len(BILLS))
 
 
 @dataclass
@@ -95,6 +98,21 @@ class Sent:
     def case(self) -> str:
         return self.model.partition("-")[2]
 
+    @property
+    def unreadable(self) -> bool:
+        """litellm was to read a document, and the provider sent events, or events behind one."""
+        odd = self.case == "malformed" or (self.case in BILLS and BILLS[self.case].script.events is not None)
+        return self.model.startswith("litellm-") and not self.stream and odd
+
+    def text(self) -> str | None:
+        """What a client reads of an answer in the form that it asked for; None if it has another one."""
+        if not self.stream:
+            return str(json.loads(self.answer)["choices"][0]["message"]["content"])
+        *events, end = self.answer.decode().removesuffix("\n\n").split("\n\n")
+        chunks = [json.loads(event.removeprefix("data: ")) for event in events]
+        said = [choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]]
+        return "".join(said) if end == "data: [DONE]" else None
+
 
 def secret_of(key: str | None) -> str:
     return f"sk-{key or 'nobody'}-0123456789abcdef"
@@ -103,22 +121,43 @@ def secret_of(key: str | None) -> str:
 def gateway_options(provider: FakeProvider) -> dict[str, Any]:
     """The models and keys of a Gateway for this traffic."""
     base = {"api_base": provider.base_url, "api_key": "sk-upstream-9876543210"}
-    prices = {"input_cost_per_token": 1.5e-7, "output_cost_per_token": 6.0e-7, "cache_read_input_token_cost": 7.5e-8}
-    for name, script in SCRIPTS.items():
+    for name, script in CASES.items():
         provider.script(name, script)
     return {
         "model_list": [
             {
                 "model_name": f"{handler}-{name}",
                 "litellm_params": {"model": f"openai/{name}", "timeout": TIMEOUTS.get(name, 30), **base},
-                "model_info": prices if name != "slow" else {},  # not every model has a price
+                "model_info": dict(prices_of(name)),
                 "handler": handler,
             }
             for handler in HANDLERS
-            for name in SCRIPTS
+            for name in CASES
         ],
         "keys": [{"id": key, "secret": secret_of(key), **words} for key, words in KEYS.items()],
     }
+
+
+def prices_of(case: str) -> Mapping[str, float]:
+    """Not every model has a price; `tiers` for those whose answers name the tier that was asked for."""
+    if case in BILLS:
+        return PRICES[BILLS[case].prices]
+    return PRICES["none" if case == "slow" else "tiers" if case in ("ok", "cached") else "flat"]
+
+
+def happened_at(request: ReceivedRequest) -> Happened | None:
+    """What the provider did for a request, by its own log; None if it has not told."""
+    if (bill := BILLS.get(request.model or "")) is not None:
+        return bill.happened if bill.told(request.frames_sent) else None
+    if request.usage is None:
+        return None
+    script, (prompt, completion) = SCRIPTS[request.model or ""], request.usage
+    details = (script.usage_object or {}).get("prompt_tokens_details", {})
+    cached, written = details.get("cached_tokens", 0), details.get("cache_write_tokens", 0)
+    thought = (script.usage_object or {}).get("completion_tokens_details", {}).get("reasoning_tokens", 0)
+    tier = request.json.get("service_tier")
+    tier = None if script.events is not None else "default" if tier in (None, "auto") else tier
+    return Happened(prompt - cached - written, completion - thought, cached, written, thought=thought, tier=tier)
 
 
 def plan(count: int, seed: int, max_body_bytes: int) -> list[Sent]:
@@ -128,7 +167,7 @@ def plan(count: int, seed: int, max_body_bytes: int) -> list[Sent]:
 
 
 def _request(number: int, dice: random.Random, max_body_bytes: int) -> Sent:
-    handler, name = dice.choice(HANDLERS), dice.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+    handler, name = dice.choice(HANDLERS), _case(dice)
     stream = dice.random() < 0.7 or name == "error-inside"  # a plain answer has no inside
     behaviour = dice.choices(
         ["reads", "leaves-early", "leaves-mid", "leaves-late", "times-out"],
@@ -140,11 +179,18 @@ def _request(number: int, dice: random.Random, max_body_bytes: int) -> Sent:
     body["messages"] = [{"role": "user", "content": f"count to {dice.randint(3, 60)}" if stream else words}]
     if stream and dice.random() < 0.7:
         body["stream_options"] = dice.choice([{"include_usage": True}, {"include_usage": False}, {}, None])
-    if dice.random() < 0.1:
+    if name not in BILLS and dice.random() < 0.1:  # of a bill there is one
         body["n"] = 2
+    if dice.random() < 0.4:
+        body["service_tier"] = dice.choice(["auto", "default", "priority", "flex"])
     _maybe_break(sent, body, dice, max_body_bytes)
     sent.body = sent.body or json.dumps(body).encode()
     return sent
+
+
+def _case(dice: random.Random) -> str:
+    weights = {**_WEIGHTS, **_BILL_WEIGHTS}
+    return dice.choices(list(weights), list(weights.values()))[0]
 
 
 def _maybe_break(sent: Sent, body: dict[str, Any], dice: random.Random, max_body_bytes: int) -> None:

@@ -5,6 +5,7 @@ and the counters of Prometheus are four independent records of the same day.
 """
 
 import asyncio
+import json
 import os
 import random
 import time
@@ -22,13 +23,25 @@ from crplugins.core.outcome import OUTCOMES
 from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, ReceivedRequest
 from tests.conftest import serving
+from tests.integration.metering_bills import BILLS, FORMS, PRICES, TELLINGS, TEXT, Happened
 from tests.integration.metering_books import TOKENS, Row, Scraped, by_marker, read_table, summed
-from tests.integration.metering_traffic import KEYS, MODELS, TIMEOUTS, Sent, gateway_options, plan, send_all
+from tests.integration.metering_traffic import (
+    KEYS,
+    MODELS,
+    TIMEOUTS,
+    Sent,
+    gateway_options,
+    happened_at,
+    plan,
+    prices_of,
+    send_all,
+)
 
 REQUESTS: Final = int(os.environ.get("METERING_REQUESTS", "600"))
 SEED: Final = int(os.environ.get("METERING_SEED", "20260601"))
 MAX_BODY_BYTES: Final = 64 * 1024
 AT_ONCE: Final = 40
+MONEY: Final = ("cost_micro_usd", "provider_cost_micro_usd")
 
 # litellm makes a coroutine in a thread; a client that leaves in that moment leaves nobody to await it.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
@@ -42,7 +55,7 @@ ENDINGS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "reset": (BROKEN, OK),
     "stall": (("upstream_timeout",), OK),
     "silent": (("upstream_timeout",), ("upstream_timeout",)),
-    "malformed": (BROKEN, BROKEN),
+    "malformed": (BROKEN, OK),  # what follows a whole document is no part of it, unless litellm reads it
     "error-inside": ((*BROKEN, "upstream_5xx"), ()),
     "refuses": (("upstream_4xx",), ("upstream_4xx",)),
     "limited": (("upstream_429",), ("upstream_429",)),
@@ -78,10 +91,10 @@ class Day:
         """Requests whose marker the gateway came to know, with their rows."""
         return [(sent, self.row_of[sent.marker]) for sent in self.sent if sent.marker in self.row_of]
 
-    def numbers_of(self, sent: Sent) -> tuple[int, int] | None:
-        """What the provider has told about its last answer to this request."""
+    def happened(self, sent: Sent) -> Happened | None:
+        """What the provider did for its last answer to this request, as far as it has told it; None if it has not."""
         told = self.told.get(sent.marker)
-        return told[-1].usage if told else None
+        return happened_at(told[-1]) if told else None
 
 
 @pytest.fixture(scope="module")
@@ -173,27 +186,75 @@ def test_nothing_is_in_flight_waiting_or_lost_at_the_end(day):
         assert day.scraped.total(f"crplugins_{gauge}") == 0, gauge
 
 
-def test_what_the_provider_told_is_what_stands_in_the_ledger(day):
+def test_what_the_provider_told_is_what_stands_in_the_ledger_and_what_it_costs(day):
+    """Its tokens of each kind, the tier that it named, the cost that follows from our prices, and its own bill."""
     wrong = []
     for sent, row in day.readable():
-        numbers = day.numbers_of(sent)
-        if row["usage_source"] == "provider" and numbers != (row["input_tokens"], row["output_tokens"]):
-            wrong.append((sent.marker, sent.model, numbers, dict(row)))
+        if row["usage_source"] != "provider":
+            continue
+        happened, prices = day.happened(sent), prices_of(sent.case)
+        assert happened is not None, (sent.marker, sent.model)
+        told, cost = happened.told_micro_usd, happened.cost_micro_usd(prices)
+        source = "config" if prices else "provider" if told is not None else None
+        recorded = [row[name] for name in (*TOKENS, "service_tier", *MONEY, "cost_source")]
+        if recorded != [*happened.columns, happened.tier, cost, told, source]:
+            wrong.append((sent.marker, sent.model, sent.stream, happened, recorded))
     assert wrong == []
-    told = [(s, r) for s, r in day.readable() if r["usage_source"] == "provider"]
-    assert sum(row["input_tokens"] for _, row in told) == sum(day.numbers_of(sent)[0] for sent, _ in told)
-    assert sum(row["output_tokens"] for _, row in told) == sum(day.numbers_of(sent)[1] for sent, _ in told)
+
+
+def test_an_estimate_is_priced_as_the_provider_processed_it_and_nothing_costs_nothing(day):
+    for sent, row in day.readable():
+        prices = prices_of(sent.case)
+        if row["usage_source"] == "none" or sent.broken:
+            assert (row["cost_micro_usd"], row["provider_cost_micro_usd"]) == (0, None), (sent.marker, sent.model)
+        elif row["usage_source"] == "estimated":
+            estimated = Happened(row["input_tokens"], row["output_tokens"], tier=row["service_tier"])
+            assert [row[name] for name in TOKENS[2:]] == [0, 0, 0], (sent.marker, sent.model)
+            assert row["cost_micro_usd"] == estimated.cost_micro_usd(prices), (sent.marker, sent.model, dict(row))
+
+
+def test_provider_ledger_daily_sums_and_prometheus_agree_in_tokens_and_in_micro_usd(day):
+    """The sums of four books. An estimate stands in three of them, and is added to the provider's."""
+    told: Counter[str] = Counter()
+    estimated: Counter[str] = Counter()
+    for sent, row in day.readable():
+        happened = day.happened(sent) if row["usage_source"] == "provider" else None
+        if happened is None:
+            estimated.update({name: row[name] or 0 for name in (*TOKENS, *MONEY)})
+            continue
+        told.update(dict(zip(TOKENS, happened.columns, strict=True)))
+        told["cost_micro_usd"] += happened.cost_micro_usd(prices_of(sent.case)) or 0
+        told["provider_cost_micro_usd"] += happened.told_micro_usd or 0
+    ledger = Counter({name: sum(row[name] or 0 for row in day.rows) for name in (*TOKENS, *MONEY)})
+    daily = Counter({name: sum(row[name] for row in day.daily) for name in (*TOKENS, *MONEY)})
+    prometheus = Counter({name: round(day.scraped.total(f"crplugins_{name}_total")) for name in TOKENS})
+    prometheus["cost_micro_usd"] = round(day.scraped.total("crplugins_cost_usd_total") * 1e6)
+    print(f"provider {dict(told)}\nestimated {dict(estimated)}\nledger {dict(ledger)}\nprometheus {dict(prometheus)}")
+    assert told + estimated == ledger == daily
+    assert all(prometheus[name] == ledger[name] for name in (*TOKENS, "cost_micro_usd"))
+
+
+def test_a_client_reads_the_form_it_asked_for_whichever_the_provider_sent(day):
+    wrong = []
+    for sent, row in day.readable():
+        if sent.case in BILLS and sent.complete and not sent.broken:
+            if sent.unreadable:
+                assert row["status"] == 502, (sent.model, dict(row))
+                continue
+            read = sent.text() if row["status"] == 200 else None
+            if read != "".join(TEXT):
+                wrong.append((sent.marker, sent.model, sent.stream, row["error_type"], sent.answer[-300:]))
+    assert wrong == []
 
 
 def test_a_number_is_estimated_only_where_the_provider_could_not_be_heard_to_the_end(day):
     """A client that leaves may take the answer with it, unless its key drains; nothing else may."""
     for sent, row in day.readable():
-        numbers = day.numbers_of(sent)
-        if numbers is None:
+        if day.happened(sent) is None:
             assert row["usage_source"] != "provider", (sent.marker, sent.model)
             continue
         gone = row["outcome"] == "cancelled" and KEYS[sent.key].get("on_disconnect") != "drain"
-        if day.told[sent.marker][-1].completed and not gone and sent.case != "malformed":
+        if day.told[sent.marker][-1].completed and not gone and not sent.unreadable and sent.case != "malformed":
             assert row["usage_source"] == "provider", (sent.marker, sent.model, dict(row))
 
 
@@ -201,7 +262,7 @@ def test_an_answer_whose_provider_told_nothing_is_estimated_or_refused_or_free_a
     for sent, row in day.readable():
         if sent.case not in ("uncounted", "old", "older") or not sent.complete or sent.broken:
             continue
-        if day.numbers_of(sent) is not None:  # plain answers of the old ones tell it
+        if day.happened(sent) is not None:  # plain answers of the old ones tell it
             continue
         if sent.key == "pays-nothing-unknown":
             assert (row["usage_source"], row["input_tokens"], row["cost_micro_usd"]) == ("none", 0, 0)
@@ -274,7 +335,7 @@ def test_every_fault_has_its_own_name_in_the_record(day):
         elif not sent.complete or (sent.key == "wants-numbers" and row["usage_source"] == "estimated"):
             continue
         else:
-            expected = ENDINGS.get(sent.case, (OK, OK))[not sent.stream]
+            expected = BROKEN if sent.unreadable else ENDINGS.get(sent.case, (OK, OK))[not sent.stream]
         if row["error_type"] not in expected:
             wrong.append((sent.marker, sent.model, "stream" if sent.stream else "plain", row["error_type"]))
     assert wrong == []
@@ -298,7 +359,7 @@ def test_a_client_that_left_is_recorded_as_one_and_its_prompt_is_counted(day):
         assert row["status"] == (200 if sent.status == 200 else row["status"])
         assert row["status"] in (200, 499)
         if row["usage_source"] == "none":  # for nobody to pay, or the provider had failed before it said anything
-            failed = sent.case in ENDINGS and KEYS[sent.key].get("on_disconnect") == "drain"
+            failed = (sent.case in ENDINGS or sent.unreadable) and KEYS[sent.key].get("on_disconnect") == "drain"
             assert sent.key == "pays-nothing-unknown" or failed or sent.case in FAILS_AT_ONCE, sent.marker
         else:
             assert row["input_tokens"] > 0, sent.marker
@@ -312,6 +373,12 @@ def test_the_day_was_bad_enough(day):
     print(sorted(Counter((row["outcome"], row["usage_source"]) for row in day.rows).items()))
     print(sorted(Counter(row["error_type"] for row in day.rows).items()))
     print({name: sum(row[name] for row in day.rows) for name in (*TOKENS,)})
+    bills = [(BILLS[s.case], s, r) for s, r in day.readable() if s.case in BILLS and r["usage_source"] == "provider"]
+    assert {bill.telling for bill, _, _ in bills} == set(TELLINGS)
+    assert {bill.prices for bill, _, _ in bills} == set(PRICES)
+    assert {(bill.form, sent.stream) for bill, sent, _ in bills} == {(f, s) for f in FORMS for s in (True, False)}
+    answered = {(json.loads(sent.body).get("service_tier"), row["service_tier"]) for _, sent, row in bills}
+    assert answered >= {("priority", "default"), ("default", "priority"), ("flex", "priority"), (None, "flex")}
     drained = [
         row for sent, row in day.readable() if row["outcome"] == "cancelled" and row["usage_source"] == "provider"
     ]
