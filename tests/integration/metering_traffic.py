@@ -98,12 +98,6 @@ class Sent:
     def case(self) -> str:
         return self.model.partition("-")[2]
 
-    @property
-    def unreadable(self) -> bool:
-        """litellm was to read a document, and the provider sent events, or events behind one."""
-        odd = self.case == "malformed" or (self.case in BILLS and BILLS[self.case].script.events is not None)
-        return self.model.startswith("litellm-") and not self.stream and odd
-
     def text(self) -> str | None:
         """What a client reads of an answer in the form that it asked for; None if it has another one."""
         if not self.stream:
