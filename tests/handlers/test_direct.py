@@ -116,7 +116,7 @@ async def test_a_client_that_leaves_while_waiting_ends_the_upstream_call_at_once
 
 async def test_a_client_that_leaves_mid_stream_ends_the_upstream_call_at_once(behind):
     async with behind() as gateway:
-        gateway.provider.enqueue(Script(text="word " * 1000, frame_delay=3600))
+        gateway.provider.enqueue(Script(text="word " * 1000, stall_after=2))  # the role, and a word
         async with gateway.open(stream=True) as response:
             await response.content.readany()
         request = await gateway.provider.requests[0].wait_finished()
