@@ -255,7 +255,7 @@ class DocumentBody:
             return None
         event = Event.json_document(self._gathered.body())
         self._exchange.note_facts(event)
-        if is_no_completion(self._exchange, event):
+        if (event.answer is None or not event.answer.choices) and is_success(self._exchange):
             self._exchange.failed(no_completion())
         return self._run.event(event)
 
@@ -266,10 +266,7 @@ class Gathered:
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._size = 0
-
-    @property
-    def too_long(self) -> bool:
-        return self._size > MAX_DOCUMENT_BYTES
+        self.too_long = False
 
     def add(self, message: Message) -> bool:
         """Whether there is nothing more to wait for: the body is whole, or too long."""
@@ -277,7 +274,8 @@ class Gathered:
             return False
         body = message.get("body", b"")
         self._size += len(body)
-        if self.too_long:
+        if self._size > MAX_DOCUMENT_BYTES:
+            self.too_long = True
             self._parts.clear()
             return True
         self._parts.append(body)
@@ -294,8 +292,8 @@ def document_messages(start: Message, body: bytes) -> Iterable[Message]:
     return ({**start, "headers": headers}, {"type": "http.response.body", "body": body})
 
 
-def is_no_completion(exchange: Exchange, document: Event) -> bool:
-    """Whether an app has answered with a success that holds no answer."""
+def is_success(exchange: Exchange) -> bool:
+    """Whether an app has answered a request for a completion with a success."""
     if exchange.reply is not None or exchange.status is None or not 200 <= exchange.status < 300:
         return False
-    return is_chat_completion(exchange.method, exchange.path) and not (document.answer and document.answer.choices)
+    return is_chat_completion(exchange.method, exchange.path)

@@ -39,6 +39,8 @@ def begins_stream(head: bytes) -> bool | None:
 
     Comments alone for a long time are a stream.
     """
+    if head.startswith((b"{", b"data:")):  # nearly every body
+        return head[:1] == b"d"
     start = _end_of_preamble(head)
     word = head[start : start + len("event:")]
     if word[:1] in (b":", b"") or any(field.startswith(word) for field in _FIELDS):
@@ -48,7 +50,7 @@ def begins_stream(head: bytes) -> bool | None:
 
 def without_comments(document: bytes) -> bytes:
     """A plain answer without the comments that some providers send before it."""
-    return document[_end_of_preamble(document) :]
+    return document if document[:1] == b"{" else document[_end_of_preamble(document) :]
 
 
 def _end_of_preamble(data: bytes) -> int:

@@ -178,7 +178,7 @@ class DirectCalls:
 
     async def _begin(self, response: aiohttp.ClientResponse, *, asked: bool) -> tuple[bytes, bool]:
         """The first bytes, and whether they begin a stream of events; what was asked for, if there is nothing."""
-        head = b""
+        head = await response.content.readany()
         while (is_stream := begins_stream(head)) is None:
             piece = await response.content.readany()
             if not piece:
