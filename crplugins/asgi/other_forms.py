@@ -21,6 +21,7 @@ from crplugins.asgi.bodies import (
 from crplugins.core.answer_forms import document_of, stream_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import broken_off, internal_error
+from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Run
 from crplugins.core.sse import Event, Splitter, begins_stream
 
@@ -54,7 +55,7 @@ class UnclearBody:
         if not isinstance(self._body, RewrittenEvents):
             return self._body.before(whole)
         self.held = None
-        return (as_event_stream(start), *self._body.before(whole))
+        return (as_event_stream(self._run.exchange, start), *self._body.before(whole))
 
     def after(self, message: Message) -> None:
         if self._body is not None:
@@ -88,6 +89,7 @@ class DocumentAsStream:
     def __init__(self, run: Run, held: Message) -> None:
         self.held: Message | None = held
         self._start = held
+        self._exchange = run.exchange
         self._gathered = Gathered()
         self._document = DocumentBody(run, held)
         self._events = RewrittenEvents(run)
@@ -102,7 +104,10 @@ class DocumentAsStream:
         if answer is None or not answer.choices:
             return self._document.before({"type": message["type"], "body": body})
         events = b"".join([event.raw for event in stream_of(body)])
-        return (as_event_stream(self._start), *self._events.before({"type": message["type"], "body": events}))
+        return (
+            as_event_stream(self._exchange, self._start),
+            *self._events.before({"type": message["type"], "body": events}),
+        )
 
     def after(self, message: Message) -> None:
         self._events.after(message)
@@ -157,9 +162,11 @@ def _judged(body: bytes, choices: int) -> tuple[Completeness, list[Event]]:
     return completeness, events
 
 
-def as_event_stream(start: Message) -> Message:
-    """The start of a stream of events."""
-    return _typed(start, b"text/event-stream; charset=utf-8")
+def as_event_stream(exchange: Exchange, start: Message) -> Message:
+    """The start of a stream of events, noted on the Exchange: an error that comes later must be an event."""
+    typed = _typed(start, b"text/event-stream; charset=utf-8")
+    exchange.response_headers = typed["headers"]
+    return typed
 
 
 def as_document(start: Message) -> Message:

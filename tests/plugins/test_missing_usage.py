@@ -20,6 +20,7 @@ from tests.core.doubles import CHUNK, DOCUMENT, DONE, JSON, STOP, App, Watcher, 
 
 HEARD = b'data: {"choices":[{"index":0,"delta":{"content":"eight by"}}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
+ASK_PLAIN = ASK.replace(b"true", b"false")
 PLAIN = b'{"choices":[{"index":0,"message":{"content":"eight by"},"finish_reason":"stop"}]}'
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 
@@ -116,7 +117,7 @@ async def test_free_counts_nothing_not_even_a_handlers_estimate() -> None:
 
 
 async def test_refuse_answers_502_in_place_of_a_plain_answer_and_still_counts() -> None:
-    answer, exchange = await after(App(PLAIN, content_type=JSON), MissingUsage("refuse"))
+    answer, exchange = await after(App(PLAIN, content_type=JSON), MissingUsage("refuse"), body=ASK_PLAIN)
     assert (answer.status, json.loads(answer.body)["error"]["code"]) == (502, "upstream_no_usage")
     assert (exchange.outcome, exchange.usage_source, exchange.usage.output_tokens) == ("server_error", "estimated", 2)
 
@@ -131,10 +132,17 @@ async def test_refuse_ends_a_stream_with_an_error_frame(end: list[bytes]) -> Non
     assert (exchange.outcome, exchange.usage_source) == ("server_error", "estimated")
 
 
+async def test_refuse_ends_a_document_that_became_a_stream_with_an_error_frame() -> None:
+    answer, exchange = await after(App(PLAIN, content_type=JSON), MissingUsage("refuse"))
+    assert b'"code":"upstream_no_usage"' in answer.body
+    assert answer.done
+    assert exchange.outcome == "server_error"
+
+
 async def test_a_key_may_have_a_policy_of_its_own() -> None:
     _, exchange = await after(App(HEARD, STOP, DONE), MissingUsage("refuse"), Key(missing_usage="free"))
     assert (exchange.outcome, exchange.usage_source) == ("ok", "none")
-    answer, _ = await after(App(PLAIN, content_type=JSON), MissingUsage(), Key(missing_usage="refuse"))
+    answer, _ = await after(App(PLAIN, content_type=JSON), MissingUsage(), Key(missing_usage="refuse"), body=ASK_PLAIN)
     assert answer.status == 502
 
 

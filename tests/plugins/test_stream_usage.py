@@ -189,7 +189,7 @@ async def test_of_counts_per_choice_the_client_sees_the_sum_behind_them() -> Non
 async def test_with_several_choices_the_last_one_that_ends_has_the_usage() -> None:
     first = STOP
     last = counting("", 4, finish_reason="stop", index=1)
-    body, _ = await through(first, CHUNK, last, DONE, body=ask(n=2, stream_options={"include_usage": True}))
+    body, _ = await through(CHUNK, first, last, DONE, body=ask(n=2, stream_options={"include_usage": True}))
     assert usages(body) == [{"prompt_tokens": 3, "completion_tokens": 4}]
     assert body.endswith(last + DONE)
 

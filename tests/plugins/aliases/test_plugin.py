@@ -81,7 +81,7 @@ async def test_every_chunk_of_a_stream_is_renamed_and_nothing_else():
 
 async def test_an_answer_that_already_has_the_name_passes_as_the_same_objects():
     chunk = b'data: {"model":"fast","choices":[]}\n\n'
-    answer = await ask(App(chunk, CHUNKS[1]))
+    answer = await ask(App(chunk, CHUNKS[1]), body={"stream": True})
     assert answer.messages[1]["body"] is chunk
 
 
@@ -122,7 +122,7 @@ async def test_an_error_names_the_requested_model(body):
 
 async def test_an_error_in_mid_stream_names_the_requested_model():
     frame = b'data: {"error":{"message":"real-1-2024 and `fast` (real-1) broke"},"choices":[]}\n\n'
-    answer = await ask(App(CHUNKS[0], frame), "quick")
+    answer = await ask(App(CHUNKS[0], frame), "quick", body={"stream": True})
     assert answer.body.endswith(b'data: {"error":{"message":"quick and `quick` (quick) broke"},"choices":[]}\n\n')
 
 
