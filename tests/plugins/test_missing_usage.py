@@ -20,9 +20,9 @@ from tests.core.doubles import CHUNK, DOCUMENT, DONE, JSON, STOP, App, Watcher, 
 
 HEARD = b'data: {"choices":[{"index":0,"delta":{"content":"eight by"}}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
-ASK_PLAIN = ASK.replace(b"true", b"false")
 PLAIN = b'{"choices":[{"index":0,"message":{"content":"eight by"},"finish_reason":"stop"}]}'
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+ASK_PLAIN = {**ASK, "stream": False}
 
 
 class Key(Plugin):
