@@ -123,7 +123,7 @@ async def test_an_error_names_the_requested_model(body):
 async def test_an_error_in_mid_stream_names_the_requested_model():
     frame = b'data: {"error":{"message":"real-1-2024 and `fast` (real-1) broke"},"choices":[]}\n\n'
     answer = await ask(App(CHUNKS[0], frame), "quick", body={"stream": True})
-    assert answer.body.endswith(b'data: {"error":{"message":"quick and `quick` (quick) broke"},"choices":[]}\n\n')
+    assert answer.body.endswith(b'data: {"error":{"message":"quick and `quick` (quick) broke"},"choices":[]}\n\ndata: [DONE]\n\n')
 
 
 async def test_a_header_that_is_the_served_name_becomes_the_requested_one():
