@@ -105,16 +105,6 @@ async def test_an_answer_that_is_no_json_is_malformed():
         assert (error.status, error.error.code) == (502, "upstream_malformed")
 
 
-@pytest.mark.parametrize("model", ["openai/fake-model", "hosted_vllm/fake-model", "groq/fake-model"])
-@pytest.mark.parametrize("content_type", ["text/event-stream", "text/plain", "application/json"])
-async def test_events_that_litellm_cannot_read_as_a_document_are_malformed(model, content_type):
-    chunk = b'data: {"id":"c-1","choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":"stop"}]}\n\n'
-    events = Script(events=[chunk, b"data: [DONE]\n\n"], content_type=content_type)
-    async with FakeProvider(default=events) as provider, asking(provider, model) as asked:
-        error = await asked.refusal()
-    assert (error.status, error.error.code, error.error_type) == (502, "upstream_malformed", "upstream_stream_broken")
-
-
 async def test_a_parameter_litellm_refuses_by_itself_is_named():
     async with FakeProvider() as provider, asking(provider, "anthropic/fake-model") as asked:
         error = await asked.refusal(logit_bias={"1": 2})

@@ -94,7 +94,10 @@ async def test_recorded_streams_come_out_with_the_requested_name_and_otherwise_u
         names = {json.loads(line[6:]).get("model") for line in data.split(b"\n") if line.startswith(b"data: {")}
         for name in names - {None}:
             expected = expected.replace(f'"model":"{name}"'.encode(), b'"model":"fast"')
-        answer = await ask(App(*(data[at : at + size] for at in range(0, len(data), size))))
+        app = App(*(data[at : at + size] for at in range(0, len(data), size)))
+        answer = await ask(app, body={"stream": True})
+        if cassette.id == "groq-midstream-error":
+            expected += b"data: [DONE]\n\n"  # the end mark follows an app's own error
         assert answer.body == expected, cassette.id
         assert names & {None} or expected.count(b'"model":"fast"') > 1
 
@@ -123,7 +126,9 @@ async def test_an_error_names_the_requested_model(body):
 async def test_an_error_in_mid_stream_names_the_requested_model():
     frame = b'data: {"error":{"message":"real-1-2024 and `fast` (real-1) broke"},"choices":[]}\n\n'
     answer = await ask(App(CHUNKS[0], frame), "quick", body={"stream": True})
-    assert answer.body.endswith(b'data: {"error":{"message":"quick and `quick` (quick) broke"},"choices":[]}\n\ndata: [DONE]\n\n')
+    assert answer.body.endswith(
+        b'data: {"error":{"message":"quick and `quick` (quick) broke"},"choices":[]}\n\ndata: [DONE]\n\n'
+    )
 
 
 async def test_a_header_that_is_the_served_name_becomes_the_requested_one():
