@@ -60,7 +60,8 @@ class Passthrough:
 class AnswerEvents:
     """The events of a body that are part of its answer, each readable to OpenAI's SDKs, up to [DONE].
 
-    Heartbeats other than comments are left out, and whatever follows [DONE]. Events that a handler of ours has split
+    Streams of other paths (Responses, Messages) have no choices, and all their events pass. Of a chat completion
+    heartbeats other than comments are left out, and whatever follows [DONE]. Events that a handler of ours has split
     are what it let through, and are not judged again.
     """
 
@@ -68,6 +69,7 @@ class AnswerEvents:
         self._exchange = exchange
         self._splitter = Splitter()
         self._completeness = Completeness(exchange.choices)
+        self._is_chat = is_chat_completion(exchange.method, exchange.path)
 
     @property
     def done(self) -> bool:
@@ -89,7 +91,7 @@ class AnswerEvents:
         events = self._splitter.feed(body)
         if not message.get("more_body", False) and (rest := self._splitter.finish()) is not None:
             events.append(rest)
-        return self._judged(events)
+        return self._judged(events) if self._is_chat else events
 
     @property
     def failed(self) -> bool:
@@ -255,7 +257,8 @@ class DocumentBody:
             return None
         event = Event.json_document(self._gathered.body())
         self._exchange.note_facts(event)
-        if (event.answer is None or not event.answer.choices) and is_success(self._exchange):
+        has_choices = event.answer is not None and event.answer.choices
+        if not has_choices and self._exchange.reply is None and is_success(self._exchange):
             self._exchange.failed(no_completion())
         return self._run.event(event)
 
@@ -293,7 +296,7 @@ def document_messages(start: Message, body: bytes) -> Iterable[Message]:
 
 
 def is_success(exchange: Exchange) -> bool:
-    """Whether an app has answered a request for a completion with a success."""
-    if exchange.reply is not None or exchange.status is None or not 200 <= exchange.status < 300:
+    """Whether the answer that has begun is a success for a chat completion."""
+    if exchange.status is None or not 200 <= exchange.status < 300:
         return False
     return is_chat_completion(exchange.method, exchange.path)

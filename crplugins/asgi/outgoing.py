@@ -6,13 +6,12 @@ from contextlib import suppress
 
 from starlette.types import Message, Send
 
-from crplugins.asgi.bodies import DocumentBody, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents
+from crplugins.asgi.bodies import DocumentBody, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents, is_success
 from crplugins.asgi.other_forms import UNCLEAR_TYPES, UnclearBody
 from crplugins.asgi.sending import BODY, START, send_reply
 from crplugins.core.errors import GatewayError, Header, broken_off
 from crplugins.core.exchange import Drain, Exchange, Refusal, Reply
 from crplugins.core.pipeline import Run
-from crplugins.core.wire import is_chat_completion
 
 EVENT_STREAM = b"text/event-stream"
 JSON = b"application/json"
@@ -150,7 +149,8 @@ class Outgoing:
         if not is_encoded(headers):
             rewrites = self._pipeline.rewrites_events
             kind = content_type(headers)
-            if kind in UNCLEAR_TYPES and kind != self._expected_type and self._is_answer(start["status"]):
+            is_unclear = kind in UNCLEAR_TYPES and kind != self._expected_type
+            if is_unclear and is_success(self._exchange) and self._exchange.status not in _WITHOUT_BODY:
                 return UnclearBody(self._run, start if rewrites else None)
             if kind == EVENT_STREAM:
                 if not rewrites:
@@ -168,11 +168,6 @@ class Outgoing:
         if self._exchange.body is None or self._exchange.stream:
             return EVENT_STREAM
         return JSON
-
-    def _is_answer(self, status: int) -> bool:
-        if not 200 <= status < 300 or status in _WITHOUT_BODY:
-            return False
-        return is_chat_completion(self._exchange.method, self._exchange.path)
 
     async def _continue(self, message: Message) -> None:
         if self._body is None:

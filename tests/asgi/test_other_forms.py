@@ -131,6 +131,18 @@ async def test_another_path_may_answer_what_it_likes() -> None:
     assert not seen.exchanges or seen.ending == (200, "ok")
 
 
+@pytest.mark.parametrize("plugin", [Reader, Observer])
+async def test_the_events_of_another_path_are_not_judged_by_what_a_chat_completion_says(plugin: type[Watcher]) -> None:
+    class Everywhere(plugin):  # type: ignore[misc,valid-type]
+        chat_only = False
+
+    events = (b'event: response.created\ndata: {"type": "response.created"}\n\n', b'data: {"type": "ping"}\n\n', DONE)
+    answer = await drive(PluginMiddleware(App(*events), plugins=[seen := Everywhere()]), path="/v1/responses", body=ASK)
+    assert answer.body == b"".join(events)
+    assert [event.raw for event in seen.events] == list(events)
+    assert seen.ending == (200, "ok")
+
+
 @pytest.mark.parametrize("begins", [b"{", b"data: "], ids=["document", "stream"])
 async def test_what_must_be_held_as_a_whole_is_bounded(begins: bytes) -> None:
     piece_of_it = b"x" * (MAX_DOCUMENT_BYTES // 4)
