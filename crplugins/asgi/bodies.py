@@ -238,27 +238,34 @@ class DocumentBody:
     def before(self, message: Message) -> Iterable[Message]:
         if self.held is None:
             return (message,)
-        if not self._gathered.add(message):
+        document = self._document(message)
+        if document is None:
+            if self._gathered.too_long:
+                raise internal_error()
             return ()
-        outward = self._pass_up()
+        outward = self._pass_up(document)
         return document_messages(self.held, b"" if outward is None else outward.raw)
 
     def after(self, message: Message) -> None:
-        if self.held is None and self._gathered.add(message):
-            self._pass_up()
+        if self.held is None and (document := self._document(message)) is not None:
+            self._pass_up(document)
 
     def cut(self) -> bytes:
         return b""
 
-    def _pass_up(self) -> Event | None:
-        if self._gathered.too_long:
-            if self.held is not None:
-                raise internal_error()
+    def _document(self, message: Message) -> Event | None:
+        """The answer, once it is whole; None before that, and for one that is too long."""
+        known = self._exchange.split
+        if known is not None and known[0] is message.get("body"):
+            return known[1][0]
+        if not self._gathered.add(message) or self._gathered.too_long:
             return None
-        event = Event.json_document(self._gathered.body())
+        return Event.json_document(self._gathered.body())
+
+    def _pass_up(self, event: Event) -> Event | None:
         self._exchange.note_facts(event)
-        has_choices = event.answer is not None and event.answer.choices
-        if not has_choices and self._exchange.reply is None and is_success(self._exchange):
+        answer = event.answer
+        if (answer is None or not answer.choices) and self._exchange.reply is None and is_success(self._exchange):
             self._exchange.failed(no_completion())
         return self._run.event(event)
 

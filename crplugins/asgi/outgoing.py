@@ -149,7 +149,9 @@ class Outgoing:
         if not is_encoded(headers):
             rewrites = self._pipeline.rewrites_events
             kind = content_type(headers)
-            is_unclear = kind in UNCLEAR_TYPES and kind != self._expected_type
+            # Of a request that was not read, an answer that calls itself a stream is one.
+            expected = EVENT_STREAM if self._exchange.body is None or self._exchange.stream else JSON
+            is_unclear = kind in UNCLEAR_TYPES and kind != expected
             if is_unclear and is_success(self._exchange) and self._exchange.status not in _WITHOUT_BODY:
                 return UnclearBody(self._run, start if rewrites else None)
             if kind == EVENT_STREAM:
@@ -161,13 +163,6 @@ class Outgoing:
                 return DocumentBody(self._run, start if rewrites else None)
         self._plain = True
         return _PASSTHROUGH
-
-    @property
-    def _expected_type(self) -> bytes:
-        """The type that was asked for. Of a request that was not read, an answer that calls itself a stream is one."""
-        if self._exchange.body is None or self._exchange.stream:
-            return EVENT_STREAM
-        return JSON
 
     async def _continue(self, message: Message) -> None:
         if self._body is None:

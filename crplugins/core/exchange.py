@@ -223,9 +223,12 @@ class Exchange(msgspec.Struct, eq=False):
 
     def upstream_seconds(self, ended: float) -> float:
         """Time in which a provider was working; in front of a foreign app, the time that app took."""
-        if self.attempts:
-            return sum((a.ended if a.ended is not None else ended) - a.started for a in self.attempts)
-        return ended - self.timings.app if self.timings.app is not None else 0.0
+        if not self.attempts:
+            return ended - self.timings.app if self.timings.app is not None else 0.0
+        seconds = 0.0
+        for attempt in self.attempts:
+            seconds += (attempt.ended if attempt.ended is not None else ended) - attempt.started
+        return seconds
 
     def output_estimated(self, usage: TokenUsage, output_tokens: int) -> None:
         """A provider has reported `usage` before its last word, so the output is estimated; the rest of it holds."""

@@ -43,13 +43,18 @@ def weight(text: str) -> int:
     return _weight_of(len(data), len(text), ascii_size, data.count(0xE0))
 
 
-def weight_of_bytes(data: bytes) -> int:
-    """The same for UTF-8 that is not decoded."""
+def weight_of_json(data: bytes) -> int:
+    """The same for JSON that is not decoded. An escaped character (`\\uXXXX`) is not the six that stand for it."""
     if data.isascii():
-        return 3 * len(data)
-    ascii_size = len(data.translate(None, _NOT_ASCII))
-    characters = len(data.translate(None, _CONTINUATION))
-    return _weight_of(len(data), characters, ascii_size, data.count(0xE0))
+        units = 3 * len(data)
+    else:
+        ascii_size = len(data.translate(None, _NOT_ASCII))
+        characters = len(data.translate(None, _CONTINUATION))
+        units = _weight_of(len(data), characters, ascii_size, data.count(0xE0))
+    if escapes := data.count(b"\\u"):
+        alphabets = data.count(b"\\u0")
+        units -= (18 - 4) * alphabets + (18 - 9) * (escapes - alphabets)
+    return units
 
 
 _NOT_ASCII: Final = bytes(range(0x80, 0x100))
@@ -112,7 +117,8 @@ class Said(msgspec.Struct, eq=False):
             if delta is None:
                 continue
             for text in delta.texts():
-                self._add(text)
+                self.units += weight(text)
+                self.pieces += 1
             if delta.tool_calls or delta.function_call or delta.audio or delta.images or delta.annotations:
                 self._hear_more(choice.index, delta)
         return self.pieces > pieces or self.other > other

@@ -169,7 +169,10 @@ class DirectCalls:
         head, is_stream = await self._begin(response, asked=exchange.stream)
         if not is_stream:
             document = await self._document(response, head)
-            return stream_reply(_frames_of(document)) if exchange.stream else document_reply(document)
+            if exchange.stream:
+                return stream_reply(_frames_of(document.raw))
+            exchange.split = document.raw, [document]
+            return document_reply(document.raw)
         stream = DirectStream(
             self._deployment.name, self._secrets, response, self._deployment.timeout, exchange, attempt
         )
@@ -186,7 +189,7 @@ class DirectCalls:
             head += piece
         return head, is_stream
 
-    async def _document(self, response: aiohttp.ClientResponse, head: bytes) -> bytes:
+    async def _document(self, response: aiohttp.ClientResponse, head: bytes) -> Event:
         """A whole answer. Raises `GatewayError` for anything else."""
         parts, size = [head], len(head)
         while piece := await response.content.readany():

@@ -63,19 +63,16 @@ def demand_of(exchange: Exchange, estimated_output_tokens: int) -> Demand:
     body = exchange.body
     if body is None:
         return NO_DEMAND
-    limit = _output_limit(body)
-    output = estimated_output_tokens * _choices(body) if limit is None else limit
+    limit, choices = _output_limit(body)
+    output = estimated_output_tokens * choices if limit is None else limit
     return Demand(prompt_tokens(exchange), min(output, _MOST_TOKENS), limit is not None)
 
 
-def _output_limit(body: Body) -> int | None:
-    """The client's own limit of the output of all choices together; None if it sets none."""
+def _output_limit(body: Body) -> tuple[int | None, int]:
+    """The client's own limit of the output of all choices together, None if it sets none; and how many choices."""
+    choices = min(_count(body, "n") or 1, _MOST_CHOICES)
     limit = _count(body, "max_completion_tokens") or _count(body, "max_tokens")
-    return None if limit is None else limit * _choices(body)
-
-
-def _choices(body: Body) -> int:
-    return min(_count(body, "n") or 1, _MOST_CHOICES)
+    return None if limit is None else limit * choices, choices
 
 
 def _count(body: Body, key: str) -> int | None:
@@ -89,7 +86,9 @@ def _count(body: Body, key: str) -> int | None:
 def prompt_tokens(exchange: Exchange) -> int:
     """Estimated tokens of the messages and tools of a request; 0 if its body was not read."""
     prompt = prompt_of(exchange)
-    return 0 if prompt is None else prompt.tokens(_model(exchange))
+    if prompt is None:
+        return 0
+    return prompt.tokens(_model(exchange) if prompt.attachments else "")
 
 
 def _model(exchange: Exchange) -> str:
@@ -129,7 +128,7 @@ def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> Tok
         known = TokenUsage(output_tokens=exchange.said.tokens())
     else:
         known = usage
-    limit = _output_limit(body) if body is not None and exchange.outcome == "cancelled" else None
+    limit = _output_limit(body)[0] if body is not None and exchange.outcome == "cancelled" else None
     unseen = hidden.tokens(exchange, limit)
     prompt = prompt_of(exchange) if not known.input_tokens else None
     if usage is not None and not unseen and prompt is None:
@@ -146,10 +145,13 @@ def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> Tok
 def settle_missing(exchange: Exchange, policy: MissingUsagePolicy, hidden: HiddenOutput = _UNTAUGHT) -> None:
     """Estimate what the provider has not counted of a request that is over. Where that is free, what it did report of
     the answer is not, and an estimate of the rest is taken back. `policy` is for keys without their own."""
+    usage, is_estimated = completed_usage(exchange, hidden), exchange.usage_source == "estimated"
+    if usage is None and not is_estimated:
+        return
     if missing_usage_policy(exchange, policy) != "free":
-        if (usage := completed_usage(exchange, hidden)) is not None:
+        if usage is not None:
             exchange.counted(usage, "estimated")
-    elif exchange.usage_source == "estimated":
+    elif is_estimated:
         exchange.counted(exchange.reported, "none" if exchange.reported is None else "provider")
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.media import audio_seconds, image_size
-from crplugins.core.said import UNITS, weight_of_bytes
+from crplugins.core.said import UNITS, weight_of_json
 from crplugins.metering.attachments import Attachment
 
 TOKENS_PER_REQUEST: Final = 4
@@ -59,24 +59,15 @@ def prompt_of(exchange: Exchange) -> Prompt | None:
 
 
 def _weigh(messages: bytes, tools: bytes) -> Prompt:
-    units = _weight_of_json(messages) + (_weight_of_json(tools) if tools else 0)
+    units = weight_of_json(messages) + (weight_of_json(tools) if tools else 0)
     if not _MEDIA.search(messages):
         return Prompt(units)
     attachments: list[Attachment] = []
     for part in _parts(messages):
         if (attachment := _attachment(part)) is not None:
             attachments.append(attachment)
-            units -= _weight_of_json(bytes(part))
+            units -= weight_of_json(bytes(part))
     return Prompt(units, tuple(attachments))
-
-
-def _weight_of_json(data: bytes) -> int:
-    """The weight of a text of JSON, in which an escaped character (`\\uXXXX`) is not the six that stand for it."""
-    units = weight_of_bytes(data)
-    if escapes := data.count(b"\\u"):
-        alphabets = data.count(b"\\u0")
-        units -= (18 - 4) * alphabets + (18 - 9) * (escapes - alphabets)
-    return units
 
 
 class _Message(msgspec.Struct):

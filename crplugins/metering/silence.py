@@ -47,8 +47,10 @@ class HiddenOutput:
 
     def learn(self, exchange: Exchange) -> None:
         """An answer is over. One that its provider has counted, and that had a silence, says how fast its model is."""
-        usage = exchange.usage
+        usage, timings = exchange.usage, exchange.timings
         if exchange.outcome != "ok" or usage is None or exchange.usage_source != "provider":
+            return
+        if timings.ended is None or timings.ended - timings.started <= FIRST_PATIENCE:  # it had no time for a silence
             return
         if (seconds := silence(exchange)) > 0:
             pace, hidden = self._pace(exchange), max(usage.output_tokens - exchange.said.tokens(), 0)

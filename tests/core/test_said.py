@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.core.said import TOKENS_PER_CALL, Said, weight, weight_of_bytes
+from crplugins.core.said import TOKENS_PER_CALL, Said, weight, weight_of_json
 from crplugins.core.wire import read_answer
 
 ENVELOPE = {"id": "chatcmpl-0123456789", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -154,7 +154,7 @@ def test_other_scripts_have_weights_of_their_own(text: str, least: int, most: in
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
 def test_the_weight_of_a_text_does_not_depend_on_its_pieces(pieces: list[str]) -> None:
     whole = "".join(pieces)
-    assert weight(whole) == sum(map(weight, pieces)) == weight_of_bytes(whole.encode())
+    assert weight(whole) == sum(map(weight, pieces)) == weight_of_json(whole.encode())
     assert 3 * len(whole) <= weight(whole) <= 14 * len(whole)
 
 

@@ -79,12 +79,14 @@ class PlainAnswer:
 
     async def _body_of(self, response: Any) -> bytes:
         pieces, size = [], 0
-        async for piece in response.aiter_bytes():
-            pieces.append(piece)
-            size += len(piece)
-            if size > MAX_DOCUMENT_BYTES:
-                await response.aclose()
-                raise self._failures.whole.too_long()
+        try:
+            async for piece in response.aiter_bytes() if _is_encoded(response) else response.stream:
+                pieces.append(piece)
+                size += len(piece)
+                if size > MAX_DOCUMENT_BYTES:
+                    raise self._failures.whole.too_long()
+        finally:
+            await response.stream.aclose()
         return b"".join(pieces)
 
     def _taken(self, response: Any, body: bytes) -> bytes:
@@ -93,7 +95,7 @@ class PlainAnswer:
         self._headers = dict(response.headers)
         if response.request.url.path.endswith(_OPENAIS_PATH):
             body = self._document(body) if begins_stream(body) else body
-            body = self._failures.whole.completion_in(body, self._headers)
+            body = self._failures.whole.completion_in(body, self._headers).raw
         self._body = body
         return body
 
@@ -145,13 +147,21 @@ def _watched(handle: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any
 
 
 def _response(response: Any, body: bytes) -> Any:
+    """The same response with a body that is read and decoded already."""
     import httpx
 
     class Body(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             yield body
 
+    if not _is_encoded(response):
+        response.stream = Body()
+        return response
     headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_CODING]
     return httpx.Response(
         response.status_code, headers=headers, stream=Body(), request=response.request, extensions=response.extensions
     )
+
+
+def _is_encoded(response: Any) -> bool:
+    return "content-encoding" in response.headers
