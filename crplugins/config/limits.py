@@ -36,7 +36,12 @@ class LimitsSection(Section):
     """Where use is counted: `memory`, `sqlite:///limits.db` for one machine, `redis://host:6379/0` for several."""
 
     on_store_error: OnStoreError = Field(default="local", examples=["closed"])
-    """When the store is unavailable: each process limits by itself, every request passes, or every request gets 503."""
+    """When the store is unavailable: each process allows its share of the limits, every request passes, or every request
+    gets 503."""
+
+    local_share: Annotated[Number, Field(gt=0, le=1)] | None = Field(default=None, examples=[0.25])
+    """What part of each limit a process allows with `on_store_error: local`; by default an equal share, among as many
+    processes as have used the store."""
 
     overall: Amounts = Field(default=Amounts(), validation_alias="global", examples=[{"requests_per_minute": 5000}])
     """Limits of all requests together."""

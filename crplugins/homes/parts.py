@@ -92,9 +92,10 @@ class Parts:
     @cached_property
     def reservations(self) -> Reservations:
         """RateLimits and Budgets reserve in one store."""
-        store = open_limit_store(self.config.limits.store)
-        if self.config.limits.store != "memory":
-            store = GuardedStore(store, on_store_error=self.config.limits.on_store_error)
+        limits = self.config.limits
+        store = open_limit_store(limits.store)
+        if limits.store != "memory":
+            store = GuardedStore(store, on_store_error=limits.on_store_error, share=limits.local_share)
         return Reservations(store)
 
     @cached_property

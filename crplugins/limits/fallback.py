@@ -2,11 +2,12 @@
 
 # ruff: noqa: ARG002 -- the protocol's arguments
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import floor
 from types import TracebackType
 from typing import Final, Literal, Self
 
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, LimitStore, StoreUnavailable
@@ -14,63 +15,78 @@ from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, LimitStore, StoreUn
 OnStoreError = Literal["local", "open", "closed"]
 """The policy of a deployment during an outage of its store:
 
-- `local`: each process enforces a share of the limits by itself (`LocalShare`).
+- `local`: each process enforces its share of the limits by itself (`LocalShare`).
 - `open`: everything is admitted (fail open, `AdmitAll`).
 - `closed`: everything is refused (fail closed, `RefuseAll`); `StoreUnavailable` is raised, which becomes a 503.
 """
 
 MEANWHILE: Final = {
-    "local": "meanwhile each process decides about limits by itself",
+    "local": "meanwhile each process allows its share of the limits",
     "open": "meanwhile everything is admitted",
     "closed": "meanwhile requests are refused with 503",
 }
 """The policies in words, for the log."""
 
 
-def fallback_store(policy: OnStoreError, share: float) -> LimitStore:
-    """The `LimitStore` to use during an outage. `share` is the part of each limit for `local`; the others ignore it."""
+Share = Callable[[], float]
+"""What part of each limit is this process's own now: above 0, at most 1."""
+
+
+def fixed_share(share: float) -> Share:
+    """Raises `ValueError` for a share that is not above 0 and at most 1."""
+    if not 0 < share <= 1:
+        raise ValueError("a share is above 0 and at most 1")
+    return lambda: share
+
+
+def fallback_store(policy: OnStoreError, share: Share) -> LimitStore:
+    """The `LimitStore` to use during an outage. `share` is for `local`; the others ignore it."""
     if policy == "local":
         return LocalShare(share)
     return AdmitAll() if policy == "open" else RefuseAll()
 
 
 class LocalShare:
-    """A `LimitStore` in memory whose limits are `share` of those it is given, but at least 1.
+    """A `LimitStore` in memory whose limits are this process's share of those it is given, but at least 1.
 
     A charge that fits the whole limit is admitted while the share is empty. Levels are those of the whole limit, of
     which the other processes' shares count as used.
-
-    Raises `ValueError` for a share that is not above 0 and at most 1.
     """
 
-    def __init__(self, share: float) -> None:
-        if not 0 < share <= 1:
-            raise ValueError("a share is above 0 and at most 1")
+    def __init__(self, share: Share) -> None:
         self._share = share
         self._store = MemoryStore()
+        self._own_reservations: dict[str, Reservation] = {}
+        """What is settled is what was reserved, whatever the share is by then."""
+        self._spent: BoundedMap[str, int] = BoundedMap()
+        """What is known to be spent of each window; the share is of what was left of it."""
 
     async def reserve(
         self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None
     ) -> Decision:
-        decision = await self._store.reserve(self._scaled_reservation(reservation), lease=lease, now=now)
+        own = reservation._replace(charges=tuple([self._own_charge(charge) for charge in reservation.charges]))
+        decision = await self._store.reserve(own, lease=lease, now=now)
+        if decision.refused is None:
+            self._own_reservations[reservation.id] = own
         limits = [charge.limit for charge in reservation.charges]
         return decision._replace(levels=self._whole_levels(limits, decision.levels))
 
     async def settle(
         self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
     ) -> bool:
-        return await self._store.settle(self._scaled_reservation(reservation), costs, debt=debt, now=now)
+        own = self._own_reservations.pop(reservation.id, reservation)
+        return await self._store.settle(own, costs, debt=debt, now=now)
 
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
         await self._store.renew(reservations, lease=lease, now=now)
 
     async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
-        levels = await self._store.levels([self._scaled_limit(limit) for limit in limits], now=now)
+        levels = await self._store.levels([self._own(limit) for limit in limits], now=now)
         return self._whole_levels(limits, levels)
 
     async def seed(self, limit: Limit, used: int) -> None:
-        own = self._scaled_limit(limit)
-        await self._store.seed(own, max(0, own.amount - floor((limit.amount - used) * self._share)))
+        self._spent[limit.key] = max(used, self._spent_of(limit))
+        await self._store.seed(limit, used)
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,25 +96,31 @@ class LocalShare:
     ) -> None:
         """Nothing to close."""
 
-    def _scaled(self, amount: int) -> int:
-        return max(1, floor(amount * self._share))
+    def _part(self, amount: int) -> int:
+        return max(1, floor(amount * self._share())) if amount > 0 else 0
 
-    def _scaled_limit(self, limit: Limit) -> Limit:
-        return limit._replace(amount=self._scaled(limit.amount), burst=self._scaled(limit.burst))
+    def _own(self, limit: Limit) -> Limit:
+        """This process's part of a limit, with the same key."""
+        if limit.kind == "window":
+            spent = self._spent_of(limit)
+            return limit._replace(amount=spent + self._part(limit.amount - spent))
+        return limit._replace(amount=self._part(limit.amount), burst=self._part(limit.burst))
 
-    def _scaled_charge(self, charge: Charge) -> Charge:
-        limit = self._scaled_limit(charge.limit)
-        return Charge(limit, min(charge.cost, limit.amount) if charge.cost <= charge.limit.amount else charge.cost)
+    def _own_charge(self, charge: Charge) -> Charge:
+        limit = self._own(charge.limit)
+        fits = charge.cost <= charge.limit.amount
+        return Charge(limit, min(charge.cost, limit.amount - self._spent_of(limit)) if fits else charge.cost)
 
-    def _scaled_reservation(self, reservation: Reservation) -> Reservation:
-        return reservation._replace(charges=tuple([self._scaled_charge(charge) for charge in reservation.charges]))
+    def _spent_of(self, limit: Limit) -> int:
+        return self._spent.get(limit.key) or 0
 
     def _whole_levels(self, limits: Sequence[Limit], levels: Sequence[Level]) -> tuple[Level, ...]:
         return tuple([self._whole_level(limit, level) for limit, level in zip(limits, levels, strict=True)])
 
     def _whole_level(self, limit: Limit, level: Level) -> Level:
-        capacity = limit.burst if limit.kind == "meter" else limit.amount
-        return level._replace(used=level.used + capacity - self._scaled(capacity))
+        own = self._own(limit)
+        of_others = limit.burst - own.burst if limit.kind == "meter" else limit.amount - own.amount
+        return level._replace(used=level.used + of_others)
 
 
 _UNUSED: Final = Level(0, 0)

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from crplugins.limits.availability import Availability, CircuitBreaker
-from crplugins.limits.fallback import MEANWHILE, OnStoreError, fallback_store
+from crplugins.limits.fallback import MEANWHILE, OnStoreError, fallback_store, fixed_share
 from crplugins.limits.limit import Decision, Level, Limit, Reservation
-from crplugins.limits.memory import unix_milliseconds
+from crplugins.limits.presence import Presence
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, LimitStore, StoreUnavailable
 
 LATE_SECONDS: Final = 1.0
@@ -24,8 +24,8 @@ LATE_SECONDS: Final = 1.0
 LAST_SECONDS: Final = 1.0
 """How long the exit of the store may take to settle what is still pending."""
 
-_PROBE: Final = Limit("window", "probe", 1, 1)
-"""Written to, because a replica can be read and not written. It expires a minute later."""
+ANNOUNCE_SECONDS: Final = 5.0
+"""How often a process says that it is there: how long a new one is not counted in the shares of the others."""
 
 
 class GuardedStore:
@@ -39,10 +39,13 @@ class GuardedStore:
     A reservation is settled where it was made. What a store has not settled during an outage is settled later, if it
     is available again within the length of a lease; what it may have charged without an answer is refunded.
 
+    The processes that use a store count each other in it (`Presence`), so that with `local` each of them allows an
+    equal share of the limits, and all of them together the limits.
+
     Args:
         store: entered and exited by this one.
         on_store_error: `local`, `open` or `closed`.
-        share: of each limit, above 0 and at most 1, for `local`: 1 / processes keeps all of them within the limits.
+        share: of each limit, above 0 and at most 1, for `local`; None for an equal share.
         breaker: when an outage begins and when to probe again.
         clock: monotonic seconds.
     """
@@ -52,14 +55,15 @@ class GuardedStore:
         store: LimitStore,
         *,
         on_store_error: OnStoreError = "local",
-        share: float = 1.0,
+        share: float | None = None,
         breaker: CircuitBreaker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._fallback = fallback_store(on_store_error, share)
+        self._presence = Presence(store)
+        self._fallback = fallback_store(on_store_error, self._equal_share if share is None else fixed_share(share))
         self._available = Availability(
-            self._probe,
+            self._presence.announce,
             self._start_recovery,
             meanwhile=MEANWHILE[on_store_error],
             breaker=breaker or CircuitBreaker(clock=clock),
@@ -68,6 +72,7 @@ class GuardedStore:
         self._pending = PendingSettlements(clock=clock)
         self._made_by_fallback: set[str] = set()
         self._recovery: asyncio.Task[None] | None = None
+        self._announcing: asyncio.Task[None] | None = None
 
     @property
     def unavailable(self) -> bool:
@@ -139,25 +144,34 @@ class GuardedStore:
                 await self._available.call(self._store.seed(limit, used))
 
     async def __aenter__(self) -> Self:
-        """Takes less than half a second, also if the store does not answer."""
+        """Takes less than a second where the store does not answer, on a machine that is not busy."""
         await self._store.__aenter__()
         await self._available.begin()
+        self._announcing = asyncio.create_task(self._announce(), name="crplugins.limits: announce")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._recovery is not None:
-            self._recovery.cancel()
-            await asyncio.wait([self._recovery])
+        if tasks := [task for task in (self._recovery, self._announcing) if task is not None]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
         with suppress(Exception):  # what cannot be settled now is lost with this process
             async with asyncio.timeout(LAST_SECONDS):
                 await self._pending.settle_all(self._settle_pending)
+                await self._presence.leave()
         await self._store.__aexit__(kind, error, traceback)
 
-    async def _probe(self) -> None:
-        used = unix_milliseconds()  # more than at any probe before, or nothing would be written
-        await self._store.seed(_PROBE, used)
+    def _equal_share(self) -> float:
+        return 1 / self._presence.processes
+
+    async def _announce(self) -> None:
+        while True:
+            await asyncio.sleep(ANNOUNCE_SECONDS)
+            if self._available:
+                with suppress(Exception):  # whatever it is, the next attempt may succeed
+                    await self._available.call(self._presence.announce())
 
     def _refund(self, reservation: Reservation) -> None:
         """The store may have charged it all the same, and would keep a lease that nobody uses until it expires."""

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from crplugins.asgi import bodies as response
 from crplugins.asgi.middleware import PluginMiddleware
@@ -57,6 +58,26 @@ def behind(app: App, *plugins: Plugin, **options: object) -> PluginMiddleware:
 
 
 # Streams that are only observed.
+
+
+@pytest.mark.parametrize("content_type", [JSON, "text/event-stream"])
+async def test_what_is_observed_is_what_the_app_sent_whoever_writes_into_it_further_out(content_type: str) -> None:
+    def compressing(app: PluginMiddleware) -> object:
+        async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+            async def compress(message: Message) -> None:
+                if message["type"] == "http.response.body":
+                    message["body"] = b"\x1f\x8b" + message["body"][::-1]  # in place, as Starlette's GZip does
+                await send(message)
+
+            await app(scope, receive, compress)
+
+        return wrapped
+
+    sent = (DOCUMENT,) if content_type == JSON else (CHUNK, STOP, DONE)
+    app = App(*sent, content_type=content_type)
+    await drive(compressing(behind(app, watcher := Watcher())), body=ASK)
+    assert [event.raw for event in watcher.events] == list(sent)
+    assert watcher.ending == (200, "ok")
 
 
 async def test_observed_messages_go_out_as_the_identical_objects() -> None:

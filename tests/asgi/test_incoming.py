@@ -404,6 +404,41 @@ async def test_a_client_that_leaves_after_the_last_byte_has_its_answer() -> None
     assert watcher.ending == (200, "ok")
 
 
+def leaving(after: int) -> Any:
+    """An app whose client leaves when it has been sent so many messages, and that gives up before the last one."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        for message in [start(), piece(CHUNK), piece(STOP), piece(DONE)][:after]:
+            await send(message)
+        assert (await receive())["type"] == "http.disconnect"
+
+    return app
+
+
+class Unread(Watcher):
+    """Watches how a request ends, and reads no answer."""
+
+    reads_events = False
+    on_event, on_end = Plugin.on_event, Plugin.on_end
+
+
+@pytest.mark.parametrize("reader", [Watcher, Rewriter])
+@pytest.mark.parametrize(("messages_sent", "outcome"), [(4, "ok"), (3, "cancelled"), (2, "cancelled")])
+async def test_a_client_that_leaves_at_the_end_mark_has_its_answer(
+    reader: type[Watcher], messages_sent: int, outcome: str
+) -> None:
+    outer = Unread()  # as a middleware of its own, which has to be told by the one that reads
+    app = PluginMiddleware(around(leaving(messages_sent), inner := reader()), plugins=[outer])
+    async with Drive(app, body=ASK) as call:
+        for _ in range(messages_sent - 1):
+            await call.next_body()
+        call.disconnect()
+        await call.finish()
+    assert (outer.exchange.status, inner.log[-1]) == (200, "w.on_finish")
+    assert outer.exchange.outcome == inner.exchange.outcome == outcome
+
+
 # Cancellation.
 
 

@@ -5,11 +5,8 @@ import re
 from crplugins.core.outcome import ERROR_TYPES
 from grafana.source.specs import SPECS
 from tests.grafana import promql
-from tests.grafana.files import BOARDS, FOLDER, annotations, board, panels, rules
+from tests.grafana.files import BOARDS, FOLDER, ON_NO_PANEL, annotations, board, panels, rules
 from tests.grafana.lint import of_expression, plain
-
-ON_NO_PANEL = {spec.name for spec in SPECS if spec.opt_in or spec.name.startswith("crplugins_cache_answer")}
-"""What is there only where somebody has asked for it, or where LiteLLM or a plugin has a cache."""
 
 
 def of_panels() -> set[str]:

@@ -1,10 +1,10 @@
-"""RedisClient: runs scripts on a Redis or Valkey server, each in one round trip, each within a tenth of a second.
+"""RedisClient: runs scripts on a Redis or Valkey server, each in one round trip.
 
 It uses redis-py's connections, not its client, whose retries and timeouts let a request wait for half a minute when a
 server hangs, and not its blocking pool, in which some of many requests wait without end while others overtake them.
 
-From top to bottom: the client, the Lua `Script`s, the `Connections`, the `Deadline` of a call, and `reason_of`, which
-says in words why a call failed.
+From top to bottom: the client, the Lua `Script`s, the `Connections`, and `reason_of`, which says in words why a call
+failed. `deadline.py` says how long a call waits.
 """
 
 import asyncio
@@ -15,8 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import hiredis
 import redis
@@ -24,10 +23,11 @@ from redis import exceptions
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
 from redis.exceptions import NoScriptError, RedisError
 
+from crplugins.limits.redis.deadline import Deadline, SignsOfLife
 from crplugins.limits.store import StoreUnavailable
 
-SECONDS: Final = 0.1
-"""How long a call may take, with connecting, TLS and authentication; the wait for a connection is not counted."""
+SECONDS: Final = 0.25
+"""How long a server may be silent before a call is given up, see `Deadline`; waiting for a connection is not counted."""
 
 CONNECTIONS: Final = 32
 """Connections of a process at most, unless the URL says otherwise."""
@@ -38,7 +38,7 @@ class RedisClient:
 
     Args:
         url: `redis://`, `rediss://` (TLS) or `unix://`, with user, password, database and options as redis-py reads it.
-        seconds: how long a call may take.
+        seconds: how long the server may be silent.
         connections: at most, unless the URL has `max_connections`.
 
     Raises `ValueError`, whose text has no part of the URL, for one that cannot be read.
@@ -46,6 +46,7 @@ class RedisClient:
 
     def __init__(self, url: str, *, seconds: float = SECONDS, connections: int = CONNECTIONS) -> None:
         self._seconds = seconds
+        self._signs = SignsOfLife()
         self._connections = Connections(url, connections)
         self._free = asyncio.Semaphore(self._connections.most)
 
@@ -63,25 +64,25 @@ class RedisClient:
         """What the script returns. Raises `StoreUnavailable`."""
         async with self._free:
             try:
-                async with Deadline(self._seconds), self._connections.one() as connection:
-                    return await _run(connection, script, keys, arguments)
+                async with Deadline(self._seconds, self._signs), self._connections.one() as connection:
+                    return await self._run(connection, script, keys, arguments)
             except Exception as error:
                 self._connections.distrust()
                 raise StoreUnavailable(f"Redis {reason_of(error)}") from None
 
+    async def _run(
+        self, connection: AbstractConnection, script: "LuaScript", keys: Sequence[str], arguments: Sequence[str | int]
+    ) -> Any:
+        try:
+            return await self._reply(connection, script.by_sha(keys, arguments))
+        except NoScriptError:  # the server was restarted, emptied or replaced by its replica
+            return await self._reply(connection, script.by_text(keys, arguments))
 
-async def _run(
-    connection: AbstractConnection, script: "LuaScript", keys: Sequence[str], arguments: Sequence[str | int]
-) -> Any:
-    try:
-        return await _answer(connection, script.by_sha(keys, arguments))
-    except NoScriptError:  # the server was restarted, emptied or replaced by its replica
-        return await _answer(connection, script.by_text(keys, arguments))
-
-
-async def _answer(connection: AbstractConnection, command: bytes) -> Any:
-    await connection.send_packed_command(command, check_health=False)
-    return await connection.read_response()
+    async def _reply(self, connection: AbstractConnection, command: bytes) -> Any:
+        await connection.send_packed_command(command, check_health=False)
+        reply = await connection.read_response()
+        self._signs.count += 1
+        return reply
 
 
 class LuaScript:
@@ -197,52 +198,6 @@ def _pool_for(url: str, most: int) -> _Pool:
     except TypeError:
         raise ValueError("has an option that redis-py does not know") from None
     return pool
-
-
-LATE: Final = 0.01
-"""Seconds. If a timer runs later than this, the process was busy, and the server may have answered in time."""
-
-GRACE: Final = 0.04
-"""Seconds that the call gets then, once: its answer may have come long ago."""
-
-
-class Deadline:
-    """`async with Deadline(seconds):` raises `TimeoutError` as `asyncio.timeout` does.
-
-    An event loop that was blocked runs the timer before it delivers the answer, and a busy gateway would take a healthy
-    store for a dead one.
-    """
-
-    __slots__ = ("_due", "_graced", "_seconds", "_timeout", "_timer")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._timeout = asyncio.timeout(None)
-        self._graced = False
-
-    async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
-        self._set(self._seconds)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        await self._timeout.__aexit__(kind, error, traceback)
-
-    def _set(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._due = loop.time() + seconds
-        self._timer = loop.call_at(self._due, self._passed)
-
-    def _passed(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._due > LATE and not self._graced:
-            self._graced = True
-            self._set(GRACE)
-        else:
-            self._timeout.reschedule(now)
 
 
 _TEXTS: Final = (

@@ -20,13 +20,13 @@ class RedisStore:
     """A `LimitStore`. Needs Redis 5 or newer, or Valkey; the extra `redis`.
 
     It connects with the first call, so that the store can be entered while the server is down; each call then raises
-    `StoreUnavailable` within a tenth of a second, until the server is available.
+    `StoreUnavailable` within a quarter of a second, until the server is available.
 
     Args:
         url: `redis://user:password@host:6379/0`, `rediss://` for TLS or `unix:///run/redis.sock?db=0`, with redis-py's
             options, such as `?ssl_ca_certs=ca.pem`.
         tag: all keys are `crp:{tag}:...`, so that a cluster holds them on one node.
-        seconds: how long a call may take.
+        seconds: how long the server may be silent; a call takes eight times as long at most, where it is slow.
         connections: at most, unless the URL has `max_connections`.
 
     Raises `ValueError`, whose text has no part of the URL, for one that cannot be read.

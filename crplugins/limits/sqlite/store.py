@@ -27,7 +27,7 @@ class SqliteStore:
     Any number of processes may use it at once, and any of them may be killed. Its decisions are those of `MemoryStore`.
 
     Entering raises `LimitFileError` if the file cannot be used. The methods raise `StoreUnavailable` if other processes
-    keep it locked for 50 ms, or if it cannot be used any more.
+    keep it locked for half a second, or if it cannot be used any more.
     """
 
     def __init__(self, path: str | Path, *, clock: Callable[[], int] = unix_milliseconds) -> None:

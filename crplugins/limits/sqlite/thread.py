@@ -19,8 +19,8 @@ from crplugins.limits.sqlite.file import LimitFileError, Rows, Sweep, is_busy, o
 from crplugins.limits.store import StoreUnavailable
 from crplugins.limits.table import LimitTable
 
-BUSY_SECONDS: Final = 0.05
-"""How long calls wait for other processes."""
+BUSY_SECONDS: Final = 0.5
+"""How long calls wait for other processes. One that has the lock may get no processor for a while on a busy machine."""
 
 _PAUSES: Final = (0.0001, 0.001)
 """Seconds between two attempts, random: SQLite's own busy handler waits longer each time, while others come first."""
