@@ -28,9 +28,13 @@ class ResponseBody(Protocol):
 
     Attributes:
         held: the `http.response.start` that `before` will send, of an answer whose head depends on its body; else None.
+        ended: the end mark of a stream has passed: a client that leaves now has the whole answer.
     """
 
     held: Message | None
+
+    @property
+    def ended(self) -> bool: ...
 
     def before(self, message: Message) -> Iterable[Message]:
         """The messages to send in its place."""
@@ -46,6 +50,7 @@ class Passthrough:
     """A body nobody reads."""
 
     held: Message | None = None
+    ended = False
 
     def before(self, message: Message) -> Iterable[Message]:
         return (message,)
@@ -129,6 +134,7 @@ class ObservedEvents:
         self._exchange = run.exchange
         self._events = AnswerEvents(run.exchange)
         self._blind = False
+        self.ended = False
 
     def before(self, message: Message) -> Iterable[Message]:
         return (message,)
@@ -140,6 +146,7 @@ class ObservedEvents:
             for event in self._events.of(message):
                 self._exchange.note_facts(event)
                 self._run.event(event)
+                self.ended = event.data == b"[DONE]"
         except EventTooLarge:
             self._blind = True
             return
@@ -159,8 +166,9 @@ class RewrittenEvents:
         self._run = run
         self._exchange = run.exchange
         self._events = AnswerEvents(run.exchange)
-        self._ended = False
+        self._added_to = False
         self._failure: GatewayError | None = None
+        self.ended = False
 
     def before(self, message: Message) -> Iterable[Message]:
         more = message.get("more_body", False)
@@ -195,6 +203,7 @@ class RewrittenEvents:
                 self._break_off(outward)
                 return
             self._end(outward)
+            self.ended = True
         self._exchange.note_facts(event)
         passed = self._run.event(event)
         if passed is not None:
@@ -202,8 +211,8 @@ class RewrittenEvents:
 
     def _end(self, outward: list[Event]) -> None:
         """Add what the plugins add to a complete stream, once: before [DONE], or at the end of one without it."""
-        if not self._ended and not self._exchange.failed_in_stream:
-            self._ended = True
+        if not self._added_to and not self._exchange.failed_in_stream:
+            self._added_to = True
             outward += self._run.end()
 
     def _check_end(self, outward: list[Event]) -> None:
@@ -220,6 +229,7 @@ class RewrittenEvents:
         failure = broken_off()
         self._exchange.failed(failure, in_stream=True)
         outward += [error_event(failure), done_event()]
+        self.ended = True
 
 
 class DocumentBody:
@@ -228,6 +238,8 @@ class DocumentBody:
 
     `held` is the start of an answer whose length a plugin may change, None for observers.
     """
+
+    ended = False
 
     def __init__(self, run: Run, held: Message | None) -> None:
         self._run = run

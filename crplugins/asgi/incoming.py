@@ -163,11 +163,11 @@ class Call:
         return message
 
     def _conclude(self) -> None:
-        outgoing = self._outgoing
+        outgoing, received = self._outgoing, self._exchange.received
         left = outgoing.lost or self._exchange.client_gone
         left = left or ((self._cancelled or self._gone) and not outgoing.complete)
         status = self._exchange.status if outgoing.started else None
-        self._run.conclude(status, left=left, complete=outgoing.complete)
+        self._run.conclude(status, left=left and not received, complete=outgoing.complete or received)
 
 
 class ClientGone(Exception):

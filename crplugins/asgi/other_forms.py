@@ -43,6 +43,10 @@ class UnclearBody:
         self._head = b""
         self._body: ResponseBody | None = None
 
+    @property
+    def ended(self) -> bool:
+        return self._body is not None and self._body.ended
+
     def before(self, message: Message) -> Iterable[Message]:
         if self.held is None and self._body is None:
             return (message,)
@@ -86,6 +90,8 @@ class UnclearBody:
 class DocumentAsStream:
     """A document where a stream was asked for. What holds no answer passes as it is."""
 
+    ended = False
+
     def __init__(self, run: Run, held: Message) -> None:
         self.held: Message | None = held
         self._start = held
@@ -118,6 +124,8 @@ class DocumentAsStream:
 
 class StreamAsDocument:
     """A stream where a document was asked for. A stream that is no answer passes as it is; one that breaks is a 502."""
+
+    ended = False
 
     def __init__(self, run: Run, held: Message) -> None:
         self.held: Message | None = held

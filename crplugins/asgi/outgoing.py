@@ -27,14 +27,14 @@ MAX_REFUSAL_BYTES = 64 * 1024
 class Outgoing:
     """Sends an app's messages, a plugin's reply or an error through the plugins entered so far.
 
-    `started` once a status was sent, `complete` once the last byte is out, `lost` when the server could not
-    deliver. When a plugin fails on the way, `refusal` keeps the error and everything the app still sends is dropped, so
-    no second response can start.
+    `started` once a status was sent, `complete` once the last byte is out, `lost` when the server could not deliver,
+    `left` when the client has disconnected. When a plugin fails on the way, `refusal` keeps the error and everything
+    the app still sends is dropped, so no second response can start.
     """
 
     __slots__ = (
         "_body", "_draining", "_exchange", "_pipeline", "_plain", "_run", "_send",
-        "complete", "lost", "outermost", "refusal", "started",
+        "complete", "left", "lost", "outermost", "refusal", "started",
     )  # fmt: skip
 
     def __init__(self, run: Run, send: Send, *, outermost: bool) -> None:
@@ -49,6 +49,7 @@ class Outgoing:
         self.refusal: GatewayError | None = None
         self.started = False
         self.complete = False
+        self.left = False
         self.lost = False
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -61,6 +62,7 @@ class Outgoing:
 
     async def drained(self) -> None:
         """The client has disconnected: returns once the answer need not be read any further."""
+        self.left = True
         if self._exchange.drain is not None and not self.complete:
             await self._drain(self._exchange.drain).over()
         elif not self.started:
@@ -167,15 +169,18 @@ class Outgoing:
     async def _continue(self, message: Message) -> None:
         if self._body is None:
             raise RuntimeError("the app sent a body before the response had started")
+        told = dict(message)  # whoever is further out may write into it, as Starlette's GZip does
         try:
             try:
                 for outward in self._body.before(message):
                     await self._write(outward)
             except BaseException:  # what the upstream sent counts even if the client has just gone
                 with suppress(GatewayError):
-                    self._body.after(message)
+                    self._body.after(told)
                 raise
-            self._body.after(message)
+            self._body.after(told)
+            if self._body.ended and not self.left and not self.lost:
+                self._exchange.received = True
         except GatewayError as error:
             self.refusal = error
             raise

@@ -36,7 +36,7 @@ class LimitsSection(Section):
     """Where use is counted: `memory`, `sqlite:///limits.db` for one machine, `redis://host:6379/0` for several."""
 
     on_store_error: OnStoreError = Field(default="local", examples=["closed"])
-    """When the store is unavailable: each process allows its share of the limits, every request passes, or every request
+    """When the store is unavailable: each process allows its share of the limits, every request passes, or every one
     gets 503."""
 
     local_share: Annotated[Number, Field(gt=0, le=1)] | None = Field(default=None, examples=[0.25])

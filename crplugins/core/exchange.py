@@ -145,6 +145,8 @@ class Exchange(msgspec.Struct, eq=False):
         split: bytes of the answer that a handler has split already, and the events in them. A reader further out that
             is given this very object need not split and decode it again.
         client_gone: the client has disconnected, and the remaining answer is read for its usage.
+        received: the client has been sent the end mark of a stream. Most clients disconnect then, without waiting for
+            the end of the response.
         outcome: set, like `error_type`, before the first `on_ended`.
     """
 
@@ -183,6 +185,7 @@ class Exchange(msgspec.Struct, eq=False):
     failed_in_stream: bool = False
     drain: Drain | None = None
     client_gone: bool = False
+    received: bool = False
     trace_headers: Mapping[str, str] | None = None
     split: "tuple[bytes, list[Event]] | None" = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)

@@ -27,7 +27,7 @@ from crplugins.limits.redis.deadline import Deadline, SignsOfLife
 from crplugins.limits.store import StoreUnavailable
 
 SECONDS: Final = 0.25
-"""How long a server may be silent before a call is given up, see `Deadline`; waiting for a connection is not counted."""
+"""How long a server may be silent before a call is given up (`Deadline`), not counting the wait for a connection."""
 
 CONNECTIONS: Final = 32
 """Connections of a process at most, unless the URL says otherwise."""
