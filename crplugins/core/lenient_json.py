@@ -7,9 +7,11 @@ is rewritten to strict JSON and read once more. The client is sent the original 
 
 import json
 import re
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
+
+Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 # A text, or a word that is no JSON outside of texts. The closing quote is optional, because the search would begin anew
 # at each quote of a text without one: the work would grow with the square of the length.
@@ -53,6 +55,21 @@ def first_json_value(data: bytes) -> bytes | None:
     except (ValueError, RecursionError):
         return None
     return text[start:end].encode()
+
+
+def struct_of_what_fits(value: Any, kind: type[Kind]) -> Kind | None:
+    """A struct of those fields of a JSON object that fit; None for anything but an object."""
+    if not isinstance(value, dict):
+        return None
+    fields = {field.name: _fitting(value.get(field.name), field.type) for field in msgspec.structs.fields(kind)}
+    return kind(**{name: fitting for name, fitting in fields.items() if fitting is not None})
+
+
+def _fitting(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind, strict=False, from_attributes=True)
+    except msgspec.ValidationError:
+        return None
 
 
 def _strict_token(match: re.Match[bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""The fields of OpenAI's chat completions format that we read and write.
+"""The fields of OpenAI's chat completions format that we read and write; those of `usage` are in `reported_usage`.
 
 Partial structs: msgspec checks that the whole document is JSON but builds only what is named here. Field types are
 as lax as providers are (null where OpenAI has an object, floats beside counts), because a stricter reader would lose
@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from crplugins.core.lenient_json import strict_json
-from crplugins.core.usage import TokenUsage, sane_cost, sane_usage
+from crplugins.core.lenient_json import strict_json, struct_of_what_fits
+from crplugins.core.reported_usage import ReportedUsage
+from crplugins.core.usage import TokenUsage
 
 CHAT_PATH: Final = "/chat/completions"
 """What a chat completions path ends with, whatever its prefix."""
@@ -21,166 +22,6 @@ CHAT_PATH: Final = "/chat/completions"
 def is_chat_completion(method: str, path: str) -> bool:
     """Whether a request with this method asks for a chat completion; a page of that path may be another's."""
     return method == "POST" and path.endswith(CHAT_PATH)
-
-
-class CachedDetails(msgspec.Struct):
-    """Which of the cached tokens are audio."""
-
-    audio_tokens: int | None = None
-
-
-class WrittenDetails(msgspec.Struct):
-    """For how long written tokens are kept. Anthropic has these beside the usage, OpenAI in its details."""
-
-    ephemeral_5m_input_tokens: int | None = None
-    ephemeral_1h_input_tokens: int | None = None
-    ephemeral_30m_input_tokens: int | None = None  # litellm's names for OpenAI's
-    ephemeral_12h_input_tokens: int | None = None
-    ttl_30m_tokens: int | None = None
-    ttl_12h_tokens: int | None = None
-
-    def for_long(self) -> int:
-        return max(self.ephemeral_1h_input_tokens or self.ephemeral_12h_input_tokens or self.ttl_12h_tokens or 0, 0)
-
-    def in_all(self) -> int:
-        short = self.ephemeral_5m_input_tokens or self.ephemeral_30m_input_tokens or self.ttl_30m_tokens or 0
-        return max(short, 0) + self.for_long()
-
-
-class TokenDetails(msgspec.Struct):
-    """`prompt_tokens_details` and `completion_tokens_details`."""
-
-    cached_tokens: int | None = None
-    cached_tokens_details: CachedDetails | None = None
-    cache_write_tokens: int | None = None
-    cache_write_tokens_details: WrittenDetails | None = None
-    cache_creation_tokens: int | None = None  # litellm's name
-    cache_creation_token_details: WrittenDetails | None = None
-    reasoning_tokens: int | None = None
-    audio_tokens: int | None = None
-    image_tokens: int | None = None
-    video_tokens: int | None = None
-    web_search_requests: int | None = None  # litellm's name, for Gemini's searches
-
-
-class ServerToolUse(msgspec.Struct):
-    """Tools that ran at the provider, for which it charges by the call."""
-
-    web_search_requests: int | None = None  # Anthropic, OpenRouter
-    web_search_calls: int | None = None  # xAI
-
-
-class ReportedUsage(msgspec.Struct):
-    """Token counts as providers report them, under each of the names they use."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: TokenDetails | None = None
-    completion_tokens_details: TokenDetails | None = None
-    input_tokens: int | None = None  # Anthropic, which leaves cached input out; OpenAI's Responses, which do not
-    output_tokens: int | None = None
-    input_tokens_details: TokenDetails | None = None
-    output_tokens_details: TokenDetails | None = None
-    cached_tokens: int | None = None  # Moonshot
-    prompt_cache_hit_tokens: int | None = None  # DeepSeek
-    cache_read_input_tokens: int | None = None  # Anthropic, through gateways that keep its names
-    cache_creation_input_tokens: int | None = None
-    cache_write_tokens: int | None = None  # OpenRouter
-    cache_creation: WrittenDetails | None = None  # Anthropic
-    server_tool_use: ServerToolUse | None = None  # Anthropic, OpenRouter
-    server_side_tool_usage_details: ServerToolUse | None = None  # xAI
-    num_search_queries: int | None = None  # Perplexity
-    search_context_size: str | None = None  # Perplexity
-    service_tier: str | None = None  # Anthropic; OpenAI has it beside `usage`
-    speed: str | None = None  # Anthropic
-    inference_geo: str | None = None  # Anthropic
-    cost: Any = None  # OpenRouter; Perplexity has an object of costs
-    cost_details: Any = None
-    is_byok: Any = None
-    estimated_cost: Any = None  # DeepInfra
-    cost_in_usd_ticks: Any = None  # xAI
-
-    def counted(self) -> TokenUsage | None:
-        """In our names, and made sense of; None if it counts nothing."""
-        more = self.prompt_tokens_details or self.input_tokens_details or _NO_DETAILS
-        out = self.completion_tokens_details or self.output_tokens_details or _NO_DETAILS
-        read = self.cache_read_input_tokens
-        cached = more.cached_tokens or self.prompt_cache_hit_tokens or read or self.cached_tokens
-        written = more.cache_write_tokens or self.cache_write_tokens or self.cache_creation_input_tokens
-        written = written or more.cache_creation_tokens
-        lifetimes = self.cache_creation or more.cache_write_tokens_details or more.cache_creation_token_details
-        prompt = self.prompt_tokens
-        if not prompt and self.input_tokens is not None:
-            prompt = self.input_tokens
-            if self.input_tokens_details is None:
-                prompt += max(read or 0, 0) + max(self.cache_creation_input_tokens or 0, 0)
-        return sane_usage(
-            prompt,
-            self.completion_tokens or self.output_tokens,
-            self.total_tokens,
-            cached=cached,
-            cache_write=lifetimes.in_all() if lifetimes is not None and not written else written,
-            reasoning=out.reasoning_tokens,
-            audio_input=more.audio_tokens,
-            audio_output=out.audio_tokens,
-            long_cache_write=None if lifetimes is None else lifetimes.for_long(),
-            cached_audio=None if more.cached_tokens_details is None else more.cached_tokens_details.audio_tokens,
-            image_input=more.image_tokens,
-            image_output=out.image_tokens,
-            video_output=out.video_tokens,
-            web_searches=self._web_searches(more),
-        )
-
-    def _web_searches(self, details: TokenDetails) -> int | None:
-        if details.web_search_requests:
-            return details.web_search_requests
-        tools = self.server_tool_use or self.server_side_tool_usage_details
-        if tools is not None:
-            return tools.web_search_requests or tools.web_search_calls
-        # Perplexity searches for every answer, and only its deep research says how often.
-        return self.num_search_queries or (1 if self.search_context_size else None)
-
-    @property
-    def tier(self) -> str | None:
-        """The processing tier; Anthropic's fast mode is one, which it does not call so."""
-        return self.speed if self.speed == "fast" else self.service_tier
-
-    def cost_micro_usd(self) -> int | None:
-        """What the provider itself says the answer cost, in millionths of a US dollar; None if it says nothing."""
-        cost = self.cost
-        if cost is None:
-            if self.cost_in_usd_ticks is not None:
-                return sane_cost(_usd_of(self.cost_in_usd_ticks))
-            return None if self.estimated_cost is None else sane_cost(self.estimated_cost)
-        told = sane_cost(cost.get("total_cost") if isinstance(cost, dict) else cost)
-        if told is not None and self.is_byok is True and isinstance(self.cost_details, dict):
-            # With the operator's own key at the provider behind it, OpenRouter's cost is its fee alone.
-            told += sane_cost(self.cost_details.get("upstream_inference_cost")) or 0
-        return told
-
-
-def _usd_of(ticks: object) -> float | None:
-    return ticks / _TICKS_PER_USD if isinstance(ticks, int | float) and not isinstance(ticks, bool) else None
-
-
-_TICKS_PER_USD: Final = 10**10
-_NO_DETAILS: Final = TokenDetails()
-
-
-def read_usage(value: Any) -> ReportedUsage:
-    """A usage object that is decoded already: JSON data, or an object with such attributes. Empty for None."""
-    if value is None:
-        return ReportedUsage()
-    try:
-        return msgspec.convert(value, ReportedUsage, strict=False, from_attributes=True)
-    except msgspec.ValidationError:
-        named = value if isinstance(value, dict) else {name: getattr(value, name, None) for name in _USAGE_NAMES}
-        reported: ReportedUsage = _partly(named, ReportedUsage)
-        return reported
-
-
-_USAGE_NAMES: Final = ReportedUsage.__struct_fields__
 
 
 class CallPiece(NamedTuple):
@@ -400,9 +241,9 @@ def _read_leniently(data: bytes) -> AnswerFacts:
     return AnswerFacts(
         model=lax.model if isinstance(lax.model, str) else None,
         choices=_choices(lax.choices),
-        usage=_partly(lax.usage, ReportedUsage),
+        usage=struct_of_what_fits(lax.usage, ReportedUsage),
         error=lax.error,
-        x_groq=GroqUsage(_partly(groq, ReportedUsage)) if groq is not None else None,
+        x_groq=GroqUsage(struct_of_what_fits(groq, ReportedUsage)) if groq is not None else None,
         service_tier=lax.service_tier if isinstance(lax.service_tier, str) else None,
     )
 
@@ -412,24 +253,9 @@ def _choices(value: Any) -> list[Choice] | None:
         return None
     choices: list[Choice] = []
     for item in value:
-        choice = _partly(item, Choice)
+        choice = struct_of_what_fits(item, Choice)
         if choice is not None:
             if choice.finish_reason is UNSET and "finish_reason" in item:
                 choice.finish_reason = None
             choices.append(choice)
     return choices
-
-
-def _partly(value: Any, kind: Any) -> Any:
-    """A struct of those fields of an object that fit."""
-    if not isinstance(value, dict):
-        return None
-    fields = {field.name: _convert(value.get(field.name), field.type) for field in msgspec.structs.fields(kind)}
-    return kind(**{name: fitting for name, fitting in fields.items() if fitting is not None})
-
-
-def _convert(value: Any, kind: Any) -> Any:
-    try:
-        return msgspec.convert(value, kind, strict=False, from_attributes=True)
-    except msgspec.ValidationError:
-        return None

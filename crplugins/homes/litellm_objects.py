@@ -8,9 +8,10 @@ from typing import Any, Final, NamedTuple
 
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.exchange import Exchange
+from crplugins.core.reported_usage import read_usage
 from crplugins.core.said import Said
 from crplugins.core.usage import Price
-from crplugins.core.wire import Choice, Delta, read_usage
+from crplugins.core.wire import Choice, Delta
 from crplugins.handlers.litellm.usage import note_provider, plain, usages_of_choice
 from crplugins.metering.price_table import litellm_prices, prices_for
 

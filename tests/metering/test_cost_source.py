@@ -5,9 +5,10 @@ import json
 import pytest
 
 from crplugins.core.exchange import Exchange, Timings
+from crplugins.core.reported_usage import ReportedUsage
 from crplugins.core.sse import Event
 from crplugins.core.usage import Price
-from crplugins.core.wire import ReportedUsage, read_answer
+from crplugins.core.wire import read_answer
 from crplugins.metering.record import record_of
 
 LISTED = Price(1_000_000, 2_000_000, source="table")

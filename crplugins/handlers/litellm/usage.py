@@ -14,8 +14,9 @@ from typing import Any, Final
 import msgspec
 
 from crplugins.core.exchange import Exchange
+from crplugins.core.reported_usage import ReportedUsage, WrittenDetails, read_usage
 from crplugins.core.usage import MAX_TOKENS, TokenUsage
-from crplugins.core.wire import AnswerFacts, ReportedUsage, WrittenDetails, read_usage
+from crplugins.core.wire import AnswerFacts
 
 logger = logging.getLogger("crplugins.upstream")
 
