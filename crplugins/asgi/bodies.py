@@ -252,8 +252,7 @@ class DocumentBody:
             return (message,)
         document = self._document(message)
         if document is None:
-            if self._gathered.too_long:
-                raise internal_error()
+            self._gathered.refuse_too_long()
             return ()
         outward = self._pass_up(document)
         return document_messages(self.held, b"" if outward is None else outward.raw)
@@ -270,9 +269,8 @@ class DocumentBody:
         known = self._exchange.split
         if known is not None and known[0] is message.get("body"):
             return known[1][0]
-        if not self._gathered.add(message) or self._gathered.too_long:
-            return None
-        return Event.json_document(self._gathered.body())
+        body = self._gathered.add(message)
+        return None if body is None else Event.json_document(body)
 
     def _pass_up(self, event: Event) -> Event | None:
         self._exchange.note_facts(event)
@@ -288,23 +286,24 @@ class Gathered:
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._size = 0
-        self.too_long = False
+        self._too_long = False
 
-    def add(self, message: Message) -> bool:
-        """Whether there is nothing more to wait for: the body is whole, or too long."""
-        if self.too_long:
-            return False
+    def add(self, message: Message) -> bytes | None:
+        """The body, once it is whole; None before that, and for one that is too long."""
         body = message.get("body", b"")
         self._size += len(body)
         if self._size > MAX_DOCUMENT_BYTES:
-            self.too_long = True
+            self._too_long = True
             self._parts.clear()
-            return True
+        if self._too_long:
+            return None
         self._parts.append(body)
-        return not message.get("more_body", False)
+        return None if message.get("more_body", False) else b"".join(self._parts)
 
-    def body(self) -> bytes:
-        return b"".join(self._parts)
+    def refuse_too_long(self) -> None:
+        """Raise `GatewayError` 500 if the body is too long to be read: whoever must rewrite it cannot."""
+        if self._too_long:
+            raise internal_error()
 
 
 def document_messages(start: Message, body: bytes) -> Iterable[Message]:

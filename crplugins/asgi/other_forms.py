@@ -20,7 +20,7 @@ from crplugins.asgi.bodies import (
 )
 from crplugins.core.answer_forms import document_of, stream_of
 from crplugins.core.completeness import Completeness
-from crplugins.core.errors import broken_off, internal_error
+from crplugins.core.errors import broken_off
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Run
 from crplugins.core.sse import Event, Splitter, begins_stream
@@ -101,11 +101,10 @@ class DocumentAsStream:
         self._events = RewrittenEvents(run)
 
     def before(self, message: Message) -> Iterable[Message]:
-        if not self._gathered.add(message):
+        body = self._gathered.add(message)
+        if body is None:
+            self._gathered.refuse_too_long()
             return ()
-        if self._gathered.too_long:
-            raise internal_error()
-        body = self._gathered.body()
         answer = Event.json_document(body).answer
         if answer is None or not answer.choices:
             return self._document.before({"type": message["type"], "body": body})
@@ -135,11 +134,10 @@ class StreamAsDocument:
         self._document = DocumentBody(run, held)
 
     def before(self, message: Message) -> Iterable[Message]:
-        if not self._gathered.add(message):
+        body = self._gathered.add(message)
+        if body is None:
+            self._gathered.refuse_too_long()
             return ()
-        if self._gathered.too_long:
-            raise internal_error()
-        body = self._gathered.body()
         completeness, events = _judged(body, self._exchange.choices)
         error = next((event for event in events if event.answer is not None and event.answer.error is not None), None)
         if error is not None:
