@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from crplugins.core.exchange import Refusal as Refusal
     from crplugins.core.exchange import Reply as Reply
     from crplugins.core.exchange import Slot as Slot
+    from crplugins.core.identity import Identities as Identities
+    from crplugins.core.identity import IdentityRules as IdentityRules
+    from crplugins.core.identity import IdentitySource as IdentitySource
     from crplugins.core.plugin import Plugin as Plugin
     from crplugins.core.principal import Budget as Budget
     from crplugins.core.principal import Limits as Limits
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from crplugins.plugins.missing_usage import MissingUsage as MissingUsage
     from crplugins.plugins.rate_limits.plugin import RateLimits as RateLimits
     from crplugins.plugins.rate_limits.rules import LimitRules as LimitRules
+    from crplugins.plugins.rate_limits.rules import SessionLimits as SessionLimits
     from crplugins.plugins.server_timing import ServerTiming as ServerTiming
     from crplugins.plugins.stream_usage import StreamUsage as StreamUsage
     from crplugins.plugins.tracing.plugin import Tracing as Tracing
@@ -73,6 +77,9 @@ _HOMES = {
     "GatewayError": "crplugins.core.errors",
     "HostPrincipal": "crplugins.plugins.host_principal",
     "HostPrincipalMiddleware": "crplugins.homes.middlewares",
+    "Identities": "crplugins.core.identity",
+    "IdentityRules": "crplugins.core.identity",
+    "IdentitySource": "crplugins.core.identity",
     "InlineKeys": "crplugins.keys.inline",
     "JwtKeys": "crplugins.keys.jwt",
     "Ledger": "crplugins.ledger.ledger",
@@ -94,6 +101,7 @@ _HOMES = {
     "Reply": "crplugins.core.exchange",
     "RequestGuard": "crplugins.plugins.guard.plugin",
     "ServerTiming": "crplugins.plugins.server_timing",
+    "SessionLimits": "crplugins.plugins.rate_limits.rules",
     "Slot": "crplugins.core.exchange",
     "SqlKeys": "crplugins.keys.sql",
     "SqliteStore": "crplugins.limits.sqlite.store",

@@ -26,7 +26,7 @@ from crplugins.keys.service import format_moment, state_of
 from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable
-from crplugins.plugins.rate_limits.rules import applied_limits
+from crplugins.plugins.rate_limits.rules import Occasion, applied_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +111,14 @@ def _key_step(key: Key, now: datetime) -> ExplainedStep:
     return ExplainedStep("key", True, f"the key '{key.id}'{team} is live")
 
 
+_ANY_USE_OF: Final = Occasion(user="user", session="session")
+
+
 def limits_text(config: Config, principal: Principal, model: str) -> str:
     """Every limit and budget that applies to a request of this key for this served name."""
     limits = [
         f"{each.limit.amount} {each.measure.name} ({_scope(each.scope)}{', shadow' * each.shadow})"
-        for each in applied_limits(config.limits.rules(), principal, model, None).all
+        for each in applied_limits(config.limits.rules(), principal, _ANY_USE_OF._replace(model=model)).all
     ]
     return ", ".join([*limits, *_budgets(config, principal)]) or "no limit and no budget applies"
 
@@ -128,12 +131,15 @@ def _scope(scope: str) -> str:
 def _budgets(config: Config, principal: Principal) -> Iterator[str]:
     for scope, budget in _applied_budgets(config, principal):
         shadow = config.budgets.shadow or budget.shadow
-        yield f"${usd(budget.micro_usd):.2f} per {budget.period} ({scope}{', shadow' * shadow})"
+        each = "in all" if scope == "session" else f"per {budget.period}"
+        yield f"${usd(budget.micro_usd):.2f} {each} ({scope}{', shadow' * shadow})"
 
 
 def _applied_budgets(config: Config, principal: Principal) -> Iterator[tuple[str, Budget]]:
-    own, team = principal.budget or config.budgets.key(), config.budgets.teams().get(principal.team or "")
-    yield from ((scope, budget) for scope, budget in (("key", own), ("team", team)) if budget is not None)
+    budgets = config.budgets
+    own, team = principal.budget or budgets.key(), budgets.teams().get(principal.team or "")
+    found = (("key", own), ("team", team), ("user", budgets.user()), ("session", budgets.session()))
+    yield from ((scope, budget) for scope, budget in found if budget is not None)
 
 
 def _refuses_unknown(config: Config, principal: Principal) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from crplugins.config.identity import IdentitySection, SessionAmounts, SessionBudget, UserBudget
 from crplugins.core import principal
 from crplugins.core.patterns import name_set
 from crplugins.core.usage import Price
@@ -67,6 +68,15 @@ class LimitsSection(Section):
     per_client_address: Amounts = Field(default=Amounts(), examples=[{"requests_per_minute": 20}])
     """Limits of each client address, for a gateway that anybody may use."""
 
+    per_user: Amounts = Field(default=Amounts(), examples=[{"requests_per_minute": 20, "tokens_per_day": 200000}])
+    """Limits of each end user of a key. Where requests name their user stands in `identity`."""
+
+    per_session: SessionAmounts = Field(default=SessionAmounts(), examples=[{"requests": 200, "tokens": 1000000}])
+    """Limits of each session of a key, such as one run of an agent. Where requests name it stands in `identity`."""
+
+    identity: IdentitySection = IdentitySection()
+    """Where requests name their end user and their session, and what happens to those that do not."""
+
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(default=(), examples=[["10.0.0.0/8"]])
     """Networks of proxies whose `x-forwarded-for` is believed."""
 
@@ -85,6 +95,8 @@ class LimitsSection(Section):
             per_key=self.per_key.limits(),
             per_key_and_model=_by_name(self.per_key_and_model),
             per_client_address=self.per_client_address.limits(),
+            per_user=self.per_user.limits(),
+            per_session=self.per_session.session_limits(),
             shadow=self.shadow,
         )
 
@@ -145,6 +157,13 @@ class BudgetsSection(Section):
     per_key: BudgetSection | None = Field(default=None, examples=[{"usd": 20, "period": "week"}])
     """The budget of each key that has none of its own."""
 
+    per_user: UserBudget | None = Field(default=None, examples=[{"usd": 5, "period": "month"}])
+    """The budget of each end user of a key. Where requests name their user stands in `limits.identity`."""
+
+    per_session: SessionBudget | None = Field(default=None, examples=[{"usd": 2}])
+    """The budget of each session of a key, such as one run of an agent. Where requests name it stands in
+    `limits.identity`."""
+
     warn_at: Annotated[Number, Field(gt=0, le=1)] = Field(default=WARN_AT, examples=[0.9])
     """The share of a budget from which on a warning is logged, once in its period."""
 
@@ -186,3 +205,14 @@ class BudgetsSection(Section):
 
     def key(self) -> principal.Budget | None:
         return None if self.per_key is None else self.per_key.budget()
+
+    def user(self) -> principal.Budget | None:
+        return None if self.per_user is None else self.per_user.budget()
+
+    def session(self) -> principal.Budget | None:
+        return None if self.per_session is None else self.per_session.budget()
+
+    def all(self) -> list[principal.Budget]:
+        """Whatever a key brings besides."""
+        found = [*self.teams().values(), self.key(), self.user(), self.session()]
+        return [budget for budget in found if budget is not None]

@@ -16,6 +16,8 @@ Header = tuple[bytes, bytes]
 
 INVALID_REQUEST: Final = "invalid_request_error"
 SERVER_ERROR: Final = "server_error"
+SESSION_LIMIT: Final = "session_limit"
+"""The type of a refusal after which the session is over. `code` says of what it has used up its share."""
 
 DONE_FRAME: Final = b"data: [DONE]\n\n"
 

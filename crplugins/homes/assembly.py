@@ -150,6 +150,7 @@ def _rate_limits(parts: Parts) -> RateLimits:
         config.limits.rules(),
         store=parts.reservations,
         trusted_proxies=config.limits.trusted_proxies,
+        identities=parts.identities,
         estimated_output_tokens=config.limits.estimated_output_tokens,
         missing_usage=config.missing_usage,
     )
@@ -160,6 +161,9 @@ def _budgets(parts: Parts) -> Budgets:
     return Budgets(
         config.budgets.key(),
         config.budgets.teams(),
+        per_user=config.budgets.user(),
+        per_session=config.budgets.session(),
+        identities=parts.identities,
         prices=parts.prices,
         serves=parts.serves,
         unknown_price="refuse" if config.budgets.refuses_unknown_price else "allow",

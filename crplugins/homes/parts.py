@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from crplugins.config import Config
+from crplugins.core.identity import Identities
 from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
 from crplugins.homes.unpriced import KnownBudgets, unpriced_warnings
@@ -84,10 +85,17 @@ class Parts:
         """
         config, budgets = self.config, self.config.budgets
         principals = [key.principal for key in (listed_keys(self.keys) if keys is None else keys)]
-        known = KnownBudgets(budgets.key(), budgets.teams(), principals, budgets.shadow)
+        known = KnownBudgets(
+            budgets.key(), budgets.teams(), principals, budgets.shadow, budgets.user(), budgets.session()
+        )
         names = dict.fromkeys((entry.model_name for entry in config.model_list) if models is None else models)
         refused = budgets.refuses_unknown_price
         return list(unpriced_warnings(names, self.prices, known, self.aliases.table, refused=refused))
+
+    @cached_property
+    def identities(self) -> Identities:
+        """RateLimits and Budgets know the same users and sessions."""
+        return self.config.limits.identity.identities(self.config.budgets.user())
 
     @cached_property
     def reservations(self) -> Reservations:

@@ -17,6 +17,7 @@ class KnownBudgets(NamedTuple):
     Attributes:
         per_key: of each key without its own.
         per_team: of the keys of a team together.
+        per_user, per_session: of each end user and each session of a key.
         keys: those that are known; tokens, and keys in a database, are not.
         shadow: whether none of the budgets refuses anything.
     """
@@ -25,13 +26,17 @@ class KnownBudgets(NamedTuple):
     per_team: Mapping[str, Budget]
     keys: Sequence[Principal]
     shadow: bool = False
+    per_user: Budget | None = None
+    per_session: Budget | None = None
 
     def that_meet(self, model: str, aliases: AliasTable) -> Iterator[tuple[str, bool]]:
         """Whose budget each is that a request for `model` may be under, and whether it is a shadow."""
-        if self.per_key is not None:
-            yield "each key without its own", self.shadow or self.per_key.shadow
-        for team, budget in self.per_team.items():
-            yield f"the team '{team}'", self.shadow or budget.shadow
+        of_each = {"key without its own": self.per_key, "user": self.per_user, "session": self.per_session}
+        for whose, budget in of_each.items():
+            if budget is not None:
+                yield f"each {whose}", self.shadow or budget.shadow
+        for team, shared in self.per_team.items():
+            yield f"the team '{team}'", self.shadow or shared.shadow
         for key in self.keys:
             if key.budget is not None and may_reach(key, model, aliases):
                 yield f"the key '{key.key_id}'", self.shadow or key.budget.shadow

@@ -238,6 +238,5 @@ class UnmeteredPaths(Plugin):
 def meters_everybody(config: Config) -> bool:
     """Whether the configuration limits or records all callers, whatever their keys say."""
     limited = config.limits.rules() != LimitRules(shadow=config.limits.shadow)
-    budgets = [*config.budgets.teams().values(), config.budgets.key()]
-    enforced = not config.budgets.shadow and any(budget is not None and not budget.shadow for budget in budgets)
+    enforced = not config.budgets.shadow and any(not budget.shadow for budget in config.budgets.all())
     return config.ledger is not None or limited or enforced

@@ -156,12 +156,17 @@ class Amounts(Burst):
         return self
 
     def limits(self) -> principal.Limits:
-        given = self.model_fields_set - {"burst", "shadow"}
-        return principal.Limits(
+        return principal.Limits(**self.amounts())
+
+    def amounts(self) -> dict[str, Any]:
+        """The keywords of `principal.Limits`."""
+        given = Amounts.model_fields.keys() & self.model_fields_set - {"burst", "shadow"}
+        burst = {name: getattr(self.burst, name) for name in self.burst.model_fields_set}
+        return {
             **{name: getattr(self, name) for name in given},
-            burst=MappingProxyType({name: getattr(self.burst, name) for name in self.burst.model_fields_set}),
-            shadow=self.shadow,
-        )
+            "burst": MappingProxyType(burst),
+            "shadow": self.shadow,
+        }
 
 
 class BudgetSection(NullIsNothing):

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from crplugins.config.limits import BudgetsSection, LimitsSection
 from crplugins.core import principal
+from crplugins.core.identity import IdentityRules, IdentitySource
 from crplugins.keys.entry import Reading, key_to_dict, read_keys
 from crplugins.keys.policy import BURST_KEYS, LIMIT_KEYS, Amounts, BudgetSection, Burst
 from crplugins.keys.secrets import Digester
-from crplugins.plugins.rate_limits.rules import MEASURES, LimitRules
+from crplugins.plugins.rate_limits.rules import MEASURES, LimitRules, SessionLimits
 from crplugins.settings.errors import ConfigError
 from crplugins.settings.section import wrong_values
 from tests.config.conftest import Load, Refuse
@@ -29,6 +30,8 @@ def test_all_there_is_to_say() -> None:
             "per_key": {"requests_per_minute": 60, "burst": {"requests_per_minute": 5}, "shadow": True},
             "per_key_and_model": {"m": {"max_parallel_requests": 2}},
             "per_client_address": {"requests_per_hour": 10},
+            "per_user": {"requests_per_day": 7},
+            "per_session": {"requests": 5, "tokens": 900, "tokens_per_minute": 90, "burst": {"tokens_per_minute": 30}},
             "trusted_proxies": ["10.0.0.0/8", "::1"],
             "estimated_output_tokens": 500,
             "shadow": True,
@@ -44,6 +47,10 @@ def test_all_there_is_to_say() -> None:
         per_key=of(requests_per_minute=60, burst=MappingProxyType({"requests_per_minute": 5}), shadow=True),
         per_key_and_model={"m": of(max_parallel_requests=2)},
         per_client_address=of(requests_per_hour=10),
+        per_user=of(requests_per_day=7),
+        per_session=SessionLimits(
+            tokens_per_minute=90, burst=MappingProxyType({"tokens_per_minute": 30}), requests=5, tokens=900
+        ),
         shadow=True,
     )
 
@@ -57,6 +64,31 @@ def test_nothing_said_limits_nothing() -> None:
     assert (BudgetsSection().teams(), BudgetsSection().key(), BudgetsSection().warn_at) == ({}, None, 0.8)
 
 
+def test_where_names_stand() -> None:
+    section = LimitsSection.model_validate(
+        {
+            "identity": {
+                "user": ["header:X-End-User", "user"],
+                "session": ["metadata:run"],
+                "missing_user": "refuse",
+                "missing_session": "share",
+                "session_idle_seconds": 60,
+                "max_per_key": 5,
+            }
+        }
+    )
+    assert section.identity.identities(None).rules == IdentityRules(
+        user=(IdentitySource("header", "x-end-user"), IdentitySource("field", "user")),
+        session=(IdentitySource("metadata", "run"),),
+        missing_user="refuse",
+        missing_session="share",
+        session_idle_seconds=60,
+        max_per_key=5,
+    )
+    assert section.identity.metadata_names == ("run",)
+    assert LimitsSection().identity.identities(None).rules == IdentityRules()
+
+
 def test_the_password_of_a_store_does_not_show() -> None:
     assert "secret" not in repr(LimitsSection(store="redis://:secret@host:6379/0"))
 
@@ -66,9 +98,14 @@ def test_budgets() -> None:
         {
             "per_team": {"search": {"usd": 0.1, "period": "week"}},
             "per_key": {"usd": 50, "period": "total"},
+            "per_user": {"usd": 5, "period": "month"},
+            "per_session": {"usd": "0.25", "shadow": True},
             "warn_at": 0.5,
         }
     )
+    assert section.user() == principal.Budget(5_000_000, "month")
+    assert section.session() == principal.Budget(250_000, "total", shadow=True)
+    assert len(section.all()) == 4
     assert section.teams() == {"search": principal.Budget(100_000, "week")}
     assert (section.key(), section.warn_at) == (principal.Budget(50_000_000, "total"), 0.5)
 
@@ -93,6 +130,18 @@ def test_budgets() -> None:
         (BudgetsSection, {"per_key": {"usd": -1, "period": "day"}}, "per_key.usd", "must be at least 0"),
         (BudgetsSection, {"per_key": {"usd": 1, "period": "year"}}, "per_key.period", "must be one of day, week, month, total"),
         (BudgetsSection, {"per_key": {"usd": 1}}, "per_key.period", "is missing"),
+        (BudgetsSection, {"per_user": {"usd": 1, "period": "total"}}, "per_user.period", "must be one of day, week, month"),
+        (LimitsSection, {"per_session": {"tokens": 0}}, "per_session.tokens", "must be more than 0"),
+        (LimitsSection, {"identity": {"user": []}}, "identity.user", "must not be empty"),
+        (LimitsSection, {"identity": {"user": "user"}}, "identity.user", "must be a list, not text"),
+        (
+            LimitsSection,
+            {"identity": {"session": ["cookie:sid"]}},
+            "identity.session.0",
+            "must be a field of the request such as user, header:NAME or metadata:NAME",
+        ),
+        (LimitsSection, {"identity": {"missing_user": "allow"}}, "identity.missing_user", "must be one of share, refuse, ignore"),
+        (LimitsSection, {"identity": {"session_idle_seconds": 10**9}}, "identity.session_idle_seconds", "must be at most 3.1536e+07"),
         (BudgetsSection, {"warn_at": 80}, "warn_at", "must be at most 1"),
     ],
 )  # fmt: skip

@@ -1,14 +1,16 @@
 """Each example runs, as its own text says."""
 
+import asyncio
 import runpy
 from pathlib import Path
 
 import openai
 import pytest
+import yaml
 
 from crplugins.config import load_config
 from crplugins.homes.gateway.app import Gateway
-from crplugins.testing import FakeProvider, Script
+from crplugins.testing import FakeProvider, Script, usage_object
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TEXT = "write to ada@example.com or to bob.b+x@mail.example.org, please"
@@ -47,6 +49,22 @@ async def test_the_redactor_finds_addresses_that_a_stream_cuts_in_two(serve, loa
             else:
                 text = answer.choices[0].message.content
     assert text == "write to [e-mail] or to [e-mail], please"
+
+
+async def test_an_agent_that_never_finds_its_task_done_ends_with_its_share(serve, load, monkeypatch):
+    monkeypatch.setenv("AGENTS_KEY", "sk-agents-0123456789")
+    async with FakeProvider(default=Script(text="hm", usage_object=usage_object(1000, 500))) as provider:
+        words = yaml.safe_load((EXAMPLES / "agents.yaml").read_text())
+        [model] = words["model_list"]
+        model["litellm_params"] = {"model": "openai/gpt-4o-mini", "api_base": provider.base_url, "api_key": "sk-up"}
+        model["model_info"] = {"input_cost_per_token": 1e-4, "output_cost_per_token": 2e-4}  # 0.2 USD a step
+        async with serve(Gateway(**words)) as url:
+            monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
+            monkeypatch.setenv("OPENAI_API_KEY", "sk-agents-0123456789")
+            said = await asyncio.to_thread(load("agent_loop.py")["run"], "Look for it.")
+            assert said == "stopped after 10 steps: session_budget_exceeded"
+            provider.default = Script(text="DONE, here it is")
+            assert await asyncio.to_thread(load("agent_loop.py")["run"], "Look again.") == "DONE, here it is"
 
 
 def test_the_configuration_file_is_valid():

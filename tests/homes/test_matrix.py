@@ -21,7 +21,17 @@ from tests.homes.matrix.hosts import APPS as FRAMEWORKS
 from tests.homes.matrix.in_process import STARTED, in_process
 from tests.homes.matrix.litellm_homes import PROXIES, SDK, proxy, sdk
 from tests.homes.matrix.witness import BLOCKED, FROM_CACHE, REMEMBERED, lives, unfinished
-from tests.homes.matrix.words import ALIAS, HIDDEN, MAX_BODY, REQUESTS, SERVED, UNPRICED_ALIAS, UPSTREAM_KEY
+from tests.homes.matrix.words import (
+    ALIAS,
+    HIDDEN,
+    MAX_BODY,
+    REQUESTS,
+    SERVED,
+    SESSION_REQUESTS,
+    UNPRICED_ALIAS,
+    UPSTREAM_KEY,
+    USER_REQUESTS,
+)
 from tests.proxy_setup import needs_proxy
 
 ASKING: Any = {"stream_options": {"include_usage": True}}
@@ -216,6 +226,57 @@ def test_a_spent_budget_is_an_insufficient_quota(home: Home) -> None:
     assert home.provider.received == 1
     row = home.records("poor", 2)[1]
     assert (row["status"], row["outcome"], row["error_type"]) == (429, "limited", "budget_exceeded")
+
+
+@behaviour("limits of end users")
+def test_each_end_user_of_a_key_has_the_limit_to_itself(home: Home) -> None:
+    statuses = [home.post("app", user=user).status_code for user in ("ann", "ann", "ben", "ann")]
+    assert statuses == [200, 200, 200, 429]
+    answer = home.post("app", safety_identifier="ann")
+    error = error_of(answer)
+    assert error["message"].startswith("Rate limit reached for fast for this user on requests per day (RPD): Limit 2")
+    assert (error["type"], error["code"]) == ("requests", "rate_limit_exceeded")
+    assert int(answer.headers["retry-after"]) > 60
+    assert [home.post(key_id).status_code for key_id in ("app", "caller")] == [200, 200]
+    assert home.provider.received == USER_REQUESTS + 3
+    assert not any("ann" in str(value) for _, labels, _ in home._samples() for value in labels.values())
+
+
+@behaviour("limits of sessions")
+def test_a_session_ends_with_its_last_request_and_is_not_retried(home: Home) -> None:
+    run = {"x-session-id": "run-7"}
+    for left in reversed(range(SESSION_REQUESTS)):
+        answer = home.post("agent", more_headers=run)
+        assert (answer.status_code, answer.headers["x-ratelimit-remaining-requests"]) == (200, str(left))
+    client = home.client("agent").with_options(max_retries=2, default_headers=run)
+    with pytest.raises(openai.PermissionDeniedError) as refused:
+        client.chat.completions.create(model=ALIAS, messages=HELLO)
+    assert (refused.value.type, refused.value.code) == ("session_limit", "session_limit_exceeded")
+    assert refused.value.response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in refused.value.response.headers
+    rows = home.records("agent", SESSION_REQUESTS + 1)
+    assert (rows[-1]["status"], rows[-1]["outcome"], rows[-1]["error_type"]) == (403, "limited", "rate_limited")
+    assert home.post("agent", metadata={"session_id": "run-7"}).status_code == 403
+    assert home.post("agent", metadata={"session_id": "run-8"}).status_code == 200
+    assert home.provider.received == SESSION_REQUESTS + 1
+
+
+@behaviour("budgets of sessions")
+def test_a_session_ends_when_its_money_is_spent(home: Home) -> None:
+    for _ in range(2):  # 2,000 micro-USD each, of 3,000
+        home.provider.enqueue(Script(usage_object=usage_object(1000, 500)))
+    run = {"x-session-id": "run-9"}
+    statuses = [home.post("spender", more_headers=run, max_tokens=5).status_code]
+    home.records("spender", 1)  # it has been settled
+    statuses += [home.post("spender", more_headers=run, max_tokens=5).status_code]
+    home.records("spender", 2)
+    answer = home.post("spender", more_headers=run, max_tokens=5)
+    assert [*statuses, answer.status_code] == [200, 200, 403]
+    error = error_of(answer)
+    assert (error["type"], error["code"]) == ("session_limit", "session_budget_exceeded")
+    assert "0.004 of 0.003 USD" in error["message"]
+    assert home.post("spender", more_headers={"x-session-id": "run-10"}, max_tokens=5).status_code == 200
+    assert home.provider.received == 3
 
 
 @behaviour("a model without a price")

@@ -51,7 +51,7 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
         await runtime.opened()
     except GatewayError as error:
         raise ProxyRefusal(error) from None
-    exchange = exchange_of(data, principal_of(caller), REQUEST_ID.get(), runtime.config.usage.metadata)
+    exchange = exchange_of(data, principal_of(caller), REQUEST_ID.get(), runtime.metadata)
     assert exchange.body is not None
     before = exchange.body.copy()
     call = runtime.call(exchange, chat=chat)

@@ -51,6 +51,8 @@ class Runtime:
         self.has_keys: Final = bool(config.keys)
         self.guarded: Final = entry and self.has_keys
         self.calls: Final = ProxyCalls()
+        self.metadata: Final = (*config.usage.metadata, *config.limits.identity.metadata_names)
+        """The names in a request's metadata that plugins read."""
         self.deployments: Final = ServingDeployments()
         self.refused: Final = StreamOptionsRefused()
         self.faults: Final = Faults()

@@ -1,4 +1,4 @@
-"""Budgets: how much money each key and team may spend per day, week or month, or in total.
+"""Budgets: how much money each key, team and end user may spend per day, week or month, and each session in all.
 
 `windows.py` makes of a budget the window of the current period; `costs.py` says what a request takes of it;
 `seeding.py` compares windows with the ledger.
@@ -12,12 +12,13 @@ from types import MappingProxyType, TracebackType
 from typing import Final, Literal, NamedTuple, Self
 
 from crplugins.core.bounded_map import BoundedMap
-from crplugins.core.errors import DO_NOT_RETRY, GatewayError
+from crplugins.core.errors import DO_NOT_RETRY, SESSION_LIMIT, GatewayError
 from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.identity import Identities
 from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Budget, MissingUsagePolicy, Principal
-from crplugins.core.usage import Price
+from crplugins.core.usage import Price, usd
 from crplugins.limits.arithmetic import check_window
 from crplugins.limits.limit import Charge, Decision, Reservation
 from crplugins.limits.reservations import Reservations, reservation_suffix
@@ -25,7 +26,14 @@ from crplugins.limits.store import LimitStore
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, came_through, demand_of
 from crplugins.plugins.budgets.costs import as_requested, estimated_cost, is_free, real_cost
 from crplugins.plugins.budgets.seeding import RECONCILE_SECONDS, Seeding, Spent
-from crplugins.plugins.budgets.windows import BudgetState, BudgetWindow, BudgetWindows, budget_state, format_spending
+from crplugins.plugins.budgets.windows import (
+    BudgetState,
+    BudgetWindow,
+    BudgetWindows,
+    IdentityBudgets,
+    budget_state,
+    format_spending,
+)
 
 __all__ = ["WARN_AT", "BudgetState", "Budgets", "Spent"]
 
@@ -55,6 +63,9 @@ class Budgets(Plugin):
     Args:
         per_key: the budget of each key without its own; None for no limit.
         per_team: budgets of the keys of a team together.
+        per_user: the budget of each end user of a key.
+        per_session: the budget of each session of a key, whatever its period; for as long as the session is remembered.
+        identities: where requests name their end user and their session.
         prices: the price of a model by its served name, else by its requested name; None if it is unknown.
         serves: whether there is a model of a name; one that there is not has no price, and is left to the app to
             refuse. None where only the app knows.
@@ -77,6 +88,9 @@ class Budgets(Plugin):
         per_key: Budget | None = None,
         per_team: Mapping[str, Budget] = MappingProxyType({}),
         *,
+        per_user: Budget | None = None,
+        per_session: Budget | None = None,
+        identities: Identities | None = None,
         prices: Callable[[str], Price | None] | None = None,
         serves: Callable[[str], bool] | None = None,
         unknown_price: Literal["refuse", "allow"] = "refuse",
@@ -94,6 +108,9 @@ class Budgets(Plugin):
         """How many requests the budgets in shadow mode would have refused, by reason."""
         self.reservations: Final = Reservations.of(store)
         self._windows: Final = BudgetWindows(per_key, per_team, warn_at, shadow=shadow)
+        self._identity_budgets: Final = IdentityBudgets(
+            per_user, per_session, Identities() if identities is None else identities, shadow=shadow
+        )
         self._seeding: Final = (
             None if spent is None else Seeding(self.reservations.store, spent, reconcile_seconds, clock)
         )
@@ -111,6 +128,8 @@ class Budgets(Plugin):
     async def on_request(self, exchange: Exchange) -> None:
         principal = exchange.principal
         windows = () if principal is None else self._windows.of(principal, self.reservations.now())
+        if self._identity_budgets.any:
+            windows += self._identity_budgets.of(exchange, self.reservations.now())
         if not windows:
             return
         model = exchange.served_model or exchange.requested_model or ""
@@ -130,7 +149,7 @@ class Budgets(Plugin):
         reservation, decision = await self.reservations.reserve(exchange.id + self._suffix, tuple(charges))
         self._warn(windows, decision)
         if decision.refused is not None:
-            raise quota_exceeded()
+            raise _refusal(windows[decision.refused], decision)
         if shadows and not free:
             self._note_shadows(exchange, windows, charges, decision)
         self._reserved.set(exchange, _Reserved(reservation, price))
@@ -218,6 +237,38 @@ def quota_exceeded() -> GatewayError:
         "error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
         type="insufficient_quota",
         code="insufficient_quota",
+        headers=[DO_NOT_RETRY],
+        error_type="budget_exceeded",
+    )
+
+
+def _refusal(window: BudgetWindow, decision: Decision) -> GatewayError:
+    if window.scope == "session":
+        assert decision.refused is not None
+        return session_budget_exceeded(window.limit.amount, decision.levels[decision.refused].used)
+    return user_budget_exceeded() if window.scope == "user" else quota_exceeded()
+
+
+def user_budget_exceeded() -> GatewayError:
+    """429 for the budget of an end user. The code tells an app that its other users may go on."""
+    return GatewayError(
+        429,
+        "This user has spent the budget of the current period.",
+        type="insufficient_quota",
+        code="user_budget_exceeded",
+        headers=[DO_NOT_RETRY],
+        error_type="budget_exceeded",
+    )
+
+
+def session_budget_exceeded(amount: int, spent: int) -> GatewayError:
+    """403, because clients repeat a 429 of their own accord, and no waiting helps."""
+    return GatewayError(
+        403,
+        f"This session has reached its budget: {usd(spent):.6g} of {usd(amount):.6g} USD are spent or reserved, and "
+        "this request may cost more than the rest. Please do not retry.",
+        type=SESSION_LIMIT,
+        code="session_budget_exceeded",
         headers=[DO_NOT_RETRY],
         error_type="budget_exceeded",
     )

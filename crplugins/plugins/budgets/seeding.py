@@ -4,14 +4,17 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.single_flight import SingleFlight
 from crplugins.limits.store import LimitStore, StoreUnavailable
-from crplugins.plugins.budgets.windows import BudgetWindow, Scope
+from crplugins.plugins.budgets.windows import BudgetWindow
 
-Spent = Callable[[Scope, str, datetime], Awaitable[int]]
+LedgerScope = Literal["key", "team"]
+"""Whose spending a ledger knows. It keeps no end users under the names that budgets have of them, and no sessions."""
+
+Spent = Callable[[LedgerScope, str, datetime], Awaitable[int]]
 """Micro-USD that a key or team has spent in requests that began at or after a time (UTC). It may raise anything."""
 
 RECONCILE_SECONDS: Final = 60.0
@@ -44,6 +47,8 @@ class Seeding:
         now = self._clock()
         new = []
         for window in windows:
+            if window.scope not in ("key", "team"):
+                continue
             compared_at = self._compared_at.get(window.limit.key)
             if compared_at is None:
                 new.append(window)
@@ -64,6 +69,7 @@ class Seeding:
         return self._lookups.start(window.limit.key, lambda: self._seed(window))
 
     async def _seed(self, window: BudgetWindow) -> None:
+        assert window.scope in ("key", "team"), "`compare` leaves out the others"
         try:
             spent = await self._spent(window.scope, window.owner, window.start)
             await self._store.seed(window.limit, spent)

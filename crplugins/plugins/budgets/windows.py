@@ -1,4 +1,8 @@
-"""BudgetWindows: the budgets of a key in the current period. Calendar days of UTC, ISO weeks, months."""
+"""BudgetWindows: the budgets of a request in the current period. Calendar days of UTC, ISO weeks, months.
+
+The budgets of a key and of its team are the same for all its requests; `IdentityBudgets` are those of the end user and
+of the session that one request names.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -6,11 +10,13 @@ from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
 from crplugins.core.bounded_map import BoundedMap
+from crplugins.core.exchange import Exchange
+from crplugins.core.identity import Identities
 from crplugins.core.principal import Budget, Period, Principal
 from crplugins.core.usage import usd
 from crplugins.limits.limit import Level, Limit
 
-Scope = Literal["key", "team"]
+Scope = Literal["key", "team", "user", "session"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NO_END: Final = datetime(9999, 12, 31, tzinfo=UTC)
@@ -23,9 +29,9 @@ class BudgetWindow(NamedTuple):
 
     Attributes:
         unlimited: the same window without an end to what may be spent, for what is counted and never refused.
-        owner: the key or team whose budget it is.
+        owner: the key or team whose budget it is; of a user and of a session its scope, see `Identities`.
         start, end: of the period; 1970 and 9999 for the period `total`.
-        warn_at: the use in micro-USD at which to warn.
+        warn_at: the use in micro-USD at which to warn; `UNLIMITED` for a user and a session, of which there are many.
         shadow: whether requests that it would refuse are only logged and counted.
     """
 
@@ -77,11 +83,61 @@ class BudgetWindows:
         return tuple(self._window(scope, owner, budget, now) for scope, owner, budget in budgets if budget is not None)
 
     def _window(self, scope: Scope, owner: str, budget: Budget, now: datetime) -> BudgetWindow:
-        start, end = period_around(now, budget.period)
-        ends, warn_at = _milliseconds(end), max(1, round(budget.micro_usd * self._warn_at))
-        limit = Limit("window", f"{scope}/{quote(owner, safe='')}/usd/{budget.period}/{ends}", budget.micro_usd, ends)
-        unlimited, shadow = limit._replace(amount=UNLIMITED), self._shadow or budget.shadow
-        return BudgetWindow(limit, unlimited, scope, owner, budget.period, start, end, warn_at, shadow)
+        warn_at = max(1, round(budget.micro_usd * self._warn_at))
+        path = f"{scope}/{quote(owner, safe='')}"
+        return _window_around(now, scope, owner, path, budget, warn_at, shadow=self._shadow)
+
+
+class IdentityBudgets:
+    """The windows of the end user and of the session of a request.
+
+    Args:
+        per_user: of each end user of a key.
+        per_session: of each session of a key, for as long as it is remembered.
+        shadow: whether none of them refuses anything.
+    """
+
+    def __init__(
+        self, per_user: Budget | None, per_session: Budget | None, identities: Identities, *, shadow: bool
+    ) -> None:
+        self._per_user, self._per_session, self._identities, self._shadow = per_user, per_session, identities, shadow
+        self.any: Final = per_user is not None or per_session is not None
+
+    def of(self, exchange: Exchange, now: int) -> tuple[BudgetWindow, ...]:
+        """`now` in milliseconds since 1970.
+
+        Raises `GatewayError` 400 for a request that must name its end user or session and does not.
+        """
+        windows = []
+        if self._per_user is not None and (user := self._identities.user_of(exchange)) is not None:
+            moment = datetime.fromtimestamp(now / 1000, UTC)
+            windows.append(_window_around(moment, "user", user, user, self._per_user, UNLIMITED, shadow=self._shadow))
+        if self._per_session is not None and (session := self._identities.session_of(exchange)) is not None:
+            windows.append(self._of_session(self._per_session, session, self._identities.session_end(now)))
+        return tuple(windows)
+
+    def _of_session(self, budget: Budget, session: str, end: int) -> BudgetWindow:
+        """Without a calendar: each request moves the end, so that a session which is used stays."""
+        limit = Limit("window", f"{session}/usd/total", budget.micro_usd, end)
+        shadow = self._shadow or budget.shadow
+        return BudgetWindow(
+            limit, _unlimited(limit), "session", session, budget.period, _EPOCH, NO_END, UNLIMITED, shadow
+        )
+
+
+def _window_around(
+    now: datetime, scope: Scope, owner: str, path: str, budget: Budget, warn_at: int, *, shadow: bool
+) -> BudgetWindow:
+    """The window of the period that `now` is in; the key of its state begins with `path`."""
+    start, end = period_around(now, budget.period)
+    ends = _milliseconds(end)
+    limit = Limit("window", f"{path}/usd/{budget.period}/{ends}", budget.micro_usd, ends)
+    shadow = shadow or budget.shadow
+    return BudgetWindow(limit, _unlimited(limit), scope, owner, budget.period, start, end, warn_at, shadow)
+
+
+def _unlimited(limit: Limit) -> Limit:
+    return limit._replace(amount=UNLIMITED)
 
 
 def period_around(now: datetime, period: Period) -> tuple[datetime, datetime]:

@@ -1,4 +1,4 @@
-"""RateLimits: how much each key, team, model or address may use per minute, hour or day, and how many requests at once.
+"""RateLimits: how much each key, team, model, address, end user or session may use in a time, and how much at once.
 
 `rules.py` says which limits apply to a request, `responses.py` what the client sees of them, `levels.py` reads them for
 dashboards, `address.py` finds the address of the client.
@@ -6,12 +6,13 @@ dashboards, `address.py` finds the address of the client.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Self
 
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.identity import Identities
 from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, Principal
@@ -28,7 +29,14 @@ from crplugins.plugins.rate_limits.responses import (
     refusal_reason,
     without_rate_limit_headers,
 )
-from crplugins.plugins.rate_limits.rules import NO_LIMITS, AppliedLimits, LimitRules, applied_limits
+from crplugins.plugins.rate_limits.rules import (
+    NO_LIMITS,
+    NO_SESSION_LIMITS,
+    AppliedLimits,
+    LimitRules,
+    Occasion,
+    applied_limits,
+)
 
 logger = logging.getLogger("crplugins.limits")
 
@@ -53,6 +61,7 @@ class RateLimits(Plugin):
         rules: limits in addition to those that keys have themselves. May be replaced while requests run.
         store: where levels are kept; None for the memory of this process.
         trusted_proxies: networks whose `x-forwarded-for` is trusted.
+        identities: where requests name their end user and their session.
         estimated_output_tokens: the expected length of an answer if the client sets no maximum.
         missing_usage: the policy of MissingUsage: whether an answer without usage is estimated or free.
     """
@@ -66,6 +75,7 @@ class RateLimits(Plugin):
         *,
         store: LimitStore | Reservations | None = None,
         trusted_proxies: Iterable[str] = (),
+        identities: Identities | None = None,
         estimated_output_tokens: int = ESTIMATED_OUTPUT_TOKENS,
         missing_usage: MissingUsagePolicy = "estimate",
     ) -> None:
@@ -73,7 +83,8 @@ class RateLimits(Plugin):
         """How often a limit in shadow mode would have refused, by reason."""
         self.reservations: Final = Reservations.of(store)
         self._addresses: Final = ClientAddresses(trusted_proxies)
-        self._lookup = AppliedLimitsCache(rules, self._addresses)
+        self._identities: Final = Identities() if identities is None else identities
+        self._lookup = self._lookup_by(rules)
         self._estimated_output: Final = estimated_output_tokens
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage
         self._status: Final[Slot[LimitStatus]] = Slot("rate_limits.status")
@@ -86,7 +97,7 @@ class RateLimits(Plugin):
     @rules.setter
     def rules(self, rules: LimitRules) -> None:
         """Other limits, from the next request on. What is used stays used."""
-        seen, self._lookup = self._lookup.seen, AppliedLimitsCache(rules, self._addresses)
+        seen, self._lookup = self._lookup.seen, self._lookup_by(rules)
         self._lookup.seen.update(seen)
 
     async def on_request(self, exchange: Exchange) -> None:
@@ -145,6 +156,9 @@ class RateLimits(Plugin):
     ) -> None:
         await self.reservations.__aexit__(kind, error, traceback)
 
+    def _lookup_by(self, rules: LimitRules) -> "AppliedLimitsCache":
+        return AppliedLimitsCache(rules, self._addresses, self._identities, self.reservations.now)
+
     def _refuse(self, exchange: Exchange, status: LimitStatus, decision: Decision) -> None:
         """Raise for the limit that refused; in shadow mode only log and count it, and the others are tried again."""
         assert status.refused is not None
@@ -158,32 +172,51 @@ class RateLimits(Plugin):
         )
 
 
-_CacheKey = tuple[int, str | None, str | None]
-"""The `id()` of the principal, the model and the address."""
+_NOTHING_DEPENDS: Final = Occasion()
 
 
 class AppliedLimitsCache:
-    """The limits of each caller, model and address, made once: a principal is never changed, only replaced."""
+    """The limits of each caller on each occasion, made once: a principal is never changed, only replaced.
 
-    def __init__(self, rules: LimitRules, addresses: ClientAddresses) -> None:
+    Args:
+        now: milliseconds since 1970.
+    """
+
+    def __init__(
+        self, rules: LimitRules, addresses: ClientAddresses, identities: Identities, now: Callable[[], int]
+    ) -> None:
         self.rules: Final = rules
         self.seen: Final[BoundedMap[str, Principal]] = BoundedMap()
         """Keys that have made a request, the most recent last."""
         self._addresses: Final = addresses if rules.per_client_address != NO_LIMITS else None
-        self._cached: Final[BoundedMap[_CacheKey, tuple[Principal | None, AppliedLimits]]] = BoundedMap()
+        self._identities: Final = identities
+        self._limits_users: Final = rules.per_user != NO_LIMITS
+        self._limits_sessions: Final = rules.per_session != NO_SESSION_LIMITS
+        self._now: Final = now
+        self._cached: Final[BoundedMap[tuple[int, Occasion], tuple[Principal | None, AppliedLimits]]] = BoundedMap()
 
     def of(self, exchange: Exchange) -> AppliedLimits:
+        """Raises `GatewayError` 400 for a request that must name its end user or session and does not."""
         principal = exchange.principal
-        model = exchange.served_model or exchange.requested_model
-        if model is not None and not self.rules.distinguishes(model):
-            model = None
-        address = None if self._addresses is None else self._addresses.of(exchange.client, exchange.headers)
-        key = (id(principal), model, address)
+        occasion = self._occasion_of(exchange)
+        key = (id(principal), occasion)
         cached = self._cached.get(key)
         if cached is not None and cached[0] is principal:
             return cached[1]
-        applied = applied_limits(self.rules, principal, model, address)
+        applied = applied_limits(self.rules, principal, occasion)
         self._cached[key] = principal, applied
         if principal is not None:
             self.seen[principal.key_id] = principal
         return applied
+
+    def _occasion_of(self, exchange: Exchange) -> Occasion:
+        model = exchange.served_model or exchange.requested_model
+        if model is not None and not self.rules.distinguishes(model):
+            model = None
+        address = None if self._addresses is None else self._addresses.of(exchange.client, exchange.headers)
+        user = self._identities.user_of(exchange) if self._limits_users else None
+        session = self._identities.session_of(exchange) if self._limits_sessions else None
+        if model is None and address is None and user is None and session is None:
+            return _NOTHING_DEPENDS
+        session_end = 0 if session is None else self._identities.session_end(self._now())
+        return Occasion(model, address, user, session, session_end)

@@ -7,7 +7,7 @@ on tokens.
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from crplugins.core.errors import DO_NOT_RETRY, GatewayError, Header
+from crplugins.core.errors import DO_NOT_RETRY, SESSION_LIMIT, GatewayError, Header
 from crplugins.core.outcome import ErrorType
 from crplugins.limits.limit import NEVER, Level, Reservation
 from crplugins.plugins.rate_limits.rules import AppliedLimit, AppliedLimits
@@ -60,7 +60,7 @@ def _headers(
             index, remaining = other, free
     limit, cost = charges[index]
     reset = status.levels[index].reset
-    if took:
+    if took and limit.kind == "meter":
         reset += -(-cost * limit.period // limit.amount)
     return [
         (names[0], b"%d" % limit.amount),
@@ -73,8 +73,11 @@ def remaining_of(status: LimitStatus, index: int, *, took: bool) -> int:
     """How much of a limit remains, rounded down: the level of a meter has only whole units of what is used."""
     limit, cost = status.reservation.charges[index]
     used, reset = status.levels[index]
+    taken = used + (cost if took else 0)
+    if limit.kind != "meter":
+        return limit.amount - taken
     begun = (reset - 1) * limit.amount >= used * limit.period  # it takes longer to drain than whole units would
-    return (limit.burst if limit.kind == "meter" else limit.amount) - used - begun - (cost if took else 0)
+    return limit.burst - taken - begun
 
 
 _CODE: Final = "rate_limit_exceeded"
@@ -92,6 +95,8 @@ def limit_reached(status: LimitStatus, wait: int, model: str | None) -> GatewayE
     """
     assert status.refused is not None
     refusing, cost = status.applied.all[status.refused], status.reservation.charges[status.refused].cost
+    if refusing.ends_session:
+        return _session_over(refusing, cost, remaining_of(status, status.refused, took=False))
     if wait == NEVER:
         return _too_large(refusing, cost, model)
     used = max(0, refusing.limit.amount - remaining_of(status, status.refused, took=False))
@@ -118,6 +123,19 @@ def _too_large(refusing: AppliedLimit, cost: int, model: str | None) -> GatewayE
     )
 
 
+def _session_over(refusing: AppliedLimit, cost: int, remaining: int) -> GatewayError:
+    """403, because clients repeat a 429 of their own accord, and no waiting helps."""
+    return GatewayError(
+        403,
+        f"This session has reached its limit on {refusing.measure.words}: Limit {refusing.limit.amount}, "
+        f"Remaining {max(0, remaining)}, Requested {cost}. Please do not retry.",
+        type=SESSION_LIMIT,
+        code="session_limit_exceeded",
+        headers=[DO_NOT_RETRY],
+        error_type=refusal_reason(refusing),
+    )
+
+
 def _type(refusing: AppliedLimit) -> str:
     return "tokens" if refusal_reason(refusing) == "token_limited" else "requests"
 
@@ -128,6 +146,8 @@ def _for(model: str | None) -> str:
 
 def _in(refusing: AppliedLimit) -> str:
     """Whose limit it is; nothing for a limit that is shared with others, about whom a client must learn nothing."""
+    if refusing.scope in ("user", "session"):
+        return f" for this {refusing.scope}"
     return f" in organization {refusing.owner}" if refusing.owner else ""
 
 

@@ -1,7 +1,8 @@
 """The rules of rate limits, and the limits that they apply to a request.
 
 `LimitRules` is what is configured, in terms of the measures of `principal.Limits`. `applied_limits` makes of it the
-`AppliedLimits` of one caller, model and address: limits with the keys and periods that a limit store needs.
+`AppliedLimits` of one caller, model, address, end user and session: limits with the keys and periods that a limit store
+needs.
 """
 
 import dataclasses
@@ -52,7 +53,26 @@ MEASURES: Final[Mapping[str, Measure]] = {
 }
 
 
+TOTALS: Final[Mapping[str, Measure]] = {
+    measure.name: measure
+    for measure in (
+        Measure("requests", "requests", 0, "requests in all"),
+        Measure("tokens", "tokens", 0, "tokens in all"),
+    )
+}
+"""The fields that `SessionLimits` has besides: what is used of them is free again when the session is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits(Limits):
+    """How much a session may use: by time, and in all."""
+
+    requests: int | None = None
+    tokens: int | None = None
+
+
 NO_LIMITS: Final = Limits()
+NO_SESSION_LIMITS: Final = SessionLimits()
 
 
 def _no_names() -> Mapping[str, Limits]:
@@ -70,6 +90,8 @@ class LimitRules:
         per_key: on each key that has no limits of its own.
         per_key_and_model: on each key, for a model.
         per_client_address: on each address that requests come from; for IPv6, on each /64 network.
+        per_user: on each end user of a key.
+        per_session: on each session of a key.
         shadow: a request that a limit would refuse is logged and counted, and admitted.
     """
 
@@ -79,6 +101,8 @@ class LimitRules:
     per_key: Limits = NO_LIMITS
     per_key_and_model: Mapping[str, Limits] = field(default_factory=_no_names)
     per_client_address: Limits = NO_LIMITS
+    per_user: Limits = NO_LIMITS
+    per_session: SessionLimits = NO_SESSION_LIMITS
     shadow: bool = False
 
     def of_key(self, principal: Principal) -> Limits:
@@ -93,7 +117,7 @@ class LimitRules:
         return model in self.per_model or model in self.per_key_and_model
 
 
-Scope = Literal["key", "team", "model", "key_and_model", "client_address", "overall"]
+Scope = Literal["key", "team", "model", "key_and_model", "client_address", "user", "session", "deployment", "overall"]
 
 _ALWAYS_ONE: Final = ("requests", "parallel")
 
@@ -114,9 +138,29 @@ class AppliedLimit(NamedTuple):
     model: str
     shadow: bool
 
+    @property
+    def ends_session(self) -> bool:
+        """Whether waiting is of no use when it is used up."""
+        return self.limit.kind == "window"
+
+
+class Occasion(NamedTuple):
+    """What besides its caller decides which limits a request is under; each None where no limit depends on it.
+
+    Attributes:
+        user, session: the scopes of the end user and of the session, see `Identities`.
+        session_end: until when the session is remembered, in milliseconds since 1970.
+    """
+
+    model: str | None = None
+    address: str | None = None
+    user: str | None = None
+    session: str | None = None
+    session_end: int = 0
+
 
 class AppliedLimits:
-    """The limits of one caller, model and address: the same for all their requests, so that it is made once.
+    """The limits of one caller on one occasion: the same for all such requests, so that it is made once.
 
     Attributes:
         all: the limits, in the order of the charges of a reservation.
@@ -157,14 +201,19 @@ class AppliedLimits:
         return [taken[each.measure.unit] for each in self.all]
 
 
-def applied_limits(
-    rules: LimitRules, principal: Principal | None, model: str | None, address: str | None
-) -> AppliedLimits:
-    """The limits on a request; `model` only where `rules.distinguishes` it, `address` where addresses are limited."""
+def applied_limits(rules: LimitRules, principal: Principal | None, occasion: Occasion) -> AppliedLimits:
+    """The limits on a request."""
     applied = []
     if principal is not None:
-        applied += [*_of_caller(rules, principal), *_of_caller_and_model(rules, principal, model)]
-    return AppliedLimits([*applied, *_of_rest(rules, model, address)])
+        applied += [*_of_caller(rules, principal), *_of_caller_and_model(rules, principal, occasion.model)]
+    applied += [*_of_user(rules, occasion), *_of_session(rules, occasion)]
+    return AppliedLimits([*applied, *_of_rest(rules, occasion.model, occasion.address)])
+
+
+def limits_of_deployment(limits: Limits, deployment: str, *, shadow: bool) -> AppliedLimits:
+    """The limits of one deployment, whoever calls."""
+    rules = LimitRules(shadow=shadow)
+    return AppliedLimits(list(_in_place(rules, limits, _Place("deployment", f"deployment/{_quoted(deployment)}"))))
 
 
 def limits_of_caller(rules: LimitRules, principal: Principal) -> list[AppliedLimit]:
@@ -186,6 +235,24 @@ def _of_caller_and_model(rules: LimitRules, principal: Principal, model: str | N
     if model is not None and (limits := rules.per_key_and_model.get(model)) is not None:
         where = f"key/{_quoted(principal.key_id)}/model/{_quoted(model)}"
         yield from _in_place(rules, limits, _Place("key_and_model", where, principal.key_id, model))
+
+
+def _of_user(rules: LimitRules, occasion: Occasion) -> Iterator[AppliedLimit]:
+    if occasion.user is not None:
+        yield from _in_place(rules, rules.per_user, _Place("user", occasion.user))
+
+
+def _of_session(rules: LimitRules, occasion: Occasion) -> Iterator[AppliedLimit]:
+    """A total is a window without a calendar: each request moves its end, so that a session which is used stays."""
+    if occasion.session is None:
+        return
+    limits, place = rules.per_session, _Place("session", occasion.session)
+    yield from _in_place(rules, limits, place)
+    for name, measure in TOTALS.items():
+        amount: int | None = getattr(limits, name)
+        if amount is not None:
+            limit = Limit("window", f"{place.path}/{measure.unit}/total", amount, occasion.session_end)
+            yield AppliedLimit(limit, measure, place.scope, place.owner, "", rules.shadow or limits.shadow)
 
 
 def _of_rest(rules: LimitRules, model: str | None, address: str | None) -> Iterator[AppliedLimit]:

@@ -22,6 +22,7 @@ from crplugins import (
     StreamUsageMiddleware,
     UsageMiddleware,
 )
+from crplugins.config import parse_config
 from crplugins.testing import FakeProvider
 from tests.homes.matrix.home import Home
 from tests.homes.matrix.hosts import APPS, fastapi_app, starlette_app
@@ -34,6 +35,8 @@ from tests.homes.matrix.words import (
     MAX_BODY,
     METRICS,
     METRICS_PATH,
+    SCOPES,
+    SESSION_BUDGET,
     ledger,
     models,
     words,
@@ -64,6 +67,8 @@ def plugins_in_one_middleware(home: Home) -> Any:
     from crplugins.plugins.usage import Usage
 
     prices, metrics = PriceList(_deployments(home)), Metrics(list(ALIASES), [key["id"] for key in KEYS])
+    limits = parse_config({"limits": SCOPES, "budgets": SESSION_BUDGET})
+    identities = limits.limits.identity.identities(None)
     outermost, blocklist, innermost, cache = witnesses(home)
     plugins = [
         outermost,
@@ -73,8 +78,8 @@ def plugins_in_one_middleware(home: Home) -> Any:
         Auth(KEYS),
         Usage(Ledger(ledger(home.folder)["url"]), prices=prices),
         ModelAliases(aliases=ALIASES),
-        RateLimits(),
-        Budgets(prices=prices),
+        RateLimits(limits.limits.rules(), identities=identities),
+        Budgets(per_session=limits.budgets.session(), identities=identities, prices=prices),
         StreamUsage(),
         MissingUsage(),
         innermost,
@@ -93,8 +98,8 @@ def named_middlewares(home: Home, make: Callable[[Relay], Any]) -> Any:
     app = make(Relay(home.provider.base_url))
     app = PluginMiddleware(app, plugins=[innermost, cache], **size)
     app = StreamUsageMiddleware(app, **size)
-    app = BudgetMiddleware(app, model_list=priced, **size)
-    app = RateLimitMiddleware(app, **size)
+    app = BudgetMiddleware(app, budgets=SESSION_BUDGET, limits=SCOPES, model_list=priced, **size)
+    app = RateLimitMiddleware(app, limits=SCOPES, **size)
     app = ModelAliasMiddleware(app, aliases=ALIASES, **size)
     app = UsageMiddleware(app, ledger=ledger(home.folder), model_list=priced, **size)
     app = AuthMiddleware(app, keys=KEYS, **size)
@@ -117,8 +122,6 @@ def vllm(home: Home) -> Any:
 
 
 def _deployments(home: Home) -> Any:
-    from crplugins.config import parse_config
-
     return parse_config({"model_list": models(home.provider.base_url)}).deployments()
 
 

@@ -20,8 +20,10 @@ from tests.homes.matrix.words import (
     METRICS,
     POLICIES,
     PRICES,
+    SCOPES,
     SERVED,
     SERVER,
+    SESSION_BUDGET,
     UPSTREAM_KEY,
     ledger,
     secret,
@@ -50,8 +52,8 @@ def own_keys_words(folder: Path) -> dict[str, Any]:
     """The words without keys: limits and budgets are those of LiteLLM's teams."""
     return {
         "aliases": ALIASES,
-        "limits": {"per_team": LIMITS},
-        "budgets": {"per_team": BUDGETS},
+        "limits": {"per_team": LIMITS, **SCOPES},
+        "budgets": {"per_team": BUDGETS, **SESSION_BUDGET},
         "ledger": ledger(folder),
         "metrics": METRICS,
         "server": SERVER,

@@ -24,6 +24,16 @@ LIMITS: dict[str, dict[str, int]] = {
     "cached": {"requests_per_day": 1000, "tokens_per_day": 1_000_000},
 }
 BUDGETS = {"poor": {"usd": 0.001, "period": "day"}, "careful": {"usd": 1, "period": "day"}}
+USER_REQUESTS, SESSION_REQUESTS = 2, 3
+SCOPES: dict[str, Any] = {
+    "per_user": {"requests_per_day": USER_REQUESTS},
+    "per_session": {"requests": SESSION_REQUESTS},
+    "identity": {"missing_user": "ignore", "missing_session": "ignore"},
+}
+"""Limits of those who say who they are, and of nobody else."""
+
+SESSION_BUDGET = {"per_session": {"usd": 0.003}}
+
 POLICIES: dict[str, dict[str, Any]] = {
     "caller": {},
     "expired": {"expires": "2020-01-01"},
@@ -39,6 +49,9 @@ POLICIES: dict[str, dict[str, Any]] = {
     "odd": {},
     "early": {},
     "early-free": {"missing_usage": "free"},
+    "app": {},
+    "agent": {},
+    "spender": {},
     **{key: {"limits": limits} for key, limits in LIMITS.items()},
     **{key: {"budget": budget} for key, budget in BUDGETS.items()},
 }
@@ -72,6 +85,8 @@ def words(folder: Path) -> dict[str, Any]:
     return {
         "keys": KEYS,
         "aliases": ALIASES,
+        "limits": SCOPES,
+        "budgets": SESSION_BUDGET,
         "ledger": ledger(folder),
         "metrics": METRICS,
         "server": SERVER,
