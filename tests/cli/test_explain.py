@@ -108,15 +108,20 @@ model_list:
     model_info: {input_cost_per_token: 1.5e-7, output_cost_per_token: 6.0e-7}
 keys:
   - {id: a, secret: sk-proj-0123456789abcdefghijkl, team: t, limits: {requests_per_minute: 60}, budget: {usd: 5, period: month}}
-limits: {per_model: {m: {tokens_per_minute: 1000, shadow: true}}, global: {max_parallel_requests: 9}}
-budgets: {per_team: {t: {usd: 100, period: total}}}
+limits:
+  per_model: {m: {tokens_per_minute: 1000, shadow: true}}
+  per_user: {requests_per_minute: 5}
+  per_session: {requests: 40}
+  global: {max_parallel_requests: 9}
+budgets: {per_team: {t: {usd: 100, period: total}}, per_session: {usd: 2}}
 """)
     code, out, _ = command("explain", "--key", "a", "--model", "m", "--input-tokens", 2000, "--output-tokens", 500)
     assert code == 0
     lines = {line.split()[1]: line.split(maxsplit=2)[2] for line in out.splitlines()}
     assert lines["limits"] == (
-        "60 requests_per_minute (key), 1000 tokens_per_minute (model, shadow), 9 max_parallel_requests (global), "
-        "$5.00 per month (key), $100.00 per total (team)"
+        "60 requests_per_minute (key), 5 requests_per_minute (user), 40 requests (session), "
+        "1000 tokens_per_minute (model, shadow), 9 max_parallel_requests (global), "
+        "$5.00 per month (key), $100.00 per total (team), $2.00 in all (session)"
     )
     assert lines["price"] == "$0.15 input, $0.6 output per million tokens; 2000 in and 500 out cost $0.000600"
 
