@@ -9,7 +9,7 @@ from typing import Final, Self
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crplugins.asgi.outgoing import HeldRefusal, Outgoing
-from crplugins.asgi.scope import SCOPE_KEY
+from crplugins.asgi.scope import REFUSAL_KEY, SCOPE_KEY
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, Header, body_too_large, shutting_down
 from crplugins.core.exchange import Reply
@@ -65,7 +65,11 @@ class Call:
             except GatewayError as error:
                 await self._outgoing.fail(error)
         except ClientGone:
-            self._gone = True
+            refusal = self._scope.get(REFUSAL_KEY)
+            if refusal is None:
+                self._gone = True
+            else:
+                await self._outgoing.fail(refusal)
         except asyncio.CancelledError as cancelled:
             if not await self._told_of_shutdown(cancelled):
                 self._cancelled = True

@@ -10,6 +10,9 @@ from crplugins.core.exchange import Exchange, Timings
 SCOPE_KEY: Final = "crplugins.exchange"
 """Where the Exchange lives in an ASGI scope while its request runs."""
 
+REFUSAL_KEY: Final = "crplugins.refusal"
+"""Where `crplugins serve` says why it has ended a request whose body did not come: a `GatewayError`, sent already."""
+
 
 def find_exchange(scope: Scope) -> Exchange | None:
     """The Exchange of a request, if one of our boundaries is around."""

@@ -4,9 +4,12 @@ import errno
 import os
 import socket
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
@@ -16,22 +19,21 @@ from uvicorn.supervisors import Multiprocess
 from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.cli.address import local_url, loopback_of
 from crplugins.cli.configuration import FoundConfig
+from crplugins.cli.connections import BoundedHTTP, Bounds, OpenConnections
 from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
 from crplugins.config import Config
 from crplugins.config.load import CONFIG_VARIABLE
-from crplugins.homes.gateway.app import RUN_KEY_VARIABLE, Gateway
+from crplugins.homes.gateway.app import LIMIT_STORE_VARIABLE, RUN_KEY_VARIABLE, Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory
 
 _OPTIONS: Final[dict[str, Any]] = {
-    "http": "httptools",
     "loop": "auto",  # uvloop where there is one
     "ws": "none",
     "lifespan": "on",
     "access_log": False,
     "server_header": False,
     "log_level": "warning",
-    "timeout_keep_alive": 75,  # longer than clients and load balancers keep theirs, or they use closed ones
 }
 
 
@@ -64,14 +66,48 @@ def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: Fou
     config = uvicorn.Config("crplugins.cli.worker:create_app", factory=True, workers=workers, **options)
     supervisor = Multiprocess(config, sockets=[sock])
     threading.Thread(target=_print_when_listening, args=(sock.family, reachable(sock), welcome), daemon=True).start()
-    with multiprocess_directory():
+    with multiprocess_directory(), _one_limit_store(found.config, workers):
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise Refused("the gateway did not start")
 
 
+@contextmanager
+def _one_limit_store(config: Config, workers: int) -> Iterator[None]:
+    """Within the block, one store of this run for all workers, if the configuration leaves each of them its own.
+
+    With `memory` each would let through all that is allowed. Raises `Refused` where no file can be made.
+    """
+    if config.limits.store != "memory":
+        _set_variable(LIMIT_STORE_VARIABLE, None)
+        yield
+        return
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="crplugins-limits-")
+    except OSError as error:
+        raise Refused(
+            f"{workers} workers need one limit store, and no temporary file can be made ({error.strerror}): "
+            "name one in limits.store, such as sqlite:///limits.db"
+        ) from None
+    with folder as path:
+        _set_variable(LIMIT_STORE_VARIABLE, f"sqlite:///{path}/limits.db")
+        yield
+
+
 def _options(config: Config) -> dict[str, Any]:
-    return {**_OPTIONS, "timeout_graceful_shutdown": config.server.shutdown_seconds}
+    server = config.server
+    bounds = Bounds(
+        head_bytes=server.max_header_bytes,
+        head_seconds=server.header_timeout_seconds,
+        body_seconds=server.body_timeout_seconds,
+        connections=server.max_connections,
+    )
+    return {
+        **_OPTIONS,
+        "http": partial(BoundedHTTP, connections=OpenConnections(bounds)),
+        "timeout_keep_alive": server.idle_timeout_seconds,
+        "timeout_graceful_shutdown": server.shutdown_seconds,
+    }
 
 
 class _Server(uvicorn.Server):

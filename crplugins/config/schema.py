@@ -37,6 +37,22 @@ class Server(Section):
     max_body_bytes: Annotated[Whole, Field(gt=0)] = Field(default=DEFAULT_MAX_BODY_BYTES, examples=[20971520])
     """A request with a larger body is refused with 413."""
 
+    max_header_bytes: Annotated[Whole, Field(ge=4096, le=1048576)] = Field(default=65536, examples=[32768])
+    """A request whose line and headers are larger together is refused with 431."""
+
+    header_timeout_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] = Field(default=10, examples=[5])
+    """How long a client may take for the line and headers of a request; then its connection is closed."""
+
+    body_timeout_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] = Field(default=30, examples=[60])
+    """A request with less than 1 KiB of its body in any such time gets 408; a slow upload that goes on is no fault."""
+
+    idle_timeout_seconds: Annotated[Whole, Field(gt=0)] = Field(default=75, examples=[130])
+    """A connection without a request is closed after this: longer than a load balancer in front keeps its own."""
+
+    max_connections: Annotated[Whole, Field(gt=0)] = Field(default=4096, examples=[1000])
+    """Open connections of one process. Past it the idle ones and those that send no request give way; if there are
+    none, a new one gets 503."""
+
     stream_keep_alive_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = Field(
         default=None, examples=[15]
     )
@@ -178,6 +194,10 @@ class Config(Section):
     def with_run_key(self, secret: str) -> Self:
         """The same configuration with one key, made for this run."""
         return self.model_copy(update={"keys": ({"id": RUN_KEY_ID, "secret": secret},)})
+
+    def with_limit_store(self, url: str) -> Self:
+        """The same configuration with another `limits.store`, made for this run."""
+        return self.model_copy(update={"limits": self.limits.model_copy(update={"store": url})})
 
     def key_ids(self) -> list[str]:
         """The ids of the keys that stand in the configuration itself."""

@@ -32,7 +32,6 @@ from crplugins.homes.price_list import PriceList
 from crplugins.plugins.aliases.access import enforced_models
 from crplugins.plugins.aliases.table import names_in
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
-from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE
 from crplugins.plugins.rate_limits.rules import LimitRules
 from crplugins.settings.document import YamlDocument, read_document
 
@@ -145,7 +144,7 @@ def read_config(environ: Mapping[str, str]) -> Config:
         raise document.source.error([*problems, *error.problems]) from None
     if problems:
         raise document.source.error(problems)
-    _warn(document.data, config, environ)
+    _warn(document.data, config)
     return config.read_from(document.source, config.warnings)
 
 
@@ -172,16 +171,11 @@ def _with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
     return words
 
 
-def _warn(data: Mapping[str, Any], config: Config, environ: Mapping[str, str]) -> None:
+def _warn(data: Mapping[str, Any], config: Config) -> None:
     for warning in config.warnings:
         logger.warning("%s", warning)
     if "keys" not in data:
         logger.warning("no keys are configured: whoever reaches vLLM may use it")
-    bounds = data.keys() & {"keys", "limits", "budgets"}
-    if bounds and config.limits.store == "memory" and environ.get(DIRECTORY_VARIABLE):  # vLLM names it to all of them
-        logger.warning(
-            "limits.store is memory: of several API servers each limits on its own; sqlite:///limits.db is one for all"
-        )
     if config.admin is not None:
         logger.warning("admin is ignored: only crplugins' own gateway serves the admin API")
 

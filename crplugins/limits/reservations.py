@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self, cast
 
 from crplugins.core.errors import SERVER_ERROR, GatewayError
+from crplugins.core.processes import is_one_of_several
 from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
 from crplugins.limits.memory import MemoryStore, unix_milliseconds
 from crplugins.limits.store import LEASE_MILLISECONDS, LimitStore, StoreUnavailable
@@ -97,6 +98,11 @@ class Reservations:
 
     async def __aenter__(self) -> Self:
         if not self._users:
+            if isinstance(self.store, MemoryStore) and await asyncio.to_thread(is_one_of_several):
+                logger.warning(
+                    "limits.store is memory, and this is one of several processes: each of them lets all that is "
+                    "allowed through. sqlite:///limits.db is one store for all of a machine"
+                )
             await self._entered.enter_async_context(self.store)
             await self._entered.enter_async_context(self._live)
         self._users += 1

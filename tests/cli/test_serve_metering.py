@@ -1,7 +1,11 @@
 """`crplugins serve` with a ledger, metrics and an access log, in one process and in several."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -63,3 +67,66 @@ def test_metrics_without_a_word_about_their_token_are_refused_at_the_start(run, 
     done = run("check", cwd=tmp_path)
     assert done.returncode == 2
     assert "metrics.token: is missing" in done.stderr
+
+
+UP = """
+import sys
+from crplugins.core.plugin import Plugin
+
+class Up(Plugin):
+    async def __aenter__(self):
+        print("up", file=sys.stderr, flush=True)
+        return self
+    async def __aexit__(self, *error):
+        pass
+"""
+LIMITED = """
+model_list:
+- model_name: mine
+  litellm_params: {model: openai/m, api_base: "${PROVIDER}"}
+  handler: direct
+  model_info: {input_cost_per_token: 0, output_cost_per_token: 1.0e-6}
+keys:
+- {id: team-a, secret: sk-team-a-0123456789, limits: {requests_per_day: 7}}
+- {id: team-b, secret: sk-team-b-0123456789, budget: {usd: 0.00006, period: day}}
+plugins: [up_plugin_of_test.Up]
+ledger: {url: "sqlite:///usage.db"}
+"""
+
+
+def test_workers_with_a_store_in_memory_let_through_what_one_process_would(serve, run, provider, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(LIMITED)
+    (tmp_path / "up_plugin_of_test.py").write_text(UP)
+    with serve("--workers", 2, cwd=tmp_path, PROVIDER=provider, TMPDIR=str(tmp_path)) as gateway:
+        assert [gateway.process.stderr.readline() for _ in range(2)] == ["up\n", "up\n"]
+
+        def passed(key: str, number: int) -> int:
+            def one(_: int) -> int:
+                headers = {"authorization": f"Bearer {key}"}
+                return httpx.post(url, headers=headers, json={**QUESTION, "max_tokens": 20}, timeout=30).status_code
+
+            url = f"{gateway.url}/v1/chat/completions"
+            with ThreadPoolExecutor(8) as pool:
+                return list(pool.map(one, range(number))).count(200)
+
+        assert passed("sk-team-a-0123456789", 40) == 7
+        assert [file.name for folder in tmp_path.glob("crplugins-limits-*") for file in folder.glob("limits.db")]
+        passed("sk-team-b-0123456789", 40)
+        assert gateway.stop()[0] == 0
+    assert not [*tmp_path.glob("crplugins-limits-*")]
+    kept = json.loads(run("usage", "--by", "key", "--json", cwd=tmp_path, PROVIDER=provider).stdout)
+    (spent,) = [line["cost_usd"] for line in kept if line["key_id"] == "team-b"]
+    assert 0 < spent <= 0.00006
+
+
+def test_workers_without_a_place_for_their_store_are_refused(run, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(LIMITED.replace("plugins: [up_plugin_of_test.Up]\n", ""))
+    place = f"import tempfile; tempfile.tempdir = {str(tmp_path / 'none')!r}; from crplugins.cli import main; main()"
+    command = [sys.executable, "-c", place, "serve", "--port", "0", "--workers", "2"]
+    variables = {**os.environ, "PROVIDER": "http://127.0.0.1:9/v1", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "2 workers need one limit store, and no temporary file can be made (No such file or directory): "
+        "name one in limits.store, such as sqlite:///limits.db\n"
+    )

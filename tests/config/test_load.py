@@ -38,6 +38,11 @@ def test_the_documented_sample_is_read(load):
         "max_body_bytes": 10485760,
         "stream_keep_alive_seconds": None,
         "access_log": False,
+        "max_header_bytes": 65536,
+        "header_timeout_seconds": 10,
+        "body_timeout_seconds": 30,
+        "idle_timeout_seconds": 75,
+        "max_connections": 4096,
         "shutdown_seconds": 30,
         "unmetered_paths": (),
     }

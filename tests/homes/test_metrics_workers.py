@@ -1,7 +1,6 @@
 """Metrics of several worker processes behind one port, under a real uvicorn."""
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,7 +17,8 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE, is_one_of_several, multiprocess_directory, sweep
+from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE
+from crplugins.plugins.metrics.directory import multiprocess_directory, sweep
 
 CHECKOUT = Path(__file__).parents[2]
 HELLO = [{"role": "user", "content": "hi"}]
@@ -71,7 +71,7 @@ class Server:
 def started(log: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The server of `metrics_server.py`. Its stderr goes into a file: a pipe that nobody reads would stop it."""
     command = [sys.executable, "-m", "tests.homes.metrics_server", *arguments]
-    environment = {name: value for name, value in os.environ.items() if name != DIRECTORY_VARIABLE}
+    environment = {name: value for name, value in os.environ.items() if name != METRICS_DIRECTORY_VARIABLE}
     with log.open("w") as stderr:
         process = subprocess.Popen(
             command,
@@ -158,25 +158,25 @@ async def test_workers_that_count_alone_say_so_once(tmp_path):
             await reached(process, stack)
     said = (tmp_path / "log").read_text()
     assert said.count("several workers share this port") == 1
-    assert DIRECTORY_VARIABLE in said
+    assert METRICS_DIRECTORY_VARIABLE in said
 
 
 def test_the_folder_of_a_server_is_its_own_and_goes_with_it(monkeypatch):
-    monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
+    monkeypatch.delenv(METRICS_DIRECTORY_VARIABLE, raising=False)
     with multiprocess_directory() as first:
-        assert os.environ[DIRECTORY_VARIABLE] == str(first)
+        assert os.environ[METRICS_DIRECTORY_VARIABLE] == str(first)
         assert first.stat().st_mode & 0o777 == 0o700
         (first / "counter_1.db").write_bytes(b"")
     assert not first.exists()
-    assert DIRECTORY_VARIABLE not in os.environ
+    assert METRICS_DIRECTORY_VARIABLE not in os.environ
 
 
 def test_a_folder_that_is_named_already_is_used_and_left(monkeypatch, tmp_path):
-    monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(METRICS_DIRECTORY_VARIABLE, str(tmp_path))
     with multiprocess_directory() as directory:
         assert directory == tmp_path
     assert tmp_path.exists()
-    assert os.environ[DIRECTORY_VARIABLE] == str(tmp_path)
+    assert os.environ[METRICS_DIRECTORY_VARIABLE] == str(tmp_path)
 
 
 def test_only_live_gauges_of_dead_processes_are_swept(tmp_path):
@@ -193,26 +193,6 @@ def test_only_live_gauges_of_dead_processes_are_swept(tmp_path):
     sweep(tmp_path)
     sweep(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == kept
-
-
-@pytest.mark.parametrize(
-    ("process", "arguments", "environment", "told"),
-    [
-        ("MainProcess", ["gunicorn", "app", "-w", "4"], {}, True),
-        ("MainProcess", ["gunicorn", "app", "--workers=4"], {}, True),
-        ("MainProcess", ["gunicorn", "app"], {"WEB_CONCURRENCY": "3"}, True),
-        ("MainProcess", ["gunicorn", "app", "--workers", "1"], {"WEB_CONCURRENCY": "3"}, False),
-        ("MainProcess", ["gunicorn", "app", "-w"], {"WEB_CONCURRENCY": "many"}, False),
-        ("MainProcess", ["uvicorn", "app:app"], {}, False),
-        ("SpawnProcess-1", ["uvicorn", "app:app", "--workers", "2"], {}, False),
-        ("SpawnProcess-2", ["uvicorn", "app:app", "--workers", "2"], {}, True),
-        ("SpawnProcess-3", ["uvicorn", "app:app", "--workers", "2"], {}, False),
-        ("SpawnProcess-2", ["uvicorn", "app:app", "--reload"], {}, False),
-    ],
-)
-def test_one_worker_of_several_knows_it(process, arguments, environment, told, monkeypatch):
-    monkeypatch.setattr(multiprocessing.current_process(), "name", process)
-    assert is_one_of_several(arguments, environment) == told
 
 
 ONE_WORKER = """
@@ -251,7 +231,7 @@ asyncio.run(main())
 
 def test_a_worker_begins_with_nothing_in_flight_and_leaves_nothing_behind(tmp_path):
     """Its pid may be that of one that was killed: in containers all are 7."""
-    environment = {**os.environ, DIRECTORY_VARIABLE: str(tmp_path)}
+    environment = {**os.environ, METRICS_DIRECTORY_VARIABLE: str(tmp_path)}
     stale = "from prometheus_client import Gauge; Gauge('crplugins_requests_in_flight', 'Requests that are not finished.', multiprocess_mode='livesum').inc(5)"
     subprocess.run([sys.executable, "-c", stale], env=environment, check=True, timeout=60)
     (file,) = tmp_path.glob("gauge_livesum_*.db")

@@ -351,11 +351,13 @@ async def test_a_key_of_vllms_own_besides_is_warned_of(serve, configured, caplog
 
 @pytest.mark.parametrize(("store", "warned"), [("memory", True), ("sqlite:///limits.db", False)])
 async def test_several_api_servers_that_limit_on_their_own_are_warned_of(
-    configured, monkeypatch, tmp_path, caplog, store, warned
+    serve, configured, monkeypatch, tmp_path, caplog, store, warned
 ):
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    configured(f"keys: [{{{{id: a, secret: {{secret}}}}}}]\nlimits: {{{{store: '{store}'}}}}\n")
-    assert ("limits.store is memory: of several API servers each limits on its own" in caplog.text) == warned
+    monkeypatch.chdir(tmp_path)
+    here = configured(f"keys: [{{{{id: a, secret: {{secret}}}}}}]\nlimits: {{{{store: '{store}'}}}}\n")
+    async with serve(here.app):
+        assert ("limits.store is memory, and this is one of several processes" in caplog.text) == warned
 
 
 @pytest.mark.parametrize(

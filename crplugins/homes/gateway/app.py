@@ -40,6 +40,9 @@ ADMIN_USAGE_PATH: Final = "/admin/usage"
 RUN_KEY_VARIABLE: Final = "CRPLUGINS_RUN_KEY"
 """A key made for this run by `crplugins serve`, handed to its worker processes."""
 
+LIMIT_STORE_VARIABLE: Final = "CRPLUGINS_LIMIT_STORE"
+"""Likewise a limit store, where the configuration has one of each process's own."""
+
 
 class Gateway:
     """An OpenAI-compatible chat completions gateway: an ASGI app that any server runs.
@@ -136,11 +139,15 @@ class Gateway:
 
 
 def create_app() -> Gateway:
-    """The gateway a worker process serves: the file in `CRPLUGINS_CONFIG`, and the run's key if there is one."""
+    """The gateway a worker process serves: the file in `CRPLUGINS_CONFIG`, and what was made for the run."""
     path = find_config(None)
     config = parse_config({}) if path is None else load_config(path)
-    run_key = os.environ.get(RUN_KEY_VARIABLE)
-    return Gateway.from_config(config.with_run_key(run_key) if run_key else config)
+    run_key, limit_store = os.environ.get(RUN_KEY_VARIABLE), os.environ.get(LIMIT_STORE_VARIABLE)
+    if run_key:
+        config = config.with_run_key(run_key)
+    if limit_store:
+        config = config.with_limit_store(limit_store)
+    return Gateway.from_config(config)
 
 
 def _admin_routes(config: Config, source: KeySource) -> list[Route]:

@@ -7,17 +7,14 @@ PROMETHEUS_MULTIPROC_DIR names a folder when it is imported, so workers must be 
 The price: no exemplars, no metrics of the processes, and slower scrapes. One worker per scrape target needs none of it.
 """
 
-import multiprocessing
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
 
-DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE
 
 
 @contextmanager
@@ -31,16 +28,16 @@ def multiprocess_directory() -> Iterator[Path]:
     created and deleted by the process that starts the workers, never by a worker, which would delete what the others
     have counted. If the environment names a folder already, it is used as it is and not deleted.
     """
-    named = os.environ.get(DIRECTORY_VARIABLE)
+    named = os.environ.get(METRICS_DIRECTORY_VARIABLE)
     if named:
         yield Path(named)
         return
     directory = tempfile.mkdtemp(prefix="crplugins-metrics-")
-    os.environ[DIRECTORY_VARIABLE] = directory
+    os.environ[METRICS_DIRECTORY_VARIABLE] = directory
     try:
         yield Path(directory)
     finally:
-        os.environ.pop(DIRECTORY_VARIABLE, None)
+        os.environ.pop(METRICS_DIRECTORY_VARIABLE, None)
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -49,7 +46,7 @@ def shared_directory() -> Path | None:
     from prometheus_client import values
 
     shared = values.ValueClass is not values.MutexValue  # decided when it was imported
-    directory = os.environ.get(DIRECTORY_VARIABLE)
+    directory = os.environ.get(METRICS_DIRECTORY_VARIABLE)
     return Path(directory) if shared and directory else None
 
 
@@ -76,26 +73,3 @@ def leave(directory: Path) -> None:
 
     with suppress(FileNotFoundError):
         mark_process_dead(os.getpid(), str(directory))  # type: ignore[no-untyped-call]
-
-
-def is_one_of_several(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process shares its port with others, as far as can be seen.
-
-    Of the workers of uvicorn, it is True only for the second, so that one warning is logged and not one per worker.
-    """
-    arguments = sys.argv if arguments is None else arguments
-    kind, _, number = multiprocessing.current_process().name.partition("-")
-    if kind in ("SpawnProcess", "ForkProcess", "Process"):
-        return number == "2" and "--reload" not in arguments
-    return _announced(arguments, environment) > 1
-
-
-def _announced(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """The number of workers that gunicorn and uvicorn take from the command line or WEB_CONCURRENCY."""
-    text = environment.get("WEB_CONCURRENCY", "1")
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument in ("-w", "--workers"):
-            text = following
-        elif argument.startswith("--workers="):
-            text = argument.partition("=")[2]
-    return int(text) if text.isdecimal() else 1

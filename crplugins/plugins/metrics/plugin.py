@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry
 
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
+from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE, is_one_of_several
 from crplugins.core.sse import Event
 from crplugins.core.trace import trace_of
 from crplugins.metering.record import record_of
-from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE, is_one_of_several
 from crplugins.plugins.metrics.families import Collector, Families, WithoutCreated, fresh_registry, restricted
 from crplugins.plugins.metrics.series import Series
 from crplugins.plugins.metrics.shared import LedgerState, ObservedState, shared_values
@@ -151,11 +151,11 @@ class Metrics(Plugin):
         logger.info("at most %d series: %s", self.worst_case_series(), self._series)
         if self._shared is not None:
             await self._shared.open()
-        elif is_one_of_several():
+        elif await asyncio.to_thread(is_one_of_several):
             logger.warning(
                 "several workers share this port, and each counts alone: a scrape shows one of them. Set %s to a new "
                 "folder before they start, or run one worker per scrape target",
-                DIRECTORY_VARIABLE,
+                METRICS_DIRECTORY_VARIABLE,
             )
         return self
 

@@ -6,11 +6,11 @@ import sys
 WITHOUT = """
 import sys
 sys.modules["prometheus_client"] = None  # an import raises ImportError
-from crplugins.plugins.metrics.directory import DIRECTORY_VARIABLE, is_one_of_several, multiprocess_directory
+from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE
+from crplugins.plugins.metrics.directory import multiprocess_directory
 import os
 with multiprocess_directory() as directory:
-    assert os.environ[DIRECTORY_VARIABLE] == str(directory)
-is_one_of_several()
+    assert os.environ[METRICS_DIRECTORY_VARIABLE] == str(directory)
 """
 
 
