@@ -80,11 +80,15 @@ def usage(
 def _ask(question: Question, ledger: str | None, config_file: Path | None) -> list[Sums]:
     """Raises `ConfigError` and `Refused`."""
     try:
-        from crplugins.cli.usage_source import ask, open_database  # needs the `sql` extra
+        from crplugins.cli.usage_source import NoTables, ask, open_database  # needs the `sql` extra
         from crplugins.ledger.report import answer
     except ImportError as error:
         raise ConfigError([Problem((), f"needs {error.name}: pip install 'crplugins[sql]'")]) from None
-    return asyncio.run(ask(open_database(ledger, config_file), lambda connection: answer(connection, question)))
+    try:
+        return asyncio.run(ask(open_database(ledger, config_file), lambda connection: answer(connection, question)))
+    except NoTables as nothing:
+        sys.stderr.write(f"{nothing}\n")
+        return [] if question.by else [total_of(())]
 
 
 def _moment(option: str, text: str | None, now: datetime) -> datetime | None:

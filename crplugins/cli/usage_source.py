@@ -39,8 +39,12 @@ def open_database(ledger: str | None, config_file: Path | None) -> LedgerDatabas
     return database
 
 
+class NoTables(Refused):
+    """A server's database without the tables of a ledger, so without a record. A file without them is no ledger."""
+
+
 async def ask(database: LedgerDatabase, question: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """What the question finds. Raises `Refused`."""
+    """What the question finds. Raises `Refused`, and of it `NoTables`."""
     try:
         async with database.reading() as connection:
             return await question(connection)
@@ -49,7 +53,8 @@ async def ask(database: LedgerDatabase, question: Callable[[AsyncConnection], Aw
         if "no such column" in reason or ("column" in reason and "does not exist" in reason):
             raise Refused("its tables are of an older release; a gateway migrates them when it starts") from None
         if any(words in reason for words in _NO_TABLE):
-            raise Refused("this database has no records; a gateway creates their tables when it starts") from None
+            kind = Refused if database.file else NoTables
+            raise kind("this database has no records; a gateway creates their tables when it starts") from None
         raise Refused(f"the ledger cannot be read: {reason_of(error)}") from None
     except (OSError, TimeoutError) as error:
         raise Refused(f"the ledger is unavailable: {reason_of(error)}") from None

@@ -231,9 +231,9 @@ class Config(Section):
 def url_problems(url: str) -> Iterator[Problem]:
     """What is wrong with the URL of the ledger."""
     try:
-        from crplugins.sql.url import async_url  # needs the `sql` extra
+        from crplugins.sql.url import read_database_url  # needs the `sql` extra
 
-        async_url(url).get_dialect().import_dbapi()
+        read_database_url(url).import_driver()
     except ValueError as error:
         yield Problem(("ledger", "url"), str(error))
     except ImportError as error:

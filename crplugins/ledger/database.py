@@ -6,14 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from crplugins.ledger.inserts import insert_into_postgresql, insert_into_sqlite
 from crplugins.sql.engine import WRITES, make_engine
 from crplugins.sql.migrate import migrate
-from crplugins.sql.url import async_url
+from crplugins.sql.url import DatabaseUrl, read_database_url
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 VERSION_TABLE: Final = "usage_schema"
@@ -41,9 +40,9 @@ class LedgerDatabase:
     """
 
     def __init__(self, url: str, *, migrate: bool = True) -> None:
-        self.url: Final[URL] = async_url(url)
-        self.url.get_dialect().import_dbapi()
-        self._insert = _INSERTS[self.url.get_backend_name()]
+        self.url: Final[DatabaseUrl] = read_database_url(url)
+        self.url.import_driver()
+        self._insert = _INSERTS[self.url.backend]
         self._migrates = migrate
         self._engine: AsyncEngine | None = None
         self._reading: AsyncEngine | None = None
@@ -52,7 +51,7 @@ class LedgerDatabase:
     @property
     def file(self) -> Path | None:
         """SQLite's file; None for PostgreSQL."""
-        return Path(self.url.database or "") if self.url.get_backend_name() == "sqlite" else None
+        return self.url.file
 
     async def prepare(self) -> AsyncEngine:
         """The engine. The first call migrates the tables and makes it."""
@@ -93,7 +92,7 @@ class LedgerDatabase:
                 await engine.dispose()
 
     def __repr__(self) -> str:
-        return f"LedgerDatabase({self.url.render_as_string(hide_password=True)!r})"
+        return f"LedgerDatabase({str(self.url)!r})"
 
 
 def reason_of(error: BaseException) -> str:

@@ -3,8 +3,10 @@
 from functools import partial
 from typing import Any, Final, Literal
 
-from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, event
+from sqlalchemy import AsyncAdaptedQueuePool, Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from crplugins.sql.url import DatabaseUrl, driver_arguments
 
 WRITES: Final = "crplugins_writes"
 """Execution option of connections that write."""
@@ -13,26 +15,37 @@ Synchronous = Literal["NORMAL", "FULL"]
 """What SQLite waits for at a commit: FULL survives a power cut, NORMAL only the death of the process."""
 
 
-def make_engine(url: URL, timeout: float, *, synchronous: Synchronous = "FULL", pool_size: int = 4) -> AsyncEngine:
-    """An engine. `timeout` in seconds is for a connection and for a statement. Reads files: call it in a thread.
+def make_engine(
+    url: DatabaseUrl, timeout: float, *, synchronous: Synchronous = "FULL", pool_size: int = 4
+) -> AsyncEngine:
+    """An engine; the only place that makes one for a server. `timeout` in seconds is for a connection, a statement and
+    the wait for a connection. Reads files: call it in a thread.
 
     A pooled connection to a server is tested before use, so that a restart of the server causes no error. Errors do not
     show parameters.
     """
-    postgres = url.get_backend_name() == "postgresql"
-    arguments = {"timeout": timeout, "command_timeout": timeout} if postgres else {"timeout": timeout}
+    postgres, words = url.backend == "postgresql", url.words
     engine = create_async_engine(
-        url,
-        connect_args=arguments,
+        url.engine,
+        connect_args=driver_arguments(url, timeout),
         poolclass=AsyncAdaptedQueuePool,  # before 2.0.38 not the default of SQLite files
-        pool_size=pool_size,
-        pool_timeout=timeout,
+        pool_size=words.connections or pool_size,
+        max_overflow=10 if words.connections is None else 0,
+        pool_timeout=timeout if words.pool_seconds is None else min(timeout, words.pool_seconds),
         pool_pre_ping=postgres,
         hide_parameters=True,
     )
     if not postgres:
         set_up_sqlite(engine.sync_engine, synchronous)
+    elif words.schema is not None:
+        event.listen(engine.sync_engine, "begin", partial(_use_schema, words.schema))
     return engine
+
+
+def _use_schema(schema: str, connection: Connection) -> None:
+    """For this transaction alone: a pooler gives the next one another session, and takes no `search_path` at first."""
+    quoted = connection.dialect.identifier_preparer.quote_identifier(schema)
+    connection.exec_driver_sql(f"SET LOCAL search_path TO {quoted}")
 
 
 def set_up_sqlite(engine: Engine, synchronous: Synchronous = "FULL") -> None:

@@ -7,15 +7,18 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from crplugins.sql.engine import WRITES, make_engine, set_up_sqlite
+from crplugins.sql.url import DatabaseUrl
 
 _Upgrade = Callable[[Connection], None]
 
 
-async def migrate(url: URL, script_location: Path, version_table: str, lock: int, *, patience: float = 60.0) -> None:
+async def migrate(
+    url: DatabaseUrl, script_location: Path, version_table: str, lock: int, *, patience: float = 60.0
+) -> None:
     """Migrates in a thread, because alembic reads files and is synchronous.
 
     Args:
@@ -29,16 +32,16 @@ async def migrate(url: URL, script_location: Path, version_table: str, lock: int
     await asyncio.to_thread(_migrate, url, upgrade, patience)
 
 
-def _migrate(url: URL, upgrade: _Upgrade, timeout: float) -> None:
-    if url.get_backend_name() == "sqlite":
+def _migrate(url: DatabaseUrl, upgrade: _Upgrade, timeout: float) -> None:
+    if url.backend == "sqlite":
         _migrate_sqlite(url, upgrade, timeout)
     else:
         asyncio.run(_migrate_postgresql(make_engine(url, timeout), upgrade))
 
 
-def _migrate_sqlite(url: URL, upgrade: _Upgrade, timeout: float) -> None:
+def _migrate_sqlite(url: DatabaseUrl, upgrade: _Upgrade, timeout: float) -> None:
     """Uses the driver of the standard library, which needs no event loop."""
-    engine = create_engine(url.set(drivername="sqlite"), connect_args={"timeout": timeout})
+    engine = create_engine(url.engine.set(drivername="sqlite"), connect_args={"timeout": timeout})
     set_up_sqlite(engine)
     try:
         with engine.execution_options(**{WRITES: True}).begin() as connection:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from tests.pooler_setup import pooled_url, pooler  # noqa: F401  # fixtures
 from tests.postgresql_setup import (  # noqa: F401  # fixtures
     allow_drivers_to_block,
     database_url,
+    postgres,
     postgres_url,
     sqlite_url,
 )

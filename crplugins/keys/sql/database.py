@@ -15,7 +15,7 @@ from crplugins.keys.store import KeyExists, NoSuchKey
 from crplugins.settings.errors import ConfigError, Problem
 from crplugins.sql.engine import WRITES, make_engine
 from crplugins.sql.migrate import migrate
-from crplugins.sql.url import async_url
+from crplugins.sql.url import read_database_url
 
 TIMEOUT: Final = 3.0
 """Seconds for one transaction. Slower is as good as down: requests wait for it."""
@@ -30,10 +30,10 @@ class Database:
 
     def __init__(self, url: str, *, migrate: bool = True) -> None:
         try:
-            self._url = async_url(url)
+            self._url = read_database_url(url)
         except ValueError as error:
             raise ConfigError([Problem(("keys", "sql"), str(error))]) from None
-        self._url.get_dialect().import_dbapi()
+        self._url.import_driver()
         self._migrates = migrate
         self._users = 0
         self._engine: AsyncEngine | None = None
@@ -68,7 +68,7 @@ class Database:
             await engine.dispose()
 
     def __repr__(self) -> str:
-        return f"Database({self._url.render_as_string(hide_password=True)!r})"
+        return f"Database({str(self._url)!r})"
 
     def _opened(self) -> AsyncEngine:
         if self._engine is None:

@@ -12,14 +12,14 @@ from crplugins.keys.sql import SqlStore
 from crplugins.keys.sql.database import VERSION_TABLE
 from crplugins.keys.sql.rows import metadata
 from crplugins.sql.engine import make_engine
-from crplugins.sql.url import async_url
+from crplugins.sql.url import read_database_url
 from tests.keys.conftest import make_key
 
 
 async def test_the_migrations_make_what_the_schema_declares(database_url):
     async with SqlStore(database_url):
         pass
-    engine = await asyncio.to_thread(make_engine, async_url(database_url), 5)
+    engine = await asyncio.to_thread(make_engine, read_database_url(database_url), 5)
     options = {"version_table": VERSION_TABLE, "compare_type": True}
     async with engine.connect() as connection:
         differences = await connection.run_sync(
