@@ -8,20 +8,16 @@ jwt:
   defaults: {models: [gpt-4o-mini], limits: {requests_per_minute: 60}}
 """
 
-import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from crplugins.keys.key import LONG_AGO, Key, SecretDigest
 from crplugins.keys.policy import POLICY_KEYS, NullIsNothing, PolicySection, Text, Texts
 from crplugins.keys.sections import Seconds
-from crplugins.keys.source import SecretRefused
-from crplugins.settings.errors import ConfigError, KeyPath, Problem
-from crplugins.settings.section import read_section, refusal, try_section
+from crplugins.settings.errors import KeyPath
+from crplugins.settings.section import read_section, refusal
 
 FAMILIES: Final[Mapping[str, str]] = MappingProxyType(
     dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA")
@@ -97,7 +93,8 @@ class JwtSettings(NullIsNothing):
     )
     """From a field of a key to the claim that holds it, or to claims by the names inside it (`limits`).
 
-    A claim is a name, or names with dots between from the outside in. The id is `sub` unless it says otherwise.
+    A claim is a name, or names with dots between from the outside in, and the number of one in a list: `groups.0`. The
+    id is `sub` unless it says otherwise.
     """
 
     defaults: Annotated[Mapping[str, Any], AfterValidator(_defaults)] = Field(
@@ -111,57 +108,3 @@ def read_settings(value: Any, path: KeyPath = ("jwt",)) -> JwtSettings:
     settings = read_section(JwtSettings, value, path)
     read_section(PolicySection, {"id": "-", **settings.defaults}, (*path, "defaults"))
     return settings
-
-
-logger = logging.getLogger("crplugins.keys")
-
-
-def key_of(claims: Mapping[str, Any], secret: SecretDigest, settings: JwtSettings) -> Key:
-    """The key that verified `claims` describe; it expires with the token, the leeway added.
-
-    Raises `SecretRefused` if they do not fit; the log says which claim, without its value.
-    """
-    words = dict(settings.defaults)
-    for name, claim in settings.claims.items():
-        value = _value(claims, claim)
-        if value is not None:
-            words[name] = value.split() if name == "models" and isinstance(value, str) else value
-    leeway = timedelta(seconds=settings.leeway_seconds)
-    policy, wrong = try_section(PolicySection, words, ("claims",))
-    problems = list(wrong)
-    expires, not_before = _moment(claims, "exp", problems), _moment(claims, "nbf", problems)
-    if policy is None or expires is None or problems:
-        logger.warning("a token of %s was refused: %s", settings.issuer, ConfigError(problems))
-        raise SecretRefused("invalid_token", "This token does not say what a key needs.")
-    return Key(
-        policy.principal(),
-        (secret,),
-        _moment(claims, "iat", []) or LONG_AGO,
-        not_before=not_before and not_before - leeway,
-        expires=expires + leeway,
-    )
-
-
-def _value(claims: Mapping[str, Any], claim: str | Mapping[str, str]) -> Any:
-    """The claim of that name; without one, by its parts: `org.team` is `team` inside `org`. None if there is none."""
-    if isinstance(claim, Mapping):
-        found = {name: _value(claims, inner) for name, inner in claim.items()}
-        return {name: value for name, value in found.items() if value is not None} or None
-    if claim in claims:  # names that are URLs have dots
-        return claims[claim]
-    value: Any = claims
-    for part in claim.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _moment(claims: Mapping[str, Any], name: str, problems: list[Problem]) -> datetime | None:
-    """A NumericDate (RFC 7519, section 2)."""
-    value = claims.get(name)
-    if value is None:
-        return None
-    try:
-        return datetime.fromtimestamp(float(value), UTC)
-    except (TypeError, ValueError, OverflowError, OSError):
-        problems.append(Problem(("claims", name), "must be a number of seconds since 1970"))
-        return None

@@ -1,6 +1,7 @@
 """JwtKeys: a key source whose secrets are signed tokens (RFC 7519)."""
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,9 +10,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import jwt
-from jwt.exceptions import InvalidAudienceError, InvalidIssuerError, MissingRequiredClaimError, PyJWTError
+from jwt.exceptions import (
+    InvalidAlgorithmError,
+    InvalidAudienceError,
+    InvalidIssuerError,
+    InvalidKeyError,
+    InvalidSignatureError,
+    MissingRequiredClaimError,
+    PyJWTError,
+)
 
-from crplugins.keys.jwt.settings import JwtSettings, key_of
+from crplugins.keys.jwt.claims import key_of
+from crplugins.keys.jwt.settings import JwtSettings
 from crplugins.keys.jwt.signing_keys import Fetch, Issuer, fetcher
 from crplugins.keys.key import LONG_AGO, SecretDigest
 from crplugins.keys.secrets import hint, sha256
@@ -19,6 +29,8 @@ from crplugins.keys.source import Found, SecretRefused
 
 if TYPE_CHECKING:
     from jwt.types import Options
+
+logger = logging.getLogger("crplugins.keys")
 
 CACHE_SIZE: Final = 10_000
 
@@ -28,6 +40,8 @@ _CHECKS: "Final[Options]" = {
     "verify_exp": False,  # Auth judges by its own clock, with every use of a cached token
     "verify_nbf": False,
     "verify_iat": False,
+    "verify_sub": False,  # some providers send a number, which `key_of` reads
+    "verify_jti": False,
 }
 
 
@@ -101,14 +115,23 @@ class JwtKeys:
         """Raises `SecretRefused`, `SourceUnavailable`."""
         try:
             claims = await self._claims(token, self._header(token))
-        except InvalidIssuerError:
+        except InvalidIssuerError:  # no warning: behind us another source may know this issuer
             raise SecretRefused("wrong_issuer", "This token was issued by somebody else.") from None
         except InvalidAudienceError:
+            self._note("its 'aud' is missing, or another one than 'audience'")
             raise SecretRefused("wrong_audience", "This token was issued for another service.") from None
-        except (PyJWTError, ValueError, TypeError, RecursionError):
-            raise _invalid() from None
+        except SecretRefused:
+            self._note("its issuer does not publish the key that it is signed with")
+            raise
+        except (PyJWTError, ValueError, TypeError, RecursionError) as error:
+            self._note(_reason_of(error))
+            raise SecretRefused("invalid_token", "This token is not valid.") from None
         secret = SecretDigest(digest, hint(token), LONG_AGO)
         return Found(key_of(claims, secret, self._settings), secret)
+
+    def _note(self, reason: str) -> None:
+        """For the operator, who cannot tell from a 401. Nothing of the token is repeated."""
+        logger.warning("a token of %s was refused: %s", self._settings.issuer, reason)
 
     def _header(self, token: str) -> Mapping[str, Any]:
         """The header, unverified, of a token that claims to be our issuer's: only its keys are worth looking for."""
@@ -120,8 +143,10 @@ class JwtKeys:
 
     async def _claims(self, token: str, header: Mapping[str, Any]) -> Mapping[str, Any]:
         algorithm, kid = header.get("alg"), header.get("kid")
-        if algorithm not in self._settings.algorithms or not isinstance(kid, str | None):
-            raise _invalid()
+        if algorithm not in self._settings.algorithms:
+            raise InvalidAlgorithmError
+        if not isinstance(kid, str | None):
+            raise InvalidKeyError
         key = await self._issuer.key(kid, algorithm)
         try:
             claims: Mapping[str, Any] = jwt.decode(
@@ -137,5 +162,14 @@ class JwtKeys:
         return claims
 
 
-def _invalid() -> SecretRefused:
-    return SecretRefused("invalid_token", "This token is not valid.")
+def _reason_of(error: Exception) -> str:
+    if isinstance(error, MissingRequiredClaimError):
+        return f"it has no '{error.claim}'"
+    return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "it cannot be read")
+
+
+_REASONS: Final = (
+    (InvalidSignatureError, "its signature is wrong"),
+    (InvalidAlgorithmError, "its 'alg' is none of 'algorithms'"),
+    (InvalidKeyError, "its 'kid' is no text"),
+)

@@ -120,8 +120,19 @@ async def test_claims_become_policy_and_defaults_fill_in():
     "claims",
     [
         {"sub": None},
-        {"sub": 7},
+        {"sub": True},
+        {"sub": {"name": "ann"}},
+        {"sub": ["ann", "bob"]},
+        {"sub": 7.5},
+        {"sub": ""},
+        {"sub": float("nan")},
         {"exp": "soon"},
+        {"exp": True},
+        {"exp": float("nan")},
+        {"exp": "1e400"},
+        {"exp": 10**30},
+        {"exp": 1_893_456_000_000},
+        {"nbf": {}},
         {"nbf": [1]},
         {"exp": 1e300},
         {"models": "x", "rpm": "many"},
@@ -131,6 +142,8 @@ async def test_claims_become_policy_and_defaults_fill_in():
 async def test_claims_that_do_not_fit_are_refused_and_named_in_the_log(claims, caplog):
     settings = SETTINGS.model_copy(update={"claims": {"id": "sub", "limits": {"requests_per_minute": "rpm"}}})
     assert await refusal(sign(**claims), settings=settings) == "invalid_token"
+    assert "claims" in caplog.text
+    assert "ann" not in caplog.text
 
 
 async def test_an_expired_token_is_a_key_that_has_expired():
@@ -410,3 +423,27 @@ def test_an_audience_must_be_named_or_renounced():
     assert read_settings(GOOD | {"audience": None}).audience is None
     with pytest.raises(ConfigError, match="write null"):
         read_settings({"issuer": ISSUER, "jwks": "x"})
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        (sign(exp=None), "it has no 'exp'"),
+        (sign(TWO), "its signature is wrong"),
+        (sign(algorithm="RS512"), "its 'alg' is none of 'algorithms'"),
+        (sign(headers={"kid": "two"}), "its issuer does not publish the key that it is signed with"),
+        (sign(aud=["another"]), "its 'aud' is missing, or another one than 'audience'"),
+        (sign(aud=None), "its 'aud' is missing, or another one than 'audience'"),
+        (sign(sub=None), "claims.id: is missing"),
+        (f"eyJ{sign()[3:40]}.e30.x", "it cannot be read"),
+    ],
+)
+async def test_the_log_says_why_a_token_was_refused_and_nothing_of_the_token(token, reason, caplog):
+    settings = SETTINGS.model_copy(update={"algorithms": ("RS256",)})
+    await refusal(token, settings=settings)
+    assert caplog.messages == [f"a token of {ISSUER} was refused: {reason}"]
+
+
+async def test_a_token_of_another_issuer_is_no_warning_because_another_source_may_know_it(caplog):
+    assert await refusal(sign(iss="https://login.example.org/")) == "wrong_issuer"
+    assert caplog.messages == []
