@@ -19,6 +19,7 @@ from crplugins.metering.prices import price_of
 from crplugins.plugins.budgets.plugin import WARN_AT
 from crplugins.plugins.rate_limits.rules import LimitRules
 from crplugins.settings.errors import Problem
+from crplugins.settings.secret_text import OneLine
 from crplugins.settings.section import Count, Number, Section, refusal
 
 
@@ -33,7 +34,9 @@ def _network(value: str) -> str:
 class LimitsSection(Section):
     """How much may be used in a time, besides what each key says of itself."""
 
-    store: Annotated[str, Field(min_length=1, repr=False)] = Field(default="memory", examples=["sqlite:///limits.db"])
+    store: Annotated[str, Field(min_length=1, repr=False), OneLine] = Field(
+        default="memory", examples=["sqlite:///limits.db"]
+    )
     """Where use is counted: `memory`, `sqlite:///limits.db` for one machine, `redis://host:6379/0` for several."""
 
     on_store_error: OnStoreError = Field(default="local", examples=["closed"])

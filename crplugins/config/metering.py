@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 
 from crplugins.plugins.disconnects import DRAIN_SECONDS, DRAIN_TOKENS
+from crplugins.settings.secret_text import OneLine, Sendable
 from crplugins.settings.section import Number, Section, Whole, refusal
 
 
@@ -27,7 +28,7 @@ class UsageSection(Section):
 class LedgerSection(Section):
     """Where the record of every request is kept. PostgreSQL needs the extra `postgres`, SQLite `sql` or `gateway`."""
 
-    url: Annotated[str, Field(min_length=1, repr=False)] = Field(
+    url: Annotated[str, Field(min_length=1, repr=False), OneLine] = Field(
         default="sqlite:///usage.db", examples=["postgresql://user:password@host/db"]
     )
     """The database: `sqlite:///usage.db` or `postgresql://user:password@host/db`."""
@@ -48,7 +49,7 @@ def _path(value: str) -> str:
 class MetricsSection(Section):
     """Where Prometheus finds the metrics."""
 
-    token: Annotated[SecretStr, Field(min_length=1)] | None = Field(examples=["${METRICS_TOKEN}"])
+    token: Annotated[SecretStr, Field(min_length=1), Sendable] | None = Field(examples=["${METRICS_TOKEN}"])
     """What a scraper presents as `Authorization: Bearer`; null serves the metrics to everybody."""
 
     path: Annotated[str, AfterValidator(_path)] = Field(default="/metrics", examples=["/internal/metrics"])

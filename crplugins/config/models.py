@@ -1,5 +1,6 @@
 """ModelEntry: one entry of `model_list`, in LiteLLM's own format."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Self
@@ -7,12 +8,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
+from crplugins.core.final_newline import without_final_newline
 from crplugins.core.usage import Price
 from crplugins.handlers.deployment import DEFAULT_TIMEOUT, Deployment
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.metering.fallback import or_fallback
 from crplugins.metering.price_table import litellm_prices, prices_for
 from crplugins.metering.prices import price_of
+from crplugins.settings.secret_text import Sendable
 from crplugins.settings.section import Number, Section, Whole, refusal
 
 _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
@@ -30,6 +33,22 @@ def _base_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise refusal("must begin with http:// or https://")
     return value.rstrip("/")
+
+
+_SECRETS: Final = ("key", "token", "secret", "password", "credential", "base", "url", "endpoint", "headers")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.1
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def _is_secret(name: str) -> bool:
+    """Whether a parameter of a deployment is a credential, an address or the headers, by its name."""
+    return any(word in name for word in _SECRETS)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _whole(item) for key, item in value.items()}
+    return without_final_newline(value) if isinstance(value, str) else value
 
 
 class LitellmParams(Section):
@@ -57,7 +76,7 @@ class LitellmParams(Section):
     )
     """The base URL of the upstream, also spelt `base_url`; by default the provider's own."""
 
-    api_key: SecretStr | None = Field(default=None, examples=["${OPENAI_API_KEY}"])
+    api_key: Annotated[SecretStr, Sendable] | None = Field(default=None, examples=["${OPENAI_API_KEY}"])
     """The gateway's own key at the provider; by default what litellm finds in the environment."""
 
     timeout: Annotated[Number, Field(gt=0)] | None = Field(default=None, examples=[120])
@@ -71,6 +90,26 @@ class LitellmParams(Section):
         if "base_url" in self.others:
             raise refusal("api_base and base_url are the same; give one of them")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_secrets(cls, value: Any) -> Any:
+        """Without the final newlines of what providers take as a credential, an address or a header."""
+        if not isinstance(value, Mapping):
+            return value
+        return {key: _whole(item) if _is_secret(str(key)) else item for key, item in value.items()}
+
+    @model_validator(mode="after")
+    def _headers_can_be_sent(self) -> Self:
+        for name, value in self.headers().items():
+            if _HEADER_NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
+                raise refusal("must be a header: a name, and a text without control characters", "extra_headers", name)
+        return self
+
+    def headers(self) -> Mapping[str, str]:
+        """`extra_headers`; of values that are no text, their text."""
+        given = self.others.get("extra_headers")
+        return {str(name): str(value) for name, value in given.items()} if isinstance(given, Mapping) else {}
 
     def parameters(self) -> dict[str, Any]:
         """The kept keys, without the prices LiteLLM also reads here: those never go upstream."""

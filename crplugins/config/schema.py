@@ -17,6 +17,7 @@ from crplugins.keys.aliases import AliasError
 from crplugins.keys.opening import open_source
 from crplugins.plugins.aliases.table import AliasTable
 from crplugins.settings.errors import ConfigError, Problem, Source
+from crplugins.settings.secret_text import Sendable
 from crplugins.settings.section import Number, Section, Whole, refusal
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class Server(Section):
 class Admin(Section):
     """The admin API under /admin/keys, behind a token of its own. It changes the file or database of `keys`."""
 
-    token: Annotated[SecretStr, Field(min_length=16)] = Field(examples=["${ADMIN_TOKEN}"])
+    token: Annotated[SecretStr, Field(min_length=16), Sendable] = Field(examples=["${ADMIN_TOKEN}"])
     """What an operator presents as `Authorization: Bearer`; at least 16 characters."""
 
 

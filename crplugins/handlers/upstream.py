@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from crplugins.core.final_newline import without_final_newline
 from crplugins.handlers.deployment import Deployment
 
 HandlerKind = Literal["auto", "direct", "litellm"]
@@ -56,14 +57,17 @@ def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str
 
 
 def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Mapping[str, str]) -> Upstream:
+    def variable(name: str) -> str:
+        return without_final_newline(environ.get(name, ""))
+
     base = deployment.api_base
     key = deployment.api_key
     if provider == "openai":
-        base = base or environ.get("OPENAI_BASE_URL") or environ.get("OPENAI_API_BASE") or _OPENAI_BASE
-        key = key or environ.get("OPENAI_API_KEY")
+        base = base or variable("OPENAI_BASE_URL") or variable("OPENAI_API_BASE") or _OPENAI_BASE
+        key = key or variable("OPENAI_API_KEY") or None
     if provider == "hosted_vllm":
-        base = base or environ.get("HOSTED_VLLM_API_BASE")
-        key = key or environ.get("HOSTED_VLLM_API_KEY")
+        base = base or variable("HOSTED_VLLM_API_BASE")
+        key = key or variable("HOSTED_VLLM_API_KEY") or None
     if not base:
         raise UpstreamUnknown(f"model '{deployment.name}': '{deployment.model}' needs an api_base")
     return Upstream(provider, model, base.rstrip("/"), key)

@@ -119,6 +119,7 @@ class Scraper:
             return
         scheme, _, presented = _header(headers, b"authorization").strip().partition(" ")
         if scheme.lower() != "bearer" or not presented.strip():
+            logger.warning("a scrape without the token is refused")
             raise _no_token()
         if not self._token.matches(presented.strip()):
             logger.warning("a scrape with a wrong token is refused")

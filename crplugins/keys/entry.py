@@ -14,11 +14,13 @@ from typing import Any, ClassVar, Final, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from crplugins.core.final_newline import without_final_newline
 from crplugins.core.principal import Principal
 from crplugins.keys.key import LONG_AGO, Key, SecretDigest, repeated
 from crplugins.keys.policy import Moment, NullIsNothing, PolicySection, Text, policy_to_dict
 from crplugins.keys.secrets import Digester, format_hash, parse_hash
 from crplugins.settings.errors import ConfigError, KeyPath, Problem
+from crplugins.settings.secret_text import sendable
 from crplugins.settings.section import Flag, refusal, try_section
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_]\w*)\}|os\.environ/([A-Za-z_]\w*)", re.ASCII)
@@ -68,9 +70,9 @@ class _SecretFields(NullIsNothing):
     @field_validator("secret")
     @classmethod
     def _is_sendable(cls, text: str | None, info: ValidationInfo) -> str | None:
-        secret = _looked_up(text, info.context) if text else None
-        if secret and (secret != secret.strip() or not all(" " <= character <= "~" for character in secret)):
-            raise refusal("must be printable ASCII without spaces around it, or no client could send it")
+        secret = sendable(_looked_up(text, info.context)) if text else None
+        if secret == "":
+            raise refusal("must not be empty")
         return secret
 
     @field_validator("hash")
@@ -184,11 +186,11 @@ _NOTHING: Final = Key(Principal(""), (), LONG_AGO)
 
 
 def _looked_up(text: str, reading: Reading | None) -> str:
-    match = _VARIABLE.fullmatch(text)
+    match = _VARIABLE.fullmatch(without_final_newline(text))
     if reading is None or reading.environ is None or match is None:
         return text
     name = match[1] or match[2]
-    if not reading.environ.get(name):
+    if not without_final_newline(reading.environ.get(name, "")):
         raise refusal(f"the environment variable {name} is not set")
     return reading.environ[name]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
+from crplugins.core.final_newline import without_final_newline
 from crplugins.core.principal import Principal
 from crplugins.keys.key import LONG_AGO, Key, repeated
 from crplugins.keys.secrets import Digester
@@ -76,7 +77,7 @@ class InlineKeys:
 
 
 def _made(key: InlineKey, digester: Digester) -> Key:
-    return Key(Principal(key.id), (digester.stored(key.secret, LONG_AGO),), LONG_AGO)
+    return Key(Principal(key.id), (digester.stored(without_final_newline(key.secret), LONG_AGO),), LONG_AGO)
 
 
 def _checked(given: Sequence[Mapping[str, Any] | Key], digester: Digester, path: KeyPath) -> tuple[Key, ...]:

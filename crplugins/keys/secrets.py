@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, cast
 
+from crplugins.core.final_newline import without_final_newline
 from crplugins.keys.key import Scheme, SecretDigest
 
 # Secrets of keys: 256 random bits with a prefix and a checksum, as GitHub's tokens have.
@@ -56,6 +57,7 @@ class Digester:
     """
 
     def __init__(self, pepper: str | None = None) -> None:
+        pepper = None if pepper is None else without_final_newline(pepper)
         if pepper == "":
             raise ValueError("the pepper must not be empty")
         self._hmac = _Hmac(pepper.encode()) if pepper is not None else None

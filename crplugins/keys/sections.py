@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from crplugins.keys.policy import NullIsNothing, Text
+from crplugins.settings.secret_text import OneLine
 from crplugins.settings.section import Flag, refusal
 
 DEFAULT_STALE_SECONDS: Final = 300.0
@@ -25,17 +26,17 @@ class FileSource(NullIsNothing):
     file: Text = Field(examples=["keys.yaml"])
     """The file; a relative one is relative to the current folder."""
 
-    pepper: Text | None = Field(default=None, repr=False, examples=["${KEYS_PEPPER}"])
+    pepper: Annotated[Text, OneLine] | None = Field(default=None, repr=False, examples=["${KEYS_PEPPER}"])
     """With it, new secrets are kept as HMAC-SHA256."""
 
 
 class SqlSource(NullIsNothing):
     """Keys in a database."""
 
-    sql: Text = Field(repr=False, examples=["sqlite:///gw.db"])
+    sql: Annotated[Text, OneLine] = Field(repr=False, examples=["sqlite:///gw.db"])
     """sqlite:///gw.db or postgresql://user:password@host/db."""
 
-    pepper: Text | None = Field(default=None, repr=False, examples=["${KEYS_PEPPER}"])
+    pepper: Annotated[Text, OneLine] | None = Field(default=None, repr=False, examples=["${KEYS_PEPPER}"])
     """With it, new secrets are kept as HMAC-SHA256."""
 
     migrate: Flag = Field(default=True, examples=[False])

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from crplugins.core.final_newline import without_final_newline
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import LimitStore
 
@@ -16,6 +17,7 @@ def open_limit_store(url: str) -> LimitStore:
     Raises ValueError for any other form, without repeating it: there may be a password in it. Raises ImportError that
     names the extra to install.
     """
+    url = without_final_newline(url)
     if url == "memory":
         return MemoryStore()
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE) and "?" not in url and not url.endswith(":memory:"):

@@ -1,9 +1,13 @@
-"""Values from the environment: `${NAME}`, also inside a longer text, and LiteLLM's `os.environ/NAME` as a whole one."""
+"""Values from the environment: `${NAME}`, also inside a longer text, and LiteLLM's `os.environ/NAME` as a whole one.
+
+Each without its final newline, see `core/final_newline.py`.
+"""
 
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from crplugins.core.final_newline import without_final_newline
 from crplugins.settings.errors import KeyPath, Problem, did_you_mean
 
 _LITELLM_PREFIX: Final = "os.environ/"
@@ -47,4 +51,4 @@ class Expansion:
         elif name not in self._environ:
             hint = did_you_mean(name, self._environ)
             self.problems.append(Problem(path, f"the environment variable {name} is not set{hint}"))
-        return self._environ.get(name, fallback)
+        return without_final_newline(self._environ[name]) if name in self._environ else fallback

@@ -265,6 +265,7 @@ _SAYINGS: Final[Mapping[str, Callable[[ErrorDetails, Mapping[str, Any]], str]]] 
     "finite_number": lambda _details, _context: "must be a finite number",
     "literal_error": _choice,
     "string_too_short": lambda _details, _context: "must not be empty",
+    "too_short": lambda _details, context: f"must have {context['min_length']} characters or more",
     "greater_than": lambda _details, context: f"must be more than {context['gt']:g}",
     "greater_than_equal": lambda _details, context: f"must be at least {context['ge']:g}",
     "less_than_equal": lambda _details, context: f"must be at most {context['le']:g}",

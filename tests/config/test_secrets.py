@@ -17,7 +17,7 @@ def whole_text(error):
     "mapping",
     [
         {"keys": [{"id": "a", "secret": [SECRET]}]},
-        {"keys": [{"id": "a", "secret": SECRET + "\n"}]},
+        {"keys": [{"id": "a", "secret": SECRET + "\t"}]},
         {"keys": [{"id": "a", "secret": SECRET, "expires": SECRET}]},
         {"keys": SECRET},
         {"keys": [SECRET]},

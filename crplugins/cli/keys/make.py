@@ -29,6 +29,7 @@ from crplugins.cli.keys.source import (
     with_service,
     words_of,
 )
+from crplugins.core.final_newline import without_final_newline
 from crplugins.keys.key import Key
 from crplugins.keys.service import Minted, format_moment, is_live, key_to_public_dict, state_of
 
@@ -183,7 +184,7 @@ def _foreign(hash: str | None, env: str | None) -> dict[str, str]:
         raise typer.BadParameter("give one of --hash sha256:HEX and --env NAME")
     if env is None:
         return {"hash": hash or ""}
-    secret = os.environ.get(env)
+    secret = without_final_newline(os.environ.get(env, ""))
     if not secret:
         raise typer.BadParameter(f"the environment variable {env} is not set", param_hint="--env")
     if weak := weakness(secret):

@@ -15,6 +15,7 @@ import typer
 
 from crplugins.cli.refused import Refused
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
+from crplugins.core.final_newline import without_final_newline
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.key import Key, utc_now
 from crplugins.keys.opening import open_store
@@ -134,9 +135,10 @@ async def _stored(part: Mapping[str, Any]) -> Sequence[Key]:
 def pepper_of(name: str | None) -> str | None:
     if name is None:
         return None
-    if not os.environ.get(name):
+    pepper = without_final_newline(os.environ.get(name, ""))
+    if not pepper:
         raise typer.BadParameter(f"the environment variable {name} is not set", param_hint="--pepper-env")
-    return os.environ[name]
+    return pepper
 
 
 def _why_not(file: Path | None, parts: list[Mapping[str, Any]], stores: list[Mapping[str, Any]]) -> str:

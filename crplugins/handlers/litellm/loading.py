@@ -19,12 +19,13 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from inspect import isawaitable
 from types import ModuleType
 from typing import Any, Final
 
+from crplugins.core.final_newline import without_final_newline
 from crplugins.handlers.litellm.plain import watch_transports
 
 # litellm reads these while it is imported. They keep it from downloading tables that its package contains too.
@@ -37,6 +38,9 @@ ENVIRONMENT: Final = {
     "LITELLM_LOG": "ERROR",
 }
 
+_OF_PROVIDERS: Final = ("_KEY", "_KEY_ID", "_TOKEN", "_SECRET", "_PASSWORD", "_BASE", "_URL", "_ENDPOINT", "_HOST")
+"""How the names of variables end that hold credentials and addresses of providers."""
+
 _LOGGERS: Final = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
 
 _WORKER_TIMEOUT: Final = 2.0
@@ -47,9 +51,20 @@ _users = 0
 
 
 def load_litellm() -> ModuleType:
-    """The litellm module. Blocks for seconds the first time; ImportError without the `gateway` extra."""
+    """The litellm module. Blocks for seconds the first time; ImportError without the `gateway` extra.
+
+    Takes the final newlines off the variables of the environment that hold keys and addresses of providers, see
+    `core/final_newline.py`: litellm reads them there itself, with every request.
+    """
     with _loading:
+        take_final_newlines_off(os.environ)
         return sys.modules.get("litellm") or _import()
+
+
+def take_final_newlines_off(environ: MutableMapping[str, str]) -> None:
+    for name, value in environ.items():
+        if name.endswith(_OF_PROVIDERS) and value != without_final_newline(value):
+            environ[name] = without_final_newline(value)
 
 
 async def open_litellm() -> ModuleType:

@@ -66,6 +66,7 @@ class AdminToken:
         """Raises `GatewayError` 401 for a request without it."""
         presented = presented_secret(headers)
         if presented is None:
+            logger.warning("a request without the admin token is refused")
             raise no_token()
         if not self._token.matches(presented):
             logger.warning("a request with a wrong admin token is refused")

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from crplugins.keys.policy import POLICY_KEYS, NullIsNothing, PolicySection, Text, Texts
 from crplugins.keys.sections import Seconds
 from crplugins.settings.errors import KeyPath
+from crplugins.settings.secret_text import OneLine
 from crplugins.settings.section import read_section, refusal
 
 FAMILIES: Final[Mapping[str, str]] = MappingProxyType(
@@ -68,7 +69,7 @@ class JwtSettings(NullIsNothing):
 
     nullable: ClassVar[frozenset[str]] = frozenset({"audience"})
 
-    issuer: Text = Field(examples=["https://login.example.com/"])
+    issuer: Annotated[Text, OneLine] = Field(examples=["https://login.example.com/"])
     """What `iss` must be, to the letter."""
 
     audience: Annotated[Texts | None, BeforeValidator(_audience)] = Field(
@@ -76,7 +77,7 @@ class JwtSettings(NullIsNothing):
     )
     """One of these must be in `aud`; null accepts all."""
 
-    jwks: Text = Field(examples=["https://login.example.com/.well-known/jwks.json"])
+    jwks: Annotated[Text, OneLine] = Field(examples=["https://login.example.com/.well-known/jwks.json"])
     """URL or file of the issuer's public keys."""
 
     algorithms: Annotated[Texts, AfterValidator(_algorithms)] = Field(default=DEFAULT_ALGORITHMS, examples=[["ES256"]])
