@@ -112,7 +112,7 @@ def upstream_refusal(
         secrets: strings that must not appear, such as the api key.
     """
     logger.warning("upstream of %s answered %d: %s", deployment, status, scrub(error.message, secrets)[:2000])
-    retry = [(name, headers[name]) for name in _RETRY_HEADERS if headers.get(name, "").isascii() and name in headers]
+    retry = [(name, pause) for name in _RETRY_HEADERS if (pause := _pause(name, headers.get(name, "")))]
     if status in _OWN_FAULTS or is_spent(status, error):
         return GatewayError(
             502,
@@ -140,6 +140,18 @@ def upstream_refusal(
         headers=retry,
         error_type="upstream_5xx",
     )
+
+
+def _pause(name: str, value: str) -> str:
+    """A retry hint as a client can read it: a number or a date; of seconds with words behind them, their number."""
+    if _NUMBER_OR_DATE.fullmatch(value):
+        return value
+    number = _LEADING_NUMBER.match(value) if name == "retry-after" else None
+    return number[0] if number else ""
+
+
+_NUMBER_OR_DATE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?|[A-Z][a-z]{2}, [0-9]{2}[A-Za-z0-9: ]{1,24} GMT")
+_LEADING_NUMBER: Final = re.compile(r"[0-9]{1,9}(?![0-9.])")
 
 
 def is_spent(status: int, error: ErrorObject) -> bool:

@@ -97,7 +97,21 @@ async def test_a_wait_that_no_header_may_hold_does_not_cost_the_refusal(behind):
     async with behind() as gateway:
         gateway.provider.enqueue(Script.rate_limited(7, {"retry-after-ms": "5 s\xe9condes"}))
         answer = await gateway.post()
-        assert (answer.status, answer.headers.get("retry-after-ms")) == (429, None)
+        assert (answer.status, answer.headers["retry-after"], answer.headers.get("retry-after-ms")) == (429, "7", None)
+
+
+@pytest.mark.parametrize(("sent", "seen"), [("5 s\xe9condes", "5"), ("\xe0 5 s", None), ("5.5\xb5", None)])
+async def test_of_a_wait_with_words_outside_ascii_the_seconds_reach_the_client(behind, sent, seen):
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script.rate_limited(None, {"retry-after": sent}))
+        answer = await gateway.post()
+        assert (answer.status, answer.headers.get("retry-after")) == (429, seen)
+
+
+async def test_other_headers_outside_ascii_change_nothing(behind):
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script(headers={"x-region": "\xcele-de-France"}))
+        assert (await gateway.post()).status == 200
 
 
 async def test_addresses_and_keys_in_a_refusal_are_redacted_for_the_client_and_in_the_log(behind, caplog):

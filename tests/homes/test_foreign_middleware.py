@@ -139,3 +139,17 @@ def test_the_order_counts_through_starlette_too():
     app.add_middleware(RateLimitMiddleware)
     with pytest.raises(ConfigError, match="Auth must stand outside RateLimits, and GZipMiddleware is between them"):
         app.build_middleware_stack()
+
+
+async def test_an_apps_headers_outside_ascii_pass_as_they_are_and_cost_neither_its_status_nor_the_record():
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"application/json"), (b"retry-after", b"5 s\xe9condes"), (b"x-\xe9", b"\xff")]
+        await send({"type": "http.response.start", "status": 429, "headers": headers})
+        await send({"type": "http.response.body", "body": b'{"error":{"message":"slow down"}}'})
+
+    records: list[Any] = []
+    answer = await drive(stacked(app, ours(records)), body=ASK, headers=KEY)
+    assert answer.status == 429
+    assert answer.headers["retry-after"] == "5 s\xe9condes"
+    assert ("x-\xe9", "\xff") in answer.header_list
+    assert [record.status for record in records] == [429]

@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from crplugins.core.final_newline import without_final_newline
 from crplugins.handlers.litellm.plain import watch_transports
+from crplugins.handlers.litellm.transport import mend_transport
 
 # litellm reads these while it is imported. They keep it from downloading tables that its package contains too.
 ENVIRONMENT: Final = {
@@ -120,6 +121,7 @@ def _load_and_warm() -> ModuleType:
     with quiet():
         if not _warm:
             asyncio.run(warm_up(litellm))
+            mend_transport()
             watch_transports()
             # Reads the CA file, which would block the event loop on the first request. litellm keeps the result.
             litellm.llms.custom_httpx.http_handler.get_ssl_configuration()

@@ -36,6 +36,22 @@ async def test_a_refusal_keeps_status_message_type_param_code_and_retry_hint(mod
         assert len(provider.requests) == 1
 
 
+async def test_a_wait_with_words_outside_ascii_costs_neither_the_refusal_nor_its_seconds(model, stream):
+    async with FakeProvider() as provider, asking(provider, model) as asked:
+        provider.enqueue(Script.rate_limited(None, {"retry-after": "5 s\xe9condes", "x-region": "\xcele-de-France"}))
+        error = await asked.refusal(stream=stream)
+        assert (error.status, error.headers) == (429, [(b"retry-after", b"5")])
+
+
+async def test_other_headers_outside_ascii_change_nothing(model, stream):
+    async with FakeProvider() as provider, asking(provider, model) as asked:
+        provider.enqueue(
+            Script.error(503, "busy", headers={"x-region": "\xcele-de-France"}),
+            Script.error(404, "No such thing.", headers={"x-region": "\xcele-de-France"}),
+        )
+        assert [(await asked.refusal(stream=stream)).status for _ in range(2)] == [503, 404]
+
+
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refusal_of_our_own_credentials_is_not_the_clients_fault(model, stream, status):
     async with FakeProvider() as provider, asking(provider, model) as asked:

@@ -1,0 +1,46 @@
+"""What litellm's HTTP client sends and receives, put right where it is: in the one call of aiohttp that it makes.
+
+aiohttp reads headers as UTF-8 and keeps what is none; litellm gives them to httpx, which takes ASCII alone and fails.
+Then a refusal would lose its status and a good answer would be lost, for a word in a header that nobody reads.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import wraps
+from importlib import import_module
+from typing import Any
+
+from multidict import CIMultiDict
+
+
+def mend_transport() -> None:
+    """To be called once in a process. A release of litellm without this call is left as it is."""
+    with suppress(ImportError, AttributeError):
+        transport: Any = import_module("litellm.llms.custom_httpx.aiohttp_transport").LiteLLMAiohttpTransport
+        transport._make_aiohttp_request = _mended(transport._make_aiohttp_request)
+
+
+def _mended(request: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @wraps(request)
+    async def make_aiohttp_request(*arguments: Any, **words: Any) -> Any:
+        response = await request(*arguments, **words)
+        if all(name.isascii() and value.isascii() for name, value in response.headers.items()):
+            return response
+        return _WithAsciiHeaders(response)
+
+    return make_aiohttp_request
+
+
+class _WithAsciiHeaders:
+    """A response of aiohttp whose headers have a `?` in the place of every character outside ASCII."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self.headers = CIMultiDict((_ascii(name), _ascii(value)) for name, value in response.headers.items())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode("ascii")
