@@ -14,6 +14,7 @@ from crplugins.core.usage import Price
 from crplugins.keys.policy import Amounts, BudgetSection
 from crplugins.limits.fallback import OnStoreError
 from crplugins.limits.opening import open_limit_store
+from crplugins.limits.store import DEBT
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS
 from crplugins.metering.prices import price_of
 from crplugins.plugins.budgets.plugin import WARN_AT
@@ -85,6 +86,10 @@ class LimitsSection(Section):
 
     estimated_output_tokens: Count = Field(default=ESTIMATED_OUTPUT_TOKENS, examples=[512])
     """How many tokens are reserved for an answer to which the client sets no bound."""
+
+    max_debt: Annotated[Number, Field(ge=0, allow_inf_nan=False)] = Field(default=DEBT, examples=[5])
+    """How many times its amount a limit may be overdrawn by answers that took more than was reserved for them, to be
+    repaid from the following time; what goes beyond is forgiven."""
 
     shadow: bool = Field(default=False, examples=[True])
     """Whether what any of these limits would refuse is only counted and logged, and let through."""

@@ -152,6 +152,7 @@ def _rate_limits(parts: Parts) -> RateLimits:
         trusted_proxies=config.limits.trusted_proxies,
         identities=parts.identities,
         estimated_output_tokens=config.limits.estimated_output_tokens,
+        max_debt=config.limits.max_debt,
         missing_usage=config.missing_usage,
     )
 

@@ -10,8 +10,9 @@ from typing import Final
 
 from crplugins.limits.limit import NEVER, Level, Limit
 
-MeterState = tuple[float, float, Limit]
-"""How much of a meter was used, at what time, and the limit by which it drains."""
+MeterState = tuple[float, float, Limit, float, float, float]
+"""How much of a meter was used, at what time, and the limit by which it drains; and what was charged in the calendar
+period of that time: the number of the period since 1970, what was charged in it, and in the one before."""
 
 LEASE_WAIT: Final = 1_000
 """When to retry for a lease. Nobody knows how long the requests that hold the leases will take."""
@@ -23,12 +24,18 @@ _DRAINED: Final = 1_000
 _LATE: Final = 60_000
 """How long the state of a drained meter and of a window that has ended is kept, because clocks differ."""
 
+_REMEMBERED: Final = 3_600_000
+_DRAIN_TIMES: Final = 10
+"""What was recently charged is remembered, after the last charge, for ten times as long as it takes to drain: whoever
+uses a tenth of a limit or more comes again by then, and of callers that come once nothing stays for long. And for an
+hour, or a period, at most."""
+
 
 def decayed(state: MeterState | None, limit: Limit, now: float) -> float:
     """How much of a meter is still used at `now`. A clock that goes back lets nothing decay."""
     if state is None:
         return 0.0
-    used, at, _ = state
+    used, at, *_ = state
     elapsed = now - at
     if elapsed <= 0:
         return used
@@ -55,10 +62,43 @@ def settled_meter(used: float, difference: int, amount: int, debt: float) -> flo
     return min(changed, max(used, amount * (1 + debt)))
 
 
+def charged_meter(state: MeterState | None, limit: Limit, used: float, change: float, now: float) -> MeterState:
+    """The state after a charge, or with a negative change a refund, has made it `used`."""
+    number = now // limit.period
+    if state is None or _is_forgotten(state, limit, now):
+        return used, now, limit, number, change, 0.0
+    _, _, _, last, present, before = state
+    if number == last:
+        return used, now, limit, number, present + change, before
+    return used, now, limit, number, change, present if number == last + 1 else 0.0
+
+
+def recently_charged(state: MeterState | None, limit: Limit, now: float) -> int:
+    """About how much was charged in the last period: what this calendar period has, and its share of the one before."""
+    if state is None or _is_forgotten(state, limit, now):
+        return 0
+    *_, last, present, before = state
+    passed = now // limit.period - last
+    if passed == 1:
+        present, before = 0.0, present
+    elif passed:
+        return 0
+    return max(0, floor(present + before * (1 - now % limit.period / limit.period)))
+
+
+def _is_forgotten(state: MeterState, limit: Limit, now: float) -> bool:
+    return now - state[1] >= _remembered(state, limit)
+
+
+def _remembered(state: MeterState, limit: Limit) -> float:
+    *_, present, before = state
+    return min(limit.period, _REMEMBERED, _DRAIN_TIMES * (present + before) * limit.period / limit.amount)
+
+
 def meter_expiry(state: MeterState) -> float:
     """Until when the state of a meter has to be kept."""
-    used, at, limit = state
-    return at + used * limit.period / limit.amount + _DRAINED
+    used, at, limit, *_ = state
+    return at + max(used * limit.period / limit.amount + _DRAINED, _remembered(state, limit))
 
 
 def check_window(limit: Limit, cost: int, used: int, now: int) -> tuple[int, Level]:

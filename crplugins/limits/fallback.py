@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 from crplugins.core.bounded_map import BoundedMap
-from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
+from crplugins.limits.limit import Charge, Decision, Level, Limit, LimitReading, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, LimitStore, StoreUnavailable
 
@@ -68,8 +68,11 @@ class LocalShare:
         decision = await self._store.reserve(own, lease=lease, now=now)
         if decision.refused is None:
             self._own_reservations[reservation.id] = own
-        limits = [charge.limit for charge in reservation.charges]
-        return decision._replace(levels=self._whole_levels(limits, decision.levels))
+        levels = [
+            level._replace(used=level.used + self._of_others(limit))
+            for (limit, _), level in zip(reservation.charges, decision.levels, strict=True)
+        ]
+        return decision._replace(levels=tuple(levels))
 
     async def settle(
         self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
@@ -77,12 +80,23 @@ class LocalShare:
         own = self._own_reservations.pop(reservation.id, reservation)
         return await self._store.settle(own, costs, debt=debt, now=now)
 
+    async def adjust(
+        self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
+    ) -> bool:
+        own = self._own_reservations.get(reservation.id, reservation)
+        adjusted = await self._store.adjust(own, costs, debt=debt, now=now)
+        if adjusted:
+            self._own_reservations[reservation.id] = own.costing(costs)
+        return adjusted
+
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
         await self._store.renew(reservations, lease=lease, now=now)
 
-    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
-        levels = await self._store.levels([self._own(limit) for limit in limits], now=now)
-        return self._whole_levels(limits, levels)
+    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[LimitReading, ...]:
+        uses = await self._store.levels([self._own(limit) for limit in limits], now=now)
+        return tuple(
+            [use._replace(used=use.used + self._of_others(limit)) for limit, use in zip(limits, uses, strict=True)]
+        )
 
     async def seed(self, limit: Limit, used: int) -> None:
         self._spent[limit.key] = max(used, self._spent_of(limit))
@@ -114,13 +128,9 @@ class LocalShare:
     def _spent_of(self, limit: Limit) -> int:
         return self._spent.get(limit.key) or 0
 
-    def _whole_levels(self, limits: Sequence[Limit], levels: Sequence[Level]) -> tuple[Level, ...]:
-        return tuple([self._whole_level(limit, level) for limit, level in zip(limits, levels, strict=True)])
-
-    def _whole_level(self, limit: Limit, level: Level) -> Level:
+    def _of_others(self, limit: Limit) -> int:
         own = self._own(limit)
-        of_others = limit.burst - own.burst if limit.kind == "meter" else limit.amount - own.amount
-        return level._replace(used=level.used + of_others)
+        return limit.burst - own.burst if limit.kind == "meter" else limit.amount - own.amount
 
 
 _UNUSED: Final = Level(0, 0)
@@ -139,11 +149,16 @@ class AdmitAll:
     ) -> bool:
         return True
 
+    async def adjust(
+        self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
+    ) -> bool:
+        return True
+
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
         """Nothing expires."""
 
-    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
-        return (_UNUSED,) * len(limits)
+    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[LimitReading, ...]:
+        return (LimitReading(0, 0, 0),) * len(limits)
 
     async def seed(self, limit: Limit, used: int) -> None:
         """Nothing is counted."""
@@ -168,5 +183,5 @@ class RefuseAll(AdmitAll):
     ) -> Decision:
         raise StoreUnavailable(_CLOSED)
 
-    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
+    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[LimitReading, ...]:
         raise StoreUnavailable(_CLOSED)

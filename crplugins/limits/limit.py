@@ -1,5 +1,6 @@
 """Limit: how much of one thing may be used, and what a request takes of it."""
 
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 LimitKind = Literal["meter", "window", "lease"]
@@ -50,6 +51,17 @@ class Level(NamedTuple):
     reset: int
 
 
+class LimitReading(NamedTuple):
+    """The level of a limit, and of a meter also `recent`: about how much was charged in the last period.
+
+    A meter that is used steadily drains as fast as it fills, so its level says nothing about how much of it is used.
+    """
+
+    used: int
+    reset: int
+    recent: int
+
+
 class Decision(NamedTuple):
     """The result of a reservation.
 
@@ -74,3 +86,7 @@ class Reservation(NamedTuple):
 
     id: str
     charges: tuple[Charge, ...]
+
+    def costing(self, costs: Sequence[int]) -> "Reservation":
+        """The same with other costs."""
+        return self._replace(charges=tuple(map(Charge, [charge.limit for charge in self.charges], costs)))

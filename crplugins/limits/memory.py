@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from crplugins.limits.limit import Decision, Level, Limit, Reservation
+from crplugins.limits.limit import Decision, Limit, LimitReading, Reservation
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS
 from crplugins.limits.table import LimitTable
 
@@ -46,10 +46,21 @@ class MemoryStore:
         """`settle`, for callers that cannot await."""
         return self._table.settle(reservation, costs, debt, self._clock() if now is None else now)
 
+    async def adjust(
+        self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
+    ) -> bool:
+        return self._table.adjust(reservation, costs, debt, self._clock() if now is None else now)
+
+    def adjust_now(
+        self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
+    ) -> bool:
+        """`adjust`, for callers that cannot await."""
+        return self._table.adjust(reservation, costs, debt, self._clock() if now is None else now)
+
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
         self._table.renew(reservations, lease, self._clock() if now is None else now)
 
-    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
+    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[LimitReading, ...]:
         return self._table.levels(limits, self._clock() if now is None else now)
 
     async def seed(self, limit: Limit, used: int) -> None:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Self
 
 from crplugins.limits.availability import Availability, CircuitBreaker
 from crplugins.limits.fallback import MEANWHILE, OnStoreError, fallback_store, fixed_share
-from crplugins.limits.limit import Decision, Level, Limit, Reservation
+from crplugins.limits.limit import Decision, Limit, LimitReading, Reservation
 from crplugins.limits.presence import Presence
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, LimitStore, StoreUnavailable
 
@@ -80,6 +80,11 @@ class GuardedStore:
         return not self._available
 
     @property
+    def processes(self) -> int:
+        """How many used the store when it was last asked, this one included."""
+        return self._presence.processes
+
+    @property
     def failures(self) -> int:
         """Calls that the store did not answer."""
         return self._available.failures
@@ -120,6 +125,17 @@ class GuardedStore:
         self._start_recovery()
         return False
 
+    async def adjust(
+        self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
+    ) -> bool:
+        """Never raises `StoreUnavailable`: False, if nobody knows whether it was done."""
+        if reservation.id in self._made_by_fallback:
+            return await self._fallback.adjust(reservation, costs, debt=debt, now=now)
+        if self._available:
+            with suppress(StoreUnavailable):
+                return await self._available.call(self._store.adjust(reservation, costs, debt=debt, now=now))
+        return False
+
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
         """Never raises `StoreUnavailable`."""
         elsewhere = [reservation for reservation in reservations if reservation.id in self._made_by_fallback]
@@ -129,7 +145,7 @@ class GuardedStore:
             with suppress(StoreUnavailable):
                 await self._available.call(self._store.renew(here, lease=lease, now=now))
 
-    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
+    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[LimitReading, ...]:
         """Raises `StoreUnavailable` if the policy is `closed`, and never otherwise."""
         if self._available:
             with suppress(StoreUnavailable):
@@ -164,7 +180,7 @@ class GuardedStore:
         await self._store.__aexit__(kind, error, traceback)
 
     def _equal_share(self) -> float:
-        return 1 / self._presence.processes
+        return 1 / self.processes
 
     async def _announce(self) -> None:
         while True:

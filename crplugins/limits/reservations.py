@@ -13,9 +13,9 @@ from typing import Final, Protocol, Self, cast
 
 from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.core.processes import is_one_of_several
-from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
+from crplugins.limits.limit import Charge, Decision, Limit, LimitReading, Reservation
 from crplugins.limits.memory import MemoryStore, unix_milliseconds
-from crplugins.limits.store import LEASE_MILLISECONDS, LimitStore, StoreUnavailable
+from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, LimitStore, StoreUnavailable
 
 logger = logging.getLogger("crplugins.limits")
 
@@ -41,8 +41,8 @@ class Reservations:
     the last plugin exits, it waits for all of them.
 
     Args:
-        store: entered with the first plugin and exited with the last. One that can settle without waiting has a method
-            `settle_now`.
+        store: entered with the first plugin and exited with the last. One that can settle and adjust without waiting
+            has the methods `settle_now` and `adjust_now`.
         clock: for tests; None for the store's own clock.
     """
 
@@ -51,7 +51,10 @@ class Reservations:
         self.unsettled = 0
         """Settlements that failed for good: their estimates stay charged until they drain or their window ends."""
         self._clock: Final = clock
-        self._settle_now = cast("_SettleNow | None", getattr(store, "settle_now", None))
+        self._settle_now = cast("_Now | None", getattr(store, "settle_now", None))
+        self._adjust_now = cast("_Now | None", getattr(store, "adjust_now", None))
+        self._adjusted: Final[dict[str, Reservation]] = {}
+        self._adjusting: Final[dict[str, asyncio.Task[None]]] = {}
         self._live: Final = LiveReservations(store)
         self._settling: Final[set[asyncio.Task[None]]] = set()
         self._users = 0
@@ -78,13 +81,27 @@ class Reservations:
             self._live.add(reservation)
         return reservation, decision
 
-    def settle(self, reservation: Reservation, costs: Sequence[int]) -> None:
-        """Replace what was reserved by the real costs. Returns at once."""
+    def adjust(self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT) -> None:
+        """Replace what is reserved for a request that goes on. Returns at once; no limit refuses it.
+
+        If the store does not answer, what was reserved before stays; it is for the caller to try again later.
+        """
+        if self._adjust_now is not None:
+            self._adjust_now(self._as_adjusted(reservation), costs, debt=debt, now=self._time())
+            self._adjusted[reservation.id] = reservation.costing(costs)
+        elif reservation.id not in self._adjusting:
+            adjusting = asyncio.get_running_loop().create_task(self._adjust(reservation, costs, debt))
+            self._adjusting[reservation.id] = adjusting
+            adjusting.add_done_callback(lambda _: self._adjusting.pop(reservation.id))
+
+    def settle(self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT) -> None:
+        """Replace what was reserved, or what it was adjusted to, by the real costs. Returns at once."""
         self._live.discard(reservation)
         if self._settle_now is not None:
-            self._settle_now(reservation, costs, now=self._time())
+            self._settle_now(self._as_adjusted(reservation), costs, debt=debt, now=self._time())
+            self._adjusted.pop(reservation.id, None)
             return
-        task = asyncio.get_running_loop().create_task(self._settle(reservation, costs))
+        task = asyncio.get_running_loop().create_task(self._settle(reservation, costs, debt))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
@@ -92,7 +109,7 @@ class Reservations:
         """Milliseconds since 1970, for limits by calendar period."""
         return unix_milliseconds() if self._clock is None else self._clock()
 
-    async def levels(self, limits: Sequence[Limit]) -> tuple[Level, ...]:
+    async def levels(self, limits: Sequence[Limit]) -> tuple[LimitReading, ...]:
         """Raises `StoreUnavailable`."""
         return await self.store.levels(limits, now=self._time())
 
@@ -117,10 +134,21 @@ class Reservations:
                 await asyncio.gather(*self._settling, return_exceptions=True)
             await self._entered.aclose()
 
-    async def _settle(self, reservation: Reservation, costs: Sequence[int]) -> None:
+    def _as_adjusted(self, reservation: Reservation) -> Reservation:
+        return self._adjusted.get(reservation.id, reservation)
+
+    async def _adjust(self, reservation: Reservation, costs: Sequence[int], debt: float) -> None:
+        with suppress(StoreUnavailable):
+            if await self.store.adjust(self._as_adjusted(reservation), costs, debt=debt, now=self._time()):
+                self._adjusted[reservation.id] = reservation.costing(costs)
+
+    async def _settle(self, reservation: Reservation, costs: Sequence[int], debt: float) -> None:
+        if (adjusting := self._adjusting.get(reservation.id)) is not None:
+            await asyncio.wait([adjusting])
+        reservation = self._adjusted.pop(reservation.id, reservation)
         for pause in (*PAUSES, None):
             try:
-                await self.store.settle(reservation, costs, now=self._time())
+                await self.store.settle(reservation, costs, debt=debt, now=self._time())
             except StoreUnavailable as error:
                 if pause is None:
                     self.unsettled += 1
@@ -134,8 +162,8 @@ class Reservations:
         return None if self._clock is None else self._clock()
 
 
-class _SettleNow(Protocol):
-    def __call__(self, reservation: Reservation, costs: Sequence[int], *, now: int | None) -> object: ...
+class _Now(Protocol):
+    def __call__(self, reservation: Reservation, costs: Sequence[int], *, debt: float, now: int | None) -> object: ...
 
 
 class LiveReservations:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from crplugins.limits.limit import Decision, Level, Limit, Reservation
+from crplugins.limits.limit import Decision, Limit, LimitReading, Reservation
 
 LEASE_MILLISECONDS: Final = 60_000
 """How long a reservation lives that nobody renews: how long the leases of a dead worker stay taken."""
 
-DEBT: Final = 1.0
-"""How far use above what was reserved may exceed a meter's limit, as a share of it. What goes beyond is forgiven."""
+DEBT: Final = 60.0
+"""How many times its amount a meter may be overdrawn by use above what was reserved, to be repaid from the following
+time: of a limit per minute an hour's worth. What goes beyond is forgiven."""
 
 
 class StoreUnavailable(Exception):
@@ -36,11 +37,20 @@ class LimitStore(Protocol):
         Idempotent: False, and nothing is changed, for a reservation that was settled before or has expired.
         """
 
+    async def adjust(
+        self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
+    ) -> bool:
+        """Replace what was reserved by these costs, and let the reservation go on; its leases stay as they are.
+
+        No limit refuses it: the request runs already. The charges of the reservation are `costs` from then on. False,
+        and nothing is changed, for one that was settled or has expired.
+        """
+
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
         """Let live reservations expire `lease` milliseconds from now; those that have expired stay so."""
 
-    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
-        """The levels of limits, without charging anything."""
+    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[LimitReading, ...]:
+        """How much of limits is used, without charging anything."""
 
     async def seed(self, limit: Limit, used: int) -> None:
         """Raise a window's use to at least `used`, which a ledger knows and a store may have lost."""

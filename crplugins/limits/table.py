@@ -15,16 +15,18 @@ from typing import Final, Protocol
 
 from crplugins.limits.arithmetic import (
     MeterState,
+    charged_meter,
     check_lease,
     check_meter,
     check_window,
     decayed,
     deciding_wait,
     meter_expiry,
+    recently_charged,
     settled_meter,
     window_expiry,
 )
-from crplugins.limits.limit import Decision, Level, Limit, LimitKind, Reservation
+from crplugins.limits.limit import Decision, Level, Limit, LimitKind, LimitReading, Reservation
 
 
 class LimitTable:
@@ -60,7 +62,7 @@ class LimitTable:
             return Decision(refused, waits[refused], levels)
         at, expiry = float(now), now + lease
         for (limit, cost), before in zip(charges, used, strict=True):
-            by_kind[limit.kind].take(limit, before + cost, holder, at, expiry)
+            by_kind[limit.kind].take(limit, before, cost, holder, at, expiry)
         self.reserved[holder] = expiry
         return Decision(None, 0, levels)
 
@@ -75,6 +77,15 @@ class LimitTable:
             by_kind[limit.kind].settle(limit, cost - reserved, holder, debt, at)
         return True
 
+    def adjust(self, reservation: Reservation, costs: Sequence[int], debt: float, now: int) -> bool:
+        holder, charges = reservation
+        if self.reserved.get(holder, 0) <= now:
+            return False
+        for (limit, reserved), cost in zip(charges, costs, strict=True):
+            if limit.kind != "lease":
+                self._by_kind[limit.kind].settle(limit, cost - reserved, holder, debt, float(now))
+        return True
+
     def renew(self, reservations: Sequence[Reservation], lease: int, now: int) -> None:
         for reservation in reservations:
             if self.reserved.get(reservation.id, 0) > now:
@@ -84,8 +95,15 @@ class LimitTable:
                     if limit.kind == "lease":
                         self.leases.renew(limit.key, reservation.id, now + lease)
 
-    def levels(self, limits: Sequence[Limit], now: int) -> tuple[Level, ...]:
-        return tuple([self._by_kind[limit.kind].check(limit, 0, now)[2] for limit in limits])
+    def levels(self, limits: Sequence[Limit], now: int) -> tuple[LimitReading, ...]:
+        return tuple([self._use(limit, now) for limit in limits])
+
+    def _use(self, limit: Limit, now: int) -> LimitReading:
+        level = self._by_kind[limit.kind].check(limit, 0, now)[2]
+        meter = limit.kind == "meter"
+        return LimitReading(
+            *level, recently_charged(self.meters.states.get(limit.key), limit, now) if meter else level.used
+        )
 
     def expire(self, now: int, most: int) -> None:
         """Remove up to `most` states that have no effect any more, and as many expired reservations."""
@@ -112,14 +130,14 @@ class Meters:
         wait, level = check_meter(limit, cost, used)
         return used, wait, level
 
-    def take(self, limit: Limit, used: float, _holder: str, now: float, _expiry: int) -> None:
-        if used > 0:
-            self._set(limit, used, now)
+    def take(self, limit: Limit, used: float, cost: int, _holder: str, now: float, _expiry: int) -> None:
+        if used + cost > 0:
+            self._set(limit, used + cost, cost, now)
 
     def settle(self, limit: Limit, difference: int, _holder: str, debt: float, now: float) -> None:
         if difference:
             used = decayed(self.states.get(limit.key), limit, now)
-            self._set(limit, settled_meter(used, difference, limit.amount, debt), now)
+            self._set(limit, settled_meter(used, difference, limit.amount, debt), difference, now)
 
     def expires_at(self, key: str) -> float:
         return meter_expiry(self.states[key])
@@ -127,11 +145,12 @@ class Meters:
     def remove(self, key: str) -> None:
         del self.states[key]
 
-    def _set(self, limit: Limit, used: float, now: float) -> None:
-        key, state = limit.key, (used, now, limit)
-        if key not in self.states:
+    def _set(self, limit: Limit, used: float, change: int, now: float) -> None:
+        key, states = limit.key, self.states
+        before = states.get(key)
+        states[key] = state = charged_meter(before, limit, used, change, now)
+        if before is None:
             self._expiries.add(meter_expiry(state), self, key)
-        self.states[key] = state
 
 
 _UNUSED: Final = (0, 0)
@@ -152,8 +171,8 @@ class Windows:
         wait, level = check_window(limit, cost, used, now)
         return used, wait, level
 
-    def take(self, limit: Limit, used: float, _holder: str, _now: float, _expiry: int) -> None:
-        self._set(limit, int(used))
+    def take(self, limit: Limit, used: float, cost: int, _holder: str, _now: float, _expiry: int) -> None:
+        self._set(limit, int(used) + cost)
 
     def settle(self, limit: Limit, difference: int, _holder: str, _debt: float, _now: float) -> None:
         """A late refund is for its own window or for none."""
@@ -193,7 +212,7 @@ class Leases:
         wait, level = check_lease(limit, cost, live)
         return live, wait, level
 
-    def take(self, limit: Limit, _used: float, holder: str, _now: float, expiry: int) -> None:
+    def take(self, limit: Limit, _used: float, _cost: int, holder: str, _now: float, expiry: int) -> None:
         holders = self.states.get(limit.key)
         if holders is None:
             holders = self.states[limit.key] = Holders({})

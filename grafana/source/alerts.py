@@ -95,7 +95,8 @@ def spending_alerts() -> list[Alert]:
         Alert("CrpluginsLimitSaturated", "ticket", "10m",
               f"{used} > 0.9",
               "{{ $labels.key_id }} is at its limit {{ $labels.limit }}",
-              "{{ $value | humanizePercentage }} of it are used, for ten minutes now: requests are refused."),
+              "{{ $value | humanizePercentage }} of it was used in its last period, for ten minutes now: requests are "
+              "refused, or will be soon."),
         Alert("CrpluginsUnmeteredTraffic", "ticket", "30m",
               f"{unmetered}\n/ on (job, model) group_left () ({answered} > 0) > 0.05",
               "{{ $labels.model }} is not fully metered ({{ $labels.reason }})",

@@ -49,7 +49,8 @@ def _now() -> list[Any]:
              whole=True),
         tile("Output tokens", "In the time range, reasoning included.", "short", Query(S.increase(t.OUTPUT_TOKENS)),
              whole=True),
-        tile("Fullest limit", "Used share of the limit closest to its end.", "percentunit", Query(used), steps=USED_UP),
+        tile("Fullest limit", "Share used in its last period, of the limit closest to its end.", "percentunit",
+             Query(used), steps=USED_UP),
         tile("Lowest budget", "What remains of it, as a share.", "percentunit", Query(f"min({budget_left()})"),
              steps=LEFT),
         _table(),
@@ -128,8 +129,8 @@ def _limits() -> list[Any]:
     used = Query(f"topk(20, {S.gauge(limits.UTILIZATION, by=('key_id', 'limit'), how='max')})", "{{key_id}} {{limit}}")
     refused = Query(S.rate(t.REQUESTS, REFUSED, by=("key_id", "error_type")), "{{key_id}} {{error_type}}")
     return [
-        lines("Headroom", "Used share of each limit; at 1 the next request is refused.", "percentunit", used,
-              steps=USED_UP),
+        lines("Headroom", "Share of each limit used in its last period; from 1 on nothing remains of it.",
+              "percentunit", used, steps=USED_UP),
         bars("Budget left", "Share of the period's budget.", "percentunit", Query(budget_left(), "{{key_id}}"), top=1,
              steps=LEFT),
         lines("Refusals", "Requests per second that a limit, a budget or a check has refused.", "reqps", refused,

@@ -166,8 +166,8 @@ def _limits() -> list[Any]:
     limited = Query(S.rate(t.REQUESTS, any_of("error_type", LIMITED), by=("error_type",)), "{{error_type}}")
     shadow = Query(S.rate(limits.SHADOW_REFUSALS, by=("reason",)), "shadow: {{reason}}")
     return [
-        lines("Limits by use", "Used share of the limits closest to their end.", "percentunit", used, steps=USED_UP,
-              width=6),
+        lines("Limits by use", "Share used in their last period, of the limits closest to their end.", "percentunit",
+              used, steps=USED_UP, width=6),
         bars("Budget left", "Share of the period's budget, the twelve lowest.", "percentunit",
              Query(f"bottomk(12, {budget_left()})", "{{key_id}}"), top=1, width=6, steps=LEFT),
         lines("Refusals by limit", "Requests per second over a limit or budget, and those a limit, budget or list of "

@@ -36,7 +36,7 @@ _LEASES: Final = (("key/a/parallel", (2, 1, 3)), ("team/x/parallel", (3,)), ("ov
 _STEPS: Final = ((0, 400), (20, 250), (SECOND, 250), (20 * SECOND, 80), (3 * MINUTE, 15), (DAY, 2))
 """How far time goes on at most, and how often."""
 
-_DEBTS: Final = (1.0, 1.0, 0.25, 0.0, 2.5)
+_DEBTS: Final = (60.0, 1.0, 1.0, 0.25, 0.0, 2.5)
 
 
 class Operation(NamedTuple):
@@ -112,8 +112,8 @@ class _Operations:
     def __next__(self) -> Operation:
         furthest = self._random.choices([far for far, _ in _STEPS], [often for _, often in _STEPS])[0]
         self._now += self._random.randint(0, furthest)
-        makers = (self._reserve, self._settle, self._renew, self._levels, self._seed)
-        return self._random.choices(makers, (50, 30, 5, 10, 5))[0]()
+        makers = (self._reserve, self._settle, self._adjust, self._renew, self._levels, self._seed)
+        return self._random.choices(makers, (50, 30, 5, 5, 10, 5))[0]()
 
     def _reserve(self) -> Operation:
         self._made += 1
@@ -131,6 +131,15 @@ class _Operations:
         costs = [self._taken(charge) for charge in reservation.charges]
         options = {"debt": self._random.choice(_DEBTS), "now": self._now}
         return Operation("settle", (reservation, costs), options)
+
+    def _adjust(self) -> Operation:
+        """Of one that goes on: what it holds from then on is what it was adjusted to."""
+        reservation = self._one_open()
+        costs = [self._taken(charge) for charge in reservation.charges]
+        if reservation in self._open:
+            self._open[self._open.index(reservation)] = reservation.costing(costs)
+        options = {"debt": self._random.choice(_DEBTS), "now": self._now}
+        return Operation("adjust", (reservation, costs), options)
 
     def _renew(self) -> Operation:
         some = [self._one_open() for _ in range(self._random.randint(0, 5))]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crplugins.limits.limit import NEVER, Charge, Level, Limit
+from crplugins.limits.limit import NEVER, Charge, Level, Limit, LimitReading
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.sqlite.store import SqliteStore
 from tests.limits.conftest import MINUTE, lease, meter, request, window
@@ -57,7 +57,7 @@ async def test_what_is_used_is_gone_when_openai_says_so(store):
     requests, tokens = meter(500), meter(1_500_000, key="key/a/tokens", period=DAY)
     await reserve(store, requests, Charge(tokens, 4_378))
     levels = await store.levels([requests, tokens], now=NOW)
-    assert levels[0] == Level(1, 120)
+    assert levels[0] == LimitReading(1, 120, 1)
     assert levels[1].reset - 252_172 in (0, 1)  # 4m12.172s; a token is 58 ms
 
 
@@ -184,8 +184,11 @@ async def test_use_above_what_was_reserved_is_debt_up_to_a_bound(store):
     limit = meter(100)
     reservation, _ = await reserve(store, Charge(limit, 10))
     assert await store.settle(reservation, [5_000], now=NOW)
-    assert await used(store, limit) == [200]
-    assert (await reserve(store, limit))[1][:2] == (0, MINUTE * 101 // 100)
+    assert await used(store, limit) == [5_000]
+    assert (await reserve(store, limit))[1][:2] == (0, MINUTE * 4_901 // 100)
+    reservation, _ = await reserve(store, Charge(meter(100, key="other"), 10))
+    assert await store.settle(reservation, [9_000], now=NOW)
+    assert await used(store, meter(100, key="other")) == [6_100]  # an hour's worth and the limit itself
 
 
 @pytest.mark.parametrize(("debt", "left"), [(0, 100), (0.25, 125), (2.5, 350)])
@@ -325,4 +328,4 @@ async def test_amounts_of_any_size_are_exact(store):
 async def test_the_clock_of_the_store_is_used_where_none_is_given(store):
     limit = window(10, END)
     assert (await store.reserve(request(limit))).levels == (Level(0, DAY),)
-    assert await store.levels([limit]) == (Level(1, DAY),)
+    assert await store.levels([limit]) == (LimitReading(1, DAY, 1),)

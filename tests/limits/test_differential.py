@@ -35,7 +35,7 @@ async def test_random_operations_are_of_every_kind():
     assert min(told.values()) > COUNT / 1000  # leases expire by the clock: the slower the machine, the fewer refuse
     assert set(told) == {
         *("admitted", "refused by a meter", "refused by a window", "refused by a lease", "never"),
-        *("settled", "not settled", "renew", "levels", "seed"),
+        *("settled", "not settled", "adjusted", "not adjusted", "renew", "levels", "seed"),
     }
 
 
@@ -56,8 +56,9 @@ class Alternating:
 
 
 def what(operation, answer):
-    if operation.method == "settle":
-        return "settled" if answer else "not settled"
+    if operation.method in ("settle", "adjust"):
+        done = {"settle": "settled", "adjust": "adjusted"}[operation.method]
+        return done if answer else f"not {done}"
     if operation.method != "reserve":
         return operation.method
     if answer.refused is None:

@@ -8,9 +8,11 @@ import pytest
 
 from crplugins.limits import outage
 from crplugins.limits.availability import CircuitBreaker
-from crplugins.limits.limit import NEVER, Charge, Decision, Level
+from crplugins.limits.fallback import LocalShare
+from crplugins.limits.limit import NEVER, Charge, Decision, Level, LimitReading
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.outage import GuardedStore, PendingSettlements
+from crplugins.limits.presence import PROCESSES
 from crplugins.limits.store import StoreUnavailable
 from crplugins.testing import FrozenClock
 from tests.limits.conftest import lease, meter, request, until, window
@@ -102,7 +104,7 @@ async def test_open_admits_everything(store):
         store.down = True
         assert await guard.reserve(request(meter(1), lease(1))) == Decision(None, 0, (Level(0, 0),) * 2)
         assert await admitted(guard, meter(1)) == 20
-        assert await guard.levels([meter(1)]) == (Level(0, 0),)
+        assert await guard.levels([meter(1)]) == (LimitReading(0, 0, 0),)
         assert guard.unavailable
 
 
@@ -249,7 +251,7 @@ async def test_what_the_store_charged_without_an_answer_is_given_back(store):
         store.deaf = False
         assert (await store.levels([lease(1, key="c")]))[0].used == 1
         await held_by_nobody(store)
-        assert await store.levels([meter(100, key="t")]) == (Level(0, 0),)
+        assert await store.levels([meter(100, key="t")]) == (LimitReading(0, 0, 0),)
 
 
 async def test_what_a_client_that_went_away_may_have_reserved_is_given_back(store, monkeypatch):
@@ -344,3 +346,37 @@ async def test_settlements_that_come_too_late_or_are_too_many_are_counted(monkey
     assert len(paid) == 2
     assert pending.lost == 7
     assert not pending
+
+
+async def test_processes_count_each_other_and_share_the_limits_equally_when_the_store_fails(store, monkeypatch):
+    monkeypatch.setattr(outage, "ANNOUNCE_SECONDS", 0.01)
+    async with guarded(store) as first, guarded(store) as second, guarded(store) as third:
+        async with guarded(store):
+            await until(lambda: first.processes == 4)
+        await until(lambda: {guard.processes for guard in (first, second, third)} == {3})
+        store.down = True
+        for limit in (meter(30), window(30, NOW + 1000), lease(30)):
+            assert [await admitted(guard, limit) for guard in (first, second, third)] == [10, 10, 10]
+    assert (await MemoryStore.levels(store, [PROCESSES]))[0].used == 3  # they could not say that they left
+
+
+async def test_what_is_left_of_a_window_is_shared_however_many_processes_came_since_it_was_read(store, monkeypatch):
+    monkeypatch.setattr(outage, "ANNOUNCE_SECONDS", 0.01)
+    limit = window(100, NOW + 1000)
+    async with guarded(store) as first:
+        await first.seed(limit, 90)
+        async with guarded(store) as second:
+            await second.seed(limit, 90)
+            await until(lambda: first.processes == 2)
+            store.down = True
+            assert [await admitted(guard, limit) for guard in (first, second)] == [5, 5]
+
+
+async def test_what_a_share_reserved_is_settled_as_that_though_the_share_is_another_by_then():
+    share = [0.25]
+    local = LocalShare(lambda: share[0])
+    here = request(Charge(meter(100, key="t"), 80))
+    assert (await local.reserve(here, now=NOW)).refused is None
+    share[0] = 1.0
+    assert await local.settle(here, [30], now=NOW)
+    assert (await local.levels([meter(100, key="t")], now=NOW))[0].used == 30

@@ -89,11 +89,12 @@ class LuaScript:
     """A Lua script, called by the SHA-1 of its text, which a server knows if it has seen the text since its start.
 
     Args:
-        name: of a file in this package, without its suffix.
+        parts: of its text: files in this package, without their suffix.
     """
 
-    def __init__(self, name: str) -> None:
-        text = files("crplugins.limits.redis").joinpath(f"{name}.lua").read_text("utf-8")
+    def __init__(self, *parts: str) -> None:
+        folder = files("crplugins.limits.redis")
+        text = "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
         self.text: Final = text
         self.sha: Final = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -111,10 +112,10 @@ def _packed(command: tuple[str | int, ...]) -> bytes:
     return packed
 
 
-RESERVE: Final = LuaScript("reserve")
-SETTLE: Final = LuaScript("settle")
+RESERVE: Final = LuaScript("meter", "reserve")
+SETTLE: Final = LuaScript("meter", "settle")
 RENEW: Final = LuaScript("renew")
-LEVELS: Final = LuaScript("levels")
+LEVELS: Final = LuaScript("meter", "levels")
 SEED: Final = LuaScript("seed")
 
 

@@ -1,6 +1,6 @@
 -- The levels of limits, without charging anything.
 -- KEYS: each limit's state. ARGV: now in ms or '', then kind, amount and period of each limit.
--- Returns used and reset in ms of each limit.
+-- Returns of each limit: used, reset in ms, and how much was charged recently.
 
 local now = tonumber(ARGV[1])
 if not now then
@@ -13,14 +13,11 @@ for i = 1, #KEYS do
   local a = 2 + (i - 1) * 3
   local key, kind = KEYS[i], ARGV[a]
   local amount, period = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
-  local used, reset = 0, 0
+  local used, reset, recent = 0, 0, nil
 
   if kind == 'meter' then
-    local state = redis.call('GET', key)
-    if state then
-      local u, t = struct.unpack('>dd', state)
-      used = math.max(0, u - math.max(0, now - t) * amount / period)
-    end
+    local meter = read_meter(key, now, amount, period)
+    used, recent = meter.used, meter.recent
     reset = math.ceil(used * period / amount)
   elseif kind == 'window' then
     used = tonumber(redis.call('GET', key) or 0)
@@ -30,5 +27,6 @@ for i = 1, #KEYS do
   end
   answer[#answer + 1] = math.floor(used)
   answer[#answer + 1] = reset
+  answer[#answer + 1] = recent or math.floor(used)
 end
 return answer

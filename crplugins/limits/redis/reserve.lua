@@ -18,14 +18,11 @@ for i = 1, #KEYS - 1 do
   local a = 4 + (i - 1) * 5
   local key, kind = KEYS[i + 1], ARGV[a]
   local amount, period, burst, cost = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
-  local used, reset, retry = 0, 0, nil
+  local used, reset, retry, meter = 0, 0, nil, nil
 
   if kind == 'meter' then
-    local state = redis.call('GET', key)
-    if state then
-      local u, t = struct.unpack('>dd', state)
-      used = math.max(0, u - math.max(0, now - t) * amount / period)
-    end
+    meter = read_meter(key, now, amount, period)
+    used = meter.used
     -- More than the burst, but within the amount: such a charge needs an empty meter.
     local cap = math.max(burst, math.min(cost, amount))
     if used + cost > cap or (cost == 0 and used >= cap) then
@@ -49,7 +46,7 @@ for i = 1, #KEYS - 1 do
   if retry and (refused == 0 or retry == -1 or (wait ~= -1 and retry > wait)) then
     refused, wait = i, retry
   end
-  charges[i] = {key, kind, amount, period, used, cost}
+  charges[i] = {key, kind, amount, period, used, cost, meter}
   answer[#answer + 1] = math.floor(used)
   answer[#answer + 1] = reset
 end
@@ -60,11 +57,10 @@ if refused > 0 then
 end
 
 for _, charge in ipairs(charges) do
-  local key, kind, amount, period, used, cost = unpack(charge)
+  local key, kind, amount, period, used, cost, meter = unpack(charge)
   if kind == 'meter' then
-    local u = used + cost
-    if u > 0 then
-      redis.call('SET', key, struct.pack('>dd', u, now), 'PX', math.ceil(u * period / amount) + 1000)
+    if used + cost > 0 then
+      write_meter(key, meter, used + cost, cost, now, amount, period)
     end
   elseif kind == 'window' then
     redis.call('INCRBY', key, cost)

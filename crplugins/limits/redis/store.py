@@ -8,7 +8,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Final, Self
 
-from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
+from crplugins.limits.limit import Charge, Decision, Level, Limit, LimitReading, Reservation
 from crplugins.limits.redis.client import CONNECTIONS, LEVELS, RENEW, RESERVE, SECONDS, SEED, SETTLE, RedisClient
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS
 
@@ -48,10 +48,12 @@ class RedisStore:
     async def settle(
         self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
     ) -> bool:
-        arguments: list[str | int] = [reservation.id, repr(debt), _moment(now)]
-        for ((kind, _, amount, period, _), _), difference in _differences(reservation, costs):
-            arguments += (kind, amount, period, difference)
-        return bool(await self._client.run(SETTLE, self._keys(reservation), arguments))
+        return await self._charge(reservation, costs, debt, now, goes_on="")
+
+    async def adjust(
+        self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
+    ) -> bool:
+        return await self._charge(reservation, costs, debt, now, goes_on="1")
 
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
         for some in _batches(reservations):
@@ -63,12 +65,13 @@ class RedisStore:
                 arguments += (reservation.id, len(held))
             await self._client.run(RENEW, keys, arguments)
 
-    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
+    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[LimitReading, ...]:
         arguments: list[str | int] = [_moment(now)]
         for kind, _, amount, period, _ in limits:
             arguments += (kind, amount, period)
         keys = [self._limit + limit.key for limit in limits]
-        return _levels(await self._client.run(LEVELS, keys, arguments))
+        numbers = await self._client.run(LEVELS, keys, arguments)
+        return tuple(map(LimitReading, numbers[::3], numbers[1::3], numbers[2::3]))
 
     async def seed(self, limit: Limit, used: int) -> None:
         await self._client.run(SEED, [self._limit + limit.key], [used, limit.period])
@@ -81,6 +84,14 @@ class RedisStore:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._client.close()
+
+    async def _charge(
+        self, reservation: Reservation, costs: Sequence[int], debt: float, now: int | None, goes_on: str
+    ) -> bool:
+        arguments: list[str | int] = [reservation.id, repr(debt), _moment(now), goes_on]
+        for ((kind, _, amount, period, _), _), difference in _differences(reservation, costs):
+            arguments += (kind, amount, period, difference)
+        return bool(await self._client.run(SETTLE, self._keys(reservation), arguments))
 
     def _keys(self, reservation: Reservation) -> list[str]:
         return [self._marker + reservation.id, *[self._limit + charge.limit.key for charge in reservation.charges]]

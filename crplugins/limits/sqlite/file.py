@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from crplugins.limits.arithmetic import window_expiry
+from crplugins.limits.arithmetic import MeterState, window_expiry
 from crplugins.limits.limit import Limit
 from crplugins.limits.table import Holders, LimitTable
 
@@ -27,9 +27,9 @@ T = TypeVar("T")
 _TABLE: Final = "limit_state"
 
 _CREATE: Final = f"CREATE TABLE IF NOT EXISTS {_TABLE} (key TEXT PRIMARY KEY, value, ends REAL NOT NULL) WITHOUT ROWID"
-"""`value` is of a meter how much was used and when, two doubles; of a window how much is used; of leases a JSON object
-of when they expire by holder; of a reservation when it expires. `ends` is when the row expires: after that it has no
-effect. Times are milliseconds since 1970."""
+"""`value` is of a meter its state without the limit, five doubles; of a window how much is used; of leases a JSON
+object of when they expire by holder; of a reservation when it expires. `ends` is when the row expires: after that it
+has no effect. Times are milliseconds since 1970."""
 
 _PROBE: Final = f"SELECT key, value, ends FROM {_TABLE} LIMIT 1"  # noqa: S608  # nothing here comes from outside
 
@@ -112,7 +112,9 @@ _RESERVATION: Final = "reservation "
 _LARGEST: Final = 2**63 - 1
 """SQLite holds no larger number. A provider may report any use; it must not cost the other calls their transaction."""
 
-_METER: Final = struct.Struct(">dd")
+_METER: Final = struct.Struct(">ddddd")
+_METER_WITHOUT_RECENT: Final = struct.Struct(">dd")
+"""Of a file that an older version has written."""
 _HOLDERS: Final = msgspec.json.Decoder(dict[str, int])
 
 Row = tuple[str, Any, float]
@@ -159,7 +161,7 @@ class Rows:
         if limit is None:
             table.reserved[self._reservations[key]] = value
         elif limit.kind == "meter":
-            table.meters.states[key] = (*_METER.unpack(value), limit)
+            table.meters.states[key] = _meter(value, limit)
         elif limit.kind == "window":
             table.windows.states[key] = value, window_expiry(limit)
         else:
@@ -169,7 +171,8 @@ class Rows:
         meters, windows, leases = table.meters, table.windows, table.leases
         for key, (kind, *_) in self._limits.items():
             if kind == "meter" and key in meters.states:
-                yield key, _METER.pack(*meters.states[key][:2]), meters.expires_at(key)
+                used, at, _, *recent = meters.states[key]
+                yield key, _METER.pack(used, at, *recent), meters.expires_at(key)
             elif kind == "window" and key in windows.states:
                 used, expiry = windows.states[key]
                 yield key, min(used, _LARGEST), expiry
@@ -178,6 +181,12 @@ class Rows:
         for key, each in self._reservations.items():
             if each in table.reserved:
                 yield key, table.reserved[each], table.reserved[each]
+
+
+def _meter(value: bytes, limit: Limit) -> MeterState:
+    used, at, *recent = (_METER if len(value) == _METER.size else _METER_WITHOUT_RECENT).unpack(value)
+    number, present, before = recent or (at // limit.period, 0.0, 0.0)
+    return used, at, limit, number, present, before
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

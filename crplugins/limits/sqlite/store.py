@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from crplugins.limits.limit import Decision, Level, Limit, Reservation
+from crplugins.limits.limit import Decision, Limit, LimitReading, Reservation
 from crplugins.limits.memory import unix_milliseconds
 from crplugins.limits.sqlite.thread import SqliteThread, StoreCall
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, StoreUnavailable
@@ -51,12 +51,20 @@ class SqliteStore:
 
         return await self._call(step, _limits_of(reservation), [reservation.id], now)
 
+    async def adjust(
+        self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
+    ) -> bool:
+        def step(table: LimitTable, moment: int) -> bool:
+            return table.adjust(reservation, costs, debt, moment)
+
+        return await self._call(step, _limits_of(reservation), [reservation.id], now)
+
     async def renew(self, reservations: Sequence[Reservation], *, lease: int, now: int | None = None) -> None:
         for first in range(0, len(reservations), _RENEWED_AT_ONCE):
             await self._renew(reservations[first : first + _RENEWED_AT_ONCE], lease, now)
 
-    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[Level, ...]:
-        def step(table: LimitTable, moment: int) -> tuple[Level, ...]:
+    async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[LimitReading, ...]:
+        def step(table: LimitTable, moment: int) -> tuple[LimitReading, ...]:
             return table.levels(limits, moment)
 
         return await self._call(step, limits, [], now)

@@ -14,7 +14,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.identity import Identities
 from crplugins.core.principal import Budget, Period, Principal
 from crplugins.core.usage import usd
-from crplugins.limits.limit import Level, Limit
+from crplugins.limits.limit import Limit, LimitReading
 
 Scope = Literal["key", "team", "user", "session"]
 
@@ -178,7 +178,7 @@ class BudgetState(NamedTuple):
     shadow: bool = False
 
 
-def budget_state(window: BudgetWindow, level: Level) -> BudgetState:
+def budget_state(window: BudgetWindow, level: LimitReading) -> BudgetState:
     reset = None if window.end == NO_END else window.end
     warned, amount = level.used >= window.warn_at, window.limit.amount
     return BudgetState(window.scope, window.owner, window.period, level.used, amount, reset, warned, window.shadow)

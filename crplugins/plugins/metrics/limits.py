@@ -19,7 +19,10 @@ from crplugins.plugins.metrics.table import Spec
 from crplugins.plugins.rate_limits.plugin import RateLimits
 
 UTILIZATION: Final = Spec(
-    "crplugins_limit_utilization_ratio", "gauge", ("key_id", "limit"), "The used share of a limit."
+    "crplugins_limit_utilization_ratio",
+    "gauge",
+    ("key_id", "limit"),
+    "The share of a limit used in its last period; 1 or more while nothing remains.",
 )
 BUDGET_LIMIT: Final = Spec("crplugins_budget_limit_usd", "gauge", ("key_id",), "What may be spent in a period.")
 BUDGET_SPENT: Final = Spec("crplugins_budget_spent_usd", "gauge", ("key_id",), "What is spent in this period.")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from crplugins.core.principal import Principal
-from crplugins.limits.limit import Level
+from crplugins.limits.limit import LimitReading
 from crplugins.limits.reservations import Reservations
 from crplugins.plugins.rate_limits.rules import AppliedLimit, LimitRules, Scope, limits_of_caller
 
@@ -17,10 +17,12 @@ class LimitLevel(NamedTuple):
         scope: `key`, `key_and_model` or `team`.
         owner: the key or team.
         model: the one that it is for; "" for all.
-        used, amount: requests or tokens.
+        used: requests or tokens that are not available now, because they have not drained or are held.
+        amount: requests or tokens, in a period or at once.
         reset: milliseconds until nothing of it is used any more.
         shadow: whether requests that it would refuse are only logged and counted.
         burst: how much may be used at once.
+        recent: about how much was used in the last period; of requests at once, how many there are.
     """
 
     limit: str
@@ -32,11 +34,16 @@ class LimitLevel(NamedTuple):
     reset: int
     shadow: bool
     burst: int
+    recent: int
 
     @property
     def utilization(self) -> float:
-        """0 when nothing is used, 1 when nothing remains; more if requests took more than they had reserved."""
-        return self.used / self.burst
+        """The share of the limit that was used in the last period; 1 or more while nothing remains of it.
+
+        The level alone would not do: it drains as fast as a caller uses, who comes steadily and not too often. Nor
+        would the last period: what was used beyond the limit is repaid for longer.
+        """
+        return max(self.recent / self.amount, self.used / self.burst)
 
 
 async def read_levels(
@@ -46,11 +53,11 @@ async def read_levels(
     found = {each.limit.key: each for principal in principals for each in limits_of_caller(rules, principal)}
     if not found:
         return []
-    levels = await reservations.levels([each.limit for each in found.values()])
-    return [_level(each, level) for each, level in zip(found.values(), levels, strict=True)]
+    uses = await reservations.levels([each.limit for each in found.values()])
+    return [_level(each, use) for each, use in zip(found.values(), uses, strict=True)]
 
 
-def _level(applied: AppliedLimit, level: Level) -> LimitLevel:
+def _level(applied: AppliedLimit, use: LimitReading) -> LimitLevel:
     limit = applied.limit
     burst = limit.burst if limit.kind == "meter" else limit.amount
     return LimitLevel(
@@ -58,9 +65,10 @@ def _level(applied: AppliedLimit, level: Level) -> LimitLevel:
         applied.scope,
         applied.owner,
         applied.model,
-        level.used,
+        use.used,
         limit.amount,
-        level.reset,
+        use.reset,
         applied.shadow,
         burst,
+        use.recent,
     )

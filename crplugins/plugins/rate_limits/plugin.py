@@ -18,7 +18,7 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, Principal
 from crplugins.limits.limit import Decision
 from crplugins.limits.reservations import Reservations, reservation_suffix
-from crplugins.limits.store import LimitStore
+from crplugins.limits.store import DEBT, LimitStore
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, came_through, demand_of, usage_of
 from crplugins.plugins.rate_limits.address import ClientAddresses
 from crplugins.plugins.rate_limits.levels import LimitLevel, read_levels
@@ -52,7 +52,8 @@ class RateLimits(Plugin):
 
     A limit is a level that drains (a leaky bucket), so that a changed limit applies at once to what is already used. In
     any period at most its burst plus its amount is admitted: twice the amount in the first minute and never again,
-    unless `burst` is less.
+    unless `burst` is less. What an answer took beyond its reservation is repaid from the following time, up to
+    `max_debt` times the amount of the limit.
 
     Place it inside ModelAliases, which sets the served model, and outside MissingUsage. Alone, in front of any app, it
     reads usage from the app's answers.
@@ -63,6 +64,7 @@ class RateLimits(Plugin):
         trusted_proxies: networks whose `x-forwarded-for` is trusted.
         identities: where requests name their end user and their session.
         estimated_output_tokens: the expected length of an answer if the client sets no maximum.
+        max_debt: how many times its amount a limit may be overdrawn by answers that took more than was reserved.
         missing_usage: the policy of MissingUsage: whether an answer without usage is estimated or free.
     """
 
@@ -77,6 +79,7 @@ class RateLimits(Plugin):
         trusted_proxies: Iterable[str] = (),
         identities: Identities | None = None,
         estimated_output_tokens: int = ESTIMATED_OUTPUT_TOKENS,
+        max_debt: float = DEBT,
         missing_usage: MissingUsagePolicy = "estimate",
     ) -> None:
         self.shadowed: Final[Counter[ErrorType]] = Counter()
@@ -86,6 +89,7 @@ class RateLimits(Plugin):
         self._identities: Final = Identities() if identities is None else identities
         self._lookup = self._lookup_by(rules)
         self._estimated_output: Final = estimated_output_tokens
+        self._max_debt: Final = max_debt
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage
         self._status: Final[Slot[LimitStatus]] = Slot("rate_limits.status")
         self._suffix: Final = reservation_suffix()
@@ -132,7 +136,7 @@ class RateLimits(Plugin):
             costs = status.applied.costs(1, used.input_tokens + used.output_tokens, used.output_tokens)
         else:
             costs = status.applied.costs(0, 0, 0)
-        self.reservations.settle(status.reservation, costs)
+        self.reservations.settle(status.reservation, costs, debt=self._max_debt)
 
     def seen(self) -> list[Principal]:
         """The keys that have made a request recently."""

@@ -90,8 +90,8 @@ def refusal_reason(refusing: AppliedLimit) -> ErrorType:
 def limit_reached(status: LimitStatus, wait: int, model: str | None) -> GatewayError:
     """429 for the limit that refused. `wait` in milliseconds, or `NEVER`.
 
-    `Used` is how much of the limit is not available now, so that the wait follows from the message and from the headers
-    also where the burst is less than the limit.
+    `Used` is how much is not available now of what may be used at once, which is the burst where that is less than the
+    limit; the message then names it, so that the wait follows from the message.
     """
     assert status.refused is not None
     refusing, cost = status.applied.all[status.refused], status.reservation.charges[status.refused].cost
@@ -99,11 +99,11 @@ def limit_reached(status: LimitStatus, wait: int, model: str | None) -> GatewayE
         return _session_over(refusing, cost, remaining_of(status, status.refused, took=False))
     if wait == NEVER:
         return _too_large(refusing, cost, model)
-    used = max(0, refusing.limit.amount - remaining_of(status, status.refused, took=False))
+    used = max(0, _at_once(refusing) - remaining_of(status, status.refused, took=False))
     return GatewayError(
         429,
-        f"Rate limit reached{_for(model)}{_in(refusing)} on {refusing.measure.words}: Limit {refusing.limit.amount}, "
-        f"Used {used}, Requested {cost}. Please try again in {format_duration(wait)}.",
+        f"Rate limit reached{_for(model)}{_in(refusing)} on {refusing.measure.words}: Limit {refusing.limit.amount}"
+        f"{_burst(refusing)}, Used {used}, Requested {cost}. Please try again in {format_duration(wait)}.",
         type=_type(refusing),
         code=_CODE,
         headers=[("retry-after", str(-(-wait // 1000))), ("retry-after-ms", str(wait))],
@@ -134,6 +134,17 @@ def _session_over(refusing: AppliedLimit, cost: int, remaining: int) -> GatewayE
         headers=[DO_NOT_RETRY],
         error_type=refusal_reason(refusing),
     )
+
+
+def _at_once(refusing: AppliedLimit) -> int:
+    limit = refusing.limit
+    return limit.burst if limit.kind == "meter" else limit.amount
+
+
+def _burst(refusing: AppliedLimit) -> str:
+    """Nothing for a limit that may be used up at once, as OpenAI's may."""
+    at_once = _at_once(refusing)
+    return f", Burst {at_once}" if at_once < refusing.limit.amount else ""
 
 
 def _type(refusing: AppliedLimit) -> str:

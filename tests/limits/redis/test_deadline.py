@@ -119,10 +119,8 @@ async def test_a_server_that_answers_every_other_connection_is_not_silent():
 async def test_a_server_that_never_answers_is_silent_whatever_is_asked_beside():
     seconds = 0.05
     async with slow_server(first=60, others=60) as url, RedisStore(url, seconds=seconds) as store:
-        before = time.monotonic()
         failed = await asyncio.gather(*[store.seed(meter(), 1) for _ in range(32)], return_exceptions=True)
         assert {type(error) for error in failed} == {StoreUnavailable}
-        assert time.monotonic() - before < 60
 
 
 class Slow(asyncio.Protocol):

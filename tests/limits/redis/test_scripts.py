@@ -22,9 +22,12 @@ print(client.RESERVE.sha, client.SETTLE.sha, client.RENEW.sha, client.LEVELS.sha
 """
 
 
-def test_each_lua_file_of_the_package_is_one_script():
-    assert len(LUA) == 5
-    assert sorted(script.text for script in SCRIPTS) == sorted(LUA.values())
+def test_each_lua_file_of_the_package_is_one_script_but_meter_which_others_begin_with():
+    meter = LUA["meter.lua"]
+    scripts = [text for name, text in LUA.items() if name != "meter.lua"]
+    assert len(scripts) == 5
+    assert sorted(script.text.removeprefix(meter) for script in SCRIPTS) == sorted(scripts)
+    assert all(script.text.startswith(meter) == ("read_meter" in script.text) for script in SCRIPTS)
 
 
 def test_the_scripts_are_found_in_a_package_that_is_no_folder(tmp_path):

@@ -143,7 +143,7 @@ async def test_state_is_kept_no_longer_than_it_matters(redis, store):
     def lives(key):
         return int(redis.command("PTTL", f"crp:{{crp}}:{key}")[1:])
 
-    assert 30_000 < lives("l:m") <= 31_000
+    assert 59_000 < lives("l:m") <= 60_000  # it drains in 30 s, and its use is remembered for a period
     assert 69_000 < lives(f"l:w/{end}") <= 70_000
     assert 79_000 < lives("l:c") <= 80_000
 

@@ -147,9 +147,25 @@ async def test_a_smaller_burst_spreads_requests_out() -> None:
     ground, plugins = under(Limits(requests_per_minute=60, burst={"requests_per_minute": 2}))
     assert [(await ask(App(), plugins)).status for _ in range(3)] == [200, 200, 429]
     refused = await ask(App(), plugins)
-    assert "Limit 60, Used 60, Requested 1. Please try again in 1s." in message(refused)
+    assert "Limit 60, Burst 2, Used 2, Requested 1. Please try again in 1s." in message(refused)
     ground.clock.advance(1)
     assert [(await ask(App(), plugins)).status for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize(("debt", "minutes"), [(60, 49), (60.0, 49), (5, 5), (0, 0)])
+async def test_what_an_answer_took_beyond_its_reservation_is_repaid_up_to_the_bound_of_debt(
+    debt: float, minutes: int
+) -> None:
+    """50 times a minute's tokens in one answer: the rest of the hour pays for it."""
+    ground = Ground()
+    plugins = [Caller(limits=Limits(tokens_per_minute=1000)), RateLimits(store=ground.reservations, max_debt=debt)]
+    await ask(using(10, 49_990), plugins)
+    refused = await ask(App(), plugins, max_tokens=988)
+    assert float(refused.headers["retry-after"]) == (minutes + 1) * 60
+    ground.clock.advance((minutes + 1) * 60 - 1)
+    assert (await ask(App(), plugins, max_tokens=988)).status == 429
+    ground.clock.advance(1)
+    assert (await ask(App(), plugins, max_tokens=988)).status == 200
 
 
 async def test_a_changed_limit_holds_at_once_for_what_is_used_already() -> None:

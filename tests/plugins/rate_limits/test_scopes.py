@@ -215,11 +215,11 @@ async def test_levels_are_read_for_a_key_and_its_team() -> None:
     levels = await plugin.levels_of(caller.principal)
     assert [level.utilization for level in levels] == [0.5, 0, 0.12, 0.5, 0]
     assert levels == [
-        LimitLevel("requests_per_minute", "key", "a", "", 1, 4, 15_000, False, 2),
-        LimitLevel("max_parallel_requests", "key", "a", "", 0, 3, 0, False, 3),
-        LimitLevel("tokens_per_day", "team", "t", "", 120, 1000, 10_368_000, True, 1000),
-        LimitLevel("requests_per_minute", "key_and_model", "a", "m", 1, 2, 30_000, False, 2),
-        LimitLevel("requests_per_minute", "key_and_model", "a", "other", 0, 1, 0, False, 1),
+        LimitLevel("requests_per_minute", "key", "a", "", 1, 4, 15_000, False, 2, 1),
+        LimitLevel("max_parallel_requests", "key", "a", "", 0, 3, 0, False, 3, 0),
+        LimitLevel("tokens_per_day", "team", "t", "", 120, 1000, 10_368_000, True, 1000, 120),
+        LimitLevel("requests_per_minute", "key_and_model", "a", "m", 1, 2, 30_000, False, 2, 1),
+        LimitLevel("requests_per_minute", "key_and_model", "a", "other", 0, 1, 0, False, 1, 0),
     ]
 
 
@@ -237,3 +237,35 @@ async def test_levels_are_read_for_keys_that_were_seen_or_are_configured() -> No
 
 async def test_without_limits_there_are_no_levels() -> None:
     assert await RateLimits().levels_of(Principal("a")) == []
+
+
+async def utilization(plugin: RateLimits, caller: Caller) -> float:
+    assert caller.principal is not None
+    [level] = await plugin.levels_of(caller.principal)
+    return level.utilization
+
+
+@pytest.mark.parametrize(("every", "share"), [(0.51, 0.98), (1, 0.5), (3, 1 / 6)])
+async def test_the_utilization_of_a_limit_that_is_used_steadily_is_the_share_that_is_used(
+    every: float, share: float
+) -> None:
+    """Its level is hardly ever more than one request of 120."""
+    ground, caller = Ground(), Caller("a")
+    plugin = RateLimits(LimitRules(per_key=Limits(requests_per_minute=120)), store=ground.reservations)
+    for _ in range(round(150 / every)):
+        assert (await ask(App(), [caller, plugin])).status == 200
+        ground.clock.advance(every)
+    assert await utilization(plugin, caller) == pytest.approx(share, abs=0.03)
+    ground.clock.advance(60)
+    assert await utilization(plugin, caller) == 0
+
+
+async def test_the_utilization_is_1_and_more_while_a_debt_is_repaid() -> None:
+    ground, caller = Ground(), Caller("a")
+    plugin = RateLimits(LimitRules(per_key=Limits(tokens_per_minute=1000)), store=ground.reservations)
+    await ask(using(10, 4_990), [caller, plugin])
+    for minutes in (0, 1, 1, 1, 0.9):
+        ground.clock.advance(60 * minutes)
+        assert await utilization(plugin, caller) >= 1
+    ground.clock.advance(60)
+    assert await utilization(plugin, caller) < 0.5
