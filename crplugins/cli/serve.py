@@ -42,7 +42,7 @@ def serve(
     """Serve the gateway until SIGTERM or Ctrl-C.
 
     Without keys in the configuration a key is generated at start-up and printed. Without a configuration the demo model
-    demo/echo answers, with no network and no account.
+    demo/echo answers, with no network and no account. Behind a proxy that keeps a path prefix set server.root_path.
     """
     exit_cleanly_on_signals()
     from crplugins.cli.servers import serve_here, serve_in_workers  # only this command needs to import it
@@ -53,7 +53,7 @@ def serve(
     run_key = None if config.keys else mint_secret()
     gateway = Gateway.from_config(config.with_run_key(run_key) if run_key else config)
     with bind(config.server.host if host is None else host, config.server.port if port is None else port) as sock:
-        text = welcome(address_of(sock), config, run_key)
+        text = welcome(address_of(sock) + config.server.root_path, config, run_key)
         if workers == 1:
             serve_here(gateway, sock, text)
         else:

@@ -1,10 +1,11 @@
 """Config: the keys of the configuration file."""
 
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
 
 from crplugins.config.limits import BudgetsSection, LimitsSection
 from crplugins.config.metering import LedgerSection, MetricsSection, UsageSection
@@ -24,6 +25,40 @@ T = TypeVar("T")
 
 DEMO_MODEL: Final = "demo/echo"
 RUN_KEY_ID: Final = "run-key"
+
+
+def _not_empty(entries: tuple[T, ...]) -> tuple[T, ...]:
+    """Pydantic's own min_length also complains about a list whose entries are merely wrong."""
+    if not entries:
+        raise refusal("must not be empty")
+    return entries
+
+
+def _origin(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#@*]+", value, re.IGNORECASE):
+        raise refusal("must be an origin such as https://app.example.com, without a path, or * for all")
+    return value.lower()
+
+
+class CorsSection(Section):
+    """Which scripts in browsers may call the gateway, with a key. A list of origins may stand in its place."""
+
+    allow_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], AfterValidator(_not_empty)] = Field(
+        examples=[["https://app.example.com"]]
+    )
+    """Their origins, `*` for all. No cookies are taken, so none of them acts for another user."""
+
+
+def _with_origins(value: Any) -> Any:
+    if isinstance(value, str):
+        value = [value]
+    return {"allow_origins": value} if isinstance(value, list | tuple) else value
+
+
+def _root_path(value: str) -> str:
+    if (value and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value)) or "/." in value:
+        raise refusal("must be a path such as /llm, without a slash at the end")
+    return value
 
 
 class Server(Section):
@@ -54,6 +89,12 @@ class Server(Section):
     """Open connections of one process. Past it the idle ones and those that send no request give way; if there are
     none, a new one gets 503."""
 
+    root_path: Annotated[str, AfterValidator(_root_path)] = Field(default="", examples=["/llm"])
+    """The path under which a proxy shows the gateway, and which it may take off: `/llm/v1` and `/v1` are served."""
+
+    cors: Annotated[CorsSection | None, BeforeValidator(_with_origins)] = None
+    """CORS for scripts in browsers; without it none of another origin may read an answer."""
+
     stream_keep_alive_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = Field(
         default=None, examples=[15]
     )
@@ -68,6 +109,10 @@ class Server(Section):
     unmetered_paths: tuple[Annotated[str, Field(pattern="^/")], ...] = Field(default=(), examples=[["/v1/embeddings"]])
     """Inside vLLM: paths that may be posted to though they are not metered; `/*` at the end stands for all below."""
 
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        return () if self.cors is None else self.cors.allow_origins
+
 
 class Admin(Section):
     """The admin API under /admin/keys, behind a token of its own. It changes the file or database of `keys`."""
@@ -81,13 +126,6 @@ class Guard(Section):
 
     strict: bool = Field(default=False, examples=[True])
     """Whether what only OpenAI refuses (unknown parameters, tool and part types) is refused here too."""
-
-
-def _not_empty(entries: tuple[T, ...]) -> tuple[T, ...]:
-    """Pydantic's own min_length also complains about a list whose entries are merely wrong."""
-    if not entries:
-        raise refusal("must not be empty")
-    return entries
 
 
 def _demo() -> tuple[ModelEntry, ...]:

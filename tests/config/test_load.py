@@ -43,6 +43,8 @@ def test_the_documented_sample_is_read(load):
         "body_timeout_seconds": 30,
         "idle_timeout_seconds": 75,
         "max_connections": 4096,
+        "root_path": "",
+        "cors": None,
         "shutdown_seconds": 30,
         "unmetered_paths": (),
     }

@@ -22,6 +22,7 @@ from crplugins.handlers.endpoint import ChatCompletions
 from crplugins.homes.assembly import assemble
 from crplugins.homes.gateway import admin
 from crplugins.homes.gateway.admin import NoStore, store_of
+from crplugins.homes.gateway.front import Cors, RootPath
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import Web
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
@@ -90,6 +91,9 @@ class Gateway:
             resources=[self._upstreams],
             max_body_bytes=config.server.max_body_bytes,
         )
+        self._front: ASGIApp = Cors(self._app, config.server.allowed_origins)
+        if config.server.root_path:
+            self._front = RootPath(self._front, config.server.root_path)
         self._metrics = metrics_app(parts, self.plugins, self._app.faults)
         self._metrics_path = config.metrics.path if config.metrics is not None else None
 
@@ -108,7 +112,7 @@ class Gateway:
         return self._parts.unpriced_warnings(keys=keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+        await self._front(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._target(scope)(scope, receive, send)
@@ -130,7 +134,8 @@ class Gateway:
         from crplugins.homes.gateway.openapi import with_admin, with_usage  # sqlalchemy, needed only here
         from crplugins.schema import openapi_document  # pydantic's models of the schema, likewise
 
-        document = openapi_document(title="crplugins", version=__version__)
+        root_path = self.config.server.root_path
+        document = openapi_document(title="crplugins", version=__version__, server_url=root_path or None)
         if self.config.admin is not None:
             document = with_admin(document)
         if self.config.ledger is not None:
