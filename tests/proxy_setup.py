@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -127,11 +128,13 @@ def running_proxy(
     cache: bool = False,
     fallbacks: Mapping[str, Sequence[str]] | None = None,
     retries: int = 0,
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Proxy]:
     """`ours` is the configuration of the plugins, `litellm` goes into LiteLLM's `general_settings`.
 
     `served` are the `litellm_params` of other models than the usual three, by name; several of one name are one group,
     and one without a price is always there.
+    `environ` are more variables of its environment.
     Without `journal` the plugins are only those of `ours`, and `Proxy.records` has none. `cache`, `fallbacks` and
     `retries` are LiteLLM's own.
     """
@@ -165,8 +168,8 @@ def running_proxy(
         ours = {**ours, "plugins": _with_journal(ours)}
     (folder / "config.yaml").write_text(yaml.safe_dump(document))
     (folder / "crplugins.yaml").write_text(yaml.safe_dump(dict(ours)))
-    environ = {"CONFIG_FILE_PATH": str(folder / "config.yaml"), "CRPLUGINS_CONFIG": str(folder / "crplugins.yaml")}
-    with proxy_process(folder, app, port, environ) as url:
+    files = {"CONFIG_FILE_PATH": str(folder / "config.yaml"), "CRPLUGINS_CONFIG": str(folder / "crplugins.yaml")}
+    with proxy_process(folder, app, port, {**files, **environ}) as url:
         proxy = Proxy(url, provider_port, folder, folder / "proxy.log")
         yield proxy
         often = Counter(record["request_id"] for record in proxy.records())

@@ -107,7 +107,7 @@ class Server(Section):
     """How long running answers may go on after SIGTERM; records then have up to 25 s more."""
 
     unmetered_paths: tuple[Annotated[str, Field(pattern="^/")], ...] = Field(default=(), examples=[["/v1/embeddings"]])
-    """Inside vLLM: paths that may be posted to though they are not metered; `/*` at the end stands for all below."""
+    """Inside vLLM and LiteLLM's proxy: paths that every key opens besides; `/*` at the end stands for all below."""
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

@@ -69,6 +69,7 @@ class Principal:
         key_id: identity for records, metrics and limits; stays the same when the secret is rotated.
         models: names it may call, wildcards allowed; None for all.
         models_shadow: that it calls another is noted, and let through.
+        admin: it is an operator's, and opens the routes of LiteLLM's proxy and of vLLM that clients may not use.
         aliases: names of its own, looked up before its team's and the gateway's.
         on_disconnect, missing_usage: None for what the gateway does.
     """
@@ -84,3 +85,4 @@ class Principal:
     on_disconnect: OnDisconnect | None = None
     missing_usage: MissingUsagePolicy | None = None
     models_shadow: bool = False
+    admin: bool = False

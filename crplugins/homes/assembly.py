@@ -127,10 +127,16 @@ def _auth(parts: Parts) -> Auth:
     return Auth(parts.keys, public_paths=parts.public_paths)
 
 
-def _unmetered_paths(parts: Parts) -> Plugin:
-    from crplugins.homes.vllm import UnmeteredPaths
+def _vllm_routes(parts: Parts) -> Plugin:
+    from crplugins.homes.vllm import VllmRoutes
 
-    return UnmeteredPaths.of(parts.config)
+    return VllmRoutes.of(parts.config)
+
+
+def _litellm_routes(parts: Parts) -> Plugin:
+    from crplugins.homes.litellm_proxy.routes import LitellmRoutes
+
+    return LitellmRoutes.of(parts.config, parts.public_paths)
 
 
 def _usage(parts: Parts) -> Usage:
@@ -209,7 +215,8 @@ PLACES: Final[Sequence[Place]] = (
         _AROUND | {"own_app"},
         _if_keys,
     ),
-    Place(("crplugins.homes.vllm:UnmeteredPaths",), _unmetered_paths, frozenset({"vllm"})),
+    Place(("crplugins.homes.vllm:VllmRoutes",), _vllm_routes, frozenset({"vllm"})),
+    Place(("crplugins.homes.litellm_proxy.routes:LitellmRoutes",), _litellm_routes, frozenset({"litellm_entry"})),
     Place(("crplugins.plugins.usage:Usage",), _usage),
     # Behind Usage, because it has the body read: a body that is refused for itself leaves a record too.
     Place(("crplugins.homes.litellm_proxy.entry:ModelInPath",), _model_in_path, frozenset({"litellm_entry"})),

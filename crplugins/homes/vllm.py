@@ -9,7 +9,7 @@ metrics know.
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -18,21 +18,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.config.load import CONFIG_VARIABLE
-from crplugins.core.errors import GatewayError, internal_error
-from crplugins.core.exchange import Exchange
+from crplugins.core.errors import internal_error
 from crplugins.core.patterns import PathSet
-from crplugins.core.plugin import Plugin
-from crplugins.core.principal import Limits, Principal
 from crplugins.core.wire import CHAT_PATH
 from crplugins.homes.assembly import assemble, find
 from crplugins.homes.metrics import MetricsPage
 from crplugins.homes.order import layers_inside
 from crplugins.homes.parts import Parts
 from crplugins.homes.price_list import PriceList
-from crplugins.plugins.aliases.access import enforced_models
+from crplugins.homes.route_guard import RouteGuard, RouteKind, meters_everybody
 from crplugins.plugins.aliases.table import names_in
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
-from crplugins.plugins.rate_limits.rules import LimitRules
 from crplugins.settings.document import YamlDocument, read_document
 
 METRICS_PATH: Final = "/crplugins/metrics"
@@ -46,12 +42,8 @@ logger = logging.getLogger("crplugins.vllm")
 OPEN_PATHS: Final = (*PUBLIC_PATHS, "/ping", "/metrics", "/metrics/*")
 """What orchestrators and Prometheus ask vLLM for. Everything else needs a key, where there are keys."""
 
-
-_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-_COUNTS: Final = ("/tokenize", "/detokenize")
-"""They run no model."""
+_OPEN: Final = PathSet(OPEN_PATHS)
+_READS: Final = frozenset({"GET", "HEAD"})
 
 
 class Middleware(PluginMiddleware):
@@ -180,57 +172,32 @@ def _warn(data: Mapping[str, Any], config: Config) -> None:
         logger.warning("admin is ignored: only crplugins' own gateway serves the admin API")
 
 
-class UnmeteredPaths(Plugin):
-    """Refuses what would be a way around: a completion, an embedding, a change of the server by whoever has a key.
+_MODEL_LISTS: Final = PathSet(("/v1/models", "/v1/models/*"))
 
-    Only chat completions are counted. Where something counts on that (limits, budgets, a ledger, the models a key may
-    call), no other path may be posted to, but those that are named.
+_MODEL_ROUTES: Final = PathSet((
+    "/v1/completions", "/v1/chat/completions/batch", "/v1/chat/completions/render", "/v1/completions/render",
+    "/v1/responses", "/v1/responses/*", "/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings", "/v2/embed",
+    "/v1/audio/transcriptions", "/v1/audio/translations", "/inference/v1/generate", "/invocations",
+    "/generative_scoring", "/pooling", "/classify", "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank",
+    "/tokenize", "/detokenize",
+))  # fmt: skip
+"""What runs the model or its tokenizer besides chat completions (vLLM, "Security", "API key authentication")."""
 
-    Args:
-        always: whether the configuration counts on it for every caller. What a key itself brings is looked at besides.
-        paths: those that may be used all the same; one that ends with `/*` stands for all below it.
-        shadow_models, shadow_budgets: whether those of every key are shadows, which refuse nothing.
-    """
 
-    chat_only: bool = False
-
-    def __init__(
-        self, *, always: bool, paths: Iterable[str] = (), shadow_models: bool = False, shadow_budgets: bool = False
-    ) -> None:
-        self._always = always
-        self._allowed = PathSet([*_COUNTS, *paths])
-        self._shadow_models, self._shadow_budgets = shadow_models, shadow_budgets
+class VllmRoutes(RouteGuard):
+    """A key opens what serves a model. What changes the server or shows its insides is the operator's: adapters,
+    caches, sleep, profiles, weights, settings, and whatever a later vLLM adds."""
 
     @classmethod
     def of(cls, config: Config) -> Self:
         return cls(
             always=meters_everybody(config),
-            paths=(*OPEN_PATHS, *config.server.unmetered_paths),
+            listed=config.server.unmetered_paths,
             shadow_models=config.models_shadow,
             shadow_budgets=config.budgets.shadow,
         )
 
-    async def on_request(self, exchange: Exchange) -> None:
-        path = exchange.path
-        if exchange.method in _READS or path.endswith(CHAT_PATH) or path in self._allowed:
-            return
-        if self._always or (exchange.principal is not None and self._bounds(exchange.principal)):
-            logger.warning("request %s refused: %s is not named in server.unmetered_paths", exchange.id, path)
-            raise GatewayError(
-                403,
-                f"You may not use {path} here: only chat completions are metered. Please use /v1{CHAT_PATH}.",
-                code="endpoint_not_metered",
-            )
-
-    def _bounds(self, principal: Principal) -> bool:
-        """Whether the key brings something that a request on another path would go around."""
-        models, budget = enforced_models(principal, shadow=self._shadow_models), principal.budget
-        spends = budget is not None and not (budget.shadow or self._shadow_budgets)
-        return models is not None or spends or principal.limits != Limits()
-
-
-def meters_everybody(config: Config) -> bool:
-    """Whether the configuration limits or records all callers, whatever their keys say."""
-    limited = config.limits.rules() != LimitRules(shadow=config.limits.shadow)
-    enforced = not config.budgets.shadow and any(not budget.shadow for budget in config.budgets.all())
-    return config.ledger is not None or limited or enforced
+    def kind_of(self, method: str, path: str) -> RouteKind:
+        if path in _OPEN or path.endswith(CHAT_PATH) or (method in _READS and path in _MODEL_LISTS):
+            return "open"
+        return "unmetered" if path in _MODEL_ROUTES else "operator"

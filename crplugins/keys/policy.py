@@ -206,6 +206,9 @@ class PolicySection(NullIsNothing):
     models_shadow: Flag = Field(default=False, examples=[True])
     """Whether a request for another name is only counted and logged, and let through."""
 
+    admin: Flag = Field(default=False, examples=[True])
+    """Whether it is an operator's: it opens the routes of LiteLLM's proxy and of vLLM that clients may not use."""
+
     aliases: Annotated[Mapping[str, Any], AfterValidator(_aliases)] = Field(
         default_factory=dict, examples=[{"fast": "gpt-4o-mini"}]
     )
@@ -236,6 +239,7 @@ class PolicySection(NullIsNothing):
             on_disconnect=self.on_disconnect,
             missing_usage=self.missing_usage,
             models_shadow=self.models_shadow,
+            admin=self.admin,
         )
 
 
@@ -258,6 +262,7 @@ def policy_to_dict(principal: Principal) -> dict[str, Any]:
         "tags": dict(principal.tags) or None,
         "models": None if principal.models is None else list(principal.models),
         "models_shadow": principal.models_shadow or None,
+        "admin": principal.admin or None,
         "aliases": aliases_to_dict(principal.aliases) or None,
         "limits": limits_to_dict(principal.limits) or None,
         "budget": principal.budget and budget_to_dict(principal.budget),

@@ -1,5 +1,6 @@
 """vLLM's endpoints besides chat completions, where chat completions are counted."""
 
+import httpx
 import openai
 import pytest
 
@@ -13,6 +14,7 @@ keys:
   - {id: limited, secret: sk-limited-0123456789, limits: {requests_per_minute: 60}}
   - {id: paid, secret: sk-paid-0123456789, budget: {usd: 1, period: day}}
   - {id: narrow, secret: sk-narrow-0123456789, models: [llama]}
+  - {id: admin, secret: sk-admin-0123456789, admin: true, models: [llama]}
 """
 BOUNDED = ("limited", "paid", "narrow")
 
@@ -29,8 +31,9 @@ def vllm(serve, monkeypatch, tmp_path, blockbuster):
         file.write_text(text)
         monkeypatch.setenv("CRPLUGINS_CONFIG", str(file))
         app = vllm_app(HostModel(), "crplugins.homes.vllm.Middleware")
-        for path in ("/v1/embeddings", "/v1/load_lora_adapter", "/ping", "/tokenize"):
+        for path in ("/v1/embeddings", "/ping", "/tokenize", *OPERATORS):
             app.post(path)(_done)
+        app.get("/server_info")(_done)
         return serve(app)
 
     return start
@@ -45,18 +48,45 @@ async def post(url: str, path: str, key: str) -> object:
         return await client.post(path, body={"model": "llama", "input": "x"}, cast_to=object)
 
 
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/load_lora_adapter"])
-async def test_a_key_with_a_bound_cannot_go_around_it(vllm, path):
+async def test_a_key_with_a_bound_cannot_go_around_it(vllm):
     async with vllm(KEYS) as url:
         for key in ("free", "shadow"):
-            assert await post(url, path, key) == {"object": "done"}
+            assert await post(url, "/v1/embeddings", key) == {"object": "done"}
         for key in BOUNDED:
             with pytest.raises(openai.PermissionDeniedError) as refused:
-                await post(url, path, key)
+                await post(url, "/v1/embeddings", key)
             assert refused.value.body["code"] == "endpoint_not_metered"
             assert refused.value.body["message"] == (
-                f"You may not use {path} here: only chat completions are metered. Please use /v1/chat/completions."
+                "You may not use /v1/embeddings here: nothing limits or records what it uses."
             )
+
+
+OPERATORS = ("/v1/load_lora_adapter", "/reset_prefix_cache", "/sleep", "/collective_rpc", "/of_a_later_vllm")
+
+
+async def test_no_key_of_a_client_changes_the_server_or_sees_its_insides(vllm):
+    async with vllm(KEYS) as url:
+        for key in ("free", "shadow", *BOUNDED):
+            for path in OPERATORS:
+                with pytest.raises(openai.PermissionDeniedError) as refused:
+                    await post(url, path, key)
+                assert refused.value.body["code"] == "endpoint_for_operators"
+        for path in OPERATORS:
+            assert await post(url, path, "admin") == {"object": "done"}
+        async with httpx.AsyncClient() as client:
+            for path, status in {"/server_info": 403, "/metrics/": 200, "/v1/models": 200, "/nowhere": 403}.items():
+                answer = await client.get(url + path, headers={"authorization": "Bearer sk-free-0123456789"})
+                assert answer.status_code == status, path
+            settings = await client.get(f"{url}/server_info", headers={"authorization": "Bearer sk-admin-0123456789"})
+            assert settings.status_code == 200
+
+
+async def test_without_keys_here_vllm_guards_what_is_its_operators(vllm):
+    async with vllm("limits: {per_model: {llama: {requests_per_minute: 60}}}") as url:
+        with pytest.raises(openai.PermissionDeniedError):  # it would go around the limit
+            await post(url, "/v1/embeddings", "any")
+    async with vllm("metrics: {token: null}") as url:
+        assert await post(url, "/sleep", "any") == {"object": "done"}
 
 
 @pytest.mark.parametrize(
@@ -74,9 +104,10 @@ async def test_what_counts_for_everybody_bounds_every_key(vllm, tmp_path, sectio
             await post(url, "/v1/embeddings", "free")
 
 
-async def test_where_nothing_counts_every_key_opens_everything(vllm):
+async def test_where_nothing_counts_every_key_opens_whatever_serves_the_model(vllm):
     async with vllm(KEYS + "metrics: {token: null}") as url:
-        assert await post(url, "/v1/embeddings", "free") == {"object": "done"}
+        for path in ("/v1/embeddings", "/tokenize"):
+            assert await post(url, path, "free") == {"object": "done"}
 
 
 @pytest.mark.parametrize("named", ["/v1/embeddings", "/v1/*"])
@@ -85,10 +116,9 @@ async def test_a_path_that_is_named_may_be_used(vllm, named):
         assert await post(url, "/v1/embeddings", "limited") == {"object": "done"}
 
 
-async def test_what_runs_no_model_needs_no_name(vllm):
+async def test_what_runs_nothing_needs_no_name(vllm):
     async with vllm(KEYS + "limits: {global: {requests_per_minute: 9}}") as url:
-        for path in ("/tokenize", "/ping"):
-            assert await post(url, path, "limited") == {"object": "done"}
+        assert await post(url, "/ping", "limited") == {"object": "done"}
         async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="sk-limited-0123456789") as client:
             assert [model.id async for model in client.models.list()] == ["llama"]
 

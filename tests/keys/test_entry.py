@@ -100,7 +100,7 @@ def test_money_is_exact(usd, micro):
         ({"budget": {"usd": SECRET, "period": "day"}}, "keys[0].budget.usd: must be an amount"),
         ({"budget": {"usd": 1, "period": "year"}}, "keys[0].budget.period: must be one of day, week, month, total"),
         ({"expire": "2027-01-01"}, "keys[0].expire: unknown key, did you mean 'expires'?"),
-        ({"colour": "red"}, "keys[0].colour: unknown key, known are aliases, budget"),
+        ({"colour": "red"}, "keys[0].colour: unknown key, known are admin, aliases, budget"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_without_its_value(entry, said):

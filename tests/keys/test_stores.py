@@ -31,6 +31,7 @@ FULL = Key(
         on_disconnect="drain",
         missing_usage="free",
         models_shadow=True,
+        admin=True,
     ),
     (Digester().stored(A, NOW), Digester("pepper").stored(B, LATER, LATER + timedelta(days=1))),
     NOW,

@@ -10,6 +10,7 @@ import typer
 from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys.lint import weakness
 from crplugins.cli.keys.source import (
+    AdminOption,
     BudgetOption,
     ExpiresOption,
     IdArgument,
@@ -87,6 +88,7 @@ def new(
     limit: LimitOption = None,
     budget: BudgetOption = None,
     shadow: ShadowOption = None,
+    admin: AdminOption = False,
     source: SourceOption = None,
     pepper_env: PepperOption = None,
     config_file: ConfigOption = None,
@@ -107,6 +109,7 @@ def new(
         limit=limit,
         budget=budget,
         shadow=shadow,
+        admin=admin or None,
     )
     minted = with_service(context, source, pepper_env, config_file, lambda service: service.new(words), creates=True)
     _tell(f"The key '{id}' is made. Its secret is shown once:")
@@ -154,6 +157,7 @@ def import_(
     limit: LimitOption = None,
     budget: BudgetOption = None,
     shadow: ShadowOption = None,
+    admin: AdminOption = False,
     source: SourceOption = None,
     pepper_env: PepperOption = None,
     config_file: ConfigOption = None,
@@ -174,6 +178,7 @@ def import_(
         limit=limit,
         budget=budget,
         shadow=shadow,
+        admin=admin or None,
     ) | _foreign(hash, env)
     key = with_service(context, source, pepper_env, config_file, lambda service: service.take(words), creates=True)
     print_changed(key, as_json, clock_of(context)(), f"The key '{key.id}' is taken over.")

@@ -158,6 +158,8 @@ def _details(key: dict[str, Any]) -> Table:
         if key[name] is not None:
             table.add_row(name, key[name])
     table.add_row("models", _models(key))
+    if key["admin"]:
+        table.add_row("admin", "yes")
     for name in ("tags", "aliases", "limits", "budget"):
         for inner, value in (key[name] or {}).items():
             table.add_row(f"{name}.{inner}", value if isinstance(value, str) else json.dumps(value))

@@ -220,6 +220,10 @@ ShadowOption = Annotated[
     typer.Option(help="What of it refuses nothing, and is only counted and logged; may be repeated."),
 ]
 
+AdminOption = Annotated[
+    bool, typer.Option("--admin", help="It opens the routes of LiteLLM's proxy and of vLLM that clients may not use.")
+]
+
 
 def words_of(
     *,

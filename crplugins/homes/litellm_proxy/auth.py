@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from crplugins.asgi.scope import find_exchange, make_exchange
 from crplugins.core.exchange import Exchange, new_request_id
+from crplugins.core.principal import Principal
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth":
-    """The caller of a request by the keys of our configuration.
+    """The caller of a request by the keys of our configuration, if the key opens the route.
 
     LiteLLM calls it by keyword. Its own idea of the key is taken only where a client used one of LiteLLM's own headers.
 
@@ -25,14 +26,20 @@ async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth
     from crplugins.homes.litellm_proxy.runtime import runtime
 
     around = find_exchange(request.scope)
-    if around is not None and runtime().guarded:  # the entry has asked already
-        return Authenticated.of(around.principal)
-    exchange = _exchange(request.scope, api_key)
+    if around is not None and around.principal is not None and runtime().guarded:  # the entry has asked already
+        principal: Principal | None = around.principal
+    else:
+        exchange = _exchange(request.scope, api_key)
+        try:
+            await (await runtime().opened()).authenticate(exchange)
+        except GatewayError as error:
+            raise ProxyRefusal(*await runtime().unauthenticated(exchange, error)) from None
+        principal = exchange.principal
     try:
-        await (await runtime().opened()).authenticate(exchange)
+        runtime().check_route(request, principal)
     except GatewayError as error:
-        raise ProxyRefusal(*await runtime().unauthenticated(exchange, error)) from None
-    return Authenticated.of(exchange.principal)
+        raise ProxyRefusal(error) from None
+    return Authenticated.of(principal)
 
 
 def _exchange(scope: Mapping[str, Any], api_key: str) -> Exchange:

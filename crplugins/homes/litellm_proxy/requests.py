@@ -157,13 +157,16 @@ def apply_edits(data: dict[str, Any], before: Body, after: Body) -> None:
 
 
 class Authenticated(UserAPIKeyAuth):
-    """LiteLLM's view of one of our keys. It may ask for answers, and administer nothing."""
+    """LiteLLM's view of one of our keys. It may ask for answers, and only an `admin` may administer anything."""
 
     _principal: Principal | None = PrivateAttr(default=None)
 
     @classmethod
     def of(cls, principal: Principal | None) -> "Authenticated":
-        known = _of_key("crplugins", None) if principal is None else _of_key(principal.key_id, principal.team)
+        is_admin = principal is not None and principal.admin
+        role = LitellmUserRoles.PROXY_ADMIN if is_admin else LitellmUserRoles.INTERNAL_USER_VIEW_ONLY
+        name, team = ("crplugins", None) if principal is None else (principal.key_id, principal.team)
+        known = _of_key(name, team, role)
         made = copy(known)
         fields = vars(made)
         for name, value in vars(known).items():
@@ -178,14 +181,14 @@ class Authenticated(UserAPIKeyAuth):
 
 
 @lru_cache(maxsize=4096)
-def _of_key(key_id: str, team: str | None) -> Authenticated:
+def _of_key(key_id: str, team: str | None, role: LitellmUserRoles) -> Authenticated:
     """Made once for each key: its hundred fields take pydantic 50 us."""
     return Authenticated(
         api_key=key_id,  # never the secret: this is written into LiteLLM's logs and metrics
         key_alias=key_id,
         team_id=team,
         team_alias=team,
-        user_role=LitellmUserRoles.INTERNAL_USER_VIEW_ONLY,
+        user_role=role,
     )
 
 

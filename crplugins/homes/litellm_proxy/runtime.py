@@ -14,16 +14,20 @@ from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Faults, Pipeline, Run
 from crplugins.core.plugin import Plugin
+from crplugins.core.principal import Principal
 from crplugins.core.stream_options import StreamOptionsRefused
 from crplugins.core.wire import CHAT_PATH
 from crplugins.homes.assembly import assemble, find, place_of, reads_chunks, stands_in
 from crplugins.homes.litellm_objects import ServingDeployments
 from crplugins.homes.litellm_proxy.calls import ProxyCall, ProxyCalls, headers_of
 from crplugins.homes.litellm_proxy.names import RouterPrices, served_names, serves
+from crplugins.homes.litellm_proxy.routes import LitellmRoutes
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
-from crplugins.plugins.auth import PUBLIC_PATHS, Auth
+from crplugins.plugins.auth import Auth
 
 if TYPE_CHECKING:
+    from fastapi import Request
+
     from crplugins.homes.metrics import MetricsApp
     from crplugins.plugins.metrics.plugin import Metrics
 
@@ -68,7 +72,8 @@ class Runtime:
         plugins = assemble(parts, "litellm_entry")
         auth = find(Auth, plugins)
         self._auth: Final = auth if self.has_keys else None  # without keys of ours LiteLLM knows the caller
-        self.plugins: Final[Sequence[Plugin]] = [p for p in plugins if self.has_keys or p is not auth]
+        self.routes: Final = find(LitellmRoutes, plugins)
+        self.plugins: Final[Sequence[Plugin]] = [p for p in plugins if self.has_keys or p not in (auth, self.routes)]
         self.aliases: Final = parts.aliases
         inside = [plugin for plugin in self.plugins if stands_in(plugin, "litellm_callback")]
         others = [plugin for plugin in inside if self._sees_other_apis(plugin)]
@@ -128,6 +133,11 @@ class Runtime:
             run.conclude(None, left=True)
             run.finish()
 
+    def check_route(self, request: "Request", principal: Principal | None) -> None:
+        """Raise `GatewayError` 403 unless the caller may use the route that LiteLLM has found."""
+        assert self.routes is not None, "it has its place in the entry"
+        self.routes.check_route(request, principal)
+
     async def unauthenticated(self, exchange: Exchange, error: GatewayError) -> tuple[GatewayError, dict[str, str]]:
         """The whole life of a request that has no good key: the error that its client is sent, and its headers.
 
@@ -157,8 +167,8 @@ class Runtime:
 
 
 def _public_paths(config: Config) -> tuple[str, ...]:
-    paths = (*PUBLIC_PATHS, "/openapi.json")
-    return paths if config.metrics is None else (*paths, config.metrics.path)
+    """LiteLLM's /health makes a paid call to every model, and making its /openapi.json takes seconds."""
+    return () if config.metrics is None else (config.metrics.path,)
 
 
 class _Kept:
