@@ -95,7 +95,7 @@ class Call:
         check_declared_length(self._scope["headers"], self._limit)
         raw = await read_body(self._receive, self._limit)
         if exchange.body is None or exchange.body.raw is not raw:
-            exchange.body = Body(raw)
+            exchange.body = Body.of_request(raw)
         self._read = raw
         if exchange.requested_model is None:
             exchange.requested_model = exchange.body.get("model", str)

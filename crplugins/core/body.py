@@ -10,12 +10,14 @@ from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
-from crplugins.core.errors import unparsable_body
+from crplugins.core.errors import no_completion, unparsable_body
+from crplugins.core.request_json import MOST_PARAMETERS, check_names, check_unique, outline
 
 T = TypeVar("T")
 
 DEFAULT_MAX_BODY_BYTES: Final = 10 * 1024 * 1024
 
+_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
 _MEMBER = re.compile(rb'[ \t\n\r]*[{,][ \t\n\r]*("(?:[^"\\]++|\\.)*+")[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
@@ -28,7 +30,7 @@ class Body:
     `raw` are the current bytes: the very object received until the first edit. Keys are read with `get` (decoded) or
     `bytes_of` (as sent); `set` and `remove` splice one key and leave every other byte of the document alone.
 
-    Raises `GatewayError` 400 on first access if the bytes are not a JSON object.
+    Raises `GatewayError` 400 on first access if the bytes are not a JSON object, or hold more than is read.
     """
 
     __slots__ = ("_fields", "raw")
@@ -37,10 +39,38 @@ class Body:
         self.raw = raw
         self._fields: dict[str, msgspec.Raw] | None = None
 
+    @classmethod
+    def of_answer(cls, raw: bytes) -> "Body":
+        """A document or chunk of an answer, which may hold any number of values: the alternatives of each token, say.
+
+        Raises `GatewayError` 502 for what is no JSON object, or has more keys than an answer can have.
+        """
+        body = cls(raw)
+        try:
+            body._fields = _object.decode(raw)
+        except _NOT_JSON:
+            raise no_completion() from None
+        if len(body._fields) > MOST_PARAMETERS:
+            raise no_completion()
+        return body
+
+    @classmethod
+    def of_request(cls, raw: bytes) -> "Body":
+        """What a client has sent, which every party reads alike (`request_json`).
+
+        Raises `GatewayError` 400 for what is no JSON object, has a key twice or in disguise, or more than is read.
+        """
+        body, short = cls(raw), outline(raw)
+        body._fields = fields = _parse(raw)
+        check_names(fields)
+        check_unique(short)
+        return body
+
     @property
     def fields(self) -> dict[str, msgspec.Raw]:
         """Top-level keys in document order, values as undecoded JSON."""
         if self._fields is None:
+            outline(self.raw)
             self._fields = _parse(self.raw)
         return self._fields
 
@@ -109,7 +139,7 @@ class Body:
 def _parse(raw: bytes) -> dict[str, msgspec.Raw]:
     try:
         return _object.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _NOT_JSON:
         raise unparsable_body() from None
 
 

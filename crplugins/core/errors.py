@@ -109,11 +109,19 @@ def body_too_large(limit: int, received: int) -> GatewayError:
     return GatewayError(413, message, code="request_too_large")
 
 
+def shown_name(name: str) -> str:
+    """A client's name in a refusal, which must not be as long as the request."""
+    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "..."
+
+
+_LONGEST_NAME: Final = 100
+
+
 def model_not_found(model: str) -> GatewayError:
     """OpenAI's answer to a name it does not serve, or does not serve to this key."""
     return GatewayError(
         404,
-        f"The model `{model}` does not exist or you do not have access to it.",
+        f"The model `{shown_name(model)}` does not exist or you do not have access to it.",
         code="model_not_found",
         error_type="unknown_model",
     )

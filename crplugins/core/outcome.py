@@ -23,6 +23,7 @@ ErrorType = Literal[
     "upstream_connect",
     "upstream_stream_broken",
     "upstream_auth",
+    "upstream_quota",
     "hook_error",
     "internal",
     "client_disconnected",
@@ -37,7 +38,7 @@ _GROUPS: Final[Mapping[Outcome, tuple[ErrorType, ...]]] = {
     "limited": ("rate_limited", "token_limited", "budget_exceeded"),
     "server_error": (
         "overloaded", "upstream_429", "upstream_5xx", "upstream_timeout", "upstream_connect", "upstream_stream_broken",
-        "upstream_auth", "hook_error", "internal",
+        "upstream_auth", "upstream_quota", "hook_error", "internal",
     ),
     "cancelled": ("client_disconnected",),
 }  # fmt: skip

@@ -1,8 +1,10 @@
 """Pattern: a model name in which one `*` may stand for any text, also for none."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,19 @@ class Pattern:
         fits = name.startswith(self.before) and name.endswith(self.after)
         return fits and len(name) >= len(self.before) + len(self.after)
 
+    def starred(self, name: str) -> str:
+        """What the `*` stands for in a `name` that matches."""
+        return name[len(self.before) : len(name) - len(self.after)]
+
+    def completes(self, name: str) -> bool:
+        """Whether what the `*` stands for in a `name` that matches makes a model's name of it, and no address."""
+        return is_model_name(self.before.rpartition("/")[2] + self.starred(name) + self.after.partition("/")[0])
+
     def filled_from(self, source: "Pattern", name: str) -> str:
         """This pattern with what the `*` of `source` stood for in `name`; a plain name stays as it is."""
         if not self.star:
             return self.text
-        return self.before + name[len(source.before) : len(name) - len(source.after)] + self.after
+        return self.before + source.starred(name) + self.after
 
     def meets(self, other: "Pattern") -> bool:
         """Whether some name fits both."""
@@ -43,6 +53,30 @@ class Pattern:
         if not self.star or not other.star:
             return self.matches(other.text)
         return other.before.startswith(self.before) and other.after.endswith(self.after)
+
+
+LONGEST_MODEL: Final = 256
+"""Characters of a model's name that a client may complete."""
+
+_NAME: Final = re.compile(r"@?[A-Za-z0-9_][A-Za-z0-9_.:+=-]*(?:@[A-Za-z0-9_-]+)?", re.ASCII)
+_ARN: Final = re.compile(r"arn:aws[a-z-]*:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:[A-Za-z0-9_./:-]+")
+_SCHEME: Final = re.compile(r"(?<![A-Za-z0-9])(?:https?|wss?|ftp|file):", re.IGNORECASE)
+
+
+def is_model_name(text: str) -> bool:
+    """Whether `text` can be the name of a model and nothing else.
+
+    A name is written into addresses by providers (`/models/NAME:generateContent`), and a few take a name that looks
+    like an address for one. So it has segments of letters, digits and `_ . : + = -`, with the version that Google
+    writes behind an `@` or the `@` that Cloudflare begins with; no scheme, query, fragment, escape, space, backslash or
+    segment of dots alone.
+    """
+    if len(text) > LONGEST_MODEL or _SCHEME.search(text) is not None:
+        return False
+    _, arn, rest = text.partition("arn:")
+    if arn and _ARN.fullmatch(arn + rest) is None:
+        return False
+    return all(_NAME.fullmatch(segment) is not None for segment in text.split("/"))
 
 
 def by_precedence(patterns: Iterable[Pattern]) -> list[Pattern]:

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from crplugins.core.errors import GatewayError, internal_error
 from crplugins.core.exchange import Exchange, Refusal, Reply
+from crplugins.core.log_lines import REQUEST_ID
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
 
@@ -117,6 +118,7 @@ class Run:
         Raises GatewayError: that of a plugin that refuses, or 500 for a bug in one that decides.
         """
         exchange, reads_body_at = self.exchange, self.pipeline.reads_body_at
+        REQUEST_ID.set(exchange.id)
         for step in self.pipeline.steps:
             if step.index == reads_body_at and read_body is not None:
                 await read_body()

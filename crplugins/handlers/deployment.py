@@ -41,6 +41,12 @@ class Deployment:
     timeout: float = DEFAULT_TIMEOUT
     connect_timeout: float = 10.0
 
+    @property
+    def label(self) -> str:
+        """What the log calls it: one name can have several deployments, and a model several addresses."""
+        host = next(iter(_hosts(self.api_base or "")), "")
+        return f"{self.name} ({self.model} at {host})" if host else f"{self.name} ({self.model})"
+
     def price_for(self, requested: str) -> Price | None:
         """What a token of the model costs that serves `requested`; None where its price is unknown."""
         return self.prices(self.model_for(requested, self.model))
@@ -56,13 +62,34 @@ class Deployment:
         return Pattern.of(model).filled_from(name if name.star else _ANY, requested)
 
 
+_SECRET_NAMES: Final = ("key", "token", "secret", "password", "credential", "base", "url", "endpoint")
+
+
+def secrets_of(deployment: Deployment, api_key: str | None, api_base: str | None) -> tuple[str, ...]:
+    """Credentials and addresses of a deployment, which must not appear in a message to a client."""
+    texts: list[str] = []
+    for name, value in {"api_key": api_key, "api_base": api_base, **deployment.parameters}.items():
+        if isinstance(value, Mapping) and "header" in name:
+            texts += [word for each in value.values() for word in (str(each), str(each).rpartition(" ")[2])]
+        elif isinstance(value, str) and any(word in name for word in _SECRET_NAMES):
+            texts += [value, *_hosts(value)]
+    return tuple(dict.fromkeys(texts))
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    """The host of an address with and without its port; nothing for another text."""
+    host = text.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return (host, host.rpartition(":")[0]) if host else ()
+
+
 T = TypeVar("T")
 
 
 class Routes(Generic[T]):
     """Finds the target of a requested model by `model_name`. Several targets of one name take turns.
 
-    A name with `*` matches every name that is not listed without one. Of several that match, the longest wins.
+    A name with `*` matches every name that is not listed without one. Of several that match, the longest wins. Its `*`
+    stands for a part of a model's name, and for no address: a client writes it, and providers put it into theirs.
     """
 
     def __init__(self, targets: Iterable[tuple[str, T]]) -> None:
@@ -85,5 +112,5 @@ class Routes(Generic[T]):
             return next(self._exact[model])
         for pattern, turn in self._wildcards:
             if pattern.matches(model):
-                return next(turn)
+                return next(turn) if pattern.completes(model) else None
         return None

@@ -21,14 +21,14 @@ from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, Splitter, begins_strea
 from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
 from crplugins.core.trace import trace_headers
 from crplugins.handlers import upstream_errors
-from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.deployment import Deployment, secrets_of
 from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.handler import document_reply, stream_reply
 from crplugins.handlers.upstream import Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
 from crplugins.handlers.whole_answer import WholeAnswers
 
-_MAX_ERROR_BYTES: Final = 1024 * 1024
+_MAX_ERROR_BYTES: Final = 64 * 1024
 
 # `litellm_params` that describe the connection to the upstream, not the request.
 _NOT_IN_BODY: Final = frozenset({"extra_headers", "organization", "max_retries", "drop_params", "use_in_pass_through"})
@@ -112,8 +112,9 @@ class DirectCalls:
     def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
         self._deployment = deployment
         self._url = URL(f"{upstream.base_url}/chat/completions")
-        self._secrets = (upstream.api_key, upstream.base_url)
-        self._whole = WholeAnswers(deployment.name, self._secrets)
+        self._label = deployment.label
+        self._secrets = secrets_of(deployment, upstream.api_key, upstream.base_url)
+        self._whole = WholeAnswers(self._label, self._secrets)
         self._plain_timeout = aiohttp.ClientTimeout(total=deployment.timeout, sock_connect=deployment.connect_timeout)
         # No sock_read: aiohttp would set a timer for each chunk, which costs more than relaying it.
         self._stream_timeout = aiohttp.ClientTimeout(sock_connect=deployment.connect_timeout)
@@ -142,9 +143,9 @@ class DirectCalls:
             async with asyncio.timeout(self._deployment.timeout):  # until the first event; then DirectStream counts
                 return await self._post(session, exchange, attempt, body, self._stream_timeout)
         except TimeoutError:
-            raise upstream_errors.timed_out(self._deployment.name) from None
+            raise upstream_errors.timed_out(self._label) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise upstream_errors.unreachable(self._deployment.name, error) from None
+            raise upstream_errors.unreachable(self._label, error) from None
 
     async def _post(
         self,
@@ -173,9 +174,7 @@ class DirectCalls:
                 return stream_reply(_frames_of(document.raw))
             exchange.split = document.raw, [document]
             return document_reply(document.raw)
-        stream = DirectStream(
-            self._deployment.name, self._secrets, response, self._deployment.timeout, exchange, attempt
-        )
+        stream = DirectStream(self._label, self._secrets, response, self._deployment.timeout, exchange, attempt)
         frames = await stream.begin(head)
         return stream_reply(frames) if exchange.stream else document_reply(await self._joined(frames, exchange))
 
@@ -211,12 +210,14 @@ class DirectCalls:
         exchange.split = None
         for event in events:
             if event.answer is not None and event.answer.error is not None:
-                raise upstream_errors.refusal_in_stream(event.data or b"", self._deployment.name, self._secrets)
+                raise upstream_errors.refusal_in_stream(event.data or b"", self._label, self._secrets)
         return document_of(events)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> GatewayError:
+        body = b""
         try:
-            body = await response.content.read(_MAX_ERROR_BYTES)
+            while len(body) < _MAX_ERROR_BYTES and (piece := await response.content.readany()):
+                body += piece
         except (aiohttp.ClientError, OSError, ValueError):
             body = b""  # the status alone is enough
         response.release()

@@ -6,7 +6,7 @@ connection can be used again.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import msgspec
@@ -15,7 +15,6 @@ from crplugins.core.answer_forms import readable_chunk
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange
-from crplugins.core.lenient_json import decode_leniently
 from crplugins.core.sse import MAX_EVENT_BYTES, Event, EventTooLarge, Splitter, done_event
 from crplugins.handlers import upstream_errors
 
@@ -58,7 +57,6 @@ class DirectStream:
         self._state = Completeness(exchange.choices)
         self._spoke = False  # a token came, or an end
         self._counted = False  # usage came
-        self._error_sent = False
         self._failure: GatewayError | None = None  # raised behind the events that came before it
         self._timeout = timeout  # seconds without a token
         self._watchdog: Watchdog | None = None
@@ -117,20 +115,20 @@ class DirectStream:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError, ValueError) as cause:
-            if self._state.failed or self._state.complete:
+            if self._state.complete:
                 return b""
             raise self._broken(cause) from None
 
     def _broken(self, cause: Exception) -> GatewayError:
         if self._watchdog is not None and self._watchdog.expired:
             return upstream_errors.timed_out(self._deployment)
-        return upstream_errors.cut_short(self._deployment, repr(cause))
+        return upstream_errors.cut_short(self._deployment, cause)
 
     def _split(self, piece: bytes) -> list[Event]:
         try:
             return self._splitter.feed(piece)
         except EventTooLarge as error:
-            raise upstream_errors.malformed(self._deployment, error) from None
+            raise upstream_errors.malformed(self._deployment, str(error)) from None
 
     def _passable(self, events: Iterable[Event]) -> list[Event]:
         """The events for the client. Stops at [DONE], and at a failure, which is kept."""
@@ -144,7 +142,7 @@ class DirectStream:
                     break
             elif answer.choices or not event.is_heartbeat:
                 self._state.see(event)
-                if self._state.failed and not self._error_sent:
+                if self._state.failed:
                     self._failure = upstream_errors.cut_short(self._deployment, "its finish_reason is a failure")
                     if (counted := answer.counted) is not None:  # no plugin sees this event
                         self._exchange.counted(counted, "provider")
@@ -169,23 +167,21 @@ class DirectStream:
         elif event.answer is None:
             self._failure = upstream_errors.malformed(self._deployment, "an event is not JSON")
         else:
-            self._see_error(event, passable)
+            self._see_error(event)
 
     def _see_done(self, passable: list[Event]) -> None:
         self._state.done = True
-        if self._state.complete or self._error_sent:
+        if self._state.complete:
             self._spoke = True
             passable.append(done_event())
         else:
             self._failure = upstream_errors.cut_short(self._deployment, "[DONE] came before a finish_reason")
 
-    def _see_error(self, event: Event, passable: list[Event]) -> None:
-        """Before the first token an error can still be a status."""
-        if not self._spoke:
-            self._failure = upstream_errors.refusal_in_stream(event.data or b"", self._deployment, self._secrets)
-            return
-        self._state.failed = self._error_sent = True
-        passable.append(self._scrubbed(readable_chunk(event)))
+    def _see_error(self, event: Event) -> None:
+        """Before the first token an error is a status, behind it an event of ours. No plugin sees the upstream's."""
+        self._failure = upstream_errors.refusal_in_stream(event.data or b"", self._deployment, self._secrets)
+        if event.answer is not None and (counted := event.answer.counted) is not None:
+            self._exchange.counted(counted, "provider")
 
     def _grace(self) -> float:
         """How long to wait for [DONE], once every choice that began has ended."""
@@ -201,22 +197,12 @@ class DirectStream:
             whole = rest.raw.rstrip(b"\r\n") + b"\n\n"  # without its blank line every client ignores it
             events = self._passable([msgspec.structs.replace(rest, raw=whole)])
         if self._failure is None and not self._state.done:
-            if self._state.complete or self._error_sent:
+            if self._state.complete:
                 self._state.done = True
                 events.append(done_event())
             else:
                 self._failure = upstream_errors.cut_short(self._deployment, "the body ended before a finish_reason")
         return events
-
-    def _scrubbed(self, event: Event) -> Event:
-        """An error event whose message names no address or credential of the upstream."""
-        document: dict[str, Any] = decode_leniently(event.data or b"{}")
-        message: str = document["error"]["message"]
-        safe = upstream_errors.scrub(message, self._secrets)
-        if safe == message:
-            return event
-        document["error"]["message"] = safe
-        return event.with_data(msgspec.json.encode(document))
 
     def _close(self) -> None:
         """Returns the connection to the pool, or closes it at once if the upstream is still sending."""

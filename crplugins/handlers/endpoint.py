@@ -79,7 +79,7 @@ async def _body_of(exchange: Exchange, receive: Receive) -> Body:
     """The request's body, already parsed if a plugin has read the same bytes. PluginMiddleware limits its size."""
     raw = await read_body(receive, sys.maxsize)
     if exchange.body is None or exchange.body.raw is not raw:
-        exchange.body = Body(raw)
+        exchange.body = Body.of_request(raw)
     return exchange.body
 
 

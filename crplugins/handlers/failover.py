@@ -20,7 +20,7 @@ MAX_COOLDOWN_SECONDS: Final = 60.0
 _FAILS_OVER: Final[frozenset[ErrorType]] = frozenset(
     {
         "upstream_429", "upstream_5xx", "upstream_timeout", "upstream_connect", "upstream_stream_broken",
-        "upstream_auth",
+        "upstream_auth", "upstream_quota",
     }
 )  # fmt: skip
 """Failures of one deployment, after which another may succeed. A request that one provider finds invalid is not among

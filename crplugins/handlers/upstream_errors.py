@@ -1,8 +1,9 @@
 """Failures of an upstream, as the client may see them.
 
-A 4xx keeps its status and its message, scrubbed of addresses and credentials. A refusal of the gateway's credentials or
-account is not the client's fault and becomes a 502; a 5xx or a broken connection gets a message of our own. The
-upstream's text goes to the log.
+An error is built anew of what is known of it: message, type, param and code. A 4xx keeps its status and its message,
+scrubbed of addresses and credentials; type, param and code are passed on as they are, or not at all. A refusal of the
+gateway's credentials or account is not the client's fault and becomes a 502; a 5xx or a broken connection gets a
+message of our own.
 """
 
 import logging
@@ -14,38 +15,20 @@ import msgspec
 
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError, broken_off, no_completion
 from crplugins.core.lenient_json import decode_leniently
+from crplugins.core.log_lines import log_upstream
 from crplugins.core.outcome import answered_with
+from crplugins.core.redaction import cut, scrub
 from crplugins.core.stream_options import names_stream_options
 
 logger = logging.getLogger("crplugins.upstream")
 
 _RETRY_HEADERS: Final = ("retry-after", "retry-after-ms")
-_OWN_FAULTS: Final = frozenset({401, 402, 403, 407})
-
-_LITELLM_PREFIX = re.compile(r"(?:litellm\.)?\b[A-Z]\w*(?:Error|Exception)\b(?:\s*:\s*|\s+-\s+)|^litellm\.\w+:\s*")
-_SECRETS = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|key|org|proj)[-_](?=[A-Za-z_-]*[\d*])[A-Za-z0-9_*-]{6,}|\bBearer\s+\S+", re.IGNORECASE
-)
-_ADDRESSES = re.compile(
-    r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+"  # URLs
-    r"|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"  # IPv4, with or without a port
-    r"|\[[0-9a-f:]*:[0-9a-f:]*\](?::\d+)?"  # IPv6 in brackets
-    r"|\b[a-z0-9-]+(?:\.[a-z0-9-]+)+:\d{2,5}\b|\b[a-z][a-z0-9-]*:\d{4,5}\b",  # host:port
-    re.IGNORECASE,
-)
+_OWN_FAULTS: Final = frozenset({401, 403, 407})
+_LONGEST_WORD: Final = 64
+_LONGEST_PARAM: Final = 200
 
 
-def scrub(message: str, secrets: Iterable[str | None] = ()) -> str:
-    """`message` without addresses, credentials, account ids and litellm's class names."""
-    for secret in secrets:
-        if secret:
-            message = message.replace(secret, "[redacted]")
-    message = _ADDRESSES.sub("[redacted]", message)
-    message = _SECRETS.sub("[redacted]", message)
-    return _LITELLM_PREFIX.sub("", message).strip()
-
-
-def read_error(body: bytes) -> ErrorObject:
+def read_error(body: bytes, depth: int = 0) -> ErrorObject:
     """The error in an upstream's error body, in any of the known shapes.
 
     Missing parts are empty or None: `{"error": {...}}` (OpenAI), the same in a list (Google) or once more in an `error`
@@ -62,12 +45,16 @@ def read_error(body: bytes) -> ErrorObject:
     detail, param = _detail(envelope.get("detail"))
     message = next((text for key in _MESSAGE_KEYS if (text := _text(fields.get(key)))), None)
     message = message or _text(envelope.get("message")) or detail
+    if message[:1] in ("{", "[") and len(message) <= _LONGEST_NESTED and depth < _MAX_DEPTH:  # a relay quotes another's
+        inner = read_error(message.encode("utf-8", "replace"), depth + 1)
+        message = inner.message or message
     param = _text(fields.get("param")) or param
     return ErrorObject(message, _text(fields.get("type")) or "", param, _code(fields.get("code")))
 
 
 _MESSAGE_KEYS: Final = ("message", "msg", "status_msg", "error_msg", "errmsg")
 _MAX_DEPTH: Final = 4
+_LONGEST_NESTED: Final = 64 * 1024
 
 
 def _envelope(document: object) -> dict[str, Any]:
@@ -108,12 +95,26 @@ def upstream_refusal(
 
     Args:
         headers: the upstream's, with lower-case names; only its retry hints pass.
-        deployment: name for the log.
+        deployment: its label, for the log.
         secrets: strings that must not appear, such as the api key.
     """
-    logger.warning("upstream of %s answered %d: %s", deployment, status, scrub(error.message, secrets)[:2000])
-    retry = [(name, pause) for name in _RETRY_HEADERS if (pause := _pause(name, headers.get(name, "")))]
-    if status in _OWN_FAULTS or is_spent(status, error):
+    known = ErrorObject(
+        scrub(error.message, secrets),
+        _word(error.type, secrets, _LONGEST_WORD) or "",
+        _word(error.param, secrets, _LONGEST_PARAM),
+        _word(error.code, secrets, _LONGEST_WORD),
+    )
+    log_upstream(logger, deployment, "answered %d, type %r, code %r", status, known.type, known.code)
+    log_upstream(logger, deployment, "it said: %s", known.message, level=logging.DEBUG)
+    if is_spent(status, error):
+        return GatewayError(
+            502,
+            "The gateway's account at the model provider is out of credit. This is no limit of yours.",
+            type=SERVER_ERROR,
+            code="upstream_quota",
+            error_type="upstream_quota",
+        )
+    if status in _OWN_FAULTS:
         return GatewayError(
             502,
             "The model provider refused the gateway's credentials or account.",
@@ -121,13 +122,14 @@ def upstream_refusal(
             code="upstream_auth",
             error_type="upstream_auth",
         )
+    retry = [(name, pause) for name in _RETRY_HEADERS if (pause := _pause(name, headers.get(name, "")))]
     if 400 <= status < 500:
         return GatewayError(
             status,
-            scrub(error.message, secrets) or _REASONS.get(status, "The model provider refused the request."),
-            type=_client_type(status, error),
-            param=error.param,
-            code=_client_code(status, error),
+            known.message or _REASONS.get(status, "The model provider refused the request."),
+            type=_client_type(status, known),
+            param=known.param,
+            code=_client_code(status, known),
             headers=retry,
             error_type=answered_with(status),
         )
@@ -154,24 +156,37 @@ _NUMBER_OR_DATE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?|[A-Z][a-z]{2}
 _LEADING_NUMBER: Final = re.compile(r"[0-9]{1,9}(?![0-9.])")
 
 
+def _word(value: str | None, secrets: Iterable[str | None], longest: int) -> str | None:
+    """A word of the protocol as it is, never a part of it; None for what is no such word or holds what is scrubbed."""
+    if not value or len(value) > longest or not (value.isascii() and value.isprintable()):
+        return None
+    return value if scrub(value, secrets) == value else None
+
+
 def is_spent(status: int, error: ErrorObject) -> bool:
     """Whether the account that the gateway has at the provider is out of money, which is no limit of the client's.
 
-    OpenAI says so with a 429 whose type or code is `insufficient_quota`, Anthropic with a 400 and words alone.
+    OpenAI says so with a 429 whose type or code is `insufficient_quota`, Anthropic with a 400 and words alone, xAI with
+    a 403, others with a 402.
     """
-    if status not in (400, 429):
-        return False
-    return not _SPENT.isdisjoint((error.type, error.code or "")) or _OUT_OF_CREDIT.search(error.message) is not None
+    words = (error.type.lower(), (error.code or "").lower())
+    if status == 402 or not _SPENT.isdisjoint(words):
+        return True
+    says_so = _OUT_OF_CREDIT.search(cut(error.message, _LONGEST_REASON))
+    return says_so is not None and status in (400, 403, 429, NO_STATUS)
 
 
 _SPENT: Final = frozenset(
-    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance",
-     "insufficient_credits", "exceeded_current_quota_error", "account_deactivated"}
+    {"insufficient_quota", "insufficient_user_quota", "billing_hard_limit_reached", "billing_not_active",
+     "billing_error", "insufficient_balance", "insufficient_credits", "insufficient_funds", "payment_required",
+     "exceeded_current_quota_error", "credits_exhausted", "arrearage", "account_deactivated"}
 )  # fmt: skip
 _OUT_OF_CREDIT: Final = re.compile(
-    r"credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)",
+    r"credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|used all available credits"
+    r"|(?:out of|no remaining) credits?\b",
     re.IGNORECASE,
 )
+_LONGEST_REASON: Final = 500
 
 
 def refuses_stream_options(refusal: GatewayError) -> bool:
@@ -180,16 +195,23 @@ def refuses_stream_options(refusal: GatewayError) -> bool:
 
 
 def refusal_in_stream(data: bytes, deployment: str, secrets: Iterable[str | None] = ()) -> GatewayError:
-    """The refusal in `data`, an event before the first token: nothing has been sent yet, so it can be a status."""
+    """The refusal in `data`, an error event of a stream: a status before the first token, else an event of ours."""
     status = status_of(decode_leniently(data))
     return upstream_refusal(status, read_error(data), {}, deployment=deployment, secrets=secrets)
 
 
 NO_STATUS: Final = 502
 
+_STATUSES: Final[Mapping[str, int]] = {
+    "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
+    "not_found_error": 404, "request_too_large": 413, "insufficient_quota": 429, "rate_limit_error": 429,
+    "api_error": 500, "overloaded_error": 529,
+}  # fmt: skip
+"""Types of errors that have no status beside them inside a stream: Anthropic's and OpenAI's."""
+
 
 def status_of(document: object) -> int:
-    """The HTTP status that an error names in its `code` or `status_code`, else `NO_STATUS`.
+    """The HTTP status that an error names in its `code`, `status_code` or by its type, else `NO_STATUS`.
 
     `document` is the error, or what is around it.
     """
@@ -198,12 +220,12 @@ def status_of(document: object) -> int:
     for value in (fields.get("status_code"), fields.get("code"), fields.get("status")):
         if isinstance(value, int | str) and str(value).isdigit() and 400 <= int(value) < 600:
             return int(value)
-    return NO_STATUS
+    return _STATUSES.get(str(fields.get("type")), NO_STATUS)
 
 
-def unreachable(deployment: str, cause: object) -> GatewayError:
+def unreachable(deployment: str, cause: BaseException) -> GatewayError:
     """No connection, or one that broke before the answer began."""
-    logger.warning("upstream of %s is unreachable: %s", deployment, cause)
+    log_upstream(logger, deployment, "the upstream is unreachable: %s", _reason(cause))
     return GatewayError(
         502,
         "The model provider could not be reached. Please try again.",
@@ -214,7 +236,7 @@ def unreachable(deployment: str, cause: object) -> GatewayError:
 
 
 def timed_out(deployment: str) -> GatewayError:
-    logger.warning("upstream of %s timed out", deployment)
+    log_upstream(logger, deployment, "the upstream timed out")
     return GatewayError(
         504,
         "The model provider did not answer in time. Please try again.",
@@ -224,16 +246,24 @@ def timed_out(deployment: str) -> GatewayError:
     )
 
 
-def cut_short(deployment: str, cause: object) -> GatewayError:
-    """A stream that broke, or ended before the answer was complete."""
-    logger.warning("upstream of %s cut its stream: %s", deployment, cause)
+def cut_short(deployment: str, cause: str | BaseException) -> GatewayError:
+    """A stream that broke, or ended before the answer was complete. `cause` is a sentence of ours, or what broke it."""
+    log_upstream(logger, deployment, "the upstream cut its stream: %s", _reason(cause))
     return broken_off()
 
 
-def malformed(deployment: str, cause: object) -> GatewayError:
-    """An answer that does not have OpenAI's wire format."""
-    logger.warning("upstream of %s sent a malformed answer: %s", deployment, cause)
+def malformed(deployment: str, cause: str | BaseException) -> GatewayError:
+    """An answer that does not have OpenAI's wire format. `cause` is a sentence of ours, or what failed on it."""
+    log_upstream(logger, deployment, "the upstream sent a malformed answer: %s", _reason(cause))
     return no_completion()
+
+
+def _reason(cause: str | BaseException) -> str:
+    """What went wrong, without the text of an exception that a parser raises: it quotes what it could not read."""
+    if isinstance(cause, str):
+        return cause
+    kind = type(cause).__name__
+    return f"{kind}: {cause.strerror}" if isinstance(cause, OSError) and cause.strerror else kind
 
 
 _REASONS: Final[Mapping[int, str]] = {

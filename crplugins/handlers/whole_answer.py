@@ -4,7 +4,7 @@ For every handler: the direct one, and litellm's before litellm reads the answer
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,6 +12,8 @@ from crplugins.core.errors import GatewayError
 from crplugins.core.lenient_json import decode_leniently, first_json_value
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
 from crplugins.handlers import upstream_errors
+
+_LONGEST_MEDIA_TYPE: Final = 64
 
 
 class WholeAnswers:
@@ -45,7 +47,7 @@ class WholeAnswers:
         document = _json_in(body)
         status = upstream_errors.status_of(document)
         if status == upstream_errors.NO_STATUS and not _has_error(document):
-            return self.malformed(body[:200])
+            return self.malformed(f"{len(body)} bytes of {_media_type(headers)} without a completion")
         return self.refuse(status, body, headers)
 
     def refuse(self, status: int, body: bytes, headers: Mapping[str, str]) -> GatewayError:
@@ -62,9 +64,14 @@ class WholeAnswers:
         """The failure of an answer longer than is read."""
         return self.malformed(f"more than {MAX_DOCUMENT_BYTES} bytes")
 
-    def malformed(self, cause: object) -> GatewayError:
-        """The failure of an answer that its wire does not allow."""
+    def malformed(self, cause: str) -> GatewayError:
+        """The failure of an answer that its wire does not allow. `cause` is a sentence of ours."""
         return upstream_errors.malformed(self._deployment, cause)
+
+
+def _media_type(headers: Mapping[str, str]) -> str:
+    kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "").partition(";")[0]
+    return kind if len(kind) < _LONGEST_MEDIA_TYPE and kind.isascii() and kind.isprintable() else "an unknown type"
 
 
 def _json_in(body: bytes) -> Any:

@@ -105,7 +105,8 @@ def without_usage(event: Event) -> Event | None:
     if answer.error is None and answer.counted is not None and _is_usage_only(data):
         return None
     choices = answer.choices and [msgspec.structs.replace(choice, usage=None) for choice in answer.choices]
-    return _stripped(event, Body(data), msgspec.structs.replace(answer, choices=choices, usage=None, x_groq=None))
+    facts = msgspec.structs.replace(answer, choices=choices, usage=None, x_groq=None)
+    return _stripped(event, Body.of_answer(data), facts)
 
 
 def _without_null(data: bytes) -> bytes | None:
@@ -126,7 +127,7 @@ def _is_usage_only(data: bytes) -> bool:
     try:
         chunk = _usage_chunk.decode(data)
     except msgspec.ValidationError:
-        return _has_no_content(Body(data))
+        return _has_no_content(Body.of_answer(data))
     return not chunk.choices or all(_is_empty(msgspec.json.decode(choice)) for choice in chunk.choices)
 
 
@@ -220,7 +221,7 @@ class UsageOnOneChunk:
         return (Event.of(msgspec.json.encode({**head, "choices": [], "usage": last.get("usage")})),)
 
     def _note_usage_of_a_choice(self, event: Event) -> None:
-        body = Body(event.data or b"")
+        body = Body.of_answer(event.data or b"")
         for choice in body.get("choices", list) or ():
             if isinstance(choice, dict) and choice.get("usage") is not None:
                 body.set("usage", choice["usage"])
@@ -232,7 +233,7 @@ class UsageOnOneChunk:
         if not answer.choices or self._is_total():
             self._shown = True
             return event
-        self._last_counted = Body(event.data or b"")
+        self._last_counted = Body.of_answer(event.data or b"")
         return self._with_null_usage(event, answer)
 
     def _is_total(self) -> bool:
@@ -241,6 +242,6 @@ class UsageOnOneChunk:
         return ended and (self._choices == 1 or self._last_counted is None)
 
     def _with_null_usage(self, event: Event, answer: AnswerFacts) -> Event:
-        body = Body(event.data or b"")
+        body = Body.of_answer(event.data or b"")
         body.set("usage", None)
         return event.with_data(body.raw, msgspec.structs.replace(answer, usage=None))

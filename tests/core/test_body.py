@@ -144,7 +144,7 @@ def test_several_edits_add_up() -> None:
         b'\xef\xbb\xbf{"a": 1}',
         b"[" * 100_000,
         b'{"a": ' + b"[" * 100_000,
-        b'{"a": ' * 100_000,
+        b'{"a": ' * 40_000,
     ],
 )
 def test_what_is_no_json_object_is_openais_400(raw: bytes) -> None:

@@ -27,7 +27,7 @@ EVERYTHING = {"include_usage": True, "continuous_usage_stats": True}  # no usage
 async def test_every_recording_reaches_the_client_byte_for_byte(behind, cassettes, write):
     async with FakeProvider() as provider, behind(provider) as gateway:
         for cassette in cassettes.values():
-            if not cassette.is_stream or cassette.id.startswith("anthropic"):
+            if not cassette.is_stream or cassette.id.startswith("anthropic") or "error" in cassette.id:
                 continue
             provider.enqueue(cassette.script(write=write))
             answer = await gateway.post(stream=True, stream_options=EVERYTHING)
@@ -113,20 +113,65 @@ async def test_an_empty_stream_is_a_502(behind):
         assert (await gateway.post(stream=True)).status == 502
 
 
-async def test_an_error_in_mid_stream_shows_neither_address_nor_key(behind):
+@pytest.mark.parametrize(
+    ("cassette", "code", "message"),
+    [("groq-midstream-error", "tool_use_failed", "Tool call validation failed"),
+     ("openrouter-midstream-error", None, "Token limit reached")],
+)  # fmt: skip
+async def test_a_recorded_error_in_mid_stream_is_built_anew_of_what_is_known_of_it(
+    behind, cassettes, cassette, code, message
+):
+    async with FakeProvider() as provider, behind(provider) as gateway:
+        provider.enqueue(cassettes[cassette].script())
+        error = last_error((await gateway.post(stream=True)).body)
+    assert set(error) == {"message", "type", "param", "code"}
+    assert (error["code"], error["type"]) == (code, "invalid_request_error")
+    assert error["message"].startswith(message)
+
+
+ADDRESS = "http://10.1.2.3:8000/v1"
+LEAK = f"{ADDRESS} refused {UPSTREAM_KEY}"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"error": {"message": LEAK, "code": 400}},
+        {"error": {"message": "no", "code": 400, "metadata": {"raw": LEAK, "provider_name": ADDRESS}}},
+        {"error": {"message": "no", "code": 400, "type": ADDRESS, "param": UPSTREAM_KEY}},
+        {"error": {"message": "no", "code": 400}, "provider": ADDRESS, "choices": [{"index": 0, "error": LEAK}]},
+        {"error": {"message": json.dumps({"error": {"message": "no", "raw": LEAK}}), "code": 400}},
+        {"error": {"message": "no:\\n" + UPSTREAM_KEY, "code": 400}},
+        {"error": LEAK},
+        {"error": [LEAK]},
+    ],
+)
+async def test_an_error_in_mid_stream_shows_neither_address_nor_key_wherever_they_stand(behind, frame):
     async with behind() as gateway:
-        message = f"worker at http://10.1.2.3:8000/v1 refused {UPSTREAM_KEY}"
-        error = json.dumps({"error": {"message": message, "type": "server_error"}}).encode()
-        gateway.provider.enqueue(Script(events=[CHUNK % b"a", b"data: " + error + b"\n\n"]))
+        gateway.provider.enqueue(Script(events=[CHUNK % b"a", b"data: " + json.dumps(frame).encode() + b"\n\n"]))
         answer = await gateway.post(stream=True)
-        assert last_error(answer.body)["message"] == "worker at [redacted] refused [redacted]"
+    assert last_error(answer.body)["message"]
+    assert "10.1.2.3" not in answer.text
+    assert UPSTREAM_KEY not in answer.text
+
+
+@pytest.mark.parametrize("code", ["insufficient_quota", "billing_hard_limit_reached"])
+async def test_the_operators_spent_quota_in_mid_stream_is_not_the_clients(behind, code):
+    frame = json.dumps({"error": {"message": "You exceeded your current quota.", "type": code, "code": code}})
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script(events=[CHUNK % b"a", b"data: " + frame.encode() + b"\n\n"]))
+        error = last_error((await gateway.post(stream=True)).body)
+    assert (error["type"], error["code"]) == ("server_error", "upstream_quota")
 
 
 async def test_an_error_in_mid_stream_that_is_then_cut_stays_the_only_error(behind):
     frame = b'event: error\ndata: {"error":{"message":"boom"}}\n\n'
     async with behind() as gateway:
         gateway.provider.enqueue(Script(events=[CHUNK % b"a", frame, CHUNK % b"b"], reset_after=2, frame_delay=0.01))
-        assert (await gateway.post(stream=True)).body == CHUNK % b"a" + frame + DONE
+        body = (await gateway.post(stream=True)).body
+    assert body.startswith(CHUNK % b"a")
+    assert body.count(b'"error"') == 1
+    assert last_error(body)["code"] == "upstream_error"
 
 
 async def test_silence_is_filled_with_comments_only_when_configured(behind):

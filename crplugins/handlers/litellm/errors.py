@@ -3,7 +3,7 @@
 litellm wraps a provider's answer in three exceptions and loses parts of it (`body` is None for a 404, `code` is "429",
 headers are empty). But it raises them "from" the original inside `except`, so the HTTP response is in the chain of
 causes: status, error object and retry headers are read there. Classes are compared by name: importing litellm's costs
-2.5 s.
+2.5 s. litellm's own sentences name settings of the gateway, or quote the whole answer: no client is shown one.
 """
 
 import logging
@@ -14,6 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from crplugins.core.errors import ErrorObject, GatewayError
+from crplugins.core.log_lines import log_upstream
+from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.whole_answer import WholeAnswers
 
@@ -27,20 +29,14 @@ _CODES: Final = {
     "ContextWindowExceededError": "context_length_exceeded",
     "ContentPolicyViolationError": "content_policy_violation",
 }
-# Anthropic's errors inside a stream have a type and no status.
-_STATUSES: Final = {
-    "invalid_request_error": 400,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "overloaded_error": 529,
-}
-
 _NO_DOCUMENT: Final = "Empty or invalid response from LLM endpoint"
 """How litellm begins its own error with status 500 for a 2xx whose body OpenAI's SDK did not read."""
 
-_UNSUPPORTED: Final = re.compile(r"does not support parameters: \[([^\]]*)\]")
+_CLASSES: Final = re.compile(r"(?:[\w.]{1,80}(?:Error|Exception)\s{0,4}[:-]\s{0,4})*+", re.ASCII)
+_LONGEST_DOCUMENT: Final = 64 * 1024
+
+_UNSUPPORTED: Final = re.compile(r"does not support parameters: \[([^\]]{0,500})\]")
+_QUOTED: Final = re.compile(r"'([^']+)'")
 
 
 class Failures:
@@ -71,19 +67,17 @@ class Failures:
     def in_stream(self, error: object) -> GatewayError:
         """The GatewayError for an error object that was an event of a stream."""
         status = upstream_errors.status_of(error)
-        if isinstance(error, dict) and status == 502:
-            status = _STATUSES.get(str(error.get("type")), status)
         return self._refusal(status, msgspec.json.encode({"error": error}), {}, frozenset())
 
-    def cut_short(self, cause: object) -> GatewayError:
-        return upstream_errors.cut_short(self._deployment, self.scrub(cause))
+    def note(self, text: str, *args: object) -> None:
+        """A line of the log about this deployment."""
+        log_upstream(logger, self._deployment, text, *args)
 
-    def malformed(self, cause: object) -> GatewayError:
-        return upstream_errors.malformed(self._deployment, self.scrub(cause))
+    def cut_short(self, cause: str | BaseException) -> GatewayError:
+        return upstream_errors.cut_short(self._deployment, cause)
 
-    def scrub(self, cause: object) -> str:
-        """`cause` for the log."""
-        return upstream_errors.scrub(str(cause), self._secrets)[:500]
+    def malformed(self, cause: str | BaseException) -> GatewayError:
+        return upstream_errors.malformed(self._deployment, cause)
 
     def _by_status(self, links: list[BaseException], names: set[str]) -> GatewayError:
         """For providers without an HTTP response (boto3), and for requests that litellm itself refuses."""
@@ -97,8 +91,8 @@ class Failures:
                 if _NO_DOCUMENT in text:
                     return self.malformed("an answer that is no document")
                 headers = _lowered(getattr(link, "headers", None) or getattr(link, "litellm_response_headers", None))
-                return self._refusal(status, text.encode(), headers, names)
-        return self.malformed(f"{type(links[-1]).__name__}: {links[-1]}")
+                return self._refusal(status, _providers_document(text), headers, names)
+        return self.malformed(links[-1])
 
     def _refusal(self, status: int, body: bytes, headers: Mapping[str, str], names: Iterable[str]) -> GatewayError:
         error = _read(body)
@@ -108,6 +102,14 @@ class Failures:
         return upstream_errors.upstream_refusal(
             status, error, headers, deployment=self._deployment, secrets=self._secrets
         )
+
+
+def _providers_document(text: str) -> bytes:
+    """The JSON of a provider's error behind the names of litellm's exceptions; nothing of a sentence of litellm's."""
+    start = classes.end() if (classes := _CLASSES.match(text)) is not None else 0
+    return (
+        text[start : start + _LONGEST_DOCUMENT].encode("utf-8", "replace") if text[start : start + 1] in "[{" else b""
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -151,18 +153,16 @@ def _read(body: bytes) -> ErrorObject:
     error = upstream_errors.read_error(text)
     if error.message or text[:1] in (b"{", b"[", b"<", b""):  # never a page of HTML
         return error
-    first_line = text.decode("utf-8", "replace").splitlines()[0]
-    return ErrorObject(first_line[:500], error.type, error.param, error.code)
+    first_line = text[:LONGEST_TEXT].decode("utf-8", "replace").splitlines()[0]
+    return ErrorObject(first_line, error.type, error.param, error.code)
 
 
 def _unsupported(message: str) -> GatewayError:
     """litellm's own refusal of a parameter, before any request was sent."""
-    listed = _UNSUPPORTED.search(message)
-    names = re.findall(r"'([^']+)'", listed[1]) if listed else []
-    if not names:
-        first_line = upstream_errors.scrub(message.splitlines()[0])
-        return GatewayError(400, first_line.partition(" To drop ")[0], code="unsupported_value")
-    return GatewayError(
-        400, f"Unsupported parameter: '{names[0]}' is not supported with this model.", param=names[0],
-        code="unsupported_parameter",
-    )  # fmt: skip
+    listed = _UNSUPPORTED.search(cut(message, LONGEST_TEXT))
+    named = _QUOTED.search(listed[1]) if listed else None
+    if named is None:
+        message = "A parameter of this request is not supported with this model."
+        return GatewayError(400, message, code="unsupported_parameter")
+    message = f"Unsupported parameter: '{named[1]}' is not supported with this model."
+    return GatewayError(400, message, param=named[1], code="unsupported_parameter")

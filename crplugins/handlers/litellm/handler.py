@@ -11,7 +11,7 @@ from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOptionsRefused
 from crplugins.core.trace import trace_headers
-from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.deployment import Deployment, secrets_of
 from crplugins.handlers.handler import document_reply, stream_reply
 from crplugins.handlers.litellm.answer import Document, answer_document
 from crplugins.handlers.litellm.client import LitellmClient
@@ -29,8 +29,6 @@ from crplugins.handlers.upstream_errors import refuses_stream_options
 
 _MAY_BE_CLAUDE: Final = ("*", "anthropic/", "azure_ai/", "bedrock/", "vertex_ai/")
 
-_SECRET_NAMES: Final = ("key", "token", "secret", "password", "credential", "base", "url", "endpoint")
-
 
 class LitellmHandler:
     """Answers through litellm, in OpenAI's exact form for every provider.
@@ -41,7 +39,7 @@ class LitellmHandler:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._failures = Failures(deployment.name, _secrets(deployment))
+        self._failures = Failures(deployment.label, secrets_of(deployment, deployment.api_key, deployment.api_base))
         self._litellm: ModuleType | None = None
         self._client: LitellmClient | None = None
         self._refused = StreamOptionsRefused()
@@ -187,13 +185,3 @@ def _choices_of(arguments: Arguments) -> int:
 def _bare(model: str) -> str:
     """The model as the upstream names it, without litellm's name of the provider."""
     return model.partition("/")[2] or model
-
-
-def _secrets(deployment: Deployment) -> list[str]:
-    """Credentials and addresses, which must not appear in a message to a client."""
-    settings = {"api_key": deployment.api_key, "api_base": deployment.api_base, **deployment.parameters}
-    return [
-        value
-        for name, value in settings.items()
-        if isinstance(value, str) and len(value) > 3 and any(word in name for word in _SECRET_NAMES)
-    ]

@@ -7,7 +7,6 @@ All of litellm's HTTP goes through two classes of transports, whose `handle_asyn
 It looks only at the requests of a `PlainAnswer` that is being read, and at no other of this process.
 """
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -20,8 +19,6 @@ from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, begins_stream
 from crplugins.handlers.litellm.errors import Failures
-
-logger = logging.getLogger("crplugins.upstream")
 
 _TRANSPORTS: Final = (
     ("litellm.llms.custom_httpx.aiohttp_transport", "LiteLLMAiohttpTransport"),
@@ -58,7 +55,7 @@ class PlainAnswer:
             return self._failure
         if isinstance(error, TimeoutError) or (failure := self.failure()) is None:
             return self._failures.of(error)
-        logger.warning("litellm cannot read this answer: %s", self._failures.scrub(error))
+        self._failures.note("litellm cannot read this answer: %s", type(error).__name__)
         return failure
 
     def failure(self) -> GatewayError | None:

@@ -138,7 +138,7 @@ class Tap:
                 return stream.chunk_parser(chunk=msgspec.json.decode(data))
             item = original(str_line=str_line)
             if self.parsed == before and data and str_line.startswith("data:") and _decoded(data) is _BROKEN:
-                self.malformed = data[:200]  # litellm drops what is not JSON
+                self.malformed = "an event is not JSON"  # litellm drops it
             return item
 
         stream._handle_string_chunk = handle

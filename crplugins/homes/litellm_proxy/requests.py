@@ -51,7 +51,10 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
         await runtime.opened()
     except GatewayError as error:
         raise ProxyRefusal(error) from None
-    exchange = exchange_of(data, principal_of(caller), REQUEST_ID.get(), runtime.metadata)
+    try:
+        exchange = exchange_of(data, principal_of(caller), REQUEST_ID.get(), runtime.metadata)
+    except GatewayError as error:
+        raise ProxyRefusal(error) from None
     assert exchange.body is not None
     before = exchange.body.copy()
     call = runtime.call(exchange, chat=chat)
@@ -102,7 +105,10 @@ def _ask_for_usage(runtime: Runtime, call: ProxyCall, data: dict[str, Any]) -> N
 def exchange_of(
     data: Mapping[str, Any], principal: Principal | None, request_id: str | None, wanted: Iterable[str]
 ) -> Exchange:
-    """The Exchange of a request that LiteLLM is about to serve. `wanted` are names in its metadata."""
+    """The Exchange of a request that LiteLLM is about to serve. `wanted` are names in its metadata.
+
+    Raises `GatewayError` 400 for a body with a parameter in disguise, or with more than is read.
+    """
     sent = data.get("proxy_server_request")
     sent = sent if isinstance(sent, Mapping) else {}
     headers = sent.get("headers")
@@ -135,7 +141,7 @@ def _body(data: Mapping[str, Any], sent: Any, wanted: Iterable[str]) -> Body:
     metadata = (data.get("metadata") or {}).get("requester_metadata")  # the client's, with more of LiteLLM's in it
     if isinstance(metadata, Mapping) and (kept := {name: metadata[name] for name in wanted if name in metadata}):
         document["metadata"] = kept
-    return Body(msgspec.json.encode(document, enc_hook=str))
+    return Body.of_request(msgspec.json.encode(document, enc_hook=str))
 
 
 def _requested(sent: Any) -> str | None:

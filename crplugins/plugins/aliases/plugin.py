@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
 from crplugins.core.bounded_map import BoundedMap
-from crplugins.core.errors import GatewayError, model_not_found
+from crplugins.core.errors import GatewayError, model_not_found, shown_name
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType
 from crplugins.core.patterns import name_set
@@ -168,4 +168,4 @@ def _rename_headers(exchange: Exchange, renaming: Renaming) -> None:
 
 def _no_access(model: str) -> GatewayError:
     """OpenAI's 403 for a project without access to a model (Aider-AI/aider#604), about the key."""
-    return GatewayError(403, f"This key does not have access to model `{model}`", code="model_not_found")
+    return GatewayError(403, f"This key does not have access to model `{shown_name(model)}`", code="model_not_found")

@@ -4,13 +4,13 @@
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
 
 from crplugins.core.body import Body
-from crplugins.core.errors import GatewayError
+from crplugins.core.errors import GatewayError, no_completion
 from crplugins.core.sse import Event
 
 _KEY = b'"model"'
@@ -68,10 +68,15 @@ class Renaming:
         return event if renamed is data else reframed(event, renamed)
 
     def errors(self, event: Event, *, whole: bool) -> Event:
-        """An error with the hidden names replaced: in the whole document, or in its `error`."""
+        """An error with the hidden names replaced: in the whole document, or in its `error`.
+
+        Its `type`, `param` and `code` are words of the protocol, which a model may be called like.
+        """
         data = event.data or b""
+        if len(data) > _LONGEST_ERROR:  # each of its texts would be looked at
+            return reframed(event, no_completion().body())
         scrubber = NameScrubber(self.hidden, self.requested)
-        renamed = scrubber.scrub(data) if whole else _with_error_scrubbed(data, scrubber)
+        renamed = _scrubbed(data, scrubber, None if whole else {"error"})
         return event if renamed == data else reframed(event, renamed)
 
     def document(self, data: bytes) -> bytes:
@@ -110,7 +115,7 @@ class Renaming:
         self._see(value)
         key = data.find(_KEY)
         if key < 0 or data.find(_KEY, key + 1) >= 0 or _is_escaped(data):
-            body = Body(data)  # nested, repeated or escaped keys: it knows which one counts
+            body = Body.of_answer(data)  # nested, repeated or escaped keys: it knows which one counts
             body.set("model", self.requested)
             return body.raw
         if value == self._value:
@@ -161,20 +166,30 @@ def reframed(event: Event, data: bytes) -> Event:
     return Event(event.raw[:start] + data + event.raw[start + len(old) :], data, event.name)
 
 
-def _with_error_scrubbed(data: bytes, scrubber: "NameScrubber") -> bytes:
-    body = Body(data)
+_WORDS: Final = frozenset({"type", "param", "code"})
+_LONGEST_ERROR: Final = 64 * 1024
+_MAX_DEPTH: Final = 4
+
+
+def _scrubbed(data: bytes, scrubber: "NameScrubber", keys: Collection[str] | None, depth: int = 0) -> bytes:
+    """The document with the values of `keys` scrubbed, or all but its words; inside an `error` all but its words."""
     try:
-        error = body.bytes_of("error")
-    except GatewayError:
-        return data
-    scrubbed = scrubber.scrub(error or b"")
-    if error is None or scrubbed == error:
-        return data
-    body.set("error", msgspec.Raw(scrubbed))
+        body = Body.of_answer(data)
+    except GatewayError:  # a text, or a list
+        return scrubber.scrub(data) if keys is None else data
+    for key in list(body) if keys is None else [key for key in keys if key in body]:
+        value = body.bytes_of(key) or b""
+        if key == "error" and depth < _MAX_DEPTH:
+            scrubbed = _scrubbed(value, scrubber, None, depth + 1)
+        else:
+            scrubbed = value if key in _WORDS else scrubber.scrub(value)
+        if scrubbed != value:
+            body.set(key, msgspec.Raw(scrubbed))
     return body.raw
 
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# The closing quote is optional, because the search would begin anew at each quote of a text without one.
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NOT_AFTER: Final = r"(?<![\w:.-])"
 _NOT_BEFORE: Final = r"(?![\w/-]|[.:]\w)"
 _QUOTES: Final = "`'\"\u2018\u2019\u201c\u201d"

@@ -8,13 +8,12 @@ import msgspec
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
+from crplugins.core.parameters import CHAT_PARAMETERS
 from crplugins.core.plugin import Plugin
 from crplugins.plugins.guard.checks import text_of
 from crplugins.plugins.guard.messages import Messages
 from crplugins.plugins.guard.parameters import PARAMETERS, STRICT_PARAMETERS
 from crplugins.plugins.guard.refusals import invalid_type, missing, only_allowed_with, shortened, unknown_parameter
-
-_KNOWN = frozenset({"model", "messages", *PARAMETERS})
 
 Fields = dict[str, msgspec.Raw]
 
@@ -23,7 +22,7 @@ class RequestGuard(Plugin):
     """Checks types, ranges, enums and counts of every parameter of OpenAI's chat completions schema.
 
     What other providers may support is forwarded: unknown parameters, other types of tools and of content parts,
-    messages without content. A known parameter in another case (`MODEL`) is refused.
+    messages without content. (A known one in disguise, `MODEL`, is refused before: see `core.request_json`.)
 
     Args:
         strict: refuse those too, as OpenAI does.
@@ -43,20 +42,19 @@ class RequestGuard(Plugin):
         _check_model(fields)
         if (messages := fields.get("messages")) is None:
             raise missing("messages")
-        self._check_names(fields)
+        if self._strict:
+            _check_names(fields)
         self._messages(messages)
         for name, check in self._parameters:
             if (value := fields.get(name)) is not None:
                 check(name, bytes(value))
         _check_dependencies(fields)
 
-    def _check_names(self, fields: Fields) -> None:
-        if fields.keys() <= _KNOWN:
-            return
-        for name in fields:
-            # Some upstreams ignore case: a `MODEL` beside `model` would bypass every check of the model's name.
-            if name not in _KNOWN and (self._strict or name.lower() in _KNOWN):
-                raise unknown_parameter(shortened(name))
+
+def _check_names(fields: Fields) -> None:
+    for name in fields:
+        if name not in CHAT_PARAMETERS:
+            raise unknown_parameter(shortened(name))
 
 
 def _check_content_type(exchange: Exchange) -> None:

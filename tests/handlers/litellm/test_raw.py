@@ -159,7 +159,7 @@ def test_comments_are_not_malformed_and_broken_data_is():
         parser._handle_string_chunk(str_line=f"data:{empty}")
     assert tap.malformed is None
     parser._handle_string_chunk(str_line='data: {"a":')
-    assert tap.malformed == '{"a":'
+    assert tap.malformed == "an event is not JSON"
 
 
 def test_an_error_is_kept_with_the_usage_beside_it():

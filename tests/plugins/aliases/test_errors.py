@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from crplugins.plugins.aliases.rename import NameScrubber
+from crplugins.core.sse import Event
+from crplugins.plugins.aliases.rename import NameScrubber, Renaming
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,21 @@ def test_what_is_not_json_is_scrubbed_as_far_as_its_strings_go():
 def test_without_names_nothing_is_looked_at():
     document = json.dumps({"m": "x"}).encode()
     assert NameScrubber(["x"], "x").scrub(document) is document
+
+
+@pytest.mark.parametrize("name", ["requests", "model", "invalid_value", "error"])
+def test_words_of_the_protocol_stay_though_a_model_is_called_like_them(name):
+    error = {"message": f"the model `{name}` is busy", "type": name, "param": name, "code": name}
+    for event in (
+        Event.json_document(json.dumps({"error": error}).encode()),
+        Event.of(json.dumps({"error": error}).encode()),
+    ):
+        renamed = Renaming("fast", [name]).errors(event, whole=event.document)
+        assert json.loads(renamed.data)["error"] == error | {"message": "the model `fast` is busy"}
+
+
+def test_an_error_of_an_app_too_long_to_be_read_is_replaced():
+    event = Event.json_document(json.dumps({"detail": ["gpt-4"] * 50_000}).encode())
+    assert (
+        json.loads(Renaming("fast", ["gpt-4"]).errors(event, whole=True).data)["error"]["code"] == "upstream_malformed"
+    )

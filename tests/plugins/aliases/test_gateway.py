@@ -68,7 +68,7 @@ async def test_an_error_of_the_provider_names_the_requested_model(aliased, strea
 
 async def test_an_error_in_mid_stream_names_the_requested_model(aliased):
     chunk = b'data: {"model":"vendor/upstream-1","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
-    error = b'data: {"error":{"message":"vendor/upstream-1 is overloaded","code":503}}\n\n'
+    error = b'data: {"error":{"message":"vendor/upstream-1 is overloaded","code":400}}\n\n'
     async with aliased(script=Script(events=[chunk, error])) as gateway:
         answer = await gateway.post(model="fast", stream=True)
     assert answer.text.startswith(chunk.decode().replace("vendor/upstream-1", "fast"))

@@ -48,11 +48,6 @@ def test_an_unknown_parameter_is_forwarded_and_refused_if_strict():
     assert refusal(strict=True, conformance_xyz=1) == expected
 
 
-@pytest.mark.parametrize("name", ["MODEL", "Messages", "Max_Tokens"])
-def test_a_known_parameter_in_another_case_is_refused_because_some_upstreams_would_take_it(name):
-    assert refusal(**{name: "x"}) == refused(f"Unknown parameter: '{name}'.", name, "unknown_parameter")
-
-
 def test_checks_go_from_the_model_over_the_names_and_the_messages_to_the_parameters():
     request = {"top_logprobs": 1, "n": 0, "xyz": 1}
     assert check(request, strict=True).error.message == NO_MODEL["message"]

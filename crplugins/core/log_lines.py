@@ -1,0 +1,30 @@
+"""Lines of the log about an upstream: each names its request and its deployment, and none has words of others.
+
+What an upstream says may repeat the prompt, an answer or a key, so of its answers only words of the protocol are
+logged: a status, a type, a code. What it said stands in a record of level DEBUG, redacted and cut.
+"""
+
+import logging
+from contextvars import ContextVar
+from typing import Final
+
+from crplugins.core.redaction import one_line
+
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("crplugins_request_id", default="-")
+"""The request that this task serves."""
+
+
+def log_upstream(
+    logger: logging.Logger, deployment: str, text: str, *args: object, level: int = logging.WARNING
+) -> None:
+    """One line about `deployment` and the request that this task serves, both also as facts for JSON.
+
+    Texts among `args` are cut and kept on the line.
+    """
+    if not logger.isEnabledFor(level):
+        return
+    request = REQUEST_ID.get()
+    shown = [one_line(arg) if isinstance(arg, str) else arg for arg in args]
+    facts = {"request_id": request, "deployment": deployment}
+    line = text % tuple(shown)
+    logger.log(level, "request %s, deployment %s: %s", request, deployment, line, extra={"crplugins": facts})

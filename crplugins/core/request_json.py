@@ -1,0 +1,127 @@
+"""What the JSON of a request must be, so that everybody reads it alike, and in bounded time.
+
+A key that stands twice is the first one to some parsers and the last one to others, and a key in another case is the
+same one to some. What the plugins have judged would not be what the upstream serves, so such a request is refused and
+never repaired: its sender gets an answer to no other request than the one it sent.
+
+Work for each key or value is done on the event loop. So their number is bounded, and counted at the speed of memory
+before anything is built.
+"""
+
+import json
+from collections.abc import Collection
+from typing import Any, Final
+
+import msgspec
+
+from crplugins.core.errors import GatewayError, unparsable_body
+from crplugins.core.parameters import CHAT_PARAMETERS, by_normal_form, disguised
+from crplugins.core.redaction import one_line
+
+MOST_VALUES: Final = 50_000
+"""Strings, and values in arrays and objects, of one request. A conversation of 1,000 turns with tools has 20,000."""
+
+MOST_PARAMETERS: Final = 200
+"""Keys at the top of a request; OpenAI's schema has 37."""
+
+LONGEST_NAME: Final = 256
+"""Characters of such a key."""
+
+_SMALL: Final = 64 * 1024
+"""Bytes up to which a document cannot hold so much that it has to be counted."""
+
+_LONG: Final = 512
+"""Bytes of a text that is left out of the outline. No key that anybody reads is so long."""
+
+_ESCAPED: Final = b"\x7f\x7f"
+"""In place of an escaped quote or backslash in the outline; no key that anybody reads has either."""
+
+_KNOWN: Final = by_normal_form(CHAT_PARAMETERS)
+_SHOWN: Final = 100
+_any: Final = msgspec.json.Decoder(float_hook=msgspec.Raw)  # numbers stay as they are written
+_NOT_JSON: Final = (msgspec.DecodeError, ValueError, RecursionError)
+
+
+def outline(raw: bytes) -> bytes:
+    """The document without its long texts, which is what has to be looked at value by value.
+
+    A short document is returned as it is. Raises `GatewayError` 400 for more than `MOST_VALUES` values. Linear, at the
+    speed of memory: nothing is decoded.
+    """
+    if len(raw) <= _SMALL:
+        return raw
+    if b"\\" in raw:  # then quotes stand for the ends of texts alone
+        raw = raw.replace(b"\\\\", _ESCAPED).replace(b'\\"', _ESCAPED)
+    if raw.count(b'"') > 2 * MOST_VALUES:
+        raise _too_many_values()
+    pieces = raw.split(b'"')  # the second, the fourth ... are texts
+    if sum([piece.count(b",") for piece in pieces[::2]]) > MOST_VALUES:
+        raise _too_many_values()
+    pieces[1::2] = [text if len(text) <= _LONG else b"\x7f%d" % place for place, text in enumerate(pieces[1::2])]
+    return b'"'.join(pieces)
+
+
+def check_names(names: Collection[str]) -> None:
+    """Raise `GatewayError` 400 for too many parameters, or for one that is another's name in disguise."""
+    if (count := len(names)) > MOST_PARAMETERS:
+        message = f"Too many parameters: expected at most {MOST_PARAMETERS}, but got {count} instead."
+        raise GatewayError(400, message, code="too_many_parameters")
+    others = [name for name in names if name not in CHAT_PARAMETERS]
+    if not others:
+        return
+    for name in others:
+        if len(name) > LONGEST_NAME:
+            raise _unknown_parameter(name)
+    if (found := disguised(others, _KNOWN)) is not None:
+        raise _unknown_parameter(found)
+
+
+def check_unique(raw: bytes) -> None:
+    """Raise `GatewayError` 400 for a document in which a key stands twice in one object, at any depth.
+
+    `raw` is the outline of a document that has been found to be JSON.
+
+    Written anew, a document without spaces is as long as it was, unless a key was dropped. That takes a few
+    microseconds; what has spaces or escapes that are not needed is looked at object by object.
+    """
+    try:
+        size = len(msgspec.json.encode(_any.decode(raw)))
+        if size == len(raw) or size == len(msgspec.json.format(raw, indent=-1)):
+            return
+    except _NOT_JSON:
+        pass  # half an emoji, which most parsers take
+    try:
+        _objects.decode(raw.decode("utf-8", "replace"))
+    except _NOT_JSON:
+        raise unparsable_body() from None
+
+
+def _commas_outside_texts(raw: bytes) -> int:
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(plain.split(b'"')[::2]).count(b",")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) == len(pairs):
+        return
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            shown = one_line(name, _SHOWN)
+            message = f"Duplicate key: '{shown}' is given more than once in one object."
+            raise GatewayError(400, message, param=shown, code="duplicate_key")
+        seen.add(name)
+
+
+# Numbers are not converted: those of thousands of digits would take long.
+_objects: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_int=str, parse_float=str, strict=False)
+
+
+def _unknown_parameter(name: str) -> GatewayError:
+    shown = one_line(name, _SHOWN)
+    return GatewayError(400, f"Unknown parameter: '{shown}'.", param=shown, code="unknown_parameter")
+
+
+def _too_many_values() -> GatewayError:
+    message = f"The request holds too many values: more than {MOST_VALUES} texts, numbers, arrays and objects."
+    return GatewayError(400, message, code="too_many_values")
