@@ -1,7 +1,8 @@
 """The two forms of one answer: a whole `chat.completion`, and the chunks of a stream.
 
 Some providers send a document where a stream was asked for, or a stream where a document was. `stream_of` and
-`document_of` make the asked form of the same facts. They keep every field, also those that OpenAI does not have.
+`document_of` make the asked form of the same facts. They keep every field, also those that OpenAI does not have. What
+has another shape than OpenAI's counts as absent.
 `readable_chunk` adds to a chunk what OpenAI's SDKs cannot do without.
 """
 
@@ -34,12 +35,13 @@ def stream_of(document: bytes) -> list[Event]:
     head = {key: value for key, value in answer.items() if key not in _NOT_IN_HEAD}
     head["object"] = "chat.completion.chunk"
     events: list[Event] = []
-    for choice in answer["choices"]:
+    for choice in _objects(answer["choices"]):
         index = choice.get("index", 0)
         said = {key: value for key, value in choice.items() if key not in ("message", "finish_reason")}
-        delta = {"role": "assistant", **(choice.get("message") or {})}
+        delta = {"role": "assistant", **_object(choice.get("message"))}
         if delta.get("tool_calls"):
-            delta["tool_calls"] = [{"index": number, **call} for number, call in enumerate(delta["tool_calls"])]
+            calls = _objects(delta["tool_calls"])
+            delta["tool_calls"] = [{"index": number, **call} for number, call in enumerate(calls)]
         end = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
         events.append(_chunk(head, [{"index": index, **said, "delta": delta, "finish_reason": None}]))
         events.append(_chunk(head, [end]))
@@ -59,17 +61,18 @@ def document_of(events: Iterable[Event]) -> bytes:
     for event in events:
         if event.answer is None or not event.data:
             continue
-        chunk = decode_leniently(event.data)
+        chunk = _object(decode_leniently(event.data))
         head |= {key: value for key, value in chunk.items() if key != "choices" and value is not None}
-        for choice in chunk.get("choices") or ():
-            choices.setdefault(choice.get("index") or 0, _Joined()).add(choice)
+        for choice in _objects(chunk.get("choices")):
+            index = choice.get("index")
+            choices.setdefault(index if isinstance(index, int) else 0, _Joined()).add(choice)
     whole = [_whole_choice(index, joined.value()) for index, joined in sorted(choices.items())]
     return msgspec.json.encode({**head, "object": "chat.completion", "choices": whole})
 
 
 def _whole_choice(index: int, choice: dict[str, Any]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": None, **choice.pop("delta", {})}
-    for call in message.get("tool_calls") or ():
+    message = {"role": "assistant", "content": None, **_object(choice.pop("delta", None))}
+    for call in _objects(message.get("tool_calls")):
         call.pop("index", None)
     return {"index": index, "message": message, "finish_reason": None} | choice
 
@@ -95,7 +98,7 @@ def readable_chunk(event: Event) -> Event:
     chunk = decode_leniently(event.data)
     if not isinstance(chunk, dict):
         return event
-    chunk["choices"] = [_readable_choice(choice) for choice in chunk.get("choices") or ()]
+    chunk["choices"] = [_readable_choice(choice) for choice in _objects(chunk.get("choices"))]
     return event.with_data(msgspec.json.encode(chunk))
 
 
@@ -111,16 +114,23 @@ def _readable_error(event: Event, error: Any) -> Event:
     return event.with_data(msgspec.json.encode({"error": readable}))
 
 
-def _readable_choice(choice: Any) -> Any:
-    if not isinstance(choice, dict):
-        return choice
+def _readable_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     reason = choice.get("finish_reason")
-    return {**choice, "delta": choice.get("delta") or {}, "finish_reason": None if _is_filler(reason) else reason}
+    return {**choice, "delta": _object(choice.get("delta")), "finish_reason": None if _is_filler(reason) else reason}
 
 
 def _is_filler(finish_reason: object) -> bool:
     """A text that clients would take for an end. An empty one they do not."""
     return bool(finish_reason) and not (is_end(finish_reason) or is_failure(finish_reason))
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 class _Joined:
@@ -156,13 +166,11 @@ class _Joined:
         if is_end(reason):
             self._fields["finish_reason"] = reason
 
-    def _add_calls(self, calls: Iterable[Any]) -> None:
-        for call in calls:
-            if isinstance(call, dict):
-                index = call.get("index")
-                last = len(self._calls) - 1
-                number = index if isinstance(index, int) else last if last >= 0 and not call.get("id") else last + 1
-                self._calls.setdefault(number, _Joined()).add(call)
+    def _add_calls(self, calls: list[Any]) -> None:
+        for call in _objects(calls):
+            index, last = call.get("index"), len(self._calls) - 1
+            number = index if isinstance(index, int) else last if last >= 0 and not call.get("id") else last + 1
+            self._calls.setdefault(number, _Joined()).add(call)
 
     def value(self) -> dict[str, Any]:
         whole: dict[str, Any] = {**self._fields, **self._lists}

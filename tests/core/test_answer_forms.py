@@ -118,3 +118,38 @@ def test_an_error_becomes_an_object_with_a_message(sent: Any, message: str, code
 def test_an_error_that_is_one_already_keeps_its_bytes() -> None:
     event = Event.of(b'{ "error": {"message": "Too long.", "metadata": {"raw": "x"}}, "choices": [] }')
     assert readable_chunk(event) is event
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["index", "id", "message"]), inner),
+    max_leaves=4,
+)
+FIELDS = ("choices", "index", "delta", "message", "tool_calls", "function", "finish_reason", "usage", "error", "model")
+
+
+@st.composite
+def odd_answers(draw: st.DrawFn) -> bytes:
+    """A chunk or document of which some fields are anything."""
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}
+    said = {"content": "word", "tool_calls": [call]}
+    choice: dict[str, Any] = {"index": 0, "delta": said, "message": said, "finish_reason": "stop"}
+    whole: dict[str, Any] = {"model": "m", "choices": [choice], "usage": {"prompt_tokens": 1}}
+    for place in draw(st.lists(st.sampled_from([whole, choice, said, call, call["function"]]), min_size=1, max_size=3)):
+        place[draw(st.sampled_from(FIELDS))] = draw(anything)
+    if draw(st.booleans()):
+        whole["choices"] = [draw(anything), choice]
+    return json.dumps(draw(st.sampled_from([whole, [whole]]))).encode()
+
+
+@given(odd_answers())
+def test_a_field_of_an_unexpected_shape_is_absent_and_never_a_fault_of_ours(data: bytes) -> None:
+    event = Event.of(data)
+    readable = readable_chunk(event)
+    if readable is not event and readable.answer is not None and readable.answer.error is None:
+        assert isinstance(json.loads(readable.data or b"")["choices"], list)
+    assert isinstance(json.loads(document_of([event, event]))["choices"], list)
+    if event.answer is not None and event.answer.choices:
+        assert stream_of(data)[-1].is_done
+    state = Completeness()
+    state.see(event)
