@@ -19,11 +19,13 @@ from tests.fuzz.target import Target, running
 AT_ONCE = 8
 
 
-async def fuzz(seconds: float, seed: int, kinds: list[str], folder: Path, *, most: int | None = None) -> Counter[str]:
+async def fuzz(
+    seconds: float, seed: int, kinds: list[str], folder: Path, *, litellm: bool = True, most: int | None = None
+) -> Counter[str]:
     """How many inputs of each kind were tried; findings are counted under `kind: finding`."""
     counted: Counter[str] = Counter()
     until = time.monotonic() + seconds
-    async with running(folder) as target:
+    async with running(folder, litellm=litellm) as target:
         while time.monotonic() < until and (most is None or counted.total() < most):
             names = [kinds[(seed + number) % len(kinds)] for number in range(AT_ONCE)]
             await asyncio.gather(

@@ -124,9 +124,10 @@ KINDS: Final[dict[str, Callable[[random.Random, Target, Path], Awaitable[list[st
 
 async def _answered(dice: random.Random, target: Target, script: Script, *, stream: bool) -> Answer:
     model = f"m{dice.randrange(10**9)}"
+    asked = {**ASKED, "model": dice.choice(target.models) + model, "stream": stream}
     target.provider.script(model, script)
     try:
-        return await target.send(request(json.dumps({**ASKED, "model": model, "stream": stream}).encode()))
+        return await target.send(request(json.dumps(asked).encode()))
     finally:
         target.provider.script(model, Script())
 

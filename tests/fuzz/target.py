@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +31,12 @@ class Answer:
 
 
 class Target:
-    def __init__(self, port: int, provider: FakeProvider) -> None:
+    """`models` are beginnings of names, one for each handler."""
+
+    def __init__(self, port: int, provider: FakeProvider, models: Sequence[str]) -> None:
         self.port = port
         self.provider = provider
+        self.models = models
 
     async def send(self, data: bytes, patience: float = PATIENCE) -> Answer:
         """Send bytes, and read until the gateway closes the connection, or for so many seconds."""
@@ -87,12 +90,17 @@ def _joined(head: bytes, body: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Target]:
+async def running(folder: Path, *, litellm: bool) -> AsyncIterator[Target]:
+    """`litellm`: with its handler too, which takes its time to start."""
     async with FakeProvider(keep_requests=10, default=Script(text="word")) as provider:
         port = free_port()
-        served = {"model": "openai/*", "api_base": provider.base_url, "api_key": UPSTREAM_SECRET}
+        upstream = {"api_base": provider.base_url, "api_key": UPSTREAM_SECRET}
+        served = [("*", "openai/*", "direct"), *([("vllm-*", "hosted_vllm/*", "litellm")] if litellm else [])]
         config = {
-            "model_list": [{"model_name": "*", "litellm_params": served, "handler": "direct"}],
+            "model_list": [
+                {"model_name": name, "litellm_params": {"model": model, **upstream}, "handler": handler}
+                for name, model, handler in served
+            ],
             "keys": [{"id": "fuzz", "secret": SECRET, "limits": {"tokens_per_minute": 10**9}}],
             "ledger": {"url": f"sqlite:///{folder / 'usage.db'}"},
             "server": {"port": port},
@@ -102,7 +110,7 @@ async def running(folder: Path) -> AsyncIterator[Target]:
         command = [sys.executable, "-c", "from crplugins.cli import main; main()", "serve", "--config", str(file)]
         log = await asyncio.to_thread((folder / "log").open, "wb")
         process = await asyncio.to_thread(subprocess.Popen, command, stdout=log, stderr=subprocess.STDOUT)
-        target = Target(port, provider)
+        target = Target(port, provider, ["", "vllm-"] if litellm else [""])
         try:
             await _until_it_answers(target)
             yield target
