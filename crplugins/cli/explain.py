@@ -26,7 +26,7 @@ from crplugins.keys.service import format_moment, state_of
 from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable
-from crplugins.plugins.rate_limits.rules import Occasion, applied_limits
+from crplugins.plugins.rate_limits.rules import Occasion, applied_limits, limits_of_deployment
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +156,14 @@ def _handlers(found: FoundConfig, name: str, tokens: tuple[int, int], *, refused
     turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more to which it fails over"
     steps = []
     for deployment, upstream in own:
-        steps.append(ExplainedStep("handler", True, _handler(deployment, upstream, name) + turns))
+        steps.append(ExplainedStep("handler", True, _handler(deployment, upstream, name) + _quota(deployment) + turns))
         steps.append(_price_step(deployment.price_for(name), *tokens, refused=refused))
     return steps
+
+
+def _quota(deployment: Deployment) -> str:
+    applied = limits_of_deployment(deployment.quota, deployment.account, shadow=False).all
+    return "".join(f", at most {each.limit.amount} {each.measure.name}" for each in applied)
 
 
 def _handler(deployment: Deployment, upstream: Upstream | None, name: str) -> str:

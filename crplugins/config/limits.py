@@ -78,6 +78,10 @@ class LimitsSection(Section):
     per_session: SessionAmounts = Field(default=SessionAmounts(), examples=[{"requests": 200, "tokens": 1000000}])
     """Limits of each session of a key, such as one run of an agent. Where requests name it stands in `identity`."""
 
+    per_deployment: Amounts = Field(default=Amounts(), examples=[{"max_parallel_requests": 32}])
+    """What a provider lets each entry of `model_list` use, besides its own `rpm`, `tpm` and `max_parallel_requests`. A
+    request for which nothing of it is left goes to the next deployment. For crplugins' own gateway."""
+
     identity: IdentitySection = IdentitySection()
     """Where requests name their end user and their session, and what happens to those that do not."""
 

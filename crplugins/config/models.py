@@ -1,5 +1,6 @@
 """ModelEntry: one entry of `model_list`, in LiteLLM's own format."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,19 +10,21 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
 from crplugins.core.final_newline import without_final_newline
+from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 from crplugins.handlers.deployment import DEFAULT_TIMEOUT, Deployment
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.metering.fallback import or_fallback
 from crplugins.metering.price_table import litellm_prices, prices_for
 from crplugins.metering.prices import price_of
+from crplugins.plugins.rate_limits.rules import NO_LIMITS
 from crplugins.settings.secret_text import Sendable
-from crplugins.settings.section import Number, Section, Whole, refusal
+from crplugins.settings.section import Count, Number, Section, Whole, refusal
 
 _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
     (
-        *("rpm", "tpm", "itpm", "otpm", "weight", "order", "tags", "tag_regex", "max_budget", "budget_duration"),
-        *("max_parallel_requests", "num_retries", "retry_policy", "cooldown_time", "fallbacks", "use_in_pass_through"),
+        *("itpm", "otpm", "weight", "order", "tags", "tag_regex", "max_budget", "budget_duration"),
+        *("num_retries", "retry_policy", "cooldown_time", "fallbacks", "use_in_pass_through"),
         *("default_api_key_rpm_limit", "default_api_key_tpm_limit", "configurable_clientside_auth_params"),
         "litellm_credential_name",
     ),
@@ -51,7 +54,29 @@ def _whole(value: Any) -> Any:
     return without_final_newline(value) if isinstance(value, str) else value
 
 
-class LitellmParams(Section):
+class QuotaKeys(Section):
+    """What the provider lets a deployment use, in LiteLLM's words."""
+
+    rpm: Count | None = Field(default=None, examples=[500])
+    """Requests in a minute that the provider allows. One more goes to the next deployment."""
+
+    tpm: Count | None = Field(default=None, examples=[200000])
+    """Tokens in a minute that the provider allows, of prompts and answers together."""
+
+    max_parallel_requests: Count | None = Field(default=None, examples=[32])
+    """Requests at once that the provider allows."""
+
+    def quota(self) -> dict[str, Any]:
+        """What is given, as keywords of `principal.Limits`."""
+        given = {
+            "requests_per_minute": self.rpm,
+            "tokens_per_minute": self.tpm,
+            "max_parallel_requests": self.max_parallel_requests,
+        }
+        return {name: amount for name, amount in given.items() if amount is not None}
+
+
+class LitellmParams(QuotaKeys):
     """Where a model is served. Other keys are parameters of the request or settings of the provider, as in LiteLLM."""
 
     model_config = ConfigDict(extra="allow")
@@ -148,7 +173,7 @@ class ModelInfo(Section):
         return self
 
 
-class ModelEntry(Section):
+class ModelEntry(QuotaKeys):
     """A name clients ask for and where its answers come from.
 
     Entries with the same name take turns, and fail over to one another.
@@ -182,8 +207,11 @@ class ModelEntry(Section):
         prices = {key: price for key, price in params.items() if _is_price(str(key))}
         return {**value, "model_info": prices | dict(info)} if prices else value
 
-    def deployment(self, fallback: Price | None = None) -> Deployment:
-        """The entry as handlers take it; `fallback` is the price of a model whose own is unknown."""
+    def deployment(self, fallback: Price | None = None, quota: Limits = NO_LIMITS) -> Deployment:
+        """The entry as handlers take it.
+
+        `fallback` is the price of a model whose own is unknown, `quota` what holds where the entry says nothing.
+        """
         params = self.litellm_params
         return Deployment(
             name=self.model_name,
@@ -195,6 +223,7 @@ class ModelEntry(Section):
             api_key=params.api_key.get_secret_value() if params.api_key else None,
             parameters=MappingProxyType(params.parameters()),
             timeout=DEFAULT_TIMEOUT if params.timeout is None else params.timeout,
+            quota=dataclasses.replace(quota, **{**params.quota(), **self.quota()}),
         )
 
 

@@ -244,7 +244,8 @@ class Config(Section):
 
     def deployments(self) -> list[Deployment]:
         """`model_list` as handlers take it, in its order; the choice of handler stands in `model_list[i].handler`."""
-        return [entry.deployment(self.budgets.fallback()) for entry in self.model_list]
+        quota = self.limits.per_deployment.limits()
+        return [entry.deployment(self.budgets.fallback(), quota) for entry in self.model_list]
 
     def conflicts(self) -> Iterator[Problem]:
         """Keys of which one would hide the other, and aliases that lead nowhere."""

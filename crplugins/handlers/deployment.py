@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import cycle
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 from crplugins.core.patterns import Pattern, by_precedence
+from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 
 DEFAULT_TIMEOUT: Final = 600.0
 _ANY: Final = Pattern.of("*")
+_NO_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Deployment:
         forwards_trace: whether the upstream receives the trace context, with ids of ours.
         timeout: seconds from the request to the last byte of a plain answer, and between two pieces of a stream.
         connect_timeout: seconds until the upstream has accepted the connection.
+        quota: how much its provider lets it use. Where nothing is said, nothing is limited.
     """
 
     name: str
@@ -40,6 +44,13 @@ class Deployment:
     forwards_trace: bool = False
     timeout: float = DEFAULT_TIMEOUT
     connect_timeout: float = 10.0
+    quota: Limits = _NO_LIMITS
+
+    @property
+    def account(self) -> str:
+        """The same for deployments that use one model with one credential and the same settings, under any name."""
+        who = (self.model, self.api_base, self.api_key, sorted(self.parameters.items()))
+        return sha256(repr(who).encode()).hexdigest()[:16]
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.outcome import ErrorType
 from crplugins.handlers.handler import Handler
+from crplugins.handlers.quota import QuotaUsedUp, soonest
 
 logger = logging.getLogger("crplugins.upstream")
 
@@ -36,6 +37,9 @@ class Failover:
     Each deployment is tried at most once for a request. One that failed cools down: for the time of its `retry-after`,
     at most `MAX_COOLDOWN_SECONDS`, else for `COOLDOWN_SECONDS`. While it cools down it is tried after all others, so
     that not every request waits for it first. The client sees the failure of the deployment tried last.
+
+    One whose quota is used up is passed over: it has not failed, and does not cool down. If that is so of all of them,
+    the client is told when the first may be asked again.
     """
 
     def __init__(self, name: str, handlers: Sequence[Handler]) -> None:
@@ -53,15 +57,20 @@ class Failover:
     ) -> None: ...
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        *others, last = self._in_turn(exchange.clock())
-        for number in others:
+        failure: GatewayError | None = None
+        used_up: list[QuotaUsedUp] = []
+        for number in self._in_turn(exchange.clock()):
+            if failure is not None:
+                logger.warning("request %s fails over to the next deployment of %s", exchange.id, self._name)
             try:
                 return await self._try(number, exchange, body)
+            except QuotaUsedUp as error:
+                used_up.append(error)
             except GatewayError as error:
                 if not fails_over(error):
                     raise
-                logger.warning("request %s fails over to the next deployment of %s", exchange.id, self._name)
-        return await self._try(last, exchange, body)
+                failure = error
+        raise failure or soonest(used_up)
 
     def _in_turn(self, now: float) -> list[int]:
         """All deployments in turn; those that cool down come last, the one that is ready soonest first."""
@@ -73,6 +82,8 @@ class Failover:
     async def _try(self, number: int, exchange: Exchange, body: Body) -> Reply:
         try:
             reply = await self._handlers[number].answer(exchange, body)
+        except QuotaUsedUp:
+            raise
         except GatewayError as error:
             if fails_over(error):
                 self._cooldown_until[number] = exchange.clock() + _cooldown_seconds(error)

@@ -21,7 +21,9 @@ from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.plugins.missing_usage import MissingUsage
+from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.plugin import RateLimits
+from crplugins.plugins.rate_limits.rules import NO_LIMITS
 from crplugins.plugins.server_timing import ServerTiming
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage
@@ -66,6 +68,10 @@ def _if_keys(config: Config, home: Home) -> bool:
 def _if_guard(config: Config, home: Home) -> bool:
     """Without `guard` vLLM checks requests itself: it takes more than OpenAI does."""
     return home != "vllm" or "guard" in config.model_fields_set
+
+
+def _if_quotas(config: Config, home: Home) -> bool:  # noqa: ARG001
+    return any(deployment.quota != NO_LIMITS for deployment in config.deployments())
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,16 @@ def _budgets(parts: Parts) -> Budgets:
     )
 
 
+def _deployment_quotas(parts: Parts) -> DeploymentQuotas:
+    config = parts.config
+    return DeploymentQuotas(
+        store=parts.reservations,
+        shadow=config.limits.shadow,
+        estimated_output_tokens=config.limits.estimated_output_tokens,
+        missing_usage=config.missing_usage,
+    )
+
+
 def _disconnects(parts: Parts) -> Disconnects:
     usage = parts.config.usage
     return Disconnects(parts.config.on_disconnect, drain_seconds=usage.drain_seconds, drain_tokens=usage.drain_tokens)
@@ -229,6 +245,12 @@ PLACES: Final[Sequence[Place]] = (
     Place(("crplugins.plugins.aliases.plugin:ModelAliases",), lambda parts: parts.aliases),
     Place(("crplugins.plugins.rate_limits.plugin:RateLimits",), _rate_limits),
     Place(("crplugins.plugins.budgets.plugin:Budgets",), _budgets),
+    Place(
+        ("crplugins.plugins.rate_limits.deployments:DeploymentQuotas",),
+        _deployment_quotas,
+        frozenset({"gateway"}),  # elsewhere another's router chooses the deployment, or there is one alone
+        _if_quotas,
+    ),
     Place(("crplugins.plugins.disconnects:Disconnects",), _disconnects, _AROUND | {"own_app"}, anywhere=True),
     Place(
         ("crplugins.plugins.stream_usage:StreamUsage",),

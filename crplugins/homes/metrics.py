@@ -30,6 +30,7 @@ from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.metrics.limits import LimitGauges
 from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.metrics.shared import LedgerState
+from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.usage import Usage
 
@@ -181,7 +182,8 @@ class MetricsPage(Plugin):
 def _limit_gauges(metrics: Metrics, plugins: Sequence[Plugin]) -> LimitGauges | None:
     """Metrics of the limits, budgets and allow-lists among the plugins; None where there are none of them."""
     rate_limits, budgets, aliases = find(RateLimits, plugins), find(Budgets, plugins), find(ModelAliases, plugins)
-    deciding = [plugin for plugin in (rate_limits, budgets, aliases) if plugin is not None]
+    quotas = find(DeploymentQuotas, plugins)
+    deciding = [plugin for plugin in (rate_limits, budgets, aliases, quotas) if plugin is not None]
     if not deciding:
         return None
     rate_limits, budgets = rate_limits or RateLimits(), budgets or Budgets()

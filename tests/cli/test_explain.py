@@ -104,7 +104,7 @@ def test_the_limits_of_a_request_and_its_cost_are_explained(command, tmp_path):
     (tmp_path / "gateway.yaml").write_text("""\
 model_list:
   - model_name: m
-    litellm_params: {model: openai/up, api_base: "http://10.0.0.7/v1"}
+    litellm_params: {model: openai/up, api_base: "http://10.0.0.7/v1", rpm: 500}
     model_info: {input_cost_per_token: 1.5e-7, output_cost_per_token: 6.0e-7}
 keys:
   - {id: a, secret: sk-proj-0123456789abcdefghijkl, team: t, limits: {requests_per_minute: 60}, budget: {usd: 5, period: month}}
@@ -123,6 +123,7 @@ budgets: {per_team: {t: {usd: 100, period: total}}, per_session: {usd: 2}}
         "1000 tokens_per_minute (model, shadow), 9 max_parallel_requests (global), "
         "$5.00 per month (key), $100.00 per total (team), $2.00 in all (session)"
     )
+    assert lines["handler"].endswith("bytes passed through, at most 500 requests_per_minute")
     assert lines["price"] == "$0.15 input, $0.6 output per million tokens; 2000 in and 500 out cost $0.000600"
 
 

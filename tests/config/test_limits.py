@@ -30,6 +30,7 @@ def test_all_there_is_to_say() -> None:
             "per_key": {"requests_per_minute": 60, "burst": {"requests_per_minute": 5}, "shadow": True},
             "per_key_and_model": {"m": {"max_parallel_requests": 2}},
             "per_client_address": {"requests_per_hour": 10},
+            "per_deployment": {"requests_per_minute": 3},
             "per_user": {"requests_per_day": 7},
             "per_session": {"requests": 5, "tokens": 900, "tokens_per_minute": 90, "burst": {"tokens_per_minute": 30}},
             "trusted_proxies": ["10.0.0.0/8", "::1"],
@@ -40,6 +41,7 @@ def test_all_there_is_to_say() -> None:
     assert (section.store, section.on_store_error) == ("redis://host:6379/0", "closed")
     assert (section.trusted_proxies, section.estimated_output_tokens) == (("10.0.0.0/8", "::1"), 500)
     of = principal.Limits
+    assert section.per_deployment.limits() == of(requests_per_minute=3)
     assert section.rules() == LimitRules(
         overall=of(tokens_per_minute=1_000_000),
         per_team={"search": of(requests_per_day=100)},

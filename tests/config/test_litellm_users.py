@@ -1,5 +1,7 @@
 """A LiteLLM user's file works: what belongs to LiteLLM's proxy or router is named and left out."""
 
+from crplugins.core.principal import Limits
+
 LITELLM_FILE = """\
 model_list:
   - model_name: gpt-4o
@@ -52,11 +54,16 @@ def test_a_litellm_file_is_read_with_warnings(load):
         f"general_settings is ignored: {proxy}",
         f"router_settings is ignored: {proxy}",
         f"environment_variables is ignored: {proxy}",
-        f"model_list[0].litellm_params.rpm is ignored: {router}",
         f"model_list[0].litellm_params.weight is ignored: {router}",
         "model_list[0].litellm_params.stream_timeout is ignored: 'timeout' bounds the wait for each piece of a stream",
-        f"model_list[1].tpm is ignored: {router}",
     )
+
+
+def test_the_quota_of_a_deployment_stands_in_either_place_and_is_kept(load):
+    azure, openai, *others = load(LITELLM_FILE, ENVIRON).deployments()
+    assert (azure.quota, openai.quota) == (Limits(requests_per_minute=6), Limits(tokens_per_minute=100000))
+    assert [other.quota for other in others] == [Limits(), Limits()]
+    assert "rpm" not in azure.parameters
 
 
 def test_entries_keep_their_order_names_and_wildcards(load):

@@ -21,6 +21,7 @@ EVERYTHING = {
     "server": {"access_log": True},
     "guard": {"strict": True},
     "keys": [{"id": "a", "secret": "sk-a"}],
+    "limits": {"per_deployment": {"requests_per_minute": 1}},
 }
 CLASSES = {name.partition(":")[2] for place in PLACES for name in place.plugins}
 

@@ -19,7 +19,7 @@ from crplugins.config.words import ConfigWords
 from crplugins.core.principal import Principal
 from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.endpoint import ChatCompletions
-from crplugins.homes.assembly import assemble
+from crplugins.homes.assembly import assemble, find
 from crplugins.homes.gateway import admin
 from crplugins.homes.gateway.admin import NoStore, store_of
 from crplugins.homes.gateway.front import Cors, RootPath
@@ -31,6 +31,7 @@ from crplugins.keys.service import KeyService
 from crplugins.keys.source import KeySource
 from crplugins.plugins.aliases.access import visible_models
 from crplugins.plugins.auth import PUBLIC_PATHS
+from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 
 if TYPE_CHECKING:
     from crplugins.ledger.ledger import Ledger
@@ -81,6 +82,7 @@ class Gateway:
             public_paths=_public_paths(config),
         )
         self.plugins = assemble(parts, "gateway")
+        self._upstreams.quotas = find(DeploymentQuotas, self.plugins)
         self._aliases = parts.aliases.table
         self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
         web = Web(self._visible_models, lambda: self._upstreams.ready, self._openapi)

@@ -11,8 +11,11 @@ from crplugins.handlers.deployment import Deployment, Routes
 from crplugins.handlers.direct import DirectHandler
 from crplugins.handlers.failover import Failover
 from crplugins.handlers.handler import Handler
+from crplugins.handlers.quota import WithinQuota
 from crplugins.handlers.upstream import HandlerKind, Upstream, resolve
 from crplugins.homes.price_list import PriceList
+from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
+from crplugins.plugins.rate_limits.rules import NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +27,14 @@ class Served:
 
 
 class Upstreams:
-    """The handlers of a gateway, a resource of its PluginMiddleware."""
+    """The handlers of a gateway, a resource of its PluginMiddleware.
+
+    Attributes:
+        quotas: makes the quotas of deployments, where there are any. To be set before this is entered.
+    """
 
     def __init__(self, served: Sequence[Served]) -> None:
+        self.quotas: DeploymentQuotas | None = None
         self._served = served
         self._resolved: list[tuple[Deployment, Upstream | None]] | None = None
         self._stack = AsyncExitStack()
@@ -56,11 +64,16 @@ class Upstreams:
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.resolve)
-        handlers = [(d.name, _handler(d, upstream)) for d, upstream in self._resolved or ()]
+        handlers = [(deployment, _handler(deployment, upstream)) for deployment, upstream in self._resolved or ()]
         for _, handler in handlers:
             await self._stack.enter_async_context(handler)
-        self._routes = Routes(_by_name(handlers))
+        self._routes = Routes(_by_name((each.name, self._within_quota(each, handler)) for each, handler in handlers))
         return self
+
+    def _within_quota(self, deployment: Deployment, handler: Handler) -> Handler:
+        if self.quotas is None or deployment.quota == NO_LIMITS:
+            return handler
+        return WithinQuota(handler, self.quotas.quota(deployment.account, deployment.quota))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -1,0 +1,122 @@
+"""DeploymentQuotas: how much a provider lets each deployment use, kept in the store of the limits."""
+
+import logging
+from collections import Counter
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.outcome import ErrorType
+from crplugins.core.plugin import Plugin
+from crplugins.core.principal import Limits, MissingUsagePolicy
+from crplugins.limits.limit import Reservation
+from crplugins.limits.reservations import Reservations, reservation_suffix
+from crplugins.limits.store import LimitStore
+from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, demand_of, usage_of
+from crplugins.plugins.rate_limits.responses import refusal_reason
+from crplugins.plugins.rate_limits.rules import AppliedLimits, limits_of_deployment
+
+logger = logging.getLogger("crplugins.limits")
+
+
+class _Taken(NamedTuple):
+    """What a request holds of one quota, until it is settled.
+
+    Attributes:
+        attempts: how many attempts the request had made before.
+    """
+
+    quota: "DeploymentQuota"
+    reservation: Reservation
+    attempts: int
+
+
+_TAKEN: Final[Slot[_Taken]] = Slot("deployment_quota.taken")
+
+
+class DeploymentQuotas(Plugin):
+    """Makes the quotas of deployments, which handlers take of, and settles what is taken when the request is over.
+
+    Place it outside MissingUsage, as RateLimits.
+
+    Args:
+        store: where levels are kept; None for the memory of this process. May be shared with RateLimits.
+        shadow: what any quota would refuse is only counted and logged.
+        estimated_output_tokens, missing_usage: as in RateLimits.
+    """
+
+    reads_body: bool = True
+    reads_usage: bool = True
+
+    def __init__(
+        self,
+        *,
+        store: LimitStore | Reservations | None = None,
+        shadow: bool = False,
+        estimated_output_tokens: int = ESTIMATED_OUTPUT_TOKENS,
+        missing_usage: MissingUsagePolicy = "estimate",
+    ) -> None:
+        self.shadowed: Final[Counter[ErrorType]] = Counter()
+        """How often a quota in shadow mode would have refused, by reason."""
+        self.reservations: Final = Reservations.of(store)
+        self.estimated_output: Final = estimated_output_tokens
+        self._shadow: Final = shadow
+        self._missing_usage: Final[MissingUsagePolicy] = missing_usage
+
+    def quota(self, account: str, limits: Limits) -> "DeploymentQuota":
+        """The quota of the deployments with this `account`: they share what is used, in all processes of the store."""
+        return DeploymentQuota(self, limits_of_deployment(limits, account, shadow=self._shadow))
+
+    async def on_request(self, exchange: Exchange) -> None:
+        """Does nothing: `on_finish` runs for plugins whose `on_request` has run."""
+
+    def on_finish(self, exchange: Exchange) -> None:
+        taken = _TAKEN.get(exchange)
+        if taken is not None:
+            used = usage_of(exchange, self._missing_usage)
+            taken.quota.settle(exchange, taken, used.input_tokens + used.output_tokens, used.output_tokens)
+
+    async def __aenter__(self) -> Self:
+        await self.reservations.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.reservations.__aexit__(kind, error, traceback)
+
+
+class DeploymentQuota:
+    """The `Quota` of one deployment. A request takes of one quota at a time."""
+
+    def __init__(self, quotas: DeploymentQuotas, applied: AppliedLimits) -> None:
+        self._quotas = quotas
+        self._applied = applied
+        self._suffix: Final = reservation_suffix()  # a request takes of several, one after the other
+
+    async def take(self, exchange: Exchange) -> int | None:
+        quotas, applied = self._quotas, self._applied
+        demand = demand_of(exchange, quotas.estimated_output) if applied.depend_on_size else NO_DEMAND
+        reservation, decision = await quotas.reservations.reserve(exchange.id + self._suffix, applied.charges(demand))
+        if decision.refused is None:
+            _TAKEN.set(exchange, _Taken(self, reservation, len(exchange.attempts)))
+            return None
+        refusing = applied.all[decision.refused]
+        if not refusing.shadow:  # either all limits of a deployment are shadows, or none
+            return decision.wait
+        quotas.shadowed[refusal_reason(refusing)] += 1
+        logger.info(
+            "request %s would not have been sent on: %s of %s", exchange.id, refusing.measure.name, refusing.limit.key
+        )
+        return None
+
+    def failed(self, exchange: Exchange) -> None:
+        taken = _TAKEN.get(exchange)
+        if taken is not None:
+            self.settle(exchange, taken, 0, 0)
+
+    def settle(self, exchange: Exchange, taken: _Taken, tokens: int, output_tokens: int) -> None:
+        """A deployment may have been asked twice, or not at all."""
+        del exchange.slots[_TAKEN]
+        requests = len(exchange.attempts) - taken.attempts
+        self._quotas.reservations.settle(taken.reservation, self._applied.costs(requests, tokens, output_tokens))
