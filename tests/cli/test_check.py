@@ -7,7 +7,7 @@ model_list:
   - model_name: gpt-4o-mini
     litellm_params: {model: openai/gpt-4o-mini, api_base: "https://me:sk-topsecret@api.example.com/v1"}
   - model_name: local [big]
-    litellm_params: {model: hosted_vllm/llama, api_base: http://10.0.0.7:8000/v1, rpm: 4}
+    litellm_params: {model: hosted_vllm/llama, api_base: http://10.0.0.7:8000/v1, weight: 4}
   - model_name: echo
     litellm_params: {model: demo/echo}
 keys:
@@ -19,7 +19,7 @@ litellm_settings: {drop_params: true}
 
 WARNINGS = [
     "litellm_settings is ignored: it configures LiteLLM's own proxy",
-    "model_list[1].litellm_params.rpm is ignored: it belongs to LiteLLM's router",
+    "model_list[1].litellm_params.weight is ignored: it belongs to LiteLLM's router",
 ]
 
 
