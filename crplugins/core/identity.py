@@ -4,11 +4,12 @@ A client may name whom it likes, so that a name can only restrict what its key m
 scope within the key. Names may be personal (an address of mail), so that only their digests leave this module.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 from urllib.parse import quote
 
 import msgspec
@@ -16,6 +17,8 @@ import msgspec
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
+
+logger = logging.getLogger("crplugins.limits")
 
 MissingIdentity = Literal["share", "refuse", "ignore"]
 """A request that names nobody: all such requests of a key share one scope, are refused, or are in no scope."""
@@ -83,21 +86,36 @@ class IdentitySource(NamedTuple):
         values = {value for name, value in exchange.headers if name == wanted}
         if len(values) > 1:  # a proxy that names the user has added its own: nobody can tell which one is its
             raise _refused(self, f"The header '{self}' stands there more than once.", "invalid_value")
-        return values.pop().decode("latin-1") if values else None
+        return _header_text(values.pop()) if values else None
 
     def _from_body(self, exchange: Exchange) -> str | None:
         if exchange.body is None:
             return None
         if self.where == "field":
-            return _text(exchange.body.get(self.name))
+            return _name_in(exchange.body.fields.get(self.name))
         metadata = exchange.body.get("metadata", dict[str, msgspec.Raw])
-        value = None if metadata is None else metadata.get(self.name)
-        return None if value is None else _text(msgspec.json.decode(value))
+        return None if metadata is None else _name_in(metadata.get(self.name))
 
 
-def _text(value: Any) -> str | None:
+_NAME: Final = msgspec.json.Decoder(str | int)
+
+
+def _name_in(value: msgspec.Raw | None) -> str | None:
     """A number names somebody too. Anything else does not: RequestGuard judges wrong types."""
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if value is None:
+        return None
+    try:
+        return str(_NAME.decode(value))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _header_text(value: bytes) -> str:
+    """A name has the same scope in a header as in a body, which is UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _refused(source: IdentitySource, message: str, code: str) -> GatewayError:
@@ -176,6 +194,7 @@ class _Names:
         self._most: Final = most
         self._seconds: Final = seconds
         self._seen_by_key: Final[BoundedMap[str, OrderedDict[str, float]]] = BoundedMap()
+        self._full: Final[BoundedMap[str, bool]] = BoundedMap()
         self._scope: Final[Slot[str]] = Slot(f"identity.{kind}")
 
     def scope_of(self, exchange: Exchange) -> str | None:
@@ -189,7 +208,7 @@ class _Names:
         within = "anyone" if principal is None else f"key/{quote(principal.key_id, safe='')}"
         for source in self._sources:
             if (name := source.read(exchange)) is not None:
-                digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
+                digest = sha256(name.encode()).hexdigest()[:_DIGEST]
                 has_room = self._has_room(within, digest, exchange.clock())
                 return f"{within}/{self._kind}/{digest if has_room else OTHERS}"
         if self._missing == "refuse":
@@ -203,11 +222,22 @@ class _Names:
             seen = self._seen_by_key[within] = OrderedDict()
         if digest not in seen and len(seen) >= self._most:
             if next(iter(seen.values())) + self._seconds > now:
+                self._tell_once(within)
                 return False
             seen.popitem(last=False)
         seen[digest] = now
         seen.move_to_end(digest)
         return True
+
+    def _tell_once(self, within: str) -> None:
+        if within not in self._full:
+            self._full[within] = True
+            logger.warning(
+                "%s names more than %d %ss: further ones share one scope (limits.identity.max_per_key)",
+                within,
+                self._most,
+                self._kind,
+            )
 
     def _nobody(self) -> GatewayError:
         places = " or ".join(

@@ -39,6 +39,10 @@ def digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
+def scope_of(name: str) -> str:
+    return f"key/team-a/user/{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
 def from_places(*places: str, **rules: Any) -> Identities:
     return Identities(IdentityRules(user=tuple(IdentitySource.of(place) for place in places), **rules))
 
@@ -69,9 +73,26 @@ def test_a_session_stands_in_the_header_or_in_the_metadata() -> None:
     assert scopes == [f"key/team-a/session/{digest('run-1')}"] * 3
 
 
-@pytest.mark.parametrize("user", [None, "", "  ", True, ["ann"], {"id": "ann"}])
+UNNAMED = "key/team-a/user/unnamed"
+
+
+@pytest.mark.parametrize("user", [None, "", "  ", True, 1.5, ["ann"], {"id": "ann"}])
 def test_what_names_nobody_is_missing(user: Any) -> None:
-    assert Identities().user_of(asking({"user": user})) == "key/team-a/user/unnamed"
+    assert Identities().user_of(asking({"user": user})) == UNNAMED
+
+
+@pytest.mark.parametrize("value", [b'"\xff"', b"1" * 5000, b"[" * 500 + b"]" * 500])
+def test_what_cannot_be_read_names_nobody_and_is_no_bug(value: bytes) -> None:
+    identities = from_places("metadata:id")
+    assert identities.user_of(asking(b'{"metadata": {"id": ' + value + b"}}")) == UNNAMED
+    assert Identities().user_of(asking(b'{"user": ' + value + b"}")) == UNNAMED
+
+
+def test_a_name_is_the_same_in_a_header_and_in_a_body() -> None:
+    for name in ("ann", "\u00e4nne", "\U0001f600"):
+        header = asking(headers=[(b"x-end-user", name.encode())])
+        assert from_places("header:x-end-user").user_of(header) == Identities().user_of(asking({"user": name}))
+    assert from_places("header:x-end-user").user_of(asking(headers=[(b"x-end-user", b"\xe4")])) == scope_of("\u00e4")
 
 
 @pytest.mark.parametrize("metadata", [None, "session_id", ["session_id"], {}, {"session_id": None}])
@@ -133,7 +154,9 @@ def test_without_a_key_names_are_anybodys() -> None:
     assert Identities().user_of(asking({"user": "ann"}, key_id=None)) == f"anyone/user/{digest('ann')}"
 
 
-def test_a_key_that_invents_names_has_room_for_so_many_and_takes_nothing_from_another_key() -> None:
+def test_a_key_that_invents_names_has_room_for_so_many_and_takes_nothing_from_another_key(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     clock, few = FrozenClock(), from_places("user", max_per_key=3)
 
     def scope(name: str, key_id: str = "team-a") -> str | None:
@@ -143,6 +166,9 @@ def test_a_key_that_invents_names_has_room_for_so_many_and_takes_nothing_from_an
     clock.advance(10)
     assert scope("b") == own[1]
     assert [scope(str(number)) for number in range(1000)] == ["key/team-a/user/others"] * 1000
+    assert caplog.messages == [
+        "key/team-a names more than 3 users: further ones share one scope (limits.identity.max_per_key)"
+    ]
     assert [scope(name) for name in "abc"] == own
     assert scope("d", "team-b") == f"key/team-b/user/{digest('d')}"
     clock.advance(86_400)

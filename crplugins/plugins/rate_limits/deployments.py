@@ -19,6 +19,11 @@ from crplugins.plugins.rate_limits.rules import AppliedLimits, limits_of_deploym
 logger = logging.getLogger("crplugins.limits")
 
 
+_DEBT: Final = 1.0
+"""A provider forgets sooner than we do what an answer took beyond its estimate. If it has not, it answers 429, and the
+deployment cools down: it need not be passed over for an hour."""
+
+
 class _Taken(NamedTuple):
     """What a request holds of one quota, until it is settled.
 
@@ -119,4 +124,5 @@ class DeploymentQuota:
         """A deployment may have been asked twice, or not at all."""
         del exchange.slots[_TAKEN]
         requests = len(exchange.attempts) - taken.attempts
-        self._quotas.reservations.settle(taken.reservation, self._applied.costs(requests, tokens, output_tokens))
+        costs = self._applied.costs(requests, tokens, output_tokens)
+        self._quotas.reservations.settle(taken.reservation, costs, debt=_DEBT)

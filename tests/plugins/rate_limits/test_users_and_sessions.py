@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crplugins.core.identity import Identities, IdentityRules, IdentitySource
 from crplugins.core.principal import Limits
@@ -17,6 +20,7 @@ from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.rate_limits.rules import LimitRules, SessionLimits
 from crplugins.testing import FrozenClock
 from tests.core.doubles import App
+from tests.long import times
 from tests.plugins.limits_setup import Caller, Ground, ask, ask_for, using
 from tests.redis_setup import redis, redis_process  # noqa: F401  # fixtures
 
@@ -66,6 +70,25 @@ async def test_each_user_has_the_limit_to_itself_and_the_unnamed_have_one_togeth
 async def test_a_client_that_is_another_user_each_time_still_meets_the_limit_of_its_key(shared: Shared) -> None:
     plugin = shared.limiting(LimitRules(per_key=Limits(requests_per_minute=5), per_user=TWO))
     assert await statuses(plugin, *[{"user": f"user-{number}"} for number in range(8)]) == [200] * 5 + [429] * 3
+
+
+@settings(max_examples=times(8, 300))
+@given(names=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz")), min_size=12, max_size=16))
+async def test_no_choice_of_names_lets_more_through_than_the_key_the_user_and_the_session_may(
+    names: list[tuple[str, str]],
+) -> None:
+    rules = LimitRules(
+        per_key=Limits(requests_per_minute=7),
+        per_user=Limits(requests_per_minute=4),
+        per_session=SessionLimits(requests=3),
+    )
+    plugin = RateLimits(rules, store=Ground().reservations)
+    found = await statuses(plugin, *[{"user": user, "metadata": {"session_id": run}} for user, run in names])
+    passed = Counter(name for pair, status in zip(names, found, strict=True) if status == 200 for name in pair)
+    assert found.count(200) <= 7
+    assert all(passed[user] <= 4 for user in "abc")
+    assert all(passed[run] <= 3 for run in "xyz")
+    assert found[0] == 200
 
 
 async def test_a_session_ends_after_so_many_requests_and_no_waiting_helps(shared: Shared) -> None:
