@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
 from crplugins.core.final_newline import without_final_newline
+from crplugins.core.network import SslVerify
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 from crplugins.handlers.deployment import DEFAULT_TIMEOUT, Deployment
@@ -107,6 +108,10 @@ class LitellmParams(QuotaKeys):
     timeout: Annotated[Number, Field(gt=0)] | None = Field(default=None, examples=[120])
     """Seconds until the last byte of a plain answer, and between two pieces of a stream; by default 600."""
 
+    ssl_verify: SslVerify = Field(default=None, examples=["/etc/ssl/company-ca.pem"])
+    """Whether the upstream's certificate is judged, or a file of certificates that judges it; by default as
+    `SSL_VERIFY`, `SSL_CERT_FILE` and `REQUESTS_CA_BUNDLE` in the environment say."""
+
     max_retries: Annotated[Whole, Field(ge=0)] | None = Field(default=None, examples=[0])
     """How often the provider's client in litellm tries again."""
 
@@ -139,7 +144,8 @@ class LitellmParams(QuotaKeys):
     def parameters(self) -> dict[str, Any]:
         """The kept keys, without the prices LiteLLM also reads here: those never go upstream."""
         kept = {key: value for key, value in self.others.items() if not _is_price(key)}
-        return kept if self.max_retries is None else {**kept, "max_retries": self.max_retries}
+        own = {"max_retries": self.max_retries, "ssl_verify": self.ssl_verify}  # litellm hands them to some SDKs
+        return {**kept, **{name: value for name, value in own.items() if value is not None}}
 
 
 class ModelInfo(Section):
@@ -224,6 +230,7 @@ class ModelEntry(QuotaKeys):
             parameters=MappingProxyType(params.parameters()),
             timeout=DEFAULT_TIMEOUT if params.timeout is None else params.timeout,
             quota=dataclasses.replace(quota, **{**params.quota(), **self.quota()}),
+            ssl_verify=params.ssl_verify,
         )
 
 

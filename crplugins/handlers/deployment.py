@@ -7,6 +7,7 @@ from itertools import cycle
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
+from crplugins.core.network import SslVerify
 from crplugins.core.patterns import Pattern, by_precedence
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
@@ -30,6 +31,7 @@ class Deployment:
         prices: the price of a token by model, in LiteLLM's notation; None where it is unknown.
         forwards_trace: whether the upstream receives the trace context, with ids of ours.
         timeout: seconds from the request to the last byte of a plain answer, and between two pieces of a stream.
+        ssl_verify: how the upstream's certificate is judged, see `core/network.py`; None as the environment says.
         connect_timeout: seconds until the upstream has accepted the connection.
         quota: how much its provider lets it use. Where nothing is said, nothing is limited.
     """
@@ -44,6 +46,7 @@ class Deployment:
     forwards_trace: bool = False
     timeout: float = DEFAULT_TIMEOUT
     connect_timeout: float = 10.0
+    ssl_verify: SslVerify = None
     quota: Limits = _NO_LIMITS
 
     @property

@@ -17,6 +17,7 @@ from crplugins.core.answer_forms import document_of, stream_of
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Reply
+from crplugins.core.network import Network
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, Splitter, begins_stream
 from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
 from crplugins.core.trace import trace_headers
@@ -31,7 +32,9 @@ from crplugins.handlers.whole_answer import WholeAnswers
 _MAX_ERROR_BYTES: Final = 64 * 1024
 
 # `litellm_params` that describe the connection to the upstream, not the request.
-_NOT_IN_BODY: Final = frozenset({"extra_headers", "organization", "max_retries", "drop_params", "use_in_pass_through"})
+_NOT_IN_BODY: Final = frozenset(
+    {"extra_headers", "organization", "max_retries", "drop_params", "use_in_pass_through", "ssl_verify"}
+)
 
 
 class DirectHandler:
@@ -49,11 +52,14 @@ class DirectHandler:
         self._defaults = {k: v for k, v in deployment.parameters.items() if k not in _NOT_IN_BODY}
         self._calls = DirectCalls(deployment, upstream)
         self._refused = StreamOptionsRefused()
+        self._base_url = upstream.base_url
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        network = await asyncio.to_thread(Network, self._deployment.ssl_verify)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=network.tls),
+            proxy=network.proxy(self._base_url),
             headers=self._headers,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             cookie_jar=aiohttp.DummyCookieJar(),

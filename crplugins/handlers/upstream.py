@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from crplugins.core.final_newline import without_final_newline
+from crplugins.core.network import Network
 from crplugins.handlers.deployment import Deployment
 
 HandlerKind = Literal["auto", "direct", "litellm"]
@@ -25,7 +26,7 @@ _LITELLM_ONLY: Final = frozenset({"api_version", "azure_ad_token", "custom_llm_p
 
 
 class UpstreamUnknown(ValueError):
-    """A deployment that no handler can serve. The message names the model and what is missing."""
+    """A deployment that no handler can serve, or reach. The message names the model and what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str
     Raises `UpstreamUnknown` for `handler: direct` without a known base URL, and for a model whose provider litellm does
     not know.
     """
+    try:
+        Network(deployment.ssl_verify, environ)
+    except ValueError as error:
+        raise UpstreamUnknown(f"model '{deployment.name}': {error}") from None
     if kind == "litellm":
         return None
     if kind == "auto" and not _LITELLM_ONLY.isdisjoint(deployment.parameters):

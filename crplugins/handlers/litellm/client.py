@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from crplugins.core.body import Body
 from crplugins.core.bounded_map import BoundedMap
+from crplugins.core.network import Network
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.loading import import_late_parts, load_tokenizers, quiet
 from crplugins.handlers.litellm.request import ArgumentMap, Arguments
@@ -54,11 +55,11 @@ class LitellmClient:
     Raises whatever litellm raises; `UpstreamUnknown` for a model whose provider litellm does not know.
     """
 
-    def __init__(self, litellm: ModuleType, deployment: Deployment) -> None:
+    def __init__(self, litellm: ModuleType, deployment: Deployment, network: Network) -> None:
         import httpx  # a part of litellm's import, which has happened by now
 
         self._litellm: Any = litellm
-        self._deployment = deployment
+        self._deployment, self._network = deployment, network
         self._timeout = httpx.Timeout(deployment.timeout, connect=deployment.connect_timeout)
         self._always = {
             "api_base": deployment.api_base,
@@ -96,7 +97,7 @@ class LitellmClient:
     def _list_ollama(self, model: str) -> None:
         provider, _, name = model.partition("/")
         if provider in OLLAMA_PROVIDERS:
-            list_ollama_model(self._litellm, name, self._deployment.api_base)
+            list_ollama_model(self._litellm, name, self._deployment.api_base, self._network)
 
     async def complete(
         self, model: str, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], *, stream: bool
@@ -148,19 +149,27 @@ def _wants_thinking_back(litellm: Any, name: str, provider: str) -> bool:
     return not (adapts is not None and adapts(name, provider))
 
 
-def list_ollama_model(litellm: Any, model: str, api_base: str | None) -> None:
+def list_ollama_model(litellm: Any, model: str, api_base: str | None, network: Network) -> None:
     """Enters `model` in litellm's list as its server describes it, unless the server is unavailable. Blocks."""
     key = f"ollama/{model}"
     base = api_base or os.environ.get("OLLAMA_API_BASE") or _OLLAMA_BASE
     if key not in litellm.model_cost:
         with suppress(Exception):
-            litellm.model_cost[key] = _list_entry(_description(base, model))
+            litellm.model_cost[key] = _list_entry(_description(base, model, network))
 
 
-def _description(base: str, model: str) -> Mapping[str, Any]:
+def _description(base: str, model: str, network: Network) -> Mapping[str, Any]:
     import httpx  # a part of litellm's import, which has happened by now
 
-    answer = httpx.post(f"{base.rstrip('/')}/api/show", json={"name": model}, timeout=_OLLAMA_TIMEOUT)
+    url = f"{base.rstrip('/')}/api/show"
+    answer = httpx.post(
+        url,
+        json={"name": model},
+        timeout=_OLLAMA_TIMEOUT,
+        proxy=network.proxy(url),
+        verify=network.tls,
+        trust_env=False,
+    )
     description: dict[str, Any] = answer.raise_for_status().json()
     return description
 

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.network import Network
 from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOptionsRefused
 from crplugins.core.trace import trace_headers
 from crplugins.handlers.deployment import Deployment, secrets_of
@@ -23,6 +24,7 @@ from crplugins.handlers.litellm.plain import PlainAnswer
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import Arguments, messages_of
 from crplugins.handlers.litellm.stream import LitellmStream, RawStream
+from crplugins.handlers.litellm.transport import reaching
 from crplugins.handlers.litellm.usage import as_usage, encoded, note_provider
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
@@ -40,6 +42,7 @@ class LitellmHandler:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._failures = Failures(deployment.label, secrets_of(deployment, deployment.api_key, deployment.api_base))
+        self._network: Network | None = None
         self._litellm: ModuleType | None = None
         self._client: LitellmClient | None = None
         self._refused = StreamOptionsRefused()
@@ -58,7 +61,8 @@ class LitellmHandler:
             from crplugins.handlers.litellm.demo import register_demo
 
             register_demo(litellm)
-        client = LitellmClient(litellm, self._deployment)
+        self._network = Network(self._deployment.ssl_verify)
+        client = LitellmClient(litellm, self._deployment, self._network)
         if "*" not in self._deployment.model:
             client.learn(self._deployment.model)  # a model whose provider is unknown fails at start-up
         else:
@@ -90,9 +94,11 @@ class LitellmHandler:
         exchange.price = self._deployment.price_for(body.get("model", str) or "")
         if self._deployment.forwards_trace:
             arguments["extra_headers"] = {**(arguments.get("extra_headers") or {}), **trace_headers(exchange)}
-        if arguments.pop("stream", False):
-            return await self._stream(exchange, model, messages, arguments)
-        return await self._document(exchange, model, messages, arguments)
+        assert self._network is not None, "the handler was not entered"
+        with reaching(self._network):
+            if arguments.pop("stream", False):
+                return await self._stream(exchange, model, messages, arguments)
+            return await self._document(exchange, model, messages, arguments)
 
     async def _arguments(self, model: str, body: Body) -> Arguments:
         assert self._client is not None, "the handler was not entered"

@@ -1,16 +1,34 @@
 """What litellm's HTTP client sends and receives, put right where it is: in the one call of aiohttp that it makes.
 
+It is sent as the deployment's `Network` says, whatever litellm has read from the environment, so that a deployment is
+reached in the same way by either handler.
+
 aiohttp reads headers as UTF-8 and keeps what is none; litellm gives them to httpx, which takes ASCII alone and fails.
 Then a refusal would lose its status and a good answer would be lost, for a word in a header that nobody reads.
 """
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import wraps
 from importlib import import_module
 from typing import Any
 
 from multidict import CIMultiDict
+
+from crplugins.core.network import Network
+
+_used: ContextVar[Network | None] = ContextVar("crplugins_network", default=None)
+
+
+@contextmanager
+def reaching(network: Network) -> Iterator[None]:
+    """While it lasts, what litellm sends in this task, and in those that it starts, is sent as `network` says."""
+    token = _used.set(network)
+    try:
+        yield
+    finally:
+        _used.reset(token)
 
 
 def mend_transport() -> None:
@@ -23,6 +41,9 @@ def mend_transport() -> None:
 def _mended(request: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     @wraps(request)
     async def make_aiohttp_request(*arguments: Any, **words: Any) -> Any:
+        network = _used.get()
+        if network is not None:
+            words |= {"proxy": network.proxy(str(words["request"].url)), "ssl_verify": network.tls}
         response = await request(*arguments, **words)
         if all(name.isascii() and value.isascii() for name, value in response.headers.items()):
             return response

@@ -12,6 +12,7 @@ import cryptography  # noqa: F401  # PyJWT can do without, and then has no algor
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
+from crplugins.core.network import Network
 from crplugins.core.single_flight import SingleFlight
 from crplugins.keys.jwt.settings import FAMILIES
 from crplugins.keys.source import SecretRefused, SourceUnavailable
@@ -107,12 +108,16 @@ async def _from_url(url: str) -> bytes:
 
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     try:
+        network = await asyncio.to_thread(Network)
+        connector = aiohttp.TCPConnector(ssl=network.tls)
         async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+            aiohttp.ClientSession(connector=connector, proxy=network.proxy(url), timeout=timeout) as session,
             session.get(url, headers={"accept": "application/json"}) as response,
         ):
             response.raise_for_status()
             return await _read(response)
+    except ValueError as error:  # of the environment, or a URL that is none
+        raise SourceUnavailable(f"the issuer's keys cannot be fetched ({error})") from None
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         reason = f"status {error.status}" if isinstance(error, aiohttp.ClientResponseError) else type(error).__name__
         raise SourceUnavailable(f"the issuer's keys cannot be fetched ({reason})") from None

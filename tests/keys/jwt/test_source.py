@@ -327,6 +327,26 @@ async def test_many_unknown_tokens_at_once_make_one_fetch():
         assert provider.fetched == 2
 
 
+async def test_the_keys_come_through_the_proxy_of_the_environment(serve, monkeypatch):
+    asked = []
+
+    async def proxy(scope, receive, send):
+        if scope["type"] == "http":
+            asked.append(dict(scope["headers"])[b"host"])
+            await JSONResponse({"keys": [jwk(ONE, "one")]})(scope, receive, send)
+
+    async with serve(proxy) as url:
+        monkeypatch.setenv("HTTP_PROXY", url)
+        monkeypatch.setenv("NO_PROXY", "other.example")
+        async with JwtKeys(SETTINGS.model_copy(update={"jwks": "http://only.there.example/x"}), sleep=never) as keys:
+            assert await keys.find(sign())
+        monkeypatch.setenv("HTTP_PROXY", "socks5://h")
+        async with JwtKeys(SETTINGS.model_copy(update={"jwks": "http://only.there.example/x"}), sleep=never) as keys:
+            with pytest.raises(SourceUnavailable, match="HTTP_PROXY must be"):
+                await keys.find(sign())
+    assert asked == [b"only.there.example"]
+
+
 async def test_the_keys_come_from_a_url(serve):
     answers = [
         JSONResponse({"keys": [jwk(ONE, "one")]}),
