@@ -26,8 +26,9 @@ class KeyFileError(ConfigError):
 
 
 class Stamp(NamedTuple):
-    """What tells one state of a file from another."""
+    """What tells one state of a file from another. `place` is its path without symlinks."""
 
+    place: str
     inode: int
     size: int
     modified_ns: int
@@ -65,7 +66,7 @@ class KeyFile:
     def stamp(self) -> Stamp:
         """Raises `KeyFileError` if there is no file."""
         try:
-            return _stamp(self.path.stat())
+            return _stamp(self.path, self.path.stat())
         except OSError as error:
             raise self._unreadable(error) from None
 
@@ -96,7 +97,7 @@ class KeyFile:
     def _text(self) -> tuple[str, Stamp]:
         try:
             with self.path.open("rb") as file:
-                stamp = _stamp(os.fstat(file.fileno()))
+                stamp = _stamp(self.path, os.fstat(file.fileno()))
                 return file.read().decode(), stamp
         except OSError as error:
             raise self._unreadable(error) from None
@@ -181,8 +182,8 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _stamp(stat: os.stat_result) -> Stamp:
-    return Stamp(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+def _stamp(path: Path, stat: os.stat_result) -> Stamp:
+    return Stamp(os.path.realpath(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def _fill(descriptor: int, text: bytes) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -16,8 +17,9 @@ from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
 from crplugins.keys.source import Found, SourceUnavailable
 
-POLL_SECONDS: Final = 0.5
-"""A change is taken at the first look after it, or the second: live well within 2 s."""
+POLL_SECONDS: Final = 0.25
+QUIET_SECONDS: Final = 1.4
+"""How long a file that is written must not have changed. With the looks around it a change is live within 2 s."""
 
 logger = logging.getLogger("crplugins.keys")
 
@@ -32,6 +34,7 @@ class FileKeys:
 
     Args:
         sleep: waits between two looks at the file.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -41,15 +44,19 @@ class FileKeys:
         digester: Digester | None = None,
         environ: Mapping[str, str] = os.environ,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file = KeyFile(path, digester or Digester(), environ)
         self.store: Final = FileStore(path, digester=self._file.digester, environ=environ, changed=self._load)
         self.problem: str | None = None
-        self._sleep = sleep
+        self._sleep, self._clock = sleep, clock
         self._loading = threading.Lock()
         self._table: KeyTable | None = None
         self._loaded: Stamp | None = None
+        self._fault: str | None = None
+        """What is wrong with the file as it was read last."""
         self._seen: Stamp | None = None
+        self._since = 0.0
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -95,29 +102,50 @@ class FileKeys:
             stamp = self._file.stamp()
             if self._is_news(stamp):
                 self._load()
+            elif stamp == self._loaded:
+                self._report(self._fault)  # it may have been away
         except KeyFileError as error:
-            self._complain(str(error))
+            self._report(str(error))
 
     def _is_news(self, stamp: Stamp) -> bool:
-        """Whether to read the file: replaced as a whole it is ready, written in place once it has stopped changing.
+        """Whether to read the file: replaced as a whole it is ready, written slowly once it has stopped changing.
 
         Half a YAML list is a valid one: read too early, keys would be refused that are still to be written.
         """
-        known, seen, self._seen = self._loaded, self._seen, stamp
+        known, now = self._loaded, self._clock()
         if stamp == known:
             return False
-        return known is None or stamp.inode != known.inode or stamp == seen
+        if stamp != self._seen:
+            self._seen, self._since = stamp, now
+        return _is_whole(stamp, known) or now - self._since >= QUIET_SECONDS
 
     def _load(self) -> None:
         with self._loading:  # the store's thread loads too, and an older reading must not end up on top
             self._loaded = self._file.stamp()  # also of a broken file, which is not read again and again
-            contents = self._file.read()
-            self._loaded, self._table = contents.stamp, KeyTable(contents.keys, self._file.digester)
-            if self.problem is not None:
-                logger.warning("%s is good again: %d keys", self._file.path.name, len(contents.keys))
-            self.problem = None
+            try:
+                contents = self._file.read()
+            except KeyFileError as error:
+                self._fault = str(error)
+                raise
+            self._loaded, self._fault = contents.stamp, None
+            self._table = KeyTable(contents.keys, self._file.digester)
+            self._report(None)
 
-    def _complain(self, problem: str) -> None:
-        if problem != self.problem:
+    def _report(self, problem: str | None) -> None:
+        if problem == self.problem:
+            return
+        if problem is None:
+            logger.warning("%s is good again: %d keys", self._file.path.name, len(self.keys))
+        else:
             logger.error("the keys stay as they were: %s", problem.replace("\n", "; "))
         self.problem = problem
+
+
+def _is_whole(stamp: Stamp, known: Stamp | None) -> bool:
+    """Whether a file came to its place as a whole: behind a symlink that was changed, or renamed after it was written.
+
+    A file that is removed and written anew is neither. To write sets both of its times, to rename it only the second.
+    """
+    if known is None or stamp.inode == known.inode:
+        return False
+    return stamp.place != known.place or stamp.changed_ns > stamp.modified_ns
