@@ -8,6 +8,7 @@ Every home takes its slice of the list: `assemble(parts, "gateway")` takes all o
 No other file asks whether a plugin is one of ours; a test refuses it.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ hooks. `litellm_other_apis` is what the hooks run for a request that is no chat 
 """
 
 P = TypeVar("P", bound=Plugin)
+
+ONLY_THE_GATEWAY: Final = "only crplugins' own gateway chooses between deployments; limits.per_model bounds a model"
+
+logger = logging.getLogger("crplugins.homes")
 
 _AROUND: Final[frozenset[Home]] = frozenset({"gateway", "vllm", "litellm_entry"})
 """Homes in which plugins see bytes. LiteLLM's hooks cannot read on, and ask for usage by themselves."""
@@ -273,11 +278,18 @@ PLACES: Final[Sequence[Place]] = (
 )
 
 
+def limits_deployments(config: Config) -> bool:
+    """Whether there are limits of deployments, which only a home can keep that sends requests to them itself."""
+    return bool(config.limits.per_deployment.model_fields_set)
+
+
 def assemble(parts: Parts, home: Home) -> list[Plugin]:
     """All plugins of a home, outermost first: ours, and those of `config.plugins` at their places.
 
     Raises `ConfigError` for one's own plugin that cannot be made or placed, ImportError for a missing extra.
     """
+    if home != "gateway" and limits_deployments(parts.config):
+        logger.warning("limits.per_deployment is ignored: %s", ONLY_THE_GATEWAY)
     here = [place for place in PLACES if home in place.homes and place.when(parts.config, home)]
     ours = [place.make(parts) for place in here if not place.innermost]
     return [*arrange_plugins(parts.config, ours), *(place.make(parts) for place in here if place.innermost)]

@@ -20,7 +20,7 @@ from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect, Principal
 from crplugins.core.usage import Price
-from crplugins.homes.assembly import find, make
+from crplugins.homes.assembly import ONLY_THE_GATEWAY, find, limits_deployments, make
 from crplugins.homes.metrics import MetricsPage
 from crplugins.homes.order import check_order, in_order, plugins_inside
 from crplugins.homes.parts import Parts, Prices
@@ -163,6 +163,8 @@ class RateLimitMiddleware(NamedMiddleware):
         **others: Any,
     ) -> None:
         config = _checked({"limits": limits, "missing_usage": missing_usage}, others)
+        if limits_deployments(config):
+            raise ConfigError([Problem(("limits", "per_deployment"), f"cannot be kept here: {ONLY_THE_GATEWAY}")])
         super().__init__(app, [make(RateLimits, _parts(config))], others)
 
 

@@ -23,13 +23,13 @@ class PriceList:
     def __init__(self, deployments: Sequence[Deployment], *, fallback: Price | None = None) -> None:
         self._deployments = deployments
         self._fallback = fallback
-        by_name: dict[str, list[Deployment]] = {}
+        self._by_name: dict[str, list[Deployment]] = {}
         for deployment in deployments:
-            by_name.setdefault(deployment.name, []).append(deployment)
-        self._routes = Routes(by_name.items())
+            self._by_name.setdefault(deployment.name, []).append(deployment)
+        self._routes = Routes(self._by_name.items())
 
     def __call__(self, model: str) -> Price | None:
-        deployments = self._routes.find(model)
+        deployments = self._by_name.get(model) or self._routes.find(model)  # a wildcard is no name that it matches
         if deployments is None:
             return self._fallback
         if len(deployments) == 1:

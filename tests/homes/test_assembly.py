@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import crplugins
-from crplugins.config import parse_config
+from crplugins.config import ConfigError, parse_config
 from crplugins.core.plugin import Plugin
 from crplugins.homes.assembly import PLACES, assemble, make, place_of, stands_in
+from crplugins.homes.middlewares import RateLimitMiddleware
 from crplugins.homes.parts import Parts
 from crplugins.plugins.auth import Auth
 from crplugins.plugins.rate_limits.plugin import RateLimits
@@ -40,6 +41,22 @@ def test_every_place_names_a_plugin_that_there_is(name: str) -> None:
         pytest.importorskip("litellm.proxy._types")
     module, _, kind = name.partition(":")
     assert issubclass(getattr(import_module(module), kind), Plugin)
+
+
+@pytest.mark.parametrize("home", ["vllm", "litellm_entry", "gateway"])
+def test_a_home_that_sends_no_requests_to_deployments_says_that_it_keeps_none_of_their_limits(
+    home: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if home == "litellm_entry":
+        pytest.importorskip("litellm.proxy._types")
+    assemble(parts(limits={"per_deployment": {"requests_per_minute": 1}}), home)  # type: ignore[arg-type]
+    told = [message for message in caplog.messages if message.startswith("limits.per_deployment is ignored: only")]
+    assert len(told) == (home != "gateway")
+
+
+def test_in_front_of_an_app_of_ones_own_such_a_limit_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"limits\.per_deployment: cannot be kept here"):
+        RateLimitMiddleware(lambda *_: None, limits={"per_deployment": {"requests_per_minute": 1}})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("home", ["gateway", "vllm", "own_app"])

@@ -53,7 +53,8 @@ def test_each_model_without_a_price_is_named_with_the_budgets_that_it_concerns()
     assert warnings(models, **words) == [
         f"the price of 'new-x' is unknown: a request for it is refused under {whose}; {CURE}"
     ]
-    words["budgets"]["unknown_price"] = "allow"
+    words["budgets"] |= {"unknown_price": "allow", "per_user": BUDGET, "per_session": {"usd": 1}}
+    whose = whose.replace("its own,", "its own, each user, each session,")
     assert warnings(models, **words) == [
         f"the price of 'new-x' is unknown: no request for it is counted under {whose}; {CURE}"
     ]
