@@ -4,7 +4,7 @@ Each home hands `Said.hear` the choices of a chunk or of a whole answer. Text, r
 names and arguments of tool calls are weighed; ids, roles and the JSON around them are not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -75,6 +75,9 @@ Mark = tuple[int, int, int]
 NOTHING: Final[Mark] = (0, 0, 0)
 
 
+_NEVER: Final = 2**62
+
+
 class Said(msgspec.Struct, eq=False):
     """Adds up what one answer says.
 
@@ -93,6 +96,8 @@ class Said(msgspec.Struct, eq=False):
     other: int = 0
     cites_the_web: bool = False
     _names: set[tuple[str | int | None, ...]] | None = None
+    _look_at: int = _NEVER
+    _watchers: tuple[tuple[int, Callable[[], None]], ...] = ()
 
     def __bool__(self) -> bool:
         """Whether anything was said."""
@@ -109,6 +114,11 @@ class Said(msgspec.Struct, eq=False):
         text = units if has_more else min(by_pieces, 2 * units)
         return -(-(text + self.other - said_other) // UNITS)
 
+    def call_at(self, tokens: int, call: Callable[[], None]) -> None:
+        """Call once, as soon as this many tokens have been said; whoever wants more calls asks again."""
+        self._watchers = (*self._watchers, (tokens, call))
+        self._look_again()
+
     def hear(self, choices: Iterable[Choice]) -> bool:
         """Add what the choices of a chunk, or of a whole answer, say. False if that is nothing."""
         pieces, other = self.pieces, self.other
@@ -121,7 +131,24 @@ class Said(msgspec.Struct, eq=False):
                 self.pieces += 1
             if delta.tool_calls or delta.function_call or delta.audio or delta.images or delta.annotations:
                 self._hear_more(choice.index, delta)
+        if 2 * self.units + self.other >= self._look_at:
+            self._look()
         return self.pieces > pieces or self.other > other
+
+    def _look(self) -> None:
+        said = self.tokens()
+        due = [call for tokens, call in self._watchers if tokens <= said]
+        self._watchers = tuple(watcher for watcher in self._watchers if watcher[0] > said)
+        self._look_again()
+        for call in due:
+            call()
+
+    def _look_again(self) -> None:
+        """Look when as much more was said as is missing, if that was said in the shortest pieces: more than twice the
+        weight of the text never counts."""
+        missing = min((tokens for tokens, _ in self._watchers), default=None)
+        said = 2 * self.units + self.other
+        self._look_at = _NEVER if missing is None else said + max(0, missing - self.tokens() - 1) * UNITS + 1
 
     def _hear_more(self, index: int, delta: Delta) -> None:
         for call in delta.call_pieces():

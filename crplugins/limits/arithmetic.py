@@ -64,18 +64,21 @@ def settled_meter(used: float, difference: int, amount: int, debt: float) -> flo
 
 def charged_meter(state: MeterState | None, limit: Limit, used: float, change: float, now: float) -> MeterState:
     """The state after a charge, or with a negative change a refund, has made it `used`."""
-    number = now // limit.period
-    if state is None or _is_forgotten(state, limit, now):
-        return used, now, limit, number, change, 0.0
-    _, _, _, last, present, before = state
-    if number == last:
-        return used, now, limit, number, present + change, before
-    return used, now, limit, number, change, present if number == last + 1 else 0.0
+    period = limit.period
+    number = now // period
+    if state is not None:
+        _, at, _, last, present, before = state
+        if now - at < min(period, _REMEMBERED, _DRAIN_TIMES * (present + before) * period / limit.amount):
+            if number == last:
+                return used, now, limit, number, present + change, before
+            if number == last + 1:
+                return used, now, limit, number, change, present
+    return used, now, limit, number, change, 0.0
 
 
 def recently_charged(state: MeterState | None, limit: Limit, now: float) -> int:
     """About how much was charged in the last period: what this calendar period has, and its share of the one before."""
-    if state is None or _is_forgotten(state, limit, now):
+    if state is None or now - state[1] >= _remembered(state, limit):
         return 0
     *_, last, present, before = state
     passed = now // limit.period - last
@@ -86,12 +89,10 @@ def recently_charged(state: MeterState | None, limit: Limit, now: float) -> int:
     return max(0, floor(present + before * (1 - now % limit.period / limit.period)))
 
 
-def _is_forgotten(state: MeterState, limit: Limit, now: float) -> bool:
-    return now - state[1] >= _remembered(state, limit)
-
-
 def _remembered(state: MeterState, limit: Limit) -> float:
-    *_, present, before = state
+    """How long after its last charge a meter's recent use is known. `charged_meter`, which every request needs, has the
+    same without a call."""
+    _, _, _, _, present, before = state
     return min(limit.period, _REMEMBERED, _DRAIN_TIMES * (present + before) * limit.period / limit.amount)
 
 

@@ -98,8 +98,8 @@ class Reservations:
         """Replace what was reserved, or what it was adjusted to, by the real costs. Returns at once."""
         self._live.discard(reservation)
         if self._settle_now is not None:
-            self._settle_now(self._as_adjusted(reservation), costs, debt=debt, now=self._time())
-            self._adjusted.pop(reservation.id, None)
+            reserved = self._adjusted.pop(reservation.id, reservation)
+            self._settle_now(reserved, costs, debt=debt, now=self._time())
             return
         task = asyncio.get_running_loop().create_task(self._settle(reservation, costs, debt))
         self._settling.add(task)

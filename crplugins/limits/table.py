@@ -132,25 +132,24 @@ class Meters:
 
     def take(self, limit: Limit, used: float, cost: int, _holder: str, now: float, _expiry: int) -> None:
         if used + cost > 0:
-            self._set(limit, used + cost, cost, now)
+            before = self.states.get(limit.key)
+            self.states[limit.key] = state = charged_meter(before, limit, used + cost, cost, now)
+            if before is None:
+                self._expiries.add(meter_expiry(state), self, limit.key)
 
     def settle(self, limit: Limit, difference: int, _holder: str, debt: float, now: float) -> None:
         if difference:
-            used = decayed(self.states.get(limit.key), limit, now)
-            self._set(limit, settled_meter(used, difference, limit.amount, debt), difference, now)
+            before = self.states.get(limit.key)
+            used = settled_meter(decayed(before, limit, now), difference, limit.amount, debt)
+            self.states[limit.key] = state = charged_meter(before, limit, used, difference, now)
+            if before is None:
+                self._expiries.add(meter_expiry(state), self, limit.key)
 
     def expires_at(self, key: str) -> float:
         return meter_expiry(self.states[key])
 
     def remove(self, key: str) -> None:
         del self.states[key]
-
-    def _set(self, limit: Limit, used: float, change: int, now: float) -> None:
-        key, states = limit.key, self.states
-        before = states.get(key)
-        states[key] = state = charged_meter(before, limit, used, change, now)
-        if before is None:
-            self._expiries.add(meter_expiry(state), self, key)
 
 
 _UNUSED: Final = (0, 0)

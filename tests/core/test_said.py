@@ -206,3 +206,59 @@ def test_a_crowd_of_parts_is_not_looked_at_one_by_one(delta: dict[str, Any]) -> 
         sys.setprofile(None)
     assert calls < 10_000
     assert said.tokens() > 1000
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+
+
+@pytest.mark.parametrize("piece", ["a", "word ", "word " * 5, "\u6f22", "\u6f22\u5b57" * 40, "x" * 5_000])
+@pytest.mark.parametrize("tokens", [1, 10, 700])
+def test_a_call_comes_with_the_piece_that_says_the_last_of_so_many_tokens_and_once(piece: str, tokens: int) -> None:
+    said, counted = Said(), Counted()
+    choices = read_answer(json.dumps({"choices": [{"index": 0, "delta": {"content": piece}}]}).encode()).choices or ()
+    said.call_at(tokens, counted)
+    while said.tokens() < tokens:
+        assert counted.calls == 0
+        said.hear(choices)
+    assert counted.calls == 1
+    for _ in range(100):
+        said.hear(choices)
+    assert counted.calls == 1
+
+
+def test_several_calls_wait_for_their_own_tokens_and_one_may_ask_for_another() -> None:
+    said, calls = Said(), []
+    choices = read_answer(json.dumps({"choices": [{"index": 0, "delta": {"content": "word"}}]}).encode()).choices or ()
+
+    def again() -> None:
+        calls.append(("again", said.tokens()))
+        said.call_at(said.tokens() + 10, again)
+
+    said.call_at(5, again)
+    said.call_at(12, lambda: calls.append(("once", said.tokens())))
+    for _ in range(40):
+        said.hear(choices)
+    assert calls == [("again", 5), ("once", 12), ("again", 15), ("again", 25), ("again", 35)]
+
+
+def test_a_stream_that_says_no_more_than_was_expected_is_looked_at_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each chunk costs one comparison; each look halves what is missing."""
+    looks = Counted()
+    tokens = Said.tokens
+
+    def counting(said: Said, *after: Any) -> int:
+        looks()
+        return tokens(said, *after)
+
+    monkeypatch.setattr(Said, "tokens", counting)
+    said = Said()
+    said.call_at(1_024, Counted())
+    choices = read_answer(json.dumps({"choices": [{"index": 0, "delta": {"content": "word"}}]}).encode()).choices or ()
+    for _ in range(1_000):
+        said.hear(choices)
+    assert looks.calls < 20

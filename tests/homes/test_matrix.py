@@ -213,6 +213,18 @@ def test_exactly_as_many_pass_as_the_limit_says(home: Home) -> None:
     assert sorted(row["outcome"] for row in rows) == ["limited"] * 5 + ["ok"] * REQUESTS
 
 
+@behaviour("limits of long streams")
+def test_a_stream_that_grows_beyond_what_was_reserved_leaves_less_to_others_while_it_runs(home: Home) -> None:
+    """1,024 tokens are reserved for the stream; 100 of the limit of 1,500 would be left, had it not said 1,400."""
+    home.provider.enqueue(Script(text="word " * 6_000, chunk_size=500, frame_delay=0.02))
+    said = 0
+    with home.client("long").chat.completions.create(model=ALIAS, messages=HELLO, stream=True) as stream:
+        while said < 1_400:
+            choices = next(stream).choices
+            said += len(choices[0].delta.content or "") // 4 if choices else 0
+        assert home.post("long", max_tokens=100).status_code == 429
+
+
 @behaviour("budgets")
 def test_a_spent_budget_is_an_insufficient_quota(home: Home) -> None:
     home.provider.enqueue(Script(usage_object=usage_object(1000, 500)))  # 2,000 micro-USD of 1,000

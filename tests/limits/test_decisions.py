@@ -5,6 +5,7 @@ import pytest
 from crplugins.limits.limit import NEVER, Charge, Level, Limit, LimitReading
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.sqlite.store import SqliteStore
+from crplugins.limits.store import LEASE_MILLISECONDS
 from tests.limits.conftest import MINUTE, lease, meter, request, window
 
 DAY = 86_400_000
@@ -329,3 +330,25 @@ async def test_the_clock_of_the_store_is_used_where_none_is_given(store):
     limit = window(10, END)
     assert (await store.reserve(request(limit))).levels == (Level(0, DAY),)
     assert await store.levels([limit]) == (LimitReading(1, DAY, 1),)
+
+
+async def test_a_reservation_that_goes_on_is_charged_more_or_less_and_settled_from_there(store):
+    tokens, budget, parallel = meter(1_000), window(500, END), lease(1)
+    reservation, _ = await reserve(store, Charge(tokens, 100), Charge(budget, 10), parallel)
+    for costs in ([300, 30, 1], [900, 90, 1], [5_000, 2_000, 1]):
+        assert await store.adjust(reservation, costs, now=NOW)
+        reservation = reservation.costing(costs)
+        assert await used(store, tokens, budget, parallel) == costs
+    assert (await reserve(store, Charge(tokens, 1)))[1].refused == 0
+    assert await store.settle(reservation, [400, 40, 1], now=NOW)
+    assert await used(store, tokens, budget, parallel) == [400, 40, 0]
+
+
+async def test_what_was_settled_or_has_expired_is_not_adjusted(store):
+    limit = meter(1_000)
+    reservation, _ = await reserve(store, Charge(limit, 100))
+    assert await store.settle(reservation, [50], now=NOW)
+    assert not await store.adjust(reservation, [900], now=NOW)
+    expired, _ = await reserve(store, Charge(limit, 0))
+    assert not await store.adjust(expired, [900], now=NOW + LEASE_MILLISECONDS)
+    assert await used(store, limit) == [50]

@@ -380,3 +380,18 @@ async def test_what_a_share_reserved_is_settled_as_that_though_the_share_is_anot
     share[0] = 1.0
     assert await local.settle(here, [30], now=NOW)
     assert (await local.levels([meter(100, key="t")], now=NOW))[0].used == 30
+
+
+async def test_a_reservation_of_the_fallback_is_adjusted_there_and_one_of_the_store_not_during_an_outage(store):
+    async with guarded(store, share=0.5) as guard:
+        there = request(Charge(meter(100, key="t"), 10))
+        await guard.reserve(there, now=NOW)
+        store.down = True
+        await admitted(guard, meter(), 3)
+        here = request(Charge(meter(100, key="t"), 10))
+        await guard.reserve(here, now=NOW)
+        assert not await guard.adjust(there, [90], now=NOW)
+        assert await guard.adjust(here, [40], now=NOW)
+        assert (await guard.levels([meter(100, key="t")], now=NOW))[0].used == 50 + 40
+        assert await guard.settle(here, [20], now=NOW)
+        assert (await guard.levels([meter(100, key="t")], now=NOW))[0].used == 50 + 20

@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Final, Literal, NamedTuple, Self
 
@@ -18,12 +19,13 @@ from crplugins.core.identity import Identities
 from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Budget, MissingUsagePolicy, Principal
-from crplugins.core.usage import Price, usd
+from crplugins.core.usage import Price, TokenUsage, usd
 from crplugins.limits.arithmetic import check_window
 from crplugins.limits.limit import Charge, Decision, Reservation
 from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import LimitStore
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, came_through, demand_of
+from crplugins.metering.growth import when_it_grows
 from crplugins.plugins.budgets.costs import as_requested, estimated_cost, is_free, real_cost
 from crplugins.plugins.budgets.seeding import RECONCILE_SECONDS, Seeding, Spent
 from crplugins.plugins.budgets.windows import (
@@ -153,6 +155,8 @@ class Budgets(Plugin):
         if shadows and not free:
             self._note_shadows(exchange, windows, charges, decision)
         self._reserved.set(exchange, _Reserved(reservation, price))
+        if reserved_at is not None and not free:
+            when_it_grows(exchange, demand.output, partial(self._reserve_more, reservation, reserved_at, demand.prompt))
 
     def on_finish(self, exchange: Exchange) -> None:
         reserved = self._reserved.get(exchange)
@@ -183,6 +187,10 @@ class Budgets(Plugin):
         if self._seeding is not None:
             await self._seeding.close()
         await self.reservations.__aexit__(kind, error, traceback)
+
+    def _reserve_more(self, reservation: Reservation, price: Price, prompt: int, output: int) -> None:
+        cost = price.micro_usd(TokenUsage(prompt, output))
+        self.reservations.adjust(reservation, [max(charge.cost, cost) for charge in reservation.charges])
 
     def _price_unknown(self, exchange: Exchange, model: str, windows: Sequence[BudgetWindow]) -> None:
         """Refuse a request that no budget can count; or note it, where that is allowed or all budgets are shadows."""

@@ -7,6 +7,7 @@ dashboards, `address.py` finds the address of the client.
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -20,6 +21,7 @@ from crplugins.limits.limit import Decision
 from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import DEBT, LimitStore
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, came_through, demand_of, usage_of
+from crplugins.metering.growth import when_it_grows
 from crplugins.plugins.rate_limits.address import ClientAddresses
 from crplugins.plugins.rate_limits.levels import LimitLevel, read_levels
 from crplugins.plugins.rate_limits.responses import (
@@ -46,9 +48,10 @@ class RateLimits(Plugin):
 
         RateLimits(LimitRules(per_key=Limits(requests_per_minute=60, tokens_per_minute=100_000)))
 
-    Before it runs, a request reserves what it may take, atomically: of all its limits, or of none. When it ends,
-    however it ended, the real cost replaces the estimate. A request that a later plugin refuses takes nothing; one that
-    fails at the provider counts as a request and takes no tokens.
+    Before it runs, a request reserves what it may take, atomically: of all its limits, or of none. A stream that grows
+    beyond that reserves more while it runs. When it ends, however it ended, the real cost replaces the estimate. A
+    request that a later plugin refuses takes nothing; one that fails at the provider counts as a request and takes no
+    tokens.
 
     A limit is a level that drains (a leaky bucket), so that a changed limit applies at once to what is already used. In
     any period at most its burst plus its amount is admitted: twice the amount in the first minute and never again,
@@ -118,7 +121,11 @@ class RateLimits(Plugin):
                 return
             others = (*charges[:index], *charges[index + 1 :])
             reservation, decision = await self.reservations.reserve(reservation.id, others)
-        self._status.set(exchange, LimitStatus(applied, reservation, decision.levels))
+        status = LimitStatus(applied, reservation, decision.levels)
+        self._status.set(exchange, status)
+        if exchange.stream and applied.depend_on_size:
+            reserved = applied.reserved_output(reservation.charges, demand.prompt)
+            when_it_grows(exchange, reserved, partial(self._reserve_more, status, demand.prompt))
 
     def on_response(self, exchange: Exchange) -> None:
         headers = without_rate_limit_headers(exchange.response_headers)
@@ -159,6 +166,11 @@ class RateLimits(Plugin):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.reservations.__aexit__(kind, error, traceback)
+
+    def _reserve_more(self, status: LimitStatus, prompt: int, output: int) -> None:
+        costs = status.applied.costs(1, prompt + output, output)
+        more = [max(charge.cost, cost) for charge, cost in zip(status.reservation.charges, costs, strict=True)]
+        self.reservations.adjust(status.reservation, more, debt=self._max_debt)
 
     def _lookup_by(self, rules: LimitRules) -> "AppliedLimitsCache":
         return AppliedLimitsCache(rules, self._addresses, self._identities, self.reservations.now)

@@ -195,6 +195,14 @@ class AppliedLimits:
             ]
         )
 
+    def reserved_output(self, charges: Sequence[Charge], prompt: int) -> int:
+        """How many tokens an answer may have before one of these charges is too small."""
+        return min(
+            charge.cost - prompt if each.measure.unit == "tokens" else charge.cost
+            for charge, each in zip(charges, self.all, strict=True)
+            if each.measure.unit in ("tokens", "output_tokens")
+        )
+
     def costs(self, requests: int, tokens: int, output_tokens: int) -> list[int]:
         """What a request has really taken of each limit. It holds one lease, whatever its size."""
         taken = {"requests": requests, "tokens": tokens, "output_tokens": output_tokens, "parallel": 1}

@@ -19,6 +19,7 @@ METRICS_PATH = "/crplugins/metrics"
 
 LIMITS: dict[str, dict[str, int]] = {
     "limited": {"requests_per_minute": REQUESTS, "tokens_per_minute": 100_000},
+    "long": {"tokens_per_minute": 1_500},
     "leaver": {"max_parallel_requests": SLOTS},
     "unlucky": {"max_parallel_requests": SLOTS},
     "cached": {"requests_per_day": 1000, "tokens_per_day": 1_000_000},

@@ -1,0 +1,32 @@
+"""Streams that grow beyond what was reserved for them: they reserve more while they run.
+
+Otherwise the rest of a long answer would be charged when it is over, and until then as many other requests be let in as
+if it were short.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from crplugins.core.exchange import Exchange
+
+PIECE_TOKENS: Final = 256
+"""How much more is reserved at a time, before it is said."""
+
+
+def when_it_grows(exchange: Exchange, reserved: int, reserve: Callable[[int], None]) -> None:
+    """Call `reserve(tokens)` each time a stream has said as much as is reserved: so many are to be, from then on.
+
+    Counts what is shown. What a model thinks in silence is known when the provider reports its usage.
+
+    Args:
+        reserved: tokens of the answer.
+    """
+    if not exchange.stream:
+        return
+
+    def more() -> None:
+        tokens = exchange.said.tokens() + PIECE_TOKENS
+        exchange.said.call_at(tokens, more)
+        reserve(tokens)
+
+    exchange.said.call_at(reserved, more)
