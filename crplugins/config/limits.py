@@ -38,7 +38,8 @@ class LimitsSection(Section):
     store: Annotated[str, Field(min_length=1, repr=False), OneLine] = Field(
         default="memory", examples=["sqlite:///limits.db"]
     )
-    """Where use is counted: `memory`, `sqlite:///limits.db` for one machine, `redis://host:6379/0` for several."""
+    """Where use is counted: `memory`, `sqlite:///limits.db` for one machine, `redis://host:6379/0` for several,
+    also `redis+sentinel://` and `redis+cluster://`."""
 
     on_store_error: OnStoreError = Field(default="local", examples=["closed"])
     """When the store is unavailable: each process allows its share of the limits, every request passes, or every one

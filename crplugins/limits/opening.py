@@ -1,13 +1,17 @@
 """`open_limit_store`: the limit store that the configuration's `limits: {store: ...}` names."""
 
+import re
 from typing import Final
 
 from crplugins.core.final_newline import without_final_newline
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.store import LimitStore
 
-_FORMS: Final = "memory, sqlite:///limits.db, redis://host:6379/0, rediss://host:6379/0 or unix:///run/redis.sock"
-_REDIS: Final = ("redis://", "rediss://", "unix://")
+_FORMS: Final = (
+    "memory, sqlite:///limits.db, redis://host:6379/0, rediss://host:6379/0, unix:///run/redis.sock, "
+    "redis+sentinel://host:26379/mymaster/0 or redis+cluster://host:6379"
+)
+_REDIS: Final = re.compile(r"(?:(?:redis|valkey)s?(?:\+sentinel|\+cluster)?|unix)://")
 _SQLITE: Final = "sqlite:///"
 
 
@@ -24,7 +28,7 @@ def open_limit_store(url: str) -> LimitStore:
         from crplugins.limits.sqlite.store import SqliteStore
 
         return SqliteStore(url.removeprefix(_SQLITE))
-    if url.startswith(_REDIS):
+    if _REDIS.match(url):
         return _redis(url)
     raise ValueError(f"a limit store is {_FORMS}")
 

@@ -12,42 +12,41 @@ import hashlib
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, Final
 
 import hiredis
-import redis
 from redis import exceptions
-from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
-from redis.exceptions import NoScriptError, RedisError
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import NoScriptError, ResponseError
 
+from crplugins.limits.redis.connections import CONNECTIONS, Connections
 from crplugins.limits.redis.deadline import Deadline, SignsOfLife
+from crplugins.limits.redis.nodes import NoMaster
 from crplugins.limits.store import StoreUnavailable
 
 SECONDS: Final = 0.25
 """How long a server may be silent before a call is given up (`Deadline`), not counting the wait for a connection."""
-
-CONNECTIONS: Final = 32
-"""Connections of a process at most, unless the URL says otherwise."""
 
 
 class RedisClient:
     """Calls wait for one of a few connections in the order in which they came.
 
     Args:
-        url: `redis://`, `rediss://` (TLS) or `unix://`, with user, password, database and options as redis-py reads it.
+        url: as `url.py` reads it.
+        slot_key: a key of ours; all have its slot of a cluster.
         seconds: how long the server may be silent.
         connections: at most, unless the URL has `max_connections`.
 
     Raises `ValueError`, whose text has no part of the URL, for one that cannot be read.
     """
 
-    def __init__(self, url: str, *, seconds: float = SECONDS, connections: int = CONNECTIONS) -> None:
+    def __init__(self, url: str, slot_key: str, *, seconds: float = SECONDS, connections: int = CONNECTIONS) -> None:
         self._seconds = seconds
         self._signs = SignsOfLife()
-        self._connections = Connections(url, connections)
+        self._connections = Connections(url, slot_key, connections)
         self._free = asyncio.Semaphore(self._connections.most)
 
     async def open(self) -> None:
@@ -64,13 +63,23 @@ class RedisClient:
         """What the script returns. Raises `StoreUnavailable`."""
         async with self._free:
             try:
-                async with Deadline(self._seconds, self._signs), self._connections.one() as connection:
-                    return await self._run(connection, script, keys, arguments)
+                async with Deadline(self._seconds, self._signs):
+                    return await self._run(script, keys, arguments)
             except Exception as error:
                 self._connections.distrust()
                 raise StoreUnavailable(f"Redis {reason_of(error)}") from None
 
-    async def _run(
+    async def _run(self, script: "LuaScript", keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        try:
+            async with self._connections.one() as connection:
+                return await self._on(connection, script, keys, arguments)
+        except ResponseError as error:
+            if not self._connections.follow(error):
+                raise
+        async with self._connections.one() as connection:
+            return await self._on(connection, script, keys, arguments)
+
+    async def _on(
         self, connection: AbstractConnection, script: "LuaScript", keys: Sequence[str], arguments: Sequence[str | int]
     ) -> Any:
         try:
@@ -119,88 +128,6 @@ LEVELS: Final = LuaScript("meter", "levels")
 SEED: Final = LuaScript("seed")
 
 
-_OPTIONS: Final[dict[str, Any]] = {
-    "protocol": 2,  # Redis 5 supports no other
-    "socket_timeout": None,  # one deadline for the whole call instead, which is a fifth faster
-    "socket_connect_timeout": None,
-    # Not sending the library's name to the server saves a round trip and the search for its version on disk.
-    **({"driver_info": None} if hasattr(redis, "DriverInfo") else {"lib_name": None, "lib_version": None}),
-}
-
-
-class Connections:
-    """A connection pool: connections are made when needed, checked before use, kept afterwards.
-
-    Attributes:
-        most: how many there may be; the URL's `max_connections`, if it has one.
-
-    Raises `ValueError`, whose text has no part of the URL, for one that cannot be read.
-    """
-
-    def __init__(self, url: str, most: int = CONNECTIONS) -> None:
-        self._pool = _pool_for(url, most)
-        self.most: Final[int] = self._pool.max_connections
-        self._distrusted: set[AbstractConnection] = set()
-
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[AbstractConnection]:
-        """Raises what redis-py raises, also for more than `most` at once."""
-        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-        try:
-            if connection in self._distrusted:
-                self._distrusted.discard(connection)
-                await connection.disconnect(nowait=True)
-                await connection.connect()
-            yield connection
-        finally:
-            await self._pool.release(connection)
-
-    def distrust(self) -> None:
-        """A call has failed: reconnect each connection before it is used again.
-
-        The server may have become a replica, or its name may belong to another machine by now. What was connected
-        before would then fail call by call, or not be answered at all.
-        """
-        self._distrusted.update(self._pool.made)
-
-    async def prepare(self) -> None:
-        """Loads the CA certificates, which takes too long for the event loop and for a request."""
-        if self._pool.tls is not None:
-            await asyncio.to_thread(self._pool.tls.get)
-
-    async def close(self) -> None:
-        await self._pool.disconnect()
-
-
-class _Pool(ConnectionPool):
-    """Remembers its connections, which share one TLS context: otherwise each would load the CA certificates again."""
-
-    tls: Any = None
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.made: list[AbstractConnection] = []
-
-    def make_connection(self) -> AbstractConnection:
-        connection: AbstractConnection = super().make_connection()  # type: ignore[no-untyped-call]
-        if isinstance(connection, SSLConnection):
-            self.tls = connection.ssl_context = self.tls or connection.ssl_context
-        self.made.append(connection)
-        return connection
-
-
-def _pool_for(url: str, most: int) -> _Pool:
-    try:
-        pool = _Pool.from_url(url, max_connections=most, **_OPTIONS)
-        pool.make_connection()  # raises for unknown options
-        pool.made.clear()
-    except (ValueError, RedisError):
-        raise ValueError("must be the URL of a Redis server, such as redis://host:6379/0") from None
-    except TypeError:
-        raise ValueError("has an option that redis-py does not know") from None
-    return pool
-
-
 _TEXTS: Final = (
     (re.compile(r"NOAUTH|Authentication required|unauthenticated"), "requires a password"),
     (re.compile(r"READONLY"), "is a replica, which cannot be written to"),
@@ -218,6 +145,7 @@ _CLASSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (exceptions.OutOfMemoryError, "is out of memory"),
     (exceptions.BusyLoadingError, "is still loading its data"),
     (exceptions.MasterDownError, "is a replica that has lost its master"),
+    (NoMaster, "has no master that a Sentinel knows by this name"),
     (exceptions.ClusterDownError, "is a node of a cluster that is down"),
     (exceptions.AskError, "is a node of a cluster that does not hold our keys"),
     (TimeoutError, "timed out"),

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from crplugins.limits.limit import Charge, Decision, Level, Limit, LimitReading, Reservation
-from crplugins.limits.redis.client import CONNECTIONS, LEVELS, RENEW, RESERVE, SECONDS, SEED, SETTLE, RedisClient
+from crplugins.limits.redis.client import LEVELS, RENEW, RESERVE, SECONDS, SEED, SETTLE, RedisClient
+from crplugins.limits.redis.connections import CONNECTIONS
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS
 
 RENEWED_AT_ONCE: Final = 500
@@ -23,8 +24,9 @@ class RedisStore:
     `StoreUnavailable` within a quarter of a second, until the server is available.
 
     Args:
-        url: `redis://user:password@host:6379/0`, `rediss://` for TLS or `unix:///run/redis.sock?db=0`, with redis-py's
-            options, such as `?ssl_ca_certs=ca.pem`.
+        url: `redis://user:password@host:6379/0`, `rediss://` for TLS, `unix:///run/redis.sock?db=0`,
+            `redis+sentinel://host:26379,host:26379/mymaster/0` or `redis+cluster://host:6379,host:6379`, with
+            redis-py's options, such as `?ssl_ca_certs=ca.pem`.
         tag: all keys are `crp:{tag}:...`, so that a cluster holds them on one node.
         seconds: how long the server may be silent; a call takes eight times as long at most, where it is slow.
         connections: at most, unless the URL has `max_connections`.
@@ -33,7 +35,7 @@ class RedisStore:
     """
 
     def __init__(self, url: str, *, tag: str = "crp", seconds: float = SECONDS, connections: int = CONNECTIONS) -> None:
-        self._client = RedisClient(url, seconds=seconds, connections=connections)
+        self._client = RedisClient(url, f"crp:{{{tag}}}:", seconds=seconds, connections=connections)
         self._limit, self._marker = f"crp:{{{tag}}}:l:", f"crp:{{{tag}}}:r:"
 
     async def reserve(
