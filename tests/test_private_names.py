@@ -18,6 +18,7 @@ import crplugins
 
 USED: dict[str, dict[str, str]] = {
     "litellm": {
+        "_make_aiohttp_request": "headers outside ASCII and the deployment's network; its callers offer nothing else",
         "_types": "the proxy's classes of keys and errors: LiteLLM's manual imports them from there, and has no other place",
         "_hidden_params": "where litellm's objects say that a cache gave them, when they came and what the provider added",
         "_async_success_callback": "one of the lists in which a host may put our callback; the public one has the others",
