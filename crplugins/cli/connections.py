@@ -55,12 +55,14 @@ class Bounds:
         head_seconds: from the connection or, in a kept one, from the first byte, to the end of the head.
         body_seconds: the time in which `LEAST_BODY_BYTES` of a body, or its end, must come.
         connections: open at once in one process.
+        why: says what keeps it from having more.
     """
 
     head_bytes: int
     head_seconds: float
     body_seconds: float
     connections: int
+    why: str = "as many as server.max_connections allows"
 
 
 class OpenConnections:
@@ -84,7 +86,7 @@ class OpenConnections:
         if count <= self.bounds.connections:
             return
         error = too_many_connections()
-        self.warn(str(error), connection.client)
+        self.warn(f"{self.bounds.connections} connections are open, {self.bounds.why}", connection.client)
         if not self._next:
             waiting = (each for each in all_open if isinstance(each, BoundedHTTP) and each is not connection)
             self._next = heapq.nsmallest(_AT_ONCE, waiting, key=BoundedHTTP.urgency)[::-1]

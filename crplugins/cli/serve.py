@@ -45,11 +45,16 @@ def serve(
     demo/echo answers, with no network and no account. Behind a proxy that keeps a path prefix set server.root_path.
     """
     exit_cleanly_on_signals()
-    from crplugins.cli.servers import serve_here, serve_in_workers  # only this command needs to import it
+    from crplugins.cli.servers import (
+        allow_descriptors,
+        serve_here,
+        serve_in_workers,
+    )  # only this command needs to import it
     from crplugins.homes.gateway.app import Gateway
 
     found = find(config_file)
     config = found.config
+    allow_descriptors(config)
     run_key = None if config.keys else mint_secret()
     gateway = Gateway.from_config(config.with_run_key(run_key) if run_key else config)
     with bind(config.server.host if host is None else host, config.server.port if port is None else port) as sock:

@@ -2,13 +2,15 @@
 
 import errno
 import os
+import resource
 import socket
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -35,6 +37,10 @@ _OPTIONS: Final[dict[str, Any]] = {
     "server_header": False,
     "log_level": "warning",
 }
+
+
+_OTHER_FILES: Final = 40
+"""File descriptors that are no connections: of the standard streams, the event loop, databases, journals."""
 
 
 def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
@@ -94,7 +100,22 @@ def _one_limit_store(config: Config, workers: int) -> Iterator[None]:
         yield
 
 
-def _options(config: Config) -> dict[str, Any]:
+def allow_descriptors(config: Config) -> None:
+    """Raises the soft limit of open files, as far as may be, for all connections and an upstream's for each."""
+    wanted = 2 * config.server.max_connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(ValueError, OSError):  # some systems have a limit besides, which only they know
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+
+
+def bounds_of(config: Config) -> Bounds:
+    """Those of the configuration, and no more connections than there are file descriptors for.
+
+    With all of them used up no upstream can be reached, no record written, and uvloop closes new connections without a
+    word.
+    """
     server = config.server
     bounds = Bounds(
         head_bytes=server.max_header_bytes,
@@ -102,11 +123,21 @@ def _options(config: Config) -> dict[str, Any]:
         body_seconds=server.body_timeout_seconds,
         connections=server.max_connections,
     )
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    most = max((files - _OTHER_FILES) // 2, 1)
+    if files == resource.RLIM_INFINITY or most >= server.max_connections:
+        return bounds
+    return replace(
+        bounds, connections=most, why=f"and file descriptors are used up: {files} (ulimit -n) are for {most}"
+    )
+
+
+def _options(config: Config) -> dict[str, Any]:
     return {
         **_OPTIONS,
-        "http": partial(BoundedHTTP, connections=OpenConnections(bounds)),
-        "timeout_keep_alive": server.idle_timeout_seconds,
-        "timeout_graceful_shutdown": server.shutdown_seconds,
+        "http": partial(BoundedHTTP, connections=OpenConnections(bounds_of(config))),
+        "timeout_keep_alive": config.server.idle_timeout_seconds,
+        "timeout_graceful_shutdown": config.server.shutdown_seconds,
     }
 
 

@@ -13,16 +13,23 @@ segment is reused when all its lines are committed; when the segment in use is f
 """
 
 import fcntl
+import logging
 import mmap
 import os
 import secrets
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
+
+import msgspec
+
+logger = logging.getLogger("crplugins.ledger")
 
 SUFFIX: Final = ".journal"
+DAMAGED: Final = ".damaged"
 SEGMENTS: Final = 4
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
 """About 5,000 lines each."""
@@ -134,41 +141,77 @@ def _allocate(descriptor: int, size: int) -> None:
         os.pwrite(descriptor, bytes(size), 0)
 
 
-def lines_of(content: bytes) -> Iterator[bytes]:
-    """The lines in the content of a journal, whose process may have died at any instruction."""
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What a dead process has left: the lines of its journal, and whether all of the journal could be read."""
+
+    lines: list[bytes] = field(default_factory=list)
+    whole: bool = True
+
+
+def read_remains(content: bytes) -> Remains:
+    """The content of a journal, whose process may have died at any instruction, and whose disk may have failed."""
     if len(content) < _HEADER.size:
-        return
+        return Remains(whole=False)
     magic, segment_bytes = _HEADER.unpack_from(content)
     if magic.rstrip(b"\0") != _MAGIC or segment_bytes <= 4:
-        return
+        return Remains(whole=False)
+    remains = Remains()
     for start in range(_HEADER_BYTES, len(content), segment_bytes):
-        yield from _lines_from(content, start, min(start + segment_bytes, len(content)))
+        lines, ended = _lines_from(content, start, min(start + segment_bytes, len(content)))
+        good = [line for line in lines if _is_object(line)]
+        remains = Remains(remains.lines + good, remains.whole and ended and len(good) == len(lines))
+    return remains
 
 
-def _lines_from(content: bytes, position: int, stop: int) -> Iterator[bytes]:
+def _lines_from(content: bytes, position: int, stop: int) -> tuple[list[bytes], bool]:
+    """The lines of a segment, and whether it ends as Segment lets it end."""
+    lines: list[bytes] = []
     while position + 4 <= stop:
         (length,) = _LENGTH.unpack_from(content, position)
         position += 4
         if not length or position + length > stop:
-            return
-        yield content[position : position + length]
+            return lines, not length
+        lines.append(content[position : position + length])
         position += length
+    return lines, False
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line, type=dict[str, Any])
+        line.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def adopt_dead_journals(prefix: Path, keep: Callable[[Sequence[bytes]], object]) -> int:
     """Passes the lines of every dead process's journal with this `prefix` to `keep`, then deletes the file.
+
+    One that cannot be read whole is kept aside, under its name and `DAMAGED`: somebody may still get records out of it.
 
     Returns the number of lines. If this process dies or `keep` raises, the file remains for the next process; so `keep`
     may get some lines twice. Blocks. Raises OSError.
     """
     count = 0
     for path in _journals(prefix):
-        with _if_dead(path) as lines:
-            if lines:
-                keep(lines)
-            if lines is not None:
+        with _if_dead(path) as remains:
+            if remains is None:
+                continue
+            if remains.lines:
+                keep(remains.lines)
+            count += len(remains.lines)
+            if remains.whole:
                 path.unlink(missing_ok=True)
-                count += len(lines)
+                continue
+            aside = path.with_name(path.name + DAMAGED)
+            path.rename(aside)
+            logger.error(
+                "the journal of a process that died is damaged: %d records are taken from it, and it is kept in %s",
+                len(remains.lines),
+                aside,
+            )
     return count
 
 
@@ -176,8 +219,8 @@ def count_dead_lines(prefix: Path) -> int:
     """How many lines `adopt_dead_journals` would find. Blocks."""
     count = 0
     for path in _journals(prefix):
-        with _if_dead(path) as lines:
-            count += len(lines or ())
+        with _if_dead(path) as remains:
+            count += len(remains.lines) if remains is not None else 0
     return count
 
 
@@ -187,15 +230,17 @@ def _journals(prefix: Path) -> list[Path]:
 
 
 @contextmanager
-def _if_dead(path: Path) -> Iterator[list[bytes] | None]:
-    """The lines of a dead process's journal, while this one holds its lock; None if its process lives or it is gone."""
+def _if_dead(path: Path) -> Iterator[Remains | None]:
+    """A dead process's journal, while this one holds its lock; None if its process lives or it is gone."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # another process was faster, or has another user
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):  # else another process was faster
+            logger.error("the records in %s wait: it cannot be read (%s)", path, error.strerror)
         yield None
         return
     try:
-        yield list(lines_of(_read(descriptor))) if _lock(descriptor) and _is(path, descriptor) else None
+        yield read_remains(_read(descriptor)) if _lock(descriptor) and _is(path, descriptor) else None
     finally:
         os.close(descriptor)
 

@@ -55,8 +55,8 @@ class Ledger:
         retry_seconds: the first and the longest wait between two attempts; the wait doubles after each failure.
         clock: monotonic seconds, for the log.
 
-    Raises ValueError for an invalid URL, ImportError without its driver; when entered, OSError or `sqlite3.Error` if
-    the spool's folder cannot be used. A database that is unavailable raises nothing.
+    Raises ValueError for an invalid URL, ImportError without its driver; when entered, `SpoolUnusable` if the spool
+    or its folder cannot be used. A database that is unavailable raises nothing.
     """
 
     def __init__(
@@ -75,7 +75,8 @@ class Ledger:
         self._database = LedgerDatabase(url, migrate=migrate)
         self._spool = Spool(spool_path(self._database, spool))
         self._pending = Pending()
-        database = Outage("the ledger's database", *retry_seconds, clock=clock)
+        self._name: Final = f"the ledger's database {self._database.url}"
+        database = Outage(self._name, *retry_seconds, clock=clock)
         files = Outage(f"the ledger's spool {self._spool.path}", *retry_seconds, clock=clock)
         insert, keep = Inserter(self._database, self._spool).insert, self._spool.keep
         above = min(spool_above, queue_size)
@@ -132,7 +133,7 @@ class Ledger:
             async with asyncio.timeout(START_SECONDS):
                 await self._database.prepare()
         except Exception as error:
-            logger.error("the ledger's database cannot be opened, and records wait: %s", reason_of(error))
+            logger.error("%s cannot be opened, and records wait: %s", self._name, reason_of(error))
         self._writer.start()
         self._replaying = asyncio.create_task(self._replay.run())
         return self

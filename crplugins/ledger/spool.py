@@ -22,6 +22,10 @@ _TABLES: Final = (
 T = TypeVar("T")
 
 
+class SpoolUnusable(Exception):
+    """A file of the spool cannot be used. The text names it, and says why."""
+
+
 class Spool:
     """The spool file and the journals beside it. Methods raise `sqlite3.Error` and OSError.
 
@@ -42,7 +46,10 @@ class Spool:
         return self._count
 
     async def open(self) -> Journal:
-        """A journal for this process, after the lines of dead processes' journals have been moved to the spool."""
+        """A journal for this process, after the lines of dead processes' journals have been moved to the spool.
+
+        Raises `SpoolUnusable`.
+        """
         journal, count = await self._run(self._open)
         self._set_count(count)
         return journal
@@ -73,14 +80,18 @@ class Spool:
             self.filled.clear()
 
     def _open(self) -> tuple[Journal, int]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        journal = Journal.create(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            journal = Journal.create(self.path)
+        except OSError as error:
+            reason = f"the ledger's journal cannot be created beside {self.path}: {error.strerror}"
+            raise SpoolUnusable(reason) from error
         try:
             adopt_dead_journals(self.path, self._file.keep)
             return journal, self._file.count()
-        except BaseException:
+        except (OSError, sqlite3.Error) as error:
             journal.close()
-            raise
+            raise SpoolUnusable(f"the ledger's spool {self.path} {_reason(error)}") from error
 
     def _close(self, journal: Journal) -> None:
         journal.close()
@@ -88,6 +99,14 @@ class Spool:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _reason(error: OSError | sqlite3.Error) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be used: {error.strerror}"
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return "is damaged or no spool: move it away with its -wal and -shm, and a new one is created"
+    return f"cannot be used: {error}"
 
 
 class SpoolFile:

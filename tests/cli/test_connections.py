@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,9 @@ from functools import partial
 import pytest
 
 from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.cli import servers
 from crplugins.cli.connections import LEAST_BODY_BYTES, MOST_PIPELINED, BoundedHTTP, Bounds, OpenConnections
+from crplugins.config import parse_config
 from crplugins.plugins.usage import Usage
 from tests.conftest import serving
 
@@ -351,7 +354,7 @@ async def test_an_offer_of_another_protocol_is_passed_over_in_silence(caplog):
     assert caplog.text == ""
 
 
-async def test_the_oldest_unfinished_heads_give_way_and_running_requests_never_do():
+async def test_the_oldest_unfinished_heads_give_way_and_running_requests_never_do(caplog):
     async with server(replace(PATIENT, connections=4)) as here:
         busy = [await here.connect() for _ in range(2)]
         for client in busy:
@@ -373,6 +376,7 @@ async def test_the_oldest_unfinished_heads_give_way_and_running_requests_never_d
         here.app.go.set()
         for client in (*busy, third, fourth):
             assert (await client.answer())[0] == 200
+    assert "4 connections are open, as many as server.max_connections allows" in caplog.text
 
 
 async def test_a_client_that_does_not_read_its_answer_gives_way_too():
@@ -391,3 +395,27 @@ async def test_many_open_heads_keep_nobody_from_being_answered():
             client = await here.connect()
             await client.send(b"GET / HTTP/1.1\r\nhost: x\r\n")
         assert await here.lives()
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"), [(1024, 492), (64, 12), (8, 1), (100_000, 4096), (resource.RLIM_INFINITY, 4096)]
+)
+def test_there_are_no_more_connections_than_file_descriptors_for_them_and_their_upstreams(
+    monkeypatch, files, connections
+):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    bounds = servers.bounds_of(parse_config({}))
+    assert bounds.connections == connections
+    assert ("file descriptors are used up" in bounds.why) == (connections < 4096)
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised"),
+    [(1024, 4096, 4096), (1024, 1_000_000, 8232), (1024, resource.RLIM_INFINITY, 8232), (50_000, 60_000, None)],
+)
+def test_the_soft_limit_of_open_files_is_raised_as_far_as_connections_need(monkeypatch, soft, hard, raised):
+    asked = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    servers.allow_descriptors(parse_config({}))
+    assert asked == ([] if raised is None else [(raised, hard)])

@@ -1,5 +1,6 @@
 """Lines in mapped memory outlive the process, however it ends."""
 
+import json
 import os
 import struct
 
@@ -7,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.ledger.journal import Journal, adopt_dead_journals, count_dead_lines, lines_of
+from crplugins.ledger.journal import Journal, adopt_dead_journals, count_dead_lines, read_remains
 
+FIRST, SECOND = b'{"number":1}', b'{"number":2}'
 SMALL = {"segment_bytes": 64, "segments": 3}
 
 
@@ -18,7 +20,7 @@ def prefix(tmp_path):
 
 
 def content(journal):
-    return list(lines_of(journal.path.read_bytes()))
+    return read_remains(journal.path.read_bytes()).lines
 
 
 def die(journal):
@@ -29,15 +31,15 @@ def die(journal):
 
 def test_a_line_is_in_the_file_at_once(prefix):
     journal = Journal.create(prefix)
-    for line in (b"first", b"second"):
+    for line in (FIRST, SECOND):
         journal.append(line)
-    assert content(journal) == [b"first", b"second"]
+    assert content(journal) == [FIRST, SECOND]
 
 
 def test_space_is_free_again_when_all_of_a_segment_is_committed(prefix):
     journal = Journal.create(prefix, **SMALL)
     for _ in range(100):
-        places = [journal.append(b"0123456789"), journal.append(b"abcdef")]
+        places = [journal.append(b'{"n":1234}'), journal.append(b"abcdef")]
         assert None not in places
         for place in places:
             place.release()
@@ -46,10 +48,10 @@ def test_space_is_free_again_when_all_of_a_segment_is_committed(prefix):
 
 def test_a_segment_with_one_line_left_does_not_stop_the_others(prefix):
     journal = Journal.create(prefix, **SMALL)
-    held = journal.append(b"held")
+    held = journal.append(b'{"held":1}')
     for number in range(100):
-        journal.append(b"%032d" % number).release()
-    assert b"held" in content(journal)
+        journal.append(b'{"number":%20d}' % number).release()
+    assert b'{"held":1}' in content(journal)
     held.release()
     assert journal.pending == 0
 
@@ -57,13 +59,13 @@ def test_a_segment_with_one_line_left_does_not_stop_the_others(prefix):
 def test_a_full_journal_takes_no_more_and_keeps_what_it_has(prefix):
     journal = Journal.create(prefix, **SMALL)
     places = []
-    while (place := journal.append(b"0123456789")) is not None:
+    while (place := journal.append(b'{"n":1234}')) is not None:
         places.append(place)
     assert len(places) == len(content(journal)) == 3 * 4
-    assert journal.append(b"0123456789") is None
+    assert journal.append(b'{"n":1234}') is None
     for place in places[:4]:
         place.release()
-    assert journal.append(b"abcdefghij") is not None
+    assert journal.append(b'{"m":5678}') is not None
 
 
 def test_a_line_larger_than_a_segment_is_refused(prefix):
@@ -100,7 +102,7 @@ def test_a_kill_between_any_two_stores_leaves_whole_lines(lines, last, data):
         kept = [line for line in lines if segment.append(line)]
     finally:
         module._write_length = original
-    found = list(module._lines_from(bytes(memory.bytes), 0, 256))
+    found, _ = module._lines_from(bytes(memory.bytes), 0, 256)
     assert found == kept[: len(found)]
     assert len(found) == min(last // 3, len(kept))  # three stores each, of which the third makes it count
 
@@ -109,8 +111,8 @@ def test_a_kill_between_any_two_stores_leaves_whole_lines(lines, last, data):
 def test_a_file_of_any_content_is_read_without_an_error(tail, cut):
     header = struct.pack("<32sQ", b"crplugins journal 1", 100)
     whole = header + bytes(4096 - len(header)) + tail
-    for found in (lines_of(whole), lines_of(whole[:cut]), lines_of(tail)):
-        assert all(isinstance(line, bytes) for line in found)
+    for found in (read_remains(whole), read_remains(whole[:cut]), read_remains(tail)):
+        assert all(isinstance(json.loads(line), dict) for line in found.lines)
 
 
 def test_a_journal_of_a_living_process_is_left_alone(prefix):
@@ -123,20 +125,49 @@ def test_a_journal_of_a_living_process_is_left_alone(prefix):
 
 def test_a_dead_one_is_kept_elsewhere_and_then_deleted(prefix):
     dead, empty, other = Journal.create(prefix), Journal.create(prefix), Journal.create(prefix.with_name("spool2"))
-    dead.append(b"first")
-    dead.append(b"second")
+    dead.append(FIRST)
+    dead.append(SECOND)
     for journal in (dead, empty, other):
         die(journal)
     kept = []
     assert count_dead_lines(prefix) == 2
     assert adopt_dead_journals(prefix, kept.extend) == 2
-    assert kept == [b"first", b"second"]
+    assert kept == [FIRST, SECOND]
     assert (dead.path.exists(), empty.path.exists(), other.path.exists()) == (False, False, True)
+
+
+DAMAGES = {
+    "no header": lambda content: b"\0" * 40 + content[40:],
+    "cut off": lambda content: content[:20],
+    "empty": lambda content: b"",
+    "a line overwritten": lambda content: content.replace(FIRST, b"\xff" * len(FIRST)),
+    "a line of zeros": lambda content: content.replace(FIRST, b"\0" * len(FIRST)),
+    "a length too large": lambda content: content.replace(struct.pack("<I", len(SECOND)) + SECOND, b"\xff" * 4),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_one_gives_what_can_be_read_and_is_kept_aside(prefix, caplog, damage):
+    dead = Journal.create(prefix)
+    dead.append(FIRST)
+    dead.append(SECOND)
+    die(dead)
+    damaged = DAMAGES[damage](dead.path.read_bytes())
+    dead.path.write_bytes(damaged)
+    kept = []
+    adopt_dead_journals(prefix, kept.extend)
+    assert kept == {"a line overwritten": [SECOND], "a line of zeros": [SECOND], "a length too large": [FIRST]}.get(
+        damage, []
+    )
+    aside = prefix.with_name(dead.path.name + ".damaged")
+    assert (dead.path.exists(), aside.read_bytes()) == (False, damaged)
+    assert f"{len(kept)} records are taken from it, and it is kept in {aside}" in caplog.text
+    adopt_dead_journals(prefix, pytest.fail)
 
 
 def test_a_dead_one_stays_until_its_lines_are_kept(prefix):
     dead = Journal.create(prefix)
-    dead.append(b"first")
+    dead.append(FIRST)
     die(dead)
 
     def fail(_lines):
@@ -146,12 +177,12 @@ def test_a_dead_one_stays_until_its_lines_are_kept(prefix):
         adopt_dead_journals(prefix, fail)
     kept = []
     assert adopt_dead_journals(prefix, kept.extend) == 1
-    assert kept == [b"first"]
+    assert kept == [FIRST]
 
 
 def test_one_that_is_adopted_twice_at_once_is_not_deleted_in_anothers_place(prefix, monkeypatch):
     dead = Journal.create(prefix)
-    dead.append(b"first")
+    dead.append(FIRST)
     die(dead)
     opened = os.open
 
@@ -167,7 +198,7 @@ def test_one_that_is_adopted_twice_at_once_is_not_deleted_in_anothers_place(pref
 
 def test_closing_deletes_it_unless_lines_are_nowhere_else(prefix):
     idle, busy = Journal.create(prefix), Journal.create(prefix)
-    busy.append(b"line")
+    busy.append(FIRST)
     idle.close()
     busy.close()
     assert (idle.path.exists(), busy.path.exists()) == (False, True)

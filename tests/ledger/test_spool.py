@@ -1,10 +1,12 @@
 """Lines that wait on disk."""
 
+import errno
+import os
 import sqlite3
 
 import pytest
 
-from crplugins.ledger.spool import SpoolFile
+from crplugins.ledger.spool import Spool, SpoolFile, SpoolUnusable
 
 
 @pytest.fixture
@@ -53,3 +55,28 @@ def test_a_file_that_is_no_database_is_not_written_over(path):
     with pytest.raises(sqlite3.DatabaseError):
         SpoolFile(path).keep([b"a"])
     assert path.read_text().startswith("something else")
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + bytes(range(256)) * 40])
+async def test_a_start_with_a_damaged_spool_names_its_file(path, content):
+    path.write_bytes(content)
+    with pytest.raises(SpoolUnusable) as unusable:
+        await Spool(path).open()
+    assert str(unusable.value) == (
+        f"the ledger's spool {path} is damaged or no spool: move it away with its -wal and -shm, and a new one is created"
+    )
+    assert path.read_bytes() == content
+    assert not [*path.parent.glob("*.journal")]
+
+
+async def test_a_start_on_a_full_disk_or_without_a_folder_names_the_file(path, monkeypatch):
+    path.write_bytes(b"")
+    with pytest.raises(SpoolUnusable, match=f"beside {path}/below: (File exists|Not a directory)"):
+        await Spool(path / "below").open()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(SpoolUnusable, match=f"journal cannot be created beside {path}: No space left on device"):
+        await Spool(path).open()
