@@ -79,16 +79,17 @@ class DirectHandler:
         exchange.served_model = model
         exchange.price = self._deployment.price_for(requested)
         sent = self._upstream_body(body, model)
-        if self._refused.known(model, exchange.clock()):
+        if self._refused.known(model, sent, exchange.clock()):
             sent.remove(STREAM_OPTIONS)
         try:
             return await self._calls.call(self._session, exchange, sent.raw)
         except GatewayError as refusal:
             if not (refuses_stream_options(refusal) and asks_for_usage_only(sent)):
                 raise
-        self._refused.remember(model, exchange.clock())
         sent.remove(STREAM_OPTIONS)
-        return await self._calls.call(self._session, exchange, sent.raw)
+        reply = await self._calls.call(self._session, exchange, sent.raw)
+        self._refused.remember(model, sent, exchange.clock())
+        return reply
 
     def _upstream_body(self, body: Body, model: str) -> Body:
         """The client's bytes; only the model's name and missing defaults are written into them."""

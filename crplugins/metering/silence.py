@@ -39,11 +39,12 @@ _UNKNOWN: Final = Pace()
 class HiddenOutput:
     """Estimates hidden tokens of answers that were given up, and learns from those that came to their end.
 
-    A model that hides nothing, on a server that keeps requests waiting, is known as such after a few of them.
+    A model that hides nothing, on a server that keeps requests waiting, is known as such after a few of them. Each key
+    learns for itself: what one asks for must not change what another's answers are taken to be.
     """
 
     def __init__(self) -> None:
-        self._paces: Final[BoundedMap[tuple[str, bool], Pace]] = BoundedMap()
+        self._paces: Final[BoundedMap[tuple[str, str, bool], Pace]] = BoundedMap()
 
     def learn(self, exchange: Exchange) -> None:
         """An answer is over. One that its provider has counted, and that had a silence, says how fast its model is."""
@@ -71,9 +72,10 @@ class HiddenOutput:
         return self._paces.get(_key(exchange), _UNKNOWN)
 
 
-def _key(exchange: Exchange) -> tuple[str, bool]:
+def _key(exchange: Exchange) -> tuple[str, str, bool]:
     """A plain answer is silent to its end whatever the model does, so both kinds are known apart."""
-    return exchange.served_model or exchange.requested_model or "", exchange.stream
+    caller = "" if exchange.principal is None else exchange.principal.key_id
+    return caller, exchange.served_model or exchange.requested_model or "", exchange.stream
 
 
 def _is_counted(exchange: Exchange) -> bool:

@@ -24,6 +24,7 @@ from crplugins.core.wire import AnswerFacts, is_end
 
 _SHOWN: Final[Slot["UsageOnOneChunk"]] = Slot("stream_usage.shown")
 _HIDDEN: Final[Slot[bool]] = Slot("stream_usage.hidden")
+_RETRIED: Final[Slot[bool]] = Slot("stream_usage.retried")
 
 
 class StreamUsage(Plugin):
@@ -31,7 +32,8 @@ class StreamUsage(Plugin):
 
     Other options are kept. `{}`, `null` and `include_usage: false` do not prevent it: such a client only does not see
     the usage. A client that did ask sees it on exactly one chunk. A request that an app answers with 400 or 422 and a
-    text about `stream_options` is retried once without them; then the app gets none for `remember_seconds`.
+    text about `stream_options` is retried once without them. If that succeeds, the app gets none in requests with the
+    same parameters for `remember_seconds`.
 
     Place it inside the plugins that read usage from the Exchange: they see it whatever the client sees.
     """
@@ -56,7 +58,7 @@ class StreamUsage(Plugin):
             _HIDDEN.set(exchange, True)
             if options is None or isinstance(options, dict):  # the app refuses anything else itself
                 body.set(STREAM_OPTIONS, {**(options or {}), "include_usage": True})
-        if self._refused.known(_app_of(exchange), exchange.clock()):
+        if self._refused.known(_app_of(exchange), body, exchange.clock()):
             body.remove(STREAM_OPTIONS)
 
     def on_refused(self, exchange: Exchange, refusal: Refusal) -> bool:
@@ -65,8 +67,8 @@ class StreamUsage(Plugin):
             return False
         if not asks_for_usage_only(body):
             return False
-        self._refused.remember(_app_of(exchange), exchange.clock())
         body.remove(STREAM_OPTIONS)
+        _RETRIED.set(exchange, True)
         return True
 
     def on_event(self, exchange: Exchange, event: Event) -> Event | None:
@@ -78,6 +80,8 @@ class StreamUsage(Plugin):
         return event if shown is None else shown.filtered(event)
 
     def on_end(self, exchange: Exchange) -> Iterable[Event]:
+        if exchange.body is not None and _RETRIED.get(exchange):
+            self._refused.remember(_app_of(exchange), exchange.body, exchange.clock())
         shown = _SHOWN.get(exchange)
         return () if shown is None else shown.closing_events()
 

@@ -135,32 +135,27 @@ class LitellmHandler:
     async def _stream(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
         options = arguments.get("stream_options")
         asked = isinstance(options, dict) and options.get("include_usage") is True
-        raw = await self._open_stream(exchange, model, messages, arguments)
-        stream = LitellmStream(
-            exchange,
-            raw,
-            StreamRepair(_bare(model), shows_usage=asked, choices=_choices_of(arguments)),
-            self._failures,
-            self._deployment.timeout,
-        )
-        return stream_reply(await stream.begin())
-
-    async def _open_stream(
-        self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments
-    ) -> RawStream:
-        """The stream. A provider that refuses `stream_options` is retried once without them, and remembered."""
-        if self._refused.known(model, exchange.clock()):
+        if self._refused.known(model, arguments, exchange.clock()):
             arguments.pop(STREAM_OPTIONS, None)
         try:
-            raw: RawStream = await self._complete(
-                exchange, model, messages, arguments, stream=True, failure_of=self._failures.of
-            )
-            return raw
+            return await self._begin_stream(exchange, model, messages, arguments, shows_usage=asked)
         except GatewayError as refusal:
             if not refuses_stream_options(refusal) or arguments.get(STREAM_OPTIONS) != USAGE_ONLY:
                 raise
-        self._refused.remember(model, exchange.clock())
-        return await self._open_stream(exchange, model, messages, arguments)
+        del arguments[STREAM_OPTIONS]
+        reply = await self._begin_stream(exchange, model, messages, arguments, shows_usage=asked)
+        self._refused.remember(model, arguments, exchange.clock())
+        return reply
+
+    async def _begin_stream(
+        self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments, *, shows_usage: bool
+    ) -> Reply:
+        raw: RawStream = await self._complete(
+            exchange, model, messages, arguments, stream=True, failure_of=self._failures.of
+        )
+        repair = StreamRepair(_bare(model), shows_usage=shows_usage, choices=_choices_of(arguments))
+        stream = LitellmStream(exchange, raw, repair, self._failures, self._deployment.timeout)
+        return stream_reply(await stream.begin())
 
     async def _complete(
         self,

@@ -71,6 +71,7 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
         yield error_frame(failure)
         return
     if kind is not None:
+        _note_success(runtime, call)
         await runtime.calls.end(call, 200)
 
 
@@ -92,9 +93,15 @@ async def around_other_stream(
             if (shown := without_usage(chunk) if call.hides_usage else chunk) is not None:
                 call.begun = True
                 yield shown
+        _note_success(runtime, call)
     except (asyncio.CancelledError, GeneratorExit):
         runtime.calls.settle_left(call)
         raise
+
+
+def _note_success(runtime: Runtime, call: ProxyCall) -> None:
+    if call.estimated:
+        runtime.unasked.succeeded(call.exchange)
 
 
 async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:

@@ -183,8 +183,8 @@ class ProxyCallback(CustomLogger):
         if left:
             calls.settle(call, CLIENT_LEFT, left=True)
             return
-        if call.hides_usage and refuses_stream_options(error):  # the next one is not asked
-            self._runtime.refused.remember(_model(exchange), exchange.clock())
+        if call.hides_usage and refuses_stream_options(error):
+            self._runtime.unasked.suspect(exchange)
         if not call.begun:
             call.headers(error.status)
         await calls.end(call, 200 if call.begun else error.status, error)
@@ -236,7 +236,3 @@ def _is_chat_answer(response: Any) -> bool:
 def _end_attempt(exchange: Exchange) -> None:
     if exchange.attempts and exchange.attempts[-1].ended is None:
         exchange.attempts[-1].ended = exchange.clock()
-
-
-def _model(exchange: Exchange) -> str:
-    return exchange.body.get("model", str) or "" if exchange.body is not None else ""

@@ -29,6 +29,10 @@ _ITS_OWN: Final = frozenset({
 })  # fmt: skip
 
 
+_NO_LOG: Final = "no-log"
+"""LiteLLM's parameter that keeps a request from all callbacks' log events."""
+
+
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("crplugins.litellm_request_id", default=None)
 """The id that an entry which runs no plugins will tell the client."""
 
@@ -60,6 +64,8 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
     call = runtime.call(exchange, chat=chat)
     try:
         await call.enter()
+        if not chat:
+            _check_log(data)
     except GatewayError as error:
         raise await _refused(runtime, call, error) from None
     except BaseException:  # the client has disconnected meanwhile
@@ -69,6 +75,13 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
     if asks and exchange.stream:
         _ask_for_usage(runtime, call, data)
     runtime.calls.add(call, data)
+
+
+def _check_log(data: Mapping[str, Any]) -> None:
+    """Only LiteLLM's log events tell what other APIs than chat completions have used."""
+    if data.get(_NO_LOG):
+        message = f"Unsupported parameter: '{_NO_LOG}' is not supported here, because the request could not be metered."
+        raise GatewayError(400, message, param=_NO_LOG, code="unsupported_parameter")
 
 
 async def _refused(runtime: Runtime, call: ProxyCall, error: GatewayError) -> ProxyRefusal:
@@ -95,7 +108,7 @@ def _ask_for_usage(runtime: Runtime, call: ProxyCall, data: dict[str, Any]) -> N
     options = data.get(STREAM_OPTIONS)
     if isinstance(options, dict) and options.get("include_usage") is True:
         return
-    if runtime.refused.known(str(data.get("model")), call.exchange.clock()):
+    if runtime.unasked.has(call.exchange):
         call.estimated = True  # what LiteLLM then tells are its own counts
         return
     call.hides_usage = True

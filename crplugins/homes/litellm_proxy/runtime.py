@@ -15,13 +15,13 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Faults, Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.core.stream_options import StreamOptionsRefused
 from crplugins.core.wire import CHAT_PATH
 from crplugins.homes.assembly import assemble, find, place_of, reads_chunks, stands_in
 from crplugins.homes.litellm_objects import ServingDeployments
 from crplugins.homes.litellm_proxy.calls import ProxyCall, ProxyCalls, headers_of
 from crplugins.homes.litellm_proxy.names import RouterPrices, served_names, serves
 from crplugins.homes.litellm_proxy.routes import LitellmRoutes
+from crplugins.homes.litellm_proxy.unasked import UnaskedStreams
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
 from crplugins.plugins.auth import Auth
 
@@ -58,7 +58,7 @@ class Runtime:
         self.metadata: Final = (*config.usage.metadata, *config.limits.identity.metadata_names)
         """The names in a request's metadata that plugins read."""
         self.deployments: Final = ServingDeployments()
-        self.refused: Final = StreamOptionsRefused()
+        self.unasked: Final = UnaskedStreams()
         self.faults: Final = Faults()
         parts = Parts(
             config,
