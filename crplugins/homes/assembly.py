@@ -221,7 +221,7 @@ def _missing_usage(parts: Parts) -> MissingUsage:
 def _served_models(parts: Parts) -> Plugin:
     from crplugins.homes.litellm_proxy.names import ServedModels
 
-    return ServedModels(parts.prices)
+    return ServedModels(parts.prices, own_keys=bool(parts.config.keys))
 
 
 PLACES: Final[Sequence[Place]] = (

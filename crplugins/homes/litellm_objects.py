@@ -151,7 +151,9 @@ class ServingDeployments:
         self._known: Final[BoundedMap[Hashable, ServingDeployment]] = BoundedMap()
 
     def of(self, call: Mapping[str, Any]) -> ServingDeployment:
-        info, prices = _model_info(call), _own_prices(call)
+        info = _model_info(call)
+        # Under all that it is made of: what a client has written into a call counts for that call at most.
+        prices = {**{name: price for name, price in info.items() if _is_price(name, price)}, **_own_prices(call)}
         model, identity = str(call.get("model") or ""), str(info.get("id") or "")
         provider = call.get("custom_llm_provider") or (call.get("litellm_params") or {}).get("custom_llm_provider")
         key = (identity, model, str(provider or ""), *prices.items())
@@ -197,8 +199,12 @@ def _own_prices(call: Mapping[str, Any]) -> dict[str, float]:
         name: price
         for holder in (call.get("litellm_params") or {}, call)
         for name, price in holder.items()
-        if ("cost_per_" in name or name.endswith("_token_cost")) and isinstance(price, int | float)
+        if _is_price(name, price)
     }
+
+
+def _is_price(name: str, value: Any) -> bool:
+    return ("cost_per_" in name or name.endswith("_token_cost")) and isinstance(value, int | float)
 
 
 def requested_group(call: Mapping[str, Any]) -> str | None:

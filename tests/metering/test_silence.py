@@ -7,6 +7,7 @@ import pytest
 
 from crplugins import MissingUsage, PluginMiddleware, Usage, UsageRecord
 from crplugins.core.exchange import Attempt, Exchange, Timings
+from crplugins.core.principal import Principal
 from crplugins.core.usage import TokenUsage
 from crplugins.metering.silence import FIRST_PATIENCE, MOST_TOKENS, PATIENCE, TOKENS_PER_SECOND, HiddenOutput
 from crplugins.testing import Drive, FrozenClock
@@ -105,21 +106,24 @@ async def test_with_missing_usage_free_it_is_free() -> None:
     assert (records[0].usage, records[0].usage_source) == (TokenUsage(), "none")
 
 
-def over(seconds: float, output: int | None, *, outcome: Any = "ok", model: str = "m") -> Exchange:
+def over(
+    seconds: float, output: int | None, *, outcome: Any = "ok", model: str = "m", key: str | None = None
+) -> Exchange:
     """A streamed answer that was silent for so long, and had so many tokens by its provider's count."""
     timings = Timings(0.0, app=0.0, first_token=seconds, last_token=seconds, ended=seconds)
     exchange = Exchange(
         id="e", method="POST", path="/", headers=[], client=None, clock=lambda: seconds, timings=timings, stream=True
     )
     exchange.served_model, exchange.attempts = model, [Attempt("p", "initial", 0.0)]
+    exchange.principal = None if key is None else Principal(key)
     if output is not None:
         exchange.counted(TokenUsage(10, output), "provider")
     exchange.outcome = outcome
     return exchange
 
 
-def given_up(seconds: float, model: str = "m") -> Exchange:
-    exchange = over(seconds, None, outcome="cancelled", model=model)
+def given_up(seconds: float, model: str = "m", key: str | None = None) -> Exchange:
+    exchange = over(seconds, None, outcome="cancelled", model=model, key=key)
     exchange.timings.first_token = exchange.timings.last_token = None
     return exchange
 
@@ -132,6 +136,14 @@ def test_a_model_that_hides_nothing_is_known_after_a_few_long_waits() -> None:
     assert before == by_rate(20)
     assert hidden.tokens(given_up(21.0), None) < before / 10
     assert hidden.tokens(given_up(21.0, "another"), None) == before
+
+
+def test_what_one_key_has_waited_for_says_nothing_of_anothers_answers() -> None:
+    hidden = HiddenOutput()
+    for _ in range(50):
+        hidden.learn(over(21.0, 0, key="a"))
+    assert hidden.tokens(given_up(21.0, key="a"), None) < 10
+    assert hidden.tokens(given_up(21.0, key="b"), None) == by_rate(20)
 
 
 def test_the_rate_of_a_model_is_that_of_its_finished_answers() -> None:

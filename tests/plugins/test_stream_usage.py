@@ -265,6 +265,43 @@ async def test_the_refusal_of_a_clients_own_option_reaches_it_and_costs_nobody_e
     assert b"stream_options" in app.bodies[1]
 
 
+class Naming(App):
+    """Refuses a parameter by its name, in words that a client has chosen."""
+
+    def __init__(self, parameter: bytes, *, beside: bytes = b"") -> None:
+        super().__init__()
+        self._parameter, self._beside = parameter, beside
+        self._answer = self.sends
+
+    async def _read(self, receive: Any) -> None:
+        await super()._read(receive)
+        body = self.bodies[-1]
+        text = b'{"error":{"message":"Unrecognized request argument supplied: ' + self._parameter + b'"}}'
+        refused = b'"' + self._parameter + b'"' in body and self._beside in body
+        self.sends = messages(text, status=400, content_type=JSON) if refused else self._answer
+
+
+@pytest.mark.parametrize("parameter", ["xstream_options", "stream_options_x", "x-stream_options", "my stream_options"])
+async def test_a_clients_own_parameter_does_not_end_the_metering_of_others(parameter: str) -> None:
+    app = Naming(parameter.encode())
+    served = PluginMiddleware(app, plugins=[StreamUsage()])
+    refused = await drive(served, body=ask(**{parameter: 1}))
+    assert (refused.status, parameter in refused.body.decode()) == (400, True)
+    await drive(served, body=ask())
+    assert b'"stream_options"' in app.bodies[-1]
+
+
+async def test_what_is_refused_beside_a_clients_parameter_is_asked_for_without_it() -> None:
+    app = Naming(b"stream_options", beside=b"data_sources")
+    served = PluginMiddleware(app, plugins=[StreamUsage()])
+    for asked in (2, 1):  # it is remembered for who sends that parameter
+        before = len(app.bodies)
+        assert (await drive(served, body=ask(data_sources=[]))).status == 200
+        assert len(app.bodies) - before == asked
+    await drive(served, body=ask())
+    assert b'"stream_options"' in app.bodies[-1]
+
+
 @pytest.mark.parametrize(("status", "body"), [(400, b'{"error":{"message":"no"}}'), (500, REFUSAL), (400, b"{}")])
 async def test_other_refusals_pass_as_they_are(status: int, body: bytes) -> None:
     app = Refusing(status, body)

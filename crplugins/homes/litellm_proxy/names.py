@@ -12,7 +12,7 @@ import yaml
 from crplugins.config import Config
 from crplugins.config.schema import DEMO_MODEL
 from crplugins.core.bounded_map import BoundedMap
-from crplugins.core.errors import model_not_found
+from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange
 from crplugins.core.patterns import NameSet
 from crplugins.core.plugin import Plugin
@@ -96,16 +96,30 @@ def _price(deployment: Mapping[str, Any], model: str) -> Price | None:
         return None
 
 
+_ROUTING: Final = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "router_settings_override")
+"""Parameters of LiteLLM's with which a client names further models."""
+
+
 class ServedModels(Plugin):
-    """Refuses a name LiteLLM does not serve with OpenAI's 404, where LiteLLM would say 400. Stands innermost."""
+    """Refuses a name LiteLLM does not serve with OpenAI's 404, where LiteLLM would say 400. Stands innermost.
+
+    Args:
+        own_keys: whether callers have keys of ours. LiteLLM then judges no model, and one that stands in its parameters
+            for routing has been judged by nobody: no list of models, no limit.
+    """
 
     reads_body = True
 
-    def __init__(self, prices: Prices) -> None:
+    def __init__(self, prices: Prices, *, own_keys: bool) -> None:
         self._prices = prices
+        self._forbidden = _ROUTING if own_keys else ()
 
     async def on_request(self, exchange: Exchange) -> None:
         assert exchange.body is not None, "reads_body"
+        for parameter in self._forbidden:
+            if parameter in exchange.body:
+                message = f"Unsupported parameter: '{parameter}' is not supported here. Please ask for one model."
+                raise GatewayError(400, message, param=parameter, code="unsupported_parameter")
         name = exchange.body.get("model", str)
         running = router()
         if name is not None and running is not None and not is_served(running, name):

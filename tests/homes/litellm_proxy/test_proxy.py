@@ -180,6 +180,22 @@ async def test_no_other_place_of_the_model_gets_past_the_keys_list(proxy: Proxy,
         assert answer.status_code == 404 or provider.last_request.model == "fake-model", (path, answer.text)
 
 
+async def test_no_parameter_of_litellms_names_a_model_that_nobody_has_judged(
+    proxy: Proxy, provider: FakeProvider
+) -> None:
+    provider.script("fake-model", Script.error(500, "down"))  # LiteLLM would fall back
+    for name, value in (
+        ("fallbacks", ["other-model"]),
+        ("fallbacks", [{"fake-model": ["other-model"]}]),
+        ("context_window_fallbacks", [{"fake-model": ["other-model"]}]),
+        ("router_settings_override", {"fallbacks": [{"fake-model": ["other-model"]}]}),
+    ):
+        for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings"):
+            answer = await post(proxy, NARROW, path, model="fast", prompt="hi", input="hi", **{name: value})
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, name), (path, answer.text)
+    assert provider.received == 0
+
+
 async def test_a_request_over_the_limit_is_told_when_to_come_again(proxy: Proxy, provider: FakeProvider) -> None:
     first = await post(proxy, LIMITED)
     assert first.headers["x-ratelimit-limit-requests"] == "2"
@@ -321,6 +337,8 @@ async def test_other_endpoints_are_limited_and_recorded_under_the_id_the_client_
             assert record["usage_source"] == "provider"
             told = provider.last_request.usage
             assert (record["usage"]["input_tokens"], record["usage"]["output_tokens"]) == told, path
+        unlogged = await ask(proxy, "/v1/embeddings", model="fast", input="hello", **{"no-log": True})
+        assert (unlogged.status_code, unlogged.json()["error"]["param"]) == (400, "no-log")
         refused = await ask(proxy, "/v1/completions", POOR, model="fast", prompt="word " * 100, max_tokens=5000)
         assert (refused.status_code, refused.json()["error"]["type"]) == (429, "tokens")
         record = await proxy.record(refused.headers["x-request-id"])
