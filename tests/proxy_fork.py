@@ -4,6 +4,7 @@ The import takes fifteen seconds of CPU, and a run of all tests starts ten proxi
 JSON object a line from stdin, forks, and writes the pid of the child, which then serves.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -86,12 +87,22 @@ class ForkServer:
 def serve_orders() -> None:
     import litellm.proxy.proxy_server  # noqa: F401  # what all of this is for
 
+    _shorten_pauses()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that have ended leave nothing to wait for
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
             _become_a_proxy(json.loads(line))
         print(pid, flush=True)
+
+
+def _shorten_pauses() -> None:
+    """LiteLLM's pauses between retries, half a second to eight, would add up to minutes. From 1.110 on they are compiled
+    in; before that `INITIAL_RETRY_DELAY` and `MAX_RETRY_DELAY` are read."""
+    with contextlib.suppress(ImportError):
+        from litellm.router_python_host import PythonHost
+
+        PythonHost.sleep = lambda _self, seconds: asyncio.sleep(seconds / 1000)
 
 
 def _become_a_proxy(order: Mapping[str, Any]) -> None:
@@ -106,7 +117,8 @@ def _become_a_proxy(order: Mapping[str, Any]) -> None:
     import uvicorn
 
     try:
-        uvicorn.run(order["app"], port=order["port"], log_level="info")
+        # Longer than a busy client takes between two requests, which else would meet a connection that is being closed.
+        uvicorn.run(order["app"], port=order["port"], log_level="info", timeout_keep_alive=75)
     finally:
         os._exit(0)
 

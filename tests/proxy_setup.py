@@ -169,7 +169,7 @@ def running_proxy(
     (folder / "config.yaml").write_text(yaml.safe_dump(document))
     (folder / "crplugins.yaml").write_text(yaml.safe_dump(dict(ours)))
     files = {"CONFIG_FILE_PATH": str(folder / "config.yaml"), "CRPLUGINS_CONFIG": str(folder / "crplugins.yaml")}
-    with proxy_process(folder, app, port, {**files, **environ}) as url:
+    with _forked_proxy(folder, app, port, {**files, **environ}) as url:
         proxy = Proxy(url, provider_port, folder, folder / "proxy.log")
         yield proxy
         often = Counter(record["request_id"] for record in proxy.records())
@@ -183,7 +183,18 @@ def _with_journal(ours: Mapping[str, Any]) -> list[Any]:
 @contextmanager
 def proxy_process(folder: Path, app: str, port: int, environ: Mapping[str, str]) -> Iterator[str]:
     """LiteLLM's proxy under uvicorn as one starts it, once it answers; its log is `proxy.log` in `folder`."""
-    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--log-level", "info"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        app,
+        "--port",
+        str(port),
+        "--log-level",
+        "info",
+        "--timeout-keep-alive",
+        "75",
+    ]
     with (folder / "proxy.log").open("wb") as log:
         process = subprocess.Popen(
             command,

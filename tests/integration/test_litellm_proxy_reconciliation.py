@@ -29,7 +29,7 @@ from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
 
 pytestmark = needs_proxy
 
-REQUESTS: Final = int(os.environ.get("PROXY_METERING_REQUESTS", "80"))
+REQUESTS: Final = int(os.environ.get("PROXY_METERING_REQUESTS", "60"))
 SEED: Final = int(os.environ.get("PROXY_METERING_SEED", "20260601"))
 AT_ONCE: Final = 12
 
