@@ -1,4 +1,9 @@
-"""The log of a running gateway on stderr: warnings as text, or everything as JSON with `server.access_log`."""
+"""The log of a running gateway on stderr: warnings as text, or everything as JSON with `server.access_log`.
+
+It holds no prompt, no answer and no secret, whoever writes to it. Texts of our own hold none. Those of the libraries
+around us do: litellm and asyncio log exceptions that quote what was sent. So of a library that is not known to be
+careful only the place is written, and of an exception during a request only its class and where it was raised.
+"""
 
 import copy
 import logging
@@ -7,9 +12,12 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from queue import SimpleQueue
+from traceback import walk_tb
 from typing import Final, TextIO
 
 from crplugins.config import Config
+from crplugins.core.log_lines import NO_REQUEST, REQUEST_ID
+from crplugins.core.redaction import one_line
 from crplugins.plugins.access_log import JSONFormatter
 
 PENDING: Final = 10_000
@@ -17,13 +25,23 @@ PENDING: Final = 10_000
 
 _CLOSING_SECONDS: Final = 2.0
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LONGEST_MESSAGE: Final = 4000
+_MOST_FRAMES: Final = 20
+_MOST_CAUSES: Final = 5
+
+_OURS: Final = "crplugins"
+_CAREFUL: Final = frozenset({_OURS, "alembic", "sqlalchemy", "uvicorn"})
+"""Libraries whose messages hold nothing of requests and answers."""
 
 
 def logging_to_stderr(config: Config) -> AbstractContextManager[None]:
-    """Within the block, logs to stderr from a thread: a slow terminal or a full pipe delays no request."""
+    """Within the block, logs to stderr from a thread: a slow terminal or a full pipe delays no request.
+
+    Warnings of the libraries are written too, as far as they may be.
+    """
     if config.server.access_log:
-        return log_to(sys.stderr, formatter=JSONFormatter(), level=logging.INFO)
-    return log_to(sys.stderr, level=logging.WARNING)
+        return log_to(sys.stderr, formatter=JSONFormatter(), level=logging.INFO, others=True)
+    return log_to(sys.stderr, level=logging.WARNING, others=True)
 
 
 @contextmanager
@@ -34,24 +52,46 @@ def log_to(
     level: int = logging.INFO,
     loggers: Iterable[str] = ("crplugins",),
     pending: int = PENDING,
+    others: bool = False,
 ) -> Iterator[None]:
-    """Within the block, the records of these loggers from `level` on go to `stream`.
+    """Within the block, the records of these loggers from `level` on go to `stream`, and warnings of `others`.
 
     For a program. A library leaves logging to its host program, and so do the plugins.
     """
     handler = ThreadedHandler(stream, pending=pending)
-    handler.setFormatter(formatter or logging.Formatter(_TEXT))
+    handler.setFormatter(formatter or LineFormatter(_TEXT))
     before = [(logger, logger.level) for logger in map(logging.getLogger, loggers)]
+    taps = [logging.getLogger()] if others else [logger for logger, _ in before]
     for logger, _ in before:
         logger.setLevel(level)
+    for logger in taps:
         logger.addHandler(handler)
     try:
         yield
     finally:
-        for logger, its_level in before:
+        for logger in taps:
             logger.removeHandler(handler)
+        for logger, its_level in before:
             logger.setLevel(its_level)
         handler.close()
+
+
+class LineFormatter(logging.Formatter):
+    """One line for each record, with its request; an exception follows in lines that are set in.
+
+    No text can begin another line, or steer a terminal.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.message = one_line(record.getMessage(), _LONGEST_MESSAGE)
+        record.asctime = self.formatTime(record)
+        line = self.formatMessage(record)
+        request: str = getattr(record, "request_id", NO_REQUEST)
+        if request != NO_REQUEST and request not in line:
+            line += f" (request {request})"
+        exception = self.formatException(record.exc_info) if record.exc_info else record.exc_text
+        details = [*(exception or "").splitlines(), *(record.stack_info or "").splitlines()]
+        return "\n".join([line, *(f"    {one_line(detail)}" for detail in details)])
 
 
 class ThreadedHandler(logging.Handler):
@@ -77,7 +117,10 @@ class ThreadedHandler(logging.Handler):
             return
         try:
             record = copy.copy(record)
-            record.msg, record.args = record.getMessage(), None  # what the arguments point to may change
+            record.msg, record.args = _message(record), None  # what the arguments point to may change
+            vars(record)["request_id"] = request = REQUEST_ID.get()
+            if record.exc_info and (request != NO_REQUEST or not _is_careful(record)):
+                record.exc_text, record.exc_info = _where_raised(record.exc_info[1]), None
             self._queue.put(record)
         except Exception:
             self.handleError(record)
@@ -107,3 +150,27 @@ class ThreadedHandler(logging.Handler):
             self._stream.flush()
         except Exception:
             self.handleError(record)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The text of a record; of another library than the careful ones the place where it was written."""
+    if _is_careful(record):
+        return record.getMessage()
+    return f"a message from {record.module}:{record.lineno}, which may hold texts of requests and is not written"
+
+
+def _is_careful(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] in _CAREFUL
+
+
+def _where_raised(error: BaseException | None) -> str:
+    """An exception and its causes without their texts. Reads no source: this runs on the event loop."""
+    lines: list[str] = []
+    for _ in range(_MOST_CAUSES):
+        if error is None:
+            break
+        frames = list(walk_tb(error.__traceback__))[-_MOST_FRAMES:]
+        lines += [f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}" for frame, line in frames]
+        lines.append(type(error).__qualname__)
+        error = error.__cause__ or error.__context__
+    return "\n".join(lines)

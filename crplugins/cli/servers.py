@@ -34,6 +34,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "ws": "none",
     "lifespan": "on",
     "access_log": False,
+    "log_config": None,  # its records go where ours go, which escapes and withholds
     "server_header": False,
     "log_level": "warning",
 }
@@ -51,7 +52,7 @@ def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
     config = uvicorn.Config(FrozenAfterStartup(app), **_options(app.config))
     server = _Server(config, lambda: _print(welcome))
     try:
-        with logging_to_stderr(app.config):  # not earlier: uvicorn's set-up of logging closes all handlers
+        with logging_to_stderr(app.config):
             server.run([sock])
     except OSError as error:  # two servers may bind a port; only one may listen
         host, port = sock.getsockname()[:2]
@@ -72,7 +73,7 @@ def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: Fou
     config = uvicorn.Config("crplugins.cli.worker:create_app", factory=True, workers=workers, **options)
     supervisor = Multiprocess(config, sockets=[sock])
     threading.Thread(target=_print_when_listening, args=(sock.family, reachable(sock), welcome), daemon=True).start()
-    with multiprocess_directory(), _one_limit_store(found.config, workers):
+    with multiprocess_directory(), _one_limit_store(found.config, workers), logging_to_stderr(found.config):
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise Refused("the gateway did not start")

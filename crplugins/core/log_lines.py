@@ -10,7 +10,8 @@ from typing import Final
 
 from crplugins.core.redaction import one_line
 
-REQUEST_ID: Final[ContextVar[str]] = ContextVar("crplugins_request_id", default="-")
+NO_REQUEST: Final = "-"
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("crplugins_request_id", default=NO_REQUEST)
 """The request that this task serves."""
 
 

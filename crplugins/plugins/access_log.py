@@ -9,7 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from crplugins.core.exchange import Exchange
+from crplugins.core.log_lines import NO_REQUEST
 from crplugins.core.plugin import Plugin
+from crplugins.core.redaction import cut, one_line
 from crplugins.core.trace import trace_id_of
 from crplugins.core.usage import usd
 from crplugins.metering.record import UsageRecord, record_of
@@ -17,6 +19,7 @@ from crplugins.metering.record import UsageRecord, record_of
 logger = logging.getLogger("crplugins.access")
 
 _LONGEST_NAME: Final = 128
+_LONGEST_MESSAGE: Final = 4000
 _LINE: Final = "%d %s model=%r key=%r tokens=%d+%d cost=%s duration=%.1fms request=%s"
 
 
@@ -80,8 +83,7 @@ def _name(text: str | None) -> str | None:
     """A name that may come from a client, on one line and of limited length."""
     if text is None:
         return None
-    text = text[:_LONGEST_NAME]
-    return text if text.isprintable() else repr(text)[1:-1]  # a line feed would begin a forged line
+    return one_line(text, _LONGEST_NAME)
 
 
 class JSONFormatter(logging.Formatter):
@@ -90,7 +92,8 @@ class JSONFormatter(logging.Formatter):
         handler.setFormatter(JSONFormatter())
         logger.warning("slow", extra={"crplugins": {"request_id": "..."}})
 
-    An exception is in `exception`, a stack in `stack`, both as text. A fact with one of these names is left out.
+    An exception is in `exception`, a stack in `stack`, both as text. A fact with one of these names is left out. What
+    is not printable is written as an escape: a reader that splits lines at U+2028 finds one line too.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -99,17 +102,21 @@ class JSONFormatter(logging.Formatter):
         if isinstance(facts, Mapping):
             line = {**line, **facts, **line}
         try:
-            return msgspec.json.encode(line, enc_hook=str).decode()
+            text = msgspec.json.encode(line, enc_hook=str).decode()
         except (TypeError, UnicodeEncodeError):  # keys that are no strings, or a lone surrogate
             return json.dumps({str(key): value for key, value in line.items()}, default=str)
+        return text if text.isprintable() else "".join([c if c.isprintable() else json.dumps(c)[1:-1] for c in text])
 
     def _head(self, record: logging.LogRecord) -> dict[str, Any]:
         line = {
             "time": self.formatTime(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": cut(record.getMessage(), _LONGEST_MESSAGE),
         }
+        request = getattr(record, "request_id", NO_REQUEST)
+        if request != NO_REQUEST:
+            line["request_id"] = request
         exception = self.formatException(record.exc_info) if record.exc_info else record.exc_text
         if exception:
             line["exception"] = exception

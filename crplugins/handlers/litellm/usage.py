@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from crplugins.core.exchange import Exchange
+from crplugins.core.redaction import one_line
 from crplugins.core.reported_usage import ReportedUsage, WrittenDetails, read_usage
 from crplugins.core.usage import MAX_TOKENS, TokenUsage
 from crplugins.core.wire import AnswerFacts
@@ -126,7 +127,7 @@ async def estimate(
     try:
         return await asyncio.to_thread(count)
     except Exception as error:  # metering never fails an answer that was served
-        logger.warning("cannot estimate the tokens of %s: %s", model, error)
+        logger.warning("cannot estimate the tokens of %s: %s", one_line(model), type(error).__name__)
         return None
 
 

@@ -13,9 +13,10 @@ from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError, model_not_found, shown_name
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType
-from crplugins.core.patterns import name_set
+from crplugins.core.patterns import LONGEST_MODEL, name_set
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Aliases, Principal
+from crplugins.core.redaction import one_line
 from crplugins.core.sse import Event
 from crplugins.plugins.aliases.access import permitted
 from crplugins.plugins.aliases.explain import alias_warnings
@@ -119,7 +120,8 @@ class ModelAliases(Plugin):
         if not (self._shadow or principal.models_shadow):
             raise refusal
         self.shadowed[refusal.error_type] += 1
-        logger.info("request %s would have been refused: key %s, model %r", exchange.id, principal.key_id, name)
+        shown = one_line(name or "", LONGEST_MODEL)
+        logger.info("request %s would have been refused: key %s, model '%s'", exchange.id, principal.key_id, shown)
 
     def _view(self, principal: Principal | None) -> AliasView:
         if principal is None:

@@ -19,6 +19,7 @@ from crplugins.core.identity import Identities
 from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Budget, MissingUsagePolicy, Principal
+from crplugins.core.redaction import one_line
 from crplugins.core.usage import Price, TokenUsage, usd
 from crplugins.limits.arithmetic import check_window
 from crplugins.limits.limit import Charge, Decision, Reservation
@@ -200,7 +201,8 @@ class Budgets(Plugin):
         if model not in self._warned_unpriced:
             self._warned_unpriced[model] = True
             then = "a request under a budget is refused" if refused else "no budget counts its requests"
-            logger.warning("the price of the model %r is unknown, and %s; give it in model_info", model, then)
+            shown = one_line(model)
+            logger.warning("the price of the model '%s' is unknown, and %s; give it in model_info", shown, then)
         if refused:
             raise unknown_price(exchange.requested_model or model)
         if self._refuses_unknown:
