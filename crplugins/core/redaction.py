@@ -70,10 +70,10 @@ def cut(text: str, longest: int) -> str:
     """At most `longest` characters of `text`, without the word that the cut would go through: it may be a secret."""
     if len(text) <= longest:
         return text
-    head, *last = text[:longest].rsplit(maxsplit=1)
-    if not last or len(last[0]) > longest // 2:  # no spaces, as in Chinese
-        head = text[:longest].rstrip(_OF_A_WORD)
-    return head + "..."
+    words = text[:longest].rsplit(maxsplit=1)
+    if len(words) > 1 and len(words[1]) <= longest // 2:
+        return words[0] + "..."
+    return text[:longest].rstrip(_OF_A_WORD) + "..."  # no spaces, as in Chinese
 
 
 def one_line(text: str, longest: int = LONGEST_LINE) -> str:

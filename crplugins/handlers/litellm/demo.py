@@ -16,7 +16,7 @@ GREETING: Final = "You said: "
 NOTHING_SAID: Final = "Hello! Say something and I will say it back."
 WORD_SECONDS: Final = 0.02
 
-_TOKEN: Final = re.compile(r"\s*\S{1,6}")
+_TOKEN: Final = re.compile(r"\s*+\S{1,6}|\s++")  # the second: else a search would begin anew at each space
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,7 @@ def echo(messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -
 
 def tokens(text: str) -> list[str]:
     """`text` cut into tokens; joined they are `text`, white space at its end included."""
-    pieces = _TOKEN.findall(text)
-    rest = text[sum(map(len, pieces)) :]
-    return [*pieces, rest] if rest else pieces
+    return _TOKEN.findall(text)
 
 
 class EchoProvider:
