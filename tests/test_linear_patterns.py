@@ -34,7 +34,8 @@ FOREIGN = {
     "core.lenient_json._WORD": "search", "core.patterns._ARN": "match", "core.patterns._NAME": "match",
     "core.patterns._SCHEME": "search", "core.redaction._ADDRESSES": "search", "core.redaction._KEYS": "search",
     "core.redaction._LITELLM_CLASSES": "search", "core.sse._BEFORE_ANSWER": "match", "core.sse._BLANK_LINE": "search",
-    "core.sse._LINE": "search", "core.trace._TRACEPARENT": "match", "handlers.litellm.demo._TOKEN": "search",
+    "core.sse._LINE": "search", "core.stream_options._AS_A_WORD": "search",
+    "core.trace._TRACEPARENT": "match", "handlers.litellm.demo._TOKEN": "search",
     "handlers.litellm.errors._CLASSES": "match", "handlers.litellm.errors._QUOTED": "search",
     "handlers.litellm.errors._UNSUPPORTED": "search", "handlers.upstream_errors._LEADING_NUMBER": "match",
     "handlers.upstream_errors._NUMBER_OR_DATE": "match", "handlers.upstream_errors._OUT_OF_CREDIT": "search",
@@ -58,7 +59,7 @@ MADE = {"core.redaction._pattern_of", "plugins.aliases.rename.NameScrubber"}
 
 OPERATORS = (
     "cli.", "config.", "core.off_peak.", "core.processes.", "core.redaction._whole", "homes.litellm_proxy.routes.",
-    "keys.entry.", "keys.file.", "keys.secrets._HASH", "ledger.reconcile.", "limits.redis.", "metering.prices.",
+    "keys.entry.", "keys.file.", "keys.secrets._HASH", "ledger.reconcile.", "limits.opening.", "limits.redis.", "metering.prices.",
     "plugins.aliases.rename._whole", "settings.", "sql.", "testing.",
 )  # fmt: skip
 """What begins so reads files, options, answers of our own stores, and the scripts of tests."""
