@@ -159,6 +159,14 @@ async def test_what_is_larger_than_every_quota_is_not_tried_again(gateway: Any) 
         assert (refused.headers["x-should-retry"], "retry-after" in refused.headers) == ("false", False)
 
 
+async def test_one_that_is_passed_over_does_not_cool_down(gateway: Any) -> None:
+    async with gateway({"tpm": 1000}, {}) as quotas:
+        assert await quotas.statuses(1, max_tokens=5000) == [200]
+        assert quotas.asked == [0, 1]
+        assert await quotas.statuses(4, max_tokens=5) == [200] * 4
+        assert quotas.asked == [2, 3], "what is smaller has its turn with it"
+
+
 async def test_the_limits_of_all_deployments_hold_where_an_entry_says_nothing(gateway: Any) -> None:
     async with gateway({}, {"rpm": 3}, limits={"per_deployment": {"requests_per_minute": 1}}) as quotas:
         assert await quotas.statuses(6) == [200] * 4 + [429] * 2

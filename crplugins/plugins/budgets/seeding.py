@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.single_flight import SingleFlight
@@ -69,9 +69,8 @@ class Seeding:
         return self._lookups.start(window.limit.key, lambda: self._seed(window))
 
     async def _seed(self, window: BudgetWindow) -> None:
-        assert window.scope in ("key", "team"), "`compare` leaves out the others"
         try:
-            spent = await self._spent(window.scope, window.owner, window.start)
+            spent = await self._spent(cast("LedgerScope", window.scope), window.owner, window.start)
             await self._store.seed(window.limit, spent)
         except StoreUnavailable:
             self.failures += 1  # the store logs it itself
