@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from functools import partial
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -13,6 +14,7 @@ from crplugins.limits.limit import Reservation
 from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import LimitStore
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, demand_of, usage_of
+from crplugins.metering.growth import when_it_grows
 from crplugins.plugins.rate_limits.responses import refusal_reason
 from crplugins.plugins.rate_limits.rules import AppliedLimits, limits_of_deployment
 
@@ -104,7 +106,11 @@ class DeploymentQuota:
         demand = demand_of(exchange, quotas.estimated_output) if applied.depend_on_size else NO_DEMAND
         reservation, decision = await quotas.reservations.reserve(exchange.id + self._suffix, applied.charges(demand))
         if decision.refused is None:
-            _TAKEN.set(exchange, _Taken(self, reservation, len(exchange.attempts)))
+            taken = _Taken(self, reservation, len(exchange.attempts))
+            _TAKEN.set(exchange, taken)
+            if exchange.stream and applied.depend_on_size:
+                reserved = applied.reserved_output(reservation.charges, demand.prompt)
+                when_it_grows(exchange, reserved, partial(self._reserve_more, exchange, taken, demand.prompt))
             return None
         refusing = applied.all[decision.refused]
         if not refusing.shadow:  # either all limits of a deployment are shadows, or none
@@ -114,6 +120,13 @@ class DeploymentQuota:
             "request %s would not have been sent on: %s of %s", exchange.id, refusing.measure.name, refusing.limit.key
         )
         return None
+
+    def _reserve_more(self, exchange: Exchange, taken: _Taken, prompt: int, output: int) -> None:
+        if _TAKEN.get(exchange) is not taken:  # it failed, and another deployment answers
+            return
+        costs = self._applied.costs(1, prompt + output, output)
+        more = [max(charge.cost, cost) for charge, cost in zip(taken.reservation.charges, costs, strict=True)]
+        self._quotas.reservations.adjust(taken.reservation, more, debt=_DEBT)
 
     def failed(self, exchange: Exchange) -> None:
         taken = _TAKEN.get(exchange)

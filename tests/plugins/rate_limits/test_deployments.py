@@ -8,8 +8,10 @@ import pytest
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.asgi.scope import find_exchange
 from crplugins.core.principal import Limits
+from crplugins.metering.growth import PIECE_TOKENS
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.testing import drive, lifespan
+from tests.core.doubles import DONE, STOP, piece, start
 from tests.plugins.limits_endings import ENDINGS, Ending, end
 from tests.plugins.limits_setup import HI, PROMPT, Ground, using
 
@@ -47,6 +49,52 @@ async def test_what_an_answer_took_beyond_its_estimate_keeps_the_deployment_out_
     assert 60_000 < wait <= 66_000, "twice the amount is used, and a tenth of it must be free"
     ground.clock.advance(66)
     assert await sent.ask(100) is None
+
+
+WORD = b'data: {"choices":[{"index":0,"delta":{"content":"word"}}]}\n\n'
+
+
+class Words:
+    """Streams a token with each chunk, and after the last looks what is held."""
+
+    def __init__(self, sent: int, look: Callable[[], Awaitable[None]]) -> None:
+        self.sent, self.look = sent, look
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        await send(start())
+        for _ in range(self.sent):
+            await send(piece(WORD))
+        await self.look()
+        await send({"type": "http.response.body", "body": STOP + DONE})
+
+
+async def test_a_stream_that_grows_holds_more_of_the_quota_of_the_deployment_that_answers() -> None:
+    ground = Ground()
+    held = []
+
+    async def look() -> None:
+        limits = [each.limit for each in sent.quota._applied.all]
+        held.append((await ground.reservations.levels(limits))[0].used)
+
+    sent = Sent(Words(600, look), ground, tokens_per_minute=10_000)
+    plugin = sent.plugin
+
+    async def twice(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":  # a deployment that has failed before
+            exchange = find_exchange(scope)
+            assert exchange is not None
+            failed = plugin.quota("another", Limits(tokens_per_minute=10_000))
+            assert await failed.take(exchange) is None
+            failed.failed(exchange)
+        await sent(scope, receive, send)
+
+    async with lifespan(stack := PluginMiddleware(twice, plugins=[plugin])):
+        await drive(stack, body={"model": "m", "messages": HI, "max_tokens": 10, "stream": True})
+    assert 600 <= held[0] <= 600 + PROMPT + PIECE_TOKENS
+    assert not ground.store.held
+    assert not ground.reservations._adjusted
 
 
 async def test_deployments_of_one_account_take_of_one_quota() -> None:
