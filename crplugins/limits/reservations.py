@@ -82,10 +82,13 @@ class Reservations:
         return reservation, decision
 
     def adjust(self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT) -> None:
-        """Replace what is reserved for a request that goes on. Returns at once; no limit refuses it.
+        """Replace what is reserved for a request that goes on. Returns at once; no limit refuses it. Does nothing for
+        one that is settled.
 
         If the store does not answer, what was reserved before stays; it is for the caller to try again later.
         """
+        if reservation.id not in self._live:
+            return
         if self._adjust_now is not None:
             self._adjust_now(self._as_adjusted(reservation), costs, debt=debt, now=self._time())
             self._adjusted[reservation.id] = reservation.costing(costs)
@@ -183,6 +186,9 @@ class LiveReservations:
 
     def __len__(self) -> int:
         return len(self._live)
+
+    def __contains__(self, reservation_id: str) -> bool:
+        return reservation_id in self._live
 
     def add(self, reservation: Reservation) -> None:
         self._live[reservation.id] = reservation

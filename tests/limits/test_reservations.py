@@ -92,3 +92,17 @@ async def test_an_adjustment_that_fails_changes_nothing_and_the_next_is_made():
             assert await used(reservations) == [left, 1]
         reservations.settle(reservation, [700, 1])
     assert await used(reservations) == [700, 0]
+
+
+@pytest.mark.parametrize("store", [MemoryStore, Remote])
+async def test_what_is_settled_is_adjusted_no_more(store):
+    reservations = Reservations(store(), clock=lambda: NOW)
+    async with reservations:
+        reservation, _ = await reservations.reserve("a", CHARGES)
+        reservations.settle(reservation, [700, 1])
+        reservations.adjust(reservation, [900, 1])
+        await asyncio.sleep(0.001)
+        again, _ = await reservations.reserve("a", CHARGES)
+        assert await used(reservations) == [800, 1]
+        reservations.settle(again, [50, 1])
+    assert await used(reservations) == [750, 0]

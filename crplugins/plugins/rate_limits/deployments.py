@@ -106,11 +106,10 @@ class DeploymentQuota:
         demand = demand_of(exchange, quotas.estimated_output) if applied.depend_on_size else NO_DEMAND
         reservation, decision = await quotas.reservations.reserve(exchange.id + self._suffix, applied.charges(demand))
         if decision.refused is None:
-            taken = _Taken(self, reservation, len(exchange.attempts))
-            _TAKEN.set(exchange, taken)
+            _TAKEN.set(exchange, _Taken(self, reservation, len(exchange.attempts)))
             if exchange.stream and applied.depend_on_size:
                 reserved = applied.reserved_output(reservation.charges, demand.prompt)
-                when_it_grows(exchange, reserved, partial(self._reserve_more, exchange, taken, demand.prompt))
+                when_it_grows(exchange, reserved, partial(self._reserve_more, reservation, demand.prompt))
             return None
         refusing = applied.all[decision.refused]
         if not refusing.shadow:  # either all limits of a deployment are shadows, or none
@@ -121,12 +120,9 @@ class DeploymentQuota:
         )
         return None
 
-    def _reserve_more(self, exchange: Exchange, taken: _Taken, prompt: int, output: int) -> None:
-        if _TAKEN.get(exchange) is not taken:  # it failed, and another deployment answers
-            return
-        costs = self._applied.costs(1, prompt + output, output)
-        more = [max(charge.cost, cost) for charge, cost in zip(taken.reservation.charges, costs, strict=True)]
-        self._quotas.reservations.adjust(taken.reservation, more, debt=_DEBT)
+    def _reserve_more(self, reservation: Reservation, prompt: int, output: int) -> None:
+        more = self._applied.grown_costs(reservation.charges, prompt, output)
+        self._quotas.reservations.adjust(reservation, more, debt=_DEBT)
 
     def failed(self, exchange: Exchange) -> None:
         taken = _TAKEN.get(exchange)

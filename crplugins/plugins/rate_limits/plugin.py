@@ -168,8 +168,7 @@ class RateLimits(Plugin):
         await self.reservations.__aexit__(kind, error, traceback)
 
     def _reserve_more(self, status: LimitStatus, prompt: int, output: int) -> None:
-        costs = status.applied.costs(1, prompt + output, output)
-        more = [max(charge.cost, cost) for charge, cost in zip(status.reservation.charges, costs, strict=True)]
+        more = status.applied.grown_costs(status.reservation.charges, prompt, output)
         self.reservations.adjust(status.reservation, more, debt=self._max_debt)
 
     def _lookup_by(self, rules: LimitRules) -> "AppliedLimitsCache":

@@ -203,6 +203,11 @@ class AppliedLimits:
             if each.measure.unit in ("tokens", "output_tokens")
         )
 
+    def grown_costs(self, charges: Sequence[Charge], prompt: int, output: int) -> list[int]:
+        """What a request takes that is still running, of which these charges were reserved."""
+        costs = self.costs(1, prompt + output, output)
+        return [max(charge.cost, cost) for charge, cost in zip(charges, costs, strict=True)]
+
     def costs(self, requests: int, tokens: int, output_tokens: int) -> list[int]:
         """What a request has really taken of each limit. It holds one lease, whatever its size."""
         taken = {"requests": requests, "tokens": tokens, "output_tokens": output_tokens, "parallel": 1}

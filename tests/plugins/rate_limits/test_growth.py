@@ -15,7 +15,7 @@ from crplugins.plugins.rate_limits.plugin import RateLimits
 from tests.core.doubles import JSON, App
 from tests.plugins.limits_setup import PROMPT, Caller, Ground, ask
 
-ANSWER = 3_000
+ANSWER = 1_400
 RESERVED = 500
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
 WORD = b'data: {"choices":[{"index":0,"delta":{"content":"word"}}]}\n\n'
