@@ -213,3 +213,11 @@ def test_a_file_that_is_not_a_database_and_a_server_that_is_unavailable_end_with
     assert (code, "cannot be read" in err) == (1, True)
     code, _, err = command("--ledger", "postgresql://u:hunter2@127.0.0.1:1/db")
     assert (code, "unavailable" in err, "hunter2" in err) == (1, True, False)
+
+
+def test_a_servers_database_without_records_has_used_nothing_and_says_why(command, postgres_url):  # noqa: F811
+    code, out, err = command("--ledger", postgres_url, "--json")
+    assert (code, json.loads(out)) == (0, [])
+    assert "this database has no records; a gateway creates their tables when it starts" in err
+    code, out, _ = command("--ledger", postgres_url, "--by", "", "--json")
+    assert (code, json.loads(out)[0]["requests"]) == (0, 0)
