@@ -236,7 +236,7 @@ budgets:
         ("limits: {global: {tokens_per_minut: 1}}", "limits.global.tokens_per_minut: unknown key, did you mean 'tokens_per_minute'?"),
         ("limits: {per_team: {x: {tokens_per_minut: 1}}}", "limits.per_team.x.tokens_per_minut: unknown key, did you mean 'tokens_per_minute'?"),
         ("limits: {per_model: {nope: {tokens_per_minute: 1}}}", "limits.per_model.nope: is no model in model_list; a request for an alias counts for the model behind it"),
-        ("limits: {store: mem}", "limits.store: a limit store is memory, sqlite:///limits.db, redis://host:6379/0, rediss://host:6379/0 or unix:///run/redis.sock"),
+        ("limits: {store: mem}", "limits.store: a limit store is memory, sqlite:///limits.db, redis://host:6379/0, rediss://host:6379/0, unix:///run/redis.sock, redis+sentinel://host:26379/mymaster/0 or redis+cluster://host:6379"),
         ("limits: {per_team: []}", "limits.per_team: must be a mapping, not a list"),
         ("budgets: {per_team: {x: {usd: 5, perod: day}}}", "budgets.per_team.x.perod: unknown key, did you mean 'period'?"),
     ],
