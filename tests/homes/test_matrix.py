@@ -258,18 +258,18 @@ def test_each_end_user_of_a_key_has_the_limit_to_itself(home: Home) -> None:
 def test_a_session_ends_with_its_last_request_and_is_not_retried(home: Home) -> None:
     run = {"x-session-id": "run-7"}
     for left in reversed(range(SESSION_REQUESTS)):
-        answer = home.post("agent", more_headers=run)
+        answer = home.post("agent", more_headers=run, max_tokens=5)  # a session has a budget too, in another test
         assert (answer.status_code, answer.headers["x-ratelimit-remaining-requests"]) == (200, str(left))
     client = home.client("agent").with_options(max_retries=2, default_headers=run)
     with pytest.raises(openai.PermissionDeniedError) as refused:
-        client.chat.completions.create(model=ALIAS, messages=HELLO)
+        client.chat.completions.create(model=ALIAS, messages=HELLO, max_tokens=5)
     assert (refused.value.type, refused.value.code) == ("session_limit", "session_limit_exceeded")
     assert refused.value.response.headers["x-should-retry"] == "false"
     assert "retry-after" not in refused.value.response.headers
     rows = home.records("agent", SESSION_REQUESTS + 1)
     assert (rows[-1]["status"], rows[-1]["outcome"], rows[-1]["error_type"]) == (403, "limited", "rate_limited")
-    assert home.post("agent", metadata={"session_id": "run-7"}).status_code == 403
-    assert home.post("agent", metadata={"session_id": "run-8"}).status_code == 200
+    assert home.post("agent", metadata={"session_id": "run-7"}, max_tokens=5).status_code == 403
+    assert home.post("agent", metadata={"session_id": "run-8"}, max_tokens=5).status_code == 200
     assert home.provider.received == SESSION_REQUESTS + 1
 
 
