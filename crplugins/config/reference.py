@@ -23,6 +23,7 @@ from pydantic import AliasChoices, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from crplugins.config.schema import Config
+from crplugins.core.error_codes import error_table
 
 PAGE: Final = Path(__file__).with_name("README.md")
 MARK: Final = "<!-- From here on written by `python -m crplugins.config.reference`. -->"
@@ -115,13 +116,20 @@ def _sections(annotation: Any, form: str = "") -> Iterator[tuple[type[BaseModel]
         yield from _sections(arguments[0], form + "[]")
 
 
+_ERRORS: Final = (
+    "What a client reads in `error.code`, and what records, metrics and logs call the same failure. A provider's own "
+    "code on a 4xx is passed on as it is, as `upstream_4xx` or `upstream_429`."
+)
+
+
 def reference() -> str:
-    """All sections in Markdown."""
+    """All sections and error codes in Markdown."""
     by_model = {place.model: place for place in places()}
     parts = []
     for place in by_model.values():
         parts += [f"## `{place.path}`" if place.path else "## The whole file", _summary(place), _table(place, by_model)]
         parts.append(_example(place))
+    parts += ["## Errors", _ERRORS, error_table()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

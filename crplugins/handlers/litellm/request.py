@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
+from crplugins.core.parameters import normal_form
 
 Arguments = dict[str, Any]
 """Keyword arguments of `acompletion` beside model and messages."""
@@ -37,7 +38,7 @@ _LITELLM_SETTINGS: Final = frozenset({
     "proxy", "region_name", "request_timeout", "ssl_verify", "stream_timeout", "success_callback", "timeout",
 })  # fmt: skip
 
-_LITELLM_PREFIXES: Final = ("_", "api_", "aws_", "azure_", "litellm_", "mock_", "s3_", "vertex_")
+_LITELLM_PREFIXES: Final = ("api", "aws", "azure", "litellm", "mock", "s3", "vertex")  # of normal forms
 
 # Default values that some clients send. A model that lacks the parameter still serves the request.
 _NEUTRAL: Final[Mapping[str, Any]] = {
@@ -80,7 +81,8 @@ class ArgumentMap:
         self._extras = None if extras is None else frozenset(extras)
         forwarded = (OPENAI_PARAMETERS if speaks_openai else frozenset()) | (self._extras or frozenset())
         self._unlisted = forwarded - self._supported
-        self._refused = (_LITELLM_SETTINGS | frozenset(owned)) - OPENAI_PARAMETERS - {"metadata", "thinking"}
+        refused = (_LITELLM_SETTINGS | frozenset(owned)) - OPENAI_PARAMETERS - {"metadata", "thinking"}
+        self._refused = frozenset(map(normal_form, refused))
 
     def arguments(self, body: Body) -> Arguments:
         """The arguments for `body`. Values a client sends win over defaults; null means the default."""
@@ -116,7 +118,9 @@ class ArgumentMap:
         return {"extra_body": extra} if extra else {}
 
     def _is_refused(self, name: str) -> bool:
-        return name in self._refused or name.startswith(_LITELLM_PREFIXES)
+        """In disguise too: what litellm does not know it passes on, and a relay behind it may read it."""
+        form = normal_form(name)
+        return form in self._refused or name.startswith("_") or form.startswith(_LITELLM_PREFIXES)
 
 
 def messages_of(body: Body) -> list[Any]:

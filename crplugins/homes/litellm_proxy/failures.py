@@ -9,6 +9,7 @@ from litellm.proxy._types import ProxyException
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.outcome import ErrorType
+from crplugins.core.redaction import scrub
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.homes.litellm_proxy.calls import headers_of
 
@@ -34,6 +35,10 @@ class ProxyRefusal(ProxyException):
         return {"message": shown.message, "type": shown.type, "param": shown.param, "code": shown.code}
 
 
+_OF_ITS_SETTINGS: Final = (
+    "litellm", "LiteLLM", "LITELLM", "Fallbacks", "cooldown", "deployment", "Model Group", "model_group", "api_base",
+    "_API_KEY",
+)  # fmt: skip
 _OWN: Final[Mapping[int, ErrorType]] = {401: "unauthenticated", 403: "forbidden_model", 429: "rate_limited"}
 
 
@@ -94,6 +99,10 @@ def is_own(exchange: Exchange, error: BaseException) -> bool:
 
 
 def _of_litellm(status: int, message: str) -> GatewayError:
+    """A refusal of LiteLLM's own, or of another callback. What tells of its deployments and settings is not shown."""
+    if any(word in message for word in _OF_ITS_SETTINGS):
+        message = "The gateway cannot serve this request now." if status >= 429 else "The gateway refused this request."
+    message = scrub(message)
     kind: ErrorType = _OWN.get(status) or ("internal" if status >= 500 else "invalid_request")
     error_type = SERVER_ERROR if status >= 500 else INVALID_REQUEST
     return GatewayError(status, message, type=error_type, error_type=kind)
