@@ -40,6 +40,11 @@ def is_one_of_several(arguments: Sequence[str] | None = None, environment: Mappi
     return announced > 1 if announced is not None else _shares_its_port()
 
 
+def announced_processes(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes share a port by what the command line and the environment say; 1 if they do not say."""
+    return _announced(sys.argv if arguments is None else arguments, environment) or 1
+
+
 def _announced(arguments: Sequence[str], environment: Mapping[str, str]) -> int | None:
     """The number of workers that servers take from the command line or the environment; None if neither says any."""
     with suppress(ValueError):  # quotes that do not end

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from crplugins.config import Config
 from crplugins.core.identity import Identities
 from crplugins.core.plugin import Plugin
+from crplugins.core.processes import announced_processes
 from crplugins.core.usage import Price
 from crplugins.homes.unpriced import KnownBudgets, unpriced_warnings
 from crplugins.keys.key import Key
@@ -103,7 +104,9 @@ class Parts:
         limits = self.config.limits
         store = open_limit_store(limits.store)
         if limits.store != "memory":
-            store = GuardedStore(store, on_store_error=limits.on_store_error, share=limits.local_share)
+            store = GuardedStore(
+                store, on_store_error=limits.on_store_error, share=limits.local_share, processes=announced_processes()
+            )
         return Reservations(store)
 
     @cached_property

@@ -46,6 +46,7 @@ class GuardedStore:
         store: entered and exited by this one.
         on_store_error: `local`, `open` or `closed`.
         share: of each limit, above 0 and at most 1, for `local`; None for an equal share.
+        processes: how many use the store at least, for a start during an outage.
         breaker: when an outage begins and when to probe again.
         clock: monotonic seconds.
     """
@@ -56,11 +57,12 @@ class GuardedStore:
         *,
         on_store_error: OnStoreError = "local",
         share: float | None = None,
+        processes: int = 1,
         breaker: CircuitBreaker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._presence = Presence(store)
+        self._presence = Presence(store, processes)
         self._fallback = fallback_store(on_store_error, self._equal_share if share is None else fixed_share(share))
         self._available = Availability(
             self._presence.announce,

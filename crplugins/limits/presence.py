@@ -13,20 +13,23 @@ PROCESSES: Final = Limit("lease", "processes", 1_000_000)
 class Presence:
     """One process among those that use `store`.
 
+    Args:
+        least: how many there are, as far as is known without the store.
+
     Attributes:
-        processes: how many there were when this one was last announced; at least 1.
+        processes: how many there were when this one was last announced.
     """
 
-    def __init__(self, store: LimitStore) -> None:
-        self._store = store
+    def __init__(self, store: LimitStore, least: int = 1) -> None:
+        self._store, self._least = store, least
         self._here: Final = Reservation(f"process/{uuid4().hex}", (Charge(PROCESSES, 1),))
-        self.processes = 1
+        self.processes = least
 
     async def announce(self) -> None:
         """Say that this process is there, for the length of a lease, and count all. Raises `StoreUnavailable`."""
         await self._store.reserve(self._here, lease=LEASE_MILLISECONDS)
         [level] = await self._store.levels([PROCESSES])
-        self.processes = max(1, level.used)
+        self.processes = max(self._least, level.used)
 
     async def leave(self) -> None:
         """Raises `StoreUnavailable`."""

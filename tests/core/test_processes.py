@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from crplugins.core.processes import is_one_of_several
+from crplugins.core.processes import announced_processes, is_one_of_several
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_one_worker_of_several_knows_it(process, arguments, environment, told, m
 PARENT = """
 import socket, subprocess, sys
 shared, other = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
-child = [sys.executable, "-c", "from crplugins.core.processes import is_one_of_several as f; input(); print(f([], {}))"]
+child = [sys.executable, "-c", "from crplugins.core.processes import announced_processes, is_one_of_several as f; input(); print(f([], {}))"]
 ask = lambda own: subprocess.Popen(child, stdin=-1, stdout=-1, text=True, pass_fds=[own.fileno()])
 children = [ask(shared), ask({"same": shared, "another": other}[sys.argv[1]])]
 print({children[0].communicate("\\n")[0].strip()})
@@ -50,3 +50,18 @@ children[1].communicate("\\n")
 def test_a_process_sees_that_another_has_its_listening_socket(socket, told):
     done = subprocess.run([sys.executable, "-c", PARENT, socket], capture_output=True, text=True, check=True)
     assert told in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "processes"),
+    [
+        (["crplugins", "serve"], {}, 1),
+        (["crplugins", "serve", "--workers", "4"], {}, 4),
+        (["gunicorn", "-w3", "app"], {"WEB_CONCURRENCY": "8"}, 3),
+        (["uvicorn", "app"], {"WEB_CONCURRENCY": "8"}, 8),
+        (["uvicorn", "app"], {"WEB_CONCURRENCY": "none"}, 1),
+        (["uvicorn", "app"], {"WEB_CONCURRENCY": "0"}, 1),
+    ],
+)
+def test_so_many_processes_are_announced(arguments, environment, processes):
+    assert announced_processes(arguments, environment) == processes

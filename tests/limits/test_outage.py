@@ -395,3 +395,12 @@ async def test_a_reservation_of_the_fallback_is_adjusted_there_and_one_of_the_st
         assert (await guard.levels([meter(100, key="t")], now=NOW))[0].used == 50 + 40
         assert await guard.settle(here, [20], now=NOW)
         assert (await guard.levels([meter(100, key="t")], now=NOW))[0].used == 50 + 20
+
+
+async def test_a_store_that_is_down_at_the_start_is_shared_by_the_processes_that_are_known_without_it(store):
+    store.down = True
+    async with guarded(store, processes=4) as guard:
+        assert await admitted(guard, meter(20)) == 5
+        store.down = False
+        await until(lambda: not guard.unavailable)
+        assert guard.processes == 4
