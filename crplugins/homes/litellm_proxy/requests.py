@@ -29,8 +29,9 @@ _ITS_OWN: Final = frozenset({
 })  # fmt: skip
 
 
-_NO_LOG: Final = "no-log"
-"""LiteLLM's parameter that keeps a request from all callbacks' log events."""
+_UNMETERED: Final = ("no-log", "background")
+"""`no-log` keeps a request of LiteLLM's from all log events. A response in the `background` is answered before it is
+made, and its usage is known to who fetches it later."""
 
 
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("crplugins.litellm_request_id", default=None)
@@ -65,7 +66,7 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
     try:
         await call.enter()
         if not chat:
-            _check_log(data)
+            _check_metered(data)
     except GatewayError as error:
         raise await _refused(runtime, call, error) from None
     except BaseException:  # the client has disconnected meanwhile
@@ -77,11 +78,14 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
     runtime.calls.add(call, data)
 
 
-def _check_log(data: Mapping[str, Any]) -> None:
-    """Only LiteLLM's log events tell what other APIs than chat completions have used."""
-    if data.get(_NO_LOG):
-        message = f"Unsupported parameter: '{_NO_LOG}' is not supported here, because the request could not be metered."
-        raise GatewayError(400, message, param=_NO_LOG, code="unsupported_parameter")
+def _check_metered(data: Mapping[str, Any]) -> None:
+    """Only LiteLLM's log events tell what other APIs than chat completions have used, when the answer is there."""
+    for name in _UNMETERED:
+        if data.get(name):
+            message = (
+                f"Unsupported parameter: '{name}' is not supported here, because the request could not be metered."
+            )
+            raise GatewayError(400, message, param=name, code="unsupported_parameter")
 
 
 async def _refused(runtime: Runtime, call: ProxyCall, error: GatewayError) -> ProxyRefusal:

@@ -337,8 +337,9 @@ async def test_other_endpoints_are_limited_and_recorded_under_the_id_the_client_
             assert record["usage_source"] == "provider"
             told = provider.last_request.usage
             assert (record["usage"]["input_tokens"], record["usage"]["output_tokens"]) == told, path
-        unlogged = await ask(proxy, "/v1/embeddings", model="fast", input="hello", **{"no-log": True})
-        assert (unlogged.status_code, unlogged.json()["error"]["param"]) == (400, "no-log")
+        for path, parameter in (("/v1/embeddings", "no-log"), ("/v1/responses", "background")):
+            unseen = await ask(proxy, path, model="fast", input="hello", **{parameter: True})
+            assert (unseen.status_code, unseen.json()["error"]["param"]) == (400, parameter)
         refused = await ask(proxy, "/v1/completions", POOR, model="fast", prompt="word " * 100, max_tokens=5000)
         assert (refused.status_code, refused.json()["error"]["type"]) == (429, "tokens")
         record = await proxy.record(refused.headers["x-request-id"])
