@@ -16,7 +16,6 @@ from crplugins.core.errors import GatewayError, broken_off, internal_error, no_c
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Run
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, done_event, error_event
-from crplugins.core.wire import is_chat_completion
 
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r", b"\n\r")
 
@@ -74,7 +73,7 @@ class AnswerEvents:
         self._exchange = exchange
         self._splitter = Splitter()
         self._completeness = Completeness(exchange.choices)
-        self._is_chat = is_chat_completion(exchange.method, exchange.path)
+        self._is_chat = exchange.is_chat
 
     @property
     def done(self) -> bool:
@@ -317,4 +316,4 @@ def is_success(exchange: Exchange) -> bool:
     """Whether the answer that has begun is a success for a chat completion."""
     if exchange.status is None or not 200 <= exchange.status < 300:
         return False
-    return is_chat_completion(exchange.method, exchange.path)
+    return exchange.is_chat

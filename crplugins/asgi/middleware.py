@@ -3,19 +3,20 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins.asgi.incoming import Call
 from crplugins.asgi.lifespan import NotOpen, PluginLifespan, Resource
+from crplugins.asgi.other_paths import Misspelt, Uncovered
 from crplugins.asgi.outgoing import Outgoing
-from crplugins.asgi.scope import SCOPE_KEY, find_exchange, make_exchange
+from crplugins.asgi.scope import OUTSIDE_KEY, SCOPE_KEY, find_exchange, kind_of, make_exchange
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.exchange import new_request_id
+from crplugins.core.paths import ChatPaths, PathKind
 from crplugins.core.pipeline import Faults, Pipeline, Run
 from crplugins.core.plugin import Plugin
-from crplugins.core.wire import is_chat_completion
 
 
 class PluginMiddleware:
@@ -27,14 +28,22 @@ class PluginMiddleware:
     parse once; `app` is then the innermost app and `plugins` all plugins, outermost first. With a foreign middleware in
     between, two boundaries share the Exchange and, if the body is the same object, its parse.
 
+    Chat completions are what `core/paths.py` says. A request that a router could take for one and that is none exactly
+    is refused, and never reaches the app. Other paths pass, except to plugins that want them all.
+
     Args:
         app: the ASGI app inside.
         plugins: outermost first; the request meets them in this order, the response in reverse.
+        paths: further paths of chat completions, as the app knows them: `/ask`, `/tenants/{tenant}/ask`. Of neighbours
+            each has those of all.
         resources: what plugins or the app stand on. Opened before the plugins when the app starts, closed after them.
         max_body_bytes: a larger request body is refused with 413, wherever a plugin reads it and on chat paths always.
             10 MiB if there are plugins and nothing is said.
         clock: monotonic seconds.
         new_id: makes the id of a request, which is returned as `x-request-id`.
+        find_uncovered: log once of a route that it asks a model and is not covered. False where the app has none.
+
+    Raises ValueError for a path that no route can have.
     """
 
     def __init__(
@@ -42,28 +51,31 @@ class PluginMiddleware:
         app: ASGIApp,
         *,
         plugins: Sequence[Plugin] = (),
+        paths: Iterable[str] = (),
         resources: Sequence[Resource] = (),
         max_body_bytes: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         new_id: Callable[[], str] = new_request_id,
+        find_uncovered: bool = True,
     ) -> None:
         self.app = app
         if isinstance(plugins, Plugin):
             raise TypeError(f"plugins is a list: plugins=[{plugins.name}(...)]")
         self.plugins = tuple(plugins)
+        self.paths = tuple(paths)
         self.resources = tuple(resources)
         limit = DEFAULT_MAX_BODY_BYTES if max_body_bytes is None else max_body_bytes
         self._options = (limit, clock, new_id)
         self._fuse()
         self.faults: Faults = Counter()
         self._max_body_bytes, self._clock, self._new_id = self._options
-        self._chat = Pipeline(self.plugins, self.faults, self._max_body_bytes)
-        everywhere = [p for p in self.plugins if not p.chat_only]
-        reads_body = any(p.reads_body for p in everywhere)
-        self._other = Pipeline(everywhere, self.faults, self._max_body_bytes if reads_body else sys.maxsize)
+        self._kinds = ChatPaths(self.paths)
         self._closed = Pipeline([NotOpen()], self.faults, self._max_body_bytes)
         # Who asks for a limit, or has something opened, has it for chat completions without plugins too.
-        self._alone = max_body_bytes is not None or bool(self.resources)
+        guards = bool(self.plugins) or max_body_bytes is not None or bool(self.resources)
+        self._pipelines = self._guarding() if guards else {}
+        missed = [p.name for p in self.plugins if p.chat_only]
+        self._uncovered = Uncovered(missed) if missed and find_uncovered else None
         self._lifespan = PluginLifespan(self.plugins, self.resources)
 
     def _fuse(self) -> None:
@@ -73,28 +85,70 @@ class PluginMiddleware:
         if inner._options == self._options:
             self.app = inner.app
             self.plugins += inner.plugins
+            self.paths += inner.paths
             self.resources += inner.resources
+
+    def _guarding(self) -> "Mapping[PathKind, Pipeline]":
+        """The plugins that each kind of request meets; a kind that is not here passes untouched."""
+        everywhere = [p for p in self.plugins if not p.chat_only]
+        reads_body = any(p.reads_body for p in everywhere)
+        pipelines: dict[PathKind, Pipeline] = {
+            "chat": Pipeline(self.plugins, self.faults, self._max_body_bytes),
+            # A view for any method would answer a GET with a body as it does a POST.
+            "page": Pipeline(everywhere, self.faults, 0),
+            "method": Pipeline([*everywhere, Misspelt("method")], self.faults, self._max_body_bytes),
+            "nearly": Pipeline([*everywhere, Misspelt("nearly")], self.faults, self._max_body_bytes),
+        }
+        if everywhere:
+            pipelines["other"] = Pipeline(everywhere, self.faults, self._max_body_bytes if reads_body else sys.maxsize)
+        return pipelines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            pipeline = self._chat if is_chat_completion(scope["method"], scope["path"]) else self._other
-            if pipeline.steps or (self._alone and pipeline is self._chat):
-                if not self._lifespan.open and not await self._lifespan.opened():
+            kind = kind_of(scope, self._kinds, scope["method"])
+            pipeline = self._pipelines.get(kind)
+            if kind == "other" and self._uncovered is not None and scope["method"] == "POST":
+                receive = self._uncovered.watch(scope, receive)
+            if pipeline is not None:
+                if not self._lifespan.open and not await self._opened(scope):
                     pipeline = self._closed
-                await self._run(pipeline, scope, receive, send)
+                await self._run(pipeline, kind, scope, receive, send)
                 return
         if scope["type"] == "lifespan":
-            await self._lifespan.run(self.app, scope, receive, send)
+            await self._live(scope, receive, send)
+        elif scope["type"] == "websocket" and self._pipelines and kind_of(scope, self._kinds, "POST") != "other":
+            await send({"type": "websocket.close", "code": 1008})  # a chat that no plugin would see
         else:
             await self.app(scope, receive, send)
 
-    def _run(self, pipeline: Pipeline, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """From start to stop, as far as the host tells it."""
+        try:
+            self._check(scope)
+        except ValueError as error:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
+        scope[OUTSIDE_KEY] = (*scope.get(OUTSIDE_KEY, ()), *self.plugins)
+        await self._lifespan.run(self.app, scope, receive, send)
+
+    async def _opened(self, scope: Scope) -> bool:
+        """Whether the plugins can be opened now, before the first request of a host that has told of no start."""
+        self._check(scope)
+        return await self._lifespan.opened()
+
+    def _check(self, scope: Scope) -> None:
+        """Raise `ValueError` where the plugins need others outside: in the first scope that reaches them."""
+
+    def _run(self, pipeline: Pipeline, kind: PathKind, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One request, on an Exchange of its own or on that of a boundary further out."""
         exchange = find_exchange(scope)
         outermost = exchange is None
         if exchange is None:
-            exchange = make_exchange(scope, self._clock, self._new_id)
+            exchange = make_exchange(scope, self._clock, self._new_id, is_chat=kind == "chat")
             scope[SCOPE_KEY] = exchange  # in place: a copy would hide what the app writes into the scope
+        elif kind == "chat":  # a boundary further out has not known this path, or it was another there
+            exchange.is_chat = True
         run = Run(pipeline, exchange)
         outgoing = Outgoing(run, send, outermost=outermost)
         return Call(self.app, run, outgoing, scope, receive).run()

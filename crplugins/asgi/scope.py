@@ -6,12 +6,16 @@ from typing import Final
 from starlette.types import Scope
 
 from crplugins.core.exchange import Exchange, Timings
+from crplugins.core.paths import ChatPaths, PathKind
 
 SCOPE_KEY: Final = "crplugins.exchange"
 """Where the Exchange lives in an ASGI scope while its request runs."""
 
 REFUSAL_KEY: Final = "crplugins.refusal"
 """Where `crplugins serve` says why it has ended a request whose body did not come: a `GatewayError`, sent already."""
+
+OUTSIDE_KEY: Final = "crplugins.outside"
+"""Where the plugins of the boundaries further out are, outermost first, in the scope of a lifespan."""
 
 
 def find_exchange(scope: Scope) -> Exchange | None:
@@ -20,7 +24,14 @@ def find_exchange(scope: Scope) -> Exchange | None:
     return found if isinstance(found, Exchange) else None
 
 
-def make_exchange(scope: Scope, clock: Callable[[], float], new_id: Callable[[], str]) -> Exchange:
+def kind_of(scope: Scope, paths: ChatPaths, method: str) -> PathKind:
+    """What a request with `method` to the target of `scope` is."""
+    return paths.kind(method, scope["path"], scope.get("root_path", ""), scope.get("raw_path") or b"")
+
+
+def make_exchange(
+    scope: Scope, clock: Callable[[], float], new_id: Callable[[], str], *, is_chat: bool = True
+) -> Exchange:
     client = scope.get("client")
     return Exchange(
         id=new_id(),
@@ -31,4 +42,5 @@ def make_exchange(scope: Scope, clock: Callable[[], float], new_id: Callable[[],
         clock=clock,
         timings=Timings(clock()),
         query=scope.get("query_string", b""),
+        is_chat=is_chat,
     )

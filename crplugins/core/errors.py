@@ -21,6 +21,9 @@ SESSION_LIMIT: Final = "session_limit"
 
 DONE_FRAME: Final = b"data: [DONE]\n\n"
 
+_LONGEST_PATH: Final = 200
+"""Characters of a client's path that are told back to it."""
+
 DO_NOT_RETRY: Final = ("x-should-retry", "false")
 """Read by OpenAI's SDKs, which would try any other 429 again."""
 
@@ -115,6 +118,23 @@ def shown_name(name: str) -> str:
 
 
 _LONGEST_NAME: Final = 100
+
+
+def invalid_url(method: str, path: str) -> GatewayError:
+    """OpenAI's answer to a path that is none of its own."""
+    return GatewayError(404, f"Invalid URL ({method} {_shown(path)})")
+
+
+def wrong_method(method: str, path: str, allowed: str | None) -> GatewayError:
+    """OpenAI's answer to a method that a path does not have. `allowed` are those it has, as the header names them."""
+    hint = "(HINT: Perhaps you meant to use a different HTTP method?)"
+    headers = [("allow", allowed)] if allowed is not None else []
+    return GatewayError(405, f"Not allowed to {method} on {_shown(path)}. {hint}", headers=headers)
+
+
+def _shown(path: str) -> str:
+    """A path from outside, short and as UTF-8 can spell it."""
+    return path[:_LONGEST_PATH].encode("utf-8", "replace").decode()
 
 
 def model_not_found(model: str) -> GatewayError:

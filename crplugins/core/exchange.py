@@ -122,6 +122,8 @@ class Exchange(msgspec.Struct, eq=False):
 
     Attributes:
         query: the query string, as it came.
+        is_chat: the request asks for a chat completion, as the home has judged it by `core/paths.py`. False for the
+            others that plugins with `chat_only = False` see.
         body: None until a plugin that reads it is reached.
         served_model: the name under which the provider was asked for the model.
         provider_model: the name that its answer gave, which may be that of a release; None if it gave none.
@@ -158,6 +160,7 @@ class Exchange(msgspec.Struct, eq=False):
     clock: Callable[[], float]
     timings: Timings
     query: bytes = b""
+    is_chat: bool = True
     body: Body | None = None
     principal: Principal | None = None
     requested_model: str | None = None

@@ -118,5 +118,9 @@ class PathSet:
         self._whole = frozenset(paths)
         self._below = tuple(path[:-1] for path in self._whole if path.endswith("/*"))
 
+    def names(self, path: str) -> bool:
+        """Whether it is one of the whole paths."""
+        return path in self._whole
+
     def __contains__(self, path: str) -> bool:
         return path in self._whole or path.startswith(self._below)

@@ -32,6 +32,8 @@ class Plugin:
         reads_events: `on_event` only looks. Messages pass as the same objects, at once.
         rewrites_events: `on_event` may change or drop events, `on_end` may add some. Only whole events go out.
         chat_only: hooks run for chat completions only; False for a policy that guards every path, such as Auth.
+        needs_principal: it does nothing for a request without `exchange.principal`, so a plugin that sets that must
+            stand further out. A middleware without one is refused when the app is built.
         observes: a bug in the plugin is logged, counted and muted for the rest of the request. A plugin that decides
             (the default) fails closed: 500, or an error frame once the stream has begun.
     """
@@ -41,6 +43,7 @@ class Plugin:
     reads_events: bool = False
     rewrites_events: bool = False
     chat_only: bool = True
+    needs_principal: bool = False
     observes: bool = False
 
     async def on_request(self, exchange: Exchange) -> None:

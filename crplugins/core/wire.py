@@ -15,14 +15,6 @@ from crplugins.core.lenient_json import strict_json, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
 from crplugins.core.usage import TokenUsage
 
-CHAT_PATH: Final = "/chat/completions"
-"""What a chat completions path ends with, whatever its prefix."""
-
-
-def is_chat_completion(method: str, path: str) -> bool:
-    """Whether a request with this method asks for a chat completion; a page of that path may be another's."""
-    return method == "POST" and path.endswith(CHAT_PATH)
-
 
 class CallPiece(NamedTuple):
     """A fragment of a tool call, or a whole one. `key` tells calls apart, as far as a provider does."""

@@ -24,12 +24,12 @@ from crplugins.core.body import Body
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Timings, new_request_id
+from crplugins.core.paths import CHAT_PATH
 from crplugins.core.pipeline import Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.core.sse import Event
 from crplugins.core.usage import Price
-from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.homes.litellm_objects import (
     ServingDeployment,

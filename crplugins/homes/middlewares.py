@@ -3,7 +3,7 @@
     app.add_middleware(RateLimitMiddleware, limits={"per_key": {"requests_per_minute": 60}})
     app.add_middleware(AuthMiddleware, keys=[{"id": "team-a", "secret": "sk-..."}])
 
-Neighbours become one and take their one order (`homes/order.py`), whichever was added first. Each class takes
+Neighbours become one and take their one order (`homes/order.py`), whichever was added first. Each class takes `paths`,
 `max_body_bytes`, `clock` and `new_id` too, as PluginMiddleware has them.
 
 All raise `ConfigError` for what the file could not say either, and for a keyword they do not know.
@@ -16,13 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins.asgi.lifespan import Resource
 from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.asgi.scope import OUTSIDE_KEY, find_exchange
 from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect, Principal
 from crplugins.core.usage import Price
 from crplugins.homes.assembly import ONLY_THE_GATEWAY, find, limits_deployments, make
 from crplugins.homes.metrics import MetricsPage
-from crplugins.homes.order import check_order, in_order, plugins_inside
+from crplugins.homes.order import check_callers, check_order, in_order, plugins_inside
 from crplugins.homes.parts import Parts, Prices
 from crplugins.homes.price_list import PriceList
 from crplugins.homes.spent import SpentReader
@@ -72,7 +73,7 @@ def _unknown(name: str, words: Iterable[str]) -> Problem:
 
 Words = Mapping[str, Any]
 
-_OPTIONS: Final = ("max_body_bytes", "clock", "new_id")
+_OPTIONS: Final = ("paths", "max_body_bytes", "clock", "new_id")
 
 
 def _no_price(model: str) -> Price | None:  # noqa: ARG001  # what a list of prices is asked
@@ -85,13 +86,20 @@ class NamedMiddleware(PluginMiddleware):
     def __init__(
         self, app: ASGIApp, plugins: Sequence[Plugin], options: Words, *, resources: Sequence[Resource] = ()
     ) -> None:
-        super().__init__(app, plugins=plugins, resources=resources, **options)
+        try:
+            super().__init__(app, plugins=plugins, resources=resources, **options)
+        except ValueError as error:
+            raise ConfigError([Problem(("paths",), str(error))]) from None
         check_order(self.plugins, self.app)
         self._watch()
 
     def _fuse(self) -> None:
         super()._fuse()
         self.plugins = in_order(self.plugins)
+
+    def _check(self, scope: Scope) -> None:
+        outside = scope.get(OUTSIDE_KEY, ())
+        check_callers([*outside, *self.plugins], known=find_exchange(scope) is not None)
 
     def _watch(self) -> None:
         """Have the metrics show what stands further in, and the faults of this boundary."""

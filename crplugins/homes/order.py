@@ -1,6 +1,6 @@
 """The one order of named middlewares: taken by neighbours, demanded across a foreign middleware."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from starlette.middleware.cors import CORSMiddleware
@@ -10,6 +10,7 @@ from crplugins.config import ConfigError, Problem
 from crplugins.core.plugin import Plugin
 from crplugins.homes.assembly import PLACES, find, place_of
 from crplugins.plugins.auth import Auth
+from crplugins.plugins.host_principal import HostPrincipal
 
 _LAST: Final = "What is added last with add_middleware stands outermost"
 
@@ -51,6 +52,30 @@ def _check(outer: Sequence[Plugin], inner: Plugin, foreign: str) -> None:
         rank = _rank(plugin)
         if place is not None and rank > place and not PLACES[rank].anywhere:
             raise _refused(f"{inner.name} must stand outside {plugin.name}{between if foreign else ''}. {_LAST}")
+
+
+_ADD_AUTH: Final = f"add AuthMiddleware or HostPrincipalMiddleware outside it. {_LAST}"
+
+
+def check_callers(plugins: Iterable[Plugin], *, known: bool = False, remedy: str = _ADD_AUTH) -> None:
+    """Raise `ConfigError` for the first of `plugins`, outermost first, that needs a caller whom nobody outside names.
+
+    Args:
+        known: the caller may have been named further out, where nobody can look.
+        remedy: what to do.
+    """
+    for plugin in plugins:
+        if plugin.needs_principal and not known:
+            what = f"{plugin.name} is for keys and teams, and nothing outside it says whose a request is"
+            raise _refused(f"{what}, so it would be for nobody: {remedy}")
+        known = known or _may_name_caller(plugin)
+
+
+def _may_name_caller(plugin: Plugin) -> bool:
+    """Auth and HostPrincipal do. What one's own plugin does with a request cannot be known."""
+    if place_of(plugin) is None:
+        return type(plugin).on_request is not Plugin.on_request
+    return isinstance(plugin, Auth | HostPrincipal)
 
 
 def _check_cors(outer: Sequence[Plugin], layer: Any) -> None:

@@ -19,11 +19,11 @@ from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.config.load import CONFIG_VARIABLE
 from crplugins.core.errors import internal_error
+from crplugins.core.paths import CHAT_PATH
 from crplugins.core.patterns import PathSet
-from crplugins.core.wire import CHAT_PATH
 from crplugins.homes.assembly import assemble, find
 from crplugins.homes.metrics import MetricsPage
-from crplugins.homes.order import layers_inside
+from crplugins.homes.order import check_callers, layers_inside
 from crplugins.homes.parts import Parts
 from crplugins.homes.price_list import PriceList
 from crplugins.homes.route_guard import RouteGuard, RouteKind, meters_everybody
@@ -58,11 +58,14 @@ class Middleware(PluginMiddleware):
         try:
             config = config or read_config(os.environ)
             prices = PriceList(config.deployments(), fallback=config.budgets.fallback())
+            plugins = assemble(_parts(config, prices), "vllm")
+            check_callers(plugins, remedy="the file needs `keys`")
             super().__init__(
                 app,
-                plugins=assemble(_parts(config, prices), "vllm"),
+                plugins=plugins,
                 resources=[prices],
                 max_body_bytes=config.server.max_body_bytes,
+                find_uncovered=False,  # VllmRoutes looks at every path
             )
         except ConfigError as error:
             self._mistake = str(error)

@@ -34,7 +34,8 @@ class Auth(Plugin):
 
     Args:
         keys: a source, opened and closed with this plugin; or the keys themselves, as in the configuration.
-        public_paths: paths that need no key; one that ends with `/*` matches all paths below it.
+        public_paths: paths that need no key; one that ends with `/*` matches all paths below it but chat completions,
+            which a router could answer there too.
         now: the wall clock by which keys expire.
 
     Raises `ConfigError` for an invalid list of keys.
@@ -56,7 +57,7 @@ class Auth(Plugin):
         self._now = now
 
     async def on_request(self, exchange: Exchange) -> None:
-        if exchange.path in self._public:
+        if exchange.path in self._public and (not exchange.is_chat or self._public.names(exchange.path)):
             return
         if self._keyless and exchange.principal is not None:
             return

@@ -44,34 +44,175 @@ async def test_chat_completions_are_met_under_any_prefix(path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", CHAT), ("OPTIONS", CHAT), ("POST", "/v1/completions"), ("POST", CHAT + "/"), ("POST", CHAT + "/x"),
-        ("POST", "/v1/embeddings"), ("GET", "/healthz"), ("POST", "/"),
+        ("POST", "/v1/completions"), ("POST", CHAT + "/x"), ("POST", "/v1/embeddings"), ("GET", "/healthz"),
+        ("POST", "/"), ("PUT", "/v1/models"),
     ],
 )  # fmt: skip
-async def test_other_paths_and_methods_pass_untouched(method: str, path: str) -> None:
+async def test_other_paths_pass_untouched(method: str, path: str) -> None:
     seen: list[Any] = []
+    message = {"type": "http.request", "body": ASK}
 
-    async def app(*given: Any) -> None:
-        seen.extend(given)
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend([scope, await receive(), send])
+
+    async def receive() -> Any:
+        return message
 
     scope = {"type": "http", "method": method, "path": path, "headers": [(b"accept-encoding", b"gzip")]}
-    given = (scope, object(), object())
-    await PluginMiddleware(app, plugins=[Watcher(), Reader()])(*given)
-    assert list(map(id, seen)) == list(map(id, given))
+    send = object()
+    await PluginMiddleware(app, plugins=[Watcher(), Reader()])(scope, receive, send)
+    assert list(map(id, seen)) == list(map(id, (scope, message, send)))
     assert scope == {"type": "http", "method": method, "path": path, "headers": [(b"accept-encoding", b"gzip")]}
 
 
-@pytest.mark.parametrize("kind", ["websocket", "lifespan.other", "webtransport"])
-async def test_other_scopes_pass_untouched(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "path"), [("websocket", "/v1/realtime"), ("lifespan.other", CHAT), ("webtransport", CHAT)]
+)
+async def test_other_scopes_pass_untouched(kind: str, path: str) -> None:
     seen: list[Any] = []
 
     async def app(*given: Any) -> None:
         seen.extend(given)
 
-    given = ({"type": kind, "path": CHAT}, object(), object())
+    given = ({"type": kind, "path": path}, object(), object())
     await PluginMiddleware(app, plugins=[Everywhere()])(*given)
     assert list(map(id, seen)) == list(map(id, given))
-    assert given[0] == {"type": kind, "path": CHAT}
+    assert given[0] == {"type": kind, "path": path}
+
+
+@pytest.mark.parametrize("path", [CHAT, CHAT + "/"])
+async def test_no_websocket_is_opened_on_a_chat_path(path: str) -> None:
+    sent: list[Any] = []
+
+    async def app(*given: Any) -> None:
+        raise AssertionError("the app is called")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await PluginMiddleware(app, plugins=[Watcher()])({"type": "websocket", "path": path}, object(), send)
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+# What is nearly a chat completion.
+
+
+@pytest.mark.parametrize(
+    "path",
+    [CHAT + "\n", CHAT + "/", "/V1/Chat/Completions", "//v1/chat/completions", CHAT + ";a", CHAT + "\0", CHAT + " "],
+)
+async def test_another_spelling_is_refused_as_an_unknown_path(path: str) -> None:
+    app, watcher = App(), Watcher()
+    answer = await ask(app, watcher, path=path)
+    assert (answer.status, answer.json()["error"]["message"]) == (404, f"Invalid URL (POST {path})")
+    assert answer.headers["x-request-id"]
+    assert (app.scopes, watcher.log) == ([], [])
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "post", "QUERY"])
+async def test_so_is_another_method(method: str) -> None:
+    answer = await ask(app := App(), Watcher(), method=method)
+    assert (answer.status, answer.headers["allow"], app.scopes) == (405, "POST", [])
+    assert answer.json()["error"]["message"].startswith(f"Not allowed to {method} on {CHAT}.")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("path", [CHAT, CHAT + "/"])
+async def test_a_page_of_that_path_is_the_apps_own_as_long_as_nobody_sends_it_a_body(method: str, path: str) -> None:
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        assert await Request(scope, receive).body() == b""
+        await Response("a page")(scope, receive, send)
+
+    assert (await drive(PluginMiddleware(page, plugins=[Watcher()]), method, path)).body == b"a page"
+    assert (await ask(page, Watcher(), method=method, path=path)).status == 413
+    parts = await drive(PluginMiddleware(page, plugins=[Watcher()]), method, path, chunks=[ASK, b""])
+    assert parts.status == 413
+
+
+async def test_a_plugin_for_every_path_meets_what_is_refused() -> None:
+    log: list[str] = []
+    assert (await ask(App(), Everywhere(log, "all"), path=CHAT + "/")).status == 404
+    assert "all.on_request" in log
+
+
+async def test_the_first_one_that_is_refused_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    app = PluginMiddleware(App(), plugins=[Watcher()])
+    for path in (CHAT + "\n" + "x" * 200, CHAT + "/", CHAT + "/"):
+        await drive(app, path=path.replace("x", "/"), body=ASK)
+    [line] = [record.getMessage() for record in caplog.records if record.name == "crplugins.paths"]
+    assert "paths=[...]" in line
+    assert "\n" not in line
+    assert len(line) < 400
+
+
+async def test_without_plugins_every_spelling_is_the_apps() -> None:
+    assert (await ask(App(), path=CHAT + "/")).status == 200
+
+
+# Routes with a name of their own.
+
+
+async def test_a_path_that_is_named_is_one_of_chat_completions() -> None:
+    app = PluginMiddleware(App(), plugins=[watcher := Watcher()], paths=["/ask", "/tenants/{tenant}/ask/"])
+    for path in ("/ask", "/tenants/blue/ask/"):
+        assert (await drive(app, path=path, body=ASK)).status == 200
+    assert [exchange.path for exchange in watcher.exchanges] == ["/ask", "/tenants/blue/ask/"]
+    for path in ("/ask/", "/ASK", "/ask\n", "/tenants/blue/ask", "/tenants//blue/ask/"):
+        assert (await drive(app, path=path, body=ASK)).status == 404
+    assert (await drive(app, path="/tenants/ask/", body=ASK)).status == 200
+    assert len(watcher.exchanges) == 2
+
+
+async def test_a_named_path_is_that_of_the_app_wherever_it_is_mounted() -> None:
+    app = PluginMiddleware(App(), plugins=[watcher := Watcher()], paths=["/ask"])
+    assert (await drive(Starlette(routes=[Mount("/ai", app)]), path="/ai/ask", body=ASK)).status == 200
+    assert [exchange.path for exchange in watcher.exchanges] == ["/ask"]
+
+
+async def test_neighbours_have_the_named_paths_of_all() -> None:
+    inner = PluginMiddleware(App(), plugins=[first := Watcher()], paths=["/ask"])
+    outer = PluginMiddleware(inner, plugins=[second := Watcher()], paths=["/tell"])
+    for path in ("/ask", "/tell"):
+        await drive(outer, path=path, body=ASK)
+    assert len(first.exchanges) == len(second.exchanges) == 2
+
+
+@pytest.mark.parametrize("path", ["ask", "", "/", "/a//b", "/a/../b", "/a?b", "/a\n", "/%61", "/a;b", "https://x/a"])
+def test_a_named_path_has_one_spelling(path: str) -> None:
+    with pytest.raises(ValueError, match="is no path of a route"):
+        PluginMiddleware(App(), plugins=[Watcher()], paths=[path])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [ASK, b'{"prompt": "hi", "model": "m"}', b'{"model":"m","input":["hi"]}', b'{"messages": []}'],
+)
+async def test_a_route_that_asks_a_model_and_is_not_covered_is_named_once(
+    body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = PluginMiddleware(App(), plugins=[Watcher(), Reader()])
+    for path in ("/ask", "/ask", "/tell"):
+        assert (await drive(app, path=path, body=body)).status == 200
+    lines = [record.getMessage() for record in caplog.records if record.name == "crplugins.paths"]
+    assert len(lines) == 2
+    assert lines[0].startswith("POST '/ask' asks a model, and Watcher, Reader do not see it")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b'{"model": "T", "year": 1908}', b'{"jsonrpc":"2.0","method":"prompts/get","id":1}', b"\x00" * 9],
+)
+async def test_other_traffic_is_not(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    await drive(PluginMiddleware(App(), plugins=[Watcher()]), path="/mcp", body=body)
+    await drive(PluginMiddleware(App(), plugins=[Everywhere()]), path="/ask", body=ASK)
+    assert not [record for record in caplog.records if record.name == "crplugins.paths"]
+
+
+async def test_a_scanner_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    app = PluginMiddleware(App(), plugins=[Watcher()])
+    for number in range(40):
+        await drive(app, path=f"/{number}", body=ASK)
+    assert len([record for record in caplog.records if record.name == "crplugins.paths"]) == 16
 
 
 async def test_a_plugin_for_every_path_meets_every_path_alone() -> None:

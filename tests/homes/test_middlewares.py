@@ -1,5 +1,6 @@
 """The named middlewares: their words, their order, and how neighbours become one."""
 
+import contextlib
 import itertools
 from typing import Any
 
@@ -16,18 +17,21 @@ from crplugins import (
     BudgetMiddleware,
     Gateway,
     HostPrincipalMiddleware,
+    LimitRules,
+    Limits,
     MetricsMiddleware,
     ModelAliasMiddleware,
     Plugin,
     PluginMiddleware,
     Principal,
     RateLimitMiddleware,
+    RateLimits,
     StreamUsageMiddleware,
     UsageMiddleware,
 )
 from crplugins.config import ConfigError
 from crplugins.homes.middlewares import NamedMiddleware
-from crplugins.testing import Answer, drive, lifespan
+from crplugins.testing import Answer, LifespanError, drive, lifespan
 from tests.homes.host_model import PRICED, HostModel
 
 CHAT = "/v1/chat/completions"
@@ -285,6 +289,15 @@ class Nobody:
     is_authenticated = False
 
 
+class Says:
+    """A user of somebody's framework, and what it says of itself."""
+
+    id = "ada"
+
+    def __init__(self, is_authenticated: Any, is_anonymous: Any = False) -> None:
+        self.is_authenticated, self.is_anonymous = is_authenticated, is_anonymous
+
+
 @pytest.mark.parametrize(
     ("user", "key_id"),
     [
@@ -293,9 +306,23 @@ class Nobody:
         ({"id": 7, "name": "Ada"}, "7"),
         (Named("ada"), "ada"),
         (Principal("team-a", team="search"), "team-a"),
+        ({"id": 0, "username": "ada"}, "ada"),
+        (Says(True), "ada"),
+        (Says(lambda: True), "ada"),
+        ({"sub": "ada", "is_authenticated": True}, "ada"),
         (None, None),
         (Nobody(), None),
+        *((nobody, None) for nobody in ("", " \n", False, True, 0, -1, 0.0, {}, [], (), set(), b"")),
+        *((Says(said), None) for said in (False, 0, "", None, lambda: False, lambda: None)),
+        (Says(lambda: True, is_anonymous=lambda: True), None),
+        ({"sub": "ada", "is_authenticated": False}, None),
+        ({"sub": ""}, None),
+        ({"id": 0, "username": " "}, None),
+        ({"id": None}, None),
+        ({"id": True}, None),
+        (Principal(""), None),
     ],
+    ids=repr,
 )
 async def test_the_caller_is_whom_the_host_has_found(user, key_id):
     records: list[Any] = []
@@ -312,9 +339,114 @@ async def test_a_page_of_the_host_under_that_path_is_kept_from_nobody():
     assert (await drive(app, "GET", CHAT)).status == 405  # the host's own answer
 
 
-async def test_a_caller_without_a_name_is_a_fault_and_no_way_in():
-    app = HostAuth(HostPrincipalMiddleware(host(HostModel())), object())
+@pytest.mark.parametrize("made", [None, "", False, True, 0, {}, [], Principal(""), Principal(" ")], ids=repr)
+async def test_a_function_that_makes_nobody_lets_nobody_in(made):
+    app = HostAuth(HostPrincipalMiddleware(host(model := HostModel()), principal=lambda _user: made), "ada")
+    assert (await drive(app, body=ASK)).status == (500 if made is True else 401)
+    assert model.asked == []
+
+
+async def test_a_function_is_not_asked_about_nobody():
+    for nobody in ("", False, True, 0, {}, [], None):
+        app = HostAuth(
+            HostPrincipalMiddleware(host(HostModel()), principal=lambda user: Principal(f"<{user}>")), nobody
+        )
+        assert (await drive(app, body=ASK)).status == 401
+
+
+async def _later() -> bool:
+    return True
+
+
+@pytest.mark.parametrize("user", [object(), Says(_later)], ids=["no name", "to be awaited"])
+async def test_a_caller_of_whom_nothing_can_be_known_is_a_fault_and_no_way_in(user):
+    app = HostAuth(HostPrincipalMiddleware(host(HostModel())), user)
     assert (await drive(app, body=ASK)).status == 500
+
+
+# Limits of callers whom nobody names.
+
+PER_KEY = {"per_key": {"requests_per_minute": 5}}
+PER_TEAM = {"per_team": {"search": {"requests_per_minute": 5}}}
+BUDGET = {"per_key": {"usd": 1, "period": "day"}}
+
+
+class Foreign:
+    """Somebody's middleware, which keeps the next one where nobody looks."""
+
+    def __init__(self, app: Any) -> None:
+        self._next = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._next(dict(scope) if scope["type"] == "lifespan" else scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Middleware(RateLimitMiddleware, limits=PER_KEY),
+        Middleware(RateLimitMiddleware, limits=PER_TEAM),
+        Middleware(RateLimitMiddleware, limits={"per_key_and_model": {"m": {"requests_per_day": 1}}}),
+        Middleware(BudgetMiddleware, budgets=BUDGET, model_list=PRICED),
+        Middleware(BudgetMiddleware, budgets={"per_team": {"a": {"usd": 1, "period": "day"}}}, model_list=PRICED),
+        Middleware(ModelAliasMiddleware, aliases={"a": "b"}, team_aliases={"search": {"a": "c"}}),
+    ],
+    ids=lambda layer: f"{layer.cls.__name__}({', '.join(layer.kwargs)})",
+)
+@pytest.mark.parametrize(
+    "outside", [[], [Middleware(Foreign), Middleware(UsageMiddleware)]], ids=["alone", "in others"]
+)
+async def test_what_is_for_keys_does_not_start_without_somebody_outside_who_knows_them(layer, outside):
+    app = stacked(host(HostModel()), [layer, *outside])
+    with pytest.raises(LifespanError, match="nothing outside it says whose a request is.*add AuthMiddleware"):
+        async with lifespan(app):
+            pass
+    with_auth = stacked(host(HostModel()), [layer, *outside, Middleware(AuthMiddleware, keys=KEYS)])
+    async with lifespan(with_auth):
+        assert (await ask(with_auth, model="llama")).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_nor_does_it_answer_where_the_host_tells_of_no_start(method):
+    app = RateLimitMiddleware(host(HostModel()), limits=PER_KEY)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="add AuthMiddleware"):
+            await drive(app, method, body=ASK)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_who_calls_may_be_known_beyond_a_foreign_middleware(tells):
+    inner = Foreign(RateLimitMiddleware(host(HostModel()), limits=PER_KEY))
+    for app in (AuthMiddleware(inner, keys=KEYS), HostAuth(HostPrincipalMiddleware(inner), "ada")):
+        async with lifespan(app) if tells else contextlib.nullcontext():
+            assert (await ask(app)).headers["x-ratelimit-limit-requests"] == "5"
+
+
+async def test_one_s_own_plugin_may_say_who_calls():
+    class Own(Plugin):
+        async def on_request(self, exchange: Any) -> None:
+            exchange.principal = Principal("ada")
+
+    app = PluginMiddleware(RateLimitMiddleware(host(HostModel()), limits=PER_KEY), plugins=[Own()])
+    async with lifespan(app):
+        assert (await ask(app)).headers["x-ratelimit-limit-requests"] == "5"
+
+
+async def test_limits_of_no_key_need_nobody():
+    limits = {"global": {"requests_per_minute": 5}, "per_client_address": {"requests_per_minute": 5}}
+    app = RateLimitMiddleware(host(HostModel()), limits=limits)
+    async with lifespan(app):
+        assert (await ask(app)).headers["x-ratelimit-limit-requests"] == "5"
+
+
+async def test_a_list_of_plugins_without_one_who_knows_them_is_told_once(caplog):
+    rules = LimitRules(per_key=Limits(requests_per_minute=5))
+    app = PluginMiddleware(host(HostModel()), plugins=[RateLimits(rules)])
+    async with lifespan(app):
+        for model in ("a", "b"):
+            await ask(app, model=model)
+    lines = [line for line in caplog.messages if "Auth or HostPrincipal must stand outside RateLimits" in line]
+    assert len(lines) == 1
 
 
 async def test_a_gateway_without_keys_lists_its_models_to_whom_the_host_has_found():

@@ -16,8 +16,8 @@ from crplugins import __version__
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config, Problem, find_config, load_config, parse_config
 from crplugins.config.words import ConfigWords
+from crplugins.core.paths import CHAT_PATH
 from crplugins.core.principal import Principal
-from crplugins.core.wire import CHAT_PATH
 from crplugins.handlers.endpoint import ChatCompletions
 from crplugins.homes.assembly import assemble, find
 from crplugins.homes.gateway import admin
@@ -92,6 +92,7 @@ class Gateway:
             plugins=self.plugins,
             resources=[self._upstreams],
             max_body_bytes=config.server.max_body_bytes,
+            find_uncovered=False,
         )
         self._front: ASGIApp = Cors(self._app, config.server.allowed_origins)
         if config.server.root_path:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crplugins.asgi.scope import find_exchange
-from crplugins.core.errors import GatewayError, internal_error, model_not_found
+from crplugins.core.errors import GatewayError, internal_error, invalid_url, model_not_found, wrong_method
 from crplugins.core.principal import Principal
 
 _CREATED: Final = 1_735_689_600
@@ -121,10 +121,9 @@ async def _http(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     method, path = request.method, request.url.path
-    message = f"Invalid URL ({method} {path})"
     if error.status_code == 405:
-        message = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
-    return _error(GatewayError(error.status_code, message, headers=(error.headers or {}).items()))
+        return _error(wrong_method(method, path, (error.headers or {}).get("Allow")))
+    return _error(invalid_url(method, path))
 
 
 async def _bug(request: Request, error: Exception) -> Response:

@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from crplugins.asgi.scope import find_exchange, make_exchange
+from crplugins.asgi.scope import find_exchange, kind_of, make_exchange
 from crplugins.core.exchange import Exchange, new_request_id
+from crplugins.core.paths import ChatPaths
 from crplugins.core.principal import Principal
 
 if TYPE_CHECKING:
     from fastapi import Request
     from litellm.proxy._types import UserAPIKeyAuth
+
+_PATHS: Final = ChatPaths()
 
 
 async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth":
@@ -43,7 +46,8 @@ async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth
 
 
 def _exchange(scope: Mapping[str, Any], api_key: str) -> Exchange:
-    exchange = make_exchange(dict(scope), time.monotonic, new_request_id)
+    is_chat = kind_of(dict(scope), _PATHS, scope["method"]) == "chat"
+    exchange = make_exchange(dict(scope), time.monotonic, new_request_id, is_chat=is_chat)
     if api_key and not any(name in (b"authorization", b"x-api-key", b"api-key") for name, _ in exchange.headers):
         exchange.headers = [*exchange.headers, (b"x-api-key", api_key.removeprefix("Bearer ").encode("latin-1"))]
     return exchange

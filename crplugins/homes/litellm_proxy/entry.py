@@ -9,9 +9,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.asgi.scope import find_exchange
 from crplugins.core.exchange import Exchange
+from crplugins.core.paths import CHAT_PATH
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.core.wire import CHAT_PATH
 from crplugins.homes.gateway.web import Web
 from crplugins.homes.litellm_proxy.names import served_names
 from crplugins.homes.litellm_proxy.requests import REQUEST_ID
@@ -73,6 +73,7 @@ class ProxyEntry:
             self._dispatch,
             plugins=runtime.plugins if runtime.guarded else (),
             max_body_bytes=runtime.config.server.max_body_bytes,
+            find_uncovered=False,  # the hooks see LiteLLM's other APIs
         )
         self._page = runtime.metrics_app(self._app.faults) if runtime.guarded else None
         self._page_path = runtime.config.metrics.path if runtime.config.metrics is not None else None
@@ -102,7 +103,7 @@ class ProxyEntry:
         if exchange is None:
             await self._proxy(scope, receive, send)
             return
-        if not self._runtime.guarded or not scope["path"].endswith(CHAT_PATH):
+        if not self._runtime.guarded or not exchange.is_chat:
             REQUEST_ID.set(exchange.id)  # the hooks run the plugins: only LiteLLM knows what other APIs use
             await self._proxy(scope, receive, send)
             return

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Self
 from crplugins.config import Config
 from crplugins.core.exchange import Exchange
 from crplugins.core.principal import Principal
-from crplugins.core.wire import is_chat_completion
 from crplugins.homes.route_guard import RouteGuard, RouteKind
 
 if TYPE_CHECKING:
@@ -68,8 +67,7 @@ class LitellmRoutes(RouteGuard):
         if path.startswith(self._root):
             path = path[len(self._root) - 1 :]
         # The entry sends chat completions of every path to the one that is metered.
-        is_chat = is_chat_completion(exchange.method, path)
-        self.check(exchange.principal, path, "open" if is_chat else self.kind_of(exchange.method, path))
+        self.check(exchange.principal, path, "open" if exchange.is_chat else self.kind_of(exchange.method, path))
 
     def check_route(self, request: "Request", principal: Principal | None) -> None:
         """Raise `GatewayError` 403 unless `principal` may use the route that LiteLLM has found for this request.

@@ -15,7 +15,6 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Faults, Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.core.wire import CHAT_PATH
 from crplugins.homes.assembly import assemble, find, place_of, reads_chunks, stands_in
 from crplugins.homes.litellm_objects import ServingDeployments
 from crplugins.homes.litellm_proxy.calls import ProxyCall, ProxyCalls, headers_of
@@ -144,7 +143,7 @@ class Runtime:
         A chat completion passes the plugins outside Auth, as it does in every other home. They count it, and one of
         them may have refused it before anybody looked at a key.
         """
-        if not exchange.path.endswith(CHAT_PATH):
+        if not exchange.is_chat:
             return error, headers_of(error)
         call = ProxyCall(Run(self._outside, exchange))
         try:
@@ -159,6 +158,7 @@ class Runtime:
         return sent, headers
 
     def call(self, exchange: Exchange, *, chat: bool) -> ProxyCall:
+        exchange.is_chat = chat
         return ProxyCall(Run(self._chat if chat else self._other, exchange), chat=chat)
 
     def metrics_app(self, faults: Faults) -> "MetricsApp | None":

@@ -63,6 +63,7 @@ class ModelAliases(Plugin):
     ) -> None:
         if response_model not in ("requested", "served") or hidden_status not in (404, 403):
             raise ValueError("response_model is 'requested' or 'served', hidden_status 404 or 403")
+        self.needs_principal = bool(teams)
         self.table = AliasTable.parse(aliases or {}, teams)
         self.warnings = alias_warnings(self.table, served)
         self._renames = self.rewrites_events = response_model == "requested"

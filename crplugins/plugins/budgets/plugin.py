@@ -110,6 +110,7 @@ class Budgets(Plugin):
         self.shadowed: Final[Counter[ErrorType]] = Counter()
         """How many requests the budgets in shadow mode would have refused, by reason."""
         self.reservations: Final = Reservations.of(store)
+        self.needs_principal = per_key is not None or bool(per_team)
         self._windows: Final = BudgetWindows(per_key, per_team, warn_at, shadow=shadow)
         self._identity_budgets: Final = IdentityBudgets(
             per_user, per_session, Identities() if identities is None else identities, shadow=shadow

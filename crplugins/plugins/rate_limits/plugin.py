@@ -87,6 +87,7 @@ class RateLimits(Plugin):
     ) -> None:
         self.shadowed: Final[Counter[ErrorType]] = Counter()
         """How often a limit in shadow mode would have refused, by reason."""
+        self.needs_principal = rules.limits_callers
         self.reservations: Final = Reservations.of(store)
         self._addresses: Final = ClientAddresses(trusted_proxies)
         self._identities: Final = Identities() if identities is None else identities
@@ -209,6 +210,7 @@ class AppliedLimitsCache:
         self._limits_sessions: Final = rules.per_session != NO_SESSION_LIMITS
         self._now: Final = now
         self._cached: Final[BoundedMap[tuple[int, Occasion], tuple[Principal | None, AppliedLimits]]] = BoundedMap()
+        self._told_of_nobody = not rules.limits_callers
 
     def of(self, exchange: Exchange) -> AppliedLimits:
         """Raises `GatewayError` 400 for a request that must name its end user or session and does not."""
@@ -220,7 +222,9 @@ class AppliedLimitsCache:
             return cached[1]
         applied = applied_limits(self.rules, principal, occasion)
         self._cached[key] = principal, applied
-        if principal is not None:
+        if principal is None:
+            self._tell_of_nobody(exchange)
+        else:
             self.seen[principal.key_id] = principal
         return applied
 
@@ -235,3 +239,13 @@ class AppliedLimitsCache:
             return _NOTHING_DEPENDS
         session_end = 0 if session is None else self._identities.session_end(self._now())
         return Occasion(model, address, user, session, session_end)
+
+    def _tell_of_nobody(self, exchange: Exchange) -> None:
+        """Once: limits of keys and teams do nothing where no plugin outside says who calls."""
+        if not self._told_of_nobody:
+            self._told_of_nobody = True
+            logger.warning(
+                "request %s has no caller, so no limit of keys and teams applies to it: Auth or HostPrincipal must "
+                "stand outside RateLimits",
+                exchange.id,
+            )

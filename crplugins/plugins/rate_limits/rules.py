@@ -105,6 +105,11 @@ class LimitRules:
     per_session: SessionLimits = NO_SESSION_LIMITS
     shadow: bool = False
 
+    @property
+    def limits_callers(self) -> bool:
+        """Whether any limit is for the caller, and so for nobody where nobody says who calls."""
+        return self.per_key != NO_LIMITS or bool(self.per_team) or bool(self.per_key_and_model)
+
     def of_key(self, principal: Principal) -> Limits:
         """All of a key's own limits, or all of the default ones: nobody has configured a mixture of both."""
         own = principal.limits

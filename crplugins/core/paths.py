@@ -1,0 +1,167 @@
+"""ChatPaths: which requests ask for a chat completion, decided for every home by one reading of the path.
+
+Routers read a path more loosely than they say: one matches in front of a final newline, another merges slashes, ignores
+case or routes by the path before it was decoded. A request that such a router takes for a chat completion and that we
+do not would reach the model past every limit. So a chat path has one spelling, and what any router, proxy or file
+system could take for it is `nearly` one, and reaches no app.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal
+from unicodedata import normalize
+from urllib.parse import unquote
+
+CHAT_PATH: Final = "/chat/completions"
+"""What the path of a chat completion ends with, whatever stands before it."""
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""They ask for no completion (RFC 9110, 9.2.1): a page of the same path, or a browser's question before it posts."""
+
+PathKind = Literal["chat", "page", "method", "nearly", "other"]
+"""What a request is, by its method and path.
+
+`chat` asks for a chat completion. `page` only reads such a path, or one that is nearly one. `method` has another method
+on such a path. `nearly` is another spelling of one. `other` is not ours.
+"""
+
+_USUAL: Final = frozenset({"/v1" + CHAT_PATH, CHAT_PATH})
+
+_NO_SEGMENT: Final = r"\x00-\x1f\x7f-\x9f\\;%?#\u2028\u2029\ufeff\ufffd\ud800-\udfff"
+"""What no two readers agree on: where a segment ends, a parameter begins, and what is decoded once more."""
+
+_SEGMENT: Final = rf"/(?!\.{{1,2}}(?:/|$))[^/{_NO_SEGMENT}]+"
+_EXACT: Final = re.compile(rf"(?:{_SEGMENT})*{CHAT_PATH}")
+_PLAIN: Final = re.compile(rf"(?:{_SEGMENT})+/?")
+
+_DECODINGS: Final = 3
+"""How often a path is decoded by those who read it after the server: an app, a proxy behind it, and one more."""
+
+_CUTS: Final = (re.compile(r"[?#].*", re.DOTALL), re.compile(r"[\x00-\x1f\x7f;?#].*", re.DOTALL))
+"""Where a reader may take the path to be over."""
+
+_ORDINARY: Final = re.compile(r"[A-Za-z0-9/._~-]*")
+"""A path in which nothing is encoded: its other spellings are a matter of case, slashes and dots."""
+
+_LONGEST: Final = 16_384
+"""Characters up to which a path that is not ordinary is read. RFC 9110 (4.1) recommends 8,000 octets for a URI."""
+
+_DOTLESS_I: Final = "\u0131"
+"""The one letter whose capital is that of another, and that `casefold` does not join with it."""
+
+_PARAMETERS: Final = re.compile(r";[^/]*")
+_IGNORED: Final = re.compile(r"[^\w/.~:@!$&'()*,=-]+")
+"""What some reader leaves out: spaces, control characters, accents, what nobody can see."""
+
+
+class ChatPaths:
+    """The paths of chat completions: every one that ends with `/chat/completions`, and those that are named.
+
+    Args:
+        named: paths as the app inside knows them, below its mount point: `/ask`. A segment in braces stands for any
+            one: `/tenants/{tenant}/ask`.
+
+    Raises ValueError for a named path that could be spelled in other ways.
+    """
+
+    def __init__(self, named: Iterable[str] = ()) -> None:
+        self.named: Final = tuple(dict.fromkeys(named))
+        for path in self.named:
+            if _PLAIN.fullmatch(path) is None:
+                raise ValueError(f"{path!r} is no path of a route, such as '/ask'")
+        self._exact = [_pattern(path) for path in self.named]
+        self._nearly = [_parts(path) for path in self.named]
+        self._words = ["completions", *(max((part or "" for part in parts), key=len) for parts in self._nearly)]
+
+    def kind(self, method: str, path: str, root_path: str = "", raw_path: bytes = b"") -> PathKind:
+        """What a request is, by ASGI's words for its method and target. Linear in the length of the path."""
+        if path in _USUAL and method == "POST":
+            return "chat"
+        return self._judged(method, path, root_path, raw_path)
+
+    def _judged(self, method: str, path: str, root_path: str, raw_path: bytes) -> PathKind:
+        if self._is_exact(path, root_path):
+            kind: PathKind = "chat" if method == "POST" else "method"
+        elif self._is_nearly(path, root_path) or self._was_nearly(raw_path, path, root_path):
+            kind = "nearly"
+        else:
+            return "other"
+        return "page" if method in SAFE_METHODS else kind
+
+    def _is_exact(self, path: str, root_path: str) -> bool:
+        if _EXACT.fullmatch(path) is not None:
+            return True
+        if not self._exact or _PLAIN.fullmatch(path) is None:
+            return False
+        inside = path.removeprefix(root_path)
+        return any(pattern.fullmatch(inside) is not None for pattern in self._exact)
+
+    def _is_nearly(self, path: str, root_path: str) -> bool:
+        if path.endswith(CHAT_PATH):
+            return True
+        if _ORDINARY.fullmatch(path) is not None:
+            lowered = path.lower()
+            if not any(word in lowered for word in self._words):
+                return False
+        elif len(path) > _LONGEST:
+            return True
+        return any(parts[-2:] == ["chat", "completions"] for parts in _readings(path)) or (
+            bool(self._nearly) and any(self._is_named(parts) for parts in _readings(path.removeprefix(root_path)))
+        )
+
+    def _was_nearly(self, raw_path: bytes, path: str, root_path: str) -> bool:
+        """The same of the path that came, where another layer has given the app a different one: some route by it."""
+        came = unquote(raw_path.decode("latin-1"))
+        return came != path and self._is_nearly(came, root_path)
+
+    def _is_named(self, parts: Sequence[str]) -> bool:
+        return any(
+            len(named) == len(parts) and all(part in (None, found) for part, found in zip(named, parts, strict=True))
+            for named in self._nearly
+        )
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """A named path, exactly."""
+    return re.compile("/".join("[^/]+" if _is_any(part) else re.escape(part) for part in path.split("/")))
+
+
+def _parts(path: str) -> list[str | None]:
+    """A named path in its normal form; None for a segment that may be any."""
+    return [None if _is_any(part) else _unified(part) for part in path.split("/") if part]
+
+
+def _is_any(part: str) -> bool:
+    return part.startswith("{") and part.endswith("}")
+
+
+def _readings(path: str) -> Iterator[list[str]]:
+    """The segments of a path as its readers may see them, all in the normal form."""
+    text = _unified(path)
+    for whole in dict.fromkeys((text, *(cut.sub("", text) for cut in _CUTS))):
+        segments = _IGNORED.sub("", _PARAMETERS.sub("", whole)).split("/")
+        yield _walked(segments, climbs=True)
+        if ".." in segments:
+            yield _walked(segments, climbs=False)
+
+
+def _unified(path: str) -> str:
+    """Decoded until nothing changes, without case, compatibility forms or accents, with one sort of slash."""
+    for _ in range(_DECODINGS):
+        if not path.isascii():  # each character alone: sorting the accents of a whole path is not linear
+            path = "".join([normalize("NFKD", character) for character in path])
+        if "%" not in path:
+            break
+        path = unquote(path)
+    return path.casefold().replace("\\", "/").replace(_DOTLESS_I, "i")
+
+
+def _walked(segments: Iterable[str], *, climbs: bool) -> list[str]:
+    """The segments without empty ones and dots. With `climbs`, `..` takes back the one before it."""
+    walked: list[str] = []
+    for segment in segments:
+        if segment == ".." and climbs and walked:
+            walked.pop()
+        elif kept := segment.rstrip("."):
+            walked.append(kept)
+    return walked
