@@ -31,7 +31,9 @@ PACKAGE = Path(crplugins.__file__).parent
 
 FOREIGN = {
     "core.body._END": "match", "core.body._MEMBER": "match", "core.lenient_json._HALF_A_PAIR": "search",
-    "core.lenient_json._WORD": "search", "core.patterns._ARN": "match", "core.patterns._NAME": "match",
+    "core.lenient_json._WORD": "search", "core.paths._CUTS": "search", "core.paths._EXACT": "match",
+    "core.paths._IGNORED": "search", "core.paths._ORDINARY": "match", "core.paths._PARAMETERS": "search",
+    "core.paths._PLAIN": "match", "core.patterns._ARN": "match", "core.patterns._NAME": "match",
     "core.patterns._SCHEME": "search", "core.redaction._ADDRESSES": "search", "core.redaction._KEYS": "search",
     "core.redaction._LITELLM_CLASSES": "search", "core.sse._BEFORE_ANSWER": "match", "core.sse._BLANK_LINE": "search",
     "core.sse._LINE": "search", "core.stream_options._AS_A_WORD": "search",
@@ -47,15 +49,16 @@ FOREIGN = {
     "metering.price_table._DATE": "search", "metering.price_table._FINE_TUNE": "search",
     "metering.price_table._GOOGLE_VERSION": "search", "metering.prompt._MEDIA": "search",
     "plugins.aliases.rename._LEADING": "match", "plugins.aliases.rename._STRING": "search",
-    "plugins.guard.parameters._NAME": "match",
+    "plugins.guard.parameters._NAME": "match", "plugins.rate_limits.address._ELEMENT": "match",
+    "plugins.rate_limits.address._ESCAPED": "search", "plugins.rate_limits.address._PAIR": "match",
 }  # fmt: skip
 """Patterns that see what clients and upstreams write, and whether they search a text or begin at its start."""
 
 PATHS = {"homes.litellm_proxy.entry._NAMED"}
 """See paths of requests, which servers bound, and begin where the path begins."""
 
-MADE = {"core.redaction._pattern_of", "plugins.aliases.rename.NameScrubber"}
-"""Made of literal words of the configuration. Timed below by those who use them."""
+MADE = {"core.paths._pattern", "core.redaction._pattern_of", "plugins.aliases.rename.NameScrubber"}
+"""Made of literal words of the configuration. Timed by those who use them, below and in the tests of paths."""
 
 OPERATORS = (
     "cli.", "config.", "core.off_peak.", "core.processes.", "core.redaction._whole", "homes.litellm_proxy.routes.",

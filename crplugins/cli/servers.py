@@ -36,6 +36,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "access_log": False,
     "log_config": None,  # its records go where ours go, which escapes and withholds
     "server_header": False,
+    "proxy_headers": False,  # limits.trusted_proxies says whose are believed; uvicorn believes any local process
     "log_level": "warning",
 }
 

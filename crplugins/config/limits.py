@@ -87,7 +87,7 @@ class LimitsSection(Section):
     """Where requests name their end user and their session, and what happens to those that do not."""
 
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(default=(), examples=[["10.0.0.0/8"]])
-    """Networks of proxies whose `x-forwarded-for` is believed."""
+    """Networks of proxies whose `x-forwarded-for` or `forwarded` is believed."""
 
     estimated_output_tokens: Count = Field(default=ESTIMATED_OUTPUT_TOKENS, examples=[512])
     """How many tokens are reserved for an answer to which the client sets no bound."""

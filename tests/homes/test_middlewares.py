@@ -322,7 +322,6 @@ class Says:
         ({"id": True}, None),
         (Principal(""), None),
     ],
-    ids=repr,
 )
 async def test_the_caller_is_whom_the_host_has_found(user, key_id):
     records: list[Any] = []

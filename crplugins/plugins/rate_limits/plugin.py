@@ -64,7 +64,7 @@ class RateLimits(Plugin):
     Args:
         rules: limits in addition to those that keys have themselves. May be replaced while requests run.
         store: where levels are kept; None for the memory of this process.
-        trusted_proxies: networks whose `x-forwarded-for` is trusted.
+        trusted_proxies: networks whose `x-forwarded-for` or `forwarded` is trusted.
         identities: where requests name their end user and their session.
         estimated_output_tokens: the expected length of an answer if the client sets no maximum.
         max_debt: how many times its amount a limit may be overdrawn by answers that took more than was reserved.
