@@ -125,7 +125,8 @@ def test_a_wrong_order_that_cannot_be_mended_is_refused(outer, inner, name):
 async def test_stream_usage_may_stand_outside_a_foreign_one(foreign):
     records: list[Any] = []
     layers = ours(records)
-    app = stacked(host(HostModel()), [layers[1], layers[3], foreign, layers[0]])
+    limits = Middleware(RateLimitMiddleware, limits={"global": {"requests_per_minute": 5}})
+    app = stacked(host(HostModel()), [limits, layers[3], foreign, layers[0]])
     async with lifespan(app):
         answer = await drive(app, body={**ASK, "stream": True})
     assert b'"usage"' not in answer.body
