@@ -117,9 +117,9 @@ def test_the_work_is_linear_and_bounded(piece: str) -> None:
         path = "/completions" + piece * size
         best = float("inf")
         for _ in range(5):
-            begun = time.perf_counter()
+            begun = time.process_time()
             USUAL.kind("POST", path)
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.process_time() - begun)
         return best
 
     sizes = [seconds(size) for size in (300, 3_000, 30_000)]

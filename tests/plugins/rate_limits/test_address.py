@@ -148,9 +148,9 @@ def test_a_long_header_costs_little(name: str, value: str) -> None:
     def seconds(text: str) -> float:
         best = float("inf")
         for _ in range(3):
-            begun = time.perf_counter()
+            begun = time.process_time()
             assert behind_proxy((name, text)) == "10.0.0.1"
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.process_time() - begun)
         return best
 
     assert seconds(value) < 40 * seconds(value[: len(value) // 10]) + 0.002
