@@ -62,7 +62,7 @@ class Body:
         """
         body, short = cls(raw), outline(raw)
         body._fields = fields = _parse(raw)
-        check_names(fields)
+        check_names(fields.keys())
         check_unique(short)
         return body
 

@@ -9,7 +9,7 @@ before anything is built.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import KeysView
 from typing import Any, Final
 
 import msgspec
@@ -61,14 +61,14 @@ def outline(raw: bytes) -> bytes:
     return b'"'.join(pieces)
 
 
-def check_names(names: Collection[str]) -> None:
+def check_names(names: KeysView[str]) -> None:
     """Raise `GatewayError` 400 for too many parameters, or for one that is another's name in disguise."""
     if (count := len(names)) > MOST_PARAMETERS:
         message = f"Too many parameters: expected at most {MOST_PARAMETERS}, but got {count} instead."
         raise GatewayError(400, message, code="too_many_parameters")
-    others = [name for name in names if name not in CHAT_PARAMETERS]
-    if not others:
+    if names <= CHAT_PARAMETERS:
         return
+    others = [name for name in names if name not in CHAT_PARAMETERS]
     for name in others:
         if len(name) > LONGEST_NAME:
             raise _unknown_parameter(name)
