@@ -5,13 +5,13 @@ import os
 import resource
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import uvicorn
@@ -74,31 +74,29 @@ def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: Fou
     config = uvicorn.Config("crplugins.cli.worker:create_app", factory=True, workers=workers, **options)
     supervisor = Multiprocess(config, sockets=[sock])
     threading.Thread(target=_print_when_listening, args=(sock.family, reachable(sock), welcome), daemon=True).start()
-    with multiprocess_directory(), _one_limit_store(found.config, workers), logging_to_stderr(found.config):
+    with _shared_by_workers(found.config), logging_to_stderr(found.config):
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise Refused("the gateway did not start")
 
 
 @contextmanager
-def _one_limit_store(config: Config, workers: int) -> Iterator[None]:
-    """Within the block, one store of this run for all workers, if the configuration leaves each of them its own.
+def _shared_by_workers(config: Config) -> Iterator[None]:
+    """Within the block, what all workers of this run share: a folder for metrics, and one store of limits.
 
-    With `memory` each would let through all that is allowed. Raises `Refused` where no file can be made.
+    With `memory` each of them would let through all that is allowed. Raises `Refused` where no file can be made.
     """
-    if config.limits.store != "memory":
-        _set_variable(LIMIT_STORE_VARIABLE, None)
-        yield
-        return
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="crplugins-limits-")
-    except OSError as error:
-        raise Refused(
-            f"{workers} workers need one limit store, and no temporary file can be made ({error.strerror}): "
-            "name one in limits.store, such as sqlite:///limits.db"
-        ) from None
-    with folder as path:
-        _set_variable(LIMIT_STORE_VARIABLE, f"sqlite:///{path}/limits.db")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(multiprocess_directory())
+            store = None
+            if config.limits.store == "memory":
+                store = f"sqlite:///{stack.enter_context(TemporaryDirectory(prefix='crplugins-limits-'))}/limits.db"
+        except OSError as error:
+            raise Refused(
+                f"workers share temporary files, and none can be made: {error.strerror}. TMPDIR names a place for them"
+            ) from None
+        _set_variable(LIMIT_STORE_VARIABLE, store)
         yield
 
 

@@ -15,7 +15,7 @@ from crplugins.keys.store import KeyExists, NoSuchKey
 from crplugins.settings.errors import ConfigError, Problem
 from crplugins.sql.engine import WRITES, make_engine
 from crplugins.sql.migrate import migrate
-from crplugins.sql.url import read_database_url
+from crplugins.sql.url import DatabaseUrl, read_database_url
 
 TIMEOUT: Final = 3.0
 """Seconds for one transaction. Slower is as good as down: requests wait for it."""
@@ -40,20 +40,20 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        async with _translated(), asyncio.timeout(TIMEOUT), self._opened().connect() as connection:
+        async with _translated(self._url), asyncio.timeout(TIMEOUT), self._opened().connect() as connection:
             yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction, committed at the end of the block. It passes on `IntegrityError`."""
         engine = self._opened().execution_options(**{WRITES: True})
-        async with _translated(), asyncio.timeout(2 * TIMEOUT), engine.begin() as connection:
+        async with _translated(self._url), asyncio.timeout(2 * TIMEOUT), engine.begin() as connection:
             yield connection
 
     async def __aenter__(self) -> Self:
         self._users += 1
         if self._users == 1:
-            async with _translated():
+            async with _translated(self._url):
                 if self._migrates:
                     await migrate(self._url, MIGRATIONS, VERSION_TABLE, _LOCK)
                 self._engine = await asyncio.to_thread(make_engine, self._url, TIMEOUT)  # looks at files
@@ -77,7 +77,7 @@ class Database:
 
 
 @asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
+async def _translated(url: DatabaseUrl) -> AsyncIterator[None]:
     """Whatever a driver raises: each has errors of its own, and of the operating system, for a server that is gone."""
     try:
         yield
@@ -85,4 +85,4 @@ async def _translated() -> AsyncIterator[None]:
         raise
     except Exception as error:
         reason = str(error).partition("\n")[0]
-        raise SourceUnavailable(f"the database cannot be asked ({type(error).__name__}: {reason})") from error
+        raise SourceUnavailable(f"the database {url} cannot be asked ({type(error).__name__}: {reason})") from error

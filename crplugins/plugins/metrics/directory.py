@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE
+from crplugins.settings.errors import ConfigError, Problem
 
 
 @contextmanager
@@ -48,6 +49,14 @@ def shared_directory() -> Path | None:
     shared = values.ValueClass is not values.MutexValue  # decided when it was imported
     directory = os.environ.get(METRICS_DIRECTORY_VARIABLE)
     return Path(directory) if shared and directory else None
+
+
+def check_shared_directory() -> None:
+    """Raises `ConfigError` if this process is to keep its values in a folder where it cannot."""
+    directory = shared_directory()
+    if directory is not None and not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
+        problem = f"{METRICS_DIRECTORY_VARIABLE} names {directory}, which is no folder that can be written to"
+        raise ConfigError([Problem(("metrics",), problem)])
 
 
 def sweep(directory: Path) -> None:

@@ -1,7 +1,10 @@
 """The folder of shared metrics is set up before prometheus_client is imported, which looks for it then."""
 
+import os
 import subprocess
 import sys
+
+from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE
 
 WITHOUT = """
 import sys
@@ -16,3 +19,21 @@ with multiprocess_directory() as directory:
 
 def test_the_folder_can_be_named_without_prometheus_client():
     subprocess.run([sys.executable, "-c", WITHOUT], check=True)
+
+
+UNUSABLE = """
+from crplugins.plugins.metrics.plugin import Metrics
+from crplugins.settings.errors import ConfigError
+try:
+    Metrics()
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    environment = {**os.environ, METRICS_DIRECTORY_VARIABLE: str(tmp_path / "none")}
+    done = subprocess.run([sys.executable, "-c", UNUSABLE], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        f"metrics: PROMETHEUS_MULTIPROC_DIR names {tmp_path}/none, which is no folder that can be written to\n"
+    )
