@@ -121,6 +121,23 @@ def test_configured_keys_are_used_and_not_printed(serve, tmp_path):
             assert [model.id for model in client.models.list()] == ["mine"]
 
 
+def test_a_client_cannot_say_that_it_has_another_address(serve, provider, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(
+        f"{ANSWERING}keys: [{{id: a, secret: sk-topsecret}}]\nlimits: {{per_client_address: {{requests_per_day: 1}}}}\n"
+    )
+    body = {"model": "mine", "messages": QUESTION}
+    with serve(cwd=tmp_path, PROVIDER=provider, FORWARDED_ALLOW_IPS="*") as gateway:
+        answers = [
+            httpx.post(
+                f"{gateway.url}/v1/chat/completions",
+                headers={"authorization": "Bearer sk-topsecret", **headers},
+                json=body,
+            ).status_code
+            for headers in ({}, {"x-forwarded-for": "203.0.113.7"}, {"forwarded": "for=203.0.113.8"})
+        ]
+    assert answers == [200, 429, 429]
+
+
 def test_workers_read_the_configuration_the_command_was_given(serve, tmp_path):
     (tmp_path / "my.yaml").write_text(
         UPSTREAM + "keys: [{id: a, secret: sk-topsecret}]\nserver: {max_body_bytes: 100}\n"

@@ -202,6 +202,13 @@ async def test_every_path_is_guarded_but_the_public_ones():
     assert (await ask(None, "GET", "/anything", public_paths=["/anything"])).status == 200
 
 
+async def test_no_chat_completion_is_below_a_public_path_unless_it_is_named():
+    below, chat = "/pages/chat/completions", "/v1/chat/completions"
+    assert (await ask(None, "GET", "/pages/a", public_paths=["/pages/*"])).status == 200
+    assert (await ask(None, "POST", below, public_paths=["/pages/*"])).status == 401
+    assert (await ask(None, "POST", chat, public_paths=[chat])).status == 200
+
+
 def test_no_secret_is_in_any_repr():
     key = InlineKey("a", SECRET)
     auth = Auth([key])
