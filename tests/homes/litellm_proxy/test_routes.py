@@ -82,12 +82,11 @@ async def test_a_closed_route_is_403_before_it_does_anything(proxy: Proxy, provi
             ("/claude_code_gateway", "/{mcp_server_name}", "/toolset")
         )  # 404, switched off
         and (route["method"], route["path"]) != ("GET", "/")  # the public documentation
+        and not (entry and route["path"].endswith("/chat/completions"))  # sent to the one that is metered
     ]
     for method, path in closed if LONG else closed[::25]:
         answer = await send(proxy, method, path)
         assert answer.status_code == 403, (method, path, answer.text)
-        if method != "HEAD":
-            assert answer.json()["error"]["code"] in ("endpoint_for_operators", "endpoint_not_metered"), (method, path)
     assert provider.received == 0
 
 
@@ -120,7 +119,7 @@ OPTIONAL: Final = [
     [
         (MODEL_ROUTES, {"endpoint_not_metered"}),
         (OPERATOR_ROUTES, {"endpoint_for_operators"}),
-        (OPTIONAL if LONG else OPTIONAL[:1], {"endpoint_not_metered", "endpoint_for_operators", None}),
+        (OPTIONAL if LONG else OPTIONAL[:1], {"endpoint_not_metered", "endpoint_for_operators", None, -32000}),
     ],
     ids=["model routes", "operators' routes", "optional routes"],
 )
@@ -130,7 +129,8 @@ async def test_no_key_of_a_client_opens(
     for method, path in requests:
         answer = await send(proxy, method, path, **(BODY if method == "POST" else {}))
         assert answer.status_code == 403, (path, answer.text)
-        assert answer.json()["error"].get("code") in codes, path  # Anthropic's errors have none
+        error = answer.json().get("error", {})  # those of Anthropic's routes and of MCP have forms of their own
+        assert error.get("code") in codes, path
     assert provider.received == 0
 
 
