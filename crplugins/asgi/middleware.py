@@ -90,10 +90,11 @@ class PluginMiddleware:
 
     def _guarding(self) -> "Mapping[PathKind, Pipeline]":
         """The plugins that each kind of request meets; a kind that is not here passes untouched."""
+        for_chat = Pipeline(self.plugins, self.faults, self._max_body_bytes)  # first: it refuses what is no plugin
         everywhere = [p for p in self.plugins if not p.chat_only]
         reads_body = any(p.reads_body for p in everywhere)
         pipelines: dict[PathKind, Pipeline] = {
-            "chat": Pipeline(self.plugins, self.faults, self._max_body_bytes),
+            "chat": for_chat,
             # A view for any method would answer a GET with a body as it does a POST.
             "page": Pipeline(everywhere, self.faults, 0),
             "method": Pipeline([*everywhere, Misspelt("method")], self.faults, self._max_body_bytes),
