@@ -29,13 +29,16 @@ def stream_of(document: bytes) -> list[Event]:
     """The events of a stream that says what a whole answer says, [DONE] included.
 
     Each choice becomes one chunk with all that it says and one that ends it; the usage has a chunk of its own, as
-    OpenAI sends it. Raises what `decode_leniently` raises.
+    OpenAI sends it. No events of a document without a choice. Raises what `decode_leniently` raises.
     """
     answer = decode_leniently(document)
+    choices = _objects(answer["choices"])
+    if not choices:
+        return []
     head = {key: value for key, value in answer.items() if key not in _NOT_IN_HEAD}
     head["object"] = "chat.completion.chunk"
     events: list[Event] = []
-    for choice in _objects(answer["choices"]):
+    for choice in choices:
         index = choice.get("index", 0)
         said = {key: value for key, value in choice.items() if key not in ("message", "finish_reason")}
         delta = {"role": "assistant", **_object(choice.get("message"))}

@@ -16,6 +16,10 @@ from crplugins.handlers import upstream_errors
 _LONGEST_MEDIA_TYPE: Final = 64
 
 
+_PADDING: Final = bytes(range(0x21))
+"""Blanks and control characters, NUL among them, behind a document."""
+
+
 class WholeAnswers:
     """Reads the whole answers of one deployment. `secrets` are its keys and addresses, which no client may see."""
 
@@ -29,7 +33,7 @@ class WholeAnswers:
         Comments before the document and bytes behind it are taken off: clients read it up to its end. Raises what
         `no_completion` returns if the document has no choice.
         """
-        document = Event.json_document(without_comments(body))
+        document = Event.json_document(without_comments(body).rstrip(_PADDING))
         answer = document.answer
         if answer is None:
             document = Event.json_document(first_json_value(document.raw) or document.raw)

@@ -75,7 +75,7 @@ def _may_name_caller(plugin: Plugin) -> bool:
     """Auth and HostPrincipal do. What one's own plugin does with a request cannot be known."""
     if place_of(plugin) is None:
         return type(plugin).on_request is not Plugin.on_request
-    return isinstance(plugin, Auth | HostPrincipal)
+    return find(Auth, [plugin]) is not None or find(HostPrincipal, [plugin]) is not None
 
 
 def _check_cors(outer: Sequence[Plugin], layer: Any) -> None:

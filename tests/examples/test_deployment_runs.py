@@ -148,7 +148,8 @@ async def test_two_pods_share_keys_limits_and_ledger_and_one_ends_while_it_strea
     assert not [file for home in two_pods for file in home.state.iterdir()]
     for serving in (a, b):
         lines = [json.loads(line) for line in serving.log.read_text().splitlines()]
-        assert {line["level"] for line in lines} == {"INFO"}, lines
+        odd = [line["message"] for line in lines if line["level"] != "INFO"]
+        assert set(odd) <= {"a scrape without the token is refused"}, odd
 
 
 async def test_the_unit_serves_with_its_workers_and_ends_while_it_streams(machine, provider):

@@ -409,6 +409,7 @@ ODD: list[tuple[dict[str, Any], tuple[int, int, int, int]]] = [
 
 @behaviour("odd usage")
 def test_odd_numbers_of_a_provider_are_the_same_integers_in_every_home(home: Home) -> None:
+    until(lambda: home.counted()["requests_in_flight"] == 0, "the requests of earlier tests")
     before = home.counted()
     asked = [(usage, expected, stream) for usage, expected in ODD for stream in (False, True)]
     for usage, _, stream in asked:

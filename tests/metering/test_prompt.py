@@ -119,6 +119,7 @@ def calls_of(content: Any) -> int:
 
     exchange = make_exchange()
     exchange.body = Body(json.dumps({"model": "m", "messages": [{"role": "user", "content": content}]}).encode())
+    assert exchange.body.fields  # read already, by whoever comes first
     sys.setprofile(note)
     try:
         prompt_tokens(exchange)

@@ -30,7 +30,7 @@ async def test_a_shadow_lets_pass_what_it_counts_and_logs(
     assert [record.getMessage().partition(" would have been ")[2] for record in caplog.records] == [
         "refused: key a, model 'small'",
         "refused: key a, model 'la\\nrge'",
-        "refused: key a, model None",
+        "refused: key a, model ''",
     ]
 
 
