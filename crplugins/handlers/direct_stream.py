@@ -16,6 +16,7 @@ from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange
 from crplugins.core.sse import MAX_EVENT_BYTES, Event, EventTooLarge, Splitter, done_event
+from crplugins.core.usage import TokenUsage
 from crplugins.handlers import upstream_errors
 
 _LINGER_SECONDS = 0.25
@@ -58,6 +59,7 @@ class DirectStream:
         self._spoke = False  # a token came, or an end
         self._counted = False  # usage came
         self._failure: GatewayError | None = None  # raised behind the events that came before it
+        self._last_count: TokenUsage | None = None  # of the event that failed, which no plugin sees
         self._timeout = timeout  # seconds without a token
         self._watchdog: Watchdog | None = None
 
@@ -79,7 +81,7 @@ class DirectStream:
             if self._spoke:
                 return events
             if self._failure is not None:
-                raise self._failure
+                raise self._counted_failure(self._failure)
             if size > MAX_EVENT_BYTES:
                 raise upstream_errors.malformed(self._deployment, "no token in the first events")
             piece = await self._next_piece()
@@ -87,7 +89,8 @@ class DirectStream:
                 events += self._last_events()
                 if self._spoke:
                     return events
-                raise self._failure or upstream_errors.cut_short(self._deployment, "no token came")
+                failure = self._failure or upstream_errors.cut_short(self._deployment, "no token came")
+                raise self._counted_failure(failure)
 
     async def _frames(self, events: list[Event]) -> AsyncGenerator[bytes, None]:
         self._watchdog = Watchdog(self._timeout, self._response.close)
@@ -99,7 +102,7 @@ class DirectStream:
                     self._exchange.split = frames, events
                     yield frames
                 if self._failure is not None:
-                    raise self._failure
+                    raise self._counted_failure(self._failure)
                 if self._state.done:
                     return
                 piece = await self._next_piece()
@@ -144,8 +147,7 @@ class DirectStream:
                 self._state.see(event)
                 if self._state.failed:
                     self._failure = upstream_errors.cut_short(self._deployment, "its finish_reason is a failure")
-                    if (counted := answer.counted) is not None:  # no plugin sees this event
-                        self._exchange.counted(counted, "provider")
+                    self._last_count = answer.counted
                     break
                 if answer.says() or self._state.complete:
                     self._spoke = alive = True
@@ -180,8 +182,13 @@ class DirectStream:
     def _see_error(self, event: Event) -> None:
         """Before the first token an error is a status, behind it an event of ours. No plugin sees the upstream's."""
         self._failure = upstream_errors.refusal_in_stream(event.data or b"", self._deployment, self._secrets)
-        if event.answer is not None and (counted := event.answer.counted) is not None:
-            self._exchange.counted(counted, "provider")
+        self._last_count = None if event.answer is None else event.answer.counted
+
+    def _counted_failure(self, failure: GatewayError) -> GatewayError:
+        """The failure, whose count is the last word: it holds for the events before it, which have been passed on."""
+        if self._last_count is not None:
+            self._exchange.counted(self._last_count, "provider")
+        return failure
 
     def _grace(self) -> float:
         """How long to wait for [DONE], once every choice that began has ended."""

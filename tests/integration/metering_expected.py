@@ -16,6 +16,16 @@ EMPTY_BUT = {"hf-novita-text": {"sla_metrics"}}
 """Usage chunks of the recordings that tell something else too, and stay without their usage."""
 
 
+def without_errors(stream: bytes) -> bytes:
+    """A stream without its errors, which a handler of ours builds anew."""
+    return "".join(frame for frame in _frames(stream.decode()) if not _is_error(frame)).encode()
+
+
+def _is_error(frame: str) -> bool:
+    data = frame.removeprefix("event: error\n").removeprefix("data: ")
+    return data.startswith("{") and "error" in json.loads(data)
+
+
 def shown_to_who_asked(recording: bytes) -> bytes:
     """The provider's own bytes, ended as every stream of ours ends."""
     text = recording.decode()
