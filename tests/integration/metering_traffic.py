@@ -32,7 +32,7 @@ _SAID: Final = (
     b'data: {"id":"e","choices":[{"index":0,"delta":{"role":"assistant","content":"well"},"finish_reason":null}]}\n\n'
 )
 _COUNTED: Final = b',"usage":{"prompt_tokens":43,"completion_tokens":10,"total_tokens":53}}\n\n'
-TIMEOUTS: Final = {"stall": 0.5, "silent": 0.5}
+TIMEOUTS: Final = {"stall": 1.5, "silent": 1.5}
 """Seconds the gateway waits for a provider that falls silent; the others may be slow on a busy machine."""
 
 # What the provider does when asked for this model; the handler's name stands before it in the name clients use.
