@@ -25,23 +25,23 @@ from crplugins.handlers import upstream_errors
 from crplugins.handlers.deployment import Deployment, secrets_of
 from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.handler import document_reply, stream_reply
+from crplugins.handlers.litellm_settings import is_setting
 from crplugins.handlers.upstream import Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
 from crplugins.handlers.whole_answer import WholeAnswers
 
 _MAX_ERROR_BYTES: Final = 64 * 1024
 
-# `litellm_params` that describe the connection to the upstream, not the request.
-_NOT_IN_BODY: Final = frozenset(
-    {"extra_headers", "organization", "max_retries", "drop_params", "use_in_pass_through", "ssl_verify"}
-)
+_HEADERS: Final = ("default_headers", "headers", "extra_headers")
+"""Of `litellm_params`. Of a header that stands in several the last one counts."""
 
 
 class DirectHandler:
     """Posts the client's body, with the upstream's name for the model, to one OpenAI-compatible endpoint.
 
     Connections are pooled and kept alive. `litellm_params` that are parameters of the request are the defaults for
-    those the client did not send; `extra_headers` and `organization` become headers. A request that the upstream
+    those the client did not send, and so are the members of `extra_body`; `additional_drop_params` are not sent;
+    `extra_headers` and `organization` become headers. Other words of litellm's never leave. A request that the upstream
     refuses because of `stream_options` is retried once without them, and later requests are sent without them at once.
     """
 
@@ -49,7 +49,8 @@ class DirectHandler:
         self._deployment = deployment
         self._model = upstream.model
         self._headers = _headers(deployment, upstream)
-        self._defaults = {k: v for k, v in deployment.parameters.items() if k not in _NOT_IN_BODY}
+        self._defaults = _defaults(deployment.parameters)
+        self._dropped = [str(name) for name in deployment.parameters.get("additional_drop_params") or ()]
         self._calls = DirectCalls(deployment, upstream)
         self._refused = StreamOptionsRefused()
         self._base_url = upstream.base_url
@@ -99,7 +100,14 @@ class DirectHandler:
         for key, value in self._defaults.items():
             if key not in copy:
                 copy.set(key, value)
+        for key in self._dropped:
+            copy.remove(key)
         return copy
+
+
+def _defaults(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    extra: Mapping[str, Any] = parameters.get("extra_body") or {}
+    return {**extra, **{key: value for key, value in parameters.items() if not is_setting(key)}}
 
 
 def _headers(deployment: Deployment, upstream: Upstream) -> dict[str, str]:
@@ -108,8 +116,9 @@ def _headers(deployment: Deployment, upstream: Upstream) -> dict[str, str]:
         headers["Authorization"] = f"Bearer {upstream.api_key}"
     if "organization" in deployment.parameters:
         headers["OpenAI-Organization"] = str(deployment.parameters["organization"])
-    extra: Mapping[str, Any] = deployment.parameters.get("extra_headers") or {}
-    headers.update({str(k): str(v) for k, v in extra.items()})
+    for name in _HEADERS:
+        more: Mapping[str, Any] = deployment.parameters.get(name) or {}
+        headers.update({str(k): str(v) for k, v in more.items()})
     return headers
 
 

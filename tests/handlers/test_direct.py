@@ -36,6 +36,26 @@ async def test_parameters_of_the_deployment_stand_in_for_those_the_client_did_no
         assert request.headers["x-tenant"] == "blue"
 
 
+async def test_words_that_speak_to_litellm_never_leave_and_say_the_same_here(behind):
+    words = {
+        "extra_body": {"top_k": 5, "timeout": "as the provider means it"},
+        "additional_drop_params": ["seed", "absent"],
+        "headers": {"x-zone": "north"},
+        "default_headers": {"x-zone": "south", "x-tier": "2"},
+        "guardrails": ["polite"],
+        "cache_control_injection_points": [{"location": "message"}],
+        "merge_reasoning_content_in_choices": True,
+        "litellm_credential_name": "team",
+        "aws_region_name": "eu-north-1",
+    }
+    async with behind(**words, min_p=0.1) as gateway:
+        await gateway.post(seed=7)
+        request = gateway.provider.requests[0]
+        assert request.json.keys() == {"model", "messages", "top_k", "timeout", "min_p"}
+        assert request.json["timeout"] == "as the provider means it"
+        assert (request.headers["x-zone"], request.headers["x-tier"]) == ("north", "2")
+
+
 async def test_one_connection_carries_many_requests_plain_and_streamed(behind):
     async with behind() as gateway:
         for number in range(20):

@@ -13,6 +13,7 @@ from typing import Any, Final
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.parameters import normal_form
+from crplugins.handlers.litellm_settings import PREFIXES, SETTINGS
 
 Arguments = dict[str, Any]
 """Keyword arguments of `acompletion` beside model and messages."""
@@ -27,18 +28,6 @@ OPENAI_PARAMETERS: Final = frozenset({
 
 _POSITIONAL: Final = frozenset({"model", "messages"})
 _STREAMING: Final = frozenset({"stream", "stream_options"})
-
-# litellm's settings for address, credentials and transport. Some of its providers read them from `extra_body` too
-# (azure: `azure_ad_token`), so from a client they are dropped. The loaded litellm's own list is added to these.
-_LITELLM_SETTINGS: Final = frozenset({
-    "additional_drop_params", "allowed_openai_params", "api_base", "api_key", "api_version", "base_url", "callbacks",
-    "client", "custom_llm_provider", "default_headers", "default_query", "deployment_id", "drop_params", "extra_body",
-    "extra_headers", "extra_query", "failure_callback", "fallbacks", "headers", "hf_model_name", "http_client",
-    "input_cost_per_token", "max_retries", "model_list", "num_retries", "organization", "output_cost_per_token",
-    "proxy", "region_name", "request_timeout", "ssl_verify", "stream_timeout", "success_callback", "timeout",
-})  # fmt: skip
-
-_LITELLM_PREFIXES: Final = ("api", "aws", "azure", "litellm", "mock", "s3", "vertex")  # of normal forms
 
 # Default values that some clients send. A model that lacks the parameter still serves the request.
 _NEUTRAL: Final[Mapping[str, Any]] = {
@@ -58,7 +47,8 @@ class ArgumentMap:
         supported: OpenAI's parameters that litellm translates for this model.
         speaks_openai: the provider takes OpenAI's parameters unchanged, also those litellm does not list for it.
         extras: the provider's own parameters that may be sent beside OpenAI's; None for any name.
-        owned: further settings of litellm that a client must not set.
+        owned: further settings of litellm that a client must not set: those of the release that is loaded. Some of its
+            providers read them from `extra_body` too (azure: `azure_ad_token`), so from a client they are dropped.
         wants_thinking_back: the model goes on thinking only if its last thoughts are sent back.
     """
 
@@ -81,7 +71,7 @@ class ArgumentMap:
         self._extras = None if extras is None else frozenset(extras)
         forwarded = (OPENAI_PARAMETERS if speaks_openai else frozenset()) | (self._extras or frozenset())
         self._unlisted = forwarded - self._supported
-        refused = (_LITELLM_SETTINGS | frozenset(owned)) - OPENAI_PARAMETERS - {"metadata", "thinking"}
+        refused = (SETTINGS | frozenset(owned)) - OPENAI_PARAMETERS - {"metadata", "thinking"}
         self._refused = frozenset(map(normal_form, refused))
 
     def arguments(self, body: Body) -> Arguments:
@@ -120,7 +110,7 @@ class ArgumentMap:
     def _is_refused(self, name: str) -> bool:
         """In disguise too: what litellm does not know it passes on, and a relay behind it may read it."""
         form = normal_form(name)
-        return form in self._refused or name.startswith("_") or form.startswith(_LITELLM_PREFIXES)
+        return form in self._refused or name.startswith("_") or form.startswith(PREFIXES)
 
 
 def messages_of(body: Body) -> list[Any]:
