@@ -137,9 +137,10 @@ class LitellmParams(QuotaKeys):
         return self
 
     def headers(self) -> Mapping[str, str]:
-        """`extra_headers`; of values that are no text, their text."""
-        given = self.others.get("extra_headers")
-        return {str(name): str(value) for name, value in given.items()} if isinstance(given, Mapping) else {}
+        """`extra_headers`, and LiteLLM's other words for headers; of values that are no text, their text."""
+        given = [self.others.get(word) for word in ("default_headers", "headers", "extra_headers")]
+        each = [words.items() for words in given if isinstance(words, Mapping)]
+        return {str(name): str(value) for items in each for name, value in items}
 
     def parameters(self) -> dict[str, Any]:
         """The kept keys, without the prices LiteLLM also reads here: those never go upstream."""
