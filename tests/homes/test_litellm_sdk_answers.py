@@ -14,10 +14,13 @@ from crplugins.testing import FakeProvider, Script
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no look-up in the network
 litellm = pytest.importorskip("litellm")
 
+from crplugins.homes import litellm_sdk_streams  # noqa: E402
 from crplugins.homes.litellm_sdk import UsageCallback  # noqa: E402
-from crplugins.homes.litellm_sdk_streams import SOON  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:::pydantic", "ignore:::litellm", "ignore:Pydantic serializer warnings")
+
+SOON = 0.4
+"""Seconds after which a stream that nobody reads is given up; two by default, which would be waited for in each test."""
 
 WORDS = "The quick brown fox jumps over the lazy dog again and again. " * 4
 
@@ -29,7 +32,8 @@ async def provider() -> AsyncIterator[FakeProvider]:
 
 
 @pytest.fixture
-def records() -> Iterator[list[UsageRecord]]:
+def records(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[UsageRecord]]:
+    monkeypatch.setattr(litellm_sdk_streams, "SOON", SOON)
     found: list[UsageRecord] = []
     litellm.logging_callback_manager._reset_all_callbacks()
     litellm.callbacks = [UsageCallback(sinks=[found.append])]
@@ -54,7 +58,7 @@ async def settled(records: list[UsageRecord], count: int) -> list[UsageRecord]:
             break
         gc.collect()  # an abandoned stream of `completion` is part of a cycle
         await asyncio.sleep(0.05)
-    await asyncio.sleep(SOON + 0.5)
+    await asyncio.sleep(SOON + 0.2)
     assert len(records) == count, records
     return records
 
