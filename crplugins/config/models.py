@@ -14,6 +14,7 @@ from crplugins.core.network import SslVerify
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 from crplugins.handlers.deployment import DEFAULT_TIMEOUT, Deployment
+from crplugins.handlers.litellm_settings import headers_in
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.metering.fallback import or_fallback
 from crplugins.metering.price_table import litellm_prices, prices_for
@@ -131,16 +132,10 @@ class LitellmParams(QuotaKeys):
 
     @model_validator(mode="after")
     def _headers_can_be_sent(self) -> Self:
-        for name, value in self.headers().items():
+        for name, value in headers_in(self.others).items():
             if _HEADER_NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
                 raise refusal("must be a header: a name, and a text without control characters", "extra_headers", name)
         return self
-
-    def headers(self) -> Mapping[str, str]:
-        """`extra_headers`, and LiteLLM's other words for headers; of values that are no text, their text."""
-        given = [self.others.get(word) for word in ("default_headers", "headers", "extra_headers")]
-        each = [words.items() for words in given if isinstance(words, Mapping)]
-        return {str(name): str(value) for items in each for name, value in items}
 
     def parameters(self) -> dict[str, Any]:
         """The kept keys, without the prices LiteLLM also reads here: those never go upstream."""

@@ -25,15 +25,12 @@ from crplugins.handlers import upstream_errors
 from crplugins.handlers.deployment import Deployment, secrets_of
 from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.handler import document_reply, stream_reply
-from crplugins.handlers.litellm_settings import is_setting
+from crplugins.handlers.litellm_settings import headers_in, is_setting
 from crplugins.handlers.upstream import Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
 from crplugins.handlers.whole_answer import WholeAnswers
 
 _MAX_ERROR_BYTES: Final = 64 * 1024
-
-_HEADERS: Final = ("default_headers", "headers", "extra_headers")
-"""Of `litellm_params`. Of a header that stands in several the last one counts."""
 
 
 class DirectHandler:
@@ -116,10 +113,7 @@ def _headers(deployment: Deployment, upstream: Upstream) -> dict[str, str]:
         headers["Authorization"] = f"Bearer {upstream.api_key}"
     if "organization" in deployment.parameters:
         headers["OpenAI-Organization"] = str(deployment.parameters["organization"])
-    for name in _HEADERS:
-        more: Mapping[str, Any] = deployment.parameters.get(name) or {}
-        headers.update({str(k): str(v) for k, v in more.items()})
-    return headers
+    return headers | headers_in(deployment.parameters)
 
 
 class DirectCalls:

@@ -46,6 +46,8 @@ async def test_words_that_speak_to_litellm_never_leave_and_say_the_same_here(beh
         "cache_control_injection_points": [{"location": "message"}],
         "merge_reasoning_content_in_choices": True,
         "litellm_credential_name": "team",
+        "langfuse_secret": "sk-lf-0123456789",
+        "client_secret": "azure",
         "aws_region_name": "eu-north-1",
     }
     async with behind(**words, min_p=0.1) as gateway:
