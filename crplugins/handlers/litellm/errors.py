@@ -24,6 +24,9 @@ logger = logging.getLogger("crplugins.upstream")
 _TIMEOUTS: Final = frozenset({"TimeoutException", "APITimeoutError", "TimeoutError", "Timeout"})
 _BROKEN: Final = frozenset({"TransportError", "ClientError", "OSError", "StreamError", "IncompleteReadError"})
 
+_UNREADABLE: Final = (AttributeError, LookupError, TypeError, ValueError)
+"""What litellm runs into where an answer has another shape than it takes for granted."""
+
 # OpenAI's codes for litellm's exceptions, where the provider's error object has none.
 _CODES: Final = {
     "ContextWindowExceededError": "context_length_exceeded",
@@ -47,8 +50,13 @@ class Failures:
         self._secrets = tuple(secrets)
         self.whole = WholeAnswers(deployment, self._secrets)
 
-    def of(self, error: BaseException, *, begun: bool = False) -> GatewayError:
-        """The GatewayError for an exception of litellm or its HTTP client; `begun` if a part of the answer was sent."""
+    def of(self, error: BaseException, *, reading: bool = False, begun: bool = False) -> GatewayError:
+        """The GatewayError for an exception of litellm or its HTTP client.
+
+        Args:
+            reading: a provider had answered with a 2xx, and litellm was reading that answer.
+            begun: a part of the answer was sent.
+        """
         links = list(_chain(error))
         for link in links:
             if isinstance(link, GatewayError):
@@ -62,6 +70,8 @@ class Failures:
             return upstream_errors.timed_out(self._deployment)
         if names & _BROKEN:
             return self.cut_short(error) if begun else upstream_errors.unreachable(self._deployment, error)
+        if reading and isinstance(links[-1], _UNREADABLE):  # the status of litellm's exception around it is invented
+            return self.malformed(links[-1])
         return self._by_status(links, names)
 
     def in_stream(self, error: object) -> GatewayError:

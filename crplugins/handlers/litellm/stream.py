@@ -140,7 +140,7 @@ class LitellmStream:
         if isinstance(error, ProviderFailed):
             self._repair.usage = error.usage or self._repair.usage
             return self._failures.in_stream(error.error)
-        return self._failures.of(error, begun=self._repair.begun)
+        return self._failures.of(error, reading=True, begun=self._repair.begun)
 
     def _keep_usage(self) -> None:
         """Keep each of the provider's counts once, when what it counts has passed and nothing else has."""

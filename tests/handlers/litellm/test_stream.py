@@ -166,6 +166,15 @@ async def test_broken_json_ends_the_answer_with_an_error(model):
         assert not told.done
 
 
+@pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "mistral/m", "deepseek/m"])
+@pytest.mark.parametrize("odd", [b'{"id": "c", "object": [null], "model": {}}', b'{"id": "c", "choices": 1.5}'])
+async def test_a_chunk_that_litellm_cannot_read_is_the_providers_fault_and_no_status_of_its(model, odd):
+    async with FakeProvider() as provider, asking(provider, model) as asked:
+        provider.enqueue(Script(events=[b"data: " + odd + b"\n\n", b"data: [DONE]\n\n"]))
+        refusal = await asked.refusal(stream=True)
+        assert (refusal.status, refusal.error.code) == (502, "upstream_malformed")
+
+
 @pytest.mark.parametrize("model", PROVIDERS[:4])
 async def test_a_model_that_writes_of_done_is_not_cut_off(model):
     async with FakeProvider(default=Script(text="data: [DONE] and more")) as provider, asking(provider, model) as asked:
