@@ -1,5 +1,6 @@
 """Valid inputs made odd: bytes flipped, cut and repeated, JSON values of other kinds, names in other spellings."""
 
+import copy
 import json
 import random
 from collections.abc import Sequence
@@ -58,4 +59,4 @@ def _with_odd_value(dice: random.Random, value: Any) -> Any:
     if isinstance(value, list) and value and dice.random() < 0.7:
         value[dice.randrange(len(value))] = _with_odd_value(dice, dice.choice(value))
         return value
-    return dice.choice(ODD_VALUES)
+    return copy.deepcopy(dice.choice(ODD_VALUES))  # later changes are made in it: the next seed must find it as it is
