@@ -84,7 +84,7 @@ class PluginLifespan:
 class NotOpen(Plugin):
     """Answers in the place of plugins that could not be opened."""
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         del exchange
         raise internal_error()
 

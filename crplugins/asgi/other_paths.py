@@ -36,7 +36,7 @@ class Misspelt(Plugin):
         self._kind = kind
         self._told = False
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         if self._kind == "method":
             raise wrong_method(exchange.method, exchange.path, _ALLOWED)
         if not self._told:

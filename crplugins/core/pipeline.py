@@ -18,6 +18,7 @@ A home decides when each of these happens. What happens, and that it happens onc
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
 
 from crplugins.core.errors import GatewayError, internal_error
 from crplugins.core.exchange import Exchange, Refusal, Reply
@@ -40,11 +41,11 @@ def _check(plugin: object) -> None:
 
 
 class Step:
-    """One plugin's place in the pipeline, with only the hooks it overrides."""
+    """One plugin's place in the pipeline, and which hooks it overrides."""
 
     __slots__ = (
-        "finishes", "index", "on_event", "on_request", "plugin", "reacts", "retries", "rewrites_events", "sees_events",
-        "waits",
+        "asks", "finishes", "index", "on_event", "on_finish", "on_request", "on_response", "plugin", "reacts",
+        "retries", "rewrites_events", "sees_events", "waits",
     )  # fmt: skip
 
     def __init__(self, index: int, plugin: Plugin) -> None:
@@ -52,9 +53,11 @@ class Step:
         kind = type(plugin)
         self.index = index
         self.plugin = plugin
-        self.on_request = plugin.on_request if kind.on_request is not Plugin.on_request else None
-        self.on_event = plugin.on_event
+        # Bound once: looking a method up for each request or event would make an object each time.
+        self.on_request, self.on_response = plugin.on_request, plugin.on_response
+        self.on_event, self.on_finish = plugin.on_event, plugin.on_finish
         self.rewrites_events = plugin.rewrites_events
+        self.asks = kind.on_request is not Plugin.on_request
         self.reacts = kind.on_response is not Plugin.on_response
         self.retries = kind.on_refused is not Plugin.on_refused
         self.waits = kind.on_ended is not Plugin.on_ended
@@ -70,6 +73,8 @@ class Step:
 class Pipeline:
     """The plugins that apply to one kind of path, outermost first, resolved once into the hooks that will run.
 
+    A list for each hook has the steps that override it, in the order in which they run.
+
     Attributes:
         reads_body_at: the index of the plugin before which the body is read; that behind the last one where the body is
             read for the sake of `reads_usage` alone; None where it is not read.
@@ -84,12 +89,16 @@ class Pipeline:
         self.reads_body_at = next((s.index for s in self.steps if s.plugin.reads_body), last)
         self.reads_events = reads_usage or any(p.reads_events or p.rewrites_events for p in plugins)
         self.rewrites_events = any(p.rewrites_events for p in plugins)
+        self.downward = [s for s in self.steps if s.asks or s.index == self.reads_body_at]
         upwards = self.steps[::-1]
         self.reacting = [s for s in upwards if s.reacts]
         self.watching = [s for s in upwards if s.sees_events]
         self.retrying = [s for s in upwards if s.retries]
         self.waiting = [s for s in upwards if s.waits]
         self.finishing = [s for s in upwards if s.finishes]
+
+
+_NOBODY: Final[frozenset[Step]] = frozenset()
 
 
 class Run:
@@ -108,7 +117,7 @@ class Run:
         self.entered = 0
         self.concluded = False
         self._finished = False
-        self._muted: set[Step] = set()
+        self._muted: frozenset[Step] = _NOBODY
 
     async def down(self, read_body: Callable[[], Awaitable[None]] | None = None) -> Reply | None:
         """Run every `on_request`, outermost first. Returns the reply of a plugin that answers by itself, else None.
@@ -119,28 +128,33 @@ class Run:
         """
         exchange, reads_body_at = self.exchange, self.pipeline.reads_body_at
         REQUEST_ID.set(exchange.id)
-        for step in self.pipeline.steps:
+        for step in self.pipeline.downward:
             if step.index == reads_body_at and read_body is not None:
+                self.entered = step.index
                 await read_body()
             self.entered = step.index + 1
-            if step.on_request is None:
+            if not step.asks:
                 continue
             try:
-                await step.on_request(exchange)
+                waiting = step.on_request(exchange)
+                if waiting is not None:
+                    await waiting
             except Exception as error:
                 self._tolerate(step, "on_request", error)
             if exchange.reply is not None:
                 return exchange.reply
+        self.entered = len(self.pipeline.steps)
         if reads_body_at == self.entered and read_body is not None:
             await read_body()
         return None
 
     def response(self) -> None:
         """Run every `on_response`: the status and `exchange.response_headers` are known, and nothing is sent."""
+        exchange, entered, muted = self.exchange, self.entered, self._muted
         for step in self.pipeline.reacting:
-            if step.index < self.entered and step not in self._muted:
+            if step.index < entered and step not in muted:
                 try:
-                    step.plugin.on_response(self.exchange)
+                    step.on_response(exchange)
                 except Exception as error:
                     self._tolerate(step, "on_response", error)
 
@@ -219,7 +233,7 @@ class Run:
         for step in self.pipeline.finishing:
             if step.index < self.entered:
                 try:
-                    step.plugin.on_finish(self.exchange)
+                    step.on_finish(self.exchange)
                 except Exception as error:
                     self._fault(step, "on_finish", error)
 
@@ -244,7 +258,7 @@ class Run:
         self._fault(step, hook, error)
         if not step.plugin.observes:
             raise internal_error("hook_error") from None
-        self._muted.add(step)  # not the plugin, which may be unhashable (a dataclass)
+        self._muted |= {step}  # not the plugin, which may be unhashable (a dataclass)
 
     def _fault(self, step: Step, hook: str, error: Exception) -> None:
         self.pipeline.faults[step.plugin.name, hook] += 1

@@ -12,7 +12,7 @@ The request goes down the list of plugins, the response comes up it:
 Only overridden hooks are called. A plugin never sees ASGI.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -46,8 +46,11 @@ class Plugin:
     needs_principal: bool = False
     observes: bool = False
 
-    async def on_request(self, exchange: Exchange) -> None:
-        """Raise `GatewayError` to refuse; set `exchange.reply` to answer without going further in."""
+    def on_request(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Raise `GatewayError` to refuse; set `exchange.reply` to answer without going further in.
+
+        A plain function, or `async def` for one that has to wait.
+        """
 
     def on_response(self, exchange: Exchange) -> None:
         """Change `exchange.response_headers` here."""

@@ -55,7 +55,7 @@ class RouteGuard(Plugin):
     def kind_of(self, method: str, path: str) -> RouteKind:
         """What the host will take a request with this method and path for."""
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         self.check(exchange.principal, exchange.path, self.kind_of(exchange.method, exchange.path))
 
     def check(self, principal: Principal | None, path: str, kind: RouteKind) -> None:

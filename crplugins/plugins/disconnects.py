@@ -33,7 +33,7 @@ class Disconnects(Plugin):
         self._on_disconnect = on_disconnect
         self._drain = Drain(drain_seconds, drain_tokens)
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         own = exchange.principal.on_disconnect if exchange.principal is not None else None
         if (own or self._on_disconnect) == "drain":
             exchange.drain = self._drain

@@ -38,7 +38,7 @@ class HostPrincipal(Plugin):
     def __init__(self, principal: "Callable[[Any], Principal | None] | None" = None) -> None:
         self._make = principal_of if principal is None else principal
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         if not exchange.is_chat:
             with suppress(Exception):  # a caller without a name is refused at a chat completion
                 exchange.principal = self._found()

@@ -44,7 +44,7 @@ class StreamUsage(Plugin):
     def __init__(self, *, remember_seconds: float = REMEMBERED_SECONDS) -> None:
         self._refused = StreamOptionsRefused(remember_seconds)
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         body = exchange.body
         if body is None or not body.get("stream"):  # lax servers accept 1 and "true" as true
             return

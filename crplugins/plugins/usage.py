@@ -68,7 +68,7 @@ class Usage(Plugin):
         self._prices: Final = prices
         self.failures = 0
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         """Does nothing: `on_finish` runs for plugins whose `on_request` has run."""
 
     def on_finish(self, exchange: Exchange) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable
@@ -248,6 +249,45 @@ async def test_a_reply_ends_the_way_down(exchange: Exchange) -> None:
     run = Run(pipeline(Watcher(), Answering(), inner), exchange)
     assert await run.down() is exchange.reply
     assert (run.entered, inner.log) == (2, [])
+
+
+async def test_a_hook_may_be_a_plain_function_or_wait(exchange: Exchange) -> None:
+    log: list[str] = []
+
+    class Plain(Plugin):
+        def on_request(self, exchange: Exchange) -> None:
+            log.append("plain")
+
+    class Waiting(Plugin):
+        async def on_request(self, exchange: Exchange) -> None:
+            await asyncio.sleep(0)
+            log.append("waited")
+
+    await Run(pipeline(Waiting(), Plain(), Waiting()), exchange).down()
+    assert log == ["waited", "plain", "waited"]
+
+
+class Refusing(Plugin):
+    def on_request(self, exchange: Exchange) -> None:
+        raise GatewayError(403, "no")
+
+
+class RefusingLater(Plugin):
+    async def on_request(self, exchange: Exchange) -> None:
+        raise GatewayError(403, "no")
+
+
+@pytest.mark.parametrize("refusing", [Refusing, RefusingLater])
+async def test_a_plugin_that_has_no_on_request_is_entered_with_the_next_one(
+    exchange: Exchange, refusing: type[Plugin]
+) -> None:
+    run = Run(pipeline(Plugin(), refusing(), Plugin()), exchange)
+    with pytest.raises(GatewayError):
+        await run.down()
+    assert run.entered == 2
+    run = Run(pipeline(Plugin(), Plugin()), exchange)
+    await run.down()
+    assert run.entered == 2
 
 
 async def test_on_finish_is_run_once_however_often_a_home_says_so(exchange: Exchange) -> None:

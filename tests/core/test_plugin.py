@@ -18,7 +18,7 @@ async def test_every_hook_is_optional_and_does_nothing(exchange: Exchange) -> No
     event = Event.of(b"x")
     async with plugin as opened:
         assert opened is plugin
-        await plugin.on_request(exchange)
+        assert plugin.on_request(exchange) is None
         plugin.on_response(exchange)
         assert plugin.on_event(exchange, event) is event
         assert list(plugin.on_end(exchange)) == []

@@ -42,7 +42,7 @@ class ModelInPath(Plugin):
 
     reads_body = True
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         named = _NAMED.search(exchange.path)
         if named is not None and exchange.body is not None:
             exchange.body.set("model", named["model"])

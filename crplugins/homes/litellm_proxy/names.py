@@ -114,7 +114,7 @@ class ServedModels(Plugin):
         self._prices = prices
         self._forbidden = _ROUTING if own_keys else ()
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         assert exchange.body is not None, "reads_body"
         for parameter in self._forbidden:
             if parameter in exchange.body:

@@ -62,7 +62,7 @@ class LitellmRoutes(RouteGuard):
         listed = (*public, *config.server.unmetered_paths)
         return cls(listed=listed, root_path=os.environ.get("SERVER_ROOT_PATH", ""))
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         path = exchange.path
         if path.startswith(self._root):
             path = path[len(self._root) - 1 :]

@@ -78,7 +78,7 @@ class ModelAliases(Plugin):
             logger.warning("%s", warning)
         return self
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         body, principal = exchange.body, exchange.principal
         assert body is not None, "reads_body"
         name = body.get("model", str)

@@ -35,7 +35,7 @@ class RequestGuard(Plugin):
         self._parameters = tuple((STRICT_PARAMETERS if strict else PARAMETERS).items())
         self._messages = Messages(strict=strict)
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         _check_content_type(exchange)
         assert exchange.body is not None
         fields = exchange.body.fields

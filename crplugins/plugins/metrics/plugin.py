@@ -80,7 +80,7 @@ class Metrics(Plugin):
         if self._shared is None:
             self.registry.register(self._state)
 
-    async def on_request(self, exchange: Exchange) -> None:  # noqa: ARG002
+    def on_request(self, exchange: Exchange) -> None:  # noqa: ARG002
         self._enter()
 
     def on_event(self, exchange: Exchange, event: Event) -> Event:

@@ -74,7 +74,7 @@ class DeploymentQuotas(Plugin):
         """The quota of the deployments with this `account`: they share what is used, in all processes of the store."""
         return DeploymentQuota(self, limits_of_deployment(limits, account, shadow=self._shadow))
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         """Does nothing: `on_finish` runs for plugins whose `on_request` has run."""
 
     def on_finish(self, exchange: Exchange) -> None:

@@ -31,7 +31,7 @@ class Tracing(Plugin):
         self._tracer = trace.get_tracer("crplugins", tracer_provider=tracer_provider)
         self._spans: Slot[RequestSpans] = Slot("tracing")  # one per plugin: two boundaries may be around a request
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         self._spans.set(exchange, RequestSpans(self._tracer, exchange))
         headers: dict[str, str] = {}
         propagate.inject(headers)

@@ -173,9 +173,10 @@ def spied(plugin: Plugin) -> Calls:
     class Spied(kind):  # type: ignore[misc, valid-type]
         __slots__ = ()
 
-        async def on_request(self, exchange: Exchange) -> None:
+        def on_request(self, exchange: Exchange) -> Awaitable[None] | None:
             calls.entered.append(exchange)
-            await super().on_request(exchange)
+            asked: Awaitable[None] | None = super().on_request(exchange)
+            return asked
 
         def on_finish(self, exchange: Exchange) -> None:
             calls.finished.append(exchange)

@@ -55,15 +55,9 @@ def test_the_cost_of_a_request(name, capsys):
     body = exchange.body = Body(msgspec.json.encode(PARAMETERS | REQUESTS[name]))
     guard = RequestGuard()
 
-    def run() -> None:
-        try:
-            guard.on_request(exchange).send(None)
-        except StopIteration:
-            return
-
     count = max(10, min(2000, 4_000_000 // len(body.raw)))
     parse = microseconds(lambda: Body(body.raw).fields, count)
     body.get("model")
-    cost = microseconds(run, count)
+    cost = microseconds(lambda: guard.on_request(exchange), count)
     with capsys.disabled():
         print(f"\nRequestGuard, {name} ({len(body.raw)} B): {cost:.1f} us beside the parse of {parse:.1f} us")

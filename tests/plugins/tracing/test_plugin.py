@@ -459,15 +459,6 @@ def test_without_the_package_the_import_says_what_to_install(monkeypatch):
 # Cost
 
 
-def run(coroutine):
-    """Drive a coroutine that never suspends."""
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    raise AssertionError("it suspended")
-
-
 @pytest.mark.bench
 def test_the_cost():
     headers = [(b"host", b"gateway"), (b"user-agent", b"x"), (b"content-type", b"application/json")]
@@ -484,7 +475,7 @@ def test_the_cost():
         exchanges = [request() for _ in range(1000)]
         start = time.perf_counter()
         for exchange in exchanges:
-            run(plugin.on_request(exchange))
+            plugin.on_request(exchange)
             plugin.on_finish(exchange)
         return (time.perf_counter() - start) / 1000 * 1e6
 
