@@ -123,7 +123,7 @@ class Body:
             self.raw = _append(self.raw, key, value, first=not fields)
             self._fields = {**fields, key: msgspec.Raw(value)}
             return
-        members = _members(self.raw, fields)
+        members = _compact_members(self.raw, fields) or _members(self.raw, fields)
         if members is None:  # a key stands twice: keep what parsers see, the last of each
             self.raw = _rebuild(fields)
             members = _members(self.raw, fields) or {}
@@ -164,6 +164,22 @@ def _members(raw: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, _Member] |
             return None
         members[name] = (match.start(1), start, position)
     return members if not members or _END.match(raw, position) is not None else None
+
+
+def _compact_members(raw: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, _Member] | None:
+    """The same for a document without blanks between its members, as most clients write one; None for another.
+
+    Keys, values and what must stand between them take so many bytes at least. A document of exactly as many has nothing
+    else in it: no blank, no key twice, and no key with an escape, which is longer than what it stands for.
+    """
+    members: dict[str, _Member] = {}
+    position = 1
+    for name, value in fields.items():
+        start = position + len(name.encode()) + 3
+        end = start + len(memoryview(value))
+        members[name] = (position, start, end)
+        position = end + 1
+    return members if position == len(raw) else None
 
 
 def _cut(raw: bytes, names: list[str], members: dict[str, _Member], key: str) -> bytes:

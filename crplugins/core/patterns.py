@@ -1,10 +1,13 @@
 """Pattern: a model name in which one `*` may stand for any text, also for none."""
 
 import re
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,107 @@ def by_precedence(patterns: Iterable[Pattern]) -> list[Pattern]:
     return sorted(patterns, key=lambda pattern: (-len(pattern.text), -len(pattern.before)))
 
 
+_LAST: Final = 1 << 62
+
+
+class PatternTable(Generic[T]):
+    """Finds the first of many patterns that matches a name, without a look at those that do not.
+
+    What stands before the `*` is looked up by each length that it has in the table, and what stands behind it likewise:
+    the work depends on how many lengths there are and on how many patterns match, not on how many there are.
+
+    Args:
+        patterns: each with what it stands for, in order of precedence. All have a `*`.
+    """
+
+    __slots__ = ("_by_before", "_lengths")
+
+    def __init__(self, patterns: Iterable[tuple[Pattern, T]]) -> None:
+        ranked: dict[str, dict[str, tuple[int, T]]] = {}
+        for rank, (pattern, value) in enumerate(patterns):
+            ranked.setdefault(pattern.before, {}).setdefault(pattern.after, (rank, value))
+        self._by_before: Final = {before: (_lengths(after), after) for before, after in ranked.items()}
+        self._lengths: Final = _lengths(ranked)
+
+    def find(self, name: str) -> T | None:
+        """What the first pattern that matches `name` stands for."""
+        size, best, found = len(name), _LAST, None
+        for length in self._lengths:
+            if length > size:
+                break
+            if (ends := self._by_before.get(name[:length])) is None:
+                continue
+            for end in ends[0]:
+                if end > size - length:
+                    break
+                entry = ends[1].get(name[size - end :])
+                if entry is not None and entry[0] < best:
+                    best, found = entry
+        return found
+
+
+def _lengths(texts: Mapping[str, object]) -> tuple[int, ...]:
+    return tuple(sorted({len(text) for text in texts}))
+
+
+class MeetingTable(Generic[T]):
+    """Finds those of many names and patterns that some name fits as well as a given pattern.
+
+    Args:
+        items: each with its name or pattern.
+    """
+
+    __slots__ = ("_by_after", "_by_before")
+
+    def __init__(self, items: Iterable[tuple[Pattern, T]]) -> None:
+        entries = [_Entry(number, pattern, item) for number, (pattern, item) in enumerate(items)]
+        self._by_before: Final = _Prefixes((entry.pattern.before, entry) for entry in entries)
+        self._by_after: Final = _Prefixes((_end_of(entry.pattern), entry) for entry in entries)
+
+    def meeting(self, pattern: Pattern) -> list[T]:
+        """In the order that they were given in. Of both ends of `pattern` the one is used that fewer share."""
+        ends = (self._by_before, pattern.before), (self._by_after, _end_of(pattern))
+        found = [(prefixes, prefixes.related(text)) for prefixes, text in ends]
+        prefixes, fewest = min(found, key=lambda each: sum(map(len, each[1])))
+        entries = [entry for places in fewest for entry in prefixes.entries[places.start : places.stop]]
+        return [entry.item for entry in sorted(entries, key=_number_of) if entry.pattern.meets(pattern)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry(Generic[T]):
+    number: int
+    pattern: Pattern
+    item: T
+
+
+def _number_of(entry: _Entry[Any]) -> int:
+    return entry.number
+
+
+def _end_of(pattern: Pattern) -> str:
+    """Backwards what every name that fits must end with."""
+    return (pattern.after if pattern.star else pattern.text)[::-1]
+
+
+class _Prefixes(Generic[T]):
+    """Entries by a text, in its order."""
+
+    __slots__ = ("_first", "_texts", "entries")
+
+    def __init__(self, entries: Iterable[tuple[str, _Entry[T]]]) -> None:
+        ordered = sorted(entries, key=lambda each: each[0])
+        self.entries: Final = [entry for _, entry in ordered]
+        self._texts: Final = [text for text, _ in ordered]
+        self._first: Final = {text: first for first, text in reversed([*enumerate(self._texts)])}
+
+    def related(self, text: str) -> list[range]:
+        """Where in `entries` those stand whose text begins with `text`, and those with a text that it begins with."""
+        size, first = len(text), bisect_left(self._texts, text)
+        beginning = range(first, bisect_right(self._texts, text, lo=first, key=lambda other: other[:size]))
+        shorter = [text[:length] for length in range(size) if text[:length] in self._first]
+        return [beginning, *(range(self._first[each], bisect_right(self._texts, each)) for each in shorter)]
+
+
 class NameSet:
     """Names and patterns, such as a key's `models`."""
 
@@ -92,15 +196,17 @@ class NameSet:
     def __init__(self, texts: Iterable[str]) -> None:
         patterns = [Pattern.of(text) for text in texts]
         self._names = frozenset(pattern.text for pattern in patterns if not pattern.star)
-        self._patterns = tuple(pattern for pattern in patterns if pattern.star)
+        starred = [(pattern, True) for pattern in patterns if pattern.star]
+        self._patterns = PatternTable(starred) if starred else None
 
     def __contains__(self, name: str) -> bool:
-        if name in self._names:
+        return name in self._names or (self._patterns is not None and self._patterns.find(name) is not None)
+
+    def meets(self, names: Sequence[str]) -> bool:
+        """Whether any of these is in it."""
+        if not self._names.isdisjoint(names):
             return True
-        for pattern in self._patterns:  # noqa: SIM110  (a generator costs more than the look-up)
-            if pattern.matches(name):
-                return True
-        return False
+        return self._patterns is not None and any(self._patterns.find(name) is not None for name in names)
 
 
 @lru_cache(maxsize=4096)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 from crplugins.core.network import SslVerify
-from crplugins.core.patterns import Pattern, by_precedence
+from crplugins.core.patterns import Pattern, PatternTable, by_precedence
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 
@@ -113,7 +113,7 @@ class Routes(Generic[T]):
         turns = {name: cycle(group) for name, group in grouped.items()}
         self._exact = {name: turn for name, turn in turns.items() if "*" not in name}
         patterns = by_precedence(Pattern.of(name) for name in turns if "*" in name)
-        self._wildcards = [(pattern, turns[pattern.text]) for pattern in patterns]
+        self._wildcards = PatternTable((pattern, (pattern, turns[pattern.text])) for pattern in patterns)
 
     @property
     def names(self) -> list[str]:
@@ -124,7 +124,7 @@ class Routes(Generic[T]):
         """The next target for `model`; None for a model that no target serves."""
         if model in self._exact:
             return next(self._exact[model])
-        for pattern, turn in self._wildcards:
-            if pattern.matches(model):
-                return next(turn) if pattern.completes(model) else None
-        return None
+        if (found := self._wildcards.find(model)) is None:
+            return None
+        pattern, turn = found
+        return next(turn) if pattern.completes(model) else None

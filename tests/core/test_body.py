@@ -169,3 +169,24 @@ def test_a_long_key_is_no_burden() -> None:
     body = Body(json.dumps({key: 1, "model": "a"}).encode())
     body.set("model", "b")
     assert body.get("model") == "b"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"model":"a","messages":[{"model":"a"}],"t":1}',
+        b'{"messages":[{"model":"a"}],"model":"a"}',
+        b'{"x":{"model":"a"} ,"model":"a"}',
+        b'{"x": {"model":"a"},"model":"a"}',
+        b'{"\\u0078":{"model":"a"},"model":"a"}',
+        b'{"x":{"model":"a"},"x":{"model":"a"},"model":"a"}',
+        '{"é😀":{"model":"a"},"model":"a"}'.encode(),
+        b'{"x":"\\"model\\":\\"a\\"","model":"a"}\n',
+    ],
+)
+def test_the_key_itself_is_set_with_and_without_blanks_whatever_looks_like_it(raw: bytes) -> None:
+    body = Body(raw)
+    body.set("model", "b")
+    expected = json.loads(raw) | {"model": "b"}
+    assert json.loads(body.raw) == expected
+    assert body.raw.count(b'"b"') == 1

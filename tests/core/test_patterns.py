@@ -1,6 +1,9 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from crplugins.core.patterns import NameSet, Pattern, by_precedence
+from crplugins.core.patterns import MeetingTable, NameSet, Pattern, PatternTable, by_precedence
+from tests.steps import lines_of
 
 
 @pytest.mark.parametrize(
@@ -75,3 +78,32 @@ def test_longer_patterns_come_first_and_of_equal_ones_the_longer_beginning():
 def test_a_name_set_holds_names_and_patterns():
     names = NameSet(["fast", "gpt-*"])
     assert [name in names for name in ("fast", "gpt-4", "faster", "claude")] == [True, True, False, False]
+
+
+PATTERNS = st.builds(lambda before, after: f"{before}*{after}", st.text("ab", max_size=3), st.text("ab", max_size=3))
+
+
+@given(st.lists(PATTERNS, max_size=12), st.text("ab", max_size=6))
+def test_a_table_finds_the_first_pattern_that_matches(texts, name):
+    patterns = [Pattern.of(text) for text in texts]
+    first = next((pattern for pattern in patterns if pattern.matches(name)), None)
+    assert PatternTable((pattern, pattern) for pattern in patterns).find(name) == first
+
+
+@given(st.lists(PATTERNS | st.text("ab", max_size=4), max_size=12), PATTERNS)
+def test_a_table_finds_all_that_meet_a_pattern_in_their_order(texts, text):
+    patterns, asked = [Pattern.of(each) for each in texts], Pattern.of(text)
+    table = MeetingTable((pattern, pattern) for pattern in patterns)
+    assert table.meeting(asked) == [pattern for pattern in patterns if pattern.meets(asked)]
+
+
+@pytest.mark.parametrize("form", ["vendor-{}/*", "*-{}", "a{}*z{}"])
+def test_a_name_is_found_among_thousands_of_patterns_with_the_work_of_a_few(form):
+    def table(size):
+        texts = ["gpt-*", *(form.format(number, number) for number in range(1000, 1000 + size))]
+        return PatternTable((Pattern.of(text), text) for text in texts)
+
+    few, many = table(10), table(3000)
+    for name in ("gpt-4o", "nobody's", form.replace("*", "x").format(1005, 1005)):
+        assert few.find(name) == many.find(name)
+        assert lines_of(lambda name=name: many.find(name)) == lines_of(lambda name=name: few.find(name))

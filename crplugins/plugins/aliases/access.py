@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from crplugins.core.patterns import NameSet, Pattern, name_set
 from crplugins.core.principal import Principal
-from crplugins.plugins.aliases.table import AliasEntry, AliasTable, AliasView
+from crplugins.plugins.aliases.table import LONGEST_CHAIN, AliasEntry, AliasTable, AliasView
 
 
 def view_for(principal: Principal | None, table: AliasTable) -> AliasView:
@@ -34,7 +34,7 @@ def permitted(view: AliasView, allowed: NameSet, name: str) -> bool:
     If an alias with several targets is not allowed itself, all its targets must be: access to a name must not depend on
     the target that a canary picks.
     """
-    return _permitted(view, allowed, name, ())
+    return _permitted(view, allowed, name, None, {})
 
 
 def may_reach(principal: Principal, model: str, table: AliasTable) -> bool:
@@ -71,30 +71,44 @@ def visible_models(
     return [
         name
         for name in names
-        if (allowed is None or permitted(view, allowed, name)) and _is_answered(view, answered, name, ())
+        if (allowed is None or permitted(view, allowed, name)) and _is_answered(view, answered, name)
     ]
 
 
-def _permitted(view: AliasView, allowed: NameSet, name: str, met: tuple[AliasEntry, ...]) -> bool:
+def _permitted(
+    view: AliasView, allowed: NameSet, name: str, last: AliasEntry | None, known: dict[str, bool], depth: int = 0
+) -> bool:
+    """`last` is the alias that led to `name`. `known` are the names found so far: one that leads to itself is not
+    permitted, so it counts as such while it is looked at."""
     if name in allowed:
         return True
     entry = view.find(name)
-    if entry is None or entry in met:
+    if entry is None or entry is last or depth > LONGEST_CHAIN:
         return False
-    if len(entry.models) == 1:  # nearly always, and checked on every request of a key with a list
-        return _permitted(view, allowed, entry.models[0].filled_from(entry.pattern, name), (*met, entry))
-    targets = _targets(entry, name)
-    return bool(targets) and all(_permitted(view, allowed, target, (*met, entry)) for target in targets)
+    if name not in known:
+        known[name] = False
+        targets = _targets(entry, name)
+        permitted = [_permitted(view, allowed, target, entry, known, depth + 1) for target in targets]
+        known[name] = bool(permitted) and all(permitted)
+    return known[name]
 
 
-def _is_answered(view: AliasView, answered: NameSet, name: str, met: tuple[AliasEntry, ...]) -> bool:
+def _is_answered(view: AliasView, answered: NameSet, name: str) -> bool:
     """Whether a chain from `name` can end at a served model."""
-    entry = view.find(name)
-    if entry is None or (met and entry is met[-1]):
-        return name in answered
-    if entry in met:
-        return False
-    return any(_is_answered(view, answered, target, (*met, entry)) for target in _targets(entry, name))
+    ways: dict[str, AliasEntry | None] = {name: None}
+    for _ in range(LONGEST_CHAIN + 1):
+        further: dict[str, AliasEntry | None] = {}
+        for each, last in ways.items():
+            entry = view.find(each)
+            if entry is None or entry is last:
+                if each in answered:
+                    return True
+            else:
+                further.update(dict.fromkeys(_targets(entry, each), entry))
+        if not further:
+            break
+        ways = further
+    return False
 
 
 def _targets(entry: AliasEntry, name: str) -> list[str]:

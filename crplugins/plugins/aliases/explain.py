@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from crplugins.core.patterns import NameSet, Pattern, name_set
+from crplugins.core.patterns import MeetingTable, NameSet, Pattern, name_set
 from crplugins.core.principal import Principal
+from crplugins.keys.aliases import AliasError
 from crplugins.plugins.aliases.access import permitted, view_for
-from crplugins.plugins.aliases.table import AliasCycle, AliasEntry, AliasMap, AliasTable, AliasView, Link, caller_of
+from crplugins.plugins.aliases.table import AliasEntry, AliasMap, AliasTable, AliasView, Link, caller_of
 
 StepKind = Literal["alias", "weights", "allow_list", "target"]
 
@@ -20,7 +21,7 @@ class AliasStep:
         kind: what was checked.
         text: a sentence for people.
         name: the model's name after the step.
-        ok: False if the request ends here: no access, a cycle, a name that is not served.
+        ok: False if the request ends here: no access, a cycle, a chain too long, a name that is not served.
     """
 
     kind: StepKind
@@ -47,8 +48,8 @@ def explain(
     caller = caller_of(principal, user)
     try:
         links = view.chain(requested, lambda entry: 0 if caller is None else entry.choose(caller))
-    except AliasCycle as cycle:
-        return [AliasStep("alias", str(cycle), requested, ok=False)]
+    except AliasError as error:
+        return [AliasStep("alias", str(error), requested, ok=False)]
     access = _access(principal, requested, view, links, shadow=shadow)
     if not access.ok:
         return [access]
@@ -149,11 +150,12 @@ def _is_own_target(entry: AliasEntry, name: str) -> bool:
 
 def _unreachable(aliases: AliasMap, shared: AliasMap) -> Iterator[str]:
     """The gateway's aliases that a pattern of a team always overrides; the same name twice is meant as an override."""
+    overridden = MeetingTable((entry.pattern, entry.pattern) for entry in shared)
     for entry in aliases.patterns:
         covered = [
-            f"'{other.pattern.text}'"
-            for other in shared
-            if entry.pattern.covers(other.pattern) and entry.pattern != other.pattern
+            f"'{other.text}'"
+            for other in overridden.meeting(entry.pattern)
+            if entry.pattern.covers(other) and entry.pattern != other
         ]
         if covered:
             yield f"{_format_entry(entry)} never lets {', '.join(covered)} of the gateway match"

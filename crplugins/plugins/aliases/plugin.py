@@ -37,7 +37,7 @@ class ModelAliases(Plugin):
     exact name takes precedence over patterns and a longer pattern over a shorter one. A key with a list of `models` may
     call a name if it, or what it resolves to, is in the list. The served name is in `exchange.served_model` only.
 
-    Raises `AliasError`, and `AliasCycle` for aliases that form a cycle.
+    Raises `AliasError`: `AliasCycle` for aliases that form a cycle, `AliasChainTooLong` for too long a chain of them.
 
     Args:
         aliases: a name, or a list of `{model: NAME, weight: N}`, for each name or pattern with one `*`.
@@ -72,6 +72,8 @@ class ModelAliases(Plugin):
         """How many requests the allow-lists in shadow mode would have refused, by reason."""
         self._shadow: Final = shadow
         self._views: Final[BoundedMap[int, tuple[Aliases, str | None, AliasView]]] = BoundedMap()
+        self._resolved: Final[BoundedMap[tuple[AliasView, str], tuple[str, ...]]] = BoundedMap()
+        """What names lead to, where no weights decide. Clients can invent names: long ones are not kept."""
 
     async def __aenter__(self) -> Self:
         for warning in self.warnings:
@@ -88,15 +90,18 @@ class ModelAliases(Plugin):
             return
         requested = exchange.requested_model or name
         view = self._view(principal)
-        if principal is not None and not _may_call(principal, view, name):
-            self._refuse(exchange, principal, name, self._refusal(requested))
-        links = view.chain(name, lambda entry: entry.choose(_caller(exchange)))
-        served = links[-1].target if links else name
-        exchange.served_model = served
+        names = self._resolved.get((view, name))
+        if principal is not None and principal.models is not None:
+            allowed = name_set(principal.models)
+            if not (permitted(view, allowed, name) if names is None else allowed.meets(names)):
+                self._refuse(exchange, principal, name, self._refusal(requested))
+        if names is None:
+            names = self._resolve(exchange, view, name)
+        exchange.served_model = served = names[-1]
         if served != name:
             body.set("model", served)
         if self._renames:
-            _remember(exchange, requested, [name, *[link.target for link in links]])
+            _remember(exchange, requested, names)
 
     def on_response(self, exchange: Exchange) -> None:
         renaming = RENAMING.get(exchange)
@@ -124,6 +129,14 @@ class ModelAliases(Plugin):
         shown = one_line(name or "", LONGEST_MODEL)
         logger.info("request %s would have been refused: key %s, model '%s'", exchange.id, principal.key_id, shown)
 
+    def _resolve(self, exchange: Exchange, view: AliasView, name: str) -> tuple[str, ...]:
+        """The name and what it leads to, step by step; the last is served."""
+        links = view.chain(name, lambda entry: entry.choose(_caller(exchange)))
+        names = (name, *[link.target for link in links])
+        if len(name) <= LONGEST_MODEL and all(len(link.entry.models) == 1 for link in links):
+            self._resolved[view, name] = names
+        return names
+
     def _view(self, principal: Principal | None) -> AliasView:
         if principal is None:
             return self.table.gateway
@@ -148,11 +161,7 @@ def _caller(exchange: Exchange) -> str:
     return caller_of(exchange.principal, user) or exchange.id
 
 
-def _may_call(principal: Principal, view: AliasView, name: str) -> bool:
-    return principal.models is None or permitted(view, name_set(principal.models), name)
-
-
-def _remember(exchange: Exchange, requested: str, names: list[str]) -> None:
+def _remember(exchange: Exchange, requested: str, names: Sequence[str]) -> None:
     renaming = RENAMING.get(exchange)
     if renaming is None:
         RENAMING.set(exchange, Renaming(requested, names))
@@ -162,11 +171,12 @@ def _remember(exchange: Exchange, requested: str, names: list[str]) -> None:
 
 def _rename_headers(exchange: Exchange, renaming: Renaming) -> None:
     """Some servers name the model in a header too (`openai-model`, `x-litellm-model-group`)."""
-    if not (hidden := {name.encode() for name in renaming.hidden}):
-        return
-    requested = renaming.requested
-    shown = requested.encode() if requested.isascii() and requested.isprintable() else b""
-    exchange.response_headers[:] = [(k, shown if v in hidden else v) for k, v in exchange.response_headers]
+    hidden = set(map(str.encode, renaming.hidden))
+    for index, (header, value) in enumerate(exchange.response_headers):
+        if value in hidden:
+            requested = renaming.requested
+            shown = requested.encode() if requested.isascii() and requested.isprintable() else b""
+            exchange.response_headers[index] = (header, shown)
 
 
 def _no_access(model: str) -> GatewayError:

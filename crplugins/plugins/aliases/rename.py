@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -14,7 +15,7 @@ from crplugins.core.errors import GatewayError, no_completion
 from crplugins.core.sse import Event
 
 _KEY = b'"model"'
-_ESCAPED_LETTER = b"\\u006"  # a key could contain the letters of `model` as escapes
+_ESCAPED_LETTER = b"\\u006"  # a key could contain the letters of `model` as escapes; its quotes inside a text are `\\"`
 _NO_HEAD = b"\0"  # begins no JSON
 _LONGEST_HEAD = 1024
 _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -48,16 +49,16 @@ class Renaming:
         self._seen = b""
 
     def hide(self, *names: str | None) -> None:
-        self._hidden += [name for name in names if name]
+        self._hidden += filter(None, names)
 
     @property
     def hidden(self) -> set[str]:
         """The names that no error may contain."""
-        try:
-            seen = msgspec.json.decode(self._seen or b'""', type=str)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            seen = ""
-        return {name for name in (*self._hidden, seen) if name and name != self.requested}
+        hidden = {*self._hidden}
+        if self._seen:
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                hidden.add(msgspec.json.decode(self._seen, type=str))
+        return hidden - {self.requested, ""}
 
     def event(self, event: Event) -> Event:
         """The event with the top-level `model` renamed; the same object if there is none."""
@@ -86,7 +87,8 @@ class Renaming:
         """
         if data.startswith(self._head):
             renamed = data if self._new_head is self._head else self._new_head + data[len(self._head) :]
-            if _is_clear(data, len(self._head)) or self._is_right(renamed):
+            start = len(self._head)
+            if (data.find(_KEY, start) < 0 and data.find(_ESCAPED_LETTER, start) < 0) or self._is_right(renamed):
                 return renamed
         elif (leading := _LEADING.match(data)) is not None:
             start, end = leading.span(1)
@@ -114,7 +116,7 @@ class Renaming:
             return data
         self._see(value)
         key = data.find(_KEY)
-        if key < 0 or data.find(_KEY, key + 1) >= 0 or _is_escaped(data):
+        if key < 0 or data.find(_KEY, key + 1) >= 0 or _ESCAPED_LETTER in data:
             body = Body.of_answer(data)  # nested, repeated or escaped keys: it knows which one counts
             body.set("model", self.requested)
             return body.raw
@@ -141,15 +143,6 @@ class _Named(msgspec.Struct):
 
 
 _named = msgspec.json.Decoder(_Named)
-
-
-def _is_clear(data: bytes, start: int) -> bool:
-    """Whether no key `model` can stand from `start` on. Inside a string the quotes of `"model"` would be escaped."""
-    return data.find(_KEY, start) < 0 and not _is_escaped(data, start)
-
-
-def _is_escaped(data: bytes, start: int = 0) -> bool:
-    return data.find(b"\\", start) >= 0 and data.find(_ESCAPED_LETTER, start) >= 0
 
 
 def reframed(event: Event, data: bytes) -> Event:

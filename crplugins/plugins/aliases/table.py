@@ -11,15 +11,23 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from crplugins.core.patterns import Pattern, by_precedence
+from crplugins.core.patterns import MeetingTable, Pattern, PatternTable, by_precedence
 from crplugins.core.principal import Aliases, AliasTarget, Principal
 from crplugins.keys.aliases import AliasError, parse_aliases
 
 GATEWAY: Final = "the gateway"
 
 
+LONGEST_CHAIN: Final = 256
+"""Aliases that lead to one another, at most. Nobody writes as many by hand: such a table was made by a mistake."""
+
+
 class AliasCycle(AliasError):
     """Aliases that form a cycle. The message names them in order."""
+
+
+class AliasChainTooLong(AliasError):
+    """More than `LONGEST_CHAIN` aliases that lead to one another. The message names the first of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,22 +67,19 @@ class AliasMap:
 
     exact: Mapping[str, AliasEntry]
     patterns: tuple[AliasEntry, ...]
+    _by_pattern: PatternTable[AliasEntry]
 
     @classmethod
     def of(cls, owner: str, aliases: Aliases) -> Self:
         entries = {text: AliasEntry.of(owner, text, targets) for text, targets in aliases.items()}
         exact = {text: entry for text, entry in entries.items() if not entry.pattern.star}
-        patterns = by_precedence(entry.pattern for entry in entries.values() if entry.pattern.star)
-        return cls(exact, tuple(entries[pattern.text] for pattern in patterns))
+        ordered = by_precedence(entry.pattern for entry in entries.values() if entry.pattern.star)
+        patterns = tuple(entries[pattern.text] for pattern in ordered)
+        return cls(exact, patterns, PatternTable((entry.pattern, entry) for entry in patterns))
 
     def find(self, name: str) -> AliasEntry | None:
         """The alias for `name`: the exact name, else the longest pattern that matches."""
-        if (entry := self.exact.get(name)) is not None:
-            return entry
-        for entry in self.patterns:
-            if entry.pattern.matches(name):
-                return entry
-        return None
+        return self.exact.get(name) or self._by_pattern.find(name)
 
     def __iter__(self) -> Iterator[AliasEntry]:
         yield from self.exact.values()
@@ -100,13 +105,17 @@ class AliasView:
         `gpt-4o: [{model: gpt-4o, weight: 9}, {model: next}]` work as written. `choose` returns the index of the target
         of an alias that has several.
 
-        Raises `AliasCycle`, which only a key's own aliases can still cause.
+        Raises `AliasCycle` and `AliasChainTooLong`, which only a key's own aliases can still cause.
         """
         links: list[Link] = []
+        met: set[AliasEntry] = set()
         entry = self.find(name)
         while entry is not None:
-            if links and any(link.entry is entry for link in links):
+            if entry in met:
                 raise _cycle([*(link.entry for link in links), entry])
+            if len(links) == LONGEST_CHAIN:
+                raise _too_long(links[0].entry)
+            met.add(entry)
             index = choose(entry) if len(entry.models) > 1 else 0
             target = entry.models[index].filled_from(entry.pattern, name)
             links.append(Link(name, entry, index, target))
@@ -125,7 +134,8 @@ class AliasView:
 class AliasTable:
     """The gateway's aliases and those of its teams.
 
-    Raises `AliasError` for an alias that cannot be read, `AliasCycle` for aliases that form a cycle.
+    Raises `AliasError` for an alias that cannot be read, `AliasCycle` for aliases that form a cycle,
+    `AliasChainTooLong` for too many that lead to one another.
     """
 
     gateway: AliasView
@@ -138,47 +148,69 @@ class AliasTable:
         own = {team: AliasMap.of(f"team {team}", parse_aliases(mapping)) for team, mapping in (teams or {}).items()}
         table = cls(AliasView((shared,)), {team: AliasView((aliases, shared)) for team, aliases in own.items()})
         for view in (table.gateway, *table.teams.values()):
-            refuse_cycles(view)
+            check_chains(view)
         return table
 
     def view(self, key_id: str | None = None, team: str | None = None, aliases: Aliases | None = None) -> AliasView:
-        """The view of a key with its own `aliases`. Not checked for cycles: see `refuse_cycles`."""
+        """The view of a key with its own `aliases`. Its chains are not checked: see `check_chains`."""
         shared = self.gateway if team is None else self.teams.get(team, self.gateway)
         if not aliases:
             return shared
         return AliasView((AliasMap.of(f"key {key_id}", aliases), *shared.maps))
 
 
-def refuse_cycles(view: AliasView) -> None:
-    """Raise `AliasCycle` if the resolution of any name could meet one alias twice.
+def check_chains(view: AliasView) -> None:
+    """Raise `AliasCycle` if the resolution of any name could meet one alias twice, `AliasChainTooLong` if it could meet
+    more than `LONGEST_CHAIN`.
 
     A target with a `*` counts as leading to every alias that it may match, so that a few tables are refused in which
     each chain would still end.
     """
-    done: set[AliasEntry] = set()
-    for entry in view:
-        _walk(view, entry, [], done)
+    entries = list(view)
+    starred = any(model.star for entry in entries for model in entry.models)
+    meeting = MeetingTable((entry.pattern, entry) for entry in entries if starred)
+    lengths: dict[AliasEntry, int] = {}
+    for entry in entries:
+        if entry not in lengths:
+            _walk(view, meeting, entry, lengths)
+            if lengths[entry] > LONGEST_CHAIN:
+                raise _too_long(entry)
 
 
-def _walk(view: AliasView, entry: AliasEntry, path: list[AliasEntry], done: set[AliasEntry]) -> None:
-    if entry in path:
-        raise _cycle([*path, entry])
-    if entry in done:
-        return
-    path.append(entry)
-    for follower in _followers(view, entry):
+def _walk(
+    view: AliasView, meeting: MeetingTable[AliasEntry], first: AliasEntry, lengths: dict[AliasEntry, int]
+) -> None:
+    """Note in `lengths` of how many aliases the longest chain from `first` is, and from each that it leads to."""
+    path = {first: _followers(view, meeting, first)}
+    lengths[first] = 1
+    while path:
+        entry, followers = next(reversed(path.items()))
+        follower = next(followers, None)
+        if follower is None:
+            del path[entry]
+            follower, entry = entry, next(reversed(path), entry)
+        elif follower in path:
+            raise _cycle([*path, follower])
+        elif follower not in lengths:
+            path[follower] = _followers(view, meeting, follower)
+            lengths[follower] = 1
         if follower is not entry:
-            _walk(view, follower, path, done)
-    path.pop()
-    done.add(entry)
+            lengths[entry] = max(lengths[entry], 1 + lengths[follower])
 
 
-def _followers(view: AliasView, entry: AliasEntry) -> Iterator[AliasEntry]:
+def _followers(view: AliasView, meeting: MeetingTable[AliasEntry], entry: AliasEntry) -> Iterator[AliasEntry]:
+    """The aliases that may match a target of `entry`, without itself: a chain ends where it would match again."""
     for model in entry.models:
-        if model.star:
-            yield from (other for other in view if other.pattern.meets(model))
-        elif (found := view.find(model.text)) is not None:
-            yield found
+        for follower in meeting.meeting(model) if model.star else [view.find(model.text)]:
+            if follower is not None and follower is not entry:
+                yield follower
+
+
+def _too_long(first: AliasEntry) -> AliasChainTooLong:
+    name = first.pattern.text
+    return AliasChainTooLong(
+        f"the alias '{name}' leads through more than {LONGEST_CHAIN} aliases, one after the other", name
+    )
 
 
 def _cycle(path: list[AliasEntry]) -> AliasCycle:

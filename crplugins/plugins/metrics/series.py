@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 from crplugins.core.exchange import Attempt, AttemptKind
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES, ErrorType
-from crplugins.core.patterns import Pattern
+from crplugins.core.patterns import Pattern, PatternTable
 from crplugins.core.usage import usd
 from crplugins.metering.record import UsageRecord
 from crplugins.plugins.metrics.families import Counter, Families
@@ -52,7 +52,7 @@ class Series:
         self._families = families
         self._guard = LabelGuard(families)
         names = [Pattern.of(text) for text in models]
-        self._patterns = [name for name in names if name.star]
+        self._patterns = PatternTable((name, name.text) for name in names if name.star)
         pinned = list(dict.fromkeys(keys))[:key_cap]
         self._key_ids: Admitted[str] = Admitted(pinned, key_cap)
         labels = dict.fromkeys([*(name.text for name in names), OTHER])
@@ -74,7 +74,7 @@ class Series:
 
     def _label(self, name: str) -> str:
         """For a name that is not configured itself: the first pattern that matches, in configured order."""
-        return next((pattern.text for pattern in self._patterns if pattern.matches(name)), OTHER)
+        return self._patterns.find(name) or OTHER
 
     def key(self, model: "ModelSeries", key_id: str | None) -> "KeySeries":
         return model.keys.get(key_id) or self._new_key(model, key_id)

@@ -83,3 +83,23 @@ def test_a_key_whose_aliases_form_a_cycle_does_not_see_them():
     principal = Principal("k", aliases=parse_aliases({"a": "b", "b": "a", "c": "mini"}))
     assert visible_models(principal, AliasTable.parse({}), ["mini"]) == ["mini", "c"]
     assert not may_call(key("mini", aliases=principal.aliases), "a", AliasTable.parse({}))
+
+
+def test_a_chain_of_a_keys_own_that_never_seems_to_end_is_neither_permitted_nor_listed():
+    own = parse_aliases({f"c{number}": f"c{number + 1}" for number in range(1_500)} | {"c1500": "mini"})
+    principal = key("mini", aliases=own)
+    assert not may_call(principal, "c0", AliasTable.parse({}))
+    listed = visible_models(principal, AliasTable.parse({}), ["mini"])
+    assert {"mini", "c1500"} <= set(listed)
+    assert "c0" not in listed
+
+
+def test_a_chain_of_canaries_is_looked_at_once_and_not_once_for_each_way_through_it():
+    names = [f"c{number}" for number in range(100)]
+    aliases = {
+        name: [{"model": after}, {"model": after}] for name, after in zip(names, [*names[1:], "mini"], strict=True)
+    }
+    table = AliasTable.parse(aliases)
+    assert may_call(key("mini"), "c0", table)
+    assert not may_call(key("big"), "c0", table)
+    assert "c0" in visible_models(key("mini"), table, ["mini"])

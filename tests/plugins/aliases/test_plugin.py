@@ -3,16 +3,21 @@
 import json
 import logging
 
+import msgspec
 import pytest
 
 from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.core.body import Body
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.keys.aliases import AliasError, parse_aliases
-from crplugins.plugins.aliases.plugin import ModelAliases
+from crplugins.plugins.aliases.plugin import RENAMING, ModelAliases
 from crplugins.plugins.aliases.table import AliasCycle
 from crplugins.testing import drive
 from tests.core.doubles import JSON, App, Watcher, Wrapped, messages
+from tests.steps import lines_of
 
 ALIASES = {"fast": "real-1", "gpt-3.5*": "real-1", "quick": "fast"}
 ANSWER = b'{ "id":"c", "model":"real-1-2024", "seed":123456789012345678901234567890, "x":"\\u00e9" }'
@@ -274,3 +279,59 @@ async def test_warnings_are_listed_and_logged_when_the_app_starts(caplog):
         async with plugin:
             pass
     assert plugin.warnings[0] in caplog.text
+
+
+def resolved(plugin, model, principal=None):
+    """What the plugin makes of a request for `model`, and how many lines of Python it runs for that."""
+    exchange = Exchange(
+        "id", "POST", "/v1/chat/completions", [], None, lambda: 0.0, Timings(0.0), requested_model=model
+    )
+    exchange.body, exchange.principal = Body.of_request(msgspec.json.encode({"model": model})), principal
+
+    return exchange, lines_of(lambda: plugin.on_request(exchange))
+
+
+@pytest.mark.parametrize("principal", [None, Principal("k", models=("real",)), Principal("k", models=("c0",))])
+def test_a_long_chain_is_resolved_once_and_hides_all_its_names(principal):
+    chain = {f"c{number}": f"c{number + 1}" for number in range(199)} | {"c199": "real"}
+    plugin = ModelAliases(aliases=chain)
+    (first, before), (again, after) = resolved(plugin, "c0", principal), resolved(plugin, "c0", principal)
+    short = ModelAliases(aliases={"c0": "real"})
+    resolved(short, "c0", principal)
+    assert first.served_model == again.served_model == "real"
+    assert first.body.raw == again.body.raw == b'{"model":"real"}'
+    assert RENAMING.get(again).hidden == {*chain, "real"} - {"c0"}
+    assert after < before / 10
+    assert after <= resolved(short, "c0", principal)[1] + 2 * 200, (
+        "but for a look at each of its names in an allow-list"
+    )
+
+
+def test_a_name_is_remembered_for_each_view_alone_and_a_key_that_may_not_call_it_is_refused_still():
+    plugin = ModelAliases(aliases={"m": "real"}, teams={"t": {"m": "teams"}})
+    own = Principal("own", team="t", aliases=parse_aliases({"m": "mine"}))
+    for _ in range(2):
+        assert resolved(plugin, "m")[0].served_model == "real"
+        assert resolved(plugin, "m", Principal("k", team="t"))[0].served_model == "teams"
+        assert resolved(plugin, "m", own)[0].served_model == "mine"
+        assert resolved(plugin, "m", Principal("k", models=("real",)))[0].served_model == "real"
+        with pytest.raises(GatewayError):
+            resolved(plugin, "m", Principal("k", models=("other",)))
+
+
+def test_names_that_a_client_invents_are_forgotten_and_long_ones_never_kept():
+    plugin = ModelAliases(aliases={"a*": "real"})
+    for number in range(5_000):
+        resolved(plugin, f"a{number}")
+    resolved(plugin, "a" * 100_000)
+    assert len(plugin._resolved) <= 4_096
+    assert max(len(name) for _, name in plugin._resolved) < 1_000
+
+
+async def test_a_chain_of_a_keys_own_aliases_that_never_seems_to_end_fails_its_request_alone(caplog):
+    app = App(ANSWER, content_type=JSON)
+    principal = Principal("k", aliases=parse_aliases({f"c{number}": f"c{number + 1}" for number in range(1_500)}))
+    answer = await ask(app, "c0", principal=principal)
+    assert (answer.status, app.called) == (500, False)
+    assert "'c0' leads through more than 256 aliases" in caplog.text
+    assert (await ask(app, "other", principal=principal)).status == 200

@@ -1,7 +1,8 @@
 import pytest
 
 from crplugins.keys.aliases import parse_aliases
-from crplugins.plugins.aliases.table import AliasCycle, AliasTable, refuse_cycles
+from crplugins.plugins.aliases.table import LONGEST_CHAIN, AliasChainTooLong, AliasCycle, AliasTable, check_chains
+from tests.steps import lines_of
 
 
 def names(table, name, *, index=0, **view):
@@ -85,7 +86,7 @@ def test_a_cycle_through_a_teams_and_the_gateways_aliases_is_refused():
 def test_a_cycle_of_a_keys_own_aliases_is_found_beforehand_and_on_the_way():
     view = AliasTable.parse({"a": "b"}).view("k", None, parse_aliases({"b": "a"}))
     with pytest.raises(AliasCycle, match="cycle: 'b' -> 'a' -> 'b'"):
-        refuse_cycles(view)
+        check_chains(view)
     with pytest.raises(AliasCycle, match="cycle: 'a' -> 'b' -> 'a'"):
         view.chain("a", lambda entry: 0)
     assert view.chain("c", lambda entry: 0) == []
@@ -99,3 +100,49 @@ def test_a_table_cannot_be_changed():
     table = AliasTable.parse(words)
     words["a"] = "c"
     assert names(table, "a")[-1] == "b"
+
+
+def chain_of(length):
+    """So many aliases that lead to one another, and the last to `mini`."""
+    return {f"c{number}": f"c{number + 1}" for number in range(length - 1)} | {f"c{length - 1}": "mini"}
+
+
+def starred_chain_of(length):
+    return {f"c{number}-*": f"c{number + 1}-*" for number in range(length)}
+
+
+@pytest.mark.parametrize("chain", [chain_of, starred_chain_of])
+def test_a_chain_may_have_many_aliases_and_one_that_never_seems_to_end_is_refused_and_named(chain):
+    assert len(AliasTable.parse(chain(LONGEST_CHAIN)).gateway.chain("c0-x" if chain is starred_chain_of else "c0", max))
+    for length in (LONGEST_CHAIN + 1, 1_500, 4_000):
+        with pytest.raises(AliasChainTooLong, match=r"'c\d+(-\*)?' leads through more than 256 aliases"):
+            AliasTable.parse(chain(length))
+
+
+def test_the_order_of_the_aliases_does_not_hide_a_long_chain():
+    aliases = chain_of(1_500)
+    for ordered in (dict(reversed(aliases.items())), dict(sorted(aliases.items()))):
+        with pytest.raises(AliasChainTooLong):
+            AliasTable.parse(ordered)
+
+
+def test_a_long_chain_that_a_team_or_a_key_adds_to_is_found_too():
+    shared = chain_of(200)
+    with pytest.raises(AliasChainTooLong):
+        AliasTable.parse(shared, {"t": {f"t{number}": f"t{number + 1}" for number in range(99)} | {"t99": "c0"}})
+    own = parse_aliases({f"k{number}": f"k{number + 1}" for number in range(99)} | {"k99": "c0"})
+    view = AliasTable.parse(shared).view("k", None, own)
+    for checked in (lambda: check_chains(view), lambda: view.chain("k0", lambda entry: 0)):
+        with pytest.raises(AliasChainTooLong, match="'k0'"):
+            checked()
+
+
+@pytest.mark.parametrize("form", ["vendor-{}/*", "*-{}", "a{}*z{}", "plain-{}"])
+def test_a_table_of_thousands_of_aliases_is_checked_in_linear_time(form):
+    def table(size):
+        return {
+            form.format(number, number): form.format(f"x{number}", f"x{number}") for number in range(1000, 1000 + size)
+        }
+
+    few, many = (lines_of(lambda size=size: AliasTable.parse(table(size))) for size in (100, 1_000))
+    assert many < 15 * few
