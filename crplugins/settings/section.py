@@ -11,6 +11,9 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from crplugins.settings.errors import ConfigError, KeyPath, Problem, did_you_mean, format_path, nearest
 
+_LONGEST_NAME: Final = 48
+"""Of a key of ours and of LiteLLM's."""
+
 
 class Section(BaseModel):
     """A mapping with known keys: the fields. Adding a key is adding a field, adding a section is a field of `Config`.
@@ -176,7 +179,7 @@ class KeyCheck:
         if key in known or key in section.extras:
             return True
         if not section.keeps_others():
-            self.problems.append(Problem((*path, key), f"unknown key{did_you_mean(key, known) or _known_keys(known)}"))
+            self.problems.append(_unknown(key, known, path))
             return False
         meant = _misspelt(section, key)
         if meant is not None:
@@ -204,8 +207,17 @@ def _section_of(annotation: Any) -> type[Section] | None:
     return next((found for inner in get_args(annotation) if (found := _section_of(inner))), None)
 
 
-def _known_keys(known: Iterable[str]) -> str:
-    return f", known are {', '.join(sorted(known))}"
+def _unknown(key: str, known: Iterable[str], path: KeyPath) -> Problem:
+    """The problem that `key` is. It is named if it looks like a name: where a colon was forgotten it is a secret."""
+    if not _is_a_name(key):
+        return Problem(path, f"has a key that is no name, known are {', '.join(sorted(known))}")
+    choice = did_you_mean(key, known) or f", known are {', '.join(sorted(known))}"
+    return Problem((*path, key), f"unknown key{choice}")
+
+
+def _is_a_name(key: str) -> bool:
+    words = key.replace("-", "_").split("_")
+    return len(key) <= _LONGEST_NAME and words[0] != "sk" and all(word.isalpha() for word in words if word)
 
 
 def wrong_values(error: ValidationError) -> Iterator[Problem]:

@@ -29,6 +29,13 @@ def test_a_key_near_no_known_one_gets_the_list_of_them(refuse):
     ]
 
 
+@pytest.mark.parametrize("key", ["sk-a-0123456789", "secret sk-abcdef", "hash9f86d081884c7d65", "a" * 60])
+def test_a_key_that_is_no_name_is_not_shown_for_it_may_be_a_secret_whose_colon_was_forgotten(refuse, key):
+    problems = refuse(f"{MODEL}keys: [{{id: a, {key}}}]\n")
+    assert problems[0].startswith("line 2: keys[0]: has a key that is no name, known are admin, aliases")
+    assert key not in "\n".join(problems)
+
+
 def test_all_problems_come_at_once_in_the_order_of_the_file(refuse):
     text = """\
 model_lst: []
