@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -260,12 +260,16 @@ def failed(call: CallFacts, start: datetime, end: datetime) -> CompletedCall:
 def abandoned(call: CallFacts, stream: WatchedStream) -> CompletedCall:
     """A stream whose caller has not read it to its end. One that has read its finish reason has the whole answer."""
     begun = call.reported.get("start_time")
-    end = datetime.now() - timedelta(seconds=time.monotonic() - stream.gone)  # noqa: DTZ005  # as litellm's are
+    # Local time without a zone, as litellm's are. `datetime.now()` less something would be an hour early in the hour
+    # that comes twice in autumn.
+    end = datetime.fromtimestamp(time.time() - (time.monotonic() - stream.gone))  # noqa: DTZ006
     exchange = _exchange(call, begun if isinstance(begun, datetime) else end, end)
     exchange.stream, exchange.status = True, 200
     first = next((getattr(chunk, "_hidden_params", {}).get("created_at") for chunk in stream.chunks), None)
     if isinstance(first, int | float):
-        exchange.timings.first_token = exchange.timings.last_token = _monotonic(datetime.fromtimestamp(first))  # noqa: DTZ006
+        timings = exchange.timings
+        seen = max(timings.started, _monotonic(datetime.fromtimestamp(first), timings.ended))  # noqa: DTZ006
+        timings.first_token = timings.last_token = seen
     _note_stream(exchange, stream)
     return CompletedCall(exchange, 200, left=exchange.finish_reason is None)
 
@@ -288,12 +292,13 @@ def priced_name(kwargs: Mapping[str, Any]) -> str:
 
 def _exchange(call: CallFacts, start: datetime, end: datetime) -> Exchange:
     kwargs, deployment = call.reported, call.deployment
-    begun, ended = _monotonic(start), _monotonic(end)
+    ended = _monotonic(end)
+    begun = _monotonic(start, ended)
     timings = Timings(begun, app=begun, response=ended, ended=ended)
     stream = kwargs.get("stream") is True or (kwargs.get("optional_params") or {}).get("stream") is True
     first = kwargs.get("completion_start_time")
     if stream and isinstance(first, datetime):
-        timings.first_token, timings.last_token = _monotonic(first), ended
+        timings.first_token, timings.last_token = max(begun, _monotonic(first, ended)), ended
     exchange = Exchange(
         id=new_request_id(),
         method="POST",
@@ -342,8 +347,14 @@ def _asked(kwargs: Mapping[str, Any]) -> bool:
     return False
 
 
-def _monotonic(moment: datetime) -> float:
-    return time.monotonic() - (time.time() - moment.timestamp())
+def _monotonic(moment: datetime, latest: float | None = None) -> float:
+    """A time of litellm's, which is of the wall clock, by the monotonic one; no later than `latest`, nor than now.
+
+    Somebody may have set the wall clock meanwhile: nothing takes less than no time.
+    """
+    now = time.monotonic()
+    found = now - (time.time() - moment.timestamp())
+    return min(found, now if latest is None else latest)
 
 
 def _in_a_loop() -> bool:

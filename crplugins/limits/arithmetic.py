@@ -32,7 +32,7 @@ hour, or a period, at most."""
 
 
 def decayed(state: MeterState | None, limit: Limit, now: float) -> float:
-    """How much of a meter is still used at `now`. A clock that goes back lets nothing decay."""
+    """How much of a meter is still used at `now`. Between a clock that was ahead and `now` nothing decays."""
     if state is None:
         return 0.0
     used, at, *_ = state

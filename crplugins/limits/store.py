@@ -26,7 +26,9 @@ class LimitStore(Protocol):
     ) -> Decision:
         """Charge all limits, or none if one of them refuses, atomically.
 
-        A meter admits a charge above its burst, up to its amount, when it is empty.
+        A meter admits a charge above its burst, up to its amount, when it is empty. A `lease` is as long as
+        `LEASE_MILLISECONDS` at most. If `now` is earlier than what it refuses for, the clock was ahead: meters drain
+        from `now` on, and no lease stays for longer than one that is taken now.
         """
 
     async def settle(

@@ -27,6 +27,7 @@ from crplugins.limits.arithmetic import (
     window_expiry,
 )
 from crplugins.limits.limit import Decision, Level, Limit, LimitKind, LimitReading, Reservation
+from crplugins.limits.store import LEASE_MILLISECONDS
 
 
 class LimitTable:
@@ -59,6 +60,8 @@ class LimitTable:
         used, waits, levels = zip(*checked, strict=True) if checked else ((), (), ())
         if any(waits):
             refused = deciding_wait(waits)
+            for limit, _ in charges:
+                by_kind[limit.kind].set_back(limit, now)
             return Decision(refused, waits[refused], levels)
         at, expiry = float(now), now + lease
         for (limit, cost), before in zip(charges, used, strict=True):
@@ -137,6 +140,12 @@ class Meters:
             if before is None:
                 self._expiries.add(meter_expiry(state), self, limit.key)
 
+    def set_back(self, limit: Limit, now: int) -> None:
+        """Let a meter drain from `now` on that was used by a clock which was ahead: nobody waits for it."""
+        state = self.states.get(limit.key)
+        if state is not None and state[1] > now:
+            self.states[limit.key] = charged_meter(state, limit, state[0], 0, float(now))
+
     def settle(self, limit: Limit, difference: int, _holder: str, debt: float, now: float) -> None:
         if difference:
             before = self.states.get(limit.key)
@@ -172,6 +181,9 @@ class Windows:
 
     def take(self, limit: Limit, used: float, cost: int, _holder: str, _now: float, _expiry: int) -> None:
         self._set(limit, int(used) + cost)
+
+    def set_back(self, _limit: Limit, _now: int) -> None:
+        """A window ends with its period, by whatever clock."""
 
     def settle(self, limit: Limit, difference: int, _holder: str, _debt: float, _now: float) -> None:
         """A late refund is for its own window or for none."""
@@ -218,6 +230,11 @@ class Leases:
             self._expiries.add(expiry, self, limit.key)
         holders.hold(holder, expiry)
 
+    def set_back(self, limit: Limit, now: int) -> None:
+        """Let no lease live longer than one taken `now`: its holder may have died while the clock was ahead."""
+        if limit.key in self.states:
+            self.states[limit.key].shorten(now + LEASE_MILLISECONDS)
+
     def settle(self, limit: Limit, _difference: int, holder: str, _debt: float, _now: float) -> None:
         if limit.key in self.states:
             self.states[limit.key].expiries.pop(holder, None)
@@ -239,11 +256,12 @@ class Holders:
     Counting them takes constant time, however many there are, except once in the life of a lease.
     """
 
-    __slots__ = ("_earliest", "expiries")
+    __slots__ = ("_earliest", "_latest", "expiries")
 
     def __init__(self, expiries: dict[str, int]) -> None:
         self.expiries: Final = expiries
         self._earliest = 0  # none expires before
+        self._latest = max(expiries.values(), default=0)  # and none after
 
     def live(self, now: int) -> int:
         """How many have not expired. Those that have are removed."""
@@ -257,6 +275,16 @@ class Holders:
         self.expiries[holder] = expiry
         if expiry < self._earliest:
             self._earliest = expiry
+        if expiry > self._latest:
+            self._latest = expiry
+
+    def shorten(self, end: int) -> None:
+        """Let none expire after `end`."""
+        if self._latest > end:
+            for holder, expiry in self.expiries.items():
+                self.expiries[holder] = min(expiry, end)
+            self._latest = end
+            self._earliest = min(self._earliest, end)
 
 
 class Expiring(Protocol):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,20 @@ async def test_a_failure_is_one_record(provider: FakeProvider, records: Sunk) ->
     record = await records.one()
     assert (record.status, record.outcome, record.error_type) == (400, "client_error", "upstream_4xx")
     assert record.usage_source == "none"
+
+
+@pytest.mark.parametrize("forward", [-3600, 3600])
+def test_a_wall_clock_that_is_set_during_a_call_makes_no_time_negative(forward: float) -> None:
+    records: list[UsageRecord] = []
+    callback = UsageCallback(sinks=[records.append])
+    end = datetime.now()  # noqa: DTZ005  # as litellm's are
+    first, begun = end - timedelta(seconds=forward / 2), end - timedelta(seconds=forward)
+    reported = {"model": "x", "custom_llm_provider": "openai", "call_type": "completion", "stream": True}
+    callback.log_success_event({**reported, "completion_start_time": first}, None, begun, end)
+    (record,) = records
+    assert record.duration_ms == pytest.approx(max(forward, 0) * 1000, abs=1)
+    assert record.ttft_ms == pytest.approx(max(forward, 0) * 500, abs=1)
+
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -36,6 +36,9 @@ _LEASES: Final = (("key/a/parallel", (2, 1, 3)), ("team/x/parallel", (3,)), ("ov
 _STEPS: Final = ((0, 400), (20, 250), (SECOND, 250), (20 * SECOND, 80), (3 * MINUTE, 15), (DAY, 2))
 """How far time goes on at most, and how often."""
 
+_SET_ANEW: Final = (-DAY, -60 * MINUTE, -MINUTE, 60 * MINUTE)
+"""By how much somebody sets the clock."""
+
 _DEBTS: Final = (60.0, 1.0, 1.0, 0.25, 0.0, 2.5)
 
 
@@ -59,15 +62,18 @@ class Difference(NamedTuple):
     other: Any
 
 
-def operations(seed: int, count: int = COUNT, *, start: int | None = None, steady: bool = False) -> Iterator[Operation]:
+def operations(
+    seed: int, count: int = COUNT, *, start: int | None = None, steady: bool = False, set_anew: bool = False
+) -> Iterator[Operation]:
     """The same for the same seed and start.
 
     Args:
         start: milliseconds since 1970, as a rule now: from there time goes on much faster than it really does, so that
             nothing is forgotten too soon by a store that forgets by a clock of its own.
         steady: no limit changes and no request is late, which only matters to a store that has forgotten something.
+        set_anew: somebody sets the clock, back too. To a store that has forgotten something meanwhile that matters.
     """
-    return islice(_Operations(seed, int(time.time() * 1000) if start is None else start, steady), count)
+    return islice(_Operations(seed, int(time.time() * 1000) if start is None else start, steady, set_anew), count)
 
 
 async def differences(
@@ -99,10 +105,10 @@ def _groups(operations: Iterator[Operation], size: int) -> Iterator[tuple[int, l
 class _Operations:
     """An endless iterator."""
 
-    def __init__(self, seed: int, start: int, steady: bool) -> None:
+    def __init__(self, seed: int, start: int, steady: bool, set_anew: bool) -> None:
         self._random = random.Random(seed)
         self._now = start
-        self._steady = steady
+        self._steady, self._set_anew = steady, set_anew
         self._made = 0
         self._open: list[Reservation] = []
 
@@ -112,6 +118,8 @@ class _Operations:
     def __next__(self) -> Operation:
         furthest = self._random.choices([far for far, _ in _STEPS], [often for _, often in _STEPS])[0]
         self._now += self._random.randint(0, furthest)
+        if self._set_anew and self._random.random() < 0.01:
+            self._now += self._random.choice(_SET_ANEW)
         makers = (self._reserve, self._settle, self._adjust, self._renew, self._levels, self._seed)
         return self._random.choices(makers, (50, 30, 5, 5, 10, 5))[0]()
 

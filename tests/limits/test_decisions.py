@@ -138,6 +138,33 @@ async def test_a_clock_that_goes_back_gives_nothing(store):
     assert (await reserve(store, limit, now=NOW - MINUTE))[1].refused == 0
 
 
+@pytest.mark.parametrize("back", [MINUTE, DAY, 365 * DAY])
+async def test_nobody_waits_until_a_clock_that_went_back_is_as_late_again(store, back):
+    limit = meter(60)
+    await reserve(store, Charge(limit, 60))
+    _, decision = await reserve(store, limit, now=NOW - back)
+    assert decision.wait == 1_000
+    assert (await reserve(store, limit, now=NOW - back + 999))[1].refused == 0
+    assert (await reserve(store, limit, now=NOW - back + 1_000))[1].refused is None
+
+
+async def test_the_lease_of_somebody_who_died_before_the_clock_went_back_ends(store):
+    await reserve(store, lease(1))
+    assert (await reserve(store, lease(1), now=NOW - DAY))[1].refused == 0
+    assert (await reserve(store, lease(1), now=NOW - DAY + LEASE_MILLISECONDS - 1))[1].refused == 0
+    assert (await reserve(store, lease(1), now=NOW - DAY + LEASE_MILLISECONDS))[1].refused is None
+
+
+async def test_a_request_that_runs_while_the_clock_goes_back_holds_its_lease_and_is_settled(store):
+    limits = lease(1), meter(100)
+    reservation, _ = await reserve(store, limits[0], Charge(limits[1], 40))
+    assert (await reserve(store, lease(1), now=NOW - DAY))[1].refused == 0
+    await store.renew([reservation], lease=LEASE_MILLISECONDS, now=NOW - DAY + 20_000)
+    assert (await reserve(store, lease(1), now=NOW - DAY + LEASE_MILLISECONDS))[1].refused == 0
+    assert await store.settle(reservation, [1, 10], now=NOW - DAY + LEASE_MILLISECONDS)
+    assert await used(store, *limits, now=NOW - DAY + LEASE_MILLISECONDS) == [0, 10]
+
+
 async def test_settling_replaces_what_was_reserved_and_frees_the_lease(store):
     limits = meter(100), window(100, END), lease(1)
     reservation, _ = await reserve(store, *[Charge(limit, 1 if limit.kind == "lease" else 40) for limit in limits])

@@ -21,6 +21,13 @@ async def test_several_stores_on_one_file_decide_as_one(tmp_path):
         assert await differences(MemoryStore(), Alternating(first, second), operations(3, 4_000)) == []
 
 
+async def test_a_clock_that_is_set_forward_and_back_is_followed_alike(tmp_path):
+    """Neither forgets anything: their own clocks, by which they forget, stand before all moments."""
+    async with SqliteStore(tmp_path / "limits.db", clock=lambda: 0) as store:
+        remembering = MemoryStore(clock=lambda: 0)
+        assert await differences(remembering, store, operations(6, 2_000, set_anew=True), together=20) == []
+
+
 async def test_the_removal_of_expired_state_changes_no_decision():
     """One forgets by the moments it is given, which are long past; the other by a clock that stands before them."""
     remembering, forgetting = MemoryStore(clock=lambda: 0), MemoryStore()

@@ -13,7 +13,7 @@ local function read_meter(key, now, amount, period)
     return {used = 0, recent = 0}
   end
   local used, at = struct.unpack('>dd', state)
-  local meter = {used = math.max(0, used - math.max(0, now - at) * amount / period), recent = 0}
+  local meter = {used = math.max(0, used - math.max(0, now - at) * amount / period), at = at, recent = 0}
   local number, present, before = 0, 0, 0
   if #state >= 40 then
     number, present, before = select(3, struct.unpack('>ddddd', state))

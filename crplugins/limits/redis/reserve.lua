@@ -10,7 +10,7 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local GARBAGE = 60000
+local GARBAGE, LONGEST_LEASE = 60000, 60000
 local charges, refused, wait = {}, 0, 0
 local answer = {0, 0}
 
@@ -52,6 +52,19 @@ for i = 1, #KEYS - 1 do
 end
 
 if refused > 0 then
+  -- After a clock that was ahead nobody waits until it is as late again: meters drain from now on, and no lease stays
+  -- for longer than one that is taken now.
+  for _, charge in ipairs(charges) do
+    local key, kind, amount, period, used, _, meter = unpack(charge, 1, 7)
+    if kind == 'meter' and meter.at and meter.at > now then
+      write_meter(key, meter, used, 0, now, amount, period)
+    elseif kind == 'lease' then
+      local latest = now + LONGEST_LEASE
+      for _, holder in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. string.format('%.0f', latest), '+inf')) do
+        redis.call('ZADD', key, latest, holder)
+      end
+    end
+  end
   answer[1], answer[2] = refused, wait
   return answer
 end

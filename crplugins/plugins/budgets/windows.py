@@ -47,7 +47,7 @@ class BudgetWindow(NamedTuple):
 
 
 class BudgetWindows:
-    """The windows of each key, cached until the first of them ends.
+    """The windows of each key, cached for as long as it is the period of all of them.
 
     Args:
         per_key: the budget of each key without its own.
@@ -60,18 +60,20 @@ class BudgetWindows:
         self, per_key: Budget | None, per_team: Mapping[str, Budget], warn_at: float, *, shadow: bool = False
     ) -> None:
         self._per_key, self._per_team, self._warn_at, self._shadow = per_key, per_team, warn_at, shadow
-        self._cached: Final[BoundedMap[int, tuple[Principal, int, tuple[BudgetWindow, ...]]]] = BoundedMap()
+        self._cached: Final[BoundedMap[int, tuple[Principal, range, tuple[BudgetWindow, ...]]]] = BoundedMap()
         self.seen: Final[BoundedMap[str, Principal]] = BoundedMap()
         """Keys that have made a request, the most recent last."""
 
     def of(self, principal: Principal, now: int) -> tuple[BudgetWindow, ...]:
         """The windows of the key and of its team; `now` in milliseconds since 1970."""
         cached = self._cached.get(id(principal))
-        if cached is not None and cached[0] is principal and now < cached[1]:
+        if cached is not None and cached[0] is principal and now in cached[1]:
             return cached[2]
         windows = self._windows(principal, datetime.fromtimestamp(now / 1000, UTC))
+        # Not only until it ends: a clock that was ahead and is set back comes before its start.
+        start = max((_milliseconds(window.start) for window in windows), default=0)
         end = min((window.limit.period for window in windows), default=_milliseconds(NO_END))
-        self._cached[id(principal)] = principal, end, windows
+        self._cached[id(principal)] = principal, range(start, end), windows
         self.seen[principal.key_id] = principal
         return windows
 

@@ -8,6 +8,7 @@ import pytest
 from crplugins.limits.limit import NEVER, Charge, Decision, Level, Limit, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.redis.store import RENEWED_AT_ONCE, RedisStore
+from crplugins.limits.store import LEASE_MILLISECONDS
 from tests.limits.conftest import lease, meter, request, window
 from tests.limits.differential import differences, operations
 from tests.redis_setup import RedisServer
@@ -35,6 +36,16 @@ async def store(redis):
 async def test_thousands_of_random_operations_are_decided_as_in_memory(redis, seed):
     async with RedisStore(redis.url, connections=1, seconds=PATIENT) as store:
         assert await differences(MemoryStore(), store, operations(seed), together=50) == []
+
+
+async def test_nobody_waits_until_a_server_whose_clock_went_back_is_as_late_again(store):
+    later, now = round(time.time() * 1000), round(time.time() * 1000) - 86_400_000
+    await store.reserve(request(Charge(meter(60), 60), lease(1)), now=later)
+    assert (await store.reserve(request(meter(60), lease(1)), now=now)).refused is not None
+    assert (await store.reserve(request(meter(60)), now=now + 999)).wait == 1
+    assert (await store.reserve(request(meter(60)), now=now + 1_000)).refused is None
+    assert (await store.reserve(request(lease(1)), now=now + LEASE_MILLISECONDS - 1)).refused == 0
+    assert (await store.reserve(request(lease(1)), now=now + LEASE_MILLISECONDS)).refused is None
 
 
 async def test_a_reservation_and_its_settlement_take_one_round_trip_each(redis, store):

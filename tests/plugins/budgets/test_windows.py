@@ -62,3 +62,11 @@ def test_windows_are_remembered_until_the_first_of_them_ends() -> None:
     assert found.of(principal, midnight - 1) is today
     assert found.of(principal, midnight) is not today
     assert found.of(Principal("a", team="t"), midnight) is not found.of(principal, midnight)
+
+
+def test_a_clock_that_was_ahead_and_is_set_back_is_in_the_period_before() -> None:
+    found, principal = windows(Budget(5, "month")), Principal("a")
+    november, december = (round(at(day).timestamp() * 1000) for day in ("2026-11-25", "2026-12-25"))
+    before = found.of(principal, november)
+    assert found.of(principal, december) != before
+    assert found.of(principal, november) == before
