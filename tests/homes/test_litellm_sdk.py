@@ -133,7 +133,6 @@ def test_a_wall_clock_that_is_set_during_a_call_makes_no_time_negative(forward: 
     assert record.ttft_ms == pytest.approx(max(forward, 0) * 500, abs=1)
 
 
-
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_call_from_a_thread_is_one_record(provider: FakeProvider, records: Sunk, stream: bool) -> None:
     def call() -> None:
