@@ -13,6 +13,7 @@ LONGEST_TEXT: Final = 2000
 """Characters of somebody else's text that are read; no message that is worth showing has more."""
 
 LONGEST_LINE: Final = 500
+LONGEST_NAME: Final = 128
 """Characters of somebody else's text in one line of the log."""
 
 SHORTEST_SECRET: Final = 8
@@ -82,6 +83,11 @@ def one_line(text: str, longest: int = LONGEST_LINE) -> str:
     if text.isprintable():
         return text
     return "".join([c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text])
+
+
+def short_name(text: str) -> str:
+    """A name that a client or a provider has written, for a log or a span: on one line, cut, and valid UTF-8."""
+    return one_line(text, LONGEST_NAME)
 
 
 @lru_cache(maxsize=256)

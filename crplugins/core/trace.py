@@ -40,11 +40,22 @@ def _sent(exchange: Exchange) -> str | None:
     return found[0].decode("latin-1") if len(found) == 1 else None
 
 
-_NAMES: Final = ("traceparent", "tracestate", "baggage")
+LONGEST: Final = 8_192
+"""Characters of a header of an upstream. W3C asks for no more of `baggage`, and for 512 of `tracestate`."""
 
 
 def trace_headers(exchange: Exchange) -> Mapping[str, str]:
-    """What tracing has made of it, else the client's own, verbatim."""
-    if exchange.trace_headers is not None:
-        return exchange.trace_headers
-    return {name: value for name in _NAMES if (value := exchange.header(name.encode())) is not None}
+    """For an upstream: what tracing has made of it, else the client's own, verbatim.
+
+    What no upstream would take is left out, so that no client makes an upstream refuse a request: a value that is long
+    or not of printable ASCII, and without a valid `traceparent` its `tracestate`.
+    """
+    headers = exchange.trace_headers
+    if headers is None:
+        names = ("baggage",) if trace_of(exchange) is None else ("traceparent", "tracestate", "baggage")
+        headers = {name: value for name in names if (value := exchange.header(name.encode())) is not None}
+    return {name: value for name, value in headers.items() if len(value) <= LONGEST and _is_printable_ascii(value)}
+
+
+def _is_printable_ascii(value: str) -> bool:
+    return value.isascii() and value.isprintable()

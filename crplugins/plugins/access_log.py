@@ -11,14 +11,14 @@ import msgspec
 from crplugins.core.exchange import Exchange
 from crplugins.core.log_lines import NO_REQUEST
 from crplugins.core.plugin import Plugin
-from crplugins.core.redaction import cut, one_line
+from crplugins.core.redaction import cut, short_name
 from crplugins.core.trace import trace_id_of
 from crplugins.core.usage import usd
 from crplugins.metering.record import UsageRecord, record_of
 
 logger = logging.getLogger("crplugins.access")
 
-_LONGEST_NAME: Final = 128
+
 _LONGEST_MESSAGE: Final = 4000
 _LINE: Final = "%d %s model=%r key=%r tokens=%d+%d cost=%s duration=%.1fms request=%s"
 
@@ -80,10 +80,7 @@ def _facts(record: UsageRecord, trace_id: str | None) -> dict[str, Any]:
 
 
 def _name(text: str | None) -> str | None:
-    """A name that may come from a client, on one line and of limited length."""
-    if text is None:
-        return None
-    return one_line(text, _LONGEST_NAME)
+    return None if text is None else short_name(text)
 
 
 class JSONFormatter(logging.Formatter):

@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from crplugins.core.errors import Header
 from crplugins.core.exchange import Attempt, Exchange
+from crplugins.core.redaction import short_name
 from crplugins.core.usage import usd
 from crplugins.metering.record import UsageRecord, record_of
 
@@ -128,8 +129,10 @@ class _Headers(Getter[Sequence[Header]]):
     """Reads request headers in the form of ASGI."""
 
     def get(self, carrier: Sequence[Header], key: str) -> list[str] | None:
+        """None for a `traceparent` that stands there twice: nobody can tell which one is meant (W3C)."""
         name = key.encode()
-        return [value.decode("latin-1") for header, value in carrier if header == name] or None
+        found = [value.decode("latin-1") for header, value in carrier if header == name]
+        return found if found and (len(found) == 1 or key != "traceparent") else None
 
     def keys(self, carrier: Sequence[Header]) -> list[str]:
         return [name.decode("latin-1") for name, _ in carrier]
@@ -154,9 +157,9 @@ def caller_attributes(exchange: Exchange) -> Iterator[tuple[str, Attribute]]:
     """What only the gateway knows when the answer begins, for the span of the request, whoever started it."""
     yield "crplugins.request_id", exchange.id
     if exchange.principal is not None:
-        yield "crplugins.key_id", exchange.principal.key_id
+        yield "crplugins.key_id", short_name(exchange.principal.key_id)
     if exchange.requested_model is not None:
-        yield "crplugins.model", exchange.requested_model
+        yield "crplugins.model", short_name(exchange.requested_model)
 
 
 def gateway_attributes(exchange: Exchange, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
@@ -178,17 +181,17 @@ def attempt_attributes(attempt: Attempt, record: UsageRecord) -> Iterator[tuple[
 
 def model_of(record: UsageRecord) -> str:
     """The provider's name of the model; clients may use aliases."""
-    return record.served_model or record.requested_model or "unknown"
+    return short_name(record.served_model or record.requested_model or "unknown")
 
 
 def answer_attributes(exchange: Exchange, attempt: Attempt, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
     """For the call of the provider that answered."""
     if (model := record.provider_model or record.served_model) is not None:
-        yield "gen_ai.response.model", model
+        yield "gen_ai.response.model", short_name(model)
     if record.service_tier is not None:
-        yield "openai.response.service_tier", record.service_tier
+        yield "openai.response.service_tier", short_name(record.service_tier)
     if record.finish_reason is not None:
-        yield "gen_ai.response.finish_reasons", [record.finish_reason]
+        yield "gen_ai.response.finish_reasons", [short_name(record.finish_reason)]
     if record.stream and exchange.timings.first_token is not None:
         yield "gen_ai.response.time_to_first_chunk", exchange.timings.first_token - attempt.started
     if record.usage_source == "provider":  # an estimate is left out

@@ -1,6 +1,7 @@
 """Spans as an SDK of the process gets them, and the trace context that upstreams are sent."""
 
 import asyncio
+import json
 import logging
 import sys
 import time
@@ -436,6 +437,47 @@ async def test_a_traceparent_that_is_none_is_not_followed_nor_forwarded(spans):
     assert parent_of(spans.server) is None
     assert TRACE not in seen[0]["traceparent"]
     assert seen[1] == {}
+
+
+async def test_two_traceparents_are_none(spans):
+    other = TRACEPARENT.replace("4bf92f", "5bf92f")
+    headers = [("content-type", "application/json"), ("traceparent", TRACEPARENT), ("traceparent", other)]
+    await drive(PluginMiddleware(ok, plugins=[Tracing(spans.provider)]), body=CHAT, headers=headers)
+    assert parent_of(spans.server) is None
+    assert trace_of(spans.server) not in (TRACE, TRACE.replace("4bf92f", "5bf92f"))
+
+
+HOSTILE = "m\n\x1b[31m\u2028\ud800\x00" + "long " * 10_000
+"""An exporter that cannot encode half a surrogate pair, or a number of more than 64 bits, loses all spans of a batch."""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_clients_and_providers_write_makes_no_span_large_or_broken(spans, stream):
+    said = {"model": HOSTILE, "service_tier": HOSTILE, "id": HOSTILE}
+    said["usage"] = {"prompt_tokens": 10**30, "completion_tokens": 10**30, "total_tokens": 2 * 10**30}
+    choice = {"index": 0, ("delta" if stream else "message"): {"content": "hi"}, "finish_reason": HOSTILE}
+    document = json.dumps(said | {"choices": [choice]}).encode()
+    body = b"data: " + document + b"\n\ndata: [DONE]\n\n" if stream else document
+    media = b"text/event-stream" if stream else b"application/json"
+
+    async def app(scope, receive, send):
+        exchange = scope["crplugins.exchange"]
+        exchange.begin_attempt("openai")
+        exchange.principal = Principal(HOSTILE)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", media)]})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    asked = json.dumps({**CHAT, "model": HOSTILE.replace("\ud800", ""), "stream": stream}).encode()
+    await drive(told(spans, app=app), body=asked)
+    server, client = spans.server, spans.client
+    assert {"crplugins.model", "crplugins.key_id"} <= server.attributes.keys()
+    assert {"gen_ai.response.model", "gen_ai.response.finish_reasons"} <= client.attributes.keys()
+    for span in (server, client):
+        texts = [span.name, *span.attributes.keys()]
+        for value in span.attributes.values():
+            texts += [value] if isinstance(value, str) else value if isinstance(value, tuple) else []
+            assert not isinstance(value, int) or abs(value) < 2**63
+        assert all(text.isprintable() and len(text.encode()) < 1_000 for text in texts)
 
 
 async def test_the_access_log_names_the_trace(spans, caplog):
