@@ -5,11 +5,12 @@ events go out, and a message none of whose events changed is still the identical
 its end is recorded as broken; with a rewriter it ends with an error, and no heartbeat but a comment reaches a client.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from starlette.types import Message
 
+from crplugins.asgi.sending import BODY
 from crplugins.core.answer_forms import readable_chunk
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError, broken_off, internal_error, no_completion
@@ -21,16 +22,20 @@ _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r", b"\n\r")
 
 
 class ResponseBody(Protocol):
-    """What happens to each `http.response.body` of one response.
+    """What happens to each `http.response.body` of one response: `before` where a plugin may change it, else `after`.
 
-    `before` and `after` raise GatewayError when a plugin that decides has failed.
+    Both raise GatewayError when a plugin that decides has failed.
 
     Attributes:
+        rewrites: a plugin may change what is sent.
         held: the `http.response.start` that `before` will send, of an answer whose head depends on its body; else None.
         ended: the end mark of a stream has passed: a client that leaves now has the whole answer.
     """
 
     held: Message | None
+
+    @property
+    def rewrites(self) -> bool: ...
 
     @property
     def ended(self) -> bool: ...
@@ -39,7 +44,7 @@ class ResponseBody(Protocol):
         """The messages to send in its place."""
 
     def after(self, message: Message) -> None:
-        """Called once they are sent, or could not be."""
+        """Called once the message is sent, or could not be."""
 
     def cut(self) -> bytes:
         """What ends an event the client has only in part, so that another can follow it."""
@@ -49,7 +54,7 @@ class Passthrough:
     """A body nobody reads."""
 
     held: Message | None = None
-    ended = False
+    rewrites = ended = False
 
     def before(self, message: Message) -> Iterable[Message]:
         return (message,)
@@ -127,6 +132,7 @@ class ObservedEvents:
     """A stream of server-sent events that plugins only look at."""
 
     held: Message | None = None
+    rewrites = False
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -160,55 +166,56 @@ class RewrittenEvents:
     """A stream of server-sent events that a plugin may change, drop from or add to."""
 
     held: Message | None = None
+    rewrites = True
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._exchange = run.exchange
         self._events = AnswerEvents(run.exchange)
         self._added_to = False
-        self._failure: GatewayError | None = None
         self.ended = False
 
     def before(self, message: Message) -> Iterable[Message]:
-        more = message.get("more_body", False)
+        body, more = message.get("body", b""), message.get("more_body", False)
         outward: list[Event] = []
         try:
             for event in self._events.of(message):
-                self._pass_up(event, outward)
+                if event.answer is None and event.is_done and not self._pass_end(outward):
+                    continue
+                self._exchange.note_facts(event)
+                passed = self._run.event(event)
+                if passed is not None:
+                    outward.append(passed)
             if not more and not self._events.done:
-                self._end(outward)
+                self._add(outward)
                 self._check_end(outward)
         except EventTooLarge:
             raise internal_error() from None
         except GatewayError as failure:
             if not outward:
                 raise
-            self._failure, more = failure, True  # what passed before it goes out first
-        body = outward[0].raw if len(outward) == 1 else b"".join([event.raw for event in outward])
-        if body == message.get("body", b"") and self._failure is None:
+            return _before_failure({"type": BODY, "body": _joined(outward), "more_body": True}, failure)
+        shown = _joined(outward)
+        if shown == body:
             return (message,)
-        return ({"type": "http.response.body", "body": body, "more_body": more},) if body or not more else ()
+        return ({"type": BODY, "body": shown, "more_body": more},) if shown or not more else ()
 
-    def after(self, message: Message) -> None:  # noqa: ARG002  # of the protocol
-        if self._failure is not None:
-            raise self._failure
+    def after(self, message: Message) -> None:
+        pass
 
     def cut(self) -> bytes:
         return b""
 
-    def _pass_up(self, event: Event, outward: list[Event]) -> None:
-        if event.is_done:
-            if self._events.is_cut():
-                self._break_off(outward)
-                return
-            self._end(outward)
-            self.ended = True
-        self._exchange.note_facts(event)
-        passed = self._run.event(event)
-        if passed is not None:
-            outward.append(passed)
+    def _pass_end(self, outward: list[Event]) -> bool:
+        """[DONE] came. False where it is none: the answer in front of it had not come to its end."""
+        if self._events.is_cut():
+            self._break_off(outward)
+            return False
+        self._add(outward)
+        self.ended = True
+        return True
 
-    def _end(self, outward: list[Event]) -> None:
+    def _add(self, outward: list[Event]) -> None:
         """Add what the plugins add to a complete stream, once: before [DONE], or at the end of one without it."""
         if not self._added_to and not self._exchange.failed_in_stream:
             self._added_to = True
@@ -231,6 +238,16 @@ class RewrittenEvents:
         self.ended = True
 
 
+def _joined(events: list[Event]) -> bytes:
+    return events[0].raw if len(events) == 1 else b"".join([event.raw for event in events])
+
+
+def _before_failure(message: Message, failure: GatewayError) -> Iterator[Message]:
+    """What passed before a failure goes out first."""
+    yield message
+    raise failure
+
+
 class DocumentBody:
     """A plain JSON answer: one event, when it is whole. One that is too long passes unseen by observers and is refused
     where a plugin must rewrite it.
@@ -244,20 +261,19 @@ class DocumentBody:
         self._run = run
         self._exchange = run.exchange
         self.held = held
+        self.rewrites = held is not None
         self._gathered = Gathered()
 
     def before(self, message: Message) -> Iterable[Message]:
-        if self.held is None:
-            return (message,)
         document = self._document(message)
-        if document is None:
+        if document is None or self.held is None:
             self._gathered.refuse_too_long()
             return ()
         outward = self._pass_up(document)
         return document_messages(self.held, b"" if outward is None else outward.raw)
 
     def after(self, message: Message) -> None:
-        if self.held is None and (document := self._document(message)) is not None:
+        if (document := self._document(message)) is not None:
             self._pass_up(document)
 
     def cut(self) -> bytes:
@@ -309,7 +325,7 @@ def document_messages(start: Message, body: bytes) -> Iterable[Message]:
     """The two messages of a plain answer."""
     headers = [h for h in start["headers"] if h[0] != b"content-length"]
     headers.append((b"content-length", str(len(body)).encode()))
-    return ({**start, "headers": headers}, {"type": "http.response.body", "body": body})
+    return ({**start, "headers": headers}, {"type": BODY, "body": body})
 
 
 def is_success(exchange: Exchange) -> bool:

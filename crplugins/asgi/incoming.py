@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from crplugins.asgi.outgoing import HeldRefusal, Outgoing
+from crplugins.asgi.disconnect import CancelOnDisconnect
+from crplugins.asgi.headers import with_body_headers
+from crplugins.asgi.outgoing import Outgoing
 from crplugins.asgi.scope import REFUSAL_KEY, SCOPE_KEY
+from crplugins.asgi.sending import send_reply
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, Header, body_too_large, shutting_down
 from crplugins.core.exchange import Reply
@@ -23,69 +24,67 @@ class Call:
     """Runs one request and, whatever happens, concludes it once."""
 
     __slots__ = (
-        "_app", "_cancelled", "_exchange", "_gone", "_limit", "_outgoing", "_pipeline", "_read", "_receive",
-        "_received", "_replay", "_run", "_scope",
+        "_app", "_exchange", "_limit", "_outgoing", "_pipeline", "_read", "_receive", "_received", "_replay", "_run",
+        "_scope",
     )  # fmt: skip
 
-    def __init__(self, app: ASGIApp, run: Run, outgoing: Outgoing, scope: Scope, receive: Receive) -> None:
+    def __init__(self, app: ASGIApp, run: Run, scope: Scope, receive: Receive, send: Send, *, outermost: bool) -> None:
         self._app = app
         self._run = run
         self._pipeline = run.pipeline
         self._exchange = run.exchange
-        self._outgoing = outgoing
+        self._outgoing = Outgoing(run, send, outermost=outermost)
         self._limit = run.pipeline.max_body_bytes
         self._scope = scope
         self._receive = receive
         self._read: bytes | None = None
         self._replay: bytes | None = None
         self._received = 0
-        self._gone = False
-        self._cancelled = False
 
     async def run(self) -> None:
-        try:
-            await self._run_to_its_end()
-            if self._pipeline.waiting:
-                self._conclude()
-                await self._run.ended()
-        finally:
-            if self._outgoing.outermost:
-                self._scope.pop(SCOPE_KEY, None)
-            self._conclude()
-            self._run.finish()
-
-    async def _run_to_its_end(self) -> None:
+        """The life of the request. What waits while a stream flows is this function and `_call_app`, and no more."""
+        outgoing = self._outgoing
         try:
             try:
-                reply = await self._run.down(self._read_body)
-                if reply is None:
-                    await self._enter_app()
+                try:
+                    reply = await self._run.down(self._read_body)
+                    if reply is None:
+                        await self._call_app()
+                    else:
+                        await self._reply(reply)
+                except GatewayError as error:
+                    await outgoing.fail(error)
+            except ClientGone:
+                refusal = self._scope.get(REFUSAL_KEY)
+                if refusal is None:
+                    outgoing.left()
                 else:
-                    await self._reply(reply)
-            except GatewayError as error:
-                await self._outgoing.fail(error)
-        except ClientGone:
-            refusal = self._scope.get(REFUSAL_KEY)
-            if refusal is None:
-                self._gone = True
-            else:
-                await self._outgoing.fail(refusal)
-        except asyncio.CancelledError as cancelled:
-            if not await self._told_of_shutdown(cancelled):
-                self._cancelled = True
-                raise
+                    await outgoing.fail(refusal)
+            except asyncio.CancelledError as cancelled:
+                if not await self._told_of_shutdown(cancelled):
+                    outgoing.left()
+                    raise
+            if self._pipeline.waiting:
+                outgoing.conclude()
+                await self._run.ended()
+        finally:
+            if outgoing.outermost:
+                self._scope.pop(SCOPE_KEY, None)
+            outgoing.conclude()
+            self._run.finish()
 
     async def _told_of_shutdown(self, cancelled: asyncio.CancelledError) -> bool:
         """Whether the server ends while its client waits, and the client now knows.
 
         Without this a stream would end in the middle, and the record would say that its client had hung up.
         """
-        task = asyncio.current_task()
-        if task is None or self._gone or self._outgoing.complete or _UVICORN_ENDS not in map(str, cancelled.args):
+        task, outgoing = asyncio.current_task(), self._outgoing
+        waits = outgoing.client == "connected" and outgoing.answer != "complete"
+        if task is None or not waits or _UVICORN_ENDS not in map(str, cancelled.args):
             return False
         task.uncancel()
         try:
-            await self._outgoing.fail(shutting_down())
+            await outgoing.fail(shutting_down())
         except RuntimeError:  # neither a status nor a frame can be sent any more
             return False
         return True
@@ -102,42 +101,40 @@ class Call:
         exchange.stream = exchange.body.get("stream", bool) is True
 
     async def _reply(self, reply: Reply) -> None:
+        """Send a plugin's own answer."""
         if isinstance(reply.body, bytes):
-            await self._outgoing.reply(reply)
+            await send_reply(self._outgoing.send, reply)
             return
-        async with CancelOnDisconnect(self._receive) as client:
-            await self._outgoing.reply(reply)
-        self._gone = client.gone
+        with CancelOnDisconnect(self._receive) as client:
+            await send_reply(self._outgoing.send, reply)
+        if client.gone:
+            self._outgoing.left()
 
-    async def _enter_app(self) -> None:
+    async def _call_app(self) -> None:
+        """Enter the app, and once more if it refuses and a plugin asks for that."""
         if self._read is None:
             check_declared_length(self._scope["headers"], self._limit)
         self._exchange.timings.app = self._exchange.clock()
-        if not self._pipeline.retrying:
-            await self._call_app(self._outgoing.send)
-            return
-        held = HeldRefusal(self._outgoing.send, self._run.refused)
-        await self._call_app(held.send)
-        if held.again:
-            await self._call_app(self._outgoing.send)
-
-    async def _call_app(self, send: Send) -> None:
-        headers = self._scope["headers"]
-        self._scope["headers"] = self._inner_headers(headers)
+        outgoing, scope = self._outgoing, self._scope
+        held = outgoing.hold_refusal() if self._pipeline.retrying else None
+        headers = scope["headers"]
         try:
-            await self._app(self._scope, self._receive_inside, send)
+            scope["headers"] = self._inner_headers(headers)
+            await self._app(scope, self._receive_inside, outgoing.send)
+            if held is not None and held.again:
+                scope["headers"] = self._inner_headers(headers)
+                await self._app(scope, self._receive_inside, outgoing.release())
         except Exception as error:
-            if self._outgoing.refusal is None:
-                if not self._gone and not isinstance(error, GatewayError):
-                    await self._outgoing.break_off()
+            if outgoing.refusal is None:
+                if outgoing.client == "connected" and not isinstance(error, GatewayError):
+                    await outgoing.break_off()
                 raise
         finally:
-            self._scope["headers"] = headers
-        refusal = self._outgoing.refusal
-        if refusal is not None and not self._outgoing.complete:  # whatever the app made of it
-            raise refusal
+            scope["headers"] = headers
+        if outgoing.refusal is not None and outgoing.answer != "complete":  # whatever the app made of it
+            raise outgoing.refusal
 
-    def _inner_headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    def _inner_headers(self, headers: list[Header]) -> list[Header]:
         """Headers that fit what the app will receive and may send."""
         body = self._exchange.body
         if body is not None and self._read is not None:
@@ -154,63 +151,20 @@ class Call:
             return {"type": "http.request", "body": body, "more_body": False}
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            await self._outgoing.drained()
-            self._gone = True
+            await self._outgoing.disconnected()
         elif self._pipeline.reads_body_at is None:
             self._received += len(message.get("body", b""))
             if self._received > self._limit:
                 error = body_too_large(self._limit, self._received)
-                if self._outgoing.complete or not self._outgoing.started:
+                if self._outgoing.answer != "begun":
                     # An answer that has begun is for whoever reads the body to end.
                     self._outgoing.refusal = error
                 raise error
         return message
 
-    def _conclude(self) -> None:
-        outgoing, received = self._outgoing, self._exchange.received
-        left = outgoing.lost or self._exchange.client_gone
-        left = left or ((self._cancelled or self._gone) and not outgoing.complete)
-        status = self._exchange.status if outgoing.started else None
-        self._run.conclude(status, left=left and not received, complete=outgoing.complete or received)
-
 
 class ClientGone(Exception):
     """The client left before its request was complete."""
-
-
-class CancelOnDisconnect:
-    """`async with CancelOnDisconnect(receive):` cancels its body when an `http.disconnect` arrives.
-
-    The request's body must have been read. `gone` says afterwards whether that happened; the cancellation itself ends
-    at the block. A model that goes on generating for nobody costs money until it stops by itself.
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.gone = False
-
-    async def __aenter__(self) -> Self:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._watcher = asyncio.create_task(self._watch())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        self._watcher.cancel()
-        ours = self.gone and self._task.uncancel() <= self._cancelling
-        return ours and kind is asyncio.CancelledError
-
-    async def _watch(self) -> None:
-        left = False
-        while not left:
-            with suppress(GatewayError):  # a body past its limit, which nobody here reads
-                left = (await self._receive())["type"] == "http.disconnect"
-        self.gone = True
-        self._task.cancel()
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -218,28 +172,19 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
     Raises `GatewayError` 413 past `limit` bytes, `ClientGone` if the client leaves meanwhile.
     """
-    message = await _request_message(receive)
-    body: bytes = message.get("body", b"")
-    if len(body) > limit:
-        raise body_too_large(limit, len(body))
-    if not message.get("more_body", False):
-        return body  # the very object received: a second boundary recognises it and shares the parse
-    parts, size = [body], len(body)
-    while message.get("more_body", False):
-        message = await _request_message(receive)
-        body = message.get("body", b"")
+    parts, size, more = list[bytes](), 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        body: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
         size += len(body)
         if size > limit:
             raise body_too_large(limit, size)
         parts.append(body)
-    return b"".join(parts)
-
-
-async def _request_message(receive: Receive) -> Message:
-    message = await receive()
-    if message["type"] != "http.request":
-        raise ClientGone
-    return message
+    # Of one message the very object received: a second boundary recognises it and shares the parse.
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def check_declared_length(headers: Iterable[Header], limit: int) -> None:
@@ -249,9 +194,3 @@ def check_declared_length(headers: Iterable[Header], limit: int) -> None:
             if value.isdigit() and int(value) > limit:
                 raise body_too_large(limit, int(value))
             return
-
-
-def with_body_headers(headers: Iterable[Header], length: int) -> list[Header]:
-    """Headers that fit a replaced body of `length` bytes."""
-    kept = [h for h in headers if h[0] not in (b"content-length", b"transfer-encoding")]
-    return [*kept, (b"content-length", str(length).encode())]

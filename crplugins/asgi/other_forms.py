@@ -6,6 +6,7 @@ plugins that only look at the answer see its facts whatever its form.
 """
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 from starlette.types import Message
@@ -40,6 +41,7 @@ class UnclearBody:
     def __init__(self, run: Run, held: Message | None) -> None:
         self._run = run
         self.held = held
+        self.rewrites = held is not None
         self._head = b""
         self._body: ResponseBody | None = None
 
@@ -48,8 +50,6 @@ class UnclearBody:
         return self._body is not None and self._body.ended
 
     def before(self, message: Message) -> Iterable[Message]:
-        if self.held is None and self._body is None:
-            return (message,)
         if self._body is not None:
             return self._body.before(message)
         start, whole = self.held, self._known(message)
@@ -59,12 +59,12 @@ class UnclearBody:
         if not isinstance(self._body, RewrittenEvents):
             return self._body.before(whole)
         self.held = None
-        return (as_event_stream(self._run.exchange, start), *self._body.before(whole))
+        return chain((as_event_stream(self._run.exchange, start),), self._body.before(whole))
 
     def after(self, message: Message) -> None:
         if self._body is not None:
             self._body.after(message)
-        elif self.held is None and (whole := self._known(message)) is not None:
+        elif (whole := self._known(message)) is not None:
             is_stream = begins_stream(self._head) is True
             self._body = ObservedEvents(self._run) if is_stream else DocumentBody(self._run, None)
             self._body.after(whole)
@@ -90,6 +90,7 @@ class UnclearBody:
 class DocumentAsStream:
     """A document where a stream was asked for. What holds no answer passes as it is."""
 
+    rewrites = True
     ended = False
 
     def __init__(self, run: Run, held: Message) -> None:
@@ -109,13 +110,11 @@ class DocumentAsStream:
         if answer is None or not answer.choices:
             return self._document.before({"type": message["type"], "body": body})
         events = b"".join([event.raw for event in stream_of(body)])
-        return (
-            as_event_stream(self._exchange, self._start),
-            *self._events.before({"type": message["type"], "body": events}),
-        )
+        start = as_event_stream(self._exchange, self._start)
+        return chain((start,), self._events.before({"type": message["type"], "body": events}))
 
     def after(self, message: Message) -> None:
-        self._events.after(message)
+        pass
 
     def cut(self) -> bytes:
         return b""
@@ -124,6 +123,7 @@ class DocumentAsStream:
 class StreamAsDocument:
     """A stream where a document was asked for. A stream that is no answer passes as it is; one that breaks is a 502."""
 
+    rewrites = True
     ended = False
 
     def __init__(self, run: Run, held: Message) -> None:

@@ -5,7 +5,6 @@ input. Lines end with LF, CRLF or CR and nothing else; splitting text on U+2028,
 """
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -62,19 +61,34 @@ class EventTooLarge(Exception):
     """An event grew past the limit without ending."""
 
 
+UNREAD: Final = AnswerFacts()
+"""In place of the facts of an event: they are still to be decoded."""
+
+
 class Event(msgspec.Struct, eq=False):
     """One server-sent event, or the one JSON document of a plain answer.
 
     `raw` are the bytes as received, blank line included; `data` is the joined payload, or None for a comment or a bare
-    field; `name` is the event type (b"" for the default). Never changed: `with_data` makes another, and an event that
-    is the same object has the same bytes. (A Struct, because its construction runs in C, once per chunk.)
+    field; `name` is the event type (b"" for the default). `answer` are the facts of the chunk or document, decoded when
+    the event is made, because everybody on its way reads them; None without JSON (comments, [DONE], malformed data).
+    Never changed: `with_data` makes another, and an event that is the same object has the same bytes.
     """
 
     raw: bytes
     data: bytes | None
     name: bytes = b""
     document: bool = False
-    _answer: AnswerFacts | None = None
+    answer: AnswerFacts | None = UNREAD
+
+    def __post_init__(self) -> None:
+        if self.answer is not UNREAD:
+            return
+        self.answer, data = None, self.data
+        if data and (data[:1] == b"{" or not self.is_done):
+            try:
+                self.answer = read_answer(data)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return
 
     @classmethod
     def of(cls, data: bytes) -> "Event":
@@ -99,17 +113,6 @@ class Event(msgspec.Struct, eq=False):
         return self.data is None and all(line[:1] in (b"", b":") for line in _LINE.split(self.raw.removeprefix(_BOM)))
 
     @property
-    def answer(self) -> AnswerFacts | None:
-        """The facts of the chunk or document, decoded once; None without JSON (comments, [DONE], malformed data)."""
-        if self._answer is not None or not self.data or self.is_done:
-            return self._answer
-        try:
-            self._answer = read_answer(self.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        return self._answer
-
-    @property
     def is_heartbeat(self) -> bool:
         """Data that is no part of an answer: none at all, `{}`, `{"type": "ping"}`. Most clients fail on it."""
         if not self.data:
@@ -117,10 +120,10 @@ class Event(msgspec.Struct, eq=False):
         answer = self.answer
         return answer is not None and answer.is_empty
 
-    def with_data(self, data: bytes, answer: AnswerFacts | None = None) -> "Event":
+    def with_data(self, data: bytes, answer: AnswerFacts | None = UNREAD) -> "Event":
         """The same event with another payload. Comments and fields beside the data are not kept.
 
-        `answer` are the facts of `data`, from whoever knows them already; without them they are decoded when asked for.
+        `answer` are the facts of `data`, from whoever knows them already; without them they are decoded.
         """
         if self.document:
             return Event(data, data, b"", True, answer)
@@ -134,43 +137,42 @@ class Event(msgspec.Struct, eq=False):
 
 
 class Splitter:
-    """Cuts a stream into events, whatever the sizes of the pieces it arrives in."""
+    """Cuts a stream into events, whatever the sizes of the pieces it arrives in.
 
-    __slots__ = ("_begun", "_limit", "_rest", "_searched")
+    Attributes:
+        rest: bytes of the event that has not ended yet.
+    """
+
+    __slots__ = ("_begun", "_limit", "_searched", "rest")
 
     def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
-        self._rest = b""
+        self.rest = b""
         self._searched = 0
         self._limit = limit
         self._begun = False
-
-    @property
-    def rest(self) -> bytes:
-        """Bytes of the event that has not ended yet."""
-        return self._rest
 
     def feed(self, data: bytes) -> list[Event]:
         """Events completed by `data`.
 
         Raises `EventTooLarge` when the unfinished one passes the limit.
         """
-        if not self._rest and self._begun and _is_one_plain_event(data):
+        if not self.rest and self._begun and _is_one_plain_event(data):
             return [Event(data, data[6:-2])]
-        buffer = self._rest + data if self._rest else data
+        buffer = self.rest + data if self.rest else data
         events: list[Event] = []
         start = 0
         for end in _ends(buffer, self._searched):
             events.append(self._event(buffer[start:end]))
             start = end
-        self._rest = buffer[start:]
-        self._searched = max(len(self._rest) - 3, 0)
-        if len(self._rest) > self._limit:
+        self.rest = buffer[start:]
+        self._searched = max(len(self.rest) - 3, 0)
+        if len(self.rest) > self._limit:
             raise EventTooLarge(f"a server-sent event exceeds {self._limit} bytes")
         return events
 
     def finish(self) -> Event | None:
         """What came after the last blank line, as an event with its bytes unchanged; None if nothing did."""
-        rest, self._rest, self._searched = self._rest, b"", 0
+        rest, self.rest, self._searched = self.rest, b"", 0
         return self._event(rest) if rest else None
 
     def _event(self, raw: bytes) -> Event:
@@ -188,16 +190,16 @@ def _is_one_plain_event(raw: bytes) -> bool:
     return plain and raw.endswith(b"\n\n") and b"\r" not in raw
 
 
-def _ends(buffer: bytes, start: int) -> Iterator[int]:
+def _ends(buffer: bytes, start: int) -> list[int]:
     """Offsets just behind each blank line, searched from `start`."""
     if b"\r" in buffer:
-        for blank in _BLANK_LINE.finditer(buffer, start):
-            yield blank.end()
-        return
+        return [blank.end() for blank in _BLANK_LINE.finditer(buffer, start)]
+    ends: list[int] = []
     end = buffer.find(b"\n\n", start)
     while end != -1:
-        yield end + 2
+        ends.append(end + 2)
         end = buffer.find(b"\n\n", end + 2)
+    return ends
 
 
 def _parse_event(raw: bytes, text: bytes) -> Event:

@@ -157,7 +157,7 @@ class GroqUsage(msgspec.Struct):
     usage: ReportedUsage | None = None
 
 
-class AnswerFacts(msgspec.Struct):
+class AnswerFacts(msgspec.Struct, frozen=True):
     """A full answer or one chunk of a streamed one: the facts every request keeps."""
 
     model: str | None = None
@@ -188,7 +188,7 @@ class AnswerFacts(msgspec.Struct):
         """Whether something is said here."""
         for choice in self.choices or ():
             said = choice.delta or choice.message
-            if said is not None and said.says():
+            if said is not None and (said.content or said.says()):
                 return True
         return False
 

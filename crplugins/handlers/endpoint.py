@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
-from crplugins.asgi.incoming import CancelOnDisconnect, read_body
+from crplugins.asgi.disconnect import CancelOnDisconnect
+from crplugins.asgi.incoming import read_body
 from crplugins.asgi.scope import find_exchange
 from crplugins.asgi.sending import send_reply
 from crplugins.core.body import Body
@@ -39,25 +40,31 @@ class ChatCompletions:
         exchange = find_exchange(scope)
         if exchange is None:
             raise RuntimeError("ChatCompletions must run inside PluginMiddleware")
-        body = await _body_of(exchange, receive)
+        raw = await read_body(receive, sys.maxsize)  # PluginMiddleware limits its size
+        body = exchange.body
+        if body is None or body.raw is not raw:  # else a plugin has read and parsed these bytes
+            body = exchange.body = Body.of_request(raw)
         try:
-            async with CancelOnDisconnect(receive):
-                reply = await self._answer(exchange, body)
-                await self._send(exchange, reply, send)
+            with CancelOnDisconnect(receive):
+                reply = await self._handler(exchange, body).answer(exchange, body)
+                if isinstance(reply.body, bytes):
+                    await send_reply(send, reply)
+                else:
+                    await self._send_stream(exchange, reply, send)
         except (GatewayError, asyncio.CancelledError):
             raise
         except Exception:
             logger.exception("request %s failed", exchange.id)
             raise internal_error() from None
 
-    async def _answer(self, exchange: Exchange, body: Body) -> Reply:
+    def _handler(self, exchange: Exchange, body: Body) -> Handler:
         model = body.get("model", str)
         handler = None if model is None else self._find(model)
         if handler is None:
             raise model_not_found(exchange.requested_model or model or "")
-        return await handler.answer(exchange, body)
+        return handler
 
-    async def _send(self, exchange: Exchange, reply: Reply, send: Send) -> None:
+    def _send_stream(self, exchange: Exchange, reply: Reply, send: Send) -> Awaitable[None]:
         def failed(error: Exception) -> GatewayError:
             if not isinstance(error, GatewayError):
                 logger.error("stream of request %s failed", exchange.id, exc_info=error)
@@ -65,22 +72,19 @@ class ChatCompletions:
             exchange.failed(error, in_stream=True)
             return error
 
-        if not self._keep_alive:
-            await send_reply(send, reply, failed=failed)
-            return
-        keep_alive = KeepAlive(self._keep_alive, exchange.clock, send)
-        try:
-            await send_reply(send, reply, failed=failed, sent=keep_alive.sent)
-        finally:
-            keep_alive.stop()
+        if self._keep_alive:
+            return send_kept_alive(send, reply, failed, KeepAlive(self._keep_alive, exchange.clock, send))
+        return send_reply(send, reply, failed=failed)
 
 
-async def _body_of(exchange: Exchange, receive: Receive) -> Body:
-    """The request's body, already parsed if a plugin has read the same bytes. PluginMiddleware limits its size."""
-    raw = await read_body(receive, sys.maxsize)
-    if exchange.body is None or exchange.body.raw is not raw:
-        exchange.body = Body.of_request(raw)
-    return exchange.body
+async def send_kept_alive(
+    send: Send, reply: Reply, failed: Callable[[Exception], GatewayError], keep_alive: "KeepAlive"
+) -> None:
+    """Send a stream with comments wherever it is idle."""
+    try:
+        await send_reply(send, reply, failed=failed, sent=keep_alive.sent)
+    finally:
+        keep_alive.stop()
 
 
 class KeepAlive:

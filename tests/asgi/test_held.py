@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from crplugins.asgi import outgoing as held
+from crplugins.asgi import held
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.exchange import Exchange, Refusal
 from crplugins.core.plugin import Plugin

@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from crplugins.asgi.incoming import ClientGone, check_declared_length, read_body, with_body_headers
+from crplugins.asgi.headers import with_body_headers
+from crplugins.asgi.incoming import ClientGone, check_declared_length, read_body
 from crplugins.core.errors import GatewayError
 from crplugins.testing.asgi import Message, Receive, request_messages
 

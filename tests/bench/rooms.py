@@ -60,11 +60,12 @@ async def travel(stream: bool, chunks: int = CHUNKS) -> Travel:
             result = Travel()
             for traced in (False, True):
                 provider.enqueue(Script(text="word " * chunks, chunk_size=5))
-                await _ask(gateway, stream, result.trace if traced else None)
+                await ask(gateway, stream=stream, trace=result.trace if traced else None)
     return result
 
 
-async def _ask(gateway: Gateway, stream: bool, trace: Callable[[FrameType, str, Any], None] | None) -> None:
+async def ask(gateway: Gateway, *, stream: bool, trace: Callable[[FrameType, str, Any], None] | None) -> None:
+    """One request, during which `trace` is told of every call and return."""
     body = {"model": "fast", "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
     sys.setprofile(trace)
     try:

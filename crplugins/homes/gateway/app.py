@@ -6,7 +6,7 @@ client -> PluginMiddleware [those of homes/assembly.py, your own] -> ChatComplet
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from starlette.routing import Route
@@ -22,7 +22,7 @@ from crplugins.handlers.endpoint import ChatCompletions
 from crplugins.homes.assembly import assemble, find
 from crplugins.homes.gateway import admin
 from crplugins.homes.gateway.admin import NoStore, store_of
-from crplugins.homes.gateway.front import Cors, RootPath
+from crplugins.homes.gateway.front import Cors, without_prefix
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import Web
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
@@ -94,9 +94,8 @@ class Gateway:
             max_body_bytes=config.server.max_body_bytes,
             find_uncovered=False,
         )
-        self._front: ASGIApp = Cors(self._app, config.server.allowed_origins)
-        if config.server.root_path:
-            self._front = RootPath(self._front, config.server.root_path)
+        self._cors = Cors(self._app, config.server.allowed_origins)
+        self._root_path = config.server.root_path
         self._metrics = metrics_app(parts, self.plugins, self._app.faults)
         self._metrics_path = config.metrics.path if config.metrics is not None else None
 
@@ -115,10 +114,15 @@ class Gateway:
         return self._parts.unpriced_warnings(keys=keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._front(scope, receive, send)
+        if self._root_path:
+            scope = without_prefix(scope, self._root_path)
+        if self._cors.concerns(scope):
+            await self._cors(scope, receive, send)
+        else:
+            await self._app.handle(scope, receive, send)
 
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._target(scope)(scope, receive, send)
+    def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._target(scope)(scope, receive, send)
 
     def _target(self, scope: Scope) -> ASGIApp:
         if scope["type"] != "http":

@@ -10,7 +10,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 EXPOSED: Final = (
     "x-request-id",
@@ -25,19 +25,15 @@ EXPOSED: Final = (
 _METHODS: Final = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 
 
-class RootPath:
-    """Serves `/prefix/v1/...` as `/v1/...`, which is served as well: a proxy may keep the prefix or take it off."""
-
-    def __init__(self, app: ASGIApp, prefix: str) -> None:
-        self._app, self._prefix = app, prefix
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if "path" in scope and (scope["path"] + "/").startswith(self._prefix + "/"):
-            scope = {**scope, "path": scope["path"].removeprefix(self._prefix) or "/"}
-            raw = scope.get("raw_path")
-            if raw is not None:
-                scope["raw_path"] = raw.removeprefix(self._prefix.encode()) or b"/"
-        await self._app(scope, receive, send)
+def without_prefix(scope: Scope, prefix: str) -> Scope:
+    """`/prefix/v1/...` as `/v1/...`, which is served as well: a proxy may keep the prefix or take it off."""
+    if "path" not in scope or not (scope["path"] + "/").startswith(prefix + "/"):
+        return scope
+    scope = {**scope, "path": scope["path"].removeprefix(prefix) or "/"}
+    raw = scope.get("raw_path")
+    if raw is not None:
+        scope["raw_path"] = raw.removeprefix(prefix.encode()) or b"/"
+    return scope
 
 
 class Cors(CORSMiddleware):
@@ -51,11 +47,9 @@ class Cors(CORSMiddleware):
             app, allow_origins=origins, allow_methods=_METHODS, allow_headers=("*",), expose_headers=EXPOSED
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (self.allow_origins or scope["method"] == "OPTIONS"):
-            await super().__call__(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+    def concerns(self, scope: Scope) -> bool:
+        """Whether there is anything for it to do. Others go past it."""
+        return scope["type"] == "http" and bool(self.allow_origins or scope["method"] == "OPTIONS")
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)

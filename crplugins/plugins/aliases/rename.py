@@ -12,7 +12,8 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, no_completion
-from crplugins.core.sse import Event
+from crplugins.core.sse import UNREAD, Event
+from crplugins.core.wire import AnswerFacts
 
 _KEY = b'"model"'
 _ESCAPED_LETTER = b"\\u006"  # a key could contain the letters of `model` as escapes; its quotes inside a text are `\\"`
@@ -66,7 +67,10 @@ class Renaming:
         if data is None:
             return event
         renamed = self.document(data)
-        return event if renamed is data else reframed(event, renamed)
+        if renamed is data:
+            return event
+        answer = event.answer
+        return reframed(event, renamed, answer and msgspec.structs.replace(answer, model=self.requested))
 
     def errors(self, event: Event, *, whole: bool) -> Event:
         """An error with the hidden names replaced: in the whole document, or in its `error`.
@@ -145,18 +149,18 @@ class _Named(msgspec.Struct):
 _named = msgspec.json.Decoder(_Named)
 
 
-def reframed(event: Event, data: bytes) -> Event:
-    """The event with other data; its framing and comments stay.
+def reframed(event: Event, data: bytes, answer: AnswerFacts | None = UNREAD) -> Event:
+    """The event with other data, whose facts are `answer`; its framing and comments stay.
 
     Data in several lines, which no provider sends, gets new framing.
     """
     if event.document:
-        return Event.json_document(data)
+        return event.with_data(data, answer)
     old = event.data or b""
     start = event.raw.find(old)
     if start < 0:
-        return event.with_data(data)
-    return Event(event.raw[:start] + data + event.raw[start + len(old) :], data, event.name)
+        return event.with_data(data, answer)
+    return Event(event.raw[:start] + data + event.raw[start + len(old) :], data, event.name, False, answer)
 
 
 _WORDS: Final = frozenset({"type", "param", "code"})

@@ -1,0 +1,80 @@
+"""Function calls of one request: those of this package and of aiohttp, which are the same on every machine."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+
+from crplugins import Gateway
+from crplugins.testing import FakeProvider, Script, lifespan
+from tests.bench.rooms import KEY, PACKAGE, SKIPPED, ask
+
+COUNTED: Final = (PACKAGE, str(Path(aiohttp.__file__).parent))
+WORDS: Final = 20
+
+BARE: Final[Mapping[str, Any]] = {"keys": [{"id": "a", "secret": KEY}]}
+
+
+def every_plugin(folder: Path) -> Mapping[str, Any]:
+    """Limits, metrics and a ledger in `folder`."""
+    limits = {"requests_per_minute": 10**6, "tokens_per_minute": 10**9}
+    return {
+        "keys": [{"id": "a", "secret": KEY, "limits": limits}],
+        "metrics": {"token": None},
+        "ledger": {"url": f"sqlite:///{folder}/usage.db"},
+    }
+
+
+class Counted(NamedTuple):
+    request: int
+    chunk: float
+
+
+async def count(handler: str, policies: Mapping[str, Any]) -> Counted:
+    """Calls of a plain request, and of each chunk that a stream is longer, behind a key and an alias."""
+    async with serving(handler, policies) as (gateway, provider):
+        for stream in (False, True):
+            await calls_of(gateway, provider, stream=stream)  # the first ones import what is used late
+        request = await calls_of(gateway, provider, stream=False)
+        short = await calls_of(gateway, provider, stream=True)
+        long = await calls_of(gateway, provider, words=3 * WORDS, stream=True)
+    return Counted(request, (long - short) / (2 * WORDS))
+
+
+@asynccontextmanager
+async def serving(handler: str, policies: Mapping[str, Any]) -> AsyncIterator[tuple[Gateway, FakeProvider]]:
+    """A gateway, and the provider behind it."""
+    async with FakeProvider() as provider:
+        served = {"model": "openai/gpt-4o-mini", "api_base": provider.base_url, "api_key": "sk-upstream"}
+        gateway = Gateway(
+            model_list=[{"model_name": "m", "handler": handler, "litellm_params": served}],
+            aliases={"fast": "m"},
+            **policies,
+        )
+        await asyncio.to_thread(gateway.resolve)
+        async with lifespan(gateway):
+            yield gateway, provider
+
+
+class Calls:
+    """Counts calls, a coroutine that is resumed among them."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def trace(self, frame: FrameType, event: str, _argument: Any) -> None:
+        file = frame.f_code.co_filename
+        if event == "call" and file.startswith(COUNTED) and not file.startswith(SKIPPED):
+            self.number += 1
+
+
+async def calls_of(gateway: Gateway, provider: FakeProvider, *, words: int = WORDS, stream: bool) -> int:
+    """Calls of one answer. Each chunk of a stream comes in a read of its own, as it does from a model."""
+    provider.enqueue(Script(text="word " * words, chunk_size=5, frame_delay=0.002))
+    calls = Calls()
+    await ask(gateway, stream=stream, trace=calls.trace)
+    return calls.number
