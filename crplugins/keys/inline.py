@@ -19,13 +19,13 @@ class KeyTable:
     def __init__(self, keys: Iterable[Key], digester: Digester) -> None:
         self.keys: Final = tuple(keys)
         self._digester = digester
-        self._found: Mapping[bytes, Found] = {s.digest: Found(key, s) for key in self.keys for s in key.secrets}
+        self._by_digest: Mapping[bytes, Key] = {s.digest: key for key in self.keys for s in key.secrets}
 
     def find(self, secret: str) -> Found | None:
         for digest in self._digester.candidates(secret):
-            found = self._found.get(digest)
-            if found is not None:
-                return found
+            key = self._by_digest.get(digest)
+            if key is not None:
+                return Found(key, next(each for each in key.secrets if each.digest == digest))
         return None
 
     def __len__(self) -> int:

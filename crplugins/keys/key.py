@@ -1,10 +1,11 @@
 """Key: an identity, its policy, and the digests of the secrets that stand for it. Immutable."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from crplugins.core.principal import Principal
 from crplugins.settings.errors import KeyPath, Problem
@@ -16,9 +17,10 @@ Scheme = Literal["sha256", "hmac-sha256"]
 """How a secret was turned into its digest: SHA-256, or HMAC-SHA256 with the pepper of the source."""
 
 
-@dataclass(frozen=True, slots=True)
-class SecretDigest:
+class SecretDigest(msgspec.Struct, frozen=True, gc=False):
     """One secret of a key, as it is stored.
+
+    A Struct without the collector's part, like `Key`: there may be hundreds of thousands, and it would look at each.
 
     Attributes:
         digest: 32 bytes, of `scheme`.
@@ -33,8 +35,7 @@ class SecretDigest:
     scheme: Scheme = "sha256"
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True, gc=False):
     """Several live secrets may stand for one key, so that it can be rotated without an outage."""
 
     principal: Principal
@@ -55,16 +56,16 @@ def utc_now() -> datetime:
 
 def rotated(key: Key, secret: SecretDigest, overlap: timedelta, now: datetime) -> Key:
     """With `secret` as well; the older ones end `overlap` from now, unless sooner."""
-    return dataclasses.replace(key, secrets=(*_ending(key.secrets, now + overlap), secret))
+    return replace(key, secrets=(*_ending(key.secrets, now + overlap), secret))
 
 
 def revoked(key: Key, now: datetime) -> Key:
     """With every secret ended."""
-    return dataclasses.replace(key, secrets=tuple(_ending(key.secrets, now)))
+    return replace(key, secrets=tuple(_ending(key.secrets, now)))
 
 
 def with_disabled(key: Key, *, disabled: bool) -> Key:
-    return dataclasses.replace(key, disabled=disabled)
+    return replace(key, disabled=disabled)
 
 
 def repeated(keys: Iterable[Key], path: KeyPath = ("keys",)) -> Iterator[Problem]:
@@ -80,4 +81,4 @@ def repeated(keys: Iterable[Key], path: KeyPath = ("keys",)) -> Iterator[Problem
 
 
 def _ending(secrets: Iterable[SecretDigest], end: datetime) -> list[SecretDigest]:
-    return [dataclasses.replace(s, not_after=min(s.not_after or end, end)) for s in secrets]
+    return [replace(s, not_after=min(s.not_after or end, end)) for s in secrets]

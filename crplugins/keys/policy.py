@@ -5,9 +5,11 @@ keys, and the OpenAPI document of the admin API is made from them.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Self
 
@@ -156,7 +158,7 @@ class Amounts(Burst):
         return self
 
     def limits(self) -> principal.Limits:
-        return principal.Limits(**self.amounts())
+        return _limits_of(_set_in(self, _AMOUNTS), _set_in(self.burst, BURST_KEYS), shadow=self.shadow)
 
     def amounts(self) -> dict[str, Any]:
         """The keywords of `principal.Limits`."""
@@ -227,13 +229,14 @@ class PolicySection(NullIsNothing):
     """When a provider tells no usage: estimate it, let the request fail, or count nothing."""
 
     def principal(self) -> Principal:
+        """What equal policies have in common is the same object: of many keys most say the same."""
         return Principal(
             self.id,
-            team=self.team,
-            owner=self.owner,
-            tags=MappingProxyType(dict(self.tags)),
-            models=self.models,
-            aliases=MappingProxyType(dict(self.aliases)),
+            team=None if self.team is None else sys.intern(self.team),
+            owner=None if self.owner is None else sys.intern(self.owner),
+            tags=MappingProxyType(dict(self.tags)) if self.tags else _NOTHING,
+            models=None if self.models is None else _one_of_equal(self.models),
+            aliases=MappingProxyType(dict(self.aliases)) if self.aliases else _NOTHING,
             limits=self.limits.limits() if self.limits.model_fields_set else _NO_LIMITS,
             budget=None if self.budget is None else self.budget.budget(),
             on_disconnect=self.on_disconnect,
@@ -244,10 +247,32 @@ class PolicySection(NullIsNothing):
 
 
 _NO_LIMITS: Final = principal.Limits()
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@lru_cache(4096)
+def _one_of_equal(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return texts
+
+
+_Given = tuple[tuple[str, int], ...]
+
+
+@lru_cache(4096)
+def _limits_of(given: _Given, burst: _Given, *, shadow: bool) -> principal.Limits:
+    return principal.Limits(**dict(given), burst=MappingProxyType(dict(burst)), shadow=shadow)
+
 
 POLICY_KEYS: Final = tuple(PolicySection.model_fields)
 LIMIT_KEYS: Final = tuple(name for name in Amounts.model_fields if name not in ("burst", "shadow"))
 """The limits themselves; `burst` and `shadow` stand beside them."""
+
+_AMOUNTS: Final = frozenset(LIMIT_KEYS)
+
+
+def _set_in(section: Section, names: Collection[str]) -> _Given:
+    return tuple([(name, getattr(section, name)) for name in sorted(section.model_fields_set) if name in names])
+
 
 BURST_KEYS: Final = tuple(Burst.model_fields)
 """Those that go by time. How many requests run in parallel does not."""

@@ -1,8 +1,9 @@
 """KeySource: where Auth looks a secret up."""
 
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
+
+import msgspec
 
 from crplugins.keys.key import Key, SecretDigest
 
@@ -25,8 +26,7 @@ class SecretRefused(Exception):
         self.reason: RefusalReason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, gc=False):
     """A key, and which of its secrets was shown. Both immutable snapshots."""
 
     key: Key

@@ -97,4 +97,4 @@ def test_a_wrong_key_costs_the_same_whatever_it_shares_with_a_right_one(shared):
 def test_only_digests_are_compared():
     """What the timing test can only suggest: the secret goes into a hash, and nothing else looks at it."""
     source = Auth([{"id": "a", "secret": RIGHT}]).source
-    assert all(len(digest) == 32 for digest in source._table._found)
+    assert all(len(digest) == 32 for digest in source._table._by_digest)

@@ -61,7 +61,7 @@ class KeyFile:
     ) -> None:
         self.path: Final = Path(path)
         self.digester: Final = digester
-        self._environ = environ
+        self.reading: Final = Reading(digester, environ)
 
     def stamp(self) -> Stamp:
         """Raises `KeyFileError` if there is no file."""
@@ -72,29 +72,29 @@ class KeyFile:
 
     def read(self) -> Contents:
         """The whole file, checked. Raises `KeyFileError`."""
-        text, stamp = self._text()
+        text, stamp = self.text()
         return dataclasses.replace(self.parse(text), stamp=stamp)
 
     def parse(self, text: str) -> Contents:
         """`text` as the contents of the file, checked. Raises `KeyFileError`."""
-        with _without_collector():
+        with without_collector():
             return self._parsed(text)
 
     def _parsed(self, text: str) -> Contents:
         document = self._document(text)
         with self._named():
-            reading = Reading(self.digester, self._environ)
             try:
-                keys = read_keys(document.data["keys"], reading, section=FileEntry)
+                keys = read_keys(document.data["keys"], self.reading, section=FileEntry)
             except ConfigError as error:
                 raise document.source.error(error.problems) from None
         return Contents(text, document, keys)
 
     def document(self) -> YamlDocument:
         """The file without a look at what its entries say. Raises `KeyFileError`."""
-        return self._document(self._text()[0])
+        return self._document(self.text()[0])
 
-    def _text(self) -> tuple[str, Stamp]:
+    def text(self) -> tuple[str, Stamp]:
+        """What it holds, not looked at. Raises `KeyFileError`."""
         try:
             with self.path.open("rb") as file:
                 stamp = _stamp(self.path, os.fstat(file.fileno()))
@@ -171,14 +171,20 @@ class KeyFile:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
-    """Reading many keys makes millions of objects, none of them garbage: looking for it took two thirds of the time."""
+def without_collector() -> Iterator[None]:
+    """Reading many keys makes millions of objects, none of them garbage: looking for it took two thirds of the time.
+
+    Nor are they looked at as soon as it is on again, all in one step in which nothing else runs: they count as old.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_on:
+            if not gc.get_freeze_count():  # else somebody wants what is frozen to stay so
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from crplugins.keys.file.file import KeyFile, KeyFileError, Stamp
+from crplugins.keys.file.reader import KeyReader
 from crplugins.keys.file.store import FileStore
 from crplugins.keys.inline import KeyTable
 from crplugins.keys.key import Key
@@ -20,6 +21,8 @@ from crplugins.keys.source import Found, SourceUnavailable
 POLL_SECONDS: Final = 0.25
 QUIET_SECONDS: Final = 1.4
 """How long a file that is written must not have changed. With the looks around it a change is live within 2 s."""
+
+_PAUSE_SECONDS: Final = 0.0005
 
 logger = logging.getLogger("crplugins.keys")
 
@@ -50,6 +53,7 @@ class FileKeys:
         self.store: Final = FileStore(path, digester=self._file.digester, environ=environ, changed=self._load)
         self.problem: str | None = None
         self._sleep, self._clock = sleep, clock
+        self._reader = KeyReader(self._file, pause=self._pause)
         self._loading = threading.Lock()
         self._table: KeyTable | None = None
         self._loaded: Stamp | None = None
@@ -89,6 +93,11 @@ class FileKeys:
     def __repr__(self) -> str:
         return f"FileKeys({str(self._file.path)!r})"
 
+    def _pause(self) -> None:
+        """Let the event loop go first, once it has requests to answer."""
+        if self._table is not None:
+            time.sleep(_PAUSE_SECONDS)
+
     async def _watch(self) -> None:
         while True:
             await self._sleep(POLL_SECONDS)
@@ -123,12 +132,14 @@ class FileKeys:
         with self._loading:  # the store's thread loads too, and an older reading must not end up on top
             self._loaded = self._file.stamp()  # also of a broken file, which is not read again and again
             try:
-                contents = self._file.read()
+                keys, stamp = self._reader.read()
             except KeyFileError as error:
                 self._fault = str(error)
                 raise
-            self._loaded, self._fault = contents.stamp, None
-            self._table = KeyTable(contents.keys, self._file.digester)
+            self._loaded, self._fault = stamp, None
+            self._table = KeyTable(keys, self._file.digester)
+            del keys
+            self._reader.release()
             self._report(None)
 
     def _report(self, problem: str | None) -> None:
