@@ -4,7 +4,7 @@ import sys
 from importlib.util import find_spec
 from typing import Final
 
-_NEEDED: Final = ("typer", "rich", "uvicorn", "litellm", "aiohttp")
+_NEEDED: Final = ("typer", "rich", "uvicorn", "litellm", "httptools", "aiohttp")
 
 
 def main() -> None:

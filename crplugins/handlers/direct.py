@@ -7,11 +7,8 @@ answer or refusal; DirectStream relays an answer that is a stream.
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
-
-import aiohttp
-from yarl import URL
 
 from crplugins.core.answer_forms import document_of, stream_of
 from crplugins.core.body import Body
@@ -25,12 +22,15 @@ from crplugins.handlers import upstream_errors
 from crplugins.handlers.deployment import Deployment, secrets_of
 from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.handler import document_reply, stream_reply
+from crplugins.handlers.http.client import HttpClient
+from crplugins.handlers.http.interface import Endpoint, HttpError, Response
 from crplugins.handlers.litellm_settings import headers_in, is_setting
 from crplugins.handlers.upstream import Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
 from crplugins.handlers.whole_answer import WholeAnswers
 
 _MAX_ERROR_BYTES: Final = 64 * 1024
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class DirectHandler:
@@ -50,28 +50,24 @@ class DirectHandler:
         self._dropped = [str(name) for name in deployment.parameters.get("additional_drop_params") or ()]
         self._calls = DirectCalls(deployment, upstream)
         self._refused = StreamOptionsRefused()
-        self._base_url = upstream.base_url
-        self._session: aiohttp.ClientSession | None = None
+        self._url = f"{upstream.base_url}/chat/completions"
+        self._client: HttpClient | None = None
+        self._endpoint: Endpoint | None = None
 
     async def __aenter__(self) -> Self:
         network = await asyncio.to_thread(Network, self._deployment.ssl_verify)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=network.tls),
-            proxy=network.proxy(self._base_url),
-            headers=self._headers,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._client = HttpClient(network)
+        self._endpoint = self._client.endpoint(self._url, self._headers)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._client is not None:
+            await self._client.close()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        assert self._session is not None, "the handler was not entered"
+        assert self._endpoint is not None, "the handler was not entered"
         requested = body.get("model", str) or ""
         model = self._deployment.model_for(requested, self._model)
         exchange.served_model = model
@@ -80,12 +76,12 @@ class DirectHandler:
         if self._refused.known(model, sent, exchange.clock()):
             sent.remove(STREAM_OPTIONS)
         try:
-            return await self._calls.call(self._session, exchange, sent.raw)
+            return await self._calls.call(self._endpoint, exchange, sent.raw)
         except GatewayError as refusal:
             if not (refuses_stream_options(refusal) and asks_for_usage_only(sent)):
                 raise
         sent.remove(STREAM_OPTIONS)
-        reply = await self._calls.call(self._session, exchange, sent.raw)
+        reply = await self._calls.call(self._endpoint, exchange, sent.raw)
         self._refused.remember(model, sent, exchange.clock())
         return reply
 
@@ -121,19 +117,15 @@ class DirectCalls:
 
     def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
         self._deployment = deployment
-        self._url = URL(f"{upstream.base_url}/chat/completions")
         self._label = deployment.label
         self._secrets = secrets_of(deployment, upstream.api_key, upstream.base_url)
         self._whole = WholeAnswers(self._label, self._secrets)
-        self._plain_timeout = aiohttp.ClientTimeout(total=deployment.timeout, sock_connect=deployment.connect_timeout)
-        # No sock_read: aiohttp would set a timer for each chunk, which costs more than relaying it.
-        self._stream_timeout = aiohttp.ClientTimeout(sock_connect=deployment.connect_timeout)
 
-    async def call(self, session: aiohttp.ClientSession, exchange: Exchange, body: bytes) -> Reply:
+    async def call(self, endpoint: Endpoint, exchange: Exchange, body: bytes) -> Reply:
         """The whole answer, or the begun stream. A stream ends its attempt itself, later."""
         attempt = exchange.begin_attempt(self._deployment.provider, self)
         try:
-            reply = await self._request(session, exchange, attempt, body)
+            reply = await self._request(endpoint, exchange, attempt, body)
         except GatewayError as error:
             attempt.fail(error, exchange.clock())
             raise
@@ -144,36 +136,27 @@ class DirectCalls:
             attempt.ended = exchange.clock()
         return reply
 
-    async def _request(
-        self, session: aiohttp.ClientSession, exchange: Exchange, attempt: Attempt, body: bytes
-    ) -> Reply:
+    async def _request(self, endpoint: Endpoint, exchange: Exchange, attempt: Attempt, body: bytes) -> Reply:
+        """The deadline of the whole answer is that of a stream's first token, which DirectStream moves on."""
+        limits = self._deployment
         try:
-            if not exchange.stream:
-                return await self._post(session, exchange, attempt, body, self._plain_timeout)
-            async with asyncio.timeout(self._deployment.timeout):  # until the first event; then DirectStream counts
-                return await self._post(session, exchange, attempt, body, self._stream_timeout)
+            response = await endpoint.post(
+                body,
+                trace_headers(exchange) if limits.forwards_trace else _NO_HEADERS,
+                connect_seconds=limits.connect_timeout,
+                seconds=limits.timeout,
+            )
+            try:
+                return await self._reply(response, exchange, attempt)
+            except BaseException:
+                response.close()
+                raise
         except TimeoutError:
             raise upstream_errors.timed_out(self._label) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (HttpError, ValueError) as error:
             raise upstream_errors.unreachable(self._label, error) from None
 
-    async def _post(
-        self,
-        session: aiohttp.ClientSession,
-        exchange: Exchange,
-        attempt: Attempt,
-        body: bytes,
-        limits: aiohttp.ClientTimeout,
-    ) -> Reply:
-        headers = trace_headers(exchange) if self._deployment.forwards_trace else None
-        response = await session.post(self._url, data=body, headers=headers, allow_redirects=False, timeout=limits)
-        try:
-            return await self._reply(response, exchange, attempt)
-        except BaseException:
-            response.close()
-            raise
-
-    async def _reply(self, response: aiohttp.ClientResponse, exchange: Exchange, attempt: Attempt) -> Reply:
+    async def _reply(self, response: Response, exchange: Exchange, attempt: Attempt) -> Reply:
         """The answer in the form that the client asked for. Its own form is told by its bytes, not by its headers."""
         if not 200 <= response.status < 300:
             raise await self._refusal(response)
@@ -188,25 +171,31 @@ class DirectCalls:
         frames = await stream.begin(head)
         return stream_reply(frames) if exchange.stream else document_reply(await self._joined(frames, exchange))
 
-    async def _begin(self, response: aiohttp.ClientResponse, *, asked: bool) -> tuple[bytes, bool]:
+    async def _begin(self, response: Response, *, asked: bool) -> tuple[bytes, bool]:
         """The first bytes, and whether they begin a stream of events; what was asked for, if there is nothing."""
-        head = await response.content.readany()
+        head = await response.read()
         while (is_stream := begins_stream(head)) is None:
-            piece = await response.content.readany()
+            piece = await response.read()
             if not piece:
                 return head, asked
             head += piece
         return head, is_stream
 
-    async def _document(self, response: aiohttp.ClientResponse, head: bytes) -> Event:
+    async def _document(self, response: Response, head: bytes) -> Event:
         """A whole answer. Raises `GatewayError` for anything else."""
+        if not response.ended:
+            head = await self._rest(response, head)
+        response.close()
+        return self._whole.completion_in(head, response.headers)
+
+    async def _rest(self, response: Response, head: bytes) -> bytes:
         parts, size = [head], len(head)
-        while piece := await response.content.readany():
+        while piece := await response.read():
             parts.append(piece)
             size += len(piece)
             if size > MAX_DOCUMENT_BYTES:
                 raise self._whole.too_long()
-        return self._whole.completion_in(b"".join(parts), response.headers)
+        return b"".join(parts)
 
     async def _joined(self, frames: AsyncGenerator[bytes, None], exchange: Exchange) -> bytes:
         """The document that a stream tells."""
@@ -223,14 +212,14 @@ class DirectCalls:
                 raise upstream_errors.refusal_in_stream(event.data or b"", self._label, self._secrets)
         return document_of(events)
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> GatewayError:
+    async def _refusal(self, response: Response) -> GatewayError:
         body = b""
         try:
-            while len(body) < _MAX_ERROR_BYTES and (piece := await response.content.readany()):
+            while len(body) < _MAX_ERROR_BYTES and (piece := await response.read()):
                 body += piece
-        except (aiohttp.ClientError, OSError, ValueError):
+        except HttpError:
             body = b""  # the status alone is enough
-        response.release()
+        response.close()
         return self._whole.refuse(response.status if response.status >= 400 else 502, body, response.headers)
 
 

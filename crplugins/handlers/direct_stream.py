@@ -1,14 +1,8 @@
-"""DirectStream: relays an upstream's event stream byte for byte, and never lets a cut stream look complete.
+"""DirectStream: relays an upstream's event stream byte for byte, and never lets a cut stream look complete."""
 
-Watchdog closes a stream that has stalled; linger waits in the background for the end of the body, so that the
-connection can be used again.
-"""
-
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
-import aiohttp
 import msgspec
 
 from crplugins.core.answer_forms import readable_chunk
@@ -18,9 +12,10 @@ from crplugins.core.exchange import Attempt, Exchange
 from crplugins.core.sse import MAX_EVENT_BYTES, Event, EventTooLarge, Splitter, done_event
 from crplugins.core.usage import TokenUsage
 from crplugins.handlers import upstream_errors
+from crplugins.handlers.http.interface import HttpError, Response
 
-_LINGER_SECONDS = 0.25
-"""How long to wait for the end of the body after [DONE]."""
+_LINGER_SECONDS: Final = 0.25
+"""How long to wait for the end of the body after [DONE], so that the connection can be used again."""
 
 _GRACE_SECONDS = 2.0
 """How long to wait for [DONE] when every choice has ended and usage has come: some upstreams never send it, and go on
@@ -35,15 +30,15 @@ class DirectStream:
 
     Nothing is sent before the first token, so that a failure up to it is a status, and another deployment can still be
     tried. Only whole events are sent, so that an error frame never lands inside half an event. Heartbeats other than
-    comments (`event: ping`, `data: {}`) are dropped: seven to nine of eleven clients fail on them. No heartbeat feeds
-    the watchdog. What follows a complete answer is not read, and cannot make it a failure.
+    comments (`event: ping`, `data: {}`) are dropped: seven to nine of eleven clients fail on them. No heartbeat moves
+    the deadline. What follows a complete answer is not read, and cannot make it a failure.
     """
 
     def __init__(
         self,
         deployment: str,
         secrets: tuple[str | None, ...],
-        response: aiohttp.ClientResponse,
+        response: Response,
         timeout: float,
         exchange: Exchange,
         attempt: Attempt,
@@ -61,7 +56,7 @@ class DirectStream:
         self._failure: GatewayError | None = None  # raised behind the events that came before it
         self._last_count: TokenUsage | None = None  # of the event that failed, which no plugin sees
         self._timeout = timeout  # seconds without a token
-        self._watchdog: Watchdog | None = None
+        self._begun = False  # the frames are read; until then the deadline is that of the request
 
     async def begin(self, head: bytes) -> AsyncGenerator[bytes, None]:
         """The frames, returned when the first token has come. `head` is what was read of the body before.
@@ -76,24 +71,24 @@ class DirectStream:
         events: list[Event] = []
         size = 0
         while True:
-            events += self._passable(self._split(piece))
+            events += self._next_events(piece)
             size += len(piece)
             if self._spoke:
                 return events
             if self._failure is not None:
                 raise self._counted_failure(self._failure)
+            if not piece:
+                raise upstream_errors.cut_short(self._deployment, "no token came")
             if size > MAX_EVENT_BYTES:
                 raise upstream_errors.malformed(self._deployment, "no token in the first events")
-            piece = await self._next_piece()
-            if not piece:
-                events += self._last_events()
-                if self._spoke:
-                    return events
-                failure = self._failure or upstream_errors.cut_short(self._deployment, "no token came")
-                raise self._counted_failure(failure)
+            try:
+                piece = await self._response.read()
+            except (HttpError, TimeoutError) as cause:
+                piece = self._broken_off(cause)
 
     async def _frames(self, events: list[Event]) -> AsyncGenerator[bytes, None]:
-        self._watchdog = Watchdog(self._timeout, self._response.close)
+        self._begun = True
+        self._response.expire_in(self._patience())
         try:
             yield b""
             while True:
@@ -105,31 +100,31 @@ class DirectStream:
                     raise self._counted_failure(self._failure)
                 if self._state.done:
                     return
-                piece = await self._next_piece()
-                events = self._passable(self._split(piece)) if piece else self._last_events()
+                try:
+                    piece = await self._response.read()
+                except (HttpError, TimeoutError) as cause:
+                    piece = self._broken_off(cause)
+                events = self._next_events(piece)
         except GatewayError as error:
             self._attempt.fail(error, self._clock())
             raise
         finally:
             self._close()
 
-    async def _next_piece(self) -> bytes:
-        """More bytes; none at the end of the body, or where a stream breaks behind its last word."""
-        try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError, ValueError) as cause:
-            if self._state.complete:
-                return b""
-            raise self._broken(cause) from None
+    def _broken_off(self, cause: HttpError | TimeoutError) -> bytes:
+        """Where a stream breaks behind its last word, its body has ended; elsewhere the failure is raised."""
+        if self._state.complete:
+            return b""
+        if isinstance(cause, TimeoutError):
+            raise upstream_errors.timed_out(self._deployment) from None
+        raise upstream_errors.cut_short(self._deployment, cause) from None
 
-    def _broken(self, cause: Exception) -> GatewayError:
-        if self._watchdog is not None and self._watchdog.expired:
-            return upstream_errors.timed_out(self._deployment)
-        return upstream_errors.cut_short(self._deployment, cause)
-
-    def _split(self, piece: bytes) -> list[Event]:
+    def _next_events(self, piece: bytes) -> list[Event]:
+        """The events for the client in the next bytes of the body; `b""` is its end."""
+        if not piece:
+            return self._last_events()
         try:
-            return self._splitter.feed(piece)
+            return self._passable(self._splitter.feed(piece))
         except EventTooLarge as error:
             raise upstream_errors.malformed(self._deployment, str(error)) from None
 
@@ -154,8 +149,8 @@ class DirectStream:
                 if answer.usage is not None:
                     self._counted = alive = True
                 passable.append(readable_chunk(event))
-        if alive and self._watchdog is not None:
-            self._watchdog.reset(self._timeout if self._state.open else self._grace())
+        if alive and self._begun:
+            self._response.expire_in(self._patience())
         return passable
 
     def _see_other(self, event: Event, passable: list[Event]) -> None:
@@ -190,9 +185,9 @@ class DirectStream:
             self._exchange.counted(self._last_count, "provider")
         return failure
 
-    def _grace(self) -> float:
-        """How long to wait for [DONE], once every choice that began has ended."""
-        if not self._state.complete:
+    def _patience(self) -> float:
+        """Seconds to wait for the next token, or for [DONE] once every choice has ended."""
+        if self._state.open or not self._state.complete:
             return self._timeout
         return min(_GRACE_SECONDS if self._counted else _USAGE_GRACE_SECONDS, self._timeout)
 
@@ -213,70 +208,8 @@ class DirectStream:
 
     def _close(self) -> None:
         """Returns the connection to the pool, or closes it at once if the upstream is still sending."""
-        if self._watchdog is not None:
-            self._watchdog.stop()
         if self._attempt.ended is None:
             self._attempt.ended = self._clock()
         if self._state.failed and not self._attempt.error_type:
             self._attempt.error_type = "upstream_stream_broken"
-        if self._state.done and not self._response.content.at_eof():
-            linger(self._response)  # in the background: for the client the request is over
-        elif self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
-
-
-class Watchdog:
-    """Calls `on_expiry` once, as soon as `seconds` have passed without a `reset`."""
-
-    __slots__ = ("_handle", "_loop", "_on_expiry", "_reset_at", "_seconds", "expired")
-
-    def __init__(self, seconds: float, on_expiry: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._seconds = seconds
-        self._on_expiry = on_expiry
-        self._reset_at = self._loop.time()
-        self.expired = False
-        self._handle = self._loop.call_later(seconds, self._check)
-
-    def reset(self, seconds: float) -> None:
-        """Starts the time anew: a token has come. Setting a timer for each would cost more than relaying it."""
-        self._reset_at = self._loop.time()
-        if seconds < self._seconds:
-            self._handle.cancel()
-            self._handle = self._loop.call_later(seconds, self._check)
-        self._seconds = seconds
-
-    def stop(self) -> None:
-        self._handle.cancel()
-
-    def _check(self) -> None:
-        remaining = self._reset_at + self._seconds - self._loop.time()
-        if remaining > 0:
-            self._handle = self._loop.call_later(remaining, self._check)
-        else:
-            self.expired = True
-            self._on_expiry()
-
-
-_lingering: Final[set[asyncio.Task[None]]] = set()
-
-
-def linger(response: aiohttp.ClientResponse) -> None:
-    """Waits a moment, as a task, for the end of the body, so that the connection can be used again."""
-    task = asyncio.create_task(_read_end(response))
-    _lingering.add(task)  # the loop itself keeps only a weak reference
-    task.add_done_callback(_lingering.discard)
-
-
-async def _read_end(response: aiohttp.ClientResponse) -> None:
-    try:
-        async with asyncio.timeout(_LINGER_SECONDS):
-            await response.content.readany()
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        pass
-    if response.content.at_eof():
-        response.release()
-    else:
-        response.close()
+        self._response.close(_LINGER_SECONDS if self._state.done else 0.0)  # for the client the request is over

@@ -19,6 +19,7 @@ from crplugins.core.log_lines import log_upstream
 from crplugins.core.outcome import answered_with
 from crplugins.core.redaction import cut, scrub
 from crplugins.core.stream_options import names_stream_options
+from crplugins.handlers.http.interface import HttpError
 
 logger = logging.getLogger("crplugins.upstream")
 
@@ -260,8 +261,8 @@ def malformed(deployment: str, cause: str | BaseException) -> GatewayError:
 
 def _reason(cause: str | BaseException) -> str:
     """What went wrong, without the text of an exception that a parser raises: it quotes what it could not read."""
-    if isinstance(cause, str):
-        return cause
+    if isinstance(cause, str | HttpError):
+        return str(cause)
     kind = type(cause).__name__
     return f"{kind}: {cause.strerror}" if isinstance(cause, OSError) and cause.strerror else kind
 

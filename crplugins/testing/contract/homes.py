@@ -235,7 +235,7 @@ def with_litellm(home: Home) -> Home:
 
 HOMES: Final[Mapping[str, tuple[Home, Sequence[str], Sequence[str]]]] = {
     "before vLLM": (before_vllm, (), ENDINGS),
-    "in the gateway": (in_the_gateway, ("aiohttp", "h11", "sqlalchemy"), ENDINGS),
+    "in the gateway": (in_the_gateway, ("httptools", "h11", "sqlalchemy"), ENDINGS),
     "in LiteLLM's proxy": (with_litellm(in_litellms_proxy), ("litellm", "fastapi", "orjson"), ENDINGS),
     "behind LiteLLM's SDK": (with_litellm(behind_litellms_sdk), ("litellm",), (WHOLE, PLAIN, FAILED, CUT)),
 }

@@ -1,0 +1,116 @@
+"""HttpClient: endpoints by their URLs, each over our own HTTP/1.1 or, behind a proxy, over aiohttp."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, quote, urlsplit
+
+from crplugins.core.network import Network
+from crplugins.handlers.http.interface import Endpoint, Response
+from crplugins.handlers.http.pool import Origin, Pool
+from crplugins.handlers.http.response import ReceivedResponse
+
+if TYPE_CHECKING:
+    from crplugins.handlers.http.over_aiohttp import AiohttpClient
+
+_PORTS: Final = {"http": 80, "https": 443}
+_OF_THE_BODY: Final = ("content-length", "transfer-encoding")
+_AS_THEY_ARE: Final = "%/:?#[]@!$&'()*+,;=-._~"
+"""Characters that a URL may have (RFC 3986), and the escape of all others."""
+
+
+class HttpClient:
+    """Reaches servers as `network` says. To be made in the loop that it is used in.
+
+    A request that one server reads twice may cost twice: what was sent is never sent again. A connection that its
+    server closes at the moment it is used again is a failed request, which another deployment may answer.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._pools: dict[Origin, Pool] = {}
+        self._aiohttp: AiohttpClient | None = None
+
+    async def close(self) -> None:
+        """Closes all connections. Answers that are on their way break."""
+        for pool in self._pools.values():
+            await pool.close()
+        if self._aiohttp is not None:
+            await self._aiohttp.close()
+
+    def endpoint(self, url: str, headers: Mapping[str, str]) -> Endpoint:
+        """Where requests with these headers are posted. Raises `ValueError` for a header that cannot be sent."""
+        parts = urlsplit(url)
+        if self._network.proxy(url) is not None or not _is_plain(parts):
+            return self._over_aiohttp().endpoint(url, headers)
+        host = _ascii_host(parts)
+        tls = self._network.tls if parts.scheme == "https" else None
+        origin = Origin(host, parts.port or _PORTS[parts.scheme], tls)
+        if origin not in self._pools:
+            self._pools[origin] = Pool(origin)
+        return PooledEndpoint(self._pools[origin], _head(parts, host, headers))
+
+    def _over_aiohttp(self) -> "AiohttpClient":
+        if self._aiohttp is None:
+            from crplugins.handlers.http.over_aiohttp import AiohttpClient  # 0.2 s and 10 MB that few need
+
+            self._aiohttp = AiohttpClient(self._network)
+        return self._aiohttp
+
+
+class PooledEndpoint:
+    """An `Endpoint` (interface.py) over connections of ours.
+
+    Args:
+        head: the request up to the value of its content-length, which comes last of what is always the same.
+    """
+
+    def __init__(self, pool: Pool, head: bytes) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pool = pool
+        self._head = head
+
+    async def post(
+        self, body: bytes, headers: Mapping[str, str], *, connect_seconds: float, seconds: float
+    ) -> Response:
+        head = b"%b%d\r\n%b\r\n" % (self._head, len(body), header_lines(headers) if headers else b"")
+        expires_at = self._loop.time() + seconds
+        connection = self._pool.take() or await self._pool.open(min(connect_seconds, seconds))
+        try:
+            connection.send(head, body, expires_at)
+            while connection.state == "asked":
+                await connection.arrival()
+        except BaseException:
+            connection.abort()
+            raise
+        if connection.failure is not None and not connection.status:
+            raise connection.failure
+        return ReceivedResponse(connection)
+
+
+def header_lines(headers: Mapping[str, str]) -> bytes:
+    """The lines of a head. Raises `ValueError` for a name or a value that would end its line."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
+        raise ValueError("a header holds a line break")
+    return lines.encode()
+
+
+def _head(parts: SplitResult, host: str, headers: Mapping[str, str]) -> bytes:
+    target = quote(parts.path or "/", safe=_AS_THEY_ARE)
+    if parts.query:
+        target += "?" + quote(parts.query, safe=_AS_THEY_ARE)
+    named = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in (None, _PORTS[parts.scheme]) else f":{parts.port}"
+    lines = {"host": ("Host", named + port)} | {name.lower(): (name, value) for name, value in headers.items()}
+    fixed = header_lines(dict(line for name, line in lines.items() if name not in _OF_THE_BODY))
+    return f"POST {target} HTTP/1.1\r\n".encode() + fixed + b"Content-Length: "
+
+
+def _is_plain(parts: SplitResult) -> bool:
+    return parts.scheme in _PORTS and bool(parts.hostname) and "@" not in parts.netloc
+
+
+def _ascii_host(parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    return host if host.isascii() else host.encode("idna").decode("ascii")

@@ -1,0 +1,63 @@
+"""Decoder: the contents of a compressed body, a bounded piece at a time.
+
+Requests ask for bodies that are not compressed. Some servers compress all the same, and clients have always read it.
+"""
+
+import zlib
+from typing import Final, Protocol
+
+from crplugins.handlers.http.interface import HttpError
+
+_LARGEST_PIECE: Final = 256 * 1024
+"""A megabyte of zeros is a kilobyte on the wire: no more than this is unpacked before somebody takes it."""
+
+_GZIP: Final = 16 + zlib.MAX_WBITS
+_RAW_DEFLATE: Final = -zlib.MAX_WBITS
+
+
+class _Inflater(Protocol):
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+
+
+class Decoder:
+    """Unpacks gzip and deflate.
+
+    Raises `HttpError` for another encoding.
+    """
+
+    __slots__ = ("_encoding", "_inflater", "_packed")
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding.strip().lower()
+        if self._encoding not in ("gzip", "x-gzip", "deflate"):
+            raise HttpError("its content-encoding is neither gzip nor deflate")
+        self._inflater: _Inflater | None = None
+        self._packed = b""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `decode(b"")` may give more of what has been fed."""
+        return bool(self._packed)
+
+    def decode(self, data: bytes) -> bytes:
+        """The next piece of the contents. Raises `HttpError` for bytes that are not so encoded."""
+        packed = self._packed + data if self._packed else data
+        if not packed:
+            return b""
+        if self._inflater is None:
+            self._inflater = self._begin(packed)
+        try:
+            piece = self._inflater.decompress(packed, _LARGEST_PIECE)
+        except zlib.error:
+            raise HttpError("its body is not encoded as its headers say") from None
+        self._packed = self._inflater.unconsumed_tail  # what is behind its end is not read
+        return piece
+
+    def _begin(self, packed: bytes) -> _Inflater:
+        if self._encoding != "deflate":
+            return zlib.decompressobj(_GZIP)
+        is_zlib = packed[0] & 0x0F == 8  # else it lacks RFC 1950's header, as Microsoft's servers once sent it
+        return zlib.decompressobj(zlib.MAX_WBITS if is_zlib else _RAW_DEFLATE)

@@ -1,0 +1,76 @@
+"""What a handler sees of HTTP, whichever client does it: an Endpoint takes requests and gives Responses."""
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""The longest head of a response, and the longest stretch of bytes that are no body (trailers, chunk extensions)."""
+
+
+class HttpError(Exception):
+    """No connection, or one that broke, or bytes that are no HTTP. The text is of ours and quotes nobody."""
+
+
+def broken_by(error: BaseException) -> HttpError:
+    """The failure that another library's exception is. Of an OSError its own words are kept, which are the system's."""
+    words = (error.strerror if isinstance(error, OSError) else None) or ""
+    return HttpError(f"{type(error).__name__}: {words}" if words else type(error).__name__)
+
+
+class Response(Protocol):
+    """An answer whose head has come. To be closed in any case.
+
+    Attributes:
+        status: never 1xx but 101, which nobody asked for.
+    """
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By names in lower case; the last of those with one name."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the body has come to its end and has been taken."""
+
+    def take(self) -> bytes:
+        """What has arrived of the body, decompressed, without waiting; b"" if that is nothing.
+
+        Raises `HttpError` for what cannot be decompressed.
+        """
+
+    async def read(self) -> bytes:
+        """What has arrived of the body, after a wait if that is nothing; b"" at its end.
+
+        Raises `HttpError` where the connection breaks or the body is cut, `TimeoutError` behind the deadline.
+        """
+
+    def expire_in(self, seconds: float) -> None:
+        """Sets the deadline anew: the connection is closed unless the response is closed or this called before it."""
+
+    def close(self, linger: float = 0.0) -> None:
+        """Keeps the connection if the body has ended, or ends within `linger` seconds; otherwise closes it at once.
+
+        Without effect the second time.
+        """
+
+
+class Endpoint(Protocol):
+    """One URL with its headers, which receives requests."""
+
+    async def post(
+        self, body: bytes, headers: Mapping[str, str], *, connect_seconds: float, seconds: float
+    ) -> Response:
+        """Sends a request, once and never again, and returns when the head of its answer has come.
+
+        A cancellation closes the connection.
+
+        Args:
+            headers: besides those of the endpoint.
+            connect_seconds: until there is a connection, if a new one is needed.
+            seconds: from now to the deadline, which holds until `Response.expire_in` sets another.
+
+        Raises `HttpError` and `TimeoutError`.
+        """

@@ -1,0 +1,135 @@
+"""The same over aiohttp, for what our own client does not do: proxies, and credentials in a URL."""
+
+import asyncio
+import io
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from crplugins.core.network import Network
+from crplugins.handlers.http.deadline import MovingDeadline
+from crplugins.handlers.http.interface import HttpError, Response, broken_by
+
+_FAILURES: Final = (aiohttp.ClientError, OSError, ValueError)
+
+
+class AiohttpClient:
+    """One session, which knows nothing of cookies, redirects and the environment."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=network.tls),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    def endpoint(self, url: str, headers: Mapping[str, str]) -> "AiohttpEndpoint":
+        return AiohttpEndpoint(self._session, url, headers, self._network.proxy(url))
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+class AiohttpEndpoint:
+    """An `Endpoint` (interface.py)."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], proxy: str | None) -> None:
+        self._session = session
+        self._url = URL(url)
+        self._headers = dict(headers)
+        self._proxy = proxy
+
+    async def post(
+        self, body: bytes, headers: Mapping[str, str], *, connect_seconds: float, seconds: float
+    ) -> Response:
+        expires_at = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._session.post(
+                    self._url,
+                    data=io.BytesIO(body),  # of bytes it warns when they are many
+                    headers={**self._headers, **headers},
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(sock_connect=connect_seconds),
+                    proxy=self._proxy,
+                )
+        except TimeoutError:
+            raise
+        except _FAILURES as error:
+            raise broken_by(error) from None
+        return AiohttpResponse(response, expires_at)
+
+
+class AiohttpResponse:
+    """A `Response` (interface.py)."""
+
+    def __init__(self, response: aiohttp.ClientResponse, expires_at: float) -> None:
+        self._response = response
+        self._expired = self._closed = False
+        self._deadline = MovingDeadline(asyncio.get_running_loop(), self._expire)
+        self._deadline.move(expires_at)
+        self.status: Final = response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {name.lower(): value for name, value in self._response.headers.items()}
+
+    @property
+    def ended(self) -> bool:
+        return self._closed or self._response.content.at_eof()
+
+    def take(self) -> bytes:
+        try:
+            return b"" if self._closed else self._response.content.read_nowait()
+        except _FAILURES as error:
+            raise self._failure(error) from None
+
+    async def read(self) -> bytes:
+        try:
+            return b"" if self._closed else await self._response.content.readany()
+        except _FAILURES as error:
+            raise self._failure(error) from None
+
+    def expire_in(self, seconds: float) -> None:
+        if not self._closed:
+            self._deadline.move(asyncio.get_running_loop().time() + seconds)
+
+    def close(self, linger: float = 0.0) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._deadline.cancel()
+        if self._response.content.at_eof():
+            self._response.release()
+        elif linger > 0:
+            task = asyncio.create_task(_read_end(self._response, linger))
+            _lingering.add(task)  # the loop itself keeps only a weak reference
+            task.add_done_callback(_lingering.discard)
+        else:
+            self._response.close()
+
+    def _failure(self, error: Exception) -> HttpError | TimeoutError:
+        return TimeoutError() if self._expired or isinstance(error, TimeoutError) else broken_by(error)
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._response.close()
+
+
+_lingering: Final[set[asyncio.Task[None]]] = set()
+
+
+async def _read_end(response: aiohttp.ClientResponse, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while await response.content.readany():
+                pass
+    except (TimeoutError, *_FAILURES):
+        pass
+    if response.content.at_eof():
+        response.release()
+    else:
+        response.close()
