@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ import yaml
 
 from crplugins.handlers.litellm.loading import ENVIRONMENT
 from tests.ports import free_port
-from tests.proxy_fork import ForkedProcess, ForkServer
+from tests.warm import WarmPython
 
 MASTER_KEY = "sk-master-0123456789abcdef"
 _NEEDED = (
@@ -169,7 +168,7 @@ def running_proxy(
     (folder / "config.yaml").write_text(yaml.safe_dump(document))
     (folder / "crplugins.yaml").write_text(yaml.safe_dump(dict(ours)))
     files = {"CONFIG_FILE_PATH": str(folder / "config.yaml"), "CRPLUGINS_CONFIG": str(folder / "crplugins.yaml")}
-    with _forked_proxy(folder, app, port, {**files, **environ}) as url:
+    with _started_proxy(folder, app, port, {**files, **environ}) as url:
         proxy = Proxy(url, provider_port, folder, folder / "proxy.log")
         yield proxy
         often = Counter(record["request_id"] for record in proxy.records())
@@ -181,49 +180,26 @@ def _with_journal(ours: Mapping[str, Any]) -> list[Any]:
 
 
 @contextmanager
-def proxy_process(folder: Path, app: str, port: int, environ: Mapping[str, str]) -> Iterator[str]:
+def _started_proxy(folder: Path, app: str, port: int, environ: Mapping[str, str]) -> Iterator[str]:
     """LiteLLM's proxy under uvicorn as one starts it, once it answers; its log is `proxy.log` in `folder`."""
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        app,
-        "--port",
-        str(port),
-        "--log-level",
-        "info",
-        "--timeout-keep-alive",
-        "75",
-    ]
+    uvicorn = [*_PYTHON.command, "-m", "uvicorn", app, "--port", str(port), "--log-level", "info"]
+    # Longer than a busy client takes between two requests, which else would meet a connection that is being closed.
+    command = [*uvicorn, "--timeout-keep-alive", "75"]
+    paths = os.pathsep.join([str(folder), str(Path(__file__).parents[1])])
+    environ = {**os.environ, **QUIET, "PYTHONPATH": paths, **environ}
     with (folder / "proxy.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join(_paths(folder)), **environ},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=subprocess.STDOUT)
     with _ended(process):
-        yield _url_of(process, port, folder)
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(process, url, folder / "proxy.log")
+        yield url
+
+
+_PYTHON = WarmPython("litellm.proxy.proxy_server", "tests.proxy_pauses", environ=os.environ | QUIET)
 
 
 @contextmanager
-def _forked_proxy(folder: Path, app: str, port: int, environ: Mapping[str, str]) -> Iterator[str]:
-    """The same, forked off a process that has imported the proxy already."""
-    process = _FORKS.start(app, port, folder, _paths(folder), environ)
-    with _ended(process):
-        yield _url_of(process, port, folder)
-
-
-_FORKS = ForkServer(QUIET)
-
-
-def _paths(folder: Path) -> list[str]:
-    return [str(folder), str(Path(__file__).parents[1])]
-
-
-@contextmanager
-def _ended(process: "subprocess.Popen[bytes] | ForkedProcess") -> Iterator[None]:
+def _ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
     try:
         yield
     finally:
@@ -234,21 +210,14 @@ def _ended(process: "subprocess.Popen[bytes] | ForkedProcess") -> Iterator[None]
             process.kill()
 
 
-def _url_of(process: "subprocess.Popen[bytes] | ForkedProcess", port: int, folder: Path) -> str:
-    url = f"http://127.0.0.1:{port}"
-    _wait_until_ready(process, url, folder / "proxy.log")
-    return url
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes] | ForkedProcess", url: str, log: Path) -> None:
+def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
     deadline = time.monotonic() + 600
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            if httpx.get(f"{url}/health/liveliness", timeout=30).status_code == 200:
-                time.sleep(0.5)  # the callback's own start runs beside the proxy's
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
+    with httpx.Client(verify=False, trust_env=False, timeout=30) as client:  # reads no certificates at each attempt
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                if client.get(f"{url}/health/liveliness").status_code == 200:
+                    time.sleep(0.5)  # the callback's own start runs beside the proxy's
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
     raise RuntimeError(f"the proxy does not start:\n{log.read_text()[-4000:]}")

@@ -1,10 +1,9 @@
-"""The real `crplugins` command, as a process."""
+"""The real `crplugins` command, as a process that begins with its imports done."""
 
 import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,7 +13,8 @@ from pathlib import Path
 import openai
 import pytest
 
-COMMAND = Path(sys.executable).with_name("crplugins")
+from tests.warm import PYTHON, warm_crplugins
+
 SECONDS_TO_START = 60  # litellm's import alone takes several on a cold machine
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -60,7 +60,7 @@ def environ() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def provider() -> Iterator[str]:
     """The base URL of a provider in a process of its own, which says what the user said."""
-    command = [sys.executable, "-m", "crplugins.testing.provider"]
+    command = [*PYTHON.command, "-m", "crplugins.testing.provider"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process.stdout.readline().strip()
         process.terminate()
@@ -73,7 +73,7 @@ def run(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ru
 
     def run_command(*arguments: object, cwd: Path = empty, **variables: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [COMMAND, *map(str, arguments)],
+            warm_crplugins(*arguments),
             cwd=cwd,
             env=environ | variables,
             capture_output=True,
@@ -93,7 +93,7 @@ def serve(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     @contextmanager
     def serve_command(*arguments: object, cwd: Path = empty, **variables: str) -> Iterator[Serving]:
         process = subprocess.Popen(
-            [COMMAND, "serve", "--port", "0", *map(str, arguments)],
+            warm_crplugins("serve", "--port", 0, *arguments),
             cwd=cwd,
             env=environ | variables,
             stdout=subprocess.PIPE,

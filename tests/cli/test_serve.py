@@ -3,13 +3,13 @@
 import signal
 import socket
 import subprocess
-import sys
 
 import httpx
 import openai
 import pytest
 
 from crplugins.keys.secrets import has_valid_checksum
+from tests.warm import PYTHON
 
 QUESTION = [{"role": "user", "content": "Say hello to the world"}]
 UPSTREAM = (
@@ -55,7 +55,7 @@ def test_the_printed_curl_line_works_unchanged(demo):
 def test_the_printed_python_sample_works_unchanged(demo):
     sample = demo.printed[demo.printed.index("from openai import OpenAI") :]
     assert len(sample.splitlines()) == 4
-    done = subprocess.run([sys.executable, "-c", sample], capture_output=True, text=True, check=True)
+    done = subprocess.run([*PYTHON.command, "-c", sample], capture_output=True, text=True, check=True)
     assert "Hello!" in done.stdout
 
 
@@ -91,7 +91,7 @@ def test_a_request_in_flight_is_answered_before_it_ends(serve, provider, tmp_pat
     (tmp_path / "gateway.yaml").write_text(f"{ANSWERING}plugins: [slow_plugin_of_test.Slow]\n")
     with serve(cwd=tmp_path, PROVIDER=provider) as gateway:
         request = subprocess.Popen(
-            [sys.executable, "-c", gateway.printed[gateway.printed.index("from openai import OpenAI") :]],
+            [*PYTHON.command, "-c", gateway.printed[gateway.printed.index("from openai import OpenAI") :]],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -3,11 +3,12 @@
 import json
 import socket
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+
+from tests.warm import PYTHON
 
 CONFIGURATION = """
 model_list: [{model_name: mine, litellm_params: {model: openai/m, api_base: "${PROVIDER}", api_key: sk-up}, handler: HANDLER}]
@@ -30,7 +31,7 @@ ERROR = {
 @pytest.fixture(scope="module")
 def provider():
     """Says one word every quarter of a second."""
-    command = [sys.executable, "-m", "crplugins.testing.provider", "--words", "400", "--frame-delay", "0.25"]
+    command = [*PYTHON.command, "-m", "crplugins.testing.provider", "--words", "400", "--frame-delay", "0.25"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process.stdout.readline().strip()
         process.terminate()

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from crplugins.cli.top.figures import TopScrape, figures, quantile
 from crplugins.cli.top.show import as_json, frame
-from tests.cli.conftest import COMMAND
+from tests.warm import INSTALLED
 
 CONFIGURATION = """
 model_list:
@@ -207,7 +207,7 @@ def test_a_gateway_is_named_with_its_token(run, gateway):
 
 def test_it_goes_on_in_a_terminal_until_ctrl_c(gateway, folder, environ):
     ours, theirs = pty.openpty()
-    command = [COMMAND, "top", "--interval", "0.2"]
+    command = [INSTALLED, "top", "--interval", "0.2"]
     terminal = environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
     heeds_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background job is started deaf to it
     with subprocess.Popen(
@@ -273,7 +273,7 @@ def test_something_else_behind_the_address_is_one_sentence(run, answer, sentence
             pass
 
     with HTTPServer(("127.0.0.1", 0), Other) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/metrics"
         done = run("top", "--once", "--url", url, "--token", "x")
         server.shutdown()

@@ -4,7 +4,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 
 import pytest
 import typer.main
@@ -34,6 +33,7 @@ from tests.examples.deployment_files import (
     variables_in,
 )
 from tests.grafana.files import promtool, tool
+from tests.warm import warm_crplugins
 
 JOB = "crplugins"
 CONFIGURATIONS = {
@@ -57,7 +57,7 @@ def parsed(words: list[str]) -> dict[str, object]:
 def test_check_finds_nothing_wrong_and_no_variable_is_missing_or_without_use(home):
     file, environment = CONFIGURATIONS[home]
     given = environment()
-    call = [sys.executable, "-c", "from crplugins.cli import main; main()", "check", "--config", str(file)]
+    call = warm_crplugins("check", "--config", file)
     done = subprocess.run(call, env=given, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert variables_in(file) == given.keys() - {"CRPLUGINS_CONFIG"}
@@ -192,9 +192,7 @@ def test_prometheus_scrapes_with_the_token_and_under_the_job_that_the_rules_know
 def test_the_prometheus_rule_is_what_its_script_makes_of_the_rules_of_the_package(tmp_path):
     """After a change of the rules: sh rules.sh > prometheusrule.yaml, in examples/kubernetes/monitoring."""
     folder = KUBERNETES / "monitoring"
-    (tmp_path / "crplugins").write_text(
-        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "from crplugins.cli import main; main()" "$@"\n'
-    )
+    (tmp_path / "crplugins").write_text(f'#!/bin/sh\nexec {shlex.join(warm_crplugins())} "$@"\n')
     (tmp_path / "crplugins").chmod(0o755)
     done = subprocess.run(
         ["sh", folder / "rules.sh"],
@@ -288,9 +286,8 @@ def test_the_unit_writes_where_its_user_may():
 
 
 def test_a_mistake_in_the_configuration_is_not_tried_again_and_again():
-    call = [sys.executable, "-c", "from crplugins.cli import main; main()"]
-    words = ["serve", "--config", str(SYSTEMD / "gateway.yaml")]
-    done = subprocess.run([*call, *words], env={}, capture_output=True, timeout=60, check=False)
+    call = warm_crplugins("serve", "--config", SYSTEMD / "gateway.yaml")
+    done = subprocess.run(call, env={}, capture_output=True, timeout=60, check=False)
     assert unit()["Service"]["RestartPreventExitStatus"].split() == [str(done.returncode)]
 
 

@@ -16,9 +16,9 @@ import yaml
 from crplugins.config import ConfigError, load_config
 from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, Script
+from tests.warm import warm_crplugins
 
 PACKAGE = Path(__file__).parents[2] / "examples" / "plugin_package"
-COMMAND = Path(sys.executable).with_name("crplugins")
 HELLO = [{"role": "user", "content": "Say hello to the gateway, please."}]
 TEXT = "one two three four five six seven eight nine ten eleven twelve"
 STRICT = "sk-strict-0001"
@@ -46,7 +46,7 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environ]:
 async def gateway(config: Path, environ: Environ) -> AsyncIterator[str]:
     """`crplugins serve` in a process; its URL."""
     process = await asyncio.create_subprocess_exec(
-        COMMAND, "serve", "--port", "0", "--config", config, env=environ, stdout=asyncio.subprocess.PIPE
+        *warm_crplugins("serve", "--port", 0, "--config", config), env=environ, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     try:
@@ -127,7 +127,7 @@ def test_a_package_that_cannot_be_imported_ends_with_2_before_anything_listens(
     (tmp_path / "output_ceiling.py").write_text("raise RuntimeError('no licence')\n")
     paths = os.pathsep.join([str(tmp_path), environ["PYTHONPATH"]])
     done = subprocess.run(
-        [COMMAND, "serve", "--port", "0", "--config", PACKAGE / "gateway.yaml"],
+        warm_crplugins("serve", "--port", 0, "--config", PACKAGE / "gateway.yaml"),
         env={**environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,

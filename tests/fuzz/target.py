@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import yaml
 
 from crplugins.testing import FakeProvider, Script
 from tests.ports import free_port
+from tests.warm import warm_crplugins
 
 SECRET: Final = "sk-fuzz-0123456789abcdef"
 UPSTREAM_SECRET: Final = "sk-upstream-fedcba9876543210"
@@ -107,7 +107,7 @@ async def running(folder: Path, *, litellm: bool) -> AsyncIterator[Target]:
         }
         file = folder / "gateway.yaml"
         await asyncio.to_thread(file.write_text, yaml.safe_dump(config))
-        command = [sys.executable, "-c", "from crplugins.cli import main; main()", "serve", "--config", str(file)]
+        command = warm_crplugins("serve", "--config", file)
         log = await asyncio.to_thread((folder / "log").open, "wb")
         process = await asyncio.to_thread(subprocess.Popen, command, stdout=log, stderr=subprocess.STDOUT)
         target = Target(port, provider, ["", "vllm-"] if litellm else [""])

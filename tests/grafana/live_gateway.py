@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import aiohttp
 
 from crplugins.testing import FakeProvider, Script
+from tests.warm import warm_crplugins
 
-COMMAND = [sys.executable, "-c", "from crplugins.cli import main; main()", "serve"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("CRPLUGINS_")}
 PATH = "/v1/chat/completions"
 
@@ -100,7 +99,7 @@ class LiveGateway:
     async def start(self) -> None:
         with (self.folder / "stderr").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *COMMAND, cwd=self.folder, env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE, stderr=log
+                *warm_crplugins("serve"), cwd=self.folder, env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE, stderr=log
             )
         async with asyncio.timeout(60):
             line = (await self._process.stdout.readline()).decode()

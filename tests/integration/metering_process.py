@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sqlite3
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,9 +17,9 @@ import asyncpg
 
 from crplugins.testing import FakeProvider
 from tests.integration.metering_setup import HELLO, PATH
+from tests.warm import warm_crplugins
 
 KEY = "sk-process-client-0123456789"
-COMMAND = [sys.executable, "-c", "from crplugins.cli import main; main()", "serve"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "CRPLUGINS_CONFIG"}
 
 
@@ -47,7 +46,7 @@ class GatewayProcess:
     async def start(self) -> None:
         with (self._folder / "stderr").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *COMMAND, cwd=self._folder, env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE, stderr=log
+                *warm_crplugins("serve"), cwd=self._folder, env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE, stderr=log
             )
         assert self._process.stdout is not None
         async with asyncio.timeout(60):
@@ -60,12 +59,13 @@ class GatewayProcess:
         if self._process.returncode is None:
             self._process.send_signal(number)
         async with asyncio.timeout(60):
+            await self._process.communicate()  # the end of its output is its own
             return await self._process.wait()
 
     async def close(self) -> None:
         if self.url and self._process.returncode is None:
             self._process.kill()
-            await self._process.wait()
+            await self._process.communicate()
 
 
 @asynccontextmanager

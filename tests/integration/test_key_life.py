@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from crplugins.cli import main; main()"]
+from tests.warm import warm_crplugins
+
 ADMIN = "admin-token-0123456789"
 
 
@@ -32,7 +32,7 @@ def folder(request, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def gateway(folder):
     environ = {name: value for name, value in os.environ.items() if name != "CRPLUGINS_CONFIG"}
-    process = subprocess.Popen([*COMMAND, "serve"], cwd=folder, env=environ, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(warm_crplugins("serve"), cwd=folder, env=environ, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     yield next(word for word in line.split() if word.startswith("http://"))
     process.terminate()
@@ -41,7 +41,7 @@ def gateway(folder):
 
 
 def run(folder: Path, *arguments: str, code: int = 0) -> str:
-    done = subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(warm_crplugins(*arguments), cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     return done.stdout
 

@@ -5,9 +5,7 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -15,8 +13,8 @@ import pytest
 from crplugins.testing import FakeProvider, Script
 from tests.ports import free_port
 from tests.redis_setup import redis_process  # noqa: F401  # fixture
+from tests.warm import warm_crplugins
 
-COMMAND = Path(sys.executable).with_name("crplugins")
 KEY = "sk-{}-0123456789"
 LIMITS = {
     "requests": {"requests_per_day": 15},
@@ -38,7 +36,7 @@ def workers(request, tmp_path_factory):
         "limits": {"store": store},
     }
     (folder / "gateway.yaml").write_text(json.dumps(configuration))  # JSON is YAML
-    command = [COMMAND, "serve", "--port", "0", "--workers", "4"]
+    command = warm_crplugins("serve", "--port", 0, "--workers", 4)
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield re.search(r"http://\S+", os.read(process.stdout.fileno(), 65536).decode())[0], port

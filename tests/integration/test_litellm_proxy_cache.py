@@ -9,7 +9,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from crplugins.testing import ReceivedRequest, Script
 from tests.integration.metering_books import Row, Scraped, read_table, summed
 from tests.proxy_provider import EveryEndpoint
 from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
+from tests.warm import warm_crplugins
 
 pytestmark = needs_proxy
 
@@ -87,8 +87,7 @@ def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     with running_proxy(folder, app, ours=OURS, served=SERVED, journal=False, **more) as proxy:
         told, scraped = asyncio.run(live(proxy))
     words = ["usage", "--by", "key,model", "--json", "--config", "crplugins.yaml"]
-    program = [sys.executable, "-c", "from crplugins.cli import main; main()", *words]
-    done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(warm_crplugins(*words), cwd=folder, capture_output=True, text=True, check=True)
     return Day(told, read_table(folder / "usage.db", "usage"), json.loads(done.stdout), scraped)
 
 

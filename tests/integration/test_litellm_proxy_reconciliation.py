@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from tests.integration.metering_books import TOKENS, Row, Scraped, read_table, s
 from tests.integration.metering_traffic import SCRIPTS, secret_of
 from tests.proxy_provider import EveryEndpoint
 from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
+from tests.warm import warm_crplugins
 
 pytestmark = needs_proxy
 
@@ -115,8 +115,7 @@ async def settled(url: str, sent: int) -> Scraped:
 def command(folder: Path) -> Sequence[Row]:
     """What `crplugins usage` says."""
     words = ["usage", "--by", "key,model", "--json", "--config", "crplugins.yaml"]
-    program = [sys.executable, "-c", "from crplugins.cli import main; main()", *words]
-    done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(warm_crplugins(*words), cwd=folder, capture_output=True, text=True, check=True)
     lines: Sequence[Row] = json.loads(done.stdout)
     return lines
 

@@ -1,7 +1,6 @@
 """Two gateways on one PostgreSQL, each a process of its own, over real sockets."""
 
 import asyncio
-import sys
 
 import aiohttp
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from crplugins.keys.secrets import Digester, mint_secret
 from crplugins.keys.sql import SqlStore
 from tests.keys.conftest import NOW, make_key
+from tests.warm import PYTHON
 
 KNOWN, OTHER = mint_secret(), mint_secret()
 
@@ -43,7 +43,7 @@ class Gateways:
 
     async def start(self, url):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", SERVE, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            *PYTHON.command, "-c", SERVE, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
         self.processes.append(process)
         self.ports.append(int(await process.stdout.readline()))

@@ -6,7 +6,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from crplugins.ledger.ledger import Ledger
 from tests.ledger.conftest import ids_of, settled, totals_of
 from tests.long import times
+from tests.warm import PYTHON
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -43,7 +43,7 @@ class Adding:
     """A process that adds records as fast as they are committed, and says which; "slowly": 2,000 in a second."""
 
     def __init__(self, url, spool, *how):
-        command = [sys.executable, "-c", ADD, url, str(spool), *how]
+        command = [*PYTHON.command, "-c", ADD, url, str(spool), *how]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=CHECKOUT)
         self._said = b""
 

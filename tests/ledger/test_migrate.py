@@ -1,7 +1,6 @@
 """The tables are made at start, by whoever comes first."""
 
 import asyncio
-import sys
 
 import msgspec
 from alembic import command
@@ -14,6 +13,7 @@ from crplugins.ledger.database import MIGRATIONS, VERSION_TABLE, LedgerDatabase
 from crplugins.ledger.encoding import encode
 from crplugins.ledger.schema import metadata, usage, usage_daily
 from tests.ledger.conftest import SOON, make_record, rows_of, settled, totals_of, until
+from tests.warm import PYTHON
 
 BILL = ("provider_model", "service_tier", "cost_source", "provider_cost_micro_usd")
 COLUMNS = (
@@ -84,7 +84,7 @@ asyncio.run(main())
 
 async def test_processes_that_start_at_once_make_the_tables_once(database_url, tmp_path, open_ledger):
     start = asyncio.create_subprocess_exec
-    command = [sys.executable, "-c", OPEN, database_url, str(tmp_path / "spool")]
+    command = [*PYTHON.command, "-c", OPEN, database_url, str(tmp_path / "spool")]
     for process in [await start(*command, stderr=asyncio.subprocess.PIPE) for _ in range(4)]:
         _, said = await process.communicate()
         assert process.returncode == 0, said.decode()

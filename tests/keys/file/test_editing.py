@@ -2,7 +2,6 @@
 
 import difflib
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +14,7 @@ from crplugins.keys.file import FileStore, KeyFileError
 from crplugins.keys.key import Key, revoked, rotated, with_disabled
 from crplugins.keys.secrets import Digester, sha256
 from tests.keys.conftest import LATER, NOW, make_key
+from tests.warm import PYTHON
 
 A, B, NEW = "sk-secret-of-a-0123456789", "sk-secret-of-b-0123456789", "sk-new-secret-0123456789"
 HASH = f"sha256:{sha256(B).hex()}"
@@ -291,7 +291,7 @@ asyncio.run(store.set_disabled("team-b", disabled=True))
 
 def test_what_changes_a_file_names_the_extra_it_needs_and_reading_one_needs_none(path):
     path.write_text(text := f"keys: [{{id: team-b, hash: '{HASH}'}}]\n")
-    ran = subprocess.run([sys.executable, "-c", CHANGE, str(path)], capture_output=True, text=True)
+    ran = subprocess.run([*PYTHON.command, "-c", CHANGE, str(path)], capture_output=True, text=True)
     assert ran.stdout == "['team-b']\n"
     assert "ImportError: changing a keys file needs: pip install 'crplugins[gateway]'" in ran.stderr
     assert path.read_text() == text

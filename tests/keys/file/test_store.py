@@ -2,7 +2,6 @@
 
 import asyncio
 import stat
-import sys
 from datetime import timedelta
 
 import pytest
@@ -11,6 +10,7 @@ import yaml
 from crplugins.keys.file import FileKeys, FileStore, KeyFileError
 from crplugins.keys.secrets import Digester, sha256
 from tests.keys.conftest import LATER, NOW, make_key
+from tests.warm import PYTHON
 
 A, B = "sk-secret-of-a-0123456789", "sk-secret-of-b-0123456789"
 BY_HAND = """\
@@ -133,7 +133,7 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_processes_that_write_at_once_lose_nothing_and_readers_see_only_whole_files(tmp_path):
     path = tmp_path / "keys.yaml"
     path.write_text("keys: []\n")
-    writers = [await asyncio.create_subprocess_exec(sys.executable, "-c", WRITE, str(path), name) for name in "abc"]
+    writers = [await asyncio.create_subprocess_exec(*PYTHON.command, "-c", WRITE, str(path), name) for name in "abc"]
     ended = asyncio.gather(*(writer.wait() for writer in writers))
     sizes = [0]
     while not ended.done():

@@ -1,7 +1,6 @@
 """The tables are made at start, by whoever comes first."""
 
 import asyncio
-import sys
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,6 +13,7 @@ from crplugins.keys.sql.rows import metadata
 from crplugins.sql.engine import make_engine
 from crplugins.sql.url import read_database_url
 from tests.keys.conftest import make_key
+from tests.warm import PYTHON
 
 
 async def test_the_migrations_make_what_the_schema_declares(database_url):
@@ -41,7 +41,7 @@ asyncio.run(main())
 
 async def test_processes_that_start_at_once_make_the_tables_once(database_url):
     start = asyncio.create_subprocess_exec
-    command = [sys.executable, "-c", OPEN, database_url]
+    command = [*PYTHON.command, "-c", OPEN, database_url]
     for process in [await start(*command, stderr=asyncio.subprocess.PIPE) for _ in range(4)]:
         _, said = await process.communicate()
         assert process.returncode == 0, said.decode()

@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from crplugins.limits.limit import Limit
 from crplugins.limits.redis.store import RedisStore
 from tests.limits.conftest import lease, meter, request
+from tests.warm import PYTHON
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -62,7 +62,7 @@ class Worker:
     """A process that is told something on a line and answers on a line."""
 
     def __init__(self, code, *arguments):
-        command = [sys.executable, "-c", code, *map(str, arguments)]
+        command = [*PYTHON.command, "-c", code, *map(str, arguments)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=CHECKOUT)
 

@@ -3,7 +3,6 @@
 import json
 import random
 import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from crplugins.limits.limit import Limit, Reservation
 from crplugins.limits.sqlite.store import SqliteStore
 from crplugins.limits.store import LEASE_MILLISECONDS
 from tests.limits.processes import DAY, END, LIMITS
+from tests.warm import PYTHON
 
 CHECKOUT = Path(__file__).parents[2]
 KINDS = ("meter", "tokens", "window", "lease")
@@ -22,7 +22,7 @@ KINDS = ("meter", "tokens", "window", "lease")
 
 class Process:
     def __init__(self, deed, path, name, *kinds):
-        command = [sys.executable, "-m", "tests.limits.processes", deed, str(path), name, *kinds]
+        command = [*PYTHON.command, "-m", "tests.limits.processes", deed, str(path), name, *kinds]
         self.running = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=CHECKOUT, text=True, bufsize=1
         )

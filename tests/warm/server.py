@@ -1,0 +1,96 @@
+"""`python server.py SOCKET MODULE...` imports the modules, and then becomes whatever a client asks for, as often as asked.
+
+For each command there are two forks: a keeper, which waits for the end of the command and reports it, and the command.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    address, *modules = sys.argv[1:]
+    sys.path[0] = str(Path.cwd())  # that of the checkout, not this file's
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(100)
+        print("listening", flush=True)
+        for module in modules:
+            importlib.import_module(module)
+        gc.collect()
+        gc.freeze()  # the collector of a command does not walk through what is here, nor copies it
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers that have ended leave nothing to wait for
+        order = _next_order(listener)
+    _become(order)
+
+
+def _next_order(listener: socket.socket) -> dict[str, Any]:
+    """Returns in each command; the server itself ends when its stdin does, with the tests."""
+    while sys.stdin in (ready := select.select([sys.stdin, listener], [], [])[0]) or listener in ready:
+        if sys.stdin in ready:
+            os._exit(0)
+        client, _ = listener.accept()
+        with client:
+            if os.fork() == 0:
+                listener.close()
+                return _kept(client)
+    raise AssertionError("select returned nothing")
+
+
+def _kept(client: socket.socket) -> dict[str, Any]:
+    """Returns in the command, whose keeper never does."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started deaf to it
+    _, files, *_ = socket.recv_fds(client, 1, 3)
+    with client.makefile("r") as lines:
+        order: dict[str, Any] = json.loads(lines.readline())
+    pid = os.fork()
+    if pid == 0:
+        client.close()
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
+        return order
+    for file in (0, 1, 2, *files):
+        os.close(file)  # who reads from the command sees the end of it
+    client.sendall(b"%d\n" % pid)
+    ended = os.pidfd_open(pid)
+    if ended not in select.select([ended, client], [], [])[0]:  # the client was killed
+        os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with contextlib.suppress(OSError):
+        client.sendall(b"%d\n" % code)
+    os._exit(0)
+
+
+def _become(order: dict[str, Any]) -> None:
+    os.chdir(order["folder"])
+    os.environ.clear()
+    os.environ.update(order["environ"])
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path not in sys.path]
+    first, *arguments = order["arguments"]
+    if first in ("-m", "-c"):
+        what, *arguments = arguments
+        sys.path[:1] = [order["folder"] if first == "-m" else "", *paths]
+    else:
+        what = first
+        sys.path[:1] = [str(Path(what).parent), *paths]
+    sys.argv = [what if first != "-c" else "-c", *arguments]
+    if first == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        runpy.run_path(what, run_name="__main__")
+
+
+main()
