@@ -1,7 +1,6 @@
 """An environment with what a reader has installed, and nothing else: this one, in which the rest cannot be imported."""
 
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
@@ -11,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import CHECKOUT
+from tests.warm import WarmPython
 
 _CONFINEMENT = Path(__file__).parent / "confinement"
 
@@ -75,5 +75,18 @@ def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
     return marker is None or any(marker.evaluate({"extra": extra}) for extra in (*extras, ""))
 
 
-def crplugins_command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from crplugins.cli import main; main()", *arguments]
+@cache
+def python_of(refused_modules: str) -> WarmPython:
+    """A Python that has only what an `environment_of` has, and its imports done."""
+    paths = os.pathsep.join(map(str, (_CONFINEMENT, CHECKOUT)))
+    environ = {**os.environ, "PYTHONPATH": paths, "REFUSED_MODULES": refused_modules}
+    return WarmPython("crplugins.cli.app", "crplugins.ledger.ledger", "crplugins.homes.gateway.app", environ=environ)
+
+
+def python_command(environ: Mapping[str, str]) -> list[str]:
+    """In the place of `sys.executable`, for a process with these variables."""
+    return python_of(environ["REFUSED_MODULES"]).command
+
+
+CRPLUGINS = ("-c", "from crplugins.cli import main; main()")
+"""The command, behind a Python. The installed script is that of this environment, in which all is there."""

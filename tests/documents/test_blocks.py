@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.documents.confined import closure, crplugins_command, environment_of, refused
+from tests.documents.confined import CRPLUGINS, closure, environment_of, python_command, refused
 from tests.documents.pages import Block, blocks, commands, environment, everything_told, installs, pages, written
 
 PRINTED_KEY = "sk-crp_..."
@@ -104,7 +104,8 @@ def test_python_runs_with_what_its_page_told_to_install(
     where: tuple[str, tuple[str, ...]], group: list[Block], tmp_path: Path
 ) -> None:
     sources = json.dumps([[str(block), block.text] for block in group])
-    done = run([sys.executable, "-c", _RUN_BLOCKS], tmp_path, environment_of(where[1], tmp_path), sources)
+    environ = environment_of(where[1], tmp_path)
+    done = run([*python_command(environ), "-c", _RUN_BLOCKS], tmp_path, environ, sources)
     assert done.returncode == 0, f"with {where[1]}: {done.stderr}"
 
 
@@ -113,7 +114,7 @@ def test_yaml_is_a_configuration_with_what_its_page_told_to_install(page: str, t
     stub_plugins(tmp_path)
     texts = [[str(block), block.file, block.text] for block in blocks(page) if block.language == "yaml"]
     environ = environment_of(everything_told(page), tmp_path)
-    done = run([sys.executable, "-c", _LOAD_YAML], tmp_path, environ, json.dumps(texts))
+    done = run([*python_command(environ), "-c", _LOAD_YAML], tmp_path, environ, json.dumps(texts))
     assert done.returncode == 0, f"with {everything_told(page)}: {done.stderr}"
 
 
@@ -176,9 +177,9 @@ def _run_crplugins(words: list[str], block: Block, folder: Path, environ: dict[s
     if words[0] == "serve":  # does not end; test_readme.py has one running
         words = ["check", *words[1:]]
     if words[0] == "usage":  # a gateway has been running
-        made = run([sys.executable, "-c", _MAKE_LEDGER], folder, environ)
+        made = run([*python_command(environ), "-c", _MAKE_LEDGER], folder, environ)
         assert made.returncode == 0, made.stderr
-    done = run(crplugins_command(*words), folder, environ)
+    done = run([*python_command(environ), *CRPLUGINS, *words], folder, environ)
     allowed = {0, 1} if words[:2] == ["keys", "lint"] else {0}  # 1: something is found
     assert done.returncode in allowed, f"{block}: crplugins {' '.join(words)}: {done.stdout}{done.stderr}"
 
@@ -188,7 +189,7 @@ def _start_uvicorn(words: list[str], block: Block, folder: Path, environ: dict[s
         return  # takes ten seconds: test_litellm_proxy_page.py
     words = [word for word in words if word != "--port" and not word.isdigit()]
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", *words, "--port", "0"],
+        [*python_command(environ), "-m", "uvicorn", *words, "--port", "0"],
         cwd=folder,
         env=environ,
         stderr=subprocess.PIPE,

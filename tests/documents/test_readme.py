@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.conftest import CHECKOUT
-from tests.documents.confined import crplugins_command, environment_of
+from tests.documents.confined import CRPLUGINS, environment_of
 from tests.documents.pages import Block, blocks, commands, environment
 from tests.documents.test_blocks import PRINTED_KEY, run
 
@@ -58,7 +58,7 @@ def test_the_two_commands_serve_what_the_snippet_asks_for(tmp_path: Path) -> Non
     assert install == ["pip", "install", ".[gateway]"]
     environ = environment_of(environment(snippet), tmp_path, {"PYTHONUNBUFFERED": "1"})
     port = free_port()
-    with running(crplugins_command(*serve[1:], "--port", str(port)), tmp_path, environ, f":{port}") as log:
+    with running([sys.executable, *CRPLUGINS, *serve[1:], "--port", str(port)], tmp_path, environ, f":{port}") as log:
         [key] = set(re.findall(r"sk-crp_\w+", log.read_text()))
         source = snippet.text.replace(PRINTED_KEY, key).replace(":4000", f":{port}")
         deadline = time.monotonic() + 30

@@ -25,7 +25,8 @@ def main() -> None:
         listener.listen(100)
         print("listening", flush=True)
         for module in modules:
-            importlib.import_module(module)
+            with contextlib.suppress(ImportError):  # not installed; the command says so
+                importlib.import_module(module)
         gc.collect()
         gc.freeze()  # the collector of a command does not walk through what is here, nor copies it
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers that have ended leave nothing to wait for

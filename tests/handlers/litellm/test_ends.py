@@ -11,8 +11,17 @@ from tests.litellm_setup import ASKING, Told, asking
 
 WAYS = ["openai/m", "hosted_vllm/m", "groq/m"]
 """OpenAI's SDK, litellm's reader of lines, and one with a parser of its own."""
+PATIENCE = 0.8
+"""Seconds of a provider's silence that are a timeout, where one is waited for: longer than MOMENT."""
+MOMENT = 0.1
+"""Seconds for which [DONE] is waited for behind a finished and counted answer; one by default, in each of these tests."""
 DONE = b"data: [DONE]\n\n"
 COUNTS = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+
+@pytest.fixture(autouse=True)
+def short_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crplugins.handlers.litellm.stream._GRACE_SECONDS", MOMENT)
 
 
 def event(delta: dict[str, Any] | None = None, finish: str | None = None, index: int = 0, **more: Any) -> bytes:
@@ -99,9 +108,9 @@ async def test_a_finish_reason_beside_the_last_words_is_waited_behind_no_longer(
 
 @pytest.mark.parametrize("model", WAYS)
 async def test_heartbeats_do_not_prolong_a_finished_and_counted_answer(model: str) -> None:
-    beats = [b": keep-alive\n\n", b"data: {}\n\n"] * 500
+    beats = [b": keep-alive\n\n", b"data: {}\n\n"] * 2_000
     events = [ROLE, ONE, event({"content": "two"}, "stop"), USAGE, *beats]
-    async with FakeProvider(default=Script(events=events, frame_delay=0.1)) as provider:
+    async with FakeProvider(default=Script(events=events, frame_delay=MOMENT / 5)) as provider:
         async with asking(provider, model, patience=600.0) as asked, asyncio.timeout(60):
             told = await asked.stream(**ASKING)
     assert (told.said("content"), told.error, told.done) == ("one two", None, True)
@@ -118,7 +127,7 @@ async def test_heartbeats_do_not_prolong_a_finished_and_counted_answer(model: st
     ids=["on the first chunk", "on two chunks", "not counted"],
 )
 async def test_a_finish_reason_that_may_be_one_of_many_is_waited_behind(model: str, chunks: list[bytes]) -> None:
-    told = await told_of(model, *chunks, HANG, patience=2.0)
+    told = await told_of(model, *chunks, HANG, patience=PATIENCE)
     assert told.error is not None
     assert told.error.code == "upstream_timeout"
 
@@ -148,8 +157,8 @@ async def test_a_role_alone_commits_to_nothing(model: str) -> None:
 
 @pytest.mark.parametrize("model", WAYS)
 async def test_roles_do_not_feed_the_timeout(model: str) -> None:
-    script = Script(events=[ROLE] * 1000, frame_delay=0.2)
-    async with FakeProvider(default=script) as provider, asking(provider, model, patience=1.0) as asked:
+    script = Script(events=[ROLE] * 1000, frame_delay=PATIENCE / 5)
+    async with FakeProvider(default=script) as provider, asking(provider, model, patience=PATIENCE) as asked:
         async with asyncio.timeout(60):
             assert (await asked.refusal(stream=True)).status == 504
 
