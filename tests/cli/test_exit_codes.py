@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.cli.test_serve import UPSTREAM
+from tests.warm import INSTALLED
 
 COMMANDS = [("check",), ("check", "--json"), ("serve", "--port", "0"), ("serve", "--port", "0", "--workers", "2")]
 
@@ -55,6 +56,16 @@ def test_an_address_that_is_none_of_this_machines_is_refused_with_1(run):
     done = run("serve", "--host", "192.0.2.1", "--port", 0)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "cannot listen on port 0 of 192.0.2.1: Cannot assign requested address\n"
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("check", "--config", "no.yaml")], ids=" ".join)
+def test_the_command_as_it_is_installed_says_the_same(run, environ, tmp_path, arguments):
+    """Those of the other tests begin with their imports done."""
+    done = subprocess.run(
+        [INSTALLED, *arguments], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
+    other = run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (other.returncode, other.stdout, other.stderr)
 
 
 def test_the_version_and_the_help_are_printed(run):
