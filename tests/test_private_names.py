@@ -30,11 +30,6 @@ USED: dict[str, dict[str, str]] = {
         "_decoder": "the only place that sees [DONE] and an error beside a chunk, which the SDK keeps to itself; checked for",
         "_cast_to": "else it builds a model of every chunk, at 80 us each; checked for",
     },
-    "prometheus_client": {
-        "_samples": "samples one by one: `collect` makes a list of a hundred thousand, and the collector stops the process",
-        "_sum": "beside `_buckets`: `observe` adds to both",
-        "_buckets": "`observe` tries one bound after the other; by bisection a request's ten observations cost a third less",
-    },
 }  # fmt: skip
 
 # Underscored so as not to clash with fields, and documented.

@@ -1,36 +1,78 @@
-"""Families: the metrics of the table as prometheus_client's objects, registered in one registry and scraped from it."""
+"""Families: the metrics of the table, registered in one registry and scraped from it.
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, Protocol
+Their values are in the memory of this process, as `memory.py` keeps them; or in files that several processes share, as
+prometheus_client does.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Final, Protocol, TypeVar, cast
 
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry
-from prometheus_client import Counter as EagerCounter
-from prometheus_client import Gauge as EagerGauge
-from prometheus_client import Histogram as EagerHistogram
+from prometheus_client import Counter as SharedCounter
+from prometheus_client import Gauge as SharedGauge
+from prometheus_client import Histogram as SharedHistogram
 from prometheus_client.core import Metric, Sample
-from prometheus_client.metrics import MetricWrapperBase
 
 from crplugins.plugins.metrics import table
+from crplugins.plugins.metrics.directory import shared_directory
+from crplugins.plugins.metrics.memory import Distribution, MemoryFamily, Sampled, Value
 from crplugins.plugins.metrics.table import Spec
 
 
+class Adds(Protocol):
+    """The series of a counter."""
+
+    def inc(self, amount: float = 1) -> None: ...
+
+
+class Moves(Adds, Protocol):
+    """That of a gauge."""
+
+    def dec(self, amount: float = 1) -> None: ...
+
+    def set(self, value: float) -> None: ...
+
+
+class Observes(Protocol):
+    """That of a histogram."""
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None: ...
+
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Sampled)
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Labelled(Protocol[S_co]):
+    """A metric with labels, of memory or of prometheus_client."""
+
+    def labels(self, *values: str) -> S_co: ...
+
+
+Counter = Labelled[Adds]
+Gauge = Labelled[Moves]
+Histogram = Labelled[Observes]
+
+
 class Families:
-    """One object per metric that requests write.
+    """One object per metric that requests write. The metrics without labels are their only series.
 
     Raises ValueError if the registry has one of the names already.
     """
 
     def __init__(self, registry: CollectorRegistry, *, inter_chunk: bool) -> None:
         self._registry = registry
+        self._shared = shared_directory() is not None
         self.requests: Final = self.counter(table.REQUESTS)
         self.duration: Final = self._histogram(table.DURATION)
         self.ttft: Final = self._histogram(table.TTFT)
         self.tpot: Final = self._histogram(table.TPOT)
         self.max_gap: Final = self._histogram(table.MAX_GAP)
         self.inter_chunk: Final = self._histogram(table.INTER_CHUNK) if inter_chunk else None
-        self.in_flight: Final = self.gauge(table.IN_FLIGHT)
-        self.overhead: Final = self._histogram(table.OVERHEAD)
+        self.in_flight: Final[Moves] = self.series(self.gauge(table.IN_FLIGHT))
+        self.overhead: Final[Observes] = self.series(self._histogram(table.OVERHEAD))
         self.input_tokens: Final = self.counter(table.INPUT_TOKENS)
         self.output_tokens: Final = self.counter(table.OUTPUT_TOKENS)
         self.cached_tokens: Final = self.counter(table.CACHED_TOKENS)
@@ -48,14 +90,28 @@ class Families:
         self.overflow: Final = self.counter(table.OVERFLOW)
         self.build_info: Final = self.gauge(table.BUILD_INFO)
 
-    def counter(self, spec: Spec) -> "Counter":
-        return Counter(spec.name, spec.help, spec.labels, registry=self._registry)
+    def series(self, family: Labelled[T], *labels: str) -> T:
+        """That of `labels`; of a metric without any the only one, which for prometheus_client is the metric itself."""
+        return cast("T", family) if self._shared and not labels else family.labels(*labels)
 
-    def gauge(self, spec: Spec) -> "Gauge":
-        return Gauge(spec.name, spec.help, spec.labels, registry=self._registry, multiprocess_mode=spec.mode)
+    def counter(self, spec: Spec) -> Counter:
+        if self._shared:
+            return SharedCounter(spec.name, spec.help, spec.labels, registry=self._registry)
+        return self._registered(MemoryFamily(spec, Value))
 
-    def _histogram(self, spec: Spec) -> "Histogram":
-        return Histogram(spec.name, spec.help, spec.labels, registry=self._registry, buckets=spec.buckets)
+    def gauge(self, spec: Spec) -> Gauge:
+        if self._shared:
+            return SharedGauge(spec.name, spec.help, spec.labels, registry=self._registry, multiprocess_mode=spec.mode)
+        return self._registered(MemoryFamily(spec, Value))
+
+    def _histogram(self, spec: Spec) -> Histogram:
+        if self._shared:
+            return SharedHistogram(spec.name, spec.help, spec.labels, registry=self._registry, buckets=spec.buckets)
+        return self._registered(MemoryFamily(spec, partial(Distribution, spec.buckets)))
+
+    def _registered(self, family: MemoryFamily[M]) -> MemoryFamily[M]:
+        self._registry.register(family)
+        return family
 
 
 def fresh_registry() -> CollectorRegistry:
@@ -99,7 +155,7 @@ class WithoutCreated:
 
 
 class _AllBut:
-    """The samples that are not called `name`, one by one: see `Lazy`."""
+    """The samples that are not called `name`, one by one: see `MemoryFamily`."""
 
     def __init__(self, name: str, samples: Iterable[Sample]) -> None:
         self._name = name
@@ -107,60 +163,3 @@ class _AllBut:
 
     def __iter__(self) -> Iterator[Sample]:
         return (sample for sample in self._samples if sample.name != self._name)
-
-
-class Lazy(MetricWrapperBase):
-    """Makes its samples one by one, as they are written into a scrape, and no `_created` ones.
-
-    A list would create a hundred thousand objects at once, for which the garbage collector goes through all objects of
-    the process: with litellm a third of a second, in which everything stops.
-    """
-
-    def collect(self) -> Iterable[Metric]:
-        (metric,) = self.describe()
-        metric.samples = _Samples(self, metric.name)  # type: ignore[assignment]  # the encoders only go through them
-        return [metric]
-
-    def samples(self, name: str) -> Iterator[Sample]:
-        for sample in self._samples():
-            if sample.name != "_created":
-                yield Sample(name + sample.name, *sample[1:])
-
-
-class _Samples:
-    """The samples of a metric, made again for each iteration."""
-
-    def __init__(self, metric: Lazy, name: str) -> None:
-        self._metric = metric
-        self._name = name
-
-    def __iter__(self) -> Iterator[Sample]:
-        return self._metric.samples(self._name)
-
-
-class Counter(Lazy, EagerCounter):
-    pass
-
-
-class Gauge(Lazy, EagerGauge):
-    pass
-
-
-class Histogram(Lazy, EagerHistogram):
-    """Finds its bucket by bisection: a third cheaper than a linear search, and a request observes ten.
-
-    After the last of `buckets` comes the `+Inf` bucket, which prometheus_client adds.
-    """
-
-    def __init__(
-        self, name: str, documentation: str, labelnames: Iterable[str] = (), *, buckets: Sequence[float], **more: Any
-    ) -> None:
-        super().__init__(name, documentation, labelnames, buckets=buckets, **more)
-        self.bounds: Final = buckets
-
-    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        if exemplar is not None:
-            super().observe(amount, exemplar)
-            return
-        self._sum.inc(amount)
-        self._buckets[bisect_left(self.bounds, amount)].inc(1)

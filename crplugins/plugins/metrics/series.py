@@ -24,7 +24,8 @@ OTHER: Final = "other"
 NONE: Final = "none"
 """The `key_id` of requests without an authenticated key."""
 
-K = TypeVar("K", bound=Hashable)
+H = TypeVar("H", bound=Hashable)
+K = TypeVar("K")
 V = TypeVar("V")
 
 ENDINGS: Final = 64
@@ -270,14 +271,14 @@ class LabelGuard:
         return counted
 
 
-class Admitted(Generic[K]):
+class Admitted(Generic[H]):
     """The values with series of their own: the pinned ones, then the first others that come, up to `cap` in all."""
 
-    def __init__(self, pinned: Iterable[K], cap: int) -> None:
+    def __init__(self, pinned: Iterable[H], cap: int) -> None:
         self.cap: Final = cap
         self._admitted: Final = set(list(dict.fromkeys(pinned))[:cap])
 
-    def admit(self, value: K) -> bool:
+    def admit(self, value: H) -> bool:
         """Whether the value has series of its own. None is ever removed: a series that has begun goes on."""
         if value in self._admitted:
             return True

@@ -173,10 +173,9 @@ class Mirror:
 
     def _count(self, spec: Spec, labels: tuple[str, ...], value: float) -> None:
         counter = self._counters.get(spec) or self._counters.setdefault(spec, self._families.counter(spec))
-        child = counter.labels(*labels) if labels else counter
-        child.inc(max(value - self._counted.get((spec, labels), 0), 0))
+        self._families.series(counter, *labels).inc(max(value - self._counted.get((spec, labels), 0), 0))
         self._counted[spec, labels] = value
 
     def _set(self, spec: Spec, labels: tuple[str, ...], value: float) -> None:
         gauge = self._gauges.get(spec) or self._gauges.setdefault(spec, self._families.gauge(spec))
-        (gauge.labels(*labels) if labels else gauge).set(value)
+        self._families.series(gauge, *labels).set(value)

@@ -4,15 +4,11 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client import Histogram as SearchedHistogram
+from prometheus_client import generate_latest
 
 from crplugins.core.exchange import Attempt
 from crplugins.core.outcome import ERROR_TYPES
 from crplugins.plugins.metrics import table as metrics_table
-from crplugins.plugins.metrics.families import Histogram
 from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.metrics.table import TABLE, Spec
 from tests.plugins.metrics.setup import finished, run, samples
@@ -92,17 +88,3 @@ def test_the_worst_case_is_never_passed():
                 run(metrics, finished(model, key_id, stream=number % 2 == 0, usage_source="estimated", **facts))
     there = [name for name, _ in samples(metrics) if name.startswith("crplugins_")]
     assert 0.1 * metrics.worst_case_series() < len(there) <= metrics.worst_case_series()
-
-
-@given(st.lists(st.one_of(st.floats(allow_nan=False), st.sampled_from(metrics_table.DURATION_BUCKETS))))
-def test_bisection_finds_the_bucket_that_a_search_finds(amounts):
-    registries = CollectorRegistry(), CollectorRegistry()
-    searched = SearchedHistogram("h", "H.", registry=registries[0], buckets=metrics_table.DURATION_BUCKETS)
-    bisected = Histogram("h", "H.", registry=registries[1], buckets=metrics_table.DURATION_BUCKETS)
-    for amount in amounts:
-        searched.observe(amount)
-        bisected.observe(amount)
-    plain, quick = (
-        [line for line in generate_latest(registry).splitlines() if b"_created" not in line] for registry in registries
-    )
-    assert plain == quick
