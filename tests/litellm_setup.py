@@ -14,6 +14,7 @@ from crplugins.core.errors import ErrorObject, GatewayError
 from crplugins.core.exchange import Exchange, Reply, Timings
 from crplugins.core.sse import Splitter
 from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.handler import Handler
 from crplugins.handlers.litellm.handler import LitellmHandler
 from crplugins.testing import FakeProvider
 
@@ -80,14 +81,15 @@ class Told:
 class Asked:
     """A handler to ask. `exchange` is that of the last request."""
 
-    handler: LitellmHandler
-    provider: FakeProvider
+    handler: Handler
+    provider: FakeProvider | None = None
     exchange: Exchange = field(default_factory=make_exchange)
 
     async def reply(self, **body: Any) -> Reply:
         self.exchange = make_exchange()
-        payload = {"model": "m", "messages": HELLO, **body}
-        return await self.handler.answer(self.exchange, Body(msgspec.json.encode(payload)))
+        sent = Body(msgspec.json.encode({"model": "m", "messages": HELLO, **body}))
+        self.exchange.body, self.exchange.stream = sent, body.get("stream") is True
+        return await self.handler.answer(self.exchange, sent)
 
     async def plain(self, **body: Any) -> dict[str, Any]:
         reply = await self.reply(**body)

@@ -23,7 +23,7 @@ from crplugins.core.lenient_json import first_json_value, strict_json
 from crplugins.core.patterns import is_model_name
 from crplugins.core.redaction import one_line, scrub
 from crplugins.core.sse import Splitter, begins_stream, without_comments
-from crplugins.handlers.litellm.demo import tokens
+from crplugins.handlers.demo import tokens
 from crplugins.handlers.upstream_errors import read_error
 from crplugins.plugins.aliases.rename import NameScrubber
 
@@ -37,7 +37,7 @@ FOREIGN = {
     "core.patterns._SCHEME": "search", "core.redaction._ADDRESSES": "search", "core.redaction._KEYS": "search",
     "core.redaction._LITELLM_CLASSES": "search", "core.sse._BEFORE_ANSWER": "match", "core.sse._BLANK_LINE": "search",
     "core.sse._LINE": "search", "core.stream_options._AS_A_WORD": "search",
-    "core.trace._TRACEPARENT": "match", "handlers.http.pool._TIMEOUT": "search", "handlers.litellm.demo._TOKEN": "search",
+    "core.trace._TRACEPARENT": "match", "handlers.http.pool._TIMEOUT": "search", "handlers.demo._TOKEN": "search",
     "handlers.litellm.errors._CLASSES": "match", "handlers.litellm.errors._QUOTED": "search",
     "handlers.litellm.errors._UNSUPPORTED": "search", "handlers.upstream_errors._LEADING_NUMBER": "match",
     "handlers.upstream_errors._NUMBER_OR_DATE": "match", "handlers.upstream_errors._OUT_OF_CREDIT": "search",

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
@@ -153,10 +153,16 @@ class FrozenAfterStartup:
 
     With litellm loaded there are a million objects. A full collection looks at each of them, which takes half a second
     in which no stream moves. What is there when the start-up is over lives as long as the process.
+
+    Args:
+        loaded: returns when the app has also loaded what it loads behind its start-up. What is there then is likewise
+            looked at no longer; without a collection before, as streams are moving already.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, loaded: Callable[[], Awaitable[None]]) -> None:
         self._app = app
+        self._loaded = loaded
+        self._freezing: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -167,6 +173,11 @@ class FrozenAfterStartup:
             if message["type"] == "lifespan.startup.complete":
                 gc.collect()
                 gc.freeze()
+                self._freezing = asyncio.create_task(self._freeze_again())
             await send(message)
 
         await self._app(scope, receive, send_and_freeze)
+
+    async def _freeze_again(self) -> None:
+        await self._loaded()
+        gc.freeze()

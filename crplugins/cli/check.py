@@ -12,7 +12,9 @@ from rich.table import Table
 from crplugins.cli.configuration import ConfigOption, FoundConfig, find
 from crplugins.cli.keys.source import keys_of, parts_of
 from crplugins.cli.terminal import plain_console
-from crplugins.config import Config, ConfigError
+from crplugins.config import Config, ConfigError, ModelEntry
+from crplugins.handlers.demo import is_demo
+from crplugins.handlers.upstream import Upstream
 from crplugins.keys.key import Key
 from crplugins.keys.source import SourceUnavailable
 
@@ -60,14 +62,20 @@ def _known_keys(config: Config) -> list[Key]:
 
 
 def _models(found: FoundConfig) -> Iterable[dict[str, Any]]:
-    for entry, upstream in zip(found.config.model_list, found.upstreams, strict=True):
+    for entry, upstream in zip(found.config.model_list, found.upstreams(), strict=True):
         base = upstream.base_url if upstream else entry.litellm_params.api_base
         yield {
             "model_name": entry.model_name,
             "model": entry.litellm_params.model,
-            "handler": "direct" if upstream else "litellm",
+            "handler": _handler(entry, upstream),
             "api_base": without_credentials(base) if base else None,
         }
+
+
+def _handler(entry: ModelEntry, upstream: Upstream | None) -> str:
+    if is_demo(entry.deployment()):
+        return "demo"
+    return "direct" if upstream else "litellm"
 
 
 def without_credentials(url: str) -> str:

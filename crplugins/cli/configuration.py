@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crplugins.config import Config, Problem, find_config, load_config, parse_config
-from crplugins.handlers.upstream import Upstream, UpstreamUnknown, resolve
+from crplugins.handlers.upstream import Upstream, UpstreamUnknown, can_wait, resolve
 
 ConfigOption = Annotated[
     Path | None,
@@ -29,17 +29,24 @@ LedgerOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class FoundConfig:
-    """A configuration, its file if there is one, and the upstream of each entry of `model_list` (None: litellm)."""
+    """A configuration and its file, if there is one."""
 
     config: Config
     file: Path | None
-    upstreams: list[Upstream | None]
+
+    def upstreams(self) -> list[Upstream | None]:
+        """The upstream of each entry of `model_list` (None: litellm, or the demo model).
+
+        Imports litellm if a model needs its tables. Raises `ConfigError` for models that no handler can serve.
+        """
+        return _upstreams(self.config)
 
 
 def find(option: Path | None) -> FoundConfig:
     """Reads the configuration and prints its warnings to stderr.
 
-    Its `plugins` may be in modules in the file's folder. Raises `ConfigError`.
+    Its `plugins` may be in modules in the file's folder. litellm is imported only where no other table knows whether a
+    model can be served. Raises `ConfigError`.
     """
     file = find_config(option)
     if file is not None:
@@ -47,16 +54,19 @@ def find(option: Path | None) -> FoundConfig:
     config = parse_config({}) if file is None else load_config(file)
     for warning in config.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    return FoundConfig(config, file, _upstreams(config))
+    _upstreams(config, waiting=True)
+    return FoundConfig(config, file)
 
 
-def _upstreams(config: Config) -> list[Upstream | None]:
-    """Imports litellm if a model needs its tables. Raises `ConfigError` for models that no handler can serve."""
+def _upstreams(config: Config, *, waiting: bool = False) -> list[Upstream | None]:
+    """`waiting`: None, too, for each that can wait for litellm."""
     upstreams: list[Upstream | None] = []
     problems: list[Problem] = []
     for index, entry in enumerate(config.model_list):
+        deployment = entry.deployment()
         try:
-            upstreams.append(resolve(entry.deployment(), entry.handler))
+            waits = waiting and can_wait(deployment, entry.handler)
+            upstreams.append(None if waits else resolve(deployment, entry.handler))
         except UpstreamUnknown as error:
             problems.append(Problem(("model_list", index), str(error)))
     if problems:

@@ -19,6 +19,7 @@ from crplugins.cli.keys.source import JsonOption, clock_of, key_id, keys_of, par
 from crplugins.config import Config
 from crplugins.core.principal import Budget, Principal
 from crplugins.core.usage import Price, TokenUsage, usd
+from crplugins.handlers.demo import is_demo
 from crplugins.handlers.deployment import Deployment, Routes
 from crplugins.handlers.upstream import Upstream
 from crplugins.keys.key import Key
@@ -150,7 +151,7 @@ def _refuses_unknown(config: Config, principal: Principal) -> bool:
 
 def _handlers(found: FoundConfig, name: str, tokens: tuple[int, int], *, refused: bool) -> list[ExplainedStep]:
     """The deployments that take turns for a served name; `refused`: a request is, if one of them has no price."""
-    pairs = list(zip(found.config.deployments(), found.upstreams, strict=True))
+    pairs = list(zip(found.config.deployments(), found.upstreams(), strict=True))
     chosen = Routes((deployment.name, deployment.name) for deployment, _ in pairs).find(name)
     own = [(deployment, upstream) for deployment, upstream in pairs if deployment.name == chosen]
     turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more to which it fails over"
@@ -167,6 +168,8 @@ def _quota(deployment: Deployment) -> str:
 
 
 def _handler(deployment: Deployment, upstream: Upstream | None, name: str) -> str:
+    if is_demo(deployment):
+        return "demo: it says back what it is told"
     if upstream is not None:
         model = deployment.model_for(name, upstream.model)
         return f"direct: '{model}' at {without_credentials(upstream.base_url)}, bytes passed through"

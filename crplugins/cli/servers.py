@@ -50,7 +50,7 @@ def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
 
     Raises `Refused` if the app does not start.
     """
-    config = uvicorn.Config(FrozenAfterStartup(app), **_options(app.config))
+    config = uvicorn.Config(FrozenAfterStartup(app, app.loaded), **_options(app.config))
     server = _Server(config, lambda: _print(welcome))
     try:
         with logging_to_stderr(app.config):

@@ -1,17 +1,21 @@
 """Upstream: the provider and the address of a deployment. Resolved once, at start-up.
 
 OpenAI itself, vLLM and every `openai/` model with an `api_base` are resolved here. For the other providers litellm's
-tables decide, which costs its import (2.5 s, 170 MB); hence `resolve` runs in a thread and never on a request.
+tables decide, which costs its import (2.5 s, 170 MB); hence `resolve` runs in a thread and never on a request. Where it
+is certain that litellm will decide, and fail nobody, it may do so when the gateway listens already: `can_wait`.
 """
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Final, Literal
 
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.network import Network
+from crplugins.handlers.demo import is_demo
 from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.litellm.providers import PROVIDERS
 
 HandlerKind = Literal["auto", "direct", "litellm"]
 
@@ -40,25 +44,46 @@ class Upstream:
 
 
 def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ) -> Upstream | None:
-    """The OpenAI-compatible endpoint of a deployment, or None if litellm must translate.
+    """The OpenAI-compatible endpoint of a deployment, or None if litellm must translate, or it is the demo model.
 
     Raises `UpstreamUnknown` for `handler: direct` without a known base URL, and for a model whose provider litellm does
     not know.
     """
+    _check_network(deployment, environ)
+    if is_demo(deployment) or _must_translate(deployment, kind):
+        return None
+    provider, _, model = deployment.model.partition("/")
+    if provider in _SELF_HOSTED and model:
+        return _self_hosted(deployment, provider, model, environ)
+    return _from_litellm(deployment, kind)
+
+
+def can_wait(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether litellm has to be imported for this deployment, and may be when the gateway listens already.
+
+    It may where litellm is installed and knows the provider, so that no mistake in the configuration is found late.
+    Raises `UpstreamUnknown`.
+    """
+    _check_network(deployment, environ)
+    provider, _, model = deployment.model.partition("/")
+    if is_demo(deployment) or "custom_llm_provider" in deployment.parameters:
+        return False
+    if provider in _SELF_HOSTED and model and not _must_translate(deployment, kind):
+        return False
+    if kind == "direct" and not deployment.api_base:
+        return False
+    return bool(model) and provider in PROVIDERS and find_spec("litellm") is not None
+
+
+def _check_network(deployment: Deployment, environ: Mapping[str, str]) -> None:
     try:
         Network(deployment.ssl_verify, environ)
     except ValueError as error:
         raise UpstreamUnknown(f"model '{deployment.name}': {error}") from None
-    if kind == "litellm":
-        return None
-    if kind == "auto" and not _LITELLM_ONLY.isdisjoint(deployment.parameters):
-        return None
-    provider, _, model = deployment.model.partition("/")
-    if provider == "demo":
-        return None
-    if provider in _SELF_HOSTED and model:
-        return _self_hosted(deployment, provider, model, environ)
-    return _from_litellm(deployment, kind)
+
+
+def _must_translate(deployment: Deployment, kind: HandlerKind) -> bool:
+    return kind == "litellm" or (kind == "auto" and not _LITELLM_ONLY.isdisjoint(deployment.parameters))
 
 
 def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Mapping[str, str]) -> Upstream:
@@ -79,13 +104,14 @@ def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Map
 
 
 def _from_litellm(deployment: Deployment, kind: HandlerKind) -> Upstream | None:
-    from crplugins.handlers.litellm.loading import load_litellm
+    from crplugins.handlers.litellm.loading import load_litellm, quiet
 
     litellm = load_litellm()
     try:
-        model, provider, key, base = litellm.get_llm_provider(
-            deployment.model, api_base=deployment.api_base, api_key=deployment.api_key
-        )
+        with quiet():  # for some providers it imports more of itself
+            model, provider, key, base = litellm.get_llm_provider(
+                deployment.model, api_base=deployment.api_base, api_key=deployment.api_key
+            )
     except Exception as error:
         raise UpstreamUnknown(
             f"model '{deployment.name}': litellm knows no provider for '{deployment.model}'"

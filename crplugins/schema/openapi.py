@@ -109,7 +109,7 @@ def _public(operation: str, summary: str, schema: str | None) -> dict[str, Any]:
 
 
 def _ready() -> dict[str, Any]:
-    operation = _public("ready", "Whether requests will be served.", "Health")
+    operation = _public("ready", "Whether every model answers at once.", "Health")
     not_yet = {
         "description": "The gateway is not ready.",
         "headers": _REQUEST_ID,

@@ -49,7 +49,7 @@ def test_json_is_alone_on_stdout_and_warnings_are_on_stderr(run, tmp_path):
                 "handler": "direct",
                 "api_base": "http://10.0.0.7:8000/v1",
             },
-            {"model_name": "echo", "model": "demo/echo", "handler": "litellm", "api_base": None},
+            {"model_name": "echo", "model": "demo/echo", "handler": "demo", "api_base": None},
         ],
         "keys": ["team-a"],
         "server": {

@@ -71,8 +71,8 @@ def test_a_pattern_is_filled_in_on_the_way_to_the_upstream(explained):
     assert steps[-2] == ("handler", True, "direct: 'meta-3' at http://10.0.0.7:8000/v1, bytes passed through")
 
 
-def test_a_model_of_another_form_goes_through_litellm(explained):
-    assert explained("all", "echo")[1][-2] == ("handler", True, "litellm: 'demo/echo', translated")
+def test_the_demo_model_has_a_handler_of_its_own(explained):
+    assert explained("all", "echo")[1][-2] == ("handler", True, "demo: it says back what it is told")
 
 
 def test_a_weighted_alias_is_sticky_for_the_user(explained):
@@ -80,7 +80,7 @@ def test_a_weighted_alias_is_sticky_for_the_user(explained):
         steps = explained("all", "canary", "--user", user)[1]
         weights = next(text for step, _, text in steps if step == "weights")
         assert f"the hash of the request's user '{user}' and the key picks it" in weights
-        assert steps[-2][2].startswith("litellm" if "'echo'" in weights else "direct")
+        assert steps[-2][2].startswith("demo" if "'echo'" in weights else "direct")
 
 
 @pytest.mark.parametrize(

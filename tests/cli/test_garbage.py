@@ -1,3 +1,4 @@
+import asyncio
 import gc
 
 from starlette.applications import Starlette
@@ -8,8 +9,19 @@ from crplugins.testing import lifespan
 
 async def test_what_lives_as_long_as_the_process_is_out_of_the_collectors_sight():
     before = gc.get_freeze_count()
+    loaded = asyncio.Event()
+
+    async def load() -> None:
+        await loaded.wait()
+
     try:
-        async with lifespan(FrozenAfterStartup(Starlette())):
-            assert gc.get_freeze_count() > before
+        async with lifespan(FrozenAfterStartup(Starlette(), load)):
+            started = gc.get_freeze_count()
+            assert started > before
+            late = [[number] for number in range(1000)]
+            loaded.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert gc.get_freeze_count() >= started + len(late)
     finally:
         gc.unfreeze()

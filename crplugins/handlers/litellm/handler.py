@@ -57,10 +57,6 @@ class LitellmHandler:
         return self
 
     def _make_client(self, litellm: ModuleType) -> LitellmClient:
-        if self._deployment.model.startswith("demo/"):
-            from crplugins.handlers.litellm.demo import register_demo
-
-            register_demo(litellm)
         self._network = Network(self._deployment.ssl_verify)
         client = LitellmClient(litellm, self._deployment, self._network)
         if "*" not in self._deployment.model:

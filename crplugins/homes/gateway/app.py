@@ -100,11 +100,15 @@ class Gateway:
         self._metrics_path = config.metrics.path if config.metrics is not None else None
 
     def resolve(self) -> None:
-        """Decide which handler serves each model, before anything listens. Blocks: litellm may have to be imported.
+        """Decide which handler serves each model, before anything listens; but of those that wait for litellm. Blocks.
 
         Raises `UpstreamUnknown`.
         """
         self._upstreams.resolve()
+
+    async def loaded(self) -> None:
+        """Returns when every model answers at once, or never will: litellm is imported while the gateway listens."""
+        await self._upstreams.loaded()
 
     def unpriced_warnings(self, keys: Iterable[Key]) -> list[str]:
         """A sentence for each model whose price is unknown though a budget may have to count it, of `keys` too.

@@ -1,21 +1,29 @@
-"""Upstreams: the handlers of a gateway, opened with it and closed with it."""
+"""Upstreams: the handlers of a gateway, opened with it and closed with it.
+
+Those that need litellm are opened while the gateway listens already, because its import takes seconds.
+"""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+import sys
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from crplugins.handlers.demo import DemoHandler, is_demo
 from crplugins.handlers.deployment import Deployment, Routes
-from crplugins.handlers.direct import DirectHandler
 from crplugins.handlers.failover import Failover
 from crplugins.handlers.handler import Handler
+from crplugins.handlers.loading import Loading
 from crplugins.handlers.quota import WithinQuota
-from crplugins.handlers.upstream import HandlerKind, Upstream, resolve
+from crplugins.handlers.upstream import HandlerKind, Upstream, can_wait, resolve
 from crplugins.homes.price_list import PriceList
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.rules import NO_LIMITS
+
+logger = logging.getLogger("crplugins.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +44,17 @@ class Upstreams:
     def __init__(self, served: Sequence[Served]) -> None:
         self.quotas: DeploymentQuotas | None = None
         self._served = served
-        self._resolved: list[tuple[Deployment, Upstream | None]] | None = None
+        self._resolved: dict[int, Upstream | None] | None = None
         self._stack = AsyncExitStack()
+        self._handlers: list[Handler] = []
+        self._loader: asyncio.Task[None] | None = None
         self._routes: Routes[Handler] | None = None
         self.price: Final = PriceList([s.deployment for s in served])
 
     @property
     def ready(self) -> bool:
-        return self._routes is not None
+        """Every model answers at once."""
+        return self._routes is not None and not any(isinstance(handler, Loading) for handler in self._handlers)
 
     @property
     def served(self) -> list[str]:
@@ -54,21 +65,65 @@ class Upstreams:
         return None if self._routes is None else self._routes.find(model)
 
     def resolve(self) -> None:
-        """Decide each deployment's handler. Blocks: litellm may have to be imported.
+        """Decide each deployment's handler, but of those that wait for litellm. Blocks: prices are read, and litellm
+        is imported where it alone knows whether a deployment can be served.
 
         Raises `UpstreamUnknown`.
         """
         if self._resolved is None:
-            self._resolved = [(s.deployment, resolve(s.deployment, s.handler)) for s in self._served]
+            loaded = "litellm" in sys.modules
+            self._resolved = {
+                number: resolve(each.deployment, each.handler)
+                for number, each in enumerate(self._served)
+                if loaded or not can_wait(each.deployment, each.handler)
+            }
             self.price.read()
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.resolve)
-        handlers = [(deployment, _handler(deployment, upstream)) for deployment, upstream in self._resolved or ()]
-        for _, handler in handlers:
-            await self._stack.enter_async_context(handler)
-        self._routes = Routes(_by_name((each.name, self._within_quota(each, handler)) for each, handler in handlers))
+        handlers = await asyncio.to_thread(self._make_handlers)
+        self._handlers = [await self._stack.enter_async_context(handler) for handler in handlers]
+        self._route()
+        if not self.ready:
+            self._loader = asyncio.create_task(self._load())
         return self
+
+    def _make_handlers(self) -> list[Handler]:
+        resolved = self._resolved or {}
+        return [
+            _handler(each.deployment, resolved[number]) if number in resolved else Loading(each.deployment)
+            for number, each in enumerate(self._served)
+        ]
+
+    async def _load(self) -> None:
+        for number, handler in enumerate(self._handlers):
+            if isinstance(handler, Loading):
+                try:
+                    upstream = await asyncio.to_thread(resolve, handler.deployment, self._served[number].handler)
+                    opened = await asyncio.to_thread(_handler, handler.deployment, upstream)
+                    self._handlers[number] = await self._stack.enter_async_context(opened)
+                except Exception as error:
+                    logger.exception("the model %s cannot be served", handler.deployment.label)
+                    handler.failed(error)
+                else:
+                    handler.done(opened)
+        self._route()
+
+    async def loaded(self) -> None:
+        """Returns when nothing is loading any more, if it is loading now."""
+        if self._loader is not None:
+            await asyncio.wait([self._loader])
+
+    def _route(self) -> None:
+        """Send each name to its handler, or to all of them in turn; to none that is loading if another is open."""
+        grouped: dict[str, list[tuple[Deployment, Handler]]] = {}
+        for each, handler in zip(self._served, self._handlers, strict=True):
+            grouped.setdefault(each.deployment.name, []).append((each.deployment, handler))
+        self._routes = Routes((name, self._in_turn(name, _ready(group) or group)) for name, group in grouped.items())
+
+    def _in_turn(self, name: str, group: Sequence[tuple[Deployment, Handler]]) -> Handler:
+        handlers = [self._within_quota(deployment, handler) for deployment, handler in group]
+        return handlers[0] if len(handlers) == 1 else Failover(name, handlers)
 
     def _within_quota(self, deployment: Deployment, handler: Handler) -> Handler:
         if self.quotas is None or deployment.quota == NO_LIMITS:
@@ -78,22 +133,25 @@ class Upstreams:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._loader is not None:
+            self._loader.cancel()
+            await asyncio.wait([self._loader])
         self._routes = None
         await self._stack.aclose()
 
 
-def _by_name(handlers: Iterable[tuple[str, Handler]]) -> Iterator[tuple[str, Handler]]:
-    """Each name with its handler, or with all of its handlers as one."""
-    grouped: dict[str, list[Handler]] = {}
-    for name, handler in handlers:
-        grouped.setdefault(name, []).append(handler)
-    for name, group in grouped.items():
-        yield name, group[0] if len(group) == 1 else Failover(name, group)
+def _ready(group: Iterable[tuple[Deployment, Handler]]) -> list[tuple[Deployment, Handler]]:
+    return [(deployment, handler) for deployment, handler in group if not isinstance(handler, Loading)]
 
 
 def _handler(deployment: Deployment, upstream: Upstream | None) -> Handler:
+    """Each kind is imported only where it is needed: in a thread, as that takes a while."""
+    if is_demo(deployment):
+        return DemoHandler(deployment)
     if upstream is not None:
+        from crplugins.handlers.direct import DirectHandler  # aiohttp, a quarter of the start of a gateway without it
+
         return DirectHandler(deployment, upstream)
-    from crplugins.handlers.litellm.handler import LitellmHandler  # litellm is loaded only where it is needed
+    from crplugins.handlers.litellm.handler import LitellmHandler
 
     return LitellmHandler(deployment)

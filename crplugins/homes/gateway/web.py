@@ -38,7 +38,7 @@ class Web:
 
     Args:
         model_names: the names a caller may ask for.
-        ready: whether the gateway can serve; `GET /readyz` is 503 until then.
+        ready: whether every model answers at once; `GET /readyz` is 503 until then.
         openapi: makes the OpenAPI document; called once, on first demand.
     """
 
@@ -87,7 +87,7 @@ class Web:
         return _json({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """Requests will be served."""
+        """Every model answers at once; while litellm is imported for one of them, others are served already."""
         ready = self._ready()
         return _json({"status": "ok" if ready else "starting"}, status=200 if ready else 503)
 

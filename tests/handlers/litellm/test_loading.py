@@ -20,7 +20,7 @@ def run(program: str, **environment: str) -> str:
 
 def test_importing_the_handler_imports_no_litellm():
     program = """
-import sys, crplugins, crplugins.handlers.litellm.handler, crplugins.handlers.litellm.demo
+import sys, crplugins, crplugins.handlers.litellm.handler, crplugins.handlers.demo, crplugins.handlers.upstream
 print([name for name in ("litellm", "openai", "httpx") if name in sys.modules])
 """
     assert run(program) == "[]"

@@ -76,7 +76,7 @@ from crplugins.testing import FakeProvider
 from tests.litellm_setup import asking
 
 async def main():
-    async with asking(FakeProvider(), "demo/echo", name="demo/echo", api_base=None, api_key=None) as asked:
+    async with asking(FakeProvider(), "openai/gpt", api_base=None, mock_response="hi") as asked:
         await asked.plain()
 
 asyncio.run(main())

@@ -1,0 +1,60 @@
+"""A gateway with a model that needs litellm listens at once, and imports litellm while it serves the others."""
+
+import threading
+
+import httpx
+import pytest
+
+QUESTION = [{"role": "user", "content": "hello"}]
+MODELS = """
+model_list:
+  - {model_name: early, litellm_params: {model: demo/echo}}
+  - {model_name: late, litellm_params: {model: anthropic/claude-sonnet-4-5, mock_response: imported}}
+  - {model_name: either, litellm_params: {model: anthropic/claude-sonnet-4-5, mock_response: imported}}
+  - {model_name: either, litellm_params: {model: demo/echo}}
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(serve, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("late")
+    (folder / "gateway.yaml").write_text(MODELS)
+    with serve(cwd=folder) as gateway:
+        yield gateway
+
+
+def said(client, model):
+    return client.chat.completions.create(model=model, messages=QUESTION).choices[0].message.content
+
+
+def test_other_models_answer_while_litellm_is_imported_and_its_own_wait_for_it(gateway):
+    answers = []
+    with gateway.client() as client:
+        waiting = threading.Thread(target=lambda: answers.append(said(client, "late")))
+        waiting.start()
+        probes = [httpx.get(f"{gateway.url}/{path}").status_code for path in ("healthz", "readyz")]
+        early = [said(client, name) for name in ("early", "either", "either", "early")]
+        assert (answers, probes) == ([], [200, 503])
+        assert early == ["You said: hello"] * 4
+        waiting.join()
+    assert answers == ["imported"]
+
+
+def test_it_is_ready_when_every_model_answers_at_once_and_deployments_take_turns(gateway):
+    with gateway.client() as client:
+        said(client, "late")
+        assert httpx.get(f"{gateway.url}/readyz").json() == {"status": "ok"}
+        assert {said(client, "either") for _ in range(2)} == {"imported", "You said: hello"}
+
+
+def test_a_model_that_nobody_knows_still_keeps_it_from_starting(run, tmp_path):
+    (tmp_path / "gateway.yaml").write_text("model_list: [{model_name: m, litellm_params: {model: no-such-thing/m}}]")
+    done = run("serve", "--port", 0, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "litellm knows no provider for 'no-such-thing/m'" in done.stderr
+
+
+def test_every_worker_serves_a_late_model(serve, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(MODELS)
+    with serve("--workers", 2, cwd=tmp_path) as gateway, gateway.client() as client:
+        assert {said(client, "late") for _ in range(8)} == {"imported"}
