@@ -32,7 +32,7 @@ def test_other_models_answer_while_litellm_is_imported_and_its_own_wait_for_it(g
     with gateway.client() as client:
         waiting = threading.Thread(target=lambda: answers.append(said(client, "late")))
         waiting.start()
-        probes = [httpx.get(f"{gateway.url}/{path}").status_code for path in ("healthz", "readyz")]
+        probes = [httpx.get(f"{gateway.url}/{path}", timeout=60).status_code for path in ("healthz", "readyz")]
         early = [said(client, name) for name in ("early", "either", "either", "early")]
         assert (answers, probes) == ([], [200, 503])
         assert early == ["You said: hello"] * 4
@@ -43,7 +43,7 @@ def test_other_models_answer_while_litellm_is_imported_and_its_own_wait_for_it(g
 def test_it_is_ready_when_every_model_answers_at_once_and_deployments_take_turns(gateway):
     with gateway.client() as client:
         said(client, "late")
-        assert httpx.get(f"{gateway.url}/readyz").json() == {"status": "ok"}
+        assert httpx.get(f"{gateway.url}/readyz", timeout=60).json() == {"status": "ok"}
         assert {said(client, "either") for _ in range(2)} == {"imported", "You said: hello"}
 
 

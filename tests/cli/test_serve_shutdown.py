@@ -44,7 +44,7 @@ def test_a_stream_that_is_cut_gets_an_error_frame_and_is_recorded_as_overloaded(
     (tmp_path / "gateway.yaml").write_text(CONFIGURATION.replace("HANDLER", handler))
     with serve("--workers", workers, cwd=tmp_path, PROVIDER=provider) as gateway:
         url = f"{gateway.url}/v1/chat/completions"
-        with httpx.stream("POST", url, headers=KEY, json={**QUESTION, "stream": True}, timeout=30) as answer:
+        with httpx.stream("POST", url, headers=KEY, json={**QUESTION, "stream": True}, timeout=60) as answer:
             lines = answer.iter_lines()
             assert next(lines).startswith("data: {")
             gateway.process.terminate()
