@@ -422,12 +422,14 @@ def test_odd_numbers_of_a_provider_are_the_same_integers_in_every_home(home: Hom
         or tuple(row[f"{name}_tokens"] for name in ("input", "output", "cached_input", "reasoning_output")) != expected
     ]
     assert wrong == []
-    for position, name in enumerate(("input", "output", "cached_input", "reasoning_output")):
-        total = 2 * sum(expected[position] for _, expected in ODD)
-        until(
-            lambda: home.counted()[f"{name}_tokens_total"] - before[f"{name}_tokens_total"] == total,  # noqa: B023
-            f"{total} {name} tokens",
-        )
+    names = [f"{name}_tokens_total" for name in ("input", "output", "cached_input", "reasoning_output")]
+    totals = [before[name] + 2 * sum(tokens[place] for _, tokens in ODD) for place, name in enumerate(names)]
+
+    def counted() -> bool:
+        now = home.counted()
+        return [now[name] for name in names] == totals
+
+    until(counted, f"{totals} of {names}")
 
 
 @behaviour("a plugin's own cache")

@@ -1,7 +1,7 @@
 """What litellm and OpenAI's SDK leave for their first call is done at start-up, whichever release is installed.
 
-Each program runs in a process of its own: in this one litellm has long been called. Loading it takes longest, so that
-those that only look at what comes after that are forked from one.
+Each program runs in a process of its own: in this one litellm has long been called. Importing it takes longest, so that
+those that only look at what comes after that begin with it done.
 """
 
 import json
@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import WarmPython
+
 CHECKOUT = Path(__file__).parents[2]
 
 FIRST_REQUESTS = """
-import asyncio, json, logging, os, sys, warnings
+import asyncio, json, logging, sys
 from crplugins.handlers.litellm.loading import load_litellm
 from crplugins.testing import FakeProvider, Script
 from tests.litellm_setup import asking
@@ -42,17 +44,10 @@ async def main(model, name, asked_for):
             await asked.refusal(model=asked_for, stream=True)
             watching = False
             late.extend(sorted(set(sys.modules) - before))
-    print(json.dumps([asked_for, late]), flush=True)
+    print(json.dumps(late))
 
 load_litellm()
-for case in json.loads(sys.argv[1]):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that litellm may have left threads
-        child = os.fork()
-    if not child:
-        asyncio.run(main(*case))
-        os._exit(0)
-    os.waitpid(child, 0)
+asyncio.run(main(*sys.argv[1:]))
 """
 
 WARNINGS_ARE_ERRORS = """
@@ -85,10 +80,13 @@ print("done")
 """
 
 
-def run(program: str, *arguments: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+LITELLM = WarmPython("tests.litellm_loaded")
+
+
+def run(python: list[str], program: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, env=environment
+        [*python, "-c", program, *arguments], capture_output=True, text=True, check=False, env=ENVIRONMENT
     )
     assert done.stderr == ""
     return done.stdout.strip()
@@ -102,20 +100,14 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def late() -> dict[str, list[str]]:
-    """What the first requests of each case, by the name that was asked for, have imported and opened."""
-    return dict(json.loads(line) for line in run(FIRST_REQUESTS, json.dumps(CASES)).splitlines())
-
-
-@pytest.mark.parametrize("asked_for", [asked_for for *_, asked_for in CASES])
-def test_no_request_and_no_refusal_waits_for_imports_and_files(late, asked_for):
-    assert late[asked_for] == []
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[-1])
+def test_no_request_and_no_refusal_waits_for_imports_and_files(case):
+    assert json.loads(run(LITELLM.command, FIRST_REQUESTS, *case)) == []
 
 
 def test_warnings_that_the_host_makes_errors_do_not_keep_a_provider_from_loading():
-    assert run(WARNINGS_ARE_ERRORS) == "stop"
+    assert run([sys.executable], WARNINGS_ARE_ERRORS) == "stop"
 
 
 def test_an_event_loop_that_ends_leaves_the_next_nothing_of_litellms_to_do():
-    assert run(TWO_LOOPS) == "done"
+    assert run(LITELLM.command, TWO_LOOPS) == "done"
