@@ -13,6 +13,7 @@ from typing import Final, Literal
 from crplugins.config import Config
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
+from crplugins.core.paths import ChatPaths
 from crplugins.core.patterns import PathSet
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
@@ -22,6 +23,8 @@ from crplugins.plugins.rate_limits.rules import LimitRules
 RouteKind = Literal["open", "unmetered", "operator"]
 """What a route is: `open` to every key, because it is limited and recorded or runs no model; one that runs a model
 `unmetered`; or the `operator`'s."""
+
+CHAT_PATHS: Final = ChatPaths()
 
 _SHOWN: Final = 200
 """Characters of a path that an error repeats."""
@@ -55,8 +58,13 @@ class RouteGuard(Plugin):
     def kind_of(self, method: str, path: str) -> RouteKind:
         """What the host will take a request with this method and path for."""
 
+    def inside(self, path: str) -> str:
+        """The path as the host's routes have it, without what stands before all of them."""
+        return path
+
     def on_request(self, exchange: Exchange) -> None:
-        self.check(exchange.principal, exchange.path, self.kind_of(exchange.method, exchange.path))
+        path = self.inside(exchange.path)
+        self.check(exchange.principal, path, "open" if _is_ours(exchange) else self.kind_of(exchange.method, path))
 
     def check(self, principal: Principal | None, path: str, kind: RouteKind) -> None:
         """Raise `GatewayError` 403 unless the caller may use this path, which is of this kind."""
@@ -72,6 +80,12 @@ class RouteGuard(Plugin):
         models, budget = enforced_models(principal, shadow=self._shadow_models), principal.budget
         spends = budget is not None and not (budget.shadow or self._shadow_budgets)
         return models is not None or spends or principal.limits != Limits()
+
+
+def _is_ours(exchange: Exchange) -> bool:
+    """Whether it is a chat completion, which is metered on every path, or another spelling of one, which is refused
+    with 404 further in, as in every home."""
+    return exchange.is_chat or CHAT_PATHS.kind(exchange.method, exchange.path) == "nearly"
 
 
 def meters_everybody(config: Config) -> bool:

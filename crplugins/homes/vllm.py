@@ -19,14 +19,13 @@ from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.config.load import CONFIG_VARIABLE
 from crplugins.core.errors import internal_error
-from crplugins.core.paths import CHAT_PATH
 from crplugins.core.patterns import PathSet
 from crplugins.homes.assembly import assemble, find
 from crplugins.homes.metrics import MetricsPage
 from crplugins.homes.order import check_callers, layers_inside
 from crplugins.homes.parts import Parts
 from crplugins.homes.price_list import PriceList
-from crplugins.homes.route_guard import RouteGuard, RouteKind, meters_everybody
+from crplugins.homes.route_guard import CHAT_PATHS, RouteGuard, RouteKind, meters_everybody
 from crplugins.plugins.aliases.table import names_in
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.settings.document import YamlDocument, read_document
@@ -201,6 +200,8 @@ class VllmRoutes(RouteGuard):
         )
 
     def kind_of(self, method: str, path: str) -> RouteKind:
-        if path in _OPEN or path.endswith(CHAT_PATH) or (method in _READS and path in _MODEL_LISTS):
+        if path in _OPEN or (method in _READS and path in _MODEL_LISTS):
+            return "open"
+        if CHAT_PATHS.kind("POST", path) == "chat":  # by another method: a browser asks before it posts
             return "open"
         return "unmetered" if path in _MODEL_ROUTES else "operator"

@@ -26,6 +26,8 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from crplugins.core.disk_space import allocate
+
 logger = logging.getLogger("crplugins.ledger")
 
 SUFFIX: Final = ".journal"
@@ -101,7 +103,7 @@ class Journal:
         descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            _allocate(descriptor, _HEADER_BYTES + segments * segment_bytes)
+            allocate(descriptor, _HEADER_BYTES + segments * segment_bytes)
             os.pwrite(descriptor, _HEADER.pack(_MAGIC, segment_bytes), 0)
             new.rename(path)
             return cls(path, descriptor, segment_bytes, segments)
@@ -131,14 +133,6 @@ class Journal:
         if not keeps:
             self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
-
-
-def _allocate(descriptor: int, size: int) -> None:
-    """Allocates the file now: on a full disk, writing to mapped memory without it would kill the process."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.pwrite(descriptor, bytes(size), 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth
 
     Raises LiteLLM's `ProxyException`, in OpenAI's shape.
     """
-    from crplugins.core.errors import GatewayError
+    from crplugins.core.errors import GatewayError, invalid_url
     from crplugins.homes.litellm_proxy.failures import ProxyRefusal
     from crplugins.homes.litellm_proxy.requests import Authenticated
     from crplugins.homes.litellm_proxy.runtime import runtime
@@ -32,9 +32,12 @@ async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth
     if around is not None and around.principal is not None and runtime().guarded:  # the entry has asked already
         principal: Principal | None = around.principal
     else:
-        exchange = _exchange(request.scope, api_key)
+        kind = kind_of(request.scope, _PATHS, request.scope["method"])
+        exchange = _exchange(request.scope, api_key, is_chat=kind == "chat")
         try:
             await (await runtime().opened()).authenticate(exchange)
+            if kind == "nearly":  # such as `/engines/m//chat/completions`, which LiteLLM's router takes for a chat path
+                raise invalid_url(exchange.method, exchange.path)
         except GatewayError as error:
             raise ProxyRefusal(*await runtime().unauthenticated(exchange, error)) from None
         principal = exchange.principal
@@ -45,8 +48,7 @@ async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth
     return Authenticated.of(principal)
 
 
-def _exchange(scope: Mapping[str, Any], api_key: str) -> Exchange:
-    is_chat = kind_of(dict(scope), _PATHS, scope["method"]) == "chat"
+def _exchange(scope: Mapping[str, Any], api_key: str, *, is_chat: bool) -> Exchange:
     exchange = make_exchange(dict(scope), time.monotonic, new_request_id, is_chat=is_chat)
     if api_key and not any(name in (b"authorization", b"x-api-key", b"api-key") for name, _ in exchange.headers):
         exchange.headers = [*exchange.headers, (b"x-api-key", api_key.removeprefix("Bearer ").encode("latin-1"))]

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Self
 
 from crplugins.config import Config
-from crplugins.core.exchange import Exchange
 from crplugins.core.principal import Principal
 from crplugins.homes.route_guard import RouteGuard, RouteKind
 
@@ -62,12 +61,8 @@ class LitellmRoutes(RouteGuard):
         listed = (*public, *config.server.unmetered_paths)
         return cls(listed=listed, root_path=os.environ.get("SERVER_ROOT_PATH", ""))
 
-    def on_request(self, exchange: Exchange) -> None:
-        path = exchange.path
-        if path.startswith(self._root):
-            path = path[len(self._root) - 1 :]
-        # The entry sends chat completions of every path to the one that is metered.
-        self.check(exchange.principal, path, "open" if exchange.is_chat else self.kind_of(exchange.method, path))
+    def inside(self, path: str) -> str:
+        return path[len(self._root) - 1 :] if path.startswith(self._root) else path
 
     def check_route(self, request: "Request", principal: Principal | None) -> None:
         """Raise `GatewayError` 403 unless `principal` may use the route that LiteLLM has found for this request.

@@ -116,7 +116,13 @@ class SqliteThread:
         except Exception as error:  # whatever it is, nobody may wait forever
             if not isinstance(error, StoreUnavailable):
                 self._close()
-            return [_unavailable(error) for _ in calls]
+            return [self._unavailable(error) for _ in calls]
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        if isinstance(error, StoreUnavailable):
+            return StoreUnavailable(*error.args)  # one exception for each call, because a traceback is added to it
+        reason = error.reason if isinstance(error, LimitFileError) else f"cannot be used: {error}"
+        return StoreUnavailable(f"the limit store {self._path} {reason}")
 
     def _reopen(self, *, patience: float = BUSY_SECONDS) -> "Transactions":
         if self._transactions is None:
@@ -132,13 +138,6 @@ class SqliteThread:
     def _resolve(self, futures: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(_set_results, futures, results)
-
-
-def _unavailable(error: Exception) -> StoreUnavailable:
-    if isinstance(error, StoreUnavailable):
-        return StoreUnavailable(*error.args)  # one exception for each call, because a traceback is added to it
-    reason = error.reason if isinstance(error, LimitFileError) else f"cannot be used: {error}"
-    return StoreUnavailable(f"the limit store {reason}")
 
 
 def _set_results(futures: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:

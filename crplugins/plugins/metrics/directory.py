@@ -13,9 +13,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
+from crplugins.core.disk_space import allocate
 from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE
 from crplugins.settings.errors import ConfigError, Problem
+
+_FILES: Final = {"counter": 1 << 20, "histogram": 1 << 20, "gauge_livesum": 1 << 16, "gauge_mostrecent": 1 << 16}
+"""The files that a process has, by the kinds and modes of our metrics, and bytes of each: a mebibyte holds about 5,000
+series."""
 
 
 @contextmanager
@@ -51,12 +57,30 @@ def shared_directory() -> Path | None:
     return Path(directory) if shared and directory else None
 
 
-def check_shared_directory() -> None:
-    """Raises `ConfigError` if this process is to keep its values in a folder where it cannot."""
+def open_shared_directory() -> None:
+    """Creates the files of this process with room for a while, where it keeps its values in a folder.
+
+    prometheus_client by itself makes them without: the disk being full later, the next new series would kill the
+    process. Raises `ConfigError` if that cannot be done.
+    """
     directory = shared_directory()
-    if directory is not None and not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
-        problem = f"{METRICS_DIRECTORY_VARIABLE} names {directory}, which is no folder that can be written to"
-        raise ConfigError([Problem(("metrics",), problem)])
+    if directory is None:
+        return
+    if not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
+        raise _unusable(directory, "which is no folder that can be written to")
+    try:
+        for kind, size in _FILES.items():
+            descriptor = os.open(directory / f"{kind}_{os.getpid()}.db", os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                allocate(descriptor, size)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        raise _unusable(directory, f"in which no file can be created: {error.strerror}") from None
+
+
+def _unusable(directory: Path, why: str) -> ConfigError:
+    return ConfigError([Problem(("metrics",), f"{METRICS_DIRECTORY_VARIABLE} names {directory}, {why}")])
 
 
 def sweep(directory: Path) -> None:

@@ -20,7 +20,7 @@ from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE, is_one_of_sever
 from crplugins.core.sse import Event
 from crplugins.core.trace import trace_of
 from crplugins.metering.record import record_of
-from crplugins.plugins.metrics.directory import check_shared_directory
+from crplugins.plugins.metrics.directory import open_shared_directory
 from crplugins.plugins.metrics.families import Collector, Families, WithoutCreated, fresh_registry, restricted
 from crplugins.plugins.metrics.series import Series
 from crplugins.plugins.metrics.shared import LedgerState, ObservedState, shared_values
@@ -66,7 +66,7 @@ class Metrics(Plugin):
         registry: CollectorRegistry | None = None,
         inter_chunk: bool = False,
     ) -> None:
-        check_shared_directory()
+        open_shared_directory()
         self.reads_events = inter_chunk
         self.registry: Final = fresh_registry() if registry is None else registry
         self._families = Families(self.registry, inter_chunk=inter_chunk)

@@ -183,3 +183,21 @@ async def test_nobody_without_a_key_makes_a_paid_call(proxy: Proxy, provider: Ev
     for path in ("/health", "/health?model=fake-model", "/v1/models", "/model/info"):
         assert (await send(proxy, "GET", path, None)).status_code == 401, path
     assert provider.received == 0
+
+
+NEARLY: Final = [
+    "/v1/chat/completions%0A", "/chat/completions%0A", "/engines/fake-model//chat/completions",
+    "/engines/fake-model/%2e/chat/completions", "/engines/fake-model/x/%2e%2e/chat/completions",
+    "/openai/deployments//chat/completions", "/openai/deployments/fake-model/chat/completions%0A",
+]  # fmt: skip
+"""What LiteLLM's router takes for a chat completion, and core.paths for another spelling of one."""
+
+
+async def test_another_spelling_of_a_chat_path_is_404_for_a_key_and_401_without_one(
+    proxy: Proxy, provider: EveryEndpoint
+) -> None:
+    for path in NEARLY:
+        answer = await send(proxy, "POST", path, **BODY)
+        assert (answer.status_code, "Invalid URL" in answer.text) == (404, True), (path, answer.text)
+        assert (await send(proxy, "POST", path, "sk-nobody", **BODY)).status_code == 401
+    assert provider.received == 0

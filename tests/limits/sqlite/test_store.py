@@ -121,7 +121,7 @@ async def test_a_file_that_fails_is_opened_anew(path, store):
     await store.reserve(request(meter()))
     with closing(sqlite3.connect(path)) as other:
         other.execute("DROP TABLE limit_state")
-    with pytest.raises(StoreUnavailable, match="^the limit store cannot be used: no such table: limit_state$"):
+    with pytest.raises(StoreUnavailable, match=f"^the limit store {path} cannot be used: no such table: limit_state$"):
         await store.reserve(request(meter()))
     assert (await store.reserve(request(meter()))).levels[0].used == 0
 
