@@ -206,7 +206,8 @@ async def test_no_heartbeat_but_a_comment_reaches_the_client(behind):
         assert body.count(b": waiting") == 2
 
 
-async def test_an_answer_with_usage_ends_though_heartbeats_go_on(behind):
+async def test_an_answer_with_usage_ends_though_heartbeats_go_on(behind, monkeypatch):
+    monkeypatch.setattr("crplugins.handlers.direct_stream._GRACE_SECONDS", 0.2)
     async with behind() as gateway:
         endless = [b": waiting\n\n"] * 100_000
         gateway.provider.enqueue(Script(events=[*WHOLE[:-1], *endless], frame_delay=0.05))

@@ -5,7 +5,7 @@ hundreds. `WarmPython("module", ...)` starts one process (`server.py`) that impo
 `command` stands in the place of `sys.executable`: it is a process (`client.py`, which imports next to nothing) with the
 output, the exit code and the signals of the fork, so that `subprocess` needs to know nothing of this.
 
-Not for tests of what is imported when or how a server starts, of what is not installed, or of the memory of a process. Who kills a command waits
+Not for tests of what is imported when, of what is not installed, or of the memory of a process. Who kills a command waits
 for the end of its output, not of the process alone: its fork is killed a moment later.
 """
 

@@ -107,7 +107,7 @@ async def test_the_connection_breaks_before_the_answer(model, stream):
 
 
 async def test_the_provider_does_not_answer_in_time(model, stream):
-    async with FakeProvider() as provider, asking(provider, model, patience=1.0) as asked:
+    async with FakeProvider() as provider, asking(provider, model, patience=0.5) as asked:
         provider.enqueue(Script(delay=3600))
         error = await asked.refusal(stream=stream)
         assert (error.status, error.error.code) == (504, "upstream_timeout")

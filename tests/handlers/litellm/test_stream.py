@@ -287,7 +287,7 @@ async def cancelled_in(asking_: Any, provider: FakeProvider) -> None:
 
 @pytest.mark.parametrize("model", PROVIDERS)
 async def test_a_provider_that_falls_silent_is_given_up(cassettes, model):
-    async with FakeProvider(cassettes=cassettes) as provider, asking(provider, model, patience=1.0) as asked:
+    async with FakeProvider(cassettes=cassettes) as provider, asking(provider, model, patience=0.5) as asked:
         provider.enqueue(
             cassettes["anthropic-cache-ping"].script(stall_after=9) if "anthropic" in model else Script(stall_after=3)
         )
