@@ -150,7 +150,7 @@ class DirectStream:
                     self._counted = alive = True
                 passable.append(readable_chunk(event))
         if alive and self._begun:
-            self._response.expire_in(self._patience())
+            self._response.expire_in(self._timeout if self._state.open else self._patience())
         return passable
 
     def _see_other(self, event: Event, passable: list[Event]) -> None:
@@ -187,7 +187,7 @@ class DirectStream:
 
     def _patience(self) -> float:
         """Seconds to wait for the next token, or for [DONE] once every choice has ended."""
-        if self._state.open or not self._state.complete:
+        if not self._state.complete:
             return self._timeout
         return min(_GRACE_SECONDS if self._counted else _USAGE_GRACE_SECONDS, self._timeout)
 

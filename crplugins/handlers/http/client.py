@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 from crplugins.core.network import Network
 from crplugins.handlers.http.interface import Endpoint, Response
 from crplugins.handlers.http.pool import Origin, Pool
-from crplugins.handlers.http.response import ReceivedResponse
+from crplugins.handlers.http.response import response_over
 
 if TYPE_CHECKING:
     from crplugins.handlers.http.over_aiohttp import AiohttpClient
@@ -85,7 +85,7 @@ class PooledEndpoint:
             raise
         if connection.failure is not None and not connection.status:
             raise connection.failure
-        return ReceivedResponse(connection)
+        return response_over(connection)
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:

@@ -46,19 +46,21 @@ class UpstreamConnection(asyncio.Protocol):
         failure: why it is `broken`.
         status, headers: of the response; names in lower case, of several with one name the last.
         parts: the bytes of the body that have not been taken.
-        idle_until: the time of the loop at which it must not be used any more. For the owner.
+        deadline: when the response fails with a TimeoutError, by the clock `now`.
+        idle_until: when it must not be used any more, by the same clock. For the owner.
     """
 
     __slots__ = (
-        "_deadline", "_finishing", "_interim", "_loop", "_owner", "_parser", "_paused", "_raw_headers", "_reusable",
-        "_silent", "_transport", "_waiter", "_waiting", "failure", "headers", "idle_until", "on_body", "on_header",
-        "parts", "state", "status",
+        "_finishing", "_interim", "_loop", "_owner", "_parser", "_paused", "_raw_headers", "_reusable", "_silent",
+        "_transport", "_waiter", "_waiting", "deadline", "failure", "headers", "idle_until", "now", "on_body",
+        "on_header", "parts", "state", "status",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
         self._loop = loop
         self._owner = owner
-        self._deadline = MovingDeadline(loop, self._expire)
+        self.now = loop.time
+        self.deadline = MovingDeadline(loop, self._expire)
         self._waiter: asyncio.Future[None] | None = None
         self._raw_headers: dict[bytes, bytes] = {}
         self.parts: list[bytes] = []
@@ -78,7 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Begin a request. Only for a connection that is idle."""
         self.status, self.state = 0, "asked"
         self._silent = self._interim = 0
-        self._deadline.move(expires_at)
+        self.deadline.move(expires_at)
         if len(body) <= _JOINED:
             self._transport.write(head + body)
         else:
@@ -100,10 +102,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._resume()
         return data
 
-    def expire_at(self, at: float) -> None:
-        """The response fails with a TimeoutError at `at`, by the clock of the loop."""
-        self._deadline.move(at)
-
     def usable(self, now: float) -> bool:
         """Whether a request can be sent. A server that has closed its end has been heard by then, or is heard later."""
         return now < self.idle_until and not self._transport.is_closing()
@@ -115,7 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
         elif self.state == "answering" and linger > 0:
             self._finishing = True
             self.take()
-            self._deadline.move(self._loop.time() + linger)
+            self.deadline.move(self.now() + linger)
         else:
             self.abort()
 
@@ -167,7 +165,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._parser = None  # which refers to this connection
-        self._deadline.cancel()
+        self.deadline.cancel()
         self._reusable = False
         if self.state == "answering" and exc is None and self._ends_with_connection():
             self.state = "ended"
@@ -237,7 +235,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             return
         self.state = "idle"
-        self._deadline.move(NEVER)
+        self.deadline.move(NEVER)
         self._owner.returned(self)
 
     def _ends_with_connection(self) -> bool:

@@ -1,7 +1,6 @@
 """ReceivedResponse: the answer to one request, for whoever reads it, and its hold on a connection."""
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from crplugins.handlers.http.connection import UpstreamConnection
@@ -10,62 +9,101 @@ from crplugins.handlers.http.encoding import Decoder
 _PLAIN: Final = (b"", b"identity")
 
 
+def response_over(connection: UpstreamConnection) -> "ReceivedResponse":
+    """The response whose head has come."""
+    encoding = connection.headers.get(b"content-encoding", b"")
+    if encoding in _PLAIN:
+        return ReceivedResponse(connection)
+    return PackedResponse(connection, encoding.decode("latin-1"))
+
+
 class ReceivedResponse:
     """A `Response` (interface.py) over a connection of ours, which it lets go of when it is closed."""
 
-    __slots__ = ("_connection", "_decoder", "_headers", "status")
+    __slots__ = ("_connection", "headers", "status")
 
     def __init__(self, connection: UpstreamConnection) -> None:
         self._connection: UpstreamConnection | None = connection
-        self._headers = connection.headers
-        self._decoder: Decoder | None = None
         self.status: Final = connection.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._headers.items()}
+        self.headers: Final[Mapping[str, str]] = Headers(connection.headers)
 
     @property
     def ended(self) -> bool:
         connection = self._connection
-        if connection is None:
-            return True
-        waiting = connection.parts or (self._decoder is not None and self._decoder.has_more)
-        return connection.state == "ended" and not waiting
+        return connection is None or (connection.state == "ended" and not connection.parts)
 
     def take(self) -> bytes:
         connection = self._connection
-        if connection is None:
-            return b""
-        if self._headers.get(b"content-encoding", b"") not in _PLAIN:
-            return self._unpacked(connection)
-        return connection.take() if connection.parts else b""
+        return connection.take() if connection is not None and connection.parts else b""
 
     async def read(self) -> bytes:
-        while True:
-            data = self.take()
-            connection = self._connection
-            if data or connection is None or connection.state == "ended":
-                return data
+        connection = self._connection
+        if connection is None:
+            return b""
+        while not connection.parts:
+            if connection.state == "ended":
+                return b""
             if connection.failure is not None:
                 raise connection.failure
             await connection.arrival()
+        return connection.take()
 
     def expire_in(self, seconds: float) -> None:
-        if self._connection is not None:
-            self._connection.expire_at(asyncio.get_running_loop().time() + seconds)
+        connection = self._connection
+        if connection is not None:
+            connection.deadline.move(connection.now() + seconds)
 
     def close(self, linger: float = 0.0) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.finish(linger)
 
-    def _unpacked(self, connection: UpstreamConnection) -> bytes:
-        if self._decoder is None:
-            self._decoder = Decoder(self._headers[b"content-encoding"].decode("latin-1"))
-        if self._decoder.has_more:
-            return self._decoder.decode(b"")
-        data = b""
-        while connection.parts and not data:
-            data = self._decoder.decode(connection.take())
+
+class PackedResponse(ReceivedResponse):
+    """One whose body is compressed. What it unpacks to is bounded at a time, and waits packed."""
+
+    __slots__ = ("_decoder", "_encoding")
+
+    def __init__(self, connection: UpstreamConnection, encoding: str) -> None:
+        super().__init__(connection)
+        self._encoding = encoding
+        self._decoder: Decoder | None = None
+
+    @property
+    def ended(self) -> bool:
+        return super().ended and (self._connection is None or self._decoder is None or not self._decoder.has_more)
+
+    def take(self) -> bytes:
+        return self._decode(b"") or self._decode(super().take())
+
+    async def read(self) -> bytes:
+        data = self._decode(b"")
+        while not data and (packed := await super().read()):
+            data = self._decode(packed)
         return data
+
+    def _decode(self, packed: bytes) -> bytes:
+        """Raises `HttpError` for an encoding that is not known; its status can be told all the same."""
+        if self._connection is None:
+            return b""
+        if self._decoder is None:
+            self._decoder = Decoder(self._encoding)
+        return self._decoder.decode(packed)
+
+
+class Headers(Mapping[str, str]):
+    """Header fields as text, decoded where somebody asks for them: of a good answer nobody does."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[bytes, bytes]) -> None:
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.encode("latin-1")].decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
