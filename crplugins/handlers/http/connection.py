@@ -12,9 +12,6 @@ from crplugins.handlers.http.interface import MAX_HEAD_BYTES, HttpError, broken_
 _MOST_WAITING: Final = 64 * 1024
 """Bytes that may wait for whoever reads the body. Beyond them nothing is read from the socket."""
 
-_MOST_INTERIM: Final = 16
-"""Responses with a 1xx before the one that counts."""
-
 _JOINED: Final = 64 * 1024
 """A body up to this size is copied, to leave in one write with its head."""
 
@@ -51,7 +48,7 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_finishing", "_interim", "_loop", "_owner", "_parser", "_paused", "_raw_headers", "_reusable", "_silent",
+        "_finishing", "_loop", "_owner", "_parser", "_paused", "_raw_headers", "_reusable", "_silent",
         "_transport", "_waiter", "_waiting", "deadline", "failure", "headers", "idle_until", "now", "on_body",
         "on_header", "parts", "state", "status",
     )  # fmt: skip
@@ -73,13 +70,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_until = NEVER
         self._waiting = 0  # bytes received for `parts`
         self._silent = 0  # bytes received since the last that were body
-        self._interim = 0
         self._paused = self._finishing = self._reusable = False
 
     def send(self, head: bytes, body: bytes, expires_at: float) -> None:
         """Begin a request. Only for a connection that is idle."""
         self.status, self.state = 0, "asked"
-        self._silent = self._interim = 0
+        self._silent = 0
         self.deadline.move(expires_at)
         if len(body) <= _JOINED:
             self._transport.write(head + body)
@@ -155,7 +151,7 @@ class UpstreamConnection(asyncio.Protocol):
                     self._paused = True
                     self._transport.pause_reading()
         elif self._silent > MAX_HEAD_BYTES and self.state != "ended":
-            self._break(HttpError("its head, its trailers or the extension of a chunk are too long"))
+            self._break(HttpError("its heads, its trailers or the extension of a chunk are too long"))
         if self._finishing and self.state == "ended":
             self._give_back()
 
@@ -186,10 +182,7 @@ class UpstreamConnection(asyncio.Protocol):
         assert self._parser is not None
         status = self._parser.get_status_code()
         if 100 <= status < 200 and status != 101:
-            self._interim += 1
-            if self._interim > _MOST_INTERIM:
-                raise HttpError("it sent too many interim responses")
-            return
+            return  # another head follows, and what is said until then counts together
         raw = self._raw_headers
         if self._silent > MAX_HEAD_BYTES and sum(map(len, raw)) + sum(map(len, raw.values())) > MAX_HEAD_BYTES:
             raise HttpError("its head is too long")

@@ -1,6 +1,7 @@
 """Decoder: the contents of a compressed body, a bounded piece at a time.
 
 Requests ask for bodies that are not compressed. Some servers compress all the same, and clients have always read it.
+Others name an encoding that is none (`utf-8`): such a body is read as it is.
 """
 
 import zlib
@@ -22,18 +23,16 @@ class _Inflater(Protocol):
     def unconsumed_tail(self) -> bytes: ...
 
 
-class Decoder:
-    """Unpacks gzip and deflate.
+ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
-    Raises `HttpError` for another encoding.
-    """
+
+class Decoder:
+    """Unpacks what has one of the `ENCODINGS`."""
 
     __slots__ = ("_encoding", "_inflater", "_packed")
 
     def __init__(self, encoding: str) -> None:
-        self._encoding = encoding.strip().lower()
-        if self._encoding not in ("gzip", "x-gzip", "deflate"):
-            raise HttpError("its content-encoding is neither gzip nor deflate")
+        self._encoding = encoding
         self._inflater: _Inflater | None = None
         self._packed = b""
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""The longest head of a response, and the longest stretch of bytes that are no body (trailers, chunk extensions)."""
+"""The longest stretch of bytes that are no body: the head of a response with all interim ones before it, trailers, the
+extension of a chunk."""
 
 
 class HttpError(Exception):

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from crplugins.handlers.http.connection import UpstreamConnection
 from crplugins.handlers.http.dial import Dialer
-from crplugins.handlers.http.interface import broken_by
+from crplugins.handlers.http.interface import HttpError, broken_by
 
 KEPT_SECONDS: Final = 60.0
 """How long an idle connection is kept, unless its server says how long it keeps it."""
@@ -64,11 +64,12 @@ class Pool:
                     ssl=tls,
                     server_hostname=host.rstrip(".") if tls else None,
                 )
-            except OSError as error:
+            except (OSError, ValueError) as error:  # UnicodeError of a name that DNS cannot have
                 raise broken_by(error) from None
-        self._open.add(connection)
-        if self._closed:
+        if self._closed or not connection.usable(self._loop.time()):
             connection.abort()
+            raise HttpError("the connection was closed before the request was sent")
+        self._open.add(connection)
         return connection
 
     def returned(self, connection: UpstreamConnection) -> None:

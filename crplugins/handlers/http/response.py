@@ -4,17 +4,15 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from crplugins.handlers.http.connection import UpstreamConnection
-from crplugins.handlers.http.encoding import Decoder
-
-_PLAIN: Final = (b"", b"identity")
+from crplugins.handlers.http.encoding import ENCODINGS, Decoder
 
 
 def response_over(connection: UpstreamConnection) -> "ReceivedResponse":
     """The response whose head has come."""
-    encoding = connection.headers.get(b"content-encoding", b"")
-    if encoding in _PLAIN:
-        return ReceivedResponse(connection)
-    return PackedResponse(connection, encoding.decode("latin-1"))
+    said = connection.headers.get(b"content-encoding")
+    if said is not None and (encoding := said.decode("latin-1").strip().lower()) in ENCODINGS:
+        return PackedResponse(connection, encoding)
+    return ReceivedResponse(connection)
 
 
 class ReceivedResponse:
@@ -62,16 +60,15 @@ class ReceivedResponse:
 class PackedResponse(ReceivedResponse):
     """One whose body is compressed. What it unpacks to is bounded at a time, and waits packed."""
 
-    __slots__ = ("_decoder", "_encoding")
+    __slots__ = ("_decoder",)
 
     def __init__(self, connection: UpstreamConnection, encoding: str) -> None:
         super().__init__(connection)
-        self._encoding = encoding
-        self._decoder: Decoder | None = None
+        self._decoder = Decoder(encoding)
 
     @property
     def ended(self) -> bool:
-        return super().ended and (self._connection is None or self._decoder is None or not self._decoder.has_more)
+        return super().ended and (self._connection is None or not self._decoder.has_more)
 
     def take(self) -> bytes:
         return self._decode(b"") or self._decode(super().take())
@@ -83,12 +80,7 @@ class PackedResponse(ReceivedResponse):
         return data
 
     def _decode(self, packed: bytes) -> bytes:
-        """Raises `HttpError` for an encoding that is not known; its status can be told all the same."""
-        if self._connection is None:
-            return b""
-        if self._decoder is None:
-            self._decoder = Decoder(self._encoding)
-        return self._decoder.decode(packed)
+        return b"" if self._connection is None else self._decoder.decode(packed)
 
 
 class Headers(Mapping[str, str]):

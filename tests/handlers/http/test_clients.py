@@ -133,6 +133,20 @@ async def test_a_request_is_never_sent_twice(asker: Asker) -> None:
         assert await asker.ask(server.url) == (200, b"ok")
 
 
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", head(b"Content-Length: 0", status=b"503 Busy")])
+async def test_a_server_that_speaks_or_hangs_up_before_it_is_asked_is_a_failure(asker: Asker, greeting: bytes) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.say(greeting)
+
+    async with upstream(behave) as server, asyncio.timeout(30):
+        for _ in range(20):
+            try:
+                status, _ = await asker.ask(server.url)
+                assert status == 503
+            except HttpError:
+                pass
+
+
 async def test_a_reset_in_place_of_an_answer_is_no_reason_to_ask_again(asker: Asker) -> None:
     async def behave(visit: Visit) -> None:
         await visit.request()
@@ -454,6 +468,8 @@ PACKED = {
     b"Deflate": RAW.compress(TEXT) + RAW.flush(),
     b"GZIP": gzip.compress(TEXT),
     b"identity": TEXT,
+    b"utf-8": TEXT,
+    b"": TEXT,
 }
 
 
@@ -503,6 +519,11 @@ async def test_a_name_that_is_unknown_is_a_failure(asker: Asker, monkeypatch: py
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
     with pytest.raises(HttpError, match="Name or service not known"):
         await asker.ask("http://nowhere.example/v1")
+
+
+async def test_a_name_that_dns_cannot_have_is_a_failure(asker: Asker) -> None:
+    with pytest.raises((HttpError, ValueError)):
+        await asker.ask(f"http://{'a' * 70}.example/v1")
 
 
 async def test_a_name_that_is_never_found_ends_at_the_deadline(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
