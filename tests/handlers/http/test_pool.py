@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 
 from crplugins.handlers.http import dial, pool
 from crplugins.handlers.http.dial import Address, Dialer, first_of, in_turn
+from crplugins.handlers.http.interface import HttpError
 from tests.handlers.http.conftest import Asker
-from tests.handlers.http.raw_upstream import OK, always, resolver, upstream
+from tests.handlers.http.raw_upstream import OK, Visit, always, resolver, upstream
 
 
 def kept_for(seconds: bytes) -> bytes:
@@ -104,3 +106,27 @@ def test_the_addresses_of_two_families_take_turns() -> None:
     addresses = [Address(family, number) for number, family in enumerate((six, six, six, four))]
     assert [each.sockaddr for each in in_turn(addresses)] == [0, 3, 1, 2]
     assert in_turn([]) == []
+
+
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.6\r\n"])
+async def test_a_connection_that_ends_before_its_request_is_sent_is_a_failure_at_once(
+    ours: Asker, monkeypatch: pytest.MonkeyPatch, greeting: bytes
+) -> None:
+    """It is lost before anybody waits for it."""
+    loop = asyncio.get_running_loop()
+    connect, over = loop.create_connection, asyncio.Event()
+
+    async def create_connection(*arguments: Any, **words: Any) -> Any:
+        connected = await connect(*arguments, **words)
+        await over.wait()
+        await asyncio.sleep(0.05)
+        return connected
+
+    async def behave(visit: Visit) -> None:
+        await visit.say(greeting)
+        over.set()
+
+    monkeypatch.setattr(loop, "create_connection", create_connection)
+    async with upstream(behave) as server, asyncio.timeout(30):
+        with pytest.raises(HttpError, match="before the request was sent"):
+            await ours.ask(server.url)
