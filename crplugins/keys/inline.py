@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
+from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.principal import Principal
 from crplugins.keys.key import LONG_AGO, Key, repeated
@@ -14,9 +15,15 @@ from crplugins.settings.errors import ConfigError, KeyPath
 
 
 class KeyTable:
-    """One look-up by digest per secret, so the time taken tells nothing about how much of a wrong one was right."""
+    """One look-up by digest per secret, so the time taken tells nothing about how much of a wrong one was right.
+
+    Attributes:
+        shown: whose key is in a header, by the SHA-256 of all of it, for `Auth`, which puts in none but those of known
+            keys. It ends with the table, so with the next change of any key.
+    """
 
     def __init__(self, keys: Iterable[Key], digester: Digester) -> None:
+        self.shown: Final[BoundedMap[bytes, Found]] = BoundedMap()
         self.keys: Final = tuple(keys)
         self._digester = digester
         self._by_digest: Mapping[bytes, Key] = {s.digest: key for key in self.keys for s in key.secrets}
@@ -30,6 +37,15 @@ class KeyTable:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+@runtime_checkable
+class HasKeyTable(Protocol):
+    """A source whose keys are all in memory."""
+
+    @property
+    def key_table(self) -> KeyTable | None:
+        """Another one after each change; None before there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +71,14 @@ class InlineKeys:
     ) -> None:
         digester = digester or Digester()
         given = [_made(key, digester) if isinstance(key, InlineKey) else key for key in keys]
-        self._table = KeyTable(_checked(given, digester, path), digester)
+        self.key_table: Final = KeyTable(_checked(given, digester, path), digester)
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        return self._table.keys
+        return self.key_table.keys
 
     async def find(self, secret: str) -> Found | None:
-        return self._table.find(secret)
+        return self.key_table.find(secret)
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,7 +89,7 @@ class InlineKeys:
         """There is nothing to close."""
 
     def __repr__(self) -> str:
-        return f"InlineKeys({len(self._table)} keys)"
+        return f"InlineKeys({len(self.key_table)} keys)"
 
 
 def _made(key: InlineKey, digester: Digester) -> Key:

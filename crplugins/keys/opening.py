@@ -27,7 +27,7 @@ def open_source(spec: Any, *, environ: _Environ = os.environ, path: KeyPath = ("
 
         [{id: team-a, secret: ...}, ...]                      keys
         {file: keys.yaml, pepper: ...}                        a YAML or JSON file
-        {sql: "postgresql://...", pepper: ..., migrate: true, stale_seconds: 300}
+        {sql: "postgresql://...", pepper: ..., migrate: true, stale_seconds: 300, cached_keys: 50000}
         {jwt: {issuer: ..., audience: ..., jwks: ..., claims: {...}}}
         [{file: keys.yaml}, {keys: [...]}, {jwt: {...}}]      several sources, asked in this order
 
@@ -122,7 +122,13 @@ def _open_sql(spec: Mapping[str, Any], _environ: _Environ, path: KeyPath) -> Key
 
     sql = read_section(SqlSource, spec, path)
     digester = Digester(sql.pepper)
-    return SqlKeys(sql.sql, digester=digester, migrate=sql.migrate, stale_seconds=sql.stale_seconds)
+    return SqlKeys(
+        sql.sql,
+        digester=digester,
+        migrate=sql.migrate,
+        stale_seconds=sql.stale_seconds,
+        cached_keys=sql.cached_keys,
+    )
 
 
 def _open_jwt(spec: Mapping[str, Any], _environ: _Environ, path: KeyPath) -> KeySource:

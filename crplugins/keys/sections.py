@@ -6,9 +6,10 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 
 from crplugins.keys.policy import NullIsNothing, Text
 from crplugins.settings.secret_text import OneLine
-from crplugins.settings.section import Flag, refusal
+from crplugins.settings.section import Count, Flag, refusal
 
 DEFAULT_STALE_SECONDS: Final = 300.0
+DEFAULT_CACHED_KEYS: Final = 50_000
 
 
 def _seconds(value: Any) -> float:
@@ -44,6 +45,9 @@ class SqlSource(NullIsNothing):
 
     stale_seconds: Seconds = Field(default=DEFAULT_STALE_SECONDS, examples=[60])
     """How long known keys go on while the database does not answer."""
+
+    cached_keys: Count = Field(default=DEFAULT_CACHED_KEYS, examples=[200000])
+    """How many keys are kept in memory, at about 1 KB each: those that were used last. Any other is looked up."""
 
 
 class JwtSource(NullIsNothing):

@@ -2,8 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -11,7 +12,7 @@ from crplugins.core.errors import GatewayError, Header
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.patterns import PathSet
 from crplugins.core.plugin import Plugin
-from crplugins.keys.inline import InlineKey, InlineKeys
+from crplugins.keys.inline import HasKeyTable, InlineKey, InlineKeys, KeyTable
 from crplugins.keys.key import Key, utc_now
 from crplugins.keys.refusals import AuthReason, masked, no_key, refused, unavailable, wrong_key
 from crplugins.keys.source import Found, KeySource, SecretRefused, SourceUnavailable
@@ -51,16 +52,32 @@ class Auth(Plugin):
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.source: Final[KeySource] = InlineKeys(keys) if isinstance(keys, Iterable) else keys
+        self._tables = self.source if isinstance(self.source, HasKeyTable) else None
         self._keyless = isinstance(self.source, InlineKeys) and not self.source.keys
         self.refusals: Final[Counter[AuthReason]] = Counter()
         self._public = PathSet(public_paths)
         self._now = now
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Waits only for a source that has to ask somebody, and for a header that has not been shown yet."""
         if exchange.path in self._public and (not exchange.is_chat or self._public.names(exchange.path)):
-            return
+            return None
         if self._keyless and exchange.principal is not None:
-            return
+            return None
+        table = None if self._tables is None else self._tables.key_table
+        if table is None:
+            return self._find(exchange, None)
+        for name, value in exchange.headers:
+            if name == b"authorization":
+                found = table.shown.get(sha256(value).digest())
+                if found is None:
+                    return self._find(exchange, table)
+                self._admit(exchange, found)
+                return None
+        return self._find(exchange, table)
+
+    async def _find(self, exchange: Exchange, table: KeyTable | None) -> None:
+        """Admit who shows a key in any of the headers."""
         secret = presented_secret(exchange.headers)
         if secret is None:
             raise self._refusal(exchange, "missing", no_key())
@@ -72,12 +89,13 @@ class Auth(Plugin):
             raise self._refusal(exchange, error.reason, refused(str(error))) from None
         if found is None:
             raise self._refusal(exchange, "unknown", wrong_key(secret))
-        self._check(exchange, found, self._now())
-        exchange.principal = found.key.principal
+        if table is not None:  # of this header it is found whatever else is shown, and no other spelling is kept
+            table.shown[sha256(b"Bearer " + secret.encode("latin-1")).digest()] = found
+        self._admit(exchange, found)
 
-    def _check(self, exchange: Exchange, found: Found, now: datetime) -> None:
+    def _admit(self, exchange: Exchange, found: Found) -> None:
         """Raise for a key that is known and not valid now."""
-        key, not_after = found.key, found.secret.not_after
+        key, not_after, now = found.key, found.secret.not_after, self._now()
         if key.disabled:
             raise self._refusal(exchange, "disabled", refused("This API key is disabled."))
         if not_after is not None and not_after <= now:
@@ -86,6 +104,7 @@ class Auth(Plugin):
             raise self._refusal(exchange, "expired", refused("This API key has expired."))
         if key.not_before is not None and now < key.not_before:
             raise self._refusal(exchange, "not_yet_valid", refused("This API key is not yet valid."))
+        exchange.principal = key.principal
 
     def _refusal(self, exchange: Exchange, reason: AuthReason, error: GatewayError) -> GatewayError:
         self.refusals[reason] += 1

@@ -25,7 +25,7 @@ JWT = {"issuer": "https://i", "audience": "a", "jwks": "j"}
         ([], InlineKeys),
         ({"keys": []}, InlineKeys),
         ({"file": "keys.yaml", "pepper": "p"}, FileKeys),
-        ({"sql": "sqlite:///gw.db", "pepper": "p", "migrate": False, "stale_seconds": 60}, SqlKeys),
+        ({"sql": "sqlite:///gw.db", "pepper": "p", "migrate": False, "stale_seconds": 60, "cached_keys": 9}, SqlKeys),
         ({"sql": "postgresql://u:p@h/db"}, SqlKeys),
         ({"jwt": JWT}, JwtKeys),
         ([{"file": "keys.yaml"}, {"keys": [{"id": "a", "secret": "s"}]}, {"jwt": JWT}], Chain),

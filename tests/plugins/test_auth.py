@@ -7,6 +7,7 @@ import pytest
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
+from crplugins.keys.file import FileKeys
 from crplugins.keys.source import SecretRefused, SourceUnavailable
 from crplugins.plugins.auth import Auth, InlineKey, masked
 from crplugins.testing import drive
@@ -229,3 +230,55 @@ async def test_only_without_keys_of_its_own_it_takes_whom_somebody_further_out_h
     assert answer.status == status
     assert (answer.body == b"host-user") == (status == 200)
     assert (await drive(PluginMiddleware(app, plugins=[Auth(keys)]))).status == 401
+
+
+HOUR = timedelta(hours=1)
+BEGIN = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+async def asked_twice(guard, *headers):
+    """The statuses of two requests with these headers: the second one may be answered from memory."""
+    return [(await drive(guard, "POST", "/v1/chat/completions", headers=headers)).status for _ in range(2)]
+
+
+async def test_a_header_that_was_good_is_refused_as_soon_as_its_key_ends_or_is_not_yet_valid():
+    now = [BEGIN]
+    keys = [{"id": "a", "secret": SECRET, "not_before": BEGIN, "expires": BEGIN + HOUR}]
+    guard = PluginMiddleware(app, plugins=[Auth(keys, now=lambda: now[0])])
+    statuses = []
+    for now[0] in (BEGIN, BEGIN + 2 * HOUR, BEGIN, BEGIN - HOUR, BEGIN):
+        statuses += await asked_twice(guard, ("authorization", f"Bearer {SECRET}"))
+    assert statuses == [200, 200, 401, 401, 200, 200, 401, 401, 200, 200]
+
+
+async def test_a_header_that_was_good_is_forgotten_when_the_file_of_its_key_changes(tmp_path):
+    path = tmp_path / "keys.yaml"
+    path.write_text(f"keys:\n- id: a\n  secret: {SECRET}\n- id: b\n  secret: sk-other\n")
+    auth = Auth(FileKeys(path))
+    guard, header = PluginMiddleware(app, plugins=[auth]), ("authorization", f"Bearer {SECRET}")
+    async with auth:
+        assert await asked_twice(guard, header) == [200, 200]
+        await auth.source.store.set_disabled("a", disabled=True)
+        assert await asked_twice(guard, header) == [401, 401]
+        await auth.source.store.set_disabled("a", disabled=False)
+        assert await asked_twice(guard, header) == [200, 200]
+        await auth.source.store.revoke("a", datetime.now(UTC))
+        assert await asked_twice(guard, header) == [401, 401]
+
+
+async def test_no_header_is_remembered_for_a_key_that_another_header_has_shown():
+    guard = guarded()
+    both = [("authorization", "Basic dXNlcg=="), ("x-api-key", SECRET)]
+    assert await asked_twice(guard, *both) == [200, 200]
+    assert await asked_twice(guard, both[0]) == [401, 401]
+    assert await asked_twice(guard, ("authorization", f"Bearer {SECRET}")) == [200, 200]
+    assert await asked_twice(guard, ("authorization", f"Bearer {SECRET}x"), both[1]) == [401, 401]
+
+
+async def test_one_header_is_remembered_for_a_key_however_it_is_spelt_and_none_of_a_stranger():
+    auth = Auth([InlineKey("a", SECRET)])
+    guard = PluginMiddleware(app, plugins=[auth])
+    for number in range(50):
+        assert await asked_twice(guard, ("authorization", f"Bearer {' ' * number}{SECRET}")) == [200, 200]
+        assert await asked_twice(guard, ("authorization", f"Bearer {SECRET}{number}")) == [401, 401]
+    assert len(auth.source.key_table.shown) == 1

@@ -13,6 +13,7 @@ from crplugins.keys.secrets import Digester, mint_secret
 from crplugins.keys.sql.source import SqlKeys
 from crplugins.plugins.auth import Auth
 from tests.keys.conftest import make_key
+from tests.steps import lines_of
 
 RIGHT = mint_secret()
 
@@ -29,7 +30,9 @@ def exchange_with(secret: str) -> Exchange:
 
 
 def run(coroutine) -> None:
-    """Drive a coroutine that never suspends."""
+    """Drive a coroutine that never suspends; None is done already."""
+    if coroutine is None:
+        return
     try:
         coroutine.send(None)
     except StopIteration:
@@ -55,7 +58,7 @@ def test_the_cost_of_a_hit(pepper, tmp_path):
     inline = Auth([{"id": "a", "secret": RIGHT, "expires": "2100-01-01"}])
     keys = SqlKeys(f"sqlite:///{tmp_path}/gw.db", digester=digester)
     key = make_key("a", RIGHT, digester=digester)
-    keys._cache.put(digester.digest(RIGHT), (found := inline.source._table.find(RIGHT)), keys._clock())
+    keys._cache.put(digester.digest(RIGHT), (found := inline.source.key_table.find(RIGHT)), keys._clock())
     keys._answered = keys._clock()
     assert found.key.id == key.id
     database = Auth(keys)
@@ -96,5 +99,15 @@ def test_a_wrong_key_costs_the_same_whatever_it_shares_with_a_right_one(shared):
 
 def test_only_digests_are_compared():
     """What the timing test can only suggest: the secret goes into a hash, and nothing else looks at it."""
-    source = Auth([{"id": "a", "secret": RIGHT}]).source
-    assert all(len(digest) == 32 for digest in source._table._by_digest)
+    auth = Auth([{"id": "a", "secret": RIGHT}])
+    source = auth.source
+    run(auth.on_request(exchange_with(RIGHT)))
+    assert [len(digest) for digest in source.key_table.shown] == [32]
+    assert all(len(digest) == 32 for digest in source.key_table._by_digest)
+
+
+def test_a_header_that_was_shown_before_is_looked_up_and_not_read():
+    auth, exchange = Auth([{"id": "a", "secret": RIGHT}]), exchange_with(RIGHT)
+    first, second = (lines_of(lambda: run(auth.on_request(exchange))) for _ in range(2))
+    assert second < 0.75 * first
+    assert auth.on_request(exchange) is None, "nothing to wait for"

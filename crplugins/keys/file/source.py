@@ -55,7 +55,8 @@ class FileKeys:
         self._sleep, self._clock = sleep, clock
         self._reader = KeyReader(self._file, pause=self._pause)
         self._loading = threading.Lock()
-        self._table: KeyTable | None = None
+        self.key_table: KeyTable | None = None
+        """The keys of the last good file; None before it has been read."""
         self._loaded: Stamp | None = None
         self._fault: str | None = None
         """What is wrong with the file as it was read last."""
@@ -66,12 +67,12 @@ class FileKeys:
     @property
     def keys(self) -> tuple[Key, ...]:
         """Those of the last good file; none before it has been read."""
-        return () if self._table is None else self._table.keys
+        return () if self.key_table is None else self.key_table.keys
 
     async def find(self, secret: str) -> Found | None:
-        if self._table is None:
+        if self.key_table is None:
             raise SourceUnavailable("the keys file has not been read")
-        return self._table.find(secret)
+        return self.key_table.find(secret)
 
     async def refresh(self) -> None:
         """Look at the file, and read it if it has changed."""
@@ -95,7 +96,7 @@ class FileKeys:
 
     def _pause(self) -> None:
         """Let the event loop go first, once it has requests to answer."""
-        if self._table is not None:
+        if self.key_table is not None:
             time.sleep(_PAUSE_SECONDS)
 
     async def _watch(self) -> None:
@@ -137,7 +138,7 @@ class FileKeys:
                 self._fault = str(error)
                 raise
             self._loaded, self._fault = stamp, None
-            self._table = KeyTable(keys, self._file.digester)
+            self.key_table = KeyTable(keys, self._file.digester)
             del keys
             self._reader.release()
             self._report(None)

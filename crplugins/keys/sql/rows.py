@@ -1,9 +1,9 @@
 """Between rows and Keys."""
 
 import dataclasses
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final, cast
 
 from sqlalchemy import (
@@ -70,14 +70,14 @@ def secret_values(secret: SecretDigest, key_id: str) -> dict[str, Any]:
     }
 
 
-def read_key(row: Row[Any], secrets: Iterable[Row[Any]]) -> Key:
-    """The key of its row and of those of its secrets. Raises `ConfigError` if somebody wrote nonsense into one."""
-    values = row._asdict()
+def read_key(rows: Sequence[Row[Any]]) -> Key:
+    """The key of its rows, one for each of its secrets. Raises `ConfigError` if somebody wrote nonsense into one."""
+    values = rows[0]._asdict()
     words = {name: values[name] for name in POLICY_KEYS if name != "budget"}  # which has columns of its own
     policy = read_section(PolicySection, words, ("api_key", values["id"]))
     return Key(
         dataclasses.replace(policy.principal(), budget=_budget(values)),
-        tuple(sorted(map(_secret, secrets), key=_age)),
+        tuple(sorted([_secret(row) for row in rows if row.secret_hash is not None], key=_age)),
         values["created_at"],
         not_before=values["not_before"],
         expires=values["expires"],
@@ -92,7 +92,8 @@ def _budget(values: Mapping[str, Any]) -> Budget | None:
 
 
 def _secret(row: Row[Any]) -> SecretDigest:
-    return SecretDigest(bytes(row.hash), row.hint, row.created_at, row.not_after, cast("Scheme", row.scheme))
+    digest, scheme = bytes(row.secret_hash), cast("Scheme", row.secret_scheme)
+    return SecretDigest(digest, row.secret_hint, row.secret_created_at, row.secret_not_after, scheme)
 
 
 def _age(secret: SecretDigest) -> tuple[datetime, bytes]:
@@ -155,15 +156,18 @@ async def find_secret(connection: AsyncConnection, digests: Sequence[bytes]) -> 
     return None
 
 
+_KEYS_WITH_SECRETS: Final = (
+    select(api_key, *(column.label(f"secret_{column.name}") for column in api_key_secret.c))
+    .outerjoin(api_key_secret, api_key_secret.c.key_id == api_key.c.id)
+    .order_by(api_key.c.id)
+)
+"""In one question: a request waits for the answer, and on SQLite most of it is the way to its thread and back."""
+
+
 async def select_keys(connection: AsyncConnection, condition: ColumnElement[bool] | None = None) -> list[Key]:
     """The keys for which `condition` on `api_key` holds, by id."""
-    where = true() if condition is None else condition
-    of_these = api_key_secret.c.key_id.in_(select(api_key.c.id).where(where))
-    keys = await connection.execute(select(api_key).where(where).order_by(api_key.c.id))
-    secrets: dict[str, list[Row[Any]]] = defaultdict(list)
-    for row in await connection.execute(select(api_key_secret).where(of_these)):
-        secrets[row.key_id].append(row)
-    return [read_key(row, secrets[row.id]) for row in keys]
+    rows = await connection.execute(_KEYS_WITH_SECRETS.where(true() if condition is None else condition))
+    return [read_key([*of_one]) for _, of_one in groupby(rows, key=lambda row: row.id)]
 
 
 async def current_version(connection: AsyncConnection) -> int:

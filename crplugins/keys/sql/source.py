@@ -12,14 +12,14 @@ from typing import Final, NamedTuple, Self, TypeVar
 
 from crplugins.core.single_flight import SingleFlight
 from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
-from crplugins.keys.sections import DEFAULT_STALE_SECONDS
+from crplugins.keys.sections import DEFAULT_CACHED_KEYS, DEFAULT_STALE_SECONDS
 from crplugins.keys.source import Found, SourceUnavailable
 from crplugins.keys.sql.database import Database
 from crplugins.keys.sql.rows import changed_since, current_version, find_secret
 from crplugins.keys.sql.store import SqlStore
 
-SIZE: Final = 10_000
 UNKNOWN_SECONDS: Final = 5.0
+_MOST_UNKNOWN: Final = 10_000
 
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class FoundCache:
     before that is not worth keeping.
     """
 
-    def __init__(self, size: int = SIZE, unknown_seconds: float = UNKNOWN_SECONDS) -> None:
+    def __init__(self, size: int = DEFAULT_CACHED_KEYS, unknown_seconds: float = UNKNOWN_SECONDS) -> None:
         self.generation = 0
         self._size, self._unknown_seconds = size, unknown_seconds
         self._known: OrderedDict[bytes, CachedKey] = OrderedDict()
@@ -55,7 +55,7 @@ class FoundCache:
     def put(self, digest: bytes, found: Found | None, now: float) -> None:
         if found is None:
             self._known.pop(digest, None)
-            _put(self._unknown, digest, now + self._unknown_seconds, self._size)
+            _put(self._unknown, digest, now + self._unknown_seconds, min(self._size, _MOST_UNKNOWN))
         else:
             _put(self._known, digest, CachedKey(found, now), self._size)
 
@@ -101,6 +101,7 @@ class SqlKeys:
     Args:
         url: `sqlite:///gw.db` or `postgresql://...`.
         migrate: whether to bring the tables to the newest schema when entered.
+        cached_keys: how many are kept in memory, at about 1 KB each: those that were used last. Any other is looked up.
         clock: monotonic seconds.
         sleep: waits between two polls.
     """
@@ -112,6 +113,7 @@ class SqlKeys:
         digester: Digester | None = None,
         migrate: bool = True,
         stale_seconds: float = DEFAULT_STALE_SECONDS,
+        cached_keys: int = DEFAULT_CACHED_KEYS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -119,7 +121,7 @@ class SqlKeys:
         self._database = Database(url, migrate=migrate)
         self.store: Final = SqlStore(self._database, digester=self._digester, changed=self._forget)
         self._stale_seconds, self._clock, self._sleep = stale_seconds, clock, sleep
-        self._cache = FoundCache()
+        self._cache = FoundCache(cached_keys)
         self._flights: SingleFlight[Found | None] = SingleFlight()
         self._version: int | None = None
         self._answered = float("-inf")

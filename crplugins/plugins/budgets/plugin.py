@@ -166,16 +166,20 @@ class Budgets(Plugin):
             cost = real_cost(exchange, reserved.price, self._missing_usage) if came_through(exchange) else 0
             self.reservations.settle(reserved.reservation, [cost] * len(reserved.reservation.charges))
 
-    async def states_of(self, principal: Principal) -> list[BudgetState]:
-        """The budgets of a key and of its team. Raises `StoreUnavailable`."""
-        return await self._read(self._windows.of(principal, self.reservations.now()))
+    def seen(self) -> list[Principal]:
+        """The keys that have made a request recently."""
+        return list(self._windows.seen.values())
+
+    async def states_of(self, *principals: Principal) -> list[BudgetState]:
+        """The budgets of keys and of their teams, each once. Raises `StoreUnavailable`."""
+        now = self.reservations.now()
+        windows = [window for principal in principals for window in self._windows.of(principal, now)]
+        return await self._read({window.limit.key: window for window in windows}.values())
 
     async def states(self, principals: Iterable[Principal] = ()) -> list[BudgetState]:
         """The same for these keys and for all that have made a request recently. Raises `StoreUnavailable`."""
-        now = self.reservations.now()
         known = {**{principal.key_id: principal for principal in principals}, **self._windows.seen}
-        windows = [window for principal in known.values() for window in self._windows.of(principal, now)]
-        return await self._read({window.limit.key: window for window in windows}.values())
+        return await self.states_of(*known.values())
 
     async def __aenter__(self) -> Self:
         for warning in self._warnings():

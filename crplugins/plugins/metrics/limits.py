@@ -6,12 +6,14 @@ The store is read at each scrape: nothing is counted per request, and no value i
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from crplugins.core.outcome import ErrorType
+from crplugins.core.principal import Principal
 from crplugins.core.usage import usd
 from crplugins.limits.store import StoreUnavailable
 from crplugins.plugins.budgets.plugin import Budgets
@@ -46,6 +48,9 @@ LIMITS_TABLE: Final = (
 
 _SECONDS: Final = 0.5
 """If the store takes longer, its values are not in this scrape."""
+
+_AT_ONCE: Final = 50
+"""Keys whose limits and budgets are read in one step of the event loop."""
 
 logger = logging.getLogger("crplugins.metrics")
 
@@ -115,24 +120,33 @@ class LimitGauges:
             if (label := self._key_label(principal.key_id)) is not None:
                 yield (label, principal.team or ""), 1.0
 
+    async def _shown(self, seen: Iterable[Principal]) -> AsyncIterator[Sequence[Principal]]:
+        """Those with a label of their own, a few at a time: others are not shown, and requests go on in between."""
+        shown = (principal for principal in seen if self._key_label(principal.key_id) is not None)
+        while some := [*islice(shown, _AT_ONCE)]:
+            yield some
+            await asyncio.sleep(0)
+
     async def _utilization(self) -> Values:
         """Of limits per model, the highest utilization."""
         shares: dict[tuple[str, ...], float] = {}
-        for level in await self._rate_limits.levels():
-            label = self._key_label(level.owner) if level.scope in ("key", "key_and_model") else None
-            if label is not None:
-                labels = (label, level.limit)
-                shares[labels] = max(shares.get(labels, 0.0), level.utilization)
+        async for some in self._shown(self._rate_limits.seen()):
+            for level in await self._rate_limits.levels_of(*some):
+                label = self._key_label(level.owner) if level.scope in ("key", "key_and_model") else None
+                if label is not None:
+                    labels = (label, level.limit)
+                    shares[labels] = max(shares.get(labels, 0.0), level.utilization)
         return shares
 
     async def _budget_values(self) -> dict[Spec, Values]:
         limit: dict[tuple[str, ...], float] = {}
         spent: dict[tuple[str, ...], float] = {}
         reset: dict[tuple[str, ...], float] = {}
-        for state in await self._budgets.states():
-            label = self._key_label(state.owner) if state.scope == "key" else None
-            if label is not None:
-                limit[label,], spent[label,] = usd(state.amount), usd(state.spent)
-                if state.reset is not None:
-                    reset[label,] = state.reset.timestamp()
+        async for some in self._shown(self._budgets.seen()):
+            for state in await self._budgets.states_of(*some):
+                label = self._key_label(state.owner) if state.scope == "key" else None
+                if label is not None:
+                    limit[label,], spent[label,] = usd(state.amount), usd(state.spent)
+                    if state.reset is not None:
+                        reset[label,] = state.reset.timestamp()
         return {BUDGET_LIMIT: limit, BUDGET_SPENT: spent, BUDGET_RESET: reset}

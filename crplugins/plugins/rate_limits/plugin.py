@@ -150,14 +150,14 @@ class RateLimits(Plugin):
         """The keys that have made a request recently."""
         return list(self._lookup.seen.values())
 
-    async def levels_of(self, principal: Principal) -> list[LimitLevel]:
-        """The levels of the limits of a key and of its team. Raises `StoreUnavailable`."""
-        return await read_levels(self.reservations, self.rules, [principal])
+    async def levels_of(self, *principals: Principal) -> list[LimitLevel]:
+        """The levels of the limits of keys and of their teams, each once. Raises `StoreUnavailable`."""
+        return await read_levels(self.reservations, self.rules, principals)
 
     async def levels(self, principals: Iterable[Principal] = ()) -> list[LimitLevel]:
         """The same for these keys and for all that have made a request recently. Raises `StoreUnavailable`."""
         known = {**{principal.key_id: principal for principal in principals}, **self._lookup.seen}
-        return await read_levels(self.reservations, self.rules, known.values())
+        return await self.levels_of(*known.values())
 
     async def __aenter__(self) -> Self:
         await self.reservations.__aenter__()

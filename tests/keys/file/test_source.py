@@ -230,4 +230,4 @@ def test_no_repr_tells_anything(path):
     path.write_text(f"keys: [{{id: a, secret: {A}}}]")
     source = FileKeys(path)
     source._load()
-    assert A not in repr(source) + repr(vars(source)) + repr(source._table.keys) + repr(vars(source._table))
+    assert A not in repr(source) + repr(vars(source)) + repr(source.key_table.keys) + repr(vars(source.key_table))

@@ -5,9 +5,10 @@ import logging
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 
 from crplugins.keys.secrets import Digester, mint_secret
-from crplugins.keys.source import SourceUnavailable
+from crplugins.keys.source import Found, SourceUnavailable
 from crplugins.keys.sql import SqlKeys, SqlStore
 from crplugins.keys.sql import source as sql_source
 from crplugins.testing import FrozenClock
@@ -275,11 +276,37 @@ async def test_a_row_somebody_spoilt_is_unavailable_and_named(sqlite_url, caplog
         assert "api_key.team-a.limits.requests_per_minute: must be a whole number" in caplog.text
 
 
-async def test_the_cache_is_bounded(sqlite_url, monkeypatch):
-    async with open_keys(sqlite_url) as keys:
-        keys._cache._size = 3
+async def test_the_cache_is_bounded_by_a_setting(sqlite_url):
+    async with open_keys(sqlite_url, cached_keys=3) as keys:
         await keys.store.add(make_key("team-a", *(f"sk-known-{n}" for n in range(5))))
         for n in range(5):
             await keys.find(f"sk-known-{n}")
             await keys.find(f"sk-unknown-{n}")
         assert len(keys._cache._known) == len(keys._cache._unknown) == 3
+
+
+async def test_more_keys_in_turn_than_anybody_has_today_are_asked_about_once_each(sqlite_url, queries):
+    async with open_keys(sqlite_url) as keys:
+        found = Found(make_key("team-a", A), make_key("team-a", A).secrets[0])
+        for number in range(12_000):
+            keys._cache.put(Digester().digest(f"sk-{number}"), found, keys._clock())
+        for number in range(12_000):
+            assert await keys.find(f"sk-{number}") is found
+        assert queries.count == 0
+
+
+async def test_a_look_up_is_one_question(sqlite_url):
+    async with open_keys(sqlite_url) as keys:
+        await keys.store.add(make_key("team-a", A, B))
+        statements = []
+        engine = keys._database._opened().sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+        assert len((await keys.find(B)).key.secrets) == 2
+        assert [statement.split()[0] for statement in statements] == ["BEGIN", "SELECT"]
+
+
+async def test_a_key_without_a_secret_is_listed_and_one_with_several_once(database_url):
+    async with SqlStore(database_url) as store:
+        await store.add(make_key("b", A, B))
+        await store.add(make_key("a"))
+        assert [(key.id, len(key.secrets)) for key in await store.list()] == [("a", 0), ("b", 2)]
