@@ -19,14 +19,20 @@ def content_type(headers: Iterable[Header]) -> bytes:
     return b""
 
 
-def is_encoded(headers: Iterable[Header]) -> bool:
-    """Whether the body is compressed."""
-    for name, value in headers:  # noqa: SIM110 (`any` over a generator would be a call for every header)
-        if name.lower() == b"content-encoding" and value not in (b"", b"identity"):
-            return True
-    return False
+def readable_type(headers: Iterable[Header]) -> bytes | None:
+    """The media type of a body that can be read as it is; None if it is compressed."""
+    kind = b""
+    for name, value in headers:
+        lower = name.lower()
+        if lower == b"content-encoding" and value not in (b"", b"identity"):
+            return None
+        if lower == b"content-type" and not kind:
+            kind = value.partition(b";")[0].strip().lower()
+    return kind
 
 
 def with_body_headers(headers: Iterable[Header], length: int) -> list[Header]:
     """Headers that fit a replaced body of `length` bytes."""
-    return [*(h for h in headers if h[0] not in _OF_LENGTH), (b"content-length", str(length).encode())]
+    kept = [h for h in headers if h[0] not in _OF_LENGTH]
+    kept.append((b"content-length", str(length).encode()))
+    return kept

@@ -116,12 +116,11 @@ class Call:
             check_declared_length(self._scope["headers"], self._limit)
         self._exchange.timings.app = self._exchange.clock()
         outgoing, scope = self._outgoing, self._scope
-        held = outgoing.hold_refusal() if self._pipeline.retrying else None
         headers = scope["headers"]
         try:
             scope["headers"] = self._inner_headers(headers)
             await self._app(scope, self._receive_inside, outgoing.send)
-            if held is not None and held.again:
+            if outgoing.held is not None and outgoing.held.again:
                 scope["headers"] = self._inner_headers(headers)
                 await self._app(scope, self._receive_inside, outgoing.release())
         except Exception as error:

@@ -164,11 +164,11 @@ class FrozenAfterStartup:
         self._loaded = loaded
         self._freezing: asyncio.Task[None] | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
-            return
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """A plain function, which adds nothing to what each piece of a stream resumes."""
+        return self._app(scope, receive, self._freezing_at_start(send) if scope["type"] == "lifespan" else send)
 
+    def _freezing_at_start(self, send: Send) -> Send:
         async def send_and_freeze(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 gc.collect()
@@ -176,7 +176,7 @@ class FrozenAfterStartup:
                 self._freezing = asyncio.create_task(self._freeze_again())
             await send(message)
 
-        await self._app(scope, receive, send_and_freeze)
+        return send_and_freeze
 
     async def _freeze_again(self) -> None:
         await self._loaded()

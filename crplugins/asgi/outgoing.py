@@ -8,8 +8,8 @@ from typing import Literal
 from starlette.types import Message, Send
 
 from crplugins.asgi.bodies import DocumentBody, ObservedEvents, Passthrough, ResponseBody, RewrittenEvents, is_success
-from crplugins.asgi.headers import EVENT_STREAM, JSON, content_type, is_encoded
-from crplugins.asgi.held import HeldRefusal
+from crplugins.asgi.headers import EVENT_STREAM, JSON, readable_type
+from crplugins.asgi.held import HeldRefusal, is_refusal
 from crplugins.asgi.other_forms import UNCLEAR_TYPES, UnclearBody
 from crplugins.asgi.sending import BODY, START
 from crplugins.core.errors import GatewayError, broken_off
@@ -36,11 +36,11 @@ class Outgoing:
     no second response can start.
 
     Attributes:
-        held: shows a refusal of the app to the plugins before the client; None where none of them asks for it.
+        held: a refusal of the app that the plugins see before the client.
     """
 
     __slots__ = (
-        "_body", "_draining", "_exchange", "_pipeline", "_plain", "_run", "_send",
+        "_body", "_draining", "_exchange", "_holds", "_pipeline", "_plain", "_run", "_send",
         "answer", "client", "held", "outermost", "refusal",
     )  # fmt: skip
 
@@ -53,6 +53,7 @@ class Outgoing:
         self._body: ResponseBody | None = None
         self._draining: Draining | None = None
         self._plain = False  # nothing looks at the rest of the body
+        self._holds = bool(run.pipeline.retrying)  # a start is held if it is that of a refusal
         self.held: HeldRefusal | None = None
         self.refusal: GatewayError | None = None
         self.answer: AnswerState = "awaited"
@@ -68,14 +69,9 @@ class Outgoing:
             return self._other(message)
         return self._write((message,)) if self._plain else self._continue(message)
 
-    def hold_refusal(self) -> HeldRefusal:
-        """From here on a refusal of the app is held, until the plugins have said whether the app is called again."""
-        self.held = HeldRefusal(self.release, self._other, self._run.refused)
-        return self.held
-
     def release(self) -> Send:
         """Nothing is held any longer."""
-        self.held = None
+        self._holds, self.held = False, None
         return self.send
 
     async def disconnected(self) -> None:
@@ -106,7 +102,8 @@ class Outgoing:
 
         Raises RuntimeError if neither is possible; the server then drops the connection, which clients do notice.
         """
-        self.held, self.refusal = None, error
+        self.release()
+        self.refusal = error
         if self.answer != "complete":
             self._exchange.failed(error)
         if self.answer == "awaited":
@@ -142,7 +139,10 @@ class Outgoing:
 
     async def _other(self, message: Message) -> None:
         if message["type"] == START:
-            await self._begin(message)
+            if self._holds and is_refusal(message):
+                self.held = HeldRefusal(message, self.release, self._run.refused)
+            else:
+                await self._begin(message)
             return
         body = self._body
         if body is not None and body.held and self.answer == "awaited" and message["type"] in _WHOLE_BODIES:
@@ -152,6 +152,7 @@ class Outgoing:
     async def _begin(self, message: Message) -> None:
         if self._body is not None:
             raise RuntimeError("the app started a second response")
+        self._holds = False
         exchange = self._exchange
         exchange.responded(message["status"])
         headers = [  # Django capitalises their names, against ASGI
@@ -178,10 +179,10 @@ class Outgoing:
 
     def _choose_body(self, start: Message) -> ResponseBody:
         headers = start["headers"]
-        if is_encoded(headers):
+        kind = readable_type(headers)
+        if kind is None:
             return _PASSTHROUGH
         rewrites = self._pipeline.rewrites_events
-        kind = content_type(headers)
         # Of a request that was not read, an answer that calls itself a stream is one.
         expected = EVENT_STREAM if self._exchange.body is None or self._exchange.stream else JSON
         is_unclear = kind in UNCLEAR_TYPES and kind != expected
@@ -286,4 +287,4 @@ class Draining:
 
 
 def _is_event_stream(exchange: Exchange) -> bool:
-    return content_type(exchange.response_headers) == EVENT_STREAM and not is_encoded(exchange.response_headers)
+    return readable_type(exchange.response_headers) == EVENT_STREAM

@@ -33,6 +33,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "loop": "auto",  # uvloop where there is one
     "ws": "none",
     "lifespan": "on",
+    "interface": "asgi3",  # uvicorn would take an app that is a plain function for one of ASGI 2
     "access_log": False,
     "log_config": None,  # its records go where ours go, which escapes and withholds
     "server_header": False,

@@ -81,7 +81,7 @@ class Body:
         return copy
 
     def __contains__(self, key: str) -> bool:
-        return key in self.fields
+        return key in (self.fields if self._fields is None else self._fields)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.fields)
@@ -100,7 +100,7 @@ class Body:
 
         Judging a wrong type is RequestGuard's work; everybody else may treat it as missing.
         """
-        value = self.fields.get(key)
+        value = (self.fields if self._fields is None else self._fields).get(key)
         if value is None:
             return None
         try:

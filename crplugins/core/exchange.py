@@ -286,13 +286,15 @@ class Exchange(msgspec.Struct, eq=False):
             return
         if self.provider_model is None or answer.usage is not None:
             self.note_provider(answer)
+        reports = answer.usage is not None or answer.x_groq is not None
         if answer.choices:
             if self.said.hear(answer.choices):
                 self.timings.token(self.clock())
             for choice in answer.choices:
                 if choice.finish_reason and is_end(choice.finish_reason):
                     self.finish_reason = str(choice.finish_reason)
-        if (counted := answer.counted) is not None:
+                reports = reports or choice.usage is not None
+        if reports and (counted := answer.counted) is not None:
             self.counted(counted, "provider")
         if answer.error is not None:
             self.failed_in_stream |= not event.document

@@ -54,7 +54,7 @@ class Delta(msgspec.Struct):
         thoughts = self.reasoning_content or self.reasoning or self.thinking_blocks or self.reasoning_details
         if thoughts:
             texts += _texts_in(thoughts)
-        if isinstance(self.audio, dict):
+        if self.audio and isinstance(self.audio, dict):
             texts += _texts_in(self.audio.get("transcript"))
         return texts
 

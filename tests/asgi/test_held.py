@@ -100,6 +100,19 @@ async def test_a_file_the_server_sends_itself_is_let_through() -> None:
     assert [message["type"] for message in answer.messages] == ["http.response.start", "http.response.pathsend"]
 
 
+async def test_a_refusal_behind_an_answer_that_has_begun_is_an_error_in_the_app() -> None:
+    sends = [start(), start(status=500, content_type=JSON), piece(NO, more=False)]
+    with pytest.raises(RuntimeError, match="second response"):
+        await drive(PluginMiddleware(App(sends=sends), plugins=[again := Again()]), body=ASK)
+    assert again.seen == []
+
+
+async def test_a_hint_before_a_refusal_does_not_hide_it() -> None:
+    app = Twice()
+    app._first.insert(0, {"type": "http.response.early_hint", "links": []})
+    assert (await drive(PluginMiddleware(app, plugins=[Again()]), body=ASK)).status == 200
+
+
 class Broken(Plugin):
     reads_body = True
 

@@ -1,16 +1,21 @@
 """The response side: whose answer goes out, and that only one does."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
 from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.asgi.outgoing import AnswerState, ClientState, Outgoing
+from crplugins.asgi.scope import make_exchange
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.pipeline import Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.testing import Answer, Drive, drive
+from crplugins.testing.asgi import Message, http_scope
 from tests.core.doubles import (
     ASK,
     CHUNK,
@@ -404,3 +409,49 @@ async def test_the_apps_own_start_message_is_left_alone() -> None:
 async def test_a_start_without_headers_is_allowed() -> None:
     answer = await ask(App(sends=[{"type": "http.response.start", "status": 204}, piece(b"", more=False)]), Rewriter())
     assert (answer.status, list(answer.headers)) == (204, ["x-request-id"])
+
+
+# How a request has ended, by what the client was sent and whether it was there.
+
+
+async def nowhere(message: Message) -> None:
+    """Takes what is sent."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "client", "received", "recorded"),
+    [
+        ("awaited", "connected", False, (500, "internal")),
+        ("awaited", "left", False, (499, "client_disconnected")),
+        ("awaited", "lost", False, (499, "client_disconnected")),
+        ("begun", "connected", False, (200, "upstream_stream_broken")),
+        ("begun", "left", False, (200, "client_disconnected")),
+        ("begun", "lost", False, (200, "client_disconnected")),
+        ("begun", "left", True, (200, "")),
+        ("begun", "lost", True, (200, "")),
+        ("complete", "connected", False, (200, "")),
+        ("complete", "left", False, (200, "")),
+        ("complete", "lost", False, (200, "client_disconnected")),
+        ("complete", "lost", True, (200, "")),
+    ],
+)
+def test_the_two_states_decide_how_a_request_has_ended(
+    answer: AnswerState, client: ClientState, received: bool, recorded: tuple[int, str]
+) -> None:
+    exchange = make_exchange(http_scope("POST", "/v1/chat/completions"), lambda: 0.0, lambda: "id")
+    exchange.received = received
+    if answer != "awaited":
+        exchange.responded(200)
+    outgoing = Outgoing(Run(Pipeline([], Counter(), 0), exchange), nowhere, outermost=True)
+    outgoing.answer, outgoing.client = answer, client
+    outgoing.conclude()
+    assert (exchange.status, exchange.error_type) == recorded
+
+
+async def test_a_client_that_leaves_before_any_status_is_lost_and_one_that_leaves_later_has_left() -> None:
+    exchange = make_exchange(http_scope("POST", "/v1/chat/completions"), lambda: 0.0, lambda: "id")
+    for answer, client in (("awaited", "lost"), ("begun", "left"), ("complete", "left")):
+        outgoing = Outgoing(Run(Pipeline([], Counter(), 0), exchange), nowhere, outermost=True)
+        outgoing.answer = answer
+        await outgoing.disconnected()
+        assert outgoing.client == client

@@ -126,17 +126,14 @@ class Gateway:
             await self._app.handle(scope, receive, send)
 
     def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return self._target(scope)(scope, receive, send)
-
-    def _target(self, scope: Scope) -> ASGIApp:
-        if scope["type"] != "http":
-            return self._web
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if scope["method"] == "POST" and path in ("/v1" + CHAT_PATH, CHAT_PATH):
-            return self._chat
-        if self._metrics is not None and path == self._metrics_path:
-            return self._metrics
-        return self._web
+        target: ASGIApp = self._web
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            if scope["method"] == "POST" and path in ("/v1" + CHAT_PATH, CHAT_PATH):
+                target = self._chat
+            elif self._metrics is not None and path == self._metrics_path:
+                target = self._metrics
+        return target(scope, receive, send)
 
     def _visible_models(self, principal: Principal | None) -> Sequence[str]:
         return visible_models(principal, self._aliases, self._upstreams.served, shadow=self.config.models_shadow)
