@@ -30,6 +30,7 @@ from crplugins.plugins.aliases.rename import NameScrubber
 PACKAGE = Path(crplugins.__file__).parent
 
 FOREIGN = {
+    "asgi.incoming._CHARSET": "search", "core.patterns._DOT_SEGMENT": "search",
     "core.body._END": "match", "core.body._MEMBER": "match", "core.lenient_json._HALF_A_PAIR": "search",
     "core.lenient_json._WORD": "search", "core.paths._CUTS": "search", "core.paths._EXACT": "match",
     "core.paths._IGNORED": "search", "core.paths._ORDINARY": "match", "core.paths._PARAMETERS": "search",
@@ -40,7 +41,8 @@ FOREIGN = {
     "core.trace._TRACEPARENT": "match", "handlers.http.pool._TIMEOUT": "search", "handlers.demo._TOKEN": "search",
     "handlers.litellm.errors._CLASSES": "match", "handlers.litellm.errors._QUOTED": "search",
     "handlers.litellm.errors._UNSUPPORTED": "search", "handlers.upstream_errors._LEADING_NUMBER": "match",
-    "handlers.upstream_errors._NUMBER_OR_DATE": "match", "handlers.upstream_errors._OUT_OF_CREDIT": "search",
+    "handlers.upstream_errors._NUMBER": "match", "handlers.upstream_errors._DATE": "match",
+    "handlers.upstream_errors._STATUS": "match", "handlers.upstream_errors._OUT_OF_CREDIT": "search",
     "keys.jwt.claims._SEPARATORS": "search", "keys.secrets._FORM": "match",
     "ledger.question._AGO": "match", "metering.attachments._GEMINI": "search",
     "metering.attachments._LARGE_CLAUDE": "search", "metering.attachments._PATCHES": "search",

@@ -1,6 +1,7 @@
 """Call: one request on its way in, from the client through the plugins to the app."""
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -12,7 +13,7 @@ from crplugins.asgi.outgoing import Outgoing
 from crplugins.asgi.scope import REFUSAL_KEY, SCOPE_KEY
 from crplugins.asgi.sending import send_reply
 from crplugins.core.body import Body
-from crplugins.core.errors import GatewayError, Header, body_too_large, shutting_down
+from crplugins.core.errors import GatewayError, Header, body_too_large, shutting_down, unsupported_coding
 from crplugins.core.exchange import Reply
 from crplugins.core.pipeline import Run
 
@@ -90,8 +91,9 @@ class Call:
         return True
 
     async def _read_body(self) -> None:
-        exchange = self._exchange
-        check_declared_length(self._scope["headers"], self._limit)
+        exchange, headers = self._exchange, self._scope["headers"]
+        check_declared_length(headers, self._limit)
+        check_declared_coding(headers)
         raw = await read_body(self._receive, self._limit)
         if exchange.body is None or exchange.body.raw is not raw:
             exchange.body = Body.of_request(raw)
@@ -193,3 +195,22 @@ def check_declared_length(headers: Iterable[Header], limit: int) -> None:
             if value.isdigit() and int(value) > limit:
                 raise body_too_large(limit, int(value))
             return
+
+
+def check_declared_coding(headers: Iterable[Header]) -> None:
+    """Raise 415 for a body that an app inside may decode to another text than the one the plugins judge.
+
+    BlackSheep reads JSON in the charset that the client names: in UTF-7 `+AG0-odel` is `model` once more.
+    """
+    for name, value in headers:
+        if name == b"content-type":
+            if b";" in value and _CHARSET.search(value) is not None:
+                raise unsupported_coding("charset")
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise unsupported_coding("content-encoding")
+
+
+_CHARSET: Final = re.compile(
+    rb"charset(?:\*|\s*+=\s*+(?![\"']?(?:utf-?8|us-ascii|iso-8859-1)[\"']?\s*+(?:[;,]|\Z)))", re.IGNORECASE
+)
+"""A charset in which what is ASCII in UTF-8 may be something else."""

@@ -170,6 +170,14 @@ class BoundedHTTP(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MOST_PIPELINED:
             raise ValueError("too many requests ahead of their answers")  # ends the parsing
+        hosts = 0
+        for name, value in self.headers:  # what a proxy before us may have read otherwise (RFC 9112, 3.2 and 6.1)
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                raise ValueError("a coding of the transfer that nobody here undoes")
+        if hosts > 1:
+            raise ValueError("more than one host")
         self._in_head, self._room = False, self._bounds.head_bytes
         super().on_headers_complete()
         self.headers = []  # else trailers would be added to the headers of a request that is being answered

@@ -62,6 +62,8 @@ class Body:
         """
         body, short = cls(raw), outline(raw)
         body._fields = fields = _parse(raw)
+        if not raw.isascii():
+            _check_utf8(raw)
         check_names(fields.keys())
         check_unique(short)
         return body
@@ -140,6 +142,14 @@ def _parse(raw: bytes) -> dict[str, msgspec.Raw]:
     try:
         return _object.decode(raw)
     except _NOT_JSON:
+        raise unparsable_body() from None
+
+
+def _check_utf8(raw: bytes) -> None:
+    """Also in values that nobody here decodes: a lenient reader may find the end of a text in them."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
         raise unparsable_body() from None
 
 

@@ -43,7 +43,7 @@ ERROR_CODES: Final = (
     ErrorCode("request_timeout", "408", "invalid_request", "a request that did not arrive in time"),
     ErrorCode("server_shutdown", "503", "overloaded", "the process ends before the answer does"),
     ErrorCode("key_exists, key_not_found", "409, 404", "invalid_request", "the admin API: a key of this id, or none"),
-    ErrorCode("unsupported_content_type", "415", "invalid_request", "a body that is not declared as JSON"),
+    ErrorCode("unsupported_content_type", "415", "invalid_request", "a body that is not plain JSON in UTF-8"),
     ErrorCode("context_length_exceeded", "400", "upstream_4xx", "the provider: the prompt is too long for the model"),
     ErrorCode("content_policy_violation", "400", "upstream_4xx", "the provider: its policy forbids the content"),
     ErrorCode("upstream_auth", "502", "upstream_auth", "the provider refuses the gateway's key"),

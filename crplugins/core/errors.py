@@ -112,6 +112,12 @@ def body_too_large(limit: int, received: int) -> GatewayError:
     return GatewayError(413, message, code="request_too_large")
 
 
+def unsupported_coding(what: str) -> GatewayError:
+    """415 for a body in a `charset` other than UTF-8, or with a `content-encoding`."""
+    message = f"Unsupported {what}: the body of a request must be plain JSON in UTF-8."
+    return GatewayError(415, message, code="unsupported_content_type")
+
+
 def shown_name(name: str) -> str:
     """A client's name in a refusal, which must not be as long as the request."""
     return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "..."

@@ -215,8 +215,12 @@ def name_set(texts: tuple[str, ...]) -> NameSet:
     return NameSet(texts)
 
 
+_DOT_SEGMENT: Final = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?:[/\\;]|%2f|%5c|\Z)", re.IGNORECASE)
+"""What leads out of the place that a path begins with, also to those who decode it once more."""
+
+
 class PathSet:
-    """Whole paths, and with `/*` at the end all that is below one."""
+    """Whole paths, and with `/*` at the end all that is below one: not what only begins so and climbs out of it."""
 
     __slots__ = ("_below", "_whole")
 
@@ -229,4 +233,4 @@ class PathSet:
         return path in self._whole
 
     def __contains__(self, path: str) -> bool:
-        return path in self._whole or path.startswith(self._below)
+        return path in self._whole or (path.startswith(self._below) and _DOT_SEGMENT.search(path) is None)

@@ -7,7 +7,9 @@ has chosen, and the event loop would stand still for everybody while a slow patt
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from html import escape
 from typing import Final
+from urllib.parse import quote
 
 LONGEST_TEXT: Final = 2000
 """Characters of somebody else's text that are read; no message that is worth showing has more."""
@@ -93,8 +95,14 @@ def short_name(text: str) -> str:
 @lru_cache(maxsize=256)
 def _pattern_of(secrets: tuple[str | None, ...]) -> re.Pattern[str] | None:
     """The pattern that finds the secrets of one deployment, made once."""
-    words = sorted({s for s in secrets if s and len(s) >= SHORTEST_SECRET}, key=len, reverse=True)
+    known = [secret for secret in secrets if secret and len(secret) >= SHORTEST_SECRET]
+    words = sorted({spelt for secret in known for spelt in _spellings(secret)}, key=len, reverse=True)
     return re.compile("|".join(map(_whole, words)), re.ASCII) if words else None
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """As it is, and within a URL, JSON in a text, and HTML."""
+    return (secret, quote(secret), quote(secret, safe=""), secret.replace("/", r"\/"), escape(secret))
 
 
 def _whole(secret: str) -> str:

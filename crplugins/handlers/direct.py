@@ -29,7 +29,6 @@ from crplugins.handlers.upstream import Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
 from crplugins.handlers.whole_answer import WholeAnswers
 
-_MAX_ERROR_BYTES: Final = 64 * 1024
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -215,7 +214,7 @@ class DirectCalls:
     async def _refusal(self, response: Response) -> GatewayError:
         body = b""
         try:
-            while len(body) < _MAX_ERROR_BYTES and (piece := await response.read()):
+            while len(body) < upstream_errors.MAX_ERROR_BYTES and (piece := await response.read()):
                 body += piece
         except HttpError:
             body = b""  # the status alone is enough

@@ -25,6 +25,9 @@ logger = logging.getLogger("crplugins.upstream")
 
 _RETRY_HEADERS: Final = ("retry-after", "retry-after-ms")
 _OWN_FAULTS: Final = frozenset({401, 403, 407})
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""Bytes of a refusal that are read."""
+
 _LONGEST_WORD: Final = 64
 _LONGEST_PARAM: Final = 200
 
@@ -146,15 +149,19 @@ def upstream_refusal(
 
 
 def _pause(name: str, value: str) -> str:
-    """A retry hint as a client can read it: a number or a date; of seconds with words behind them, their number."""
-    if _NUMBER_OR_DATE.fullmatch(value):
+    """A retry hint as a client can read it: a number or a date; of seconds with words behind them, their number.
+
+    No number that would have a client wait for decades: some obey.
+    """
+    if _NUMBER.fullmatch(value) or _DATE.fullmatch(value):
         return value
     number = _LEADING_NUMBER.match(value) if name == "retry-after" else None
     return number[0] if number else ""
 
 
-_NUMBER_OR_DATE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?|[A-Z][a-z]{2}, [0-9]{2}[A-Za-z0-9: ]{1,24} GMT")
-_LEADING_NUMBER: Final = re.compile(r"[0-9]{1,9}(?![0-9.])")
+_NUMBER: Final = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,9})?")
+_DATE: Final = re.compile(r"[A-Z][a-z]{2}, [0-9]{2}[A-Za-z0-9: ]{1,24} GMT")
+_LEADING_NUMBER: Final = re.compile(r"[0-9]{1,8}(?![0-9.eE])")
 
 
 def _word(value: str | None, secrets: Iterable[str | None], longest: int) -> str | None:
@@ -203,6 +210,8 @@ def refusal_in_stream(data: bytes, deployment: str, secrets: Iterable[str | None
 
 NO_STATUS: Final = 502
 
+_STATUS: Final = re.compile(r"[45][0-9]{2}")
+
 _STATUSES: Final[Mapping[str, int]] = {
     "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
     "not_found_error": 404, "request_too_large": 413, "insufficient_quota": 429, "rate_limit_error": 429,
@@ -219,7 +228,7 @@ def status_of(document: object) -> int:
     error = _innermost(_envelope(document))
     fields = error if isinstance(error, dict) else {}
     for value in (fields.get("status_code"), fields.get("code"), fields.get("status")):
-        if isinstance(value, int | str) and str(value).isdigit() and 400 <= int(value) < 600:
+        if isinstance(value, int | str) and _STATUS.fullmatch(str(value)):
             return int(value)
     return _STATUSES.get(str(fields.get("type")), NO_STATUS)
 

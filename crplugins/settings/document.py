@@ -12,12 +12,17 @@ _TIMESTAMP: Final = f"{_TAG}timestamp"
 _TEXT: Final = f"{_TAG}str"
 _MAP: Final = f"{_TAG}map"
 _SEQ: Final = f"{_TAG}seq"
+_MERGE: Final = f"{_TAG}merge"
 
 _Base: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Composer: Final[Any] = yaml.composer.Composer
 
 LONGEST_EXPLAINED: Final = 200_000
 """Characters. What is wrong with a longer text is said in libyaml's words: PyYAML's take ten times as long."""
+
+MOST_REPEATED: Final = 100_000
+"""Values that aliases may repeat, besides one for each character of the text. Of ten short lines, each of which repeats
+the one before ten times, ten billion would come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def read_document(text: str, file: str, holds: str = "keys, such as 'model_list:
     """
     try:
         root = _composed(text)
-        reader = _Reader()
+        reader = _Reader(MOST_REPEATED + len(text))
         if root is not None and not isinstance(root, yaml.MappingNode):
             raise ConfigError([Problem((), f"the file must hold {holds}", _line(root))], file)
         data = {} if root is None else reader.mapping(root, ())
@@ -68,6 +73,9 @@ def read_document(text: str, file: str, holds: str = "keys, such as 'model_list:
         raise ConfigError([_character_problem(error, text)], file) from None
     except RecursionError:
         raise ConfigError([Problem((), "too many brackets inside one another", 1)], file) from None
+    except YamlTooLarge as error:
+        problem = Problem((), "aliases (*) repeat too many values", error.line)
+        raise ConfigError([problem], file) from None
     return YamlDocument(data, Source(file, reader.lines), reader.problems, root)
 
 
@@ -83,21 +91,34 @@ def _composed(text: str) -> yaml.Node | None:
     return root
 
 
+class YamlTooLarge(Exception):
+    """More than is read; `line` is where that was found."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
+
+
 class _Reader:
     """Turns YAML nodes into values and notes where each stands."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_repeated: int) -> None:
         self.lines: dict[KeyPath, int] = {}
         self.problems: list[Problem] = []
         self._constructor = yaml.constructor.SafeConstructor()
         self._around: set[int] = set()
         self._flat: set[int] = set()
+        self._met: set[int] = set()
+        self._may_repeat = most_repeated
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
         if isinstance(node, yaml.ScalarNode):
             return node.value if node.tag == _TEXT else self._scalar(node, path)
         if id(node) in self._around:
             return self._refuse(node, path, "holds itself")
+        if id(node) in self._met:
+            self._repeat(len(node.value) + 1, node)
+        self._met.add(id(node))
         self._around.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode) and node.tag == _MAP:
@@ -125,10 +146,19 @@ class _Reader:
             return
         self._flat.add(id(node))
         self._refuse_repeated_keys(node, path)
+        for merged in _merged_into(node):  # first, so that it is known how much of each will be written out
+            self._flatten(merged, path)
+            self._repeat(len(merged.value), node)
         try:
             self._constructor.flatten_mapping(node)
         except yaml.constructor.ConstructorError:
             self._refuse(node, path, "'<<' needs an alias of a mapping")
+
+    def _repeat(self, count: int, node: yaml.Node) -> None:
+        """Raises `YamlTooLarge` once aliases have repeated too much."""
+        self._may_repeat -= count
+        if self._may_repeat < 0:
+            raise YamlTooLarge(_line(node))
 
     def _refuse_repeated_keys(self, node: yaml.MappingNode, path: KeyPath) -> None:
         first: dict[str, yaml.Node] = {}
@@ -161,6 +191,16 @@ class _Reader:
 
     def _refuse(self, node: yaml.Node, path: KeyPath, message: str) -> None:
         self.problems.append(Problem(path, message, _line(node)))
+
+
+def _merged_into(node: yaml.MappingNode) -> list[yaml.MappingNode]:
+    """The mappings that `<<` merges into this one."""
+    merged: list[yaml.MappingNode] = []
+    for key, value in node.value:
+        if key.tag == _MERGE:
+            several = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            merged += [each for each in several if isinstance(each, yaml.MappingNode)]
+    return merged
 
 
 def _line(node: yaml.Node) -> int:

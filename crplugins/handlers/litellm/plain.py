@@ -1,10 +1,10 @@
-"""Plain answers before litellm reads them: bounded, in the form that was asked for, and kept in case it cannot.
+"""Answers before litellm reads them: bounded, plain ones in the form that was asked for, and kept in case it cannot.
 
 litellm makes a status 500, 422 or 400 of an answer that is no completion, by provider. So an answer with a 2xx that
 litellm cannot read is judged by its own bytes, whatever litellm says of it. And litellm reads a body of any length.
 
 All of litellm's HTTP goes through two classes of transports, whose `handle_async_request` is replaced once per process.
-It looks only at the requests of a `PlainAnswer` that is being read, and at no other of this process.
+It looks only at what the handler sends (`transport.reaching`), and at no other request of this process.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,7 +18,9 @@ from crplugins.core.answer_forms import document_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, begins_stream
+from crplugins.handlers.litellm.bounded import bounded_lines, decoded, is_encoded, refusal_in
 from crplugins.handlers.litellm.errors import Failures
+from crplugins.handlers.litellm.transport import is_ours
 
 _TRANSPORTS: Final = (
     ("litellm.llms.custom_httpx.aiohttp_transport", "LiteLLMAiohttpTransport"),
@@ -77,7 +79,7 @@ class PlainAnswer:
     async def _body_of(self, response: Any) -> bytes:
         pieces, size = [], 0
         try:
-            async for piece in response.aiter_bytes() if _is_encoded(response) else response.stream:
+            async for piece in decoded(response):
                 pieces.append(piece)
                 size += len(piece)
                 if size > MAX_DOCUMENT_BYTES:
@@ -133,32 +135,42 @@ def _watched(handle: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any
     @wraps(handle)
     async def handle_async_request(transport: Any, request: Any) -> Any:
         answer = _read.get()
-        if answer is None or request.method != "POST":  # such as a picture that a provider is sent in the request
+        if not is_ours() or request.method != "POST":  # such as a picture that a provider is sent in the request
             return await handle(transport, request)
-        answer.begin()
+        if answer is not None:
+            answer.begin()
         response = await handle(transport, request)
         response.request = request
-        return _response(response, await answer.received(response))
+        if response.status_code >= 400:
+            return _response(response, _pieces(await refusal_in(response)))
+        if answer is None:
+            return _response(response, bounded_lines(decoded(response)))
+        return _response(response, _pieces(await answer.received(response)))
 
     return handle_async_request
 
 
-def _response(response: Any, body: bytes) -> Any:
-    """The same response with a body that is read and decoded already."""
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+def _response(response: Any, pieces: AsyncIterator[bytes]) -> Any:
+    """The same response with a body that is decoded already."""
     import httpx
 
-    class Body(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            yield body
+    received = response.stream
 
-    if not _is_encoded(response):
+    class Body(httpx.AsyncByteStream):
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return pieces
+
+        async def aclose(self) -> None:
+            await received.aclose()
+
+    if not is_encoded(response):
         response.stream = Body()
         return response
     headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_CODING]
     return httpx.Response(
         response.status_code, headers=headers, stream=Body(), request=response.request, extensions=response.extensions
     )
-
-
-def _is_encoded(response: Any) -> bool:
-    return "content-encoding" in response.headers

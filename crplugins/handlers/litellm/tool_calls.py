@@ -90,7 +90,7 @@ def _is_whole(pieces: Sequence[str]) -> bool:
         return False
     try:
         return isinstance(msgspec.json.decode("".join(pieces)), dict)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return False
 
 

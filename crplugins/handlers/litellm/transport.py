@@ -31,6 +31,11 @@ def reaching(network: Network) -> Iterator[None]:
         _used.reset(token)
 
 
+def is_ours() -> bool:
+    """Whether what this task sends is sent by the handler."""
+    return _used.get() is not None
+
+
 def mend_transport() -> None:
     """To be called once in a process. A release of litellm without this call is left as it is."""
     with suppress(ImportError, AttributeError):

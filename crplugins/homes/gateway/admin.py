@@ -47,7 +47,7 @@ async def read_words(request: Request, known: Collection[str] | None = None) -> 
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise unparsable_body() from None
 
 

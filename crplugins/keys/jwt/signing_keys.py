@@ -62,7 +62,7 @@ class KeySet:
 def _listed(document: bytes) -> Sequence[Mapping[str, Any]]:
     try:
         found = json.loads(document)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     keys = found.get("keys") if isinstance(found, Mapping) else None
     if not isinstance(keys, list):

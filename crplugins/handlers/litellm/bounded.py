@@ -1,0 +1,59 @@
+"""What litellm is sent by a provider, bounded before litellm reads it.
+
+litellm reads a body of any length to its end. Of a refusal it makes texts that it searches for secrets, with patterns
+that take some 30 us for a word, on the event loop: a megabyte that a client has said and a provider repeats would stop
+the process for half a minute. Bodies are bounded as they are decoded, so that packed ones are too.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+
+from crplugins.core.errors import ErrorBody, ErrorObject
+from crplugins.core.redaction import LONGEST_TEXT, cut
+from crplugins.core.sse import MAX_EVENT_BYTES
+from crplugins.handlers.upstream_errors import MAX_ERROR_BYTES, read_error
+
+_SHORT: Final = 4096
+"""Bytes of a refusal that litellm reads as it is."""
+
+_LONGEST_WORD: Final = 200
+
+
+def is_encoded(response: Any) -> bool:
+    return "content-encoding" in response.headers
+
+
+def decoded(response: Any) -> AsyncIterator[bytes]:
+    """The body of a response of httpx, in pieces."""
+    pieces: AsyncIterator[bytes] = response.aiter_bytes() if is_encoded(response) else aiter(response.stream)
+    return pieces
+
+
+async def refusal_in(response: Any) -> bytes:
+    """The body of a refusal; of a long one what of it is read, in OpenAI's form."""
+    body = b""
+    try:
+        async for piece in decoded(response):
+            body += piece
+            if len(body) > MAX_ERROR_BYTES:
+                break
+    finally:
+        await response.stream.aclose()
+    return body if len(body) <= _SHORT else _shortened(read_error(body[:MAX_ERROR_BYTES]))
+
+
+def _shortened(error: ErrorObject) -> bytes:
+    words = [word and word[:_LONGEST_WORD] for word in (error.type, error.param, error.code)]
+    return msgspec.json.encode(ErrorBody(ErrorObject(cut(error.message, LONGEST_TEXT), words[0] or "", *words[1:])))
+
+
+async def bounded_lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The body of a stream, which ends where a line is longer than an event may be."""
+    line = 0
+    async for piece in pieces:
+        line = 0 if b"\n" in piece else line + len(piece)
+        if line > MAX_EVENT_BYTES:
+            return
+        yield piece
