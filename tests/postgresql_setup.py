@@ -17,7 +17,7 @@ _NO_WAITING_FOR_DISKS = ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf(
 def allow_drivers_to_block(blockbuster):
     """Migrations, in a thread with an event loop that nobody else uses; asyncpg's look for a certificate."""
     for function in blockbuster.functions.values():
-        function.can_block_in("/sql/migrate.py", {"_upgrade"})
+        function.can_block_in("/sql/upgrade.py", {"_upgrade"})
         function.can_block_in("/asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
 
 

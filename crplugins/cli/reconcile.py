@@ -120,16 +120,14 @@ def _read(file: Path, options: ReadOptions) -> Export:
 def _entries(export: Export, provider: str | None, ledger: str | None, config_file: Path | None) -> Sequence[Entry]:
     """Raises `ConfigError` and `Refused`."""
     try:
-        from crplugins.cli.usage_source import ask, open_database  # needs the `sql` extra
+        from crplugins.cli.usage_source import ask, find_ledger  # needs the `sql` extra
         from crplugins.ledger.reconcile.book import read_book
     except ImportError as error:
         raise ConfigError([Problem((), f"needs {error.name}: pip install 'crplugins[sql]'")]) from None
     assert export.first is not None
     assert export.last is not None
     first, last = export.first, export.last
-    return asyncio.run(
-        ask(open_database(ledger, config_file), lambda connection: read_book(connection, first, last, provider))
-    )
+    return asyncio.run(ask(find_ledger(ledger, config_file), lambda reader: read_book(reader, first, last, provider)))
 
 
 def _pairs(option: str, texts: Sequence[str] | None) -> Mapping[str, str]:

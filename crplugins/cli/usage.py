@@ -80,12 +80,12 @@ def usage(
 def _ask(question: Question, ledger: str | None, config_file: Path | None) -> list[Sums]:
     """Raises `ConfigError` and `Refused`."""
     try:
-        from crplugins.cli.usage_source import NoTables, ask, open_database  # needs the `sql` extra
+        from crplugins.cli.usage_source import NoTables, ask, find_ledger  # needs the `sql` extra
         from crplugins.ledger.report import answer
     except ImportError as error:
         raise ConfigError([Problem((), f"needs {error.name}: pip install 'crplugins[sql]'")]) from None
     try:
-        return asyncio.run(ask(open_database(ledger, config_file), lambda connection: answer(connection, question)))
+        return asyncio.run(ask(find_ledger(ledger, config_file), lambda reader: answer(reader, question)))
     except NoTables as nothing:
         sys.stderr.write(f"{nothing}\n")
         return [] if question.by else [total_of(())]

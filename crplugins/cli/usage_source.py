@@ -2,26 +2,33 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crplugins.cli.keys.source import read_config
 from crplugins.cli.refused import Refused
 from crplugins.config import ConfigError, Problem
-from crplugins.ledger.database import LedgerDatabase, reason_of
+from crplugins.ledger.database import LedgerDatabase
+from crplugins.ledger.errors import LedgerUnreadable, reason_of
 from crplugins.ledger.ledger import spool_path
-from crplugins.ledger.spool import count_waiting
+from crplugins.ledger.reader import LedgerReader
 
 T = TypeVar("T")
 
 _NO_TABLE = ("no such table", "does not exist")
 
 
-def open_database(ledger: str | None, config_file: Path | None) -> LedgerDatabase:
-    """The database, not yet connected. Prints to stderr how many records are not in it yet. Raises `ConfigError`."""
+@dataclass(frozen=True, slots=True)
+class FoundLedger:
+    """A ledger that is not connected yet."""
+
+    database: LedgerDatabase
+    spool: Path
+
+
+def find_ledger(ledger: str | None, config_file: Path | None) -> FoundLedger:
+    """Raises `ConfigError`."""
     url, spool = (ledger, None) if ledger is not None else _configured(config_file)
     try:
         database = LedgerDatabase(url, migrate=False)
@@ -31,35 +38,41 @@ def open_database(ledger: str | None, config_file: Path | None) -> LedgerDatabas
         raise ConfigError(
             [Problem((), "there is no such file; a gateway creates it when it starts")], str(database.file)
         )
-    path = spool_path(database, spool)
-    waiting = count_waiting(path)
-    if waiting:
-        where = f"{path} and its journals"
-        sys.stderr.write(f"note: up to {waiting} more records are in {where}; a gateway commits them when it starts\n")
-    return database
+    return FoundLedger(database, spool_path(database, spool))
 
 
 class NoTables(Refused):
     """A server's database without the tables of a ledger, so without a record. A file without them is no ledger."""
 
 
-async def ask(database: LedgerDatabase, question: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """What the question finds. Raises `Refused`, and of it `NoTables`."""
+async def ask(found: FoundLedger, question: Callable[[LedgerReader], Awaitable[T]]) -> T:
+    """What the question finds. Prints to stderr how many records it cannot know. Raises `Refused`, and of it
+    `NoTables`.
+    """
+    database = found.database
     try:
-        async with database.reading() as connection:
-            return await question(connection)
-    except DBAPIError as error:
-        reason = str(error.orig)
+        reader = LedgerReader(database, found.spool)
+        answer = await question(reader)
+        _tell_of_more(reader.uncounted, found.spool)
+    except LedgerUnreadable as error:
+        reason = str(error)
         if "no such column" in reason or ("column" in reason and "does not exist" in reason):
             raise Refused("its tables are of an older release; a gateway migrates them when it starts") from None
         if any(words in reason for words in _NO_TABLE):
             kind = Refused if database.file else NoTables
             raise kind("this database has no records; a gateway creates their tables when it starts") from None
-        raise Refused(f"the ledger cannot be read: {reason_of(error)}") from None
+        raise Refused(f"the ledger cannot be read: {reason}") from None
     except (OSError, TimeoutError) as error:
         raise Refused(f"the ledger is unavailable: {reason_of(error)}") from None
+    else:
+        return answer
     finally:
         await database.close()
+
+
+def _tell_of_more(more: int, spool: Path) -> None:
+    if more:
+        sys.stderr.write(f"note: {more} more records wait in {spool}; a gateway commits them when it runs\n")
 
 
 def _configured(config_file: Path | None) -> tuple[str, str | None]:

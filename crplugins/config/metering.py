@@ -36,6 +36,9 @@ class LedgerSection(Section):
     spool: Annotated[str, Field(min_length=1)] | None = Field(default=None, examples=["/var/lib/crplugins/usage.spool"])
     """A local file for records that the database cannot take at the moment; by default one beside the database."""
 
+    commit_seconds: Annotated[Number, Field(ge=0, le=60, allow_inf_nan=False)] = Field(default=1, examples=[0.1])
+    """How long a record waits in the journal for others, to be committed with them; 0 commits at once."""
+
     migrate: bool = Field(default=True, examples=[False])
     """Whether the gateway makes and updates the tables itself."""
 

@@ -202,7 +202,7 @@ class BudgetMiddleware(NamedMiddleware):
         resources: list[Resource] = [prices]
         spent = None
         if config.ledger is not None:
-            reader = SpentReader(config.ledger.url)
+            reader = SpentReader(config.ledger)
             resources.append(reader)
             spent = reader.spent
         super().__init__(app, [make(Budgets, _parts(config, prices, spent=spent))], others, resources=resources)

@@ -113,9 +113,10 @@ class Parts:
     def ledger(self) -> "Ledger | None":
         if self.config.ledger is None:
             return None
-        from crplugins.ledger.ledger import Ledger  # sqlalchemy, needed only here
+        from crplugins.ledger.ledger import Ledger  # needed only here
 
-        return Ledger(self.config.ledger.url, spool=self.config.ledger.spool, migrate=self.config.ledger.migrate)
+        section = self.config.ledger
+        return Ledger(section.url, spool=section.spool, migrate=section.migrate, commit_seconds=section.commit_seconds)
 
     @property
     def spent_before(self) -> Spent | None:

@@ -4,21 +4,25 @@ from datetime import datetime
 from types import TracebackType
 from typing import Literal, Self
 
+from crplugins.config.metering import LedgerSection
+
 
 class SpentReader:
     """A resource of the PluginMiddleware whose budgets ask it. Raises ImportError without the `sql` extra."""
 
-    def __init__(self, url: str) -> None:
-        from crplugins.ledger.database import LedgerDatabase  # sqlalchemy, needed only here
+    def __init__(self, section: LedgerSection) -> None:
+        from crplugins.ledger.database import LedgerDatabase  # needed only here, like those below
+        from crplugins.ledger.ledger import spool_path
+        from crplugins.ledger.reader import LedgerReader
 
-        self._database = LedgerDatabase(url, migrate=False)
+        self._database = LedgerDatabase(section.url, migrate=False)
+        self._reader = LedgerReader(self._database, spool_path(self._database, section.spool))
 
     async def spent(self, scope: Literal["key", "team"], name: str, since: datetime) -> int:
         """As `Ledger.spent`."""
         from crplugins.ledger.report import spent
 
-        async with self._database.reading() as connection:
-            return await spent(connection, scope, name, since)
+        return await spent(self._reader, scope, name, since)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,18 +1,17 @@
-"""LedgerDatabase: inserts lines into the tables, and gives queries connections."""
+"""LedgerDatabase: migrates the tables, inserts lines into them, and answers questions from them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-from crplugins.ledger.inserts import insert_into_postgresql, insert_into_sqlite
-from crplugins.sql.engine import WRITES, make_engine
+from crplugins.ledger.sqlite import SqliteTables
 from crplugins.sql.migrate import migrate
-from crplugins.sql.url import DatabaseUrl, read_database_url
+from crplugins.sql.url import Backend, DatabaseUrl, read_database_url
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 VERSION_TABLE: Final = "usage_schema"
@@ -23,29 +22,30 @@ READING_TIMEOUT: Final = 60.0
 """The same for queries, which may go through millions of rows."""
 
 _LOCK: Final = 0x6372_706C_6564_6700  # any number, but the same in every version
-_DATA_ERRORS: Final = ("22", "23", "54")  # classes of SQLSTATE: data, constraints, limits such as an index entry's size
-_INSERTS: Final = {"sqlite": insert_into_sqlite, "postgresql": insert_into_postgresql}
 
 
-class LinesRefused(Exception):
-    """The database works and will never take these lines: one or more of them are not valid records."""
+class Tables(Protocol):
+    """The tables of one kind of database, which may not have been migrated yet. `patience` is in seconds."""
+
+    async def insert(self, lines: str, patience: float) -> None: ...
+
+    async def fetch(self, statement: str, values: Mapping[str, Any], patience: float) -> list[tuple[Any, ...]]: ...
+
+    async def close(self) -> None: ...
 
 
 class LedgerDatabase:
     """SQLite or PostgreSQL. `insert` migrates the tables to the newest schema before the first line, unless `migrate`
     is False.
 
-    Raises ValueError for an invalid URL, ImportError without its driver. Methods raise the errors of SQLAlchemy and the
-    drivers.
+    Raises ValueError for an invalid URL, ImportError without its packages. Methods raise the errors of the drivers.
     """
 
     def __init__(self, url: str, *, migrate: bool = True) -> None:
         self.url: Final[DatabaseUrl] = read_database_url(url)
         self.url.import_driver()
-        self._insert = _INSERTS[self.url.backend]
+        self._tables = _tables(self.url)
         self._migrates = migrate
-        self._engine: AsyncEngine | None = None
-        self._reading: AsyncEngine | None = None
         self._preparing = asyncio.Lock()
 
     @property
@@ -53,55 +53,52 @@ class LedgerDatabase:
         """SQLite's file; None for PostgreSQL."""
         return self.url.file
 
-    async def prepare(self) -> AsyncEngine:
-        """The engine. The first call migrates the tables and makes it."""
+    @property
+    def backend(self) -> Backend:
+        return self.url.backend
+
+    async def prepare(self) -> None:
+        """The first call migrates the tables."""
         async with self._preparing:
             if self._migrates:
                 await migrate(self.url, MIGRATIONS, VERSION_TABLE, _LOCK, patience=2 * TIMEOUT)
                 self._migrates = False
-            if self._engine is None:
-                self._engine = await asyncio.to_thread(make_engine, self.url, TIMEOUT)
-            return self._engine
 
     async def insert(self, lines: Sequence[bytes]) -> None:
         """Inserts in one transaction; a record that is there already is skipped. Raises `LinesRefused`."""
-        writing = (await self.prepare()).execution_options(**{WRITES: True})
-        text = b"[" + b",".join(lines) + b"]"
-        try:
-            async with asyncio.timeout(2 * TIMEOUT), writing.begin() as connection:
-                await self._insert(connection, text.decode())
-        except DBAPIError as error:
-            if _is_about_the_data(error):
-                raise LinesRefused(reason_of(error)) from error
-            raise
+        await self.prepare()
+        async with asyncio.timeout(2 * TIMEOUT):
+            await self._tables.insert((b"[" + b",".join(lines) + b"]").decode(), TIMEOUT)
+
+    async def fetch(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows of a SELECT with `:names` for its values. Migrates nothing, and delays no `insert`.
+
+        Raises `LedgerUnreadable`, or the operating system's errors where there is no server.
+        """
+        return await self._tables.fetch(statement, values, READING_TIMEOUT)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for queries, from a pool of its own, so that no query delays `insert`. Migrates nothing."""
-        async with self._preparing:
-            if self._reading is None:
-                self._reading = await asyncio.to_thread(make_engine, self.url, READING_TIMEOUT)
-        async with self._reading.connect() as connection:
-            yield connection
+    async def reading(self) -> "AsyncIterator[AsyncConnection]":
+        """A connection of SQLAlchemy's, for queries of somebody else's than the reports. Migrates nothing."""
+        from crplugins.sql.engine import make_engine  # SQLAlchemy, which nothing else needs for SQLite
+
+        engine = await asyncio.to_thread(make_engine, self.url, READING_TIMEOUT)
+        try:
+            async with engine.connect() as connection:
+                yield connection
+        finally:
+            await engine.dispose()
 
     async def close(self) -> None:
-        engines = (self._engine, self._reading)
-        self._engine = self._reading = None
-        for engine in engines:
-            if engine is not None:
-                await engine.dispose()
+        await self._tables.close()
 
     def __repr__(self) -> str:
         return f"LedgerDatabase({str(self.url)!r})"
 
 
-def reason_of(error: BaseException) -> str:
-    """The first line of the error. SQLAlchemy puts the statement into the following ones."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+def _tables(url: DatabaseUrl) -> Tables:
+    if url.backend == "sqlite":
+        return SqliteTables(url)
+    from crplugins.ledger.postgresql import PostgresqlTables  # SQLAlchemy and asyncpg, needed only here
 
-
-def _is_about_the_data(error: DBAPIError) -> bool:
-    state = getattr(error.orig, "sqlstate", None)
-    if state is not None:
-        return str(state).startswith(_DATA_ERRORS)
-    return "constraint failed" in str(error.orig) or "malformed JSON" in str(error.orig)
+    return PostgresqlTables(url)

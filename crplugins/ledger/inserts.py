@@ -1,146 +1,113 @@
-"""Inserts records into `usage`, and adds those that are new to the sums of their day in `usage_daily`.
+"""The SQL that inserts records into `usage`, and adds those that are new to the sums of their day in `usage_daily`.
 
-One statement for each database takes a JSON array of records: `insert_into_sqlite` and `insert_into_postgresql`.
-`daily_sums` and `upsert_into_daily` are the same for both.
+It is text, because a gateway that keeps a ledger in SQLite needs no SQLAlchemy. Every name in it is one of ours, and
+every value comes as a parameter: `:lines` is a JSON array of lines (`encoding`). `SQLITE_ROWS` and `POSTGRESQL_ROWS`
+read that array as rows of `usage`, also for reports.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
-
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Case,
-    ColumnElement,
-    Date,
-    Double,
-    FromClause,
-    Integer,
-    Select,
-    Text,
-    bindparam,
-    case,
-    cast,
-    column,
-    func,
-    literal,
-    select,
-    true,
-)
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from crplugins.ledger.question import MEASURES
-from crplugins.ledger.schema import usage, usage_daily
 
 DIMENSIONS: Final = ("key_id", "team", "requested_model", "served_model", "provider")
 """The columns by which, besides the day, `usage_daily` is grouped."""
 
 TOKENS: Final = tuple(name for name in MEASURES if name.endswith("_tokens"))
 
+MOMENTS: Final = ("started_at", "ended_at")
 
-def daily_sums(rows: FromClause, day: ColumnElement[Any]) -> Select[Any]:
-    """The columns of `usage_daily` for `rows` of `usage`, whose day in UTC is `day`.
-
-    They are in the order of the primary key, so that two processes lock rows in the same order.
-    """
-    dimensions = [day.label("day"), *(func.coalesce(rows.c[name], "").label(name) for name in DIMENSIONS)]
-    sums = [sum_.label(name) for name, sum_ in measures(rows).items()]
-    return select(*dimensions, *sums).select_from(rows).group_by(*dimensions).order_by(*dimensions)
-
-
-def measures(rows: FromClause) -> Mapping[str, ColumnElement[Any]]:
-    """The sums over `rows` of `usage`, by their names in `usage_daily`. Tokens from a cache are no provider's."""
-    c = rows.c
-    sums = {
-        "requests": func.count(),
-        "errors": func.sum(_one_if(c.outcome.not_in(("ok", "cancelled")))),
-        **{name: func.sum(case((c.usage_source == "cache", 0), else_=c[name])) for name in TOKENS},
-        "cost_micro_usd": func.coalesce(func.sum(c.cost_micro_usd), 0),
-        "unpriced_requests": func.sum(_one_if(c.cost_micro_usd.is_(None))),
-        "estimated_requests": func.sum(_one_if(c.usage_source == "estimated")),
-        "provider_cost_micro_usd": func.coalesce(func.sum(c.provider_cost_micro_usd), 0),
+COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "request_id": "text", "started_at": "double precision", "ended_at": "double precision", "key_id": "text",
+        "team": "text", "user": "text", "requested_model": "text", "served_model": "text", "provider": "text",
+        "stream": "boolean", "status": "integer", "outcome": "text", "error_type": "text", "finish_reason": "text",
+        **dict.fromkeys(TOKENS, "bigint"), "usage_source": "text", "cost_micro_usd": "bigint", "attempts": "integer",
+        "ttft_ms": "double precision", "duration_ms": "double precision", "overhead_us": "bigint", "tags": "jsonb",
+        "provider_model": "text", "service_tier": "text", "cost_source": "text", "provider_cost_micro_usd": "bigint",
     }
-    return {name: sums[name] for name in MEASURES}
+)  # fmt: skip
+"""The columns of `usage`, and PostgreSQL's types for the values of a line: moments are seconds there."""
+
+SUMS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "requests": "count(*)",
+        "errors": "sum(CASE WHEN outcome IN ('ok', 'cancelled') THEN 0 ELSE 1 END)",
+        **{name: f"sum(CASE WHEN usage_source = 'cache' THEN 0 ELSE {name} END)" for name in TOKENS},
+        "cost_micro_usd": "coalesce(sum(cost_micro_usd), 0)",
+        "unpriced_requests": "sum(CASE WHEN cost_micro_usd IS NULL THEN 1 ELSE 0 END)",
+        "estimated_requests": "sum(CASE WHEN usage_source = 'estimated' THEN 1 ELSE 0 END)",
+        "provider_cost_micro_usd": "coalesce(sum(provider_cost_micro_usd), 0)",
+    }
+)
+"""How each of MEASURES is summed up over rows of `usage`. Tokens from a cache are no provider's."""
+
+SQLITE_DAY: Final = "date(started_at)"
+POSTGRESQL_DAY: Final = "CAST(timezone('UTC', started_at) AS date)"
 
 
-def upsert_into_daily(insert: Any, sums: Select[Any]) -> Any:
-    """Adds `sums` to the rows of `usage_daily`. `insert` is the function of a dialect with ON CONFLICT."""
-    statement = insert(usage_daily).from_select(["day", *DIMENSIONS, *MEASURES], sums)
-    added = {name: usage_daily.c[name] + statement.excluded[name] for name in MEASURES}
-    return statement.on_conflict_do_update(index_elements=list(usage_daily.primary_key), set_=added)
+def listed(names: Sequence[str], prefix: str = "") -> str:
+    """Names of columns with commas between. Quoted, because `user` is a word of SQL's."""
+    return ", ".join(f'{prefix}"{name}"' for name in names)
 
 
-def _one_if(condition: ColumnElement[bool]) -> Case[int]:
-    return case((condition, 1), else_=0)
+def _moment(seconds: str) -> str:
+    """The text of SQLAlchemy's DateTime, to the microsecond. Such texts sort by time."""
+    whole = f"CAST({seconds} AS INTEGER)"
+    microseconds = f"CAST(({seconds} - {whole}) * 1000000 AS INTEGER)"
+    return f"strftime('%Y-%m-%d %H:%M:%S', {whole}, 'unixepoch') || printf('.%06d', {microseconds})"
+
+
+def _sqlite_value(name: str) -> str:
+    value = f"json_extract(value, '$.{'usage.' if name in TOKENS else ''}{name}')"
+    return _moment(value) if name in MOMENTS else value
+
+
+def _postgresql_value(name: str) -> str:
+    if name in TOKENS:
+        return f"CAST(usage ->> '{name}' AS bigint)"
+    return f"to_timestamp({name})" if name in MOMENTS else f'"{name}"'
 
 
 # LIMIT -1 limits nothing, but keeps SQLite from merging the subquery: merged, `json_each` would write the whole line
 # anew for each column.
-_each: Final = func.json_each(bindparam("lines", type_=Text)).table_valued("value")
-_lines: Final = select(_each.c.value).limit(-1).offset(0).subquery("line")
-_rowid: Final[ColumnElement[int]] = column("rowid", Integer)
-
-
-def _sqlite_value(name: str) -> ColumnElement[Any]:
-    path = f"$.usage.{name}" if name in TOKENS else f"$.{name}"
-    value = func.json_extract(_lines.c.value, path)
-    return _moment(value) if name in ("started_at", "ended_at") else value
-
-
-def _moment(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The text of SQLAlchemy's DateTime, to the microsecond. Such texts sort by time."""
-    whole = cast(seconds, Integer)
-    microseconds = cast((seconds - whole) * literal(1_000_000), Integer)
-    return func.strftime("%Y-%m-%d %H:%M:%S", whole, "unixepoch").concat(func.printf(".%06d", microseconds))
-
-
-_NEWEST: Final = select(func.coalesce(func.max(_rowid), 0)).select_from(usage)
-_SQLITE_INSERT: Final = (
-    sqlite_insert(usage)
-    .from_select([c.name for c in usage.c], select(*(_sqlite_value(c.name) for c in usage.c)).where(true()))
-    .on_conflict_do_nothing()
+SQLITE_ROWS: Final = (
+    f"SELECT {', '.join(f'{_sqlite_value(name)} AS {listed([name])}' for name in COLUMNS)} "  # noqa: S608
+    "FROM (SELECT value FROM json_each(:lines) LIMIT -1 OFFSET 0) AS line WHERE true"
 )
-_SUMS: Final = daily_sums(usage, func.date(usage.c.started_at)).where(_rowid > bindparam("newest"))
-_ADD_UP: Final = upsert_into_daily(sqlite_insert, _SUMS)
 
-
-async def insert_into_sqlite(connection: AsyncConnection, lines: str) -> None:
-    """Needs a transaction that holds the write lock: all rows after the newest are then this process's."""
-    newest = (await connection.execute(_NEWEST)).scalar_one()
-    await connection.execute(_SQLITE_INSERT, {"lines": lines})
-    await connection.execute(_ADD_UP, {"newest": newest})
-
-
-_MOMENTS: Final = ("started_at", "ended_at")
-
-_fields: Final = [column(c.name, Double if c.name in _MOMENTS else c.type) for c in usage.c if c.name not in TOKENS]
-_line: Final = (
-    func.json_to_recordset(cast(bindparam("lines", type_=Text), JSON))
-    .table_valued(*_fields, column("usage", JSON))
-    .render_derived(name="line", with_types=True)
+_FIELDS: Final = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items() if name not in TOKENS)
+POSTGRESQL_ROWS: Final = (
+    f"SELECT {', '.join(f'{_postgresql_value(name)} AS {listed([name])}' for name in COLUMNS)} "  # noqa: S608
+    f"FROM json_to_recordset(CAST(CAST(:lines AS text) AS json)) AS line({_FIELDS}, usage json)"
 )
 
 
-def _postgresql_value(name: str) -> ColumnElement[Any]:
-    if name in TOKENS:
-        return cast(_line.c.usage[name].as_string(), BigInteger)
-    return func.to_timestamp(_line.c[name]) if name in _MOMENTS else _line.c[name]
+def _add_up(rows: str, day: str) -> str:
+    """Adds rows of `usage` to the sums of their days.
+
+    In the order of the primary key, so that two processes lock rows in the same order.
+    """
+    key = ("day", *DIMENSIONS)
+    dimensions = ", ".join(f"coalesce({name}, '')" for name in DIMENSIONS)
+    added = ", ".join(f"{name} = usage_daily.{name} + excluded.{name}" for name in MEASURES)
+    places = ", ".join(str(place + 1) for place in range(len(key)))
+    return (
+        f"INSERT INTO usage_daily ({listed((*key, *MEASURES))}) "  # noqa: S608
+        f"SELECT {day}, {dimensions}, {', '.join(SUMS[name] for name in MEASURES)} "
+        f"FROM {rows} GROUP BY {places} ORDER BY {places} "
+        f"ON CONFLICT ({listed(key)}) DO UPDATE SET {added}"
+    )
 
 
-_added: Final = (
-    postgresql_insert(usage)
-    .from_select([c.name for c in usage.c], select(*(_postgresql_value(c.name) for c in usage.c)))
-    .on_conflict_do_nothing()
-    .returning(usage)
-    .cte("added")
+# In a transaction that holds SQLite's write lock, all rows after the newest are this process's own.
+SQLITE_NEWEST: Final = "SELECT coalesce(max(rowid), 0) FROM usage"
+SQLITE_INSERT: Final = f"INSERT INTO usage ({listed([*COLUMNS])}) {SQLITE_ROWS} ON CONFLICT DO NOTHING"
+SQLITE_ADD_UP: Final = _add_up("usage WHERE rowid > :newest", SQLITE_DAY)
+
+# RETURNING gives only the rows that were inserted, so only they are added up, even if two processes insert one.
+POSTGRESQL_INSERT: Final = (
+    f"WITH added AS (INSERT INTO usage ({listed([*COLUMNS])}) {POSTGRESQL_ROWS} ON CONFLICT DO NOTHING RETURNING *) "
+    + _add_up("added", POSTGRESQL_DAY)
 )
-_POSTGRESQL_INSERT: Final = upsert_into_daily(
-    postgresql_insert, daily_sums(_added, cast(func.timezone("UTC", _added.c.started_at), Date))
-)
-
-
-async def insert_into_postgresql(connection: AsyncConnection, lines: str) -> None:
-    """RETURNING gives only the rows that were inserted, so only they are added up, even if two processes insert one."""
-    await connection.execute(_POSTGRESQL_INSERT, {"lines": lines})

@@ -10,6 +10,9 @@ The file is a header and some segments, each a sequence of lines with their leng
 
 The line and the next zero are written first and the length last, so that a line is there as a whole or not at all. A
 segment is reused when all its lines are committed; when the segment in use is full, another one is used.
+
+Reports read the journals of running processes too. For each segment the header counts how often it was emptied, before
+it is written over: a reader that finds the same number before and after has read lines that were all there at once.
 """
 
 import fcntl
@@ -32,25 +35,31 @@ logger = logging.getLogger("crplugins.ledger")
 
 SUFFIX: Final = ".journal"
 DAMAGED: Final = ".damaged"
-SEGMENTS: Final = 4
-SEGMENT_BYTES: Final = 4 * 1024 * 1024
-"""About 5,000 lines each."""
+SEGMENTS: Final = 16
+SEGMENT_BYTES: Final = 1024 * 1024
+"""About 1,300 lines each. Small, as what has been written once stays in the memory of the process."""
 
 _MAGIC: Final = b"crplugins journal 1"
 _HEADER: Final = struct.Struct("<32sQ")  # the magic and the size of a segment
 _HEADER_BYTES: Final = 4096
 _LENGTH: Final = struct.Struct("<I")
+_COUNT: Final = struct.Struct("<Q")
+_COUNTS: Final = 64
+"""Where the header has the count of the first segment."""
+
+_FIRST_READ: Final = 32 * 1024
 
 _write_length: Final = _LENGTH.pack_into
+_write_count: Final = _COUNT.pack_into
 
 
 class Segment:
-    """A part of the file from `start` to `stop`; its lines end at `end`."""
+    """A part of the file from `start` to `stop`; its lines end at `end`. `counted` is where its count stands."""
 
-    __slots__ = ("_map", "end", "pending", "start", "stop")
+    __slots__ = ("_counted", "_emptied", "_map", "end", "pending", "start", "stop")
 
-    def __init__(self, memory: mmap.mmap, start: int, stop: int) -> None:
-        self._map = memory
+    def __init__(self, memory: mmap.mmap, start: int, stop: int, counted: int) -> None:
+        self._map, self._counted, self._emptied = memory, counted, 0
         self.start, self.stop = start, stop
         self.end = start
         self.pending = 0
@@ -74,6 +83,8 @@ class Segment:
         """To be called for each of its lines when that is committed."""
         self.pending -= 1
         if not self.pending:
+            self._emptied += 1
+            _write_count(self._map, self._counted, self._emptied)
             self.end = self.start
             _write_length(self._map, self.start, 0)
 
@@ -88,8 +99,10 @@ class Journal:
         self.path: Final = path
         self._descriptor = descriptor
         self._map = mmap.mmap(descriptor, _HEADER_BYTES + segments * segment_bytes)
-        starts = [_HEADER_BYTES + number * segment_bytes for number in range(segments)]
-        self._segments = [Segment(self._map, start, start + segment_bytes) for start in starts]
+        self._segments = [
+            Segment(self._map, start, start + segment_bytes, counted)
+            for start, counted in _segments(_HEADER_BYTES + segments * segment_bytes, segment_bytes)
+        ]
         self._active = self._segments[0]
 
     @classmethod
@@ -143,15 +156,28 @@ class Remains:
     whole: bool = True
 
 
+def _segments(size: int, segment_bytes: int) -> Iterator[tuple[int, int]]:
+    """Where each segment begins, and where the header counts how often it was emptied."""
+    for number, start in enumerate(range(_HEADER_BYTES, size, segment_bytes)):
+        yield start, _COUNTS + number * _COUNT.size
+
+
+def _segment_bytes(content: bytes) -> int | None:
+    """The size of the segments, from the header; None if this is no journal."""
+    if len(content) < _HEADER.size:
+        return None
+    magic, segment_bytes = _HEADER.unpack_from(content)
+    known: bool = magic.rstrip(b"\0") == _MAGIC and segment_bytes > 4
+    return segment_bytes if known else None
+
+
 def read_remains(content: bytes) -> Remains:
     """The content of a journal, whose process may have died at any instruction, and whose disk may have failed."""
-    if len(content) < _HEADER.size:
-        return Remains(whole=False)
-    magic, segment_bytes = _HEADER.unpack_from(content)
-    if magic.rstrip(b"\0") != _MAGIC or segment_bytes <= 4:
+    segment_bytes = _segment_bytes(content)
+    if segment_bytes is None:
         return Remains(whole=False)
     remains = Remains()
-    for start in range(_HEADER_BYTES, len(content), segment_bytes):
+    for start, _ in _segments(len(content), segment_bytes):
         lines, ended = _lines_from(content, start, min(start + segment_bytes, len(content)))
         good = [line for line in lines if _is_object(line)]
         remains = Remains(remains.lines + good, remains.whole and ended and len(good) == len(lines))
@@ -209,17 +235,47 @@ def adopt_dead_journals(prefix: Path, keep: Callable[[Sequence[bytes]], object])
     return count
 
 
-def count_dead_lines(prefix: Path) -> int:
-    """How many lines `adopt_dead_journals` would find. Blocks."""
-    count = 0
+def read_journals(prefix: Path) -> list[bytes]:
+    """The lines in all journals with this `prefix`, of processes that run and of dead ones. Changes nothing.
+
+    Every line that was there at the call and is not committed is among them. So are some that are committed. Blocks.
+    Raises OSError.
+    """
+    lines: list[bytes] = []
     for path in _journals(prefix):
-        with _if_dead(path) as remains:
-            count += len(remains.lines) if remains is not None else 0
-    return count
+        try:
+            with path.open("rb") as file:
+                lines += _uncommitted(file.fileno())
+        except FileNotFoundError:  # its process has ended meanwhile, and left nothing or another name
+            continue
+    return lines
+
+
+def _uncommitted(descriptor: int) -> Iterator[bytes]:
+    segment_bytes = _segment_bytes(os.pread(descriptor, _HEADER.size, 0))
+    if segment_bytes is None:
+        return
+    for start, counted in _segments(os.fstat(descriptor).st_size, segment_bytes):
+        before = os.pread(descriptor, _COUNT.size, counted)
+        lines = _read_segment(descriptor, start, segment_bytes)
+        if os.pread(descriptor, _COUNT.size, counted) == before:  # else they were all committed meanwhile
+            yield from lines
+
+
+def _read_segment(descriptor: int, start: int, segment_bytes: int) -> list[bytes]:
+    """Its lines, of which there are few as a rule. Read, not mapped: a file that is cut off would kill the process."""
+    size = min(_FIRST_READ, segment_bytes)
+    while True:
+        content = os.pread(descriptor, size, start)
+        lines, ended = _lines_from(content, 0, len(content))
+        if ended or size == segment_bytes:
+            return lines
+        size = min(8 * size, segment_bytes)
 
 
 def _journals(prefix: Path) -> list[Path]:
-    names = (path for path in prefix.absolute().parent.iterdir() if path.name.endswith(SUFFIX))
+    folder = prefix.absolute().parent
+    names = (path for path in folder.iterdir() if path.name.endswith(SUFFIX)) if folder.is_dir() else ()
     return sorted(path for path in names if path.name.startswith(prefix.name + "."))
 
 

@@ -1,7 +1,8 @@
 """Ledger: keeps the record of every request, whatever happens to the database or to this process.
 
 A record is one line of JSON (`encoding`). `add` puts it into the queue and the journal; the `writer` commits it to the
-`database`, or to the `spool` while the database is unavailable.
+`database` within a second, or to the `spool` while the database is unavailable. Whoever asks goes through the `reader`,
+which knows what waits.
 """
 
 import asyncio
@@ -12,16 +13,20 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from crplugins.ledger.database import LedgerDatabase, reason_of
+from crplugins.ledger.database import LedgerDatabase
 from crplugins.ledger.encoding import encode
-from crplugins.ledger.report import spent
+from crplugins.ledger.errors import reason_of
+from crplugins.ledger.question import Question, Sums
+from crplugins.ledger.reader import LedgerReader
+from crplugins.ledger.report import answer, spent
 from crplugins.ledger.spool import Spool
-from crplugins.ledger.writer import LOG_SECONDS, PAUSE, SPOOL_ABOVE, Inserter, Outage, Pending, Replay, Writer
+from crplugins.ledger.writer import COMMIT_SECONDS, LOG_SECONDS, SPOOL_ABOVE, Inserter, Outage, Pending, Replay, Writer
 from crplugins.metering.record import UsageRecord
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 QUEUE_SIZE: Final = 50_000
 START_SECONDS: Final = 10.0
@@ -51,7 +56,7 @@ class Ledger:
         migrate: whether to migrate the tables to the newest schema.
         drain_seconds: how long closing may take for the database, and then for the spool.
         spool_above: with more waiting records than this, the oldest go to the spool.
-        pause: seconds after a commit of less than a batch.
+        commit_seconds: how long a record waits for others, with which it is committed; 0 commits at once.
         retry_seconds: the first and the longest wait between two attempts; the wait doubles after each failure.
         clock: monotonic seconds, for the log.
 
@@ -68,19 +73,22 @@ class Ledger:
         migrate: bool = True,
         drain_seconds: float = DRAIN_SECONDS,
         spool_above: int = SPOOL_ABOVE,
-        pause: float = PAUSE,
+        commit_seconds: float = COMMIT_SECONDS,
         retry_seconds: tuple[float, float] = (0.1, 5.0),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = LedgerDatabase(url, migrate=migrate)
         self._spool = Spool(spool_path(self._database, spool))
+        self.reader: Final = LedgerReader(self._database, self._spool.path)
         self._pending = Pending()
         self._name: Final = f"the ledger's database {self._database.url}"
         database = Outage(self._name, *retry_seconds, clock=clock)
         files = Outage(f"the ledger's spool {self._spool.path}", *retry_seconds, clock=clock)
         insert, keep = Inserter(self._database, self._spool).insert, self._spool.keep
         above = min(spool_above, queue_size)
-        self._writer = Writer(self._pending, insert, keep, database, files, spool_above=above, pause=pause)
+        self._writer = Writer(
+            self._pending, insert, keep, database, files, spool_above=above, commit_seconds=commit_seconds
+        )
         self._replay = Replay(self._spool, insert, database, files)
         self._replaying: asyncio.Task[None] | None = None
         self._wake = self._writer.wake
@@ -114,18 +122,27 @@ class Ledger:
         return self._pending.unjournaled
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for the queries of `crplugins.ledger.report`. Raises the errors of the database."""
+    async def reading(self) -> "AsyncIterator[AsyncConnection]":
+        """A connection of SQLAlchemy's for queries of your own. They find what is committed.
+
+        Raises the errors of the database.
+        """
         async with self._database.reading() as connection:
             yield connection
+
+    async def answer(self, question: Question) -> list[Sums]:
+        """The sums over all records on this machine and all that others have committed.
+
+        Raises the errors of the database.
+        """
+        return await answer(self.reader, question)
 
     async def spent(self, scope: Literal["key", "team"], name: str, since: datetime) -> int:
         """What a key or team has spent in requests that began at `since` (with a zone) or later, in micro-USD.
 
-        Counts committed records whose price is known. Raises the errors of the database.
+        Counts what `answer` counts, as far as its price is known. Raises the errors of the database.
         """
-        async with self.reading() as connection:
-            return await spent(connection, scope, name, since)
+        return await spent(self.reader, scope, name, since)
 
     async def __aenter__(self) -> Self:
         self._pending.journal = await self._spool.open()

@@ -1,38 +1,42 @@
 """Answers a Question from the tables: sums over a time, grouped by key, model, team, day and so on.
 
 Whole days are read from `usage_daily` if it has the columns of the question; the hours before and after them, and all
-other questions, from `usage`. Both count a request at the time at which it began.
+other questions, from `usage`. Lines that are not in the tables yet are read from where they wait, in the same
+statement. All count a request at the time at which it began.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Date, Row, Select, cast, func, select, type_coerce, union_all
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from crplugins.ledger.inserts import DIMENSIONS, measures
+from crplugins.ledger.inserts import DIMENSIONS, POSTGRESQL_DAY, SQLITE_DAY, SUMS, listed
 from crplugins.ledger.question import GROUPS, MEASURES, Question, Sums
-from crplugins.ledger.schema import usage, usage_daily
+from crplugins.ledger.reader import LedgerReader
 
 _DAY: Final = timedelta(days=1)
+_DAYS: Final = {"sqlite": SQLITE_DAY, "postgresql": POSTGRESQL_DAY}
 
 
-async def answer(connection: AsyncConnection, question: Question) -> list[Sums]:
+async def answer(reader: LedgerReader, question: Question) -> list[Sums]:
     """The lines by day, then the most expensive first. Without groups there is always one line, even if it is zeros."""
     columns = [GROUPS[name] for name in question.by]
-    parts = _parts(question, columns, postgresql=connection.dialect.name == "postgresql")
-    c = union_all(*parts).subquery("parts").c
-    sums = [func.coalesce(func.sum(c[name]), 0).label(name) for name in MEASURES]
-    groups = [c[name] for name in columns]
-    rows = await connection.execute(select(*groups, *sums).group_by(*groups))
+
+    def statement(waiting: str | None) -> tuple[str, Mapping[str, Any]]:
+        return _Statement(question, columns, _DAYS[reader.backend]).whole(waiting)
+
+    rows = await reader.ask(statement)
     return sorted((_sums(row, columns) for row in rows), key=_order)
 
 
-def _sums(row: Row[Any], columns: Sequence[str]) -> Sums:
-    values = row._asdict()
-    group = {name: str(values[name]) or None for name in columns}
-    return Sums(group=group, **{name: int(values[name]) for name in MEASURES})
+async def spent(reader: LedgerReader, scope: Literal["key", "team"], name: str, since: datetime) -> int:
+    """What a key or team has spent in requests that began at `since` (with a zone) or later, in micro-USD."""
+    (sums,) = await answer(reader, Question(since=since, only={scope: name}))
+    return sums.cost_micro_usd
+
+
+def _sums(row: Sequence[Any], columns: Sequence[str]) -> Sums:
+    group = {name: str(value) or None for name, value in zip(columns, row, strict=False)}
+    return Sums(group=group, **dict(zip(MEASURES, map(int, row[len(columns) :]), strict=True)))
 
 
 def _order(line: Sums) -> tuple[Any, ...]:
@@ -40,44 +44,71 @@ def _order(line: Sums) -> tuple[Any, ...]:
     return line.group.get("day") or "", -line.cost_micro_usd, -line.requests, texts
 
 
-def _parts(question: Question, columns: Sequence[str], *, postgresql: bool) -> list[Select[Any]]:
-    """Selects that together count each request once."""
-    since, until, known = question.since, question.until, {*DIMENSIONS, "day"}
-    first, end = _next_midnight(since), _last_midnight(until)
-    if not {*columns, *(GROUPS[name] for name in question.only)} <= known or (first and end and first >= end):
-        return [_of_requests(question, columns, since, until, postgresql=postgresql)]
-    parts = [_of_days(question, columns, first and first.date(), end and end.date())]
-    if since is not None and first != since:
-        parts.append(_of_requests(question, columns, since, first, postgresql=postgresql))
-    if until is not None and end != until:
-        parts.append(_of_requests(question, columns, end, until, postgresql=postgresql))
-    return parts
+class _Statement:
+    """A SELECT of SELECTs that together count each request once, and the values of its parameters."""
 
+    def __init__(self, question: Question, columns: Sequence[str], day: str) -> None:
+        self._question, self._columns, self._day = question, columns, day
+        self._values: dict[str, Any] = {}
 
-def _of_requests(
-    question: Question, columns: Sequence[str], since: datetime | None, until: datetime | None, *, postgresql: bool
-) -> Select[Any]:
-    day: ColumnElement[Any] = func.timezone("UTC", usage.c.started_at) if postgresql else func.date(usage.c.started_at)
-    day = cast(day, Date) if postgresql else type_coerce(day, Date)
-    groups = [(day if name == "day" else func.coalesce(usage.c[name], "")).label(name) for name in columns]
-    sums = [sum_.label(name) for name, sum_ in measures(usage).items()]
-    found = select(*groups, *sums).select_from(usage).group_by(*groups)
-    for name, value in question.only.items():
-        column = usage.c[GROUPS[name]]
-        found = found.where(column == value if value else column.is_(None))
-    if since is not None:
-        found = found.where(usage.c.started_at >= since)
-    return found if until is None else found.where(usage.c.started_at < until)
+    def whole(self, waiting: str | None) -> tuple[str, Mapping[str, Any]]:
+        """`waiting`: lines that are not in the tables, as a table; None if there are none."""
+        question = self._question
+        parts = self._of_tables()
+        if waiting is not None:
+            parts.append(self._of_requests(question.since, question.until, waiting))
+        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in MEASURES)
+        groups = listed(self._columns)
+        found = f"SELECT {groups + ', ' if groups else ''}{sums} FROM ({' UNION ALL '.join(parts)}) AS parts"  # noqa: S608
+        return (f"{found} GROUP BY {groups}" if groups else found), self._values
 
+    def _of_tables(self) -> list[str]:
+        since, until, known = self._question.since, self._question.until, {*DIMENSIONS, "day"}
+        first, end = _next_midnight(since), _last_midnight(until)
+        asked = {*self._columns, *(GROUPS[name] for name in self._question.only)}
+        if not asked <= known or (first and end and first >= end):
+            return [self._of_requests(since, until)]
+        parts = [self._of_days(first, end)]
+        if since is not None and first != since:
+            parts.append(self._of_requests(since, first))
+        if until is not None and end != until:
+            parts.append(self._of_requests(end, until))
+        return parts
 
-def _of_days(question: Question, columns: Sequence[str], since: date | None, until: date | None) -> Select[Any]:
-    c = usage_daily.c
-    groups = [c[name] for name in columns]
-    found = select(*groups, *(func.sum(c[name]).label(name) for name in MEASURES)).group_by(*groups)
-    found = found.where(*(c[GROUPS[name]] == value for name, value in question.only.items()))
-    if since is not None:
-        found = found.where(c.day >= since)
-    return found if until is None else found.where(c.day < until)
+    def _of_requests(self, since: datetime | None, until: datetime | None, rows: str = "usage") -> str:
+        groups = [self._day if name == "day" else f"""coalesce("{name}", '')""" for name in self._columns]
+        conditions = self._conditions(null="IS NULL")
+        if since is not None:
+            conditions.append(f"started_at >= :{self._value(since)}")
+        if until is not None:
+            conditions.append(f"started_at < :{self._value(until)}")
+        return self._part(groups, [SUMS[name] for name in MEASURES], rows, conditions)
+
+    def _of_days(self, since: datetime | None, until: datetime | None) -> str:
+        conditions = self._conditions(null="= ''")
+        if since is not None:
+            conditions.append(f"day >= :{self._value(since.date())}")
+        if until is not None:
+            conditions.append(f"day < :{self._value(until.date())}")
+        groups = [f'"{name}"' for name in self._columns]
+        return self._part(groups, [f"sum({name})" for name in MEASURES], "usage_daily", conditions)
+
+    def _part(self, groups: Sequence[str], sums: Sequence[str], rows: str, conditions: Sequence[str]) -> str:
+        names = [*self._columns, *MEASURES]
+        selected = ", ".join(f'{value} AS "{name}"' for value, name in zip([*groups, *sums], names, strict=True))
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        group = f" GROUP BY {', '.join(groups)}" if groups else ""
+        return f"SELECT {selected} FROM {rows}{where}{group}"  # noqa: S608  # all words are ours
+
+    def _conditions(self, *, null: str) -> list[str]:
+        only = ((GROUPS[name], value) for name, value in self._question.only.items())
+        return [f'"{name}" = :{self._value(value)}' if value else f'"{name}" {null}' for name, value in only]
+
+    def _value(self, value: Any) -> str:
+        """The name of the parameter with this value."""
+        name = f"value_{len(self._values)}"
+        self._values[name] = value
+        return name
 
 
 def _last_midnight(moment: datetime | None) -> datetime | None:
@@ -89,9 +120,3 @@ def _next_midnight(moment: datetime | None) -> datetime | None:
     """The midnight in UTC at or after the moment."""
     midnight = _last_midnight(moment)
     return midnight if midnight is None or midnight == moment else midnight + _DAY
-
-
-async def spent(connection: AsyncConnection, scope: Literal["key", "team"], name: str, since: datetime) -> int:
-    """What a key or team has spent in requests that began at `since` (with a zone) or later, in micro-USD."""
-    (sums,) = await answer(connection, Question(since=since, only={scope: name}))
-    return sums.cost_micro_usd

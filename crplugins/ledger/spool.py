@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from crplugins.ledger.journal import Journal, adopt_dead_journals, count_dead_lines
+from crplugins.ledger.journal import Journal, adopt_dead_journals
 
 _TIMEOUT: Final = 5.0
 _TABLES: Final = (
@@ -183,17 +183,3 @@ class SpoolFile:
                 raise
             self._connection = connection
         return self._connection
-
-
-def count_waiting(spool: Path) -> int:
-    """How many lines are in the spool and in journals of dead processes. Lines that are in both count twice.
-
-    Blocks. 0 if the files cannot be read.
-    """
-    file = SpoolFile(spool)
-    try:
-        return file.count() + count_dead_lines(spool)
-    except (OSError, sqlite3.Error):
-        return 0
-    finally:
-        file.close()

@@ -1,6 +1,7 @@
 """Writer: commits pending lines to the database.
 
-A batch is what has arrived while the previous one was committed. While the database fails, lines stay pending; when
+A batch is what arrives within a second, or less if it is full before: a commit costs as much as ten requests, however
+few its lines, and the journal keeps them meanwhile. While the database fails, lines stay pending; when
 there are more than the journal should hold, the oldest go to the spool, and Replay brings them back from there when the
 database works again. Both commit through the Inserter, which quarantines lines that the database will never take.
 Pending is the queue between `Ledger.add` and the Writer, and an Outage logs a failure and times its retries.
@@ -13,7 +14,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
-from crplugins.ledger.database import LedgerDatabase, LinesRefused, reason_of
+from crplugins.ledger.database import LedgerDatabase
+from crplugins.ledger.errors import LinesRefused, reason_of
 from crplugins.ledger.journal import Journal, Segment
 from crplugins.ledger.spool import Spool
 
@@ -25,8 +27,8 @@ SPOOL_BATCH: Final = 1000
 SPOOL_ABOVE: Final = 5_000
 """Pending lines. Fewer than the journal holds, so that it has room while the spool is written."""
 
-PAUSE: Final = 0.05
-"""Seconds after a commit of less than a batch: any commit takes 1 ms of the event loop, however few its lines."""
+COMMIT_SECONDS: Final = 1.0
+"""How long a line waits for others."""
 
 Line = tuple[bytes, Segment | None]
 """A line of JSON, and its segment of the journal; None if it is not in the journal."""
@@ -44,7 +46,7 @@ class Writer:
         keep: commits lines to the spool.
         database, files: the outages of the two.
         spool_above: with more pending lines than this, the oldest go to the spool.
-        pause: seconds after a commit of less than a batch.
+        commit_seconds: how long a line waits for a batch to be full.
     """
 
     def __init__(
@@ -56,12 +58,13 @@ class Writer:
         files: "Outage",
         *,
         spool_above: int = SPOOL_ABOVE,
-        pause: float = PAUSE,
+        commit_seconds: float = COMMIT_SECONDS,
     ) -> None:
         self._pending, self._insert, self._keep = pending, insert, keep
         self._database, self._files = database, files
-        self._spool_above, self._pause = spool_above, pause
+        self._spool_above, self._commit_seconds = spool_above, commit_seconds
         self._lines = asyncio.Event()
+        self._full = asyncio.Event()
         self._too_many = asyncio.Event()
         self._closing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -72,7 +75,10 @@ class Writer:
     def wake(self) -> None:
         """A line has been added."""
         self._lines.set()
-        if self._pending.waiting > self._spool_above:
+        waiting = self._pending.waiting
+        if waiting >= BATCH:
+            self._full.set()
+        if waiting > self._spool_above:
             self._too_many.set()
 
     async def close(self, seconds: float) -> None:
@@ -82,6 +88,7 @@ class Writer:
         """
         self._closing.set()
         self._lines.set()
+        self._full.set()
         writing, spilling = self._tasks
         spilling.cancel()
         await asyncio.wait([writing, spilling], timeout=seconds)
@@ -101,16 +108,21 @@ class Writer:
                     return
                 self._lines.clear()
                 await self._lines.wait()
+            await self._batch()
             try:
                 await self._commit(self._pending.take(BATCH), self._insert)
             except Exception as error:
                 if self._closing.is_set():
                     return
-                await self._sleep(self._database.failed(error))
+                await _set_within(self._closing, self._database.failed(error))
             else:
                 self._database.recovered()
-                if self._pending.waiting < BATCH:
-                    await self._sleep(self._pause)
+
+    async def _batch(self) -> None:
+        """Waits for a full batch, for `commit_seconds` at most."""
+        if self._pending.waiting < BATCH and not self._closing.is_set():
+            self._full.clear()
+            await _set_within(self._full, self._commit_seconds)
 
     async def _spill(self) -> None:
         while True:
@@ -131,13 +143,14 @@ class Writer:
             raise
         self._pending.done(lines)
 
-    async def _sleep(self, seconds: float) -> None:
-        """Sleeps, but no longer than until the writer is closed."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
-        except TimeoutError:
-            pass
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Waits until the event is set, `seconds` at most."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
 
 
 class Replay:

@@ -1,19 +1,19 @@
-"""Migrates tables to their newest schema. If several processes do so at once, one migrates and the others wait."""
+"""Migrates tables to their newest schema. If several processes do so at once, one migrates and the others wait.
+
+Tables that are at the newest revision already, as at nearly every start, cost one question: alembic is not loaded. Nor
+is it for a new file of SQLite, where a schema has its newest tables written down beside its migrations.
+"""
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Final
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from crplugins.sql.engine import WRITES, make_engine, set_up_sqlite
 from crplugins.sql.url import DatabaseUrl
 
-_Upgrade = Callable[[Connection], None]
+NEWEST: Final = "newest.sql"
+"""Beside `versions`: the statements that make in an empty file of SQLite what all migrations come to."""
 
 
 async def migrate(
@@ -28,41 +28,38 @@ async def migrate(
         lock: a 64-bit number that belongs to this schema: the process that holds it on PostgreSQL migrates.
         patience: seconds for a connection, for a statement, and for the lock.
     """
-    upgrade = partial(_upgrade, script_location, version_table, lock)
-    await asyncio.to_thread(_migrate, url, upgrade, patience)
+    await asyncio.to_thread(_migrate, url, script_location, version_table, lock, patience)
 
 
-def _migrate(url: DatabaseUrl, upgrade: _Upgrade, timeout: float) -> None:
-    if url.backend == "sqlite":
-        _migrate_sqlite(url, upgrade, timeout)
-    else:
-        asyncio.run(_migrate_postgresql(make_engine(url, timeout), upgrade))
+def newest_revision(script_location: Path) -> str:
+    """The last of `versions/u0001_name.py`, `u0002_name.py` and so on."""
+    return max(file.stem.partition("_")[0] for file in (script_location / "versions").glob("[!_]*.py"))
 
 
-def _migrate_sqlite(url: DatabaseUrl, upgrade: _Upgrade, timeout: float) -> None:
-    """Uses the driver of the standard library, which needs no event loop."""
-    engine = create_engine(url.engine.set(drivername="sqlite"), connect_args={"timeout": timeout})
-    set_up_sqlite(engine)
-    try:
-        with engine.execution_options(**{WRITES: True}).begin() as connection:
-            upgrade(connection)
-    finally:
-        engine.dispose()
+def _migrate(url: DatabaseUrl, script_location: Path, version_table: str, lock: int, timeout: float) -> None:
+    if url.backend == "sqlite" and _is_newest(url, script_location, version_table, timeout):
+        return
+    from crplugins.sql.upgrade import upgrade  # SQLAlchemy and alembic, 40 MB
+
+    upgrade(url, script_location, version_table, lock, timeout)
 
 
-async def _migrate_postgresql(engine: AsyncEngine, upgrade: _Upgrade) -> None:
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(upgrade)
-    finally:
-        await engine.dispose()
+def _is_newest(url: DatabaseUrl, script_location: Path, version_table: str, timeout: float) -> bool:
+    """Whether the tables of a file of SQLite are the newest; in an empty file they are made. Needs no SQLAlchemy."""
+    newest = script_location / NEWEST
+    with closing(sqlite3.connect(**url.sqlite_arguments(), timeout=timeout, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        if not _tables(connection) and newest.exists():
+            connection.execute("BEGIN IMMEDIATE")
+            if not _tables(connection):  # else another process was faster
+                for statement in newest.read_text(encoding="utf-8").split(";\n"):
+                    connection.execute(statement)
+            connection.execute("COMMIT")
+        if version_table not in _tables(connection):
+            return False
+        row = connection.execute(f"SELECT version_num FROM {version_table}").fetchone()  # noqa: S608  # our own name
+    return row is not None and row[0] == newest_revision(script_location)
 
 
-def _upgrade(script_location: Path, version_table: str, lock: int, connection: Connection) -> None:
-    """All in one transaction, under a lock that ends with it. SQLite needs none: BEGIN IMMEDIATE locks the file."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": lock})
-    config = Config()
-    config.set_main_option("script_location", str(script_location).replace("%", "%%"))
-    config.attributes.update(connection=connection, version_table=version_table)
-    command.upgrade(config, "head")
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

@@ -3,16 +3,17 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal
-from urllib.parse import parse_qsl, unquote
-
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from crplugins.core.final_newline import without_final_newline
 from crplugins.sql.postgresql_words import Words, read_words
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 Backend = Literal["sqlite", "postgresql"]
 
@@ -20,6 +21,10 @@ _SQLITE: Final = frozenset({"sqlite", "sqlite+aiosqlite"})
 _POSTGRESQL: Final = frozenset(
     {"postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"}
 )
+_PACKAGES: Final[Mapping[Backend, tuple[str, ...]]] = {
+    "sqlite": ("sqlalchemy", "alembic", "aiosqlite"),
+    "postgresql": ("sqlalchemy", "alembic", "asyncpg"),
+}
 
 # As SQLAlchemy reads URLs, which takes passwords with a slash or a question mark in them; but with several hosts.
 _PARTS: Final = re.compile(
@@ -37,34 +42,54 @@ class DatabaseUrl:
     """A database, and how to connect to it.
 
     Attributes:
-        engine: what SQLAlchemy is given: the driver, and the user, password and name of the database.
+        database: SQLite's file, or the name of the database in PostgreSQL.
+        uri: of SQLite with `uri=true`: the words behind the question mark, which are SQLite's own; else None.
         hosts: of PostgreSQL, as in the URL: one, or several with commas between.
         words: what stood behind the question mark of a URL of PostgreSQL.
     """
 
-    engine: URL = field(repr=False)
+    backend: Backend
+    database: str | None
+    uri: Mapping[str, str] | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
     hosts: str = ""
     words: Words = field(default_factory=Words)
 
     @property
-    def backend(self) -> Backend:
-        return "sqlite" if self.engine.drivername.startswith("sqlite") else "postgresql"
-
-    @property
     def file(self) -> Path | None:
         """SQLite's file; None for PostgreSQL."""
-        return Path(self.engine.database or "") if self.backend == "sqlite" else None
+        return Path(self.database or "") if self.backend == "sqlite" else None
+
+    @property
+    def engine(self) -> "URL":
+        """What SQLAlchemy is given: the driver, and the user, password and name of the database."""
+        from sqlalchemy import URL  # 25 MB, which not every process needs
+
+        if self.backend == "sqlite":
+            query = {} if self.uri is None else {**self.uri, "uri": "true"}
+            return URL.create("sqlite+aiosqlite", database=self.database, query=query)
+        return URL.create("postgresql+asyncpg", username=self.user, password=self.password, database=self.database)
+
+    def sqlite_arguments(self) -> dict[str, Any]:
+        """The name of the file for `sqlite3.connect`, and whether it is a URI."""
+        if self.uri is None:
+            return {"database": self.database, "uri": False}
+        words = urlencode(sorted(self.uri.items()))
+        return {"database": f"{self.database}?{words}" if words else self.database, "uri": True}
 
     def import_driver(self) -> None:
-        """Raises ImportError without the driver."""
-        self.engine.get_dialect().import_dbapi()
+        """Raises ImportError if a package is missing that this database needs. Loads none."""
+        for name in _PACKAGES[self.backend]:
+            if find_spec(name) is None:
+                raise ImportError(f"No module named '{name}'", name=name)
 
     def __str__(self) -> str:
         """Without the password, and without what stood behind the question mark."""
         if self.backend == "sqlite":
-            return self.engine.set(query={}).render_as_string()
-        user = f"{self.engine.username}{':***' if self.engine.password else ''}@" if self.engine.username else ""
-        return f"postgresql://{user}{self.hosts}/{self.engine.database or ''}"
+            return f"sqlite:///{self.database}"
+        user = f"{self.user}{':***' if self.password else ''}@" if self.user else ""
+        return f"postgresql://{user}{self.hosts}/{self.database or ''}"
 
 
 def read_database_url(text: str) -> DatabaseUrl:
@@ -80,22 +105,23 @@ def read_database_url(text: str) -> DatabaseUrl:
     if parts is None:
         raise ValueError("must be the URL of a database, such as sqlite:///gw.db")
     if parts["scheme"] in _SQLITE:
-        return DatabaseUrl(_sqlite(text))
+        return _sqlite(parts.groupdict())
     if parts["scheme"] in _POSTGRESQL:
         return _postgresql(parts.groupdict())
     raise ValueError("must be a sqlite:// or postgresql:// URL")
 
 
-def _sqlite(text: str) -> URL:
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise ValueError("must be the URL of a database, such as sqlite:///gw.db") from None
-    if (url.database or ":memory:") == ":memory:":
+def _sqlite(parts: Mapping[str, str | None]) -> DatabaseUrl:
+    database = parts["database"] or ":memory:"
+    if parts["hosts"] or parts["user"]:
+        raise ValueError("must be the URL of a database, such as sqlite:///gw.db")
+    if database == ":memory:":
         raise ValueError("must name a file: every connection would have a memory database of its own")
-    if url.query and "uri" not in url.query:  # with uri=true they are SQLite's own
+    query = dict(parse_qsl(parts["query"] or ""))
+    if query and "uri" not in query:  # with uri=true they are SQLite's own
         raise ValueError("must end with the name of the file: SQLite takes no words behind a question mark")
-    return url.set(drivername="sqlite+aiosqlite")
+    uri = query.pop("uri", None)
+    return DatabaseUrl("sqlite", database, None if uri is None else MappingProxyType(query))
 
 
 def _postgresql(parts: Mapping[str, str | None]) -> DatabaseUrl:
@@ -104,14 +130,14 @@ def _postgresql(parts: Mapping[str, str | None]) -> DatabaseUrl:
         match = _HOST.fullmatch(host)
         if match is None or not 0 < int(match["port"] or 5432) < 65536:
             raise ValueError("must be the URL of a database, such as postgresql://user:password@host:5432/db")
-    words = read_words(_pairs(parts["query"] or ""))
-    engine = URL.create(
-        "postgresql+asyncpg",
-        username=_decoded(parts["user"]),
+    return DatabaseUrl(
+        "postgresql",
+        _decoded(parts["database"]),
+        user=_decoded(parts["user"]),
         password=_decoded(parts["password"]),
-        database=_decoded(parts["database"]),
+        hosts=hosts,
+        words=read_words(_pairs(parts["query"] or "")),
     )
-    return DatabaseUrl(engine, hosts, words)
 
 
 def _pairs(query: str) -> Mapping[str, str]:

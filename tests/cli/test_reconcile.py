@@ -396,9 +396,9 @@ def test_a_ledger_of_an_older_release_is_told(command, database_url, tmp_path): 
         async with Ledger(database_url, spool=tmp_path / "spool"):
             pass
         database = LedgerDatabase(database_url)
-        async with (await database.prepare()).begin() as connection:
+        async with database.reading() as connection:
             await connection.execute(sqlalchemy.text("ALTER TABLE usage DROP COLUMN service_tier"))
-        await database.close()
+            await connection.commit()
 
     asyncio.run(make())
     (tmp_path / "table.csv").write_text(TABLE)

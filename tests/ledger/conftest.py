@@ -63,7 +63,7 @@ def what_may_block(blockbuster):
 @pytest.fixture
 def open_ledger(database_url, tmp_path):  # noqa: F811
     """Makes ledgers on one and the same database and spool."""
-    return lambda **options: Ledger(database_url, spool=tmp_path / "spool", **{"pause": 0.0} | options)
+    return lambda **options: Ledger(database_url, spool=tmp_path / "spool", **{"commit_seconds": 0.0} | options)
 
 
 def make_record(**fields):

@@ -145,7 +145,7 @@ async def test_what_a_key_or_team_has_spent_since_a_moment(open_ledger):
 
 
 async def test_records_that_come_one_by_one_are_written_one_by_one(open_ledger):
-    async with open_ledger(pause=0.0) as ledger:
+    async with open_ledger(commit_seconds=0.0) as ledger:
         ledger.add(make_record())
         await settled(ledger)
         ledger.add(make_record())

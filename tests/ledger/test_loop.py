@@ -16,7 +16,7 @@ async def test_the_loop_is_free_while_five_thousand_records_come_in_a_second(ope
     A batch may cost some calls for each of its records. What blocks without a call is found by blockbuster.
     """
     records = [make_record() for _ in range(RATE)]
-    async with open_ledger(pause=0.05) as ledger:
+    async with open_ledger(commit_seconds=0.05) as ledger:
         ledger.add(make_record())  # statements are compiled once
         await settled(ledger)
         most = await _most_calls(ledger, records)

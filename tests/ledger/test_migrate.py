@@ -46,8 +46,9 @@ async def test_a_ledger_of_an_older_release_keeps_its_rows_and_takes_records_of_
         ledger.add(make_record(request_id="1", cost_micro_usd=7))
         await settled(ledger)
     database = LedgerDatabase(database_url)
-    async with (await database.prepare()).begin() as connection:
+    async with database.reading() as connection:
         await connection.run_sync(_back_to, "u0001")
+        await connection.commit()
     line = msgspec.json.decode(encode(make_record(request_id="2", cost_micro_usd=8)))
     for name in BILL:
         del line[name]  # so it stands in a journal or a spool of that release

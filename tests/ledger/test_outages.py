@@ -77,7 +77,7 @@ async def test_a_locked_database_delays_no_request(sqlite_url, tmp_path, locked)
                 ids.append(record.request_id)
                 ledger.add(record)
                 await asyncio.sleep(0)
-            await until(lambda: ledger.spooled > 800)
+            await until(lambda: ledger.spooled >= 800)
         await settled(ledger)
         assert await ids_of(ledger) == sorted(ids)
 

@@ -22,6 +22,7 @@ from crplugins.ledger.question import (
     sums_to_dict,
     total_of,
 )
+from crplugins.ledger.reader import LedgerReader
 from crplugins.ledger.report import answer
 from tests.ledger.conftest import NOON, make_record, settled
 from tests.long import times
@@ -109,7 +110,7 @@ QUESTIONS = st.builds(
 )
 
 
-def test_every_answer_is_what_one_would_add_up_by_hand(database_url):
+def test_every_answer_is_what_one_would_add_up_by_hand(database_url, tmp_path):
     records = make_records()
     with asyncio.Runner() as runner:
         database = LedgerDatabase(database_url)
@@ -118,15 +119,16 @@ def test_every_answer_is_what_one_would_add_up_by_hand(database_url):
         @given(QUESTIONS)
         @settings(max_examples=times(40, 2_000))
         def check(question):
-            assert unordered(runner.run(_ask(database, question))) == unordered(by_hand(records, question))
+            assert unordered(runner.run(_ask(database, question, tmp_path / "spool"))) == unordered(
+                by_hand(records, question)
+            )
 
         check()
         runner.run(database.close())
 
 
-async def _ask(database, question):
-    async with database.reading() as connection:
-        return await answer(connection, question)
+async def _ask(database, question, spool):
+    return await answer(LedgerReader(database, spool), question)
 
 
 async def test_days_come_in_their_order_and_the_most_expensive_first(open_ledger):
@@ -135,9 +137,8 @@ async def test_days_come_in_their_order_and_the_most_expensive_first(open_ledger
         for key, day, cost in rows:
             ledger.add(make_record(key_id=key, started_at=NOON + day * 86_400, cost_micro_usd=cost))
         await settled(ledger)
-        async with ledger.reading() as connection:
-            by_key = await answer(connection, Question(["key"]))
-            by_both = await answer(connection, Question(["day", "key"]))
+        by_key = await ledger.answer(Question(["key"]))
+        by_both = await ledger.answer(Question(["day", "key"]))
     assert [line.group["key_id"] for line in by_key] == ["c", "a", "b"]
     assert [tuple(line.group.values()) for line in by_both] == [
         ("2026-06-01", "c"), ("2026-06-01", "a"), ("2026-06-01", "b"), ("2026-06-02", "a"),
@@ -145,9 +146,9 @@ async def test_days_come_in_their_order_and_the_most_expensive_first(open_ledger
 
 
 async def test_an_empty_ledger_has_one_line_of_zeros_and_no_groups(open_ledger):
-    async with open_ledger() as ledger, ledger.reading() as connection:
-        (line,) = await answer(connection, Question())
-        assert await answer(connection, Question(["key"])) == []
+    async with open_ledger() as ledger:
+        (line,) = await ledger.answer(Question())
+        assert await ledger.answer(Question(["key"])) == []
     assert line == total_of([])
 
 

@@ -103,9 +103,10 @@ def test_batches_in_any_order_and_number_give_the_same_sums(database_url):
 
 
 async def deliver(database, given_, batches):
-    async with (await database.prepare()).begin() as connection:
+    async with database.reading() as connection:
         await connection.execute(delete(usage))
         await connection.execute(delete(usage_daily))
+        await connection.commit()
     lines = [encode(record) for record in given_]
     for batch in batches:
         await database.insert([lines[place] for place in batch])

@@ -35,7 +35,7 @@ def test_urls_get_their_async_driver(given, driver):
 @pytest.mark.parametrize(
     ("given", "shown"),
     [
-        ("sqlite:///gw.db\n", "sqlite+aiosqlite:///gw.db"),
+        ("sqlite:///gw.db\n", "sqlite:///gw.db"),
         ("postgresql://u:hunter2@h:1/db?sslpassword=hunter2&sslmode=require\r\n", "postgresql://u:***@h:1/db"),
         ("postgresql://u@a:1,b:2/db", "postgresql://u@a:1,b:2/db"),
         ("postgresql:///db?host=/run/postgresql", "postgresql:///db"),

@@ -6,12 +6,10 @@ GET /admin/usage    ?by=key,model&since=7d&key=team-a&team=search&...      of al
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Final, Protocol
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -21,8 +19,7 @@ from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.homes.gateway.admin_token import AdminToken, bad_field
 from crplugins.keys.key import utc_now
 from crplugins.keys.refusals import no_key
-from crplugins.ledger.question import GROUPS, Question, read_groups, read_moment, sums_to_dict
-from crplugins.ledger.report import answer
+from crplugins.ledger.question import GROUPS, Question, Sums, read_groups, read_moment, sums_to_dict
 
 OWN_GROUPS: Final = ("model", "user", "service_tier", "outcome", "error_type", "day")
 """What a key may ask about: not who serves its requests, which an alias may hide."""
@@ -81,7 +78,7 @@ logger = logging.getLogger("crplugins.usage")
 class Readable(Protocol):
     """An open `Ledger`."""
 
-    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+    async def answer(self, question: Question) -> list[Sums]: ...
 
 
 class UsageApi:
@@ -121,8 +118,7 @@ class UsageApi:
 
     async def _answer(self, question: Question) -> Response:
         try:
-            async with self._ledger.reading() as connection:
-                lines = await answer(connection, question)
+            lines = await self._ledger.answer(question)
         except Exception as error:
             logger.error("the ledger cannot be read: %s", type(error).__name__)
             raise _unavailable() from None

@@ -28,8 +28,7 @@ def book(open_ledger):
             for record in records:
                 ledger.add(record)
             await settled(ledger)
-            async with ledger.reading() as connection:
-                return await read_book(connection, day(first), day(last), provider)
+            return await read_book(ledger.reader, day(first), day(last), provider)
 
     return read
 

@@ -1,0 +1,94 @@
+"""SqliteTables: the tables in a file of SQLite, through the driver of the standard library in threads of its own."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, date, datetime
+from typing import Any, Final, TypeVar
+
+from crplugins.ledger.errors import LedgerUnreadable, LinesRefused, reason_of
+from crplugins.ledger.inserts import SQLITE_ADD_UP, SQLITE_INSERT, SQLITE_NEWEST
+from crplugins.sql.url import DatabaseUrl
+
+READERS: Final = 4
+"""Questions that are answered at the same time."""
+
+_DATA_ERRORS: Final = ("constraint failed", "malformed JSON")
+
+T = TypeVar("T")
+
+
+class SqliteTables:
+    """One connection writes; each question has a connection of its own. Methods raise `sqlite3.Error`."""
+
+    def __init__(self, url: DatabaseUrl) -> None:
+        self._url = url
+        self._connection: sqlite3.Connection | None = None
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="crplugins-ledger")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="crplugins-report")
+
+    async def insert(self, lines: str, patience: float) -> None:
+        """Inserts a JSON array of lines in one transaction, which is on the disk when this returns.
+
+        `patience` in seconds is for the lock of the file. Raises `LinesRefused`.
+        """
+        await _run(self._writer, lambda: self._insert(lines, patience))
+
+    async def fetch(self, statement: str, values: Mapping[str, Any], patience: float) -> list[tuple[Any, ...]]:
+        """Raises `LedgerUnreadable`."""
+        moments = {name: _text(value) for name, value in values.items()}
+        return await _run(self._readers, lambda: self._fetch(statement, moments, patience))
+
+    async def close(self) -> None:
+        await _run(self._writer, self._disconnect)
+        for threads in (self._writer, self._readers):
+            threads.shutdown(wait=False)
+
+    def _insert(self, lines: str, patience: float) -> None:
+        connection = self._connected(patience)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            newest = connection.execute(SQLITE_NEWEST).fetchone()[0]
+            connection.execute(SQLITE_INSERT, {"lines": lines})
+            connection.execute(SQLITE_ADD_UP, {"newest": newest})
+            connection.execute("COMMIT")
+        except BaseException as error:
+            self._disconnect()  # which rolls back; the next attempt finds the file as it is then
+            if isinstance(error, sqlite3.Error) and any(words in str(error) for words in _DATA_ERRORS):
+                raise LinesRefused(reason_of(error)) from error
+            raise
+
+    def _fetch(self, statement: str, values: Mapping[str, Any], patience: float) -> list[tuple[Any, ...]]:
+        try:
+            with closing(sqlite3.connect(**self._url.sqlite_arguments(), timeout=patience)) as connection:
+                rows: list[tuple[Any, ...]] = connection.execute(statement, values).fetchall()
+                return rows
+        except sqlite3.Error as error:
+            raise LedgerUnreadable(str(error)) from error
+
+    def _connected(self, patience: float) -> sqlite3.Connection:
+        if self._connection is None:
+            arguments = self._url.sqlite_arguments()
+            connection = sqlite3.connect(**arguments, timeout=patience, isolation_level=None, check_same_thread=False)
+            self._connection = connection
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _text(value: Any) -> Any:
+    """A moment or a day as it stands in the tables, which have no zones; other values unchanged."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return value.isoformat() if isinstance(value, date) else value
+
+
+async def _run(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
