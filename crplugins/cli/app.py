@@ -1,41 +1,55 @@
-"""The commands and what they share: `--version`, and the exit codes and messages of failures."""
+"""The commands and what they share: `--version`, and the exit codes and messages of failures.
+
+A command is imported when it is asked for: `serve` starts without the tables of the others, and keeps its memory.
+"""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Annotated
+from importlib import import_module
+from types import MappingProxyType
+from typing import Annotated, Final
 
 import typer
 
 from crplugins import __version__
-from crplugins.cli.check import check
-from crplugins.cli.explain import explain
-from crplugins.cli.export import dashboards, rules
-from crplugins.cli.keys import keys
-from crplugins.cli.reconcile import reconcile
 from crplugins.cli.refused import Refused
-from crplugins.cli.serve import serve
-from crplugins.cli.top.top import top
-from crplugins.cli.usage import usage
-from crplugins.config import ConfigError
+from crplugins.settings.errors import ConfigError
 
-app = typer.Typer(
-    name="crplugins",
-    help="Your own OpenAI-compatible chat completions gateway.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "serve": "crplugins.cli.serve",
+        "check": "crplugins.cli.check",
+        "explain": "crplugins.cli.explain",
+        "usage": "crplugins.cli.usage",
+        "reconcile": "crplugins.cli.reconcile",
+        "top": "crplugins.cli.top.top",
+        "keys": "crplugins.cli.keys",
+        "dashboards": "crplugins.cli.export",
+        "rules": "crplugins.cli.export",
+    }
 )
-app.command()(serve)
-app.command()(check)
-app.command()(explain)
-app.command()(usage)
-app.command()(reconcile)
-app.command()(top)
-app.add_typer(keys)
-app.add_typer(dashboards)
-app.add_typer(rules)
+"""The module of each, in the order of the help; there it is a function, or a group of commands, of the same name."""
+
+
+def command_line(names: Iterable[str]) -> typer.Typer:
+    """The command with these of its commands."""
+    app = typer.Typer(
+        name="crplugins",
+        help="Your own OpenAI-compatible chat completions gateway.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    for name in names:
+        command = getattr(import_module(COMMANDS[name]), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command)
+        else:
+            app.command()(command)
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -44,7 +58,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
@@ -59,7 +72,9 @@ def run(now: Callable[[], datetime] | None = None) -> None:
     `now` is the wall clock of the commands that need one.
     """
     try:
-        app(prog_name="crplugins", obj=now)
+        asked = sys.argv[1:2]
+        names = asked if asked and asked[0] in COMMANDS else COMMANDS  # else it is help or a mistake, which names all
+        command_line(names)(prog_name="crplugins", obj=now)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

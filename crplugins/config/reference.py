@@ -8,10 +8,14 @@ field, or stands anywhere in that type, is a section of the page: a new one need
 """
 
 import argparse
+import ast
+import inspect
+import itertools
 import re
 import sys
+import textwrap
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -24,6 +28,7 @@ from pydantic.fields import FieldInfo
 
 from crplugins.config.schema import Config
 from crplugins.core.error_codes import error_table
+from crplugins.settings.section import Section
 
 PAGE: Final = Path(__file__).with_name("README.md")
 MARK: Final = "<!-- From here on written by `python -m crplugins.config.reference`. -->"
@@ -141,11 +146,30 @@ def _summary(place: SectionPlace) -> str:
 
 
 def _table(place: SectionPlace, by_model: Mapping[type[BaseModel], SectionPlace]) -> str:
+    meanings = _meanings(place.model)
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, info in place.model.model_fields.items():
-        meaning = " ".join((info.description or "").split()).replace("|", "\\|")
+        meaning = " ".join(meanings[name].split()).replace("|", "\\|")
         lines.append(f"| `{key_of(name, info)}` | {_kind(info.annotation, by_model)} | {_default(info)} | {meaning} |")
     return "\n".join(lines)
+
+
+def _meanings(model: type[BaseModel]) -> Mapping[str, str]:
+    """The text below each field. It is looked up here alone: pydantic would read every section's source at each start."""
+    found: dict[str, str] = {}
+    for section in reversed(model.__mro__):
+        if issubclass(section, Section):
+            (body,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+            assert isinstance(body, ast.ClassDef)
+            found |= dict(_documented(body.body))
+    return found
+
+
+def _documented(statements: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
+    for field, text in itertools.pairwise(statements):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
+                yield name, meaning
 
 
 def _kind(annotation: Any, by_model: Mapping[type[BaseModel], SectionPlace]) -> str:

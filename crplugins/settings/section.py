@@ -28,7 +28,7 @@ class Section(BaseModel):
         likeness: how alike that is, 0 to 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     ignored: ClassVar[Mapping[str, str]] = MappingProxyType({})
     extras: ClassVar[frozenset[str]] = frozenset()

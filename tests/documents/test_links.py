@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 from typer.main import get_command
 
-from crplugins.cli.app import app
+from crplugins.cli.app import COMMANDS, command_line
 from crplugins.config import Config
 from crplugins.config.reference import key_of, places
 from tests.conftest import CHECKOUT
@@ -84,7 +84,7 @@ def _plain(words: list[str]) -> list[str]:
 
 
 def _check_command(words: list[str], page: str) -> None:
-    command: Any = get_command(app)
+    command: Any = get_command(command_line(COMMANDS))
     for word in words:
         if word.startswith("--"):
             options = {option for parameter in command.params for option in parameter.opts}

@@ -10,7 +10,7 @@ import typer.main
 import yaml
 
 import crplugins
-from crplugins.cli.app import app as command
+from crplugins.cli.app import COMMANDS, command_line
 from crplugins.config import ConfigError
 from crplugins.plugins.auth import PUBLIC_PATHS
 from tests.examples.deployment_files import (
@@ -44,7 +44,7 @@ CONFIGURATIONS = {
 
 def parsed(words: list[str]) -> dict[str, object]:
     """Parameters of `crplugins WORDS` as the command itself reads them. Nothing is run."""
-    group = typer.main.get_command(command)
+    group = typer.main.get_command(command_line(COMMANDS))
     while words and words[0] in getattr(group, "commands", {}):
         group, words = group.commands[words[0]], words[1:]
     return group.make_context("crplugins", list(words)).params
