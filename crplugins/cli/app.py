@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from crplugins import __version__
+from crplugins.cli.collector import collector_paused
 from crplugins.cli.refused import Refused
 from crplugins.settings.errors import ConfigError
 
@@ -74,7 +75,9 @@ def run(now: Callable[[], datetime] | None = None) -> None:
     try:
         asked = sys.argv[1:2]
         names = asked if asked and asked[0] in COMMANDS else COMMANDS  # else it is help or a mistake, which names all
-        command_line(names)(prog_name="crplugins", obj=now)
+        with collector_paused():
+            command = command_line(names)
+        command(prog_name="crplugins", obj=now)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

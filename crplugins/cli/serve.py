@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from crplugins import __version__
+from crplugins.cli.collector import collector_paused
 from crplugins.cli.configuration import ConfigOption, find
-from crplugins.cli.servers import address_of, bind
+from crplugins.cli.servers import address_of, allow_descriptors, bind, serve_here, serve_in_workers
 from crplugins.config import Config
 from crplugins.keys.secrets import mint_secret
 
@@ -45,18 +46,14 @@ def serve(
     demo/echo answers, with no network and no account. Behind a proxy that keeps a path prefix set server.root_path.
     """
     exit_cleanly_on_signals()
-    from crplugins.cli.servers import (
-        allow_descriptors,
-        serve_here,
-        serve_in_workers,
-    )  # only this command needs to import it
-    from crplugins.homes.gateway.app import Gateway
+    with collector_paused():
+        from crplugins.homes.gateway.app import Gateway
 
-    found = find(config_file)
-    config = found.config
-    allow_descriptors(config)
-    run_key = None if config.keys else mint_secret()
-    gateway = Gateway.from_config(config.with_run_key(run_key) if run_key else config)
+        found = find(config_file)
+        config = found.config
+        allow_descriptors(config)
+        run_key = None if config.keys else mint_secret()
+        gateway = Gateway.from_config(config.with_run_key(run_key) if run_key else config)
     with bind(config.server.host if host is None else host, config.server.port if port is None else port) as sock:
         text = welcome(address_of(sock) + config.server.root_path, config, run_key)
         if workers == 1:

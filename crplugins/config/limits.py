@@ -49,7 +49,9 @@ class LimitsSection(Section):
     """What part of each limit a process allows with `on_store_error: local`; by default an equal share, among as many
     processes as have used the store."""
 
-    overall: Amounts = Field(default=Amounts(), validation_alias="global", examples=[{"requests_per_minute": 5000}])
+    overall: Amounts = Field(
+        default=Amounts.without_keys(), validation_alias="global", examples=[{"requests_per_minute": 5000}]
+    )
     """Limits of all requests together."""
 
     per_team: Mapping[str, Amounts] = Field(default_factory=dict, examples=[{"search": {"tokens_per_minute": 500000}}])
@@ -61,7 +63,7 @@ class LimitsSection(Section):
     """Limits of all requests to a model, by its name in `model_list`."""
 
     per_key: Amounts = Field(
-        default=Amounts(), examples=[{"requests_per_minute": 60, "burst": {"requests_per_minute": 10}}]
+        default=Amounts.without_keys(), examples=[{"requests_per_minute": 60, "burst": {"requests_per_minute": 10}}]
     )
     """Limits of each key that has none of its own."""
 
@@ -70,20 +72,24 @@ class LimitsSection(Section):
     )
     """Limits of each key's requests to a model, by the model's name in `model_list`."""
 
-    per_client_address: Amounts = Field(default=Amounts(), examples=[{"requests_per_minute": 20}])
+    per_client_address: Amounts = Field(default=Amounts.without_keys(), examples=[{"requests_per_minute": 20}])
     """Limits of each client address, for a gateway that anybody may use."""
 
-    per_user: Amounts = Field(default=Amounts(), examples=[{"requests_per_minute": 20, "tokens_per_day": 200000}])
+    per_user: Amounts = Field(
+        default=Amounts.without_keys(), examples=[{"requests_per_minute": 20, "tokens_per_day": 200000}]
+    )
     """Limits of each end user of a key. Where requests name their user stands in `identity`."""
 
-    per_session: SessionAmounts = Field(default=SessionAmounts(), examples=[{"requests": 200, "tokens": 1000000}])
+    per_session: SessionAmounts = Field(
+        default=SessionAmounts.without_keys(), examples=[{"requests": 200, "tokens": 1000000}]
+    )
     """Limits of each session of a key, such as one run of an agent. Where requests name it stands in `identity`."""
 
-    per_deployment: Amounts = Field(default=Amounts(), examples=[{"max_parallel_requests": 32}])
+    per_deployment: Amounts = Field(default=Amounts.without_keys(), examples=[{"max_parallel_requests": 32}])
     """What a provider lets each entry of `model_list` use, besides its own `rpm`, `tpm` and `max_parallel_requests`. A
     request for which nothing of it is left goes to the next deployment. For crplugins' own gateway."""
 
-    identity: IdentitySection = IdentitySection()
+    identity: IdentitySection = IdentitySection.without_keys()
     """Where requests name their end user and their session, and what happens to those that do not."""
 
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(default=(), examples=[["10.0.0.0/8"]])

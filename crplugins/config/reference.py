@@ -155,7 +155,7 @@ def _table(place: SectionPlace, by_model: Mapping[type[BaseModel], SectionPlace]
 
 
 def _meanings(model: type[BaseModel]) -> Mapping[str, str]:
-    """The text below each field. It is looked up here alone: pydantic would read every section's source at each start."""
+    """The text below each field. Looked up here alone: pydantic would read the source of all sections at each start."""
     found: dict[str, str] = {}
     for section in reversed(model.__mro__):
         if issubclass(section, Section):

@@ -175,10 +175,10 @@ class Config(Section):
     models_shadow: bool = Field(default=False, examples=[True])
     """Whether a request for a name that is not in its key's `models` is only counted and logged, and let through."""
 
-    limits: LimitsSection = LimitsSection()
+    limits: LimitsSection = LimitsSection.without_keys()
     """How much may be used in a time, besides what each key says of itself."""
 
-    budgets: BudgetsSection = BudgetsSection()
+    budgets: BudgetsSection = BudgetsSection.without_keys()
     """How much may be spent, besides what each key says of itself."""
 
     on_disconnect: OnDisconnect = Field(default="cancel", examples=["drain"])
@@ -187,7 +187,7 @@ class Config(Section):
     missing_usage: MissingUsagePolicy = Field(default="estimate", examples=["refuse"])
     """When a provider reports no usage: estimate it, let the request fail, or count nothing."""
 
-    usage: UsageSection = UsageSection()
+    usage: UsageSection = UsageSection.without_keys()
     """How tokens are counted."""
 
     ledger: LedgerSection | None = None

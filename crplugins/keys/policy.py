@@ -144,7 +144,7 @@ class Amounts(Burst):
     max_parallel_requests: Count | None = Field(default=None, examples=[8])
     """Requests that may run at the same time."""
 
-    burst: Burst = Field(default=Burst(), examples=[{"requests_per_minute": 10}])
+    burst: Burst = Field(default=Burst.without_keys(), examples=[{"requests_per_minute": 10}])
     """How much of a limit may be used at once, by the limit's name."""
 
     shadow: Flag = Field(default=False, examples=[True])
@@ -216,7 +216,7 @@ class PolicySection(NullIsNothing):
     )
     """Names of its own for models: a name, or a list of {model, weight}."""
 
-    limits: Amounts = Field(default=Amounts(), examples=[{"requests_per_minute": 60}])
+    limits: Amounts = Field(default=Amounts.without_keys(), examples=[{"requests_per_minute": 60}])
     """How much it may use in a time."""
 
     budget: BudgetSection | None = Field(default=None, examples=[{"usd": 50, "period": "month"}])

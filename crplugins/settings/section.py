@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, get_args, get_origin
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -28,11 +28,21 @@ class Section(BaseModel):
         likeness: how alike that is, 0 to 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        defer_build=True,  # of most sections nobody needs a validator beside the one of the section around it
+    )
 
     ignored: ClassVar[Mapping[str, str]] = MappingProxyType({})
     extras: ClassVar[frozenset[str]] = frozenset()
     likeness: ClassVar[float] = 0.6
+
+    @classmethod
+    def without_keys(cls) -> Self:
+        """The section with nothing written in it, as the default of a field. Builds no validator, which takes time."""
+        return cls.model_construct()
 
     @classmethod
     @functools.cache  # a keys file asks once for each of its keys

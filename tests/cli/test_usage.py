@@ -10,6 +10,7 @@ import pytest
 
 from crplugins.cli.app import run as run_command
 from crplugins.core.usage import TokenUsage
+from crplugins.ledger import waiting
 from crplugins.ledger.encoding import encode
 from crplugins.ledger.ledger import Ledger
 from crplugins.ledger.spool import SpoolFile
@@ -170,12 +171,20 @@ def test_an_empty_time_is_said(command, ledger):
     assert (code, json.loads(out), err) == (0, [], "no request was recorded in this time\n")
 
 
-def test_records_that_wait_on_disk_are_reported(command, sqlite_url, tmp_path):  # noqa: F811
+def test_records_that_wait_on_disk_are_counted(command, sqlite_url, tmp_path):  # noqa: F811
     fill(sqlite_url, tmp_path)
     SpoolFile(tmp_path / "gw.db.spool").keep([encode(make_record()) for _ in range(3)])
     code, out, err = command("--ledger", sqlite_url, "--json", "--by", "")
-    assert (code, json.loads(out)[0]["requests"]) == (0, 6)
-    assert err.startswith(f"note: up to 3 more records are in {tmp_path / 'gw.db.spool'} and its journals; ")
+    assert (code, json.loads(out)[0]["requests"], err) == (0, 9, "")
+
+
+def test_records_that_are_too_many_to_be_counted_are_told(command, sqlite_url, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(waiting, "MOST", 2)
+    fill(sqlite_url, tmp_path)
+    SpoolFile(tmp_path / "gw.db.spool").keep([encode(make_record()) for _ in range(3)])
+    code, out, err = command("--ledger", sqlite_url, "--json", "--by", "")
+    assert (code, json.loads(out)[0]["requests"]) == (0, 8)
+    assert err == f"note: 1 more records wait in {tmp_path / 'gw.db.spool'}; a gateway commits them when it runs\n"
 
 
 @pytest.mark.parametrize(

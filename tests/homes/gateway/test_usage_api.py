@@ -172,10 +172,10 @@ async def test_without_an_admin_token_there_is_no_such_path(serve, ledger):
 
 
 async def test_a_ledger_that_cannot_be_read_is_503_and_says_nothing_about_itself(serve, ledger, caplog, monkeypatch):
-    def fail():
+    async def fail(_question):
         raise ConnectionRefusedError("postgresql://u:hunter2@db.internal")
 
-    monkeypatch.setattr(ledger, "reading", fail)
+    monkeypatch.setattr(ledger, "answer", fail)
     caplog.set_level(logging.INFO)
     async with serve(app_of(ledger)) as url, aiohttp.ClientSession() as session:
         async with session.get(url + "/v1/usage", headers=A) as answer:
