@@ -51,7 +51,7 @@ uvicorn.run(Starlette(routes=[Route("/", lambda request: Response(""))]), port=0
 
 NOT_NEEDED = (
     # the tables of reports and of other commands; the other databases; the other handler; the migrations
-    "rich", "pygments", "sqlalchemy", "aiosqlite", "alembic", "mako", "asyncpg", "redis", "hiredis", "litellm", "openai",
+    "rich", "pygments", "sqlalchemy", "aiosqlite", "alembic", "mako", "asyncpg", "redis", "hiredis", "litellm", "openai", "aiohttp",
     "httpx", "tiktoken", "ruamel", "jwt", "cryptography", "opentelemetry", "jsonschema", "genai_prices", "h11", "pytest",
 )  # fmt: skip
 

@@ -30,4 +30,4 @@ def test_a_section_without_keys_is_the_same_as_an_empty_one_that_was_read(sectio
 
 def test_a_file_without_sections_is_one_with_empty_ones():
     names = ("limits", "budgets", "usage", "server")
-    assert parse_config(dict.fromkeys(names, {})).model_dump() == Config().model_dump()
+    assert parse_config({name: {} for name in names}).model_dump() == Config().model_dump()
