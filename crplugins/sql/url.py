@@ -82,7 +82,7 @@ class DatabaseUrl:
         """Raises ImportError if a package is missing that this database needs. Loads none."""
         for name in _PACKAGES[self.backend]:
             if find_spec(name) is None:
-                raise ImportError(f"No module named '{name}'", name=name)
+                raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
     def __str__(self) -> str:
         """Without the password, and without what stood behind the question mark."""
