@@ -1,9 +1,14 @@
 """Sections that nobody has written are what they would be if they had been read."""
 
+import subprocess
+import sys
+
 import pytest
 
 from crplugins.config import parse_config
 from crplugins.config.schema import Config
+from crplugins.keys.entry import FileEntry, KeyEntry, NewKey
+from crplugins.keys.policy import PolicySection
 from crplugins.settings.section import Section
 
 
@@ -31,3 +36,11 @@ def test_a_section_without_keys_is_the_same_as_an_empty_one_that_was_read(sectio
 def test_a_file_without_sections_is_one_with_empty_ones():
     names = ("limits", "budgets", "usage", "server")
     assert parse_config({name: {} for name in names}).model_dump() == Config().model_dump()
+
+
+@pytest.mark.parametrize("section", [PolicySection, NewKey, KeyEntry, FileEntry])
+def test_what_reads_keys_while_requests_wait_is_built_with_its_module(section):
+    """A validator that is built late reads the disk for pydantic's plugins, and takes many milliseconds."""
+    code = f"from {section.__module__} import {section.__name__} as s; print(type(s.__pydantic_validator__).__name__)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "SchemaValidator\n"
