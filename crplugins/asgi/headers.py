@@ -20,13 +20,12 @@ def content_type(headers: Iterable[Header]) -> bytes:
 
 
 def readable_type(headers: Iterable[Header]) -> bytes | None:
-    """The media type of a body that can be read as it is; None if it is compressed."""
+    """The media type of a body that can be read as it is; None if it is compressed. Of names in lower case."""
     kind = b""
     for name, value in headers:
-        lower = name.lower()
-        if lower == b"content-encoding" and value not in (b"", b"identity"):
+        if name == b"content-encoding" and value not in (b"", b"identity"):
             return None
-        if lower == b"content-type" and not kind:
+        if name == b"content-type" and not kind:
             kind = value.partition(b";")[0].strip().lower()
     return kind
 

@@ -156,14 +156,15 @@ class Splitter:
 
         Raises `EventTooLarge` when the unfinished one passes the limit.
         """
-        if not self.rest and self._begun and _is_one_plain_event(data):
-            return [Event(data, data[6:-2])]
         buffer = self.rest + data if self.rest else data
         events: list[Event] = []
         start = 0
-        for end in _ends(buffer, self._searched):
-            events.append(self._event(buffer[start:end]))
-            start = end
+        if self._begun and not self.rest and buffer.find(b"\r") < 0:
+            start = _take_plain(buffer, events)
+        if start < len(buffer):
+            for end in _ends(buffer, max(start, self._searched)):
+                events.append(self._event(buffer[start:end]))
+                start = end
         self.rest = buffer[start:]
         self._searched = max(len(self.rest) - 3, 0)
         if len(self.rest) > self._limit:
@@ -179,15 +180,21 @@ class Splitter:
         if not self._begun:
             self._begun = True
             return _parse_event(raw, raw.removeprefix(_BOM))
-        if _is_one_plain_event(raw):
-            return Event(raw, raw[6:-2])
         return _parse_event(raw, raw)
 
 
-def _is_one_plain_event(raw: bytes) -> bool:
-    """`data: ...`, a blank line, and nothing else: what nearly every event of every provider is."""
-    plain = raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2
-    return plain and raw.endswith(b"\n\n") and b"\r" not in raw
+def _take_plain(buffer: bytes, events: list[Event]) -> int:
+    """Append the events that the buffer begins with, as far as each is `data: ...`, a blank line and nothing else: what
+    nearly every event of every provider is. Returns where they end. The buffer has no CR."""
+    start = 0
+    while buffer.startswith(b"data: ", start):
+        end = buffer.find(b"\n", start) + 2
+        if not buffer.startswith(b"\n", end - 1):
+            break
+        raw = buffer[start:end]
+        events.append(Event(raw, raw[6:-2]))
+        start = end
+    return start
 
 
 def _ends(buffer: bytes, start: int) -> list[int]:
