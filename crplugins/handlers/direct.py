@@ -121,22 +121,11 @@ class DirectCalls:
         self._whole = WholeAnswers(self._label, self._secrets)
 
     async def call(self, endpoint: Endpoint, exchange: Exchange, body: bytes) -> Reply:
-        """The whole answer, or the begun stream. A stream ends its attempt itself, later."""
-        attempt = exchange.begin_attempt(self._deployment.provider, self)
-        try:
-            reply = await self._request(endpoint, exchange, attempt, body)
-        except GatewayError as error:
-            attempt.fail(error, exchange.clock())
-            raise
-        except BaseException:
-            attempt.ended = exchange.clock()
-            raise
-        if isinstance(reply.body, bytes):
-            attempt.ended = exchange.clock()
-        return reply
+        """The whole answer, or the begun stream. A stream ends its attempt itself, later.
 
-    async def _request(self, endpoint: Endpoint, exchange: Exchange, attempt: Attempt, body: bytes) -> Reply:
-        """The deadline of the whole answer is that of a stream's first token, which DirectStream moves on."""
+        The deadline of a whole answer is that of a stream's first token, from which DirectStream moves it.
+        """
+        attempt = exchange.begin_attempt(self._deployment.provider, self)
         limits = self._deployment
         try:
             response = await endpoint.post(
@@ -146,14 +135,27 @@ class DirectCalls:
                 seconds=limits.timeout,
             )
             try:
-                return await self._reply(response, exchange, attempt)
+                reply = await self._reply(response, exchange, attempt)
             except BaseException:
                 response.close()
                 raise
+        except GatewayError as error:
+            attempt.fail(error, exchange.clock())
+            raise
         except TimeoutError:
-            raise upstream_errors.timed_out(self._label) from None
+            raise self._failed(exchange, attempt, upstream_errors.timed_out(self._label)) from None
         except (HttpError, ValueError) as error:
-            raise upstream_errors.unreachable(self._label, error) from None
+            raise self._failed(exchange, attempt, upstream_errors.unreachable(self._label, error)) from None
+        except BaseException:
+            attempt.ended = exchange.clock()
+            raise
+        if isinstance(reply.body, bytes):
+            attempt.ended = exchange.clock()
+        return reply
+
+    def _failed(self, exchange: Exchange, attempt: Attempt, error: GatewayError) -> GatewayError:
+        attempt.fail(error, exchange.clock())
+        return error
 
     async def _reply(self, response: Response, exchange: Exchange, attempt: Attempt) -> Reply:
         """The answer in the form that the client asked for. Its own form is told by its bytes, not by its headers."""
@@ -172,7 +174,7 @@ class DirectCalls:
 
     async def _begin(self, response: Response, *, asked: bool) -> tuple[bytes, bool]:
         """The first bytes, and whether they begin a stream of events; what was asked for, if there is nothing."""
-        head = await response.read()
+        head = response.take() or await response.read()
         while (is_stream := begins_stream(head)) is None:
             piece = await response.read()
             if not piece:

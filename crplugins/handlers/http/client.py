@@ -78,13 +78,10 @@ class PooledEndpoint:
         connection = self._pool.take() or await self._pool.open(min(connect_seconds, seconds))
         try:
             connection.send(head, body, expires_at)
-            while connection.state == "asked":
-                await connection.arrival()
+            await connection.head()
         except BaseException:
             connection.abort()
             raise
-        if connection.failure is not None and not connection.status:
-            raise connection.failure
         return response_over(connection)
 
 

@@ -58,7 +58,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._owner = owner
         self.now = loop.time
         self.deadline = MovingDeadline(loop, self._expire)
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bytes] | None = None
         self._raw_headers: dict[bytes, bytes] = {}
         self.parts: list[bytes] = []
         self.on_header = self._raw_headers.__setitem__  # the parser calls both, and no step of Python is taken
@@ -83,9 +83,16 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.write(head)
             self._transport.write(body)
 
-    def arrival(self) -> asyncio.Future[None]:
-        """Done when the head, more of the body, the end or a failure has come. One waits at a time."""
+    def head(self) -> asyncio.Future[bytes]:
+        """Done when the head of the answer has come, or the request has failed. One waits at a time."""
         self._waiter = waiter = self._loop.create_future()
+        return waiter
+
+    def read(self) -> asyncio.Future[bytes]:
+        """What has come of the body, or comes next; b"" at its end. One waits at a time."""
+        self._waiter = waiter = self._loop.create_future()
+        if self.parts or self.state != "answering":
+            self._wake()
         return waiter
 
     def take(self) -> bytes:
@@ -199,9 +206,16 @@ class UpstreamConnection(asyncio.Protocol):
             self._wake()
 
     def _wake(self) -> None:
+        """Gives whoever waits what he waits for."""
         waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is None or waiter.done():
+            return
+        if self.parts:
+            waiter.set_result(self.take())
+        elif self.failure is not None:
+            waiter.set_exception(self.failure)
+        else:
+            waiter.set_result(b"")
 
     def _unreadable(self, error: Exception) -> None:
         """The bytes are no HTTP, or not the answer to this request. An answer before them is whole."""

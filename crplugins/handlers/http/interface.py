@@ -1,6 +1,6 @@
 """What a handler sees of HTTP, whichever client does it: an Endpoint takes requests and gives Responses."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Final, Protocol
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -42,7 +42,7 @@ class Response(Protocol):
         Raises `HttpError` for what cannot be decompressed.
         """
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """What has arrived of the body, after a wait if that is nothing; b"" at its end.
 
         Raises `HttpError` where the connection breaks or the body is cut, `TimeoutError` behind the deadline.

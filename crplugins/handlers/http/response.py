@@ -1,6 +1,6 @@
 """ReceivedResponse: the answer to one request, for whoever reads it, and its hold on a connection."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from typing import Final
 
 from crplugins.handlers.http.connection import UpstreamConnection
@@ -34,17 +34,8 @@ class ReceivedResponse:
         connection = self._connection
         return connection.take() if connection is not None and connection.parts else b""
 
-    async def read(self) -> bytes:
-        connection = self._connection
-        if connection is None:
-            return b""
-        while not connection.parts:
-            if connection.state == "ended":
-                return b""
-            if connection.failure is not None:
-                raise connection.failure
-            await connection.arrival()
-        return connection.take()
+    def read(self) -> Awaitable[bytes]:
+        return _nothing() if self._connection is None else self._connection.read()
 
     def expire_in(self, seconds: float) -> None:
         connection = self._connection
@@ -55,6 +46,10 @@ class ReceivedResponse:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.finish(linger)
+
+
+async def _nothing() -> bytes:
+    return b""
 
 
 class PackedResponse(ReceivedResponse):

@@ -76,7 +76,11 @@ async def upstream(behaviour: Behaviour, host: str = "127.0.0.1", **options: obj
         running.add(task)
         try:
             await behaviour(visit)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (
+            asyncio.IncompleteReadError,
+            asyncio.CancelledError,
+            ConnectionError,
+        ):  # the client, or the test, is over
             pass
         finally:
             running.discard(task)
