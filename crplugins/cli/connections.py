@@ -124,6 +124,8 @@ class BoundedHTTP(HttpToolsProtocol):
         """How many bytes may come that are neither a body's nor end a head. What comes in one packet with the end of a
         head or a body is not counted, so the bound is at most doubled."""
         self._in_head = True
+        self._offered = False
+        """Whether the head that has just been read offers another protocol, and is read again without the offer."""
         self._deaf = False
         """Whether what comes is thrown away, because the connection ends."""
         self._stage: Stage = "answering"
@@ -157,8 +159,11 @@ class BoundedHTTP(HttpToolsProtocol):
             self._room -= len(piece)  # to be given back by what the parser finds in it
             try:
                 self.parser.feed_data(piece)
-            except httptools.HttpParserUpgrade:
-                break  # to no other protocol; the request is answered, and nothing may follow it
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._offered:
+                    break  # WebSocket; the request is answered, and nothing may follow it
+                rest = b"".join((self._without_offer(), piece[upgrade.args[0] :], rest))
+                continue
             except httptools.HttpParserError:
                 self._refuse(malformed())
                 return
@@ -171,13 +176,20 @@ class BoundedHTTP(HttpToolsProtocol):
         if len(self.pipeline) >= MOST_PIPELINED:
             raise ValueError("too many requests ahead of their answers")  # ends the parsing
         hosts = 0
+        offers: list[bytes] = []
         for name, value in self.headers:  # what a proxy before us may have read otherwise (RFC 9112, 3.2 and 6.1)
             if name == b"host":
                 hosts += 1
             elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
                 raise ValueError("a coding of the transfer that nobody here undoes")
+            elif name == b"upgrade":
+                offers.append(value.lower())
         if hosts > 1:
             raise ValueError("more than one host")
+        if offers and self.parser.should_upgrade() and not any(b"websocket" in offer for offer in offers):
+            self._offered = self.parser.get_method() != b"CONNECT"
+        if self._offered:
+            return
         self._in_head, self._room = False, self._bounds.head_bytes
         super().on_headers_complete()
         self.headers = []  # else trailers would be added to the headers of a request that is being answered
@@ -187,6 +199,8 @@ class BoundedHTTP(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._offered:
+            return  # as the parser takes it, which reads no body behind an offer
         self._in_head, self._room = True, self._bounds.head_bytes
         super().on_message_complete()
 
@@ -194,6 +208,20 @@ class BoundedHTTP(HttpToolsProtocol):
         super().on_response_complete()
         if self._room < self._bounds.head_bytes or not self._in_head:
             self._wait_for_more()
+
+    def _without_offer(self) -> bytes:
+        """The head that has just been read, for a new parser, without its offer of another protocol.
+
+        Java's HTTP client offers HTTP/2 with every first request in clear text. The offer is passed over (RFC 9110,
+        7.8), but the parser takes all that follows for the other protocol: the body, and the next request.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version.encode())]
+        lines += [name + b":" + value for name, value in self.headers if name != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self._offered, self._room = False, self._bounds.head_bytes  # the head has not grown
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def urgency(self) -> tuple[int, float]:
         """How soon the connection gives way to a new one, the smallest first."""

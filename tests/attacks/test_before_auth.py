@@ -33,6 +33,10 @@ SENT: dict[str, tuple[bytes, set[int]]] = {
     "cookies of 100 KB": (KEYLESS + b"cookie: a=b\r\n" * 8_000 + b"\r\n", {431}),
     "a header of NUL": (KEYLESS + b"x: \x00\r\n\r\n", {400}),
     "a header in Latin-1": (KEYLESS + b"x: \xff\xfe\r\n\r\n", {401}),
+    "an offer of HTTP/2": (
+        KEYLESS.replace(b"close", b"close, upgrade") + b"upgrade: h2c\r\ncontent-length: 2\r\n\r\n{}",
+        {401},
+    ),
     "an extension of 100 KB": (CHUNKED + b"1;" + b"a" * LARGE + b"\r\nx\r\n0\r\n\r\n", {401, 431}),
     "5,000 extensions": (CHUNKED + b"1;a=b\r\nx\r\n" * 5_000 + b"0\r\n\r\n", {401}),
     "trailers of 100 KB": (CHUNKED + b"0\r\n" + b"a: b\r\n" * 20_000 + b"\r\n", {401, 431}),

@@ -346,13 +346,81 @@ async def test_nonsense_behind_a_request_does_not_cut_its_answer():
         assert await client.rest() == b""
 
 
-async def test_an_offer_of_another_protocol_is_passed_over_in_silence(caplog):
+JAVA = b"host: x\r\nconnection: Upgrade, HTTP2-Settings\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
+OFFER = JAVA + b"upgrade: h2c\r\n"
+POST = b"POST / HTTP/1.1\r\n"
+SHORT = b"content-length: 5\r\n\r\nhello"
+OFFERS = {
+    "a body of a length": POST + OFFER + SHORT,
+    "a body in chunks": POST + OFFER + b"transfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+    "the offer last": POST + b"content-length: 5\r\nx:\r\n" + OFFER + b"\r\nhello",
+    "two offers": POST + OFFER + b"upgrade: TLS/1.3\r\n" + SHORT,
+    "an offer in a list": POST + JAVA + b"upgrade: h2c, TLS/1.3\r\n" + SHORT,
+    "a body that looks like a request": POST + OFFER + b"content-length: 30\r\n\r\nGET /wait HTTP/1.1\r\nhost: x\r\n\r",
+    "no body": b"GET / HTTP/1.1\r\n" + OFFER + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("name", OFFERS)
+@pytest.mark.parametrize("at_once", [10_000, 1])
+async def test_an_offer_of_http2_is_passed_over_and_its_body_and_the_next_request_are_read(name, at_once, caplog):
+    size = {"a body that looks like a request": b"30", "no body": b"0"}.get(name, b"5")
+    data = OFFERS[name] * 2 + b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 7\r\n\r\nhello\r\n"
     async with server(PATIENT) as here:
-        for offer in (b"h2c", b"websocket"):
-            client = await here.connect()
-            await client.send(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: " + offer + b"\r\n\r\n")
-            assert await client.answer() == (200, b"0")
+        client = await here.connect()
+        for start in range(0, len(data), at_once):
+            await client.send(data[start : start + at_once])
+            await asyncio.sleep(0)
+        assert [await client.answer() for _ in range(3)] == [(200, size), (200, size), (200, b"7")]
+        assert all(b"upgrade" not in dict(headers) for headers in here.app.headers)
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+async def test_an_offer_of_websocket_is_answered_and_nothing_may_follow_it(caplog):
+    async with server(PATIENT) as here:
+        client = await here.connect()
+        request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+        await client.send(request + request)
+        assert await client.answer() == (200, b"0")
+        await here.lives()
+        assert len(here.app.headers) == 2  # the first, and that of `lives`
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+REFUSED_OFFERS = {
+    "two framings": (POST + OFFER + b"transfer-encoding: chunked\r\n" + SHORT, 400),
+    "two lengths": (POST + OFFER + b"content-length: 4\r\n" + SHORT, 400),
+    "two hosts": (POST + OFFER + b"host: y\r\n" + SHORT, 400),
+    "a folded line": (POST + OFFER + b"x: a\r\n b\r\n" + SHORT, 400),
+    "another coding": (POST + OFFER + b"transfer-encoding: gzip, chunked\r\n\r\n", 400),
+    "CONNECT": (b"CONNECT x:1 HTTP/1.1\r\n" + OFFER + b"\r\n", 400),
+    "a head that is too long": (POST + OFFER + b"x: " + b"a" * 9000 + b"\r\n" + SHORT, 431),
+    "an endless one": (POST + OFFER + b"x: " + b"a" * 9000, 431),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_OFFERS)
+async def test_an_offer_of_http2_opens_nothing_that_is_closed_without_it(name):
+    data, refused = REFUSED_OFFERS[name]
+    async with server(PATIENT) as here:
+        client = await here.connect()
+        await client.send(data)
+        assert (await client.answer())[0] == refused
+        assert await client.rest() == b""
+        assert here.app.headers == []
+
+
+async def test_a_head_of_the_limit_passes_with_an_offer_of_http2_and_so_do_only_so_many_at_once():
+    start = POST + OFFER + b"content-length: 5\r\nx:"
+    async with server(PATIENT) as here:
+        for size, status in ((8192, 200), (8193, 431)):
+            client = await here.connect()
+            await client.send(start + b"a" * (size - len(start) - 4) + b"\r\n\r\nhello")
+            assert (await client.answer())[0] == status
+        client = await here.connect()
+        await client.send(b"GET /wait HTTP/1.1\r\n" + OFFER + b"\r\n" + OFFERS["no body"] * (MOST_PIPELINED + 2))
+        assert await client.rest() == b""
+        assert await here.lives()
 
 
 async def test_the_oldest_unfinished_heads_give_way_and_running_requests_never_do(caplog):
