@@ -20,6 +20,7 @@ from crplugins.plugins.aliases.table import AliasTable
 from crplugins.settings.errors import ConfigError, Problem, Source
 from crplugins.settings.secret_text import Sendable
 from crplugins.settings.section import Number, Section, Whole, refusal
+from crplugins.sql.url import read_database_url
 
 T = TypeVar("T")
 
@@ -271,17 +272,9 @@ class Config(Section):
 def url_problems(url: str) -> Iterator[Problem]:
     """What is wrong with the URL of the ledger."""
     try:
-        from crplugins.sql.url import read_database_url  # needs the `sql` extra
-
         read_database_url(url).import_driver()
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         yield Problem(("ledger", "url"), str(error))
-    except ImportError as error:
-        yield Problem(("ledger", "url"), _needs(error, "postgres" if url.startswith("postgres") else "sql"))
-
-
-def _needs(error: ImportError, extra: str) -> str:
-    return f"needs {error.name or 'a package'}, which is not installed: pip install 'crplugins[{extra}]'"
 
 
 def key_problems(keys: Any) -> Iterator[Problem]:

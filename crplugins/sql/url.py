@@ -79,10 +79,12 @@ class DatabaseUrl:
         return {"database": f"{self.database}?{words}" if words else self.database, "uri": True}
 
     def import_driver(self) -> None:
-        """Raises ImportError if a package is missing that this database needs. Loads none."""
+        """Raises ImportError if a package is missing that this database needs, and says what brings it. Loads none."""
+        extra = "postgres" if self.backend == "postgresql" else "sql"
         for name in _PACKAGES[self.backend]:
             if find_spec(name) is None:
-                raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+                text = f"needs {name}, which is not installed: pip install 'crplugins[{extra}]'"
+                raise ModuleNotFoundError(text, name=name)
 
     def __str__(self) -> str:
         """Without the password, and without what stood behind the question mark."""

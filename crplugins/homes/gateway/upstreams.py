@@ -18,7 +18,7 @@ from crplugins.handlers.failover import Failover
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.loading import Loading
 from crplugins.handlers.quota import WithinQuota
-from crplugins.handlers.upstream import HandlerKind, Upstream, can_wait, resolve
+from crplugins.handlers.upstream import HandlerKind, Upstream, UpstreamUnknown, can_wait, resolve
 from crplugins.homes.price_list import PriceList
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.rules import NO_LIMITS
@@ -145,13 +145,20 @@ def _ready(group: Iterable[tuple[Deployment, Handler]]) -> list[tuple[Deployment
 
 
 def _handler(deployment: Deployment, upstream: Upstream | None) -> Handler:
-    """Each kind is imported only where it is needed: in a thread, as that takes a while."""
+    """Each kind is imported only where it is needed: in a thread, as that takes a while.
+
+    Raises `UpstreamUnknown` without the extra that brings its packages.
+    """
     if is_demo(deployment):
         return DemoHandler(deployment)
-    if upstream is not None:
-        from crplugins.handlers.direct import DirectHandler  # aiohttp, a quarter of the start of a gateway without it
+    try:
+        if upstream is not None:
+            from crplugins.handlers.direct import DirectHandler
 
-        return DirectHandler(deployment, upstream)
-    from crplugins.handlers.litellm.handler import LitellmHandler
+            return DirectHandler(deployment, upstream)
+        from crplugins.handlers.litellm.handler import LitellmHandler
 
-    return LitellmHandler(deployment)
+        return LitellmHandler(deployment)
+    except ModuleNotFoundError as error:
+        needs = f"needs {error.name}, which is not installed: pip install 'crplugins[gateway]'"
+        raise UpstreamUnknown(f"model '{deployment.name}': {needs}") from error
