@@ -29,6 +29,9 @@ from crplugins.limits.arithmetic import (
 from crplugins.limits.limit import Decision, Level, Limit, LimitKind, LimitReading, Reservation
 from crplugins.limits.store import LEASE_MILLISECONDS
 
+_new: Final = tuple.__new__
+"""As in `arithmetic.py`: without the call that the constructor of a NamedTuple makes."""
+
 
 class LimitTable:
     """What `LimitStore` promises, without waiting for anything.
@@ -67,7 +70,7 @@ class LimitTable:
         for (limit, cost), before in zip(charges, used, strict=True):
             by_kind[limit.kind].take(limit, before, cost, holder, at, expiry)
         self.reserved[holder] = expiry
-        return Decision(None, 0, levels)
+        return _new(Decision, (None, 0, levels))
 
     def settle(self, reservation: Reservation, costs: Sequence[int], debt: float, now: int) -> bool:
         by_kind, (holder, charges) = self._by_kind, reservation

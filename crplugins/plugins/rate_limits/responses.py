@@ -5,7 +5,9 @@ on tokens.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from crplugins.core.errors import DO_NOT_RETRY, SESSION_LIMIT, GatewayError, Header
 from crplugins.core.outcome import ErrorType
@@ -17,7 +19,7 @@ _REQUESTS: Final = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-reque
 _TOKENS: Final = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
 
 
-class LimitStatus(NamedTuple):
+class LimitStatus(msgspec.Struct, frozen=True):
     """The status of a request's limits when it came.
 
     Attributes:

@@ -173,7 +173,7 @@ class AppliedLimits:
         depend_on_size: whether any charge depends on how large the request is.
     """
 
-    __slots__ = ("_fixed_charges", "all", "depend_on_size", "requests", "tokens")
+    __slots__ = ("_always", "_fixed_charges", "_units", "all", "depend_on_size", "requests", "tokens")
 
     def __init__(self, applied: Sequence[AppliedLimit]) -> None:
         self.all: Final = tuple(applied)
@@ -183,6 +183,8 @@ class AppliedLimits:
             Charge(each.limit, 1) if each.measure.unit in _ALWAYS_ONE else None for each in applied
         )
         self.depend_on_size: Final = None in self._fixed_charges
+        self._always: Final = tuple(charge for charge in self._fixed_charges if charge is not None)
+        self._units: Final = tuple(each.measure.unit for each in applied)
 
     def _shown(self, unit: str) -> tuple[int, ...]:
         """Clients see no limit in shadow mode."""
@@ -193,6 +195,8 @@ class AppliedLimits:
 
     def charges(self, demand: Demand) -> tuple[Charge, ...]:
         """What a request is expected to take of each limit."""
+        if not self.depend_on_size:
+            return self._always
         return tuple(
             [
                 fixed or Charge(each.limit, demand.of(each.measure.unit, each.limit.amount))
@@ -216,7 +220,7 @@ class AppliedLimits:
     def costs(self, requests: int, tokens: int, output_tokens: int) -> list[int]:
         """What a request has really taken of each limit. It holds one lease, whatever its size."""
         taken = {"requests": requests, "tokens": tokens, "output_tokens": output_tokens, "parallel": 1}
-        return [taken[each.measure.unit] for each in self.all]
+        return [taken[unit] for unit in self._units]
 
 
 def applied_limits(rules: LimitRules, principal: Principal | None, occasion: Occasion) -> AppliedLimits:
