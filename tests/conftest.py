@@ -56,6 +56,12 @@ uvicorn.server.asyncio = _OftenAwake()
 Serve = Callable[..., AbstractAsyncContextManager[str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files begin first, or one process would be left alone with the last of them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish() -> None:
     _set_aside_what_stays()
 

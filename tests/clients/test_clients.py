@@ -10,7 +10,7 @@ from tests.clients.gaps import gaps_of
 from tests.clients.installed import CLIENTS, Client, NotInstalled
 from tests.clients.page import PAGE, with_table
 
-pytestmark = pytest.mark.filterwarnings("ignore:::litellm", "ignore:::pydantic")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::litellm", "ignore:::pydantic")]
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 

@@ -79,7 +79,7 @@ def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
 def python_of(refused_modules: str) -> WarmPython:
     """A Python that has only what an `environment_of` has, and its imports done."""
     paths = os.pathsep.join(map(str, (_CONFINEMENT, CHECKOUT)))
-    environ = {**os.environ, "PYTHONPATH": paths, "REFUSED_MODULES": refused_modules}
+    environ = {"PYTHONPATH": paths, "REFUSED_MODULES": refused_modules}
     return WarmPython("crplugins.cli.app", "crplugins.ledger.ledger", "crplugins.homes.gateway.app", environ=environ)
 
 

@@ -14,6 +14,8 @@ from tests.conftest import CHECKOUT
 from tests.documents.confined import CRPLUGINS, closure, environment_of, python_command, refused
 from tests.documents.pages import Block, blocks, commands, environment, everything_told, installs, pages, written
 
+pytestmark = pytest.mark.slow
+
 PRINTED_KEY = "sk-crp_..."
 """In the place of the key that a start prints: such a block runs with a gateway, in test_readme.py."""
 

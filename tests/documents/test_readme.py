@@ -19,6 +19,8 @@ from tests.documents.confined import CRPLUGINS, environment_of
 from tests.documents.pages import Block, blocks, commands, environment
 from tests.documents.test_blocks import PRINTED_KEY, run
 
+pytestmark = pytest.mark.slow
+
 START = "Start"
 OWN_APP = "Three minutes to a plugin in your own app"
 

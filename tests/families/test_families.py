@@ -16,6 +16,7 @@ from tests.families.pending import PENDING
 from tests.families.story import Right
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.filterwarnings("ignore:::litellm", "ignore:::pydantic"),
 ]

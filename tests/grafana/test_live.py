@@ -10,6 +10,8 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any, get_args
 
+import pytest
+
 from crplugins.core.exchange import AttemptKind
 from crplugins.testing import FakeProvider
 from grafana.source.specs import SPECS
@@ -17,6 +19,8 @@ from tests.grafana.files import BOARDS, ON_NO_PANEL, Panel, annotations, board, 
 from tests.grafana.live_gateway import LiveGateway, Load
 from tests.grafana.live_prometheus import LivePrometheus, Series
 from tests.ports import free_port
+
+pytestmark = pytest.mark.slow
 
 SECONDS = float(os.environ.get("LIVE_SECONDS", "12"))
 CHOSEN = {"job": ".+", "model": ".+", "team": ".*", "key_id": ".+", "ttft_slo": "2.0", "__rate_interval": "15s"}

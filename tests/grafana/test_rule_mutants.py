@@ -9,6 +9,8 @@ import yaml
 
 from tests.grafana.files import promtool, rule_file, rules
 
+pytestmark = pytest.mark.slow
+
 Rule = dict[str, Any]
 
 BURN, LATE = "CrpluginsErrorBudgetBurn", "CrpluginsTimeToFirstTokenBurn"

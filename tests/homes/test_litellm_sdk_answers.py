@@ -17,7 +17,10 @@ litellm = pytest.importorskip("litellm")
 from crplugins.homes import litellm_sdk_streams  # noqa: E402
 from crplugins.homes.litellm_sdk import UsageCallback  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:::pydantic", "ignore:::litellm", "ignore:Pydantic serializer warnings")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:::pydantic", "ignore:::litellm", "ignore:Pydantic serializer warnings"),
+]
 
 SOON = 0.4
 """Seconds after which a stream that nobody reads is given up; two by default, which would be waited for in each test."""

@@ -40,7 +40,10 @@ TALE = Script(text="word " * 400, chunk_size=5, frame_delay=0.02)
 """Longer than anybody listens."""
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:::pydantic", "ignore:::litellm", "ignore:Pydantic serializer warnings")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:::pydantic", "ignore:::litellm", "ignore:Pydantic serializer warnings"),
+]
 
 
 @pytest.fixture(autouse=True)

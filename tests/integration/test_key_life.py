@@ -12,6 +12,8 @@ import pytest
 
 from tests.warm import warm_crplugins
 
+pytestmark = pytest.mark.slow
+
 ADMIN = "admin-token-0123456789"
 
 

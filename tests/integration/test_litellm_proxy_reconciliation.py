@@ -27,7 +27,7 @@ from tests.proxy_provider import EveryEndpoint
 from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
 from tests.warm import warm_crplugins
 
-pytestmark = needs_proxy
+pytestmark = [pytest.mark.slow, needs_proxy]
 
 REQUESTS: Final = int(os.environ.get("PROXY_METERING_REQUESTS", "80"))
 SEED: Final = int(os.environ.get("PROXY_METERING_SEED", "20260601"))

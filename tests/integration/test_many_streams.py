@@ -7,6 +7,8 @@ import pytest
 from tests.bench import streams
 from tests.long import times
 
+pytestmark = pytest.mark.slow
+
 STREAMS = times(500, 2_000)
 
 

@@ -32,6 +32,8 @@ from tests.integration.metering_setup import (
 )
 from tests.litellm_setup import PREFIXES
 
+pytestmark = pytest.mark.slow
+
 STREAMING = {"stream": True}
 ASKING = {**STREAMING, **ASKED["asked"]}
 HANDLERS = [("direct", "openai"), ("litellm", "openai"), ("litellm", "hosted_vllm"), ("litellm", "groq")]

@@ -12,10 +12,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from crplugins.testing import Script
 from tests.integration.metering_process import Asked, Books, GatewayProcess, Load, books_of, books_with, gateway_process
 from tests.long import times
 from tests.postgresql_setup import database_url, postgres_url, sqlite_url  # noqa: F401  # fixtures
+
+pytestmark = pytest.mark.slow
 
 KILLS = times(1, 20)
 OUTAGE = times(3, 60)

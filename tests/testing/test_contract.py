@@ -15,6 +15,8 @@ from crplugins.core.sse import Event
 from crplugins.plugins.auth import Auth, InlineKey
 from crplugins.testing import PluginContract
 
+pytestmark = pytest.mark.slow
+
 # Good plugins, run as their authors would run them.
 
 

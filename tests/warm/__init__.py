@@ -9,23 +9,34 @@ Not for tests of what is imported when, of what is not installed, or of the memo
 for the end of its output, not of the process alone: its fork is killed a moment later.
 """
 
-import atexit
-import shutil
+import fcntl
+import hashlib
+import os
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 _HERE = Path(__file__).parent
 INSTALLED = Path(sys.executable).with_name("crplugins")
 """The command as pip has made it."""
 
+_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+_RUN = os.environ["PYTEST_XDIST_TESTRUNUID"] if _WORKER else uuid.uuid4().hex
+_OWNER = os.getppid() if _WORKER else os.getpid()
+"""The process that lives as long as the run: pytest's own, which starts the workers of xdist."""
+
 
 class WarmPython:
-    """Starts with the first command, and ends with this process: its stdin is closed then."""
+    """Starts with the first command of any worker, serves all of them, and ends when the run does, however that ends.
 
-    def __init__(self, *modules: str, environ: Mapping[str, str] | None = None) -> None:
+    `environ` are the variables that it has while it imports, beside those of the tests.
+    """
+
+    def __init__(self, *modules: str, environ: Mapping[str, str] = MappingProxyType({})) -> None:
         self._modules = modules
         self._environ = environ
         self._command: list[str] = []
@@ -33,31 +44,39 @@ class WarmPython:
     @property
     def command(self) -> list[str]:
         if not self._command:
-            self._command = [sys.executable, "-I", "-S", str(_HERE / "client.py"), self._started()]
+            self._command = [sys.executable, "-I", "-S", str(_HERE / "client.py"), str(self._started())]
         return self._command
 
-    def _started(self) -> str:
+    def _started(self) -> Path:
         """Where it listens. It imports while others go on, and answers then."""
-        folder = tempfile.mkdtemp(prefix="warm-")  # short: the path of a socket has 107 bytes at most
-        address = f"{folder}/socket"
+        kind = hashlib.sha256(repr((self._modules, sorted(self._environ.items()))).encode()).hexdigest()
+        # Not in pytest's folder: the path of a socket has 107 bytes at most.
+        folder = Path(tempfile.gettempdir(), f"warm-{_RUN[:12]}-{kind[:8]}")
+        folder.mkdir(exist_ok=True)
+        address = folder / "socket"
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not address.exists():
+                self._start(address)
+        return address
+
+    def _start(self, address: Path) -> None:
         process = subprocess.Popen(
-            [sys.executable, str(_HERE / "server.py"), address, *self._modules],
+            [sys.executable, str(_HERE / "server.py"), str(address), str(_OWNER), *self._modules],
             cwd=_HERE.parents[1],
-            env=self._environ,
-            stdin=subprocess.PIPE,
+            env=os.environ | self._environ,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the tests, which end what they have started
         )
         assert process.stdout is not None
-        assert process.stdout.readline() == b"listening\n"
+        with process.stdout:
+            assert process.stdout.readline() == b"listening\n"
+        _SERVERS.append(process)
 
-        def end() -> None:
-            process.communicate()
-            shutil.rmtree(folder)
 
-        atexit.register(end)
-        return address
-
+_SERVERS: list["subprocess.Popen[bytes]"] = []
+"""Kept, as a Popen that is forgotten while its process lives is a ResourceWarning."""
 
 PYTHON = WarmPython(
     "crplugins.cli.app", "crplugins.homes.metrics", "crplugins.ledger.ledger", "crplugins.sql.migrate",

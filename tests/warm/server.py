@@ -1,4 +1,5 @@
-"""`python server.py SOCKET MODULE...` imports the modules, and then becomes whatever a client asks for, as often as asked.
+"""`python server.py SOCKET OWNER MODULE...` imports the modules, and then becomes whatever a client asks for, as often as
+asked. It ends with the process OWNER.
 
 For each command there are two forks: a keeper, which waits for the end of the command and reports it, and the command.
 """
@@ -10,6 +11,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -18,33 +20,34 @@ from typing import Any
 
 
 def main() -> None:
-    address, *modules = sys.argv[1:]
+    address, owner, *modules = sys.argv[1:]
     sys.path[0] = str(Path.cwd())  # that of the checkout, not this file's
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(100)
         print("listening", flush=True)
+        owner_ended = os.pidfd_open(int(owner))
         for module in modules:
             with contextlib.suppress(ImportError):  # not installed; the command says so
                 importlib.import_module(module)
         gc.collect()
         gc.freeze()  # the collector of a command does not walk through what is here, nor copies it
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers that have ended leave nothing to wait for
-        order = _next_order(listener)
+        order = _next_order(listener, owner_ended)
     _become(order)
 
 
-def _next_order(listener: socket.socket) -> dict[str, Any]:
-    """Returns in each command; the server itself ends when its stdin does, with the tests."""
-    while sys.stdin in (ready := select.select([sys.stdin, listener], [], [])[0]) or listener in ready:
-        if sys.stdin in ready:
-            os._exit(0)
+def _next_order(listener: socket.socket, owner_ended: int) -> dict[str, Any]:
+    """Returns in each command; the server itself ends with its owner."""
+    while owner_ended not in select.select([owner_ended, listener], [], [])[0]:
         client, _ = listener.accept()
         with client:
             if os.fork() == 0:
                 listener.close()
+                os.close(owner_ended)
                 return _kept(client)
-    raise AssertionError("select returned nothing")
+    shutil.rmtree(Path(listener.getsockname()).parent)
+    os._exit(0)
 
 
 def _kept(client: socket.socket) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from crplugins.testing import FakeProvider, Script
 from tests.proxy_provider import EveryEndpoint
 from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
 
-pytestmark = needs_proxy
+pytestmark = [pytest.mark.slow, needs_proxy]
 
 KEY, POOR = "sk-team-a-000001", "sk-poor-00000005"
 OURS: dict[str, Any] = {

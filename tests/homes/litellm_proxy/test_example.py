@@ -16,7 +16,7 @@ from tests.documents.pages import blocks, commands, installs
 from tests.documents.test_readme import curl, free_port, running
 from tests.proxy_setup import QUIET, needs_proxy
 
-pytestmark = needs_proxy
+pytestmark = [pytest.mark.slow, needs_proxy]
 
 PAGE = "examples/litellm_proxy/README.md"
 PREPARE, AS_CALLBACK, AROUND, ASK = [block for block in blocks(PAGE) if block.language == "sh"]

@@ -12,7 +12,7 @@ from crplugins.testing import FakeProvider, Script
 from tests.proxy_provider import EveryEndpoint
 from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
 
-pytestmark = needs_proxy
+pytestmark = [pytest.mark.slow, needs_proxy]
 
 HELLO: Any = [{"role": "user", "content": "Say hello to the gateway, please."}]
 KEY, LIMITED, PARALLEL, NARROW, POOR = (

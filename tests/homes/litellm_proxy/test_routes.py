@@ -15,7 +15,7 @@ from tests.long import LONG
 from tests.proxy_provider import EveryEndpoint
 from tests.proxy_setup import Proxy, needs_proxy, running_proxy
 
-pytestmark = needs_proxy
+pytestmark = [pytest.mark.slow, needs_proxy]
 
 CLIENT, ADMIN = "sk-client-0000000001", "sk-admin-00000000002"
 OURS: dict[str, Any] = {
