@@ -76,16 +76,19 @@ def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
 
 
 @cache
-def python_of(refused_modules: str) -> WarmPython:
+def python_of(refused_modules: str, imported: tuple[str, ...]) -> WarmPython:
     """A Python that has only what an `environment_of` has, and its imports done."""
     paths = os.pathsep.join(map(str, (_CONFINEMENT, CHECKOUT)))
     environ = {"PYTHONPATH": paths, "REFUSED_MODULES": refused_modules}
-    return WarmPython("crplugins.cli.app", "crplugins.ledger.ledger", "crplugins.homes.gateway.app", environ=environ)
+    return WarmPython(*imported, environ=environ)
 
 
-def python_command(environ: Mapping[str, str]) -> list[str]:
+GATEWAY = ("crplugins.cli.app", "crplugins.ledger.ledger", "crplugins.homes.gateway.app")
+
+
+def python_command(environ: Mapping[str, str], imported: tuple[str, ...] = GATEWAY) -> list[str]:
     """In the place of `sys.executable`, for a process with these variables."""
-    return python_of(environ["REFUSED_MODULES"]).command
+    return python_of(environ["REFUSED_MODULES"], imported).command
 
 
 CRPLUGINS = ("-c", "from crplugins.cli import main; main()")

@@ -43,7 +43,7 @@ def running(command: list[str], folder: Path, environ: dict[str, str], ready: st
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=folder, env=environ, stdout=file, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300  # a busy machine takes minutes for LiteLLM's proxy
         while ready not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

@@ -11,7 +11,7 @@ import pytest
 
 from crplugins.testing import FakeProvider
 from tests.conftest import CHECKOUT
-from tests.documents.confined import environment_of
+from tests.documents.confined import environment_of, python_command
 from tests.documents.pages import blocks, commands, installs
 from tests.documents.test_readme import curl, free_port, running
 from tests.proxy_setup import QUIET, needs_proxy
@@ -52,6 +52,8 @@ def follow(block, provider: str, folder: Path) -> httpx.Response:
     program, *arguments = [port if word == "4000" else word for word in words]
     quiet = {name: value for name, value in QUIET.items() if name != "LITELLM_LOG"}  # would hide that it is ready
     environ = environment_of(installs(PREPARE), folder, {**quiet, **exported})
-    with running([str(Path(sys.executable).with_name(program)), *arguments], folder, environ, "Uvicorn running on"):
+    installed = Path(sys.executable).with_name(program)
+    python = python_command(environ, imported=("litellm.proxy.proxy_server",))
+    with running([*python, str(installed), *arguments], folder, environ, "Uvicorn running on"):
         [asked] = commands(ASK)
         return curl([word.replace("$TEAM_A_KEY", exported["TEAM_A_KEY"]) for word in asked], port)

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import pytest
@@ -77,16 +77,14 @@ CELLS: dict[tuple[str, str], str] = {
 }
 """(home, behaviour) -> reason."""
 
-BEHAVIOURS: list[str] = []
-"""The rows, in their order."""
+ROWS: dict[str, Check] = {}
+"""The check of each behaviour, in their order; `tests.homes.matrix.rows` has filled it once it is imported."""
 
 
 def behaviour(name: str, instead: Mapping[str, Check] = MappingProxyType({})) -> Callable[[Check], Check]:
-    """A test of one row. In a cell with a reason the check of its home in `instead` says what happens there."""
+    """The check of one row. In a cell with a reason the check of its home in `instead` says what happens there."""
 
     def row(check: Check) -> Check:
-        BEHAVIOURS.append(name)
-
         @functools.wraps(check)
         def run(home: Home) -> None:
             reason = CELLS.get((home.name, name))
@@ -97,16 +95,17 @@ def behaviour(name: str, instead: Mapping[str, Check] = MappingProxyType({})) ->
             else:
                 pytest.skip(reason)
 
+        ROWS[name] = run
         return run
 
     return row
 
 
-def expected_table() -> dict[tuple[str, str], set[str]]:
+def expected_table(rows: Iterable[str]) -> dict[tuple[str, str], set[str]]:
     """(behaviour, column) -> "yes" where some home of the column has it, and the reasons of those that have not."""
     return {
         (name, column): {CELLS.get((home, name), "yes") for home in homes}
-        for name in BEHAVIOURS
+        for name in rows
         for column, homes in GROUPS.items()
     }
 

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from crplugins.testing import FakeProvider
 from tests.homes.matrix.relay import CHAT
 from tests.homes.matrix.stage import Stage
+from tests.homes.matrix.witness import unfinished
 from tests.homes.matrix.words import ALIAS, METRICS_PATH, secret
 
 HELLO: Any = [{"role": "user", "content": "Say hello to the gateway, please."}]
@@ -119,3 +120,10 @@ class Home:
     def wait_for_provider(self) -> None:
         """Until the provider has nothing more to do."""
         self.stage.run(self.provider.wait_idle())
+
+
+def every_request_has_ended(home: Home) -> None:
+    """Exactly once in each plugin that it has entered, whatever has become of it in the tests of this home."""
+    until(
+        lambda: not unfinished(home.folder), f"the end of {unfinished(home.folder)} ({home.log()[-3000:]})", within=20
+    )
