@@ -23,8 +23,11 @@ from tests.homes.matrix.witness import unfinished
 from tests.homes.matrix.words import ALIAS, METRICS_PATH, secret
 
 HELLO: Any = [{"role": "user", "content": "Say hello to the gateway, please."}]
-HTTP = httpx.Client(timeout=30, verify=False, trust_env=False)
-"""One for all: a client that reads the certificates of this machine each time takes longer than the request."""
+HTTP = httpx.Client(timeout=180, verify=False, trust_env=False)
+"""One for all: a client that reads the certificates of this machine each time takes longer than the request.
+
+The first answer through litellm waits for its import, a minute where others work too.
+"""
 
 PATIENCE = 60.0
 """Seconds until what must come is given up."""
