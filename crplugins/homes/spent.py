@@ -14,15 +14,15 @@ class SpentReader:
         from crplugins.ledger.database import LedgerDatabase  # needed only here, like those below
         from crplugins.ledger.ledger import spool_path
         from crplugins.ledger.reader import LedgerReader
+        from crplugins.ledger.report import spent
 
+        self._spent = spent
         self._database = LedgerDatabase(section.url, migrate=False)
         self._reader = LedgerReader(self._database, spool_path(self._database, section.spool))
 
     async def spent(self, scope: Literal["key", "team"], name: str, since: datetime) -> int:
         """As `Ledger.spent`."""
-        from crplugins.ledger.report import spent
-
-        return await spent(self._reader, scope, name, since)
+        return await self._spent(self._reader, scope, name, since)
 
     async def __aenter__(self) -> Self:
         return self

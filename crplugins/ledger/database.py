@@ -11,7 +11,7 @@ from crplugins.sql.migrate import migrate
 from crplugins.sql.url import Backend, DatabaseUrl, read_database_url
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 VERSION_TABLE: Final = "usage_schema"
@@ -80,9 +80,7 @@ class LedgerDatabase:
     @asynccontextmanager
     async def reading(self) -> "AsyncIterator[AsyncConnection]":
         """A connection of SQLAlchemy's, for queries of somebody else's than the reports. Migrates nothing."""
-        from crplugins.sql.engine import make_engine  # SQLAlchemy, which nothing else needs for SQLite
-
-        engine = await asyncio.to_thread(make_engine, self.url, READING_TIMEOUT)
+        engine = await asyncio.to_thread(_make_engine, self.url)
         try:
             async with engine.connect() as connection:
                 yield connection
@@ -94,6 +92,12 @@ class LedgerDatabase:
 
     def __repr__(self) -> str:
         return f"LedgerDatabase({str(self.url)!r})"
+
+
+def _make_engine(url: DatabaseUrl) -> "AsyncEngine":
+    from crplugins.sql.engine import make_engine  # SQLAlchemy, which nothing else needs for SQLite
+
+    return make_engine(url, READING_TIMEOUT)
 
 
 def _tables(url: DatabaseUrl) -> Tables:
