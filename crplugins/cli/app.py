@@ -13,8 +13,8 @@ from typing import Annotated, Final
 import typer
 
 from crplugins import __version__
-from crplugins.cli.collector import collector_paused
 from crplugins.cli.refused import Refused
+from crplugins.core.collector import without_collector
 from crplugins.settings.errors import ConfigError
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -75,7 +75,7 @@ def run(now: Callable[[], datetime] | None = None) -> None:
     try:
         asked = sys.argv[1:2]
         names = asked if asked and asked[0] in COMMANDS else COMMANDS  # else it is help or a mistake, which names all
-        with collector_paused():
+        with without_collector():
             command = command_line(names)
         command(prog_name="crplugins", obj=now)
     except ConfigError as error:

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from crplugins import __version__
-from crplugins.cli.collector import collector_paused
 from crplugins.cli.configuration import ConfigOption, find
 from crplugins.cli.servers import address_of, allow_descriptors, bind, serve_here, serve_in_workers
 from crplugins.config import Config
+from crplugins.core.collector import without_collector
 from crplugins.keys.secrets import mint_secret
 
 _WITH_KEY = """\
@@ -46,7 +46,7 @@ def serve(
     demo/echo answers, with no network and no account. Behind a proxy that keeps a path prefix set server.root_path.
     """
     exit_cleanly_on_signals()
-    with collector_paused():
+    with without_collector():
         from crplugins.homes.gateway.app import Gateway
 
         found = find(config_file)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from crplugins.core import principal
 from crplugins.core.principal import Aliases, MissingUsagePolicy, OnDisconnect, Period, Principal
@@ -189,8 +189,6 @@ class BudgetSection(NullIsNothing):
 
 class PolicySection(NullIsNothing):
     """Who a caller is and what that caller may do."""
-
-    model_config = ConfigDict(defer_build=False)  # keys are read while requests wait: what reads them is built before
 
     id: Text = Field(examples=["team-a"])
     """The key's name for good, in records, metrics and limits."""

@@ -38,6 +38,8 @@ class KeyService:
     def __init__(
         self, store: KeyStore, *, now: Callable[[], datetime] = utc_now, mint: Callable[[], str] = mint_secret
     ) -> None:
+        for section in (NewKey, KeyEntry):
+            section.prepare()
         self.store: Final = store
         self.now: Final = now
         self._mint = mint

@@ -45,6 +45,11 @@ class Section(BaseModel):
         return cls.model_construct()
 
     @classmethod
+    def prepare(cls) -> None:
+        """For a section that is read while requests wait: builds its validator now. It takes time and reads files."""
+        cls.model_rebuild()
+
+    @classmethod
     @functools.cache  # a keys file asks once for each of its keys
     def known_keys(cls) -> frozenset[str]:
         fields = cls.model_fields.items()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import fcntl
-import gc
 import json
 import os
 import tempfile
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from crplugins.core.collector import without_collector
 from crplugins.keys.entry import FileEntry, Reading, read_keys
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
@@ -168,24 +168,6 @@ class KeyFile:
 
     def _error(self, message: str, line: int | None = None) -> KeyFileError:
         return KeyFileError([Problem((), message, line)], self.path.name)
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Reading many keys makes millions of objects, none of them garbage: looking for it took two thirds of the time.
-
-    Nor are they looked at as soon as it is on again, all in one step in which nothing else runs: they count as old.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            if not gc.get_freeze_count():  # else somebody wants what is frozen to stay so
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
 
 
 def _stamp(path: Path, stat: os.stat_result) -> Stamp:

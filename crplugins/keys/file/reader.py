@@ -9,11 +9,14 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.collector import without_collector
 from crplugins.keys.entry import FileEntry, read_keys
-from crplugins.keys.file.file import BOM, KeyFile, Stamp, without_collector
+from crplugins.keys.file.file import BOM, KeyFile, Stamp
 from crplugins.keys.key import Key, repeated
 from crplugins.settings.document import read_document
 from crplugins.settings.errors import ConfigError
+
+FileEntry.prepare()
 
 _SLICE: Final = 32
 """Entries that are read at once. libyaml holds the interpreter while it works: so short, no request waits for it."""

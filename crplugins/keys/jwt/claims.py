@@ -20,6 +20,8 @@ from crplugins.settings.section import try_section
 
 logger = logging.getLogger("crplugins.keys")
 
+PolicySection.prepare()
+
 _ONE_TEXT: Final = frozenset({"id", "team", "owner", "on_disconnect", "missing_usage"})
 _SEPARATORS: Final = re.compile(r"[\s,]+")
 _NO_NUMBER: Final = "nan"

@@ -32,6 +32,8 @@ from crplugins.keys.source import Found
 from crplugins.settings.section import read_section
 from crplugins.sql.utc_time import UtcTime
 
+PolicySection.prepare()
+
 
 def key_values(key: Key, version: int) -> dict[str, Any]:
     """The row of `api_key`."""

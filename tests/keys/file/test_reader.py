@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from crplugins.core.collector import without_collector
 from crplugins.keys.file import KeyFileError
 from crplugins.keys.file import reader as module
-from crplugins.keys.file.file import KeyFile, without_collector
+from crplugins.keys.file.file import KeyFile
 from crplugins.keys.file.reader import KeyReader
 from crplugins.keys.secrets import Digester, sha256
 
