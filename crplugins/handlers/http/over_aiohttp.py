@@ -12,6 +12,9 @@ from crplugins.core.network import Network
 from crplugins.handlers.http.deadline import MovingDeadline
 from crplugins.handlers.http.interface import HttpError, Response, broken_by
 
+_MOST_BYTES: Final = 1 << 20
+"""Of more bytes than these aiohttp warns that they are no stream."""
+
 _FAILURES: Final = (aiohttp.ClientError, OSError, ValueError)
 
 
@@ -50,7 +53,7 @@ class AiohttpEndpoint:
             async with asyncio.timeout(seconds):
                 response = await self._session.post(
                     self._url,
-                    data=io.BytesIO(body),  # of bytes it warns when they are many
+                    data=body if len(body) <= _MOST_BYTES else io.BytesIO(body),
                     headers={**self._headers, **headers},
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(sock_connect=connect_seconds),
