@@ -96,11 +96,11 @@ async def test_while_postgresql_is_away_no_request_notices_and_no_record_is_lost
     async with gateway_process(tmp_path, postgres_url) as (gateway, _):
         load, stopping = Load(gateway, rate=50.0), asyncio.Event()  # which any machine can serve
         running = asyncio.create_task(load.run(stopping))
-        await asyncio.sleep(1.5)
+        await load.answered(25)
         async with away(postgres) as went:
             await asyncio.sleep(OUTAGE)
             came = time.monotonic()
-        await asyncio.sleep(1)
+        await load.answered(len(load.complete) + 25)
         stopping.set()
         await running
         assert [(one.marker, one.failure) for one in load.failed] == []
