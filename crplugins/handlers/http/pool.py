@@ -12,6 +12,9 @@ from crplugins.handlers.http.interface import HttpError, broken_by
 KEPT_SECONDS: Final = 60.0
 """How long an idle connection is kept, unless its server says how long it keeps it."""
 
+MOST_KEPT: Final = 256
+"""How many idle ones of an origin are kept: each holds memory here and a place there, and a burst may open thousands."""
+
 _MARGIN: Final = 1.0
 """What is taken off a server's own time: a request that meets its farewell is lost, as it cannot be sent twice."""
 
@@ -74,7 +77,7 @@ class Pool:
 
     def returned(self, connection: UpstreamConnection) -> None:
         kept = _kept_seconds(connection)
-        if self._closed or kept <= 0:
+        if self._closed or kept <= 0 or len(self._idle) >= MOST_KEPT:
             connection.abort()
             return
         connection.idle_until = self._loop.time() + kept

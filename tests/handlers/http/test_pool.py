@@ -49,6 +49,14 @@ async def test_a_connection_that_nobody_uses_is_closed(ours: Asker, monkeypatch:
         await closed.wait()
 
 
+async def test_of_many_idle_connections_the_first_ones_are_kept(ours: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MOST_KEPT", 2)
+    async with upstream(always(OK)) as server:
+        for opened in (5, 8):  # two of the first five are used again
+            await asyncio.gather(*(ours.ask(server.url) for _ in range(5)))
+            assert len(server.visits) == opened
+
+
 async def test_two_endpoints_of_one_server_share_its_connections(ours: Asker) -> None:
     async with upstream(always(OK)) as server:
         for path in ("", "/other"):
