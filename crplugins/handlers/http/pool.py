@@ -13,7 +13,7 @@ KEPT_SECONDS: Final = 60.0
 """How long an idle connection is kept, unless its server says how long it keeps it."""
 
 MOST_KEPT: Final = 256
-"""How many idle ones of an origin are kept: each holds memory here and a place there, and a burst may open thousands."""
+"""How many idle ones of an origin are kept: each holds memory here and there, and a burst may open thousands."""
 
 _MARGIN: Final = 1.0
 """What is taken off a server's own time: a request that meets its farewell is lost, as it cannot be sent twice."""
