@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, overload
 import msgspec
 
 from crplugins.core.errors import no_completion, unparsable_body
-from crplugins.core.request_json import MOST_PARAMETERS, check_names, check_unique, outline
+from crplugins.core.request_json import MOST_PARAMETERS, check_names, check_types, check_unique, outline
 
 T = TypeVar("T")
 
@@ -55,10 +55,11 @@ class Body:
         return body
 
     @classmethod
-    def of_request(cls, raw: bytes) -> "Body":
-        """What a client has sent, which every party reads alike (`request_json`).
+    def of_request(cls, raw: bytes, *, form: bool = False) -> "Body":
+        """What a client has sent, which every party reads alike (`request_json`). In a `form` every value is a text.
 
-        Raises `GatewayError` 400 for what is no JSON object, has a key twice or in disguise, or more than is read.
+        Raises `GatewayError` 400 for what is no JSON object, has a key twice or in disguise, what decides about the
+        answer's form and length as another type, or more than is read.
         """
         body, short = cls(raw), outline(raw)
         body._fields = fields = _parse(raw)
@@ -66,6 +67,8 @@ class Body:
             _check_utf8(raw)
         check_names(fields.keys())
         check_unique(short)
+        if not form:
+            check_types(fields)
         return body
 
     @property

@@ -118,6 +118,22 @@ def unsupported_coding(what: str) -> GatewayError:
     return GatewayError(415, message, code="unsupported_content_type")
 
 
+def invalid_type(path: str, expected: str, raw: bytes) -> GatewayError:
+    """`raw` is the JSON value that is not as `expected` (`an integer`, `an array of objects`)."""
+    message = f"Invalid type for '{path}': expected {expected}, but got {kind(raw)} instead."
+    return GatewayError(400, message, param=path, code="invalid_type")
+
+
+def kind(raw: bytes) -> str:
+    """The type of a JSON value by its first byte: nothing is decoded to report that it has the wrong type."""
+    return _KINDS.get(raw[:1]) or ("an integer" if raw.lstrip(b"-").isdigit() else "a decimal number")
+
+
+_KINDS: Final = {
+    b"n": "null", b"t": "a boolean", b"f": "a boolean", b'"': "a string", b"[": "an array", b"{": "an object"
+}  # fmt: skip
+
+
 def shown_name(name: str) -> str:
     """A client's name in a refusal, which must not be as long as the request."""
     return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "..."

@@ -9,12 +9,12 @@ before anything is built.
 """
 
 import json
-from collections.abc import KeysView
+from collections.abc import KeysView, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.errors import GatewayError, unparsable_body
+from crplugins.core.errors import GatewayError, invalid_type, kind, unparsable_body
 from crplugins.core.parameters import CHAT_PARAMETERS, by_normal_form, disguised
 from crplugins.core.redaction import one_line
 
@@ -36,6 +36,8 @@ _LONG: Final = 512
 _ESCAPED: Final = b"\x7f\x7f"
 """In place of an escaped quote or backslash in the outline; no key that anybody reads has either."""
 
+_FLAGS: Final = (b"true", b"false", b"null")
+_COUNTS: Final = ("n", "max_tokens", "max_completion_tokens")
 _KNOWN: Final = by_normal_form(CHAT_PARAMETERS)
 _SHOWN: Final = 100
 _any: Final = msgspec.json.Decoder(float_hook=msgspec.Raw)  # numbers stay as they are written
@@ -74,6 +76,23 @@ def check_names(names: KeysView[str]) -> None:
             raise _unknown_parameter(name)
     if (found := disguised(others, _KNOWN)) is not None:
         raise _unknown_parameter(found)
+
+
+def check_types(fields: Mapping[str, msgspec.Raw]) -> None:
+    """Raise `GatewayError` 400 for a model that is no text, a `stream` that is no boolean, a count that is no integer.
+
+    Lax servers take `"true"` and 1 for true, and `"1000"`, 1000.0 and 1e3 for 1000, each of them others. What they
+    would answer and what the plugins judge, count and relay would differ. null is as good as nothing.
+    """
+    model, stream = fields.get("model"), fields.get("stream")
+    if model is not None and (raw := bytes(model))[:1] != b'"' and raw != b"null":
+        raise invalid_type("model", "a string", raw)
+    if stream is not None and bytes(stream) not in _FLAGS:
+        raise invalid_type("stream", "a boolean", bytes(stream))
+    for name in _COUNTS:
+        value = fields.get(name)
+        if value is not None and (raw := bytes(value)) != b"null" and kind(raw) != "an integer":
+            raise invalid_type(name, "an integer", raw)
 
 
 def check_unique(raw: bytes) -> None:

@@ -65,6 +65,37 @@ def test_a_request_that_a_proxy_may_have_framed_otherwise_is_none(home: House, n
     assert home.provider.asked == []
 
 
+# Of what decides about the answer's form and length: the parameter, a value in another type than its own.
+OTHER_TYPES: list[tuple[str, bytes]] = [
+    *(
+        ("stream", value)
+        for value in (b'"true"', b"1", b'"yes"', b'"on"', b"1.0", b'"\\u0074rue"', b"[true]", b'{"a": 1}')
+    ),
+    *(("stream", value) for value in (b'"false"', b"0", b'""', b"[]")),
+    *(("n", value) for value in (b'"8"', b"8.0", b"8e0", b"true", b"[8]", b'" 8 "')),
+    *(("max_tokens", value) for value in (b'"100000"', b"100000.0", b"1e5", b"1E+5", b'"1_000"', b"true", b"1.5")),
+    *(("max_completion_tokens", value) for value in (b'"100000"', b"100000.0", b"1e5", b"{}")),
+    *(("model", value) for value in (b"7", b"true", b'["m"]', b'{"id": "m"}')),
+]
+
+
+@pytest.mark.parametrize(("parameter", "value"), OTHER_TYPES)
+def test_what_lax_servers_take_for_a_value_of_another_type_is_refused(door: Door, parameter: str, value: bytes) -> None:
+    asked = len(door.asked())
+    body = b'{"messages": [{"role": "user", "content": "hi"}], "%b": %b}' % (parameter.encode(), value)
+    if parameter != "model":
+        body = body[:-1] + b', "model": "%b"}' % door.model.encode()
+    answer = door.post(body)
+    assert answer.status == 400
+    assert (answer.error["param"], answer.error["code"]) == (parameter, "invalid_type")
+    assert len(door.asked()) == asked
+
+
+@pytest.mark.parametrize("parameter", ["stream", "n", "max_tokens", "max_completion_tokens"])
+def test_null_is_as_good_as_nothing(door: Door, parameter: str) -> None:
+    assert door.post(question(door.model, **{parameter: None})).status == 200
+
+
 # Of the text of a body: name -> content type, further lines, body, the status.
 ONCE_MORE = b'{"model": "%b", "messages": [{"role": "user", "content": "hi"}], %b}'
 CODINGS: dict[str, tuple[bytes, bytes, bytes]] = {

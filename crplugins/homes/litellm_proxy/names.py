@@ -14,8 +14,10 @@ from crplugins.config.schema import DEMO_MODEL
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange
+from crplugins.core.parameters import CHAT_PARAMETERS, by_normal_form, normal_form
 from crplugins.core.patterns import NameSet
 from crplugins.core.plugin import Plugin
+from crplugins.core.request_json import LONGEST_NAME
 from crplugins.core.usage import Price
 from crplugins.homes.parts import Prices
 from crplugins.metering.price_table import litellm_prices, prices_for
@@ -100,6 +102,12 @@ _ROUTING: Final = ("fallbacks", "context_window_fallbacks", "content_policy_fall
 """Parameters of LiteLLM's with which a client names further models."""
 
 
+_JUDGED: Final = by_normal_form(CHAT_PARAMETERS)
+_COUNTED: Final = by_normal_form(("max_completion_tokens", "max_tokens", "n", "stream"))
+_BESIDE: Final[Mapping[str, Mapping[str, str]]] = {"extra_body": _JUDGED, "additional_drop_params": _COUNTED}
+"""Parameters of LiteLLM's that change others on their way, and which of them the plugins have judged before."""
+
+
 class ServedModels(Plugin):
     """Refuses a name LiteLLM does not serve with OpenAI's 404, where LiteLLM would say 400. Stands innermost.
 
@@ -120,6 +128,9 @@ class ServedModels(Plugin):
             if parameter in exchange.body:
                 message = f"Unsupported parameter: '{parameter}' is not supported here. Please ask for one model."
                 raise GatewayError(400, message, param=parameter, code="unsupported_parameter")
+        for parameter, judged in _BESIDE.items():
+            if parameter in exchange.body:
+                _check_beside(parameter, exchange.body.get(parameter), judged)
         name = exchange.body.get("model", str)
         running = router()
         if name is not None and running is not None and not is_served(running, name):
@@ -128,6 +139,14 @@ class ServedModels(Plugin):
     def on_finish(self, exchange: Exchange) -> None:
         if exchange.price is None:
             exchange.price = self._prices(_group_of(exchange))
+
+
+def _check_beside(parameter: str, value: object, judged: Mapping[str, str]) -> None:
+    for name in value if isinstance(value, dict | list) else ():
+        known = judged.get(normal_form(str(name)[:LONGEST_NAME]))
+        if known is not None:
+            message = f"Unsupported parameter: '{parameter}' must not name '{known}', which stands beside it."
+            raise GatewayError(400, message, param=f"{parameter}.{known}", code="unsupported_parameter")
 
 
 def _group_of(exchange: Exchange) -> str:

@@ -38,6 +38,10 @@ REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("crplugins.litellm_reques
 """The id that an entry which runs no plugins will tell the client."""
 
 
+_FORMS: Final = (b"multipart/form-data", b"application/x-www-form-urlencoded")
+"""In which pictures and speech are sent. LiteLLM reads chat completions from them too, where no client sends them."""
+
+
 _HASH_LENGTH: Final = 64
 
 
@@ -57,7 +61,7 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
     except GatewayError as error:
         raise ProxyRefusal(error) from None
     try:
-        exchange = exchange_of(data, principal_of(caller), REQUEST_ID.get(), runtime.metadata)
+        exchange = exchange_of(data, principal_of(caller), REQUEST_ID.get(), runtime.metadata, chat=chat)
     except GatewayError as error:
         raise ProxyRefusal(error) from None
     assert exchange.body is not None
@@ -120,25 +124,27 @@ def _ask_for_usage(runtime: Runtime, call: ProxyCall, data: dict[str, Any]) -> N
 
 
 def exchange_of(
-    data: Mapping[str, Any], principal: Principal | None, request_id: str | None, wanted: Iterable[str]
+    data: Mapping[str, Any], principal: Principal | None, request_id: str | None, wanted: Iterable[str], *, chat: bool
 ) -> Exchange:
     """The Exchange of a request that LiteLLM is about to serve. `wanted` are names in its metadata.
 
-    Raises `GatewayError` 400 for a body with a parameter in disguise, or with more than is read.
+    Raises `GatewayError` 400 for a body with a parameter in disguise or of another type, or with more than is read.
     """
     sent = data.get("proxy_server_request")
     sent = sent if isinstance(sent, Mapping) else {}
     headers = sent.get("headers")
-    body = _body(data, sent.get("body"), wanted)
+    lines = [
+        (str(name).lower().encode("latin-1", "replace"), str(value).encode("latin-1", "replace"))
+        for name, value in (headers.items() if isinstance(headers, Mapping) else ())
+    ]
+    is_form = any(name == b"content-type" and value.lower().startswith(_FORMS) for name, value in lines)
+    body = _body(data, sent.get("body"), wanted, form=is_form and not chat)
     client = (data.get("metadata") or {}).get("requester_ip_address")
     return Exchange(
         id=request_id or new_request_id(),
         method="POST",
         path=urlsplit(str(sent.get("url") or "")).path or "/v1/chat/completions",
-        headers=[
-            (str(name).lower().encode("latin-1", "replace"), str(value).encode("latin-1", "replace"))
-            for name, value in (headers.items() if isinstance(headers, Mapping) else ())
-        ],
+        headers=lines,
         client=client if isinstance(client, str) and client else None,
         clock=time.monotonic,
         timings=Timings(time.monotonic()),
@@ -149,7 +155,7 @@ def exchange_of(
     )
 
 
-def _body(data: Mapping[str, Any], sent: Any, wanted: Iterable[str]) -> Body:
+def _body(data: Mapping[str, Any], sent: Any, wanted: Iterable[str], *, form: bool) -> Body:
     """What the client sent, with the model that LiteLLM's own aliases made of its name."""
     fields = sent if isinstance(sent, Mapping) else data
     document = {str(key): value for key, value in fields.items() if key not in _ITS_OWN}
@@ -158,7 +164,7 @@ def _body(data: Mapping[str, Any], sent: Any, wanted: Iterable[str]) -> Body:
     metadata = (data.get("metadata") or {}).get("requester_metadata")  # the client's, with more of LiteLLM's in it
     if isinstance(metadata, Mapping) and (kept := {name: metadata[name] for name in wanted if name in metadata}):
         document["metadata"] = kept
-    return Body.of_request(msgspec.json.encode(document, enc_hook=str))
+    return Body.of_request(msgspec.json.encode(document, enc_hook=str), form=form)
 
 
 def _requested(sent: Any) -> str | None:

@@ -11,13 +11,11 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 import msgspec
 
-from crplugins.core.errors import unparsable_body
+from crplugins.core.errors import invalid_type, kind, unparsable_body
 from crplugins.plugins.guard.refusals import (
     above_maximum,
     below_minimum,
     empty,
-    invalid_type,
-    kind,
     listed,
     missing,
     no_match,

@@ -6,14 +6,14 @@
 
 import msgspec
 
-from crplugins.core.errors import GatewayError
+from crplugins.core.errors import GatewayError, invalid_type
 from crplugins.core.exchange import Exchange
 from crplugins.core.parameters import CHAT_PARAMETERS
 from crplugins.core.plugin import Plugin
 from crplugins.plugins.guard.checks import text_of
 from crplugins.plugins.guard.messages import Messages
 from crplugins.plugins.guard.parameters import PARAMETERS, STRICT_PARAMETERS
-from crplugins.plugins.guard.refusals import invalid_type, missing, only_allowed_with, shortened, unknown_parameter
+from crplugins.plugins.guard.refusals import missing, only_allowed_with, shortened, unknown_parameter
 
 Fields = dict[str, msgspec.Raw]
 

@@ -17,12 +17,6 @@ def missing(path: str) -> GatewayError:
     return GatewayError(400, f"Missing required parameter: '{path}'.", param=path, code="missing_required_parameter")
 
 
-def invalid_type(path: str, expected: str, raw: bytes) -> GatewayError:
-    """`raw` is the JSON value that is not as `expected` (`an integer`, `an array of objects`)."""
-    message = f"Invalid type for '{path}': expected {expected}, but got {kind(raw)} instead."
-    return GatewayError(400, message, param=path, code="invalid_type")
-
-
 def unsupported_value(path: str, value: str, values: Sequence[str]) -> GatewayError:
     message = f"Invalid value: '{shortened(value)}'. Supported values are: {listed(values, 'and')}."
     return GatewayError(400, message, param=path, code="invalid_value")
@@ -83,16 +77,6 @@ def no_content(index: int) -> GatewayError:
 def only_allowed_with(name: str, other: str) -> GatewayError:
     message = f"The '{name}' parameter is only allowed when '{other}' is enabled."
     return GatewayError(400, message, param=name)
-
-
-def kind(raw: bytes) -> str:
-    """The type of a JSON value by its first byte: nothing is decoded to report that it has the wrong type."""
-    return _KINDS.get(raw[:1]) or ("an integer" if raw.lstrip(b"-").isdigit() else "a decimal number")
-
-
-_KINDS: Final = {
-    b"n": "null", b"t": "a boolean", b"f": "a boolean", b'"': "a string", b"[": "an array", b"{": "an object"
-}  # fmt: skip
 
 
 def listed(values: Sequence[str], conjunction: str) -> str:

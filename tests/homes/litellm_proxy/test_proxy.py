@@ -196,6 +196,42 @@ async def test_no_parameter_of_litellms_names_a_model_that_nobody_has_judged(
     assert provider.received == 0
 
 
+@pytest.mark.parametrize(
+    "lax",
+    [{"stream": "true"}, {"stream": 1}, {"n": "8"}, {"max_tokens": "100000"}, {"max_completion_tokens": 1e5}],
+    ids=str,
+)
+async def test_what_litellm_takes_for_a_value_of_another_type_is_refused(
+    proxy: Proxy, provider: FakeProvider, lax: dict[str, Any]
+) -> None:
+    refused = await post(proxy, **lax)
+    assert refused.status_code == 400, refused.text
+    error = refused.json()["error"]
+    assert (error["param"], error["code"]) == (next(iter(lax)), "invalid_type")
+    form = {"model": "fake-model", "messages": "[]", **{name: str(value) for name, value in lax.items()}}
+    async with httpx.AsyncClient(timeout=60) as client:
+        headers = {"authorization": f"Bearer {KEY}"}
+        refused = await client.post(f"{proxy.url}/v1/chat/completions", data=form, headers=headers)
+    assert refused.status_code in (400, 415), refused.text
+    assert provider.requests == []
+
+
+async def test_no_parameter_of_litellms_puts_others_in_the_place_of_those_that_were_judged(
+    proxy: Proxy, provider: FakeProvider
+) -> None:
+    for name, value, named in (
+        ("extra_body", {"top_k": 1, "model": "other-model"}, "model"),
+        ("extra_body", {"n": 100}, "n"),
+        ("extra_body", {"Max_Tokens": 9999}, "max_tokens"),
+        ("extra_body", {"stream": True}, "stream"),
+        ("additional_drop_params", ["top_p", "max_tokens"], "max_tokens"),
+    ):
+        answer = await post(proxy, NARROW, model="fast", max_tokens=1, **{name: value})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, f"{name}.{named}"), answer.text
+    assert provider.received == 0
+    assert (await post(proxy, extra_body={"top_k": 1}, additional_drop_params=["top_p"])).status_code == 200
+
+
 async def test_a_request_over_the_limit_is_told_when_to_come_again(proxy: Proxy, provider: FakeProvider) -> None:
     first = await post(proxy, LIMITED)
     assert first.headers["x-ratelimit-limit-requests"] == "2"

@@ -69,7 +69,7 @@ def test_edits_of_the_body_reach_litellm_and_its_own_words_do_not_reach_plugins(
         "metadata": {"requester_metadata": {"job": "nightly", "headers": {}}},
         "proxy_server_request": {"body": {"model": "fast", "seed": 1, "litellm_call_id": "x"}, "headers": {"A": "b"}},
     }
-    exchange = exchange_of(data, None, None, ["job"])
+    exchange = exchange_of(data, None, None, ["job"], chat=True)
     assert exchange.body is not None
     assert list(exchange.body) == ["model", "seed", "metadata"]
     assert exchange.body.get("metadata") == {"job": "nightly"}
@@ -96,7 +96,7 @@ async def test_a_call_is_settled_once_and_at_last_by_time() -> None:
     calls = ProxyCalls(lifetime=0.05)
     for ends in (True, False):
         data: dict[str, Any] = {"model": "m", "metadata": {}}
-        call = ProxyCall(Run(pipeline, exchange_of(data, None, None, ())))
+        call = ProxyCall(Run(pipeline, exchange_of(data, None, None, (), chat=True)))
         await call.enter()
         calls.add(call, data)
         assert calls.of(data) is call
