@@ -5,6 +5,7 @@ input. Lines end with LF, CRLF or CR and nothing else; splitting text on U+2028,
 """
 
 import re
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -19,6 +20,9 @@ MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 _BLANK_LINE = re.compile(rb"\r\r|(?:\r\n|\n)(?:\n|\r\n|\r(?!\n|\Z))")
 _LINE = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
+_MOST_LINES: Final = 50_000
+"""Of one event; what follows them is taken for a part of the last one."""
+
 _PADDING = b" \t\x00'\""
 _LONGEST_DONE = 64
 
@@ -55,6 +59,25 @@ def without_comments(document: bytes) -> bytes:
 def _end_of_preamble(data: bytes) -> int:
     match = _BEFORE_ANSWER.match(data)
     return 0 if match is None else match.end()
+
+
+MOST_EVENTS: Final = 256
+"""Events that are read at once, before other requests have their turn."""
+
+FEW_BYTES: Final = 2 * MOST_EVENTS
+"""Bytes that cannot hold more than so many."""
+
+
+def first_events(data: bytes) -> tuple[bytes, bytes]:
+    """What of `data` is read now and what later: a flood of heartbeats must not hold up the event loop.
+
+    The pieces of an ordinary stream are read at once. Cut is behind a blank line, so that a long event, for whose end
+    a splitter looks, does not come in more pieces than it was sent in.
+    """
+    if len(data) <= FEW_BYTES or data.count(b"\n\n") + data.count(b"\n\r") + data.count(b"\r\r") <= MOST_EVENTS:
+        return data, b""
+    last = next(islice(_BLANK_LINE.finditer(data), MOST_EVENTS - 1, None), None)
+    return (data, b"") if last is None else (data[: last.end()], data[last.end() :])
 
 
 class EventTooLarge(Exception):
@@ -110,7 +133,9 @@ class Event(msgspec.Struct, eq=False):
     @property
     def is_comment(self) -> bool:
         """No field at all: what a server sends while it has nothing to say."""
-        return self.data is None and all(line[:1] in (b"", b":") for line in _LINE.split(self.raw.removeprefix(_BOM)))
+        return self.data is None and all(
+            line[:1] in (b"", b":") for line in _LINE.split(self.raw.removeprefix(_BOM), _MOST_LINES)
+        )
 
     @property
     def is_heartbeat(self) -> bool:
@@ -212,7 +237,7 @@ def _ends(buffer: bytes, start: int) -> list[int]:
 def _parse_event(raw: bytes, text: bytes) -> Event:
     data: list[bytes] = []
     name = b""
-    for line in _LINE.split(text):
+    for line in _LINE.split(text, _MOST_LINES):
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":

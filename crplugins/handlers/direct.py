@@ -15,7 +15,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.network import Network
-from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, Splitter, begins_stream
+from crplugins.core.sse import MAX_DOCUMENT_BYTES, MOST_EVENTS, Event, Splitter, begins_stream
 from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
 from crplugins.core.trace import trace_headers
 from crplugins.handlers import upstream_errors
@@ -28,6 +28,9 @@ from crplugins.handlers.litellm_settings import headers_in, is_setting
 from crplugins.handlers.upstream import Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
 from crplugins.handlers.whole_answer import WholeAnswers
+
+_MOST_JOINED: Final = 250_000
+"""Events of a stream in the place of a plain answer: a token each, of the longest that any model gives."""
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -206,12 +209,14 @@ class DirectCalls:
                 size += len(piece)
                 if size > MAX_DOCUMENT_BYTES:
                     raise self._whole.too_long()
-                events += splitter.feed(piece)
+                events += [event for event in splitter.feed(piece) if event.data is not None]
+                if len(events) > _MOST_JOINED:
+                    raise self._whole.too_long()
         exchange.split = None
         for event in events:
             if event.answer is not None and event.answer.error is not None:
                 raise upstream_errors.refusal_in_stream(event.data or b"", self._label, self._secrets)
-        return document_of(events)
+        return document_of(events) if len(events) <= MOST_EVENTS else await asyncio.to_thread(document_of, events)
 
     async def _refusal(self, response: Response) -> GatewayError:
         body = b""

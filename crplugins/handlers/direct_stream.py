@@ -1,5 +1,6 @@
 """DirectStream: relays an upstream's event stream byte for byte, and never lets a cut stream look complete."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
@@ -9,7 +10,16 @@ from crplugins.core.answer_forms import readable_chunk
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange
-from crplugins.core.sse import MAX_EVENT_BYTES, Event, EventTooLarge, Splitter, done_event
+from crplugins.core.sse import (
+    FEW_BYTES,
+    MAX_EVENT_BYTES,
+    MOST_EVENTS,
+    Event,
+    EventTooLarge,
+    Splitter,
+    done_event,
+    first_events,
+)
 from crplugins.core.usage import TokenUsage
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.http.interface import HttpError, Response
@@ -23,6 +33,9 @@ with heartbeats."""
 
 _USAGE_GRACE_SECONDS = 5.0
 """The same where usage has not come, which is sent behind the finish reason."""
+
+_MOST_HELD: Final = 20_000
+"""Events without a token that are kept for the client until the first one comes. Of many, comments are not."""
 
 
 class DirectStream:
@@ -56,6 +69,7 @@ class DirectStream:
         self._failure: GatewayError | None = None  # raised behind the events that came before it
         self._last_count: TokenUsage | None = None  # of the event that failed, which no plugin sees
         self._timeout = timeout  # seconds without a token
+        self._later = b""  # read already, and to be looked at when others have had their turn
         self._begun = False  # the frames are read; until then the deadline is that of the request
 
     async def begin(self, head: bytes) -> AsyncGenerator[bytes, None]:
@@ -72,15 +86,21 @@ class DirectStream:
         size = 0
         while True:
             events += self._next_events(piece)
-            size += len(piece)
+            size += len(piece) - len(self._later)
             if self._spoke:
                 return events
             if self._failure is not None:
                 raise self._counted_failure(self._failure)
             if not piece:
                 raise upstream_errors.cut_short(self._deployment, "no token came")
-            if size > MAX_EVENT_BYTES:
+            if len(events) > MOST_EVENTS:
+                events = [event for event in events if event.data is not None]
+            if size > MAX_EVENT_BYTES or len(events) > _MOST_HELD:
                 raise upstream_errors.malformed(self._deployment, "no token in the first events")
+            if self._later:
+                await asyncio.sleep(0)
+                piece = self._later
+                continue
             try:
                 piece = await self._response.read()
             except (HttpError, TimeoutError) as cause:
@@ -91,6 +111,12 @@ class DirectStream:
         self._response.expire_in(self._patience())
         try:
             yield b""
+            while len(events) > MOST_EVENTS:
+                held, events = events[:MOST_EVENTS], events[MOST_EVENTS:]
+                frames = b"".join([event.raw for event in held])
+                self._exchange.split = frames, held
+                yield frames
+                await asyncio.sleep(0)
             while True:
                 if events:
                     frames = events[0].raw if len(events) == 1 else b"".join([event.raw for event in events])
@@ -100,10 +126,14 @@ class DirectStream:
                     raise self._counted_failure(self._failure)
                 if self._state.done:
                     return
-                try:
-                    piece = await self._response.read()
-                except (HttpError, TimeoutError) as cause:
-                    piece = self._broken_off(cause)
+                if self._later:
+                    await asyncio.sleep(0)
+                    piece = self._later
+                else:
+                    try:
+                        piece = await self._response.read()
+                    except (HttpError, TimeoutError) as cause:
+                        piece = self._broken_off(cause)
                 events = self._next_events(piece)
         except GatewayError as error:
             self._attempt.fail(error, self._clock())
@@ -123,6 +153,7 @@ class DirectStream:
         """The events for the client in the next bytes of the body; `b""` is its end."""
         if not piece:
             return self._last_events()
+        piece, self._later = first_events(piece) if len(piece) > FEW_BYTES else (piece, b"")
         try:
             return self._passable(self._splitter.feed(piece))
         except EventTooLarge as error:

@@ -1,16 +1,22 @@
 """Work over text from outside is bounded: what a provider sends before litellm reads it, and what a file repeats."""
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from crplugins.core.redaction import LONGEST_TEXT
-from crplugins.core.sse import MAX_EVENT_BYTES
+from crplugins.core.sse import MAX_EVENT_BYTES, MOST_EVENTS, first_events
+from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.litellm.bounded import bounded_lines, refusal_in
 from crplugins.settings.document import read_document
 from crplugins.settings.errors import ConfigError
+from tests.attacks.house import chunk, events
+from tests.litellm_setup import make_exchange
 
 LONG = "word " * 400_000
 
@@ -80,6 +86,102 @@ async def test_lines_of_any_number_are_a_stream() -> None:
     async for piece in bounded_lines(aiter(Received(body))):
         size += len(piece)
     assert size == len(body)
+
+
+HEARTBEATS: dict[str, bytes] = {
+    "comments": b": ping\n\n",
+    "pings": b'event: ping\ndata: {"type": "ping"}\n\n',
+    "objects": b"data: {}\n\n",
+    "empty data": b"data:\n\n",
+    "names": b"event: ping\n\n",
+    "blank lines": b"\n\n",
+    "blank lines of CR": b":\r\r",
+    "blank lines of CRLF": b":\r\n\r\n",
+    "no choices": b'data: {"choices":[]}\n\n',
+    "empty deltas": b'data: {"choices":[{"index":0,"delta":{}}]}\n\n',
+}
+FLOOD = 20_000
+
+
+@pytest.mark.parametrize("name", HEARTBEATS)
+def test_a_flood_is_looked_at_a_little_at_a_time(name: str) -> None:
+    flood, heartbeat = HEARTBEATS[name] * FLOOD, HEARTBEATS[name]
+    steps, rest = [], flood
+    while rest:
+        now, rest = first_events(rest)
+        steps.append(now)
+    assert b"".join(steps) == flood
+    assert max(map(len, steps)) <= MOST_EVENTS * len(heartbeat)
+
+
+def test_an_ordinary_piece_is_looked_at_at_once() -> None:
+    for piece in (b"data: x", b"data: " + b"x" * 300_000, (b'data: {"choices":[]}\n\n' * 200), b"a\nb\n" * 10_000):
+        assert first_events(piece) == (piece, b"")
+
+
+@contextlib.asynccontextmanager
+async def turns() -> AsyncIterator[list[int]]:
+    """How often others had their turn."""
+    counted = [0]
+
+    async def count() -> None:
+        while True:
+            counted[0] += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    yield counted
+    counting.cancel()
+
+
+@pytest.mark.parametrize("name", HEARTBEATS)
+async def test_others_have_their_turn_while_litellm_reads_a_flood(name: str) -> None:
+    size = 0
+    async with turns() as counted:
+        async for piece in bounded_lines(aiter(Received(HEARTBEATS[name] * FLOOD))):
+            size += len(piece)
+    assert size == FLOOD * len(HEARTBEATS[name])
+    assert counted[0] >= FLOOD / MOST_EVENTS / 2
+
+
+class Body:
+    """A `Response` whose body comes in the largest pieces."""
+
+    status, headers, ended = 200, MappingProxyType[str, str]({}), False
+
+    def __init__(self, body: bytes) -> None:
+        self._pieces = [body[start : start + 300_000] for start in range(0, len(body), 300_000)]
+
+    def take(self) -> bytes:
+        return b""
+
+    async def read(self) -> bytes:
+        return self._pieces.pop(0) if self._pieces else b""
+
+    def expire_in(self, seconds: float) -> None:
+        pass
+
+    def close(self, linger: float = 0.0) -> None:
+        pass
+
+
+@pytest.mark.parametrize("place", ["before the first token", "behind it"])
+@pytest.mark.parametrize("name", HEARTBEATS)
+async def test_others_have_their_turn_during_a_flood_and_the_answer_is_whole(name: str, place: str) -> None:
+    token, end = events(chunk({"role": "assistant", "content": "hello"}))[:-14], events(chunk({}, "stop"))
+    flood = HEARTBEATS[name] * (FLOOD - 1)
+    response = Body(token + flood + end if place == "behind it" else flood + token + end)
+    exchange = make_exchange()
+    stream = DirectStream("m", (), response, 60, exchange, exchange.begin_attempt("provider"))
+    async with turns() as counted:
+        frames = await stream.begin(await response.read())
+        got = b""
+        async for piece in frames:
+            assert exchange.split is None or len(exchange.split[1]) <= MOST_EVENTS
+            got += piece
+    assert b"hello" in got
+    assert got.endswith(b"data: [DONE]\n\n")
+    assert counted[0] >= FLOOD / MOST_EVENTS / 2
 
 
 def lists(levels: int) -> str:

@@ -5,6 +5,7 @@ that take some 30 us for a word, on the event loop: a megabyte that a client has
 the process for half a minute. Bodies are bounded as they are decoded, so that packed ones are too.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import msgspec
 
 from crplugins.core.errors import ErrorBody, ErrorObject
 from crplugins.core.redaction import LONGEST_TEXT, cut
-from crplugins.core.sse import MAX_EVENT_BYTES
+from crplugins.core.sse import MAX_EVENT_BYTES, first_events
 from crplugins.handlers.upstream_errors import MAX_ERROR_BYTES, read_error
 
 _SHORT: Final = 4096
@@ -50,10 +51,15 @@ def _shortened(error: ErrorObject) -> bytes:
 
 
 async def bounded_lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The body of a stream, which ends where a line is longer than an event may be."""
+    """The body of a stream, which ends where a line is longer than an event may be. A flood comes in small pieces."""
     line = 0
     async for piece in pieces:
         line = 0 if b"\n" in piece else line + len(piece)
         if line > MAX_EVENT_BYTES:
             return
-        yield piece
+        now, later = first_events(piece)
+        yield now
+        while later:
+            await asyncio.sleep(0)
+            now, later = first_events(later)
+            yield now
