@@ -12,7 +12,7 @@ import pytest
 from crplugins.core.redaction import LONGEST_TEXT
 from crplugins.core.sse import MAX_EVENT_BYTES, MOST_EVENTS, first_events
 from crplugins.handlers.direct_stream import DirectStream
-from crplugins.handlers.litellm.bounded import bounded_lines, refusal_in
+from crplugins.handlers.litellm.bounded import bounded_lines, refusal_in, with_short_names
 from crplugins.settings.document import read_document
 from crplugins.settings.errors import ConfigError
 from tests.attacks.house import chunk, events
@@ -70,6 +70,23 @@ async def test_a_refusal_is_short_when_litellm_reads_it(name: str) -> None:
 async def test_a_short_refusal_is_left_as_it_is() -> None:
     body = json.dumps({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}).encode()
     assert await refusal_in(Received(body)) == body
+
+
+@pytest.mark.parametrize("name", ["model", "modelVersion"])
+def test_no_book_stands_in_the_name_of_a_model_that_litellm_reads(name: str) -> None:
+    document = json.dumps({"id": "x", name: LONG, "choices": [LONG]}).encode()
+    assert json.loads(with_short_names(document)) == {"id": "x", name: LONG[:200], "choices": [LONG]}
+    ends = [{"index": 0, "finish_reason": end, "message": {"content": LONG}} for end in (LONG, "stop", None)]
+    cut = json.loads(with_short_names(json.dumps({name: LONG, "choices": ends}).encode()))
+    assert cut == {name: LONG[:200], "choices": [{**ends[0], "finish_reason": "unknown"}, *ends[1:]]}
+    short = json.dumps({name: "m", "choices": [LONG]}).encode()
+    for other in (
+        short,
+        b"{" + LONG.encode(),
+        b"[" + b"1," * 10_000 + b"1]",
+        b'{"model": "' + LONG[:200].encode() + b'"}',
+    ):
+        assert with_short_names(other) is other
 
 
 async def test_a_line_without_end_ends_a_stream() -> None:

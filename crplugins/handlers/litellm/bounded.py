@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.errors import ErrorBody, ErrorObject
+from crplugins.core.body import Body
+from crplugins.core.errors import ErrorBody, ErrorObject, GatewayError
 from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.core.sse import MAX_EVENT_BYTES, first_events
 from crplugins.handlers.upstream_errors import MAX_ERROR_BYTES, read_error
@@ -20,6 +21,9 @@ _SHORT: Final = 4096
 """Bytes of a refusal that litellm reads as it is."""
 
 _LONGEST_WORD: Final = 200
+
+_MODELS: Final = ("model", "modelVersion", "modelId")
+"""Where providers tell which model has answered."""
 
 
 def is_encoded(response: Any) -> bool:
@@ -48,6 +52,27 @@ async def refusal_in(response: Any) -> bytes:
 def _shortened(error: ErrorObject) -> bytes:
     words = [word and word[:_LONGEST_WORD] for word in (error.type, error.param, error.code)]
     return msgspec.json.encode(ErrorBody(ErrorObject(cut(error.message, LONGEST_TEXT), words[0] or "", *words[1:])))
+
+
+def with_short_names(document: bytes) -> bytes:
+    """A plain answer in whose names nobody has put a book. litellm reads a megabyte of a model's name for 9 seconds."""
+    if len(document) <= _SHORT:
+        return document
+    try:
+        body = Body.of_answer(document)
+    except GatewayError:
+        return document
+    for name in _MODELS:
+        value = body.bytes_of(name)
+        if value is not None and len(value) > _LONGEST_WORD:
+            body.set(name, (body.get(name, str) or "")[:_LONGEST_WORD])
+    choices = body.get("choices", list[dict[str, msgspec.Raw]]) or []
+    long = [choice for choice in choices if len(bytes(choice.get("finish_reason", b""))) > _LONGEST_WORD]
+    for choice in long:
+        choice["finish_reason"] = msgspec.Raw(b'"unknown"')
+    if long:
+        body.set("choices", choices)
+    return body.raw
 
 
 async def bounded_lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -18,7 +18,7 @@ from crplugins.core.answer_forms import document_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, begins_stream
-from crplugins.handlers.litellm.bounded import bounded_lines, decoded, is_encoded, refusal_in
+from crplugins.handlers.litellm.bounded import bounded_lines, decoded, is_encoded, refusal_in, with_short_names
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.transport import is_ours
 
@@ -96,7 +96,7 @@ class PlainAnswer:
             body = self._document(body) if begins_stream(body) else body
             body = self._failures.whole.completion_in(body, self._headers).raw
         self._body = body
-        return body
+        return with_short_names(body)
 
     def _document(self, stream: bytes) -> bytes:
         """The document that a whole stream tells. Raises `GatewayError` for a stream that failed or was cut."""
