@@ -18,7 +18,7 @@ from pydantic import (
 from crplugins.config.plugin_options import make_plugin
 from crplugins.core.plugin import Plugin
 from crplugins.settings.errors import did_you_mean, one_line
-from crplugins.settings.section import Section, refusal
+from crplugins.settings.section import Section, is_a_name, refusal
 
 # Plugins of installed packages, found by the names that the packages declare.
 #
@@ -52,7 +52,8 @@ def installed_plugin(name: str) -> object:
 
 
 def _unknown(name: str, known: set[str]) -> str:
-    said = f"no installed package has a plugin '{name}'"
+    shown = f"'{name}'" if is_a_name(name) else "of this name"
+    said = f"no installed package has a plugin {shown}"
     if meant := did_you_mean(name, known):
         return said + meant
     return f"{said}; a class is named by its dotted path, such as my_company.filters.RedactEmails"

@@ -224,13 +224,14 @@ def _section_of(annotation: Any) -> type[Section] | None:
 
 def _unknown(key: str, known: Iterable[str], path: KeyPath) -> Problem:
     """The problem that `key` is. It is named if it looks like a name: where a colon was forgotten it is a secret."""
-    if not _is_a_name(key):
+    if not is_a_name(key):
         return Problem(path, f"has a key that is no name, known are {', '.join(sorted(known))}")
     choice = did_you_mean(key, known) or f", known are {', '.join(sorted(known))}"
     return Problem((*path, key), f"unknown key{choice}")
 
 
-def _is_a_name(key: str) -> bool:
+def is_a_name(key: str) -> bool:
+    """Whether it looks like a name, and may be shown. What does not may be a secret."""
     words = key.replace("-", "_").split("_")
     return len(key) <= _LONGEST_NAME and words[0] != "sk" and all(word.isalpha() for word in words if word)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from crplugins.config import ConfigError, arrange_plugins, parse_config
+from crplugins.config.plugin_entry import PluginUnavailable, installed_plugin
 from crplugins.core.plugin import Plugin
 
 MODULE = """
@@ -142,3 +143,10 @@ def test_a_name_of_two_packages_names_both(redactor, install):
 def test_a_plugin_that_cannot_be_imported_is_told_with_its_package_and_the_reason(install, target, text):
     install("bad-plugin", "0.1", f"bad = {target}")
     assert refusal("bad") == f"plugins[0].use: {text}"
+
+
+def test_what_looks_like_a_secret_is_not_shown_as_the_name_of_a_plugin() -> None:
+    with pytest.raises(PluginUnavailable) as refused:
+        installed_plugin("sk-0123456789abcdef")
+    assert "0123" not in str(refused.value)
+    assert "no installed package has a plugin of this name" in str(refused.value)
