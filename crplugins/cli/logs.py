@@ -7,6 +7,7 @@ careful only the place is written, and of an exception during a request only its
 
 import copy
 import logging
+import select
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,9 @@ PENDING: Final = 10_000
 """How many records may wait to be written; further ones are dropped and counted."""
 
 _CLOSING_SECONDS: Final = 2.0
+_NEVER_BLOCKS: Final = select.PIPE_BUF
+"""Bytes that a pipe takes without blocking once it is writable (POSIX)."""
+
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _LONGEST_MESSAGE: Final = 4000
 _MOST_FRAMES: Final = 20
@@ -35,7 +39,7 @@ _CAREFUL: Final = frozenset({_OURS, "alembic", "sqlalchemy", "uvicorn"})
 
 
 def logging_to_stderr(config: Config) -> AbstractContextManager[None]:
-    """Within the block, logs to stderr from a thread: a slow terminal or a full pipe delays no request.
+    """Within the block, logs to stderr: a slow terminal or a full pipe delays no request.
 
     Warnings of the libraries are written too, as far as they may be.
     """
@@ -95,7 +99,8 @@ class LineFormatter(logging.Formatter):
 
 
 class ThreadedHandler(logging.Handler):
-    """Queues records without blocking; formats and writes them in a thread of its own.
+    """Writes a record at once where that cannot block, so that its line is there before the answer to its request.
+    Otherwise queues it; a thread of its own writes what waits.
 
     The standard library's QueueHandler formats before it queues, merges exceptions into messages and, when closed,
     waits for ever for a stream that is stuck; its queue has no limit.
@@ -108,6 +113,8 @@ class ThreadedHandler(logging.Handler):
         self._dropped = 0
         self._reported = 0
         self._queue: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
+        self._queued = self._written = 0  # written to by `emit`, one at a time, and by the thread
+        self._poll = _poll_of(stream)
         self._thread = threading.Thread(target=self._write_all, name="crplugins-log", daemon=True)
         self._thread.start()
 
@@ -121,6 +128,9 @@ class ThreadedHandler(logging.Handler):
             vars(record)["request_id"] = request = REQUEST_ID.get()
             if record.exc_info and (request != NO_REQUEST or not _is_careful(record)):
                 record.exc_text, record.exc_info = _where_raised(record.exc_info[1]), None
+            if self._queued == self._written and self._written_at_once(record):
+                return
+            self._queued += 1
             self._queue.put(record)
         except Exception:
             self.handleError(record)
@@ -131,10 +141,21 @@ class ThreadedHandler(logging.Handler):
         self._thread.join(_CLOSING_SECONDS)
         super().close()
 
+    def _written_at_once(self, record: logging.LogRecord) -> bool:
+        if self._poll is None or self._dropped != self._reported:
+            return False
+        line = self.format(record) + "\n"
+        if len(line.encode(errors="replace")) > _NEVER_BLOCKS or not self._poll.poll(0):
+            return False
+        self._stream.write(line)
+        self._stream.flush()
+        return True
+
     def _write_all(self) -> None:
         while (record := self._queue.get()) is not None:
             self._report_dropped()
             self._write(record)
+            self._written += 1
         self._report_dropped()
 
     def _report_dropped(self) -> None:
@@ -150,6 +171,18 @@ class ThreadedHandler(logging.Handler):
             self._stream.flush()
         except Exception:
             self.handleError(record)
+
+
+def _poll_of(stream: TextIO) -> "select.poll | None":
+    """Tells whether `stream` takes more; None for one that cannot be asked, and for a terminal, which may lie."""
+    try:
+        if stream.isatty():
+            return None
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return poll
 
 
 def _message(record: logging.LogRecord) -> str:

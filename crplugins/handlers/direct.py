@@ -193,6 +193,9 @@ class DirectCalls:
         return self._whole.completion_in(head, response.headers)
 
     async def _rest(self, response: Response, head: bytes) -> bytes:
+        declared = response.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > MAX_DOCUMENT_BYTES:  # not read at all: it would be kept until then
+            raise self._whole.too_long()
         parts, size = [head], len(head)
         while piece := await response.read():
             parts.append(piece)

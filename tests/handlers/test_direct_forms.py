@@ -9,6 +9,7 @@ import pytest
 
 from crplugins.core.sse import MAX_DOCUMENT_BYTES
 from crplugins.testing import FakeProvider, Script
+from tests.handlers.http.raw_upstream import upstream
 
 ANSWER = {
     "id": "c-1",
@@ -166,6 +167,19 @@ async def test_a_plain_answer_is_bounded(behind, compressed):
         headers = {"content-encoding": "gzip"} if compressed else {}
         sent = gzip.compress(body, 1) if compressed else body
         gateway.provider.enqueue(Script(body=sent, headers=headers, content_type="application/json"))
+        answer = await gateway.post()
+        assert (answer.status, code_of(answer.body)) == (502, "upstream_malformed")
+
+
+async def test_an_answer_that_declares_itself_too_long_is_not_read(behind):
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n{" % (MAX_DOCUMENT_BYTES + 1)
+
+    async def says_no_more(visit):
+        await visit.request()
+        await visit.say(head)
+        await visit.closed()
+
+    async with upstream(says_no_more) as server, behind(api_base=server.url) as gateway:
         answer = await gateway.post()
         assert (answer.status, code_of(answer.body)) == (502, "upstream_malformed")
 

@@ -343,6 +343,24 @@ def test_a_stream_that_takes_nothing_stops_nobody_and_what_does_not_fit_is_count
     assert 50 <= len(written) <= 100
 
 
+def test_a_line_is_in_its_file_before_the_next_step_of_the_request(tmp_path):
+    file = tmp_path / "log"
+    with file.open("w") as stream, log_to(stream):
+        logging.getLogger("crplugins.test").warning("refused")
+        assert file.read_text().endswith("refused\n")
+
+
+def test_a_pipe_that_is_full_stops_nobody_and_its_lines_stay_in_order():
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as reader, os.fdopen(writing, "w") as stream:
+        lines = [f"line {number} {'x' * 1000}" for number in range(200)]  # three times what a pipe holds
+        with log_to(stream):
+            for line in lines:
+                logging.getLogger("crplugins.test").warning(line)
+            found = [reader.readline().partition(": ")[2].rstrip() for _ in lines]
+    assert found == lines
+
+
 def test_a_stream_that_is_stuck_does_not_hold_up_the_end(monkeypatch):
     monkeypatch.setattr("crplugins.cli.logs._CLOSING_SECONDS", 0.01)
     stream = Gated()
