@@ -51,8 +51,8 @@ def weight_of_json(data: bytes) -> int:
         ascii_size = len(data.translate(None, _NOT_ASCII))
         characters = len(data.translate(None, _CONTINUATION))
         units = _weight_of(len(data), characters, ascii_size, data.count(0xE0))
-    if escapes := data.count(b"\\u"):
-        alphabets = data.count(b"\\u0")
+    if escapes := data.count(b"\\u") - data.count(b"\\\\u"):  # a backslash that is escaped begins none: C:\\users
+        alphabets = data.count(b"\\u0") - data.count(b"\\\\u0")
         units -= (18 - 4) * alphabets + (18 - 9) * (escapes - alphabets)
     return units
 

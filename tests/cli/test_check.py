@@ -78,7 +78,7 @@ def test_json_is_alone_on_stdout_and_warnings_are_on_stderr(run, tmp_path):
 def test_the_table_names_everything_but_secrets(run, tmp_path):
     done = checked(run, tmp_path)
     assert done.returncode == 0
-    for shown in ("gpt-4o-mini", "local [big]", "direct", "litellm", "team-a", "guard.strict", "4000", "Mine"):
+    for shown in ("gpt-4o-mini", "local [big]", "direct", "demo", "team-a", "guard.strict", "4000", "Mine"):
         assert shown in done.stdout
     assert "sk-topsecret" not in done.stdout + done.stderr
 

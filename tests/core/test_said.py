@@ -151,11 +151,17 @@ def test_other_scripts_have_weights_of_their_own(text: str, least: int, most: in
     assert least <= heard({"content": text}, place="message").tokens() <= most
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\\"))))
 def test_the_weight_of_a_text_does_not_depend_on_its_pieces(pieces: list[str]) -> None:
     whole = "".join(pieces)
     assert weight(whole) == sum(map(weight, pieces)) == weight_of_json(whole.encode())
     assert 3 * len(whole) <= weight(whole) <= 14 * len(whole)
+
+
+def test_an_escaped_backslash_before_a_u_is_no_escaped_character() -> None:
+    path = rb'"C:\\users"'
+    assert weight_of_json(path) == 3 * len(path)
+    assert weight_of_json(rb'"\u4e2d"') == 3 * len('""') + weight("中")
 
 
 def test_half_a_surrogate_pair_weighs_something() -> None:
