@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
 from crplugins.core.final_newline import without_final_newline
-from crplugins.core.network import SslVerify
+from crplugins.core.network import SslVerify, has_host
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 from crplugins.handlers.deployment import DEFAULT_TIMEOUT, Deployment
@@ -37,6 +37,8 @@ _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
 def _base_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise refusal("must begin with http:// or https://")
+    if not has_host(value):
+        raise refusal("must be a URL with a host, such as https://llm.example.com/v1")
     return value.rstrip("/")
 
 

@@ -72,12 +72,13 @@ def _proxy(scheme: str, environ: Mapping[str, str]) -> str | None:
         return None
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    if not proxy.lower().startswith(("http://", "https://")) or not _has_host(proxy):
+    if not proxy.lower().startswith(("http://", "https://")) or not has_host(proxy):
         raise ValueError(f"{name} must be an http:// or https:// URL; other proxies cannot be used")
     return proxy
 
 
-def _has_host(url: str) -> bool:
+def has_host(url: str) -> bool:
+    """Whether a URL can be read, and names a host and no impossible port."""
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and parts.port != 0

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Final, Literal
 
 from crplugins.core.final_newline import without_final_newline
-from crplugins.core.network import Network
+from crplugins.core.network import Network, has_host
 from crplugins.handlers.demo import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.providers import PROVIDERS
@@ -100,6 +100,8 @@ def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Map
         key = key or variable("HOSTED_VLLM_API_KEY") or None
     if not base:
         raise UpstreamUnknown(f"model '{deployment.name}': '{deployment.model}' needs an api_base")
+    if not has_host(base):  # that of the environment, which the configuration has not read
+        raise UpstreamUnknown(f"model '{deployment.name}': the address in the environment is no URL with a host")
     return Upstream(provider, model, base.rstrip("/"), key)
 
 

@@ -112,6 +112,18 @@ def test_an_address_without_a_scheme_is_refused(refuse):
     assert refuse(text) == ["line 1: model_list[0].litellm_params.api_base: must begin with http:// or https://"]
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://u:p@[h/v1", "http://u:p@h]/v1", "http://[1:2:p]/v1", "http://u:p@h:x/v1", "https://u:p@h:99999/v1", "http://h:0",
+     "http:///v1", "http://u:p@/v1", "https://", "http://?h", "http://u:p@h\u2100/v1"],
+)  # fmt: skip
+def test_an_address_that_leads_nowhere_is_refused_without_showing_it(refuse, url):
+    text = f"model_list: [{{model_name: m, litellm_params: {{model: openai/m, api_base: '{url}'}}}}]\n"
+    assert refuse(text) == [
+        "line 1: model_list[0].litellm_params.api_base: must be a URL with a host, such as https://llm.example.com/v1"
+    ]
+
+
 def test_both_spellings_of_the_address_are_one_too_many(refuse):
     text = "model_list: [{model_name: m, litellm_params: {model: m, base_url: http://a, api_base: http://b}}]\n"
     assert refuse(text) == [

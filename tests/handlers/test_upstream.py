@@ -31,6 +31,13 @@ def test_vllm_without_an_address_is_refused_by_name():
         resolve(deployment("hosted_vllm/x"), "auto", {})
 
 
+@pytest.mark.parametrize("url", ["http://u:p@[h/v1", "https://", "h/v1", "http://h:99999/v1"])
+def test_an_address_of_the_environment_that_leads_nowhere_is_refused_and_not_shown(url):
+    with pytest.raises(UpstreamUnknown) as caught:
+        resolve(deployment("openai/x"), "auto", {"OPENAI_BASE_URL": url})
+    assert str(caught.value) == "model 'name': the address in the environment is no URL with a host"
+
+
 @pytest.mark.parametrize("kind", ["auto", "direct", "litellm"])
 def test_the_demo_model_is_litellms(kind):
     assert resolve(deployment("demo/echo"), kind, {}) is None

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from crplugins.core.network import has_host
 from crplugins.keys.policy import POLICY_KEYS, NullIsNothing, PolicySection, Text, Texts
 from crplugins.keys.sections import Seconds
 from crplugins.settings.errors import KeyPath
@@ -58,6 +59,12 @@ def _claims(claims: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"id": "sub", **claims}
 
 
+def _location(value: str) -> str:
+    if value.startswith(("http://", "https://")) and not has_host(value):
+        raise refusal("must be a file, or a URL with a host such as https://login.example.com/.well-known/jwks.json")
+    return value
+
+
 def _defaults(defaults: Mapping[str, Any]) -> Mapping[str, Any]:
     if "id" in defaults:
         raise refusal("an id is no default: everyone would be the same caller")
@@ -77,7 +84,9 @@ class JwtSettings(NullIsNothing):
     )
     """One of these must be in `aud`; null accepts all."""
 
-    jwks: Annotated[Text, OneLine] = Field(examples=["https://login.example.com/.well-known/jwks.json"])
+    jwks: Annotated[Text, OneLine, AfterValidator(_location)] = Field(
+        examples=["https://login.example.com/.well-known/jwks.json"]
+    )
     """URL or file of the issuer's public keys."""
 
     algorithms: Annotated[Texts, AfterValidator(_algorithms)] = Field(default=DEFAULT_ALGORITHMS, examples=[["ES256"]])

@@ -429,6 +429,7 @@ GOOD = {"issuer": ISSUER, "audience": "crplugins", "jwks": "jwks.json"}
             {"defaults": {"limits": {"requests_per_minute": "x"}}},
             "jwt.defaults.limits.requests_per_minute: must be a whole number",
         ),
+        ({"jwks": "https://u:p@[h/keys"}, "jwt.jwks: must be a file, or a URL with a host"),
         ({"isuer": "x"}, "jwt.isuer: unknown key, did you mean 'issuer'?"),
     ],
 )
