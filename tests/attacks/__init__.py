@@ -11,7 +11,11 @@
 | work over text from outside | `test_work.py`; every pattern in `tests/test_linear_patterns.py` |
 | what may be sent before a key is seen | `test_before_auth.py` |
 | what the environment gives | `test_environment.py` |
-| shared state, several processes, overload, debt, scopes | beside their code, in `tests/limits/` and `tests/plugins/` |
+| shared state is changed by a text that a client can influence | `test_shared_state.py`; other homes in `tests/homes/matrix/rows/`, hidden tokens in `tests/metering/test_silence.py` |
+| a default for one process, used with several | `test_processes.py`; `--workers` in `tests/cli/test_serve_metering.py`, stores alone in `tests/limits/` |
+| overload is taken for an outage | `test_overload.py`; a busy machine in `tests/limits/redis/test_busy_machine.py` |
+| estimates that are short | `test_debt.py`; pieces of a stream in `tests/plugins/rate_limits/test_growth.py` |
+| names that a client gives itself | `test_scopes.py`; every store in `tests/plugins/rate_limits/test_users_and_sessions.py` |
 
 Rows go through every home in which they mean something, over real sockets; the servers are those of `house.py`, one set
 for a file. What one room must do by itself is shown beside its code. A new form of a kind is a row here, and is mended

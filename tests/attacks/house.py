@@ -5,11 +5,13 @@ Clients write bytes, for a library would tidy them up; the provider answers with
 
 import asyncio
 import io
+import itertools
 import json
 import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,7 +67,9 @@ def events(*data: Any) -> bytes:
 def response(body: Any, status: str = "200 OK", kind: str = "application/json", head: bytes = b"") -> bytes:
     """The bytes of an answer; `head` are further lines."""
     body = body if isinstance(body, bytes) else json_bytes(body)
-    start = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n".encode()
+    start = (
+        f"HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n".encode()
+    )
     return start + head + b"\r\n" + body
 
 
@@ -91,9 +95,9 @@ class Asked:
 
 @dataclass
 class RawProvider:
-    """Answers every request with the bytes of `answer`, or with a good answer."""
+    """Answers every request with the bytes of `answer`, or with what it says of the request, or with a good answer."""
 
-    answer: bytes | None = None
+    answer: bytes | Callable[[Asked], bytes | None] | None = None
     asked: list[Asked] = field(default_factory=list)
     port: int = 0
 
@@ -117,7 +121,8 @@ class RawProvider:
             )
             request = Asked(head, await reader.readexactly(length))
             self.asked.append(request)
-            writer.write(self.answer if self.answer is not None else _good(request))
+            said = self.answer(request) if callable(self.answer) else self.answer
+            writer.write(_good(request) if said is None else said)
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass
@@ -177,6 +182,12 @@ def send(port: int, data: bytes, *, patience: float = PATIENCE) -> Answer:
         except ConnectionError:
             pass
         return Answer(got)
+
+
+def send_at_once(ports: Sequence[int], requests: Sequence[bytes]) -> list[Answer]:
+    """The answers to requests that are sent together, to one port after the other."""
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(send, itertools.cycle(ports), requests))
 
 
 def http(

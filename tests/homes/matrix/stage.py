@@ -31,6 +31,10 @@ class Stage:
         """The result of `work`, done in the loop."""
         return asyncio.run_coroutine_threadsafe(work, self._running.result()).result(within)
 
+    def begin(self, work: Coroutine[Any, Any, object]) -> None:
+        """Begins `work` in the loop, and waits for nothing."""
+        asyncio.run_coroutine_threadsafe(work, self._running.result())
+
     def enter(self, manager: AbstractAsyncContextManager[T]) -> T:
         return self.run(self._open.enter_async_context(manager))
 
