@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 import typer
 from rich.table import Table
 
-from crplugins.cli.configuration import ConfigOption, FoundConfig, find
+from crplugins.cli.configuration import FoundConfig, find
 from crplugins.cli.keys.source import keys_of, parts_of
+from crplugins.cli.options import ConfigOption
 from crplugins.cli.terminal import plain_console
 from crplugins.config import Config, ConfigError, ModelEntry
 from crplugins.handlers.demo import is_demo

@@ -3,28 +3,9 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from crplugins.config import Config, Problem, find_config, load_config, parse_config
 from crplugins.handlers.upstream import Upstream, UpstreamUnknown, can_wait, resolve
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        help="The YAML file. Without it: CRPLUGINS_CONFIG, else gateway.yaml in this folder, else the demo model.",
-    ),
-]
-
-LedgerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--ledger", metavar="URL", help="sqlite:///usage.db or postgresql://... Without it: the configuration's."
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)

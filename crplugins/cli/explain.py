@@ -14,8 +14,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from crplugins.cli.check import without_credentials
-from crplugins.cli.configuration import ConfigOption, FoundConfig, find
+from crplugins.cli.configuration import FoundConfig, find
 from crplugins.cli.keys.source import JsonOption, clock_of, key_id, keys_of, parts_of, sentences
+from crplugins.cli.options import ConfigOption
 from crplugins.config import Config
 from crplugins.core.principal import Budget, Principal
 from crplugins.core.usage import Price, TokenUsage, usd

@@ -1,11 +1,28 @@
-"""What several commands do with the options that they are given."""
+"""The options that several commands have, and what they do with what they are given."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 import typer
 
 T = TypeVar("T")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The YAML file. Without it: CRPLUGINS_CONFIG, else gateway.yaml in this folder, else the demo model.",
+    ),
+]
+
+LedgerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger", metavar="URL", help="sqlite:///usage.db or postgresql://... Without it: the configuration's."
+    ),
+]
 
 
 def read_option(option: str, reading: Callable[[], T]) -> T:

@@ -10,9 +10,8 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from crplugins.cli.configuration import ConfigOption, LedgerOption
 from crplugins.cli.keys.source import JsonOption, clock_of
-from crplugins.cli.options import read_option
+from crplugins.cli.options import ConfigOption, LedgerOption, read_option
 from crplugins.cli.reconcile_report import print_json, print_table
 from crplugins.config import ConfigError, Problem
 from crplugins.ledger.question import read_moment

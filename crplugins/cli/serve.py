@@ -1,17 +1,22 @@
-"""`crplugins serve`: the gateway on a port."""
+"""`crplugins serve`: the gateway on a port.
+
+What it needs is imported behind its first line: that takes a second, and whoever started it looks for a sign of life.
+"""
 
 import signal
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from crplugins import __version__
-from crplugins.cli.configuration import ConfigOption, find
-from crplugins.cli.servers import address_of, allow_descriptors, bind, serve_here, serve_in_workers
-from crplugins.config import Config
+from crplugins.cli.options import ConfigOption
 from crplugins.core.collector import without_collector
-from crplugins.keys.secrets import mint_secret
+
+if TYPE_CHECKING:
+    from crplugins.config import Config
+
+STARTING: Final = f"crplugins {__version__} is starting\n"
 
 _WITH_KEY = """\
 crplugins {version} listens on {address} and serves {models}
@@ -40,14 +45,19 @@ def serve(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
 ) -> None:
-    """Serve the gateway until SIGTERM or Ctrl-C.
+    """Serve the gateway until SIGTERM, SIGHUP or Ctrl-C.
 
     Without keys in the configuration a key is generated at start-up and printed. Without a configuration the demo model
     demo/echo answers, with no network and no account. Behind a proxy that keeps a path prefix set server.root_path.
     """
     exit_cleanly_on_signals()
+    sys.stderr.write(STARTING)
+    sys.stderr.flush()
     with without_collector():
+        from crplugins.cli.configuration import find
+        from crplugins.cli.servers import address_of, allow_descriptors, bind, serve_here, serve_in_workers
         from crplugins.homes.gateway.app import Gateway
+        from crplugins.keys.secrets import mint_secret
 
         found = find(config_file)
         config = found.config
@@ -62,7 +72,7 @@ def serve(
             serve_in_workers(workers, sock, text, found, run_key)
 
 
-def welcome(address: str, config: Config, run_key: str | None) -> str:
+def welcome(address: str, config: "Config", run_key: str | None) -> str:
     """The address and, with a generated key, samples that work as they are. Configured keys are not shown."""
     names = list(dict.fromkeys(entry.model_name for entry in config.model_list))
     text = _WITHOUT_KEY if run_key is None else _WITH_KEY
@@ -82,9 +92,13 @@ def _enumerate(names: list[str]) -> str:
 
 
 def exit_cleanly_on_signals() -> None:
-    """SIGTERM and Ctrl-C exit with 0, also while the process starts.
+    """SIGTERM, SIGHUP and Ctrl-C exit with 0, also while the process starts.
 
-    uvicorn handles the signals while it serves, and raises them again after its own shutdown.
+    uvicorn handles SIGTERM and SIGINT while it serves, and raises them again after its own shutdown. SIGHUP, which it
+    leaves to end the process in the middle of its answers, is passed on as SIGTERM; with workers uvicorn's supervisor
+    takes it, and replaces one worker after the other. Under nohup SIGHUP is ignored, and stays so.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: sys.exit(0))
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))

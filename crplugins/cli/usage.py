@@ -14,9 +14,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from crplugins.cli.configuration import ConfigOption, LedgerOption
 from crplugins.cli.keys.source import JsonOption, clock_of, key_id
-from crplugins.cli.options import read_option
+from crplugins.cli.options import ConfigOption, LedgerOption, read_option
 from crplugins.cli.terminal import plain_console, printable
 from crplugins.config import ConfigError, Problem
 from crplugins.ledger.question import GROUPS, Question, Sums, cost_usd, read_groups, read_moment, sums_to_dict, total_of

@@ -1,4 +1,7 @@
-"""What a client without a good key is told: OpenAI's wording where OpenAI has one."""
+"""What a client without a good key is told: OpenAI's wording where OpenAI has one, but for where to get a key.
+
+OpenAI's page has none for this gateway, and would take one that was meant for it.
+"""
 
 from typing import Literal
 
@@ -14,16 +17,15 @@ def no_key() -> GatewayError:
         401,
         "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
         "(i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if you're accessing the "
-        "API from your browser and are prompted for a username and password. You can obtain an API key from "
-        "https://platform.openai.com/account/api-keys.",
+        "API from your browser and are prompted for a username and password. You can obtain an API key from whoever "
+        "runs this gateway.",
         headers=[("www-authenticate", "Bearer")],
     )
 
 
 def wrong_key(secret: str) -> GatewayError:
     return refused(
-        f"Incorrect API key provided: {masked(secret)}. You can find your API key at "
-        "https://platform.openai.com/account/api-keys."
+        f"Incorrect API key provided: {masked(secret)}. You can obtain an API key from whoever runs this gateway."
     )
 
 

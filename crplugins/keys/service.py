@@ -1,17 +1,19 @@
 """KeyService: what can be done with keys, for the command line and the admin API alike."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from crplugins.keys.entry import KeyEntry, NewKey, Reading
+from msgspec.structs import replace
+
+from crplugins.keys.entry import KeyEntry, NewKey, Reading, key_to_dict
 from crplugins.keys.key import LONG_AGO, Key, SecretDigest, utc_now
-from crplugins.keys.policy import POLICY_KEYS, policy_to_dict
+from crplugins.keys.policy import POLICY_KEYS, Amounts, BudgetSection, policy_to_dict
 from crplugins.keys.secrets import mint_secret
-from crplugins.keys.store import KeyStore
-from crplugins.settings.errors import ConfigError, Problem
-from crplugins.settings.section import read_section
+from crplugins.keys.store import ChangeRefused, KeyStore
+from crplugins.settings.errors import ConfigError, KeyPath, Problem, did_you_mean
+from crplugins.settings.section import Section, read_section
 
 _NOT_FOR_NEW: Final = KeyEntry.known_keys() - NewKey.known_keys()
 
@@ -69,6 +71,30 @@ class KeyService:
         await self.store.add(key)
         return key
 
+    async def update(self, key_id: str, patch: Mapping[str, Any]) -> Key:
+        """The key with `patch` in its words, as RFC 7396 merges JSON: null takes a word away, a mapping is merged.
+
+        `patch` holds words of a `NewKey` but for its id, which is the key's name for good. Raises `ConfigError`.
+        """
+        refused = [Problem((name,), "cannot be changed") for name in patch if name == "id" or name in _NOT_FOR_NEW]
+        if problems := refused or [*_unknown(patch, NewKey)]:
+            raise ConfigError(problems)
+        now = self.now()
+
+        def changed(key: Key) -> Key:
+            try:
+                after = _patched(key, patch)
+            except ConfigError as error:
+                raise ChangeRefused(error.problems) from None
+            if patch.keys() & {"expires", "not_before"} and (problems := _never_valid(after, now)):
+                raise ChangeRefused(problems)
+            return after
+
+        return await self.store.update(key_id, changed)
+
+    async def delete(self, key_id: str) -> None:
+        await self.store.delete(key_id)
+
     async def rotate(self, key_id: str, overlap: timedelta) -> Minted:
         """One more secret; the older ones end `overlap` from now."""
         secret, now = self._mint(), self.now()
@@ -79,6 +105,42 @@ class KeyService:
 
     async def set_disabled(self, key_id: str, *, disabled: bool) -> Key:
         return await self.store.set_disabled(key_id, disabled=disabled)
+
+
+_MERGED: Final[Mapping[str, type[Section]]] = {"limits": Amounts, "budget": BudgetSection}
+
+
+def _unknown(patch: Mapping[str, Any], section: type[Section], path: KeyPath = ()) -> Iterator[Problem]:
+    """What a patch would take away though nothing has such a name; what it would set, `section` itself refuses."""
+    for name, value in patch.items():
+        if value is None and name not in section.known_keys():
+            yield Problem((*path, name), f"is not known here{did_you_mean(name, section.known_keys())}")
+        elif name in _MERGED and isinstance(value, Mapping):
+            yield from _unknown(value, _MERGED[name], (*path, name))
+
+
+def _patched(key: Key, patch: Mapping[str, Any]) -> Key:
+    words = {name: word for name, word in key_to_dict(key).items() if name in NewKey.known_keys()}
+    made = read_section(NewKey, _merged(words, patch))
+    return replace(
+        key,
+        principal=made.principal(),
+        not_before=made.not_before,
+        expires=made.expires,
+        disabled=made.disabled,
+    )
+
+
+def _merged(words: Any, patch: Any) -> Any:
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(words) if isinstance(words, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merged(merged.get(name), value)
+    return merged
 
 
 def _never_valid(key: Key, now: datetime) -> Sequence[Problem]:

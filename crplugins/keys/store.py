@@ -1,13 +1,13 @@
 """KeyStore: where keys are made, changed and ended. The command line and the admin API work on it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol, Self
 
 from crplugins.keys.key import Key, SecretDigest
 from crplugins.keys.secrets import Digester
-from crplugins.settings.errors import did_you_mean
+from crplugins.settings.errors import ConfigError, did_you_mean
 
 
 class KeyExists(Exception):
@@ -19,6 +19,10 @@ class NoSuchKey(Exception):
 
     def __init__(self, key_id: str, known: Iterable[str]) -> None:
         super().__init__(f"there is no key '{key_id}'{did_you_mean(key_id, known)}")
+
+
+class ChangeRefused(ConfigError):
+    """What a change would make of a key is no key. The problems name the words; the key stays as it was."""
 
 
 class KeyStore(Protocol):
@@ -48,6 +52,15 @@ class KeyStore(Protocol):
 
     async def set_disabled(self, key_id: str, *, disabled: bool) -> Key:
         """Raises `NoSuchKey`."""
+
+    async def update(self, key_id: str, change: Callable[[Key], Key]) -> Key:
+        """Give a key what `change` makes of its policy and its dates; the id and the secrets stay.
+
+        Raises `NoSuchKey`, and the `ChangeRefused` of `change`.
+        """
+
+    async def delete(self, key_id: str) -> None:
+        """Remove a key and its secrets. Its id is free again. Raises `NoSuchKey`."""
 
     async def __aenter__(self) -> Self: ...
 

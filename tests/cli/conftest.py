@@ -13,6 +13,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from crplugins.cli.serve import STARTING
 from tests.warm import PYTHON, warm_crplugins
 
 SECONDS_TO_START = 60  # litellm's import alone takes several on a cold machine
@@ -68,11 +69,14 @@ def provider() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def run(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """`run("check", "--json", cwd=folder, NAME=value)`: the command, ended. By default in an empty folder."""
+    """`run("check", "--json", cwd=folder, NAME=value)`: the command, ended. By default in an empty folder.
+
+    What `serve` says before it does anything is not in its stderr.
+    """
     empty = tmp_path_factory.mktemp("empty")
 
     def run_command(*arguments: object, cwd: Path = empty, **variables: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
+        done = subprocess.run(
             warm_crplugins(*arguments),
             cwd=cwd,
             env=environ | variables,
@@ -81,6 +85,8 @@ def run(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ru
             timeout=SECONDS_TO_START,
             check=False,
         )
+        done.stderr = done.stderr.removeprefix(STARTING)
+        return done
 
     return run_command
 
@@ -111,7 +117,7 @@ def serve(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def _greeting(process: "subprocess.Popen[str]") -> str:
-    """What is printed once it listens, which is written at once."""
+    """What is printed once it listens, which is written at once; before it, on stderr, that it is starting."""
     watchdog = threading.Timer(SECONDS_TO_START, process.kill)
     watchdog.start()
     try:
@@ -119,4 +125,5 @@ def _greeting(process: "subprocess.Popen[str]") -> str:
     finally:
         watchdog.cancel()
     assert text, process.stderr.read()
+    assert os.read(process.stderr.fileno(), len(STARTING)).decode() == STARTING
     return text

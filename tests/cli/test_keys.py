@@ -142,6 +142,47 @@ def test_a_keys_whole_life(command, source):
     assert shown(command, source)["state"] == "revoked"
 
 
+def test_a_change_names_what_changes_and_a_deleted_key_is_unknown(command, source):
+    secret = made(
+        command, source, *"--team a --model m --limit requests_per_minute=5 --tag x=1 --budget usd=5/day".split()
+    )
+    given = (
+        "--team b --limit tokens_per_day=9 --tag y=2 --unset limits.requests_per_minute --unset budget --unset models"
+    )
+    code, out, _ = keys(command, source, "update", "team-a", *given.split(), "--json")
+    key = json.loads(out)
+    assert code == 0
+    assert (key["team"], key["limits"], key["budget"], key["models"]) == ("b", {"tokens_per_day": 9}, None, None)
+    assert key["tags"] == {"x": "1", "y": "2"}
+    assert shown(command, source)["limits"] == {"tokens_per_day": 9}
+    assert answer(source, secret, command.now) == (200, "")
+    assert keys(command, source, "delete", "team-a")[0] == 0
+    assert answer(source, secret, command.now)[0] == 401
+    assert keys(command, source, "delete", "team-a")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ("", 2, "name what to change"),
+        ("--unset", 2, "--unset"),
+        ("--unset limts", 2, "limts: is not known here, did you mean 'limits'?"),
+        ("--unset limits.rpm", 2, "limits.rpm: is not known here"),
+        ("--unset id", 2, "id: cannot be changed"),
+        ("--unset budget --budget usd=5/day", 2, "is given besides"),
+        ("--unset tags.", 2, "is no name"),
+        ("--limit rpm=5", 2, "limits.rpm"),
+        ("--expires 2020-01-01", 2, "expires: has passed already"),
+    ],
+)
+def test_a_change_that_cannot_be_made_is_named_and_changes_nothing(command, file, arguments, code, said):
+    made(command, file)
+    before = shown(command, file)
+    got, _, err = keys(command, file, "update", "team-a", *arguments.split())
+    assert (got, said in " ".join(err.split())) == (code, True), err
+    assert shown(command, file) == before
+
+
 def test_the_policy_given_to_a_new_key_is_shown(command, source):
     made(
         command, source,

@@ -18,10 +18,9 @@ PARSE = (
 NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. "
     "Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if you're accessing the API from your "
-    "browser and are prompted for a username and password. You can obtain an API key from "
-    "https://platform.openai.com/account/api-keys."
+    "browser and are prompted for a username and password. You can obtain an API key from whoever runs this gateway."
 )
-WRONG_KEY = "Incorrect API key provided: sk-****0000. You can find your API key at https://platform.openai.com/account/api-keys."
+WRONG_KEY = "Incorrect API key provided: sk-****0000. You can obtain an API key from whoever runs this gateway."
 """No more of the key than its end."""
 NO_MODEL = "The model `gpt-nope` does not exist or you do not have access to it."
 

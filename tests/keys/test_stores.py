@@ -5,13 +5,15 @@ from datetime import timedelta
 from types import MappingProxyType
 
 import pytest
+from msgspec.structs import replace
 
 from crplugins.core.principal import AliasTarget, Budget, Limits, Principal
 from crplugins.keys.file import FileStore
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
 from crplugins.keys.sql import SqlStore
-from crplugins.keys.store import KeyExists, NoSuchKey
+from crplugins.keys.store import ChangeRefused, KeyExists, NoSuchKey
+from crplugins.settings.errors import Problem
 from tests.keys.conftest import LATER, NOW, make_key
 
 A, B, C = (f"sk-secret-of-{name}-0123456789" for name in "abc")
@@ -111,12 +113,50 @@ async def test_a_key_is_disabled_and_enabled(store):
     assert await store.get("team-a") == make_key("team-a", A)
 
 
+async def test_a_changed_key_keeps_its_id_and_its_secrets(store):
+    await store.add(make_key("other", C))
+    await store.add(FULL)
+    bare = replace(FULL, principal=Principal("everything"), not_before=None, expires=None, disabled=False)
+    for after in (bare, FULL):
+        assert await store.update("everything", lambda _, after=after: after) == after
+        assert await store.get("everything") == after
+    assert await store.get("other") == make_key("other", C)
+
+
+async def test_a_change_that_fails_leaves_the_key_as_it_was(store):
+    await store.add(FULL)
+
+    def fail(_key):
+        raise ChangeRefused([Problem(("team",), "is none")])
+
+    with pytest.raises(ChangeRefused, match="team: is none"):
+        await store.update("everything", fail)
+    assert await store.get("everything") == FULL
+
+
+async def test_a_deleted_key_is_gone_and_its_id_and_its_secret_are_free(store):
+    for key_id, secret in (("a", A), ("b", B), ("c", C)):
+        await store.add(make_key(key_id, secret))
+    await store.delete("b")
+    assert [key.id for key in await store.list()] == ["a", "c"]
+    with pytest.raises(NoSuchKey):
+        await store.get("b")
+    await store.add(make_key("b", B))
+    for key_id in "bac":
+        await store.delete(key_id)
+    assert await store.list() == []
+    await store.add(make_key("b", A))
+    assert await store.list() == [make_key("b", A)]
+
+
 async def test_an_unknown_id_is_an_error_that_names_the_nearest(store):
     await store.add(make_key("team-search", A))
     for change in (
         store.get("team-serach"),
         store.revoke("team-serach", NOW),
         store.set_disabled("team-serach", disabled=True),
+        store.update("team-serach", lambda key: key),
+        store.delete("team-serach"),
     ):
         with pytest.raises(NoSuchKey, match="there is no key 'team-serach', did you mean 'team-search'?"):
             await change

@@ -12,7 +12,6 @@ from typing import Any, Final, Literal, Self
 
 import typer
 
-from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys.source import (
     JsonOption,
     PepperOption,
@@ -23,6 +22,7 @@ from crplugins.cli.keys.source import (
     read_config,
     sentences,
 )
+from crplugins.cli.options import ConfigOption
 from crplugins.config import Config
 from crplugins.core.patterns import Pattern
 from crplugins.core.principal import Principal

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys.lint import weakness
 from crplugins.cli.keys.source import (
     AdminOption,
@@ -30,6 +29,7 @@ from crplugins.cli.keys.source import (
     with_service,
     words_of,
 )
+from crplugins.cli.options import ConfigOption
 from crplugins.core.final_newline import without_final_newline
 from crplugins.keys.key import Key
 from crplugins.keys.service import Minted, format_moment, is_live, key_to_public_dict, state_of

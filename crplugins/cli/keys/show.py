@@ -9,7 +9,6 @@ from typing import Any, Final
 import typer
 from rich.table import Table
 
-from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys.source import (
     IdArgument,
     JsonOption,
@@ -19,6 +18,7 @@ from crplugins.cli.keys.source import (
     read_config,
     with_service,
 )
+from crplugins.cli.options import ConfigOption
 from crplugins.cli.terminal import plain_console
 from crplugins.config import Config, ConfigError
 from crplugins.core.principal import Principal

@@ -13,8 +13,8 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from crplugins.cli.address import local_url
-from crplugins.cli.configuration import ConfigOption
 from crplugins.cli.keys.source import JsonOption, clock_of, read_config
+from crplugins.cli.options import ConfigOption
 from crplugins.cli.refused import Refused
 from crplugins.cli.terminal import plain_console
 from crplugins.cli.top.figures import Figures, TopScrape, figures, scrape

@@ -1,11 +1,13 @@
-"""The admin API: keys made, shown, rotated and ended over HTTP, behind a token of its own.
+"""The admin API: keys made, shown, changed, rotated and ended over HTTP, behind a token of its own.
 
-GET  /admin/keys                   every key
-POST /admin/keys                   {id, team, models, ...}: makes a key; the answer alone has its secret
-GET  /admin/keys/{id}              one key
-POST /admin/keys/{id}/rotate       {overlap_seconds}: one more secret, in the answer alone
-POST /admin/keys/{id}/revoke       ends every secret now
-POST /admin/keys/{id}/disable      {disabled}: refuses the key, or takes it back
+GET    /admin/keys                 every key
+POST   /admin/keys                 {id, team, models, ...}: makes a key; the answer alone has its secret
+GET    /admin/keys/{id}            one key
+PATCH  /admin/keys/{id}            {team, limits, ...}: changes it, as RFC 7396 merges JSON
+DELETE /admin/keys/{id}            removes it and its secrets
+POST   /admin/keys/{id}/rotate     {overlap_seconds}: one more secret, in the answer alone
+POST   /admin/keys/{id}/revoke     ends every secret now
+POST   /admin/keys/{id}/disable    {disabled}: refuses the key, or takes it back
 """
 
 import logging
@@ -83,6 +85,8 @@ class AdminApi:
             self._route(f"{one}/revoke", "POST", self.revoke),
             self._route(f"{one}/disable", "POST", self.disable),
             self._route(one, "GET", self.one),
+            self._route(one, "PATCH", self.update),
+            self._route(one, "DELETE", self.delete),
         ]
 
     async def all(self, _request: Request) -> Response:
@@ -95,6 +99,16 @@ class AdminApi:
     async def new(self, request: Request) -> Response:
         minted = await self._service.new(await read_words(request))
         return self._minted(minted, "made", status=201)
+
+    async def update(self, request: Request) -> Response:
+        return self._changed(await self._service.update(_id(request), await read_words(request)), "changed")
+
+    async def delete(self, request: Request) -> Response:
+        key_id = _id(request)
+        await read_words(request, ())
+        await self._service.delete(key_id)
+        logger.info("the key %r is deleted", key_id)
+        return _json({"id": key_id, "object": "key.deleted", "deleted": True})
 
     async def rotate(self, request: Request) -> Response:
         words = await read_words(request, ["overlap_seconds"])

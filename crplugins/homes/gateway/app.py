@@ -24,7 +24,7 @@ from crplugins.homes.gateway import admin
 from crplugins.homes.gateway.admin import NoStore, store_of
 from crplugins.homes.gateway.front import Cors, without_prefix
 from crplugins.homes.gateway.upstreams import Served, Upstreams
-from crplugins.homes.gateway.web import Web
+from crplugins.homes.gateway.web import INDEX_PATH, Web
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
 from crplugins.keys.key import Key
 from crplugins.keys.service import KeyService
@@ -184,7 +184,7 @@ def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:
 
 def _public_paths(config: Config) -> tuple[str, ...]:
     """Paths that need no key. The admin API and the metrics have tokens of their own."""
-    paths = [*PUBLIC_PATHS, OPENAPI_PATH]
+    paths = [*PUBLIC_PATHS, INDEX_PATH, OPENAPI_PATH]
     if config.metrics is not None:
         paths.append(config.metrics.path)
     if config.admin is not None:

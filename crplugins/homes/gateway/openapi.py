@@ -53,7 +53,14 @@ def admin_paths() -> dict[str, Any]:
                 "createKey", "Makes a key; its secret is shown once.", "AdminNewSecret", (400, 409, 413), "AdminNewKey"
             ),
         },
-        one: {"get": _operation("retrieveKey", "One key.", "AdminKey", (404,))} | parameters,
+        one: {
+            "get": _operation("retrieveKey", "One key.", "AdminKey", (404,)),
+            "patch": _operation(
+                "changeKey", "Changes what is given; null takes it away.", "AdminKey", changes, "AdminKeyChange"
+            ),
+            "delete": _operation("deleteKey", "Removes the key and its secrets.", "AdminDeletedKey", changes),
+        }
+        | parameters,
         f"{one}/rotate": {
             "post": _operation(
                 "rotateKey", "One more secret, shown once; the others end.", "AdminNewSecret", changes, "AdminRotation"
@@ -98,6 +105,12 @@ def admin_schemas() -> dict[str, Any]:
     )[1]["$defs"]
     return {
         **{f"Admin{name.removesuffix('Section')}": _concise(schema) for name, schema in sections.items()},
+        "AdminKeyChange": {
+            "type": "object",
+            "description": "A merge patch (RFC 7396) of AdminNewKey, without `id`: null takes a word away.",
+            "examples": [{"limits": {"requests_per_minute": 120}, "expires": None}],
+        },
+        "AdminDeletedKey": _object({"id": _TEXT, "object": {"const": "key.deleted"}, "deleted": {"const": True}}),
         "AdminKeyList": _object({"object": {"const": "list"}, "data": {"type": "array", "items": _ref("AdminKey")}}),
         "AdminNewSecret": {"allOf": [_ref("AdminKey"), _object({"secret": _TEXT}, required=["secret"])]},
         "AdminRotation": _object({"overlap_seconds": overlap}),

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from crplugins.keys.entry import SECRET_KEYS
+from crplugins.keys.entry import FileEntry
 from crplugins.keys.file.file import BOM, Contents, KeyFile, KeyFileError
 from crplugins.keys.key import Key
 from crplugins.settings.errors import Problem
@@ -42,6 +42,19 @@ def with_change(file: KeyFile, before: Contents, position: int, edit: Edit, key:
     return _verified(file, text, before, position, key)
 
 
+def without_entry(file: KeyFile, before: Contents, position: int) -> str:
+    """The text without the entry at `position`. Raises `KeyFileError`."""
+    data, keys = before.document.data, before.keys
+    left = {**data, "keys": [*before.entries[:position], *before.entries[position + 1 :]]}
+    if file.is_json:
+        return _json(left)
+    text = _removed(_Layout(before), position)
+    after = _parsed(file, text)
+    if after is None or after.document.data != left or after.keys != (*keys[:position], *keys[position + 1 :]):
+        raise _entangled(file, before, position)
+    return text
+
+
 def _json(data: dict[str, Any]) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
@@ -51,10 +64,7 @@ def _verified(file: KeyFile, text: str, before: Contents, position: int, key: Ke
 
     That can be so where an entry has parts elsewhere in the file, through anchors and aliases.
     """
-    try:
-        after = file.parse(text)
-    except KeyFileError:
-        after = None
+    after = _parsed(file, text)
     as_meant = (
         after is not None
         and after.keys == (*before.keys[:position], key, *before.keys[position + 1 :])
@@ -62,10 +72,21 @@ def _verified(file: KeyFile, text: str, before: Contents, position: int, key: Ke
         and (position == len(before.keys) or _rest(after, position) == _rest(before, position))
     )
     if not as_meant:
-        message = "cannot be changed without changing more than it; anchors and aliases (&, *) are best changed by hand"
-        error = before.document.source.error([Problem(("keys", position), message)])
-        raise KeyFileError(error.problems, file.path.name)
+        raise _entangled(file, before, position)
     return text
+
+
+def _parsed(file: KeyFile, text: str) -> Contents | None:
+    try:
+        return file.parse(text)
+    except KeyFileError:
+        return None
+
+
+def _entangled(file: KeyFile, before: Contents, position: int) -> KeyFileError:
+    message = "cannot be changed without changing more than it; anchors and aliases (&, *) are best changed by hand"
+    error = before.document.source.error([Problem(("keys", position), message)])
+    return KeyFileError(error.problems, file.path.name)
 
 
 def _others(contents: Contents, position: int) -> tuple[Any, Any, Any]:
@@ -75,9 +96,8 @@ def _others(contents: Contents, position: int) -> tuple[Any, Any, Any]:
 
 
 def _rest(contents: Contents, position: int) -> dict[str, Any]:
-    """The part of an entry that no change is about."""
-    touched = (*SECRET_KEYS, "secrets", "disabled")
-    return {name: value for name, value in contents.entries[position].items() if name not in touched}
+    """What people have noted in an entry besides a key's words, of which no change is about more than it has to be."""
+    return {name: value for name, value in contents.entries[position].items() if name not in FileEntry.known_keys()}
 
 
 class _Style(NamedTuple):
@@ -96,6 +116,7 @@ class _Layout:
         self.newline = "\r\n" if "\r\n" in self.text else "\n"
         root = contents.document.root
         assert root is not None  # there is a list under `keys`
+        self.in_braces = bool(root.flow_style)
         self.key, self.list = next((key, value) for key, value in root.value if key.value == "keys")
         self.items: list[yaml.CollectionNode] = self.list.value
 
@@ -194,13 +215,31 @@ def _appended(layout: _Layout, entry: dict[str, Any]) -> str:
     return layout.replaced(end, end, "\n" * (1 + blank) + " " * dash + "- " + lines.strip())
 
 
+def _removed(layout: _Layout, position: int) -> str:
+    """Without an entry, its dash and the comment on its last line; comments on lines of their own stay."""
+    item, text = layout.items[position], layout.text
+    if layout.list.flow_style:
+        comma = _COMMA.match(text, item.end_mark.index)
+        if comma is None and position:  # the comma before the last goes with it
+            return layout.replaced(layout.items[position - 1].end_mark.index, item.end_mark.index, "")
+        return layout.replaced(item.start_mark.index, comma.end() if comma else item.end_mark.index, "")
+    above = layout.content_end(layout.items[position - 1]) if position else layout.key.end_mark.index
+    dash = re.compile(rf"^ {{{layout.dash(layout.list)}}}-(?=\s)", re.MULTILINE).search(text, above)
+    newline = text.find("\n", layout.content_end(item))
+    start, end = dash.start() if dash else item.start_mark.index, newline + 1 if newline >= 0 else len(text)
+    if len(layout.items) > 1:
+        return layout.replaced(start, end, "")
+    colon = text.index(":", layout.key.end_mark.index) + 1
+    return layout.replaced(colon, end, " []" + text[colon:start].replace("\r\n", "\n"))
+
+
 def _first(layout: _Layout, entry: dict[str, Any]) -> str:
     """An entry in the place of `[]`."""
     start, end = layout.list.start_mark.index, layout.list.end_mark.index
     stop = layout.text.find("\n", end)
     behind = layout.text[end : stop if stop >= 0 else len(layout.text)].strip()
     between = layout.text[layout.key.end_mark.index : start]
-    if behind or between.strip() != ":" or layout.text[start] != "[":
+    if layout.in_braces or behind or between.strip() != ":" or layout.text[start] != "[":
         return layout.replaced(end - 1, end - 1, _flow(entry))
     column = _column(layout.key)
     lines = textwrap.indent(_block(entry, _Style(2, 0)), " " * (column + 2)).strip()

@@ -61,11 +61,12 @@ def _change(entry: CommentedMap, edit: Callable[[MutableMapping[str, Any]], None
     edit(entry)
     if "secrets" in entry and entry["secrets"] is None:
         entry["secrets"] = null
-    moved = {name: _own_comment(entry, name, order) for name in order if name not in entry}
-    if "secrets" in entry:
-        entry["secrets"] = _new(entry["secrets"])
-    if moved:  # from the top of the entry into the list that is there now
-        entry["secrets"][0].ca.items.update({name: comment for name, comment in moved.items() if comment is not None})
+    gone = {name: _own_comment(entry, name, order) for name in order if name not in entry}
+    _new(entry)
+    secret = entry["secrets"][0] if entry.get("secrets") else CommentedMap()
+    for name, comment in gone.items():
+        if comment is not None and name in secret:  # it has moved from the top of the entry into the list
+            secret.ca.items[name] = comment
 
 
 def _own_comment(entry: CommentedMap, name: str, order: list[str]) -> list[Any] | None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from crplugins.keys.entry import SECRET_KEYS, key_to_dict, secret_to_dict
-from crplugins.keys.file.editing import with_change, with_entry
+from crplugins.keys.entry import SECRET_KEYS, NewKey, key_to_dict, secret_to_dict
+from crplugins.keys.file.editing import with_change, with_entry, without_entry
 from crplugins.keys.file.file import Contents, KeyFile, locked
 from crplugins.keys.key import Key, SecretDigest, revoked, rotated, with_disabled
 from crplugins.keys.secrets import Digester
@@ -59,6 +59,12 @@ class FileStore:
     async def set_disabled(self, key_id: str, *, disabled: bool) -> Key:
         return await self._change(key_id, lambda key: with_disabled(key, disabled=disabled))
 
+    async def update(self, key_id: str, change: Change) -> Key:
+        return await self._change(key_id, change)
+
+    async def delete(self, key_id: str) -> None:
+        await asyncio.to_thread(self._delete, key_id)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -97,6 +103,11 @@ class FileStore:
             )
         return changed
 
+    def _delete(self, key_id: str) -> None:
+        with locked(self._real_path()):
+            contents = self._read()
+            self._write(without_entry(self._file, contents, _position(contents.keys, key_id)[0]))
+
     def _write(self, text: str) -> None:
         self._file.replace(text)
         self._changed()
@@ -126,6 +137,7 @@ def _write_into(entry: MutableMapping[str, Any], before: Key, after: Key) -> Non
     """Bring an entry from `before` to `after`, its own spelling of everything else kept (`secret: ${NAME}`)."""
     if after.disabled != before.disabled:
         entry["disabled"] = after.disabled
+    _write_words(entry, _words_of(before), _words_of(after))
     if after.secrets != before.secrets:
         if entry.get("secrets") is None:
             entry["secrets"] = [_taken_out(entry)]
@@ -134,6 +146,24 @@ def _write_into(entry: MutableMapping[str, Any], before: Key, after: Key) -> Non
             if new.not_after != old.not_after:
                 words["not_after"] = secret_to_dict(new)["not_after"]
         listed.extend(secret_to_dict(secret) for secret in after.secrets[len(listed) :])
+
+
+def _words_of(key: Key) -> dict[str, Any]:
+    """All that a key may do, and when."""
+    known = NewKey.known_keys() - {"disabled"}
+    return {name: word for name, word in key_to_dict(key).items() if name in known}
+
+
+def _write_words(entry: MutableMapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Bring the words of an entry, or of a mapping in it, from `before` to `after`: only those that differ."""
+    for name in before.keys() - after.keys():
+        del entry[name]
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            _write_words(entry[name], old, value)
+        elif value != old:
+            entry[name] = value
 
 
 def _taken_out(entry: MutableMapping[str, Any]) -> dict[str, Any]:

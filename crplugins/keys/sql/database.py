@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from crplugins.keys.source import SourceUnavailable
-from crplugins.keys.store import KeyExists, NoSuchKey
+from crplugins.keys.store import ChangeRefused, KeyExists, NoSuchKey
 from crplugins.settings.errors import ConfigError, Problem
 from crplugins.sql.engine import WRITES, make_engine
 from crplugins.sql.migrate import migrate
@@ -81,7 +81,7 @@ async def _translated(url: DatabaseUrl) -> AsyncIterator[None]:
     """Whatever a driver raises: each has errors of its own, and of the operating system, for a server that is gone."""
     try:
         yield
-    except (SourceUnavailable, IntegrityError, KeyExists, NoSuchKey):
+    except (SourceUnavailable, IntegrityError, KeyExists, NoSuchKey, ChangeRefused):
         raise
     except Exception as error:
         reason = str(error).partition("\n")[0]

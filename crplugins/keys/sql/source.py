@@ -190,9 +190,9 @@ class SqlKeys:
             if version == self._version:
                 return
             changed = set() if self._version is None else await changed_since(connection, self._version)
-        if (
-            self._version is not None and version < self._version
-        ):  # another database in its place, such as a restored one
+        if self._version is not None and not 0 < version - self._version <= len(changed):
+            # Another database in its place, such as a restored one; or more changes than keys that tell of one: a key
+            # was changed twice, or it was deleted and nothing is left to tell which.
             self._cache.clear()
         self._forget(*changed)
         self._version = version

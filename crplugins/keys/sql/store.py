@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -76,6 +76,18 @@ class SqlStore:
     async def set_disabled(self, key_id: str, *, disabled: bool) -> Key:
         return await self._change(key_id, lambda key: with_disabled(key, disabled=disabled))
 
+    async def update(self, key_id: str, change: Callable[[Key], Key]) -> Key:
+        return await self._change(key_id, change)
+
+    async def delete(self, key_id: str) -> None:
+        """No row is left that others could find changed: they see that the version went up without one."""
+        async with self._database.writing() as connection:
+            await _next_version(connection)
+            await _get(connection, key_id)
+            await connection.execute(delete(api_key_secret).where(api_key_secret.c.key_id == key_id))
+            await connection.execute(delete(api_key).where(api_key.c.id == key_id))
+        self._changed(key_id)
+
     async def __aenter__(self) -> Self:
         await self._database.__aenter__()
         return self
@@ -132,7 +144,7 @@ async def _write(connection: AsyncConnection, before: Key, after: Key, version: 
     known = {secret.digest for secret in before.secrets}
     added = after.secrets[len(before.secrets) :]  # a change ends secrets, and adds some behind them
     await _refuse_known_secrets(connection, added)
-    changed: dict[str, Any] = {"version": version}
+    changed: dict[str, Any] = key_values(after, version)
     if after.disabled != before.disabled:
         changed["disabled_at"] = func.now() if after.disabled else None
     await connection.execute(update(api_key).where(api_key.c.id == after.id).values(changed))

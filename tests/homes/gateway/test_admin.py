@@ -107,7 +107,8 @@ async def test_without_the_token_nothing_is_told_or_done(gateway):
     for headers in ({}, {"authorization": f"Bearer {TOKEN}x"}, {"authorization": f"Bearer {secret}"},
                     {"authorization": "Bearer é"}, {"x-api-key": TOKEN[:-1]}):  # fmt: skip
         for method, path in (("GET", ""), ("POST", ""), ("GET", "/team-a"), ("POST", "/team-a/rotate"),
-                             ("POST", "/team-a/revoke"), ("POST", "/team-a/disable")):  # fmt: skip
+                             ("POST", "/team-a/revoke"), ("POST", "/team-a/disable"), ("PATCH", "/team-a"),
+                             ("DELETE", "/team-a")):  # fmt: skip
             status, answer = await gateway(method, "/admin/keys" + path, None, headers)
             assert (status, answer["error"]["type"]) == (401, "invalid_request_error")
             assert TOKEN not in json.dumps(answer)
@@ -148,6 +149,72 @@ async def test_what_is_refused_is_told_in_openais_shape(gateway, path, body, sta
     assert (await gateway("GET", "/admin/keys/there"))[1]["state"] == "live"
 
 
+async def test_a_key_is_changed_in_what_is_given_and_counts_at_once(gateway, caplog):
+    words = {
+        "id": "team-a",
+        "team": "search",
+        "models": ["other"],
+        "limits": {"requests_per_minute": 5, "tokens_per_day": 9},
+        "budget": {"usd": 50, "period": "month", "shadow": True},
+    }
+    secret = (await gateway("POST", "/admin/keys", words))[1]["secret"]
+    assert await chats(gateway, secret) == 404
+    patch = {"models": ["m"], "limits": {"requests_per_minute": 50, "tokens_per_day": None}, "budget": {"usd": "12.5"}}
+    status, key = await gateway("PATCH", "/admin/keys/team-a", patch)
+    assert status == 200
+    assert (key["team"], key["models"], key["limits"]) == ("search", ["m"], {"requests_per_minute": 50})
+    assert key["budget"] == {"usd": 12.5, "period": "month", "shadow": True}
+    assert await chats(gateway, secret) == 200
+    assert (await gateway("GET", "/admin/keys/team-a"))[1] == key
+    status, key = await gateway(
+        "PATCH", "/admin/keys/team-a", {"expires": "2999-01-01", "limits": None, "budget": None}
+    )
+    assert (key["expires"], key["limits"], key["budget"]) == ("2999-01-01T00:00:00Z", {}, None)
+    assert "the key 'team-a' is changed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "param", "message"),
+    [
+        ("/there", {"id": "other"}, 400, "id", "'id' cannot be changed."),
+        ("/there", {"secret": "sk-mine"}, 400, "secret", "'secret' cannot be changed."),
+        ("/there", {"limits": {"rpm": 1}}, 400, "limits.rpm", None),
+        ("/there", {"limits": {"requests_per_minut": None}}, 400, "limits.requests_per_minut",
+         "'limits.requests_per_minut' is not known here, did you mean 'requests_per_minute'?."),
+        ("/there", {"limts": None}, 400, "limts", "'limts' is not known here, did you mean 'limits'?."),
+        ("/there", {"limits": {"requests_per_minute": 0.5}}, 400, "limits.requests_per_minute", None),
+        ("/there", {"limits": 5}, 400, "limits", None),
+        ("/there", {"limits": {"burst": {"requests_per_minute": 5}}}, 400, "limits.burst.requests_per_minute", None),
+        ("/there", {"budget": {"usd": 5}}, 400, "budget.period", None),
+        ("/there", {"expires": "2020-01-01"}, 400, "expires", "'expires' has passed already."),
+        ("/there", [1], 400, None, None),
+        ("/thera", {"team": "x"}, 404, None, "There is no key 'thera', did you mean 'there'?"),
+    ],
+)  # fmt: skip
+async def test_a_change_that_makes_no_key_is_refused_by_name_and_changes_nothing(
+    gateway, path, body, status, param, message
+):
+    before = await gateway("GET", "/admin/keys/there")
+    got, answer = await gateway("PATCH", "/admin/keys" + path, body)
+    assert (got, answer["error"]["param"]) == (status, param)
+    assert message is None or answer["error"]["message"] == message
+    assert await gateway("GET", "/admin/keys/there") == before
+
+
+async def test_a_deleted_key_is_refused_at_once_and_its_id_is_free(gateway):
+    secret = (await gateway("POST", "/admin/keys", {"id": "team/a"}))[1]["secret"]
+    assert await chats(gateway, secret) == 200
+    assert await gateway("DELETE", "/admin/keys/team/a") == (
+        200,
+        {"id": "team/a", "object": "key.deleted", "deleted": True},
+    )
+    assert await chats(gateway, secret) == 401
+    assert (await gateway("GET", "/admin/keys/team/a"))[0] == 404
+    assert (await gateway("DELETE", "/admin/keys/team/a"))[1]["error"]["code"] == "key_not_found"
+    assert [key["id"] for key in (await gateway("GET", "/admin/keys"))[1]["data"]] == ["there"]
+    assert (await gateway("POST", "/admin/keys", {"id": "team/a"}))[0] == 201
+
+
 async def test_a_body_too_large_is_413(gateway):
     status, answer = await gateway("POST", "/admin/keys", {"id": "b", "owner": "x" * 300_000})
     assert (status, answer["error"]["code"]) == (413, "request_too_large")
@@ -155,7 +222,7 @@ async def test_a_body_too_large_is_413(gateway):
 
 async def test_a_get_of_a_change_and_a_strange_path_are_openais_errors(gateway):
     assert (await gateway("GET", "/admin/keys/there/rotate"))[0] in (404, 405)
-    status, answer = await gateway("DELETE", "/admin/keys/there")
+    status, answer = await gateway("PUT", "/admin/keys/there")
     assert (status, answer["error"]["type"]) == (405, "invalid_request_error")
 
 
@@ -227,6 +294,7 @@ async def test_the_clock_and_the_mint_are_arguments(tmp_path):
 
 async def test_it_is_described_in_the_openapi_document(gateway):
     _, document = await gateway("GET", "/openapi.json", None, {})
+    await gateway("POST", "/admin/keys", {"id": "gone"})
     assert admin_paths().keys() <= document["paths"].keys()
     assert document["paths"]["/admin/keys"]["get"]["security"] == [{"admin": []}]
     assert document["components"]["securitySchemes"].keys() == {"key", "admin"}
@@ -235,6 +303,7 @@ async def test_it_is_described_in_the_openapi_document(gateway):
     for name, answer in {
         "AdminKeyList": await gateway("GET", "/admin/keys"),
         "AdminKey": await gateway("GET", "/admin/keys/there"),
+        "AdminDeletedKey": await gateway("DELETE", "/admin/keys/gone"),
         "AdminNewSecret": await gateway("POST", "/admin/keys/there/rotate"),
     }.items():
         schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}

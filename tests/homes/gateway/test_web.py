@@ -1,5 +1,7 @@
 """The gateway's small endpoints, over real sockets."""
 
+import re
+
 import aiohttp
 import pytest
 
@@ -76,7 +78,7 @@ async def test_the_openapi_document_is_public_and_describes_the_paths(get):
     ("method", "path", "status", "message"),
     [
         ("POST", "/v1/chat/completion", 404, "Invalid URL (POST /v1/chat/completion)"),
-        ("GET", "/", 404, "Invalid URL (GET /)"),
+        ("GET", "/v1", 404, "Invalid URL (GET /v1)"),
         ("POST", "/v1/chat/completions/", 404, "Invalid URL (POST /v1/chat/completions/)"),
         ("GET", "/v1/chat/completions", 405, "Not allowed to GET on /v1/chat/completions. "
          "(HINT: Perhaps you meant to use a different HTTP method?)"),
@@ -90,3 +92,24 @@ async def test_unknown_paths_and_methods_answer_in_openais_shape(get, method, pa
     assert headers["x-request-id"]
     if status == 405:
         assert headers["allow"]
+
+
+async def test_who_looks_with_a_browser_reads_what_this_is_and_is_sent_to_nobody_else(serve):
+    async with (
+        serve(Gateway(keys=[{"id": "k", "secret": "sk-key-0123456789"}])) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        async with session.get(url + "/", headers={"accept": "text/html"}) as answer:
+            page = await answer.text()
+            assert (answer.status, answer.content_type) == (200, "text/html")
+            assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+        links = re.findall(r'href="([^"]+)"', page)
+        assert "OpenAI-compatible gateway" in page
+        assert links
+        for link in links:
+            async with session.get(f"{url}/{link}") as answer:
+                assert answer.status == 200
+        for method, path in (("POST", "/"), ("GET", "/v1/models"), ("GET", "//")):
+            async with session.request(method, url + path) as answer:
+                assert answer.status in (401, 404, 405)
+                assert "openai.com" not in await answer.text()

@@ -1,5 +1,6 @@
 """What a change leaves in a keys file: everything that it is not about, as people wrote it."""
 
+import dataclasses
 import difflib
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -8,8 +9,9 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from crplugins.core.principal import Principal
+from crplugins.core.principal import Limits, Principal
 from crplugins.keys.file import FileStore, KeyFileError
 from crplugins.keys.key import Key, revoked, rotated, with_disabled
 from crplugins.keys.secrets import Digester, sha256
@@ -170,11 +172,23 @@ def comments(text):
     return [line.partition("#")[2].strip() for line in text.splitlines() if "#" in line]
 
 
-@pytest.mark.parametrize("change", [disable, enable, revoke, rotate, add], ids=lambda change: change.__name__)
+async def update(store):
+    words = {"team": "research", "limits": Limits(requests_per_minute=7)}
+    await store.update(
+        "team-a", lambda key: replace(key, principal=dataclasses.replace(key.principal, **words), expires=LATER)
+    )
+
+
+@pytest.mark.parametrize("change", [disable, enable, revoke, rotate, add, update], ids=lambda change: change.__name__)
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 async def test_a_change_keeps_every_comment_and_every_line_that_it_is_not_about(path, text, change):
     path.write_bytes(text.encode())
-    await change(FileStore(path, environ={"A_KEY": A}))
+    store = FileStore(path, environ={"A_KEY": A})
+    if change is update and text is ANCHORS:  # another key has the same limits
+        with pytest.raises(KeyFileError, match="anchors and aliases"):
+            await change(store)
+        return
+    await change(store)
     after = path.read_bytes().decode()
     assert sorted(comments(after)) == sorted(comments(text))
     gone, _ = changed_lines(text, after)
@@ -186,9 +200,46 @@ async def test_a_change_keeps_every_comment_and_every_line_that_it_is_not_about(
         assert after.count("\n") == after.count("\r\n")
 
 
+@pytest.mark.parametrize("text", FILES.values(), ids=FILES)
+async def test_a_deleted_entry_takes_its_own_lines_and_no_other(path, text):
+    path.write_bytes(text.encode())
+    store = FileStore(path, environ={"A_KEY": A})
+    for key_id in ("team-b", "team-a") if text is ANCHORS else ("team-a", "team-b"):
+        before = yaml.load(path.read_bytes(), yaml.BaseLoader)
+        await store.delete(key_id)
+        after = yaml.load(path.read_bytes(), yaml.BaseLoader)
+        assert after == before | {"keys": [entry for entry in before["keys"] if entry["id"] != key_id]}
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf") == text.startswith("\ufeff")
+    await store.add(make_key("team-z", "sk-z"))
+    assert [key.id for key in await store.list()] == ["team-z"]
+
+
+async def test_an_entry_that_others_refer_to_is_not_deleted(path):
+    path.write_text(
+        text := "keys:\n  - {id: a, secret: sk-a, tags: &own {x: y}}\n  - {id: b, secret: sk-b, tags: *own}\n"
+    )
+    with pytest.raises(KeyFileError, match="anchors and aliases"):
+        await FileStore(path).delete("a")
+    assert path.read_text() == text
+
+
+async def test_a_change_in_a_mapping_keeps_the_rest_of_it_as_it_was_written(path):
+    path.write_text(
+        "keys:\n  - id: a\n    secret: sk-a\n    team: 'x'  # of old\n    limits:\n"
+        "      tokens_per_day: 9  # agreed\n      requests_per_minute: 5\n    ticket: OPS-7\n"
+    )
+    limits = Limits(tokens_per_day=9, requests_per_minute=50)
+    await FileStore(path).update("a", lambda key: replace(key, principal=Principal("a", limits=limits)))
+    assert path.read_text() == (
+        "keys:\n  - id: a\n    secret: sk-a\n    limits:\n"
+        "      tokens_per_day: 9  # agreed\n      requests_per_minute: 50\n    ticket: OPS-7\n"
+    )
+
+
 def _is_of(line, subject):
-    """Whether a line may go when the secret of a key moves, or the key stands on one line."""
-    return any(part in line for part in (subject, "secret:", "secrets: ~", "hash:", "hint:"))
+    """Whether a line may go when a word of a key changes, its secret moves, or it stands on one line."""
+    words = ("secret:", "secrets: ~", "hash:", "hint:", "team:", "expires:", "requests_per_minute:", "models:")
+    return any(part in line for part in (subject, *words))
 
 
 async def test_a_rotated_entry_keeps_its_order_quotes_blank_lines_and_the_comment_of_its_secret(path):

@@ -114,6 +114,21 @@ async def test_a_change_counts_at_once_where_it_is_made_and_elsewhere_at_the_nex
         assert await there.find(B) is untouched
 
 
+async def test_a_deleted_key_is_unknown_at_once_where_it_is_made_and_elsewhere_at_the_next_poll(database_url):
+    async with open_keys(database_url) as here, open_keys(database_url) as there:
+        for key_id, secret in (("team-a", A), ("team-b", B)):
+            await here.store.add(make_key(key_id, secret))
+        await there.refresh()
+        assert await here.find(A) is not None
+        assert await there.find(A) is not None
+        await here.store.delete("team-a")
+        await here.store.revoke("team-b", NOW)  # a change that leaves its trace hides none that does not
+        assert await here.find(A) is None
+        await there.refresh()
+        assert await there.find(A) is None
+        assert (await there.find(B)).secret.not_after == NOW
+
+
 async def test_a_new_key_is_found_where_it_was_unknown_a_moment_ago(database_url):
     async with open_keys(database_url) as here, open_keys(database_url) as there:
         assert await here.find(A) is await there.find(A) is None
