@@ -165,7 +165,6 @@ def test_a_change_names_what_changes_and_a_deleted_key_is_unknown(command, sourc
     ("arguments", "code", "said"),
     [
         ("", 2, "name what to change"),
-        ("--unset", 2, "--unset"),
         ("--unset limts", 2, "limts: is not known here, did you mean 'limits'?"),
         ("--unset limits.rpm", 2, "limits.rpm: is not known here"),
         ("--unset id", 2, "id: cannot be changed"),
