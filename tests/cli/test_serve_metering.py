@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from crplugins.cli.serve import STARTING
+
 CONFIGURATION = """
 model_list: [{model_name: mine, litellm_params: {model: openai/m, api_base: "${PROVIDER}"}, handler: direct}]
 keys: [{id: team-a, secret: sk-team-a-0123456789}]
