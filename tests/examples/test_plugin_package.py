@@ -13,6 +13,7 @@ import openai
 import pytest
 import yaml
 
+from crplugins.cli.serve import STARTING
 from crplugins.config import ConfigError, load_config
 from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, Script
@@ -135,7 +136,7 @@ def test_a_package_that_cannot_be_imported_ends_with_2_before_anything_listens(
         timeout=SECONDS,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
+    assert done.stderr.removeprefix(STARTING) == (
         f"{PACKAGE / 'gateway.yaml'}, line 10: plugins[0].use: the plugin 'output-ceiling' of output-ceiling 1.0.0 cannot "
         "be imported (RuntimeError: no licence)\n"
     )
