@@ -1,23 +1,24 @@
 """`crplugins check`: whether the configuration is valid, and what it sets up."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from rich.table import Table
 
 from crplugins.cli.configuration import FoundConfig, find
-from crplugins.cli.keys.source import keys_of, parts_of
+from crplugins.cli.keys.source import keys_of, parts_of, sentences
 from crplugins.cli.options import ConfigOption
 from crplugins.cli.terminal import plain_console
-from crplugins.config import Config, ConfigError, ModelEntry
+from crplugins.config import Config, ModelEntry
 from crplugins.handlers.demo import is_demo
-from crplugins.handlers.upstream import Upstream
+from crplugins.handlers.upstream import ProviderUnknown, Upstream
 from crplugins.keys.key import Key
-from crplugins.keys.source import SourceUnavailable
+
+AnyUpstream = Upstream | ProviderUnknown | None
+"""Of an entry of `model_list`, see `FoundConfig.upstreams`."""
 
 
 def check(
@@ -29,42 +30,65 @@ def check(
 
     found = find(config_file)
     gateway = Gateway.from_config(found.config)  # raises for invalid places and options of the user's own plugins
-    unpriced = gateway.unpriced_warnings(_known_keys(found.config))
-    for warning in unpriced:
+    upstreams, keys = found.upstreams(), _known_keys(found.config)
+    warnings = [f"{each}; it is not served" for each in upstreams if isinstance(each, ProviderUnknown)]
+    warnings += gateway.warnings(keys)
+    for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
-    report = _report(found, unpriced)
+    report = _report(found, upstreams, keys, warnings)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
     else:
-        _print(report)
+        _print(report, _sources(found.config))
 
 
-def _report(found: FoundConfig, unpriced: Sequence[str]) -> dict[str, Any]:
+def _report(
+    found: FoundConfig, upstreams: Sequence[AnyUpstream], keys: Sequence[Key], warnings: Sequence[str]
+) -> dict[str, Any]:
     config = found.config
     return {
         "file": str(found.file) if found.file else None,
-        "model_list": list(_models(found)),
-        "keys": config.key_ids(),
+        "model_list": list(_models(config, upstreams)),
+        "keys": [key.id for key in keys],
         "server": config.server.model_dump(),
         "guard": config.guard.model_dump(),
         "plugins": [{"use": entry.name, "before": entry.before, "after": entry.after} for entry in config.plugins],
-        "warnings": [*config.warnings, *unpriced],
+        "warnings": [*config.warnings, *warnings],
+        **_written(config),
     }
 
 
+def _written(config: Config) -> dict[str, Any]:
+    """What the configuration says beside what is reported whole, without secrets."""
+    names = config.model_fields_set - {"model_list", "keys", "server", "guard", "plugins"}
+    written: dict[str, Any] = _shown(config.model_dump(mode="json", include=names, exclude_unset=True, warnings=False))
+    return written
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _shown(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    return without_credentials(value) if isinstance(value, str) and "://" in value else value
+
+
 def _known_keys(config: Config) -> list[Key]:
-    """Those in the configuration and in a readable file: a database is not asked whether the configuration is valid."""
+    """Those in the configuration and in files: a database is not asked whether the configuration is valid.
+
+    Raises `ConfigError` and `Refused` for a file with which `serve` would not start.
+    """
     known: list[Key] = []
     for part in parts_of(config.keys):
         if "sql" not in part:
-            with suppress(ConfigError, SourceUnavailable):
+            with sentences():
                 known += keys_of(part)
     return known
 
 
-def _models(found: FoundConfig) -> Iterable[dict[str, Any]]:
-    for entry, upstream in zip(found.config.model_list, found.upstreams(), strict=True):
-        base = upstream.base_url if upstream else entry.litellm_params.api_base
+def _models(config: Config, upstreams: Sequence[AnyUpstream]) -> Iterable[dict[str, Any]]:
+    for entry, upstream in zip(config.model_list, upstreams, strict=True):
+        base = upstream.base_url if isinstance(upstream, Upstream) else entry.litellm_params.api_base
         yield {
             "model_name": entry.model_name,
             "model": entry.litellm_params.model,
@@ -73,18 +97,38 @@ def _models(found: FoundConfig) -> Iterable[dict[str, Any]]:
         }
 
 
-def _handler(entry: ModelEntry, upstream: Upstream | None) -> str:
+def _handler(entry: ModelEntry, upstream: AnyUpstream) -> str:
+    if isinstance(upstream, ProviderUnknown):
+        return "none"
     if is_demo(entry.deployment()):
         return "demo"
     return "direct" if upstream else "litellm"
 
 
 def without_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+    """An @ behind the host may be the end of a password that is not escaped: only the scheme is shown then."""
+    scheme, _, rest = url.partition("://")
+    netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in rest[len(netloc) :]:
+        return f"{scheme}://..."
+    path = re.split(r"[?#]", rest[len(netloc) :], maxsplit=1)[0]
+    return f"{scheme}://{netloc.rpartition('@')[2]}{path}"
 
 
-def _print(report: dict[str, Any]) -> None:
+def _sources(config: Config) -> str:
+    """Where the keys are, for people."""
+    places = {"file": "the file", "sql": "the database", "jwt": "signed tokens"}
+    texts = []
+    for part in parts_of(config.keys):
+        if "keys" in part:
+            texts += [str(key.get("id")) for key in part["keys"]]
+        else:
+            kind = next(kind for kind in places if kind in part)
+            texts.append(places[kind] + (f" {_shown(part[kind])}" if kind != "jwt" else ""))
+    return ", ".join(texts)
+
+
+def _print(report: dict[str, Any], sources: str) -> None:
     console = plain_console()
     file = report["file"]
     console.print(f"{file} is valid." if file else "There is no configuration file; the demo model is served.")
@@ -92,14 +136,15 @@ def _print(report: dict[str, Any]) -> None:
     for model in report["model_list"]:
         models.add_row(model["model_name"], model["model"], model["handler"], model["api_base"] or "")
     console.print(models)
-    console.print(_settings(report))
+    console.print(_settings(report, sources))
 
 
-def _settings(report: dict[str, Any]) -> Table:
+def _settings(report: dict[str, Any], sources: str) -> Table:
     table = Table("key", "value", title="everything else", title_justify="left")
-    table.add_row("keys", ", ".join(report["keys"]) or "none: `crplugins serve` generates one at start-up")
-    for section in ("server", "guard"):
-        for key, value in report[section].items():
-            table.add_row(f"{section}.{key}", json.dumps(value))
+    table.add_row("keys", sources or "none: `crplugins serve` generates one at start-up")
+    for section, values in report.items():
+        if section in Config.model_fields and section not in ("model_list", "keys", "plugins"):
+            for key, value in values.items() if isinstance(values, dict) else [("", values)]:
+                table.add_row(f"{section}.{key}".removesuffix("."), json.dumps(value))
     table.add_row("plugins", ", ".join(plugin["use"] for plugin in report["plugins"]) or "none")
     return table

@@ -22,7 +22,7 @@ from crplugins.core.principal import Budget, Principal
 from crplugins.core.usage import Price, TokenUsage, usd
 from crplugins.handlers.demo import is_demo
 from crplugins.handlers.deployment import Deployment, Routes
-from crplugins.handlers.upstream import Upstream
+from crplugins.handlers.upstream import ProviderUnknown, Upstream
 from crplugins.keys.key import Key
 from crplugins.keys.service import format_moment, state_of
 from crplugins.keys.store import NoSuchKey
@@ -154,7 +154,10 @@ def _handlers(found: FoundConfig, name: str, tokens: tuple[int, int], *, refused
     """The deployments that take turns for a served name; `refused`: a request is, if one of them has no price."""
     pairs = list(zip(found.config.deployments(), found.upstreams(), strict=True))
     chosen = Routes((deployment.name, deployment.name) for deployment, _ in pairs).find(name)
-    own = [(deployment, upstream) for deployment, upstream in pairs if deployment.name == chosen]
+    named = [(deployment, upstream) for deployment, upstream in pairs if deployment.name == chosen]
+    own = [(deployment, upstream) for deployment, upstream in named if not isinstance(upstream, ProviderUnknown)]
+    if not own:
+        return [ExplainedStep("handler", False, f"{unknown}; it is not served") for _, unknown in named]
     turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more to which it fails over"
     steps = []
     for deployment, upstream in own:

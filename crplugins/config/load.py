@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from crplugins.config.doubts import doubts
+from crplugins.config.litellm_file import stops_nothing, translated
 from crplugins.config.schema import Config, key_problems
 from crplugins.settings.document import read_document
 from crplugins.settings.environment import Expansion
@@ -61,15 +63,23 @@ def _text_of(path: Path) -> str:
 
 
 def _build(data: Mapping[str, Any], source: Source, found: Sequence[Problem], environ: Mapping[str, str]) -> Config:
+    litellm = translated(data, environ)
     keys = KeyCheck()
-    expansion = Expansion(environ)
-    values = expansion.expand(keys.checked(data, Config))
-    problems = [*found, *keys.problems, *expansion.problems]
+    expansion = Expansion(litellm.environ)
+    values = expansion.expand(keys.checked(litellm.data, Config))
+    problems = [problem for problem in found if not stops_nothing(problem)]
+    problems += [*keys.problems, *expansion.problems]
     config, wrong = _validate(values)
     problems += [problem for problem in wrong if not _is_below(problem.path, expansion.problems)]
     if config is None or problems:
         raise source.error(problems)
-    return config.read_from(source, tuple(keys.warnings))
+    warnings = [*litellm.warnings, *keys.warnings, *expansion.warnings, *doubts(config, environ)]
+    of_litellm = [
+        f"{problem.sentence(None)}; what LiteLLM's proxy reads is not judged here"
+        for problem in found
+        if stops_nothing(problem)
+    ]
+    return config.read_from(source, (*warnings, *of_litellm))
 
 
 def _validate(values: Any) -> tuple[Config | None, list[Problem]]:

@@ -28,7 +28,6 @@ _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
         *("itpm", "otpm", "weight", "order", "tags", "tag_regex", "max_budget", "budget_duration"),
         *("num_retries", "retry_policy", "cooldown_time", "fallbacks", "use_in_pass_through"),
         *("default_api_key_rpm_limit", "default_api_key_tpm_limit", "configurable_clientside_auth_params"),
-        "litellm_credential_name",
     ),
     "it belongs to LiteLLM's router",
 )
@@ -47,7 +46,7 @@ _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, se
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def _is_secret(name: str) -> bool:
+def is_secret(name: str) -> bool:
     """Whether a parameter of a deployment is a credential, an address or the headers, by its name."""
     return any(word in name for word in _SECRETS)
 
@@ -86,7 +85,12 @@ class LitellmParams(QuotaKeys):
     model_config = ConfigDict(extra="allow")
 
     ignored: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {**_ROUTER_KEYS, "stream_timeout": "'timeout' bounds the wait for each piece of a stream"}
+        {
+            **_ROUTER_KEYS,
+            "stream_timeout": "'timeout' bounds the wait for each piece of a stream",
+            "litellm_credential_name": "'credential_list' has no credential of this name",
+            **dict.fromkeys(("handler", "forward_trace"), "it belongs beside litellm_params"),
+        }
     )
     extras: ClassVar[frozenset[str]] = frozenset(
         (
@@ -130,7 +134,7 @@ class LitellmParams(QuotaKeys):
         """Without the final newlines of what providers take as a credential, an address or a header."""
         if not isinstance(value, Mapping):
             return value
-        return {key: _whole(item) if _is_secret(str(key)) else item for key, item in value.items()}
+        return {key: _whole(item) if is_secret(str(key)) else item for key, item in value.items()}
 
     @model_validator(mode="after")
     def _headers_can_be_sent(self) -> Self:

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
 
@@ -134,15 +133,8 @@ def _demo() -> tuple[ModelEntry, ...]:
     return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL), model_info=free),)
 
 
-_PROXY: Final = "it configures LiteLLM's own proxy"
-
-
 class Config(Section):
     """A whole configuration, checked. Without `model_list` it serves the demo model."""
-
-    ignored: ClassVar[Mapping[str, str]] = MappingProxyType(
-        dict.fromkeys(("litellm_settings", "general_settings", "router_settings", "environment_variables"), _PROXY)
-    )
 
     model_list: Annotated[tuple[ModelEntry, ...], AfterValidator(_not_empty)] = Field(default_factory=_demo)
     """The models, in LiteLLM's own format; without it the demo model `demo/echo`."""
@@ -222,7 +214,7 @@ class Config(Section):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One sentence for each key that was ignored."""
+        """One sentence for each key that was ignored, or says what is hardly meant."""
         return self._warnings
 
     def read_from(self, source: Source, warnings: tuple[str, ...]) -> Self:

@@ -33,6 +33,10 @@ class UpstreamUnknown(ValueError):
     """A deployment that no handler can serve, or reach. The message names the model and what is missing."""
 
 
+class ProviderUnknown(UpstreamUnknown):
+    """A deployment whose provider litellm does not know, such as a model for pictures. The others are served."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """An endpoint with OpenAI's wire format: `base_url` without a trailing slash, `model` as the upstream names it."""
@@ -46,8 +50,8 @@ class Upstream:
 def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ) -> Upstream | None:
     """The OpenAI-compatible endpoint of a deployment, or None if litellm must translate, or it is the demo model.
 
-    Raises `UpstreamUnknown` for `handler: direct` without a known base URL, and for a model whose provider litellm does
-    not know.
+    Raises `UpstreamUnknown` for `handler: direct` without a known base URL, and `ProviderUnknown` for a model whose
+    provider litellm does not know.
     """
     _check_network(deployment, environ)
     if is_demo(deployment) or _must_translate(deployment, kind):
@@ -115,7 +119,7 @@ def _from_litellm(deployment: Deployment, kind: HandlerKind) -> Upstream | None:
                 deployment.model, api_base=deployment.api_base, api_key=deployment.api_key
             )
     except Exception as error:
-        raise UpstreamUnknown(
+        raise ProviderUnknown(
             f"model '{deployment.name}': litellm knows no provider for '{deployment.model}'"
         ) from error
     base = base or deployment.api_base or (_OPENAI_BASE if provider == "openai" else None)

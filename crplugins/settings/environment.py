@@ -8,21 +8,24 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from crplugins.core.final_newline import without_final_newline
-from crplugins.settings.errors import KeyPath, Problem, did_you_mean
+from crplugins.settings.errors import KeyPath, Problem, did_you_mean, format_path
 
 _LITELLM_PREFIX: Final = "os.environ/"
 _REFERENCE: Final = re.compile(r"\$(\$?)\{([^}]*)\}")
+_ALMOST: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*|\$\([A-Za-z_][A-Za-z0-9_]*\)|\$env:.*|os\.environ[.:([].*")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Expansion:
     """Writes values of the environment into a configuration. `$${NAME}` stands for the text `${NAME}`.
 
-    What is missing goes to `problems`; its value stays as it was.
+    What is missing goes to `problems`; its value stays as it was. A text that another program would take for a variable
+    (`$NAME`, `os.environ["NAME"]`) goes to `warnings`, and stays too: it may be a password.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.problems: list[Problem] = []
+        self.warnings: list[str] = []
         self._environ = environ
 
     def expand(self, value: Any, path: KeyPath = ()) -> Any:
@@ -38,6 +41,10 @@ class Expansion:
     def _text(self, text: str, path: KeyPath) -> str:
         if text.startswith(_LITELLM_PREFIX):
             return self._lookup(text.removeprefix(_LITELLM_PREFIX), text, path)
+        if _ALMOST.fullmatch(text) is not None:
+            self.warnings.append(
+                f"{format_path(path)} is taken as it stands; a variable of the environment is ${{NAME}}"
+            )
         return _REFERENCE.sub(lambda match: self._reference(match, path), text)
 
     def _reference(self, match: re.Match[str], path: KeyPath) -> str:

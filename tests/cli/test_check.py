@@ -18,7 +18,8 @@ litellm_settings: {drop_params: true}
 """
 
 WARNINGS = [
-    "litellm_settings is ignored: it configures LiteLLM's own proxy",
+    "litellm_settings.drop_params counts for the models that litellm translates; the direct handler sends what a client "
+    "sends",
     "model_list[1].litellm_params.weight is ignored: it belongs to LiteLLM's router",
 ]
 
@@ -111,3 +112,55 @@ budgets: {per_team: {search: {usd: 1, period: day}}}
         "'of-file'; give the price in model_info (input_cost_per_token, output_cost_per_token)"
     )
     assert (done.returncode, done.stderr) == (0, f"warning: {warning}\n")
+
+
+def test_every_section_that_is_written_is_shown_without_secrets(run, tmp_path):
+    (tmp_path / "keys.yaml").write_text("keys: [{id: of-file, secret: sk-of-file-0123456789abcdef}]")
+    (tmp_path / "gateway.yaml").write_text("""\
+keys: {file: keys.yaml}
+aliases: {fast: demo/echo}
+limits: {per_key: {requests_per_minute: 60}, store: "redis://me:sk-topsecret@redis:6379/0?password=sk-topsecret"}
+budgets: {per_team: {search: {usd: 1, period: day}}}
+ledger: {url: "sqlite:///usage.db"}
+metrics: {token: sk-topsecret-0123456789}
+admin: {token: sk-topsecret-9876543210}
+""")
+    table, report = run("check", cwd=tmp_path), run("check", "--json", cwd=tmp_path)
+    shown = ("keys.yaml", "fast", "requests_per_minute", "redis://redis:6379/0", "search", "usage.db", "metrics.token")
+    assert all(word in table.stdout for word in (*shown, "admin.token"))
+    assert json.loads(report.stdout)["keys"] == ["of-file"]
+    assert json.loads(report.stdout)["limits"]["per_key"] == {"requests_per_minute": 60}
+    assert "topsecret" not in table.stdout + table.stderr + report.stdout + report.stderr
+
+
+def test_an_address_whose_password_is_not_escaped_is_not_shown():
+    from crplugins.cli.check import without_credentials
+
+    for url in ("postgresql://u:pa/ss@host/db", "postgresql://u:pa?ss@host/db", "postgresql://u:pa#ss@host/db"):
+        assert without_credentials(url) == "postgresql://..."
+    assert without_credentials("postgresql://u:p@ss@host/db?x=y") == "postgresql://host/db"
+
+
+def test_a_keys_file_that_is_not_there_stops_it_as_it_stops_serve(run, tmp_path):
+    (tmp_path / "gateway.yaml").write_text("keys: {file: nokeys.yaml}")
+    done = run("check", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "nokeys.yaml: there is no such file\n")
+
+
+def test_what_leads_to_no_served_model_is_told_and_an_unknown_provider_stops_no_other(run, tmp_path):
+    (tmp_path / "gateway.yaml").write_text("""\
+model_list:
+  - {model_name: a, litellm_params: {model: demo/echo}}
+  - {model_name: picture, litellm_params: {model: dall-e-3, api_key: x}}
+aliases: {fast: nothing, good: a}
+keys: [{id: k, secret: sk-k-0123456789abcdef, models: [gone, a, "g*", mine], aliases: {mine: a}}]
+""")
+    done = run("check", "--json", cwd=tmp_path, LITELLM_LOCAL_MODEL_COST_MAP="True")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert report["warnings"] == [
+        "model 'picture': litellm knows no provider for 'dall-e-3'; it is not served",
+        "the alias 'fast' of the gateway leads to 'nothing', which is not served",
+        "the key 'k' may call 'gone', which is neither served nor an alias",
+    ]
+    assert [model["handler"] for model in report["model_list"]] == ["demo", "none"]

@@ -3,6 +3,7 @@
 import threading
 
 import httpx
+import openai
 import pytest
 
 QUESTION = [{"role": "user", "content": "hello"}]
@@ -52,6 +53,19 @@ def test_a_model_that_nobody_knows_still_keeps_it_from_starting(run, tmp_path):
     done = run("serve", "--port", 0, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "litellm knows no provider for 'no-such-thing/m'" in done.stderr
+
+
+def test_a_model_that_nobody_knows_keeps_no_other_from_being_served(serve, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(
+        "model_list: [{model_name: picture, litellm_params: {model: dall-e-3, api_key: x}},"
+        " {model_name: m, litellm_params: {model: demo/echo}}]"
+    )
+    with serve(cwd=tmp_path) as gateway, gateway.client() as client:
+        assert said(client, "m") == "You said: hello"
+        assert [model.id for model in client.models.list()] == ["m"]
+        with pytest.raises(openai.NotFoundError):
+            said(client, "picture")
+        assert httpx.get(f"{gateway.url}/readyz", timeout=60).json() == {"status": "ok"}
 
 
 def test_every_worker_serves_a_late_model(serve, tmp_path):

@@ -48,12 +48,14 @@ ENVIRON = {"AZURE_API_BASE": "https://x.openai.azure.com", "AZURE_API_KEY": "az"
 def test_a_litellm_file_is_read_with_warnings(load):
     config = load(LITELLM_FILE, ENVIRON)
     router = "it belongs to LiteLLM's router"
-    proxy = "it configures LiteLLM's own proxy"
     assert config.warnings == (
-        f"litellm_settings is ignored: {proxy}",
-        f"general_settings is ignored: {proxy}",
-        f"router_settings is ignored: {proxy}",
-        f"environment_variables is ignored: {proxy}",
+        "litellm_settings.drop_params counts for the models that litellm translates; the direct handler sends what a "
+        "client sends",
+        "litellm_settings.callbacks is ignored: write 'metrics', 'ledger', 'tracing' or 'plugins'",
+        "general_settings.master_key is ignored: write the keys of clients under 'keys', and 'admin.token' for operators",
+        "router_settings.routing_strategy is ignored: it configures LiteLLM's own proxy",
+        "environment_variables counts for ${NAME} and os.environ/NAME in this file alone: what a client of a provider "
+        "finds in the environment, such as OPENAI_API_KEY, must be set there",
         f"model_list[0].litellm_params.weight is ignored: {router}",
         "model_list[0].litellm_params.stream_timeout is ignored: 'timeout' bounds the wait for each piece of a stream",
     )
@@ -73,9 +75,9 @@ def test_entries_keep_their_order_names_and_wildcards(load):
 
 def test_unknown_parameters_are_kept_for_the_provider_and_router_keys_and_prices_are_not(load):
     azure, openai, *_ = load(LITELLM_FILE, ENVIRON).deployments()
-    assert azure.parameters == {"api_version": "2024-06-01", "max_retries": 2}
+    assert azure.parameters == {"drop_params": True, "api_version": "2024-06-01", "max_retries": 2}
     assert azure.timeout == 120.0
-    assert openai.parameters == {"top_k": 4, "min_tokens": 3, "aws_session_name": "s"}
+    assert openai.parameters == {"drop_params": True, "top_k": 4, "min_tokens": 3, "aws_session_name": "s"}
     assert openai.timeout == 600.0
 
 
@@ -114,3 +116,65 @@ def test_every_parameter_litellm_knows_passes_as_no_misspelling(monkeypatch):
     check.checked(dict.fromkeys(prices), ModelInfo)
     assert len(names) > 100
     assert check.problems == []
+
+
+MODEL = "model_list:\n  - model_name: a\n    litellm_params: {model: openai/m, api_key: x}\n"
+
+
+def test_every_section_litellms_proxy_reads_stops_nothing(load):
+    from crplugins.config.litellm_file import SECTIONS
+
+    for text in ("{a: 1, a: 2, b: !secret c}", "[1, {b: 2}]", "null", "text"):
+        config = load(MODEL + "".join(f"{section}: {text}\n" for section in sorted(SECTIONS)))
+        told = " ".join(config.warnings)
+        assert all(section in told for section in SECTIONS - {"credential_list"})
+
+
+def test_a_mistake_in_the_text_of_our_own_sections_is_still_one(refuse):
+    assert refuse(MODEL + "server: {port: 1, port: 2}") == ["line 4: server.port: stands twice, first in line 4"]
+
+
+def test_a_key_where_a_colon_was_forgotten_is_not_shown(load):
+    config = load(MODEL + "litellm_settings: {sk-1234567890abcdef, drop_params: false}")
+    assert config.warnings == (
+        "a key of litellm_settings that is no name is ignored: it configures LiteLLM's own proxy",
+        "litellm_settings.drop_params is ignored: it configures LiteLLM's own proxy",
+    )
+
+
+def test_environment_variables_stand_above_the_environment(load):
+    text = """\
+environment_variables: {ONE: sk-file, TWO: os.environ/OUTSIDE, THREE: "${OUTSIDE}-3", FOUR: 4, FIVE: [5], SIX: os.environ/NOWHERE}
+model_list:
+  - model_name: a
+    litellm_params: {model: openai/m, api_key: os.environ/ONE, a: "${TWO}", b: "${THREE}", c: os.environ/FOUR}
+"""
+    [model] = load(text, {"ONE": "sk-outside", "OUTSIDE": "out"}).deployments()
+    assert (model.api_key, dict(model.parameters)) == ("sk-file", {"a": "out", "b": "out-3", "c": "4"})
+
+
+def test_a_credential_is_used_by_its_name_and_what_stands_beside_the_model_wins(load):
+    config = load(
+        """\
+model_list:
+  - model_name: a
+    litellm_params: {model: openai/m, litellm_credential_name: c, api_base: "http://own/v1"}
+  - model_name: b
+    litellm_params: {model: openai/m, litellm_credential_name: nowhere, api_key: y}
+credential_list:
+  - {credential_name: c, credential_values: {api_key: os.environ/KEY, api_base: "http://shared/v1"}, credential_info: {}}
+""",
+        {"KEY": "x"},
+    )
+    named, unnamed = config.deployments()
+    assert (named.api_key, named.api_base, dict(named.parameters)) == ("x", "http://own/v1", {})
+    assert config.warnings == (
+        "model_list[1].litellm_params.litellm_credential_name is ignored: "
+        "'credential_list' has no credential of this name",
+    )
+    assert unnamed.api_key == "y"
+
+
+def test_a_model_may_keep_its_own_drop_params(load):
+    text = MODEL.replace("api_key: x", "api_key: x, drop_params: false") + "litellm_settings: {drop_params: true}"
+    assert load(text).deployments()[0].parameters["drop_params"] is False

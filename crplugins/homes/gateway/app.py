@@ -6,7 +6,7 @@ client -> PluginMiddleware [those of homes/assembly.py, your own] -> ChatComplet
 """
 
 import os
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from starlette.routing import Route
@@ -30,6 +30,7 @@ from crplugins.keys.key import Key
 from crplugins.keys.service import KeyService
 from crplugins.keys.source import KeySource
 from crplugins.plugins.aliases.access import visible_models
+from crplugins.plugins.aliases.explain import key_warnings
 from crplugins.plugins.auth import PUBLIC_PATHS
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 
@@ -110,12 +111,14 @@ class Gateway:
         """Returns when every model answers at once, or never will: litellm is imported while the gateway listens."""
         await self._upstreams.loaded()
 
-    def unpriced_warnings(self, keys: Iterable[Key]) -> list[str]:
-        """A sentence for each model whose price is unknown though a budget may have to count it, of `keys` too.
+    def warnings(self, keys: Sequence[Key]) -> list[str]:
+        """A sentence for each alias, each model that one of `keys` may call, and each price that is doubtful.
 
         Blocks: litellm's table of prices may have to be read.
         """
-        return self._parts.unpriced_warnings(keys=keys)
+        aliases = self._parts.aliases
+        names = key_warnings([key.principal for key in keys], aliases.table, self._upstreams.served)
+        return [*aliases.warnings, *names, *self._parts.unpriced_warnings(keys=keys)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._root_path:

@@ -18,7 +18,7 @@ from crplugins.handlers.failover import Failover
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.loading import Loading
 from crplugins.handlers.quota import WithinQuota
-from crplugins.handlers.upstream import HandlerKind, Upstream, UpstreamUnknown, can_wait, resolve
+from crplugins.handlers.upstream import HandlerKind, ProviderUnknown, Upstream, UpstreamUnknown, can_wait, resolve
 from crplugins.homes.price_list import PriceList
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.rules import NO_LIMITS
@@ -68,16 +68,30 @@ class Upstreams:
         """Decide each deployment's handler, but of those that wait for litellm. Blocks: prices are read, and litellm
         is imported where it alone knows whether a deployment can be served.
 
-        Raises `UpstreamUnknown`.
+        Those of a provider that nobody knows are left out, with a line in the log. Raises `UpstreamUnknown` if that is
+        each of them, and for what is wrong with any.
         """
         if self._resolved is None:
-            loaded = "litellm" in sys.modules
-            self._resolved = {
-                number: resolve(each.deployment, each.handler)
-                for number, each in enumerate(self._served)
-                if loaded or not can_wait(each.deployment, each.handler)
-            }
+            self._place()
             self.price.read()
+
+    def _place(self) -> None:
+        loaded = "litellm" in sys.modules
+        placed: list[Served] = []
+        resolved: dict[int, Upstream | None] = {}
+        unknown: list[ProviderUnknown] = []
+        for each in self._served:
+            try:
+                if loaded or not can_wait(each.deployment, each.handler):
+                    resolved[len(placed)] = resolve(each.deployment, each.handler)
+                placed.append(each)
+            except ProviderUnknown as error:
+                unknown.append(error)
+        if unknown and not placed:
+            raise unknown[0]
+        for reason in unknown:
+            logger.warning("%s; it is not served", reason)
+        self._served, self._resolved = placed, resolved
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.resolve)

@@ -132,6 +132,21 @@ def alias_warnings(table: AliasTable, served: Sequence[str] | None) -> list[str]
     return found
 
 
+def key_warnings(principals: Iterable[Principal], table: AliasTable, served: Sequence[str]) -> list[str]:
+    """One sentence for each name in a key's `models` that is neither served nor an alias."""
+    patterns = [Pattern.of(name) for name in served]
+    return [
+        f"the key '{principal.key_id}' may call '{name}', which is neither served nor an alias"
+        for principal in principals
+        for name in principal.models or ()
+        if not _leads_somewhere(Pattern.of(name), patterns, view_for(principal, table))
+    ]
+
+
+def _leads_somewhere(name: Pattern, served: Iterable[Pattern], view: AliasView) -> bool:
+    return any(name.meets(each) for each in served) or any(name.meets(entry.pattern) for entry in view)
+
+
 def _hidden_models(aliases: AliasMap, served: Iterable[str]) -> Iterator[str]:
     hidden: dict[AliasEntry, list[str]] = {}
     for name in served:

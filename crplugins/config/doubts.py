@@ -1,0 +1,51 @@
+"""What a configuration may say and hardly means. Each is a warning and no mistake, because it can be right."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from crplugins.config.models import LitellmParams, ModelEntry, is_secret
+from crplugins.config.schema import Config
+
+_ROUTES: Final = ("/chat/completions", "/completions", "/embeddings", "/responses")
+
+_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
+    "cerebras": ("CEREBRAS_API_KEY",),
+    "cohere": ("COHERE_API_KEY", "CO_API_KEY"),
+    "cohere_chat": ("COHERE_API_KEY", "CO_API_KEY"),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "groq": ("GROQ_API_KEY",),
+    "mistral": ("MISTRAL_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY", "OR_API_KEY"),
+    "perplexity": ("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
+    "xai": ("XAI_API_KEY",),
+}
+"""Of providers that take a key and nothing else: where litellm and the direct handler look for it."""
+
+
+def doubts(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    """One sentence each; none shows a value."""
+    for index, entry in enumerate(config.model_list):
+        where = f"model_list[{index}].litellm_params"
+        if _is_route(entry):
+            yield f"{where}.api_base ends in a route, which is added to it: write it up to the version, such as /v1"
+        variables = _missing(entry.litellm_params, environ)
+        if variables:
+            yield f"{where} has no api_key, and {' or '.join(variables)} is not set in the environment"
+
+
+def _is_route(entry: ModelEntry) -> bool:
+    """Azure's models are given by whole addresses."""
+    params = entry.litellm_params
+    return not params.model.startswith("azure") and (params.api_base or "").endswith(_ROUTES)
+
+
+def _missing(params: LitellmParams, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The variables of which one should be set. A server at another address may need no key."""
+    provider, slash, _ = params.model.partition("/")
+    variables = _VARIABLES.get(provider, ()) if slash else ()
+    if params.api_key is not None or params.api_base is not None or any(map(is_secret, params.others)):
+        return ()
+    return () if any(environ.get(name, "").strip() for name in variables) else variables

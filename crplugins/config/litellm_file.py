@@ -1,0 +1,145 @@
+"""LiteLLM's own configuration file: what of it counts here, and what to write in place of the rest.
+
+`model_list` has LiteLLM's format. Of the sections of its proxy three things say how a model is called: variables of the
+environment, credentials with a name, and `drop_params`. They are written into `model_list` before anything is checked.
+Everything else is named in a warning, each key of it, and stops nothing.
+
+The sections are those that LiteLLM's proxy reads: https://docs.litellm.ai/docs/proxy/config_settings
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from crplugins.settings.environment import Expansion
+from crplugins.settings.errors import Problem, format_path
+from crplugins.settings.section import is_a_name
+
+_PROXY: Final = "it configures LiteLLM's own proxy"
+
+_SETTINGS: Final = ("litellm_settings", "general_settings", "router_settings")
+"""Sections whose keys are named one by one."""
+
+_IGNORED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        (
+            *("agent_list", "agents", "assistant_settings", "callback_settings", "default_vertex_config"),
+            *("files_settings", "finetune_settings", "guardrails", "mcp_aliases", "mcp_servers", "mcp_tools"),
+            *("policies", "policy_attachments", "prompts", "sandbox_tools", "search_tools", "vector_store_registry"),
+            "worker_registry",
+        ),
+        _PROXY,
+    ),
+    "include": "other files are not read; write their models and settings into this one",
+}
+
+_INSTEAD: Final[Mapping[str, str]] = {
+    "general_settings.master_key": "write the keys of clients under 'keys', and 'admin.token' for operators",
+    "general_settings.database_url": "write 'keys: {sql: ...}' and 'ledger.url'",
+    "general_settings.max_parallel_requests": "write 'limits.per_key.max_parallel_requests'",
+    "litellm_settings.request_timeout": "write 'timeout' in the litellm_params of each model",
+    "litellm_settings.num_retries": "models with the same model_name fail over to one another",
+    "litellm_settings.fallbacks": "models with the same model_name fail over to one another",
+    "litellm_settings.callbacks": "write 'metrics', 'ledger', 'tracing' or 'plugins'",
+    "litellm_settings.success_callback": "write 'metrics', 'ledger', 'tracing' or 'plugins'",
+    "litellm_settings.max_budget": "write 'budgets'",
+    "router_settings.model_group_alias": "write 'aliases'",
+    "router_settings.fallbacks": "models with the same model_name fail over to one another",
+    "router_settings.num_retries": "models with the same model_name fail over to one another",
+    "router_settings.timeout": "write 'timeout' in the litellm_params of each model",
+    "router_settings.redis_host": "write 'limits.store'",
+    "router_settings.redis_url": "write 'limits.store'",
+}
+
+SECTIONS: Final = frozenset({*_SETTINGS, *_IGNORED, "environment_variables", "credential_list"})
+"""The keys of LiteLLM's file beside `model_list`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A configuration without LiteLLM's sections.
+
+    Attributes:
+        data: the other keys; what counts of the sections stands in `model_list`.
+        environ: the environment, and above it `environment_variables`, as in LiteLLM.
+        warnings: one sentence for what is ignored, or counts in part.
+    """
+
+    data: dict[str, Any]
+    environ: Mapping[str, str]
+    warnings: list[str]
+
+
+def translated(data: Mapping[str, Any], environ: Mapping[str, str]) -> Translated:
+    """`data` as the file has it, nothing in it checked or expanded yet."""
+    rest = {key: value for key, value in data.items() if key not in SECTIONS}
+    drops = _drops(data.get("litellm_settings"))
+    credentials = dict(_credentials(data.get("credential_list")))
+    if isinstance(entries := rest.get("model_list"), list | tuple):
+        rest["model_list"] = [_entry(entry, credentials, drops=drops) for entry in entries]
+    variables = dict(_variables(data.get("environment_variables"), environ))
+    return Translated(rest, {**environ, **variables} if variables else environ, list(_warnings(data, drops=drops)))
+
+
+def stops_nothing(problem: Problem) -> bool:
+    """Whether what is wrong with the text stands in a section of LiteLLM's, where LiteLLM takes it."""
+    return bool(problem.path) and problem.path[0] in SECTIONS
+
+
+def _drops(settings: Any) -> bool:
+    return isinstance(settings, Mapping) and str(settings.get("drop_params")).lower() == "true"
+
+
+def _credentials(credentials: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for each in credentials if isinstance(credentials, list | tuple) else ():
+        if isinstance(each, Mapping) and isinstance(values := each.get("credential_values"), Mapping):
+            yield str(each.get("credential_name")), values
+
+
+def _entry(entry: Any, credentials: Mapping[str, Mapping[str, Any]], *, drops: bool) -> Any:
+    """What stands beside the model itself wins over its credential, and over what holds for all models."""
+    params = entry.get("litellm_params") if isinstance(entry, Mapping) else None
+    if not isinstance(params, Mapping):
+        return entry
+    given = dict(params)
+    credential = credentials.get(str(given.get("litellm_credential_name")))
+    if credential is not None:
+        del given["litellm_credential_name"]
+    return {**entry, "litellm_params": {**({"drop_params": True} if drops else {}), **(credential or {}), **given}}
+
+
+def _variables(variables: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """One that names another variable, which is not set, is not set either."""
+    for name, value in variables.items() if isinstance(variables, Mapping) else ():
+        expansion = Expansion(environ)
+        if isinstance(value, str | int | float):
+            text = expansion.expand(str(value))
+            if not expansion.problems:
+                yield str(name), text
+
+
+def _warnings(data: Mapping[str, Any], *, drops: bool) -> Iterator[str]:
+    for section, value in data.items():
+        if section in _IGNORED:
+            yield f"{section} is ignored: {_IGNORED[section]}"
+        elif section == "environment_variables":
+            yield (
+                "environment_variables counts for ${NAME} and os.environ/NAME in this file alone: what a client of a "
+                "provider finds in the environment, such as OPENAI_API_KEY, must be set there"
+            )
+        elif section in _SETTINGS:
+            yield from _setting_warnings(section, value, drops=drops)
+
+
+def _setting_warnings(section: str, value: Any, *, drops: bool) -> Iterator[str]:
+    if not isinstance(value, Mapping):
+        yield f"{section} is ignored: {_PROXY}"
+        return
+    for name in map(str, value):
+        key = format_path((section, name))
+        if not is_a_name(name):  # where a colon was forgotten it is a secret
+            yield f"a key of {section} that is no name is ignored: {_PROXY}"
+        elif drops and key == "litellm_settings.drop_params":
+            yield f"{key} counts for the models that litellm translates; the direct handler sends what a client sends"
+        else:
+            yield f"{key} is ignored: {_INSTEAD.get(key, _PROXY)}"

@@ -1,0 +1,54 @@
+"""What a configuration may say and hardly means is a warning."""
+
+import pytest
+
+
+def model(**params):
+    pairs = ", ".join(f"{key}: '{value}'" for key, value in params.items())
+    return f"model_list: [{{model_name: m, litellm_params: {{{pairs}}}}}]"
+
+
+@pytest.mark.parametrize(
+    "key", ["$OPENAI_API_KEY", "$key", "$(KEY)", "os.environ.KEY", 'os.environ["KEY"]', "$env:KEY"]
+)
+def test_a_variable_in_another_notation_is_told_and_kept(load, key):
+    config = load(model(model="openai/m", api_key=key))
+    assert config.warnings == (
+        "model_list[0].litellm_params.api_key is taken as it stands; a variable of the environment is ${NAME}",
+    )
+    assert config.deployments()[0].api_key == key
+
+
+@pytest.mark.parametrize("key", ["pa$$word", "$1", "a $NAME b", "$${NAME}"])
+def test_other_texts_are_not(load, key):
+    assert load(model(model="openai/m", api_key=key)).warnings == ()
+
+
+@pytest.mark.parametrize("end", ["/chat/completions", "/v1/chat/completions/", "/v1/responses"])
+def test_an_address_that_ends_in_a_route_is_told_except_of_azure(load, end):
+    [warning] = load(model(model="openai/m", api_key="x", api_base=f"http://host{end}")).warnings
+    assert warning.startswith("model_list[0].litellm_params.api_base ends in a route")
+    assert load(model(model="azure_ai/m", api_key="x", api_base=f"http://host{end}")).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [({}, 1), ({"ANTHROPIC_API_KEY": " "}, 1), ({"ANTHROPIC_API_KEY": "x"}, 0), ({"ANTHROPIC_AUTH_TOKEN": "x"}, 0)],
+)
+def test_a_key_that_is_nowhere_is_told(load, environ, told):
+    assert len(load(model(model="anthropic/claude"), environ).warnings) == told
+
+
+@pytest.mark.parametrize(
+    "params", [{"api_key": "x"}, {"api_base": "http://host"}, {"azure_ad_token": "x"}, {"model": "bedrock/claude"}]
+)
+def test_a_model_that_may_need_none_is_not_told(load, params):
+    assert load(model(**{"model": "anthropic/claude", **params})).warnings == ()
+
+
+def test_keys_that_belong_beside_litellm_params_are_told_and_not_sent(load):
+    config = load(model(model="openai/m", api_key="x", handler="litellm", forward_trace="true"))
+    assert [warning.partition(" ")[2] for warning in config.warnings] == [
+        "is ignored: it belongs beside litellm_params"
+    ] * 2
+    assert dict(config.deployments()[0].parameters) == {}
