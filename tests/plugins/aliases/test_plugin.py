@@ -180,7 +180,7 @@ async def test_a_key_may_call_a_name_if_any_step_of_its_chain_is_allowed(models)
     assert (await ask(App(ANSWER, content_type=JSON), "quick", principal=Principal("k", models=models))).status == 200
 
 
-@pytest.mark.parametrize("raw", [b"{}", b'{"model":null}', b'{"model":["real-1"]}'])
+@pytest.mark.parametrize("raw", [b"{}", b'{"model":null}'])
 async def test_a_key_with_a_list_cannot_reach_an_apps_default_model_by_naming_none(raw):
     app = App(ANSWER, content_type=JSON)
     answer = await ask(app, raw=raw, principal=Principal("k", models=("fast",)))
