@@ -54,11 +54,14 @@ def parsed(words: list[str]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("home", CONFIGURATIONS)
-def test_check_finds_nothing_wrong_and_no_variable_is_missing_or_without_use(home):
+def test_check_finds_nothing_wrong_and_no_variable_is_missing_or_without_use(home, tmp_path):
     file, environment = CONFIGURATIONS[home]
     given = environment()
+    (tmp_path / "keys.yaml").write_text(
+        "keys: [{id: team-a, secret: sk-team-a-0123456789abcdef}]\n"
+    )  # what `keys new` made
     call = warm_crplugins("check", "--config", file)
-    done = subprocess.run(call, env=given, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(call, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert variables_in(file) == given.keys() - {"CRPLUGINS_CONFIG"}
 

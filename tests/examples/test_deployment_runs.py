@@ -13,6 +13,7 @@ import aiohttp
 import openai
 import pytest
 
+from crplugins.cli.serve import STARTING
 from crplugins.testing import FakeProvider, Script
 from tests.examples.confined import Confined, words_of
 from tests.examples.deployment_files import (
@@ -147,7 +148,7 @@ async def test_two_pods_share_keys_limits_and_ledger_and_one_ends_while_it_strea
     assert (line["key_id"], line["requests"]) == ("team-a", 5)
     assert not [file for home in two_pods for file in home.state.iterdir()]
     for serving in (a, b):
-        lines = [json.loads(line) for line in serving.log.read_text().splitlines()]
+        lines = [json.loads(line) for line in serving.log.read_text().removeprefix(STARTING).splitlines()]
         odd = [line["message"] for line in lines if line["level"] != "INFO"]
         assert set(odd) <= {"a scrape without the token is refused"}, odd
 
