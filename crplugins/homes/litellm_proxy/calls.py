@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from secrets import token_hex
 from typing import Any, Final
@@ -20,6 +21,9 @@ LIFETIME: Final = 7200.0
 
 SOON: Final = 2.0
 """Seconds that the hooks which see the answer have, once LiteLLM logs a success."""
+
+LAST_SECONDS: Final = 5.0
+"""For which a proxy that stops waits for LiteLLM's last reports: longer than `SOON`."""
 
 _METADATA: Final = ("metadata", "litellm_metadata")
 
@@ -126,6 +130,7 @@ class ProxyCalls:
     def __init__(self, *, lifetime: float = LIFETIME) -> None:
         self._lifetime = lifetime
         self._running: dict[str, ProxyCall] = {}
+        self._none_runs: Final = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -180,6 +185,14 @@ class ProxyCalls:
             call.left = call.estimated = True
             self._in_a_while(call, self._settle_left, call)
 
+    async def settled(self) -> None:
+        """Wait until no call is running, for `LAST_SECONDS` at most."""
+        if self._running:
+            self._none_runs.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SECONDS):
+                    await self._none_runs.wait()
+
     def _settle_left(self, call: ProxyCall) -> None:
         self.settle(call, 200 if call.begun else 499, left=True)
 
@@ -190,6 +203,8 @@ class ProxyCalls:
 
     def _forget(self, call: ProxyCall) -> None:
         self._running.pop(call.token, None)
+        if not self._running:
+            self._none_runs.set()
         if call.expiry is not None:
             call.expiry.cancel()
 

@@ -113,7 +113,8 @@ class Runtime:
         return self
 
     async def close(self) -> None:
-        """Close the plugins. In LiteLLM's proxy they stay open until its event loop ends."""
+        """Close the plugins, once the calls of which LiteLLM has yet to report the end are settled."""
+        await self.calls.settled()
         await self._lifespan.close()
 
     async def authenticate(self, exchange: Exchange) -> None:

@@ -54,6 +54,7 @@ async def start(callback: Any) -> None:
     _check_auth(here)
     if not here.guarded:
         _serve_metrics(here)
+        _close_at_shutdown(here)
     try:
         await here.opened()
     except GatewayError:  # said by whoever failed; requests are refused
@@ -113,6 +114,23 @@ def _serve_metrics(here: Runtime) -> None:
             "litellm_settings.require_auth_for_metrics_endpoint: false",
             path,
         )
+
+
+def _close_at_shutdown(here: Runtime) -> None:
+    """Before LiteLLM's own shutdown, which tells no callback.
+
+    The server ends the process behind it, and the last second's records would wait in a journal on a disk that may be
+    gone at the next start.
+    """
+    from litellm.proxy import proxy_server
+
+    theirs = proxy_server.proxy_shutdown_event
+
+    async def close_and_shut_down(*given: Any, **named: Any) -> None:
+        await here.close()
+        await theirs(*given, **named)
+
+    proxy_server.proxy_shutdown_event = close_and_shut_down
 
 
 def uncalled_hooks(callback: Any) -> Iterator[tuple[str, str]]:
