@@ -3,4 +3,8 @@
 `handler` is the story of a request. It reads the body with `request`, calls litellm through `client` (which `loading`
 has imported), and rebuilds the answer with `answer` or, for a stream, with `stream`, `tap` and `repair`. `usage` and
 `errors` turn litellm's counts and exceptions into ours.
+
+`client` takes one of two roads. The long one is litellm's `acompletion`. The short one makes the request with `configs`
+and sends it with `asking`; `rehearsal` finds out for which requests both are the same, `providers` which providers are
+worth the trial, and `survey` made that list.
 """

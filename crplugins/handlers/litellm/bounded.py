@@ -37,15 +37,20 @@ def decoded(response: Any) -> AsyncIterator[bytes]:
 
 
 async def refusal_in(response: Any) -> bytes:
-    """The body of a refusal; of a long one what of it is read, in OpenAI's form."""
-    body = b""
+    """The refusal in a response of httpx, which is closed."""
     try:
-        async for piece in decoded(response):
-            body += piece
-            if len(body) > MAX_ERROR_BYTES:
-                break
+        return await short_refusal(decoded(response))
     finally:
         await response.stream.aclose()
+
+
+async def short_refusal(pieces: AsyncIterator[bytes]) -> bytes:
+    """The body of a refusal; of a long one what of it is read, in OpenAI's form."""
+    body = b""
+    async for piece in pieces:
+        body += piece
+        if len(body) > MAX_ERROR_BYTES:
+            break
     return body if len(body) <= _SHORT else _shortened(read_error(body[:MAX_ERROR_BYTES]))
 
 

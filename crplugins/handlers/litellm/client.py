@@ -1,6 +1,7 @@
-"""LitellmClient: the only place that calls litellm's completion.
+"""LitellmClient: the only place that calls litellm's completion, or asks a provider as litellm would.
 
-What it needs to know of a model is looked up once: its provider, and which parameters litellm translates for it.
+What it needs to know of a model is looked up once: its provider, which parameters litellm translates for it, and which
+requests for it can be made without `acompletion`, see `rehearsal`.
 
 Models of Ollama are entered in litellm's list of models first. For a model that is not listed, litellm asks Ollama's
 `/api/show` with a blocking client, on the event loop and twice in every request, at OLLAMA_API_BASE and not at the
@@ -9,8 +10,9 @@ deployment's own address. For a listed model it does not.
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
@@ -18,7 +20,12 @@ from crplugins.core.body import Body
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.network import Network
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.litellm.loading import import_late_parts, load_tokenizers, quiet
+from crplugins.handlers.litellm.asking import ConfiguredCalls
+from crplugins.handlers.litellm.configs import ConfiguredModel
+from crplugins.handlers.litellm.loading import finish_callbacks, import_late_parts, load_tokenizers, quiet
+from crplugins.handlers.litellm.plain import PlainAnswer
+from crplugins.handlers.litellm.providers import CONFIGURED
+from crplugins.handlers.litellm.rehearsal import HARMLESS, Rehearsed, rehearse
 from crplugins.handlers.litellm.request import ArgumentMap, Arguments
 from crplugins.handlers.litellm.stream import RawStream
 from crplugins.handlers.upstream import UpstreamUnknown
@@ -49,13 +56,33 @@ _OLLAMA_BASE: Final = "http://localhost:11434"
 _OLLAMA_TIMEOUT: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a model. `configured` with `rehearsed`: how, and when, it is asked without `acompletion`."""
+
+    map: ArgumentMap
+    configured: ConfiguredModel | None = None
+    rehearsed: Rehearsed | None = None
+
+
 class LitellmClient:
     """Calls one deployment's models.
 
     Raises whatever litellm raises; `UpstreamUnknown` for a model whose provider litellm does not know.
+
+    Args:
+        calls: sends the requests that need no `acompletion`; None to send all of them through it.
+        candidates: the providers of which a model may be asked without it.
     """
 
-    def __init__(self, litellm: ModuleType, deployment: Deployment, network: Network) -> None:
+    def __init__(
+        self,
+        litellm: ModuleType,
+        deployment: Deployment,
+        network: Network,
+        calls: ConfiguredCalls | None = None,
+        candidates: Container[str] = CONFIGURED,
+    ) -> None:
         import httpx  # a part of litellm's import, which has happened by now
 
         self._litellm: Any = litellm
@@ -70,28 +97,28 @@ class LitellmClient:
             "_skip_mcp_handler": True,  # else a client's `tools` can make the gateway call MCP servers
         }
         self._mocked = "mock_response" in deployment.parameters
-        self._maps: Final[BoundedMap[str, ArgumentMap]] = BoundedMap(256)  # a wildcard deployment has many models
+        self._calls, self._candidates = calls, candidates
+        self._models: Final[BoundedMap[str, Known]] = BoundedMap(256)  # a wildcard deployment has many models
 
     async def arguments(self, model: str, body: Body) -> Arguments:
         """The client's parameters for `complete`. Raises `GatewayError` 400."""
-        known = self._maps.get(model)
+        known = self._models.get(model)
         if known is None:  # a model of a wildcard; litellm may have to import modules for its provider
             known = await asyncio.to_thread(self.learn, model)
-        return known.arguments(body)
+        return known.map.arguments(body)
 
     def wants_thinking_back(self, model: str) -> bool:
         """Whether the model thinks on only with the blocks of its last thoughts. For a model that has been learnt."""
-        known = self._maps.get(model)
-        return known is not None and known.wants_thinking_back
+        known = self._models.get(model)
+        return known is not None and known.map.wants_thinking_back
 
-    def learn(self, model: str) -> ArgumentMap:
+    def learn(self, model: str) -> Known:
         """How to call `model`, looked up once. Blocks: litellm imports its modules for the provider."""
-        known = self._maps.get(model)
+        known = self._models.get(model)
         if known is None:
             self._list_ollama(model)
             with quiet():
-                known = self._argument_map(model)
-                self._maps[model] = known
+                known = self._models[model] = self._known(model)
         return known
 
     def _list_ollama(self, model: str) -> None:
@@ -100,17 +127,62 @@ class LitellmClient:
             list_ollama_model(self._litellm, name, self._deployment.api_base, self._network)
 
     async def complete(
-        self, model: str, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], *, stream: bool
+        self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None = None
     ) -> Any:
-        """A `ModelResponse`, or a `RawStream` whose first item has not been read."""
-        answer = await self._litellm.acompletion(
+        """A `ModelResponse` for the plain `answer`; without one a `RawItems` of which nothing has been read."""
+        known = self._models.get(model)
+        if known is not None and known.configured is not None and self._needs_no_more(known, messages, arguments):
+            return await self._ask(known.configured, messages, arguments, answer)
+        if answer is None:
+            wrapper = await self._acompletion(model, messages, arguments, stream=True)
+            return RawStream(wrapper, ends_silently=self._mocked)
+        with answer.reading():
+            return await self._acompletion(model, messages, arguments, stream=False)
+
+    def _needs_no_more(self, known: Known, messages: list[Any], arguments: Arguments) -> bool:
+        """Whether the request is of a kind that was rehearsed, and no callback of litellm's has to see it."""
+        rehearsed = known.rehearsed
+        return rehearsed is not None and not self._litellm.callbacks and rehearsed.allows(messages, arguments)
+
+    async def _ask(
+        self, model: ConfiguredModel, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None
+    ) -> Any:
+        assert self._calls is not None
+        request = model.request(messages, arguments, stream=answer is None)
+        if answer is None:
+            return await self._calls.stream(model, request)
+        return await self._calls.plain(model, request, messages, answer)
+
+    async def _acompletion(self, model: str, messages: list[Any], arguments: Arguments, *, stream: bool) -> Any:
+        return await self._litellm.acompletion(
             **{**arguments, **self._always, "model": model, "messages": messages, "stream": stream}
         )
-        return RawStream(answer, ends_silently=self._mocked) if stream else answer
 
-    def _argument_map(self, model: str) -> ArgumentMap:
-        litellm = self._litellm
+    def _known(self, model: str) -> Known:
         name, provider = self._name_and_provider(model)
+        known = self._argument_map(model, name, provider)
+        if (
+            self._calls is None
+            or provider not in self._candidates
+            or not HARMLESS.issuperset(self._deployment.parameters)
+        ):
+            return Known(known)
+        try:
+            configured = ConfiguredModel(self._litellm, self._deployment, name, provider)
+        except Exception:  # NotConfigured, or a release with another idea of it
+            return Known(known)
+        return Known(known, configured, asyncio.run(self._rehearsed(model, configured, known)))
+
+    async def _rehearsed(self, model: str, configured: ConfiguredModel, known: ArgumentMap) -> Rehearsed | None:
+        async def ask(messages: list[Any], arguments: Arguments, stream: bool) -> Any:  # noqa: FBT001
+            return await self._acompletion(model, messages, arguments, stream=stream)
+
+        rehearsed = await rehearse(configured, known.arguments, known.takes, ask)
+        await finish_callbacks()
+        return rehearsed
+
+    def _argument_map(self, model: str, name: str, provider: str) -> ArgumentMap:
+        litellm = self._litellm
         import_late_parts(provider)
         load_tokenizers(litellm, model, name)
         return ArgumentMap(

@@ -11,18 +11,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from crplugins.core.errors import ErrorObject, GatewayError
 from crplugins.core.log_lines import log_upstream
 from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.handlers import upstream_errors
+from crplugins.handlers.litellm.usage import encoded
 from crplugins.handlers.whole_answer import WholeAnswers
 
 logger = logging.getLogger("crplugins.upstream")
 
 _TIMEOUTS: Final = frozenset({"TimeoutException", "APITimeoutError", "TimeoutError", "Timeout"})
-_BROKEN: Final = frozenset({"TransportError", "ClientError", "OSError", "StreamError", "IncompleteReadError"})
+_BROKEN: Final = frozenset(
+    {"TransportError", "ClientError", "HttpError", "OSError", "StreamError", "IncompleteReadError"}
+)
 
 _UNREADABLE: Final = (AttributeError, LookupError, TypeError, ValueError)
 """What litellm runs into where an answer has another shape than it takes for granted."""
@@ -77,7 +78,7 @@ class Failures:
     def in_stream(self, error: object) -> GatewayError:
         """The GatewayError for an error object that was an event of a stream."""
         status = upstream_errors.status_of(error)
-        return self._refusal(status, msgspec.json.encode({"error": error}), {}, frozenset())
+        return self._refusal(status, encoded({"error": error}), {}, frozenset())
 
     def note(self, text: str, *args: object) -> None:
         """A line of the log about this deployment."""

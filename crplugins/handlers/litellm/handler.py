@@ -1,7 +1,6 @@
 """LitellmHandler: for every provider that does not speak OpenAI's wire format itself."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
@@ -14,7 +13,9 @@ from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOpti
 from crplugins.core.trace import trace_headers
 from crplugins.handlers.deployment import Deployment, secrets_of
 from crplugins.handlers.handler import document_reply, stream_reply
+from crplugins.handlers.http.client import HttpClient
 from crplugins.handlers.litellm.answer import Document, answer_document
+from crplugins.handlers.litellm.asking import ConfiguredCalls
 from crplugins.handlers.litellm.client import LitellmClient
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.extras import history_of, lacks_thinking, stop_thinking
@@ -23,7 +24,7 @@ from crplugins.handlers.litellm.loading import close_litellm, open_litellm
 from crplugins.handlers.litellm.plain import PlainAnswer
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import Arguments, messages_of
-from crplugins.handlers.litellm.stream import LitellmStream, RawStream
+from crplugins.handlers.litellm.stream import LitellmStream, RawItems
 from crplugins.handlers.litellm.transport import reaching
 from crplugins.handlers.litellm.usage import as_usage, encoded, note_provider
 from crplugins.handlers.upstream import UpstreamUnknown
@@ -44,21 +45,25 @@ class LitellmHandler:
         self._failures = Failures(deployment.label, secrets_of(deployment, deployment.api_key, deployment.api_base))
         self._network: Network | None = None
         self._litellm: ModuleType | None = None
+        self._http: HttpClient | None = None
         self._client: LitellmClient | None = None
         self._refused = StreamOptionsRefused()
 
     async def __aenter__(self) -> Self:
         self._litellm = await open_litellm()
         try:
-            self._client = await asyncio.to_thread(self._make_client, self._litellm)  # litellm reads files of its own
+            self._network = await asyncio.to_thread(Network, self._deployment.ssl_verify)
+            self._http = HttpClient(self._network)
+            self._client = await asyncio.to_thread(self._make_client, self._litellm, self._network, self._http)
         except BaseException:
             await close_litellm()
             raise
         return self
 
-    def _make_client(self, litellm: ModuleType) -> LitellmClient:
-        self._network = Network(self._deployment.ssl_verify)
-        client = LitellmClient(litellm, self._deployment, self._network)
+    def _make_client(self, litellm: ModuleType, network: Network, http: HttpClient) -> LitellmClient:
+        """Blocks: litellm reads files of its own."""
+        calls = ConfiguredCalls(http, self._deployment)
+        client = LitellmClient(litellm, self._deployment, network, calls)
         if "*" not in self._deployment.model:
             client.learn(self._deployment.model)  # a model whose provider is unknown fails at start-up
         else:
@@ -78,6 +83,8 @@ class LitellmHandler:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._client = None
+        if self._http is not None:
+            await self._http.close()
         await close_litellm()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
@@ -105,10 +112,7 @@ class LitellmHandler:
 
     async def _document(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
         answer = PlainAnswer(self._failures, exchange.choices)
-        with answer.reading():
-            response = await self._complete(
-                exchange, model, messages, arguments, stream=False, failure_of=answer.failure_of
-            )
+        response = await self._complete(exchange, model, messages, arguments, answer)
         exchange.attempts[-1].ended = exchange.clock()
         document = self._answer_document(exchange, response, answer, _bare(model))
         if "usage" in document:
@@ -146,9 +150,7 @@ class LitellmHandler:
     async def _begin_stream(
         self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments, *, shows_usage: bool
     ) -> Reply:
-        raw: RawStream = await self._complete(
-            exchange, model, messages, arguments, stream=True, failure_of=self._failures.of
-        )
+        raw: RawItems = await self._complete(exchange, model, messages, arguments)
         repair = StreamRepair(_bare(model), shows_usage=shows_usage, choices=_choices_of(arguments))
         stream = LitellmStream(exchange, raw, repair, self._failures, self._deployment.timeout)
         return stream_reply(await stream.begin())
@@ -159,17 +161,15 @@ class LitellmHandler:
         model: str,
         messages: list[Any],
         arguments: Arguments,
-        *,
-        stream: bool,
-        failure_of: Callable[[Exception], GatewayError],
+        answer: PlainAnswer | None = None,
     ) -> Any:
         assert self._client is not None
         attempt = exchange.begin_attempt(self._deployment.provider, self)
         try:
             async with asyncio.timeout(self._deployment.timeout):
-                return await self._client.complete(model, messages, arguments, stream=stream)
+                return await self._client.complete(model, messages, arguments, answer)
         except Exception as error:
-            failure = failure_of(error)
+            failure = self._failures.of(error) if answer is None else answer.failure_of(error)
             attempt.fail(failure, exchange.clock())
             raise failure from None
 

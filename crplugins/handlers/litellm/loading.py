@@ -240,6 +240,9 @@ def import_late_parts(provider: str) -> None:
         for name in _READ_ONCE_BY_BEDROCK:
             with suppress(Exception):
                 getattr(importlib.import_module("litellm.llms.bedrock.common_utils"), name)()
+    if provider == "anthropic":
+        with suppress(Exception):  # reads the list of Anthropic's beta features, which the first request with one needs
+            importlib.import_module("litellm.anthropic_beta_headers_manager").get_provider_name(provider)
 
 
 def load_tokenizers(litellm: Any, *models: str) -> None:

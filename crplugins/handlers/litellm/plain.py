@@ -4,10 +4,11 @@ litellm makes a status 500, 422 or 400 of an answer that is no completion, by pr
 litellm cannot read is judged by its own bytes, whatever litellm says of it. And litellm reads a body of any length.
 
 All of litellm's HTTP goes through two classes of transports, whose `handle_async_request` is replaced once per process.
-It looks only at what the handler sends (`transport.reaching`), and at no other request of this process.
+It looks only at what the handler sends (`transport.reaching`), and at no other request of this process; within
+`catching` it sends nothing.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import wraps
@@ -30,6 +31,18 @@ _OPENAIS_PATH: Final = "/chat/completions"
 _OF_THE_CODING: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 _read: ContextVar["PlainAnswer | None"] = ContextVar("crplugins_plain_answer", default=None)
+_caught: ContextVar[list[Any] | None] = ContextVar("crplugins_caught_requests", default=None)
+
+
+@contextmanager
+def catching() -> Iterator[list[Any]]:
+    """While it lasts, what litellm sends in this task goes into the list, and is refused with 400."""
+    requests: list[Any] = []
+    token = _caught.set(requests)
+    try:
+        yield requests
+    finally:
+        _caught.reset(token)
 
 
 class PlainAnswer:
@@ -67,7 +80,8 @@ class PlainAnswer:
     async def received(self, response: Any) -> bytes:
         """The decoded body of a response, as litellm is to read it. Raises `GatewayError`."""
         try:
-            return self._taken(response, await self._body_of(response))
+            body = await self._body_of(response)
+            return self.taken(response.status_code, response.headers, response.request.url.path, body)
         except GatewayError as failure:
             self._failure = failure
             raise
@@ -76,27 +90,32 @@ class PlainAnswer:
         """A request is sent: what an earlier one was answered is not the answer."""
         self._body = self._failure = None
 
-    async def _body_of(self, response: Any) -> bytes:
-        pieces, size = [], 0
-        try:
-            async for piece in decoded(response):
-                pieces.append(piece)
-                size += len(piece)
-                if size > MAX_DOCUMENT_BYTES:
-                    raise self._failures.whole.too_long()
-        finally:
-            await response.stream.aclose()
-        return b"".join(pieces)
-
-    def _taken(self, response: Any, body: bytes) -> bytes:
-        if not 200 <= response.status_code < 300:
+    def taken(self, status: int, headers: Mapping[str, str], path: str, body: bytes) -> bytes:
+        """The decoded body of an answer from `path`, as litellm is to read it. Raises `GatewayError`."""
+        if not 200 <= status < 300:
             return body
-        self._headers = dict(response.headers)
-        if response.request.url.path.endswith(_OPENAIS_PATH):
+        self._headers = dict(headers)
+        if path.endswith(_OPENAIS_PATH):
             body = self._document(body) if begins_stream(body) else body
             body = self._failures.whole.completion_in(body, self._headers).raw
         self._body = body
         return with_short_names(body)
+
+    async def _body_of(self, response: Any) -> bytes:
+        try:
+            return await self.whole(decoded(response))
+        finally:
+            await response.stream.aclose()
+
+    async def whole(self, body: AsyncIterator[bytes]) -> bytes:
+        """A decoded body, if it is not longer than is read. Raises `GatewayError`."""
+        pieces, size = [], 0
+        async for piece in body:
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_DOCUMENT_BYTES:
+                raise self._failures.whole.too_long()
+        return b"".join(pieces)
 
     def _document(self, stream: bytes) -> bytes:
         """The document that a whole stream tells. Raises `GatewayError` for a stream that failed or was cut."""
@@ -134,6 +153,9 @@ def watch_transports() -> None:
 def _watched(handle: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
     @wraps(handle)
     async def handle_async_request(transport: Any, request: Any) -> Any:
+        if (caught := _caught.get()) is not None:
+            caught.append(request)
+            return _refused(request)
         answer = _read.get()
         if not is_ours() or request.method != "POST":  # such as a picture that a provider is sent in the request
             return await handle(transport, request)
@@ -148,6 +170,12 @@ def _watched(handle: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any
         return _response(response, _pieces(await answer.received(response)))
 
     return handle_async_request
+
+
+def _refused(request: Any) -> Any:
+    import httpx
+
+    return httpx.Response(400, json={"error": {"message": "caught"}}, request=request)
 
 
 async def _pieces(body: bytes) -> AsyncIterator[bytes]:

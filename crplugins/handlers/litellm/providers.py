@@ -1,13 +1,15 @@
-"""What is known of litellm's providers without importing litellm: their names.
+"""What is known of litellm's providers without importing litellm.
 
-`providers.json` has those that every release of litellm knows with which it was made; a test holds it against the one
-that is installed.
+`providers.json` has what every release of litellm confirms with which it was made (`survey` makes it); a test holds it
+against the one that is installed.
 """
 
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 import msgspec
+
+FILE: Final = Path(__file__).with_name("providers.json")
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -15,11 +17,18 @@ class Table(msgspec.Struct, frozen=True):
 
     litellm: tuple[str, ...]
     providers: frozenset[str]
+    configured: frozenset[str]
 
 
-def _read() -> Table:
-    return msgspec.json.decode(files(__package__).joinpath("providers.json").read_bytes(), type=Table)
+def read_table() -> Table:
+    return msgspec.json.decode(FILE.read_bytes(), type=Table)
 
 
-PROVIDERS: Final = _read().providers
+_TABLE: Final = read_table()
+
+PROVIDERS: Final = _TABLE.providers
 """The names that stand before the slash of a model in LiteLLM's notation."""
+
+CONFIGURED: Final = _TABLE.configured
+"""Those that may be asked through litellm's configuration of them, without `acompletion`: what is tried for each model,
+see `rehearsal`, is tried for no others. They sign nothing and send nothing else."""

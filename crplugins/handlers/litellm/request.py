@@ -74,6 +74,10 @@ class ArgumentMap:
         refused = (SETTINGS | frozenset(owned)) - OPENAI_PARAMETERS - {"metadata", "thinking"}
         self._refused = frozenset(map(normal_form, refused))
 
+    def takes(self, name: str) -> bool:
+        """Whether a parameter of OpenAI's is sent to the provider."""
+        return self._speaks_openai or name in self._supported
+
     def arguments(self, body: Body) -> Arguments:
         """The arguments for `body`. Values a client sends win over defaults; null means the default."""
         sent = {k: v for k in body if k not in _POSITIONAL and (v := body.get(k)) is not None}

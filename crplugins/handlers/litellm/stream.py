@@ -5,9 +5,9 @@ them, and LitellmStream judges whether the answer came to its end and counts its
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from inspect import isasyncgen
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
@@ -30,7 +30,7 @@ class LitellmStream:
     def __init__(
         self,
         exchange: Exchange,
-        raw: "RawStream",
+        raw: "RawItems",
         repair: StreamRepair,
         failures: Failures,
         timeout: float,
@@ -152,14 +152,28 @@ class LitellmStream:
             self._exchange.counted(as_usage(usage), "provider")
 
 
+class RawItems(Protocol):
+    """The items of a provider's stream, of either road.
+
+    An item is one of OpenAI's chunks, as a dict or as litellm's object, or litellm's generic dict (`text`, ...).
+    """
+
+    tap: Tap
+
+    def __anext__(self) -> Awaitable[Any]: ...
+
+    def __aiter__(self) -> Self: ...
+
+    async def aclose(self) -> None:
+        """Ends the upstream request now, in whatever state it is."""
+
+
 class RawStream:
     """The items of a provider's stream as litellm's parsers return them, before litellm's stream wrapper changes them.
 
     The wrapper (`CustomStreamWrapper`) loses refusals and the roles and finish reasons of all choices but the first,
     invents ends and usage, and takes a third of litellm's CPU. It is used only for the few providers whose items it
     alone can read (replicate, predibase, nlp_cloud, triton, sagemaker's boto3 streams and text completions).
-
-    An item is one of OpenAI's chunks, as a dict or as litellm's object, or litellm's generic dict (`text`, ...).
 
     Args:
         wrapper: what `acompletion(stream=True)` returned.

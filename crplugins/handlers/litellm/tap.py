@@ -26,7 +26,7 @@ logger = logging.getLogger("crplugins.upstream")
 
 # Parsers of OpenAI's chunks that only rename keys, which `StreamRepair` reads under both names, and drop others.
 # Without them a chunk is the provider's own JSON with all its fields, and a third of the CPU is saved.
-_RENAMING_PARSERS: Final = frozenset({
+RENAMING_PARSERS: Final = frozenset({
     "AzureAIChatCompletionResponseIterator", "CometAPIChatCompletionStreamingHandler",
     "EdenAIChatCompletionStreamingHandler", "GroqChatCompletionStreamingHandler", "MistralChatResponseIterator",
     "OVHCloudChatCompletionStreamingHandler", "OpenAIChatCompletionResponseIterator",
@@ -115,7 +115,7 @@ class Tap:
 
     def _watch_parser(self, stream: Any) -> None:
         original = stream.chunk_parser
-        renames_only = type(stream).__name__ in _RENAMING_PARSERS
+        renames_only = type(stream).__name__ in RENAMING_PARSERS
 
         def chunk_parser(chunk: Any) -> Any:
             self.see(chunk)

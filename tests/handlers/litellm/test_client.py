@@ -17,14 +17,14 @@ from tests.litellm_setup import ASKING, asking
 )
 def test_providers_of_openais_wire_get_parameters_litellm_does_not_list(model):
     client = LitellmClient(load_litellm(), Deployment("m", model), Network())
-    arguments = client.learn(model).arguments(_body(verbosity="low", x=1))
+    arguments = client.learn(model).map.arguments(_body(verbosity="low", x=1))
     assert arguments == {"verbosity": "low", "allowed_openai_params": ["verbosity"], "extra_body": {"x": 1}}
 
 
 def test_bedrock_and_claude_on_vertex_get_no_extra_body():
     for model in ("bedrock/anthropic.claude-3-5-sonnet-20240620-v1:0", "vertex_ai/claude-sonnet-4"):
         client = LitellmClient(load_litellm(), Deployment("m", model), Network())
-        assert "extra_body" not in client.learn(model).arguments(_body(x=1, top_k=4))
+        assert "extra_body" not in client.learn(model).map.arguments(_body(x=1, top_k=4))
 
 
 def test_what_is_known_of_a_model_is_looked_up_once():

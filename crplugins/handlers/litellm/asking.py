@@ -1,0 +1,180 @@
+"""ConfiguredCalls: requests of a `ConfiguredModel` over our HTTP client, and ConfiguredStream: the items of an answer.
+
+What comes out is what comes out of `acompletion` (a `ModelResponse`, the items of a stream, an exception of litellm's),
+so that whoever reads it does not know the road.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import msgspec
+
+from crplugins.core.bounded_map import BoundedMap
+from crplugins.core.sse import Event, Splitter
+from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.http.client import HttpClient
+from crplugins.handlers.http.interface import Endpoint, Response
+from crplugins.handlers.litellm.bounded import bounded_lines, short_refusal
+from crplugins.handlers.litellm.configs import ConfiguredModel, ProviderRequest
+from crplugins.handlers.litellm.lines import LONGEST_HEARTBEAT, clean_bytes, says_nothing
+from crplugins.handlers.litellm.plain import PlainAnswer
+from crplugins.handlers.litellm.stream import is_readable
+from crplugins.handlers.litellm.tap import Tap
+from crplugins.handlers.litellm.usage import encoded
+
+_OURS: Final = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "crplugins"}
+_ENDPOINTS: Final = 64
+_LINGER_SECONDS: Final = 0.25
+"""How long to wait for the end of the body after [DONE]."""
+
+
+class ConfiguredCalls:
+    """Sends the requests of one deployment.
+
+    Raises `HttpError`, `TimeoutError`, `GatewayError` and what litellm raises.
+    """
+
+    def __init__(self, client: HttpClient, deployment: Deployment) -> None:
+        self._client = client
+        self._deployment = deployment
+        self._endpoints: Final[BoundedMap[tuple[str, ...], Endpoint]] = BoundedMap(_ENDPOINTS)
+
+    async def plain(
+        self, model: ConfiguredModel, request: ProviderRequest, messages: list[Any], answer: PlainAnswer
+    ) -> Any:
+        import httpx
+
+        answer.begin()
+        response = await self._post(request)
+        try:
+            await _refuse(model, request, response)
+            body = await answer.whole(_pieces(response))
+        finally:
+            response.close()
+        body = answer.taken(response.status, response.headers, urlsplit(request.url).path, body)
+        headers = {"content-type": response.headers.get("content-type", "application/json")}
+        return model.answer(request, messages, httpx.Response(response.status, headers=headers, content=body))
+
+    async def stream(self, model: ConfiguredModel, request: ProviderRequest) -> "ConfiguredStream":
+        response = await self._post(request)
+        try:
+            await _refuse(model, request, response)
+            return ConfiguredStream(model, request, response, self._deployment.timeout)
+        except BaseException:
+            response.close()
+            raise
+
+    async def _post(self, request: ProviderRequest) -> Response:
+        headers = {str(name).lower(): str(value) for name, value in request.headers.items()}
+        own = {name: headers.pop(name) for name in request.varying & headers.keys()}
+        key = (request.url, *headers, *headers.values())
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            endpoint = self._endpoints[key] = self._client.endpoint(request.url, _OURS | headers)
+        return await endpoint.post(
+            encoded(request.data),
+            own,
+            connect_seconds=self._deployment.connect_timeout,
+            seconds=self._deployment.timeout,
+        )
+
+
+async def _refuse(model: ConfiguredModel, request: ProviderRequest, response: Response) -> None:
+    """Raises litellm's exception for an answer that is no success."""
+    if 200 <= response.status < 300:
+        return
+    import httpx
+
+    body = await short_refusal(_pieces(response))
+    sent = httpx.Request("POST", request.url)
+    status = response.status if response.status >= 400 else 502  # a redirection, which is not followed
+    raise model.refusal(httpx.Response(status, headers=_readable(response), content=body, request=sent))
+
+
+def _readable(response: Response) -> dict[str, str]:
+    """The headers that httpx takes, without those of the coding that the body no longer has."""
+    return {
+        name: value.encode("ascii", "replace").decode()
+        for name, value in response.headers.items()
+        if name not in ("content-encoding", "content-length", "transfer-encoding")
+    }
+
+
+def _decoded(data: bytes) -> Any:
+    """JSON as OpenAI's SDK reads it. Half an emoji stays half an emoji, to be joined with the other one."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json.loads(data, strict=False)
+
+
+class ConfiguredStream:
+    """The items of a stream: the provider's own JSON where that is OpenAI's, else what litellm's reader makes of it.
+
+    Attributes:
+        tap: what was seen of the stream besides.
+    """
+
+    def __init__(self, model: ConfiguredModel, request: ProviderRequest, response: Response, timeout: float) -> None:
+        self.tap = Tap()
+        self._response = response
+        self._timeout = timeout
+        reader = model.reader(request, self._lines())
+        if reader is None:
+            self._items: AsyncIterator[Any] = self._chunks()
+        else:
+            self.tap.attach(reader)
+            self._items = aiter(reader)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await anext(self._items)
+
+    async def aclose(self) -> None:
+        """Ends the upstream request now, or keeps its connection if the answer has been read to its end."""
+        self._response.close(_LINGER_SECONDS if self.tap.done else 0.0)
+
+    async def _chunks(self) -> AsyncIterator[Any]:
+        begun = False
+        async for event in self._events():
+            data = event.data or b""
+            if len(data) <= LONGEST_HEARTBEAT and says_nothing(data.decode("utf-8", "replace").strip()):
+                continue
+            if event.is_done:
+                self.tap.done = True
+                return
+            try:
+                chunk = _decoded(data)
+            except (ValueError, RecursionError):
+                self.tap.malformed = "an event is not JSON"
+                chunk = {}
+            self.tap.see(chunk)
+            if not begun and not is_readable(chunk):
+                self.tap.malformed = "an event is no chunk"
+            begun = True
+            yield chunk
+
+    async def _lines(self) -> AsyncIterator[str]:
+        async for event in self._events():
+            yield "data: " + (event.data or b"").decode("utf-8", "replace")
+
+    async def _events(self) -> AsyncIterator[Event]:
+        splitter = Splitter()
+        async for piece in clean_bytes(bounded_lines(self._pieces())):
+            for event in splitter.feed(piece):
+                if event.data is not None:
+                    yield event
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        while piece := await self._response.read():
+            self._response.expire_in(self._timeout)
+            yield piece
+
+
+async def _pieces(response: Response) -> AsyncIterator[bytes]:
+    while piece := await response.read():
+        yield piece

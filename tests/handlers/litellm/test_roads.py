@@ -1,0 +1,191 @@
+"""A request that is made of litellm's configuration of a provider is the one `acompletion` would send, and is answered alike."""
+
+import dataclasses
+import json
+from contextlib import asynccontextmanager
+from itertools import product
+
+import pytest
+
+from crplugins.core.errors import GatewayError
+from crplugins.handlers.litellm.loading import load_litellm
+from crplugins.handlers.litellm.providers import CONFIGURED
+from crplugins.testing import FakeProvider, Script
+from tests.litellm_setup import ASKING, HELLO, asking
+from tests.long import LONG
+
+OFTEN = [
+    "anthropic",
+    "azure",
+    "databricks",
+    "groq",
+    "hosted_vllm",
+    "mistral",
+    "openai",
+    "openrouter",
+    "together_ai",
+    "xai",
+]
+PROVIDERS = sorted(CONFIGURED if LONG else CONFIGURED & set(OFTEN))
+MODELS = {"anthropic": "claude-sonnet-4-5", "openai": "gpt-4o"}
+
+TOOL = {
+    "type": "function",
+    "function": {"name": "find", "parameters": {"type": "object", "properties": {"it": {"type": "string"}}}},
+}
+CALL = {"id": "call_9", "type": "function", "function": {"name": "find", "arguments": '{"it": "x"}'}}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+REQUESTS = {
+    "plain": {"temperature": 0.3, "max_tokens": 9},
+    "tools": {"tools": [TOOL], "tool_choice": "auto"},
+    "second turn": {"tools": [TOOL], "messages": [*HELLO, {"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "call_9", "content": "y"}]},
+    "picture": {"messages": [{"role": "user", "content": [{"type": "text", "text": "look"}, PICTURE]}]},
+    "other words": {"reasoning_effort": "low"},
+    "other parts": {"messages": [{"role": "user", "content": "hi", "name": "ann"}]},
+}  # fmt: skip
+SAID = {"role": "assistant", "content": "Hello <b>there</b>", "tool_calls": [CALL]}
+COUNTS = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8, "prompt_tokens_details": {"cached_tokens": 2}}
+OPENAIS = {"id": "c-1", "object": "chat.completion", "created": 1, "model": "up", "choices": [{"index": 0, "message": SAID, "finish_reason": "tool_calls"}], "usage": COUNTS}  # fmt: skip
+ANTHROPICS = {
+    "id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "tool_use", "stop_sequence": None,
+    "content": [{"type": "text", "text": "Hello"}, {"type": "tool_use", "id": "toolu_1", "name": "find", "input": {"it": "x"}}],
+    "usage": {"input_tokens": 5, "output_tokens": 3, "cache_read_input_tokens": 2},
+}  # fmt: skip
+
+
+def frames(*events, named=False):
+    return [
+        (f"event: {e['type']}\n" if named else "").encode() + b"data: " + json.dumps(e).encode() + b"\n\n"
+        for e in events
+    ]
+
+
+def chunk(delta, finish=None, **more):
+    return {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "up", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}  # fmt: skip
+
+
+OPENAIS_STREAM = [
+    *frames(
+        chunk({"role": "assistant", "content": "Hel"}),
+        chunk({"content": "lo"}),
+        chunk({"tool_calls": [{"index": 0, **CALL}]}),
+        chunk({}, "tool_calls"),
+        {**chunk({}), "choices": [], "usage": COUNTS},
+    ),
+    b"data: [DONE]\n\n",
+]
+ANTHROPICS_STREAM = frames(
+    {"type": "message_start", "message": {**ANTHROPICS, "content": [], "stop_reason": None}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}},
+    {"type": "content_block_stop", "index": 0},
+    {
+        "type": "message_delta",
+        "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+        "usage": {"output_tokens": 3},
+    },
+    {"type": "message_stop"},
+    named=True,
+)
+ANSWERS = {
+    "answer": lambda anthropic, stream: (
+        Script(events=ANTHROPICS_STREAM if anthropic else OPENAIS_STREAM) if stream else Script(body=ANTHROPICS if anthropic else OPENAIS)
+    ),
+    "refusal": lambda anthropic, stream: Script.error(400, "Bad temperature.", param="temperature"),
+    "key": lambda anthropic, stream: Script.error(401, "Wrong key."),
+    "overload": lambda anthropic, stream: Script.error(429, "Slow down.", headers=[(b"retry-after", b"7")]),
+    "crash": lambda anthropic, stream: Script(status=500, body=b"<html>oh</html>", content_type="text/html"),
+    "nonsense": lambda anthropic, stream: Script(body=b'{"code": 1, "msg": "?"}'),
+    "cut": lambda anthropic, stream: dataclasses.replace(ANSWERS["answer"](anthropic, stream), cut_after=2),
+    "no connection": lambda anthropic, stream: Script(refuse_connection=True),
+}  # fmt: skip
+
+
+class Roads:
+    def __init__(self, upstream, short, long, anthropic):
+        self.upstream, self.asked, self.anthropic = upstream, (short, long), anthropic
+
+    async def walk(self, answer="answer", stream=False, **body):
+        """What each road has sent, and what its client has got."""
+        seen = []
+        for asked in self.asked:
+            self.upstream.enqueue(ANSWERS[answer](self.anthropic, stream))
+            before = len(self.upstream.requests)
+            got = await outcome(asked, stream, body)
+            seen.append(
+                (
+                    [sent(request) for request in self.upstream.requests[before:]],
+                    got,
+                    asked.exchange.usage,
+                    asked.exchange.usage_source,
+                )
+            )
+        return seen
+
+
+async def outcome(asked, stream, body):
+    try:
+        if not stream:
+            return stripped(await asked.plain(**body))
+        told = await asked.stream(**body, **ASKING)
+        return [stripped(each) for each in told.chunks], told.done, told.error
+    except GatewayError as error:
+        return error.status, error.error, sorted(error.headers), error.error_type
+
+
+def stripped(document):
+    if isinstance(document, dict):
+        return {key: stripped(value) for key, value in document.items() if key not in ("id", "created")}
+    return [stripped(each) for each in document] if isinstance(document, list) else document
+
+
+OF_THE_CLIENT = {
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+    "user-agent",
+}
+
+
+def sent(request):
+    headers = {k: v for k, v in request.headers.items() if k not in OF_THE_CLIENT and not k.startswith("x-stainless-")}
+    return request.method, request.path, headers, request.json
+
+
+@asynccontextmanager
+async def both_roads(provider):
+    model = f"{provider}/{MODELS.get(provider, 'any')}"
+    async with FakeProvider() as upstream, asking(upstream, model) as short, asking(upstream, model) as long:
+        known = long.handler._client._models
+        known[model] = dataclasses.replace(known[model], rehearsed=None)
+        assert short.handler._client._models[model].rehearsed is not None
+        yield Roads(upstream, short, long, provider == "anthropic")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_both_roads_send_one_request_and_give_one_answer(provider):
+    async with both_roads(provider) as roads:
+        for kind, stream in product(REQUESTS, (False, True)):
+            short, long = await roads.walk(stream=stream, **REQUESTS[kind])
+            assert (kind, stream, short) == (kind, stream, long)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_both_roads_fail_alike(provider):
+    async with both_roads(provider) as roads:
+        for answer, stream in product(ANSWERS, (False, True)):
+            short, long = await roads.walk(answer, stream=stream)
+            assert (answer, stream, short) == (answer, stream, long)
+
+
+async def test_a_callback_of_litellms_sees_every_request(monkeypatch):
+    async with FakeProvider() as upstream, asking(upstream) as asked:
+        monkeypatch.setattr(load_litellm(), "callbacks", [object()])
+        client = asked.handler._client
+        known = client._models["openai/fake-model"]
+        assert known.rehearsed.allows(HELLO, {})
+        assert not client._needs_no_more(known, HELLO, {})
