@@ -137,4 +137,5 @@ async def asking(
     key = parameters.pop("api_key", KEY)
     deployment = Deployment(name, model, api_base=base, api_key=key, parameters=parameters, timeout=patience)
     async with LitellmHandler(deployment) as handler:
+        await handler.rehearsed()
         yield Asked(handler, provider)

@@ -22,7 +22,7 @@ from crplugins.core.network import Network
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.asking import ConfiguredCalls
 from crplugins.handlers.litellm.configs import ConfiguredModel
-from crplugins.handlers.litellm.loading import finish_callbacks, import_late_parts, load_tokenizers, quiet
+from crplugins.handlers.litellm.loading import import_late_parts, load_tokenizers, quiet
 from crplugins.handlers.litellm.plain import PlainAnswer
 from crplugins.handlers.litellm.providers import CONFIGURED
 from crplugins.handlers.litellm.rehearsal import HARMLESS, Rehearsed, rehearse
@@ -56,13 +56,17 @@ _OLLAMA_BASE: Final = "http://localhost:11434"
 _OLLAMA_TIMEOUT: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Known:
-    """What is known of a model. `configured` with `rehearsed`: how, and when, it is asked without `acompletion`."""
+    """What is known of a model. `configured` with `rehearsed`: how, and when, it is asked without `acompletion`.
+
+    `rehearsing` is None until its provider has answered for it.
+    """
 
     map: ArgumentMap
     configured: ConfiguredModel | None = None
     rehearsed: Rehearsed | None = None
+    rehearsing: asyncio.Task[None] | None = None
 
 
 class LitellmClient:
@@ -98,6 +102,7 @@ class LitellmClient:
         }
         self._mocked = "mock_response" in deployment.parameters
         self._calls, self._candidates = calls, candidates
+        self._closing = False
         self._models: Final[BoundedMap[str, Known]] = BoundedMap(256)  # a wildcard deployment has many models
 
     async def arguments(self, model: str, body: Body) -> Arguments:
@@ -131,18 +136,49 @@ class LitellmClient:
     ) -> Any:
         """A `ModelResponse` for the plain `answer`; without one a `RawItems` of which nothing has been read."""
         known = self._models.get(model)
-        if known is not None and known.configured is not None and self._needs_no_more(known, messages, arguments):
+        if known is None or known.configured is None or self._litellm.callbacks:
+            return await self._answered(model, messages, arguments, answer)
+        if known.rehearsed is not None and known.rehearsed.allows(messages, arguments):
             return await self._ask(known.configured, messages, arguments, answer)
+        answered = await self._answered(model, messages, arguments, answer)
+        if known.rehearsing is None:  # not for names that a client makes up, for which no provider answers
+            known.rehearsing = asyncio.create_task(self._rehearse(model, known))
+        return answered
+
+    async def _answered(self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None) -> Any:
+        """By `acompletion`."""
         if answer is None:
             wrapper = await self._acompletion(model, messages, arguments, stream=True)
             return RawStream(wrapper, ends_silently=self._mocked)
         with answer.reading():
             return await self._acompletion(model, messages, arguments, stream=False)
 
-    def _needs_no_more(self, known: Known, messages: list[Any], arguments: Arguments) -> bool:
-        """Whether the request is of a kind that was rehearsed, and no callback of litellm's has to see it."""
-        rehearsed = known.rehearsed
-        return rehearsed is not None and not self._litellm.callbacks and rehearsed.allows(messages, arguments)
+    async def rehearsed(self, model: str) -> Rehearsed | None:
+        """What requests for a model that has been learnt take the short road, from now on; None if there are none."""
+        known = self._models.get(model)
+        if known is None or known.configured is None:
+            return None
+        known.rehearsing = known.rehearsing or asyncio.create_task(self._rehearse(model, known))
+        await known.rehearsing
+        return known.rehearsed
+
+    async def close(self) -> None:
+        """Ends the rehearsals that go on, after the step that they are in: litellm must not be cancelled within one."""
+        self._closing = True
+        await asyncio.gather(*(known.rehearsing for known in self._models.values() if known.rehearsing is not None))
+
+    async def _rehearse(self, model: str, known: Known) -> None:
+        """A third of a second of CPU, in steps that are no longer than a request of litellm's."""
+        assert known.configured is not None
+
+        async def ask(messages: list[Any], arguments: Arguments, stream: bool) -> Any:  # noqa: FBT001
+            await asyncio.sleep(0)  # requests go on between two steps
+            if self._closing:
+                raise asyncio.CancelledError
+            return await self._acompletion(model, messages, arguments, stream=stream)
+
+        with suppress(Exception, asyncio.CancelledError):  # whatever a release does: its requests take the other road
+            known.rehearsed = await rehearse(known.configured, known.map.arguments, known.map.takes, ask)
 
     async def _ask(
         self, model: ConfiguredModel, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None
@@ -171,15 +207,7 @@ class LitellmClient:
             configured = ConfiguredModel(self._litellm, self._deployment, name, provider)
         except Exception:  # NotConfigured, or a release with another idea of it
             return Known(known)
-        return Known(known, configured, asyncio.run(self._rehearsed(model, configured, known)))
-
-    async def _rehearsed(self, model: str, configured: ConfiguredModel, known: ArgumentMap) -> Rehearsed | None:
-        async def ask(messages: list[Any], arguments: Arguments, stream: bool) -> Any:  # noqa: FBT001
-            return await self._acompletion(model, messages, arguments, stream=stream)
-
-        rehearsed = await rehearse(configured, known.arguments, known.takes, ask)
-        await finish_callbacks()
-        return rehearsed
+        return Known(known, configured)
 
     def _argument_map(self, model: str, name: str, provider: str) -> ArgumentMap:
         litellm = self._litellm

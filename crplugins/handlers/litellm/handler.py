@@ -22,6 +22,7 @@ from crplugins.handlers.litellm.extras import history_of, lacks_thinking, stop_t
 from crplugins.handlers.litellm.finish import ProviderFailed
 from crplugins.handlers.litellm.loading import close_litellm, open_litellm
 from crplugins.handlers.litellm.plain import PlainAnswer
+from crplugins.handlers.litellm.rehearsal import Rehearsed
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import Arguments, messages_of
 from crplugins.handlers.litellm.stream import LitellmStream, RawItems
@@ -82,10 +83,17 @@ class LitellmHandler:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        assert self._client is not None
+        assert self._http is not None
+        await self._client.close()
+        await self._http.close()
         self._client = None
-        if self._http is not None:
-            await self._http.close()
         await close_litellm()
+
+    async def rehearsed(self) -> Rehearsed | None:
+        """What requests for the deployment's own model are made without `acompletion`. Waits until that is known."""
+        assert self._client is not None
+        return await self._client.rehearsed(self._deployment.model)
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         model = self._deployment.model_for(body.get("model", str) or "", self._deployment.model)

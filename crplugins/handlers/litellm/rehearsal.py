@@ -1,9 +1,9 @@
 """Finds out whether a model can be asked through litellm's configuration of its provider alone.
 
-Before the first request of a model, both roads are walked a few times without a network: `acompletion`, whose requests
-are caught in its transport, and `ConfiguredModel`. What `acompletion` adds to every request alike is learnt from its
-first two, a plain one and a streamed one. Where the others are then the same, URL, headers and JSON, later requests of
-the same kind take the shorter road; a request of any other kind takes `acompletion`.
+Once a provider has answered for a model, both roads are walked a few times without a network: `acompletion`, whose
+requests are caught in its transport, and `ConfiguredModel`. What `acompletion` adds to every request alike is learnt
+from its first two, a plain one and a streamed one. Where the others are then the same, URL, headers and JSON, later
+requests of the same kind take the shorter road; a request of any other kind takes `acompletion`.
 """
 
 import copy

@@ -76,10 +76,11 @@ def is_configured(litellm: Any, model: str) -> bool:
     client = LitellmClient(litellm, deployment, Network(), calls, {model.partition("/")[0]})
     with _offline() as tried:
         try:
-            known = client.learn(model)
+            client.learn(model)
+            rehearsed = asyncio.run(client.rehearsed(model))
         except Exception:
             return False
-    return known.rehearsed is not None and not tried
+    return rehearsed is not None and not tried
 
 
 def _names(litellm: Any) -> list[str]:

@@ -1,11 +1,20 @@
 """What the table of providers says holds for the litellm that is installed."""
 
+import asyncio
+
 import pytest
 
-from crplugins.handlers.litellm.loading import load_litellm, quiet
+from crplugins.handlers.litellm.loading import close_litellm, load_litellm, open_litellm, quiet
 from crplugins.handlers.litellm.providers import CONFIGURED, PROVIDERS
 from crplugins.handlers.litellm.survey import is_configured
 from tests.long import LONG
+
+
+@pytest.fixture(scope="module")
+def litellm():
+    """Opened: only then what it sends can be caught."""
+    yield asyncio.run(open_litellm())
+    asyncio.run(close_litellm())
 
 
 @pytest.mark.parametrize("provider", sorted(PROVIDERS))
@@ -16,12 +25,12 @@ def test_litellm_knows_every_provider_that_a_start_does_not_ask_it_about(provide
 
 
 @pytest.mark.parametrize("provider", sorted(CONFIGURED if LONG else CONFIGURED & {"anthropic", "mistral"}))
-def test_a_provider_that_is_asked_through_its_configuration_is_sent_what_litellm_sends(provider):
-    assert is_configured(load_litellm(), f"{provider}/any")
+def test_a_provider_that_is_asked_through_its_configuration_is_sent_what_litellm_sends(litellm, provider):
+    assert is_configured(litellm, f"{provider}/any")
 
 
-def test_a_provider_is_not_asked_through_its_configuration_if_that_needs_more_than_the_request():
-    assert not is_configured(load_litellm(), "huggingface/any")
+def test_a_provider_is_not_asked_through_its_configuration_if_that_needs_more_than_the_request(litellm):
+    assert not is_configured(litellm, "huggingface/any")
 
 
 def test_providers_that_sign_what_they_send_are_litellms_own():

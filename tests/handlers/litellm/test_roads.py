@@ -6,12 +6,15 @@ from contextlib import asynccontextmanager
 from itertools import product
 
 import pytest
+from litellm.integrations.custom_logger import CustomLogger
 
 from crplugins.core.errors import GatewayError
+from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.litellm.handler import LitellmHandler
 from crplugins.handlers.litellm.loading import load_litellm
 from crplugins.handlers.litellm.providers import CONFIGURED
 from crplugins.testing import FakeProvider, Script
-from tests.litellm_setup import ASKING, HELLO, asking
+from tests.litellm_setup import ASKING, HELLO, KEY, Asked, asking
 from tests.long import LONG
 
 OFTEN = [
@@ -156,9 +159,8 @@ def sent(request):
 async def both_roads(provider):
     model = f"{provider}/{MODELS.get(provider, 'any')}"
     async with FakeProvider() as upstream, asking(upstream, model) as short, asking(upstream, model) as long:
-        known = long.handler._client._models
-        known[model] = dataclasses.replace(known[model], rehearsed=None)
-        assert short.handler._client._models[model].rehearsed is not None
+        long.handler._client._models[model].configured = None
+        assert await short.handler.rehearsed() is not None
         yield Roads(upstream, short, long, provider == "anthropic")
 
 
@@ -178,10 +180,41 @@ async def test_both_roads_fail_alike(provider):
             assert (answer, stream, short) == (answer, stream, long)
 
 
-async def test_a_callback_of_litellms_sees_every_request(monkeypatch):
+@pytest.fixture
+def through_litellm(monkeypatch):
+    """The models that `acompletion` is called for."""
+    litellm, models = load_litellm(), []
+    acompletion = litellm.acompletion
+
+    async def noted(**arguments):
+        models.append(arguments["model"])
+        return await acompletion(**arguments)
+
+    monkeypatch.setattr(litellm, "acompletion", noted)
+    return models
+
+
+async def test_a_callback_of_litellms_sees_every_request(monkeypatch, through_litellm):
     async with FakeProvider() as upstream, asking(upstream) as asked:
-        monkeypatch.setattr(load_litellm(), "callbacks", [object()])
-        client = asked.handler._client
-        known = client._models["openai/fake-model"]
-        assert known.rehearsed.allows(HELLO, {})
-        assert not client._needs_no_more(known, HELLO, {})
+        await asked.plain()
+        through_litellm.clear()
+        await asked.plain()
+        assert through_litellm == []
+        monkeypatch.setattr(load_litellm(), "callbacks", [CustomLogger()])
+        await asked.plain()
+        assert through_litellm == ["openai/fake-model"]
+
+
+async def test_a_model_is_rehearsed_once_its_provider_has_answered_for_it(through_litellm):
+    async with FakeProvider() as upstream:
+        deployment = Deployment("m", "openai/gpt-4o", api_base=upstream.base_url, api_key=KEY, parameters={})
+        async with LitellmHandler(deployment) as handler:
+            asked = Asked(handler)
+            upstream.enqueue(Script.error(404, "No such model."))
+            await asked.refusal()
+            assert through_litellm == ["openai/gpt-4o"]
+            await asked.plain()
+            await handler.rehearsed()
+            through_litellm.clear()
+            await asked.plain()
+            assert through_litellm == []
