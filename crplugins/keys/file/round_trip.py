@@ -11,7 +11,7 @@ from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import CommentMark
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
-from ruamel.yaml.scalarstring import SingleQuotedScalarString
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScalarString
 from ruamel.yaml.tokens import CommentToken
 
 _TAG: Final = "tag:yaml.org,2002:"
@@ -106,16 +106,25 @@ def _new(value: Any) -> Any:
         return CommentedMap((_new(key), _new(item)) for key, item in value.items())
     if isinstance(value, list):
         return CommentedSeq(map(_new, value))
-    return SingleQuotedScalarString(value) if type(value) is str and _needs_quotes(value) else value
+    if type(value) is not str:
+        return value
+    if not value.isprintable():
+        return DoubleQuotedScalarString(value)
+    return SingleQuotedScalarString(value) if _needs_quotes(value) else value
 
 
 def _needs_quotes(text: str) -> bool:
     """Whether YAML 1.1, as we read it, would take the bare word for something else than text; ruamel.yaml has 1.2."""
+    if text.startswith(_INDICATORS):
+        return True
     tag = _RESOLVER.resolve(  # type: ignore[no-untyped-call]
         yaml.ScalarNode, text, (True, False)
     )
-    return bool(tag != f"{_TAG}str") and text.isprintable()
+    return bool(tag != f"{_TAG}str")
 
+
+_INDICATORS: Final = ("-", "?", ":")
+"""ruamel.yaml writes a text that begins so without quotes, also where YAML 1.1 reads it as another: `[{id: :0}]`."""
 
 _RESOLVER: Final = yaml.resolver.Resolver()
 

@@ -320,6 +320,17 @@ async def test_an_entry_whose_change_would_change_others_is_left_alone_and_named
     assert path.read_text() == text
 
 
+@pytest.mark.parametrize("word", [":0", ":a", "? a", "- a", "-", "?", ":", "a\u0085b", "a\ufeff"])
+@pytest.mark.parametrize("name", sorted(FILES))
+async def test_an_id_that_yaml_would_read_as_another_is_quoted(tmp_path, name, word):
+    path = tmp_path / "keys.yaml"
+    path.write_bytes(FILES[name].encode())
+    store = FileStore(path, environ={"A_KEY": A})
+    key = Key(Principal(word, team=word, tags={word: word}, models=(word,)), (SECRET,), NOW)
+    await store.add(key)
+    assert key in await store.list()
+
+
 async def test_json_stays_json(tmp_path):
     path = tmp_path / "keys.json"
     path.write_text(f'{{"note": "ours", "keys": [{{"id": "team-a", "hash": "{HASH}", "ticket": "OPS-7"}}]}}')
