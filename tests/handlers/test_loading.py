@@ -7,8 +7,8 @@ import pytest
 from crplugins.core.errors import GatewayError
 from crplugins.handlers.demo import DemoHandler
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.failover import fails_over
 from crplugins.handlers.loading import Loading
+from crplugins.handlers.routing.failures import fails_over
 from tests.litellm_setup import Asked
 
 DEPLOYMENT = Deployment("m", "demo/echo")

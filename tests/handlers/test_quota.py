@@ -13,8 +13,9 @@ import pytest
 
 from crplugins.core.errors import GatewayError
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.failover import Failover
 from crplugins.handlers.quota import QuotaUsedUp
+from crplugins.handlers.routing.candidate import Candidate
+from crplugins.handlers.routing.group import Group
 from crplugins.homes.gateway.app import Gateway
 from crplugins.limits.limit import NEVER
 from crplugins.testing import FakeProvider, Script, usage_object
@@ -216,9 +217,10 @@ class Refuses:
 
 
 async def test_the_shortest_wait_is_told() -> None:
-    both = Failover("m", [Refuses(NEVER), Refuses(7000), Refuses(3001)])  # type: ignore[list-item]
+    deployments = [Deployment("m", f"openai/{wait}") for wait in (NEVER, 7000, 3001)]
+    group = Group([Candidate(each, Refuses(wait)) for each, wait in zip(deployments, (NEVER, 7000, 3001), strict=True)])  # type: ignore[arg-type]
     with pytest.raises(GatewayError) as refused:
-        await both.answer(_Anything(), None)  # type: ignore[arg-type]
+        await group.answer(_Anything(), None)  # type: ignore[arg-type]
     assert dict(refused.value.headers) == {b"retry-after": b"4", b"retry-after-ms": b"3001"}
 
 

@@ -14,10 +14,11 @@ from typing import Final, Self
 
 from crplugins.handlers.demo import DemoHandler, is_demo
 from crplugins.handlers.deployment import Deployment, Routes
-from crplugins.handlers.failover import Failover
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.loading import Loading
 from crplugins.handlers.quota import WithinQuota
+from crplugins.handlers.routing.candidate import Candidate
+from crplugins.handlers.routing.group import Group
 from crplugins.handlers.upstream import HandlerKind, ProviderUnknown, Upstream, UpstreamUnknown, can_wait, resolve
 from crplugins.homes.price_list import PriceList
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
@@ -129,15 +130,14 @@ class Upstreams:
             await asyncio.wait([self._loader])
 
     def _route(self) -> None:
-        """Send each name to its handler, or to all of them in turn; to none that is loading if another is open."""
+        """Send each name to its deployments, but to none that is loading if another is open."""
         grouped: dict[str, list[tuple[Deployment, Handler]]] = {}
         for each, handler in zip(self._served, self._handlers, strict=True):
             grouped.setdefault(each.deployment.name, []).append((each.deployment, handler))
-        self._routes = Routes((name, self._in_turn(name, _ready(group) or group)) for name, group in grouped.items())
+        self._routes = Routes((name, self._group(_ready(served) or served)) for name, served in grouped.items())
 
-    def _in_turn(self, name: str, group: Sequence[tuple[Deployment, Handler]]) -> Handler:
-        handlers = [self._within_quota(deployment, handler) for deployment, handler in group]
-        return handlers[0] if len(handlers) == 1 else Failover(name, handlers)
+    def _group(self, served: Sequence[tuple[Deployment, Handler]]) -> Group:
+        return Group([Candidate(deployment, self._within_quota(deployment, handler)) for deployment, handler in served])
 
     def _within_quota(self, deployment: Deployment, handler: Handler) -> Handler:
         if self.quotas is None or deployment.quota == NO_LIMITS:

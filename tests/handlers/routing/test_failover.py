@@ -11,7 +11,10 @@ from crplugins.asgi.scope import make_exchange
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Reply
-from crplugins.handlers.failover import COOLDOWN_SECONDS, MAX_COOLDOWN_SECONDS, Failover
+from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.routing.candidate import Candidate
+from crplugins.handlers.routing.group import Group
+from crplugins.handlers.routing.health import COOLDOWN_SECONDS, MAX_COOLDOWN_SECONDS
 from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, FrozenClock, Script
 from tests.core.doubles import Watcher
@@ -134,7 +137,7 @@ async def test_a_client_that_waits_for_a_fallback_notices_nothing(deployments):
         assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-class Deployment:
+class Scripted:
     """Answers, or fails as it is told to."""
 
     def __init__(self) -> None:
@@ -158,8 +161,8 @@ class Deployment:
     ],
 )
 async def test_a_deployment_that_failed_cools_down_for_its_retry_after(headers, cooldown):
-    clock, ill, well = FrozenClock(), Deployment(), Deployment()
-    both = Failover("m", [ill, well])
+    clock, ill, well = FrozenClock(), Scripted(), Scripted()
+    both = Group([Candidate(Deployment("m", "openai/a"), each) for each in (ill, well)])
     ill.failure = GatewayError(429, "slow down", headers=headers, error_type="upstream_429")
 
     async def ask(times: int) -> None:

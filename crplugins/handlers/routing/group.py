@@ -1,0 +1,35 @@
+"""Group: the deployments of one model name, as the handler of that name."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from crplugins.core.body import Body
+from crplugins.core.exchange import Exchange, Reply
+from crplugins.handlers.routing.attempts import Attempts
+from crplugins.handlers.routing.candidate import Candidate
+from crplugins.handlers.routing.choice import Choice, Turns
+
+
+class Group:
+    """Answers with a deployment of its model name; if that fails before the first token, the next one is tried.
+
+    Args:
+        candidates: the deployments, in the order of the configuration; at least one.
+        choice: picks one of those that are healthy; by default they take turns.
+    """
+
+    def __init__(self, candidates: Sequence[Candidate], choice: Choice | None = None) -> None:
+        self.candidates: Final = candidates
+        self._choice: Final = choice or Turns()
+
+    async def __aenter__(self) -> Self:
+        """Enters nothing: the deployments are opened and closed by the code that made them."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    async def answer(self, exchange: Exchange, body: Body) -> Reply:
+        return await Attempts(self.candidates, self._choice, exchange).next(body)
