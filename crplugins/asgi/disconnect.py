@@ -42,6 +42,7 @@ class CancelOnDisconnect:
         if self._watcher is None:
             return False
         self._watcher.cancel()
+        self._watcher = None  # its exception holds this object: only the garbage collector would find the two
         ours = self.gone and self._task.uncancel() <= self._cancelling
         return ours and kind is asyncio.CancelledError
 

@@ -73,6 +73,8 @@ class Call:
                 self._scope.pop(SCOPE_KEY, None)
             outgoing.conclude()
             self._run.finish()
+            if outgoing.refusal is not None:  # its traceback holds all of this: a circle for the garbage collector
+                outgoing.refusal.__traceback__ = None
 
     async def _told_of_shutdown(self, cancelled: asyncio.CancelledError) -> bool:
         """Whether the server ends while its client waits, and the client now knows.

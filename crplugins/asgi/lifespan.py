@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from crplugins.core.collector import collect_when_quiet
 from crplugins.core.errors import internal_error
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
@@ -152,7 +153,8 @@ class FrozenAfterStartup:
     """The app, whose objects the garbage collector no longer looks at once it reports that it has started.
 
     With litellm loaded there are a million objects. A full collection looks at each of them, which takes half a second
-    in which no stream moves. What is there when the start-up is over lives as long as the process.
+    in which no stream moves. What is there when the start-up is over lives as long as the process. What open streams
+    have is looked at when there are few of them.
 
     Args:
         loaded: returns when the app has also loaded what it loads behind its start-up. What is there then is likewise
@@ -162,7 +164,7 @@ class FrozenAfterStartup:
     def __init__(self, app: ASGIApp, loaded: Callable[[], Awaitable[None]]) -> None:
         self._app = app
         self._loaded = loaded
-        self._freezing: asyncio.Task[None] | None = None
+        self._collecting: asyncio.Task[None] | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """A plain function, which adds nothing to what each piece of a stream resumes."""
@@ -173,11 +175,14 @@ class FrozenAfterStartup:
             if message["type"] == "lifespan.startup.complete":
                 gc.collect()
                 gc.freeze()
-                self._freezing = asyncio.create_task(self._freeze_again())
+                self._collecting = asyncio.create_task(self._collect())
+            elif message["type"] == "lifespan.shutdown.complete" and self._collecting is not None:
+                self._collecting.cancel()
             await send(message)
 
         return send_and_freeze
 
-    async def _freeze_again(self) -> None:
+    async def _collect(self) -> None:
         await self._loaded()
         gc.freeze()
+        await collect_when_quiet()

@@ -262,6 +262,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.provider_cost_micro_usd = None
         elif self.usage is not None and self.usage_source == "provider":
             self._complete_count(self.usage, ended_early=left or not complete or self.failed_in_stream)
+        self.said.over()
         self.error_type = error_type_of(self, answered=answered, left=left, complete=complete)
         self.outcome = OUTCOMES[self.error_type]
 

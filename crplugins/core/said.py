@@ -119,6 +119,10 @@ class Said(msgspec.Struct, eq=False):
         self._watchers = (*self._watchers, (tokens, call))
         self._look_again()
 
+    def over(self) -> None:
+        """Nothing more will be said. Whoever asked for calls is forgotten: they know the request, which knows this."""
+        self._watchers, self._look_at = (), _NEVER
+
     def hear(self, choices: Iterable[Choice]) -> bool:
         """Add what the choices of a chunk, or of a whole answer, say. False if that is nothing."""
         pieces, other = self.pieces, self.other

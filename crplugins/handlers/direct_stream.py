@@ -214,6 +214,7 @@ class DirectStream:
         """The failure, whose count is the last word: it holds for the events before it, which have been passed on."""
         if self._last_count is not None:
             self._exchange.counted(self._last_count, "provider")
+        self._failure = None  # its traceback will hold this stream
         return failure
 
     def _patience(self) -> float:

@@ -5,6 +5,7 @@ if it were short.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from crplugins.core.exchange import Exchange
@@ -21,12 +22,11 @@ def when_it_grows(exchange: Exchange, reserved: int, reserve: Callable[[int], No
     Args:
         reserved: tokens of the answer.
     """
-    if not exchange.stream:
-        return
+    if exchange.stream:
+        exchange.said.call_at(reserved, partial(_more, exchange, reserve))
 
-    def more() -> None:
-        tokens = exchange.said.tokens() + PIECE_TOKENS
-        exchange.said.call_at(tokens, more)
-        reserve(tokens)
 
-    exchange.said.call_at(reserved, more)
+def _more(exchange: Exchange, reserve: Callable[[int], None]) -> None:
+    tokens = exchange.said.tokens() + PIECE_TOKENS
+    exchange.said.call_at(tokens, partial(_more, exchange, reserve))
+    reserve(tokens)

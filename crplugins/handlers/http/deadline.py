@@ -7,6 +7,10 @@ from typing import Final
 NEVER: Final = float("inf")
 
 
+def _nothing() -> None:
+    pass
+
+
 class MovingDeadline:
     """Calls `missed` when the time has come.
 
@@ -30,7 +34,7 @@ class MovingDeadline:
 
     def cancel(self) -> None:
         """For good: nothing refers to what this belongs to any more."""
-        self._at = NEVER
+        self._at, self._missed = NEVER, _nothing
         if self._handle is not None:
             self._handle.cancel()
             self._handle, self._armed = None, NEVER

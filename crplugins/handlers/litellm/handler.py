@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, model_not_found
-from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.network import Network
 from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOptionsRefused
 from crplugins.core.trace import trace_headers
@@ -177,9 +177,14 @@ class LitellmHandler:
             async with asyncio.timeout(self._deployment.timeout):
                 return await self._client.complete(model, messages, arguments, answer)
         except Exception as error:
-            failure = self._failures.of(error) if answer is None else answer.failure_of(error)
-            attempt.fail(failure, exchange.clock())
-            raise failure from None
+            raise self._failed(exchange, attempt, answer, error) from None
+
+    def _failed(
+        self, exchange: Exchange, attempt: Attempt, answer: PlainAnswer | None, error: Exception
+    ) -> GatewayError:
+        failure = self._failures.of(error) if answer is None else answer.failure_of(error)
+        attempt.fail(failure, exchange.clock())
+        return failure
 
 
 def _choices_of(arguments: Arguments) -> int:

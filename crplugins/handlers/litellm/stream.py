@@ -75,8 +75,7 @@ class LitellmStream:
         except Exception as error:
             if self._is_over():  # what follows a complete answer never turns it into a failure
                 return b""
-            failure = self._failure(error)
-        raise failure
+            raise self._failure(error) from None
 
     async def _read(self) -> bytes:
         """The timeout is for a token: an item that says nothing, such as a comment, does not begin it anew."""

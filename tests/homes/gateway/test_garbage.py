@@ -1,0 +1,90 @@
+"""A request leaves nothing behind that only the garbage collector could find.
+
+What it leaves would wait for a full collection, which looks at every open stream and holds all of them up.
+"""
+
+import asyncio
+import gc
+from collections import Counter
+from contextlib import suppress
+from types import CoroutineType, FrameType
+
+import aiohttp
+import pytest
+
+from crplugins import Gateway
+from crplugins.testing import FakeProvider, Script
+
+KEY = "sk-test-0123456789abcdef"
+TIMES = 10
+TRIES = 8
+"""The first requests make what is made once: connections, what is learnt of a model."""
+REQUESTS = {
+    "plain": ({}, Script(text="hi")),
+    "stream": ({"stream": True}, Script(text="word " * 20, frame_delay=0.01)),
+    "no such model": ({"model": "other"}, Script()),
+    "a parameter that is refused": ({"temperature": 9}, Script()),
+    "refused by the provider": ({}, Script.error(400, "no")),
+    "provider down": ({}, Script.error(500, "no")),
+    "stream refused by the provider": ({"stream": True}, Script.error(400, "no")),
+    "stream that is cut": ({"stream": True}, Script(text="word " * 20, frame_delay=0.01, cut_after=8)),
+    "stream that the client leaves": ({"stream": True, "user": "leaves"}, Script(text="word " * 200, frame_delay=0.02)),
+}
+
+
+@pytest.mark.parametrize("handler", ["direct", "litellm"])
+async def test_no_request_leaves_objects_in_a_circle(serve, handler, tmp_path):
+    async with FakeProvider() as provider:
+        served = {"model": "openai/gpt-4o-mini", "api_base": provider.base_url, "api_key": "sk-up", "timeout": 5}
+        gateway = Gateway(
+            model_list=[{"model_name": "m", "handler": handler, "litellm_params": served}],
+            keys=[{"id": "a", "secret": KEY, "limits": {"requests_per_minute": 10**6, "tokens_per_minute": 10**9}}],
+            ledger={"url": f"sqlite:///{tmp_path}/usage.db"},
+            metrics={"token": None},
+        )
+        async with serve(gateway) as url, aiohttp.ClientSession() as client:
+            left = {}
+            for name, (body, script) in REQUESTS.items():
+                provider.default = script
+                for _ in range(TRIES):
+                    left[name] = await left_by(ask(client, url, body) for _ in range(TIMES))
+                    if not left[name]:
+                        break
+    assert {name: found for name, found in left.items() if found} == {}
+
+
+async def left_by(requests):
+    """How many objects of ours a full collection finds after `requests`, by kind."""
+    gc.collect()
+    gc.disable()
+    try:
+        await asyncio.gather(*requests)
+        await asyncio.sleep(0.1)  # until the server has seen the end of what its client left
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        return Counter(kind for kind in map(kind_of, gc.garbage) if "crplugins" in kind)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+async def ask(client, url, body):
+    sent = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **body}
+    async with client.post(
+        f"{url}/v1/chat/completions", json=sent, headers={"authorization": f"Bearer {KEY}"}
+    ) as answer:
+        if body.get("user") == "leaves":
+            await answer.content.readany()
+            answer.close()
+        else:
+            with suppress(aiohttp.ClientError):
+                await answer.read()
+
+
+def kind_of(found):
+    if isinstance(found, FrameType):
+        return f"frame of {found.f_code.co_filename}:{found.f_lineno}"
+    if isinstance(found, CoroutineType):
+        return f"coroutine of {found.cr_code.co_filename} {found.__qualname__}"
+    return f"{type(found).__module__}.{type(found).__qualname__}"
