@@ -1,7 +1,7 @@
 """Exchange: the typed facts of one request, shared by every boundary and plugin it passes."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import getrandbits
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
@@ -77,6 +77,22 @@ class Attempt(msgspec.Struct, eq=False):
         self.ended, self.error_type = now, error.error_type
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """What an attempt has used that failed before another one was made.
+
+    Attributes:
+        attempts: how many attempts the request had made by then.
+        cost_micro_usd: None where the price of its tokens is unknown.
+        provider_cost_micro_usd: what its provider has told that it costs; None if it has not.
+    """
+
+    usage: TokenUsage
+    source: UsageSource
+    attempts: int
+    cost_micro_usd: int | None
+    provider_cost_micro_usd: int | None
+
+
 @dataclass(slots=True)
 class Reply:
     """An answer ready to be sent: headers without `content-length` for a stream.
@@ -131,13 +147,19 @@ class Exchange(msgspec.Struct, eq=False):
         inference_geo, search_context_size: what else the answer says that a price may depend on: the region where the
             model ran, and the size of the context of a web search.
         provider_cost_micro_usd: what the provider itself says the answer cost; None if it says nothing.
-        usage: the provider's token counts as it gave them last, or an estimate; see `usage_source`.
+        usage: the token counts of the request: of the answer as its provider gave them last, or an estimate, and of
+            what earlier attempts have `spent`.
+        usage_source: `provider` if each of these was counted by its provider.
+        answer_usage, answer_source: the part that the last attempt has used, and who says so.
         from_cache: the answer comes from a cache, and no provider worked for it. Whoever answers so sets it, before the
             answer ends: a plugin beside its `reply`, or for an app inside that says so in its headers. The usage that
             the answer tells is then recorded with the source `cache`, costs nothing and fills no limit of tokens.
-        reported: what a provider has reported of them, where `usage` adds an estimate of the output to it.
+        reported: what a provider has reported of the answer, where `answer_usage` adds an estimate of the output to it.
+        spent: what attempts before this one have used. Once there is something, whoever has given them up counts the
+            answer too, and its events tell a client the sum.
         price: what a token of the serving model costs; None if nobody knows.
         said: what the answer has said so far, and about how many tokens that is.
+        said_before: what of that an earlier attempt had said, whose answer this one continues.
         counted_to: what of that had come when usage was reported for the last time, and `counted_at` when that was.
         status: what the client saw; 499 when it left before the first byte.
         error: the refusal we rendered.
@@ -176,10 +198,14 @@ class Exchange(msgspec.Struct, eq=False):
     response_headers: list[Header] = msgspec.field(default_factory=list)
     usage: TokenUsage | None = None
     usage_source: UsageSource = "none"
+    answer_usage: TokenUsage | None = None
+    answer_source: UsageSource = "none"
     from_cache: bool = False
     reported: TokenUsage | None = None
+    spent: tuple[Spent, ...] = ()
     price: Price | None = None
     said: Said = msgspec.field(default_factory=Said)
+    said_before: Mark = NOTHING
     counted_to: Mark = NOTHING
     counted_at: float | None = None
     finish_reason: str | None = None
@@ -194,6 +220,7 @@ class Exchange(msgspec.Struct, eq=False):
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     outcome: Outcome | None = None
     slots: dict[object, object] = msgspec.field(default_factory=dict)
+    _given_up: int = 0  # attempts whose account is closed
 
     @property
     def choices(self) -> int:
@@ -213,10 +240,42 @@ class Exchange(msgspec.Struct, eq=False):
         return attempt
 
     def counted(self, usage: TokenUsage | None, source: UsageSource) -> None:
-        """What was used, and who says so. None and `none` take back what was said before."""
-        self.usage, self.usage_source, self.counted_to = usage, source, self.said.mark()
+        """What the answer has used, and who says so. None and `none` take back what was said before."""
+        self.usage, self.usage_source = self.answer_usage, self.answer_source = usage, source
+        if self.spent:
+            self._add_spent()
+        self.counted_to = self.said.mark()
         self.counted_at = None if usage is None else self.clock()
         self.reported = usage if source == "provider" else None
+
+    def with_spent(self, usage: TokenUsage) -> TokenUsage:
+        """The sum of what the answer has used and what earlier attempts have spent."""
+        return sum((spent.usage for spent in self.spent), usage)
+
+    def _add_spent(self) -> None:
+        sources = {spent.source for spent in self.spent}
+        if self.answer_usage is not None:
+            sources.add(self.answer_source)
+        self.usage = self.with_spent(self.answer_usage or TokenUsage())
+        self.usage_source = "provider" if sources == {"provider"} else "estimated"
+
+    @property
+    def answer_says(self) -> bool:
+        """Whether the last attempt has said anything."""
+        return self.said.mark() != self.said_before
+
+    def give_up(self, cost_micro_usd: int | None) -> None:
+        """Another attempt follows. What the last one has used stays in the books; what its answer said of itself not.
+
+        `metering.attempts.give_up` alone calls this, when that is complete and priced.
+        """
+        if (usage := self.answer_usage) is not None:
+            told = self.provider_cost_micro_usd
+            self.spent = (*self.spent, Spent(usage, self.answer_source, len(self.attempts), cost_micro_usd, told))
+        self.said_before, self._given_up = self.said.mark(), len(self.attempts)
+        self.counted(None, "none")
+        self.provider_model = self.service_tier = self.inference_geo = self.search_context_size = None
+        self.provider_cost_micro_usd = self.finish_reason = None
 
     def cost_at(self, price: Price, usage: TokenUsage) -> int:
         """What `usage` costs in millionths of a US dollar, as the answer says it was processed."""
@@ -224,22 +283,31 @@ class Exchange(msgspec.Struct, eq=False):
         named = [name.lower().removeprefix(_ON_DEMAND) for name in names if name] if any(names) else []
         if price.off_peak is not None and price.off_peak.holds_at(time.time()):
             named.append(OFF_PEAK)
-        seconds = self.upstream_seconds(self.timings.ended or self.clock()) if price.second else 0.0
+        seconds = self.upstream_seconds(self.timings.ended or self.clock(), self._given_up) if price.second else 0.0
         return price.micro_usd(usage, named, seconds)
 
-    def upstream_seconds(self, ended: float) -> float:
-        """Time in which a provider was working; in front of a foreign app, the time that app took."""
+    def upstream_seconds(self, ended: float, after: int = 0) -> float:
+        """Time in which a provider was working; in front of a foreign app, the time that app took.
+
+        `after` leaves out so many attempts.
+        """
         if not self.attempts:
             return ended - self.timings.app if self.timings.app is not None else 0.0
         seconds = 0.0
-        for attempt in self.attempts:
+        for attempt in self.attempts[after:] if after else self.attempts:
             seconds += (attempt.ended if attempt.ended is not None else ended) - attempt.started
         return seconds
 
     def output_estimated(self, usage: TokenUsage, output_tokens: int) -> None:
         """A provider has reported `usage` before its last word, so the output is estimated; the rest of it holds."""
         self.reported = usage
-        self.usage, self.usage_source = msgspec.structs.replace(usage, output_tokens=output_tokens), "estimated"
+        self._recount(msgspec.structs.replace(usage, output_tokens=output_tokens), "estimated")
+
+    def _recount(self, usage: TokenUsage, source: UsageSource) -> None:
+        """The same count as before, completed."""
+        self.usage, self.usage_source = self.answer_usage, self.answer_source = usage, source
+        if self.spent:
+            self._add_spent()
 
     def failed(self, error: GatewayError, *, in_stream: bool = False) -> None:
         """The answer is, or with `in_stream` ends with, `error`."""
@@ -258,25 +326,29 @@ class Exchange(msgspec.Struct, eq=False):
         self.status = (499 if left else 500) if status is None else status
         self.timings.ended = self.clock()
         if self.from_cache:
-            self.counted(self.usage or TokenUsage(), "cache")
+            self.counted(self.answer_usage or TokenUsage(), "cache")
             self.provider_cost_micro_usd = None
-        elif self.usage is not None and self.usage_source == "provider":
-            self._complete_count(self.usage, ended_early=left or not complete or self.failed_in_stream)
+        elif self.answer_source == "provider":
+            self.complete_count(ended_early=left or not complete or self.failed_in_stream)
         self.said.over()
         self.error_type = error_type_of(self, answered=answered, left=left, complete=complete)
         self.outcome = OUTCOMES[self.error_type]
 
-    def _complete_count(self, usage: TokenUsage, *, ended_early: bool) -> None:
+    def complete_count(self, *, ended_early: bool) -> None:
         """Estimate the output that a provider had not counted when it reported usage for the last time.
 
         A first count, such as that of the prompt when Anthropic's stream starts, is not the last one. What it says of
         the prompt holds. OpenAI counts no searches of the web, but answers that took one name pages.
         """
+        usage = self.answer_usage
+        if usage is None or self.answer_source != "provider":
+            return
         if self.said.cites_the_web and not usage.web_searches:
-            usage = self.usage = msgspec.structs.replace(usage, web_searches=1)
+            usage = msgspec.structs.replace(usage, web_searches=1)
+            self._recount(usage, "provider")
         if usage.output_tokens and not ended_early:
             return
-        uncounted = self.said.tokens(self.counted_to if usage.output_tokens else NOTHING)
+        uncounted = self.said.tokens(self.counted_to if usage.output_tokens else self.said_before)
         if uncounted > 0:
             self.output_estimated(usage, usage.output_tokens + uncounted)
 
@@ -295,10 +367,17 @@ class Exchange(msgspec.Struct, eq=False):
                 if choice.finish_reason and is_end(choice.finish_reason):
                     self.finish_reason = str(choice.finish_reason)
                 reports = reports or choice.usage is not None
-        if reports and (counted := answer.counted) is not None:
+        if reports and not self.spent and (counted := answer.counted) is not None:
             self.counted(counted, "provider")
         if answer.error is not None:
             self.failed_in_stream |= not event.document
+
+    def note_unseen(self, events: "Iterable[Event]") -> None:
+        """Keep what an answer that has failed had told of its usage, in events that nobody is shown."""
+        for event in events:
+            if (answer := event.answer) is not None and (counted := answer.counted) is not None:
+                self.note_provider(answer)
+                self.counted(counted, "provider")
 
     def note_provider(self, answer: "AnswerFacts") -> None:
         """Keep what answered and what it cost, besides token counts. The last word holds; it comes with the usage."""

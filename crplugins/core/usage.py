@@ -46,6 +46,10 @@ class TokenUsage(msgspec.Struct, frozen=True):
     video_output_tokens: int = 0
     web_searches: int = 0
 
+    def __add__(self, other: "TokenUsage") -> "TokenUsage":
+        mine, others = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
+        return TokenUsage(*[a + b for a, b in zip(mine, others, strict=True)])
+
 
 MAX_TOKENS = 2**40
 """More than any provider bills for one request. A larger number is nonsense, and so is a negative one."""

@@ -166,7 +166,7 @@ class DirectCalls:
             raise await self._refusal(response)
         head, is_stream = await self._begin(response, asked=exchange.stream)
         if not is_stream:
-            document = await self._document(response, head)
+            document = await self._document(response, head, exchange)
             if exchange.stream:
                 return stream_reply(_frames_of(document.raw))
             exchange.split = document.raw, [document]
@@ -185,12 +185,16 @@ class DirectCalls:
             head += piece
         return head, is_stream
 
-    async def _document(self, response: Response, head: bytes) -> Event:
+    async def _document(self, response: Response, head: bytes, exchange: Exchange) -> Event:
         """A whole answer. Raises `GatewayError` for anything else."""
         if not response.ended:
             head = await self._rest(response, head)
         response.close()
-        return self._whole.completion_in(head, response.headers)
+        document = self._whole.document_in(head)
+        if document.answer is None or not document.answer.choices:
+            exchange.note_unseen([document])  # some providers bill a failed answer too
+            raise self._whole.no_completion(document.raw, response.headers)
+        return document
 
     async def _rest(self, response: Response, head: bytes) -> bytes:
         declared = response.headers.get("content-length", "")
@@ -218,6 +222,7 @@ class DirectCalls:
         exchange.split = None
         for event in events:
             if event.answer is not None and event.answer.error is not None:
+                exchange.note_unseen(events)
                 raise upstream_errors.refusal_in_stream(event.data or b"", self._label, self._secrets)
         return document_of(events) if len(events) <= MOST_EVENTS else await asyncio.to_thread(document_of, events)
 

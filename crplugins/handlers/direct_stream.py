@@ -77,12 +77,18 @@ class DirectStream:
 
         Raises `GatewayError` for a stream that fails before it; the iterator raises it for later failures.
         """
-        frames = self._frames(await self._opening(head))
+        events: list[Event] = []
+        try:
+            frames = self._frames(await self._opening(head, events))
+        except GatewayError:
+            if self._last_count is None:
+                self._exchange.note_unseen(events)
+            raise
         await anext(frames)  # closing a generator that was never started runs nothing of it, and leaks the connection
         return frames
 
-    async def _opening(self, piece: bytes) -> list[Event]:
-        events: list[Event] = []
+    async def _opening(self, piece: bytes, events: list[Event]) -> list[Event]:
+        """The events up to the first token, added to `events`."""
         size = 0
         while True:
             events += self._next_events(piece)
@@ -94,7 +100,7 @@ class DirectStream:
             if not piece:
                 raise upstream_errors.cut_short(self._deployment, "no token came")
             if len(events) > MOST_EVENTS:
-                events = [event for event in events if event.data is not None]
+                events[:] = [event for event in events if event.data is not None]
             if size > MAX_EVENT_BYTES or len(events) > _MOST_HELD:
                 raise upstream_errors.malformed(self._deployment, "no token in the first events")
             if self._later:

@@ -31,19 +31,14 @@ class WholeAnswers:
         self._deployment = deployment
         self._secrets = tuple(secrets)
 
-    def completion_in(self, body: bytes, headers: Mapping[str, str]) -> Event:
-        """The JSON document in `body`, an answer with a 2xx in OpenAI's wire, decoded.
+    def document_in(self, body: bytes) -> Event:
+        """The JSON document in `body`, an answer with a 2xx in OpenAI's wire, decoded. Without a choice it is none.
 
-        Comments before the document and bytes behind it are taken off: clients read it up to its end. Raises what
-        `no_completion` returns if the document has no choice.
+        Comments before the document and bytes behind it are taken off: clients read it up to its end.
         """
         document = Event.json_document(without_comments(body).rstrip(_PADDING))
-        answer = document.answer
-        if answer is None:
+        if document.answer is None:
             document = Event.json_document(first_json_value(document.raw) or document.raw)
-            answer = document.answer
-        if answer is None or not answer.choices:
-            raise self.no_completion(document.raw, headers)
         return document
 
     def no_completion(self, body: bytes, headers: Mapping[str, str]) -> GatewayError:

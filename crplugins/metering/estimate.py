@@ -13,6 +13,7 @@ import msgspec
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange
 from crplugins.core.principal import MissingUsagePolicy
+from crplugins.core.said import Said
 from crplugins.core.sse import Event
 from crplugins.core.usage import TokenUsage
 from crplugins.metering.prompt import prompt_of
@@ -96,20 +97,21 @@ def _model(exchange: Exchange) -> str:
     return exchange.served_model or named or ""
 
 
-def usage_of(exchange: Exchange, missing_usage: MissingUsagePolicy) -> TokenUsage:
-    """What limits and budgets count: the provider's numbers; an estimate where it worked and reported none.
+def usage_of_answer(exchange: Exchange, missing_usage: MissingUsagePolicy) -> TokenUsage:
+    """What limits and budgets count of the last attempt, beside what earlier ones have spent: the provider's numbers;
+    an estimate where it worked and reported none.
 
     Where missing usage is free, only what a provider has reported counts. Nothing where an answer came from a cache,
     where no provider was called, or where it failed before it had sent any output. In front of a foreign app no other
     part may have estimated.
     """
-    source = exchange.usage_source
+    source = exchange.answer_source
     if source == "cache":
         return NOTHING_USED
     usage = completed_usage(exchange) if source != "estimated" else None
     if (usage or source == "estimated") and missing_usage_policy(exchange, missing_usage) == "free":
         return exchange.reported or NOTHING_USED
-    return usage or exchange.usage or NOTHING_USED
+    return usage or exchange.answer_usage or NOTHING_USED
 
 
 _UNTAUGHT: Final = HiddenOutput()
@@ -117,15 +119,15 @@ _UNTAUGHT: Final = HiddenOutput()
 
 
 def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> TokenUsage | None:
-    """The usage of a request that is over, with estimates of what the provider has not counted: all of it, the prompt,
+    """The usage of an answer that is over, with estimates of what its provider has not counted: all of it, the prompt,
     or what it has generated and not shown. None if nothing is missing."""
-    usage, body = exchange.usage, exchange.body
+    usage, body = exchange.answer_usage, exchange.body
     if exchange.from_cache or (usage is not None and usage.input_tokens and exchange.outcome != "cancelled"):
         return None
     if usage is None:
         if not lacks_usage(exchange):
             return None
-        known = TokenUsage(output_tokens=exchange.said.tokens())
+        known = TokenUsage(output_tokens=exchange.said.tokens(exchange.said_before))
     else:
         known = usage
     limit = _output_limit(body)[0] if body is not None and exchange.outcome == "cancelled" else None
@@ -134,9 +136,10 @@ def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> Tok
     if usage is not None and not unseen and prompt is None:
         return None
     model, speech = _model(exchange), known.audio_input_tokens
+    continued = Said(*exchange.said_before).tokens()  # sent along with the prompt
     return msgspec.structs.replace(
         known,
-        input_tokens=known.input_tokens if prompt is None else prompt.tokens(model),
+        input_tokens=known.input_tokens if prompt is None else prompt.tokens(model) + continued,
         output_tokens=known.output_tokens + unseen,
         audio_input_tokens=speech if prompt is None else speech or prompt.audio_tokens(model),
     )
@@ -145,7 +148,7 @@ def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> Tok
 def settle_missing(exchange: Exchange, policy: MissingUsagePolicy, hidden: HiddenOutput = _UNTAUGHT) -> None:
     """Estimate what the provider has not counted of a request that is over. Where that is free, what it did report of
     the answer is not, and an estimate of the rest is taken back. `policy` is for keys without their own."""
-    usage, is_estimated = completed_usage(exchange, hidden), exchange.usage_source == "estimated"
+    usage, is_estimated = completed_usage(exchange, hidden), exchange.answer_source == "estimated"
     if usage is None and not is_estimated:
         return
     if missing_usage_policy(exchange, policy) != "free":
@@ -161,10 +164,10 @@ def came_through(exchange: Exchange) -> bool:
 
 
 def lacks_usage(exchange: Exchange) -> bool:
-    """Whether a provider did work and has not reported its usage. For a request that is over, or nearly."""
-    if exchange.usage is not None or exchange.timings.app is None:
+    """Whether a provider did work on the answer and has not reported its usage. For one that is over, or nearly."""
+    if exchange.answer_usage is not None or exchange.timings.app is None:
         return False
-    if exchange.said:
+    if exchange.answer_says:
         return True
     if exchange.outcome == "cancelled":  # only the last attempt matters: it had not failed when the client left
         return not (exchange.attempts and exchange.attempts[-1].error_type)

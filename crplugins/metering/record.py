@@ -28,12 +28,12 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
         provider_model: the name that the answer gave; None if it gave none. `gpt-5-2025-08-07` answers for `gpt-5`.
         provider: the provider called last; None if none was called.
         status: what the client saw; 499 if it disconnected before the first byte.
-        usage: what the answer took; with the source `cache` what it would have taken from a provider.
+        usage: what all attempts at an answer took; with the source `cache` what it would have taken from a provider.
         service_tier: the processing tier that the answer named, such as `flex`; None if it named none.
         cost_micro_usd: in millionths of a US dollar; None where the price is unknown, 0 where nothing was used or the
             answer came from a cache.
         cost_source: whose price that is; None where there is no cost.
-        provider_cost_micro_usd: what the provider itself says the answer cost; None if it says nothing.
+        provider_cost_micro_usd: what the providers themselves say it cost; None if they say nothing.
         ttft_ms: time to the first piece of a stream that has content.
         time_per_output_token_ms: between output tokens of a stream, if the provider reported how many there were.
         longest_gap_ms: the longest time between two pieces of a stream.
@@ -93,7 +93,9 @@ def _make(exchange: Exchange, now: float) -> UsageRecord:
     duration = ended - timings.started
     ended_at = now - (exchange.clock() - ended)
     streamed = exchange.stream and timings.first_token is not None
-    cost = cost_of(exchange)
+    cost, told = cost_of_answer(exchange), exchange.provider_cost_micro_usd
+    if exchange.spent:
+        cost, told = _whole_cost(exchange, cost), _told_cost(exchange)
     return UsageRecord(
         request_id=exchange.id,
         started_at=ended_at - duration,
@@ -116,7 +118,7 @@ def _make(exchange: Exchange, now: float) -> UsageRecord:
         service_tier=exchange.service_tier,
         cost_micro_usd=cost.micro_usd,
         cost_source=cost.source,
-        provider_cost_micro_usd=exchange.provider_cost_micro_usd,
+        provider_cost_micro_usd=told,
         attempts=len(exchange.attempts),
         ttft_ms=_milliseconds(timings.first_token, timings.started) if streamed else None,
         time_per_output_token_ms=_time_per_output_token(exchange) if streamed else None,
@@ -136,19 +138,36 @@ class Cost(NamedTuple):
 _NO_COST: Final = Cost(0, None)
 
 
-def cost_of(exchange: Exchange) -> Cost:
-    """By our price where we know one, else by the provider's own bill.
+def cost_of_answer(exchange: Exchange) -> Cost:
+    """What the last attempt costs: by our price where we know one, else by the provider's own bill.
 
     Our price comes first so that a model costs the same by every path and a budget holds to the operator's prices.
     """
+    usage, price, told = exchange.answer_usage, exchange.price, exchange.provider_cost_micro_usd
     if exchange.usage_source == "cache":
         return _NO_COST
-    price, told = exchange.price, exchange.provider_cost_micro_usd
-    if exchange.usage is not None and price is not None:
-        return Cost(exchange.cost_at(price, exchange.usage), price.source)
+    if usage is not None and price is not None:
+        return Cost(exchange.cost_at(price, usage), price.source)
     if told is not None:
         return Cost(told, "provider")
-    return _NO_COST if exchange.usage is None else Cost(None, None)
+    return _NO_COST if usage is None else Cost(None, None)
+
+
+def _whole_cost(exchange: Exchange, cost: Cost) -> Cost:
+    """The cost of the answer and of earlier attempts, each at its own price. The source is that of the answer's."""
+    total = 0
+    for micro_usd in (cost.micro_usd, *(spent.cost_micro_usd for spent in exchange.spent)):
+        if micro_usd is None:
+            return Cost(None, None)
+        total += micro_usd
+    return Cost(total, cost.source)
+
+
+def _told_cost(exchange: Exchange) -> int | None:
+    """What the providers of all attempts have told, as far as they have."""
+    bills = (exchange.provider_cost_micro_usd, *(spent.provider_cost_micro_usd for spent in exchange.spent))
+    told = [bill for bill in bills if bill is not None]
+    return sum(told) if told else None
 
 
 def _tags(exchange: Exchange) -> Mapping[str, str]:
@@ -164,7 +183,7 @@ def _milliseconds(moment: float | None, since: float) -> float | None:
 def _time_per_output_token(exchange: Exchange) -> float | None:
     """(last - first) / (n - 1), once per stream. With an estimated n the figure would mean nothing."""
     timings, usage = exchange.timings, exchange.usage
-    if usage is None or exchange.usage_source != "provider" or usage.output_tokens < 2:
+    if usage is None or exchange.usage_source != "provider" or usage.output_tokens < 2 or exchange.spent:
         return None
     assert timings.first_token is not None
     assert timings.last_token is not None

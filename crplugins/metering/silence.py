@@ -49,7 +49,7 @@ class HiddenOutput:
     def learn(self, exchange: Exchange) -> None:
         """An answer is over. One that its provider has counted, and that had a silence, says how fast its model is."""
         usage, timings = exchange.usage, exchange.timings
-        if exchange.outcome != "ok" or usage is None or exchange.usage_source != "provider":
+        if exchange.outcome != "ok" or usage is None or exchange.usage_source != "provider" or exchange.spent:
             return
         if timings.ended is None or timings.ended - timings.started <= FIRST_PATIENCE:  # it had no time for a silence
             return
@@ -80,7 +80,7 @@ def _key(exchange: Exchange) -> tuple[str, str, bool]:
 
 def _is_counted(exchange: Exchange) -> bool:
     """Whether the provider's count is that of the whole answer."""
-    counted = exchange.usage_source == "provider" and exchange.finish_reason is not None
+    counted = exchange.answer_source == "provider" and exchange.finish_reason is not None
     return counted and exchange.counted_to == exchange.said.mark()
 
 

@@ -52,7 +52,9 @@ class MissingUsage(Plugin):
         return ()
 
     async def on_ended(self, exchange: Exchange) -> None:
-        if self._estimator is not None and lacks_usage(exchange) and self._policy_for(exchange) != "free":
+        if self._estimator is None or exchange.spent:  # it has counted the words of an earlier attempt too
+            return
+        if lacks_usage(exchange) and self._policy_for(exchange) != "free":
             usage = await self._estimator.count(exchange)
             if usage is not None:
                 exchange.counted(usage, "estimated")
@@ -76,7 +78,8 @@ class MissingUsage(Plugin):
         return missing_usage_policy(exchange, self._policy)
 
     def _refuses(self, exchange: Exchange) -> bool:
-        provided = exchange.from_cache or (exchange.usage is not None and exchange.usage_source == "provider")
+        counted = exchange.answer_usage is not None and exchange.answer_source == "provider"
+        provided = exchange.from_cache or counted
         return not provided and exchange.status == 200 and self._policy_for(exchange) == "refuse"
 
 

@@ -226,6 +226,7 @@ async def test_the_shortest_wait_is_told() -> None:
 
 class _Anything:
     id = "r"
+    attempts = ()
 
     def clock(self) -> float:
         return 0.0

@@ -13,7 +13,7 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.usage import Price
 from crplugins.homes.parts import Parts
 from crplugins.homes.price_list import PriceList
-from crplugins.metering.record import UsageRecord, cost_of
+from crplugins.metering.record import UsageRecord, cost_of_answer
 from crplugins.testing import FakeProvider, Script, drive, lifespan, usage_object
 from tests.plugins.limits_setup import HI, Caller, using
 
@@ -132,7 +132,7 @@ class Costs(Plugin):
         """Is entered."""
 
     def on_finish(self, exchange: Exchange) -> None:
-        self.known.append(cost_of(exchange).micro_usd)
+        self.known.append(cost_of_answer(exchange).micro_usd)
 
 
 def gateway(

@@ -109,7 +109,7 @@ async def test_free_counts_nothing_not_even_a_handlers_estimate() -> None:
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             await super().__call__(scope, receive, send)
             exchange = scope["crplugins.exchange"]
-            exchange.usage, exchange.usage_source = TokenUsage(1, 1), "estimated"
+            exchange.counted(TokenUsage(1, 1), "estimated")
 
     for app in (App(HEARD, STOP, DONE), Handler(HEARD, STOP, DONE)):
         _, exchange = await after(app, MissingUsage("free"))

@@ -9,6 +9,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.network import Network
+from crplugins.core.reported_usage import read_usage
 from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOptionsRefused
 from crplugins.core.trace import trace_headers
 from crplugins.handlers.deployment import Deployment, secrets_of
@@ -27,7 +28,7 @@ from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import Arguments, messages_of
 from crplugins.handlers.litellm.stream import LitellmStream, RawItems
 from crplugins.handlers.litellm.transport import reaching
-from crplugins.handlers.litellm.usage import as_usage, encoded, note_provider
+from crplugins.handlers.litellm.usage import as_usage, encoded, fields_of, note_provider, plain
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
 
@@ -138,6 +139,9 @@ class LitellmHandler:
                 return document
             failure = answer.failure() or self._failures.malformed("an answer without choices")
         exchange.attempts[-1].fail(failure, exchange.clock())
+        if (counted := read_usage(plain(fields_of(response).get("usage"))).counted()) is not None:
+            exchange.counted(counted, "provider")  # some providers bill a failed answer too
+            note_provider(exchange, response)
         raise failure
 
     async def _stream(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
@@ -184,6 +188,8 @@ class LitellmHandler:
     ) -> GatewayError:
         failure = self._failures.of(error) if answer is None else answer.failure_of(error)
         attempt.fail(failure, exchange.clock())
+        if answer is not None:
+            exchange.note_unseen(answer.unseen)
         return failure
 
 

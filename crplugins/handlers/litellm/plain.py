@@ -46,7 +46,11 @@ def catching() -> Iterator[list[Any]]:
 
 
 class PlainAnswer:
-    """One plain answer. litellm may send several requests for it (a token, then the question): the last one counts."""
+    """One plain answer. litellm may send several requests for it (a token, then the question): the last one counts.
+
+    Attributes:
+        unseen: what of an answer that has failed could be read.
+    """
 
     def __init__(self, failures: Failures, choices: int) -> None:
         self._failures = failures
@@ -54,6 +58,7 @@ class PlainAnswer:
         self._body: bytes | None = None
         self._headers: dict[str, str] = {}
         self._failure: GatewayError | None = None
+        self.unseen: list[Event] = []
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -89,6 +94,7 @@ class PlainAnswer:
     def begin(self) -> None:
         """A request is sent: what an earlier one was answered is not the answer."""
         self._body = self._failure = None
+        self.unseen = []
 
     def taken(self, status: int, headers: Mapping[str, str], path: str, body: bytes) -> bytes:
         """The decoded body of an answer from `path`, as litellm is to read it. Raises `GatewayError`."""
@@ -97,7 +103,11 @@ class PlainAnswer:
         self._headers = dict(headers)
         if path.endswith(_OPENAIS_PATH):
             body = self._document(body) if begins_stream(body) else body
-            body = self._failures.whole.completion_in(body, self._headers).raw
+            document = self._failures.whole.document_in(body)
+            if document.answer is None or not document.answer.choices:
+                self.unseen = [document]
+                raise self._failures.whole.no_completion(document.raw, self._headers)
+            body = document.raw
         self._body = body
         return with_short_names(body)
 
@@ -120,6 +130,7 @@ class PlainAnswer:
     def _document(self, stream: bytes) -> bytes:
         """The document that a whole stream tells. Raises `GatewayError` for a stream that failed or was cut."""
         state, events = Completeness(self._choices), _events(stream)
+        self.unseen = events
         for event in events:
             if event.answer is not None and event.answer.error is not None:
                 raise self._failures.in_stream(event.answer.error)

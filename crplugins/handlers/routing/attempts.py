@@ -7,10 +7,13 @@ from typing import Final
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.quota import QuotaUsedUp, soonest
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.choice import Choice
 from crplugins.handlers.routing.failures import fails_over
+from crplugins.handlers.routing.whole_usage import with_whole_usage
+from crplugins.metering.attempts import give_up
 
 logger = logging.getLogger("crplugins.upstream")
 
@@ -20,17 +23,28 @@ class Attempts:
 
     One whose quota is used up is passed over: it has not failed, and does not cool down.
 
+    Args:
+        missing_usage: whether what a failed attempt has used and its provider has not counted is estimated or free,
+            for keys without their own policy.
+
     Attributes:
         current: the one whose reply was returned last.
     """
 
-    __slots__ = ("_choice", "_exchange", "_failure", "_left", "_used_up", "current")
+    __slots__ = ("_choice", "_exchange", "_failure", "_left", "_missing_usage", "_used_up", "current")
 
-    def __init__(self, candidates: Sequence[Candidate], choice: Choice, exchange: Exchange) -> None:
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        choice: Choice,
+        exchange: Exchange,
+        missing_usage: MissingUsagePolicy = "estimate",
+    ) -> None:
         self.current: Candidate | None = None
         self._left: Final = [*candidates]
         self._choice = choice
         self._exchange = exchange
+        self._missing_usage: Final = missing_usage
         self._failure: GatewayError | None = None
         self._used_up: list[QuotaUsedUp] = []
 
@@ -52,7 +66,7 @@ class Attempts:
                 name = candidate.deployment.name
                 logger.warning("request %s fails over to the next deployment of %s", exchange.id, name)
             try:
-                reply = await candidate.handler.answer(exchange, body)
+                reply = await self._ask(candidate, body)
             except QuotaUsedUp as error:
                 self._used_up.append(error)
             except GatewayError as error:
@@ -65,6 +79,14 @@ class Attempts:
                 self.current = candidate
                 return reply
         raise self._failure or soonest(self._used_up)
+
+    async def _ask(self, candidate: Candidate, body: Body) -> Reply:
+        """What earlier attempts have used stays on the books, and the client is told the sum."""
+        exchange = self._exchange
+        if exchange.attempts:
+            give_up(exchange, self._missing_usage)
+        reply = await candidate.handler.answer(exchange, body)
+        return with_whole_usage(reply, exchange) if exchange.spent else reply
 
     def broken(self, error: GatewayError) -> None:
         """The stream of `current` has broken after its first token."""

@@ -6,6 +6,7 @@ from typing import Final, Self
 
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.routing.attempts import Attempts
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.choice import Choice, Turns
@@ -17,11 +18,19 @@ class Group:
     Args:
         candidates: the deployments, in the order of the configuration; at least one.
         choice: picks one of those that are healthy; by default they take turns.
+        missing_usage: see `Attempts`.
     """
 
-    def __init__(self, candidates: Sequence[Candidate], choice: Choice | None = None) -> None:
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        choice: Choice | None = None,
+        *,
+        missing_usage: MissingUsagePolicy = "estimate",
+    ) -> None:
         self.candidates: Final = candidates
         self._choice: Final = choice or Turns()
+        self._missing_usage: Final = missing_usage
 
     async def __aenter__(self) -> Self:
         """Enters nothing: the deployments are opened and closed by the code that made them."""
@@ -32,4 +41,4 @@ class Group:
     ) -> None: ...
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        return await Attempts(self.candidates, self._choice, exchange).next(body)
+        return await Attempts(self.candidates, self._choice, exchange, self._missing_usage).next(body)

@@ -84,6 +84,7 @@ class Gateway:
         )
         self.plugins = assemble(parts, "gateway")
         self._upstreams.quotas = find(DeploymentQuotas, self.plugins)
+        self._upstreams.missing_usage = config.missing_usage
         self._aliases = parts.aliases.table
         self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
         web = Web(self._visible_models, lambda: self._upstreams.ready, self._openapi)

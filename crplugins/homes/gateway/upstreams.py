@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.demo import DemoHandler, is_demo
 from crplugins.handlers.deployment import Deployment, Routes
 from crplugins.handlers.handler import Handler
@@ -40,10 +41,12 @@ class Upstreams:
 
     Attributes:
         quotas: makes the quotas of deployments, where there are any. To be set before this is entered.
+        missing_usage: what becomes of the tokens of a failed attempt that its provider has not counted; likewise.
     """
 
     def __init__(self, served: Sequence[Served]) -> None:
         self.quotas: DeploymentQuotas | None = None
+        self.missing_usage: MissingUsagePolicy = "estimate"
         self._served = served
         self._resolved: dict[int, Upstream | None] | None = None
         self._stack = AsyncExitStack()
@@ -137,7 +140,8 @@ class Upstreams:
         self._routes = Routes((name, self._group(_ready(served) or served)) for name, served in grouped.items())
 
     def _group(self, served: Sequence[tuple[Deployment, Handler]]) -> Group:
-        return Group([Candidate(deployment, self._within_quota(deployment, handler)) for deployment, handler in served])
+        candidates = [Candidate(deployment, self._within_quota(deployment, handler)) for deployment, handler in served]
+        return Group(candidates, missing_usage=self.missing_usage)
 
     def _within_quota(self, deployment: Deployment, handler: Handler) -> Handler:
         if self.quotas is None or deployment.quota == NO_LIMITS:

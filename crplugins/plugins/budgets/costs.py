@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from crplugins.core.exchange import Exchange
+from crplugins.core.exchange import Exchange, Spent
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.metering.estimate import Demand, usage_of
+from crplugins.metering.estimate import Demand, usage_of_answer
 
 
 def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:
@@ -36,8 +36,16 @@ def real_cost(exchange: Exchange, expected: Price | None, missing_usage: Missing
         return 0
     price = exchange.price or expected
     if price is None:
-        return exchange.provider_cost_micro_usd or 0
-    return exchange.cost_at(price, usage_of(exchange, missing_usage))
+        cost = exchange.provider_cost_micro_usd or 0
+    else:
+        cost = exchange.cost_at(price, usage_of_answer(exchange, missing_usage))
+    return cost + sum(_spent(attempt, expected) for attempt in exchange.spent) if exchange.spent else cost
+
+
+def _spent(attempt: Spent, expected: Price | None) -> int:
+    if attempt.cost_micro_usd is None:
+        return 0 if expected is None else expected.micro_usd(attempt.usage)
+    return attempt.cost_micro_usd
 
 
 _NO_AMOUNTS: Final = frozenset({"factors", "off_peak", "searches_together", "source"})

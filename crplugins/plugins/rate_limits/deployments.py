@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from functools import partial
+from itertools import takewhile
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -10,10 +11,17 @@ from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, MissingUsagePolicy
+from crplugins.core.usage import TokenUsage
 from crplugins.limits.limit import Reservation
 from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import LimitStore
-from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, demand_of, usage_of
+from crplugins.metering.estimate import (
+    ESTIMATED_OUTPUT_TOKENS,
+    NO_DEMAND,
+    NOTHING_USED,
+    demand_of,
+    usage_of_answer,
+)
 from crplugins.metering.growth import when_it_grows
 from crplugins.plugins.rate_limits.responses import refusal_reason
 from crplugins.plugins.rate_limits.rules import AppliedLimits, limits_of_deployment
@@ -80,8 +88,7 @@ class DeploymentQuotas(Plugin):
     def on_finish(self, exchange: Exchange) -> None:
         taken = _TAKEN.get(exchange)
         if taken is not None:
-            used = usage_of(exchange, self._missing_usage)
-            taken.quota.settle(exchange, taken, used.input_tokens + used.output_tokens, used.output_tokens)
+            taken.quota.settle(exchange, taken, usage_of_answer(exchange, self._missing_usage))
 
     async def __aenter__(self) -> Self:
         await self.reservations.__aenter__()
@@ -103,6 +110,8 @@ class DeploymentQuota:
 
     async def take(self, exchange: Exchange) -> int | None:
         quotas, applied = self._quotas, self._applied
+        if (taken := _TAKEN.get(exchange)) is not None:  # of a deployment whose stream broke
+            taken.quota.settle(exchange, taken, NOTHING_USED)
         demand = demand_of(exchange, quotas.estimated_output) if applied.depend_on_size else NO_DEMAND
         reservation, decision = await quotas.reservations.reserve(exchange.id + self._suffix, applied.charges(demand))
         if decision.refused is None:
@@ -127,11 +136,17 @@ class DeploymentQuota:
     def failed(self, exchange: Exchange) -> None:
         taken = _TAKEN.get(exchange)
         if taken is not None:
-            self.settle(exchange, taken, 0, 0)
+            self.settle(exchange, taken, exchange.answer_usage or NOTHING_USED)
 
-    def settle(self, exchange: Exchange, taken: _Taken, tokens: int, output_tokens: int) -> None:
-        """A deployment may have been asked twice, or not at all."""
+    def settle(self, exchange: Exchange, taken: _Taken, answer: TokenUsage) -> None:
+        """A deployment may have been asked twice, or not at all. `answer` is what the last attempt has used."""
         del exchange.slots[_TAKEN]
-        requests = len(exchange.attempts) - taken.attempts
-        costs = self._applied.costs(requests, tokens, output_tokens)
+        later = exchange.attempts[taken.attempts :]
+        requests = sum(1 for _ in takewhile(lambda attempt: attempt.target is later[0].target, later))
+        last = taken.attempts + requests
+        used = answer if requests == len(later) else NOTHING_USED
+        for spent in exchange.spent:
+            if taken.attempts < spent.attempts <= last:
+                used += spent.usage
+        costs = self._applied.costs(requests, used.input_tokens + used.output_tokens, used.output_tokens)
         self._quotas.reservations.settle(taken.reservation, costs, debt=_DEBT)

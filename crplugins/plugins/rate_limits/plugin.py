@@ -20,7 +20,7 @@ from crplugins.core.principal import MissingUsagePolicy, Principal
 from crplugins.limits.limit import Decision
 from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import DEBT, LimitStore
-from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, came_through, demand_of, usage_of
+from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, came_through, demand_of, usage_of_answer
 from crplugins.metering.growth import when_it_grows
 from crplugins.plugins.rate_limits.address import ClientAddresses
 from crplugins.plugins.rate_limits.levels import LimitLevel, read_levels
@@ -140,7 +140,8 @@ class RateLimits(Plugin):
         if status is None or status.refused is not None:
             return
         if came_through(exchange):
-            used = usage_of(exchange, self._missing_usage)
+            used = usage_of_answer(exchange, self._missing_usage)
+            used = exchange.with_spent(used) if exchange.spent else used
             costs = status.applied.costs(1, used.input_tokens + used.output_tokens, used.output_tokens)
         else:
             costs = status.applied.costs(0, 0, 0)

@@ -23,7 +23,7 @@ def finished(model: str | None = "m", key_id: str | None = "team-a", **facts: An
     exchange = Exchange("r", "POST", "/v1/chat/completions", [], None, time.monotonic, timings)
     exchange.principal = None if key_id is None else Principal(key_id)
     exchange.requested_model, exchange.stream, exchange.status = model, True, 200
-    exchange.usage, exchange.usage_source = TokenUsage(900, 60, 512, 7, 20), "provider"
+    exchange.counted(TokenUsage(900, 60, 512, 7, 20), "provider")
     exchange.price = Price(150_000, 600_000)
     attempt = exchange.begin_attempt("openai")
     attempt.started, attempt.ended = 100.002, 100.5
