@@ -73,6 +73,9 @@ async def _fault(script: Script, number: int, reply: ProviderReply, connection: 
     if script.reset_after == number:
         connection.reset()
         return True
+    if script.close_after == number:
+        connection.close()
+        return True
     if script.cut_after != number:
         return False
     if reply.streamed:

@@ -31,10 +31,11 @@ class Script:
     before the body, `frame_delay` between writes. `write`: one write per frame, all in one, or n bytes per write.
 
     Faults, after k writes (k frames unless `write` is a number): `cut_after` ends the body cleanly (a chunked body
-    looks complete, one with a length does not), `reset_after` drops the connection with RST, `stall_after` sends
-    nothing more until the client goes. `malformed_after` puts a frame of broken JSON behind k frames and goes on.
-    `refuse_connection` resets before any answer. `refuse_stream_options=400` (or 422) refuses a request that has
-    `stream_options` with an error that names it, and answers others.
+    looks complete, one with a length does not), `close_after` closes the connection in the middle of the body,
+    `reset_after` drops it with RST, `stall_after` sends nothing more until the client goes. `malformed_after` puts a
+    frame of broken JSON behind k frames and goes on. `refuse_connection` resets before any answer.
+    `refuse_stream_options=400` (or 422) refuses a request that has `stream_options` with an error that names it, and
+    answers others.
     """
 
     status: int = 200
@@ -55,6 +56,7 @@ class Script:
     write: Literal["frame", "all"] | int = "frame"
 
     cut_after: int | None = None
+    close_after: int | None = None
     reset_after: int | None = None
     stall_after: int | None = None
     malformed_after: int | None = None

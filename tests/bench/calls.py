@@ -1,7 +1,7 @@
 """Function calls of one request: those of this package and of aiohttp, which are the same on every machine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,8 @@ from tests.bench.rooms import KEY, PACKAGE, SKIPPED, ask
 COUNTED: Final = (PACKAGE, str(Path(aiohttp.__file__).parent))
 WORDS: Final = 20
 
+Deployments = Sequence[Mapping[str, Any]]
+ONE: Final[Deployments] = ({},)
 BARE: Final[Mapping[str, Any]] = {"keys": [{"id": "a", "secret": KEY}]}
 
 
@@ -34,9 +36,9 @@ class Counted(NamedTuple):
     chunk: float
 
 
-async def count(handler: str, policies: Mapping[str, Any]) -> Counted:
+async def count(handler: str, policies: Mapping[str, Any], deployments: Deployments = ONE) -> Counted:
     """Calls of a plain request, and of each chunk that a stream is longer, behind a key and an alias."""
-    async with serving(handler, policies) as (gateway, provider):
+    async with serving(handler, policies, deployments) as (gateway, provider):
         await settled(gateway, provider)
         request = await calls_of(gateway, provider, stream=False)
         short = await calls_of(gateway, provider, stream=True)
@@ -45,12 +47,16 @@ async def count(handler: str, policies: Mapping[str, Any]) -> Counted:
 
 
 @asynccontextmanager
-async def serving(handler: str, policies: Mapping[str, Any]) -> AsyncIterator[tuple[Gateway, FakeProvider]]:
-    """A gateway, and the provider behind it."""
+async def serving(
+    handler: str, policies: Mapping[str, Any], deployments: Deployments = ONE
+) -> AsyncIterator[tuple[Gateway, FakeProvider]]:
+    """A gateway, and the provider behind it. `deployments` are what else stands in each entry of its model."""
     async with FakeProvider() as provider:
         served = {"model": "openai/gpt-4o-mini", "api_base": provider.base_url, "api_key": "sk-upstream"}
         gateway = Gateway(
-            model_list=[{"model_name": "m", "handler": handler, "litellm_params": served}],
+            model_list=[
+                {"model_name": "m", "handler": handler, "litellm_params": served, **own} for own in deployments
+            ],
             aliases={"fast": "m"},
             **policies,
         )

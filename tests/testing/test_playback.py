@@ -50,6 +50,12 @@ async def test_a_cut_plain_body_is_missing_bytes(provider: FakeProvider, connect
     assert (answer.headers["content-length"], answer.end) == ("8", "eof")
 
 
+async def test_a_closed_connection_leaves_a_chunked_body_without_its_end(provider: FakeProvider, connect) -> None:
+    provider.enqueue(stream(close_after=2))
+    answer = await (await connect(provider)).post()
+    assert (answer.chunks, answer.end) == (list(FRAMES[:2]), "eof")
+
+
 @pytest.mark.parametrize("frames", [0, 2, 5])
 async def test_a_reset_breaks_the_connection(provider: FakeProvider, connect, frames: int) -> None:
     provider.enqueue(stream(reset_after=frames))
