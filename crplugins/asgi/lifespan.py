@@ -3,9 +3,9 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any
+from typing import Any, Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -149,6 +149,18 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+class Serveable(Protocol):
+    """The app of a server of ours."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    async def loaded(self) -> None:
+        """Returns when it has also loaded what it loads behind its start-up."""
+
+    def drain(self) -> None:
+        """The process ends as soon as what runs has ended."""
+
+
 class FrozenAfterStartup:
     """The app, whose objects the garbage collector no longer looks at once it reports that it has started.
 
@@ -156,14 +168,13 @@ class FrozenAfterStartup:
     in which no stream moves. What is there when the start-up is over lives as long as the process. What open streams
     have is looked at when there are few of them.
 
-    Args:
-        loaded: returns when the app has also loaded what it loads behind its start-up. What is there then is likewise
-            looked at no longer; without a collection before, as streams are moving already.
+    What it has loaded behind its start-up is likewise looked at no longer; without a collection before, as streams are
+    moving already.
     """
 
-    def __init__(self, app: ASGIApp, loaded: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, app: Serveable) -> None:
         self._app = app
-        self._loaded = loaded
+        self.drain: Final = app.drain
         self._collecting: asyncio.Task[None] | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -183,6 +194,6 @@ class FrozenAfterStartup:
         return send_and_freeze
 
     async def _collect(self) -> None:
-        await self._loaded()
+        await self._app.loaded()
         gc.freeze()
         await collect_when_quiet()

@@ -1,5 +1,6 @@
 """PluginMiddleware: the one place where plugins meet ASGI."""
 
+import logging
 import sys
 import time
 from collections import Counter
@@ -16,6 +17,8 @@ from crplugins.core.exchange import new_request_id
 from crplugins.core.paths import ChatPaths, PathKind
 from crplugins.core.pipeline import Faults, Pipeline, Run
 from crplugins.core.plugin import Plugin
+
+logger = logging.getLogger("crplugins.plugins")
 
 
 class PluginMiddleware:
@@ -122,6 +125,15 @@ class PluginMiddleware:
         if scope["type"] == "websocket" and self._pipelines and kind_of(scope, self._kinds, "POST") != "other":
             return send({"type": "websocket.close", "code": 1008})  # a chat that no plugin would see
         return self.app(scope, receive, send)
+
+    def drain(self) -> None:
+        """The process ends as soon as what runs has ended: no plugin lets anything more begin or wait."""
+        for plugin in self.plugins:
+            try:
+                plugin.on_drain()
+            except Exception as error:
+                self.faults[plugin.name, "on_drain"] += 1
+                logger.error("%s.on_drain failed", plugin.name, exc_info=error)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """From start to stop, as far as the host tells it."""

@@ -75,6 +75,10 @@ class OpenConnections:
 
     def __init__(self, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.bounds: Final = bounds
+        self.draining = False
+        """The process ends: each answer is its connection's last."""
+        self.server: ServerState | None = None
+        """What uvicorn knows of them all; None before the first connection."""
         self._clock = clock
         self._next: list[BoundedHTTP] = []
         """Those that gave way least urgently a moment ago, the next one last. Looking at all of them for each new
@@ -96,6 +100,16 @@ class OpenConnections:
                 oldest.transport.abort()
                 return
         connection.turn_away(error)
+
+    async def drain(self) -> None:
+        """Close what is idle, make each running answer its connection's last, and return when they have ended."""
+        self.draining = True
+        if self.server is None:
+            return
+        for connection in list(self.server.connections):
+            connection.shutdown()
+        if running := set(self.server.tasks):  # what comes now is refused, and not waited for
+            await asyncio.wait(running)
 
     def warn(self, reason: str, client: tuple[str, int] | None) -> None:
         """Logs a refusal, at most once a minute for the same reason: anybody can cause one, as often as they like."""
@@ -119,6 +133,7 @@ class BoundedHTTP(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._all = connections
+        connections.server = server_state
         self._bounds = connections.bounds
         self._room = self._bounds.head_bytes
         """How many bytes may come that are neither a body's nor end a head. What comes in one packet with the end of a
@@ -192,6 +207,8 @@ class BoundedHTTP(HttpToolsProtocol):
             return
         self._in_head, self._room = False, self._bounds.head_bytes
         super().on_headers_complete()
+        if self._all.draining:
+            self.cycle.keep_alive = False
         self.headers = []  # else trailers would be added to the headers of a request that is being answered
 
     def on_body(self, body: bytes) -> None:

@@ -10,18 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.cli.address import local_url, loopback_of
 from crplugins.cli.configuration import FoundConfig
-from crplugins.cli.connections import BoundedHTTP, Bounds, OpenConnections
+from crplugins.cli.connections import Bounds, OpenConnections
+from crplugins.cli.drain import DrainingConfig, Workers
 from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
 from crplugins.config import Config
@@ -51,7 +50,7 @@ def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
 
     Raises `Refused` if the app does not start.
     """
-    config = uvicorn.Config(FrozenAfterStartup(app, app.loaded), **_options(app.config))
+    config = DrainingConfig(FrozenAfterStartup(app), **_options(app.config))
     server = _Server(config, lambda: _print(welcome))
     try:
         with logging_to_stderr(app.config):
@@ -72,8 +71,8 @@ def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: Fou
     _set_variable(CONFIG_VARIABLE, str(found.file.resolve()) if found.file else None)
     _set_variable(RUN_KEY_VARIABLE, run_key)
     options = _options(found.config)
-    config = uvicorn.Config("crplugins.cli.worker:create_app", factory=True, workers=workers, **options)
-    supervisor = Multiprocess(config, sockets=[sock])
+    config = DrainingConfig("crplugins.cli.worker:create_app", factory=True, workers=workers, **options)
+    supervisor = Workers(config, sockets=[sock])
     threading.Thread(target=_print_when_listening, args=(sock.family, reachable(sock), welcome), daemon=True).start()
     with _shared_by_workers(found.config), logging_to_stderr(found.config):
         supervisor.run()
@@ -136,9 +135,9 @@ def bounds_of(config: Config) -> Bounds:
 def _options(config: Config) -> dict[str, Any]:
     return {
         **_OPTIONS,
-        "http": partial(BoundedHTTP, connections=OpenConnections(bounds_of(config))),
+        "connections": OpenConnections(bounds_of(config)),
         "timeout_keep_alive": config.server.idle_timeout_seconds,
-        "timeout_graceful_shutdown": config.server.shutdown_seconds,
+        "shutdown_seconds": config.server.shutdown_seconds,
     }
 
 

@@ -14,4 +14,4 @@ def create_app() -> FrozenAfterStartup:
     stack = ExitStack()
     stack.enter_context(logging_to_stderr(gateway.config))
     atexit.register(stack.close)
-    return FrozenAfterStartup(gateway, gateway.loaded)
+    return FrozenAfterStartup(gateway)

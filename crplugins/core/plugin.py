@@ -9,6 +9,8 @@ The request goes down the list of plugins, the response comes up it:
     on_ended     inside out   the answer is over, however it ended: await here what settling needs
     on_finish    inside out   exactly once for every plugin whose on_request was entered, whatever happened
 
+and once in the life of a process `on_drain`, when it is told to end.
+
 Only overridden hooks are called. A plugin never sees ASGI.
 """
 
@@ -75,6 +77,12 @@ class Plugin:
 
     def on_finish(self, exchange: Exchange) -> None:
         """Settle. Synchronous, because an await is cancelled again when the client has gone. Must not raise."""
+
+    def on_drain(self) -> None:
+        """The process ends as soon as what runs has ended: let nothing more begin or wait. Must not raise.
+
+        `crplugins serve` calls it. No other server tells an app before its last request has ended.
+        """
 
     async def __aenter__(self) -> Self:
         """Open what the plugin owns (connections, files). Runs with the app's start-up."""

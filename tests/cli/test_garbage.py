@@ -11,11 +11,14 @@ async def test_what_lives_as_long_as_the_process_is_out_of_the_collectors_sight(
     before = gc.get_freeze_count()
     loaded = asyncio.Event()
 
-    async def load() -> None:
-        await loaded.wait()
+    class App(Starlette):
+        async def loaded(self) -> None:
+            await loaded.wait()
+
+        def drain(self) -> None: ...
 
     try:
-        async with lifespan(FrozenAfterStartup(Starlette(), load)):
+        async with lifespan(FrozenAfterStartup(App())):
             started = gc.get_freeze_count()
             assert started > before
             late = [[number] for number in range(1000)]

@@ -24,7 +24,7 @@ from crplugins.homes.gateway import admin
 from crplugins.homes.gateway.admin import NoStore, store_of
 from crplugins.homes.gateway.front import Cors, without_prefix
 from crplugins.homes.gateway.upstreams import Served, Upstreams
-from crplugins.homes.gateway.web import INDEX_PATH, Web
+from crplugins.homes.gateway.web import INDEX_PATH, Readiness, Web
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
 from crplugins.keys.key import Key
 from crplugins.keys.service import KeyService
@@ -72,6 +72,7 @@ class Gateway:
 
     def _assemble(self, config: Config) -> None:
         self.config = config
+        self._draining = False
         handlers = [entry.handler for entry in config.model_list]
         self._upstreams = Upstreams([Served(*each) for each in zip(config.deployments(), handlers, strict=True)])
         self._parts = parts = Parts(
@@ -87,7 +88,7 @@ class Gateway:
         self._upstreams.missing_usage = config.missing_usage
         self._aliases = parts.aliases.table
         self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
-        web = Web(self._visible_models, lambda: self._upstreams.ready, self._openapi)
+        web = Web(self._visible_models, self._readiness, self._openapi)
         self._web = web.app([*_admin_routes(config, parts.keys), *_usage_routes(config, parts.ledger)])
         self._app = PluginMiddleware(
             self._dispatch,
@@ -111,6 +112,14 @@ class Gateway:
     async def loaded(self) -> None:
         """Returns when every model answers at once, or never will: litellm is imported while the gateway listens."""
         await self._upstreams.loaded()
+
+    def drain(self) -> None:
+        """The process ends as soon as what runs has ended: from now on chat completions and /readyz get 503."""
+        self._draining = True
+        self._app.drain()
+
+    def _readiness(self) -> Readiness:
+        return "stopping" if self._draining else "ok" if self._upstreams.ready else "starting"
 
     def warnings(self, keys: Sequence[Key]) -> list[str]:
         """A sentence for each alias, each model that one of `keys` may call, and each price that is doubtful.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from starlette.applications import Starlette
@@ -43,6 +43,10 @@ _INDEX: Final = """\
 _INDEX_HEADERS: Final = {"content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"}
 
 
+Readiness = Literal["ok", "starting", "stopping"]
+"""`stopping`: the process ends, and takes nothing more."""
+
+
 class Model(msgspec.Struct):
     """An entry of the model list."""
 
@@ -62,18 +66,18 @@ class Web:
 
     Args:
         model_names: the names a caller may ask for.
-        ready: whether every model answers at once; `GET /readyz` is 503 until then.
+        readiness: what `GET /readyz` says; it is 503 unless that is `ok`.
         openapi: makes the OpenAPI document; called once, on first demand.
     """
 
     def __init__(
         self,
         model_names: Callable[[Principal | None], Sequence[str]],
-        ready: Callable[[], bool],
+        readiness: Callable[[], Readiness],
         openapi: Callable[[], dict[str, object]],
     ) -> None:
         self._model_names = model_names
-        self._ready = ready
+        self._readiness = readiness
         self._openapi = openapi
         self._document: bytes | None = None
 
@@ -117,8 +121,8 @@ class Web:
 
     async def readyz(self, request: Request) -> Response:
         """Every model answers at once; while litellm is imported for one of them, others are served already."""
-        ready = self._ready()
-        return _json({"status": "ok" if ready else "starting"}, status=200 if ready else 503)
+        status = self._readiness()
+        return _json({"status": status}, status=200 if status == "ok" else 503)
 
     async def openapi(self, request: Request) -> Response:
         if self._document is None:

@@ -62,7 +62,7 @@ class ProxyEntry:
         self._proxy = proxy
         self._start = start
         self._runtime = runtime
-        self._web = Web(self._names, lambda: True, dict)
+        self._web = Web(self._names, lambda: "ok", dict)
         self._models = [
             Route(prefix + path, endpoint, methods=["GET"])
             for prefix in ("/v1", "")

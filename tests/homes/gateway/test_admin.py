@@ -274,7 +274,7 @@ async def test_a_store_out_of_reach_is_503_and_a_broken_file_500(serve, tmp_path
     (tmp_path / "keys.yaml").write_text("keys: {}")
     for store, expected in ((Down(), 503), (FileKeys(tmp_path / "keys.yaml").store, 500)):
         api = AdminApi(KeyService(store, now=lambda: NOW), TOKEN)
-        app = Web(lambda _: [], lambda: True, dict).app(api.routes())
+        app = Web(lambda _: [], lambda: "ok", dict).app(api.routes())
         async with serve(app) as url, aiohttp.ClientSession() as session:
             async with session.get(url + "/admin/keys", headers=ADMIN) as answer:
                 assert answer.status == expected

@@ -42,7 +42,7 @@ async def ledger(tmp_path):
 
 
 def app_of(ledger, **options):
-    web = Web(lambda _: [], lambda: True, dict).app(UsageApi(ledger, now=lambda: NOW, **options).routes())
+    web = Web(lambda _: [], lambda: "ok", dict).app(UsageApi(ledger, now=lambda: NOW, **options).routes())
     keys = InlineKeys([{"id": name, "secret": f"sk-{name}"} for name in "ab"])
     return PluginMiddleware(web, plugins=[Auth(keys, public_paths=PUBLIC_PATHS)])
 
@@ -140,7 +140,7 @@ async def test_a_key_is_needed(ask):
 
 
 async def test_without_auth_before_it_nobody_sees_anything(serve, ledger):
-    web = Web(lambda _: [], lambda: True, dict).app(UsageApi(ledger).routes())
+    web = Web(lambda _: [], lambda: "ok", dict).app(UsageApi(ledger).routes())
     async with serve(web) as url, aiohttp.ClientSession() as session, session.get(url + "/v1/usage") as answer:
         assert answer.status == 401
         assert (await answer.json())["error"]["message"].startswith("You didn't provide an API key")

@@ -1,0 +1,102 @@
+"""Drain: what `crplugins serve` does between the signal to end and uvicorn's own shutdown.
+
+uvicorn closes the port first, so that nobody could be told that the process ends. Here the port stays open while
+answers are running: /readyz is 503, chat completions get 503, and each answer is its connection's last. When nothing
+runs any more, or `server.shutdown_seconds` are over, uvicorn shuts down; what still runs then ends with an error.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from ctypes import c_bool
+from functools import partial
+from math import ceil
+from multiprocessing import sharedctypes
+from types import FrameType
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from crplugins.asgi.lifespan import FrozenAfterStartup
+from crplugins.cli.connections import BoundedHTTP, OpenConnections
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+OnSignal = Callable[[int, FrameType | None], Any]
+
+
+class DrainingConfig(uvicorn.Config):
+    """uvicorn's configuration, which puts a `Drain` before its shutdown, in this process or in each worker's.
+
+    Attributes:
+        ending: every process that accepts on this port ends. Without it, one of several that is told to end is being
+            replaced: it leaves the port to the others at once. Shared by the processes of a run.
+    """
+
+    def __init__(
+        self, app: FrozenAfterStartup | str, *, connections: OpenConnections, shutdown_seconds: int, **options: Any
+    ) -> None:
+        http = partial(BoundedHTTP, connections=connections)
+        super().__init__(app, http=http, timeout_graceful_shutdown=shutdown_seconds, **options)  # type: ignore[arg-type]
+        self.ending: Final = sharedctypes.RawValue(c_bool, self.workers == 1)
+        self._connections = connections
+
+    def load(self) -> None:
+        """Called by uvicorn where it serves: on the event loop, once it listens for signals."""
+        super().load()
+        assert isinstance(self.loaded_app, FrozenAfterStartup), "the app of `crplugins serve`"
+        Drain(self, self.loaded_app, self._connections).install()
+
+
+class Workers(Multiprocess):
+    """uvicorn's supervisor of worker processes, which says whether they end all together."""
+
+    config: DrainingConfig
+
+    def terminate_all(self) -> None:
+        self.config.ending.value = True
+        super().terminate_all()
+
+
+class Drain:
+    """The end of one process that serves."""
+
+    def __init__(self, config: DrainingConfig, app: FrozenAfterStartup, connections: OpenConnections) -> None:
+        self._config = config
+        self._app = app
+        self._connections = connections
+        self._uvicorn: dict[int, OnSignal] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def install(self) -> None:
+        """Take the signals before uvicorn does, which gives them back to their first owner when it has ended."""
+        self._loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            assert callable(handler), "uvicorn listens for it already"
+            self._uvicorn[number] = handler
+            signal.signal(number, self._told)
+
+    def _told(self, number: int, _frame: FrameType | None) -> None:
+        self._loop.call_soon_threadsafe(self._begin, number)
+
+    def _begin(self, number: int) -> None:
+        """Drain at the first signal. At a second Ctrl-C nothing is waited for; a second SIGTERM says nothing new."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain(number))
+        elif number == signal.SIGINT:
+            self._task.cancel()
+
+    async def _drain(self, number: int) -> None:
+        self._app.drain()
+        if self._config.ending.value:
+            until = self._loop.time() + (self._config.timeout_graceful_shutdown or 0)
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._connections.drain()
+                remaining = until - self._loop.time()
+            except (TimeoutError, asyncio.CancelledError):
+                remaining = 0.0
+            self._config.timeout_graceful_shutdown = max(ceil(remaining), 0)
+        self._uvicorn[number](number, None)
