@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from crplugins.core.sse import Event as Event
     from crplugins.core.usage import TokenUsage as TokenUsage
     from crplugins.homes.gateway import Gateway as Gateway
+    from crplugins.homes.middlewares import AdmissionMiddleware as AdmissionMiddleware
     from crplugins.homes.middlewares import AuthMiddleware as AuthMiddleware
     from crplugins.homes.middlewares import BudgetMiddleware as BudgetMiddleware
     from crplugins.homes.middlewares import HostPrincipalMiddleware as HostPrincipalMiddleware
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from crplugins.limits.sqlite.store import SqliteStore as SqliteStore
     from crplugins.metering.record import UsageRecord as UsageRecord
     from crplugins.plugins.access_log import AccessLog as AccessLog
+    from crplugins.plugins.admission import Admission as Admission
     from crplugins.plugins.aliases.plugin import ModelAliases as ModelAliases
     from crplugins.plugins.auth import Auth as Auth
     from crplugins.plugins.budgets.plugin import Budgets as Budgets
@@ -63,6 +65,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AccessLog": "crplugins.plugins.access_log",
+    "Admission": "crplugins.plugins.admission",
+    "AdmissionMiddleware": "crplugins.homes.middlewares",
     "Auth": "crplugins.plugins.auth",
     "AuthMiddleware": "crplugins.homes.middlewares",
     "Body": "crplugins.core.body",

@@ -1,15 +1,15 @@
 """`crplugins explain`: what would happen to a request of a key for a model, step by step.
 
-The steps are the key, the resolution of the name, the limits and budgets that apply, and for each deployment that may
-answer its handler and its price.
+The steps are the key, the room that is left to it, the resolution of the name, the limits and budgets that apply, and
+for each deployment that may answer its handler and its price.
 """
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -26,6 +26,7 @@ from crplugins.handlers.upstream import ProviderUnknown, Upstream
 from crplugins.keys.key import Key
 from crplugins.keys.service import format_moment, state_of
 from crplugins.keys.store import NoSuchKey
+from crplugins.plugins.admission import places_of
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable
 from crplugins.plugins.rate_limits.rules import Occasion, applied_limits, limits_of_deployment
@@ -33,7 +34,7 @@ from crplugins.plugins.rate_limits.rules import Occasion, applied_limits, limits
 
 @dataclass(frozen=True, slots=True)
 class ExplainedStep:
-    """`step` is `key`, a kind of step of the alias resolution, `limits`, `handler` or `price`."""
+    """`step` is `key`, `room`, a kind of step of the alias resolution, `limits`, `handler` or `price`."""
 
     step: str
     ok: bool
@@ -69,8 +70,9 @@ def _steps(
     found: FoundConfig, key_id: str, model: str, user: str | None, now: datetime, tokens: tuple[int, int]
 ) -> list[ExplainedStep]:
     """The steps up to the first that is not `ok`."""
+    keys = [key for part in parts_of(found.config.keys) for key in keys_of(part)]
     try:
-        key = _find_key(found.config.keys, key_id)
+        key = _find_key(keys, key_id)
     except NoSuchKey as error:
         return [ExplainedStep("key", False, f"{error}: 401 invalid_api_key")]
     first = _key_step(key, now)
@@ -80,7 +82,7 @@ def _steps(
     table = AliasTable.parse(config.aliases, config.team_aliases)
     served = [entry.model_name for entry in config.model_list]
     way = explain_name(key.principal, model, table, served=served, user=user, shadow=config.models_shadow)
-    steps = [first, *(ExplainedStep(step.kind, step.ok, step.text) for step in way)]
+    steps = [first, *_room(config, key, keys), *(ExplainedStep(step.kind, step.ok, step.text) for step in way)]
     if not way[-1].ok:
         return steps
     name = way[-1].name
@@ -88,13 +90,21 @@ def _steps(
     return [*steps, limits, *_handlers(found, name, tokens, refused=_refuses_unknown(config, key.principal))]
 
 
-def _find_key(keys: Any, key_id: str) -> Key:
+def _find_key(keys: Sequence[Key], key_id: str) -> Key:
     """Raises `NoSuchKey`. Keys of a `jwt` source are tokens, and cannot be found before they are presented."""
-    known = [key for part in parts_of(keys) for key in keys_of(part)]
-    for key in known:
+    for key in keys:
         if key.id == key_id:
             return key
-    raise NoSuchKey(key_id, [key.id for key in known])
+    raise NoSuchKey(key_id, [key.id for key in keys])
+
+
+def _room(config: Config, key: Key, keys: Sequence[Key]) -> Iterator[ExplainedStep]:
+    """Up to how many requests in flight one of this key is taken."""
+    most, priority = config.server.max_in_flight, key.principal.priority
+    if most is not None:
+        places = places_of(most, {each.principal.priority for each in keys})[priority]
+        text = f"priority '{priority}': it is taken while fewer than {places} requests are in flight in its process"
+        yield ExplainedStep("room", True, f"{text} (server.max_in_flight: {most}), else 503 server_full")
 
 
 _REFUSED: Final[Mapping[str, Callable[[Key], str]]] = {

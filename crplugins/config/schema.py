@@ -89,6 +89,10 @@ class Server(Section):
     """Open connections of one process. Past it the idle ones and those that send no request give way; if there are
     none, a new one gets 503."""
 
+    max_in_flight: Annotated[Whole, Field(gt=0)] | None = Field(default=None, examples=[500])
+    """Chat completions that one process serves at once. Past it, and for keys of a lower `priority` sooner, they get
+    503; by default there is no such bound."""
+
     root_path: Annotated[str, AfterValidator(_root_path)] = Field(default="", examples=["/llm"])
     """The path under which a proxy shows the gateway, and which it may take off: `/llm/v1` and `/v1` are served."""
 

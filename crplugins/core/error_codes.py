@@ -41,6 +41,7 @@ ERROR_CODES: Final = (
     ErrorCode("request_too_large", "413", "invalid_request", "a body of more bytes than `server.max_body_bytes`"),
     ErrorCode("headers_too_large", "431", "invalid_request", "a head of more bytes than `crplugins serve` reads"),
     ErrorCode("request_timeout", "408", "invalid_request", "a request that did not arrive in time"),
+    ErrorCode("server_full", "503", "overloaded", "`server.max_in_flight` leaves no room for a key of this priority"),
     ErrorCode("server_shutdown", "503", "overloaded", "the process ends before the answer does"),
     ErrorCode("key_exists, key_not_found", "409, 404", "invalid_request", "the admin API: a key of this id, or none"),
     ErrorCode("unsupported_content_type", "415", "invalid_request", "a body that is not plain JSON in UTF-8"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal, get_args
 
 Period = Literal["day", "week", "month", "total"]
 
@@ -12,6 +12,12 @@ OnDisconnect = Literal["cancel", "drain"]
 
 MissingUsagePolicy = Literal["estimate", "refuse", "free"]
 """When the provider tells no usage: estimate it, let the request fail, or count nothing."""
+
+Priority = Literal["low", "normal", "high"]
+"""Whose requests are refused first when a process is full: the lowest."""
+
+PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
+DEFAULT_PRIORITY: Final[Priority] = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,7 @@ class Principal:
         key_id: identity for records, metrics and limits; stays the same when the secret is rotated.
         models: names it may call, wildcards allowed; None for all.
         models_shadow: that it calls another is noted, and let through.
+        priority: which place its requests have when a process is full.
         admin: it is an operator's, and opens the routes of LiteLLM's proxy and of vLLM that clients may not use.
         aliases: names of its own, looked up before its team's and the gateway's.
         on_disconnect, missing_usage: None for what the gateway does.
@@ -86,3 +93,4 @@ class Principal:
     missing_usage: MissingUsagePolicy | None = None
     models_shadow: bool = False
     admin: bool = False
+    priority: Priority = DEFAULT_PRIORITY

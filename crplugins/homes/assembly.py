@@ -17,6 +17,8 @@ from typing import Final, Literal, TypeVar
 from crplugins.config import Config, arrange_plugins
 from crplugins.core.plugin import Plugin
 from crplugins.homes.parts import Parts
+from crplugins.keys.source import listed_keys
+from crplugins.plugins.admission import Admission
 from crplugins.plugins.auth import Auth
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.disconnects import Disconnects
@@ -73,6 +75,11 @@ def _if_keys(config: Config, home: Home) -> bool:
 def _if_guard(config: Config, home: Home) -> bool:
     """Without `guard` vLLM checks requests itself: it takes more than OpenAI does."""
     return home != "vllm" or "guard" in config.model_fields_set
+
+
+def _if_admission(config: Config, home: Home) -> bool:
+    """In the gateway always: it is told when the process is to end, and takes nothing more then."""
+    return home == "gateway" or config.server.max_in_flight is not None
 
 
 def _if_quotas(config: Config, home: Home) -> bool:  # noqa: ARG001
@@ -153,6 +160,13 @@ def _litellm_routes(parts: Parts) -> Plugin:
 def _usage(parts: Parts) -> Usage:
     prices = parts.prices if parts.prices_records else None
     return Usage(parts.ledger, sinks=parts.sinks, metadata=parts.config.usage.metadata, prices=prices)
+
+
+def _admission(parts: Parts) -> Admission:
+    return Admission(
+        parts.config.server.max_in_flight,
+        known=lambda: {key.principal.priority for key in listed_keys(parts.keys)},
+    )
 
 
 def _model_in_path(parts: Parts) -> Plugin:  # noqa: ARG001
@@ -239,6 +253,8 @@ PLACES: Final[Sequence[Place]] = (
     Place(("crplugins.homes.vllm:VllmRoutes",), _vllm_routes, frozenset({"vllm"})),
     Place(("crplugins.homes.litellm_proxy.routes:LitellmRoutes",), _litellm_routes, frozenset({"litellm_entry"})),
     Place(("crplugins.plugins.usage:Usage",), _usage),
+    # Behind Usage, so that what is refused leaves a record; before the body is read, so that it costs no memory.
+    Place(("crplugins.plugins.admission:Admission",), _admission, _EVERYWHERE, _if_admission),
     # Behind Usage, because it has the body read: a body that is refused for itself leaves a record too.
     Place(("crplugins.homes.litellm_proxy.entry:ModelInPath",), _model_in_path, frozenset({"litellm_entry"})),
     Place(

@@ -25,6 +25,7 @@ from crplugins.homes.assembly import find
 from crplugins.homes.token_digest import TokenDigest
 from crplugins.keys.refusals import refused
 from crplugins.limits.outage import GuardedStore
+from crplugins.plugins.admission import Admission
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.metrics.limits import LimitGauges
@@ -78,24 +79,33 @@ class Scraper:
         self._metrics = metrics
         self._token = None if token is None else TokenDigest(token, "metrics")
         self._gauges: LimitGauges | None = None
-        self._ledgers: set[int] = set()
+        self._watched: set[int] = set()
+        """The ids of what is shown already: watched twice it would count twice."""
         self._renderings: SingleFlight[Rendered] = SingleFlight()
         # One thread: rendering is pure Python, and a second would only take more turns from the event loop.
         self._thread = ThreadPoolExecutor(1, "crplugins-metrics")
 
     def watch(self, plugins: Sequence[Plugin], faults: Mapping[tuple[str, str], int]) -> None:
-        """Show how the limits, budgets and ledgers among `plugins` stand, and which hooks have failed."""
+        """Show how the limits, budgets, ledgers and room among `plugins` stand, and which hooks have failed."""
         self._metrics.observe_faults(faults)
         usage = find(Usage, plugins)
         ledger = None if usage is None else usage.ledger
-        if isinstance(ledger, LedgerState) and id(ledger) not in self._ledgers:  # watched twice it would count twice
-            self._ledgers.add(id(ledger))
+        if isinstance(ledger, LedgerState) and self._is_new(ledger):
             self._metrics.observe_ledger(ledger)
+        admission = find(Admission, plugins)
+        if admission is not None and self._is_new(admission):
+            self._metrics.observe_admission(admission)
         gauges = _limit_gauges(self._metrics, plugins)
         if gauges is not None:
             if self._gauges is None:
                 self._metrics.add_collector(self)
             self._gauges = gauges
+
+    def _is_new(self, source: object) -> bool:
+        if id(source) in self._watched:
+            return False
+        self._watched.add(id(source))
+        return True
 
     def collect(self) -> Iterable[Metric]:
         """The limits as they stand; a collector of prometheus_client's."""

@@ -28,6 +28,7 @@ from crplugins.homes.parts import Parts, Prices
 from crplugins.homes.price_list import PriceList
 from crplugins.homes.spent import SpentReader
 from crplugins.keys.inline import InlineKeys
+from crplugins.plugins.admission import Admission
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.aliases.table import names_in
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
@@ -137,6 +138,16 @@ class AuthMiddleware(NamedMiddleware):
         if keys is None:
             raise missing("keys")
         super().__init__(app, [make(Auth, _parts(config, public_paths=public_paths))], others)
+
+
+class AdmissionMiddleware(NamedMiddleware):
+    """How many requests are served at once, by the priority of their keys; see `Admission`."""
+
+    def __init__(self, app: ASGIApp, *, max_in_flight: int | None = None, **others: Any) -> None:
+        if max_in_flight is None:
+            raise missing("max_in_flight")
+        config = _checked({"server": {"max_in_flight": max_in_flight}}, others)
+        super().__init__(app, [make(Admission, _parts(config))], others)
 
 
 class ModelAliasMiddleware(NamedMiddleware):

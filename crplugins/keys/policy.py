@@ -16,7 +16,15 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from crplugins.core import principal
-from crplugins.core.principal import Aliases, MissingUsagePolicy, OnDisconnect, Period, Principal
+from crplugins.core.principal import (
+    DEFAULT_PRIORITY,
+    Aliases,
+    MissingUsagePolicy,
+    OnDisconnect,
+    Period,
+    Principal,
+    Priority,
+)
 from crplugins.core.usage import micro_usd_of, usd
 from crplugins.keys.aliases import AliasError, aliases_to_dict, parse_targets
 from crplugins.settings.section import Count, Flag, Section, refusal
@@ -228,6 +236,9 @@ class PolicySection(NullIsNothing):
     missing_usage: MissingUsagePolicy | None = Field(default=None, examples=["refuse"])
     """When a provider tells no usage: estimate it, let the request fail, or count nothing."""
 
+    priority: Priority = Field(default=DEFAULT_PRIORITY, examples=["high"])
+    """Whose requests are refused first when the gateway is full: low, then normal, then high."""
+
     def principal(self) -> Principal:
         """What equal policies have in common is the same object: of many keys most say the same."""
         return Principal(
@@ -243,6 +254,7 @@ class PolicySection(NullIsNothing):
             missing_usage=self.missing_usage,
             models_shadow=self.models_shadow,
             admin=self.admin,
+            priority=self.priority,
         )
 
 
@@ -293,6 +305,7 @@ def policy_to_dict(principal: Principal) -> dict[str, Any]:
         "budget": principal.budget and budget_to_dict(principal.budget),
         "on_disconnect": principal.on_disconnect,
         "missing_usage": principal.missing_usage,
+        "priority": principal.priority if principal.priority != DEFAULT_PRIORITY else None,
     }
     return {name: value for name, value in words.items() if value is not None}
 

@@ -111,6 +111,7 @@ def provider_alerts() -> list[Alert]:
     calls = GATEWAY.rate(t.ATTEMPTS, by=where, window="5m")
     first = GATEWAY.rate(t.ATTEMPTS, 'kind="initial"', by=("model",), window="15m")
     fallback = GATEWAY.rate(t.ATTEMPTS, 'kind="fallback"', by=("model",), window="15m")
+    all_calls = GATEWAY.rate(t.ATTEMPTS, by=("model",), window="15m")
     return [
         Alert("CrpluginsUpstreamFailing", "page", "5m",
               f"{share(failed, calls)} > 0.5\nand {calls} > 0.05",
@@ -120,6 +121,26 @@ def provider_alerts() -> list[Alert]:
               f"{fallback} / ({first} > 0) > 0.05",
               "{{ $labels.model }} is served by a fallback",
               "{{ $value | humanizePercentage }} of its requests in 15m went to a fallback, at its price."),
+        Alert("CrpluginsCallsMultiplied", "ticket", "10m",
+              f"{share(all_calls, first)} > 1.4\nand {all_calls} > 0.05",
+              "providers are called more often than {{ $labels.model }} is asked for",
+              "{{ $value | humanize }} calls for each request in 15m: retries and fallbacks multiply what fails."),
+    ]  # fmt: skip
+
+
+def room_alerts() -> list[Alert]:
+    shed = GATEWAY.rate(t.SHED, by=("priority",), window="5m")
+    high = GATEWAY.rate(t.SHED, 'priority="high"', by=("priority",), window="5m")
+    return [
+        Alert("CrpluginsRequestsShed", "ticket", "10m",
+              f"{shed} > 0",
+              "no room for requests of priority {{ $labels.priority }}",
+              "{{ $value | humanize }} per second are refused with 503, for ten minutes now, because as many are in "
+              "flight as server.max_in_flight leaves to their priority."),
+        Alert("CrpluginsHighPriorityShed", "page", "2m",
+              f"{high} > 0",
+              "no room even for requests of priority {{ $labels.priority }}",
+              "{{ $value | humanize }} per second are refused with 503: server.max_in_flight is reached."),
     ]  # fmt: skip
 
 
@@ -161,5 +182,11 @@ def gateway_alerts() -> list[Alert]:
     ]  # fmt: skip
 
 
-def all_alerts() -> list[Alert]:
-    return [*objective_alerts(), *spending_alerts(), *provider_alerts(), *gateway_alerts()]
+def alert_groups() -> dict[str, list[Alert]]:
+    return {
+        "objectives": objective_alerts(),
+        "spending": spending_alerts(),
+        "providers": provider_alerts(),
+        "room": room_alerts(),
+        "gateway": gateway_alerts(),
+    }

@@ -17,6 +17,9 @@ def other_scenarios() -> Iterator[Scenario]:
     yield _unmetered()
     yield _upstream()
     yield _fallback()
+    yield _multiplied()
+    yield _shed()
+    yield _high_shed()
     yield _spool()
     yield _lost()
     yield _outage()
@@ -99,6 +102,33 @@ def _fallback() -> Scenario:
         data[series(t.ATTEMPTS, provider="two", kind="fallback", **labels)] = growing(per_minute, 60)
     name = "CrpluginsFallbackInUse"
     return Scenario(name, data, (Firing("14m", name), Firing("20m", name, each("ticket", "model", ["often"]))))
+
+
+def _multiplied() -> Scenario:
+    """A third of the requests is asked again without an alert, and of a model that is hardly asked for all may be."""
+    data: dict[str, str] = {}
+    for model, first, more in (("storm", 60, 30), ("shaky", 60, 20), ("rare", 1, 1)):
+        labels = {"model": model, "provider": "one"}
+        data[series(t.ATTEMPTS, kind="initial", error_type="", **labels)] = growing(first, 60)
+        data[series(t.ATTEMPTS, kind="retry", error_type="upstream_5xx", **labels)] = growing(more, 60)
+    name = "CrpluginsCallsMultiplied"
+    return Scenario(name, data, (Firing("9m", name), Firing("20m", name, each("ticket", "model", ["storm"]))))
+
+
+def _shed() -> Scenario:
+    """A crowd that has gone is no ticket."""
+    courses = {"low": growing(30, 60), "normal": f"{growing(30, 8)} {growing(0, 52, 240)}", "high": growing(0, 60)}
+    data = {series(t.SHED, priority=priority): values for priority, values in courses.items()}
+    name = "CrpluginsRequestsShed"
+    return Scenario(name, data, (Firing("9m", name), Firing("20m", name, each("ticket", "priority", ["low"]))))
+
+
+def _high_shed() -> Scenario:
+    courses = {"low": growing(300, 60), "normal": growing(300, 60), "high": f"0x10 {growing(3, 10, 3)} 33x30"}
+    data = {series(t.SHED, priority=priority): values for priority, values in courses.items()}
+    name = "CrpluginsHighPriorityShed"
+    fires = each("page", "priority", ["high"])
+    return Scenario(name, data, (Firing("10m", name), Firing("15m", name, fires), Firing("40m", name)))
 
 
 def _spool() -> Scenario:

@@ -39,6 +39,7 @@ def overview() -> Any:
             ("Usage and cost", _usage()),
             ("Limits and budgets", _limits()),
             ("Providers and objectives", _providers()),
+            ("Retries and room", _resilience()),
             ("The gateway itself", _gateway()),
         ],
     )
@@ -206,6 +207,31 @@ def _providers() -> list[Any]:
         lines("Streams too late", "Share of the streams whose first token took longer than the chosen time.",
               "percentunit", *slow, top=1, steps={0.05: "orange"}),
     ]  # fmt: skip
+
+
+def _resilience() -> list[Any]:
+    again = Query(calls_per_request(RATE), "{{model}}")
+    failed = Query(S.rate(t.ATTEMPTS, 'error_type!=""', by=("error_type",)), "{{error_type}}")
+    room = [
+        Query(S.gauge(t.IN_FLIGHT), "in flight"),
+        Query(S.gauge(t.MAX_IN_FLIGHT), "most that may be"),
+    ]
+    return [
+        lines("Calls per request", "Of providers, for a request that is sent to one. 1 is none that is asked again.",
+              "short", again, width=6),
+        lines("Failed calls by reason", "Per second, whether another call answered afterwards or not.", "reqps", failed,
+              width=6, stacked=True, nothing=NONE),
+        lines("Room", "Requests that are not finished, and how many may be: server.max_in_flight, of all processes.",
+              "short", *room, width=6),
+        lines("Shed requests", "Refused per second because there was no room, by the priority of their keys.", "reqps",
+              Query(S.rate(t.SHED, by=("priority",)), "{{priority}}"), width=6, stacked=True),
+    ]  # fmt: skip
+
+
+def calls_per_request(window: str) -> str:
+    by = ("model",)
+    first = S.rate(t.ATTEMPTS, 'kind="initial"', by=by, window=window)
+    return share(S.rate(t.ATTEMPTS, by=by, window=window), first)
 
 
 def _gateway() -> list[Any]:

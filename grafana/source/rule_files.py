@@ -31,13 +31,10 @@ def _recording_groups() -> list[dict[str, Any]]:
 
 
 def _alert_groups() -> list[dict[str, Any]]:
-    groups = (
-        ("objectives", alerts.objective_alerts()),
-        ("spending", alerts.spending_alerts()),
-        ("providers", alerts.provider_alerts()),
-        ("gateway", alerts.gateway_alerts()),
-    )
-    return [{"name": f"crplugins-{name}-alerts", "rules": [_alert(alert) for alert in each]} for name, each in groups]
+    return [
+        {"name": f"crplugins-{name}-alerts", "rules": [_alert(alert) for alert in each]}
+        for name, each in alerts.alert_groups().items()
+    ]
 
 
 def rule_tests() -> str:

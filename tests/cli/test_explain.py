@@ -182,3 +182,16 @@ keys:
     assert code == 0
     assert "the key 'b' may not call 'm': neither it nor what it resolves to is in its models (shadow)" in out
     assert "$5.00 per month (key, shadow)" in out
+
+
+def test_the_room_that_is_left_to_a_key_is_said_where_there_is_a_bound(command, tmp_path):
+    (tmp_path / "gateway.yaml").write_text("""\
+server: {max_in_flight: 100}
+keys:
+  - {id: batch, secret: sk-proj-0123456789abcdefghijkl, priority: low}
+  - {id: shop, secret: sk-proj-9876543210abcdefghijkl, priority: high}
+""")
+    for key, priority, places in (("batch", "low", 75), ("shop", "high", 100)):
+        code, out, _ = command("explain", "--key", key, "--model", "demo/echo")
+        text = f"priority '{priority}': it is taken while fewer than {places} requests are in flight in its process"
+        assert (code, f"{text} (server.max_in_flight: 100), else 503 server_full" in out) == (0, True)

@@ -187,19 +187,30 @@ def test_the_policy_given_to_a_new_key_is_shown(command, source):
         command, source,
         *"--team search --owner ann --tag env=prod --tag cost=4=2 --model gpt-4o --model gpt-3.5*".split(),
         *"--expires 2027-01-01 --not-before 2026-06-01 --limit requests_per_minute=60 --limit tokens_per_day=9".split(),
-        *"--budget usd=12.50/month".split(),
+        *"--budget usd=12.50/month --priority high".split(),
     )  # fmt: skip
     key = shown(command, source)
     hint = key["secrets"][0].pop("hint")
     assert re.fullmatch(r"sk-crp_….{4}", hint)
     assert key == {
         "id": "team-a", "team": "search", "owner": "ann", "tags": {"env": "prod", "cost": "4=2"},
-        "models": ["gpt-4o", "gpt-3.5*"], "models_shadow": False, "admin": False, "aliases": {}, "state": "live", "disabled": False,
+        "models": ["gpt-4o", "gpt-3.5*"], "models_shadow": False, "admin": False, "priority": "high", "aliases": {},
+        "state": "live", "disabled": False,
         "limits": {"requests_per_minute": 60, "tokens_per_day": 9}, "budget": {"usd": 12.5, "period": "month"},
         "on_disconnect": None, "missing_usage": None, "standing": None,
         "created_at": "2026-06-01T12:00:00Z", "not_before": "2026-06-01T00:00:00Z", "expires": "2027-01-01T00:00:00Z",
         "secrets": [{"created_at": "2026-06-01T12:00:00Z", "not_after": None, "live": True}],
     }  # fmt: skip
+
+
+def test_a_keys_priority_is_changed_and_taken_back(command, source):
+    made(command, source)
+    assert shown(command, source)["priority"] == "normal"
+    assert keys(command, source, "update", "team-a", "--priority", "low")[0] == 0
+    assert shown(command, source)["priority"] == "low"
+    assert keys(command, source, "update", "team-a", "--priority", "urgent")[0] == 2
+    assert keys(command, source, "update", "team-a", "--unset", "priority")[0] == 0
+    assert shown(command, source)["priority"] == "normal"
 
 
 def test_states_are_told_by_the_clock(command, source):

@@ -81,7 +81,7 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
         "budgets": {"unknown_price": "allow"},
         "ledger": {"url": "sqlite:///usage.db"},
         "metrics": {"token": None, "key_cap": 3},
-        "server": {"port": port},
+        "server": {"port": port, "max_in_flight": 500},
         "plugins": ["faulty.Faulty"],
     }
 

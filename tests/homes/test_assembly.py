@@ -19,7 +19,7 @@ PACKAGE = Path(crplugins.__file__).parent
 EVERYTHING = {
     "tracing": True,
     "metrics": {"token": None},
-    "server": {"access_log": True},
+    "server": {"access_log": True, "max_in_flight": 9},
     "guard": {"strict": True},
     "keys": [{"id": "a", "secret": "sk-a"}],
     "limits": {"per_deployment": {"requests_per_minute": 1}},

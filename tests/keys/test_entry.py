@@ -99,6 +99,8 @@ def test_money_is_exact(usd, micro):
         ({"budget": {"usd": -1, "period": "day"}}, "keys[0].budget.usd: must be at least 0"),
         ({"budget": {"usd": SECRET, "period": "day"}}, "keys[0].budget.usd: must be an amount"),
         ({"budget": {"usd": 1, "period": "year"}}, "keys[0].budget.period: must be one of day, week, month, total"),
+        ({"priority": "urgent"}, "keys[0].priority: must be one of low, normal, high"),
+        ({"priority": 1}, "keys[0].priority: must be one of low, normal, high"),
         ({"expire": "2027-01-01"}, "keys[0].expire: unknown key, did you mean 'expires'?"),
         ({"colour": "red"}, "keys[0].colour: unknown key, known are admin, aliases, budget"),
     ],

@@ -34,6 +34,7 @@ FULL = Key(
         missing_usage="free",
         models_shadow=True,
         admin=True,
+        priority="low",
     ),
     (Digester().stored(A, NOW), Digester("pepper").stored(B, LATER, LATER + timedelta(days=1))),
     NOW,

@@ -17,6 +17,7 @@ from crplugins.cli.keys.source import (
     NotBeforeOption,
     OwnerOption,
     PepperOption,
+    PriorityOption,
     SourceOption,
     TagOption,
     TeamOption,
@@ -38,6 +39,7 @@ def update(
     not_before: NotBeforeOption = None,
     limit: LimitOption = None,
     budget: BudgetOption = None,
+    priority: PriorityOption = None,
     unset: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,6 +66,7 @@ def update(
         limit=limit,
         budget=budget,
         shadow=None,
+        priority=priority,
     )
     patch = _with_unset(words, unset or ())
     if not patch:

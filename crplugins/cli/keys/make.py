@@ -20,6 +20,7 @@ from crplugins.cli.keys.source import (
     NotBeforeOption,
     OwnerOption,
     PepperOption,
+    PriorityOption,
     ShadowOption,
     SourceOption,
     TagOption,
@@ -88,6 +89,7 @@ def new(
     limit: LimitOption = None,
     budget: BudgetOption = None,
     shadow: ShadowOption = None,
+    priority: PriorityOption = None,
     admin: AdminOption = False,
     source: SourceOption = None,
     pepper_env: PepperOption = None,
@@ -109,6 +111,7 @@ def new(
         limit=limit,
         budget=budget,
         shadow=shadow,
+        priority=priority,
         admin=admin or None,
     )
     minted = with_service(context, source, pepper_env, config_file, lambda service: service.new(words), creates=True)
@@ -157,6 +160,7 @@ def import_(
     limit: LimitOption = None,
     budget: BudgetOption = None,
     shadow: ShadowOption = None,
+    priority: PriorityOption = None,
     admin: AdminOption = False,
     source: SourceOption = None,
     pepper_env: PepperOption = None,
@@ -178,6 +182,7 @@ def import_(
         limit=limit,
         budget=budget,
         shadow=shadow,
+        priority=priority,
         admin=admin or None,
     ) | _foreign(hash, env)
     key = with_service(context, source, pepper_env, config_file, lambda service: service.take(words), creates=True)

@@ -158,6 +158,7 @@ def _details(key: dict[str, Any]) -> Table:
         if key[name] is not None:
             table.add_row(name, key[name])
     table.add_row("models", _models(key))
+    table.add_row("priority", key["priority"])
     if key["admin"]:
         table.add_row("admin", "yes")
     for name in ("tags", "aliases", "limits", "budget"):

@@ -16,6 +16,7 @@ import typer
 from crplugins.cli.refused import Refused
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
 from crplugins.core.final_newline import without_final_newline
+from crplugins.core.principal import Priority
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.key import Key, utc_now
 from crplugins.keys.opening import open_store
@@ -218,6 +219,10 @@ class Shadow(StrEnum):
 ShadowOption = Annotated[
     list[Shadow] | None,
     typer.Option(help="What of it refuses nothing, and is only counted and logged; may be repeated."),
+]
+
+PriorityOption = Annotated[
+    Priority | None, typer.Option(help="Whose requests are refused first when the gateway is full. Without: normal.")
 ]
 
 AdminOption = Annotated[

@@ -16,7 +16,7 @@ from pydantic import PrivateAttr
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Timings, new_request_id
-from crplugins.core.principal import Principal
+from crplugins.core.principal import DEFAULT_PRIORITY, PRIORITIES, Principal, Priority
 from crplugins.core.stream_options import STREAM_OPTIONS
 from crplugins.homes.litellm_proxy.calls import ProxyCall
 from crplugins.homes.litellm_proxy.failures import ProxyRefusal
@@ -222,7 +222,10 @@ def _of_key(key_id: str, team: str | None, role: LitellmUserRoles) -> Authentica
 
 
 def principal_of(caller: Any) -> Principal | None:
-    """Ours as it is; of a key of LiteLLM's its alias, else `litellm-` and the beginning of its hash."""
+    """Ours as it is; of a key of LiteLLM's its alias, else `litellm-` and the beginning of its hash.
+
+    Its `priority` is that of its metadata, where LiteLLM's own users write it too.
+    """
     if isinstance(caller, Authenticated):
         return caller.principal
     secret = getattr(caller, "token", None) or getattr(caller, "api_key", None)
@@ -230,7 +233,14 @@ def principal_of(caller: Any) -> Principal | None:
     if not alias and not secret:
         return None
     team = getattr(caller, "team_alias", None) or getattr(caller, "team_id", None)
-    return Principal(key_id=str(alias) if alias else f"litellm-{_hashed(str(secret))[:12]}", team=team)
+    key_id = str(alias) if alias else f"litellm-{_hashed(str(secret))[:12]}"
+    return Principal(key_id, team=team, priority=_priority_in(getattr(caller, "metadata", None)))
+
+
+def _priority_in(metadata: Any) -> Priority:
+    """`normal` for what is none of ours, such as LiteLLM's `prod`."""
+    said = metadata.get("priority") if isinstance(metadata, Mapping) else None
+    return next((priority for priority in PRIORITIES if priority == said), DEFAULT_PRIORITY)
 
 
 def _hashed(secret: str) -> str:

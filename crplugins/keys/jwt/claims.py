@@ -22,7 +22,7 @@ logger = logging.getLogger("crplugins.keys")
 
 PolicySection.prepare()
 
-_ONE_TEXT: Final = frozenset({"id", "team", "owner", "on_disconnect", "missing_usage"})
+_ONE_TEXT: Final = frozenset({"id", "team", "owner", "on_disconnect", "missing_usage", "priority"})
 _SEPARATORS: Final = re.compile(r"[\s,]+")
 _NO_NUMBER: Final = "nan"
 _FIRST_MOMENT: Final = datetime.min.replace(tzinfo=UTC)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from crplugins.core.principal import Budget, Period
+from crplugins.core.principal import DEFAULT_PRIORITY, Budget, Period
 from crplugins.keys.aliases import aliases_to_dict
 from crplugins.keys.key import Key, Scheme, SecretDigest
 from crplugins.keys.policy import POLICY_KEYS, PolicySection, limits_to_dict
@@ -53,6 +53,7 @@ def key_values(key: Key, version: int) -> dict[str, Any]:
         "budget_shadow": (who.budget and who.budget.shadow) or None,
         "on_disconnect": who.on_disconnect,
         "missing_usage": who.missing_usage,
+        "priority": who.priority if who.priority != DEFAULT_PRIORITY else None,
         "created_at": key.created_at,
         "not_before": key.not_before,
         "expires": key.expires,
@@ -121,6 +122,7 @@ api_key: Final = Table(
     Column("models_shadow", Boolean),
     Column("budget_shadow", Boolean),
     Column("admin", Boolean),
+    Column("priority", Text),
     Column("created_at", UtcTime, nullable=False),
     Column("not_before", UtcTime),
     Column("expires", UtcTime),

@@ -23,7 +23,7 @@ from crplugins.metering.record import record_of
 from crplugins.plugins.metrics.directory import open_shared_directory
 from crplugins.plugins.metrics.families import Collector, Families, WithoutCreated, fresh_registry, restricted
 from crplugins.plugins.metrics.series import Series
-from crplugins.plugins.metrics.shared import LedgerState, ObservedState, shared_values
+from crplugins.plugins.metrics.shared import AdmissionState, LedgerState, ObservedState, shared_values
 
 DEFAULT_KEY_CAP: Final = 500
 
@@ -124,6 +124,10 @@ class Metrics(Plugin):
     def observe_ledger(self, state: LedgerState) -> None:
         """Show how many records are pending, spooled and dropped."""
         self._state.ledger(state)
+
+    def observe_admission(self, state: AdmissionState) -> None:
+        """Show how many requests may be in flight, and how many were refused for it."""
+        self._state.admission(state)
 
     def add_collector(self, collector: Collector) -> None:
         """Show what `collector` returns at each scrape: values that are the same in every worker."""

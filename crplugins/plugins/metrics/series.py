@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 from crplugins.core.exchange import Attempt, AttemptKind
 from crplugins.core.outcome import ERROR_TYPES, OUTCOMES, ErrorType
 from crplugins.core.patterns import Pattern, PatternTable
+from crplugins.core.principal import PRIORITIES
 from crplugins.core.usage import usd
 from crplugins.metering.record import UsageRecord
 from crplugins.plugins.metrics.families import Counter, Families
@@ -101,7 +102,7 @@ class Series:
         sizes = {
             "model": len(self._by_label), "key_id": self._key_ids.cap + 2, "stream": 2,
             "outcome": len(set(OUTCOMES.values())), "reason": len(REASONS), "provider": PROVIDERS + 1, "kind": 3,
-            "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
+            "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow), "priority": len(PRIORITIES),
         }  # fmt: skip
         left_out = {REQUESTS, HOOK_ERRORS} | ({INTER_CHUNK} if self._families.inter_chunk is None else set())
         by_labels = sum(

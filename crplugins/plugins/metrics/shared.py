@@ -15,11 +15,20 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from crplugins.core.principal import PRIORITIES, Priority
 from crplugins.plugins.metrics.directory import leave, shared_directory, sweep
 from crplugins.plugins.metrics.families import Collector, Counter, Families, Gauge
-from crplugins.plugins.metrics.table import HOOK_ERRORS, LEDGER_DROPPED, LEDGER_PENDING, LEDGER_SPOOLED, Spec
+from crplugins.plugins.metrics.table import (
+    HOOK_ERRORS,
+    LEDGER_DROPPED,
+    LEDGER_PENDING,
+    LEDGER_SPOOLED,
+    MAX_IN_FLIGHT,
+    SHED,
+    Spec,
+)
 
-Values = Mapping[tuple[str, str], int] | Mapping[tuple[()], int]
+Values = Mapping[tuple[str, str], int] | Mapping[tuple[str], int] | Mapping[tuple[()], int]
 """Values by label values."""
 
 
@@ -40,6 +49,17 @@ class LedgerState(Protocol):
         """Lost since the start, because database, spool and queue were all full or unavailable."""
 
 
+class AdmissionState(Protocol):
+    """How many requests may be in flight, and how many were refused for it."""
+
+    @property
+    def max_in_flight(self) -> int | None: ...
+
+    @property
+    def shed(self) -> Mapping[Priority, int]:
+        """By priority."""
+
+
 class ObservedState:
     """Reads the numbers at each scrape: no cost per request, and never stale.
 
@@ -56,6 +76,12 @@ class ObservedState:
         self._add(LEDGER_PENDING, lambda: {(): state.pending})
         self._add(LEDGER_SPOOLED, lambda: {(): state.spooled})
         self._add(LEDGER_DROPPED, lambda: {(): state.dropped})
+
+    def admission(self, state: AdmissionState) -> None:
+        if state.max_in_flight is not None:
+            most = state.max_in_flight
+            self._add(MAX_IN_FLIGHT, lambda: {(): most})
+            self._add(SHED, lambda: _by_priority(state.shed))
 
     def _add(self, spec: Spec, read: Callable[[], Values]) -> None:
         self._readers.setdefault(spec, []).append(read)
@@ -76,6 +102,11 @@ class ObservedState:
             for labels, value in values.items():
                 family.add_metric(labels, value)
             yield family
+
+
+def _by_priority(shed: Mapping[Priority, int]) -> dict[tuple[str], int]:
+    """With 0 for those of which none was refused, so that `rate` sees the first."""
+    return {(priority,): shed.get(priority, 0) for priority in PRIORITIES}
 
 
 MIRROR_SECONDS: Final = 1.0

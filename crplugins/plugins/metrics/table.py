@@ -80,6 +80,10 @@ INTER_CHUNK: Final = _histogram(
     "model", buckets=TPOT_BUCKETS, opt_in=True,
 )  # fmt: skip
 IN_FLIGHT: Final = _gauge("requests_in_flight", "Requests that are not finished.")
+MAX_IN_FLIGHT: Final = _gauge("max_in_flight_requests", "Chat completions that may be served at once.")
+SHED: Final = _counter(
+    "shed_requests", "Requests refused because too many were in flight, by the priority of their keys.", "priority"
+)
 OVERHEAD: Final = _histogram(
     "overhead_seconds", "The part of a request's duration that no provider took.", buckets=OVERHEAD_BUCKETS
 )
@@ -123,8 +127,9 @@ LEDGER_SPOOLED: Final = _gauge("ledger_spooled_records", "Usage records on disk,
 LEDGER_DROPPED: Final = _counter("ledger_dropped_records", "Usage records that were lost.")
 
 TABLE: Final = (
-    REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, OVERHEAD, INPUT_TOKENS, OUTPUT_TOKENS,
-    CACHED_TOKENS, WRITTEN_TOKENS, REASONING_TOKENS, COST, CACHE_ANSWERS, CACHE_INPUT_TOKENS, CACHE_OUTPUT_TOKENS,
-    UNMETERED, INPUT_SIZE, OUTPUT_SIZE, ATTEMPTS, UPSTREAM_DURATION,
+    REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, MAX_IN_FLIGHT, SHED, OVERHEAD,
+    INPUT_TOKENS, OUTPUT_TOKENS, CACHED_TOKENS, WRITTEN_TOKENS, REASONING_TOKENS, COST,
+    CACHE_ANSWERS, CACHE_INPUT_TOKENS, CACHE_OUTPUT_TOKENS, UNMETERED, INPUT_SIZE, OUTPUT_SIZE,
+    ATTEMPTS, UPSTREAM_DURATION,
     HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
 )  # fmt: skip

@@ -56,6 +56,9 @@ def test_a_key_of_litellms_is_its_alias_or_the_beginning_of_its_hash() -> None:
     hashed = "0123456789ab" + "0" * 52
     assert principal_of(SimpleNamespace(token=hashed, key_alias=None)).key_id == "litellm-0123456789ab"
     assert principal_of(SimpleNamespace(token=hashed, key_alias="batch", team_id="t")).key_id == "batch"
+    said = {"low": "low", "prod": "normal", None: "normal"}
+    for priority, taken in said.items():
+        assert principal_of(SimpleNamespace(token=hashed, metadata={"priority": priority})).priority == taken
     plain = principal_of(SimpleNamespace(token="not-hashed", key_alias=None))
     assert plain.key_id.startswith("litellm-")
     assert "not-hashed" not in plain.key_id

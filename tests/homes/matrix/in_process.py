@@ -10,6 +10,8 @@ from unittest import mock
 import yaml
 
 from crplugins import (
+    Admission,
+    AdmissionMiddleware,
     Auth,
     AuthMiddleware,
     BudgetMiddleware,
@@ -33,6 +35,7 @@ from tests.homes.matrix.words import (
     ALIASES,
     KEYS,
     MAX_BODY,
+    MAX_IN_FLIGHT,
     METRICS,
     METRICS_PATH,
     SCOPES,
@@ -70,13 +73,16 @@ def plugins_in_one_middleware(home: Home) -> Any:
     limits = parse_config({"limits": SCOPES, "budgets": SESSION_BUDGET})
     identities = limits.limits.identity.identities(None)
     outermost, blocklist, innermost, cache = witnesses(home)
+    admission, scraper = Admission(MAX_IN_FLIGHT), Scraper(metrics, token=None)
+    scraper.watch([admission], {})
     plugins = [
         outermost,
-        MetricsPage(Scraper(metrics, token=None), path=METRICS_PATH),
+        MetricsPage(scraper, path=METRICS_PATH),
         metrics,
         blocklist,
         Auth(KEYS),
         Usage(Ledger(ledger(home.folder)["url"]), prices=prices),
+        admission,
         ModelAliases(aliases=ALIASES),
         RateLimits(limits.limits.rules(), identities=identities),
         Budgets(per_session=limits.budgets.session(), identities=identities, prices=prices),
@@ -101,6 +107,7 @@ def named_middlewares(home: Home, make: Callable[[Relay], Any]) -> Any:
     app = BudgetMiddleware(app, budgets=SESSION_BUDGET, limits=SCOPES, model_list=priced, **size)
     app = RateLimitMiddleware(app, limits=SCOPES, **size)
     app = ModelAliasMiddleware(app, aliases=ALIASES, **size)
+    app = AdmissionMiddleware(app, max_in_flight=MAX_IN_FLIGHT, **size)
     app = UsageMiddleware(app, ledger=ledger(home.folder), model_list=priced, **size)
     app = AuthMiddleware(app, keys=KEYS, **size)
     app = PluginMiddleware(app, plugins=[blocklist], **size)

@@ -33,18 +33,24 @@ from tests.proxy_setup import CALLBACK, ENTRY, running_proxy
 
 SDK, PROXIES = "litellm-sdk", ("litellm-entry", "litellm-callback", "litellm-own-keys")
 
+
+def _metadata(policy: dict[str, Any]) -> dict[str, str]:
+    """What LiteLLM keeps of a key besides: its priority, where there is one."""
+    return {"priority": policy["priority"]} if "priority" in policy else {}
+
+
 OWN_KEYS = f'''
 """Keys that LiteLLM looks up itself: this is what its hooks are told of them."""
 from fastapi import HTTPException
 from litellm.proxy._types import UserAPIKeyAuth
 
-KEYS = { {secret(key): (key, policy.get("team", key)) for key, policy in POLICIES.items()}!r}
+KEYS = { {secret(key): (key, policy.get("team", key), _metadata(policy)) for key, policy in POLICIES.items()}!r}
 
 async def user_api_key_auth(request, api_key):
     if api_key not in KEYS:
         raise HTTPException(401, "no such key")
-    alias, team = KEYS[api_key]
-    return UserAPIKeyAuth(api_key=api_key, key_alias=alias, team_id=team, team_alias=team)
+    alias, team, metadata = KEYS[api_key]
+    return UserAPIKeyAuth(api_key=api_key, key_alias=alias, team_id=team, team_alias=team, metadata=metadata)
 '''
 
 

@@ -13,6 +13,8 @@ UNPRICED, UNPRICED_ALIAS = "unpriced-model", "newest"
 
 REQUESTS, SLOTS = 3, 1
 MAX_BODY = 100_000
+MAX_IN_FLIGHT, LOW_PLACES = 12, 9
+"""More than any other test has at once; of these, what is left to a key of low priority."""
 UPSTREAM_KEY = "sk-upstream-key-9876543210"
 PRICES = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
 METRICS_PATH = "/crplugins/metrics"
@@ -53,6 +55,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "app": {},
     "agent": {},
     "spender": {},
+    "patient": {"priority": "low"},
     **{key: {"limits": limits} for key, limits in LIMITS.items()},
     **{key: {"budget": budget} for key, budget in BUDGETS.items()},
 }
@@ -65,7 +68,7 @@ def secret(key_id: str) -> str:
 KEYS = [{"id": key_id, "secret": secret(key_id), **policy} for key_id, policy in POLICIES.items()]
 ALIASES = {ALIAS: SERVED, UNPRICED_ALIAS: UNPRICED}
 METRICS = {"path": METRICS_PATH, "token": None}
-SERVER = {"max_body_bytes": MAX_BODY}
+SERVER = {"max_body_bytes": MAX_BODY, "max_in_flight": MAX_IN_FLIGHT}
 
 
 def ledger(folder: Path) -> dict[str, str]:

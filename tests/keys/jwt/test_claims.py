@@ -153,8 +153,9 @@ EVERYTHING = {
     "budget": "budget",
     "aliases": "aliases",
     "on_disconnect": "leaves",
+    "priority": "rank",
 }
-NAMES = ["id", "team", "owner", "models", "tags", "limits", "budget", "aliases", "leaves", "exp", "nbf", "iat"]
+NAMES = ["id", "team", "owner", "models", "tags", "limits", "budget", "aliases", "leaves", "rank", "exp", "nbf", "iat"]
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), JSON))

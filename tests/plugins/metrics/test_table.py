@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from typing import ClassVar
 
 import pytest
 from prometheus_client import generate_latest
@@ -18,12 +19,18 @@ class Ledger:
     pending = spooled = dropped = 1
 
 
+class Room:
+    max_in_flight = 10
+    shed: ClassVar = {"low": 1}
+
+
 @pytest.fixture
 def full() -> Metrics:
     """Every metric with a sample, opt-in ones included."""
     metrics = Metrics(["m", "gpt-*"], ["team-a"], inter_chunk=True)
     metrics.observe_faults({("Auth", "on_request"): 1})
     metrics.observe_ledger(Ledger())
+    metrics.observe_admission(Room())
     metrics._describe_build()
     run(metrics, finished())
     run(metrics, finished(usage_source="cache"))
@@ -79,6 +86,7 @@ def test_promtool_has_nothing_to_say(full):
 def test_the_worst_case_is_never_passed():
     metrics = Metrics(["m", "gpt-*"], ["a"], key_cap=3, inter_chunk=True)
     metrics.observe_ledger(Ledger())
+    metrics.observe_admission(Room())
     metrics._describe_build()
     for model in ("m", "gpt-4", "else"):
         for key_id in ("a", "b", "c", "d", None):

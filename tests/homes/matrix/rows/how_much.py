@@ -1,5 +1,7 @@
 """Rows of the matrix: how much is let through."""
 
+from contextlib import ExitStack
+
 import openai
 import pytest
 
@@ -7,7 +9,15 @@ from crplugins.testing import Script, usage_object
 from tests.homes.matrix.cells import behaviour
 from tests.homes.matrix.home import HELLO, Home
 from tests.homes.matrix.rows.answers import error_of
-from tests.homes.matrix.words import ALIAS, REQUESTS, SESSION_REQUESTS, UNPRICED_ALIAS, USER_REQUESTS
+from tests.homes.matrix.words import (
+    ALIAS,
+    LOW_PLACES,
+    MAX_IN_FLIGHT,
+    REQUESTS,
+    SESSION_REQUESTS,
+    UNPRICED_ALIAS,
+    USER_REQUESTS,
+)
 
 
 @behaviour("limits")
@@ -41,6 +51,27 @@ def a_stream_that_grows_beyond_what_was_reserved_leaves_less_to_others_while_it_
             choices = next(stream).choices
             said += len(choices[0].delta.content or "") // 4 if choices else 0
         assert home.post("long", max_tokens=100).status_code == 429
+
+
+@behaviour("a full process")
+def a_key_of_low_priority_is_refused_while_there_is_room_for_others(home: Home) -> None:
+    assert home.post("caller").status_code == 200  # from here on there are keys of a higher priority
+    home.provider.enqueue(*[Script(text="word " * 40, chunk_size=5, frame_delay=0.1)] * LOW_PLACES)
+    with ExitStack() as streams:
+        for _ in range(LOW_PLACES):
+            stream = home.client("patient").chat.completions.create(model=ALIAS, messages=HELLO, stream=True)
+            next(streams.enter_context(stream))
+        refused = home.post("patient")
+        assert home.post("caller").status_code == 200
+    assert refused.status_code == 503
+    error = error_of(refused)
+    assert (error["type"], error["code"]) == ("server_error", "server_full")
+    assert f"server.max_in_flight: {MAX_IN_FLIGHT}" in error["message"]
+    assert 1 <= int(refused.headers["retry-after"]) <= 2
+    rows = home.records("patient", LOW_PLACES + 1)
+    assert [row["error_type"] for row in rows if row["status"] == 503] == ["overloaded"]
+    assert home.counted()["shed_requests_total"] == 1
+    home.wait_for_provider()
 
 
 @behaviour("budgets")
