@@ -13,6 +13,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import ErrorObject, GatewayError
 from crplugins.core.exchange import Exchange, Reply, Timings
 from crplugins.core.sse import Splitter
+from crplugins.handlers.deadlines import Deadlines
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.litellm.handler import LitellmHandler
@@ -135,7 +136,9 @@ async def asking(
     base = provider.base_url.removesuffix("/v1") if model.startswith("anthropic/") else provider.base_url
     base = parameters.pop("api_base", base)
     key = parameters.pop("api_key", KEY)
-    deployment = Deployment(name, model, api_base=base, api_key=key, parameters=parameters, timeout=patience)
+    deployment = Deployment(
+        name, model, api_base=base, api_key=key, parameters=parameters, deadlines=Deadlines(patience)
+    )
     async with LitellmHandler(deployment) as handler:
         await handler.rehearsed()
         yield Asked(handler, provider)

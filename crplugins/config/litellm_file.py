@@ -37,7 +37,6 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "general_settings.master_key": "write the keys of clients under 'keys', and 'admin.token' for operators",
     "general_settings.database_url": "write 'keys: {sql: ...}' and 'ledger.url'",
     "general_settings.max_parallel_requests": "write 'limits.per_key.max_parallel_requests'",
-    "litellm_settings.request_timeout": "write 'timeout' in the litellm_params of each model",
     "litellm_settings.num_retries": "models with the same model_name fail over to one another",
     "litellm_settings.fallbacks": "models with the same model_name fail over to one another",
     "litellm_settings.callbacks": "write 'metrics', 'ledger', 'tracing' or 'plugins'",
@@ -46,10 +45,16 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "router_settings.model_group_alias": "write 'aliases'",
     "router_settings.fallbacks": "models with the same model_name fail over to one another",
     "router_settings.num_retries": "models with the same model_name fail over to one another",
-    "router_settings.timeout": "write 'timeout' in the litellm_params of each model",
     "router_settings.redis_host": "write 'limits.store'",
     "router_settings.redis_url": "write 'limits.store'",
 }
+
+_DEADLINES: Final[Mapping[str, str]] = {
+    "router_settings.timeout": "timeout",
+    "router_settings.stream_timeout": "stream_timeout",
+    "litellm_settings.request_timeout": "request_timeout",
+}
+"""Deadlines for all models, and our key for each at the top of the file, which comes first."""
 
 SECTIONS: Final = frozenset({*_SETTINGS, *_IGNORED, "environment_variables", "credential_list"})
 """The keys of LiteLLM's file beside `model_list`."""
@@ -73,6 +78,7 @@ class Translated:
 def translated(data: Mapping[str, Any], environ: Mapping[str, str]) -> Translated:
     """`data` as the file has it, nothing in it checked or expanded yet."""
     rest = {key: value for key, value in data.items() if key not in SECTIONS}
+    rest = {**dict(_deadlines(data)), **rest}
     drops = _drops(data.get("litellm_settings"))
     credentials = dict(_credentials(data.get("credential_list")))
     if isinstance(entries := rest.get("model_list"), list | tuple):
@@ -84,6 +90,21 @@ def translated(data: Mapping[str, Any], environ: Mapping[str, str]) -> Translate
 def stops_nothing(problem: Problem) -> bool:
     """Whether what is wrong with the text stands in a section of LiteLLM's, where LiteLLM takes it."""
     return bool(problem.path) and problem.path[0] in SECTIONS
+
+
+def _deadlines(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for place, key in _DEADLINES.items():
+        section, _, name = place.partition(".")
+        settings = data.get(section)
+        value = settings.get(name) if isinstance(settings, Mapping) else None
+        ours_says_it = key == "timeout" and "request_timeout" in data
+        if _is_seconds(value) and not ours_says_it:
+            yield key, value
+
+
+def _is_seconds(value: Any) -> bool:
+    """A number, or the name of a variable that holds one."""
+    return isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
 
 
 def _drops(settings: Any) -> bool:
@@ -139,6 +160,9 @@ def _setting_warnings(section: str, value: Any, *, drops: bool) -> Iterator[str]
         key = format_path((section, name))
         if not is_a_name(name):  # where a colon was forgotten it is a secret
             yield f"a key of {section} that is no name is ignored: {_PROXY}"
+        elif key in _DEADLINES:
+            if value[name] is not None and not _is_seconds(value[name]):
+                yield f"{key} is ignored: it is no number of seconds"
         elif drops and key == "litellm_settings.drop_params":
             yield f"{key} counts for the models that litellm translates; the direct handler sends what a client sends"
         else:

@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
+from crplugins.config.deadlines import DeadlineKeys
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.network import SslVerify, has_host
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
-from crplugins.handlers.deployment import DEFAULT_TIMEOUT, Deployment
+from crplugins.handlers.deadlines import NO_DEADLINES, Deadlines
+from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_settings import headers_in
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.metering.fallback import or_fallback
@@ -79,7 +81,7 @@ class QuotaKeys(Section):
         return {name: amount for name, amount in given.items() if amount is not None}
 
 
-class LitellmParams(QuotaKeys):
+class LitellmParams(QuotaKeys, DeadlineKeys):
     """Where a model is served. Other keys are parameters of the request or settings of the provider, as in LiteLLM."""
 
     model_config = ConfigDict(extra="allow")
@@ -87,7 +89,6 @@ class LitellmParams(QuotaKeys):
     ignored: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             **_ROUTER_KEYS,
-            "stream_timeout": "'timeout' bounds the wait for each piece of a stream",
             "litellm_credential_name": "'credential_list' has no credential of this name",
             **dict.fromkeys(("handler", "forward_trace"), "it belongs beside litellm_params"),
         }
@@ -111,9 +112,6 @@ class LitellmParams(QuotaKeys):
 
     api_key: Annotated[SecretStr, Sendable] | None = Field(default=None, examples=["${OPENAI_API_KEY}"])
     """The gateway's own key at the provider; by default what litellm finds in the environment."""
-
-    timeout: Annotated[Number, Field(gt=0)] | None = Field(default=None, examples=[120])
-    """Seconds until the last byte of a plain answer, and between two pieces of a stream; by default 600."""
 
     ssl_verify: SslVerify = Field(default=None, examples=["/etc/ssl/company-ca.pem"])
     """Whether the upstream's certificate is judged, or a file of certificates that judges it; by default as
@@ -181,7 +179,7 @@ class ModelInfo(Section):
         return self
 
 
-class ModelEntry(QuotaKeys):
+class ModelEntry(QuotaKeys, DeadlineKeys):
     """A name clients ask for and where its answers come from.
 
     Entries with the same name take turns, and fail over to one another.
@@ -215,10 +213,13 @@ class ModelEntry(QuotaKeys):
         prices = {key: price for key, price in params.items() if _is_price(str(key))}
         return {**value, "model_info": prices | dict(info)} if prices else value
 
-    def deployment(self, fallback: Price | None = None, quota: Limits = NO_LIMITS) -> Deployment:
+    def deployment(
+        self, fallback: Price | None = None, quota: Limits = NO_LIMITS, deadlines: Deadlines = NO_DEADLINES
+    ) -> Deployment:
         """The entry as handlers take it.
 
-        `fallback` is the price of a model whose own is unknown, `quota` what holds where the entry says nothing.
+        `fallback` is the price of a model whose own is unknown; `quota` and `deadlines` are what holds where the entry
+        says nothing.
         """
         params = self.litellm_params
         return Deployment(
@@ -230,7 +231,7 @@ class ModelEntry(QuotaKeys):
             forwards_trace=self.forward_trace,
             api_key=params.api_key.get_secret_value() if params.api_key else None,
             parameters=MappingProxyType(params.parameters()),
-            timeout=DEFAULT_TIMEOUT if params.timeout is None else params.timeout,
+            deadlines=self.deadlines().or_else(params.deadlines()).or_else(deadlines),
             quota=dataclasses.replace(quota, **{**params.quota(), **self.quota()}),
             ssl_verify=params.ssl_verify,
         )

@@ -148,10 +148,16 @@ def _summary(place: SectionPlace) -> str:
 def _table(place: SectionPlace, by_model: Mapping[type[BaseModel], SectionPlace]) -> str:
     meanings = _meanings(place.model)
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for name, info in place.model.model_fields.items():
+    for name, info in _fields(place.model):
         meaning = " ".join(meanings[name].split()).replace("|", "\\|")
         lines.append(f"| `{key_of(name, info)}` | {_kind(info.annotation, by_model)} | {_default(info)} | {meaning} |")
     return "\n".join(lines)
+
+
+def _fields(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    """Its own fields before those that it shares with other sections."""
+    own = inspect.get_annotations(model)
+    return sorted(model.model_fields.items(), key=lambda field: field[0] not in own)
 
 
 def _meanings(model: type[BaseModel]) -> Mapping[str, str]:
@@ -225,7 +231,7 @@ def _example(place: SectionPlace) -> str:
 
 
 def _examples(model: type[BaseModel]) -> dict[str, Any]:
-    given = {key_of(name, info): info.examples[0] for name, info in model.model_fields.items() if info.examples}
+    given = {key_of(name, info): info.examples[0] for name, info in _fields(model) if info.examples}
     return _required(model) | given
 
 

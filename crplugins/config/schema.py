@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
 
+from crplugins.config.deadlines import DeadlineKeys
 from crplugins.config.limits import BudgetsSection, LimitsSection
 from crplugins.config.metering import LedgerSection, MetricsSection, UsageSection
 from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
@@ -137,7 +138,7 @@ def _demo() -> tuple[ModelEntry, ...]:
     return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL), model_info=free),)
 
 
-class Config(Section):
+class Config(DeadlineKeys):
     """A whole configuration, checked. Without `model_list` it serves the demo model."""
 
     model_list: Annotated[tuple[ModelEntry, ...], AfterValidator(_not_empty)] = Field(default_factory=_demo)
@@ -241,8 +242,8 @@ class Config(Section):
 
     def deployments(self) -> list[Deployment]:
         """`model_list` as handlers take it, in its order; the choice of handler stands in `model_list[i].handler`."""
-        quota = self.limits.per_deployment.limits()
-        return [entry.deployment(self.budgets.fallback(), quota) for entry in self.model_list]
+        quota, deadlines = self.limits.per_deployment.limits(), self.deadlines()
+        return [entry.deployment(self.budgets.fallback(), quota, deadlines) for entry in self.model_list]
 
     def conflicts(self) -> Iterator[Problem]:
         """Keys of which one would hide the other, and aliases that lead nowhere."""

@@ -26,3 +26,8 @@ class ConfigWords(TypedDict, total=False):
     guard: Mapping[str, Any] | None
     admin: Mapping[str, Any] | None
     plugins: Sequence[Any] | None
+    timeout: float | None
+    first_token_timeout: float | None
+    stall_timeout: float | None
+    stream_timeout: float | None
+    request_timeout: float | None

@@ -166,6 +166,8 @@ class Exchange(msgspec.Struct, eq=False):
         failed_in_stream: an error frame ended the stream.
         drain: how long to read on when the client leaves; None ends the work at once.
         trace_headers: what a provider that takes part in our traces is sent; None for what the client sent.
+        can_fail_over: another deployment can be asked if the one that is asked now says nothing. Whoever chooses among
+            them sets it.
         split: bytes of the answer that a handler has split already, and the events in them. A reader further out that
             is given this very object need not split and decode it again.
         client_gone: the client has disconnected, and the remaining answer is read for its usage.
@@ -216,6 +218,7 @@ class Exchange(msgspec.Struct, eq=False):
     client_gone: bool = False
     received: bool = False
     trace_headers: Mapping[str, str] | None = None
+    can_fail_over: bool = False
     split: "tuple[bytes, list[Event]] | None" = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     outcome: Outcome | None = None

@@ -11,8 +11,8 @@ from crplugins.core.network import SslVerify
 from crplugins.core.patterns import Pattern, PatternTable, by_precedence
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
+from crplugins.handlers.deadlines import NO_DEADLINES, Deadlines
 
-DEFAULT_TIMEOUT: Final = 600.0
 _ANY: Final = Pattern.of("*")
 _NO_LIMITS: Final = Limits()
 
@@ -30,9 +30,8 @@ class Deployment:
         provider: the provider's name in LiteLLM's notation, the part of `model` before its slash.
         prices: the price of a token by model, in LiteLLM's notation; None where it is unknown.
         forwards_trace: whether the upstream receives the trace context, with ids of ours.
-        timeout: seconds from the request to the last byte of a plain answer, and between two pieces of a stream.
+        deadlines: how long it may take to answer.
         ssl_verify: how the upstream's certificate is judged, see `core/network.py`; None as the environment says.
-        connect_timeout: seconds until the upstream has accepted the connection.
         quota: how much its provider lets it use. Where nothing is said, nothing is limited.
     """
 
@@ -44,8 +43,7 @@ class Deployment:
     provider: str = "openai"
     prices: Callable[[str], Price | None] = lambda _: None
     forwards_trace: bool = False
-    timeout: float = DEFAULT_TIMEOUT
-    connect_timeout: float = 10.0
+    deadlines: Deadlines = NO_DEADLINES
     ssl_verify: SslVerify = None
     quota: Limits = _NO_LIMITS
 

@@ -19,6 +19,7 @@ from crplugins.core.sse import MAX_DOCUMENT_BYTES, MOST_EVENTS, Event, Splitter,
 from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
 from crplugins.core.trace import trace_headers
 from crplugins.handlers import upstream_errors
+from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.deployment import Deployment, secrets_of
 from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.handler import document_reply, stream_reply
@@ -126,27 +127,29 @@ class DirectCalls:
     async def call(self, endpoint: Endpoint, exchange: Exchange, body: bytes) -> Reply:
         """The whole answer, or the begun stream. A stream ends its attempt itself, later.
 
-        The deadline of a whole answer is that of a stream's first token, from which DirectStream moves it.
+        The first deadline is that of the first token, from which DirectStream moves it.
         """
         attempt = exchange.begin_attempt(self._deployment.provider, self)
-        limits = self._deployment
+        patience = self._deployment.deadlines.patience(stream=exchange.stream, can_fail_over=exchange.can_fail_over)
         try:
             response = await endpoint.post(
                 body,
-                trace_headers(exchange) if limits.forwards_trace else _NO_HEADERS,
-                connect_seconds=limits.connect_timeout,
-                seconds=limits.timeout,
+                trace_headers(exchange) if self._deployment.forwards_trace else _NO_HEADERS,
+                connect_seconds=patience.connect,
+                seconds=patience.first_token,
+                whole_seconds=patience.whole,
             )
             try:
-                reply = await self._reply(response, exchange, attempt)
+                reply = await self._reply(response, exchange, attempt, patience)
             except BaseException:
                 response.close()
                 raise
         except GatewayError as error:
             attempt.fail(error, exchange.clock())
             raise
-        except TimeoutError:
-            raise self._failed(exchange, attempt, upstream_errors.timed_out(self._label)) from None
+        except TimeoutError as error:
+            missed = patience.missed(error, spoke=False)
+            raise self._failed(exchange, attempt, upstream_errors.timed_out(self._label, *missed)) from None
         except (HttpError, ValueError) as error:
             raise self._failed(exchange, attempt, upstream_errors.unreachable(self._label, error)) from None
         except BaseException:
@@ -160,7 +163,7 @@ class DirectCalls:
         attempt.fail(error, exchange.clock())
         return error
 
-    async def _reply(self, response: Response, exchange: Exchange, attempt: Attempt) -> Reply:
+    async def _reply(self, response: Response, exchange: Exchange, attempt: Attempt, patience: Patience) -> Reply:
         """The answer in the form that the client asked for. Its own form is told by its bytes, not by its headers."""
         if not 200 <= response.status < 300:
             raise await self._refusal(response)
@@ -171,7 +174,7 @@ class DirectCalls:
                 return stream_reply(_frames_of(document.raw))
             exchange.split = document.raw, [document]
             return document_reply(document.raw)
-        stream = DirectStream(self._label, self._secrets, response, self._deployment.timeout, exchange, attempt)
+        stream = DirectStream(self._label, self._secrets, response, patience, exchange, attempt)
         frames = await stream.begin(head)
         return stream_reply(frames) if exchange.stream else document_reply(await self._joined(frames, exchange))
 

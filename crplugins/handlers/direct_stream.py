@@ -22,6 +22,7 @@ from crplugins.core.sse import (
 )
 from crplugins.core.usage import TokenUsage
 from crplugins.handlers import upstream_errors
+from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.http.interface import HttpError, Response
 
 _LINGER_SECONDS: Final = 0.25
@@ -52,7 +53,7 @@ class DirectStream:
         deployment: str,
         secrets: tuple[str | None, ...],
         response: Response,
-        timeout: float,
+        patience: Patience,
         exchange: Exchange,
         attempt: Attempt,
     ) -> None:
@@ -65,10 +66,11 @@ class DirectStream:
         self._splitter = Splitter()
         self._state = Completeness(exchange.choices)
         self._spoke = False  # a token came, or an end
+        self._ended = False  # every choice came to its end
         self._counted = False  # usage came
         self._failure: GatewayError | None = None  # raised behind the events that came before it
         self._last_count: TokenUsage | None = None  # of the event that failed, which no plugin sees
-        self._timeout = timeout  # seconds without a token
+        self._patience = patience
         self._later = b""  # read already, and to be looked at when others have had their turn
         self._begun = False  # the frames are read; until then the deadline is that of the request
 
@@ -114,7 +116,7 @@ class DirectStream:
 
     async def _frames(self, events: list[Event]) -> AsyncGenerator[bytes, None]:
         self._begun = True
-        self._response.expire_in(self._patience())
+        self._response.expire_in(self._seconds())
         try:
             yield b""
             while len(events) > MOST_EVENTS:
@@ -152,7 +154,8 @@ class DirectStream:
         if self._state.complete:
             return b""
         if isinstance(cause, TimeoutError):
-            raise upstream_errors.timed_out(self._deployment) from None
+            missed = self._patience.missed(cause, spoke=self._begun)
+            raise upstream_errors.timed_out(self._deployment, *missed) from None
         raise upstream_errors.cut_short(self._deployment, cause) from None
 
     def _next_events(self, piece: bytes) -> list[Event]:
@@ -181,13 +184,17 @@ class DirectStream:
                     self._failure = upstream_errors.cut_short(self._deployment, "its finish_reason is a failure")
                     self._last_count = answer.counted
                     break
-                if answer.says() or self._state.complete:
+                if answer.says():
                     self._spoke = alive = True
-                if answer.usage is not None:
-                    self._counted = alive = True
+                    self._ended = False
+                elif not self._ended and self._state.complete:
+                    self._spoke = self._ended = alive = True
+                if answer.usage is not None and not self._counted:
+                    self._counted = True
+                    alive = alive or self._ended
                 passable.append(readable_chunk(event))
         if alive and self._begun:
-            self._response.expire_in(self._timeout if self._state.open else self._patience())
+            self._response.expire_in(self._patience.stall if self._state.open else self._seconds())
         return passable
 
     def _see_other(self, event: Event, passable: list[Event]) -> None:
@@ -223,11 +230,11 @@ class DirectStream:
         self._failure = None  # its traceback will hold this stream
         return failure
 
-    def _patience(self) -> float:
+    def _seconds(self) -> float:
         """Seconds to wait for the next token, or for [DONE] once every choice has ended."""
         if not self._state.complete:
-            return self._timeout
-        return min(_GRACE_SECONDS if self._counted else _USAGE_GRACE_SECONDS, self._timeout)
+            return self._patience.stall
+        return min(_GRACE_SECONDS if self._counted else _USAGE_GRACE_SECONDS, self._patience.stall)
 
     def _last_events(self) -> list[Event]:
         """What is still to be sent at the end of the body. An answer that had not come to its end is a failure."""

@@ -19,6 +19,7 @@ from crplugins.core.log_lines import log_upstream
 from crplugins.core.outcome import answered_with
 from crplugins.core.redaction import cut, scrub
 from crplugins.core.stream_options import names_stream_options
+from crplugins.handlers.deadlines import Missed
 from crplugins.handlers.http.interface import HttpError
 
 logger = logging.getLogger("crplugins.upstream")
@@ -245,15 +246,25 @@ def unreachable(deployment: str, cause: BaseException) -> GatewayError:
     )
 
 
-def timed_out(deployment: str) -> GatewayError:
-    log_upstream(logger, deployment, "the upstream timed out")
+def timed_out(deployment: str, missed: Missed, seconds: float | None) -> GatewayError:
+    """A deadline has passed, before the first token or behind it. `seconds` is None for one that is not ours."""
+    what = f"{_MISSED[missed]} {'in time' if seconds is None else f'within {seconds:g} s'} ({missed})"
+    log_upstream(logger, deployment, "the upstream timed out: it %s", what)
     return GatewayError(
         504,
-        "The model provider did not answer in time. Please try again.",
+        f"The model provider {what}. Please try again.",
         type=SERVER_ERROR,
         code="upstream_timeout",
         error_type="upstream_timeout",
     )
+
+
+_MISSED: Final[Mapping[Missed, str]] = {
+    "connect_timeout": "accepted no connection",
+    "first_token_timeout": "said nothing",
+    "stall_timeout": "went on with no further token",
+    "timeout": "did not finish its answer",
+}
 
 
 def cut_short(deployment: str, cause: str | BaseException) -> GatewayError:

@@ -11,6 +11,7 @@ import pytest
 
 from crplugins.core.redaction import LONGEST_TEXT
 from crplugins.core.sse import MAX_EVENT_BYTES, MOST_EVENTS, first_events
+from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.litellm.bounded import bounded_lines, refusal_in, with_short_names
 from crplugins.settings.document import read_document
@@ -189,7 +190,7 @@ async def test_others_have_their_turn_during_a_flood_and_the_answer_is_whole(nam
     flood = HEARTBEATS[name] * (FLOOD - 1)
     response = Body(token + flood + end if place == "behind it" else flood + token + end)
     exchange = make_exchange()
-    stream = DirectStream("m", (), response, 60, exchange, exchange.begin_attempt("provider"))
+    stream = DirectStream("m", (), response, Patience(10, 60, 60, 600), exchange, exchange.begin_attempt("provider"))
     async with turns() as counted:
         frames = await stream.begin(await response.read())
         got = b""

@@ -1,6 +1,7 @@
 """A LiteLLM user's file works: what belongs to LiteLLM's proxy or router is named and left out."""
 
 from crplugins.core.principal import Limits
+from crplugins.handlers.deadlines import NO_DEADLINES, Deadlines
 
 LITELLM_FILE = """\
 model_list:
@@ -57,7 +58,6 @@ def test_a_litellm_file_is_read_with_warnings(load):
         "environment_variables counts for ${NAME} and os.environ/NAME in this file alone: what a client of a provider "
         "finds in the environment, such as OPENAI_API_KEY, must be set there",
         f"model_list[0].litellm_params.weight is ignored: {router}",
-        "model_list[0].litellm_params.stream_timeout is ignored: 'timeout' bounds the wait for each piece of a stream",
     )
 
 
@@ -76,9 +76,9 @@ def test_entries_keep_their_order_names_and_wildcards(load):
 def test_unknown_parameters_are_kept_for_the_provider_and_router_keys_and_prices_are_not(load):
     azure, openai, *_ = load(LITELLM_FILE, ENVIRON).deployments()
     assert azure.parameters == {"drop_params": True, "api_version": "2024-06-01", "max_retries": 2}
-    assert azure.timeout == 120.0
+    assert azure.deadlines == Deadlines(120, first_token_of_stream=30)
     assert openai.parameters == {"drop_params": True, "top_k": 4, "min_tokens": 3, "aws_session_name": "s"}
-    assert openai.timeout == 600.0
+    assert openai.deadlines == NO_DEADLINES
 
 
 def test_base_url_is_api_base_without_its_last_slash(load):

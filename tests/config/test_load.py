@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from crplugins.config import ConfigError, find_config, load_config, parse_config
+from crplugins.handlers.deadlines import NO_DEADLINES
 
 SAMPLE = """\
 model_list:                                  # LiteLLM's own format: a LiteLLM user's file works
@@ -28,7 +29,7 @@ def test_the_documented_sample_is_read(load):
     (deployment,) = config.deployments()
     assert (deployment.name, deployment.model) == ("gpt-4o-mini", "openai/gpt-4o-mini")
     assert (deployment.api_base, deployment.api_key) == ("https://api.example.com/v1", "sk-up")
-    assert (deployment.timeout, deployment.parameters) == (600.0, {})
+    assert (deployment.deadlines, deployment.parameters) == (NO_DEADLINES, {})
     assert config.model_list[0].handler == "auto"
     assert config.model_list[0].model_info.input_cost_per_token == 1.5e-7
     assert config.keys == [{"id": "team-a", "secret": "sk-team"}]

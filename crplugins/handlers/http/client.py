@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, quote, urlsplit
 
 from crplugins.core.network import Network
-from crplugins.handlers.http.interface import Endpoint, Response
+from crplugins.handlers.http.interface import NEVER, Endpoint, Response
 from crplugins.handlers.http.pool import Origin, Pool
 from crplugins.handlers.http.response import response_over
 
@@ -71,13 +71,19 @@ class PooledEndpoint:
         self._head = head
 
     async def post(
-        self, body: bytes, headers: Mapping[str, str], *, connect_seconds: float, seconds: float
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        connect_seconds: float,
+        seconds: float,
+        whole_seconds: float = NEVER,
     ) -> Response:
         head = b"%b%d\r\n%b\r\n" % (self._head, len(body), header_lines(headers) if headers else b"")
-        expires_at = self._loop.time() + seconds
-        connection = self._pool.take() or await self._pool.open(min(connect_seconds, seconds))
+        now = self._loop.time()
+        connection = self._pool.take() or await self._pool.open(min(connect_seconds, seconds, whole_seconds))
         try:
-            connection.send(head, body, expires_at)
+            connection.send(head, body, now + seconds, now + whole_seconds)
             await connection.head()
         except BaseException:
             connection.abort()

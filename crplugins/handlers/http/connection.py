@@ -6,8 +6,8 @@ from typing import Final, Literal, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from crplugins.handlers.http.deadline import NEVER, MovingDeadline
-from crplugins.handlers.http.interface import MAX_HEAD_BYTES, HttpError, broken_by
+from crplugins.handlers.http.deadline import LOOK_AGAIN_SECONDS, MovingDeadline
+from crplugins.handlers.http.interface import MAX_HEAD_BYTES, NEVER, HttpError, WholeTimeout, broken_by
 
 _MOST_WAITING: Final = 64 * 1024
 """Bytes that may wait for whoever reads the body. Beyond them nothing is read from the socket."""
@@ -72,10 +72,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._silent = 0  # bytes received since the last that were body
         self._paused = self._finishing = self._reusable = False
 
-    def send(self, head: bytes, body: bytes, expires_at: float) -> None:
-        """Begin a request. Only for a connection that is idle."""
+    def send(self, head: bytes, body: bytes, expires_at: float, over_at: float = NEVER) -> None:
+        """Begin a request, whose answer must be over by `over_at`. Only for a connection that is idle."""
         self.status, self.state = 0, "asked"
         self._silent = 0
+        self.deadline.latest = over_at
         self.deadline.move(expires_at)
         if len(body) <= _JOINED:
             self._transport.write(head + body)
@@ -230,8 +231,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._wake()
 
     def _expire(self) -> None:
-        if self.state in ("asked", "answering"):
-            self._break(TimeoutError())
+        if self.state not in ("asked", "answering"):
+            return
+        is_late = self.now() >= self.deadline.latest
+        if self.parts and not is_late:  # the upstream was not silent: whoever reads is slow
+            self.deadline.move(self.now() + LOOK_AGAIN_SECONDS)
+        else:
+            self._break(WholeTimeout() if is_late else TimeoutError())
 
     def _give_back(self) -> None:
         """An upstream may answer before it has read the request: then its rest stands in the way of the next one."""
@@ -242,6 +248,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             return
         self.state = "idle"
+        self.deadline.latest = NEVER
         self.deadline.move(NEVER)
         self._owner.returned(self)
 

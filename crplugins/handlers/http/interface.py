@@ -3,6 +3,9 @@
 from collections.abc import Awaitable, Mapping
 from typing import Final, Protocol
 
+NEVER: Final = float("inf")
+"""The seconds of no deadline, and when it passes."""
+
 MAX_HEAD_BYTES: Final = 64 * 1024
 """The longest stretch of bytes that are no body: the head of a response with all interim ones before it, trailers, the
 extension of a chunk."""
@@ -16,6 +19,14 @@ def broken_by(error: BaseException) -> HttpError:
     """The failure that another library's exception is. Of an OSError its own words are kept, which are the system's."""
     words = (error.strerror if isinstance(error, OSError) else None) or ""
     return HttpError(f"{type(error).__name__}: {words}" if words else type(error).__name__)
+
+
+class ConnectTimeout(TimeoutError):
+    """There was no connection in time."""
+
+
+class WholeTimeout(TimeoutError):
+    """The answer was not over in time."""
 
 
 class Response(Protocol):
@@ -49,7 +60,10 @@ class Response(Protocol):
         """
 
     def expire_in(self, seconds: float) -> None:
-        """Sets the deadline anew: the connection is closed unless the response is closed or this called before it."""
+        """Sets the deadline anew: the connection is closed unless the response is closed or this called before it.
+
+        That of the whole answer stays where it is.
+        """
 
     def close(self, linger: float = 0.0) -> None:
         """Keeps the connection if the body has ended, or ends within `linger` seconds; otherwise closes it at once.
@@ -62,7 +76,13 @@ class Endpoint(Protocol):
     """One URL with its headers, which receives requests."""
 
     async def post(
-        self, body: bytes, headers: Mapping[str, str], *, connect_seconds: float, seconds: float
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        connect_seconds: float,
+        seconds: float,
+        whole_seconds: float = NEVER,
     ) -> Response:
         """Sends a request, once and never again, and returns when the head of its answer has come.
 
@@ -72,6 +92,8 @@ class Endpoint(Protocol):
             headers: besides those of the endpoint.
             connect_seconds: until there is a connection, if a new one is needed.
             seconds: from now to the deadline, which holds until `Response.expire_in` sets another.
+            whole_seconds: from now to a deadline that nothing moves.
 
-        Raises `HttpError` and `TimeoutError`.
+        Raises `HttpError`, and `TimeoutError`: `ConnectTimeout` where there was no connection, `WholeTimeout` where
+        the last deadline has passed.
         """

@@ -9,8 +9,8 @@ import aiohttp
 from yarl import URL
 
 from crplugins.core.network import Network
-from crplugins.handlers.http.deadline import MovingDeadline
-from crplugins.handlers.http.interface import HttpError, Response, broken_by
+from crplugins.handlers.http.deadline import LOOK_AGAIN_SECONDS, MovingDeadline
+from crplugins.handlers.http.interface import NEVER, ConnectTimeout, HttpError, Response, WholeTimeout, broken_by
 
 _MOST_BYTES: Final = 1 << 20
 """Of more bytes than these aiohttp warns that they are no stream."""
@@ -46,11 +46,17 @@ class AiohttpEndpoint:
         self._proxy = proxy
 
     async def post(
-        self, body: bytes, headers: Mapping[str, str], *, connect_seconds: float, seconds: float
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        connect_seconds: float,
+        seconds: float,
+        whole_seconds: float = NEVER,
     ) -> Response:
-        expires_at = asyncio.get_running_loop().time() + seconds
+        now = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(seconds, whole_seconds)):
                 response = await self._session.post(
                     self._url,
                     data=body if len(body) <= _MOST_BYTES else io.BytesIO(body),
@@ -59,20 +65,24 @@ class AiohttpEndpoint:
                     timeout=aiohttp.ClientTimeout(sock_connect=connect_seconds),
                     proxy=self._proxy,
                 )
+        except aiohttp.ConnectionTimeoutError:
+            raise ConnectTimeout from None
         except TimeoutError:
-            raise
+            raise WholeTimeout if whole_seconds <= seconds else TimeoutError from None
         except _FAILURES as error:
             raise broken_by(error) from None
-        return AiohttpResponse(response, expires_at)
+        return AiohttpResponse(response, now + seconds, now + whole_seconds)
 
 
 class AiohttpResponse:
     """A `Response` (interface.py)."""
 
-    def __init__(self, response: aiohttp.ClientResponse, expires_at: float) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, expires_at: float, over_at: float) -> None:
         self._response = response
-        self._expired = self._closed = False
+        self._expired: TimeoutError | None = None
+        self._closed = self._read_now = False
         self._deadline = MovingDeadline(asyncio.get_running_loop(), self._expire)
+        self._deadline.latest = over_at
         self._deadline.move(expires_at)
         self.status: Final = response.status
 
@@ -91,10 +101,13 @@ class AiohttpResponse:
             raise self._failure(error) from None
 
     async def read(self) -> bytes:
+        self._read_now = True
         try:
             return b"" if self._closed else await self._response.content.readany()
         except _FAILURES as error:
             raise self._failure(error) from None
+        finally:
+            self._read_now = False
 
     def expire_in(self, seconds: float) -> None:
         if not self._closed:
@@ -115,10 +128,17 @@ class AiohttpResponse:
             self._response.close()
 
     def _failure(self, error: Exception) -> HttpError | TimeoutError:
-        return TimeoutError() if self._expired or isinstance(error, TimeoutError) else broken_by(error)
+        if self._expired is not None:
+            return self._expired
+        return TimeoutError() if isinstance(error, TimeoutError) else broken_by(error)
 
     def _expire(self) -> None:
-        self._expired = True
+        now = asyncio.get_running_loop().time()
+        is_late = now >= self._deadline.latest
+        if not (self._read_now or is_late):  # whoever reads is slow, and the upstream may not have been silent
+            self._deadline.move(now + LOOK_AGAIN_SECONDS)
+            return
+        self._expired = WholeTimeout() if is_late else TimeoutError()
         self._response.close()
 
 

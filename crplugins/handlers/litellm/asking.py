@@ -13,9 +13,9 @@ import msgspec
 
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.sse import Event, Splitter
-from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.deadlines import CONNECT_TIMEOUT
 from crplugins.handlers.http.client import HttpClient
-from crplugins.handlers.http.interface import Endpoint, Response
+from crplugins.handlers.http.interface import NEVER, Endpoint, Response
 from crplugins.handlers.litellm.bounded import bounded_lines, short_refusal
 from crplugins.handlers.litellm.configs import ConfiguredModel, ProviderRequest
 from crplugins.handlers.litellm.lines import LONGEST_HEARTBEAT, clean_bytes, says_nothing
@@ -31,14 +31,13 @@ _LINGER_SECONDS: Final = 0.25
 
 
 class ConfiguredCalls:
-    """Sends the requests of one deployment.
+    """Sends the requests of one deployment. All deadlines but that of connecting are the handler's, who cancels.
 
     Raises `HttpError`, `TimeoutError`, `GatewayError` and what litellm raises.
     """
 
-    def __init__(self, client: HttpClient, deployment: Deployment) -> None:
+    def __init__(self, client: HttpClient) -> None:
         self._client = client
-        self._deployment = deployment
         self._endpoints: Final[BoundedMap[tuple[str, ...], Endpoint]] = BoundedMap(_ENDPOINTS)
 
     async def plain(
@@ -61,7 +60,7 @@ class ConfiguredCalls:
         response = await self._post(request)
         try:
             await _refuse(model, request, response)
-            return ConfiguredStream(model, request, response, self._deployment.timeout)
+            return ConfiguredStream(model, request, response)
         except BaseException:
             response.close()
             raise
@@ -76,8 +75,8 @@ class ConfiguredCalls:
         return await endpoint.post(
             encoded(request.data),
             own,
-            connect_seconds=self._deployment.connect_timeout,
-            seconds=self._deployment.timeout,
+            connect_seconds=CONNECT_TIMEOUT,
+            seconds=NEVER,
         )
 
 
@@ -117,10 +116,9 @@ class ConfiguredStream:
         tap: what was seen of the stream besides.
     """
 
-    def __init__(self, model: ConfiguredModel, request: ProviderRequest, response: Response, timeout: float) -> None:
+    def __init__(self, model: ConfiguredModel, request: ProviderRequest, response: Response) -> None:
         self.tap = Tap()
         self._response = response
-        self._timeout = timeout
         reader = model.reader(request, self._lines())
         if reader is None:
             self._items: AsyncIterator[Any] = self._chunks()
@@ -164,15 +162,10 @@ class ConfiguredStream:
 
     async def _events(self) -> AsyncIterator[Event]:
         splitter = Splitter()
-        async for piece in clean_bytes(bounded_lines(self._pieces())):
+        async for piece in clean_bytes(bounded_lines(_pieces(self._response))):
             for event in splitter.feed(piece):
                 if event.data is not None:
                     yield event
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        while piece := await self._response.read():
-            self._response.expire_in(self._timeout)
-            yield piece
 
 
 async def _pieces(response: Response) -> AsyncIterator[bytes]:

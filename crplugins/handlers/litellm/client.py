@@ -19,6 +19,7 @@ from typing import Any, Final
 from crplugins.core.body import Body
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.network import Network
+from crplugins.handlers.deadlines import CONNECT_TIMEOUT
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.asking import ConfiguredCalls
 from crplugins.handlers.litellm.configs import ConfiguredModel
@@ -50,6 +51,9 @@ _EXTRAS: Final[Mapping[str, frozenset[str]]] = {
     "sagemaker": frozenset(),
 }
 
+
+_MARGIN: Final = 30.0
+"""Seconds that litellm waits longer than the handler, whose deadlines hold. Without a time it has one of its own."""
 
 OLLAMA_PROVIDERS: Final = frozenset({"ollama", "ollama_chat"})
 _OLLAMA_BASE: Final = "http://localhost:11434"
@@ -91,7 +95,7 @@ class LitellmClient:
 
         self._litellm: Any = litellm
         self._deployment, self._network = deployment, network
-        self._timeout = httpx.Timeout(deployment.timeout, connect=deployment.connect_timeout)
+        self._timeout = httpx.Timeout(deployment.deadlines.longest + _MARGIN, connect=CONNECT_TIMEOUT)
         self._always = {
             "api_base": deployment.api_base,
             "api_key": deployment.api_key,

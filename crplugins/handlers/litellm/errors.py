@@ -15,11 +15,13 @@ from crplugins.core.errors import ErrorObject, GatewayError
 from crplugins.core.log_lines import log_upstream
 from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.handlers import upstream_errors
+from crplugins.handlers.deadlines import CONNECT_TIMEOUT, Missed
 from crplugins.handlers.litellm.usage import encoded
 from crplugins.handlers.whole_answer import WholeAnswers
 
 logger = logging.getLogger("crplugins.upstream")
 
+_CONNECT_TIMEOUTS: Final = frozenset({"ConnectTimeout", "ConnectionTimeoutError"})
 _TIMEOUTS: Final = frozenset({"TimeoutException", "APITimeoutError", "TimeoutError", "Timeout"})
 _BROKEN: Final = frozenset(
     {"TransportError", "ClientError", "HttpError", "OSError", "StreamError", "IncompleteReadError"}
@@ -67,8 +69,10 @@ class Failures:
             return self._refusal(*answer, names)
         if "UnsupportedParamsError" in names:
             return _unsupported(str(error))
+        if names & _CONNECT_TIMEOUTS:
+            return self.timed_out("connect_timeout", CONNECT_TIMEOUT)
         if names & _TIMEOUTS:
-            return upstream_errors.timed_out(self._deployment)
+            return self.timed_out("timeout", None)
         if names & _BROKEN:
             return self.cut_short(error) if begun else upstream_errors.unreachable(self._deployment, error)
         if reading and isinstance(links[-1], _UNREADABLE):  # the status of litellm's exception around it is invented
@@ -83,6 +87,9 @@ class Failures:
     def note(self, text: str, *args: object) -> None:
         """A line of the log about this deployment."""
         log_upstream(logger, self._deployment, text, *args)
+
+    def timed_out(self, missed: Missed, seconds: float | None) -> GatewayError:
+        return upstream_errors.timed_out(self._deployment, missed, seconds)
 
     def cut_short(self, cause: str | BaseException) -> GatewayError:
         return upstream_errors.cut_short(self._deployment, cause)

@@ -12,6 +12,7 @@ from crplugins.core.network import Network
 from crplugins.core.reported_usage import read_usage
 from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOptionsRefused
 from crplugins.core.trace import trace_headers
+from crplugins.handlers.deadlines import Missed, Patience
 from crplugins.handlers.deployment import Deployment, secrets_of
 from crplugins.handlers.handler import document_reply, stream_reply
 from crplugins.handlers.http.client import HttpClient
@@ -64,7 +65,7 @@ class LitellmHandler:
 
     def _make_client(self, litellm: ModuleType, network: Network, http: HttpClient) -> LitellmClient:
         """Blocks: litellm reads files of its own."""
-        calls = ConfiguredCalls(http, self._deployment)
+        calls = ConfiguredCalls(http)
         client = LitellmClient(litellm, self._deployment, network, calls)
         if "*" not in self._deployment.model:
             client.learn(self._deployment.model)  # a model whose provider is unknown fails at start-up
@@ -162,9 +163,11 @@ class LitellmHandler:
     async def _begin_stream(
         self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments, *, shows_usage: bool
     ) -> Reply:
+        started = asyncio.get_running_loop().time()
         raw: RawItems = await self._complete(exchange, model, messages, arguments)
         repair = StreamRepair(_bare(model), shows_usage=shows_usage, choices=_choices_of(arguments))
-        stream = LitellmStream(exchange, raw, repair, self._failures, self._deployment.timeout)
+        patience = self._patience(exchange, stream=True)
+        stream = LitellmStream(exchange, raw, repair, self._failures, patience, started)
         return stream_reply(await stream.begin())
 
     async def _complete(
@@ -177,20 +180,34 @@ class LitellmHandler:
     ) -> Any:
         assert self._client is not None
         attempt = exchange.begin_attempt(self._deployment.provider, self)
+        deadline = self._patience(exchange, stream=answer is None).first
+        limit = asyncio.timeout(deadline[1])
         try:
-            async with asyncio.timeout(self._deployment.timeout):
+            async with limit:
                 return await self._client.complete(model, messages, arguments, answer)
         except Exception as error:
-            raise self._failed(exchange, attempt, answer, error) from None
+            overdue = deadline if limit.expired() else None
+            raise self._failed(exchange, attempt, answer, error, overdue) from None
 
     def _failed(
-        self, exchange: Exchange, attempt: Attempt, answer: PlainAnswer | None, error: Exception
+        self,
+        exchange: Exchange,
+        attempt: Attempt,
+        answer: PlainAnswer | None,
+        error: Exception,
+        overdue: tuple[Missed, float] | None,
     ) -> GatewayError:
-        failure = self._failures.of(error) if answer is None else answer.failure_of(error)
+        if overdue is not None:
+            failure = self._failures.timed_out(*overdue)
+        else:
+            failure = self._failures.of(error) if answer is None else answer.failure_of(error)
         attempt.fail(failure, exchange.clock())
         if answer is not None:
             exchange.note_unseen(answer.unseen)
         return failure
+
+    def _patience(self, exchange: Exchange, *, stream: bool) -> Patience:
+        return self._deployment.deadlines.patience(stream=stream, can_fail_over=exchange.can_fail_over)
 
 
 def _choices_of(arguments: Arguments) -> int:

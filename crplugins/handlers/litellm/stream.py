@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, Self
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
+from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.finish import ProviderFailed
 from crplugins.handlers.litellm.repair import StreamRepair
@@ -25,7 +26,10 @@ _USAGE_SECONDS: Final = 5.0
 
 
 class LitellmStream:
-    """Yields complete events. An answer that did not come to its end raises `GatewayError` in place of [DONE]."""
+    """Yields complete events. An answer that did not come to its end raises `GatewayError` in place of [DONE].
+
+    `started` is when the request was sent, by the clock of the loop.
+    """
 
     def __init__(
         self,
@@ -33,14 +37,18 @@ class LitellmStream:
         raw: "RawItems",
         repair: StreamRepair,
         failures: Failures,
-        timeout: float,
+        patience: Patience,
+        started: float,
     ) -> None:
         self._exchange = exchange
         self._attempt = exchange.attempts[-1]
         self._raw = raw
         self._repair = repair
         self._failures = failures
-        self._timeout = timeout
+        self._patience = patience
+        self._over_at = started + patience.whole
+        self._limit: asyncio.Timeout = asyncio.timeout_at(started + patience.first_token)
+        self._missed = patience.first
         self._counted: UsageObject | None = None
 
     async def begin(self) -> AsyncGenerator[bytes, None]:
@@ -56,6 +64,7 @@ class LitellmStream:
             while frames:
                 yield frames
                 self._keep_usage()
+                self._await_token(self._patience.stall)
                 frames = await self._next_frames()
             self._attempt.ended = self._exchange.clock()
             yield self._repair.end()
@@ -77,14 +86,21 @@ class LitellmStream:
                 return b""
             raise self._failure(error) from None
 
+    def _await_token(self, seconds: float) -> None:
+        """Sets the deadline of the next token, which is never later than that of the whole answer."""
+        at = asyncio.get_running_loop().time() + seconds
+        self._missed = ("stall_timeout", seconds) if at < self._over_at else ("timeout", self._patience.whole)
+        self._limit = asyncio.timeout_at(min(at, self._over_at))
+
     async def _read(self) -> bytes:
-        """The timeout is for a token: an item that says nothing, such as a comment, does not begin it anew."""
+        """The deadline is for a token: an item that says nothing, such as a comment, does not begin it anew."""
         frames, grace = b"", None
-        async with asyncio.timeout(self._timeout) as limit:
+        async with self._limit as limit:
             while not frames:
                 if self._repair.ends and (grace_now := self._grace()) != grace:
                     grace = grace_now
-                    limit.reschedule(asyncio.get_running_loop().time() + (grace or self._timeout))
+                    seconds = self._patience.stall if grace is None else grace
+                    limit.reschedule(min(asyncio.get_running_loop().time() + seconds, self._over_at))
                 try:
                     item = await anext(self._raw)
                 except StopAsyncIteration:
@@ -139,6 +155,8 @@ class LitellmStream:
         if isinstance(error, ProviderFailed):
             self._repair.usage = error.usage or self._repair.usage
             return self._failures.in_stream(error.error)
+        if self._limit.expired():
+            return self._failures.timed_out(*self._missed)
         return self._failures.of(error, reading=True, begun=self._repair.begun)
 
     def _keep_usage(self) -> None:

@@ -72,7 +72,7 @@ def survey(litellm: Any) -> Table:
 def is_configured(litellm: Any, model: str) -> bool:
     """Whether the plainest requests are the same on both roads, and nothing else is sent for them."""
     deployment = Deployment("survey", model, "http://127.0.0.1:9/v1", "sk-survey", MappingProxyType({}))
-    calls = ConfiguredCalls(HttpClient(Network()), deployment)
+    calls = ConfiguredCalls(HttpClient(Network()))
     client = LitellmClient(litellm, deployment, Network(), calls, {model.partition("/")[0]})
     with _offline() as tried:
         try:

@@ -65,6 +65,7 @@ class Attempts:
             if self._failure is not None:
                 name = candidate.deployment.name
                 logger.warning("request %s fails over to the next deployment of %s", exchange.id, name)
+            exchange.can_fail_over = bool(self._left)
             try:
                 reply = await self._ask(candidate, body)
             except QuotaUsedUp as error:
