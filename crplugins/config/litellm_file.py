@@ -1,18 +1,21 @@
 """LiteLLM's own configuration file: what of it counts here, and what to write in place of the rest.
 
-`model_list` has LiteLLM's format. Of the sections of its proxy three things say how a model is called: variables of the
-environment, credentials with a name, and `drop_params`. They are written into `model_list` before anything is checked.
-Everything else is named in a warning, each key of it, and stops nothing.
+`model_list` has LiteLLM's format. Of the sections of its proxy some things say how a model is called: variables of the
+environment, credentials with a name, and `drop_params` are written into `model_list` before anything is checked, and so
+is the policy of retries for one model. What says how its router retries, rests and falls back has the same name at our
+top level, and is moved there, if nothing stands there already. Everything else is named in a warning, each key of it,
+and stops nothing.
 
 The sections are those that LiteLLM's proxy reads: https://docs.litellm.ai/docs/proxy/config_settings
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from crplugins.settings.environment import Expansion
-from crplugins.settings.errors import Problem, format_path
+from crplugins.settings.errors import KeyPath, Problem, format_path
 from crplugins.settings.section import is_a_name
 
 _PROXY: Final = "it configures LiteLLM's own proxy"
@@ -37,14 +40,14 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "general_settings.master_key": "write the keys of clients under 'keys', and 'admin.token' for operators",
     "general_settings.database_url": "write 'keys: {sql: ...}' and 'ledger.url'",
     "general_settings.max_parallel_requests": "write 'limits.per_key.max_parallel_requests'",
-    "litellm_settings.num_retries": "models with the same model_name fail over to one another",
     "litellm_settings.fallbacks": "models with the same model_name fail over to one another",
     "litellm_settings.callbacks": "write 'metrics', 'ledger', 'tracing' or 'plugins'",
     "litellm_settings.success_callback": "write 'metrics', 'ledger', 'tracing' or 'plugins'",
     "litellm_settings.max_budget": "write 'budgets'",
     "router_settings.model_group_alias": "write 'aliases'",
     "router_settings.fallbacks": "models with the same model_name fail over to one another",
-    "router_settings.num_retries": "models with the same model_name fail over to one another",
+    "router_settings.allowed_fails_policy": "'allowed_fails' counts all failures",
+    "router_settings.retry_after": "a provider names the time itself, and else pauses grow from a quarter of a second",
     "router_settings.redis_host": "write 'limits.store'",
     "router_settings.redis_url": "write 'limits.store'",
 }
@@ -55,6 +58,10 @@ _DEADLINES: Final[Mapping[str, str]] = {
     "litellm_settings.request_timeout": "request_timeout",
 }
 """Deadlines for all models, and our key for each at the top of the file, which comes first."""
+_MOVED: Final = ("num_retries", "retry_policy", "cooldown_time", "allowed_fails")
+"""Words of `router_settings` and `litellm_settings` that have the same meaning at our top level."""
+
+_HONOURED: Final = frozenset({"router_settings.disable_cooldowns", "router_settings.model_group_retry_policy"})
 
 SECTIONS: Final = frozenset({*_SETTINGS, *_IGNORED, "environment_variables", "credential_list"})
 """The keys of LiteLLM's file beside `model_list`."""
@@ -66,25 +73,38 @@ class Translated:
 
     Attributes:
         data: the other keys; what counts of the sections stands in `model_list`.
+        moved: where the value of a key at the top level stands in the file.
         environ: the environment, and above it `environment_variables`, as in LiteLLM.
         warnings: one sentence for what is ignored, or counts in part.
     """
 
     data: dict[str, Any]
+    moved: Mapping[str, KeyPath]
     environ: Mapping[str, str]
     warnings: list[str]
+
+    def placed(self, problem: Problem) -> Problem:
+        """The problem at the place in the file."""
+        where = self.moved.get(str(problem.path[0])) if problem.path else None
+        return problem if where is None else dataclasses.replace(problem, path=(*where, *problem.path[1:]))
 
 
 def translated(data: Mapping[str, Any], environ: Mapping[str, str]) -> Translated:
     """`data` as the file has it, nothing in it checked or expanded yet."""
     rest = {key: value for key, value in data.items() if key not in SECTIONS}
     rest = {**dict(_deadlines(data)), **rest}
-    drops = _drops(data.get("litellm_settings"))
+    drops = _says_yes(data, "litellm_settings", "drop_params")
     credentials = dict(_credentials(data.get("credential_list")))
+    policies = _mapping(_mapping(data.get("router_settings")).get("model_group_retry_policy"))
     if isinstance(entries := rest.get("model_list"), list | tuple):
-        rest["model_list"] = [_entry(entry, credentials, drops=drops) for entry in entries]
+        rest["model_list"] = [_entry(entry, credentials, policies, drops=drops) for entry in entries]
+    moved = dict(_moved(data))
+    rest |= {name: _mapping(data[section])[key] for name, (section, key) in moved.items()}
+    if _says_yes(data, "router_settings", "disable_cooldowns"):
+        rest["cooldown_time"] = 0
     variables = dict(_variables(data.get("environment_variables"), environ))
-    return Translated(rest, {**environ, **variables} if variables else environ, list(_warnings(data, drops=drops)))
+    environ = {**environ, **variables} if variables else environ
+    return Translated(rest, moved, environ, list(_warnings(data, moved, drops=drops)))
 
 
 def stops_nothing(problem: Problem) -> bool:
@@ -95,8 +115,7 @@ def stops_nothing(problem: Problem) -> bool:
 def _deadlines(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for place, key in _DEADLINES.items():
         section, _, name = place.partition(".")
-        settings = data.get(section)
-        value = settings.get(name) if isinstance(settings, Mapping) else None
+        value = _mapping(data.get(section)).get(name)
         ours_says_it = key == "timeout" and "request_timeout" in data
         if _is_seconds(value) and not ours_says_it:
             yield key, value
@@ -107,8 +126,21 @@ def _is_seconds(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
 
 
-def _drops(settings: Any) -> bool:
-    return isinstance(settings, Mapping) and str(settings.get("drop_params")).lower() == "true"
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _says_yes(data: Mapping[str, Any], section: str, key: str) -> bool:
+    return str(_mapping(data.get(section)).get(key)).lower() == "true"
+
+
+def _moved(data: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Words for our top level, and where each stands. Ours come first, then those of the router."""
+    for name in _MOVED:
+        for section in ("router_settings", "litellm_settings"):
+            if data.get(name) is None and _mapping(data.get(section)).get(name) is not None:
+                yield name, (section, name)
+                break
 
 
 def _credentials(credentials: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -117,7 +149,9 @@ def _credentials(credentials: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield str(each.get("credential_name")), values
 
 
-def _entry(entry: Any, credentials: Mapping[str, Mapping[str, Any]], *, drops: bool) -> Any:
+def _entry(
+    entry: Any, credentials: Mapping[str, Mapping[str, Any]], policies: Mapping[str, Any], *, drops: bool
+) -> Any:
     """What stands beside the model itself wins over its credential, and over what holds for all models."""
     params = entry.get("litellm_params") if isinstance(entry, Mapping) else None
     if not isinstance(params, Mapping):
@@ -126,7 +160,10 @@ def _entry(entry: Any, credentials: Mapping[str, Mapping[str, Any]], *, drops: b
     credential = credentials.get(str(given.get("litellm_credential_name")))
     if credential is not None:
         del given["litellm_credential_name"]
-    return {**entry, "litellm_params": {**({"drop_params": True} if drops else {}), **(credential or {}), **given}}
+    shared: dict[str, Any] = {"drop_params": True} if drops else {}
+    if (policy := policies.get(str(entry.get("model_name")))) is not None:
+        shared["retry_policy"] = policy
+    return {**entry, "litellm_params": {**shared, **(credential or {}), **given}}
 
 
 def _variables(variables: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -139,7 +176,7 @@ def _variables(variables: Any, environ: Mapping[str, str]) -> Iterator[tuple[str
                 yield str(name), text
 
 
-def _warnings(data: Mapping[str, Any], *, drops: bool) -> Iterator[str]:
+def _warnings(data: Mapping[str, Any], moved: Mapping[str, KeyPath], *, drops: bool) -> Iterator[str]:
     for section, value in data.items():
         if section in _IGNORED:
             yield f"{section} is ignored: {_IGNORED[section]}"
@@ -149,20 +186,24 @@ def _warnings(data: Mapping[str, Any], *, drops: bool) -> Iterator[str]:
                 "provider finds in the environment, such as OPENAI_API_KEY, must be set there"
             )
         elif section in _SETTINGS:
-            yield from _setting_warnings(section, value, drops=drops)
+            yield from _setting_warnings(section, value, moved, drops=drops)
 
 
-def _setting_warnings(section: str, value: Any, *, drops: bool) -> Iterator[str]:
+def _setting_warnings(section: str, value: Any, moved: Mapping[str, KeyPath], *, drops: bool) -> Iterator[str]:
     if not isinstance(value, Mapping):
         yield f"{section} is ignored: {_PROXY}"
         return
     for name in map(str, value):
         key = format_path((section, name))
+        if moved.get(name) == (section, name) or key in _HONOURED:
+            continue
         if not is_a_name(name):  # where a colon was forgotten it is a secret
             yield f"a key of {section} that is no name is ignored: {_PROXY}"
         elif key in _DEADLINES:
             if value[name] is not None and not _is_seconds(value[name]):
                 yield f"{key} is ignored: it is no number of seconds"
+        elif name in _MOVED:
+            yield f"{key} is ignored: '{format_path(moved.get(name, (name,)))}' says the same"
         elif drops and key == "litellm_settings.drop_params":
             yield f"{key} counts for the models that litellm translates; the direct handler sends what a client sends"
         else:

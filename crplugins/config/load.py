@@ -72,7 +72,7 @@ def _build(data: Mapping[str, Any], source: Source, found: Sequence[Problem], en
     config, wrong = _validate(values)
     problems += [problem for problem in wrong if not _is_below(problem.path, expansion.problems)]
     if config is None or problems:
-        raise source.error(problems)
+        raise source.error([litellm.placed(problem) for problem in problems])
     warnings = [*litellm.warnings, *keys.warnings, *expansion.warnings, *doubts(config, environ)]
     of_litellm = [
         f"{problem.sentence(None)}; what LiteLLM's proxy reads is not judged here"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
 from crplugins.config.deadlines import DeadlineKeys
+from crplugins.config.routing import NOTHING_SAID, DeploymentKeys, RoutingKeys, routing_settings
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.network import SslVerify, has_host
 from crplugins.core.principal import Limits
@@ -27,8 +28,8 @@ from crplugins.settings.section import Count, Number, Section, Whole, refusal
 
 _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
     (
-        *("itpm", "otpm", "weight", "order", "tags", "tag_regex", "max_budget", "budget_duration"),
-        *("num_retries", "retry_policy", "cooldown_time", "fallbacks", "use_in_pass_through"),
+        *("itpm", "otpm", "tags", "tag_regex", "max_budget", "budget_duration"),
+        *("fallbacks", "use_in_pass_through"),
         *("default_api_key_rpm_limit", "default_api_key_tpm_limit", "configurable_clientside_auth_params"),
     ),
     "it belongs to LiteLLM's router",
@@ -81,7 +82,7 @@ class QuotaKeys(Section):
         return {name: amount for name, amount in given.items() if amount is not None}
 
 
-class LitellmParams(QuotaKeys, DeadlineKeys):
+class LitellmParams(QuotaKeys, DeploymentKeys, DeadlineKeys):
     """Where a model is served. Other keys are parameters of the request or settings of the provider, as in LiteLLM."""
 
     model_config = ConfigDict(extra="allow")
@@ -179,7 +180,7 @@ class ModelInfo(Section):
         return self
 
 
-class ModelEntry(QuotaKeys, DeadlineKeys):
+class ModelEntry(QuotaKeys, DeploymentKeys, DeadlineKeys):
     """A name clients ask for and where its answers come from.
 
     Entries with the same name take turns, and fail over to one another.
@@ -214,12 +215,16 @@ class ModelEntry(QuotaKeys, DeadlineKeys):
         return {**value, "model_info": prices | dict(info)} if prices else value
 
     def deployment(
-        self, fallback: Price | None = None, quota: Limits = NO_LIMITS, deadlines: Deadlines = NO_DEADLINES
+        self,
+        fallback: Price | None = None,
+        quota: Limits = NO_LIMITS,
+        deadlines: Deadlines = NO_DEADLINES,
+        routing: RoutingKeys = NOTHING_SAID,
     ) -> Deployment:
         """The entry as handlers take it.
 
-        `fallback` is the price of a model whose own is unknown; `quota` and `deadlines` are what holds where the entry
-        says nothing.
+        `fallback` is the price of a model whose own is unknown; `quota`, `deadlines` and `routing` are what holds where
+        the entry says nothing.
         """
         params = self.litellm_params
         return Deployment(
@@ -234,6 +239,7 @@ class ModelEntry(QuotaKeys, DeadlineKeys):
             deadlines=self.deadlines().or_else(params.deadlines()).or_else(deadlines),
             quota=dataclasses.replace(quota, **{**params.quota(), **self.quota()}),
             ssl_verify=params.ssl_verify,
+            routing=routing_settings(routing, params, self),
         )
 
 

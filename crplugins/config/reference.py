@@ -100,7 +100,7 @@ def _walk(place: SectionPlace, found: dict[type[BaseModel], SectionPlace]) -> No
         found[place.model].others.append(place.path)
         return
     found[place.model] = place
-    for name, info in place.model.model_fields.items():
+    for name, info in _fields(place.model):
         for model, form in _sections(info.annotation):
             _walk(SectionPlace(model, (*place.steps, _Step(place.model, key_of(name, info), form)), []), found)
 
@@ -238,7 +238,7 @@ def _examples(model: type[BaseModel]) -> dict[str, Any]:
 def _required(model: type[BaseModel]) -> dict[str, Any]:
     """Examples of the keys that must be given, as far down as any must."""
     values: dict[str, Any] = {}
-    for name, info in model.model_fields.items():
+    for name, info in _fields(model):
         if info.is_required() and info.examples:
             values[key_of(name, info)] = info.examples[0]
         elif info.is_required():

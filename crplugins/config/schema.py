@@ -11,6 +11,7 @@ from crplugins.config.limits import BudgetsSection, LimitsSection
 from crplugins.config.metering import LedgerSection, MetricsSection, UsageSection
 from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.plugin_entry import PluginEntry
+from crplugins.config.routing import RoutingKeys
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
 from crplugins.handlers.deployment import Deployment
@@ -138,7 +139,7 @@ def _demo() -> tuple[ModelEntry, ...]:
     return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL), model_info=free),)
 
 
-class Config(DeadlineKeys):
+class Config(RoutingKeys, DeadlineKeys):
     """A whole configuration, checked. Without `model_list` it serves the demo model."""
 
     model_list: Annotated[tuple[ModelEntry, ...], AfterValidator(_not_empty)] = Field(default_factory=_demo)
@@ -243,7 +244,7 @@ class Config(DeadlineKeys):
     def deployments(self) -> list[Deployment]:
         """`model_list` as handlers take it, in its order; the choice of handler stands in `model_list[i].handler`."""
         quota, deadlines = self.limits.per_deployment.limits(), self.deadlines()
-        return [entry.deployment(self.budgets.fallback(), quota, deadlines) for entry in self.model_list]
+        return [entry.deployment(self.budgets.fallback(), quota, deadlines, self) for entry in self.model_list]
 
     def conflicts(self) -> Iterator[Problem]:
         """Keys of which one would hide the other, and aliases that lead nowhere."""

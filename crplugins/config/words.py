@@ -31,3 +31,7 @@ class ConfigWords(TypedDict, total=False):
     stall_timeout: float | None
     stream_timeout: float | None
     request_timeout: float | None
+    num_retries: int | None
+    retry_policy: Mapping[str, int] | None
+    cooldown_time: float | None
+    allowed_fails: int | None

@@ -63,7 +63,7 @@ class Drain(msgspec.Struct, frozen=True):
 class Attempt(msgspec.Struct, eq=False):
     """One call of a provider. `ended` is when its last byte was read, or when it failed; None if nobody noticed.
 
-    `target` is what was called there; another one makes a second attempt a fallback.
+    `target` is what was called there; another one makes a second attempt a fallback. `on_fail` is told when it fails.
     """
 
     provider: str
@@ -72,9 +72,12 @@ class Attempt(msgspec.Struct, eq=False):
     ended: float | None = None
     error_type: ErrorType = ""
     target: object = None
+    on_fail: Callable[[GatewayError, float], None] | None = None
 
     def fail(self, error: GatewayError, now: float) -> None:
         self.ended, self.error_type = now, error.error_type
+        if self.on_fail is not None:
+            self.on_fail(error, now)
 
 
 class Spent(msgspec.Struct, frozen=True):

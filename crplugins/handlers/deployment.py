@@ -12,6 +12,7 @@ from crplugins.core.patterns import Pattern, PatternTable, by_precedence
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 from crplugins.handlers.deadlines import NO_DEADLINES, Deadlines
+from crplugins.handlers.routing.settings import AS_BUILT_IN, RoutingSettings
 
 _ANY: Final = Pattern.of("*")
 _NO_LIMITS: Final = Limits()
@@ -33,6 +34,7 @@ class Deployment:
         deadlines: how long it may take to answer.
         ssl_verify: how the upstream's certificate is judged, see `core/network.py`; None as the environment says.
         quota: how much its provider lets it use. Where nothing is said, nothing is limited.
+        routing: when it is asked, and how often again.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Deployment:
     deadlines: Deadlines = NO_DEADLINES
     ssl_verify: SslVerify = None
     quota: Limits = _NO_LIMITS
+    routing: RoutingSettings = AS_BUILT_IN
 
     @property
     def account(self) -> str:

@@ -24,7 +24,7 @@ from crplugins.handlers.deployment import Deployment, secrets_of
 from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.handler import document_reply, stream_reply
 from crplugins.handlers.http.client import HttpClient
-from crplugins.handlers.http.interface import Endpoint, HttpError, Response
+from crplugins.handlers.http.interface import Endpoint, HttpError, NoConnection, Response
 from crplugins.handlers.litellm_settings import headers_in, is_setting
 from crplugins.handlers.upstream import Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
@@ -151,7 +151,8 @@ class DirectCalls:
             missed = patience.missed(error, spoke=False)
             raise self._failed(exchange, attempt, upstream_errors.timed_out(self._label, *missed)) from None
         except (HttpError, ValueError) as error:
-            raise self._failed(exchange, attempt, upstream_errors.unreachable(self._label, error)) from None
+            sent = not isinstance(error, NoConnection)
+            raise self._failed(exchange, attempt, upstream_errors.unreachable(self._label, error, sent=sent)) from None
         except BaseException:
             attempt.ended = exchange.clock()
             raise

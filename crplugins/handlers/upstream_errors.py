@@ -234,10 +234,14 @@ def status_of(document: object) -> int:
     return _STATUSES.get(str(fields.get("type")), NO_STATUS)
 
 
-def unreachable(deployment: str, cause: BaseException) -> GatewayError:
-    """No connection, or one that broke before the answer began."""
+class NotSent(GatewayError):
+    """The upstream could not be reached, and nothing of the request was sent: it can be asked again."""
+
+
+def unreachable(deployment: str, cause: BaseException, *, sent: bool = True) -> GatewayError:
+    """No connection, or one that broke before the answer began; `NotSent` if that is certain."""
     log_upstream(logger, deployment, "the upstream is unreachable: %s", _reason(cause))
-    return GatewayError(
+    return (GatewayError if sent else NotSent)(
         502,
         "The model provider could not be reached. Please try again.",
         type=SERVER_ERROR,

@@ -7,7 +7,7 @@ model_list:
   - model_name: gpt-4o-mini
     litellm_params: {model: openai/gpt-4o-mini, api_base: "https://me:sk-topsecret@api.example.com/v1"}
   - model_name: local [big]
-    litellm_params: {model: hosted_vllm/llama, api_base: http://10.0.0.7:8000/v1, weight: 4}
+    litellm_params: {model: hosted_vllm/llama, api_base: http://10.0.0.7:8000/v1, tags: [a]}
   - model_name: echo
     litellm_params: {model: demo/echo}
 keys:
@@ -20,7 +20,7 @@ litellm_settings: {drop_params: true}
 WARNINGS = [
     "litellm_settings.drop_params counts for the models that litellm translates; the direct handler sends what a client "
     "sends",
-    "model_list[1].litellm_params.weight is ignored: it belongs to LiteLLM's router",
+    "model_list[1].litellm_params.tags is ignored: it belongs to LiteLLM's router",
 ]
 
 

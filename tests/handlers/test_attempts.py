@@ -53,20 +53,20 @@ async def test_an_attempt_lasts_from_the_call_to_the_last_byte(watched, stream):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("script", "error_type"),
+    ("script", "error_type", "kinds"),
     [
-        (Script.error(400, "bad"), "upstream_4xx"),
-        (Script.error(401, "who"), "upstream_auth"),
-        (Script.rate_limited(), "upstream_429"),
-        (Script.error(500, "no"), "upstream_5xx"),
-        (Script(refuse_connection=True), "upstream_connect"),
+        (Script.error(400, "bad"), "upstream_4xx", ["initial"]),
+        (Script.error(401, "who"), "upstream_auth", ["initial"]),
+        (Script.rate_limited(), "upstream_429", ["initial"]),
+        (Script.error(500, "no"), "upstream_5xx", ["initial", "retry"]),
+        (Script(refuse_connection=True), "upstream_connect", ["initial"]),
     ],
 )
-async def test_a_failed_attempt_has_its_error_type(watched, stream, script, error_type):
+async def test_a_failed_attempt_has_its_error_type(watched, stream, script, error_type, kinds):
     async with watched() as (gateway, watcher):
         gateway.provider.default = script
         await gateway.post(stream=stream)
-        assert attempts(watcher) == [("openai", "initial", error_type)]
+        assert attempts(watcher) == [("openai", kind, error_type) for kind in kinds]
         assert watcher.exchange.error_type == error_type
         assert watcher.exchange.attempts[0].ended is not None
 

@@ -15,6 +15,10 @@ class HttpError(Exception):
     """No connection, or one that broke, or bytes that are no HTTP. The text is of ours and quotes nobody."""
 
 
+class NoConnection(HttpError):
+    """There was no connection, so nothing of the request was sent."""
+
+
 def broken_by(error: BaseException) -> HttpError:
     """The failure that another library's exception is. Of an OSError its own words are kept, which are the system's."""
     words = (error.strerror if isinstance(error, OSError) else None) or ""

@@ -10,7 +10,15 @@ from yarl import URL
 
 from crplugins.core.network import Network
 from crplugins.handlers.http.deadline import LOOK_AGAIN_SECONDS, MovingDeadline
-from crplugins.handlers.http.interface import NEVER, ConnectTimeout, HttpError, Response, WholeTimeout, broken_by
+from crplugins.handlers.http.interface import (
+    NEVER,
+    ConnectTimeout,
+    HttpError,
+    NoConnection,
+    Response,
+    WholeTimeout,
+    broken_by,
+)
 
 _MOST_BYTES: Final = 1 << 20
 """Of more bytes than these aiohttp warns that they are no stream."""
@@ -69,6 +77,8 @@ class AiohttpEndpoint:
             raise ConnectTimeout from None
         except TimeoutError:
             raise WholeTimeout if whole_seconds <= seconds else TimeoutError from None
+        except aiohttp.ClientConnectorError as error:
+            raise NoConnection(str(broken_by(error))) from None
         except _FAILURES as error:
             raise broken_by(error) from None
         return AiohttpResponse(response, now + seconds, now + whole_seconds)

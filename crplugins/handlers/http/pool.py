@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from crplugins.handlers.http.connection import UpstreamConnection
 from crplugins.handlers.http.dial import Dialer
-from crplugins.handlers.http.interface import ConnectTimeout, HttpError, broken_by
+from crplugins.handlers.http.interface import ConnectTimeout, NoConnection, broken_by
 
 KEPT_SECONDS: Final = 60.0
 """How long an idle connection is kept, unless its server says how long it keeps it."""
@@ -56,7 +56,7 @@ class Pool:
         return None
 
     async def open(self, seconds: float) -> UpstreamConnection:
-        """A new connection. Raises `HttpError`, or `ConnectTimeout` after `seconds`."""
+        """A new connection. Raises `NoConnection`, or `ConnectTimeout` after `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 connection = await self._dialled()
@@ -64,7 +64,7 @@ class Pool:
             raise ConnectTimeout from None
         if self._closed or not connection.usable(self._loop.time()):
             connection.abort()
-            raise HttpError("the connection was closed before the request was sent")
+            raise NoConnection("the connection was closed before the request was sent")
         self._open.add(connection)
         return connection
 
@@ -79,7 +79,7 @@ class Pool:
                 server_hostname=host.rstrip(".") if tls else None,
             )
         except (OSError, ValueError) as error:  # UnicodeError of a name that DNS cannot have
-            raise broken_by(error) from None
+            raise NoConnection(str(broken_by(error))) from None
         return connection
 
     def returned(self, connection: UpstreamConnection) -> None:

@@ -26,6 +26,9 @@ _TIMEOUTS: Final = frozenset({"TimeoutException", "APITimeoutError", "TimeoutErr
 _BROKEN: Final = frozenset(
     {"TransportError", "ClientError", "HttpError", "OSError", "StreamError", "IncompleteReadError"}
 )
+_NO_CONNECTION: Final = frozenset({"ConnectError", "ClientConnectorError", "NoConnection"})
+_CONNECTED: Final = frozenset({"ReadError", "WriteError", "RemoteProtocolError", "ServerDisconnectedError"})
+"""What a client that tries again by itself may have met before or after it found no connection."""
 
 _UNREADABLE: Final = (AttributeError, LookupError, TypeError, ValueError)
 """What litellm runs into where an answer has another shape than it takes for granted."""
@@ -74,7 +77,8 @@ class Failures:
         if names & _TIMEOUTS:
             return self.timed_out("timeout", None)
         if names & _BROKEN:
-            return self.cut_short(error) if begun else upstream_errors.unreachable(self._deployment, error)
+            sent = names.isdisjoint(_NO_CONNECTION) or not names.isdisjoint(_CONNECTED)
+            return self.cut_short(error) if begun else upstream_errors.unreachable(self._deployment, error, sent=sent)
         if reading and isinstance(links[-1], _UNREADABLE):  # the status of litellm's exception around it is invented
             return self.malformed(links[-1])
         return self._by_status(links, names)

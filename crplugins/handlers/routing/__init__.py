@@ -4,10 +4,14 @@
 
 1. The endpoint finds the `Group` (group.py) of the requested name: all deployments that serve it, often one alone.
 2. For each request it makes `Attempts` (attempts.py), and asks them for a reply: `await attempts.next(body)`.
-3. They take the deployments that do not cool down, and have the group's `Choice` (choice.py) pick one of them.
-4. The handler of that deployment answers, or raises. Its `Health` (health.py) is told which.
-5. After a failure that another deployment may not share (failures.py) the next one is picked, until none is left.
+3. They take the deployments of the lowest `order` that do not cool down, and have the group's `Choice` (choice.py) pick
+   one.
+4. The handler of that deployment answers, or raises. Its `Health` (health.py) is told which, and lets it cool down.
+5. A failure says who may still answer (failures.py): the same deployment, after a pause and within a budget of retries
+   (retries.py); another one; one with another model; or nobody.
+6. The next one is picked, until none is left. Those that cool down come last.
 
-A handler returns at the first token, so up to there a failure is step 5. Whoever wants another answer for a stream that
-breaks later keeps the `Attempts` of the request, tells them so with `broken`, and asks for the next reply.
+A handler returns at the first token, so up to there a failure is step 5. One that comes later is told to the health of
+the deployment by the attempt itself. Whoever wants another answer then keeps the `Attempts` of the request, tells them
+what broke (`broken`), and asks for the next reply.
 """

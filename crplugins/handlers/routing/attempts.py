@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from crplugins.core.body import Body
@@ -11,7 +12,8 @@ from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.quota import QuotaUsedUp, soonest
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.choice import Choice
-from crplugins.handlers.routing.failures import fails_over
+from crplugins.handlers.routing.failures import remedy_of
+from crplugins.handlers.routing.retries import Retries, pause_before, retries_after
 from crplugins.handlers.routing.whole_usage import with_whole_usage
 from crplugins.metering.attempts import give_up
 
@@ -19,9 +21,11 @@ logger = logging.getLogger("crplugins.upstream")
 
 
 class Attempts:
-    """Asks each deployment of a model name at most once for a request: those that cool down after all others.
+    """Asks one deployment of a model name after the other, each until its retries are used up.
 
-    One whose quota is used up is passed over: it has not failed, and does not cool down.
+    First those of the lowest `order`, and of those one whose cooldown is over, as its trial. Those that cool down come
+    last, and only within the budget of retries: if all are out, an outage is not multiplied by their number. One whose
+    quota is used up is passed over: it has not failed, and does not cool down.
 
     Args:
         missing_usage: whether what a failed attempt has used and its provider has not counted is estimated or free,
@@ -31,22 +35,32 @@ class Attempts:
         current: the one whose reply was returned last.
     """
 
-    __slots__ = ("_choice", "_exchange", "_failure", "_left", "_missing_usage", "_used_up", "current")
+    __slots__ = (
+        "_again", "_began", "_choice", "_exchange", "_failure", "_left", "_missing_usage", "_retries", "_retry",
+        "_sent", "_used_up", "current",
+    )  # fmt: skip
 
     def __init__(
         self,
         candidates: Sequence[Candidate],
         choice: Choice,
+        retries: Retries,
         exchange: Exchange,
         missing_usage: MissingUsagePolicy = "estimate",
     ) -> None:
         self.current: Candidate | None = None
-        self._left: Final = [*candidates]
+        self._left = [*candidates]
         self._choice = choice
+        self._retries = retries
         self._exchange = exchange
         self._missing_usage: Final = missing_usage
         self._failure: GatewayError | None = None
         self._used_up: list[QuotaUsedUp] = []
+        self._again: Candidate | None = None
+        self._retry = 0  # how often the deployment that was asked last has been asked again
+        self._began = 0.0  # when it was asked first
+        self._sent = 0.0  # and last
+        retries.budget.request()
 
     @property
     def left(self) -> Sequence[Candidate]:
@@ -59,51 +73,118 @@ class Attempts:
         Raises `GatewayError` if none is left: the failure of the last one, or when the first may be asked again if the
         quotas of all are used up. A failure that every deployment would share ends the attempts at once.
         """
-        exchange = self._exchange
-        while self._left:
-            candidate = self._pick(body)
-            if self._failure is not None:
-                name = candidate.deployment.name
-                logger.warning("request %s fails over to the next deployment of %s", exchange.id, name)
-            exchange.can_fail_over = bool(self._left)
+        while (candidate := self._pick(body)) is not None:
             try:
-                reply = await self._ask(candidate, body)
+                return await self._ask(candidate, body)
             except QuotaUsedUp as error:
                 self._used_up.append(error)
             except GatewayError as error:
-                if not fails_over(error):
-                    raise
-                candidate.health.failed(error, exchange.clock())
-                self._failure = error
-            else:
-                candidate.health.succeeded()
-                self.current = candidate
-                return reply
-        raise self._failure or soonest(self._used_up)
-
-    async def _ask(self, candidate: Candidate, body: Body) -> Reply:
-        """What earlier attempts have used stays on the books, and the client is told the sum."""
-        exchange = self._exchange
-        if exchange.attempts:
-            give_up(exchange, self._missing_usage)
-        reply = await candidate.handler.answer(exchange, body)
-        return with_whole_usage(reply, exchange) if exchange.spent else reply
+                self._failure = error.with_traceback(None)
+                if (pause := self._pause(error, candidate)) is not None:
+                    await self._wait(pause, candidate)
+                else:
+                    self._keep_those_who_may_answer(error, candidate)
+        failure = self._failure or soonest(self._used_up)
+        self._failure = None  # its traceback leads back here
+        try:
+            raise failure
+        finally:
+            del failure
 
     def broken(self, error: GatewayError) -> None:
-        """The stream of `current` has broken after its first token."""
-        if self.current is not None:
-            self.current.health.failed(error, self._exchange.clock())
-        self._failure = error
+        """The stream of `current` has broken after its first token, and `next` is asked for another."""
+        self._failure = error.with_traceback(None)
 
-    def _pick(self, body: Body) -> Candidate:
-        left = self._left
-        if len(left) == 1:
-            return left.pop()
-        now = self._exchange.clock()
-        well = [each for each in left if not each.health.cools_down(now)]
-        if not well:
-            picked = min(left, key=lambda each: each.health.cools_until)
+    async def _ask(self, candidate: Candidate, body: Body) -> Reply:
+        """The reply of this deployment, whose health is told how it went.
+
+        What earlier attempts have used stays on the books, and the client is told the sum.
+        """
+        exchange, health = self._exchange, candidate.health
+        if exchange.attempts:
+            give_up(exchange, self._missing_usage)
+        self._sent = exchange.clock()
+        trial = health.asked(self._sent) if health.cools_until else False
+        try:
+            reply = await candidate.handler.answer(exchange, body)
+        except BaseException as error:
+            self._note(error, candidate, trial=trial)
+            raise
+        health.succeeded(self._sent)
+        self.current = candidate
+        if not isinstance(reply.body, bytes) and exchange.attempts:
+            exchange.attempts[-1].on_fail = partial(health.failed, sent=self._sent)
+        return with_whole_usage(reply, exchange) if exchange.spent else reply
+
+    def _note(self, error: BaseException, candidate: Candidate, *, trial: bool) -> None:
+        """Tell its health why a deployment gave no reply."""
+        health = candidate.health
+        if not isinstance(error, GatewayError) or isinstance(error, QuotaUsedUp):
+            decided = False
         else:
-            picked = well[0] if len(well) == 1 else self._choice.pick(well, self._exchange, body)
+            decided = candidate.is_at_fault(error)
+            if remedy_of(error) != "another":  # the deployment is well, and has found something wrong with the request
+                health.succeeded(self._sent)
+            elif decided:
+                health.failed(error, self._exchange.clock(), sent=self._sent, trial=trial)
+        if trial and not decided:
+            health.undecided()
+
+    def _pause(self, error: GatewayError, candidate: Candidate) -> float | None:
+        """How long to wait before this deployment is asked again; None if it is not.
+
+        One that has counted tokens had begun to answer, and would count them twice.
+        """
+        if self._retry >= retries_after(error, candidate.settings.retries) or self._exchange.answer_usage is not None:
+            return None
+        now = self._exchange.clock()
+        pause = pause_before(self._retry, error, self._retries.dice)
+        patience = candidate.deployment.deadlines.patience(
+            stream=self._exchange.stream, can_fail_over=self._exchange.can_fail_over
+        )
+        if pause is None or now + pause > self._began + patience.first_token:
+            return None
+        return pause if self._retries.budget.take(now) else None
+
+    async def _wait(self, pause: float, candidate: Candidate) -> None:
+        """Wait to ask it again, unless it cools down by then or another request is its trial."""
+        await self._retries.sleep(pause)
+        if candidate.health.admits(self._exchange.clock()):
+            self._again = candidate
+
+    def _keep_those_who_may_answer(self, error: GatewayError, failed: Candidate) -> None:
+        remedy = remedy_of(error)
+        if remedy != "another":
+            model = failed.deployment.model
+            self._left = [each for each in self._left if remedy == "another_model" and each.deployment.model != model]
+
+    def _pick(self, body: Body) -> Candidate | None:
+        """Who is asked now; None if nobody is left."""
+        again, self._again = self._again, None
+        if again is not None:
+            self._retry += 1
+            logger.warning("request %s is sent to %s again", self._exchange.id, again.deployment.label)
+            return again
+        left, now = self._left, self._exchange.clock()
+        if not left:
+            return None
+        picked = left[0] if len(left) == 1 else self._best(left, now, body)
+        if self._failure is not None:
+            if not picked.health.admits(now) and not self._retries.budget.take(now):
+                return None
+            name = picked.deployment.name
+            logger.warning("request %s fails over to the next deployment of %s", self._exchange.id, name)
         left.remove(picked)
+        self._retry, self._began = 0, now
+        self._exchange.can_fail_over = any(each.health.admits(now) for each in left) if left else False
         return picked
+
+    def _best(self, left: Sequence[Candidate], now: float, body: Body) -> Candidate:
+        well = [each for each in left if each.health.admits(now)]
+        if not well:
+            return min(left, key=lambda each: each.health.cools_until)
+        first = min([each.order for each in well])
+        level = [each for each in well if each.order == first]
+        if (tried := next((each for each in level if each.health.cools_until), None)) is not None:
+            return tried
+        return level[0] if len(level) == 1 else self._choice.pick(level, self._exchange, body)

@@ -2,9 +2,13 @@
 
 from typing import Final
 
+from crplugins.core.errors import GatewayError
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.routing.health import Health
+from crplugins.handlers.routing.settings import RoutingSettings
+
+_LAST: Final = float("inf")
 
 
 class Candidate:
@@ -12,12 +16,19 @@ class Candidate:
 
     Attributes:
         handler: opened and closed by the code that made it.
+        order: those with the lowest are asked first.
         health: kept from request to request.
     """
 
-    __slots__ = ("deployment", "handler", "health")
+    __slots__ = ("deployment", "handler", "health", "order", "settings")
 
     def __init__(self, deployment: Deployment, handler: Handler) -> None:
         self.deployment: Final = deployment
         self.handler: Final = handler
-        self.health: Final = Health()
+        self.settings: Final[RoutingSettings] = deployment.routing
+        self.order: Final[float] = _LAST if self.settings.order is None else self.settings.order
+        self.health: Final = Health(self.settings)
+
+    def is_at_fault(self, error: GatewayError) -> bool:
+        """Whether a failure says something about the deployment. What a client writes for a `*` may be no model."""
+        return not (error.status == 404 and "*" in self.deployment.model)

@@ -1,25 +1,159 @@
-"""What a failure of one deployment means for the next one."""
+"""What a failure of one deployment means for the request: who may still answer it, and whether to ask again."""
 
-from typing import Final
+import re
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.outcome import ErrorType
+from crplugins.core.redaction import cut
+from crplugins.handlers.routing.settings import FailureKind
+from crplugins.handlers.upstream_errors import NotSent
 
-_FAILS_OVER: Final[frozenset[ErrorType]] = frozenset(
+Remedy = Literal["another", "another_model", "content_policy", "none"]
+"""Who may answer a request that a deployment failed.
+
+another: every other deployment.
+another_model: one whose model is another one, which may take longer prompts.
+content_policy: one of the models named for it.
+none: nobody, as they would all refuse it.
+"""
+
+_OF_THE_DEPLOYMENT: Final[frozenset[ErrorType]] = frozenset(
     {
         "upstream_429", "upstream_5xx", "upstream_timeout", "upstream_connect", "upstream_stream_broken",
         "upstream_auth", "upstream_quota",
     }
 )  # fmt: skip
-"""Failures of one deployment, after which another may succeed. A request that one provider finds invalid is not among
-them: the next provider would refuse it too."""
 
-_STATUSES_THAT_FAIL_OVER: Final = frozenset({404, 408})
+_STATUSES_OF_THE_DEPLOYMENT: Final = frozenset({404, 408})
 """4xx that are not the request's fault: this deployment lacks the model, or was too slow."""
+
+_MAY_BE_AT_WORK: Final = frozenset({504, 520, 524, 598, 599})
+"""Statuses by which a proxy in front of the provider says that the answer did not come in time, or got lost."""
+
+
+def remedy_of(error: GatewayError) -> Remedy:
+    """Who may answer the request that failed with `error`."""
+    if error.error_type != "upstream_4xx":
+        return "another" if error.error_type in _OF_THE_DEPLOYMENT else "none"
+    if error.status in _STATUSES_OF_THE_DEPLOYMENT:
+        return "another"
+    if refuses_content(error):
+        return "content_policy"
+    return "another_model" if is_too_long(error) else "none"
 
 
 def fails_over(error: GatewayError) -> bool:
-    """Whether another deployment may answer the request that this one failed."""
+    """Whether any other deployment may answer the request that this one failed."""
+    return remedy_of(error) == "another"
+
+
+_TOO_LONG_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error", "context_window_exceeded"})
+_TOO_LONG: Final = re.compile(
+    r"maximum (?:context|prompt|input) length|context (?:length|window|limit|size)|prompt (?:is )?too long"
+    r"|input (?:is )?too long|too many (?:input )?tokens|too large for model"
+    r"|exceeds? the (?:model's )?maximum (?:number of (?:input )?tokens|context|input)"
+    r"|`inputs` tokens|tokens? limit exceeded|longer than the model",
+    re.IGNORECASE,
+)
+_FILTERED_CODES: Final = frozenset(
+    {"content_policy_violation", "content_filter", "content_filtered", "responsibleaipolicyviolation",
+     "data_inspection_failed", "datainspectionfailed", "sensitive_content", "safety"}
+)  # fmt: skip
+_FILTERED: Final = re.compile(
+    r"content (?:management|filtering|moderation|usage) policy|content policy|usage policy|usage guidelines"
+    r"|safety system|blocked by content|flagged as potentially|inappropriate content|content (?:exists )?risk",
+    re.IGNORECASE,
+)
+_LONGEST_REASON: Final = 2000
+
+
+def is_too_long(error: GatewayError) -> bool:
+    """Whether the prompt is too long for the model, or the request too large for the provider.
+
+    OpenAI, Azure and Groq say so by a code, others by words alone: Anthropic `prompt is too long`, vLLM `maximum
+    context length`, Gemini `exceeds the maximum number of tokens allowed`, Bedrock `Input is too long for requested
+    model`.
+    """
+    return error.status == 413 or _says(error, (400, 422), _TOO_LONG_CODES, _TOO_LONG)
+
+
+def refuses_content(error: GatewayError) -> bool:
+    """Whether a policy of the provider forbids what the request says."""
+    return _says(error, (400, 403, 422, 451), _FILTERED_CODES, _FILTERED)
+
+
+def _says(error: GatewayError, statuses: tuple[int, ...], codes: frozenset[str], words: re.Pattern[str]) -> bool:
+    """The words count only where no code says otherwise: a message may quote what it refuses."""
+    known = error.error
+    if (known.code or "").lower() in codes or known.type.lower() in codes:
+        return True
+    tells = known.code is not None and not known.code.isdigit() and known.code not in _NO_REASONS
+    return error.status in statuses and not tells and words.search(cut(known.message, _LONGEST_REASON)) is not None
+
+
+_NO_REASONS: Final = frozenset(
+    {"invalid_request_error", "bad_request", "invalid_argument", "invalid_prompt", "validation_error"}
+)
+"""Codes that say no more than the status."""
+
+
+def kind_of(error: GatewayError) -> FailureKind:
+    """What LiteLLM's `retry_policy` calls a failure."""
     if error.error_type == "upstream_4xx":
-        return error.status in _STATUSES_THAT_FAIL_OVER
-    return error.error_type in _FAILS_OVER
+        if refuses_content(error):
+            return "ContentPolicyViolationError"
+        return _KINDS_OF_4XX.get(error.status, "BadRequestError")
+    if error.error_type == "upstream_5xx":
+        return _KINDS_OF_5XX.get(error.status, "InternalServerError")
+    if isinstance(error, NotSent):
+        return "InternalServerError"
+    return _KINDS.get(error.error_type, "Default")
+
+
+_KINDS_OF_4XX: Final[dict[int, FailureKind]] = {404: "NotFoundError", 408: "TimeoutError"}
+_KINDS_OF_5XX: Final[dict[int, FailureKind]] = {
+    503: "ServiceUnavailableError",
+    529: "ServiceUnavailableError",
+    504: "TimeoutError",
+    524: "TimeoutError",
+}
+_KINDS: Final[dict[ErrorType, FailureKind]] = {
+    "upstream_429": "RateLimitError",
+    "upstream_timeout": "TimeoutError",
+    "upstream_auth": "AuthenticationError",
+    "upstream_quota": "AuthenticationError",
+}
+
+
+def is_over(error: GatewayError) -> bool:
+    """Whether the deployment is certainly not at work on the request any more, so that nothing is done twice.
+
+    A 429 or a 5xx is an answer. A request that could not be sent was never begun. Silence, a timeout and a connection
+    that broke are neither: the provider may go on, and bill it.
+    """
+    if error.error_type == "upstream_5xx":
+        return error.status not in _MAY_BE_AT_WORK
+    return error.error_type == "upstream_429" or isinstance(error, NotSent)
+
+
+def retry_after(error: GatewayError, wall_clock: Callable[[], float] = time.time) -> float | None:
+    """The seconds after which the provider wants to be asked again; None if it says nothing, or nothing sensible."""
+    hints = {name: value.decode("latin-1") for name, value in error.headers if name.startswith(b"retry-after")}
+    for name, unit in ((b"retry-after-ms", 1000.0), (b"retry-after", 1.0)):
+        if (value := hints.get(name)) is not None:
+            try:
+                return max(float(value) / unit, 0.0)
+            except ValueError:
+                return _seconds_until(value, wall_clock())
+    return None
+
+
+def _seconds_until(date: str, now: float) -> float | None:
+    try:
+        return max(parsedate_to_datetime(date).timestamp() - now, 0.0)
+    except ValueError:
+        return None

@@ -10,6 +10,7 @@ from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.routing.attempts import Attempts
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.choice import Choice, Turns
+from crplugins.handlers.routing.retries import Retries
 
 
 class Group:
@@ -25,11 +26,13 @@ class Group:
         self,
         candidates: Sequence[Candidate],
         choice: Choice | None = None,
+        retries: Retries | None = None,
         *,
         missing_usage: MissingUsagePolicy = "estimate",
     ) -> None:
         self.candidates: Final = candidates
         self._choice: Final = choice or Turns()
+        self._retries: Final = retries or Retries()
         self._missing_usage: Final = missing_usage
 
     async def __aenter__(self) -> Self:
@@ -41,4 +44,5 @@ class Group:
     ) -> None: ...
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        return await Attempts(self.candidates, self._choice, exchange, self._missing_usage).next(body)
+        attempts = Attempts(self.candidates, self._choice, self._retries, exchange, self._missing_usage)
+        return await attempts.next(body)

@@ -1,41 +1,100 @@
-"""Health: whether a deployment cools down, as its last answers say."""
+"""Health: whether a deployment cools down, as its last answers say.
+
+Passive ejection: nobody asks it for its health alone. It cools down after failures in a row, longer the longer its
+outage lasts, and when a cooldown is over one request is the trial, while the others go elsewhere. What a request says
+counts by when it was sent: an old stream that goes on says nothing about the requests that are refused meanwhile.
+"""
 
 from typing import Final
 
 from crplugins.core.errors import GatewayError
+from crplugins.handlers.routing.failures import is_over, retry_after
+from crplugins.handlers.routing.settings import RoutingSettings
 
-COOLDOWN_SECONDS: Final = 5.0
-"""How long a deployment that failed cools down, unless its `retry-after` names the time."""
+LONGEST_COOLDOWN: Final = 30.0
+"""However long an outage has lasted, unless the configuration says more."""
 
-MAX_COOLDOWN_SECONDS: Final = 60.0
+LONGEST_RETRY_AFTER: Final = 60.0
+"""A provider that asks for a longer cooldown is asked again sooner."""
+
+_SHARE_OF_OUTAGE: Final = 1 / 3
+"""How long a cooldown is, as a share of the outage so far: one that was out for a minute is back in 20 s."""
+
+_IN_A_ROW_SECONDS: Final = 60.0
+"""Failures further apart are not in a row: LiteLLM counts those of a minute."""
+
+_NEVER: Final = float("-inf")
 
 
 class Health:
     """Of one deployment in this process. Times are seconds of the exchange's clock.
 
     Attributes:
-        cools_until: when it may be asked again; 0 while it answers.
+        cools_until: when it may be asked again; 0 while it is well.
+        on_trial: a request has been sent to it since its cooldown was over.
+        failures: how often it has failed in a row.
     """
 
-    __slots__ = ("cools_until",)
+    __slots__ = ("_began", "_failed", "_settings", "_succeeded", "cools_until", "failures", "on_trial")
 
-    def __init__(self) -> None:
+    def __init__(self, settings: RoutingSettings) -> None:
+        self._settings = settings
         self.cools_until = 0.0
+        self.on_trial = False
+        self.failures = 0
+        self._began = 0.0  # of the outage: when its first failure came
+        self._failed = self._succeeded = _NEVER  # when the last request was sent that failed, or succeeded
 
-    def cools_down(self, now: float) -> bool:
-        return now < self.cools_until
+    def admits(self, now: float) -> bool:
+        """Whether it is well, or its cooldown is over and the next request would be the trial."""
+        return not self.cools_until or (now >= self.cools_until and not self.on_trial)
 
-    def succeeded(self) -> None:
-        """It answered: the whole answer came, or the first token of a stream."""
-        self.cools_until = 0.0
+    def asked(self, now: float) -> bool:
+        """A request is sent to it now. Whether that is the trial, which has to be told to `succeeded`, `failed` or
+        `undecided`."""
+        if not self.cools_until or now < self.cools_until or self.on_trial:
+            return False
+        self.on_trial = True
+        return True
 
-    def failed(self, error: GatewayError, now: float) -> None:
-        """It failed in a way that is its own and not the request's."""
-        self.cools_until = now + _cooldown_seconds(error)
+    def succeeded(self, sent: float) -> None:
+        """The request sent at `sent` was answered: the whole answer came, or the first token of a stream."""
+        if sent > self._succeeded:
+            self._succeeded = sent
+        if sent >= self._failed:
+            self.failures = 0
+            self.cools_until = 0.0
+            self.on_trial = False
 
+    def failed(self, error: GatewayError, now: float, *, sent: float, trial: bool = False) -> None:
+        """The request sent at `sent` failed in a way that is the deployment's own."""
+        self.on_trial &= not trial
+        if sent < self._succeeded or (now < self.cools_until and not trial):
+            return  # a later request was answered, or it was asked because no other could be
+        if now - self._failed > _IN_A_ROW_SECONDS and not self.cools_until:
+            self.failures = 0
+        self._failed = max(sent, self._failed)
+        self.failures += 1
+        if self.failures == 1:
+            self._began = now
+        asked_for = retry_after(error)
+        if asked_for:
+            self._cool_down(now, min(asked_for, LONGEST_RETRY_AFTER))
+        elif trial or (not self.cools_until and self.failures > self._allowed(error)):
+            self._cool_down(now, self._cooldown_seconds(now))
 
-def _cooldown_seconds(error: GatewayError) -> float:
-    for name, value in error.headers:
-        if name == b"retry-after" and value.isdigit():
-            return min(float(value), MAX_COOLDOWN_SECONDS)
-    return COOLDOWN_SECONDS
+    def undecided(self) -> None:
+        """The trial has ended without saying anything, such as when its client left."""
+        self.on_trial = False
+
+    def _cool_down(self, now: float, seconds: float) -> None:
+        if self._settings.cooldown_seconds:
+            self.cools_until = max(now + seconds, self.cools_until)
+
+    def _allowed(self, error: GatewayError) -> int:
+        allowed = self._settings.allowed_fails
+        return allowed if allowed is not None else int(is_over(error))
+
+    def _cooldown_seconds(self, now: float) -> float:
+        shortest = self._settings.cooldown_seconds
+        return max(shortest, min((now - self._began) * _SHARE_OF_OUTAGE, LONGEST_COOLDOWN))

@@ -7,16 +7,8 @@ import aiohttp
 import openai
 import pytest
 
-from crplugins.asgi.scope import make_exchange
-from crplugins.core.body import Body
-from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Reply
-from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.routing.candidate import Candidate
-from crplugins.handlers.routing.group import Group
-from crplugins.handlers.routing.health import COOLDOWN_SECONDS, MAX_COOLDOWN_SECONDS
 from crplugins.homes.gateway.app import Gateway
-from crplugins.testing import FakeProvider, FrozenClock, Script
+from crplugins.testing import FakeProvider, Script
 from tests.core.doubles import Watcher
 from tests.gateway_setup import CLIENT_KEY, HELLO, UPSTREAM_KEY, Setup
 
@@ -61,28 +53,35 @@ def calls(providers: Sequence[FakeProvider]) -> list[int]:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("script", "error_type"),
+    ("script", "error_type", "retries"),
     [
-        (Script.error(500, "no"), "upstream_5xx"),
-        (Script.error(401, "who"), "upstream_auth"),
-        (Script.error(404, "no such model here"), "upstream_4xx"),
-        (Script.rate_limited(), "upstream_429"),
-        (Script(refuse_connection=True), "upstream_connect"),
-        (Script(body=b"<html>", content_type="application/json"), "upstream_stream_broken"),
+        (Script.error(500, "no"), "upstream_5xx", 1),
+        (Script.error(503, "no", headers=[("retry-after", "20")]), "upstream_5xx", 0),
+        (Script.error(504, "no"), "upstream_5xx", 0),
+        (Script.error(401, "who"), "upstream_auth", 0),
+        (Script.error(404, "no such model here"), "upstream_4xx", 0),
+        (Script.rate_limited(), "upstream_429", 0),
+        (Script.rate_limited(None), "upstream_429", 1),
+        (Script(refuse_connection=True), "upstream_connect", 0),
+        (Script(body=b"<html>", content_type="application/json"), "upstream_stream_broken", 0),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_request_that_one_deployment_fails_is_answered_by_the_next(deployments, stream, script, error_type):
+async def test_a_request_that_one_deployment_fails_is_answered_by_the_next(
+    deployments, stream, script, error_type, retries
+):
     async with deployments() as (gateway, providers, watcher):
         providers[0].default = script
         answer = await gateway.post(stream=stream)
         assert answer.status == 200
-        assert calls(providers) == [1, 1]
         exchange = watcher.exchange
-        first, second = exchange.attempts
+        first, *again, second = exchange.attempts
         assert (first.kind, second.kind, second.error_type) == ("initial", "fallback", "")
         # litellm has one word for all that it cannot read
-        assert first.error_type == error_type or (error_type, first.error_type) == BROKEN_FOR_LITELLM
+        broken_for_litellm = (error_type, first.error_type) == BROKEN_FOR_LITELLM
+        assert first.error_type == error_type or broken_for_litellm
+        assert [attempt.kind for attempt in again] == ["retry"] * (1 if broken_for_litellm else retries)
+        assert calls(providers) == [1 + len(again), 1]
         assert (exchange.outcome, exchange.served_model, exchange.price.input) == ("ok", "model-1", 3_000_000)
 
 
@@ -101,6 +100,9 @@ async def test_a_stream_that_has_begun_is_not_begun_again(deployments):
         answer = await gateway.post(stream=True)
         assert (answer.status, calls(providers)) == (200, [1, 0])
         assert '"error"' in answer.text
+        for _ in range(2):
+            await gateway.post(stream=True)
+        assert calls(providers) == [1, 2], "it cools down, as after any failure"
 
 
 async def test_when_all_fail_the_client_gets_the_failure_of_the_last(deployments):
@@ -108,11 +110,11 @@ async def test_when_all_fail_the_client_gets_the_failure_of_the_last(deployments
         providers[0].default = Script.error(500, "no")
         providers[1].default = Script.rate_limited(retry_after=7)
         answer = await gateway.post()
-        assert (answer.status, answer.headers["retry-after"], calls(providers)) == (429, "7", [1, 1])
+        assert (answer.status, answer.headers["retry-after"], calls(providers)) == (429, "7", [2, 1])
         assert watcher.exchange.error_type == "upstream_429"
 
 
-async def test_a_deployment_that_cools_down_is_tried_last_and_the_others_take_turns(deployments):
+async def test_a_deployment_that_rests_is_not_asked_unless_no_other_answers_and_the_others_take_turns(deployments):
     async with deployments() as (gateway, providers, _):
         await gateway.post()
         await gateway.post()
@@ -120,10 +122,35 @@ async def test_a_deployment_that_cools_down_is_tried_last_and_the_others_take_tu
         providers[0].default = Script.error(500, "no")
         for _ in range(4):
             assert (await gateway.post()).status == 200
-        assert calls(providers) == [2, 5]
+        assert calls(providers) == [3, 5]
         providers[1].default = Script.error(500, "no")
         providers[0].default = Script()
         assert (await gateway.post()).status == 200
+        assert calls(providers) == [4, 7]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("script", "pause"),
+    [(Script.error(500, "no"), 0.12), (Script.rate_limited(None, headers=[("retry-after-ms", "400")]), 0.4)],
+)
+async def test_a_fault_that_passes_is_overcome_by_the_same_deployment(deployments, stream, script, pause):
+    async with deployments() as (gateway, providers, watcher):
+        providers[0].enqueue(script)
+        assert (await gateway.post(stream=stream)).status == 200
+        assert calls(providers) == [2, 0]
+        first, second = watcher.exchange.attempts
+        assert (first.kind, second.kind, watcher.exchange.outcome) == ("initial", "retry", "ok")
+        assert second.started - first.ended >= pause
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_connection_that_is_refused_is_tried_again_and_one_that_breaks_is_not(deployments, stream):
+    async with deployments() as (gateway, providers, watcher):
+        await providers[0].__aexit__(None, None, None)
+        assert (await gateway.post(stream=stream)).status == 200
+        assert [attempt.kind for attempt in watcher.exchange.attempts] == ["initial", "retry", "fallback"]
+        assert {attempt.error_type for attempt in watcher.exchange.attempts} == {"upstream_connect", ""}
 
 
 async def test_a_client_that_waits_for_a_fallback_notices_nothing(deployments):
@@ -135,45 +162,3 @@ async def test_a_client_that_waits_for_a_fallback_notices_nothing(deployments):
             chunks = [chunk async for chunk in stream]
         assert {chunk.model for chunk in chunks} == {"m"}
         assert chunks[-1].choices[0].finish_reason == "stop"
-
-
-class Scripted:
-    """Answers, or fails as it is told to."""
-
-    def __init__(self) -> None:
-        self.failure: GatewayError | None = None
-        self.asked = 0
-
-    async def answer(self, exchange, body):
-        self.asked += 1
-        if self.failure is not None:
-            raise self.failure
-        return Reply(200, [], b"{}")
-
-
-@pytest.mark.parametrize(
-    ("headers", "cooldown"),
-    [
-        ([], COOLDOWN_SECONDS),
-        ([("retry-after", "20")], 20.0),
-        ([("retry-after", "9999")], MAX_COOLDOWN_SECONDS),
-        ([("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], COOLDOWN_SECONDS),
-    ],
-)
-async def test_a_deployment_that_failed_cools_down_for_its_retry_after(headers, cooldown):
-    clock, ill, well = FrozenClock(), Scripted(), Scripted()
-    both = Group([Candidate(Deployment("m", "openai/a"), each) for each in (ill, well)])
-    ill.failure = GatewayError(429, "slow down", headers=headers, error_type="upstream_429")
-
-    async def ask(times: int) -> None:
-        for _ in range(times):
-            exchange = make_exchange({"headers": [], "method": "POST", "path": "/"}, clock, lambda: "id")
-            assert (await both.answer(exchange, Body(b"{}"))).status == 200
-
-    await ask(1)
-    clock.advance(cooldown - 0.01)
-    await ask(4)
-    assert ill.asked == 1
-    clock.advance(0.02)
-    await ask(2)
-    assert ill.asked == 2

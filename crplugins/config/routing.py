@@ -1,0 +1,122 @@
+"""What the configuration says about which deployment is asked, and how often again, in LiteLLM's words."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from crplugins.handlers.routing.settings import FailureKind, RetryPolicy, RoutingSettings
+from crplugins.settings.section import Number, Section, Whole
+
+_Times = Annotated[Whole, Field(ge=0, le=100)]
+
+
+def _retries(kind: FailureKind, example: int) -> Any:
+    return Field(default=None, validation_alias=f"{kind}Retries", examples=[example])
+
+
+class RetryPolicySection(Section):
+    """How often the same deployment is asked again for a request, by what went wrong. Where nothing is said,
+    `num_retries` holds, and only where the deployment is certainly not at work on the request any more."""
+
+    rate_limit: _Times | None = _retries("RateLimitError", 2)
+    """After a 429."""
+
+    internal_server: _Times | None = _retries("InternalServerError", 1)
+    """After a 5xx, or when no connection could be made."""
+
+    service_unavailable: _Times | None = _retries("ServiceUnavailableError", 1)
+    """After a 503 or 529; by default as after another 5xx."""
+
+    timeout: _Times | None = _retries("TimeoutError", 0)
+    """When nothing came in time. The provider may be at work on the request, and bill it twice."""
+
+    bad_request: _Times | None = _retries("BadRequestError", 0)
+    """After a 4xx that is none of the others."""
+
+    authentication: _Times | None = _retries("AuthenticationError", 0)
+    """When the provider refuses the gateway's key or account."""
+
+    not_found: _Times | None = _retries("NotFoundError", 0)
+    """After a 404."""
+
+    content_policy: _Times | None = _retries("ContentPolicyViolationError", 0)
+    """When a policy of the provider forbids the content."""
+
+    default: _Times | None = _retries("Default", 0)
+    """After any other failure, such as a connection that broke after the request was sent."""
+
+    def by_kind(self) -> dict[FailureKind, int]:
+        """What is given."""
+        given: dict[FailureKind, int | None] = {
+            "RateLimitError": self.rate_limit,
+            "InternalServerError": self.internal_server,
+            "ServiceUnavailableError": (
+                self.internal_server if self.service_unavailable is None else self.service_unavailable
+            ),
+            "TimeoutError": self.timeout,
+            "BadRequestError": self.bad_request,
+            "AuthenticationError": self.authentication,
+            "NotFoundError": self.not_found,
+            "ContentPolicyViolationError": self.content_policy,
+            "Default": self.default,
+        }
+        return {kind: times for kind, times in given.items() if times is not None}
+
+
+class RoutingKeys(Section):
+    """How often a deployment is asked again, and when it cools down: for one, or for all."""
+
+    num_retries: _Times | None = Field(default=None, examples=[2])
+    """How often the same deployment is asked again for a request, after a 429, a 5xx, or if no connection could be
+    made; by default once. Never more than the budget of retries allows: one in twenty requests and one a second."""
+
+    retry_policy: RetryPolicySection | None = None
+    """The same by what went wrong."""
+
+    cooldown_time: Annotated[Number, Field(ge=0, le=3600)] | None = Field(default=None, examples=[10])
+    """Seconds for which a deployment that failed is not asked, by default 4; longer the longer its outage lasts. With 0
+    it is asked as if it had not failed."""
+
+    allowed_fails: _Times | None = Field(default=None, examples=[3])
+    """Failures in a row that a deployment may have within a minute before it is not asked for `cooldown_time`; by
+    default one, of those after which it is asked again."""
+
+
+class DeploymentKeys(RoutingKeys):
+    """The same of one deployment, and its place among those of its name."""
+
+    order: Annotated[Whole, Field(ge=0)] | None = Field(default=None, examples=[1])
+    """Deployments of one name with the lowest order are asked first, those without one last."""
+
+    weight: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = Field(default=None, examples=[3])
+    """The share of the requests among deployments of one order; by default 1. With 0 it is asked if no other can be."""
+
+
+NOTHING_SAID: Final = RoutingKeys.without_keys()
+
+
+def routing_settings(*sections: RoutingKeys) -> RoutingSettings:
+    """What holds for one deployment. Of a key that several sections give, the last one counts."""
+    policy, by_kind, settings = RetryPolicy(), dict[FailureKind, int](), RoutingSettings()
+
+    def said(key: str, otherwise: Any) -> Any:
+        given = [value for section in sections if (value := getattr(section, key, None)) is not None]
+        return given[-1] if given else otherwise
+
+    for section in sections:
+        if section.retry_policy is not None:
+            by_kind.update(section.retry_policy.by_kind())
+    weight = said("weight", settings.weight)
+    return RoutingSettings(
+        order=said("order", None),
+        weight=float(weight),
+        retries=RetryPolicy(said("num_retries", policy.retries), _frozen(by_kind)),
+        cooldown_seconds=float(said("cooldown_time", settings.cooldown_seconds)),
+        allowed_fails=said("allowed_fails", None),
+    )
+
+
+def _frozen(by_kind: Mapping[FailureKind, int]) -> Mapping[FailureKind, int]:
+    return MappingProxyType(dict(by_kind))

@@ -1,0 +1,61 @@
+"""RoutingSettings: what the configuration says about asking one deployment, and how often again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal, get_args
+
+FailureKind = Literal[
+    "BadRequestError",
+    "AuthenticationError",
+    "NotFoundError",
+    "TimeoutError",
+    "RateLimitError",
+    "ContentPolicyViolationError",
+    "InternalServerError",
+    "ServiceUnavailableError",
+    "Default",
+]
+"""Failures as LiteLLM's `retry_policy` tells them apart; `Default` are those that are none of the others."""
+
+FAILURE_KINDS: Final[tuple[FailureKind, ...]] = get_args(FailureKind)
+
+COOLDOWN_SECONDS: Final = 4.0
+"""How long a deployment that failed cools down at first. Shorter, and an outage costs more trials than it need; longer,
+and one that is well again waits for its requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often the same deployment is asked again for a request.
+
+    Attributes:
+        retries: after a failure that the deployment answered with, and after one before the request was sent.
+        by_kind: likewise after failures of one kind, also of those after which a deployment is otherwise not asked
+            again because it may be at work on the answer.
+    """
+
+    retries: int = 1
+    by_kind: Mapping[FailureKind, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSettings:
+    """Of one deployment.
+
+    Attributes:
+        order: those with the lowest are asked first, those without one last.
+        weight: its share of the requests among those of one order; with 0 it is asked when no other can be.
+        cooldown_seconds: how long it cools down at first when it has failed; with 0 it never cools down.
+        allowed_fails: failures in a row that it may have within a minute before it cools down. None: one, if it is a
+            failure after which it is asked again.
+    """
+
+    order: int | None = None
+    weight: float = 1.0
+    retries: RetryPolicy = RetryPolicy()
+    cooldown_seconds: float = COOLDOWN_SECONDS
+    allowed_fails: int | None = None
+
+
+AS_BUILT_IN: Final = RoutingSettings()
