@@ -23,6 +23,9 @@ from crplugins.cli.connections import BoundedHTTP, OpenConnections
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+_UNTIL_CLOSED: Final = 0.3
+"""Seconds until uvicorn, which looks ten times a second whether it is to end, has closed the port."""
+
 OnSignal = Callable[[int, FrameType | None], Any]
 
 
@@ -89,14 +92,18 @@ class Drain:
             self._task.cancel()
 
     async def _drain(self, number: int) -> None:
+        if not self._config.ending.value:
+            self._uvicorn[number](number, None)
+            await asyncio.sleep(_UNTIL_CLOSED)  # who asks meanwhile is to find one that serves
+            self._app.drain()
+            return
         self._app.drain()
-        if self._config.ending.value:
-            until = self._loop.time() + (self._config.timeout_graceful_shutdown or 0)
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._connections.drain()
-                remaining = until - self._loop.time()
-            except (TimeoutError, asyncio.CancelledError):
-                remaining = 0.0
-            self._config.timeout_graceful_shutdown = max(ceil(remaining), 0)
+        until = self._loop.time() + (self._config.timeout_graceful_shutdown or 0)
+        try:
+            async with asyncio.timeout_at(until):
+                await self._connections.drain()
+            remaining = until - self._loop.time()
+        except (TimeoutError, asyncio.CancelledError):
+            remaining = 0.0
+        self._config.timeout_graceful_shutdown = max(ceil(remaining), 0)
         self._uvicorn[number](number, None)

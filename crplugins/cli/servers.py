@@ -41,6 +41,10 @@ _OPTIONS: Final[dict[str, Any]] = {
 }
 
 
+WORKER_SECONDS: Final = 30
+"""For a worker to start, when it is to take the place of another, or to show that it is alive. On a busy machine
+uvicorn's own 5 end a replacement that would have come."""
+
 _OTHER_FILES: Final = 40
 """File descriptors that are no connections: of the standard streams, the event loop, databases, journals."""
 
@@ -138,6 +142,7 @@ def _options(config: Config) -> dict[str, Any]:
         "connections": OpenConnections(bounds_of(config)),
         "timeout_keep_alive": config.server.idle_timeout_seconds,
         "shutdown_seconds": config.server.shutdown_seconds,
+        "timeout_worker_healthcheck": WORKER_SECONDS,
     }
 
 

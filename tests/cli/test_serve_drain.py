@@ -1,11 +1,16 @@
 """`crplugins serve` that is told to end while a stream is running: it takes nothing more, and the stream goes on."""
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 
 import httpx
 import pytest
@@ -38,14 +43,30 @@ def asked(provider: socket.socket) -> socket.socket:
     return connection
 
 
+def workers_of(process: int) -> set[str]:
+    """The ids of its worker processes; not that of multiprocessing's own."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return {each for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()}
+
+
+def readiness(url: str) -> int | None:
+    """The status of /readyz, asked on a new connection; None where a process accepted it that ended before the request.
+
+    With httpx each new connection would take longer than all that is tried here.
+    """
+    with closing(HTTPConnection(url.removeprefix("http://"), timeout=30)) as connection:
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status
+        except (OSError, HTTPException):
+            return None
+
+
 def until_it_drains(url: str) -> httpx.Response:
-    """The first answer of /readyz, on a connection of its own, that is not 200."""
-    for _ in range(600):
-        answer = httpx.get(f"{url}/readyz")
-        if answer.status_code != 200:
-            return answer
+    """The answer of /readyz, on a connection of its own, once it is not 200 any more."""
+    while readiness(url) == 200:
         time.sleep(0.01)
-    raise AssertionError("it goes on as if nothing had happened")
+    return httpx.get(f"{url}/readyz")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -86,3 +107,40 @@ def test_it_is_not_ready_takes_nothing_more_and_lets_the_stream_come_to_its_end(
         "ok": (1, 7),
         "server_error": (1, 0),
     }
+
+
+def test_workers_are_replaced_one_after_the_other_and_clients_see_nothing_of_it(environ, tmp_path):
+    """The one that ends leaves the port to the others at once: it would refuse what they can answer."""
+    (tmp_path / "gateway.yaml").write_text(CONFIGURATION)
+    command = [str(Path(sys.executable).parent / "crplugins"), "serve", "--port", "0", "--workers", "2"]
+    with ThreadPoolExecutor() as threads, stepwise() as (base, provider):
+        environment = environ | {"PROVIDER": base}
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            url = process.stdout.readline().split()[4]
+            old = workers_of(process.pid)
+            asks = threads.submit(asked, provider)
+            chat = f"{url}/v1/chat/completions"
+            with (
+                httpx.stream("POST", chat, headers=KEY, json={**QUESTION, "stream": True}, timeout=60) as answer,
+                closing(asks.result()) as upstream,
+            ):
+                lines = answer.iter_lines()
+                next(lines)
+                process.send_signal(signal.SIGHUP)
+                said = [readiness(url)]
+                while not workers_of(process.pid) - old:
+                    said.append(readiness(url))
+                    time.sleep(0.02)
+                said += [readiness(url) for _ in range(50)]
+                upstream.sendall(STOP)
+                upstream.close()
+                data = [line.removeprefix("data: ") for line in lines if line]
+            while old & workers_of(process.pid):
+                said.append(readiness(url))
+                time.sleep(0.02)
+            process.terminate()
+    assert set(said) - {None} == {200}
+    assert said.count(None) <= 2
+    assert data[-1] == "[DONE]"
+    assert json.loads(data[-2])["choices"][0]["finish_reason"] == "stop"
+    assert process.returncode == 0
