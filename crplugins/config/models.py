@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
 from crplugins.config.deadlines import DeadlineKeys
+from crplugins.config.on_break import NO_ON_BREAK, OnBreakKeys, on_break_of
 from crplugins.config.routing import NOTHING_SAID, DeploymentKeys, RoutingKeys, routing_settings
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.network import SslVerify, has_host
@@ -82,7 +83,7 @@ class QuotaKeys(Section):
         return {name: amount for name, amount in given.items() if amount is not None}
 
 
-class LitellmParams(QuotaKeys, DeploymentKeys, DeadlineKeys):
+class LitellmParams(QuotaKeys, DeploymentKeys, DeadlineKeys, OnBreakKeys):
     """Where a model is served. Other keys are parameters of the request or settings of the provider, as in LiteLLM."""
 
     model_config = ConfigDict(extra="allow")
@@ -180,7 +181,7 @@ class ModelInfo(Section):
         return self
 
 
-class ModelEntry(QuotaKeys, DeploymentKeys, DeadlineKeys):
+class ModelEntry(QuotaKeys, DeploymentKeys, DeadlineKeys, OnBreakKeys):
     """A name clients ask for and where its answers come from.
 
     Entries with the same name take turns, and fail over to one another.
@@ -220,11 +221,12 @@ class ModelEntry(QuotaKeys, DeploymentKeys, DeadlineKeys):
         quota: Limits = NO_LIMITS,
         deadlines: Deadlines = NO_DEADLINES,
         routing: RoutingKeys = NOTHING_SAID,
+        on_break: OnBreakKeys = NO_ON_BREAK,
     ) -> Deployment:
         """The entry as handlers take it.
 
-        `fallback` is the price of a model whose own is unknown; `quota`, `deadlines` and `routing` are what holds where
-        the entry says nothing.
+        `fallback` is the price of a model whose own is unknown; `quota`, `deadlines`, `routing` and `on_break` are what
+        holds where the entry says nothing.
         """
         params = self.litellm_params
         return Deployment(
@@ -240,6 +242,7 @@ class ModelEntry(QuotaKeys, DeploymentKeys, DeadlineKeys):
             quota=dataclasses.replace(quota, **{**params.quota(), **self.quota()}),
             ssl_verify=params.ssl_verify,
             routing=routing_settings(routing, params, self),
+            on_break=on_break_of(self, params, on_break),
         )
 
 

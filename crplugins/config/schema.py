@@ -10,6 +10,7 @@ from crplugins.config.deadlines import DeadlineKeys
 from crplugins.config.limits import BudgetsSection, LimitsSection
 from crplugins.config.metering import LedgerSection, MetricsSection, UsageSection
 from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
+from crplugins.config.on_break import OnBreakKeys
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.routing import RoutingKeys
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
@@ -139,7 +140,7 @@ def _demo() -> tuple[ModelEntry, ...]:
     return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL), model_info=free),)
 
 
-class Config(RoutingKeys, DeadlineKeys):
+class Config(RoutingKeys, DeadlineKeys, OnBreakKeys):
     """A whole configuration, checked. Without `model_list` it serves the demo model."""
 
     model_list: Annotated[tuple[ModelEntry, ...], AfterValidator(_not_empty)] = Field(default_factory=_demo)
@@ -244,7 +245,7 @@ class Config(RoutingKeys, DeadlineKeys):
     def deployments(self) -> list[Deployment]:
         """`model_list` as handlers take it, in its order; the choice of handler stands in `model_list[i].handler`."""
         quota, deadlines = self.limits.per_deployment.limits(), self.deadlines()
-        return [entry.deployment(self.budgets.fallback(), quota, deadlines, self) for entry in self.model_list]
+        return [entry.deployment(self.budgets.fallback(), quota, deadlines, self, self) for entry in self.model_list]
 
     def conflicts(self) -> Iterator[Problem]:
         """Keys of which one would hide the other, and aliases that lead nowhere."""

@@ -16,6 +16,9 @@ class ConfigWords(TypedDict, total=False):
     models_shadow: bool | None
     limits: Mapping[str, Any] | None
     budgets: Mapping[str, Any] | None
+    on_break: Literal["error", "restart"] | None
+    hold_tokens: int | None
+    hold_seconds: float | None
     on_disconnect: Literal["cancel", "drain"] | None
     missing_usage: Literal["estimate", "refuse", "free"] | None
     usage: Mapping[str, Any] | None

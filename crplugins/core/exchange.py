@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 AttemptKind = Literal["initial", "retry", "fallback"]
 
+RescueKind = Literal["restart", "continue"]
+"""How another deployment takes over a stream that has broken: from the beginning, or from where it broke."""
+
 T = TypeVar("T")
 
 _ON_DEMAND = "on_demand_"
@@ -176,6 +179,7 @@ class Exchange(msgspec.Struct, eq=False):
         client_gone: the client has disconnected, and the remaining answer is read for its usage.
         received: the client has been sent the end mark of a stream. Most clients disconnect then, without waiting for
             the end of the response.
+        rescues: how often another deployment took over a stream that had broken.
         outcome: set, like `error_type`, before the first `on_ended`.
     """
 
@@ -224,6 +228,7 @@ class Exchange(msgspec.Struct, eq=False):
     can_fail_over: bool = False
     split: "tuple[bytes, list[Event]] | None" = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)
+    rescues: tuple[RescueKind, ...] = ()
     outcome: Outcome | None = None
     slots: dict[object, object] = msgspec.field(default_factory=dict)
     _given_up: int = 0  # attempts whose account is closed
@@ -384,6 +389,18 @@ class Exchange(msgspec.Struct, eq=False):
             if (answer := event.answer) is not None and (counted := answer.counted) is not None:
                 self.note_provider(answer)
                 self.counted(counted, "provider")
+
+    def note_ahead(self, event: "Event") -> None:
+        """Keep what an event says that is held back, in case that nobody is shown it; see `shown_from_start`."""
+        if event.answer is not None:
+            self.said.hear(event.answer.choices or ())
+            if not self.spent:  # else whoever tells the sum counts
+                self.note_unseen((event,))
+
+    def shown_from_start(self) -> None:
+        """What was held back is shown now, and heard again as it is; or another answer is, from its beginning."""
+        self.said.unsay()
+        self.said_before = NOTHING
 
     def note_provider(self, answer: "AnswerFacts") -> None:
         """Keep what answered and what it cost, besides token counts. The last word holds; it comes with the usage."""

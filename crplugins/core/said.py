@@ -123,6 +123,12 @@ class Said(msgspec.Struct, eq=False):
         """Nothing more will be said. Whoever asked for calls is forgotten: they know the request, which knows this."""
         self._watchers, self._look_at = (), _NEVER
 
+    def unsay(self) -> None:
+        """Nothing has been said."""
+        self.units = self.pieces = self.other = 0
+        self.cites_the_web, self._names = False, None
+        self._look_again()
+
     def hear(self, choices: Iterable[Choice]) -> bool:
         """Add what the choices of a chunk, or of a whole answer, say. False if that is nothing."""
         pieces, other = self.pieces, self.other

@@ -12,6 +12,7 @@ from crplugins.core.patterns import Pattern, PatternTable, by_precedence
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 from crplugins.handlers.deadlines import NO_DEADLINES, Deadlines
+from crplugins.handlers.routing.on_break import ENDS, OnBreak
 from crplugins.handlers.routing.settings import AS_BUILT_IN, RoutingSettings
 
 _ANY: Final = Pattern.of("*")
@@ -35,6 +36,7 @@ class Deployment:
         ssl_verify: how the upstream's certificate is judged, see `core/network.py`; None as the environment says.
         quota: how much its provider lets it use. Where nothing is said, nothing is limited.
         routing: when it is asked, and how often again.
+        on_break: what becomes of its streams that break.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Deployment:
     ssl_verify: SslVerify = None
     quota: Limits = _NO_LIMITS
     routing: RoutingSettings = AS_BUILT_IN
+    on_break: OnBreak = ENDS
 
     @property
     def account(self) -> str:

@@ -12,6 +12,7 @@
 6. The next one is picked, until none is left. Those that cool down come last.
 
 A handler returns at the first token, so up to there a failure is step 5. One that comes later is told to the health of
-the deployment by the attempt itself. Whoever wants another answer then keeps the `Attempts` of the request, tells them
-what broke (`broken`), and asks for the next reply.
+the deployment by the attempt itself. Whether another answer is asked for then, on_break.py says: rescue.py keeps the
+`Attempts` of the request, tells them what broke (`broken`), and asks for the next reply. What several attempts have
+used is told to the client as one sum by whole_usage.py.
 """

@@ -91,9 +91,15 @@ class Attempts:
         finally:
             del failure
 
-    def broken(self, error: GatewayError) -> None:
-        """The stream of `current` has broken after its first token, and `next` is asked for another."""
+    def broken(self, error: GatewayError) -> bool:
+        """The stream of `current` has broken after its first token. Whether `next` may be asked for another."""
+        assert self.current is not None
+        self._keep_those_who_may_answer(error, self.current)
+        if not self._left:
+            return False
         self._failure = error.with_traceback(None)
+        give_up(self._exchange, self._missing_usage)
+        return True
 
     async def _ask(self, candidate: Candidate, body: Body) -> Reply:
         """The reply of this deployment, whose health is told how it went.

@@ -10,6 +10,8 @@ from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.routing.attempts import Attempts
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.choice import Choice, Turns
+from crplugins.handlers.routing.on_break import ENDS
+from crplugins.handlers.routing.rescue import with_rescue
 from crplugins.handlers.routing.retries import Retries
 
 
@@ -34,6 +36,7 @@ class Group:
         self._choice: Final = choice or Turns()
         self._retries: Final = retries or Retries()
         self._missing_usage: Final = missing_usage
+        self._rescues: Final = any(each.deployment.on_break != ENDS for each in candidates)
 
     async def __aenter__(self) -> Self:
         """Enters nothing: the deployments are opened and closed by the code that made them."""
@@ -45,4 +48,5 @@ class Group:
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         attempts = Attempts(self.candidates, self._choice, self._retries, exchange, self._missing_usage)
-        return await attempts.next(body)
+        reply = await attempts.next(body)
+        return with_rescue(reply, attempts, exchange, body) if self._rescues else reply

@@ -86,6 +86,7 @@ class Families:
         self.input_size: Final = self._histogram(table.INPUT_SIZE)
         self.output_size: Final = self._histogram(table.OUTPUT_SIZE)
         self.attempts: Final = self.counter(table.ATTEMPTS)
+        self.rescues: Final = self.counter(table.RESCUES)
         self.upstream_duration: Final = self._histogram(table.UPSTREAM_DURATION)
         self.overflow: Final = self.counter(table.OVERFLOW)
         self.build_info: Final = self.gauge(table.BUILD_INFO)

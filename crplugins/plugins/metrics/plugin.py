@@ -114,6 +114,8 @@ class Metrics(Plugin):
             model.unmetered["no_usage"]()
         for attempt in exchange.attempts:
             model.note_attempt(attempt, exchange.timings.ended)
+        if exchange.rescues:
+            model.note_rescues(exchange.rescues, record.outcome)
         if model is self._series.other and record.requested_model is not None:
             self._series.note_unknown(record.requested_model)
 

@@ -10,8 +10,8 @@ from itertools import islice, product
 from math import prod
 from typing import Final, Generic, TypeVar
 
-from crplugins.core.exchange import Attempt, AttemptKind
-from crplugins.core.outcome import ERROR_TYPES, OUTCOMES, ErrorType
+from crplugins.core.exchange import Attempt, AttemptKind, RescueKind
+from crplugins.core.outcome import ERROR_TYPES, OUTCOMES, ErrorType, Outcome
 from crplugins.core.patterns import Pattern, PatternTable
 from crplugins.core.principal import PRIORITIES
 from crplugins.core.usage import usd
@@ -41,6 +41,7 @@ Write = Callable[..., None]
 
 Ending = tuple[int, ErrorType]
 Call = tuple[str, AttemptKind, ErrorType]
+Rescued = tuple[RescueKind, str]
 
 PREPARED_PAIRS: Final = 500
 """So many pairs of a configured model and key have series before their first request, so that `rate` sees its
@@ -102,7 +103,8 @@ class Series:
         sizes = {
             "model": len(self._by_label), "key_id": self._key_ids.cap + 2, "stream": 2,
             "outcome": len(set(OUTCOMES.values())), "reason": len(REASONS), "provider": PROVIDERS + 1, "kind": 3,
-            "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow), "priority": len(PRIORITIES),
+            "result": 3, "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
+            "priority": len(PRIORITIES),
         }  # fmt: skip
         left_out = {REQUESTS, HOOK_ERRORS} | ({INTER_CHUNK} if self._families.inter_chunk is None else set())
         by_labels = sum(
@@ -119,8 +121,8 @@ class ModelSeries:
     """What is counted and observed per model; `keys` are its bundles by key id."""
 
     __slots__ = (
-        "called", "durations", "input_size", "inter_chunk", "keys", "label", "max_gap", "output_size", "took", "tpot",
-        "ttft", "unmetered",
+        "called", "durations", "input_size", "inter_chunk", "keys", "label", "max_gap", "output_size", "rescued",
+        "took", "tpot", "ttft", "unmetered",
     )  # fmt: skip
 
     def __init__(self, families: Families, guard: "LabelGuard", model: str) -> None:
@@ -137,6 +139,7 @@ class ModelSeries:
         self.output_size: Write = families.output_size.labels(model).observe
         self.unmetered: dict[str, Write] = {reason: families.unmetered.labels(model, reason).inc for reason in REASONS}
         self.called: LazyDict[Call, Write] = LazyDict(_called(families, guard, model))
+        self.rescued: LazyDict[Rescued, Write] = LazyDict(lambda rescued: families.rescues.labels(model, *rescued).inc)
         self.took: LazyDict[str, Write] = LazyDict(_took(families, guard, model))
 
     def note_stream(self, record: UsageRecord) -> None:
@@ -152,6 +155,12 @@ class ModelSeries:
             self.unmetered["estimated"]()
         if record.cost_micro_usd is None:
             self.unmetered["no_price"]()
+
+    def note_rescues(self, rescues: Sequence[RescueKind], outcome: Outcome) -> None:
+        """Only the last of several can have been the end of the trouble."""
+        last = outcome if outcome in ("ok", "cancelled") else "failed"
+        for number, kind in enumerate(rescues, 1):
+            self.rescued[kind, last if number == len(rescues) else "failed"]()
 
     def note_attempt(self, attempt: Attempt, ended: float | None) -> None:
         """`ended` is the end of the request, for an attempt without an end of its own."""

@@ -116,6 +116,11 @@ OUTPUT_SIZE: Final = _histogram(
 ATTEMPTS: Final = _counter(
     "upstream_attempts", "Calls of providers: initial, retry or fallback.", "model", "provider", "kind", "error_type"
 )
+RESCUES: Final = _counter(
+    "stream_rescues",
+    "Broken streams that another deployment took over: kind restart or continue; result ok, failed or cancelled.",
+    "model", "kind", "result",
+)  # fmt: skip
 UPSTREAM_DURATION: Final = _histogram(
     "upstream_duration_seconds", "From a call of a provider to its last byte or failure.", "model", "provider"
 )
@@ -130,6 +135,6 @@ TABLE: Final = (
     REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, MAX_IN_FLIGHT, SHED, OVERHEAD,
     INPUT_TOKENS, OUTPUT_TOKENS, CACHED_TOKENS, WRITTEN_TOKENS, REASONING_TOKENS, COST,
     CACHE_ANSWERS, CACHE_INPUT_TOKENS, CACHE_OUTPUT_TOKENS, UNMETERED, INPUT_SIZE, OUTPUT_SIZE,
-    ATTEMPTS, UPSTREAM_DURATION,
+    ATTEMPTS, RESCUES, UPSTREAM_DURATION,
     HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """A gateway with several priced deployments of one model name, and everything that counts what they use."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -44,11 +45,18 @@ class Books:
     def attempts(self) -> list[tuple[str, str]]:
         return [(attempt.kind, attempt.error_type) for attempt in self.watcher.exchange.attempts]
 
+    async def over(self) -> None:
+        """Returns when the last request is over."""
+        async with asyncio.timeout(5):
+            while self.watcher.log[-1:] != ["w.on_finish"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
     async def agree(self, *parts: TokenUsage, source: str = "provider") -> None:
         """What each deployment has used stands everywhere as one sum: record, cost, Prometheus, limit and budget.
 
         For the first request of a gateway.
         """
+        await self.over()
         record, whole = self.record, sum(parts, TokenUsage())
         cost = sum(
             part.input_tokens * input_price + part.output_tokens * output_price

@@ -33,7 +33,7 @@ def full() -> Metrics:
     metrics.observe_admission(Room())
     metrics._describe_build()
     run(metrics, finished())
-    run(metrics, finished(usage_source="cache"))
+    run(metrics, finished(usage_source="cache", rescues=("restart",)))
     return metrics
 
 
