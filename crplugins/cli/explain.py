@@ -1,7 +1,7 @@
 """`crplugins explain`: what would happen to a request of a key for a model, step by step.
 
 The steps are the key, the room that is left to it, the resolution of the name, the limits and budgets that apply, and
-for each deployment that may answer its handler and its price.
+for each deployment that may answer its handler, its deadlines, how often it is asked again, and its price.
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import isinf
 from typing import Annotated, Final
 
 import typer
@@ -34,7 +35,8 @@ from crplugins.plugins.rate_limits.rules import Occasion, applied_limits, limits
 
 @dataclass(frozen=True, slots=True)
 class ExplainedStep:
-    """`step` is `key`, `room`, a kind of step of the alias resolution, `limits`, `handler` or `price`."""
+    """`step` is `key`, `room`, a kind of step of the alias resolution, `limits`, or of a deployment `handler`,
+    `deadlines`, `retries` and `price`."""
 
     step: str
     ok: bool
@@ -172,8 +174,34 @@ def _handlers(found: FoundConfig, name: str, tokens: tuple[int, int], *, refused
     steps = []
     for deployment, upstream in own:
         steps.append(ExplainedStep("handler", True, _handler(deployment, upstream, name) + _quota(deployment) + turns))
+        steps.append(ExplainedStep("deadlines", True, _deadlines(deployment, can_fail_over=len(own) > 1)))
+        steps.append(ExplainedStep("retries", True, _retries(deployment)))
         steps.append(_price_step(deployment.price_for(name), *tokens, refused=refused))
     return steps
+
+
+def _deadlines(deployment: Deployment, *, can_fail_over: bool) -> str:
+    stream = deployment.deadlines.patience(stream=True, can_fail_over=can_fail_over)
+    plain = deployment.deadlines.patience(stream=False, can_fail_over=can_fail_over)
+    whole = "" if isinf(stream.whole) else f", {stream.whole:g} s in all"
+    return (
+        f"a stream has {stream.first_token:g} s to its first token, {stream.stall:g} s between two{whole}; "
+        f"a plain answer has {plain.first_token:g} s"
+    )
+
+
+def _retries(deployment: Deployment) -> str:
+    settings = deployment.routing
+    place = "" if settings.order is None else f"order {settings.order}, "
+    often = "once" if settings.retries.retries == 1 else f"{settings.retries.retries} times"
+    again = (
+        f"asked again {often} at most, within the budget of retries" if settings.retries.retries else "not asked again"
+    )
+    kinds = "".join(f", after {kind} {times}" for kind, times in settings.retries.by_kind.items())
+    rest = (
+        f"cools down for {settings.cooldown_seconds:g} s at first" if settings.cooldown_seconds else "never cools down"
+    )
+    return f"{place}weight {settings.weight:g}: {again}{kinds}; when it keeps failing it {rest}"
 
 
 def _quota(deployment: Deployment) -> str:

@@ -32,6 +32,11 @@ ErrorType = Literal[
 
 ERROR_TYPES: Final[tuple[ErrorType, ...]] = get_args(ErrorType)
 
+HealthState = Literal["healthy", "cooling", "trial"]
+"""Of a deployment. `cooling` until a request is its trial, also when the time is over and no request has come."""
+
+HEALTH_STATES: Final[tuple[HealthState, ...]] = get_args(HealthState)
+
 _GROUPS: Final[Mapping[Outcome, tuple[ErrorType, ...]]] = {
     "ok": ("",),
     "client_error": ("invalid_request", "unauthenticated", "forbidden_model", "unknown_model", "upstream_4xx"),

@@ -1,5 +1,6 @@
 """Deployment: one entry of `model_list`, resolved at start-up and immutable. Routes: which one serves a model."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -78,6 +79,19 @@ class Deployment:
             return model
         name = Pattern.of(self.name)
         return Pattern.of(model).filled_from(name if name.star else _ANY, requested)
+
+
+def distinct_names(deployments: Iterable[Deployment]) -> list[str]:
+    """What dashboards call each of them: its model and where that is, with a number if that is not one alone."""
+    seen: Counter[str] = Counter()
+    names = []
+    for deployment in deployments:
+        host = next(iter(_hosts(deployment.api_base or "")), "")
+        name = f"{deployment.model} at {host}" if host else deployment.model
+        seen[deployment.name + name] += 1
+        number = seen[deployment.name + name]
+        names.append(name if number == 1 else f"{name} ({number})")
+    return names
 
 
 _SECRET_NAMES: Final = ("key", "token", "secret", "password", "credential", "base", "url", "endpoint")

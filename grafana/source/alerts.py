@@ -112,6 +112,14 @@ def provider_alerts() -> list[Alert]:
     first = GATEWAY.rate(t.ATTEMPTS, 'kind="initial"', by=("model",), window="15m")
     fallback = GATEWAY.rate(t.ATTEMPTS, 'kind="fallback"', by=("model",), window="15m")
     all_calls = GATEWAY.rate(t.ATTEMPTS, by=("model",), window="15m")
+
+    def well(*by: str) -> str:
+        return GATEWAY.gauge(t.DEPLOYMENTS, 'state="healthy"', by=by)
+
+    def cooldowns(*by: str) -> str:
+        """An idle deployment cools down until somebody asks for it: that is no outage."""
+        return GATEWAY.increase(t.COOLDOWNS, by=by, window="15m")
+
     return [
         Alert("CrpluginsUpstreamFailing", "page", "5m",
               f"{share(failed, calls)} > 0.5\nand {calls} > 0.05",
@@ -121,6 +129,14 @@ def provider_alerts() -> list[Alert]:
               f"{fallback} / ({first} > 0) > 0.05",
               "{{ $labels.model }} is served by a fallback",
               "{{ $value | humanizePercentage }} of its requests in 15m went to a fallback, at its price."),
+        Alert("CrpluginsDeploymentOut", "ticket", "10m",
+              f"{well('model', 'deployment')} == 0\nand {cooldowns('model', 'deployment')} > 0",
+              "{{ $labels.deployment }} is left out for {{ $labels.model }}",
+              "It keeps failing: no process has found it healthy for ten minutes. Others answer in its place."),
+        Alert("CrpluginsModelOut", "page", "2m",
+              f"{well('model')} == 0\nand {cooldowns('model')} > 0",
+              "no deployment of {{ $labels.model }} is healthy",
+              "All of them keep failing, for two minutes now: its requests fail, or go to another model."),
         Alert("CrpluginsCallsMultiplied", "ticket", "10m",
               f"{share(all_calls, first)} > 1.4\nand {all_calls} > 0.05",
               "providers are called more often than {{ $labels.model }} is asked for",

@@ -1,6 +1,6 @@
 """Every other alert on trial: what fires it, and what comes close and does not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from crplugins.plugins.metrics import limits
@@ -17,6 +17,8 @@ def other_scenarios() -> Iterator[Scenario]:
     yield _unmetered()
     yield _upstream()
     yield _fallback()
+    yield _deployment_out()
+    yield _model_out()
     yield _multiplied()
     yield _shed()
     yield _high_shed()
@@ -102,6 +104,39 @@ def _fallback() -> Scenario:
         data[series(t.ATTEMPTS, provider="two", kind="fallback", **labels)] = growing(per_minute, 60)
     name = "CrpluginsFallbackInUse"
     return Scenario(name, data, (Firing("14m", name), Firing("20m", name, each("ticket", "model", ["often"]))))
+
+
+def _deployments(courses: Mapping[tuple[str, str], tuple[str, str]]) -> dict[str, str]:
+    """By model and deployment: in how many processes it is healthy, and its cooldowns."""
+    return {
+        selector: values
+        for (model, deployment), (healthy, cooldowns) in courses.items()
+        for selector, values in (
+            (series(t.DEPLOYMENTS, model=model, deployment=deployment, state="healthy"), healthy),
+            (series(t.COOLDOWNS, model=model, deployment=deployment), cooldowns),
+        )
+    }
+
+
+def _deployment_out() -> Scenario:
+    """`half` is well in one of two processes, `idle` has failed once and nobody has asked since."""
+    data = _deployments({
+        ("m", "out"): ("0x60", growing(5, 60)), ("m", "half"): ("1x60", growing(5, 60)),
+        ("m", "well"): ("2x60", "0x60"), ("n", "idle"): ("0x60", "1x60"), ("n", "back"): ("0x20 2x40", growing(5, 20)),
+    })  # fmt: skip
+    name = "CrpluginsDeploymentOut"
+    fires = [{"model": "m", "deployment": "out"}, {"model": "n", "deployment": "back"}]
+    before = tuple({"job": "crplugins", "severity": "ticket"} | labels for labels in fires)
+    return Scenario(name, data, (Firing("9m", name), Firing("15m", name, before), Firing("30m", name, before[:1])))
+
+
+def _model_out() -> Scenario:
+    data = _deployments({
+        ("gone", "a"): ("0x60", growing(5, 60)), ("gone", "b"): ("0x60", growing(5, 60)),
+        ("half", "a"): ("0x60", growing(5, 60)), ("half", "b"): ("1x60", "0x60"), ("idle", "a"): ("0x60", "1x60"),
+    })  # fmt: skip
+    name = "CrpluginsModelOut"
+    return Scenario(name, data, (Firing("2m", name), Firing("10m", name, each("page", "model", ["gone"]))))
 
 
 def _multiplied() -> Scenario:

@@ -39,7 +39,7 @@ def overview() -> Any:
             ("Usage and cost", _usage()),
             ("Limits and budgets", _limits()),
             ("Providers and objectives", _providers()),
-            ("Retries and room", _resilience()),
+            ("Retries, deployments and room", _resilience()),
             ("The gateway itself", _gateway()),
         ],
     )
@@ -115,12 +115,12 @@ def _streaming() -> list[Any]:
     gap = Query(S.quantile(0.99, t.MAX_GAP, by=by), "{{model}} p99")
     spread = Query(S.rate(t.TTFT, by=("le",), suffix="_bucket"), "{{le}}")
     return [
-        lines("First token", "Until the first piece of a stream that says something.", "s", *first, width=6,
+        lines("First token", "Until the first piece of a stream that says something.", "s", *first,
               steps=SLOW),
         lines("Time per output token", "Once per stream: its time after the first token, spread over its tokens.", "s",
-              *each, width=6),
-        lines("Longest silence", "Of a stream: stalls, which a mean would hide.", "s", gap, width=6),
-        heat("First token, all streams", "How many streams began after how long.", "s", spread, width=6),
+              *each),
+        lines("Longest silence", "Of a stream: stalls, which a mean would hide.", "s", gap),
+        heat("First token, all streams", "How many streams began after how long.", "s", spread),
     ]  # fmt: skip
 
 
@@ -168,13 +168,13 @@ def _limits() -> list[Any]:
     shadow = Query(S.rate(limits.SHADOW_REFUSALS, by=("reason",)), "shadow: {{reason}}")
     return [
         lines("Limits by use", "Share used in their last period, of the limits closest to their end.", "percentunit",
-              used, steps=USED_UP, width=6),
+              used, steps=USED_UP),
         bars("Budget left", "Share of the period's budget, the twelve lowest.", "percentunit",
-             Query(f"bottomk(12, {budget_left()})", "{{key_id}}"), top=1, width=6, steps=LEFT),
+             Query(f"bottomk(12, {budget_left()})", "{{key_id}}"), top=1, steps=LEFT),
         lines("Refusals by limit", "Requests per second over a limit or budget, and those a limit, budget or list of "
-              "models in shadow mode would have refused.", "reqps", limited, shadow, width=6, nothing=NONE),
+              "models in shadow mode would have refused.", "reqps", limited, shadow, nothing=NONE),
         lines("Limits without their store", "1 while a gateway decides without the store that it shares.", "short",
-              Query(S.gauge(limits.STORE_OUTAGE, by=("instance",), how="max"), "{{instance}}"), top=1, width=6),
+              Query(S.gauge(limits.STORE_OUTAGE, by=("instance",), how="max"), "{{instance}}"), top=1),
     ]  # fmt: skip
 
 
@@ -216,15 +216,22 @@ def _resilience() -> list[Any]:
         Query(S.gauge(t.IN_FLIGHT), "in flight"),
         Query(S.gauge(t.MAX_IN_FLIGHT), "most that may be"),
     ]
+    by = ("model", "deployment")
+    out = Query(S.gauge(t.DEPLOYMENTS, 'state!="healthy"', by=by), "{{model}}: {{deployment}}")
+    cooldowns = Query(S.rate(t.COOLDOWNS, by=by), "{{model}}: {{deployment}}")
     return [
         lines("Calls per request", "Of providers, for a request that is sent to one. 1 is none that is asked again.",
-              "short", again, width=6),
+              "short", again),
         lines("Failed calls by reason", "Per second, whether another call answered afterwards or not.", "reqps", failed,
-              width=6, stacked=True, nothing=NONE),
+              stacked=True, nothing=NONE),
+        lines("Deployments left out", "Processes in which a deployment cools down or is on trial. An idle one "
+              "stays so until a request comes.", "short", out),
+        lines("Cooldowns", "Per second: how often a deployment was left out because it kept failing.", "cps",
+              cooldowns),
         lines("Room", "Requests that are not finished, and how many may be: server.max_in_flight, of all processes.",
-              "short", *room, width=6),
+              "short", *room),
         lines("Shed requests", "Refused per second because there was no room, by the priority of their keys.", "reqps",
-              Query(S.rate(t.SHED, by=("priority",)), "{{priority}}"), width=6, stacked=True),
+              Query(S.rate(t.SHED, by=("priority",)), "{{priority}}"), stacked=True),
     ]  # fmt: skip
 
 

@@ -30,6 +30,8 @@ keys:
   - {{id: 'off', secret: {SECRET}5, disabled: true}}
 """
 
+DEADLINES = "a stream has 200 s to its first token, 600 s between two; a plain answer has 200 s"
+RETRIES = "weight 1: asked again once at most, within the budget of retries; when it keeps failing it cools down for 4 s at first"
 NO_PRICE = "its price is unknown: cost is null, and no budget counts it"
 
 
@@ -59,8 +61,12 @@ def test_a_request_is_followed_to_its_handlers(explained):
         ("target", True, "'gpt-4o' is served"),
         ("limits", True, "no limit and no budget applies"),
         ("handler", True, "direct: 'up-4o' at https://one.example.com/v1, bytes passed through, in turn with 1 more to which it fails over"),
+        ("deadlines", True, DEADLINES),
+        ("retries", True, RETRIES),
         ("price", True, NO_PRICE),
         ("handler", True, "direct: 'up-4o' at https://two.example.com/v1, bytes passed through, in turn with 1 more to which it fails over"),
+        ("deadlines", True, DEADLINES),
+        ("retries", True, RETRIES),
         ("price", True, NO_PRICE),
     ])  # fmt: skip
 
@@ -68,11 +74,11 @@ def test_a_request_is_followed_to_its_handlers(explained):
 def test_a_pattern_is_filled_in_on_the_way_to_the_upstream(explained):
     code, steps = explained("all", "llama-3")
     assert code == 0
-    assert steps[-2] == ("handler", True, "direct: 'meta-3' at http://10.0.0.7:8000/v1, bytes passed through")
+    assert steps[-4] == ("handler", True, "direct: 'meta-3' at http://10.0.0.7:8000/v1, bytes passed through")
 
 
 def test_the_demo_model_has_a_handler_of_its_own(explained):
-    assert explained("all", "echo")[1][-2] == ("handler", True, "demo: it says back what it is told")
+    assert explained("all", "echo")[1][-4] == ("handler", True, "demo: it says back what it is told")
 
 
 def test_a_weighted_alias_is_sticky_for_the_user(explained):
@@ -80,7 +86,7 @@ def test_a_weighted_alias_is_sticky_for_the_user(explained):
         steps = explained("all", "canary", "--user", user)[1]
         weights = next(text for step, _, text in steps if step == "weights")
         assert f"the hash of the request's user '{user}' and the key picks it" in weights
-        assert steps[-2][2].startswith("demo" if "'echo'" in weights else "direct")
+        assert steps[-4][2].startswith("demo" if "'echo'" in weights else "direct")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +188,29 @@ keys:
     assert code == 0
     assert "the key 'b' may not call 'm': neither it nor what it resolves to is in its models (shadow)" in out
     assert "$5.00 per month (key, shadow)" in out
+
+
+def test_deadlines_retries_order_and_weight_are_those_of_each_deployment(command, tmp_path):
+    (tmp_path / "gateway.yaml").write_text("""\
+num_retries: 0
+model_list:
+  - model_name: m
+    litellm_params: {model: openai/one, api_base: "http://10.0.0.7/v1", order: 1, weight: 3, timeout: 30, stall_timeout: 5}
+  - model_name: m
+    litellm_params: {model: openai/two, api_base: "http://10.0.0.8/v1", first_token_timeout: 7, num_retries: 2, cooldown_time: 0}
+keys: [{id: a, secret: sk-proj-0123456789abcdefghijkl}]
+""")
+    code, out, _ = command("explain", "--key", "a", "--model", "m", "--json")
+    steps = [(step["step"], step["text"]) for step in json.loads(out)["steps"]]
+    assert code == 0
+    assert [text for step, text in steps if step == "deadlines"] == [
+        "a stream has 10 s to its first token, 5 s between two, 30 s in all; a plain answer has 10 s",
+        "a stream has 7 s to its first token, 600 s between two; a plain answer has 7 s",
+    ]
+    assert [text for step, text in steps if step == "retries"] == [
+        "order 1, weight 3: not asked again; when it keeps failing it cools down for 4 s at first",
+        "weight 1: asked again 2 times at most, within the budget of retries; when it keeps failing it never cools down",
+    ]
 
 
 def test_the_room_that_is_left_to_a_key_is_said_where_there_is_a_bound(command, tmp_path):

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from rich.console import Console
 
-from crplugins.cli.top.figures import TopScrape, figures, quantile
+from crplugins.cli.top.figures import Figures, TopScrape, figures, quantile
 from crplugins.cli.top.show import as_json, frame
 from tests.warm import INSTALLED
 
@@ -149,6 +149,12 @@ def test_figures_of_a_gateway_without_any_request():
     found = figures(empty, empty, 0.0)
     assert json.loads(as_json(found))["total"]["requests"] == 0
     assert "requests 0 (0.0/s)" in shown(empty)
+
+
+def printed(found: Figures) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(frame(found, "http://gw"))
+    return console.file.getvalue()
 
 
 def shown(one: TopScrape) -> str:
@@ -300,3 +306,41 @@ def test_what_is_no_address_is_a_usage_error(run, url):
     done = run("top", "--once", "--url", url)
     assert done.returncode == 2
     assert "an address such as" in done.stderr
+
+
+ROOM = """
+crplugins_max_in_flight_requests 200
+crplugins_shed_requests_total{priority="low"} 7
+crplugins_shed_requests_total{priority="high"} 0
+"""
+DEPLOYMENTS = """
+crplugins_deployments{model="a",deployment="openai/a at one",state="healthy"} 2
+crplugins_deployments{model="a",deployment="openai/a at one",state="cooling"} 0
+crplugins_deployments{model="a",deployment="openai/a at one",state="trial"} 0
+crplugins_deployments{model="a",deployment="openai/a at two",state="healthy"} 1
+crplugins_deployments{model="a",deployment="openai/a at two",state="cooling"} 0
+crplugins_deployments{model="a",deployment="openai/a at two",state="trial"} 1
+crplugins_deployment_cooldowns_total{model="a",deployment="openai/a at two"} 3
+"""
+
+
+def test_the_room_and_what_was_refused_for_it_stand_beside_what_is_in_flight():
+    found = figures(scrape(10.0, SCRAPED + ROOM), scrape(12.0, SCRAPED + ROOM.replace(" 7", " 9")), 4600.0)
+    assert (found.in_flight, found.max_in_flight, found.shed) == (3, 200, 9)
+    assert found.trouble == ["2 requests were refused just now because server.max_in_flight is reached"]
+    assert "in flight 3 of 200, 9 shed" in printed(found)
+    without = figures(scrape(10.0), scrape(12.0), 4600.0)
+    assert (without.max_in_flight, without.shed) == (None, 0)
+
+
+def test_deployments_are_shown_with_the_one_that_is_left_out_first():
+    text = SCRAPED + DEPLOYMENTS
+    found = figures(scrape(10.0, text), scrape(12.0, text), 4600.0)
+    assert [(use.deployment, use.healthy, use.cooling, use.trial, use.cooldowns) for use in found.deployments] == [
+        ("openai/a at two", 1, 0, 1, 3),
+        ("openai/a at one", 2, 0, 0, 0),
+    ]
+    lines = [" ".join(line.split()) for line in printed(found).splitlines()]
+    assert "a openai/a at two 1 healthy, 1 trial 3" in lines
+    assert "a openai/a at one healthy 0" in lines
+    assert json.loads(as_json(found))["deployments"][0]["trial"] == 1

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from crplugins.cli.refused import Refused
-from crplugins.core.outcome import ERROR_TYPES, OUTCOMES
+from crplugins.core.outcome import ERROR_TYPES, HEALTH_STATES, OUTCOMES
 from crplugins.plugins.metrics import table as t
 from crplugins.plugins.metrics.limits import BUDGET_LIMIT, BUDGET_SPENT, STORE_OUTAGE, UTILIZATION
 from crplugins.plugins.metrics.table import BUILD_INFO
@@ -67,17 +67,38 @@ class BudgetUse:
 
 
 @dataclass(frozen=True, slots=True)
+class DeploymentUse:
+    """How a deployment fares: the number of processes in which it is in each state, and its cooldowns."""
+
+    model: str
+    deployment: str
+    healthy: int
+    cooling: int
+    trial: int
+    cooldowns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """One frame. Models by requests, keys by spend, limits and budgets by use, the highest first."""
+    """One frame. Models by requests, keys by spend, limits and budgets by use, the highest first.
+
+    Attributes:
+        max_in_flight: None where there is no bound.
+        shed: requests refused because there was no room.
+        deployments: those that are not healthy in every process first.
+    """
 
     version: str
     uptime_seconds: float | None
     in_flight: int
+    max_in_flight: int | None
+    shed: int
     total: Traffic
     models: list[Traffic]
     keys: list[Traffic]
     limits: list[LimitUse]
     budgets: list[BudgetUse]
+    deployments: list[DeploymentUse]
     trouble: list[str]
 
 
@@ -127,11 +148,14 @@ def figures(before: TopScrape, after: TopScrape, wall_time: float) -> Figures:
         version=after.labels(t.BUILD_INFO.name).get("version", ""),
         uptime_seconds=None if started is None else max(wall_time - started, 0.0),
         in_flight=round(after.value(t.IN_FLIGHT.name) or 0),
+        max_in_flight=_whole(after.value(t.MAX_IN_FLIGHT.name)),
+        shed=round(after.value(t.SHED.name) or 0),
         total=total,
         models=sorted(change.traffic("model"), key=lambda each: (-each.requests, each.name)),
         keys=sorted(change.traffic("key_id"), key=lambda each: (-each.cost_usd, -each.requests, each.name)),
         limits=_limits(after),
         budgets=_budgets(after),
+        deployments=_deployments(after),
         trouble=list(_trouble(change)),
     )
 
@@ -214,11 +238,27 @@ def _budgets(scrape: TopScrape) -> list[BudgetUse]:
     return sorted(uses, key=lambda use: (-use.spent_usd / use.budget_usd if use.budget_usd else -1.0, use.key_id))
 
 
+def _deployments(scrape: TopScrape) -> list[DeploymentUse]:
+    states = scrape.sums(t.DEPLOYMENTS.name, "model", "deployment", "state")
+    cooldowns: dict[tuple[str, ...], float] = scrape.sums(t.COOLDOWNS.name, "model", "deployment")
+    uses = []
+    for name in dict.fromkeys((model, deployment) for model, deployment, _ in states):
+        healthy, cooling, trial = (round(states.get((*name, state), 0)) for state in HEALTH_STATES)
+        uses.append(DeploymentUse(*name, healthy, cooling, trial, round(cooldowns.get(name, 0))))
+    return sorted(uses, key=lambda use: (-use.cooling - use.trial, -use.cooldowns, use.model, use.deployment))
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
 def _trouble(change: Change) -> Iterable[str]:
     """Problems that an operator should see."""
     after = change.after
     if after.value(STORE_OUTAGE.name):
         yield "limits are decided without their store, which is unavailable"
+    if shed := change.grown(t.SHED.name):
+        yield f"{shed:,.0f} requests were refused just now because server.max_in_flight is reached"
     if spooled := after.value(t.LEDGER_SPOOLED.name):
         yield f"{spooled:,.0f} usage records wait on disk for the ledger's database"
     if lost := after.value(t.LEDGER_DROPPED.name):

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crplugins.cli.terminal import printable
-from crplugins.cli.top.figures import Figures, Traffic
+from crplugins.cli.top.figures import DeploymentUse, Figures, Traffic
 
 ROWS: Final = 10
 """The number of rows shown of each table; the others are counted."""
@@ -40,6 +40,8 @@ def _parts(figures: Figures, url: str, note: str | None) -> Iterator[RenderableT
     yield _summary(figures)
     yield _models(figures.models)
     yield _keys(figures.keys)
+    if len(figures.deployments) > 1 or any(not use.healthy for use in figures.deployments):
+        yield _deployments(figures.deployments)
     if figures.limits:
         yield _limits(figures)
     if figures.budgets:
@@ -51,7 +53,7 @@ def _summary(figures: Figures) -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_row(
         f"requests {total.requests:,} ({total.requests_per_second:,.1f}/s)",
-        f"in flight {figures.in_flight:,}",
+        f"in flight {figures.in_flight:,}{_of_most(figures)}",
         f"tokens/s {total.input_tokens_per_second:,.0f} in, {total.output_tokens_per_second:,.0f} out",
     )
     table.add_row(
@@ -60,6 +62,26 @@ def _summary(figures: Figures) -> Table:
         f"TTFT {_seconds(total.ttft_p50)} p50, {_seconds(total.ttft_p95)} p95",
     )
     return table
+
+
+def _of_most(figures: Figures) -> str:
+    shed = f", {figures.shed:,} shed" if figures.shed else ""
+    return "" if figures.max_in_flight is None else f" of {figures.max_in_flight:,}{shed}"
+
+
+def _deployments(deployments: list[DeploymentUse]) -> Table:
+    table = _table("model", "deployment", "state", "cooldowns")
+    for use in deployments[:ROWS]:
+        state = Text(_state(use), style="" if use.healthy else "red")
+        table.add_row(printable(use.model), printable(use.deployment), state, f"{use.cooldowns:,}")
+    return _with_count_of_others(table, len(deployments))
+
+
+def _state(use: DeploymentUse) -> str:
+    """One word where all processes agree, which one alone always does."""
+    found = {"healthy": use.healthy, "cooling": use.cooling, "trial": use.trial}
+    there = [(state, number) for state, number in found.items() if number]
+    return there[0][0] if len(there) == 1 else ", ".join(f"{number} {state}" for state, number in there)
 
 
 def _models(models: list[Traffic]) -> Table:

@@ -8,6 +8,7 @@ counts by when it was sent: an old stream that goes on says nothing about the re
 from typing import Final
 
 from crplugins.core.errors import GatewayError
+from crplugins.core.outcome import HealthState
 from crplugins.handlers.routing.failures import is_over, retry_after
 from crplugins.handlers.routing.settings import RoutingSettings
 
@@ -33,17 +34,22 @@ class Health:
         cools_until: when it may be asked again; 0 while it is well.
         on_trial: a request has been sent to it since its cooldown was over.
         failures: how often it has failed in a row.
+        cooldowns: how often it has begun to cool down.
     """
 
-    __slots__ = ("_began", "_failed", "_settings", "_succeeded", "cools_until", "failures", "on_trial")
+    __slots__ = ("_began", "_failed", "_settings", "_succeeded", "cooldowns", "cools_until", "failures", "on_trial")
 
     def __init__(self, settings: RoutingSettings) -> None:
         self._settings = settings
         self.cools_until = 0.0
         self.on_trial = False
-        self.failures = 0
+        self.failures = self.cooldowns = 0
         self._began = 0.0  # of the outage: when its first failure came
         self._failed = self._succeeded = _NEVER  # when the last request was sent that failed, or succeeded
+
+    @property
+    def state(self) -> HealthState:
+        return "healthy" if not self.cools_until else "trial" if self.on_trial else "cooling"
 
     def admits(self, now: float) -> bool:
         """Whether it is well, or its cooldown is over and the next request would be the trial."""
@@ -89,6 +95,7 @@ class Health:
 
     def _cool_down(self, now: float, seconds: float) -> None:
         if self._settings.cooldown_seconds:
+            self.cooldowns += 1
             self.cools_until = max(now + seconds, self.cools_until)
 
     def _allowed(self, error: GatewayError) -> int:

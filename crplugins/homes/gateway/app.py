@@ -99,6 +99,8 @@ class Gateway:
         )
         self._cors = Cors(self._app, config.server.allowed_origins)
         self._root_path = config.server.root_path
+        if parts.metrics is not None:
+            parts.metrics.observe_deployments(self._upstreams.deployments, len(config.model_list))
         self._metrics = metrics_app(parts, self.plugins, self._app.faults)
         self._metrics_path = config.metrics.path if config.metrics is not None else None
 

@@ -6,7 +6,7 @@ Those that need litellm are opened while the gateway listens already, because it
 import asyncio
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.demo import DemoHandler, is_demo
-from crplugins.handlers.deployment import Deployment, Routes
+from crplugins.handlers.deployment import Deployment, Routes, distinct_names
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.loading import Loading
 from crplugins.handlers.quota import WithinQuota
@@ -22,6 +22,7 @@ from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.group import Group
 from crplugins.handlers.upstream import HandlerKind, ProviderUnknown, Upstream, UpstreamUnknown, can_wait, resolve
 from crplugins.homes.price_list import PriceList
+from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.rules import NO_LIMITS
 
@@ -52,6 +53,7 @@ class Upstreams:
         self._stack = AsyncExitStack()
         self._handlers: list[Handler] = []
         self._loader: asyncio.Task[None] | None = None
+        self._groups: Sequence[Group] = ()
         self._routes: Routes[Handler] | None = None
         self.price: Final = PriceList([s.deployment for s in served])
 
@@ -67,6 +69,13 @@ class Upstreams:
 
     def find(self, model: str) -> Handler | None:
         return None if self._routes is None else self._routes.find(model)
+
+    def deployments(self) -> Iterator[DeploymentStatus]:
+        """How each deployment fares in this process. Only reads, so that another thread may ask."""
+        candidates = [each for group in self._groups for each in group.candidates]
+        names = distinct_names([each.deployment for each in candidates])
+        for name, each in zip(names, candidates, strict=True):
+            yield DeploymentStatus(each.deployment.name, name, each.health.state, each.health.cooldowns)
 
     def resolve(self) -> None:
         """Decide each deployment's handler, but of those that wait for litellm. Blocks: prices are read, and litellm
@@ -137,7 +146,8 @@ class Upstreams:
         grouped: dict[str, list[tuple[Deployment, Handler]]] = {}
         for each, handler in zip(self._served, self._handlers, strict=True):
             grouped.setdefault(each.deployment.name, []).append((each.deployment, handler))
-        self._routes = Routes((name, self._group(_ready(served) or served)) for name, served in grouped.items())
+        groups = {name: self._group(_ready(served) or served) for name, served in grouped.items()}
+        self._groups, self._routes = list(groups.values()), Routes(groups.items())
 
     def _group(self, served: Sequence[tuple[Deployment, Handler]]) -> Group:
         candidates = [Candidate(deployment, self._within_quota(deployment, handler)) for deployment, handler in served]

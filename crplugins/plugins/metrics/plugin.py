@@ -8,7 +8,7 @@ limits and budgets is read by a separate collector: `limits.py`.
 import asyncio
 import logging
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -20,10 +20,16 @@ from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE, is_one_of_sever
 from crplugins.core.sse import Event
 from crplugins.core.trace import trace_of
 from crplugins.metering.record import record_of
+from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.metrics.directory import open_shared_directory
 from crplugins.plugins.metrics.families import Collector, Families, WithoutCreated, fresh_registry, restricted
 from crplugins.plugins.metrics.series import Series
-from crplugins.plugins.metrics.shared import AdmissionState, LedgerState, ObservedState, shared_values
+from crplugins.plugins.metrics.shared import (
+    AdmissionState,
+    LedgerState,
+    ObservedState,
+    shared_values,
+)
 
 DEFAULT_KEY_CAP: Final = 500
 
@@ -130,6 +136,11 @@ class Metrics(Plugin):
     def observe_admission(self, state: AdmissionState) -> None:
         """Show how many requests may be in flight, and how many were refused for it."""
         self._state.admission(state)
+
+    def observe_deployments(self, read: Callable[[], Iterable[DeploymentStatus]], most: int) -> None:
+        """Show how each deployment fares, of which there are so many at `most`."""
+        self._state.deployments(read)
+        self._series.deployments += most
 
     def add_collector(self, collector: Collector) -> None:
         """Show what `collector` returns at each scrape: values that are the same in every worker."""

@@ -11,13 +11,13 @@ from math import prod
 from typing import Final, Generic, TypeVar
 
 from crplugins.core.exchange import Attempt, AttemptKind, RescueKind
-from crplugins.core.outcome import ERROR_TYPES, OUTCOMES, ErrorType, Outcome
+from crplugins.core.outcome import ERROR_TYPES, HEALTH_STATES, OUTCOMES, ErrorType, Outcome
 from crplugins.core.patterns import Pattern, PatternTable
 from crplugins.core.principal import PRIORITIES
 from crplugins.core.usage import usd
 from crplugins.metering.record import UsageRecord
 from crplugins.plugins.metrics.families import Counter, Families
-from crplugins.plugins.metrics.table import HOOK_ERRORS, INTER_CHUNK, REQUESTS, TABLE
+from crplugins.plugins.metrics.table import COOLDOWNS, DEPLOYMENTS, HOOK_ERRORS, INTER_CHUNK, REQUESTS, TABLE
 
 OTHER: Final = "other"
 """The label of every value without series of its own."""
@@ -53,6 +53,7 @@ class Series:
 
     def __init__(self, families: Families, models: Iterable[str], keys: Iterable[str], key_cap: int) -> None:
         self._families = families
+        self.deployments = 0  # that have series of their own
         self._guard = LabelGuard(families)
         names = [Pattern.of(text) for text in models]
         self._patterns = PatternTable((name, name.text) for name in names if name.star)
@@ -106,12 +107,15 @@ class Series:
             "result": 3, "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
             "priority": len(PRIORITIES),
         }  # fmt: skip
-        left_out = {REQUESTS, HOOK_ERRORS} | ({INTER_CHUNK} if self._families.inter_chunk is None else set())
+        left_out = {REQUESTS, HOOK_ERRORS, DEPLOYMENTS, COOLDOWNS} | (
+            {INTER_CHUNK} if self._families.inter_chunk is None else set()
+        )
         by_labels = sum(
             prod(sizes.get(x, 1) for x in spec.labels) * spec.lines for spec in TABLE if spec not in left_out
         )
         endings = ENDINGS + len(ERROR_TYPES)  # each error type has few statuses, and those past the cap are `other`
-        return by_labels + sizes["model"] * sizes["key_id"] * endings
+        of_deployments = self.deployments * (len(HEALTH_STATES) + 1)
+        return by_labels + sizes["model"] * sizes["key_id"] * endings + of_deployments
 
     def __str__(self) -> str:
         return f"{len(self._by_label)} models, up to {self._key_ids.cap} keys"

@@ -15,10 +15,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from crplugins.core.outcome import HEALTH_STATES
 from crplugins.core.principal import PRIORITIES, Priority
+from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.metrics.directory import leave, shared_directory, sweep
 from crplugins.plugins.metrics.families import Collector, Counter, Families, Gauge
 from crplugins.plugins.metrics.table import (
+    COOLDOWNS,
+    DEPLOYMENTS,
     HOOK_ERRORS,
     LEDGER_DROPPED,
     LEDGER_PENDING,
@@ -28,7 +32,12 @@ from crplugins.plugins.metrics.table import (
     Spec,
 )
 
-Values = Mapping[tuple[str, str], int] | Mapping[tuple[str], int] | Mapping[tuple[()], int]
+Values = (
+    Mapping[tuple[str, str, str], int]
+    | Mapping[tuple[str, str], int]
+    | Mapping[tuple[str], int]
+    | Mapping[tuple[()], int]
+)
 """Values by label values."""
 
 
@@ -83,6 +92,10 @@ class ObservedState:
             self._add(MAX_IN_FLIGHT, lambda: {(): most})
             self._add(SHED, lambda: _by_priority(state.shed))
 
+    def deployments(self, read: Callable[[], Iterable[DeploymentStatus]]) -> None:
+        self._add(DEPLOYMENTS, lambda: _by_state(read()))
+        self._add(COOLDOWNS, lambda: {(each.model, each.deployment): each.cooldowns for each in read()})
+
     def _add(self, spec: Spec, read: Callable[[], Values]) -> None:
         self._readers.setdefault(spec, []).append(read)
 
@@ -102,6 +115,15 @@ class ObservedState:
             for labels, value in values.items():
                 family.add_metric(labels, value)
             yield family
+
+
+def _by_state(deployments: Iterable[DeploymentStatus]) -> dict[tuple[str, str, str], int]:
+    """1 for the state of each, 0 for the others, so that one that it has left does not stay in the shared files."""
+    return {
+        (each.model, each.deployment, state): int(each.state == state)
+        for each in deployments
+        for state in HEALTH_STATES
+    }
 
 
 def _by_priority(shed: Mapping[Priority, int]) -> dict[tuple[str], int]:

@@ -124,6 +124,13 @@ RESCUES: Final = _counter(
 UPSTREAM_DURATION: Final = _histogram(
     "upstream_duration_seconds", "From a call of a provider to its last byte or failure.", "model", "provider"
 )
+DEPLOYMENTS: Final = _gauge(
+    "deployments", "Processes in which a deployment is in a state: healthy, cooling, trial.",
+    "model", "deployment", "state",
+)  # fmt: skip
+COOLDOWNS: Final = _counter(
+    "deployment_cooldowns", "Times that a deployment was left out because it kept failing.", "model", "deployment"
+)
 HOOK_ERRORS: Final = _counter("hook_errors", "Hooks of plugins that have failed.", "plugin", "hook")
 OVERFLOW: Final = _counter("label_overflow", "Requests that had a label replaced to keep its values few.", "label")
 BUILD_INFO: Final = _gauge("build_info", "Always 1.", "version", "python", "litellm", mode="mostrecent")
@@ -135,6 +142,6 @@ TABLE: Final = (
     REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, MAX_IN_FLIGHT, SHED, OVERHEAD,
     INPUT_TOKENS, OUTPUT_TOKENS, CACHED_TOKENS, WRITTEN_TOKENS, REASONING_TOKENS, COST,
     CACHE_ANSWERS, CACHE_INPUT_TOKENS, CACHE_OUTPUT_TOKENS, UNMETERED, INPUT_SIZE, OUTPUT_SIZE,
-    ATTEMPTS, RESCUES, UPSTREAM_DURATION,
+    ATTEMPTS, RESCUES, UPSTREAM_DURATION, DEPLOYMENTS, COOLDOWNS,
     HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
 )  # fmt: skip

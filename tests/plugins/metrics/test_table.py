@@ -10,6 +10,7 @@ from prometheus_client import generate_latest
 from crplugins.core.exchange import Attempt
 from crplugins.core.outcome import ERROR_TYPES
 from crplugins.plugins.metrics import table as metrics_table
+from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.metrics.table import TABLE, Spec
 from tests.plugins.metrics.setup import finished, run, samples
@@ -31,6 +32,7 @@ def full() -> Metrics:
     metrics.observe_faults({("Auth", "on_request"): 1})
     metrics.observe_ledger(Ledger())
     metrics.observe_admission(Room())
+    metrics.observe_deployments(lambda: [DeploymentStatus("m", "openai/m", "healthy", 0)], 1)
     metrics._describe_build()
     run(metrics, finished())
     run(metrics, finished(usage_source="cache", rescues=("restart",)))
@@ -87,6 +89,7 @@ def test_the_worst_case_is_never_passed():
     metrics = Metrics(["m", "gpt-*"], ["a"], key_cap=3, inter_chunk=True)
     metrics.observe_ledger(Ledger())
     metrics.observe_admission(Room())
+    metrics.observe_deployments(lambda: [DeploymentStatus("m", "openai/m", "healthy", 0)], 1)
     metrics._describe_build()
     for model in ("m", "gpt-4", "else"):
         for key_id in ("a", "b", "c", "d", None):
