@@ -24,8 +24,8 @@ KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 PATIENCE: Final = 2.0
 MODELS: Final = 8
-TOO_LONG: Final = 25.0
-"""Seconds: twice what two deployments, a retry and a rescue may take together."""
+TOO_LONG: Final = 60.0
+"""Seconds: several times what two deployments, a retry and a rescue may take together."""
 
 PRICES: Final[Mapping[str, Mapping[str, float]]] = {
     "first": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6},
