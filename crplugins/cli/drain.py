@@ -30,7 +30,7 @@ OnSignal = Callable[[int, FrameType | None], Any]
 
 
 class DrainingConfig(uvicorn.Config):
-    """uvicorn's configuration, which puts a `Drain` before its shutdown, in this process or in each worker's.
+    """uvicorn's configuration, which puts a `DrainAtSignal` before its shutdown, in this process or in each worker's.
 
     Attributes:
         ending: every process that accepts on this port ends. Without it, one of several that is told to end is being
@@ -49,7 +49,7 @@ class DrainingConfig(uvicorn.Config):
         """Called by uvicorn where it serves: on the event loop, once it listens for signals."""
         super().load()
         assert isinstance(self.loaded_app, FrozenAfterStartup), "the app of `crplugins serve`"
-        Drain(self, self.loaded_app, self._connections).install()
+        DrainAtSignal(self, self.loaded_app, self._connections).install()
 
 
 class Workers(Multiprocess):
@@ -62,7 +62,7 @@ class Workers(Multiprocess):
         super().terminate_all()
 
 
-class Drain:
+class DrainAtSignal:
     """The end of one process that serves."""
 
     def __init__(self, config: DrainingConfig, app: FrozenAfterStartup, connections: OpenConnections) -> None:

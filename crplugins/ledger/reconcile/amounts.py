@@ -6,7 +6,7 @@ from operator import add, sub
 from typing import Final, NamedTuple, Self
 
 
-class Group(NamedTuple):
+class ExportGroup(NamedTuple):
     """What is compared with its like. `model` and `tier` are empty where the export does not tell them apart."""
 
     day: date

@@ -22,7 +22,7 @@ from crplugins.ledger.reconcile.amounts import (
     WRITTEN,
     BookedAmounts,
     Entry,
-    Group,
+    ExportGroup,
     tier_name,
 )
 from crplugins.ledger.reconcile.export import Export
@@ -61,7 +61,7 @@ class Residual(NamedTuple):
 class Row:
     """One day, model and tier in both books. Measures that the export does not tell are 0."""
 
-    group: Group
+    group: ExportGroup
     here: BookedAmounts
     there: BookedAmounts
     residuals: tuple[Residual, ...]
@@ -112,8 +112,8 @@ class _Books:
         self.first, self.last = export.first, export.last
         self.told = frozenset(measure for measure, name in enumerate(MEASURES) if name in export.measures)
         self.here, self.there, self.late, self.estimated = _amounts(), _amounts(), _amounts(), _amounts()
-        self.unpriced: defaultdict[Group, int] = defaultdict(int)
-        self.rounding: defaultdict[Group, int] = defaultdict(int)
+        self.unpriced: defaultdict[ExportGroup, int] = defaultdict(int)
+        self.rounding: defaultdict[ExportGroup, int] = defaultdict(int)
         self.uncounted = 0
         names = ModelNames({group.model for group in export.amounts}, models)
         labels, joined = one_name_each(names, {entry.names for entry in entries})
@@ -124,11 +124,11 @@ class _Books:
             self.rounding[group] += export.rounding[exported]
         for entry in entries:
             model = labels[entry.names] if export.models else ""
-            self._enter(Group(entry.day, model, tier_name(entry.tier) if export.tiers else ""), entry)
+            self._enter(ExportGroup(entry.day, model, tier_name(entry.tier) if export.tiers else ""), entry)
         self.left = {group: list(self.here[group].minus(self.there[group])) for group in {*self.here, *self.there}}
-        self.parts: dict[Group, dict[Cause, list[int]]] = {group: {} for group in self.left}
+        self.parts: dict[ExportGroup, dict[Cause, list[int]]] = {group: {} for group in self.left}
 
-    def _enter(self, group: Group, entry: Entry) -> None:
+    def _enter(self, group: ExportGroup, entry: Entry) -> None:
         amounts = BookedAmounts(
             *(amount if measure in self.told else 0 for measure, amount in enumerate(entry.amounts))
         )
@@ -145,7 +145,7 @@ class _Books:
         if entry.estimated:
             self.estimated[group] = self.estimated[group].plus(amounts)
 
-    def explain(self, group: Group, cause: Cause, measure: int, amount: int) -> None:
+    def explain(self, group: ExportGroup, cause: Cause, measure: int, amount: int) -> None:
         """Takes `amount` from what is left of the group, as the work of `cause`."""
         if amount:
             self.left[group][measure] -= amount
@@ -156,7 +156,7 @@ class _Books:
         return moved[REQUESTS] > 0 if REQUESTS in self.told else any(count > 0 for count in moved)
 
 
-def _amounts() -> defaultdict[Group, BookedAmounts]:
+def _amounts() -> defaultdict[ExportGroup, BookedAmounts]:
     return defaultdict(lambda: NOTHING)
 
 
@@ -183,7 +183,7 @@ def _late(books: _Books) -> None:
 
 def _tiers(books: _Books) -> None:
     """What is too much here in one tier and too little in another, of the same model and day."""
-    models: dict[Group, list[Group]] = {}
+    models: dict[ExportGroup, list[ExportGroup]] = {}
     for group in sorted(books.left):
         models.setdefault(group._replace(tier=""), []).append(group)
     for groups in models.values():
@@ -198,7 +198,7 @@ def _tiers(books: _Books) -> None:
                         books.explain(less, "tier", measure, -count)
 
 
-def _row(books: _Books, group: Group, tolerance: float) -> Row:
+def _row(books: _Books, group: ExportGroup, tolerance: float) -> Row:
     _cache(books, group)
     _estimated(books, group)
     _rounding(books, group, tolerance)
@@ -209,7 +209,7 @@ def _row(books: _Books, group: Group, tolerance: float) -> Row:
     return Row(group, books.here[group], books.there[group], residuals)
 
 
-def _cache(books: _Books, group: Group) -> None:
+def _cache(books: _Books, group: ExportGroup) -> None:
     """Cached and written tokens that differ by more than the input does; and input that differs by exactly the cached
     or written tokens, because one side leaves them out of it."""
     here, there, left = books.here[group], books.there[group], books.left[group]
@@ -227,7 +227,7 @@ def _within(count: int, bound: int) -> int:
     return max(min(count, max(bound, 0)), min(bound, 0))
 
 
-def _estimated(books: _Books, group: Group) -> None:
+def _estimated(books: _Books, group: ExportGroup) -> None:
     """Up to as much as was estimated: the provider may have counted nothing, or twice of it."""
     estimated, left = books.estimated[group], books.left[group]
     if not 0 <= left[REQUESTS] <= estimated.requests:
@@ -237,7 +237,7 @@ def _estimated(books: _Books, group: Group) -> None:
         books.explain(group, "estimated", measure, max(-bound, min(left[measure], bound)))
 
 
-def _rounding(books: _Books, group: Group, tolerance: float) -> None:
+def _rounding(books: _Books, group: ExportGroup, tolerance: float) -> None:
     for measure, left in enumerate(books.left[group]):
         bound = int(tolerance * max(books.here[group][measure], books.there[group][measure]))
         if measure == COST:
@@ -246,7 +246,7 @@ def _rounding(books: _Books, group: Group, tolerance: float) -> None:
             books.explain(group, "rounding", measure, left)
 
 
-def _cost(books: _Books, group: Group) -> None:
+def _cost(books: _Books, group: ExportGroup) -> None:
     """A cost that differs where the tokens do not any more: it has the cause that the tokens had."""
     left, parts = books.left[group], books.parts[group]
     if any(left[:COST]):
@@ -258,7 +258,7 @@ def _cost(books: _Books, group: Group) -> None:
         books.explain(group, known[0], COST, left[COST])
 
 
-def _rest(books: _Books, group: Group) -> None:
+def _rest(books: _Books, group: ExportGroup) -> None:
     """What no cause explains is missing on one side, as far as it is requests; the rest stays unexplained."""
     here, there, left = books.here[group], books.there[group], books.left[group]
     tokens = [count for measure, count in enumerate(left) if measure in _TOKENS and count]

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, TypeVar
 
 from crplugins.core.usage import MICRO, PICO
 from crplugins.ledger.reconcile import anthropic, openai
-from crplugins.ledger.reconcile.amounts import COST, MEASURES, BookedAmounts, Group, tier_name
+from crplugins.ledger.reconcile.amounts import COST, MEASURES, BookedAmounts, ExportGroup, tier_name
 from crplugins.ledger.reconcile.cells import Cells, DecimalMark, Unreadable
 from crplugins.ledger.reconcile.columns import has_amounts, table_layout
 from crplugins.ledger.reconcile.csv_file import read_csv
@@ -58,8 +58,8 @@ class Export:
     """
 
     layout: Layout
-    amounts: Mapping[Group, BookedAmounts]
-    rounding: Mapping[Group, int]
+    amounts: Mapping[ExportGroup, BookedAmounts]
+    rounding: Mapping[ExportGroup, int]
     measures: frozenset[str]
     first: date | None
     last: date | None
@@ -143,9 +143,9 @@ class Tally:
         layout = self._layout or openai.USAGE
         models = any(model for _, model, _ in self._sums)
         tiers = any(tier for _, _, tier in self._sums)
-        groups: dict[Group, Sum] = {}
+        groups: dict[ExportGroup, Sum] = {}
         for (day, model, tier), found in self._sums.items():
-            groups.setdefault(Group(day, model, tier_name(tier) if tiers else ""), Sum()).take(found)
+            groups.setdefault(ExportGroup(day, model, tier_name(tier) if tiers else ""), Sum()).take(found)
         self._notes += [f"left out of the export: {n:,} {why}" for why, n in self._left_out.items() if n]
         return Export(
             layout=layout,

@@ -47,7 +47,7 @@ class Books:
 
     async def over(self) -> None:
         """Returns when the last request is over."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.watcher.log[-1:] != ["w.on_finish"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crplugins.ledger.reconcile.amounts import MEASURES, NOTHING, BookedAmounts, Entry, Group
+from crplugins.ledger.reconcile.amounts import MEASURES, NOTHING, BookedAmounts, Entry, ExportGroup
 from crplugins.ledger.reconcile.compare import CAUSES, compare, total_of
 from crplugins.ledger.reconcile.export import Export
 from crplugins.ledger.reconcile.openai import USAGE
@@ -21,7 +21,7 @@ def day(number):
 
 
 def make_export(amounts, measures=ALL, *, days=3, models=True, tiers=True, rounding=1):
-    groups = {Group(day(number), model, tier): counts for (number, model, tier), counts in amounts.items()}
+    groups = {ExportGroup(day(number), model, tier): counts for (number, model, tier), counts in amounts.items()}
     roundings = dict.fromkeys(groups, rounding)
     return Export(USAGE, groups, roundings, frozenset(measures), FIRST, day(days - 1), models, tiers, ())
 

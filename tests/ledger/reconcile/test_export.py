@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crplugins.ledger.reconcile import csv_file, export, json_file
-from crplugins.ledger.reconcile.amounts import MEASURES, BookedAmounts, Group
+from crplugins.ledger.reconcile.amounts import MEASURES, BookedAmounts, ExportGroup
 from crplugins.ledger.reconcile.cells import Unreadable
 from crplugins.ledger.reconcile.compare import total_of
 from crplugins.ledger.reconcile.export import ReadOptions, Tally, read_export
@@ -111,7 +111,7 @@ def test_anthropic_cost_as_csv_is_rounded_to_the_cent():
     assert sums(found) == {
         (1, "Claude Sonnet 4", ""): (850_000,), (1, "Claude 3.5 Sonnet 2024-10-22", ""): (1_230_000,), (1, "web_search", ""): (10_000,)
     }  # fmt: skip
-    assert found.rounding[Group(JUNE_1, "Claude Sonnet 4", "")] == 10_001  # half a cent for each of two lines
+    assert found.rounding[ExportGroup(JUNE_1, "Claude Sonnet 4", "")] == 10_001  # half a cent for each of two lines
 
 
 def test_anthropic_usage_report_has_its_day_behind_its_results():
@@ -433,7 +433,7 @@ def by_hand(made):
     groups = {}
     for number, model, tier, requests, whole, cached, output in made:
         day = JUNE_1 + timedelta(days=number)
-        group = Group(day, model, {"": "default"}.get(tier, tier) if told else "")
+        group = ExportGroup(day, model, {"": "default"}.get(tier, tier) if told else "")
         groups[group] = groups.get(group, BookedAmounts()).plus(BookedAmounts(requests, whole, cached, 0, output))
     return groups
 
