@@ -36,7 +36,7 @@ from crplugins.plugins.rate_limits.rules import Occasion, applied_limits, limits
 @dataclass(frozen=True, slots=True)
 class ExplainedStep:
     """`step` is `key`, `room`, a kind of step of the alias resolution, `limits`, or of a deployment `handler`,
-    `deadlines`, `retries` and `price`."""
+    `deadlines`, `retries`, `on_break` and `price`."""
 
     step: str
     ok: bool
@@ -176,6 +176,7 @@ def _handlers(found: FoundConfig, name: str, tokens: tuple[int, int], *, refused
         steps.append(ExplainedStep("handler", True, _handler(deployment, upstream, name) + _quota(deployment) + turns))
         steps.append(ExplainedStep("deadlines", True, _deadlines(deployment, can_fail_over=len(own) > 1)))
         steps.append(ExplainedStep("retries", True, _retries(deployment)))
+        steps.append(ExplainedStep("on_break", True, _on_break(deployment)))
         steps.append(_price_step(deployment.price_for(name), *tokens, refused=refused))
     return steps
 
@@ -202,6 +203,16 @@ def _retries(deployment: Deployment) -> str:
         f"cools down for {settings.cooldown_seconds:g} s at first" if settings.cooldown_seconds else "never cools down"
     )
     return f"{place}weight {settings.weight:g}: {again}{kinds}; when it keeps failing it {rest}"
+
+
+def _on_break(deployment: Deployment) -> str:
+    told = deployment.on_break
+    if told.action == "error":
+        return "error: a stream that breaks behind its first token ends with an error"
+    return (
+        f"restart: up to {told.hold_tokens} tokens or {told.hold_seconds:g} s of a stream are held back; if it breaks "
+        "before that, it is begun anew at the next deployment"
+    )
 
 
 def _quota(deployment: Deployment) -> str:

@@ -111,6 +111,8 @@ def provider_alerts() -> list[Alert]:
     calls = GATEWAY.rate(t.ATTEMPTS, by=where, window="5m")
     first = GATEWAY.rate(t.ATTEMPTS, 'kind="initial"', by=("model",), window="15m")
     fallback = GATEWAY.rate(t.ATTEMPTS, 'kind="fallback"', by=("model",), window="15m")
+    rescued = GATEWAY.rate(t.RESCUES, by=("model",), window="15m")
+    streams = GATEWAY.rate(t.TTFT, by=("model",), window="15m")
     all_calls = GATEWAY.rate(t.ATTEMPTS, by=("model",), window="15m")
 
     def well(*by: str) -> str:
@@ -137,6 +139,11 @@ def provider_alerts() -> list[Alert]:
               f"{well('model')} == 0\nand {cooldowns('model')} > 0",
               "no deployment of {{ $labels.model }} is healthy",
               "All of them keep failing, for two minutes now: its requests fail, or go to another model."),
+        Alert("CrpluginsStreamsBreak", "ticket", "10m",
+              f"{rescued} / ({streams} > 0) > 0.05\nand {rescued} > 0.01",
+              "the streams of {{ $labels.model }} break",
+              "{{ $value | humanizePercentage }} of them in 15m broke behind their first token and were taken over by "
+              "another deployment, which costs the tokens of both."),
         Alert("CrpluginsCallsMultiplied", "ticket", "10m",
               f"{share(all_calls, first)} > 1.4\nand {all_calls} > 0.05",
               "providers are called more often than {{ $labels.model }} is asked for",

@@ -19,6 +19,7 @@ def other_scenarios() -> Iterator[Scenario]:
     yield _fallback()
     yield _deployment_out()
     yield _model_out()
+    yield _streams_break()
     yield _multiplied()
     yield _shed()
     yield _high_shed()
@@ -137,6 +138,17 @@ def _model_out() -> Scenario:
     })  # fmt: skip
     name = "CrpluginsModelOut"
     return Scenario(name, data, (Firing("2m", name), Firing("10m", name, each("page", "model", ["gone"]))))
+
+
+def _streams_break() -> Scenario:
+    """Whether the rescue succeeds or not; `seldom` breaks now and then, and one stream a night is no trend."""
+    data: dict[str, str] = {}
+    for model, streams, good, bad in (("often", 60, 2, 2), ("seldom", 60, 1, 1), ("night", 0.02, 0.02, 0)):
+        data[series(t.TTFT, "_count", model=model)] = growing(streams, 60)
+        data[series(t.RESCUES, model=model, kind="restart", result="ok")] = growing(good, 60)
+        data[series(t.RESCUES, model=model, kind="restart", result="failed")] = growing(bad, 60)
+    name = "CrpluginsStreamsBreak"
+    return Scenario(name, data, (Firing("9m", name), Firing("20m", name, each("ticket", "model", ["often"]))))
 
 
 def _multiplied() -> Scenario:

@@ -63,10 +63,12 @@ def test_a_request_is_followed_to_its_handlers(explained):
         ("handler", True, "direct: 'up-4o' at https://one.example.com/v1, bytes passed through, in turn with 1 more to which it fails over"),
         ("deadlines", True, DEADLINES),
         ("retries", True, RETRIES),
+        ("on_break", True, "error: a stream that breaks behind its first token ends with an error"),
         ("price", True, NO_PRICE),
         ("handler", True, "direct: 'up-4o' at https://two.example.com/v1, bytes passed through, in turn with 1 more to which it fails over"),
         ("deadlines", True, DEADLINES),
         ("retries", True, RETRIES),
+        ("on_break", True, "error: a stream that breaks behind its first token ends with an error"),
         ("price", True, NO_PRICE),
     ])  # fmt: skip
 
@@ -74,11 +76,11 @@ def test_a_request_is_followed_to_its_handlers(explained):
 def test_a_pattern_is_filled_in_on_the_way_to_the_upstream(explained):
     code, steps = explained("all", "llama-3")
     assert code == 0
-    assert steps[-4] == ("handler", True, "direct: 'meta-3' at http://10.0.0.7:8000/v1, bytes passed through")
+    assert steps[-5] == ("handler", True, "direct: 'meta-3' at http://10.0.0.7:8000/v1, bytes passed through")
 
 
 def test_the_demo_model_has_a_handler_of_its_own(explained):
-    assert explained("all", "echo")[1][-4] == ("handler", True, "demo: it says back what it is told")
+    assert explained("all", "echo")[1][-5] == ("handler", True, "demo: it says back what it is told")
 
 
 def test_a_weighted_alias_is_sticky_for_the_user(explained):
@@ -86,7 +88,7 @@ def test_a_weighted_alias_is_sticky_for_the_user(explained):
         steps = explained("all", "canary", "--user", user)[1]
         weights = next(text for step, _, text in steps if step == "weights")
         assert f"the hash of the request's user '{user}' and the key picks it" in weights
-        assert steps[-4][2].startswith("demo" if "'echo'" in weights else "direct")
+        assert steps[-5][2].startswith("demo" if "'echo'" in weights else "direct")
 
 
 @pytest.mark.parametrize(
@@ -198,6 +200,7 @@ model_list:
     litellm_params: {model: openai/one, api_base: "http://10.0.0.7/v1", order: 1, weight: 3, timeout: 30, stall_timeout: 5}
   - model_name: m
     litellm_params: {model: openai/two, api_base: "http://10.0.0.8/v1", first_token_timeout: 7, num_retries: 2, cooldown_time: 0}
+    on_break: restart
 keys: [{id: a, secret: sk-proj-0123456789abcdefghijkl}]
 """)
     code, out, _ = command("explain", "--key", "a", "--model", "m", "--json")
@@ -211,6 +214,7 @@ keys: [{id: a, secret: sk-proj-0123456789abcdefghijkl}]
         "order 1, weight 3: not asked again; when it keeps failing it cools down for 4 s at first",
         "weight 1: asked again 2 times at most, within the budget of retries; when it keeps failing it never cools down",
     ]
+    assert [text.partition(":")[0] for step, text in steps if step == "on_break"] == ["error", "restart"]
 
 
 def test_the_room_that_is_left_to_a_key_is_said_where_there_is_a_bound(command, tmp_path):

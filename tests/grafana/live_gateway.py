@@ -68,6 +68,7 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
         "handler": "direct",
     }
     saved = [{**gone, "model_name": "saved"}, {**models[0], "model_name": "saved"}]
+    rescued = [{**model, "model_name": "rescued", "on_break": "restart"} for model in (models[2], models[0])]
     limits = {"requests_per_minute": 6000, "tokens_per_minute": 10_000_000, "max_parallel_requests": 100}
     keys = [
         {"id": "team-a", "team": "search", "limits": limits, "budget": {"usd": 50, "period": "month"}},
@@ -76,7 +77,7 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
         {"id": "one-too-many", "limits": {"requests_per_minute": 2, "shadow": True}},
     ]
     return {
-        "model_list": [*models, gone, *saved],
+        "model_list": [*models, gone, *saved, *rescued],
         "keys": [{**key, "secret": secret(key["id"])} for key in keys],
         "budgets": {"unknown_price": "allow"},
         "ledger": {"url": "sqlite:///usage.db"},
@@ -160,6 +161,7 @@ _KINDS = [
     ("plain", "team-a", {"model": "failing"}),
     ("plain", "team-a", {"model": "gone"}),
     ("plain", "team-a", {"model": "saved"}),
+    ("plain", "team-a", {"model": "rescued", "stream": True}),
     ("plain", "team-a", {"model": "old"}),
     ("plain", "team-a", {"model": "nobody-has-it"}),
     ("plain", "a-stranger", {"model": "good"}),
