@@ -40,6 +40,7 @@ FOREIGN = {
     "core.sse._LINE": "search", "core.stream_options._AS_A_WORD": "search",
     "core.trace._TRACEPARENT": "match", "handlers.http.pool._TIMEOUT": "search", "handlers.demo._TOKEN": "search",
     "handlers.litellm.errors._CLASSES": "match", "handlers.litellm.errors._QUOTED": "search",
+    "handlers.routing.affinity._BETWEEN": "match",
     "handlers.routing.failures._FILTERED": "search", "handlers.routing.failures._TOO_LONG": "search",
     "handlers.litellm.errors._UNSUPPORTED": "search", "handlers.upstream_errors._LEADING_NUMBER": "match",
     "handlers.upstream_errors._NUMBER": "match", "handlers.upstream_errors._DATE": "match",

@@ -14,6 +14,7 @@ from crplugins.cli.options import ConfigOption
 from crplugins.cli.terminal import plain_console
 from crplugins.config import Config, ModelEntry
 from crplugins.handlers.demo import is_demo
+from crplugins.handlers.routing.checks import ignored
 from crplugins.handlers.upstream import ProviderUnknown, Upstream
 from crplugins.keys.key import Key
 
@@ -33,6 +34,7 @@ def check(
     upstreams, keys = found.upstreams(), _known_keys(found.config)
     warnings = [f"{each}; it is not served" for each in upstreams if isinstance(each, ProviderUnknown)]
     warnings += gateway.warnings(keys)
+    warnings += [text for text in [ignored(_unchecked(found.config, upstreams))] if text]
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     report = _report(found, upstreams, keys, warnings)
@@ -95,6 +97,13 @@ def _models(config: Config, upstreams: Sequence[AnyUpstream]) -> Iterable[dict[s
             "handler": _handler(entry, upstream),
             "api_base": without_credentials(base) if base else None,
         }
+
+
+def _unchecked(config: Config, upstreams: Sequence[AnyUpstream]) -> Iterable[str]:
+    """The models with a `health_check` that the direct handler does not serve."""
+    for deployment, upstream in zip(config.deployments(), upstreams, strict=True):
+        if deployment.routing.check_seconds and upstream is None:
+            yield deployment.name
 
 
 def _handler(entry: ModelEntry, upstream: AnyUpstream) -> str:

@@ -23,6 +23,7 @@ from crplugins.core.principal import Budget, Principal
 from crplugins.core.usage import Price, TokenUsage, usd
 from crplugins.handlers.demo import is_demo
 from crplugins.handlers.deployment import Deployment, Routes
+from crplugins.handlers.routing.settings import Strategy
 from crplugins.handlers.upstream import ProviderUnknown, Upstream
 from crplugins.keys.key import Key
 from crplugins.keys.service import format_moment, state_of
@@ -162,15 +163,23 @@ def _refuses_unknown(config: Config, principal: Principal) -> bool:
     return enforced and config.budgets.refuses_unknown_price
 
 
+_CHOSEN: Final[Mapping[Strategy, str]] = {
+    "simple-shuffle": "in turn with {}",
+    "least-busy": "when it is less busy than {}",
+    "cost-based-routing": "when it is cheaper than {}",
+}
+
+
 def _handlers(found: FoundConfig, name: str, tokens: tuple[int, int], *, refused: bool) -> list[ExplainedStep]:
     """The deployments that take turns for a served name; `refused`: a request is, if one of them has no price."""
     pairs = list(zip(found.config.deployments(), found.upstreams(), strict=True))
-    chosen = Routes((deployment.name, deployment.name) for deployment, _ in pairs).find(name)
-    named = [(deployment, upstream) for deployment, upstream in pairs if deployment.name == chosen]
+    pattern = Routes((deployment.name, deployment.name) for deployment, _ in pairs).find(name)
+    named = [(deployment, upstream) for deployment, upstream in pairs if deployment.name == pattern]
     own = [(deployment, upstream) for deployment, upstream in named if not isinstance(upstream, ProviderUnknown)]
     if not own:
         return [ExplainedStep("handler", False, f"{unknown}; it is not served") for _, unknown in named]
-    turns = "" if len(own) == 1 else f", in turn with {len(own) - 1} more to which it fails over"
+    chosen = _CHOSEN[found.config.groups()[own[0][0].name].strategy].format(len(own) - 1)
+    turns = "" if len(own) == 1 else f", {chosen} more to which it fails over"
     steps = []
     for deployment, upstream in own:
         steps.append(ExplainedStep("handler", True, _handler(deployment, upstream, name) + _quota(deployment) + turns))

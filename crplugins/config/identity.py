@@ -95,6 +95,11 @@ class IdentitySection(Section):
     """How many users, and how many sessions, of one key are told apart at one time. Those beyond share one scope."""
 
     @property
+    def session_sources(self) -> tuple[IdentitySource, ...]:
+        """The places for the session, as they are read."""
+        return tuple(IdentitySource.of(text) for text in self.session)
+
+    @property
     def metadata_names(self) -> tuple[str, ...]:
         """The names in a request's metadata that are looked at."""
         sources = [IdentitySource.of(text) for text in (*self.user, *self.session)]
@@ -105,7 +110,7 @@ class IdentitySection(Section):
         days = 1 if user_budget is None else _DAYS[user_budget.period]
         rules = IdentityRules(
             user=tuple(IdentitySource.of(text) for text in self.user),
-            session=tuple(IdentitySource.of(text) for text in self.session),
+            session=self.session_sources,
             missing_user=self.missing_user,
             missing_session=self.missing_session,
             session_idle_seconds=self.session_idle_seconds,

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from crplugins.handlers.routing.settings import STRATEGIES
 from crplugins.settings.environment import Expansion
 from crplugins.settings.errors import KeyPath, Problem, format_path
 from crplugins.settings.section import is_a_name
@@ -40,6 +41,9 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "general_settings.master_key": "write the keys of clients under 'keys', and 'admin.token' for operators",
     "general_settings.database_url": "write 'keys: {sql: ...}' and 'ledger.url'",
     "general_settings.max_parallel_requests": "write 'limits.per_key.max_parallel_requests'",
+    "general_settings.background_health_checks": "write 'health_check', which asks for the list of models",
+    "general_settings.enable_health_check_routing": "write 'health_check', which asks for the list of models",
+    "general_settings.health_check_interval": "write 'health_check.seconds'",
     "litellm_settings.fallbacks": "models with the same model_name fail over to one another",
     "litellm_settings.callbacks": "write 'metrics', 'ledger', 'tracing' or 'plugins'",
     "litellm_settings.success_callback": "write 'metrics', 'ledger', 'tracing' or 'plugins'",
@@ -48,6 +52,9 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "router_settings.fallbacks": "models with the same model_name fail over to one another",
     "router_settings.allowed_fails_policy": "'allowed_fails' counts all failures",
     "router_settings.retry_after": "a provider names the time itself, and else pauses grow from a quarter of a second",
+    "router_settings.optional_pre_call_checks": "a session stays with one deployment, see 'affinity_seconds'",
+    "router_settings.deployment_affinity_ttl_seconds": "write 'affinity_seconds'",
+    "router_settings.routing_groups": "write 'routing_strategy' beside each model_name",
     "router_settings.redis_host": "write 'limits.store'",
     "router_settings.redis_url": "write 'limits.store'",
 }
@@ -58,10 +65,19 @@ _DEADLINES: Final[Mapping[str, str]] = {
     "litellm_settings.request_timeout": "request_timeout",
 }
 """Deadlines for all models, and our key for each at the top of the file, which comes first."""
-_MOVED: Final = ("num_retries", "retry_policy", "cooldown_time", "allowed_fails")
+_MOVED: Final = ("num_retries", "retry_policy", "cooldown_time", "allowed_fails", "routing_strategy")
 """Words of `router_settings` and `litellm_settings` that have the same meaning at our top level."""
 
 _HONOURED: Final = frozenset({"router_settings.disable_cooldowns", "router_settings.model_group_retry_policy"})
+
+_OTHER_STRATEGIES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("usage-based-routing", "usage-based-routing-v2"),
+        "a deployment whose rpm or tpm is used up is passed over, and in place of usage-based-routing there is",
+    ),
+    "latency-based-routing": "in place of latency-based-routing there is",
+    "provider-budget-routing": "in place of provider-budget-routing there is",
+}
 
 SECTIONS: Final = frozenset({*_SETTINGS, *_IGNORED, "environment_variables", "credential_list"})
 """The keys of LiteLLM's file beside `model_list`."""
@@ -138,9 +154,14 @@ def _moved(data: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
     """Words for our top level, and where each stands. Ours come first, then those of the router."""
     for name in _MOVED:
         for section in ("router_settings", "litellm_settings"):
-            if data.get(name) is None and _mapping(data.get(section)).get(name) is not None:
+            value = _mapping(data.get(section)).get(name)
+            if data.get(name) is None and value is not None and not _is_other_strategy(name, value):
                 yield name, (section, name)
                 break
+
+
+def _is_other_strategy(name: str, value: Any) -> bool:
+    return name == "routing_strategy" and value not in STRATEGIES
 
 
 def _credentials(credentials: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -193,7 +214,7 @@ def _setting_warnings(section: str, value: Any, moved: Mapping[str, KeyPath], *,
     if not isinstance(value, Mapping):
         yield f"{section} is ignored: {_PROXY}"
         return
-    for name in map(str, value):
+    for name, said in ((str(name), said) for name, said in value.items()):
         key = format_path((section, name))
         if moved.get(name) == (section, name) or key in _HONOURED:
             continue
@@ -202,6 +223,8 @@ def _setting_warnings(section: str, value: Any, moved: Mapping[str, KeyPath], *,
         elif key in _DEADLINES:
             if value[name] is not None and not _is_seconds(value[name]):
                 yield f"{key} is ignored: it is no number of seconds"
+        elif _is_other_strategy(name, said):
+            yield f"{key} is ignored: {_OTHER_STRATEGIES.get(str(said), 'it must be')} {' or '.join(STRATEGIES)}"
         elif name in _MOVED:
             yield f"{key} is ignored: '{format_path(moved.get(name, (name,)))}' says the same"
         elif drops and key == "litellm_settings.drop_params":

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr,
 
 from crplugins.config.deadlines import DeadlineKeys
 from crplugins.config.on_break import NO_ON_BREAK, OnBreakKeys, on_break_of
-from crplugins.config.routing import NOTHING_SAID, DeploymentKeys, RoutingKeys, routing_settings
+from crplugins.config.routing import NOTHING_SAID, DeploymentKeys, GroupKeys, RoutingKeys, routing_settings
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.network import SslVerify, has_host
 from crplugins.core.principal import Limits
@@ -92,7 +92,9 @@ class LitellmParams(QuotaKeys, DeploymentKeys, DeadlineKeys, OnBreakKeys):
         {
             **_ROUTER_KEYS,
             "litellm_credential_name": "'credential_list' has no credential of this name",
-            **dict.fromkeys(("handler", "forward_trace"), "it belongs beside litellm_params"),
+            **dict.fromkeys(
+                ("handler", "forward_trace", "routing_strategy", "affinity_seconds"), "it belongs beside litellm_params"
+            ),
         }
     )
     extras: ClassVar[frozenset[str]] = frozenset(
@@ -181,7 +183,7 @@ class ModelInfo(Section):
         return self
 
 
-class ModelEntry(QuotaKeys, DeploymentKeys, DeadlineKeys, OnBreakKeys):
+class ModelEntry(QuotaKeys, DeploymentKeys, DeadlineKeys, OnBreakKeys, GroupKeys):
     """A name clients ask for and where its answers come from.
 
     Entries with the same name take turns, and fail over to one another.

@@ -1,12 +1,13 @@
 """What the configuration says about which deployment is asked, and how often again, in LiteLLM's words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from crplugins.handlers.routing.settings import FailureKind, RetryPolicy, RoutingSettings
+from crplugins.handlers.routing.settings import FailureKind, GroupSettings, RetryPolicy, RoutingSettings, Strategy
+from crplugins.settings.errors import Problem
 from crplugins.settings.section import Number, Section, Whole
 
 _Times = Annotated[Whole, Field(ge=0, le=100)]
@@ -65,6 +66,15 @@ class RetryPolicySection(Section):
         return {kind: times for kind, times in given.items() if times is not None}
 
 
+class HealthCheckSection(Section):
+    """How a deployment is asked for the list of its models (`GET /models`) beside the requests, to see whether it is
+    there. When no answer has come three times in a row, or one that is a server error, it gets no requests for a while,
+    as if some had failed. This is for models that the direct handler serves; litellm has no such list."""
+
+    seconds: Annotated[Number, Field(ge=0, le=86_400)] = Field(examples=[10])
+    """Seconds from one check to the next. With 0 there is none."""
+
+
 class RoutingKeys(Section):
     """How often a deployment is asked again, and when it cools down: for one, or for all."""
 
@@ -83,6 +93,9 @@ class RoutingKeys(Section):
     """Failures in a row that a deployment may have within a minute before it is not asked for `cooldown_time`; by
     default one, of those after which it is asked again."""
 
+    health_check: HealthCheckSection | None = None
+    """Whether the deployment is there is checked beside the requests; by default only requests show it."""
+
 
 class DeploymentKeys(RoutingKeys):
     """The same of one deployment, and its place among those of its name."""
@@ -90,8 +103,22 @@ class DeploymentKeys(RoutingKeys):
     order: Annotated[Whole, Field(ge=0)] | None = Field(default=None, examples=[1])
     """Deployments of one name with the lowest order are asked first, those without one last."""
 
-    weight: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = Field(default=None, examples=[3])
+    weight: Annotated[Number, Field(ge=0, le=1_000_000)] | None = Field(default=None, examples=[3])
     """The share of the requests among deployments of one order; by default 1. With 0 it is asked if no other can be."""
+
+
+class GroupKeys(Section):
+    """How one of the healthy deployments of a model name is chosen: for one name, or for all."""
+
+    routing_strategy: Strategy | None = Field(default=None, examples=["least-busy"])
+    """Which of the healthy deployments of one `order` answers: by `weight` (`simple-shuffle`, the default), the one
+    with the fewest requests running for its weight (`least-busy`), or the one where the request costs least
+    (`cost-based-routing`)."""
+
+    affinity_seconds: Annotated[Number, Field(ge=0, le=86_400)] | None = Field(default=None, examples=[600])
+    """Seconds for which a session stays with the deployment that has its prompt in its cache, after its last request;
+    by default 300. A session is a `prompt_cache_key`, one that `limits.identity` finds, or the beginning of a prompt of
+    4096 bytes and more. With 0 each request is on its own."""
 
 
 NOTHING_SAID: Final = RoutingKeys.without_keys()
@@ -115,7 +142,30 @@ def routing_settings(*sections: RoutingKeys) -> RoutingSettings:
         retries=RetryPolicy(said("num_retries", policy.retries), _frozen(by_kind)),
         cooldown_seconds=float(said("cooldown_time", settings.cooldown_seconds)),
         allowed_fails=said("allowed_fails", None),
+        check_seconds=float(check.seconds) if (check := said("health_check", None)) is not None else 0.0,
     )
+
+
+def group_settings(*sections: GroupKeys) -> GroupSettings:
+    """What holds for one model name. Of a key that several sections give, the last one counts."""
+    strategy, seconds = GroupSettings().strategy, GroupSettings().affinity_seconds
+    for each in sections:
+        strategy = strategy if each.routing_strategy is None else each.routing_strategy
+        seconds = seconds if each.affinity_seconds is None else each.affinity_seconds
+    return GroupSettings(strategy, seconds)
+
+
+def group_problems(entries: Iterable[tuple[str, GroupKeys]]) -> Iterator[Problem]:
+    """Where two entries of `model_list` with one name say different things about the choice between them."""
+    said: dict[tuple[str, str], tuple[int, Any]] = {}
+    for index, (name, entry) in enumerate(entries):
+        for key in GroupKeys.model_fields:
+            value = getattr(entry, key)
+            if value is not None:
+                first, other = said.setdefault((name, key), (index, value))
+                if other != value:
+                    where = f"model_list[{first}], which has the same name, says otherwise"
+                    yield Problem(("model_list", index, key), where)
 
 
 def _frozen(by_kind: Mapping[FailureKind, int]) -> Mapping[FailureKind, int]:

@@ -12,10 +12,11 @@ from crplugins.config.metering import LedgerSection, MetricsSection, UsageSectio
 from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.on_break import OnBreakKeys
 from crplugins.config.plugin_entry import PluginEntry
-from crplugins.config.routing import RoutingKeys
+from crplugins.config.routing import GroupKeys, RoutingKeys, group_problems, group_settings
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
 from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.routing.settings import GroupSettings
 from crplugins.keys.aliases import AliasError
 from crplugins.keys.opening import open_source
 from crplugins.plugins.aliases.table import AliasTable
@@ -140,7 +141,7 @@ def _demo() -> tuple[ModelEntry, ...]:
     return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL), model_info=free),)
 
 
-class Config(RoutingKeys, DeadlineKeys, OnBreakKeys):
+class Config(RoutingKeys, DeadlineKeys, OnBreakKeys, GroupKeys):
     """A whole configuration, checked. Without `model_list` it serves the demo model."""
 
     model_list: Annotated[tuple[ModelEntry, ...], AfterValidator(_not_empty)] = Field(default_factory=_demo)
@@ -247,10 +248,18 @@ class Config(RoutingKeys, DeadlineKeys, OnBreakKeys):
         quota, deadlines = self.limits.per_deployment.limits(), self.deadlines()
         return [entry.deployment(self.budgets.fallback(), quota, deadlines, self, self) for entry in self.model_list]
 
+    def groups(self) -> dict[str, GroupSettings]:
+        """By model name, how one of its deployments is chosen. What one entry of a name says counts for all."""
+        by_name: dict[str, list[ModelEntry]] = {}
+        for entry in self.model_list:
+            by_name.setdefault(entry.model_name, []).append(entry)
+        return {name: group_settings(self, *entries) for name, entries in by_name.items()}
+
     def conflicts(self) -> Iterator[Problem]:
         """Keys of which one would hide the other, and aliases that lead nowhere."""
         yield from self._alias_problems()
         yield from self.limits.problems([entry.model_name for entry in self.model_list])
+        yield from group_problems((entry.model_name, entry) for entry in self.model_list)
         if self.ledger is not None:
             yield from url_problems(self.ledger.url)
         yield from key_problems(self.keys)

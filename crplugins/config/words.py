@@ -38,3 +38,6 @@ class ConfigWords(TypedDict, total=False):
     retry_policy: Mapping[str, int] | None
     cooldown_time: float | None
     allowed_fails: int | None
+    health_check: Mapping[str, float] | None
+    routing_strategy: Literal["simple-shuffle", "least-busy", "cost-based-routing"] | None
+    affinity_seconds: float | None

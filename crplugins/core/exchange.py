@@ -64,9 +64,10 @@ class Drain(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, eq=False):
-    """One call of a provider. `ended` is when its last byte was read, or when it failed; None if nobody noticed.
+    """One call of a provider. `ended` is when its last byte was read, or when it failed; None while it is running.
 
-    `target` is what was called there; another one makes a second attempt a fallback. `on_fail` is told when it fails.
+    `target` is what was called there; another one makes a second attempt a fallback. `on_fail` is told when it fails,
+    and `on_end` once when it ends in any way.
     """
 
     provider: str
@@ -76,11 +77,20 @@ class Attempt(msgspec.Struct, eq=False):
     error_type: ErrorType = ""
     target: object = None
     on_fail: Callable[[GatewayError, float], None] | None = None
+    on_end: Callable[[], None] | None = None
+
+    def end(self, now: float) -> None:
+        """Its last byte was read, or nobody reads on. The first time counts."""
+        if self.ended is None:
+            self.ended = now
+            if self.on_end is not None:
+                self.on_end()
 
     def fail(self, error: GatewayError, now: float) -> None:
-        self.ended, self.error_type = now, error.error_type
+        self.error_type = error.error_type
         if self.on_fail is not None:
             self.on_fail(error, now)
+        self.end(now)
 
 
 class Spent(msgspec.Struct, frozen=True):

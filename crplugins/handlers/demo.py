@@ -118,9 +118,11 @@ class DemoHandler:
             options = body.get("stream_options")
             asked = isinstance(options, dict) and options.get("include_usage") is True
             repair = StreamRepair(exchange.served_model, shows_usage=asked, choices=choices)
-            return stream_reply(self._frames(exchange, attempt, answer, repair))
+            frames = self._frames(exchange, attempt, answer, repair)
+            await anext(frames)  # closing a generator that was never started would not end the attempt
+            return stream_reply(frames)
         await asyncio.sleep(self._pause)
-        attempt.ended = exchange.clock()
+        attempt.end(exchange.clock())
         exchange.counted(as_usage(answer.usage), "provider")
         return document_reply(encoded(answer_document(answer.whole(), exchange.served_model)))
 
@@ -128,6 +130,7 @@ class DemoHandler:
         self, exchange: Exchange, attempt: Attempt, answer: Echo, repair: StreamRepair
     ) -> AsyncGenerator[bytes, None]:
         try:
+            yield b""
             for chunk in answer.chunks():
                 await asyncio.sleep(self._pause)
                 if frames := repair.frames(chunk):
@@ -135,7 +138,7 @@ class DemoHandler:
             exchange.counted(as_usage(answer.usage), "provider")
             yield repair.end()
         finally:
-            attempt.ended = exchange.clock()
+            attempt.end(exchange.clock())
 
 
 def _text(content: Any) -> str:

@@ -33,6 +33,9 @@ from crplugins.handlers.whole_answer import WholeAnswers
 _MOST_JOINED: Final = 250_000
 """Events of a stream in the place of a plain answer: a token each, of the longest that any model gives."""
 
+_LINGER_SECONDS: Final = 0.25
+"""How long to wait for the end of an answer that nobody reads, so that its connection can be used again."""
+
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -54,13 +57,16 @@ class DirectHandler:
         self._calls = DirectCalls(deployment, upstream)
         self._refused = StreamOptionsRefused()
         self._url = f"{upstream.base_url}/chat/completions"
+        self._models_url = f"{upstream.base_url}/models"
         self._client: HttpClient | None = None
         self._endpoint: Endpoint | None = None
+        self._models: Endpoint | None = None
 
     async def __aenter__(self) -> Self:
         network = await asyncio.to_thread(Network, self._deployment.ssl_verify)
         self._client = HttpClient(network)
         self._endpoint = self._client.endpoint(self._url, self._headers)
+        self._models = self._client.endpoint(self._models_url, self._headers)
         return self
 
     async def __aexit__(
@@ -87,6 +93,18 @@ class DirectHandler:
         reply = await self._calls.call(self._endpoint, exchange, sent.raw)
         self._refused.remember(model, sent, exchange.clock())
         return reply
+
+    @property
+    def models_at(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Where the models are listed, and with which headers that is asked for."""
+        return self._models_url, tuple(self._headers.items())
+
+    async def models_status(self, seconds: float) -> int:
+        """The status of the upstream's list of models. Raises `HttpError`, and `TimeoutError` after `seconds`."""
+        assert self._models is not None, "the handler was not entered"
+        response = await self._models.get(seconds=seconds)
+        response.close(_LINGER_SECONDS)
+        return response.status
 
     def _upstream_body(self, body: Body, model: str) -> Body:
         """The client's bytes; only the model's name and missing defaults are written into them."""
@@ -154,10 +172,10 @@ class DirectCalls:
             sent = not isinstance(error, NoConnection)
             raise self._failed(exchange, attempt, upstream_errors.unreachable(self._label, error, sent=sent)) from None
         except BaseException:
-            attempt.ended = exchange.clock()
+            attempt.end(exchange.clock())
             raise
         if isinstance(reply.body, bytes):
-            attempt.ended = exchange.clock()
+            attempt.end(exchange.clock())
         return reply
 
     def _failed(self, exchange: Exchange, attempt: Attempt, error: GatewayError) -> GatewayError:
@@ -172,6 +190,7 @@ class DirectCalls:
         if not is_stream:
             document = await self._document(response, head, exchange)
             if exchange.stream:
+                attempt.end(exchange.clock())
                 return stream_reply(_frames_of(document.raw))
             exchange.split = document.raw, [document]
             return document_reply(document.raw)

@@ -253,8 +253,7 @@ class DirectStream:
 
     def _close(self) -> None:
         """Returns the connection to the pool, or closes it at once if the upstream is still sending."""
-        if self._attempt.ended is None:
-            self._attempt.ended = self._clock()
+        self._attempt.end(self._clock())
         if self._state.failed and not self._attempt.error_type:
             self._attempt.error_type = "upstream_stream_broken"
         self._response.close(_LINGER_SECONDS if self._state.done else 0.0)  # for the client the request is over

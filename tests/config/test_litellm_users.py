@@ -53,7 +53,6 @@ def test_a_litellm_file_is_read_with_warnings(load):
         "client sends",
         "litellm_settings.callbacks is ignored: write 'metrics', 'ledger', 'tracing' or 'plugins'",
         "general_settings.master_key is ignored: write the keys of clients under 'keys', and 'admin.token' for operators",
-        "router_settings.routing_strategy is ignored: it configures LiteLLM's own proxy",
         "environment_variables counts for ${NAME} and os.environ/NAME in this file alone: what a client of a provider "
         "finds in the environment, such as OPENAI_API_KEY, must be set there",
     )

@@ -1,7 +1,7 @@
 """HttpClient: endpoints by their URLs, each over our own HTTP/1.1 or, behind a proxy, over aiohttp."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -39,7 +39,7 @@ class HttpClient:
             await self._aiohttp.close()
 
     def endpoint(self, url: str, headers: Mapping[str, str]) -> Endpoint:
-        """Where requests with these headers are posted. Raises `ValueError` for a header that cannot be sent."""
+        """Where requests with these headers go. Raises `ValueError` for a header that cannot be sent."""
         parts = urlsplit(url)
         if self._network.proxy(url) is not None or not _is_plain(parts):
             return self._over_aiohttp().endpoint(url, headers)
@@ -48,7 +48,7 @@ class HttpClient:
         origin = Origin(host, parts.port or _PORTS[parts.scheme], tls)
         if origin not in self._pools:
             self._pools[origin] = Pool(origin)
-        return PooledEndpoint(self._pools[origin], _head(parts, host, headers))
+        return PooledEndpoint(self._pools[origin], *_head(parts, host, headers))
 
     def _over_aiohttp(self) -> "AiohttpClient":
         if self._aiohttp is None:
@@ -62,15 +62,17 @@ class PooledEndpoint:
     """An `Endpoint` (interface.py) over connections of ours.
 
     Args:
-        head: the request up to the value of its content-length, which comes last of what is always the same.
+        target: the first line of a request behind its method.
+        lines: the headers that are always the same.
     """
 
-    def __init__(self, pool: Pool, head: bytes) -> None:
+    def __init__(self, pool: Pool, target: bytes, lines: bytes) -> None:
         self._loop = asyncio.get_running_loop()
         self._pool = pool
-        self._head = head
+        self._get = b"GET %b%b\r\n" % (target, lines)
+        self._post = b"POST %b%bContent-Length: " % (target, lines)
 
-    async def post(
+    def post(
         self,
         body: bytes,
         headers: Mapping[str, str],
@@ -78,8 +80,16 @@ class PooledEndpoint:
         connect_seconds: float,
         seconds: float,
         whole_seconds: float = NEVER,
+    ) -> Awaitable[Response]:
+        head = b"%b%d\r\n%b\r\n" % (self._post, len(body), header_lines(headers) if headers else b"")
+        return self._send(head, body, connect_seconds, seconds, whole_seconds)
+
+    def get(self, *, seconds: float) -> Awaitable[Response]:
+        return self._send(self._get, b"", seconds, seconds, NEVER)
+
+    async def _send(
+        self, head: bytes, body: bytes, connect_seconds: float, seconds: float, whole_seconds: float
     ) -> Response:
-        head = b"%b%d\r\n%b\r\n" % (self._head, len(body), header_lines(headers) if headers else b"")
         now = self._loop.time()
         connection = self._pool.take() or await self._pool.open(min(connect_seconds, seconds, whole_seconds))
         try:
@@ -99,7 +109,7 @@ def header_lines(headers: Mapping[str, str]) -> bytes:
     return lines.encode()
 
 
-def _head(parts: SplitResult, host: str, headers: Mapping[str, str]) -> bytes:
+def _head(parts: SplitResult, host: str, headers: Mapping[str, str]) -> tuple[bytes, bytes]:
     target = quote(parts.path or "/", safe=_AS_THEY_ARE)
     if parts.query:
         target += "?" + quote(parts.query, safe=_AS_THEY_ARE)
@@ -107,7 +117,7 @@ def _head(parts: SplitResult, host: str, headers: Mapping[str, str]) -> bytes:
     port = "" if parts.port in (None, _PORTS[parts.scheme]) else f":{parts.port}"
     lines = {"host": ("Host", named + port)} | {name.lower(): (name, value) for name, value in headers.items()}
     fixed = header_lines(dict(line for name, line in lines.items() if name not in _OF_THE_BODY))
-    return f"POST {target} HTTP/1.1\r\n".encode() + fixed + b"Content-Length: "
+    return f"{target} HTTP/1.1\r\n".encode(), fixed
 
 
 def _is_plain(parts: SplitResult) -> bool:

@@ -79,7 +79,7 @@ class Response(Protocol):
 class Endpoint(Protocol):
     """One URL with its headers, which receives requests."""
 
-    async def post(
+    def post(
         self,
         body: bytes,
         headers: Mapping[str, str],
@@ -87,7 +87,7 @@ class Endpoint(Protocol):
         connect_seconds: float,
         seconds: float,
         whole_seconds: float = NEVER,
-    ) -> Response:
+    ) -> Awaitable[Response]:
         """Sends a request, once and never again, and returns when the head of its answer has come.
 
         A cancellation closes the connection.
@@ -101,3 +101,6 @@ class Endpoint(Protocol):
         Raises `HttpError`, and `TimeoutError`: `ConnectTimeout` where there was no connection, `WholeTimeout` where
         the last deadline has passed.
         """
+
+    def get(self, *, seconds: float) -> Awaitable[Response]:
+        """The same without a body, and with one deadline for connecting and answering."""

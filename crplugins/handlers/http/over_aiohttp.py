@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Final
 
 import aiohttp
@@ -53,7 +53,7 @@ class AiohttpEndpoint:
         self._headers = dict(headers)
         self._proxy = proxy
 
-    async def post(
+    def post(
         self,
         body: bytes,
         headers: Mapping[str, str],
@@ -61,13 +61,28 @@ class AiohttpEndpoint:
         connect_seconds: float,
         seconds: float,
         whole_seconds: float = NEVER,
+    ) -> Awaitable[Response]:
+        return self._send("POST", body, headers, connect_seconds, seconds, whole_seconds)
+
+    def get(self, *, seconds: float) -> Awaitable[Response]:
+        return self._send("GET", None, {}, seconds, seconds, NEVER)
+
+    async def _send(
+        self,
+        method: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        connect_seconds: float,
+        seconds: float,
+        whole_seconds: float,
     ) -> Response:
         now = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(min(seconds, whole_seconds)):
-                response = await self._session.post(
+                response = await self._session.request(
+                    method,
                     self._url,
-                    data=body if len(body) <= _MOST_BYTES else io.BytesIO(body),
+                    data=body if body is None or len(body) <= _MOST_BYTES else io.BytesIO(body),
                     headers={**self._headers, **headers},
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(sock_connect=connect_seconds),

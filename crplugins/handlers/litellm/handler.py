@@ -123,7 +123,7 @@ class LitellmHandler:
     async def _document(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
         answer = PlainAnswer(self._failures, exchange.choices)
         response = await self._complete(exchange, model, messages, arguments, answer)
-        exchange.attempts[-1].ended = exchange.clock()
+        exchange.attempts[-1].end(exchange.clock())
         document = self._answer_document(exchange, response, answer, _bare(model))
         if "usage" in document:
             exchange.counted(as_usage(document["usage"]), "provider")

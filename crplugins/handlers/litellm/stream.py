@@ -66,14 +66,13 @@ class LitellmStream:
                 self._keep_usage()
                 self._await_token(self._patience.stall)
                 frames = await self._next_frames()
-            self._attempt.ended = self._exchange.clock()
+            self._attempt.end(self._exchange.clock())
             yield self._repair.end()
         except GatewayError as error:
             self._attempt.fail(error, self._exchange.clock())
             raise
         finally:
-            if self._attempt.ended is None:
-                self._attempt.ended = self._exchange.clock()
+            self._attempt.end(self._exchange.clock())
             self._keep_usage()
             await self._raw.aclose()
 

@@ -4,9 +4,10 @@
 
 1. The endpoint finds the `Group` (group.py) of the requested name: all deployments that serve it, often one alone.
 2. For each request it makes `Attempts` (attempts.py), and asks them for a reply: `await attempts.next(body)`.
-3. They take the deployments of the lowest `order` that do not cool down, and have the group's `Choice` (choice.py) pick
-   one.
-4. The handler of that deployment answers, or raises. Its `Health` (health.py) is told which, and lets it cool down.
+3. They take the deployments of the lowest `order` that do not cool down, and have the group's `Choice` (choice.py;
+   strategy.py makes it) pick one. Requests of one session go where their prompt is in a cache (affinity.py).
+4. The handler of that deployment answers, or raises. Its `Health` (health.py) is told which, and lets it cool down. So
+   it does when nobody answers the question for its models (checks.py).
 5. A failure says who may still answer (failures.py): the same deployment, after a pause and within a budget of retries
    (retries.py); another one; one with another model; or nobody.
 6. The next one is picked, until none is left. Those that cool down come last.

@@ -111,15 +111,20 @@ class Attempts:
             give_up(exchange, self._missing_usage)
         self._sent = exchange.clock()
         trial = health.asked(self._sent) if health.cools_until else False
+        candidate.running += 1
         try:
             reply = await candidate.handler.answer(exchange, body)
         except BaseException as error:
+            candidate.ended()
             self._note(error, candidate, trial=trial)
             raise
         health.succeeded(self._sent)
         self.current = candidate
-        if not isinstance(reply.body, bytes) and exchange.attempts:
-            exchange.attempts[-1].on_fail = partial(health.failed, sent=self._sent)
+        attempt = exchange.attempts[-1] if exchange.attempts else None
+        if attempt is None or attempt.ended is not None or isinstance(reply.body, bytes):
+            candidate.ended()
+        else:  # a stream, which goes on
+            attempt.on_fail, attempt.on_end = partial(health.failed, sent=self._sent), candidate.ended
         return with_whole_usage(reply, exchange) if exchange.spent else reply
 
     def _note(self, error: BaseException, candidate: Candidate, *, trial: bool) -> None:

@@ -18,9 +18,10 @@ class Candidate:
         handler: opened and closed by the code that made it.
         order: those with the lowest are asked first.
         health: kept from request to request.
+        running: how many requests it is answering now in this process, streams among them until they end.
     """
 
-    __slots__ = ("deployment", "handler", "health", "order", "settings")
+    __slots__ = ("deployment", "handler", "health", "order", "running", "settings")
 
     def __init__(self, deployment: Deployment, handler: Handler) -> None:
         self.deployment: Final = deployment
@@ -28,6 +29,11 @@ class Candidate:
         self.settings: Final[RoutingSettings] = deployment.routing
         self.order: Final[float] = _LAST if self.settings.order is None else self.settings.order
         self.health: Final = Health(self.settings)
+        self.running = 0
+
+    def ended(self) -> None:
+        """One of the requests that are running has ended."""
+        self.running -= 1
 
     def is_at_fault(self, error: GatewayError) -> bool:
         """Whether a failure says something about the deployment. What a client writes for a `*` may be no model."""

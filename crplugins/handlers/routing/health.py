@@ -10,7 +10,7 @@ from typing import Final
 from crplugins.core.errors import GatewayError
 from crplugins.core.outcome import HealthState
 from crplugins.handlers.routing.failures import is_over, retry_after
-from crplugins.handlers.routing.settings import RoutingSettings
+from crplugins.handlers.routing.settings import COOLDOWN_SECONDS, RoutingSettings
 
 LONGEST_COOLDOWN: Final = 30.0
 """However long an outage has lasted, unless the configuration says more."""
@@ -37,7 +37,10 @@ class Health:
         cooldowns: how often it has begun to cool down.
     """
 
-    __slots__ = ("_began", "_failed", "_settings", "_succeeded", "cooldowns", "cools_until", "failures", "on_trial")
+    __slots__ = (
+        "_asked_for", "_began", "_failed", "_settings", "_succeeded", "cooldowns", "cools_until", "failures",
+        "on_trial",
+    )  # fmt: skip
 
     def __init__(self, settings: RoutingSettings) -> None:
         self._settings = settings
@@ -45,6 +48,7 @@ class Health:
         self.on_trial = False
         self.failures = self.cooldowns = 0
         self._began = 0.0  # of the outage: when its first failure came
+        self._asked_for = 0.0  # until when its provider has asked to be left alone
         self._failed = self._succeeded = _NEVER  # when the last request was sent that failed, or succeeded
 
     @property
@@ -86,12 +90,29 @@ class Health:
         asked_for = retry_after(error)
         if asked_for:
             self._cool_down(now, min(asked_for, LONGEST_RETRY_AFTER))
+            self._asked_for = self.cools_until
         elif trial or (not self.cools_until and self.failures > self._allowed(error)):
             self._cool_down(now, self._cooldown_seconds(now))
 
     def undecided(self) -> None:
         """The trial has ended without saying anything, such as when its client left."""
         self.on_trial = False
+
+    def checks_failed(self, since: float, now: float) -> bool:
+        """Its active checks have failed since this moment. It cools down, unless it does already, is on trial, or has
+        answered a request that was sent since. Whether it now does."""
+        if self._succeeded >= since or now < self.cools_until or self.on_trial:
+            return False
+        if not self.failures:
+            self._began = since
+        self.failures += 1
+        self.cooldowns += 1
+        self.cools_until = now + max(self._cooldown_seconds(now), COOLDOWN_SECONDS)
+        return True
+
+    def check_succeeded(self, now: float) -> None:
+        """It need not cool down any longer, unless its provider has asked for it; the next request is its trial."""
+        self.cools_until = min(self.cools_until, max(now, self._asked_for))
 
     def _cool_down(self, now: float, seconds: float) -> None:
         if self._settings.cooldown_seconds:

@@ -49,6 +49,7 @@ class RoutingSettings:
         cooldown_seconds: how long it cools down at first when it has failed; with 0 it never cools down.
         allowed_fails: failures in a row that it may have within a minute before it cools down. None: one, if it is a
             failure after which it is asked again.
+        check_seconds: how often it is asked for its models to see whether it is there; 0 for never.
     """
 
     order: int | None = None
@@ -56,6 +57,26 @@ class RoutingSettings:
     retries: RetryPolicy = RetryPolicy()
     cooldown_seconds: float = COOLDOWN_SECONDS
     allowed_fails: int | None = None
+    check_seconds: float = 0.0
 
 
 AS_BUILT_IN: Final = RoutingSettings()
+
+Strategy = Literal["simple-shuffle", "least-busy", "cost-based-routing"]
+"""How one of several healthy deployments is chosen, in LiteLLM's words: by weight, the one with the fewest requests
+running, the cheapest."""
+
+STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """Of all deployments of one model name.
+
+    Attributes:
+        affinity_seconds: how long requests of one session stay with one deployment after the last of them; 0 for not at
+            all.
+    """
+
+    strategy: Strategy = "simple-shuffle"
+    affinity_seconds: float = 300.0

@@ -74,7 +74,8 @@ class Gateway:
         self.config = config
         self._draining = False
         handlers = [entry.handler for entry in config.model_list]
-        self._upstreams = Upstreams([Served(*each) for each in zip(config.deployments(), handlers, strict=True)])
+        served = [Served(*each) for each in zip(config.deployments(), handlers, strict=True)]
+        self._upstreams = Upstreams(served, config.groups(), config.limits.identity.session_sources)
         self._parts = parts = Parts(
             config,
             self._upstreams.price,

@@ -6,12 +6,13 @@ Those that need litellm are opened while the gateway listens already, because it
 import asyncio
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
+from crplugins.core.identity import IdentitySource
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.demo import DemoHandler, is_demo
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
@@ -19,7 +20,10 @@ from crplugins.handlers.handler import Handler
 from crplugins.handlers.loading import Loading
 from crplugins.handlers.quota import WithinQuota
 from crplugins.handlers.routing.candidate import Candidate
+from crplugins.handlers.routing.checks import Checkable, HealthChecks, ignored
 from crplugins.handlers.routing.group import Group
+from crplugins.handlers.routing.settings import GroupSettings
+from crplugins.handlers.routing.strategy import choice_of
 from crplugins.handlers.upstream import HandlerKind, ProviderUnknown, Upstream, UpstreamUnknown, can_wait, resolve
 from crplugins.homes.price_list import PriceList
 from crplugins.plugins.metrics.deployments import DeploymentStatus
@@ -40,21 +44,33 @@ class Served:
 class Upstreams:
     """The handlers of a gateway, a resource of its PluginMiddleware.
 
+    Args:
+        groups: by model name, how one of its deployments is chosen.
+        sessions: where clients name their session.
+
     Attributes:
         quotas: makes the quotas of deployments, where there are any. To be set before this is entered.
         missing_usage: what becomes of the tokens of a failed attempt that its provider has not counted; likewise.
     """
 
-    def __init__(self, served: Sequence[Served]) -> None:
+    def __init__(
+        self,
+        served: Sequence[Served],
+        groups: Mapping[str, GroupSettings] = MappingProxyType({}),
+        sessions: Sequence[IdentitySource] = (),
+    ) -> None:
         self.quotas: DeploymentQuotas | None = None
         self.missing_usage: MissingUsagePolicy = "estimate"
         self._served = served
+        self._choices: Final = groups
+        self._sessions: Final = sessions
         self._resolved: dict[int, Upstream | None] | None = None
         self._stack = AsyncExitStack()
         self._handlers: list[Handler] = []
         self._loader: asyncio.Task[None] | None = None
         self._groups: Sequence[Group] = ()
         self._routes: Routes[Handler] | None = None
+        self._checks: Final = HealthChecks()
         self.price: Final = PriceList([s.deployment for s in served])
 
     @property
@@ -146,12 +162,31 @@ class Upstreams:
         grouped: dict[str, list[tuple[Deployment, Handler]]] = {}
         for each, handler in zip(self._served, self._handlers, strict=True):
             grouped.setdefault(each.deployment.name, []).append((each.deployment, handler))
-        groups = {name: self._group(_ready(served) or served) for name, served in grouped.items()}
+        made = {name: self._candidates(_ready(served) or served) for name, served in grouped.items()}
+        groups = {name: self._group(name, [each for each, _ in pairs]) for name, pairs in made.items()}
         self._groups, self._routes = list(groups.values()), Routes(groups.items())
+        self._checks.watch(
+            (candidate, handler)
+            for pairs in made.values()
+            for candidate, handler in pairs
+            if isinstance(handler, Checkable)
+        )
+        if self.ready and (warning := ignored(self._unchecked())):
+            logger.warning(warning)
 
-    def _group(self, served: Sequence[tuple[Deployment, Handler]]) -> Group:
-        candidates = [Candidate(deployment, self._within_quota(deployment, handler)) for deployment, handler in served]
-        return Group(candidates, missing_usage=self.missing_usage)
+    def _candidates(self, served: Iterable[tuple[Deployment, Handler]]) -> list[tuple[Candidate, Handler]]:
+        """Each with the handler that it asks while its quota lasts."""
+        return [(Candidate(each, self._within_quota(each, handler)), handler) for each, handler in served]
+
+    def _group(self, name: str, candidates: Sequence[Candidate]) -> Group:
+        choice = choice_of(self._choices.get(name, GroupSettings()), self._sessions)
+        return Group(candidates, choice, missing_usage=self.missing_usage)
+
+    def _unchecked(self) -> Iterator[str]:
+        """The models that are to be checked, and cannot be."""
+        for each, handler in zip(self._served, self._handlers, strict=True):
+            if each.deployment.routing.check_seconds and not isinstance(handler, Checkable):
+                yield each.deployment.name
 
     def _within_quota(self, deployment: Deployment, handler: Handler) -> Handler:
         if self.quotas is None or deployment.quota == NO_LIMITS:
@@ -164,6 +199,7 @@ class Upstreams:
         if self._loader is not None:
             self._loader.cancel()
             await asyncio.wait([self._loader])
+        await self._checks.close()
         self._routes = None
         await self._stack.aclose()
 

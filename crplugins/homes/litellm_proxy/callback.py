@@ -234,5 +234,5 @@ def _is_chat_answer(response: Any) -> bool:
 
 
 def _end_attempt(exchange: Exchange) -> None:
-    if exchange.attempts and exchange.attempts[-1].ended is None:
-        exchange.attempts[-1].ended = exchange.clock()
+    if exchange.attempts:
+        exchange.attempts[-1].end(exchange.clock())
