@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,7 +55,7 @@ class Call:
                     else:
                         await self._reply(reply)
                 except GatewayError as error:
-                    await outgoing.fail(error)
+                    await self._fail(error)
             except ClientGone:
                 refusal = self._scope.get(REFUSAL_KEY)
                 if refusal is None:
@@ -75,6 +76,12 @@ class Call:
             self._run.finish()
             if outgoing.refusal is not None:  # its traceback holds all of this: a circle for the garbage collector
                 outgoing.refusal.__traceback__ = None
+
+    async def _fail(self, error: GatewayError) -> None:
+        """Tell the client of an error, unless it is that there is no client any more."""
+        if error.error_type == "client_disconnected":
+            raise ClientGone
+        await self._outgoing.fail(error)
 
     async def _told_of_shutdown(self, cancelled: asyncio.CancelledError) -> bool:
         """Whether the server ends while its client waits, and the client now knows.
@@ -100,6 +107,7 @@ class Call:
         if exchange.body is None or exchange.body.raw is not raw:
             exchange.body = Body.of_request(raw)
         self._read = raw
+        exchange.disconnected = partial(disconnected, self._receive)
         if exchange.requested_model is None:
             exchange.requested_model = exchange.body.get("model", str)
         exchange.stream = exchange.body.get("stream", bool) is True
@@ -168,6 +176,12 @@ class Call:
 
 class ClientGone(Exception):
     """The client left before its request was complete."""
+
+
+async def disconnected(receive: Receive) -> None:
+    """Returns when the client has disconnected. Its request's body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

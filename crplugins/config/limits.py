@@ -11,7 +11,7 @@ from crplugins.config.identity import IdentitySection, SessionAmounts, SessionBu
 from crplugins.core import principal
 from crplugins.core.patterns import name_set
 from crplugins.core.usage import Price
-from crplugins.keys.policy import Amounts, BudgetSection
+from crplugins.keys.policy import Amounts, BudgetSection, QueueSection
 from crplugins.limits.fallback import OnStoreError
 from crplugins.limits.opening import open_limit_store
 from crplugins.limits.store import DEBT
@@ -105,6 +105,10 @@ class LimitsSection(Section):
     shadow: bool = Field(default=False, examples=[True])
     """Whether what any of these limits would refuse is only counted and logged, and let through."""
 
+    queue: QueueSection | None = Field(default=None, examples=[{"seconds": 10, "length": 100}])
+    """How requests wait that a limit would refuse now: every limit by time and of requests at once, also those of keys,
+    that says nothing else itself. Without it they are refused at once."""
+
     def rules(self) -> LimitRules:
         """As RateLimits takes them."""
         return LimitRules(
@@ -117,6 +121,7 @@ class LimitsSection(Section):
             per_user=self.per_user.limits(),
             per_session=self.per_session.session_limits(),
             shadow=self.shadow,
+            queue=None if self.queue is None else self.queue.queue(),
         )
 
     def problems(self, served: Iterable[str]) -> Iterator[Problem]:

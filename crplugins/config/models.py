@@ -20,12 +20,13 @@ from crplugins.handlers.deadlines import NO_DEADLINES, Deadlines
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_settings import headers_in
 from crplugins.handlers.upstream import HandlerKind
+from crplugins.keys.policy import QueueSection
 from crplugins.metering.fallback import or_fallback
 from crplugins.metering.price_table import litellm_prices, prices_for
 from crplugins.metering.prices import price_of
 from crplugins.plugins.rate_limits.rules import NO_LIMITS
 from crplugins.settings.secret_text import Sendable
-from crplugins.settings.section import Count, Number, Section, Whole, refusal
+from crplugins.settings.section import Count, Flag, Number, Section, Whole, refusal
 
 _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
     (
@@ -73,12 +74,20 @@ class QuotaKeys(Section):
     max_parallel_requests: Count | None = Field(default=None, examples=[32])
     """Requests at once that the provider allows."""
 
+    adaptive_concurrency: Flag = Field(default=False, examples=[True])
+    """Whether the answers decide how many requests the deployment is sent at once, up to `max_parallel_requests`, or
+    256: a 429, a time-out or late first tokens lower the number, answers in time raise it."""
+
+    queue: QueueSection | None = Field(default=None, examples=[{"seconds": 10, "length": 100}])
+    """How requests wait that no deployment of the name may be sent now; without it they are refused at once."""
+
     def quota(self) -> dict[str, Any]:
         """What is given, as keywords of `principal.Limits`."""
         given = {
             "requests_per_minute": self.rpm,
             "tokens_per_minute": self.tpm,
             "max_parallel_requests": self.max_parallel_requests,
+            "queue": None if self.queue is None else self.queue.queue(),
         }
         return {name: amount for name, amount in given.items() if amount is not None}
 
@@ -242,6 +251,7 @@ class ModelEntry(QuotaKeys, DeploymentKeys, DeadlineKeys, OnBreakKeys, GroupKeys
             parameters=MappingProxyType(params.parameters()),
             deadlines=self.deadlines().or_else(params.deadlines()).or_else(deadlines),
             quota=dataclasses.replace(quota, **{**params.quota(), **self.quota()}),
+            adaptive=self.adaptive_concurrency or params.adaptive_concurrency,
             ssl_verify=params.ssl_verify,
             routing=routing_settings(routing, params, self),
             on_break=on_break_of(self, params, on_break),

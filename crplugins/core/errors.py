@@ -191,6 +191,11 @@ def no_completion() -> GatewayError:
     )
 
 
+def client_disconnected() -> GatewayError:
+    """Nobody waits for the answer any more: for records, as there is nobody to be told."""
+    return GatewayError(499, "The client has disconnected.", error_type="client_disconnected")
+
+
 def shutting_down() -> GatewayError:
     """The process ends before the answer does."""
     return GatewayError(

@@ -1,7 +1,7 @@
 """Exchange: the typed facts of one request, shared by every boundary and plugin it passes."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import getrandbits
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
@@ -36,7 +36,8 @@ class Timings(msgspec.Struct, eq=False):
     """Moments in seconds of one monotonic clock; None while not reached.
 
     `app` is when the plugins were through and the app was called, `response` when it answered with a status. A token is
-    any piece of the answer that says something: neither the role alone nor a comment.
+    any piece of the answer that says something: neither the role alone nor a comment. `queued` is for how many seconds
+    the request has waited for limits.
     """
 
     started: float
@@ -46,6 +47,7 @@ class Timings(msgspec.Struct, eq=False):
     last_token: float | None = None
     longest_gap: float = 0.0
     ended: float | None = None
+    queued: float = 0.0
 
     def token(self, now: float) -> None:
         """A piece of the answer came."""
@@ -190,6 +192,10 @@ class Exchange(msgspec.Struct, eq=False):
         received: the client has been sent the end mark of a stream. Most clients disconnect then, without waiting for
             the end of the response.
         rescues: how often another deployment took over a stream that had broken.
+        disconnected: returns when the client has disconnected, for a plugin that waits in `on_request`; None in a home
+            that cannot know.
+        authenticate: finds out once more who calls, for a plugin that has waited. Raises `GatewayError` for a key that
+            is not valid any more. None where nobody has asked for a key.
         outcome: set, like `error_type`, before the first `on_ended`.
     """
 
@@ -239,6 +245,8 @@ class Exchange(msgspec.Struct, eq=False):
     split: "tuple[bytes, list[Event]] | None" = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     rescues: tuple[RescueKind, ...] = ()
+    disconnected: Callable[[], Awaitable[None]] | None = None
+    authenticate: "Callable[[Exchange], Awaitable[None] | None] | None" = None
     outcome: Outcome | None = None
     slots: dict[object, object] = msgspec.field(default_factory=dict)
     _given_up: int = 0  # attempts whose account is closed

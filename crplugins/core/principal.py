@@ -21,12 +21,21 @@ DEFAULT_PRIORITY: Final[Priority] = "normal"
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """How long a request waits that a limit would refuse now: so many seconds at most, and so many requests at once."""
+
+    seconds: float = 10.0
+    length: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """How much a caller may use; None is no limit.
 
     Attributes:
         burst: how much of a limit may be used at once, by the limit's name; the limit itself where nothing is said.
         shadow: what would be refused is noted, and let through.
+        queue: how requests wait for these limits; None if nothing is said.
     """
 
     requests_per_minute: int | None = None
@@ -41,6 +50,7 @@ class Limits:
     max_parallel_requests: int | None = None
     burst: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     shadow: bool = False
+    queue: Queue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,7 @@ class Principal:
         admin: it is an operator's, and opens the routes of LiteLLM's proxy and of vLLM that clients may not use.
         aliases: names of its own, looked up before its team's and the gateway's.
         on_disconnect, missing_usage: None for what the gateway does.
+        weight: its share, against other keys, of a limit for which both wait.
     """
 
     key_id: str
@@ -94,3 +105,4 @@ class Principal:
     models_shadow: bool = False
     admin: bool = False
     priority: Priority = DEFAULT_PRIORITY
+    weight: int = 1

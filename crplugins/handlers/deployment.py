@@ -38,6 +38,7 @@ class Deployment:
         quota: how much its provider lets it use. Where nothing is said, nothing is limited.
         routing: when it is asked, and how often again.
         on_break: what becomes of its streams that break.
+        adaptive: requests at once are bounded below the quota's number as its answers say.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Deployment:
     quota: Limits = _NO_LIMITS
     routing: RoutingSettings = AS_BUILT_IN
     on_break: OnBreak = ENDS
+    adaptive: bool = False
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether not every request may be sent to it at once."""
+        return self.adaptive or self.quota != _NO_LIMITS
 
     @property
     def account(self) -> str:

@@ -4,6 +4,7 @@ The quota is counted here, where a request is sent to a deployment, and not wher
 fail over to another deployment, which has a quota of its own.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from types import TracebackType
@@ -24,11 +25,31 @@ class Quota(Protocol):
     async def take(self, exchange: Exchange) -> int | None:
         """Reserve what the request may use: None, or the milliseconds until there is enough of it, or `NEVER`.
 
-        Raises `GatewayError` 503 if that cannot be known now.
+        None also if the request holds it already, because it has waited for it. Raises `GatewayError` 503 if that
+        cannot be known now.
         """
 
-    def failed(self, exchange: Exchange) -> None:
+    async def wait(self, exchange: Exchange) -> "Turn | None":
+        """Wait until there is enough of it. None, perhaps at once, for a request that is not to wait, or not so long.
+
+        May be cancelled. Raises `GatewayError` as `take`.
+        """
+
+    def answered(self, exchange: Exchange) -> None:
+        """The deployment has answered: a plain request in whole, a stream by its first token."""
+
+    def failed(self, exchange: Exchange, error: GatewayError) -> None:
         """The deployment that has just been asked has failed: its tokens are given back, its requests stay counted."""
+
+
+class Turn(Protocol):
+    """What a request has been given that has waited."""
+
+    async def accept(self) -> None:
+        """The request is sent on. Raises `GatewayError`, and gives it back, if its key is not valid any more."""
+
+    def give_back(self) -> None:
+        """It is not, because another deployment was free at the same time."""
 
 
 class QuotaUsedUp(GatewayError):
@@ -36,9 +57,10 @@ class QuotaUsedUp(GatewayError):
 
     Args:
         wait: milliseconds until the request would be sent on, or `NEVER`.
+        quota: which one.
     """
 
-    def __init__(self, wait: int) -> None:
+    def __init__(self, wait: int, quota: Quota) -> None:
         if wait == NEVER:
             then, headers = "The request is larger than that quota.", [DO_NOT_RETRY]
         else:
@@ -54,6 +76,32 @@ class QuotaUsedUp(GatewayError):
             error_type="upstream_429",
         )
         self.wait: Final = wait
+        self.quota: Final = quota
+
+
+async def first_free(used_up: Sequence[QuotaUsedUp], exchange: Exchange) -> QuotaUsedUp | None:
+    """Waits for all these quotas at once: the one that admits the request first, which then holds it.
+
+    None if it is to wait for none of them, or not so long. Raises `GatewayError` for a key that is not valid any more.
+    """
+    waits = {asyncio.ensure_future(each.quota.wait(exchange)): each for each in used_up if each.wait != NEVER}
+    accepted: QuotaUsedUp | None = None
+    waiting = set(waits)
+    try:
+        while waiting and accepted is None:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                turn = None if each.exception() else each.result()
+                if turn is not None and accepted is None:
+                    accepted = waits.pop(each)
+                    await turn.accept()
+    finally:
+        for each in waits:
+            if not each.done():
+                each.cancel()
+            elif not each.cancelled() and not each.exception() and (turn := each.result()) is not None:
+                turn.give_back()
+    return accepted
 
 
 def soonest(used_up: Sequence[QuotaUsedUp]) -> QuotaUsedUp:
@@ -81,9 +129,11 @@ class WithinQuota:
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         wait = await self._quota.take(exchange)
         if wait is not None:
-            raise QuotaUsedUp(wait)
+            raise QuotaUsedUp(wait, self._quota)
         try:
-            return await self._handler.answer(exchange, body)
-        except GatewayError:
-            self._quota.failed(exchange)
+            reply = await self._handler.answer(exchange, body)
+        except GatewayError as error:
+            self._quota.failed(exchange, error)
             raise
+        self._quota.answered(exchange)
+        return reply

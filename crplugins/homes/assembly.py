@@ -26,7 +26,6 @@ from crplugins.plugins.guard.plugin import RequestGuard
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.plugin import RateLimits
-from crplugins.plugins.rate_limits.rules import NO_LIMITS
 from crplugins.plugins.server_timing import ServerTiming
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage
@@ -83,7 +82,7 @@ def _if_admission(config: Config, home: Home) -> bool:
 
 
 def _if_quotas(config: Config, home: Home) -> bool:  # noqa: ARG001
-    return any(deployment.quota != NO_LIMITS for deployment in config.deployments())
+    return any(deployment.is_limited for deployment in config.deployments())
 
 
 @dataclass(frozen=True)

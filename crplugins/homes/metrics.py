@@ -95,6 +95,10 @@ class Scraper:
         admission = find(Admission, plugins)
         if admission is not None and self._is_new(admission):
             self._metrics.observe_admission(admission)
+        for limiting in (find(RateLimits, plugins), find(DeploymentQuotas, plugins)):
+            queues = None if limiting is None else limiting.reservations.queues
+            if queues is not None and self._is_new(queues):  # both have the same where they share a store
+                self._metrics.observe_queues(queues.lengths)
         gauges = _limit_gauges(self._metrics, plugins)
         if gauges is not None:
             if self._gauges is None:

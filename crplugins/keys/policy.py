@@ -27,7 +27,7 @@ from crplugins.core.principal import (
 )
 from crplugins.core.usage import micro_usd_of, usd
 from crplugins.keys.aliases import AliasError, aliases_to_dict, parse_targets
-from crplugins.settings.section import Count, Flag, Section, refusal
+from crplugins.settings.section import Count, Flag, Number, Section, Whole, refusal
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -146,6 +146,26 @@ class Burst(NullIsNothing):
     """Tokens of answers in a day."""
 
 
+_QUEUE: Final = principal.Queue()
+
+
+class QueueSection(NullIsNothing):
+    """How requests wait that a limit would refuse now."""
+
+    seconds: Annotated[Number, Field(gt=0, le=3600)] = Field(default=_QUEUE.seconds, examples=[30])
+    """How long a request waits at most. One that would have to wait longer is refused at once."""
+
+    length: Annotated[Whole, Field(ge=0, le=10_000)] = Field(default=_QUEUE.length, examples=[500])
+    """How many requests wait at most, for each limit and in each process; 0 for none. One more is refused, of the key
+    of which most wait."""
+
+    def queue(self) -> principal.Queue:
+        return principal.Queue(self.seconds, self.length)
+
+
+_NO_AMOUNTS: Final = frozenset({"burst", "shadow", "queue"})
+
+
 class Amounts(Burst):
     """Limits of one key, team, model or address. What is not given is not limited."""
 
@@ -158,6 +178,9 @@ class Amounts(Burst):
     shadow: Flag = Field(default=False, examples=[True])
     """Whether what these limits would refuse is only counted and logged, and let through."""
 
+    queue: QueueSection | None = Field(default=None, examples=[{"seconds": 10, "length": 100}])
+    """How requests wait that these limits would refuse now; by default as `limits.queue` says."""
+
     @model_validator(mode="after")
     def _bursts_have_limits(self) -> Self:
         for name in self.burst.model_fields_set:
@@ -166,16 +189,18 @@ class Amounts(Burst):
         return self
 
     def limits(self) -> principal.Limits:
-        return _limits_of(_set_in(self, _AMOUNTS), _set_in(self.burst, BURST_KEYS), shadow=self.shadow)
+        queue = None if self.queue is None else self.queue.queue()
+        return _limits_of(_set_in(self, _AMOUNTS), _set_in(self.burst, BURST_KEYS), shadow=self.shadow, queue=queue)
 
     def amounts(self) -> dict[str, Any]:
         """The keywords of `principal.Limits`."""
-        given = Amounts.model_fields.keys() & self.model_fields_set - {"burst", "shadow"}
+        given = Amounts.model_fields.keys() & self.model_fields_set - _NO_AMOUNTS
         burst = {name: getattr(self.burst, name) for name in self.burst.model_fields_set}
         return {
             **{name: getattr(self, name) for name in given},
             "burst": MappingProxyType(burst),
             "shadow": self.shadow,
+            "queue": None if self.queue is None else self.queue.queue(),
         }
 
 
@@ -216,6 +241,10 @@ class PolicySection(NullIsNothing):
     models_shadow: Flag = Field(default=False, examples=[True])
     """Whether a request for another name is only counted and logged, and let through."""
 
+    weight: Annotated[Count, Field(le=1000)] = Field(default=1, examples=[3])
+    """Its share of a limit for which requests of several keys wait: with 3 it is served three times as much as a key
+    with 1."""
+
     admin: Flag = Field(default=False, examples=[True])
     """Whether it is an operator's: it opens the routes of LiteLLM's proxy and of vLLM that clients may not use."""
 
@@ -255,6 +284,7 @@ class PolicySection(NullIsNothing):
             models_shadow=self.models_shadow,
             admin=self.admin,
             priority=self.priority,
+            weight=self.weight,
         )
 
 
@@ -271,13 +301,14 @@ _Given = tuple[tuple[str, int], ...]
 
 
 @lru_cache(4096)
-def _limits_of(given: _Given, burst: _Given, *, shadow: bool) -> principal.Limits:
-    return principal.Limits(**dict(given), burst=MappingProxyType(dict(burst)), shadow=shadow)
+def _limits_of(given: _Given, burst: _Given, *, shadow: bool, queue: principal.Queue | None) -> principal.Limits:
+    amounts: dict[str, Any] = dict(given)
+    return principal.Limits(**amounts, burst=MappingProxyType(dict(burst)), shadow=shadow, queue=queue)
 
 
 POLICY_KEYS: Final = tuple(PolicySection.model_fields)
-LIMIT_KEYS: Final = tuple(name for name in Amounts.model_fields if name not in ("burst", "shadow"))
-"""The limits themselves; `burst` and `shadow` stand beside them."""
+LIMIT_KEYS: Final = tuple(name for name in Amounts.model_fields if name not in _NO_AMOUNTS)
+"""The limits themselves; `burst`, `shadow` and `queue` stand beside them."""
 
 _AMOUNTS: Final = frozenset(LIMIT_KEYS)
 
@@ -299,6 +330,7 @@ def policy_to_dict(principal: Principal) -> dict[str, Any]:
         "tags": dict(principal.tags) or None,
         "models": None if principal.models is None else list(principal.models),
         "models_shadow": principal.models_shadow or None,
+        "weight": principal.weight if principal.weight != 1 else None,
         "admin": principal.admin or None,
         "aliases": aliases_to_dict(principal.aliases) or None,
         "limits": limits_to_dict(principal.limits) or None,
@@ -314,6 +346,7 @@ def limits_to_dict(limits: principal.Limits) -> dict[str, Any]:
     """What is set."""
     words: dict[str, Any] = {field.name: getattr(limits, field.name) for field in dataclasses.fields(limits)}
     words |= {"burst": dict(limits.burst) or None, "shadow": limits.shadow or None}
+    words["queue"] = None if limits.queue is None else dataclasses.asdict(limits.queue)
     return {name: value for name, value in words.items() if value is not None}
 
 

@@ -182,6 +182,7 @@ def key_to_public_dict(key: Key, now: datetime) -> dict[str, Any]:
         "models_shadow": key.principal.models_shadow,
         "admin": key.principal.admin,
         "priority": key.principal.priority,
+        "weight": key.principal.weight,
         "state": state_of(key, now),
         "created_at": format_moment(key.created_at),
         "not_before": format_moment(key.not_before),

@@ -13,8 +13,9 @@ from typing import Final, Protocol, Self, cast
 
 from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.core.processes import is_one_of_several
-from crplugins.limits.limit import Charge, Decision, Limit, LimitReading, Reservation
+from crplugins.limits.limit import Charge, Decision, Level, Limit, LimitReading, Reservation
 from crplugins.limits.memory import MemoryStore, unix_milliseconds
+from crplugins.limits.queues import LimitQueues
 from crplugins.limits.store import DEBT, LEASE_MILLISECONDS, LimitStore, StoreUnavailable
 
 logger = logging.getLogger("crplugins.limits")
@@ -48,6 +49,8 @@ class Reservations:
 
     def __init__(self, store: LimitStore, *, clock: Milliseconds | None = None) -> None:
         self.store: Final = store
+        self.queues: Final = LimitQueues(shared=not isinstance(store, MemoryStore))
+        """Requests that wait until others have settled, or until time has passed."""
         self.unsettled = 0
         """Settlements that failed for good: their estimates stay charged until they drain or their window ends."""
         self._clock: Final = clock
@@ -103,6 +106,8 @@ class Reservations:
         if self._settle_now is not None:
             reserved = self._adjusted.pop(reservation.id, reservation)
             self._settle_now(reserved, costs, debt=debt, now=self._time())
+            if self.queues.waiting:
+                self.queues.freed(reserved.charges)
             return
         task = asyncio.get_running_loop().create_task(self._settle(reservation, costs, debt))
         self._settling.add(task)
@@ -115,6 +120,13 @@ class Reservations:
     async def levels(self, limits: Sequence[Limit]) -> tuple[LimitReading, ...]:
         """Raises `StoreUnavailable`."""
         return await self.store.levels(limits, now=self._time())
+
+    async def levels_or_refuse(self, limits: Sequence[Limit]) -> tuple[Level, ...]:
+        """The same for who refuses a request. Raises `GatewayError` 503 if the store is unavailable."""
+        try:
+            return tuple([Level(reading.used, reading.reset) for reading in await self.levels(limits)])
+        except StoreUnavailable:
+            raise limits_unavailable() from None
 
     async def __aenter__(self) -> Self:
         if not self._users:
@@ -159,6 +171,8 @@ class Reservations:
                 else:
                     await asyncio.sleep(pause)
             else:
+                if self.queues.waiting:
+                    self.queues.freed(reservation.charges)
                 return
 
     def _time(self) -> int | None:

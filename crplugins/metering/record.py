@@ -37,7 +37,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
         ttft_ms: time to the first piece of a stream that has content.
         time_per_output_token_ms: between output tokens of a stream, if the provider reported how many there were.
         longest_gap_ms: the longest time between two pieces of a stream.
-        overhead_us: the part of the duration in which no provider was working.
+        overhead_us: the part of the duration in which no provider was working, and it did not wait for limits.
     """
 
     request_id: str
@@ -124,7 +124,7 @@ def _make(exchange: Exchange, now: float) -> UsageRecord:
         time_per_output_token_ms=_time_per_output_token(exchange) if streamed else None,
         longest_gap_ms=timings.longest_gap * 1e3 if streamed else None,
         duration_ms=duration * 1e3,
-        overhead_us=round((duration - exchange.upstream_seconds(ended)) * 1e6),
+        overhead_us=round((duration - exchange.upstream_seconds(ended) - exchange.timings.queued) * 1e6),
     )
 
 

@@ -105,6 +105,7 @@ class Auth(Plugin):
         if key.not_before is not None and now < key.not_before:
             raise self._refusal(exchange, "not_yet_valid", refused("This API key is not yet valid."))
         exchange.principal = key.principal
+        exchange.authenticate = self.on_request
 
     def _refusal(self, exchange: Exchange, reason: AuthReason, error: GatewayError) -> GatewayError:
         self.refusals[reason] += 1

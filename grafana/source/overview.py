@@ -166,6 +166,7 @@ def _limits() -> list[Any]:
     used = Query(f"topk(12, {S.gauge(limits.UTILIZATION, by=by, how='max')})", "{{key_id}} {{limit}}")
     limited = Query(S.rate(t.REQUESTS, any_of("error_type", LIMITED), by=("error_type",)), "{{error_type}}")
     shadow = Query(S.rate(limits.SHADOW_REFUSALS, by=("reason",)), "shadow: {{reason}}")
+    waits = [Query(S.quantile(q, t.QUEUE_WAIT, by=("scope",)), f"{{{{scope}}}} {name}") for q, name in HALF_AND_MOST]
     return [
         lines("Limits by use", "Share used in their last period, of the limits closest to their end.", "percentunit",
               used, steps=USED_UP),
@@ -175,6 +176,13 @@ def _limits() -> list[Any]:
               "models in shadow mode would have refused.", "reqps", limited, shadow, nothing=NONE),
         lines("Limits without their store", "1 while a gateway decides without the store that it shares.", "short",
               Query(S.gauge(limits.STORE_OUTAGE, by=("instance",), how="max"), "{{instance}}"), top=1),
+        lines("Waiting for limits", "Requests that wait for a limit or a deployment now, by its scope.", "short",
+              Query(S.gauge(t.QUEUE_WAITING, by=("scope",)), "{{scope}}"), nothing=NONE),
+        lines("Time in the queue", "How long requests have waited for a limit or a deployment.", "s", *waits,
+              nothing=NONE),
+        lines("How waits end", "Admitted, left by the client, or refused: the queue was full, the wait too long, the "
+              "deadline over.", "reqps", Query(S.rate(t.QUEUED, by=("scope", "end")), "{{scope}} {{end}}"),
+              nothing=NONE),
     ]  # fmt: skip
 
 

@@ -194,8 +194,8 @@ def test_the_policy_given_to_a_new_key_is_shown(command, source):
     assert re.fullmatch(r"sk-crp_….{4}", hint)
     assert key == {
         "id": "team-a", "team": "search", "owner": "ann", "tags": {"env": "prod", "cost": "4=2"},
-        "models": ["gpt-4o", "gpt-3.5*"], "models_shadow": False, "admin": False, "priority": "high", "aliases": {},
-        "state": "live", "disabled": False,
+        "models": ["gpt-4o", "gpt-3.5*"], "models_shadow": False, "weight": 1, "admin": False, "priority": "high",
+        "aliases": {}, "state": "live", "disabled": False,
         "limits": {"requests_per_minute": 60, "tokens_per_day": 9}, "budget": {"usd": 12.5, "period": "month"},
         "on_disconnect": None, "missing_usage": None, "standing": None,
         "created_at": "2026-06-01T12:00:00Z", "not_before": "2026-06-01T00:00:00Z", "expires": "2027-01-01T00:00:00Z",

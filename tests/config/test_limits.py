@@ -36,6 +36,7 @@ def test_all_there_is_to_say() -> None:
             "trusted_proxies": ["10.0.0.0/8", "::1"],
             "estimated_output_tokens": 500,
             "shadow": True,
+            "queue": {"seconds": 30},
         }
     )
     assert (section.store, section.on_store_error) == ("redis://host:6379/0", "closed")
@@ -54,7 +55,23 @@ def test_all_there_is_to_say() -> None:
             tokens_per_minute=90, burst=MappingProxyType({"tokens_per_minute": 30}), requests=5, tokens=900
         ),
         shadow=True,
+        queue=principal.Queue(30, 100),
     )
+
+
+def test_a_set_of_limits_may_say_how_requests_wait_for_it() -> None:
+    section = LimitsSection.model_validate(
+        {
+            "per_model": {"m": {"requests_per_minute": 5, "queue": {"seconds": 2.5, "length": 7}}},
+            "per_session": {"requests": 5, "queue": {"length": 0}},
+            "per_key": {"requests_per_minute": 5},
+        }
+    )
+    rules = section.rules()
+    assert rules.queue is None
+    assert rules.per_model["m"].queue == principal.Queue(2.5, 7)
+    assert rules.per_session.queue == principal.Queue(10, 0)
+    assert rules.per_key.queue is None
 
 
 def test_nothing_said_limits_nothing() -> None:
@@ -158,8 +175,8 @@ def test_every_list_of_limits_names_the_same_ones() -> None:
     assert (
         set(LIMIT_KEYS)
         == set(MEASURES)
-        == set(Amounts.model_fields) - {"burst", "shadow"}
-        == fields - {"burst", "shadow"}
+        == set(Amounts.model_fields) - {"burst", "shadow", "queue"}
+        == fields - {"burst", "shadow", "queue"}
     )
     assert set(BURST_KEYS) == set(Burst.model_fields) == set(LIMIT_KEYS) - {"max_parallel_requests"}
     assert BudgetSection.model_fields.keys() == {"usd", "period", "shadow"}
@@ -170,10 +187,20 @@ def read(**limits: Any) -> Any:
 
 
 def test_a_keys_own_limits_may_have_bursts_and_be_shadows_and_are_written_as_they_are_read() -> None:
-    words = {"requests_per_minute": 60, "tokens_per_day": 9, "burst": {"requests_per_minute": 5}, "shadow": True}
+    words = {
+        "requests_per_minute": 60,
+        "tokens_per_day": 9,
+        "burst": {"requests_per_minute": 5},
+        "shadow": True,
+        "queue": {"seconds": 2.5, "length": 7},
+    }
     key = read(**words)
     assert key.principal.limits == principal.Limits(
-        requests_per_minute=60, tokens_per_day=9, burst={"requests_per_minute": 5}, shadow=True
+        requests_per_minute=60,
+        tokens_per_day=9,
+        burst={"requests_per_minute": 5},
+        shadow=True,
+        queue=principal.Queue(2.5, 7),
     )
     assert key_to_dict(key)["limits"] == words
 
@@ -183,6 +210,9 @@ def test_a_keys_own_limits_may_have_bursts_and_be_shadows_and_are_written_as_the
     [
         ({"shadow": "yes"}, "keys[0].limits.shadow: must be true or false, not text"),
         ({"burst": 5}, "keys[0].limits.burst: must be a mapping, not a number"),
+        ({"queue": {"seconds": 0}}, "keys[0].limits.queue.seconds: must be more than 0"),
+        ({"queue": {"length": -1}}, "keys[0].limits.queue.length: must be at least 0"),
+        ({"queue": 10}, "keys[0].limits.queue: must be a mapping, not a number"),
         (
             {"burst": {"max_parallel_requests": 5}},
             "keys[0].limits.burst.max_parallel_requests: unknown key, known are output_tokens_per_day",

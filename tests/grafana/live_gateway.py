@@ -72,7 +72,7 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
     limits = {"requests_per_minute": 6000, "tokens_per_minute": 10_000_000, "max_parallel_requests": 100}
     keys = [
         {"id": "team-a", "team": "search", "limits": limits, "budget": {"usd": 50, "period": "month"}},
-        {"id": "team-b", "team": "search", "limits": {"requests_per_minute": 10}},
+        {"id": "team-b", "team": "search", "limits": {"requests_per_minute": 10, "queue": {"seconds": 5}}},
         {"id": "team-c", "budget": {"usd": 0.001, "period": "day"}},
         {"id": "one-too-many", "limits": {"requests_per_minute": 2, "shadow": True}},
     ]

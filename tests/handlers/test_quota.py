@@ -13,7 +13,7 @@ import pytest
 
 from crplugins.core.errors import GatewayError
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.quota import QuotaUsedUp
+from crplugins.handlers.quota import QuotaUsedUp, first_free
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.group import Group
 from crplugins.homes.gateway.app import Gateway
@@ -213,7 +213,7 @@ class Refuses:
         self.wait = wait
 
     async def answer(self, exchange: Any, body: Any) -> Any:
-        raise QuotaUsedUp(self.wait)
+        raise QuotaUsedUp(self.wait, Granting(0))
 
 
 async def test_the_shortest_wait_is_told() -> None:
@@ -230,3 +230,126 @@ class _Anything:
 
     def clock(self) -> float:
         return 0.0
+
+
+QUEUE = {"seconds": 20, "length": 100}
+
+
+async def test_a_request_waits_for_the_first_deployment_that_is_free(gateway: Any) -> None:
+    quota = {"max_parallel_requests": 1, "queue": QUEUE}
+    async with gateway(quota, quota) as quotas:
+        for provider in quotas.providers:
+            provider.default = Script(text="word " * 10, frame_delay=0.03)
+        answers = await asyncio.gather(*[quotas.post(stream=True) for _ in range(6)])
+        assert [answer.status for answer in answers] == [200] * 6
+        assert sorted(quotas.asked) in ([2, 4], [3, 3]), "each goes where a place is free"
+        positions = [answer.headers.get("x-crplugins-queue-position") for answer in answers]
+        assert positions.count(None) == 2
+        assert all(limit.used == 0 for limit in await levels(quotas))
+
+
+async def levels(quotas: Quotas) -> Any:
+    [plugin] = [plugin for plugin in quotas.app.plugins if hasattr(plugin, "quota")]
+    assert not plugin.reservations.queues.waiting
+    entries = [served.deployment for served in quotas.app._upstreams._served]
+    limits = [each.limit for entry in entries for each in plugin.quota(entry.account, entry.quota).applied().all]
+    return await plugin.reservations.levels(limits)
+
+
+async def test_another_deployment_that_is_free_is_asked_before_anybody_waits(gateway: Any) -> None:
+    async with gateway({"rpm": 1, "queue": QUEUE}, {}) as quotas:
+        assert await quotas.statuses(4) == [200] * 4
+        assert quotas.asked == [1, 3]
+
+
+async def test_a_deployment_that_is_free_too_late_is_a_429_at_once(gateway: Any) -> None:
+    async with gateway({"rpm": 1, "queue": {"seconds": 2}}) as quotas:
+        assert await quotas.statuses(1) == [200]
+        refused = await quotas.post()
+        assert (refused.status, "provider_quota_exceeded" in refused.text) == (429, True)
+        assert 50 <= int(refused.headers["retry-after"]) <= 60
+
+
+async def test_a_failure_of_one_is_mended_by_waiting_for_another(gateway: Any) -> None:
+    async with gateway({"max_parallel_requests": 1, "queue": QUEUE}, {}) as quotas:
+        quotas.providers[0].default = Script(text="word " * 10, frame_delay=0.05)
+        quotas.providers[1].default = Script.error(500, "no")
+        answers = await asyncio.gather(*[quotas.post(stream=True) for _ in range(3)])
+        assert [answer.status for answer in answers] == [200] * 3
+
+
+async def test_a_client_that_disconnects_while_it_waits_for_a_deployment_frees_its_place(gateway: Any) -> None:
+    async with gateway({"max_parallel_requests": 1, "queue": QUEUE}) as quotas:
+        quotas.providers[0].default = Script(text="word " * 400, frame_delay=0.05)
+        [plugin] = [plugin for plugin in quotas.app.plugins if hasattr(plugin, "quota")]
+        queues = plugin.reservations.queues
+        async with quotas.open(stream=True) as running:
+            assert running.status == 200
+            waits = asyncio.create_task(quotas.post(stream=True))
+            async with asyncio.timeout(30):
+                while not queues.waiting:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                waits.cancel()
+                while queues.waiting:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        assert quotas.asked == [1]
+
+
+async def test_what_a_deployment_takes_at_once_is_found_out_by_its_429s(gateway: Any) -> None:
+    async with gateway({"adaptive_concurrency": True, "queue": QUEUE, "max_parallel_requests": 4}) as quotas:
+        quotas.providers[0].default = Script.error(429, "slow down")
+        assert set(await quotas.statuses(3)) == {429}
+        [plugin] = [plugin for plugin in quotas.app.plugins if hasattr(plugin, "quota")]
+        [concurrency] = plugin._concurrency.values()
+        assert (concurrency.limit < 4, concurrency.running) == (True, 0)
+
+
+class Granting:
+    """A quota that lets everybody through after a moment."""
+
+    def __init__(self, turns: int, *, refuses: bool = False) -> None:
+        self.turns, self.refuses = turns, refuses
+        self.accepted = self.given_back = self.cancelled = 0
+
+    async def wait(self, exchange: Any) -> Any:
+        try:
+            for _ in range(self.turns):
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return None if self.refuses else self
+
+    async def accept(self) -> None:
+        self.accepted += 1
+
+    def give_back(self) -> None:
+        self.given_back += 1
+
+
+async def test_of_two_that_are_free_at_once_one_is_given_back() -> None:
+    one, other, late, never = Granting(3), Granting(3), Granting(500), Granting(1, refuses=True)
+    used_up = [QuotaUsedUp(1000, quota) for quota in (never, one, other, late)]
+    free = await first_free(used_up, None)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert free in used_up[1:3]
+    assert (one.accepted + other.accepted, one.given_back + other.given_back) == (1, 1)
+    assert (late.cancelled, late.accepted, never.accepted) == (1, 0, 0)
+
+
+async def test_nobody_is_free_where_all_refuse_and_what_is_too_large_is_not_waited_for() -> None:
+    refusing, too_large = Granting(2, refuses=True), Granting(1)
+    assert await first_free([QuotaUsedUp(1, refusing), QuotaUsedUp(NEVER, too_large)], None) is None  # type: ignore[arg-type]
+    assert too_large.accepted == 0
+
+
+async def test_a_request_that_is_cancelled_while_it_waits_waits_nowhere() -> None:
+    quotas = [Granting(500), Granting(500)]
+    waits = asyncio.create_task(first_free([QuotaUsedUp(1, each) for each in quotas], None))  # type: ignore[arg-type]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    waits.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waits
+    await asyncio.sleep(0)
+    assert [each.cancelled for each in quotas] == [1, 1]

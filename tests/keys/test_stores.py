@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pytest
 from msgspec.structs import replace
 
-from crplugins.core.principal import AliasTarget, Budget, Limits, Principal
+from crplugins.core.principal import AliasTarget, Budget, Limits, Principal, Queue
 from crplugins.keys.file import FileStore
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import Digester
@@ -28,13 +28,14 @@ FULL = Key(
         aliases=MappingProxyType(
             {"fast": (AliasTarget("gpt-4o-mini"),), "canary": (AliasTarget("a", 9), AliasTarget("b", 1))}
         ),
-        limits=Limits(requests_per_minute=60, tokens_per_day=100_000, max_parallel_requests=8),
+        limits=Limits(requests_per_minute=60, tokens_per_day=100_000, max_parallel_requests=8, queue=Queue(2.5, 7)),
         budget=Budget(12_345_678, "month", shadow=True),
         on_disconnect="drain",
         missing_usage="free",
         models_shadow=True,
         admin=True,
         priority="low",
+        weight=3,
     ),
     (Digester().stored(A, NOW), Digester("pepper").stored(B, LATER, LATER + timedelta(days=1))),
     NOW,

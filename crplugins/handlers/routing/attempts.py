@@ -9,7 +9,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.principal import MissingUsagePolicy
-from crplugins.handlers.quota import QuotaUsedUp, soonest
+from crplugins.handlers.quota import QuotaUsedUp, first_free, soonest
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.choice import Choice
 from crplugins.handlers.routing.failures import remedy_of
@@ -37,7 +37,7 @@ class Attempts:
 
     __slots__ = (
         "_again", "_began", "_choice", "_exchange", "_failure", "_left", "_missing_usage", "_retries", "_retry",
-        "_sent", "_used_up", "current",
+        "_sent", "_used_up", "_waited", "current",
     )  # fmt: skip
 
     def __init__(
@@ -55,7 +55,8 @@ class Attempts:
         self._exchange = exchange
         self._missing_usage: Final = missing_usage
         self._failure: GatewayError | None = None
-        self._used_up: list[QuotaUsedUp] = []
+        self._used_up: list[tuple[Candidate, QuotaUsedUp]] = []
+        self._waited = False
         self._again: Candidate | None = None
         self._retry = 0  # how often the deployment that was asked last has been asked again
         self._began = 0.0  # when it was asked first
@@ -73,23 +74,33 @@ class Attempts:
         Raises `GatewayError` if none is left: the failure of the last one, or when the first may be asked again if the
         quotas of all are used up. A failure that every deployment would share ends the attempts at once.
         """
-        while (candidate := self._pick(body)) is not None:
+        while (candidate := self._pick(body) or await self._first_free()) is not None:
             try:
                 return await self._ask(candidate, body)
             except QuotaUsedUp as error:
-                self._used_up.append(error)
+                self._used_up.append((candidate, error.with_traceback(None)))
             except GatewayError as error:
                 self._failure = error.with_traceback(None)
                 if (pause := self._pause(error, candidate)) is not None:
                     await self._wait(pause, candidate)
                 else:
                     self._keep_those_who_may_answer(error, candidate)
-        failure = self._failure or soonest(self._used_up)
-        self._failure = None  # its traceback leads back here
+        failure = self._failure or soonest([error for _, error in self._used_up])
+        self._failure, self._used_up = None, []  # its traceback leads back here
         try:
             raise failure
         finally:
             del failure
+
+    async def _first_free(self) -> Candidate | None:
+        """When nobody else is left: the deployment whose quota lets the request through first, if it is to wait."""
+        if self._waited or not self._used_up:
+            return None
+        self._waited = True
+        free = await first_free([error for _, error in self._used_up], self._exchange)
+        self._retry, self._began = 0, self._exchange.clock()
+        self._exchange.can_fail_over = False
+        return next((candidate for candidate, error in self._used_up if error is free), None)
 
     def broken(self, error: GatewayError) -> bool:
         """The stream of `current` has broken after its first token. Whether `next` may be asked for another."""
@@ -168,6 +179,9 @@ class Attempts:
         if remedy != "another":
             model = failed.deployment.model
             self._left = [each for each in self._left if remedy == "another_model" and each.deployment.model != model]
+            self._used_up = [
+                each for each in self._used_up if remedy == "another_model" and each[0].deployment.model != model
+            ]
 
     def _pick(self, body: Body) -> Candidate | None:
         """Who is asked now; None if nobody is left."""

@@ -28,7 +28,6 @@ from crplugins.handlers.upstream import HandlerKind, ProviderUnknown, Upstream, 
 from crplugins.homes.price_list import PriceList
 from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
-from crplugins.plugins.rate_limits.rules import NO_LIMITS
 
 logger = logging.getLogger("crplugins.gateway")
 
@@ -189,9 +188,10 @@ class Upstreams:
                 yield each.deployment.name
 
     def _within_quota(self, deployment: Deployment, handler: Handler) -> Handler:
-        if self.quotas is None or deployment.quota == NO_LIMITS:
+        if self.quotas is None or not deployment.is_limited:
             return handler
-        return WithinQuota(handler, self.quotas.quota(deployment.account, deployment.quota))
+        quota = self.quotas.quota(deployment.account, deployment.quota, adaptive=deployment.adaptive)
+        return WithinQuota(handler, quota)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -89,6 +89,8 @@ def _meaning(name: str, value: Any, problems: list[Problem]) -> Any:
         return _texts(value)
     if name == "tags" and isinstance(value, Mapping):
         return {tag: _joined(item) for tag, item in value.items() if item is not None}
+    if name == "weight":
+        return _number(_only(value))
     if isinstance(value, Mapping) and name in ("limits", "budget"):
         return {inner: _number(_only(item)) for inner, item in value.items()}
     return _only(value)

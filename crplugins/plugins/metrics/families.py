@@ -88,6 +88,8 @@ class Families:
         self.attempts: Final = self.counter(table.ATTEMPTS)
         self.rescues: Final = self.counter(table.RESCUES)
         self.upstream_duration: Final = self._histogram(table.UPSTREAM_DURATION)
+        self.queued: Final = self.counter(table.QUEUED)
+        self.queue_wait: Final = self._histogram(table.QUEUE_WAIT)
         self.overflow: Final = self.counter(table.OVERFLOW)
         self.build_info: Final = self.gauge(table.BUILD_INFO)
 

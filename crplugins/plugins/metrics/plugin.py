@@ -30,6 +30,7 @@ from crplugins.plugins.metrics.shared import (
     ObservedState,
     shared_values,
 )
+from crplugins.plugins.rate_limits.request import WAITS
 
 DEFAULT_KEY_CAP: Final = 500
 
@@ -118,6 +119,8 @@ class Metrics(Plugin):
             model.note_usage(record)
         elif record.status < 400 and exchange.timings.app is not None:
             model.unmetered["no_usage"]()
+        if WAITS in exchange.slots:
+            self._note_waits(exchange)
         for attempt in exchange.attempts:
             model.note_attempt(attempt, exchange.timings.ended)
         if exchange.rescues:
@@ -141,6 +144,10 @@ class Metrics(Plugin):
         """Show how each deployment fares, of which there are so many at `most`."""
         self._state.deployments(read)
         self._series.deployments += most
+
+    def observe_queues(self, lengths: Mapping[str, int]) -> None:
+        """Show how many requests wait for limits, by the scope of the limit."""
+        self._state.queues(lengths)
 
     def add_collector(self, collector: Collector) -> None:
         """Show what `collector` returns at each scrape: values that are the same in every worker."""
@@ -183,6 +190,13 @@ class Metrics(Plugin):
     ) -> None:
         if self._shared is not None:
             await self._shared.close()
+
+    def _note_waits(self, exchange: Exchange) -> None:
+        families = self._families
+        for wait in WAITS.get(exchange) or ():
+            families.series(families.queued, wait.scope, wait.end).inc()
+            if wait.end not in ("full", "too_long"):
+                families.series(families.queue_wait, wait.scope).observe(wait.seconds)
 
     def _describe_build(self) -> None:
         """Blocks: finds installed packages on disk."""

@@ -8,16 +8,18 @@ bundle per model (`ModelSeries`) and one per model and key (`KeySeries`): a requ
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import islice, product
 from math import prod
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, get_args
 
 from crplugins.core.exchange import Attempt, AttemptKind, RescueKind
 from crplugins.core.outcome import ERROR_TYPES, HEALTH_STATES, OUTCOMES, ErrorType, Outcome
 from crplugins.core.patterns import Pattern, PatternTable
 from crplugins.core.principal import PRIORITIES
 from crplugins.core.usage import usd
+from crplugins.limits.queues import WAIT_ENDS
 from crplugins.metering.record import UsageRecord
 from crplugins.plugins.metrics.families import Counter, Families
 from crplugins.plugins.metrics.table import COOLDOWNS, DEPLOYMENTS, HOOK_ERRORS, INTER_CHUNK, REQUESTS, TABLE
+from crplugins.plugins.rate_limits.rules import Scope
 
 OTHER: Final = "other"
 """The label of every value without series of its own."""
@@ -105,7 +107,7 @@ class Series:
             "model": len(self._by_label), "key_id": self._key_ids.cap + 2, "stream": 2,
             "outcome": len(set(OUTCOMES.values())), "reason": len(REASONS), "provider": PROVIDERS + 1, "kind": 3,
             "result": 3, "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
-            "priority": len(PRIORITIES),
+            "priority": len(PRIORITIES), "scope": len(get_args(Scope)), "end": len(WAIT_ENDS),
         }  # fmt: skip
         left_out = {REQUESTS, HOOK_ERRORS, DEPLOYMENTS, COOLDOWNS} | (
             {INTER_CHUNK} if self._families.inter_chunk is None else set()

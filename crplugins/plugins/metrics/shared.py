@@ -28,6 +28,7 @@ from crplugins.plugins.metrics.table import (
     LEDGER_PENDING,
     LEDGER_SPOOLED,
     MAX_IN_FLIGHT,
+    QUEUE_WAITING,
     SHED,
     Spec,
 )
@@ -95,6 +96,9 @@ class ObservedState:
     def deployments(self, read: Callable[[], Iterable[DeploymentStatus]]) -> None:
         self._add(DEPLOYMENTS, lambda: _by_state(read()))
         self._add(COOLDOWNS, lambda: {(each.model, each.deployment): each.cooldowns for each in read()})
+
+    def queues(self, lengths: Mapping[str, int]) -> None:
+        self._add(QUEUE_WAITING, lambda: {(scope,): number for scope, number in dict(lengths).items()})
 
     def _add(self, spec: Spec, read: Callable[[], Values]) -> None:
         self._readers.setdefault(spec, []).append(read)

@@ -15,6 +15,7 @@ TTFT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0
 TPOT_BUCKETS: Final = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1.0)
 GAP_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 OVERHEAD_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+QUEUE_BUCKETS: Final = (0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(11))
 
 
@@ -131,6 +132,19 @@ DEPLOYMENTS: Final = _gauge(
 COOLDOWNS: Final = _counter(
     "deployment_cooldowns", "Times that a deployment was left out because it kept failing.", "model", "deployment"
 )
+QUEUE_WAITING: Final = _gauge(
+    "queue_waiting_requests", "Requests that wait for a limit now, by the scope of the limit.", "scope"
+)
+QUEUED: Final = _counter(
+    "queued_requests",
+    "Requests that had to wait for a limit, by how that ended: admitted, left, failed; refused as full, too_long or at "
+    "the deadline.",
+    "scope", "end",
+)  # fmt: skip
+QUEUE_WAIT: Final = _histogram(
+    "queue_wait_seconds", "How long requests have waited for a limit, however that ended.",
+    "scope", buckets=QUEUE_BUCKETS,
+)  # fmt: skip
 HOOK_ERRORS: Final = _counter("hook_errors", "Hooks of plugins that have failed.", "plugin", "hook")
 OVERFLOW: Final = _counter("label_overflow", "Requests that had a label replaced to keep its values few.", "label")
 BUILD_INFO: Final = _gauge("build_info", "Always 1.", "version", "python", "litellm", mode="mostrecent")
@@ -142,6 +156,6 @@ TABLE: Final = (
     REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, MAX_IN_FLIGHT, SHED, OVERHEAD,
     INPUT_TOKENS, OUTPUT_TOKENS, CACHED_TOKENS, WRITTEN_TOKENS, REASONING_TOKENS, COST,
     CACHE_ANSWERS, CACHE_INPUT_TOKENS, CACHE_OUTPUT_TOKENS, UNMETERED, INPUT_SIZE, OUTPUT_SIZE,
-    ATTEMPTS, RESCUES, UPSTREAM_DURATION, DEPLOYMENTS, COOLDOWNS,
+    ATTEMPTS, RESCUES, UPSTREAM_DURATION, DEPLOYMENTS, COOLDOWNS, QUEUE_WAITING, QUEUED, QUEUE_WAIT,
     HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
 )  # fmt: skip

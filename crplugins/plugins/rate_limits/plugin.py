@@ -17,13 +17,14 @@ from crplugins.core.identity import Identities
 from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import MissingUsagePolicy, Principal
-from crplugins.limits.limit import Decision
+from crplugins.limits.limit import Decision, Reservation
 from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import DEBT, LimitStore
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, NO_DEMAND, came_through, demand_of, usage_of_answer
 from crplugins.metering.growth import when_it_grows
 from crplugins.plugins.rate_limits.address import ClientAddresses
 from crplugins.plugins.rate_limits.levels import LimitLevel, read_levels
+from crplugins.plugins.rate_limits.request import WAITS, LimitedRequest, authenticate_again, show_position
 from crplugins.plugins.rate_limits.responses import (
     LimitStatus,
     limit_reached,
@@ -34,6 +35,7 @@ from crplugins.plugins.rate_limits.responses import (
 from crplugins.plugins.rate_limits.rules import (
     NO_LIMITS,
     NO_SESSION_LIMITS,
+    AppliedLimit,
     AppliedLimits,
     LimitRules,
     Occasion,
@@ -113,20 +115,37 @@ class RateLimits(Plugin):
         if not applied.all:
             return
         demand = demand_of(exchange, self._estimated_output) if applied.depend_on_size else NO_DEMAND
-        reservation, decision = await self.reservations.reserve(exchange.id + self._suffix, applied.charges(demand))
-        while (index := decision.refused) is not None:
-            refused = LimitStatus(applied, reservation, decision.levels, index)
-            self._refuse(exchange, refused, decision)
-            applied, charges = applied.without(index), reservation.charges
+        reservation_id, charges = exchange.id + self._suffix, applied.charges(demand)
+        if self.reservations.queues.waiting:
+            reservation, decision = Reservation(reservation_id, charges), None
+        else:
+            reservation, decision = await self.reservations.reserve(reservation_id, charges)
+        if decision is None or decision.refused is not None:
+            applied, reservation, decision = await self._admit(exchange, applied, reservation, decision)
             if not applied.all:
                 return
-            others = (*charges[:index], *charges[index + 1 :])
-            reservation, decision = await self.reservations.reserve(reservation.id, others)
         status = LimitStatus(applied, reservation, decision.levels)
         self._status.set(exchange, status)
         if exchange.stream and applied.depend_on_size:
             reserved = applied.reserved_output(reservation.charges, demand.prompt)
             when_it_grows(exchange, reserved, partial(self._reserve_more, status, demand.prompt))
+
+    async def _admit(
+        self, exchange: Exchange, applied: AppliedLimits, reservation: Reservation, decision: Decision | None
+    ) -> tuple[AppliedLimits, Reservation, Decision]:
+        """What has become of a request that is not admitted at once. Raises `GatewayError` if it is refused."""
+        shadowed = partial(self._note_shadow, exchange)
+        request = LimitedRequest(exchange, self.reservations, reservation, applied, shadowed, self._estimated_output)
+        if decision is not None and request.left_out(decision):
+            decision = None
+        decision = await self.reservations.queues.admit(request, decision, exchange.disconnected)
+        if decision.refused is not None:
+            status = LimitStatus(request.applied, request.reservation, decision.levels, decision.refused)
+            self._status.set(exchange, status)
+            raise limit_reached(status, decision.wait, exchange.requested_model)
+        if WAITS in exchange.slots:
+            await authenticate_again(exchange, request)
+        return request.applied, request.reservation, decision
 
     def on_response(self, exchange: Exchange) -> None:
         headers = without_rate_limit_headers(exchange.response_headers)
@@ -134,6 +153,8 @@ class RateLimits(Plugin):
         if status is not None:
             headers += rate_limit_headers(status, took=status.refused is None and came_through(exchange))
         exchange.response_headers = headers
+        if WAITS in exchange.slots:
+            show_position(exchange)
 
     def on_finish(self, exchange: Exchange) -> None:
         status = self._status.get(exchange)
@@ -176,13 +197,8 @@ class RateLimits(Plugin):
     def _lookup_by(self, rules: LimitRules) -> "AppliedLimitsCache":
         return AppliedLimitsCache(rules, self._addresses, self._identities, self.reservations.now)
 
-    def _refuse(self, exchange: Exchange, status: LimitStatus, decision: Decision) -> None:
-        """Raise for the limit that refused; in shadow mode only log and count it, and the others are tried again."""
-        assert status.refused is not None
-        refusing = status.applied.all[status.refused]
-        if not refusing.shadow:
-            self._status.set(exchange, status)
-            raise limit_reached(status, decision.wait, exchange.requested_model)
+    def _note_shadow(self, exchange: Exchange, refusing: AppliedLimit) -> None:
+        """In shadow mode a refusal is only logged and counted."""
         self.shadowed[refusal_reason(refusing)] += 1
         logger.info(
             "request %s would have been refused: %s of %s", exchange.id, refusing.measure.name, refusing.limit.key

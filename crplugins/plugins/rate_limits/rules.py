@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
-from crplugins.core.principal import Limits, Principal
+from crplugins.core.principal import Limits, Principal, Queue
 from crplugins.limits.limit import Charge, Limit
 from crplugins.metering.estimate import Demand, Unit
 
@@ -93,6 +93,7 @@ class LimitRules:
         per_user: on each end user of a key.
         per_session: on each session of a key.
         shadow: a request that a limit would refuse is logged and counted, and admitted.
+        queue: how requests wait for limits that say nothing of it themselves; None: they are refused at once.
     """
 
     overall: Limits = NO_LIMITS
@@ -104,6 +105,7 @@ class LimitRules:
     per_user: Limits = NO_LIMITS
     per_session: SessionLimits = NO_SESSION_LIMITS
     shadow: bool = False
+    queue: Queue | None = None
 
     @property
     def limits_callers(self) -> bool:
@@ -115,7 +117,11 @@ class LimitRules:
         own = principal.limits
         if any(getattr(own, name) is not None for name in MEASURES):
             return own
-        return dataclasses.replace(self.per_key, shadow=True) if own.shadow else self.per_key
+        if own.shadow or own.queue is not None:
+            return dataclasses.replace(
+                self.per_key, shadow=own.shadow or self.per_key.shadow, queue=own.queue or self.per_key.queue
+            )
+        return self.per_key
 
     def distinguishes(self, model: str) -> bool:
         """Whether any limit is for this model only."""
@@ -134,6 +140,7 @@ class AppliedLimit(NamedTuple):
         owner: the key or team that it limits; "" for a limit on more than one of them.
         model: the one it is for; "" for all.
         shadow: whether requests that it would refuse are only logged and counted.
+        queue: how requests wait for it; None where they are refused at once.
     """
 
     limit: Limit
@@ -142,6 +149,7 @@ class AppliedLimit(NamedTuple):
     owner: str
     model: str
     shadow: bool
+    queue: Queue | None = None
 
     @property
     def ends_session(self) -> bool:
@@ -301,11 +309,14 @@ def _quoted(name: str) -> str:
 
 def _in_place(rules: LimitRules, limits: Limits, place: _Place) -> Iterator[AppliedLimit]:
     shadow = rules.shadow or limits.shadow
+    queue = None if shadow else limits.queue or rules.queue
+    if queue is not None and not queue.length:
+        queue = None
     for name, measure in MEASURES.items():
         amount: int | None = getattr(limits, name)
         if amount is not None:
             limit = _limit(measure, place.path, amount, limits.burst.get(name, amount))
-            yield AppliedLimit(limit, measure, place.scope, place.owner, place.model, shadow)
+            yield AppliedLimit(limit, measure, place.scope, place.owner, place.model, shadow, queue)
 
 
 def _limit(measure: Measure, path: str, amount: int, burst: int) -> Limit:

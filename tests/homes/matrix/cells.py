@@ -27,8 +27,8 @@ APPS = (*GROUPS["your app"], "vllm")
 CALLBACKS = ("litellm-callback", "litellm-own-keys")
 
 _FOR_SERVERS = (
-    "keys", "aliases", "models of a key", "usage of streams", "limits", "limits of long streams", "budgets",
-    "limits of end users", "limits of sessions", "budgets of sessions", "a full process",
+    "keys", "aliases", "models of a key", "usage of streams", "limits", "waiting for limits",
+    "limits of long streams", "budgets", "limits of end users", "limits of sessions", "budgets of sessions", "a full process",
     "a model without a price", "a body too large",
     "a body that is no JSON", "a client that leaves", "early counts",
 )  # fmt: skip

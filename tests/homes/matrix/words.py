@@ -19,9 +19,10 @@ UPSTREAM_KEY = "sk-upstream-key-9876543210"
 PRICES = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
 METRICS_PATH = "/crplugins/metrics"
 
-LIMITS: dict[str, dict[str, int]] = {
+LIMITS: dict[str, dict[str, Any]] = {
     "limited": {"requests_per_minute": REQUESTS, "tokens_per_minute": 100_000},
     "long": {"tokens_per_minute": 1_500},
+    "patient": {"requests_per_minute": 30, "burst": {"requests_per_minute": 1}, "queue": {"seconds": 60}},
     "leaver": {"max_parallel_requests": SLOTS},
     "unlucky": {"max_parallel_requests": SLOTS},
     "cached": {"requests_per_day": 1000, "tokens_per_day": 1_000_000},

@@ -9,10 +9,12 @@ from prometheus_client import generate_latest
 
 from crplugins.core.exchange import Attempt
 from crplugins.core.outcome import ERROR_TYPES
+from crplugins.limits.queues import Wait
 from crplugins.plugins.metrics import table as metrics_table
 from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.metrics.table import TABLE, Spec
+from crplugins.plugins.rate_limits.request import WAITS
 from tests.plugins.metrics.setup import finished, run, samples
 
 
@@ -36,6 +38,8 @@ def full() -> Metrics:
     metrics._describe_build()
     run(metrics, finished())
     run(metrics, finished(usage_source="cache", rescues=("restart",)))
+    run(metrics, finished(slots={WAITS: [Wait(1.5, 3, "key", "admitted")]}))
+    metrics.observe_queues({"key": 1})
     return metrics
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.asgi.scope import find_exchange
+from crplugins.core.errors import GatewayError
 from crplugins.core.principal import Limits
 from crplugins.metering.growth import PIECE_TOKENS
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
@@ -75,7 +76,7 @@ async def test_a_stream_that_grows_holds_more_of_the_quota_of_the_deployment_tha
     held = []
 
     async def look() -> None:
-        limits = [each.limit for each in sent.quota._applied.all]
+        limits = [each.limit for each in sent.quota.applied().all]
         held.append((await ground.reservations.levels(limits))[0].used)
 
     sent = Sent(Words(600, look), ground, tokens_per_minute=10_000)
@@ -87,7 +88,7 @@ async def test_a_stream_that_grows_holds_more_of_the_quota_of_the_deployment_tha
             assert exchange is not None
             failed = plugin.quota("another", Limits(tokens_per_minute=10_000))
             assert await failed.take(exchange) is None
-            failed.failed(exchange)
+            failed.failed(exchange, GatewayError(500, "no"))
         await sent(scope, receive, send)
 
     async with lifespan(stack := PluginMiddleware(twice, plugins=[plugin])):

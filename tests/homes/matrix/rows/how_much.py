@@ -41,6 +41,15 @@ def exactly_as_many_pass_as_the_limit_says(home: Home) -> None:
     assert sorted(row["outcome"] for row in rows) == ["limited"] * 5 + ["ok"] * REQUESTS
 
 
+@behaviour("waiting for limits")
+def what_a_limit_would_refuse_waits_for_its_turn(home: Home) -> None:
+    """One in two seconds: without its queue the other would be refused."""
+    answers = home.post_at_once(2, "patient", max_tokens=5)
+    assert [answer.status_code for answer in answers] == [200, 200], [answer.text for answer in answers]
+    assert {answer.headers.get("x-crplugins-queue-position") for answer in answers} == {None, "1"}
+    assert [row["outcome"] for row in home.records("patient", 2)] == ["ok", "ok"]
+
+
 @behaviour("limits of long streams")
 def a_stream_that_grows_beyond_what_was_reserved_leaves_less_to_others_while_it_runs(home: Home) -> None:
     """1,024 tokens are reserved for the stream; 100 of the limit of 1,500 would be left, had it not said 1,400."""
