@@ -164,3 +164,22 @@ keys: [{id: k, secret: sk-k-0123456789abcdef, models: [gone, a, "g*", mine], ali
         "the key 'k' may call 'gone', which is neither served nor an alias",
     ]
     assert [model["handler"] for model in report["model_list"]] == ["demo", "none"]
+
+
+def test_a_health_check_that_cannot_be_made_is_told(run, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(
+        """\
+model_list:
+  - model_name: local
+    litellm_params: {model: hosted_vllm/llama, api_base: http://10.0.0.7:8000/v1}
+  - model_name: echo
+    litellm_params: {model: demo/echo}
+  - model_name: quiet
+    litellm_params: {model: demo/echo, health_check: {seconds: 0}}
+health_check: {seconds: 10}
+"""
+    )
+    done = run("check", cwd=tmp_path)
+    assert done.returncode == 0
+    warning = "health_check is ignored for echo: only the direct handler can ask for a list of models"
+    assert f"warning: {warning}\n" in done.stderr

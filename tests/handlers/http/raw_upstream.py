@@ -20,8 +20,8 @@ class Visit:
     async def request(self) -> bytes:
         """The next request, head and body. IncompleteReadError when the client has closed."""
         head = await self.reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        whole = head + await self.reader.readexactly(int(length.split(b":")[1]))
+        lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        whole = head + await self.reader.readexactly(int(lengths[0].split(b":")[1]) if lengths else 0)
         self.requests.append(whole)
         return whole
 

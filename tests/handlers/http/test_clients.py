@@ -55,6 +55,24 @@ async def test_a_whole_answer_leaves_its_connection_to_the_next_request(asker: A
         assert [len(visit.requests) for visit in server.visits] == [3]
 
 
+async def test_a_question_without_a_body_says_nothing_of_one_and_has_its_deadline(asker: Asker) -> None:
+    async with upstream(always(KEPT["a length"])) as server:
+        endpoint = asker.endpoint(server.url, {"X-A": "b"})
+        for _ in range(2):
+            response = await endpoint.get(seconds=30.0)
+            assert (response.status, await rest(response)) == (200, BODY)
+            response.close()
+        assert [len(visit.requests) for visit in server.visits] == [2]
+        first = server.received[0].lower()
+        assert first.startswith(b"get /")
+        assert b"x-a: b" in first
+        assert b"content-length" not in first
+        assert b"transfer-encoding" not in first
+    async with upstream(Visit.closed) as server:
+        with pytest.raises(TimeoutError):
+            await asker.endpoint(server.url, {}).get(seconds=0.05)
+
+
 @pytest.mark.parametrize("form", CLOSED)
 async def test_an_answer_that_ends_its_connection_is_whole(asker: Asker, form: str) -> None:
     async with upstream(answering(CLOSED[form])) as server:
