@@ -130,6 +130,7 @@ async def asking(
     *,
     name: str = "m",
     patience: float = 30.0,
+    skip_malformed: int = 1,
     **parameters: Any,
 ) -> AsyncIterator[Asked]:
     """`async with asking(provider, "groq/fake-model") as asked:`; `parameters` are `litellm_params`."""
@@ -137,7 +138,13 @@ async def asking(
     base = parameters.pop("api_base", base)
     key = parameters.pop("api_key", KEY)
     deployment = Deployment(
-        name, model, api_base=base, api_key=key, parameters=parameters, deadlines=Deadlines(patience)
+        name,
+        model,
+        api_base=base,
+        api_key=key,
+        parameters=parameters,
+        deadlines=Deadlines(patience),
+        skip_malformed=skip_malformed,
     )
     async with LitellmHandler(deployment) as handler:
         await handler.rehearsed()

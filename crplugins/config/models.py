@@ -1,6 +1,7 @@
 """ModelEntry: one entry of `model_list`, in LiteLLM's own format."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,14 +10,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
-from crplugins.config.deadlines import DeadlineKeys
+from crplugins.config.answers import AnswerKeys
 from crplugins.config.on_break import NO_ON_BREAK, OnBreakKeys, on_break_of
 from crplugins.config.routing import NOTHING_SAID, DeploymentKeys, GroupKeys, RoutingKeys, routing_settings
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.network import SslVerify, has_host
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
-from crplugins.handlers.deadlines import NO_DEADLINES, Deadlines
+from crplugins.handlers.deadlines import Deadlines
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_settings import headers_in
 from crplugins.handlers.upstream import HandlerKind
@@ -92,7 +93,7 @@ class QuotaKeys(Section):
         return {name: amount for name, amount in given.items() if amount is not None}
 
 
-class LitellmParams(QuotaKeys, DeploymentKeys, DeadlineKeys, OnBreakKeys):
+class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
     """Where a model is served. Other keys are parameters of the request or settings of the provider, as in LiteLLM."""
 
     model_config = ConfigDict(extra="allow")
@@ -192,7 +193,7 @@ class ModelInfo(Section):
         return self
 
 
-class ModelEntry(QuotaKeys, DeploymentKeys, DeadlineKeys, OnBreakKeys, GroupKeys):
+class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     """A name clients ask for and where its answers come from.
 
     Entries with the same name take turns, and fail over to one another.
@@ -230,15 +231,16 @@ class ModelEntry(QuotaKeys, DeploymentKeys, DeadlineKeys, OnBreakKeys, GroupKeys
         self,
         fallback: Price | None = None,
         quota: Limits = NO_LIMITS,
-        deadlines: Deadlines = NO_DEADLINES,
+        answers: AnswerKeys | None = None,
         routing: RoutingKeys = NOTHING_SAID,
         on_break: OnBreakKeys = NO_ON_BREAK,
     ) -> Deployment:
         """The entry as handlers take it.
 
-        `fallback` is the price of a model whose own is unknown; `quota`, `deadlines`, `routing` and `on_break` are what
+        `fallback` is the price of a model whose own is unknown; `quota`, `answers`, `routing` and `on_break` are what
         holds where the entry says nothing.
         """
+        said = [keys for keys in (self, self.litellm_params, answers) if keys is not None]
         params = self.litellm_params
         return Deployment(
             name=self.model_name,
@@ -249,7 +251,8 @@ class ModelEntry(QuotaKeys, DeploymentKeys, DeadlineKeys, OnBreakKeys, GroupKeys
             forwards_trace=self.forward_trace,
             api_key=params.api_key.get_secret_value() if params.api_key else None,
             parameters=MappingProxyType(params.parameters()),
-            deadlines=self.deadlines().or_else(params.deadlines()).or_else(deadlines),
+            deadlines=functools.reduce(Deadlines.or_else, [keys.deadlines() for keys in said]),
+            skip_malformed=next((keys.skip_malformed for keys in said if keys.skip_malformed is not None), 1),
             quota=dataclasses.replace(quota, **{**params.quota(), **self.quota()}),
             adaptive=self.adaptive_concurrency or params.adaptive_concurrency,
             ssl_verify=params.ssl_verify,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
 
-from crplugins.config.deadlines import DeadlineKeys
+from crplugins.config.answers import AnswerKeys
 from crplugins.config.limits import BudgetsSection, LimitsSection
 from crplugins.config.metering import LedgerSection, MetricsSection, UsageSection
 from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
@@ -141,7 +141,7 @@ def _demo() -> tuple[ModelEntry, ...]:
     return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL), model_info=free),)
 
 
-class Config(RoutingKeys, DeadlineKeys, OnBreakKeys, GroupKeys):
+class Config(RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     """A whole configuration, checked. Without `model_list` it serves the demo model."""
 
     model_list: Annotated[tuple[ModelEntry, ...], AfterValidator(_not_empty)] = Field(default_factory=_demo)
@@ -245,8 +245,8 @@ class Config(RoutingKeys, DeadlineKeys, OnBreakKeys, GroupKeys):
 
     def deployments(self) -> list[Deployment]:
         """`model_list` as handlers take it, in its order; the choice of handler stands in `model_list[i].handler`."""
-        quota, deadlines = self.limits.per_deployment.limits(), self.deadlines()
-        return [entry.deployment(self.budgets.fallback(), quota, deadlines, self, self) for entry in self.model_list]
+        quota = self.limits.per_deployment.limits()
+        return [entry.deployment(self.budgets.fallback(), quota, self, self, self) for entry in self.model_list]
 
     def groups(self) -> dict[str, GroupSettings]:
         """By model name, how one of its deployments is chosen. What one entry of a name says counts for all."""

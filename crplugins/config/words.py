@@ -34,6 +34,7 @@ class ConfigWords(TypedDict, total=False):
     stall_timeout: float | None
     stream_timeout: float | None
     request_timeout: float | None
+    skip_malformed: int | None
     num_retries: int | None
     retry_policy: Mapping[str, int] | None
     cooldown_time: float | None

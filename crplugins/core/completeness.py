@@ -20,10 +20,13 @@ class Completeness:
     Attributes:
         open: the choices that have begun and not ended.
         done: [DONE] came.
-        failed: an error came, or a finish reason that says so (`error`, `abort`).
+        failed: an error came, or a finish reason that says so (`error`, `abort`), or a tool call without its beginning.
+        calls: a tool call has begun.
+        lost: a malformed event was left out. It may have held anything: a finish reason, so that [DONE] is no proof
+            for any provider, or the name of the tool that is called.
     """
 
-    __slots__ = ("_choices", "_ended", "_says_reasons", "done", "failed", "open")
+    __slots__ = ("_choices", "_ended", "_says_reasons", "calls", "done", "failed", "lost", "open")
 
     def __init__(self, choices: int = 1) -> None:
         self.open: set[int] = set()
@@ -32,6 +35,8 @@ class Completeness:
         self._says_reasons = False
         self.done = False
         self.failed = False
+        self.calls = False
+        self.lost = False
 
     def see(self, event: Event) -> None:
         """Note an event. What says nothing behind the end of a choice (Azure's filter results) does not reopen it."""
@@ -42,6 +47,10 @@ class Completeness:
         if answer.error is not None:
             self.failed = True
         for choice in answer.choices or ():
+            said = choice.delta or choice.message
+            if said is not None and (said.tool_calls or said.function_call):
+                self.failed |= self.lost and not self.calls and not any(call.name for call in said.call_pieces())
+                self.calls = True
             reason = choice.finish_reason
             self._says_reasons |= reason is not UNSET
             if reason and is_end(reason):
@@ -56,11 +65,11 @@ class Completeness:
                 self.failed = True
 
     def is_behind(self, event: Event) -> bool:
-        """Whether an event follows a complete answer and is none of it: no JSON, or an error without choices."""
+        """Whether an event follows a complete answer and is none of it: malformed, or an error without choices."""
         if self.open or not self.complete or event.is_done or event.data is None:
             return False
         answer = event.answer
-        return answer is None or (answer.error is not None and not answer.choices)
+        return answer is None or event.is_malformed or (answer.error is not None and not answer.choices)
 
     @property
     def begun(self) -> bool:
@@ -72,7 +81,7 @@ class Completeness:
         """Whether the answer is whole."""
         if self.failed or len(self.open) + len(self._ended) < self._choices:
             return False
-        return not self.open or (self.done and not self._says_reasons)
+        return not self.open or (self.done and not self._says_reasons and not self.lost)
 
 
 def _says_something(choice: Choice) -> bool:

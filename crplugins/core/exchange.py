@@ -69,7 +69,7 @@ class Attempt(msgspec.Struct, eq=False):
     """One call of a provider. `ended` is when its last byte was read, or when it failed; None while it is running.
 
     `target` is what was called there; another one makes a second attempt a fallback. `on_fail` is told when it fails,
-    and `on_end` once when it ends in any way.
+    and `on_end` once when it ends in any way. `left_out` counts the malformed events of its stream that were left out.
     """
 
     provider: str
@@ -79,6 +79,7 @@ class Attempt(msgspec.Struct, eq=False):
     error_type: ErrorType = ""
     target: object = None
     on_fail: Callable[[GatewayError, float], None] | None = None
+    left_out: int = 0
     on_end: Callable[[], None] | None = None
 
     def end(self, now: float) -> None:

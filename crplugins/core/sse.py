@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from crplugins.core.errors import DONE_FRAME, GatewayError
-from crplugins.core.wire import AnswerFacts, read_answer
+from crplugins.core.wire import AnswerFacts, Misshapen, read_answer
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
@@ -144,6 +144,13 @@ class Event(msgspec.Struct, eq=False):
             return not self.is_comment
         answer = self.answer
         return answer is not None and answer.is_empty
+
+    @property
+    def is_malformed(self) -> bool:
+        """Data that nobody can read: no JSON, or JSON that is no chunk, no error and no heartbeat."""
+        if not self.data or self.is_done:
+            return False
+        return self.answer is None or isinstance(self.answer, Misshapen)
 
     def with_data(self, data: bytes, answer: AnswerFacts | None = UNREAD) -> "Event":
         """The same event with another payload. Comments and fields beside the data are not kept.

@@ -193,6 +193,10 @@ class AnswerFacts(msgspec.Struct, frozen=True):
         return False
 
 
+class Misshapen(AnswerFacts, frozen=True):
+    """Of JSON that is neither a chunk nor an answer nor a sign of life: a text, a number, `choices` that are none."""
+
+
 class _Lax(msgspec.Struct):
     model: Any = None
     choices: Any = None
@@ -209,7 +213,8 @@ _lax: Final = msgspec.json.Decoder(_Lax | list[Any] | str | int | float | bool |
 def read_answer(data: bytes) -> AnswerFacts:
     """The facts of a chunk or a full answer; a field of an unexpected shape counts as absent.
 
-    Of a list, the error of its first object counts, as Google sends them. Other JSON than an object says nothing.
+    Of a list, the error of its first object counts, as Google sends them. Other JSON than an object says nothing, and
+    but for null and an empty list it is `Misshapen`, as is an object whose `choices` are no list of objects.
 
     Raises `msgspec.DecodeError` if `data` is not JSON to any client.
     """
@@ -226,11 +231,13 @@ def _read_leniently(data: bytes) -> AnswerFacts:
         lax = _lax.decode(strict_json(data))
     if isinstance(lax, list):
         first = lax[0] if lax else None
-        return AnswerFacts(error=first.get("error") if isinstance(first, dict) else None)
+        error = first.get("error") if isinstance(first, dict) else None
+        return AnswerFacts(error=error) if error is not None or not lax else Misshapen()
     if not isinstance(lax, _Lax):
-        return AnswerFacts()
+        return AnswerFacts() if lax is None else Misshapen()
     groq = lax.x_groq.get("usage") if isinstance(lax.x_groq, dict) else None
-    return AnswerFacts(
+    facts = AnswerFacts if _are_choices(lax.choices) else Misshapen
+    return facts(
         model=lax.model if isinstance(lax.model, str) else None,
         choices=_choices(lax.choices),
         usage=struct_of_what_fits(lax.usage, ReportedUsage),
@@ -238,6 +245,10 @@ def _read_leniently(data: bytes) -> AnswerFacts:
         x_groq=GroqUsage(struct_of_what_fits(groq, ReportedUsage)) if groq is not None else None,
         service_tier=lax.service_tier if isinstance(lax.service_tier, str) else None,
     )
+
+
+def _are_choices(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(item, dict) for item in value))
 
 
 def _choices(value: Any) -> list[Choice] | None:

@@ -34,6 +34,7 @@ class Deployment:
         prices: the price of a token by model, in LiteLLM's notation; None where it is unknown.
         forwards_trace: whether the upstream receives the trace context, with ids of ours.
         deadlines: how long it may take to answer.
+        skip_malformed: how many malformed events of one stream are left out; one more is a break.
         ssl_verify: how the upstream's certificate is judged, see `core/network.py`; None as the environment says.
         quota: how much its provider lets it use. Where nothing is said, nothing is limited.
         routing: when it is asked, and how often again.
@@ -50,6 +51,7 @@ class Deployment:
     prices: Callable[[str], Price | None] = lambda _: None
     forwards_trace: bool = False
     deadlines: Deadlines = NO_DEADLINES
+    skip_malformed: int = 1
     ssl_verify: SslVerify = None
     quota: Limits = _NO_LIMITS
     routing: RoutingSettings = AS_BUILT_IN

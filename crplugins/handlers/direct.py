@@ -194,7 +194,8 @@ class DirectCalls:
                 return stream_reply(_frames_of(document.raw))
             exchange.split = document.raw, [document]
             return document_reply(document.raw)
-        stream = DirectStream(self._label, self._secrets, response, patience, exchange, attempt)
+        skips = self._deployment.skip_malformed
+        stream = DirectStream(self._label, self._secrets, response, patience, skips, exchange, attempt)
         frames = await stream.begin(head)
         return stream_reply(frames) if exchange.stream else document_reply(await self._joined(frames, exchange))
 

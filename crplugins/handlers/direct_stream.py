@@ -21,6 +21,7 @@ from crplugins.core.sse import (
     first_events,
 )
 from crplugins.core.usage import TokenUsage
+from crplugins.core.wire import Misshapen
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.http.interface import HttpError, Response
@@ -54,6 +55,7 @@ class DirectStream:
         secrets: tuple[str | None, ...],
         response: Response,
         patience: Patience,
+        skip_malformed: int,
         exchange: Exchange,
         attempt: Attempt,
     ) -> None:
@@ -71,6 +73,7 @@ class DirectStream:
         self._failure: GatewayError | None = None  # raised behind the events that came before it
         self._last_count: TokenUsage | None = None  # of the event that failed, which no plugin sees
         self._patience = patience
+        self._skip_malformed = skip_malformed
         self._later = b""  # read already, and to be looked at when others have had their turn
         self._begun = False  # the frames are read; until then the deadline is that of the request
 
@@ -174,14 +177,15 @@ class DirectStream:
         alive = False
         for event in events:
             answer = event.answer
-            if answer is None or answer.error is not None:
+            if answer is None or answer.error is not None or answer.__class__ is Misshapen:
                 self._see_other(event, passable)
                 if self._state.done or self._failure is not None:
                     break
             elif answer.choices or not event.is_heartbeat:
                 self._state.see(event)
                 if self._state.failed:
-                    self._failure = upstream_errors.cut_short(self._deployment, "its finish_reason is a failure")
+                    cause = "its finish_reason is a failure, or it calls a tool without a name"
+                    self._failure = upstream_errors.cut_short(self._deployment, cause)
                     self._last_count = answer.counted
                     break
                 if answer.says():
@@ -198,17 +202,24 @@ class DirectStream:
         return passable
 
     def _see_other(self, event: Event, passable: list[Event]) -> None:
-        """A comment, the end mark, an error or no JSON."""
+        """A comment, the end mark, an error or a malformed event."""
         if event.is_comment:
             passable.append(event)
         elif event.is_done:
             self._see_done(passable)
         elif not event.data or self._state.is_behind(event):
             return
-        elif event.answer is None:
-            self._failure = upstream_errors.malformed(self._deployment, "an event is not JSON")
+        elif event.is_malformed:
+            self._see_malformed()
         else:
             self._see_error(event)
+
+    def _see_malformed(self) -> None:
+        """Left out, if it is one of few. In the middle of a tool call it may be a part of the arguments: a break."""
+        if not self._state.calls and upstream_errors.leaves_out(self._deployment, self._attempt, self._skip_malformed):
+            self._state.lost = True
+        else:
+            self._failure = upstream_errors.malformed(self._deployment, "an event is no chunk")
 
     def _see_done(self, passable: list[Event]) -> None:
         self._state.done = True

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError, broken_off, no_completion
+from crplugins.core.exchange import Attempt
 from crplugins.core.lenient_json import decode_leniently
 from crplugins.core.log_lines import log_upstream
 from crplugins.core.outcome import answered_with
@@ -275,6 +276,16 @@ def cut_short(deployment: str, cause: str | BaseException) -> GatewayError:
     """A stream that broke, or ended before the answer was complete. `cause` is a sentence of ours, or what broke it."""
     log_upstream(logger, deployment, "the upstream cut its stream: %s", _reason(cause))
     return broken_off()
+
+
+def leaves_out(deployment: str, attempt: Attempt, most: int) -> bool:
+    """Whether a malformed event of a stream is left out, and the answer goes on: so are the first `most` of them."""
+    if attempt.left_out >= most:
+        return False
+    attempt.left_out += 1
+    text = "a malformed event of its stream was left out, %d of at most %d"
+    log_upstream(logger, deployment, text, attempt.left_out, most)
+    return True
 
 
 def malformed(deployment: str, cause: str | BaseException) -> GatewayError:

@@ -227,6 +227,7 @@ def _resilience() -> list[Any]:
     by = ("model", "deployment")
     out = Query(S.gauge(t.DEPLOYMENTS, 'state!="healthy"', by=by), "{{model}}: {{deployment}}")
     rescues = Query(S.rate(t.RESCUES, by=("kind", "result")), "{{kind}} {{result}}")
+    left_out = Query(S.rate(t.LEFT_OUT, by=("model", "provider")), "{{model}}: {{provider}}")
     cooldowns = Query(S.rate(t.COOLDOWNS, by=by), "{{model}}: {{deployment}}")
     return [
         lines("Calls per request", "Of providers, for a request that is sent to one. 1 is none that is asked again.",
@@ -239,6 +240,8 @@ def _resilience() -> list[Any]:
               cooldowns),
         lines("Rescued streams", "Per second: streams that broke and that another deployment took over, and how that "
               "ended.", "reqps", rescues, stacked=True, nothing=NONE),
+        lines("Malformed events", "Per second: events of providers' streams that nobody could read and that were left "
+              "out.", "cps", left_out, nothing=NONE),
         lines("Room", "Requests that are not finished, and how many may be: server.max_in_flight, of all processes.",
               "short", *room),
         lines("Shed requests", "Refused per second because there was no room, by the priority of their keys.", "reqps",

@@ -190,7 +190,7 @@ async def test_others_have_their_turn_during_a_flood_and_the_answer_is_whole(nam
     flood = HEARTBEATS[name] * (FLOOD - 1)
     response = Body(token + flood + end if place == "behind it" else flood + token + end)
     exchange = make_exchange()
-    stream = DirectStream("m", (), response, Patience(10, 60, 60, 600), exchange, exchange.begin_attempt("provider"))
+    stream = DirectStream("m", (), response, Patience(10, 60, 60, 600), 1, exchange, exchange.begin_attempt("provider"))
     async with turns() as counted:
         frames = await stream.begin(await response.read())
         got = b""

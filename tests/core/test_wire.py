@@ -6,7 +6,7 @@ import pytest
 from msgspec import UNSET
 
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import AnswerFacts, Choice, Delta, is_end, is_failure, read_answer
+from crplugins.core.wire import AnswerFacts, Choice, Delta, Misshapen, is_end, is_failure, read_answer
 
 
 def read(**fields: Any) -> AnswerFacts:
@@ -116,9 +116,17 @@ def test_what_is_no_json_raises(data: bytes) -> None:
         read_answer(data)
 
 
-@pytest.mark.parametrize("data", [b"[]", b"7", b"null", b'"text"', b"[[]]", b"[7]"])
-def test_json_that_is_no_object_says_nothing(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"[]", b"null", b"{}", b'{"choices": null}', b'{"type": "ping"}'])
+def test_json_with_nothing_in_it_says_nothing(data: bytes) -> None:
     assert read_answer(data) == AnswerFacts()
+
+
+@pytest.mark.parametrize(
+    "data", [b"7", b"true", b'"text"', b"[[]]", b"[7]", b'{"choices": 7}', b'{"choices": {}}', b'{"choices": [7]}']
+)
+def test_json_that_is_neither_an_answer_nor_empty_is_misshapen(data: bytes) -> None:
+    assert isinstance(read_answer(data), Misshapen)
+    assert not read_answer(data).says()
 
 
 def test_the_error_in_googles_list_is_read() -> None:

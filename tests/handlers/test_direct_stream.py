@@ -77,8 +77,8 @@ async def test_one_unfinished_choice_of_two_is_a_cut(behind):
         assert last_error((await gateway.post(stream=True)).body)["code"] == "upstream_incomplete"
 
 
-async def test_an_event_that_is_not_json_ends_the_stream_with_an_error(behind):
-    async with behind() as gateway:
+async def test_an_event_that_is_not_json_ends_the_stream_with_an_error_where_none_may_be_left_out(behind):
+    async with behind(skip_malformed=0) as gateway:
         gateway.provider.enqueue(Script(events=[CHUNK % b"a", b"data: {oops\n\n", CHUNK % b"b", FINISH, DONE]))
         answer = await gateway.post(stream=True)
         assert last_error(answer.body)["code"] == "upstream_malformed"

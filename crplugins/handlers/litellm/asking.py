@@ -145,14 +145,11 @@ class ConfiguredStream:
             if event.is_done:
                 self.tap.done = True
                 return
-            try:
-                chunk = _decoded(data)
-            except (ValueError, RecursionError):
-                self.tap.malformed = "an event is not JSON"
-                chunk = {}
+            chunk = _decoded(data)
             self.tap.see(chunk)
             if not begun and not is_readable(chunk):
-                self.tap.malformed = "an event is no chunk"
+                self.tap.on_malformed()
+                continue
             begun = True
             yield chunk
 
@@ -164,7 +161,9 @@ class ConfiguredStream:
         splitter = Splitter()
         async for piece in clean_bytes(bounded_lines(_pieces(self._response))):
             for event in splitter.feed(piece):
-                if event.data is not None:
+                if event.is_malformed:
+                    self.tap.on_malformed()
+                elif event.data is not None:
                     yield event
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from crplugins.core.errors import ErrorObject, GatewayError
+from crplugins.core.exchange import Attempt
 from crplugins.core.log_lines import log_upstream
 from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.handlers import upstream_errors
@@ -97,6 +98,9 @@ class Failures:
 
     def cut_short(self, cause: str | BaseException) -> GatewayError:
         return upstream_errors.cut_short(self._deployment, cause)
+
+    def leaves_out(self, attempt: Attempt, most: int) -> bool:
+        return upstream_errors.leaves_out(self._deployment, attempt, most)
 
     def malformed(self, cause: str | BaseException) -> GatewayError:
         return upstream_errors.malformed(self._deployment, cause)

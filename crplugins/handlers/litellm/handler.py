@@ -121,7 +121,7 @@ class LitellmHandler:
             raise model_not_found(body.get("model", str) or model) from None
 
     async def _document(self, exchange: Exchange, model: str, messages: list[Any], arguments: Arguments) -> Reply:
-        answer = PlainAnswer(self._failures, exchange.choices)
+        answer = PlainAnswer(self._failures, exchange, self._deployment.skip_malformed)
         response = await self._complete(exchange, model, messages, arguments, answer)
         exchange.attempts[-1].end(exchange.clock())
         document = self._answer_document(exchange, response, answer, _bare(model))
@@ -166,8 +166,8 @@ class LitellmHandler:
         started = asyncio.get_running_loop().time()
         raw: RawItems = await self._complete(exchange, model, messages, arguments)
         repair = StreamRepair(_bare(model), shows_usage=shows_usage, choices=_choices_of(arguments))
-        patience = self._patience(exchange, stream=True)
-        stream = LitellmStream(exchange, raw, repair, self._failures, patience, started)
+        patience, skips = self._patience(exchange, stream=True), self._deployment.skip_malformed
+        stream = LitellmStream(exchange, raw, repair, self._failures, patience, started, skips)
         return stream_reply(await stream.begin())
 
     async def _complete(

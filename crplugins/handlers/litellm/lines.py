@@ -5,30 +5,38 @@ a value, objects that say nothing. And a provider may answer with one JSON docum
 are put right here, for every reader of lines and for OpenAI's SDK.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import msgspec
 
 from crplugins.core.answer_forms import stream_of
 from crplugins.core.lenient_json import decode_leniently
-from crplugins.core.sse import MAX_EVENT_BYTES
+from crplugins.core.sse import MAX_EVENT_BYTES, Event
 
 _FIELDS: Final = ("event:", "retry:", "id:", ":")
 _EMPTY: Final = frozenset({"", "{}", "null", "[]"})
 _HEARTBEATS: Final = frozenset({"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive"})
+_MOST_HELD: Final = 100
+_LONGEST_HELD: Final = 256 * 1024
+"""Lines of one event, and their characters: each new line has all of them decoded again."""
+
 LONGEST_HEARTBEAT: Final = 200
 """Longer data is not searched for a heartbeat."""
 
 
-async def clean_lines(lines: AsyncIterator[str], *, are_json: bool) -> AsyncIterator[str]:
+async def clean_lines(
+    lines: AsyncIterator[str], *, are_json: bool, malformed: Callable[[], None]
+) -> AsyncIterator[str]:
     """The `data:` lines that have a value, and those of a document in place of a stream.
 
-    `are_json` says that the provider's stream has no `data:`: each line is JSON (Ollama).
+    Args:
+        are_json: the provider's stream has no `data:`: each line is JSON (Ollama).
+        malformed: called for an event that is left out because nobody can read it.
     """
     document: list[str] = []
     size = 0
-    async for line in lines:
+    async for line in _readable(lines, malformed, are_json=are_json):
         text = line.strip()
         if text.startswith("data:"):
             if len(text) > LONGEST_HEARTBEAT or not says_nothing(text[len("data:") :].strip()):
@@ -43,6 +51,35 @@ async def clean_lines(lines: AsyncIterator[str], *, are_json: bool) -> AsyncIter
                 return
     for event in events_of("\n".join(document).encode("utf-8", "surrogatepass")) if document else ():
         yield event.decode().rstrip("\n")
+
+
+async def _readable(lines: AsyncIterator[str], malformed: Callable[[], None], *, are_json: bool) -> AsyncIterator[str]:
+    """The lines without the events that nobody can read; an event that is told in several lines is one of them.
+
+    Such lines are held until the event is whole, which is at a blank line, or where the next event begins. What is held
+    at the end of the body was cut.
+    """
+    held = ""
+    async for line in lines:
+        text = line.strip()
+        is_data = text.startswith("data:")
+        if not (is_data or (are_json and text) or held):
+            yield line
+            continue
+        data = text[len("data:") :].strip() if is_data else text
+        if held and not is_malformed(whole := f"{held}\n{data}"):
+            yield f"data: {whole}"
+            held = ""
+        elif not is_malformed(data):
+            if held:
+                malformed()
+                held = ""
+            yield line
+        elif is_data and held.count("\n") < _MOST_HELD and len(held) + len(data) <= _LONGEST_HELD:
+            held = whole if held else data
+        else:
+            malformed()
+            held = ""
 
 
 async def clean_bytes(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -79,6 +116,11 @@ def says_nothing(data: str) -> bool:
     except msgspec.DecodeError:
         return False
     return isinstance(fields, dict) and any(fields.get(key) in _HEARTBEATS for key in ("type", "event", "object"))
+
+
+def is_malformed(data: str) -> bool:
+    """Whether the data of an event is something that nobody can read, see `Event`."""
+    return Event(b"", data.encode("utf-8", "surrogatepass")).is_malformed
 
 
 def events_of(document: bytes) -> list[bytes]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from crplugins.core.answer_forms import document_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, begins_stream
 from crplugins.handlers.litellm.bounded import bounded_lines, decoded, is_encoded, refusal_in, with_short_names
 from crplugins.handlers.litellm.errors import Failures
@@ -52,9 +53,10 @@ class PlainAnswer:
         unseen: what of an answer that has failed could be read.
     """
 
-    def __init__(self, failures: Failures, choices: int) -> None:
+    def __init__(self, failures: Failures, exchange: Exchange, skip_malformed: int) -> None:
         self._failures = failures
-        self._choices = choices
+        self._exchange = exchange
+        self._skip_malformed = skip_malformed
         self._body: bytes | None = None
         self._headers: dict[str, str] = {}
         self._failure: GatewayError | None = None
@@ -129,15 +131,25 @@ class PlainAnswer:
 
     def _document(self, stream: bytes) -> bytes:
         """The document that a whole stream tells. Raises `GatewayError` for a stream that failed or was cut."""
-        state, events = Completeness(self._choices), _events(stream)
+        state, events = Completeness(self._exchange.choices), list[Event]()
         self.unseen = events
-        for event in events:
+        for event in _events(stream):
             if event.answer is not None and event.answer.error is not None:
                 raise self._failures.in_stream(event.answer.error)
+            if event.is_malformed and not state.is_behind(event):
+                self._see_malformed(state)
+                continue
+            events.append(event)
             state.see(event)
         if not state.complete:
             raise self._failures.cut_short("neither a finish reason for each choice nor an end mark came")
         return document_of(events)
+
+    def _see_malformed(self, state: Completeness) -> None:
+        attempt = self._exchange.attempts[-1]
+        if state.calls or not self._failures.leaves_out(attempt, self._skip_malformed):
+            raise self._failures.malformed("an event is no chunk")
+        state.lost = True
 
 
 def _events(stream: bytes) -> list[Event]:
@@ -147,7 +159,9 @@ def _events(stream: bytes) -> list[Event]:
     except EventTooLarge:
         return []
     rest = splitter.finish()
-    return [event for event in [*events, *([rest] if rest else [])] if not event.is_heartbeat]
+    if rest is not None and not rest.is_malformed:  # else it is half an event
+        events.append(rest)
+    return [event for event in events if event.is_malformed or not event.is_heartbeat]
 
 
 def watch_transports() -> None:

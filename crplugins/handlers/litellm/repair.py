@@ -92,6 +92,16 @@ class StreamRepair:
         return bool(self._choices)
 
     @property
+    def calls(self) -> bool:
+        """A tool call has begun."""
+        return any(choice.tool_calls or choice.calls_function for choice in self._choices.values())
+
+    @property
+    def calls_without_name(self) -> bool:
+        """A tool call has begun that does not say which tool it calls."""
+        return any(choice.tool_calls.lack_a_name for choice in self._choices.values())
+
+    @property
     def _all_began(self) -> bool:
         return len(self._choices) >= self._expected
 
@@ -220,7 +230,9 @@ def _from_generic(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 class ChoiceState:
     """One index of a stream so far."""
 
-    __slots__ = ("_begun", "_open", "_spoken", "_thinking", "finish", "seems_settled", "settled", "tool_calls")
+    __slots__ = (
+        "_begun", "_open", "_spoken", "_thinking", "calls_function", "finish", "seems_settled", "settled", "tool_calls",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._begun = False
@@ -231,6 +243,7 @@ class ChoiceState:
         self.settled = False
         self.seems_settled = False
         self.tool_calls = ToolCalls()
+        self.calls_function = False
 
     @property
     def finish_reason(self) -> str:
@@ -272,6 +285,7 @@ class ChoiceState:
         if calls := fields.get("tool_calls"):
             delta["tool_calls"] = self.tool_calls.fragments(calls)
         if call := fields.get("function_call"):
+            self.calls_function = True
             delta["function_call"] = {k: v for k, v in fields_of(call).items() if v is not None}
         if (blocks := fields.get("thinking_blocks")) and (whole := self._thinking.whole(blocks)):
             delta["thinking_blocks"] = whole

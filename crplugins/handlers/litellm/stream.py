@@ -39,6 +39,7 @@ class LitellmStream:
         failures: Failures,
         patience: Patience,
         started: float,
+        skip_malformed: int,
     ) -> None:
         self._exchange = exchange
         self._attempt = exchange.attempts[-1]
@@ -46,6 +47,8 @@ class LitellmStream:
         self._repair = repair
         self._failures = failures
         self._patience = patience
+        self._skip_malformed = skip_malformed
+        raw.tap.on_malformed = self._see_malformed
         self._over_at = started + patience.whole
         self._limit: asyncio.Timeout = asyncio.timeout_at(started + patience.first_token)
         self._missed = patience.first
@@ -105,15 +108,22 @@ class LitellmStream:
                 except StopAsyncIteration:
                     self._check_end()
                     return b""
-                if self._raw.tap.malformed is not None:
-                    raise self._failures.malformed(self._raw.tap.malformed)
                 counted = self._repair.usage
                 frames = self._repair.frames(item)
+                if self._attempt.left_out and self._repair.calls_without_name:
+                    raise self._failures.malformed("a tool call has no beginning")
                 if self._repair.usage is not counted:
                     note_provider(self._exchange, item)
                 if not frames:
                     self._keep_usage()
         return frames
+
+    def _see_malformed(self) -> None:
+        """An event is left out, if it is one of few. In the middle of a tool call it may be a part of the arguments."""
+        if self._is_over():
+            return
+        if self._repair.calls or not self._failures.leaves_out(self._attempt, self._skip_malformed):
+            raise self._failures.malformed("an event is no chunk")
 
     def _grace(self) -> float | None:
         """Seconds to wait for more when every choice has said its last word; None before."""
@@ -142,7 +152,9 @@ class LitellmStream:
         repair, tap = self._repair, self._raw.tap
         if tap.error is not None and not self._is_over():
             raise ProviderFailed(tap.error)
-        ended = repair.finished or (tap.done and repair.finished_silently) or (tap.ended and repair.begun)
+        ended = repair.finished
+        if not self._attempt.left_out:  # else the reason why the answer has ended may have been in what was left out
+            ended = ended or (tap.done and repair.finished_silently) or (tap.ended and repair.begun)
         if tap.unfinished or not ended:
             raise self._failures.cut_short("neither a finish reason for each choice nor an end mark came")
 

@@ -11,13 +11,14 @@ costing, for no client.
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from inspect import isasyncgen
 from typing import Any, Final
 
 import msgspec
 
 from crplugins.core.lenient_json import decode_leniently
+from crplugins.core.sse import Splitter
 from crplugins.handlers.litellm.cohere import chunk_of
 from crplugins.handlers.litellm.finish import is_failure
 from crplugins.handlers.litellm.lines import LONGEST_HEARTBEAT, clean_bytes, clean_lines, says_nothing
@@ -44,17 +45,18 @@ class Tap:
 
     `ended` says that the answer has ended in the provider's own format, `unfinished` that its last chunk there does not
     end it, whatever litellm makes of it. [DONE] is no such end: gateways send it behind an answer that was cut.
+    `on_malformed` is called for each event that is kept from litellm's readers because nobody can read it, and may
+    raise what the answer ends with.
     """
 
-    __slots__ = ("done", "ended", "error", "malformed", "parsed", "unfinished", "usage")
+    __slots__ = ("done", "ended", "error", "on_malformed", "unfinished", "usage")
 
     def __init__(self) -> None:
         self.done = False
         self.ended = False
         self.error: Any = None
         self.usage: Any = None
-        self.malformed: str | None = None
-        self.parsed = 0
+        self.on_malformed: Callable[[], None] = _leave_out
         self.unfinished = False
 
     def attach(self, stream: Any) -> None:
@@ -72,7 +74,6 @@ class Tap:
 
     def see(self, chunk: Any) -> None:
         """Notes a decoded event."""
-        self.parsed += 1
         if not isinstance(chunk, dict):
             return
         if chunk.get("error"):
@@ -90,7 +91,8 @@ class Tap:
     def _clean(self, stream: Any) -> None:
         """Readers hold the lines under one name or two."""
         lines = stream.streaming_response
-        cleaned = clean_lines(aiter(lines), are_json=type(stream).__name__.startswith("Ollama"))
+        are_json = type(stream).__name__.startswith("Ollama")
+        cleaned = clean_lines(aiter(lines), are_json=are_json, malformed=lambda: self.on_malformed())
         stream.streaming_response = cleaned
         if getattr(stream, "response_iterator", None) is lines:
             stream.response_iterator = cleaned
@@ -133,15 +135,14 @@ class Tap:
             if data == "[DONE]":
                 self.done = True
                 return None
-            before = self.parsed
             if "[DONE]" in data and data.startswith("{"):  # litellm would end the answer where its text has [DONE]
                 return stream.chunk_parser(chunk=msgspec.json.decode(data))
-            item = original(str_line=str_line)
-            if self.parsed == before and data and str_line.startswith("data:") and _decoded(data) is _BROKEN:
-                self.malformed = "an event is not JSON"  # litellm drops it
-            return item
+            return original(str_line=str_line)
 
         stream._handle_string_chunk = handle
+
+
+def _leave_out() -> None: ...
 
 
 def _finish_of(candidate: Any) -> Any:
@@ -156,7 +157,7 @@ class _WatchedDecoder:
         self._tap = tap
 
     async def aiter_bytes(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for event in self._decoder.aiter_bytes(clean_bytes(chunks)):
+        async for event in self._decoder.aiter_bytes(self._readable(clean_bytes(chunks))):
             data = event.data
             if len(data) <= LONGEST_HEARTBEAT and says_nothing(data.strip()):  # the SDK would fail on it, or hand it on
                 continue
@@ -165,6 +166,16 @@ class _WatchedDecoder:
             elif '"error"' in data:
                 self._tap.see(_decoded(data))
             yield event
+
+    async def _readable(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The bytes without the events that nobody can read: the SDK would end with an exception of its parser."""
+        splitter = Splitter()
+        async for chunk in chunks:
+            for event in splitter.feed(chunk):
+                if event.is_malformed:
+                    self._tap.on_malformed()
+                else:
+                    yield event.raw
 
 
 def _decoded(data: str) -> Any:

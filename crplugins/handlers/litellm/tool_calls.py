@@ -24,6 +24,11 @@ class ToolCalls:
     def __bool__(self) -> bool:
         return bool(self._ids)
 
+    @property
+    def lack_a_name(self) -> bool:
+        """One of them has begun without saying which tool it calls."""
+        return "" in self._names
+
     def fragments(self, raw: Any) -> list[dict[str, Any]]:
         """The provider's `tool_calls` of one delta."""
         if not isinstance(raw, Sequence):

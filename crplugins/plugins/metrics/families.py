@@ -87,6 +87,7 @@ class Families:
         self.output_size: Final = self._histogram(table.OUTPUT_SIZE)
         self.attempts: Final = self.counter(table.ATTEMPTS)
         self.rescues: Final = self.counter(table.RESCUES)
+        self.left_out: Final = self.counter(table.LEFT_OUT)
         self.upstream_duration: Final = self._histogram(table.UPSTREAM_DURATION)
         self.queued: Final = self.counter(table.QUEUED)
         self.queue_wait: Final = self._histogram(table.QUEUE_WAIT)

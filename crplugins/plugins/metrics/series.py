@@ -127,7 +127,8 @@ class ModelSeries:
     """What is counted and observed per model; `keys` are its bundles by key id."""
 
     __slots__ = (
-        "called", "durations", "input_size", "inter_chunk", "keys", "label", "max_gap", "output_size", "rescued",
+        "called", "durations", "input_size", "inter_chunk", "keys", "label", "left_out", "max_gap", "output_size",
+        "rescued",
         "took", "tpot", "ttft", "unmetered",
     )  # fmt: skip
 
@@ -146,6 +147,7 @@ class ModelSeries:
         self.unmetered: dict[str, Write] = {reason: families.unmetered.labels(model, reason).inc for reason in REASONS}
         self.called: LazyDict[Call, Write] = LazyDict(_called(families, guard, model))
         self.rescued: LazyDict[Rescued, Write] = LazyDict(lambda rescued: families.rescues.labels(model, *rescued).inc)
+        self.left_out: LazyDict[str, Write] = LazyDict(_left_out(families, guard, model))
         self.took: LazyDict[str, Write] = LazyDict(_took(families, guard, model))
 
     def note_stream(self, record: UsageRecord) -> None:
@@ -171,6 +173,8 @@ class ModelSeries:
     def note_attempt(self, attempt: Attempt, ended: float | None) -> None:
         """`ended` is the end of the request, for an attempt without an end of its own."""
         self.called[attempt.provider, attempt.kind, attempt.error_type]()
+        if attempt.left_out:
+            self.left_out[attempt.provider](attempt.left_out)
         end = attempt.ended if attempt.ended is not None else ended
         if end is not None:
             self.took[attempt.provider](end - attempt.started)
@@ -190,6 +194,14 @@ def _called(families: Families, guard: "LabelGuard", model: str) -> Callable[[Ca
         if guard.providers.admit(provider):
             return families.attempts.labels(model, provider, kind, error_type).inc
         return guard.replaced("provider", families.attempts.labels(model, OTHER, kind, error_type).inc)
+
+    return make
+
+
+def _left_out(families: Families, guard: "LabelGuard", model: str) -> Callable[[str], Write]:
+    def make(provider: str) -> Write:
+        label = provider if guard.providers.admit(provider) else OTHER
+        return families.left_out.labels(model, label).inc
 
     return make
 

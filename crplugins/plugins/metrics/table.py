@@ -122,6 +122,11 @@ RESCUES: Final = _counter(
     "Broken streams that another deployment took over: kind restart or continue; result ok, failed or cancelled.",
     "model", "kind", "result",
 )  # fmt: skip
+LEFT_OUT: Final = _counter(
+    "upstream_malformed_events",
+    "Events of providers' streams that nobody could read and that were left out (skip_malformed).",
+    "model", "provider",
+)  # fmt: skip
 UPSTREAM_DURATION: Final = _histogram(
     "upstream_duration_seconds", "From a call of a provider to its last byte or failure.", "model", "provider"
 )
@@ -156,6 +161,6 @@ TABLE: Final = (
     REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, MAX_IN_FLIGHT, SHED, OVERHEAD,
     INPUT_TOKENS, OUTPUT_TOKENS, CACHED_TOKENS, WRITTEN_TOKENS, REASONING_TOKENS, COST,
     CACHE_ANSWERS, CACHE_INPUT_TOKENS, CACHE_OUTPUT_TOKENS, UNMETERED, INPUT_SIZE, OUTPUT_SIZE,
-    ATTEMPTS, RESCUES, UPSTREAM_DURATION, DEPLOYMENTS, COOLDOWNS, QUEUE_WAITING, QUEUED, QUEUE_WAIT,
+    ATTEMPTS, RESCUES, LEFT_OUT, UPSTREAM_DURATION, DEPLOYMENTS, COOLDOWNS, QUEUE_WAITING, QUEUED, QUEUE_WAIT,
     HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
 )  # fmt: skip

@@ -151,17 +151,6 @@ def test_text_that_names_the_end_mark_is_text():
     assert not tap.done
 
 
-def test_comments_are_not_malformed_and_broken_data_is():
-    parser, tap = watched(Parser())
-    parser._handle_string_chunk(str_line=": OPENROUTER PROCESSING")
-    parser._handle_string_chunk(str_line="event: error")
-    for empty in ("", " ", " {}", " null"):
-        parser._handle_string_chunk(str_line=f"data:{empty}")
-    assert tap.malformed is None
-    parser._handle_string_chunk(str_line='data: {"a":')
-    assert tap.malformed == "an event is not JSON"
-
-
 def test_an_error_is_kept_with_the_usage_beside_it():
     parser, tap = watched(Parser())
     parser._handle_string_chunk(str_line='data: {"error":{"code":400},"usage":{"prompt_tokens":43}}')

@@ -158,8 +158,8 @@ async def test_of_a_cut_answer_what_the_provider_had_counted_is_kept(cassettes, 
 
 
 @pytest.mark.parametrize("model", [*PROVIDERS[:4], "mistral/fake-model", "deepseek/fake-model"])
-async def test_broken_json_ends_the_answer_with_an_error(model):
-    async with FakeProvider() as provider, asking(provider, model) as asked:
+async def test_broken_json_ends_the_answer_with_an_error_where_none_may_be_left_out(model):
+    async with FakeProvider() as provider, asking(provider, model, skip_malformed=0) as asked:
         provider.enqueue(Script(text="one two three", malformed_after=2))
         told = await asked.stream()
         assert told.error.code == "upstream_malformed"
@@ -169,7 +169,7 @@ async def test_broken_json_ends_the_answer_with_an_error(model):
 @pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "mistral/m", "deepseek/m"])
 @pytest.mark.parametrize("odd", [b'{"id": "c", "object": [null], "model": {}}', b'{"id": "c", "choices": 1.5}'])
 async def test_a_chunk_that_litellm_cannot_read_is_the_providers_fault_and_no_status_of_its(model, odd):
-    async with FakeProvider() as provider, asking(provider, model) as asked:
+    async with FakeProvider() as provider, asking(provider, model, skip_malformed=0) as asked:
         provider.enqueue(Script(events=[b"data: " + odd + b"\n\n", b"data: [DONE]\n\n"]))
         refusal = await asked.refusal(stream=True)
         assert (refusal.status, refusal.error.code) == (502, "upstream_malformed")

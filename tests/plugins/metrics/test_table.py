@@ -40,6 +40,9 @@ def full() -> Metrics:
     run(metrics, finished(usage_source="cache", rescues=("restart",)))
     run(metrics, finished(slots={WAITS: [Wait(1.5, 3, "key", "admitted")]}))
     metrics.observe_queues({"key": 1})
+    broken = finished()
+    broken.attempts[0].left_out = 1
+    run(metrics, broken)
     return metrics
 
 

@@ -1,11 +1,11 @@
-"""DeadlineKeys: how long a deployment may take. The same keys for one, for an entry of `model_list` and for all."""
+"""AnswerKeys: what answers may be like. The same keys for a deployment, for an entry of `model_list` and for all."""
 
 from typing import Annotated, Final
 
 from pydantic import Field
 
 from crplugins.handlers.deadlines import Deadlines
-from crplugins.settings.section import Number, Section
+from crplugins.settings.section import Number, Section, Whole
 
 _LONGEST: Final = 10_000_000
 """Seconds, which are four months: a timer of the event loop takes no number without end."""
@@ -13,8 +13,8 @@ _LONGEST: Final = 10_000_000
 Seconds = Annotated[Number, Field(gt=0, le=_LONGEST)]
 
 
-class DeadlineKeys(Section):
-    """How long a deployment may take to answer, in our words and in LiteLLM's."""
+class AnswerKeys(Section):
+    """How long a deployment may take to answer, in our words and in LiteLLM's, and what is left out of its streams."""
 
     timeout: Seconds | None = Field(default=None, examples=[120])
     """Seconds from the request to the last byte of the answer. By default 600 for a plain one; a stream as a whole is
@@ -32,6 +32,9 @@ class DeadlineKeys(Section):
 
     request_timeout: Seconds | None = Field(default=None, examples=[120])
     """LiteLLM's word for `timeout`, which comes first."""
+
+    skip_malformed: Annotated[Whole, Field(ge=0)] | None = Field(default=None, examples=[0])
+    """How many malformed events of one stream are left out, by default 1; one more is a break."""
 
     def deadlines(self) -> Deadlines:
         """What is written here."""
