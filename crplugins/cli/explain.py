@@ -23,6 +23,7 @@ from crplugins.core.principal import Budget, Principal
 from crplugins.core.usage import Price, TokenUsage, usd
 from crplugins.handlers.demo import is_demo
 from crplugins.handlers.deployment import Deployment, Routes
+from crplugins.handlers.routing.prefill import prefill_of
 from crplugins.handlers.routing.settings import Strategy
 from crplugins.handlers.upstream import ProviderUnknown, Upstream
 from crplugins.keys.key import Key
@@ -218,6 +219,9 @@ def _on_break(deployment: Deployment) -> str:
     told = deployment.on_break
     if told.action == "error":
         return "error: a stream that breaks behind its first token ends with an error"
+    if told.action == "continue":
+        goes_on = "goes on with" if prefill_of(deployment) is not None else "is not asked to go on with"
+        return f"continue: the next deployment goes on where a stream broke; this one {goes_on} the stream of another"
     return (
         f"restart: up to {told.hold_tokens} tokens or {told.hold_seconds:g} s of a stream are held back; if it breaks "
         "before that, it is begun anew at the next deployment"

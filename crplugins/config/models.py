@@ -258,6 +258,7 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
             ssl_verify=params.ssl_verify,
             routing=routing_settings(routing, params, self),
             on_break=on_break_of(self, params, on_break),
+            takes_prefill=_said(self.model_info.others.get("supports_assistant_prefill")),
         )
 
 
@@ -265,6 +266,10 @@ def provider_of(model: str) -> str:
     """The provider in LiteLLM's notation of a model; a bare name is OpenAI's."""
     provider, slash, _ = model.partition("/")
     return provider if slash else "openai"
+
+
+def _said(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 _OPENAI_REGIONS: Final[Mapping[str, str]] = {

@@ -13,7 +13,8 @@ class OnBreakKeys(Section):
 
     on_break: Action | None = Field(default=None, examples=["restart"])
     """What happens to a stream that breaks after its first token: `error` ends it with an error, the default; `restart`
-    holds its beginning back and, if it breaks within that, sends the answer of the next deployment."""
+    holds its beginning back and, if it breaks within that, sends the answer of the next deployment; `continue` has the
+    next deployment go on where it broke, if its provider can."""
 
     hold_tokens: Count | None = Field(default=None, examples=[50])
     """How many tokens of the beginning `restart` holds back at most; by default 100."""

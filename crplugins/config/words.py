@@ -16,7 +16,7 @@ class ConfigWords(TypedDict, total=False):
     models_shadow: bool | None
     limits: Mapping[str, Any] | None
     budgets: Mapping[str, Any] | None
-    on_break: Literal["error", "restart"] | None
+    on_break: Literal["error", "restart", "continue"] | None
     hold_tokens: int | None
     hold_seconds: float | None
     on_disconnect: Literal["cancel", "drain"] | None

@@ -40,6 +40,7 @@ class Deployment:
         routing: when it is asked, and how often again.
         on_break: what becomes of its streams that break.
         adaptive: requests at once are bounded below the quota's number as its answers say.
+        takes_prefill: whether it goes on with an answer whose beginning it is given; None if its provider says.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Deployment:
     routing: RoutingSettings = AS_BUILT_IN
     on_break: OnBreak = ENDS
     adaptive: bool = False
+    takes_prefill: bool | None = None
 
     @property
     def is_limited(self) -> bool:

@@ -1,7 +1,7 @@
 """Attempts: the deployments that one request asks, one after the other."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -68,15 +68,19 @@ class Attempts:
         """Those that have not been asked."""
         return self._left
 
-    async def next(self, body: Body) -> Reply:
-        """The reply of the next deployment that does not fail.
+    def keep(self, candidates: Sequence[Candidate]) -> None:
+        """Ask none but these from now on, and wait for none of those whose quota is used up."""
+        self._left, self._used_up = [*candidates], []
+
+    async def next(self, body: Body, adapted: Callable[[Candidate], Body] | None = None) -> Reply:
+        """The reply of the next deployment that does not fail. `adapted` makes the request for one, if not as it is.
 
         Raises `GatewayError` if none is left: the failure of the last one, or when the first may be asked again if the
         quotas of all are used up. A failure that every deployment would share ends the attempts at once.
         """
         while (candidate := self._pick(body) or await self._first_free()) is not None:
             try:
-                return await self._ask(candidate, body)
+                return await self._ask(candidate, body if adapted is None else adapted(candidate))
             except QuotaUsedUp as error:
                 self._used_up.append((candidate, error.with_traceback(None)))
             except GatewayError as error:

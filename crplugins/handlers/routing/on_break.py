@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Action = Literal["error", "restart"]
+Action = Literal["error", "restart", "continue"]
 
 HOLD_TOKENS: Final = 100
 HOLD_SECONDS: Final = 2.0
@@ -16,7 +16,8 @@ class OnBreak:
     """Of one deployment.
 
     Attributes:
-        action: end the stream with an error, or hold its beginning back and `restart` it at the next deployment.
+        action: end the stream with an error; hold its beginning back and `restart` it at the next deployment; or have
+            the next deployment `continue` it.
         hold_tokens, hold_seconds: how much of the beginning `restart` holds back: until a token comes with so many
             tokens held, or so long after the first one.
     """

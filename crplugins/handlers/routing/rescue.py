@@ -1,129 +1,24 @@
 """Rescue: another deployment takes over a stream that has broken, and the client sees one answer.
 
 With `on_break: restart` the beginning of a stream is held back. If it breaks within that, nothing has been shown: the
-next deployment is asked with the same body, and its answer is sent from its beginning. What the broken attempt has used
-stays on the books, and the client is told the sum (`whole_usage.py`).
+next deployment is asked with the same body, and its answer is sent from its beginning (`restart.py`). With `continue` a
+stream is shown as it comes, and the next deployment is given what it has said (`continuation.py`). What a broken
+attempt has used stays on the books, and the client is told the sum (`whole_usage.py`).
 """
 
-import logging
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
-from typing import Final
-
 from crplugins.core.body import Body
-from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange, Reply, RescueKind
-from crplugins.core.sse import MOST_EVENTS, Event, Splitter
+from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.routing.attempts import Attempts
-from crplugins.handlers.routing.on_break import OnBreak
-from crplugins.handlers.routing.whole_usage import events_of, joined
-
-logger = logging.getLogger("crplugins.upstream")
-
-MOST_HELD_BYTES: Final = 1024 * 1024
-"""A beginning as long as this is shown, however few tokens it has."""
+from crplugins.handlers.routing.continuation import ContinuedStream
+from crplugins.handlers.routing.restart import RestartedStream
 
 
 def with_rescue(reply: Reply, attempts: Attempts, exchange: Exchange, body: Body) -> Reply:
     """The reply of `attempts`. If it is a stream that breaks, another deployment takes over as its own says."""
-    if isinstance(reply.body, bytes) or attempts.current is None:
+    if isinstance(reply.body, bytes) or attempts.current is None or not attempts.left:
         return reply
     action = attempts.current.deployment.on_break.action
-    if action == "restart":
-        return Reply(reply.status, reply.headers, RestartedStream(attempts, exchange, body).frames(reply.body))
-    return reply
-
-
-class RestartedStream:
-    """The stream of a request, begun anew by the next deployment as long as nothing of it has been shown."""
-
-    def __init__(self, attempts: Attempts, exchange: Exchange, body: Body) -> None:
-        self._attempts = attempts
-        self._exchange = exchange
-        self._body = body
-
-    async def frames(self, frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        exchange = self._exchange
-        while True:
-            beginning, is_held = self._beginning(), True
-            try:
-                async with aclosing(frames):
-                    if beginning is not None:
-                        async for piece in frames:
-                            if comments := beginning.take(piece):
-                                yield comments
-                            if beginning.is_enough:
-                                break
-                    is_held = False
-                    exchange.shown_from_start()
-                    for shown in [] if beginning is None else beginning.pieces():
-                        yield shown
-                    async for piece in frames:
-                        yield piece
-                    return
-            except GatewayError as error:
-                if not (is_held and takes_over(self._attempts, exchange, error, "restart")):
-                    raise
-            exchange.shown_from_start()
-            frames = await next_stream(self._attempts, self._body)
-
-    def _beginning(self) -> "Beginning | None":
-        """What is to be held back; None if no other deployment could be asked."""
-        assert self._attempts.current is not None
-        settings = self._attempts.current.deployment.on_break
-        is_held = settings.action == "restart" and self._attempts.left
-        return Beginning(self._exchange, settings) if is_held else None
-
-
-class Beginning:
-    """The beginning of a stream, which is not shown yet, but for comments.
-
-    Attributes:
-        is_enough: a token has come after the time of holding back, or with as many tokens held as may be.
-    """
-
-    def __init__(self, exchange: Exchange, settings: OnBreak) -> None:
-        self.is_enough = False
-        self._exchange = exchange
-        self._tokens = settings.hold_tokens
-        self._until = exchange.clock() + settings.hold_seconds
-        self._splitter = Splitter()
-        self._events: list[Event] = []
-        self._size = 0
-
-    def take(self, piece: bytes) -> bytes:
-        """Hold back a piece of the stream. Returns the comments in it."""
-        exchange, comments = self._exchange, b""
-        said = exchange.said.mark()
-        for event in events_of(piece, exchange, self._splitter):
-            if event.data is None:
-                comments += event.raw
-            else:
-                exchange.note_ahead(event)
-                self._events.append(event)
-        self._size += len(piece)
-        if exchange.said.mark() != said:
-            self.is_enough = exchange.clock() >= self._until or exchange.said.tokens() >= self._tokens
-        self.is_enough = self.is_enough or self._size > MOST_HELD_BYTES
-        return comments
-
-    def pieces(self) -> Iterator[bytes]:
-        """What was held back, not too much at once."""
-        for start in range(0, len(self._events), MOST_EVENTS):
-            yield joined(self._events[start : start + MOST_EVENTS], self._exchange)
-
-
-def takes_over(attempts: Attempts, exchange: Exchange, error: GatewayError, kind: RescueKind) -> bool:
-    """Whether the next deployment is asked to take over a stream that has broken. It is not for a client that left."""
-    if exchange.client_gone or not attempts.broken(error):
-        return False
-    exchange.rescues = (*exchange.rescues, kind)
-    logger.warning("request %s: its stream broke, and another deployment takes over (%s)", exchange.id, kind)
-    return True
-
-
-async def next_stream(attempts: Attempts, body: Body) -> AsyncGenerator[bytes, None]:
-    """The stream of the next deployment. Raises `GatewayError` if all that are left fail."""
-    reply = await attempts.next(body)
-    assert not isinstance(reply.body, bytes), "a stream was asked for"
-    return reply.body
+    if action == "error":
+        return reply
+    kind = RestartedStream if action == "restart" else ContinuedStream
+    return Reply(reply.status, reply.headers, kind(attempts, exchange, body).frames(reply.body))

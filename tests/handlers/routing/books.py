@@ -100,8 +100,19 @@ class Books:
 
 
 @asynccontextmanager
-async def books(serve: Any, handlers: Sequence[str], *, params: Any = (), **words: Any) -> AsyncIterator[Books]:
-    """A deployment of the model `m` for each of `handlers`, asked in this order. `params` are `litellm_params` of all."""
+async def books(
+    serve: Any,
+    handlers: Sequence[str],
+    *,
+    params: Any = (),
+    info: Any = (),
+    provider_name: str = "openai",
+    **words: Any,
+) -> AsyncIterator[Books]:
+    """A deployment of the model `m` for each of `handlers`, asked in this order.
+
+    `params` are `litellm_params` and `info` is `model_info` of all.
+    """
     watcher = Watcher()
     async with AsyncExitStack() as stack:
         providers = [await stack.enter_async_context(FakeProvider()) for _ in handlers]
@@ -109,7 +120,7 @@ async def books(serve: Any, handlers: Sequence[str], *, params: Any = (), **word
             {
                 "model_name": "m",
                 "litellm_params": {
-                    "model": f"openai/model-{number}",
+                    "model": f"{provider_name}/model-{number}",
                     "api_base": provider.base_url,
                     "api_key": UPSTREAM_KEY,
                     **dict(params),
@@ -117,6 +128,7 @@ async def books(serve: Any, handlers: Sequence[str], *, params: Any = (), **word
                 "model_info": {
                     "input_cost_per_token": MICRO_USD[number][0] * 1e-6,
                     "output_cost_per_token": MICRO_USD[number][1] * 1e-6,
+                    **dict(info),
                 },
                 "handler": handler,
             }

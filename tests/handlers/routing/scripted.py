@@ -6,6 +6,7 @@ from typing import Any
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, broken_off
 from crplugins.core.exchange import Exchange, Reply, Timings
+from crplugins.core.outcome import answered_with
 from crplugins.core.sse import Splitter
 from crplugins.core.usage import Price
 from crplugins.handlers.deployment import Deployment
@@ -19,17 +20,22 @@ ASK = b'{"model": "m", "messages": [{"role": "user", "content": "Say something."
 
 
 class Says:
-    """Answers with these pieces of whole events; then it ends, or breaks."""
+    """Answers with these pieces of whole events; then it ends, or breaks. Or it refuses with a status."""
 
-    def __init__(self, *pieces: bytes, breaks: bool = False) -> None:
+    def __init__(self, *pieces: bytes, breaks: bool = False, refuses: int | None = None) -> None:
         self.pieces = pieces
         self.breaks = breaks
+        self.refuses = refuses
         self.asked: list[Body] = []
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         self.asked.append(body)
         exchange.price = Price(1_000_000, 2_000_000)
         attempt = exchange.begin_attempt("openai", self)
+        if self.refuses is not None:
+            error = GatewayError(self.refuses, "No beginning, please.", error_type=answered_with(self.refuses))
+            attempt.fail(error, exchange.clock())
+            raise error
         return stream_reply(self._frames(exchange, attempt))
 
     async def _frames(self, exchange: Exchange, attempt: Any) -> AsyncGenerator[bytes, None]:
@@ -72,7 +78,7 @@ async def ask(on_break: OnBreak, *handlers: Says, ask: bytes = ASK, models: Sequ
             for event in events:
                 exchange.note_facts(event)
     except GatewayError as raised:
-        error = raised
+        error = raised.with_traceback(None)
         exchange.failed(raised, in_stream=True)
     exchange.concluded(200, left=False, complete=True)
     return Answered(received, error, exchange)

@@ -1,0 +1,33 @@
+"""Takeover: asking the next deployment for the rest, or the whole, of an answer whose stream has broken."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+
+from crplugins.core.body import Body
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange, RescueKind
+from crplugins.handlers.routing.attempts import Attempts
+from crplugins.handlers.routing.candidate import Candidate
+
+logger = logging.getLogger("crplugins.upstream")
+
+
+def takes_over(attempts: Attempts, exchange: Exchange, error: GatewayError, kind: RescueKind) -> bool:
+    """Whether the next deployment is asked to take over a stream that has broken. It is not for a client that left."""
+    if exchange.client_gone or not attempts.broken(error):
+        return False
+    exchange.rescues = (*exchange.rescues, kind)
+    logger.warning("request %s: its stream broke, and another deployment takes over (%s)", exchange.id, kind)
+    return True
+
+
+async def next_stream(
+    attempts: Attempts, body: Body, adapted: Callable[[Candidate], Body] | None = None
+) -> AsyncGenerator[bytes, None]:
+    """The stream of the next deployment. Raises `GatewayError` if all that are left fail.
+
+    `adapted` makes the request for one of them, where it is not the client's.
+    """
+    reply = await attempts.next(body, adapted)
+    assert not isinstance(reply.body, bytes), "a stream was asked for"
+    return reply.body
