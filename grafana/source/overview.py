@@ -226,6 +226,7 @@ def _resilience() -> list[Any]:
     ]
     by = ("model", "deployment")
     out = Query(S.gauge(t.DEPLOYMENTS, 'state!="healthy"', by=by), "{{model}}: {{deployment}}")
+    running = Query(S.gauge(t.DEPLOYMENT_RUNNING, by=by), "{{model}}: {{deployment}}")
     rescues = Query(S.rate(t.RESCUES, by=("kind", "result")), "{{kind}} {{result}}")
     left_out = Query(S.rate(t.LEFT_OUT, by=("model", "provider")), "{{model}}: {{provider}}")
     cooldowns = Query(S.rate(t.COOLDOWNS, by=by), "{{model}}: {{deployment}}")
@@ -236,6 +237,7 @@ def _resilience() -> list[Any]:
               stacked=True, nothing=NONE),
         lines("Deployments left out", "Processes in which a deployment cools down or is on trial. An idle one "
               "stays so until a request comes.", "short", out),
+        lines("In flight by deployment", "Requests that each deployment is answering.", "short", running),
         lines("Cooldowns", "Per second: how often a deployment was left out because it kept failing.", "cps",
               cooldowns),
         lines("Rescued streams", "Per second: streams that broke and that another deployment took over, and how that "

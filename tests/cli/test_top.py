@@ -321,6 +321,7 @@ crplugins_deployments{model="a",deployment="openai/a at two",state="healthy"} 1
 crplugins_deployments{model="a",deployment="openai/a at two",state="cooling"} 0
 crplugins_deployments{model="a",deployment="openai/a at two",state="trial"} 1
 crplugins_deployment_cooldowns_total{model="a",deployment="openai/a at two"} 3
+crplugins_deployment_requests_in_flight{model="a",deployment="openai/a at one"} 4
 """
 
 
@@ -336,11 +337,13 @@ def test_the_room_and_what_was_refused_for_it_stand_beside_what_is_in_flight():
 def test_deployments_are_shown_with_the_one_that_is_left_out_first():
     text = SCRAPED + DEPLOYMENTS
     found = figures(scrape(10.0, text), scrape(12.0, text), 4600.0)
-    assert [(use.deployment, use.healthy, use.cooling, use.trial, use.cooldowns) for use in found.deployments] == [
-        ("openai/a at two", 1, 0, 1, 3),
-        ("openai/a at one", 2, 0, 0, 0),
+    assert [
+        (use.deployment, use.healthy, use.cooling, use.trial, use.cooldowns, use.in_flight) for use in found.deployments
+    ] == [
+        ("openai/a at two", 1, 0, 1, 3, 0),
+        ("openai/a at one", 2, 0, 0, 0, 4),
     ]
     lines = [" ".join(line.split()) for line in printed(found).splitlines()]
-    assert "a openai/a at two 1 healthy, 1 trial 3" in lines
-    assert "a openai/a at one healthy 0" in lines
+    assert "a openai/a at two 1 healthy, 1 trial 0 3" in lines
+    assert "a openai/a at one healthy 4 0" in lines
     assert json.loads(as_json(found))["deployments"][0]["trial"] == 1

@@ -68,7 +68,8 @@ class BudgetUse:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentUse:
-    """How a deployment fares: the number of processes in which it is in each state, and its cooldowns."""
+    """How a deployment fares: the number of processes in which it is in each state, its cooldowns, and how many
+    requests it is answering."""
 
     model: str
     deployment: str
@@ -76,6 +77,7 @@ class DeploymentUse:
     cooling: int
     trial: int
     cooldowns: int
+    in_flight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +243,12 @@ def _budgets(scrape: TopScrape) -> list[BudgetUse]:
 def _deployments(scrape: TopScrape) -> list[DeploymentUse]:
     states = scrape.sums(t.DEPLOYMENTS.name, "model", "deployment", "state")
     cooldowns: dict[tuple[str, ...], float] = scrape.sums(t.COOLDOWNS.name, "model", "deployment")
+    running: dict[tuple[str, ...], float] = scrape.sums(t.DEPLOYMENT_RUNNING.name, "model", "deployment")
     uses = []
     for name in dict.fromkeys((model, deployment) for model, deployment, _ in states):
         healthy, cooling, trial = (round(states.get((*name, state), 0)) for state in HEALTH_STATES)
-        uses.append(DeploymentUse(*name, healthy, cooling, trial, round(cooldowns.get(name, 0))))
+        numbers = (healthy, cooling, trial, round(cooldowns.get(name, 0)), round(running.get(name, 0)))
+        uses.append(DeploymentUse(*name, *numbers))
     return sorted(uses, key=lambda use: (-use.cooling - use.trial, -use.cooldowns, use.model, use.deployment))
 
 

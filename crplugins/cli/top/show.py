@@ -70,10 +70,12 @@ def _of_most(figures: Figures) -> str:
 
 
 def _deployments(deployments: list[DeploymentUse]) -> Table:
-    table = _table("model", "deployment", "state", "cooldowns")
+    table = _table("model", "deployment", "state", "in flight", "cooldowns")
     for use in deployments[:ROWS]:
         state = Text(_state(use), style="" if use.healthy else "red")
-        table.add_row(printable(use.model), printable(use.deployment), state, f"{use.cooldowns:,}")
+        table.add_row(
+            printable(use.model), printable(use.deployment), state, f"{use.in_flight:,}", f"{use.cooldowns:,}"
+        )
     return _with_count_of_others(table, len(deployments))
 
 

@@ -90,7 +90,8 @@ class Upstreams:
         candidates = [each for group in self._groups for each in group.candidates]
         names = distinct_names([each.deployment for each in candidates])
         for name, each in zip(names, candidates, strict=True):
-            yield DeploymentStatus(each.deployment.name, name, each.health.state, each.health.cooldowns)
+            health = each.health
+            yield DeploymentStatus(each.deployment.name, name, health.state, health.cooldowns, each.running)
 
     def resolve(self) -> None:
         """Decide each deployment's handler, but of those that wait for litellm. Blocks: prices are read, and litellm

@@ -12,9 +12,11 @@ class DeploymentStatus(NamedTuple):
         model: the name that clients ask for.
         deployment: what tells it from others of that name.
         cooldowns: how often it has begun to cool down.
+        running: how many requests it is answering.
     """
 
     model: str
     deployment: str
     state: HealthState
     cooldowns: int
+    running: int

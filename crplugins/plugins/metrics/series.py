@@ -18,7 +18,15 @@ from crplugins.core.usage import usd
 from crplugins.limits.queues import WAIT_ENDS
 from crplugins.metering.record import UsageRecord
 from crplugins.plugins.metrics.families import Counter, Families
-from crplugins.plugins.metrics.table import COOLDOWNS, DEPLOYMENTS, HOOK_ERRORS, INTER_CHUNK, REQUESTS, TABLE
+from crplugins.plugins.metrics.table import (
+    COOLDOWNS,
+    DEPLOYMENT_RUNNING,
+    DEPLOYMENTS,
+    HOOK_ERRORS,
+    INTER_CHUNK,
+    REQUESTS,
+    TABLE,
+)
 from crplugins.plugins.rate_limits.rules import Scope
 
 OTHER: Final = "other"
@@ -109,14 +117,14 @@ class Series:
             "result": 3, "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
             "priority": len(PRIORITIES), "scope": len(get_args(Scope)), "end": len(WAIT_ENDS),
         }  # fmt: skip
-        left_out = {REQUESTS, HOOK_ERRORS, DEPLOYMENTS, COOLDOWNS} | (
+        left_out = {REQUESTS, HOOK_ERRORS, DEPLOYMENTS, DEPLOYMENT_RUNNING, COOLDOWNS} | (
             {INTER_CHUNK} if self._families.inter_chunk is None else set()
         )
         by_labels = sum(
             prod(sizes.get(x, 1) for x in spec.labels) * spec.lines for spec in TABLE if spec not in left_out
         )
         endings = ENDINGS + len(ERROR_TYPES)  # each error type has few statuses, and those past the cap are `other`
-        of_deployments = self.deployments * (len(HEALTH_STATES) + 1)
+        of_deployments = self.deployments * (len(HEALTH_STATES) + 2)
         return by_labels + sizes["model"] * sizes["key_id"] * endings + of_deployments
 
     def __str__(self) -> str:

@@ -22,6 +22,7 @@ from crplugins.plugins.metrics.directory import leave, shared_directory, sweep
 from crplugins.plugins.metrics.families import Collector, Counter, Families, Gauge
 from crplugins.plugins.metrics.table import (
     COOLDOWNS,
+    DEPLOYMENT_RUNNING,
     DEPLOYMENTS,
     HOOK_ERRORS,
     LEDGER_DROPPED,
@@ -95,6 +96,7 @@ class ObservedState:
 
     def deployments(self, read: Callable[[], Iterable[DeploymentStatus]]) -> None:
         self._add(DEPLOYMENTS, lambda: _by_state(read()))
+        self._add(DEPLOYMENT_RUNNING, lambda: {(each.model, each.deployment): each.running for each in read()})
         self._add(COOLDOWNS, lambda: {(each.model, each.deployment): each.cooldowns for each in read()})
 
     def queues(self, lengths: Mapping[str, int]) -> None:

@@ -134,6 +134,9 @@ DEPLOYMENTS: Final = _gauge(
     "deployments", "Processes in which a deployment is in a state: healthy, cooling, trial.",
     "model", "deployment", "state",
 )  # fmt: skip
+DEPLOYMENT_RUNNING: Final = _gauge(
+    "deployment_requests_in_flight", "Requests that a deployment is answering.", "model", "deployment"
+)
 COOLDOWNS: Final = _counter(
     "deployment_cooldowns", "Times that a deployment was left out because it kept failing.", "model", "deployment"
 )
@@ -161,6 +164,7 @@ TABLE: Final = (
     REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, MAX_IN_FLIGHT, SHED, OVERHEAD,
     INPUT_TOKENS, OUTPUT_TOKENS, CACHED_TOKENS, WRITTEN_TOKENS, REASONING_TOKENS, COST,
     CACHE_ANSWERS, CACHE_INPUT_TOKENS, CACHE_OUTPUT_TOKENS, UNMETERED, INPUT_SIZE, OUTPUT_SIZE,
-    ATTEMPTS, RESCUES, LEFT_OUT, UPSTREAM_DURATION, DEPLOYMENTS, COOLDOWNS, QUEUE_WAITING, QUEUED, QUEUE_WAIT,
+    ATTEMPTS, RESCUES, LEFT_OUT, UPSTREAM_DURATION, DEPLOYMENTS, DEPLOYMENT_RUNNING, COOLDOWNS,
+    QUEUE_WAITING, QUEUED, QUEUE_WAIT,
     HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
 )  # fmt: skip

@@ -34,7 +34,7 @@ def full() -> Metrics:
     metrics.observe_faults({("Auth", "on_request"): 1})
     metrics.observe_ledger(Ledger())
     metrics.observe_admission(Room())
-    metrics.observe_deployments(lambda: [DeploymentStatus("m", "openai/m", "healthy", 0)], 1)
+    metrics.observe_deployments(lambda: [DeploymentStatus("m", "openai/m", "healthy", 0, 1)], 1)
     metrics._describe_build()
     run(metrics, finished())
     run(metrics, finished(usage_source="cache", rescues=("restart",)))
@@ -96,7 +96,7 @@ def test_the_worst_case_is_never_passed():
     metrics = Metrics(["m", "gpt-*"], ["a"], key_cap=3, inter_chunk=True)
     metrics.observe_ledger(Ledger())
     metrics.observe_admission(Room())
-    metrics.observe_deployments(lambda: [DeploymentStatus("m", "openai/m", "healthy", 0)], 1)
+    metrics.observe_deployments(lambda: [DeploymentStatus("m", "openai/m", "healthy", 0, 1)], 1)
     metrics._describe_build()
     for model in ("m", "gpt-4", "else"):
         for key_id in ("a", "b", "c", "d", None):
