@@ -20,7 +20,7 @@ from itertools import count
 from random import expovariate
 from typing import Final, Literal, NamedTuple, Protocol
 
-from crplugins.core.errors import GatewayError, client_disconnected
+from crplugins.core.errors import GatewayError, client_disconnected, shutting_down
 from crplugins.core.principal import Queue
 from crplugins.limits.arithmetic import LEASE_WAIT
 from crplugins.limits.fair_queue import FairQueue
@@ -31,7 +31,8 @@ QueueRefusal = Literal["full", "too_long", "deadline"]
 deadline has come."""
 
 WaitEnd = QueueRefusal | Literal["admitted", "left", "failed"]
-"""How a wait ends. `left`: the client has disconnected. `failed`: the store is unavailable, or something is broken."""
+"""How a wait ends. `left`: the client has disconnected. `failed`: the store is unavailable, the process
+ends, or something is broken."""
 
 WAIT_ENDS: Final[Sequence[WaitEnd]] = ("admitted", "left", "failed", "full", "too_long", "deadline")
 
@@ -122,7 +123,15 @@ class LimitQueues:
         self.shared: Final = shared
         self.waiting: Final[dict[str, LimitQueue]] = {}
         self.lengths: Final[Counter[str]] = Counter()
+        self._draining = False
         self._numbers: Final = count()
+
+    def drain(self) -> None:
+        """The process ends: what waits is refused at once, and so is what would wait from now on."""
+        self._draining = True
+        for queue in list(self.waiting.values()):
+            for waiting in list(queue.requests):
+                waiting.fail(shutting_down())
 
     def freed(self, charges: Sequence[Charge]) -> None:
         """A settlement has changed these limits."""
@@ -142,7 +151,8 @@ class LimitQueues:
             decision: of the attempt that it has made already.
             disconnected: returns when the client has gone.
 
-        Raises `GatewayError`: 499 if the client disconnects meanwhile, and what the applicant raises.
+        Raises `GatewayError`: 499 if the client disconnects meanwhile, 503 if the process ends, and what the applicant
+        raises.
         """
         ask, wait = None, None
         if decision is None:
@@ -155,6 +165,8 @@ class LimitQueues:
             if not _may_wait(ask, wait):
                 return decision
         assert ask.queue is not None, "else there is nobody in the way, and it is not asked to wait"
+        if self._draining:
+            raise shutting_down()
         loop = asyncio.get_running_loop()
         began = loop.time()
         waiting = WaitingRequest(applicant, next(self._numbers), began + ask.queue.seconds, loop.create_future())
@@ -300,6 +312,11 @@ class WaitingRequest:
             seconds = self.queue.comes_at(self) - asyncio.get_running_loop().time()
             wait = LEASE_WAIT if self.queue.limit.kind == "lease" else max(1, round(seconds * 1000))
             self.result.set_result(NotAdmitted(self.queue.limit, reason, wait))
+        self.leave()
+
+    def fail(self, error: GatewayError) -> None:
+        if not self.result.done():
+            self.result.set_exception(error)
         self.leave()
 
     def leave(self) -> None:

@@ -154,7 +154,14 @@ def provider_alerts() -> list[Alert]:
 def room_alerts() -> list[Alert]:
     shed = GATEWAY.rate(t.SHED, by=("priority",), window="5m")
     high = GATEWAY.rate(t.SHED, 'priority="high"', by=("priority",), window="5m")
+    waits = GATEWAY.rate(t.QUEUED, by=("scope",), window="15m")
+    lost = GATEWAY.rate(t.QUEUED, any_of("end", ("full", "too_long", "deadline")), by=("scope",), window="15m")
     return [
+        Alert("CrpluginsQueueOverrun", "ticket", "10m",
+              f"{share(lost, waits)} > 0.2\nand {lost} > 0.01",
+              "waiting for limits of a {{ $labels.scope }} is in vain",
+              "{{ $value | humanizePercentage }} of the requests that had to wait in 15m were refused in the end: the "
+              "queue was full, or their turn did not come in time."),
         Alert("CrpluginsRequestsShed", "ticket", "10m",
               f"{shed} > 0",
               "no room for requests of priority {{ $labels.priority }}",

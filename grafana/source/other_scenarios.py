@@ -21,6 +21,7 @@ def other_scenarios() -> Iterator[Scenario]:
     yield _model_out()
     yield _streams_break()
     yield _multiplied()
+    yield _queue_overrun()
     yield _shed()
     yield _high_shed()
     yield _spool()
@@ -160,6 +161,21 @@ def _multiplied() -> Scenario:
         data[series(t.ATTEMPTS, kind="retry", error_type="upstream_5xx", **labels)] = growing(more, 60)
     name = "CrpluginsCallsMultiplied"
     return Scenario(name, data, (Firing("9m", name), Firing("20m", name, each("ticket", "model", ["storm"]))))
+
+
+def _queue_overrun() -> Scenario:
+    """A client that leaves is not refused, and one refusal a night is no trend."""
+    ends = {
+        "key": {"admitted": 6, "deadline": 1, "full": 1, "too_long": 1}, "model": {"admitted": 9, "full": 1, "left": 9},
+        "team": {"admitted": 0.01, "full": 0.1},
+    }  # fmt: skip
+    data = {
+        series(t.QUEUED, scope=scope, end=end): growing(per_minute, 60)
+        for scope, counts in ends.items()
+        for end, per_minute in counts.items()
+    }
+    name = "CrpluginsQueueOverrun"
+    return Scenario(name, data, (Firing("9m", name), Firing("20m", name, each("ticket", "scope", ["key"]))))
 
 
 def _shed() -> Scenario:

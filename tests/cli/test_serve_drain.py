@@ -19,7 +19,8 @@ CONFIGURATION = """
 model_list: [{model_name: mine, litellm_params: {model: openai/m, api_base: "${PROVIDER}", api_key: sk-up}, handler: direct}]
 keys: [{id: team-a, secret: sk-team-a-0123456789}]
 ledger: {url: "sqlite:///usage.db"}
-limits: {per_key: {max_parallel_requests: 9}}
+metrics: {token: null}
+limits: {per_key: {max_parallel_requests: 1}, queue: {seconds: 60, length: 5}}
 """
 QUESTION = {"model": "mine", "messages": [{"role": "user", "content": "hi"}]}
 KEY = {"authorization": "Bearer sk-team-a-0123456789"}
@@ -62,6 +63,14 @@ def readiness(url: str) -> int | None:
             return None
 
 
+def queued(url: str) -> float:
+    """How many requests wait, in all processes."""
+    with closing(HTTPConnection(url.removeprefix("http://"), timeout=30)) as connection:
+        connection.request("GET", "/metrics?name[]=crplugins_queue_waiting_requests")
+        lines = connection.getresponse().read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#"))
+
+
 def until_it_drains(url: str) -> httpx.Response:
     """The answer of /readyz, on a connection of its own, once it is not 200 any more."""
     while readiness(url) == 200:
@@ -86,8 +95,12 @@ def test_it_is_not_ready_takes_nothing_more_and_lets_the_stream_come_to_its_end(
         ):
             lines = answer.iter_lines()
             assert json.loads(next(lines).removeprefix("data: "))["choices"][0]["delta"]["content"] == "hi"
+            waits = threads.submit(httpx.post, url, headers=KEY, json=QUESTION, timeout=60)
+            while queued(gateway.url) == 0:
+                time.sleep(0.02)
             gateway.process.terminate()
             ready = until_it_drains(gateway.url)
+            waited = waits.result(timeout=10)
             alive = httpx.get(f"{gateway.url}/healthz")
             refused = httpx.post(url, headers=KEY, json=QUESTION)
             assert idle.recv(1) == b"", "what is idle is closed"
@@ -95,6 +108,7 @@ def test_it_is_not_ready_takes_nothing_more_and_lets_the_stream_come_to_its_end(
             upstream.close()
             data = [line.removeprefix("data: ") for line in lines if line]
         code, _, log = gateway.stop()
+    assert (waited.status_code, waited.json()["error"]["code"]) == (503, "server_shutdown")
     assert (ready.status_code, ready.json(), ready.headers["connection"]) == (503, {"status": "stopping"}, "close")
     assert (alive.status_code, alive.headers["connection"]) == (200, "close")
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "server_shutdown")
@@ -105,7 +119,7 @@ def test_it_is_not_ready_takes_nothing_more_and_lets_the_stream_come_to_its_end(
     kept = json.loads(run("usage", "--by", "outcome", "--json", cwd=tmp_path, PROVIDER=base).stdout)
     assert {each["outcome"]: (each["requests"], each["output_tokens"]) for each in kept} == {
         "ok": (1, 7),
-        "server_error": (1, 0),
+        "server_error": (2, 0),
     }
 
 

@@ -370,3 +370,21 @@ def test_one_timer_is_set_for_each_limit_and_one_for_each_deadline() -> None:
         assert (loop.timers() - before, len(asyncio.all_tasks())) == (0, 1)
 
     run(main())
+
+
+def test_a_process_that_ends_refuses_at_once_what_waits_and_what_would_wait() -> None:
+    async def main() -> None:
+        desk, limits = Desk(), (lease(1), meter(60, burst=1))
+        for limit in limits:
+            await desk.ask(Charge(limit, 1))
+        tasks = [asyncio.create_task(desk.ask(Charge(limit, 1))) for limit in limits for _ in range(3)]
+        await settle()
+        assert waiting(desk) == 6
+        desk.queues.drain()
+        tasks.append(asyncio.create_task(desk.ask(Charge(limits[0], 1))))
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [(type(end), end.error.code) for end in ends] == [(GatewayError, "server_shutdown")] * 7
+        assert (waiting(desk), now()) == (0, 0.0)
+        assert not desk.queues.waiting
+
+    run(main())

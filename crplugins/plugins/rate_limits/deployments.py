@@ -111,6 +111,9 @@ class DeploymentQuotas(Plugin):
         if taken is not None:
             taken.quota.settle(exchange, taken, usage_of_answer(exchange, self._missing_usage))
 
+    def on_drain(self) -> None:
+        self.reservations.queues.drain()
+
     async def __aenter__(self) -> Self:
         await self.reservations.__aenter__()
         return self

@@ -168,6 +168,9 @@ class RateLimits(Plugin):
             costs = status.applied.costs(0, 0, 0)
         self.reservations.settle(status.reservation, costs, debt=self._max_debt)
 
+    def on_drain(self) -> None:
+        self.reservations.queues.drain()
+
     def seen(self) -> list[Principal]:
         """The keys that have made a request recently."""
         return list(self._lookup.seen.values())
