@@ -32,7 +32,7 @@ from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.admission import places_of
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable
-from crplugins.plugins.rate_limits.rules import Occasion, applied_limits, limits_of_deployment
+from crplugins.plugins.rate_limits.rules import AppliedLimit, Occasion, applied_limits, limits_of_deployment
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +133,14 @@ _ANY_USE_OF: Final = Occasion(user="user", session="session")
 def limits_text(config: Config, principal: Principal, model: str) -> str:
     """Every limit and budget that applies to a request of this key for this served name."""
     limits = [
-        f"{each.limit.amount} {each.measure.name} ({_scope(each.scope)}{', shadow' * each.shadow})"
+        f"{each.limit.amount} {each.measure.name} ({_scope(each.scope)}{', shadow' * each.shadow}{_waiting(each)})"
         for each in applied_limits(config.limits.rules(), principal, _ANY_USE_OF._replace(model=model)).all
     ]
     return ", ".join([*limits, *_budgets(config, principal)]) or "no limit and no budget applies"
+
+
+def _waiting(applied: AppliedLimit) -> str:
+    return "" if applied.queue is None else f", waits up to {applied.queue.seconds:g} s"
 
 
 def _scope(scope: str) -> str:

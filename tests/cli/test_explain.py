@@ -220,6 +220,7 @@ keys: [{id: a, secret: sk-proj-0123456789abcdefghijkl}]
 def test_the_room_that_is_left_to_a_key_is_said_where_there_is_a_bound(command, tmp_path):
     (tmp_path / "gateway.yaml").write_text("""\
 server: {max_in_flight: 100}
+limits: {per_key: {requests_per_minute: 60}, queue: {seconds: 5}}
 keys:
   - {id: batch, secret: sk-proj-0123456789abcdefghijkl, priority: low}
   - {id: shop, secret: sk-proj-9876543210abcdefghijkl, priority: high}
@@ -228,3 +229,4 @@ keys:
         code, out, _ = command("explain", "--key", key, "--model", "demo/echo")
         text = f"priority '{priority}': it is taken while fewer than {places} requests are in flight in its process"
         assert (code, f"{text} (server.max_in_flight: 100), else 503 server_full" in out) == (0, True)
+        assert "60 requests_per_minute (key, waits up to 5 s)" in out
