@@ -25,7 +25,8 @@ KEYS: Final[Mapping[str, Mapping[str, Any]]] = {
 PATIENCE: Final = 2.0
 MODELS: Final = 8
 TOO_LONG: Final = 60.0
-"""Seconds: several times what two deployments, a retry and a rescue may take together."""
+"""Seconds in the gateway: several times what two deployments, a retry and a rescue may take together. The clients
+themselves may be slow, and wait for twice as long."""
 
 PRICES: Final[Mapping[str, Mapping[str, float]]] = {
     "first": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6},
@@ -151,8 +152,6 @@ class Traffic:
         except (aiohttp.ClientError, OSError) as error:
             asked.failure = repr(error)
         asked.seconds = time.monotonic() - asked.began
-        if asked.leaves is None and asked.seconds > TOO_LONG and asked not in self.hung:
-            self.hung.append(asked)
 
     async def _read(self, session: aiohttp.ClientSession, asked: Asked, body: Mapping[str, Any]) -> None:
         headers = {"authorization": f"Bearer {secret_of(asked.key)}"}

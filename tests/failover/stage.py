@@ -19,7 +19,7 @@ from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import ReceivedRequest
 from tests.conftest import serving
 from tests.failover.scenarios import COMMON, NAMES_WHO_SERVES, PATIENCE, Case, Form, Scenario
-from tests.failover.wall import WORDS, Conduct, Wall, words
+from tests.failover.wall import WORDS, Conduct, Wall, beginning_in, words
 from tests.integration.metering_books import Row, Scraped, read_table
 from tests.integration.metering_setup import PATH
 from tests.ports import free_port
@@ -394,10 +394,12 @@ def _of_the_books(played: Played, scraped: Scraped) -> list[str]:
     in_vain = range(1, 3) if case.scenario.unreachable else range(1)  # of those that never arrived
     if row["attempts"] - len(played.calls) not in in_vain:
         wrong.append(f"{row['attempts']} attempts in the record, {len(played.calls)} arrived")
-    served = case.model(case.end.served)
+    served, first = case.model(case.end.served), [call for call in played.calls if call.model == case.model("first")]
     if case.end.sees != "refused" and row["served_model"] != served:
         wrong.append(f"served by {row['served_model']}")
-    named = f"{case.name}.other" if case.scenario.fallback and case.end.served == "second" else case.name
+    # It stands before the answer, so where a stream was rescued it names who had begun.
+    begun_by_other = case.scenario.fallback and case.end.served == "second" and not any(_said(call) for call in first)
+    named = f"{case.name}.other" if begun_by_other else case.name
     if NAMES_WHO_SERVES and seen.status == 200 and seen.headers.get("x-crplugins-model") != named:
         wrong.append(f"x-crplugins-model: {seen.headers.get('x-crplugins-model')}")
     recorded = (row["input_tokens"], row["output_tokens"], row["cost_micro_usd"])
@@ -427,10 +429,16 @@ def _worth(played: Played, call: ReceivedRequest) -> tuple[int, int, int]:
     if call.usage is not None:
         prompt, completion = call.usage
         return (*call.usage, round(1e6 * _cost(which, prompt, completion)))
-    if which in played.alone and call.frames_sent:
-        row = played.alone[which]
-        return row["input_tokens"], row["output_tokens"], row["cost_micro_usd"]
+    if which in played.alone and played.alone[which]["input_tokens"] and call.frames_sent:
+        row, prefix = played.alone[which], len((beginning_in(call.json) or "").split())  # a token for each word
+        cost = row["cost_micro_usd"] + round(1e6 * _cost(which, prefix, 0))
+        return row["input_tokens"] + prefix, row["output_tokens"], cost
     return 0, 0, 0
+
+
+def _said(call: ReceivedRequest) -> bool:
+    """More than a role, or a refusal, which is one frame."""
+    return call.frames_sent > 1
 
 
 def _cost(which: str, prompt: int, completion: int) -> float:

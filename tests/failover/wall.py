@@ -57,7 +57,7 @@ class Wall(FakeProvider):
         call = self._calls[request.model or ""]
         self._calls[request.model or ""] += 1
         script = conduct.scripts[min(call, len(conduct.scripts) - 1)]
-        begun = _beginning(request.json)
+        begun = beginning_in(request.json)
         if begun is not None and not conduct.takes_prefix:
             return Script(), refused(_NO_PREFILL)
         if script.text is None and not request.json.get("tools"):
@@ -70,7 +70,7 @@ class Wall(FakeProvider):
         return [one for one in self.requests if isinstance(one.json, dict) and one.json.get("user") == marker]
 
 
-def _beginning(request: dict[str, Any]) -> str | None:
+def beginning_in(request: dict[str, Any]) -> str | None:
     """What a request gives its model as the beginning of the answer."""
     last = (request.get("messages") or [{}])[-1]
     if last.get("role") != "assistant":

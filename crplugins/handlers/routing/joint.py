@@ -18,13 +18,14 @@ class Joint:
     once more what had been said.
 
     Args:
-        head: what all chunks of the answer have in common.
+        head: what all chunks of the answer have in common; empty if the client has seen none.
         repeated: what the continuation may begin with and the client has seen.
         space: white space that the client has seen and the provider has not; the continuation may begin with it.
     """
 
     def __init__(self, head: Mapping[str, Any], *, repeated: str = "", space: str = "") -> None:
         self._head = head
+        self._known: frozenset[str] = _SAID_ONCE if head else frozenset()
         self._repeated = repeated
         self._matched = 0
         self._space = space
@@ -42,7 +43,7 @@ class Joint:
         return event.with_data(data, msgspec.structs.replace(read_answer(data), model=answer.model))
 
     def _choice(self, choice: dict[str, Any]) -> dict[str, Any] | None:
-        delta = {name: value for name, value in (choice.get("delta") or {}).items() if name not in _SAID_ONCE}
+        delta = {name: value for name, value in (choice.get("delta") or {}).items() if name not in self._known}
         ends = choice.get("finish_reason") is not None
         if isinstance(content := delta.get("content"), str) or ends:
             delta["content"] = self._new(content or "", ends=ends)
