@@ -1,7 +1,8 @@
 """`crplugins explain`: what would happen to a request of a key for a model, step by step.
 
-The steps are the key, the room that is left to it, the resolution of the name, the limits and budgets that apply, and
-for each deployment that may answer its handler, its deadlines, how often it is asked again, and its price.
+The steps are the key, the room that is left to it, the resolution of the name, the limits and budgets that apply, for
+each deployment that may answer its handler, its deadlines, how often it is asked again, and its price, and the models
+that answer in their place.
 """
 
 import dataclasses
@@ -23,6 +24,8 @@ from crplugins.core.principal import Budget, Principal
 from crplugins.core.usage import Price, TokenUsage, usd
 from crplugins.handlers.demo import is_demo
 from crplugins.handlers.deployment import Deployment, Routes
+from crplugins.handlers.routing.failures import Remedy
+from crplugins.handlers.routing.fallbacks import Fallbacks
 from crplugins.handlers.routing.prefill import prefill_of
 from crplugins.handlers.routing.settings import Strategy
 from crplugins.handlers.upstream import ProviderUnknown, Upstream
@@ -30,6 +33,7 @@ from crplugins.keys.key import Key
 from crplugins.keys.service import format_moment, state_of
 from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.admission import places_of
+from crplugins.plugins.aliases.access import may_call
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable
 from crplugins.plugins.rate_limits.rules import AppliedLimit, Occasion, applied_limits, limits_of_deployment
@@ -38,7 +42,7 @@ from crplugins.plugins.rate_limits.rules import AppliedLimit, Occasion, applied_
 @dataclass(frozen=True, slots=True)
 class ExplainedStep:
     """`step` is `key`, `room`, a kind of step of the alias resolution, `limits`, or of a deployment `handler`,
-    `deadlines`, `retries`, `on_break` and `price`."""
+    `deadlines`, `retries`, `on_break` and `price`, or `fallbacks`."""
 
     step: str
     ok: bool
@@ -91,7 +95,29 @@ def _steps(
         return steps
     name = way[-1].name
     limits = ExplainedStep("limits", True, limits_text(config, key.principal, name))
-    return [*steps, limits, *_handlers(found, name, tokens, refused=_refuses_unknown(config, key.principal))]
+    handlers = _handlers(found, name, tokens, refused=_refuses_unknown(config, key.principal))
+    return [*steps, limits, *handlers, *_fallbacks(config, key.principal, name, table)]
+
+
+_OCCASIONS: Final[Mapping[Remedy, str]] = {
+    "another": "if no deployment of it answers",
+    "another_model": "if the prompt is too long for it",
+    "content_policy": "if a policy of the provider forbids the content",
+}
+
+
+def _fallbacks(config: Config, principal: Principal, name: str, table: AliasTable) -> Iterator[ExplainedStep]:
+    """Who answers in its place, and for which of them the key has no access."""
+    fallbacks = Fallbacks(config.fallback_table())
+    for remedy, occasion in _OCCASIONS.items():
+        names = [
+            f"'{other}'"
+            if config.models_shadow or may_call(principal, other, table)
+            else f"'{other}' (not for this key)"
+            for other in fallbacks.after(name, remedy)
+        ]
+        if names:
+            yield ExplainedStep("fallbacks", True, f"{occasion}: {', then '.join(names)}")
 
 
 def _find_key(keys: Sequence[Key], key_id: str) -> Key:
@@ -185,10 +211,11 @@ def _handlers(found: FoundConfig, name: str, tokens: tuple[int, int], *, refused
         return [ExplainedStep("handler", False, f"{unknown}; it is not served") for _, unknown in named]
     chosen = _CHOSEN[found.config.groups()[own[0][0].name].strategy].format(len(own) - 1)
     turns = "" if len(own) == 1 else f", {chosen} more to which it fails over"
+    can_fail_over = len(own) > 1 or bool(Fallbacks(found.config.fallback_table()).after(name, "another"))
     steps = []
     for deployment, upstream in own:
         steps.append(ExplainedStep("handler", True, _handler(deployment, upstream, name) + _quota(deployment) + turns))
-        steps.append(ExplainedStep("deadlines", True, _deadlines(deployment, can_fail_over=len(own) > 1)))
+        steps.append(ExplainedStep("deadlines", True, _deadlines(deployment, can_fail_over=can_fail_over)))
         steps.append(ExplainedStep("retries", True, _retries(deployment)))
         steps.append(ExplainedStep("on_break", True, _on_break(deployment)))
         steps.append(_price_step(deployment.price_for(name), *tokens, refused=refused))

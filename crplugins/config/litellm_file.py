@@ -44,12 +44,10 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "general_settings.background_health_checks": "write 'health_check', which asks for the list of models",
     "general_settings.enable_health_check_routing": "write 'health_check', which asks for the list of models",
     "general_settings.health_check_interval": "write 'health_check.seconds'",
-    "litellm_settings.fallbacks": "models with the same model_name fail over to one another",
     "litellm_settings.callbacks": "write 'metrics', 'ledger', 'tracing' or 'plugins'",
     "litellm_settings.success_callback": "write 'metrics', 'ledger', 'tracing' or 'plugins'",
     "litellm_settings.max_budget": "write 'budgets'",
     "router_settings.model_group_alias": "write 'aliases'",
-    "router_settings.fallbacks": "models with the same model_name fail over to one another",
     "router_settings.allowed_fails_policy": "'allowed_fails' counts all failures",
     "router_settings.retry_after": "a provider names the time itself, and else pauses grow from a quarter of a second",
     "router_settings.optional_pre_call_checks": "a session stays with one deployment, see 'affinity_seconds'",
@@ -65,7 +63,10 @@ _DEADLINES: Final[Mapping[str, str]] = {
     "litellm_settings.request_timeout": "request_timeout",
 }
 """Deadlines for all models, and our key for each at the top of the file, which comes first."""
-_MOVED: Final = ("num_retries", "retry_policy", "cooldown_time", "allowed_fails", "routing_strategy")
+_MOVED: Final = (
+    *("num_retries", "retry_policy", "cooldown_time", "allowed_fails", "routing_strategy"),
+    *("fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "default_fallbacks"),
+)
 """Words of `router_settings` and `litellm_settings` that have the same meaning at our top level."""
 
 _HONOURED: Final = frozenset({"router_settings.disable_cooldowns", "router_settings.model_group_retry_policy"})

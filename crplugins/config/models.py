@@ -31,8 +31,7 @@ from crplugins.settings.section import Count, Flag, Number, Section, Whole, refu
 
 _ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
     (
-        *("itpm", "otpm", "tags", "tag_regex", "max_budget", "budget_duration"),
-        *("fallbacks", "use_in_pass_through"),
+        *("itpm", "otpm", "tags", "tag_regex", "max_budget", "budget_duration", "use_in_pass_through"),
         *("default_api_key_rpm_limit", "default_api_key_tpm_limit", "configurable_clientside_auth_params"),
     ),
     "it belongs to LiteLLM's router",

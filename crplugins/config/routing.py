@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from crplugins.config.fallbacks import EntryFallbacks
 from crplugins.handlers.routing.settings import FailureKind, GroupSettings, RetryPolicy, RoutingSettings, Strategy
 from crplugins.settings.errors import Problem
 from crplugins.settings.section import Number, Section, Whole
@@ -99,6 +100,9 @@ class RoutingKeys(Section):
 
 class DeploymentKeys(RoutingKeys):
     """The same of one deployment, and its place among those of its name."""
+
+    fallbacks: EntryFallbacks = Field(default=(), examples=[[]])
+    """The models that are asked, one after the other, when no deployment of this name answers."""
 
     order: Annotated[Whole, Field(ge=0)] | None = Field(default=None, examples=[1])
     """Deployments of one name with the lowest order are asked first, those without one last."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
 
 from crplugins.config.answers import AnswerKeys
+from crplugins.config.fallbacks import FallbackKeys
 from crplugins.config.limits import BudgetsSection, LimitsSection
 from crplugins.config.metering import LedgerSection, MetricsSection, UsageSection
 from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
@@ -16,6 +17,7 @@ from crplugins.config.routing import GroupKeys, RoutingKeys, group_problems, gro
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
 from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.routing.fallbacks import FallbackNames
 from crplugins.handlers.routing.settings import GroupSettings
 from crplugins.keys.aliases import AliasError
 from crplugins.keys.opening import open_source
@@ -141,7 +143,7 @@ def _demo() -> tuple[ModelEntry, ...]:
     return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL), model_info=free),)
 
 
-class Config(RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
+class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     """A whole configuration, checked. Without `model_list` it serves the demo model."""
 
     model_list: Annotated[tuple[ModelEntry, ...], AfterValidator(_not_empty)] = Field(default_factory=_demo)
@@ -255,10 +257,24 @@ class Config(RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
             by_name.setdefault(entry.model_name, []).append(entry)
         return {name: group_settings(self, *entries) for name, entries in by_name.items()}
 
+    def fallback_table(self) -> FallbackNames:
+        """Which model names answer in the place of others."""
+        return self.fallback_names(self._own_fallbacks())
+
+    def _own_fallbacks(self) -> dict[str, list[str]]:
+        """Those that entries of `model_list` have, by their names."""
+        own: dict[str, list[str]] = {}
+        for entry in self.model_list:
+            if names := [*entry.fallbacks, *entry.litellm_params.fallbacks]:
+                own.setdefault(entry.model_name, []).extend(names)
+        return own
+
     def conflicts(self) -> Iterator[Problem]:
         """Keys of which one would hide the other, and aliases that lead nowhere."""
         yield from self._alias_problems()
-        yield from self.limits.problems([entry.model_name for entry in self.model_list])
+        served = [entry.model_name for entry in self.model_list]
+        yield from self.limits.problems(served)
+        yield from self.fallback_problems(self._own_fallbacks(), served)
         yield from group_problems((entry.model_name, entry) for entry in self.model_list)
         if self.ledger is not None:
             yield from url_problems(self.ledger.url)

@@ -35,6 +35,10 @@ class ConfigWords(TypedDict, total=False):
     stream_timeout: float | None
     request_timeout: float | None
     skip_malformed: int | None
+    fallbacks: Sequence[Any] | Mapping[str, Any] | None
+    context_window_fallbacks: Sequence[Any] | Mapping[str, Any] | None
+    content_policy_fallbacks: Sequence[Any] | Mapping[str, Any] | None
+    default_fallbacks: Sequence[str] | str | None
     num_retries: int | None
     retry_policy: Mapping[str, int] | None
     cooldown_time: float | None

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import getrandbits
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -25,6 +25,9 @@ AttemptKind = Literal["initial", "retry", "fallback"]
 
 RescueKind = Literal["restart", "continue"]
 """How another deployment takes over a stream that has broken: from the beginning, or from where it broke."""
+
+MODEL_HEADER: Final = b"x-crplugins-model"
+"""In an answer: the model name that serves it, which may be a fallback of the one that was asked for."""
 
 T = TypeVar("T")
 

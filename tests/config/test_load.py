@@ -34,6 +34,7 @@ def test_the_documented_sample_is_read(load):
     assert config.model_list[0].model_info.input_cost_per_token == 1.5e-7
     assert config.keys == [{"id": "team-a", "secret": "sk-team"}]
     assert config.server.model_dump() == {
+        "max_in_flight": None,
         "host": "127.0.0.1",
         "port": 4000,
         "max_body_bytes": 10485760,

@@ -3,74 +3,73 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Exchange, Reply
-from crplugins.core.principal import MissingUsagePolicy
+from crplugins.core.exchange import MODEL_HEADER, Exchange, Reply
 from crplugins.handlers.quota import QuotaUsedUp, first_free, soonest
 from crplugins.handlers.routing.candidate import Candidate
-from crplugins.handlers.routing.choice import Choice
-from crplugins.handlers.routing.failures import remedy_of
-from crplugins.handlers.routing.retries import Retries, pause_before, retries_after
+from crplugins.handlers.routing.failures import Remedy, remedy_of
+from crplugins.handlers.routing.fallbacks import MOST_FALLBACKS
+from crplugins.handlers.routing.retries import pause_before, retries_after
+from crplugins.handlers.routing.stage import Stage
 from crplugins.handlers.routing.whole_usage import with_whole_usage
 from crplugins.metering.attempts import give_up
+
+if TYPE_CHECKING:
+    from crplugins.handlers.routing.group import Group
 
 logger = logging.getLogger("crplugins.upstream")
 
 
 class Attempts:
-    """Asks one deployment of a model name after the other, each until its retries are used up.
+    """Asks one deployment of a model name after the other, each until its retries are used up, and then its fallbacks.
 
     First those of the lowest `order`, and of those one whose cooldown is over, as its trial. Those that cool down come
-    last, and only within the budget of retries: if all are out, an outage is not multiplied by their number. One whose
-    quota is used up is passed over: it has not failed, and does not cool down.
-
-    Args:
-        missing_usage: whether what a failed attempt has used and its provider has not counted is estimated or free,
-            for keys without their own policy.
+    last, behind the fallbacks, and only within the budget of retries: if all are out, an outage is not multiplied by
+    their number. One whose quota is used up is passed over: it has not failed, and does not cool down.
 
     Attributes:
         current: the one whose reply was returned last.
     """
 
     __slots__ = (
-        "_again", "_began", "_choice", "_exchange", "_failure", "_left", "_missing_usage", "_retries", "_retry",
-        "_sent", "_used_up", "_waited", "current",
+        "_again", "_asked", "_began", "_exchange", "_failure", "_fits", "_has_fallbacks", "_names", "_retry", "_seen",
+        "_sent", "_stage", "_stages", "_used_up", "_waited", "current",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        candidates: Sequence[Candidate],
-        choice: Choice,
-        retries: Retries,
-        exchange: Exchange,
-        missing_usage: MissingUsagePolicy = "estimate",
-    ) -> None:
+    def __init__(self, group: "Group", exchange: Exchange) -> None:
         self.current: Candidate | None = None
-        self._left = [*candidates]
-        self._choice = choice
-        self._retries = retries
         self._exchange = exchange
-        self._missing_usage: Final = missing_usage
+        self._stage = Stage(group)  # of the one that is asked
+        self._stages = [self._stage]
+        self._asked: list[Candidate] = []
+        self._fits: Callable[[Candidate], bool] | None = None
+        self._names: list[str] = []  # fallbacks that have not become stages
+        self._seen: list[str] = []  # and those that ever were among them
+        self._has_fallbacks = False
         self._failure: GatewayError | None = None
-        self._used_up: list[tuple[Candidate, QuotaUsedUp]] = []
+        self._used_up: list[tuple[Stage, Candidate, QuotaUsedUp]] = []
         self._waited = False
         self._again: Candidate | None = None
         self._retry = 0  # how often the deployment that was asked last has been asked again
         self._began = 0.0  # when it was asked first
         self._sent = 0.0  # and last
-        retries.budget.request()
+        group.retries.budget.request()
 
     @property
-    def left(self) -> Sequence[Candidate]:
-        """Those that have not been asked."""
-        return self._left
+    def left(self) -> bool:
+        """Whether there is a deployment that has not been asked and may answer."""
+        return self._has_fallbacks or any(stage.left for stage in self._stages)
 
-    def keep(self, candidates: Sequence[Candidate]) -> None:
-        """Ask none but these from now on, and wait for none of those whose quota is used up."""
-        self._left, self._used_up = [*candidates], []
+    def keep(self, fits: Callable[[Candidate], bool]) -> None:
+        """From now on ask all for which this holds, whatever went wrong before, and none besides: those that have not
+        been asked, and those of fallbacks. Wait for none of those whose quota is used up.
+        """
+        self._fits, self._used_up = fits, []
+        for stage in self._stages:
+            stage.left = [each for each in stage.group.candidates if fits(each) and each not in self._asked]
 
     async def next(self, body: Body, adapted: Callable[[Candidate], Body] | None = None) -> Reply:
         """The reply of the next deployment that does not fail. `adapted` makes the request for one, if not as it is.
@@ -78,18 +77,20 @@ class Attempts:
         Raises `GatewayError` if none is left: the failure of the last one, or when the first may be asked again if the
         quotas of all are used up. A failure that every deployment would share ends the attempts at once.
         """
-        while (candidate := self._pick(body) or await self._first_free()) is not None:
+        while (
+            candidate := self._pick(body) or await self._pick_elsewhere(body) or await self._first_free()
+        ) is not None:
             try:
                 return await self._ask(candidate, body if adapted is None else adapted(candidate))
             except QuotaUsedUp as error:
-                self._used_up.append((candidate, error.with_traceback(None)))
+                self._used_up.append((self._stage, candidate, error.with_traceback(None)))
             except GatewayError as error:
                 self._failure = error.with_traceback(None)
                 if (pause := self._pause(error, candidate)) is not None:
                     await self._wait(pause, candidate)
                 else:
                     self._keep_those_who_may_answer(error, candidate)
-        failure = self._failure or soonest([error for _, error in self._used_up])
+        failure = self._failure or soonest([error for _, _, error in self._used_up])
         self._failure, self._used_up = None, []  # its traceback leads back here
         try:
             raise failure
@@ -101,19 +102,23 @@ class Attempts:
         if self._waited or not self._used_up:
             return None
         self._waited = True
-        free = await first_free([error for _, error in self._used_up], self._exchange)
+        free = await first_free([error for _, _, error in self._used_up], self._exchange)
         self._retry, self._began = 0, self._exchange.clock()
         self._exchange.can_fail_over = False
-        return next((candidate for candidate, error in self._used_up if error is free), None)
+        for stage, candidate, error in self._used_up:
+            if error is free:
+                self._stage = stage
+                return candidate
+        return None
 
     def broken(self, error: GatewayError) -> bool:
         """The stream of `current` has broken after its first token. Whether `next` may be asked for another."""
         assert self.current is not None
         self._keep_those_who_may_answer(error, self.current)
-        if not self._left:
+        if not self.left:
             return False
         self._failure = error.with_traceback(None)
-        give_up(self._exchange, self._missing_usage)
+        give_up(self._exchange, self._stage.group.missing_usage)
         return True
 
     async def _ask(self, candidate: Candidate, body: Body) -> Reply:
@@ -121,14 +126,14 @@ class Attempts:
 
         What earlier attempts have used stays on the books, and the client is told the sum.
         """
-        exchange, health = self._exchange, candidate.health
+        exchange, health, stage = self._exchange, candidate.health, self._stage
         if exchange.attempts:
-            give_up(exchange, self._missing_usage)
+            give_up(exchange, stage.group.missing_usage)
         self._sent = exchange.clock()
         trial = health.asked(self._sent) if health.cools_until else False
         candidate.running += 1
         try:
-            reply = await candidate.handler.answer(exchange, body)
+            reply = await candidate.handler.answer(exchange, stage.body(body) if stage.fallback else body)
         except BaseException as error:
             candidate.ended()
             self._note(error, candidate, trial=trial)
@@ -140,7 +145,12 @@ class Attempts:
             candidate.ended()
         else:  # a stream, which goes on
             attempt.on_fail, attempt.on_end = partial(health.failed, sent=self._sent), candidate.ended
-        return with_whole_usage(reply, exchange) if exchange.spent else reply
+        if exchange.spent:
+            reply = with_whole_usage(reply, exchange)
+        name = candidate.exact_name or stage.model(body)
+        if name.isascii() and name.isprintable():
+            reply.headers.append((MODEL_HEADER, name.encode()))
+        return reply
 
     def _note(self, error: BaseException, candidate: Candidate, *, trial: bool) -> None:
         """Tell its health why a deployment gave no reply."""
@@ -161,59 +171,105 @@ class Attempts:
 
         One that has counted tokens had begun to answer, and would count them twice.
         """
-        if self._retry >= retries_after(error, candidate.settings.retries) or self._exchange.answer_usage is not None:
+        exchange, retries = self._exchange, self._stage.group.retries
+        if self._retry >= retries_after(error, candidate.settings.retries) or exchange.answer_usage is not None:
             return None
-        now = self._exchange.clock()
-        pause = pause_before(self._retry, error, self._retries.dice)
-        patience = candidate.deployment.deadlines.patience(
-            stream=self._exchange.stream, can_fail_over=self._exchange.can_fail_over
-        )
+        now = exchange.clock()
+        pause = pause_before(self._retry, error, retries.dice)
+        deadlines = candidate.deployment.deadlines
+        patience = deadlines.patience(stream=exchange.stream, can_fail_over=exchange.can_fail_over)
         if pause is None or now + pause > self._began + patience.first_token:
             return None
-        return pause if self._retries.budget.take(now) else None
+        return pause if retries.budget.take(now) else None
 
     async def _wait(self, pause: float, candidate: Candidate) -> None:
         """Wait to ask it again, unless it cools down by then or another request is its trial."""
-        await self._retries.sleep(pause)
+        await self._stage.group.retries.sleep(pause)
         if candidate.health.admits(self._exchange.clock()):
             self._again = candidate
 
     def _keep_those_who_may_answer(self, error: GatewayError, failed: Candidate) -> None:
         remedy = remedy_of(error)
-        if remedy != "another":
-            model = failed.deployment.model
-            self._left = [each for each in self._left if remedy == "another_model" and each.deployment.model != model]
-            self._used_up = [
-                each for each in self._used_up if remedy == "another_model" and each[0].deployment.model != model
-            ]
+        if remedy == "another":
+            return
+        self._has_fallbacks = False
+        if remedy != "another_model":
+            self._names.clear()
+        model = failed.deployment.model
+
+        def may_answer(candidate: Candidate) -> bool:
+            return remedy == "another_model" and candidate.deployment.model != model
+
+        for stage in self._stages:
+            stage.left = [each for each in stage.left if may_answer(each)]
+        self._used_up = [each for each in self._used_up if may_answer(each[1])]
 
     def _pick(self, body: Body) -> Candidate | None:
-        """Who is asked now; None if nobody is left."""
-        again, self._again = self._again, None
-        if again is not None:
+        """The deployment of the name at hand that is asked now; None if none is left that does not cool down."""
+        if self._again is not None:
+            again, self._again = self._again, None
             self._retry += 1
             logger.warning("request %s is sent to %s again", self._exchange.id, again.deployment.label)
             return again
-        left, now = self._left, self._exchange.clock()
-        if not left:
+        stage = self._stage
+        best = stage.best(self._exchange.clock())
+        if not best:
             return None
-        picked = left[0] if len(left) == 1 else self._best(left, now, body)
-        if self._failure is not None:
-            if not picked.health.admits(now) and not self._retries.budget.take(now):
-                return None
-            name = picked.deployment.name
-            logger.warning("request %s fails over to the next deployment of %s", self._exchange.id, name)
-        left.remove(picked)
-        self._retry, self._began = 0, now
-        self._exchange.can_fail_over = any(each.health.admits(now) for each in left) if left else False
-        return picked
+        return self._taken(best[0] if len(best) == 1 else stage.group.choice.pick(best, self._exchange, body), body)
 
-    def _best(self, left: Sequence[Candidate], now: float, body: Body) -> Candidate:
-        well = [each for each in left if each.health.admits(now)]
-        if not well:
-            return min(left, key=lambda each: each.health.cools_until)
-        first = min([each.order for each in well])
-        level = [each for each in well if each.order == first]
-        if (tried := next((each for each in level if each.health.cools_until), None)) is not None:
-            return tried
-        return level[0] if len(level) == 1 else self._choice.pick(level, self._exchange, body)
+    async def _pick_elsewhere(self, body: Body) -> Candidate | None:
+        """A deployment of the next fallback; if there is none, one that cools down, those of the asked name first."""
+        while (name := self._next_name(body)) is not None:
+            fallbacks = self._stage.group.fallbacks
+            group = None if fallbacks is None else await fallbacks.open(self._exchange, name)
+            if group is not None:
+                self._stage = Stage(group, name)
+                if self._fits is not None:
+                    self._stage.left = [*filter(self._fits, self._stage.left)]
+                self._stages.append(self._stage)
+                if (picked := self._pick(body)) is not None:
+                    return picked
+        self._has_fallbacks = False
+        for stage in self._stages:
+            if stage.left:
+                if self._failure is not None and not stage.group.retries.budget.take(self._exchange.clock()):
+                    self._end()
+                    return None
+                self._stage = stage
+                return self._taken(min(stage.left, key=lambda each: each.health.cools_until), body)
+        return None
+
+    def _end(self) -> None:
+        """Ask nobody any more."""
+        for stage in self._stages:
+            self._asked += stage.left
+            stage.left = []
+
+    def _next_name(self, body: Body) -> str | None:
+        """The next fallback, of the name at hand or of one before it."""
+        remedy = "another" if self._failure is None else remedy_of(self._failure)
+        names = self._fallbacks(body, remedy)[: MOST_FALLBACKS - len(self._seen)]
+        self._seen += names
+        self._names += names
+        return self._names.pop(0) if self._names else None
+
+    def _fallbacks(self, body: Body, remedy: Remedy) -> Sequence[str]:
+        """The fallbacks of the name at hand that are new."""
+        fallbacks = self._stage.group.fallbacks
+        if fallbacks is None:
+            return ()
+        known = (self._stages[0].model(body), *self._seen)
+        return [name for name in fallbacks.after(self._stage.model(body), remedy) if name not in known]
+
+    def _taken(self, picked: Candidate, body: Body) -> Candidate:
+        stage, now = self._stage, self._exchange.clock()
+        if self._failure is not None:
+            where = picked.deployment.label
+            logger.warning("request %s fails over to the next deployment, %s", self._exchange.id, where)
+        stage.left.remove(picked)
+        self._asked.append(picked)
+        self._retry, self._began = 0, now
+        others = bool(stage.left) and any(each.health.admits(now) for each in stage.left)
+        self._has_fallbacks = bool(self._names or self._fallbacks(body, "another"))
+        self._exchange.can_fail_over = others or self._has_fallbacks
+        return picked

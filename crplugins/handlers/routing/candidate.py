@@ -16,16 +16,18 @@ class Candidate:
 
     Attributes:
         handler: opened and closed by the code that made it.
+        exact_name: the name that it serves; None where that is a pattern.
         order: those with the lowest are asked first.
         health: kept from request to request.
         running: how many requests it is answering now in this process, streams among them until they end.
     """
 
-    __slots__ = ("deployment", "handler", "health", "order", "running", "settings")
+    __slots__ = ("deployment", "exact_name", "handler", "health", "order", "running", "settings")
 
     def __init__(self, deployment: Deployment, handler: Handler) -> None:
         self.deployment: Final = deployment
         self.handler: Final = handler
+        self.exact_name: Final = None if "*" in deployment.name else deployment.name
         self.settings: Final[RoutingSettings] = deployment.routing
         self.order: Final[float] = _LAST if self.settings.order is None else self.settings.order
         self.health: Final = Health(self.settings)

@@ -95,14 +95,15 @@ class ContinuedStream:
         text, attempts = self._transcript.text, self._attempts
         if not self._transcript.can_be_continued or (text and not may_be_continued(self._body)):
             return None
-        candidates = [each for each in attempts.left if not text or prefill_of(each.deployment) is not None]
-        attempts.keep(candidates)
+
+        def fits(candidate: Candidate) -> bool:
+            return not text or prefill_of(candidate.deployment) is not None
+
+        attempts.keep(fits)
         if not takes_over(attempts, self._exchange, failure, "continue"):
             return None
-        asked: list[Candidate] = []
 
         def rest(candidate: Candidate) -> Body:
-            asked.append(candidate)
             prefill = prefill_of(candidate.deployment) or Prefill()
             self._joint = self._joined_by(prefill, text)
             return continued(self._body, text, self._exchange.said.tokens(), prefill) if text else self._body
@@ -111,7 +112,7 @@ class ContinuedStream:
             try:
                 return await next_stream(attempts, self._body, rest)
             except GatewayError:  # also that it takes no beginning, which is nothing that the client has done
-                attempts.keep([each for each in candidates if each not in asked])
+                attempts.keep(fits)
         return None
 
     def _joined_by(self, prefill: Prefill, text: str) -> Joint:

@@ -10,6 +10,7 @@ from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.routing.attempts import Attempts
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.choice import Choice, Turns
+from crplugins.handlers.routing.fallbacks import Fallbacks
 from crplugins.handlers.routing.on_break import ENDS
 from crplugins.handlers.routing.rescue import with_rescue
 from crplugins.handlers.routing.retries import Retries
@@ -21,7 +22,9 @@ class Group:
     Args:
         candidates: the deployments, in the order of the configuration; at least one.
         choice: picks one of those that are healthy; by default they take turns.
-        missing_usage: see `Attempts`.
+        fallbacks: the names that answer when none of them does.
+        missing_usage: whether what a failed attempt has used and its provider has not counted is estimated or free,
+            for keys without their own policy.
     """
 
     def __init__(
@@ -30,12 +33,14 @@ class Group:
         choice: Choice | None = None,
         retries: Retries | None = None,
         *,
+        fallbacks: Fallbacks | None = None,
         missing_usage: MissingUsagePolicy = "estimate",
     ) -> None:
         self.candidates: Final = candidates
-        self._choice: Final = choice or Turns()
-        self._retries: Final = retries or Retries()
-        self._missing_usage: Final = missing_usage
+        self.choice: Final = choice or Turns()
+        self.retries: Final = retries or Retries()
+        self.fallbacks: Final = fallbacks
+        self.missing_usage: Final[MissingUsagePolicy] = missing_usage
         self._rescues: Final = any(each.deployment.on_break != ENDS for each in candidates)
 
     async def __aenter__(self) -> Self:
@@ -47,6 +52,6 @@ class Group:
     ) -> None: ...
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        attempts = Attempts(self.candidates, self._choice, self._retries, exchange, self._missing_usage)
+        attempts = Attempts(self, exchange)
         reply = await attempts.next(body)
         return with_rescue(reply, attempts, exchange, body) if self._rescues else reply

@@ -22,6 +22,7 @@ from crplugins.handlers.endpoint import ChatCompletions
 from crplugins.homes.assembly import assemble, find
 from crplugins.homes.gateway import admin
 from crplugins.homes.gateway.admin import NoStore, store_of
+from crplugins.homes.gateway.fallback_gate import FallbackGate
 from crplugins.homes.gateway.front import Cors, without_prefix
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import INDEX_PATH, Readiness, Web
@@ -75,7 +76,8 @@ class Gateway:
         self._draining = False
         handlers = [entry.handler for entry in config.model_list]
         served = [Served(*each) for each in zip(config.deployments(), handlers, strict=True)]
-        self._upstreams = Upstreams(served, config.groups(), config.limits.identity.session_sources)
+        sessions = config.limits.identity.session_sources
+        self._upstreams = Upstreams(served, config.groups(), sessions, config.fallback_table())
         self._parts = parts = Parts(
             config,
             self._upstreams.price,
@@ -87,6 +89,8 @@ class Gateway:
         self.plugins = assemble(parts, "gateway")
         self._upstreams.quotas = find(DeploymentQuotas, self.plugins)
         self._upstreams.missing_usage = config.missing_usage
+        if self._upstreams.fallbacks is not None:
+            self._upstreams.fallbacks.gate = FallbackGate(self.plugins)
         self._aliases = parts.aliases.table
         self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
         web = Web(self._visible_models, self._readiness, self._openapi)

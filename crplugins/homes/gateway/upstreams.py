@@ -21,6 +21,7 @@ from crplugins.handlers.loading import Loading
 from crplugins.handlers.quota import WithinQuota
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.checks import Checkable, HealthChecks, ignored
+from crplugins.handlers.routing.fallbacks import NO_FALLBACKS, FallbackNames, Fallbacks
 from crplugins.handlers.routing.group import Group
 from crplugins.handlers.routing.settings import GroupSettings
 from crplugins.handlers.routing.strategy import choice_of
@@ -49,6 +50,7 @@ class Upstreams:
 
     Attributes:
         quotas: makes the quotas of deployments, where there are any. To be set before this is entered.
+        fallbacks: the names that answer in the place of others; None where there are none.
         missing_usage: what becomes of the tokens of a failed attempt that its provider has not counted; likewise.
     """
 
@@ -57,9 +59,11 @@ class Upstreams:
         served: Sequence[Served],
         groups: Mapping[str, GroupSettings] = MappingProxyType({}),
         sessions: Sequence[IdentitySource] = (),
+        fallbacks: FallbackNames = NO_FALLBACKS,
     ) -> None:
         self.quotas: DeploymentQuotas | None = None
         self.missing_usage: MissingUsagePolicy = "estimate"
+        self.fallbacks: Final = None if fallbacks == NO_FALLBACKS else Fallbacks(fallbacks)
         self._served = served
         self._choices: Final = groups
         self._sessions: Final = sessions
@@ -68,7 +72,7 @@ class Upstreams:
         self._handlers: list[Handler] = []
         self._loader: asyncio.Task[None] | None = None
         self._groups: Sequence[Group] = ()
-        self._routes: Routes[Handler] | None = None
+        self._routes: Routes[Group] | None = None
         self._checks: Final = HealthChecks()
         self.price: Final = PriceList([s.deployment for s in served])
 
@@ -165,6 +169,8 @@ class Upstreams:
         made = {name: self._candidates(_ready(served) or served) for name, served in grouped.items()}
         groups = {name: self._group(name, [each for each, _ in pairs]) for name, pairs in made.items()}
         self._groups, self._routes = list(groups.values()), Routes(groups.items())
+        if self.fallbacks is not None:
+            self.fallbacks.find = self._routes.find
         self._checks.watch(
             (candidate, handler)
             for pairs in made.values()
@@ -180,7 +186,7 @@ class Upstreams:
 
     def _group(self, name: str, candidates: Sequence[Candidate]) -> Group:
         choice = choice_of(self._choices.get(name, GroupSettings()), self._sessions)
-        return Group(candidates, choice, missing_usage=self.missing_usage)
+        return Group(candidates, choice, fallbacks=self.fallbacks, missing_usage=self.missing_usage)
 
     def _unchecked(self) -> Iterator[str]:
         """The models that are to be checked, and cannot be."""

@@ -6,12 +6,12 @@ answers, `explain.py` explains the resolution of a name and warns about doubtful
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError, model_not_found, shown_name
-from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.exchange import MODEL_HEADER, Exchange, Slot
 from crplugins.core.outcome import ErrorType
 from crplugins.core.patterns import LONGEST_MODEL, name_set
 from crplugins.core.plugin import Plugin
@@ -103,11 +103,19 @@ class ModelAliases(Plugin):
         if self._renames:
             _remember(exchange, requested, names)
 
+    def permits(self, exchange: Exchange, model: str) -> bool:
+        """Whether the caller may be served by `model`, a name that it has not asked for."""
+        principal = exchange.principal
+        if principal is None or principal.models is None or self._shadow or principal.models_shadow:
+            return True
+        return permitted(self._view(principal), name_set(principal.models), model)
+
     def on_response(self, exchange: Exchange) -> None:
         renaming = RENAMING.get(exchange)
         if renaming is not None and self._renames:
+            _rename_headers(exchange, renaming, lambda header: header == MODEL_HEADER)  # a fallback's name is told
             renaming.hide(exchange.served_model)  # a handler has set it to the name that it sent
-            _rename_headers(exchange, renaming)
+            _rename_headers(exchange, renaming, lambda header: header != MODEL_HEADER)
 
     def on_event(self, exchange: Exchange, event: Event) -> Event | None:
         renaming = RENAMING.get(exchange)
@@ -169,11 +177,11 @@ def _remember(exchange: Exchange, requested: str, names: Sequence[str]) -> None:
         renaming.hide(*names)
 
 
-def _rename_headers(exchange: Exchange, renaming: Renaming) -> None:
+def _rename_headers(exchange: Exchange, renaming: Renaming, concerns: Callable[[bytes], bool]) -> None:
     """Some servers name the model in a header too (`openai-model`, `x-litellm-model-group`)."""
     hidden = set(map(str.encode, renaming.hidden))
     for index, (header, value) in enumerate(exchange.response_headers):
-        if value in hidden:
+        if value in hidden and concerns(header):
             requested = renaming.requested
             shown = requested.encode() if requested.isascii() and requested.isprintable() else b""
             exchange.response_headers[index] = (header, shown)

@@ -46,10 +46,16 @@ logger = logging.getLogger("crplugins.budgets")
 
 
 class _Reserved(NamedTuple):
-    """What a request has reserved. `price` is that of the estimate; None if it is unknown."""
+    """What a request has reserved.
+
+    Attributes:
+        price: that of the estimate; None if it is unknown.
+        enforced: whether any of the budgets is no shadow.
+    """
 
     reservation: Reservation
     price: Price | None
+    enforced: bool
 
 
 class Budgets(Plugin):
@@ -145,20 +151,34 @@ class Budgets(Plugin):
         demand = demand_of(exchange, self._estimated_output)
         reserved_at = price if price is None else as_requested(price, exchange)
         free = price is not None and not (price.input or price.output) and is_free(price)
-        charges, shadows = [], False
+        charges, shadows = [], 0
         for window in windows:
             cost = estimated_cost(reserved_at, demand, window.limit.amount)
             charges.append(Charge(window.unlimited if free or window.shadow else window.limit, cost))
-            shadows = shadows or window.shadow
+            shadows += window.shadow
         reservation, decision = await self.reservations.reserve(exchange.id + self._suffix, tuple(charges))
         self._warn(windows, decision)
         if decision.refused is not None:
             raise _refusal(windows[decision.refused], decision)
         if shadows and not free:
             self._note_shadows(exchange, windows, charges, decision)
-        self._reserved.set(exchange, _Reserved(reservation, price))
+        self._reserved.set(exchange, _Reserved(reservation, price, enforced=shadows < len(windows)))
         if reserved_at is not None and not free:
             when_it_grows(exchange, demand.output, partial(self._reserve_more, reservation, reserved_at, demand.prompt))
+
+    def permits(self, exchange: Exchange, model: str) -> bool:
+        """Whether the request may be served by another model, what that costs being reserved. It may not by one that no
+        budget can count, where such models are refused.
+        """
+        reserved = self._reserved.get(exchange)
+        if reserved is None:
+            return True
+        price = None if self._prices is None else self._prices(model)
+        if price is None:
+            return not (self._refuses_unknown and reserved.enforced)
+        demand = demand_of(exchange, self._estimated_output)
+        self._reserve_more(reserved.reservation, price, demand.prompt, demand.output)
+        return True
 
     def on_finish(self, exchange: Exchange) -> None:
         reserved = self._reserved.get(exchange)

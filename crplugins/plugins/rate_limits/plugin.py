@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from crplugins.core.bounded_map import BoundedMap
+from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.identity import Identities
 from crplugins.core.outcome import ErrorType
@@ -43,6 +44,18 @@ from crplugins.plugins.rate_limits.rules import (
 )
 
 logger = logging.getLogger("crplugins.limits")
+
+
+class _Move(NamedTuple):
+    """A request is served by another model.
+
+    Attributes:
+        applied: the limits that count it from then on.
+        reserved: what those of them have reserved that had not before; None if there are none.
+    """
+
+    applied: AppliedLimits
+    reserved: LimitStatus | None
 
 
 class RateLimits(Plugin):
@@ -98,6 +111,7 @@ class RateLimits(Plugin):
         self._max_debt: Final = max_debt
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage
         self._status: Final[Slot[LimitStatus]] = Slot("rate_limits.status")
+        self._moves: Final[Slot[list[_Move]]] = Slot("rate_limits.moves")
         self._suffix: Final = reservation_suffix()
 
     @property
@@ -111,11 +125,14 @@ class RateLimits(Plugin):
         self._lookup.seen.update(seen)
 
     async def on_request(self, exchange: Exchange) -> None:
-        applied = self._lookup.of(exchange)
-        if not applied.all:
-            return
+        applied = self._lookup.of(exchange, exchange.served_model or exchange.requested_model)
+        if applied.all and (status := await self._reserved(exchange, applied, self._suffix)) is not None:
+            self._status.set(exchange, status)
+
+    async def _reserved(self, exchange: Exchange, applied: AppliedLimits, suffix: str) -> LimitStatus | None:
+        """What is reserved of these limits; None if all of them refuse, as shadows. Raises for one that refuses."""
         demand = demand_of(exchange, self._estimated_output) if applied.depend_on_size else NO_DEMAND
-        reservation_id, charges = exchange.id + self._suffix, applied.charges(demand)
+        reservation_id, charges = exchange.id + suffix, applied.charges(demand)
         if self.reservations.queues.waiting:
             reservation, decision = Reservation(reservation_id, charges), None
         else:
@@ -123,12 +140,36 @@ class RateLimits(Plugin):
         if decision is None or decision.refused is not None:
             applied, reservation, decision = await self._admit(exchange, applied, reservation, decision)
             if not applied.all:
-                return
+                return None
         status = LimitStatus(applied, reservation, decision.levels)
-        self._status.set(exchange, status)
         if exchange.stream and applied.depend_on_size:
             reserved = applied.reserved_output(reservation.charges, demand.prompt)
             when_it_grows(exchange, reserved, partial(self._reserve_more, status, demand.prompt))
+        return status
+
+    async def moves_to(self, exchange: Exchange, model: str) -> bool:
+        """Whether the limits of another model let the request through, which then counts for them.
+
+        Those of the model before keep the request, which has failed there, and get its tokens back.
+        """
+        status, moves = self._status.get(exchange), self._moves.get(exchange) or []
+        held = {each for reserved in self._all_reserved(exchange) for each in reserved.applied.all}
+        applied, reserved = self._lookup.of(exchange, model), None
+        more = AppliedLimits([each for each in applied.all if each not in held])
+        if more.all:
+            try:
+                reserved = await self._reserved(exchange, more, f"{self._suffix}-{len(moves) + 1}")
+            except GatewayError:
+                exchange.slots.pop(self._status, None)
+                if status is not None:  # the client is told of the limits that let it through
+                    self._status.set(exchange, status)
+                return False
+        self._moves.set(exchange, [*moves, _Move(applied, reserved)])
+        return True
+
+    def _all_reserved(self, exchange: Exchange) -> list[LimitStatus]:
+        found = [self._status.get(exchange), *(move.reserved for move in self._moves.get(exchange) or ())]
+        return [status for status in found if status is not None and status.refused is None]
 
     async def _admit(
         self, exchange: Exchange, applied: AppliedLimits, reservation: Reservation, decision: Decision | None
@@ -157,15 +198,25 @@ class RateLimits(Plugin):
             show_position(exchange)
 
     def on_finish(self, exchange: Exchange) -> None:
-        status = self._status.get(exchange)
-        if status is None or status.refused is not None:
-            return
+        status, moves = self._status.get(exchange), self._moves.get(exchange)
+        if moves is not None:
+            for each in self._all_reserved(exchange):
+                self._settle(exchange, each, moves[-1].applied)
+        elif status is not None and status.refused is None:
+            self._settle(exchange, status, status.applied)
+
+    def _settle(self, exchange: Exchange, status: LimitStatus, serving: AppliedLimits) -> None:
+        """`serving` are the limits that count what was used; those of a model that failed keep the request alone."""
+        applied = status.applied
         if came_through(exchange):
             used = usage_of_answer(exchange, self._missing_usage)
             used = exchange.with_spent(used) if exchange.spent else used
-            costs = status.applied.costs(1, used.input_tokens + used.output_tokens, used.output_tokens)
+            costs = applied.costs(1, used.input_tokens + used.output_tokens, used.output_tokens)
+            if applied is not serving:
+                only = applied.costs(1, 0, 0)
+                costs = [costs[i] if each in serving.all else only[i] for i, each in enumerate(applied.all)]
         else:
-            costs = status.applied.costs(0, 0, 0)
+            costs = applied.costs(0, 0, 0)
         self.reservations.settle(status.reservation, costs, debt=self._max_debt)
 
     def on_drain(self) -> None:
@@ -232,10 +283,13 @@ class AppliedLimitsCache:
         self._cached: Final[BoundedMap[tuple[int, Occasion], tuple[Principal | None, AppliedLimits]]] = BoundedMap()
         self._told_of_nobody = not rules.limits_callers
 
-    def of(self, exchange: Exchange) -> AppliedLimits:
-        """Raises `GatewayError` 400 for a request that must name its end user or session and does not."""
+    def of(self, exchange: Exchange, model: str | None) -> AppliedLimits:
+        """Those of a request that `model` serves.
+
+        Raises `GatewayError` 400 for a request that must name its end user or session and does not.
+        """
         principal = exchange.principal
-        occasion = self._occasion_of(exchange)
+        occasion = self._occasion_of(exchange, model)
         key = (id(principal), occasion)
         cached = self._cached.get(key)
         if cached is not None and cached[0] is principal:
@@ -248,8 +302,7 @@ class AppliedLimitsCache:
             self.seen[principal.key_id] = principal
         return applied
 
-    def _occasion_of(self, exchange: Exchange) -> Occasion:
-        model = exchange.served_model or exchange.requested_model
+    def _occasion_of(self, exchange: Exchange, model: str | None) -> Occasion:
         if model is not None and not self.rules.distinguishes(model):
             model = None
         address = None if self._addresses is None else self._addresses.of(exchange.client, exchange.headers)

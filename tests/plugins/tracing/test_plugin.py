@@ -231,7 +231,7 @@ async def test_a_client_that_leaves_ends_its_spans(behind, spans):
 
 async def test_an_upstream_that_fails_is_an_error_on_both_spans(behind, spans):
     async with behind() as (provider, post):
-        provider.default = Script(status=500)
+        provider.default = Script(status=504)
         async with post() as response:
             await response.read()
             await spans.until(2)

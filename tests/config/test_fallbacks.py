@@ -1,0 +1,80 @@
+"""Which models answer in the place of others: LiteLLM's form, shorter ones, its sections, and what is refused."""
+
+import pytest
+
+from crplugins.handlers.routing.fallbacks import Fallbacks
+from tests.config.conftest import Load, Refuse
+
+MODELS = "model_list:\n" + "".join(
+    f"  - {{model_name: {name}, litellm_params: {{model: openai/{name[0]}, api_key: x}}{more}}}\n"
+    for name, more in (("a", ""), ("b", ""), ("c", ""), ('"w/*"', ""), ("own", ", fallbacks: [c]"))
+)
+
+
+def after(config, name: str) -> list[list[str]]:
+    fallbacks = Fallbacks(config.fallback_table())
+    return [[*fallbacks.after(name, remedy)] for remedy in ("another", "another_model", "content_policy")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fallbacks: [{a: [b, c]}]",
+        "fallbacks: [{a: [b]}, {a: [c]}]",
+        "fallbacks: {a: [b, c]}",
+        "default_fallbacks: [b, c]",
+        "fallbacks: [b, c]",
+        "fallbacks: [{'*': [b, c]}]",
+        "litellm_settings: {fallbacks: [{a: [b, c]}]}",
+        "litellm_settings: {default_fallbacks: [b, c]}",
+        "router_settings: {fallbacks: [{a: [b, c]}]}",
+        "router_settings: {fallbacks: [{a: [b, c]}]}\nlitellm_settings: {fallbacks: [{a: [c]}]}",
+    ],
+)
+def test_the_forms_of_fallbacks(load: Load, text: str) -> None:
+    assert after(load(MODELS + text), "a") == [["b", "c"], [], []]
+
+
+def test_each_occasion_has_its_own(load: Load) -> None:
+    text = "fallbacks: {a: b}\ncontext_window_fallbacks: {a: c}\nlitellm_settings: {content_policy_fallbacks: [{a: [c, b]}]}"
+    config = load(MODELS + text)
+    assert after(config, "a") == [["b"], ["c"], ["c", "b"]]
+    assert config.warnings == ()
+
+
+def test_those_of_an_entry_come_first_and_a_star_is_the_same_text_in_both(load: Load) -> None:
+    config = load(MODELS + "fallbacks: [{own: [b]}, {'w/*': ['w/x-*']}]\ndefault_fallbacks: [a]")
+    assert after(config, "own")[0] == ["c", "b"]
+    assert after(config, "w/one")[0] == ["w/x-one"]
+    assert (after(config, "b")[0], after(config, "a")[0]) == (["a"], [])
+
+
+NOBODY = "is no model in model_list, so that nobody would answer"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("fallbacks: [{a: [gpt-6]}]", f"line 7: fallbacks.a: 'gpt-6' {NOBODY}"),
+        ("fallbacks: [{z: [b]}]", f"line 7: fallbacks.z: 'z' {NOBODY}"),
+        ("default_fallbacks: [z]", f"line 7: default_fallbacks[0]: 'z' {NOBODY}"),
+        ("litellm_settings: {fallbacks: [{a: [z]}]}", f"line 7: litellm_settings.fallbacks.a: 'z' {NOBODY}"),
+        ("fallbacks: [{a: [a]}]", "line 7: fallbacks.a: falls back to itself: a -> a"),
+        ("fallbacks: [{a: [b]}, {b: [a]}]", "line 7: fallbacks.a: falls back to itself: a -> b -> a"),
+        (
+            "context_window_fallbacks: {b: c, c: b}",
+            "line 7: context_window_fallbacks.b: falls back to itself: b -> c -> b",
+        ),
+        (
+            "fallbacks: b",
+            "line 7: fallbacks: must be a list such as [{gpt-4o: [claude]}], or a mapping of names to names",
+        ),
+        (
+            "fallbacks: [[a]]",
+            "line 7: fallbacks: must be a list such as [{gpt-4o: [claude]}], or a mapping of names to names",
+        ),
+        ("fallbacks: [{a: [{model: b}]}]", "line 7: fallbacks.a[0]: must be text, not a mapping"),
+    ],
+)
+def test_a_name_that_nobody_serves_and_a_circle_are_mistakes(refuse: Refuse, text: str, sentence: str) -> None:
+    assert refuse(MODELS + text) == [sentence]
