@@ -64,6 +64,7 @@ def test_json_is_alone_on_stdout_and_warnings_are_on_stderr(run, tmp_path):
             "body_timeout_seconds": 30,
             "idle_timeout_seconds": 75,
             "max_connections": 4096,
+            "max_in_flight": None,
             "root_path": "",
             "cors": None,
             "shutdown_seconds": 30,

@@ -186,7 +186,10 @@ class Stage:
                 "first": Conduct("A", scenario.faults(case.form)),
                 "second": Conduct("B", scenario.second, scenario.second_takes_prefix),
             }
-            settings = {**COMMON, "on_break": case.on_break, **scenario.settings}
+            held = (
+                {"hold_seconds": 30} if case.on_break == "restart" else {}
+            )  # all are played at once, on busy machines
+            settings = {**COMMON, "on_break": case.on_break, **held, **scenario.settings}
             for which, conduct in conducts.items():
                 self.wall.conducts[case.model(which)] = conduct
                 named = f"{case.name}.other" if which == "second" and scenario.fallback else case.name

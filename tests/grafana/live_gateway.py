@@ -30,6 +30,7 @@ SCRIPTS = {
     "failing": Script(status=503),
     "slow": Script(first_byte_delay=0.3, frame_delay=0.05),
     "old": Script(refuse_stream_options=400),
+    "garbled": Script(malformed_after=1),
 }
 UNREACHABLE = "http://127.0.0.1:9/v1"
 
@@ -72,7 +73,7 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
     limits = {"requests_per_minute": 6000, "tokens_per_minute": 10_000_000, "max_parallel_requests": 100}
     keys = [
         {"id": "team-a", "team": "search", "limits": limits, "budget": {"usd": 50, "period": "month"}},
-        {"id": "team-b", "team": "search", "limits": {"requests_per_minute": 10, "queue": {"seconds": 5}}},
+        {"id": "team-b", "team": "search", "limits": {"requests_per_minute": 10, "queue": {"seconds": 8}}},
         {"id": "team-c", "budget": {"usd": 0.001, "period": "day"}},
         {"id": "one-too-many", "limits": {"requests_per_minute": 2, "shadow": True}},
     ]
@@ -163,6 +164,7 @@ _KINDS = [
     ("plain", "team-a", {"model": "saved"}),
     ("plain", "team-a", {"model": "rescued", "stream": True}),
     ("plain", "team-a", {"model": "old"}),
+    ("plain", "team-a", {"model": "garbled", "stream": True}),
     ("plain", "team-a", {"model": "nobody-has-it"}),
     ("plain", "a-stranger", {"model": "good"}),
     ("plain", "team-a", {"model": "good", "temperature": 7}),

@@ -118,7 +118,7 @@ async def metered(
 ) -> AsyncIterator[Metered]:
     """`options` are those of Gateway. The provider's own model names reach the client, so that the bytes can too."""
     base = provider.base_url.removesuffix("/v1") if prefix == "anthropic" else provider.base_url
-    params = {"api_base": base, "api_key": UPSTREAM_KEY}
+    params = {"api_base": base, "api_key": UPSTREAM_KEY, "num_retries": 0}  # what each answer counts
     models = [
         {"model_name": name, "litellm_params": {"model": f"{prefix}/{theirs}", **params}, "handler": handler}
         for name, theirs in (("m", model), ("replay-*", "replay-*"))
