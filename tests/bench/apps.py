@@ -163,6 +163,30 @@ def metered() -> Any:
     return _gateway("direct", ledger={"url": f"sqlite:///{folder}/usage.db"}, metrics={"token": None})
 
 
+def governed() -> Any:
+    """What a team would run: a key with three limits, an alias, a ledger and metrics."""
+    return _governed("direct")
+
+
+def governed_litellm() -> Any:
+    return _governed("litellm")
+
+
+def _governed(handler: str) -> Any:
+    from crplugins.homes.gateway.app import Gateway
+
+    folder = tempfile.mkdtemp(prefix="crplugins-bench-")
+    params = {"model": "openai/gpt-4o-mini", "api_base": UPSTREAM, "api_key": "sk-up"}
+    limits = {"requests_per_minute": 10**7, "tokens_per_minute": 10**10, "max_parallel_requests": 1000}
+    return Gateway(
+        model_list=[{"model_name": "gpt-4o-mini", "litellm_params": params, "handler": handler}],
+        aliases={"bench": "gpt-4o-mini"},
+        keys=[{"id": "bench", "secret": KEY, "limits": limits}],
+        ledger={"url": f"sqlite:///{folder}/usage.db"},
+        metrics={"token": None},
+    )
+
+
 def litellm_by_hand() -> Any:
     """The control of the litellm handler: acompletion and model_dump_json in a Starlette route."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
