@@ -42,7 +42,8 @@ class DrainingConfig(uvicorn.Config):
     ) -> None:
         http = partial(BoundedHTTP, connections=connections)
         super().__init__(app, http=http, timeout_graceful_shutdown=shutdown_seconds, **options)  # type: ignore[arg-type]
-        self.ending: Final = sharedctypes.RawValue(c_bool, self.workers == 1)
+        alone = self.workers == 1  # and so in no need of a temporary file, which may not be had
+        self.ending: Final = c_bool(True) if alone else sharedctypes.RawValue(c_bool, False)
         self._connections = connections
 
     def load(self) -> None:

@@ -75,10 +75,11 @@ def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: Fou
     _set_variable(CONFIG_VARIABLE, str(found.file.resolve()) if found.file else None)
     _set_variable(RUN_KEY_VARIABLE, run_key)
     options = _options(found.config)
-    config = DrainingConfig("crplugins.cli.worker:create_app", factory=True, workers=workers, **options)
-    supervisor = Workers(config, sockets=[sock])
-    threading.Thread(target=_print_when_listening, args=(sock.family, reachable(sock), welcome), daemon=True).start()
     with _shared_by_workers(found.config), logging_to_stderr(found.config):
+        config = DrainingConfig("crplugins.cli.worker:create_app", factory=True, workers=workers, **options)
+        supervisor = Workers(config, sockets=[sock])
+        said = sock.family, reachable(sock), welcome
+        threading.Thread(target=_print_when_listening, args=said, daemon=True).start()
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise Refused("the gateway did not start")
