@@ -49,7 +49,10 @@ Behind = Callable[..., AbstractAsyncContextManager[Setup]]
 
 
 def behind(serve: Any) -> Behind:
-    """`async with start(provider) as gateway:` serves the models `m` and `replay-*` from `provider`."""
+    """`async with start(provider) as gateway:` serves the models `m` and `replay-*` from `provider`.
+
+    What the provider answers is what the client gets: nothing is retried.
+    """
 
     @asynccontextmanager
     async def start(
@@ -62,7 +65,7 @@ def behind(serve: Any) -> Behind:
     ) -> AsyncIterator[Setup]:
         async with AsyncExitStack() as stack:
             provider = provider or await stack.enter_async_context(FakeProvider())
-            base = {"api_base": provider.base_url, "api_key": UPSTREAM_KEY, **params}
+            base = {"api_base": provider.base_url, "api_key": UPSTREAM_KEY, "num_retries": 0, **params}
             models = [
                 {"model_name": name, "litellm_params": {"model": f"{prefix}/{model}", **base}, "handler": handler}
                 for name, model in (("m", "upstream-model"), ("replay-*", "replay-*"))

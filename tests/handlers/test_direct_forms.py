@@ -329,6 +329,7 @@ async def test_a_failure_before_the_first_token_goes_to_the_next_deployment(serv
                     "model_name": "m",
                     "handler": "direct",
                     "litellm_params": {"model": "openai/x", "api_base": p.base_url},
+                    "num_retries": 0,
                 }
                 for p in (first, second)
             ]

@@ -121,7 +121,8 @@ def gateway_options(provider: FakeProvider) -> dict[str, Any]:
         "model_list": [
             {
                 "model_name": f"{handler}-{name}",
-                "litellm_params": {"model": f"openai/{name}", "timeout": TIMEOUTS.get(name, 30), **base},
+                "litellm_params": {"model": f"openai/{name}", "timeout": TIMEOUTS.get(name, 120), **base},
+                "skip_malformed": 0,
                 "model_info": dict(prices_of(name)),
                 "handler": handler,
             }

@@ -106,7 +106,8 @@ class ThePlugin:
 
     def end(self, request: Request, begun: object) -> None:
         assert isinstance(begun, Exchange)
-        begun.usage, begun.status, begun.outcome = TokenUsage(request.prompt, request.output), 200, "ok"
+        begun.counted(TokenUsage(request.prompt, request.output), "provider")
+        begun.status, begun.outcome = 200, "ok"
         self._plugin.on_finish(begun)
 
 

@@ -146,7 +146,7 @@ async def test_a_wrong_key_and_an_unknown_model_are_the_right_exceptions(gateway
     assert caught.value.request_id
 
 
-@pytest.mark.parametrize("fault", [{"cut_after": 3}, {"reset_after": 3}, {"malformed_after": 3}])
+@pytest.mark.parametrize("fault", [{"cut_after": 3}, {"reset_after": 3}, {"close_after": 3}])
 async def test_a_stream_that_breaks_raises_after_its_first_chunks(gateway, client, fault):
     gateway.provider.enqueue(Script(text="one two three four five six", frame_delay=0.01, **fault))
     stream = await client.create(model="m", messages=HELLO, stream=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import MODEL_HEADER, Exchange, Reply
+from crplugins.core.log_lines import log_upstream
 from crplugins.handlers.quota import QuotaUsedUp, first_free, soonest
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.failures import Remedy, remedy_of
@@ -209,7 +210,7 @@ class Attempts:
         if self._again is not None:
             again, self._again = self._again, None
             self._retry += 1
-            logger.warning("request %s is sent to %s again", self._exchange.id, again.deployment.label)
+            log_upstream(logger, again.deployment.label, "is asked again")
             return again
         stage = self._stage
         best = stage.best(self._exchange.clock())
@@ -264,8 +265,7 @@ class Attempts:
     def _taken(self, picked: Candidate, body: Body) -> Candidate:
         stage, now = self._stage, self._exchange.clock()
         if self._failure is not None:
-            where = picked.deployment.label
-            logger.warning("request %s fails over to the next deployment, %s", self._exchange.id, where)
+            log_upstream(logger, picked.deployment.label, "is asked next, as the last one has failed")
         stage.left.remove(picked)
         self._asked.append(picked)
         self._retry, self._began = 0, now

@@ -19,6 +19,8 @@ EXPOSED: Final = (
     "retry-after-ms",
     "x-should-retry",
     "server-timing",
+    "x-crplugins-model",
+    "x-crplugins-queue-position",
 )
 """What scripts in browsers may read of an answer; OpenAI's SDK does."""
 
