@@ -77,6 +77,7 @@ class LitellmStream:
         finally:
             self._attempt.end(self._exchange.clock())
             self._keep_usage()
+            self._raw.tap.over()
             await self._raw.aclose()
 
     async def _next_frames(self) -> bytes:

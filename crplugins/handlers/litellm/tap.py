@@ -59,6 +59,10 @@ class Tap:
         self.on_malformed: Callable[[], None] = _leave_out
         self.unfinished = False
 
+    def over(self) -> None:
+        """The stream has ended: whoever is told of malformed events knows this, and would be in a circle with it."""
+        self.on_malformed = _leave_out
+
     def attach(self, stream: Any) -> None:
         """Watches a provider's stream. To be called before its first item is read."""
         if hasattr(stream, "_decoder") and hasattr(stream, "_cast_to"):

@@ -1,10 +1,10 @@
 """Routing: which deployments answer a request, one after the other.
 
-    find(model) -> Group -> Attempts -> Choice, Health -> the handler of a deployment
+    find(model) -> Group -> Attempts -> Balancer, Health -> the handler of a deployment
 
 1. The endpoint finds the `Group` (group.py) of the requested name: all deployments that serve it, often one alone.
 2. For each request it makes `Attempts` (attempts.py), and asks them for a reply: `await attempts.next(body)`.
-3. They take the deployments of the lowest `order` that do not cool down, and have the group's `Choice` (choice.py;
+3. They take the deployments of the lowest `order` that do not cool down, and have the group's `Balancer` (balancing.py;
    strategy.py makes it) pick one. Requests of one session go where their prompt is in a cache (affinity.py).
 4. The handler of that deployment answers, or raises. Its `Health` (health.py) is told which, and lets it cool down. So
    it does when nobody answers the question for its models (checks.py).

@@ -18,8 +18,8 @@ from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.identity import IdentitySource
+from crplugins.handlers.routing.balancing import Balancer, weighed
 from crplugins.handlers.routing.candidate import Candidate
-from crplugins.handlers.routing.choice import Choice, weighed
 
 LEAST_PROMPT_BYTES: Final = 4096
 """Messages and tools that are shorter are in no cache: OpenAI, Anthropic and Google keep prompts of 1,024 tokens and
@@ -47,7 +47,7 @@ class Affinity:
     """
 
     def __init__(
-        self, otherwise: Choice, *, hashed: bool, seconds: float, sessions: Sequence[IdentitySource] = ()
+        self, otherwise: Balancer, *, hashed: bool, seconds: float, sessions: Sequence[IdentitySource] = ()
     ) -> None:
         self._otherwise: Final = otherwise
         self._hashed: Final = hashed

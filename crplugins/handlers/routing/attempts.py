@@ -11,10 +11,10 @@ from crplugins.core.exchange import MODEL_HEADER, Exchange, Reply
 from crplugins.core.log_lines import log_upstream
 from crplugins.handlers.quota import QuotaUsedUp, first_free, soonest
 from crplugins.handlers.routing.candidate import Candidate
+from crplugins.handlers.routing.destination import Destination
 from crplugins.handlers.routing.failures import Remedy, remedy_of
 from crplugins.handlers.routing.fallbacks import MOST_FALLBACKS
 from crplugins.handlers.routing.retries import pause_before, retries_after
-from crplugins.handlers.routing.stage import Stage
 from crplugins.handlers.routing.whole_usage import with_whole_usage
 from crplugins.metering.attempts import give_up
 
@@ -36,22 +36,36 @@ class Attempts:
     """
 
     __slots__ = (
-        "_again", "_asked", "_began", "_exchange", "_failure", "_fits", "_has_fallbacks", "_names", "_retry", "_seen",
-        "_sent", "_stage", "_stages", "_used_up", "_waited", "current",
+        "_again",
+        "_asked",
+        "_began",
+        "_destination",
+        "_destinations",
+        "_exchange",
+        "_failure",
+        "_fits",
+        "_has_fallbacks",
+        "_names",
+        "_retry",
+        "_seen",
+        "_sent",
+        "_used_up",
+        "_waited",
+        "current",
     )  # fmt: skip
 
     def __init__(self, group: "Group", exchange: Exchange) -> None:
         self.current: Candidate | None = None
         self._exchange = exchange
-        self._stage = Stage(group)  # of the one that is asked
-        self._stages = [self._stage]
+        self._destination = Destination(group)  # of the one that is asked
+        self._destinations = [self._destination]
         self._asked: list[Candidate] = []
         self._fits: Callable[[Candidate], bool] | None = None
-        self._names: list[str] = []  # fallbacks that have not become stages
+        self._names: list[str] = []  # fallbacks that have not become destinations
         self._seen: list[str] = []  # and those that ever were among them
         self._has_fallbacks = False
         self._failure: GatewayError | None = None
-        self._used_up: list[tuple[Stage, Candidate, QuotaUsedUp]] = []
+        self._used_up: list[tuple[Destination, Candidate, QuotaUsedUp]] = []
         self._waited = False
         self._again: Candidate | None = None
         self._retry = 0  # how often the deployment that was asked last has been asked again
@@ -62,15 +76,15 @@ class Attempts:
     @property
     def left(self) -> bool:
         """Whether there is a deployment that has not been asked and may answer."""
-        return self._has_fallbacks or any(stage.left for stage in self._stages)
+        return self._has_fallbacks or any(destination.left for destination in self._destinations)
 
     def keep(self, fits: Callable[[Candidate], bool]) -> None:
         """From now on ask all for which this holds, whatever went wrong before, and none besides: those that have not
         been asked, and those of fallbacks. Wait for none of those whose quota is used up.
         """
         self._fits, self._used_up = fits, []
-        for stage in self._stages:
-            stage.left = [each for each in stage.group.candidates if fits(each) and each not in self._asked]
+        for destination in self._destinations:
+            destination.left = [each for each in destination.group.candidates if fits(each) and each not in self._asked]
 
     async def next(self, body: Body, adapted: Callable[[Candidate], Body] | None = None) -> Reply:
         """The reply of the next deployment that does not fail. `adapted` makes the request for one, if not as it is.
@@ -84,7 +98,7 @@ class Attempts:
             try:
                 return await self._ask(candidate, body if adapted is None else adapted(candidate))
             except QuotaUsedUp as error:
-                self._used_up.append((self._stage, candidate, error.with_traceback(None)))
+                self._used_up.append((self._destination, candidate, error.with_traceback(None)))
             except GatewayError as error:
                 self._failure = error.with_traceback(None)
                 if (pause := self._pause(error, candidate)) is not None:
@@ -106,9 +120,9 @@ class Attempts:
         free = await first_free([error for _, _, error in self._used_up], self._exchange)
         self._retry, self._began = 0, self._exchange.clock()
         self._exchange.can_fail_over = False
-        for stage, candidate, error in self._used_up:
+        for destination, candidate, error in self._used_up:
             if error is free:
-                self._stage = stage
+                self._destination = destination
                 return candidate
         return None
 
@@ -119,7 +133,7 @@ class Attempts:
         if not self.left:
             return False
         self._failure = error.with_traceback(None)
-        give_up(self._exchange, self._stage.group.missing_usage)
+        give_up(self._exchange, self._destination.group.missing_usage)
         return True
 
     async def _ask(self, candidate: Candidate, body: Body) -> Reply:
@@ -127,14 +141,14 @@ class Attempts:
 
         What earlier attempts have used stays on the books, and the client is told the sum.
         """
-        exchange, health, stage = self._exchange, candidate.health, self._stage
+        exchange, health, destination = self._exchange, candidate.health, self._destination
         if exchange.attempts:
-            give_up(exchange, stage.group.missing_usage)
+            give_up(exchange, destination.group.missing_usage)
         self._sent = exchange.clock()
         trial = health.asked(self._sent) if health.cools_until else False
         candidate.running += 1
         try:
-            reply = await candidate.handler.answer(exchange, stage.body(body) if stage.fallback else body)
+            reply = await candidate.handler.answer(exchange, destination.body(body) if destination.fallback else body)
         except BaseException as error:
             candidate.ended()
             self._note(error, candidate, trial=trial)
@@ -148,7 +162,7 @@ class Attempts:
             attempt.on_fail, attempt.on_end = partial(health.failed, sent=self._sent), candidate.ended
         if exchange.spent:
             reply = with_whole_usage(reply, exchange)
-        name = candidate.exact_name or stage.model(body)
+        name = candidate.exact_name or destination.model(body)
         if name.isascii() and name.isprintable():
             reply.headers.append((MODEL_HEADER, name.encode()))
         return reply
@@ -172,7 +186,7 @@ class Attempts:
 
         One that has counted tokens had begun to answer, and would count them twice.
         """
-        exchange, retries = self._exchange, self._stage.group.retries
+        exchange, retries = self._exchange, self._destination.group.retries
         if self._retry >= retries_after(error, candidate.settings.retries) or exchange.answer_usage is not None:
             return None
         now = exchange.clock()
@@ -185,7 +199,7 @@ class Attempts:
 
     async def _wait(self, pause: float, candidate: Candidate) -> None:
         """Wait to ask it again, unless it cools down by then or another request is its trial."""
-        await self._stage.group.retries.sleep(pause)
+        await self._destination.group.retries.sleep(pause)
         if candidate.health.admits(self._exchange.clock()):
             self._again = candidate
 
@@ -201,8 +215,8 @@ class Attempts:
         def may_answer(candidate: Candidate) -> bool:
             return remedy == "another_model" and candidate.deployment.model != model
 
-        for stage in self._stages:
-            stage.left = [each for each in stage.left if may_answer(each)]
+        for destination in self._destinations:
+            destination.left = [each for each in destination.left if may_answer(each)]
         self._used_up = [each for each in self._used_up if may_answer(each[1])]
 
     def _pick(self, body: Body) -> Candidate | None:
@@ -212,39 +226,41 @@ class Attempts:
             self._retry += 1
             log_upstream(logger, again.deployment.label, "is asked again")
             return again
-        stage = self._stage
-        best = stage.best(self._exchange.clock())
+        destination = self._destination
+        best = destination.best(self._exchange.clock())
         if not best:
             return None
-        return self._taken(best[0] if len(best) == 1 else stage.group.choice.pick(best, self._exchange, body), body)
+        return self._taken(
+            best[0] if len(best) == 1 else destination.group.balancer.pick(best, self._exchange, body), body
+        )
 
     async def _pick_elsewhere(self, body: Body) -> Candidate | None:
         """A deployment of the next fallback; if there is none, one that cools down, those of the asked name first."""
         while (name := self._next_name(body)) is not None:
-            fallbacks = self._stage.group.fallbacks
+            fallbacks = self._destination.group.fallbacks
             group = None if fallbacks is None else await fallbacks.open(self._exchange, name)
             if group is not None:
-                self._stage = Stage(group, name)
+                self._destination = Destination(group, name)
                 if self._fits is not None:
-                    self._stage.left = [*filter(self._fits, self._stage.left)]
-                self._stages.append(self._stage)
+                    self._destination.left = [*filter(self._fits, self._destination.left)]
+                self._destinations.append(self._destination)
                 if (picked := self._pick(body)) is not None:
                     return picked
         self._has_fallbacks = False
-        for stage in self._stages:
-            if stage.left:
-                if self._failure is not None and not stage.group.retries.budget.take(self._exchange.clock()):
+        for destination in self._destinations:
+            if destination.left:
+                if self._failure is not None and not destination.group.retries.budget.take(self._exchange.clock()):
                     self._end()
                     return None
-                self._stage = stage
-                return self._taken(min(stage.left, key=lambda each: each.health.cools_until), body)
+                self._destination = destination
+                return self._taken(min(destination.left, key=lambda each: each.health.cools_until), body)
         return None
 
     def _end(self) -> None:
         """Ask nobody any more."""
-        for stage in self._stages:
-            self._asked += stage.left
-            stage.left = []
+        for destination in self._destinations:
+            self._asked += destination.left
+            destination.left = []
 
     def _next_name(self, body: Body) -> str | None:
         """The next fallback, of the name at hand or of one before it."""
@@ -256,20 +272,20 @@ class Attempts:
 
     def _fallbacks(self, body: Body, remedy: Remedy) -> Sequence[str]:
         """The fallbacks of the name at hand that are new."""
-        fallbacks = self._stage.group.fallbacks
+        fallbacks = self._destination.group.fallbacks
         if fallbacks is None:
             return ()
-        known = (self._stages[0].model(body), *self._seen)
-        return [name for name in fallbacks.after(self._stage.model(body), remedy) if name not in known]
+        known = (self._destinations[0].model(body), *self._seen)
+        return [name for name in fallbacks.after(self._destination.model(body), remedy) if name not in known]
 
     def _taken(self, picked: Candidate, body: Body) -> Candidate:
-        stage, now = self._stage, self._exchange.clock()
+        destination, now = self._destination, self._exchange.clock()
         if self._failure is not None:
             log_upstream(logger, picked.deployment.label, "is asked next, as the last one has failed")
-        stage.left.remove(picked)
+        destination.left.remove(picked)
         self._asked.append(picked)
         self._retry, self._began = 0, now
-        others = bool(stage.left) and any(each.health.admits(now) for each in stage.left)
+        others = bool(destination.left) and any(each.health.admits(now) for each in destination.left)
         self._has_fallbacks = bool(self._names or self._fallbacks(body, "another"))
         self._exchange.can_fail_over = others or self._has_fallbacks
         return picked

@@ -8,8 +8,8 @@ from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.routing.attempts import Attempts
+from crplugins.handlers.routing.balancing import Balancer, Turns
 from crplugins.handlers.routing.candidate import Candidate
-from crplugins.handlers.routing.choice import Choice, Turns
 from crplugins.handlers.routing.fallbacks import Fallbacks
 from crplugins.handlers.routing.on_break import ENDS
 from crplugins.handlers.routing.rescue import with_rescue
@@ -21,7 +21,7 @@ class Group:
 
     Args:
         candidates: the deployments, in the order of the configuration; at least one.
-        choice: picks one of those that are healthy; by default they take turns.
+        balancer: picks one of those that are healthy; by default they take turns.
         fallbacks: the names that answer when none of them does.
         missing_usage: whether what a failed attempt has used and its provider has not counted is estimated or free,
             for keys without their own policy.
@@ -30,14 +30,14 @@ class Group:
     def __init__(
         self,
         candidates: Sequence[Candidate],
-        choice: Choice | None = None,
+        balancer: Balancer | None = None,
         retries: Retries | None = None,
         *,
         fallbacks: Fallbacks | None = None,
         missing_usage: MissingUsagePolicy = "estimate",
     ) -> None:
         self.candidates: Final = candidates
-        self.choice: Final = choice or Turns()
+        self.balancer: Final = balancer or Turns()
         self.retries: Final = retries or Retries()
         self.fallbacks: Final = fallbacks
         self.missing_usage: Final[MissingUsagePolicy] = missing_usage

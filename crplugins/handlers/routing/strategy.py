@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from crplugins.core.identity import IdentitySource
 from crplugins.handlers.routing.affinity import Affinity
-from crplugins.handlers.routing.choice import Cheapest, Choice, LeastBusy, Turns
+from crplugins.handlers.routing.balancing import Balancer, Cheapest, LeastBusy, Turns
 from crplugins.handlers.routing.settings import GroupSettings
 
 
-def choice_of(settings: GroupSettings, sessions: Sequence[IdentitySource] = ()) -> Choice:
+def balancer_of(settings: GroupSettings, sessions: Sequence[IdentitySource] = ()) -> Balancer:
     """A new one for a model name. Of the cheapest that cost the same, and of all where price says nothing, a session
     stays with one.
 
@@ -16,7 +16,7 @@ def choice_of(settings: GroupSettings, sessions: Sequence[IdentitySource] = ()) 
         sessions: where clients name their session.
     """
     busy = settings.strategy == "least-busy"
-    choice: Choice = LeastBusy() if busy else Turns()
+    balancer: Balancer = LeastBusy() if busy else Turns()
     if settings.affinity_seconds > 0:
-        choice = Affinity(choice, hashed=not busy, seconds=settings.affinity_seconds, sessions=sessions)
-    return Cheapest(choice) if settings.strategy == "cost-based-routing" else choice
+        balancer = Affinity(balancer, hashed=not busy, seconds=settings.affinity_seconds, sessions=sessions)
+    return Cheapest(balancer) if settings.strategy == "cost-based-routing" else balancer

@@ -24,7 +24,7 @@ from crplugins.handlers.routing.checks import Checkable, HealthChecks, ignored
 from crplugins.handlers.routing.fallbacks import NO_FALLBACKS, FallbackNames, Fallbacks
 from crplugins.handlers.routing.group import Group
 from crplugins.handlers.routing.settings import GroupSettings
-from crplugins.handlers.routing.strategy import choice_of
+from crplugins.handlers.routing.strategy import balancer_of
 from crplugins.handlers.upstream import HandlerKind, ProviderUnknown, Upstream, UpstreamUnknown, can_wait, resolve
 from crplugins.homes.price_list import PriceList
 from crplugins.plugins.metrics.deployments import DeploymentStatus
@@ -185,8 +185,8 @@ class Upstreams:
         return [(Candidate(each, self._within_quota(each, handler)), handler) for each, handler in served]
 
     def _group(self, name: str, candidates: Sequence[Candidate]) -> Group:
-        choice = choice_of(self._choices.get(name, GroupSettings()), self._sessions)
-        return Group(candidates, choice, fallbacks=self.fallbacks, missing_usage=self.missing_usage)
+        balancer = balancer_of(self._choices.get(name, GroupSettings()), self._sessions)
+        return Group(candidates, balancer, fallbacks=self.fallbacks, missing_usage=self.missing_usage)
 
     def _unchecked(self) -> Iterator[str]:
         """The models that are to be checked, and cannot be."""

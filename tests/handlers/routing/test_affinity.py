@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -25,10 +24,10 @@ from crplugins.handlers.routing.affinity import (
     session_of,
     with_room,
 )
+from crplugins.handlers.routing.balancing import Balancer
 from crplugins.handlers.routing.candidate import Candidate
-from crplugins.handlers.routing.choice import Choice
 from crplugins.handlers.routing.settings import GroupSettings, RoutingSettings, Strategy
-from crplugins.handlers.routing.strategy import choice_of
+from crplugins.handlers.routing.strategy import balancer_of
 from crplugins.testing import FrozenClock
 from tests.handlers.routing.virtual import Scripted, VirtualTime, exchange_at
 
@@ -51,8 +50,8 @@ def candidates(*weights: float, running: Sequence[int] = ()) -> list[Candidate]:
     return made
 
 
-def affinity(strategy: Strategy = "simple-shuffle", seconds: float = 300.0) -> Choice:
-    return choice_of(GroupSettings(strategy, seconds), SOURCES)
+def affinity(strategy: Strategy = "simple-shuffle", seconds: float = 300.0) -> Balancer:
+    return balancer_of(GroupSettings(strategy, seconds), SOURCES)
 
 
 def request(
@@ -71,9 +70,9 @@ def request(
     return exchange
 
 
-def pick(choice: Choice, among: Sequence[Candidate], exchange: Exchange) -> Candidate:
+def pick(balancer: Balancer, among: Sequence[Candidate], exchange: Exchange) -> Candidate:
     assert exchange.body is not None
-    return choice.pick(among, exchange, exchange.body)
+    return balancer.pick(among, exchange, exchange.body)
 
 
 def same(first: Exchange, second: Exchange) -> bool:
@@ -123,13 +122,11 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("messages", HOSTILE, ids=range(len(HOSTILE)))
-def test_whatever_stands_there_has_one_answer_and_soon(messages: bytes) -> None:
+def test_whatever_stands_there_has_one_answer(messages: bytes) -> None:
     body = Body(b'{"model":"m"}')
     body._fields = {"messages": msgspec.Raw(messages)}
-    began = time.perf_counter()
     first, second = (session_of(exchange_at(FrozenClock()), body, ()) for _ in range(2))
     assert first == second is not None
-    assert time.perf_counter() - began < 1  # a hundred times what it takes
 
 
 def test_blanks_between_messages_and_a_text_with_brackets_hide_no_end_of_a_message() -> None:
@@ -156,15 +153,15 @@ def test_no_more_of_a_long_prompt_is_looked_at_than_its_beginning() -> None:
 
 
 def test_a_session_stays_and_requests_without_one_take_turns() -> None:
-    choice, among = affinity(), candidates(1, 1, 1)
-    assert len({pick(choice, among, request(session="s")) for _ in range(20)}) == 1
-    assert Counter(pick(choice, among, request(messages=[ASKED])) for _ in range(9)) == dict.fromkeys(among, 3)
+    balancer, among = affinity(), candidates(1, 1, 1)
+    assert len({pick(balancer, among, request(session="s")) for _ in range(20)}) == 1
+    assert Counter(pick(balancer, among, request(messages=[ASKED])) for _ in range(9)) == dict.fromkeys(among, 3)
 
 
 def test_new_sessions_are_spread_by_weight_and_every_process_spreads_them_alike() -> None:
     among, processes = candidates(3, 1, 0), [affinity(), affinity()]
     sessions = [f"session {number}" for number in range(1000)]
-    picked = [[pick(choice, among, request(session=each)) for each in sessions] for choice in processes]
+    picked = [[pick(balancer, among, request(session=each)) for each in sessions] for balancer in processes]
     assert picked[0] == picked[1]
     counted = Counter(picked[0])
     assert counted[among[2]] == 0
@@ -181,35 +178,35 @@ def test_only_sessions_of_a_deployment_that_is_gone_go_elsewhere() -> None:
 
 @pytest.mark.parametrize("strategy", ["simple-shuffle", "least-busy"])
 def test_a_session_that_had_to_go_elsewhere_stays_there_for_its_seconds_after_the_last_use(strategy: Strategy) -> None:
-    clock, among, choice = FrozenClock(), candidates(1, 1, 1), affinity(strategy, 300)
-    home = pick(choice, among, request(clock, session="s"))
+    clock, among, balancer = FrozenClock(), candidates(1, 1, 1), affinity(strategy, 300)
+    home = pick(balancer, among, request(clock, session="s"))
     others = [each for each in among if each is not home]
-    elsewhere = pick(choice, others, request(clock, session="s"))
+    elsewhere = pick(balancer, others, request(clock, session="s"))
     for _ in range(5):
         clock.advance(299)
-        assert pick(choice, among, request(clock, session="s")) is elsewhere
+        assert pick(balancer, among, request(clock, session="s")) is elsewhere
     clock.advance(301)
     if strategy == "simple-shuffle":
-        assert pick(choice, among, request(clock, session="s")) is home
+        assert pick(balancer, among, request(clock, session="s")) is home
     else:
         elsewhere.running = 1
-        assert pick(choice, among, request(clock, session="s")) is not elsewhere
+        assert pick(balancer, among, request(clock, session="s")) is not elsewhere
 
 
 def test_a_least_busy_session_begins_at_the_least_busy() -> None:
-    among, choice = candidates(1, 1, 1, running=[3, 2, 4]), affinity("least-busy")
-    assert {pick(choice, among, request(session=str(number))) for number in range(5)} == {among[1]}
+    among, balancer = candidates(1, 1, 1, running=[3, 2, 4]), affinity("least-busy")
+    assert {pick(balancer, among, request(session=str(number))) for number in range(5)} == {among[1]}
     among[1].running = 3
-    assert pick(choice, among, request(session="0")) is among[1]
+    assert pick(balancer, among, request(session="0")) is among[1]
 
 
 def test_a_request_that_finds_its_deployment_full_goes_elsewhere_alone() -> None:
-    among, choice = candidates(1, 1), affinity()
-    home = pick(choice, among, request(session="s"))
+    among, balancer = candidates(1, 1), affinity()
+    home = pick(balancer, among, request(session="s"))
     home.running = 4
-    assert pick(choice, among, request(session="s")) is not home
+    assert pick(balancer, among, request(session="s")) is not home
     home.running = 0
-    assert pick(choice, among, request(session="s")) is home
+    assert pick(balancer, among, request(session="s")) is home
 
 
 @given(
@@ -217,11 +214,11 @@ def test_a_request_that_finds_its_deployment_full_goes_elsewhere_alone() -> None
     arrivals=st.lists(st.tuples(st.sampled_from("aab"), st.integers(0, 3)), max_size=60),
 )
 def test_nobody_runs_more_than_its_bounded_share(shares: list[float], arrivals: list[tuple[str, int]]) -> None:
-    among, choice, running = candidates(*shares), affinity(), list[Candidate]()
+    among, balancer, running = candidates(*shares), affinity(), list[Candidate]()
     for session, ended in arrivals:
         for _ in range(min(ended, len(running))):
             running.pop(0).running -= 1
-        picked = pick(choice, among, request(session=session))
+        picked = pick(balancer, among, request(session=session))
         whole = len(running) + 1
         assert picked.running < math.ceil(MOST_LOAD * whole * picked.settings.weight / sum(shares) + 1e-9)
         picked.running += 1
@@ -241,9 +238,9 @@ def test_the_cheapest_comes_before_the_cache() -> None:
             for number, price in enumerate(map(_price, prices))
         ]
 
-    among, choice = priced(2, 1, 1), affinity("cost-based-routing")
-    assert {pick(choice, among, request(session=str(number))) for number in range(20)} == set(among[1:])
-    assert len({pick(choice, among, request(session="s")) for _ in range(5)}) == 1
+    among, balancer = priced(2, 1, 1), affinity("cost-based-routing")
+    assert {pick(balancer, among, request(session=str(number))) for number in range(20)} == set(among[1:])
+    assert len({pick(balancer, among, request(session="s")) for _ in range(5)}) == 1
 
 
 def _price(dollars: float) -> Any:
@@ -253,16 +250,16 @@ def _price(dollars: float) -> Any:
 
 
 def test_sessions_beyond_those_that_are_remembered_go_by_their_hash() -> None:
-    among, choice = candidates(1, 1), affinity()
-    home = pick(choice, among, request(session="s"))
+    among, balancer = candidates(1, 1), affinity()
+    home = pick(balancer, among, request(session="s"))
     others = [each for each in among if each is not home]
-    elsewhere = pick(choice, others, request(session="s"))
+    elsewhere = pick(balancer, others, request(session="s"))
     exchange = request(messages=[ASKED])
     for number in range(MOST_SESSIONS - 1):
         exchange.headers = [(b"x-session-id", str(number).encode())]
-        pick(choice, among, exchange)
-    assert pick(choice, among, request(session="s")) is elsewhere
+        pick(balancer, among, exchange)
+    assert pick(balancer, among, request(session="s")) is elsewhere
     for number in range(MOST_SESSIONS):
         exchange.headers = [(b"x-session-id", str(number).encode())]
-        pick(choice, among, exchange)
-    assert pick(choice, among, request(session="s")) is home
+        pick(balancer, among, exchange)
+    assert pick(balancer, among, request(session="s")) is home

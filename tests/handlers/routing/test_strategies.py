@@ -11,11 +11,11 @@ from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.routing.balancing import Balancer
 from crplugins.handlers.routing.candidate import Candidate
-from crplugins.handlers.routing.choice import Choice
 from crplugins.handlers.routing.group import Group
 from crplugins.handlers.routing.settings import GroupSettings, RoutingSettings
-from crplugins.handlers.routing.strategy import choice_of
+from crplugins.handlers.routing.strategy import balancer_of
 from crplugins.metering.estimate import demand_of
 from tests.handlers.routing.virtual import Scripted, VirtualTime, exchange_at, failed_with
 
@@ -35,8 +35,8 @@ def candidate(weight: float = 1.0, price: Price | None = None, running: int = 0)
     return made
 
 
-def pick(choice: Choice, among: Sequence[Candidate], body: bytes = SHORT) -> int:
-    return among.index(choice.pick(among, exchange_with(body), Body(body)))
+def pick(balancer: Balancer, among: Sequence[Candidate], body: bytes = SHORT) -> int:
+    return among.index(balancer.pick(among, exchange_with(body), Body(body)))
 
 
 def exchange_with(body: bytes) -> Exchange:
@@ -48,7 +48,7 @@ def exchange_with(body: bytes) -> Exchange:
 @given(loads=st.lists(st.tuples(weights, st.integers(0, 50)), min_size=2, max_size=6))
 def test_the_least_busy_has_the_fewest_requests_for_its_weight(loads: list[tuple[float, int]]) -> None:
     among = [candidate(weight, running=running) for weight, running in loads]
-    picked = among[pick(choice_of(BUSY), among)]
+    picked = among[pick(balancer_of(BUSY), among)]
     assert picked.running / picked.settings.weight == min(running / weight for weight, running in loads)
 
 
@@ -57,21 +57,21 @@ def test_the_least_busy_has_the_fewest_requests_for_its_weight(loads: list[tuple
     ends=st.lists(st.integers(0, 3), max_size=30),
 )
 def test_requests_that_all_run_at_once_are_spread_by_weight(shares: list[int], ends: list[int]) -> None:
-    among, choice = [candidate(share) for share in shares], choice_of(BUSY)
+    among, balancer = [candidate(share) for share in shares], balancer_of(BUSY)
     for number in ends:  # whatever has come and gone before
-        among[pick(choice, among)].running += 1
+        among[pick(balancer, among)].running += 1
         among[number % len(among)].running = 0
     for each in among:
         each.running = 0
     for _ in range(4 * sum(shares)):
-        among[pick(choice, among)].running += 1
+        among[pick(balancer, among)].running += 1
     for share, each in zip(shares, among, strict=True):
         assert abs(each.running - 4 * share) <= 1
 
 
 def test_those_equally_busy_take_turns_by_weight() -> None:
-    among, choice = [candidate(2), candidate(1)], choice_of(BUSY)
-    assert [pick(choice, among) for _ in range(6)] == [0, 1, 0, 0, 1, 0]
+    among, balancer = [candidate(2), candidate(1)], balancer_of(BUSY)
+    assert [pick(balancer, among) for _ in range(6)] == [0, 1, 0, 0, 1, 0]
 
 
 class Held:
@@ -101,16 +101,16 @@ async def test_a_stream_runs_until_its_end_and_a_failure_and_a_whole_answer_run_
         "upstream_5xx",
     )
     held, failing = (Candidate(Deployment("m", "openai/m"), handler) for handler in (Held(), ill))
-    group = Group([held], choice_of(BUSY))
+    group = Group([held], balancer_of(BUSY))
     replies = [await group.answer(exchange_at(time), Body(SHORT)) for _ in range(3)]
     assert held.running == 3
     await replies[0].body.aclose()
     await replies[0].body.aclose()
     assert held.running == 2
-    await time.run(Group([failing], choice_of(BUSY)).answer(exchange_at(time), Body(SHORT)))
+    await time.run(Group([failing], balancer_of(BUSY)).answer(exchange_at(time), Body(SHORT)))
     assert (failing.running, len(ill.asked) >= 1) == (0, True)
     ill.failure = lambda _: None
-    await time.run(Group([failing], choice_of(BUSY)).answer(exchange_at(time), Body(SHORT)))
+    await time.run(Group([failing], balancer_of(BUSY)).answer(exchange_at(time), Body(SHORT)))
     assert failing.running == 0
 
 
@@ -124,13 +124,13 @@ def test_the_cheapest_costs_no_more_than_any_other(prices: list[tuple[int, int]]
     among = [candidate(price=Price(*each)) for each in prices]
     demand = demand_of(exchange_with(LONG), 1024)
     costs = [Price(*each).micro_usd(TokenUsage(demand.prompt, demand.output)) for each in prices]
-    assert costs[pick(choice_of(CHEAP), among, LONG)] == min(costs)
+    assert costs[pick(balancer_of(CHEAP), among, LONG)] == min(costs)
 
 
 @pytest.mark.parametrize(("body", "expected"), [(SHORT, 0), (LONG, 1)])
 def test_the_length_of_prompt_and_answer_decides_who_is_the_cheapest(body: bytes, expected: int) -> None:
     among = [candidate(price=dollars(10, 1)), candidate(price=dollars(1, 30))]
-    assert pick(choice_of(CHEAP), among, body) == expected
+    assert pick(balancer_of(CHEAP), among, body) == expected
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_the_length_of_prompt_and_answer_decides_who_is_the_cheapest(body: bytes
 def test_an_unknown_price_is_the_dearest_and_equals_take_turns(
     prices: Sequence[Price | None], expected: list[int]
 ) -> None:
-    among, choice = [candidate(price=price) for price in prices], choice_of(CHEAP)
-    assert [pick(choice, among) for _ in range(3)] == expected
+    among, balancer = [candidate(price=price) for price in prices], balancer_of(CHEAP)
+    assert [pick(balancer, among) for _ in range(3)] == expected
 
 
 def test_the_cheapest_of_weight_0_is_not_asked_while_another_can_be() -> None:
     among = [candidate(0, dollars(1, 1)), candidate(1, dollars(5, 5))]
-    assert pick(choice_of(CHEAP), among) == 1
+    assert pick(balancer_of(CHEAP), among) == 1

@@ -1,4 +1,4 @@
-"""Choice: which of several healthy deployments answers a request."""
+"""Balancer: which of several healthy deployments answers a request."""
 
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -10,7 +10,7 @@ from crplugins.handlers.routing.candidate import Candidate
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, demand_of
 
 
-class Choice(Protocol):
+class Balancer(Protocol):
     """Picks a deployment. One object for each model name, so it may keep what it learns from request to request."""
 
     def pick(self, candidates: Sequence[Candidate], exchange: Exchange, body: Body) -> Candidate:
@@ -70,7 +70,7 @@ class Cheapest:
         otherwise: picks one of several that cost the same.
     """
 
-    def __init__(self, otherwise: Choice) -> None:
+    def __init__(self, otherwise: Balancer) -> None:
         self._otherwise: Final = otherwise
 
     def pick(self, candidates: Sequence[Candidate], exchange: Exchange, body: Body) -> Candidate:

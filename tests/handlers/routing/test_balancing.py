@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from crplugins.core.body import Body
 from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.routing.balancing import Turns
 from crplugins.handlers.routing.candidate import Candidate
-from crplugins.handlers.routing.choice import Turns
 from crplugins.handlers.routing.settings import RoutingSettings
 from tests.handlers.routing.virtual import Scripted, VirtualTime, ask, exchange_at, failed_with, group_of
 

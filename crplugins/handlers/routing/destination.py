@@ -1,4 +1,4 @@
-"""Stage: the deployments of one name that a request may still ask."""
+"""Destination: the deployments of one name that a request may still ask."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from crplugins.handlers.routing.group import Group
 
 
-class Stage:
+class Destination:
     """One name that a request is sent to: first that which was asked for, then its fallbacks.
 
     Attributes:
