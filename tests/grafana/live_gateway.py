@@ -71,9 +71,10 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
     saved = [{**gone, "model_name": "saved"}, {**models[0], "model_name": "saved"}]
     rescued = [{**model, "model_name": "rescued", "on_break": "restart"} for model in (models[2], models[0])]
     limits = {"requests_per_minute": 6000, "tokens_per_minute": 10_000_000, "max_parallel_requests": 100}
+    few = {"requests_per_minute": 10, "burst": {"requests_per_minute": 1}, "queue": {"seconds": 8}}  # some wait
     keys = [
         {"id": "team-a", "team": "search", "limits": limits, "budget": {"usd": 50, "period": "month"}},
-        {"id": "team-b", "team": "search", "limits": {"requests_per_minute": 10, "queue": {"seconds": 8}}},
+        {"id": "team-b", "team": "search", "limits": few},
         {"id": "team-c", "budget": {"usd": 0.001, "period": "day"}},
         {"id": "one-too-many", "limits": {"requests_per_minute": 2, "shadow": True}},
     ]
