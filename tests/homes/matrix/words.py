@@ -56,7 +56,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "app": {},
     "agent": {},
     "spender": {},
-    "patient": {"priority": "low"},
+    "nightly": {"priority": "low"},
     **{key: {"limits": limits} for key, limits in LIMITS.items()},
     **{key: {"budget": budget} for key, budget in BUDGETS.items()},
 }

@@ -68,16 +68,16 @@ def a_key_of_low_priority_is_refused_while_there_is_room_for_others(home: Home) 
     home.provider.enqueue(*[Script(text="word " * 40, chunk_size=5, stall_after=2)] * LOW_PLACES)
     with ExitStack() as streams:
         for _ in range(LOW_PLACES):
-            stream = home.client("patient").chat.completions.create(model=ALIAS, messages=HELLO, stream=True)
+            stream = home.client("nightly").chat.completions.create(model=ALIAS, messages=HELLO, stream=True)
             next(streams.enter_context(stream))
-        refused = home.post("patient")
+        refused = home.post("nightly")
         assert home.post("caller").status_code == 200
     assert refused.status_code == 503
     error = error_of(refused)
     assert (error["type"], error["code"]) == ("server_error", "server_full")
     assert f"server.max_in_flight: {MAX_IN_FLIGHT}" in error["message"]
     assert 1 <= int(refused.headers["retry-after"]) <= 2
-    rows = home.records("patient", LOW_PLACES + 1)
+    rows = home.records("nightly", LOW_PLACES + 1)
     assert [row["error_type"] for row in rows if row["status"] == 503] == ["overloaded"]
     assert home.counted()["shed_requests_total"] == 1
     home.wait_for_provider()
