@@ -7,11 +7,10 @@ runs any more, or `server.shutdown_seconds` are over, uvicorn shuts down; what s
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable
-from ctypes import c_bool
 from functools import partial
 from math import ceil
-from multiprocessing import sharedctypes
 from types import FrameType
 from typing import Any, Final
 
@@ -29,6 +28,23 @@ _UNTIL_CLOSED: Final = 0.3
 OnSignal = Callable[[int, FrameType | None], Any]
 
 
+class Ending:
+    """Whether all processes of a run end. A pair of sockets, which needs no file: a pod may have no place for one."""
+
+    def __init__(self) -> None:
+        self._told, self._tells = socket.socketpair()
+
+    def tell(self) -> None:
+        self._tells.send(b"x")
+
+    def is_told(self) -> bool:
+        """In any of the processes: what is looked at is not taken away."""
+        try:
+            return self._told.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"x"
+        except BlockingIOError:
+            return False
+
+
 class DrainingConfig(uvicorn.Config):
     """uvicorn's configuration, which puts a `DrainAtSignal` before its shutdown, in this process or in each worker's.
 
@@ -42,8 +58,9 @@ class DrainingConfig(uvicorn.Config):
     ) -> None:
         http = partial(BoundedHTTP, connections=connections)
         super().__init__(app, http=http, timeout_graceful_shutdown=shutdown_seconds, **options)  # type: ignore[arg-type]
-        alone = self.workers == 1  # and so in no need of a temporary file, which may not be had
-        self.ending: Final = c_bool(True) if alone else sharedctypes.RawValue(c_bool, False)
+        self.ending: Final = Ending()
+        if self.workers == 1:
+            self.ending.tell()
         self._connections = connections
 
     def load(self) -> None:
@@ -59,7 +76,7 @@ class Workers(Multiprocess):
     config: DrainingConfig
 
     def terminate_all(self) -> None:
-        self.config.ending.value = True
+        self.config.ending.tell()
         super().terminate_all()
 
 
@@ -93,7 +110,7 @@ class DrainAtSignal:
             self._task.cancel()
 
     async def _drain(self, number: int) -> None:
-        if not self._config.ending.value:
+        if not self._config.ending.is_told():
             self._uvicorn[number](number, None)
             await asyncio.sleep(_UNTIL_CLOSED)  # who asks meanwhile is to find one that serves
             self._app.drain()
