@@ -82,7 +82,7 @@ async def test_closing_ends_an_iterator_over_lines_that_litellm_forgets():
 
         async def aiter_lines(self) -> Any:
             while True:
-                yield "data: line"
+                yield 'data: {"choices": []}'
                 await asyncio.sleep(0)
 
         async def aclose(self) -> None:
