@@ -103,18 +103,19 @@ class FallbackKeys(Section):
 
 
 def _circle(table: Mapping[str, Sequence[str]]) -> list[str]:
-    """The names of a circle, the first once more at its end; none if there is none."""
+    """The names of a circle, the first once more at its end; none if there is none. A chain may be of any length."""
     done: set[str] = set()
-
-    def found(name: str, way: list[str]) -> list[str]:
-        if name in way:
-            return [*way[way.index(name) :], name]
-        if name in done:
-            return []
-        for other in table.get(name, ()):
-            if circle := found(other, [*way, name]):
-                return circle
-        done.add(name)
-        return []
-
-    return next((circle for name in table if (circle := found(name, []))), [])
+    for first in table:
+        way = {first: iter(table[first])}  # those still to be looked at, by the names that lead there
+        while way:
+            name, others = next(reversed(way.items()))
+            other = next((each for each in others if each not in done), None)
+            if other is None:
+                done.add(name)
+                del way[name]
+            elif other in way:
+                names = list(way)
+                return [*names[names.index(other) :], other]
+            else:
+                way[other] = iter(table.get(other, ()))
+    return []

@@ -1,5 +1,7 @@
 """Which models answer in the place of others: LiteLLM's form, shorter ones, its sections, and what is refused."""
 
+from itertools import pairwise
+
 import pytest
 
 from crplugins.handlers.routing.fallbacks import Fallbacks
@@ -47,6 +49,14 @@ def test_those_of_an_entry_come_first_and_a_star_is_the_same_text_in_both(load: 
     assert after(config, "own")[0] == ["c", "b"]
     assert after(config, "w/one")[0] == ["w/x-one"]
     assert (after(config, "b")[0], after(config, "a")[0]) == (["a"], [])
+
+
+def test_a_chain_may_be_long_and_so_may_a_circle(load: Load, refuse: Refuse) -> None:
+    names = [f"w/{number}" for number in range(3000)]
+    chain = ", ".join(f"{name}: {then}" for name, then in pairwise(names))
+    assert after(load(f"{MODELS}fallbacks: {{{chain}}}"), "w/0")[0] == ["w/1"]
+    [sentence] = refuse(f"{MODELS}fallbacks: {{{chain}, {names[-1]}: {names[0]}}}")
+    assert sentence.endswith(f"w/2999 -> {names[0]}")
 
 
 NOBODY = "is no model in model_list, so that nobody would answer"

@@ -11,7 +11,6 @@ from crplugins.handlers.routing.attempts import Attempts
 from crplugins.handlers.routing.balancing import Balancer, Turns
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.fallbacks import Fallbacks
-from crplugins.handlers.routing.on_break import ENDS
 from crplugins.handlers.routing.rescue import with_rescue
 from crplugins.handlers.routing.retries import Retries
 
@@ -41,7 +40,6 @@ class Group:
         self.retries: Final = retries or Retries()
         self.fallbacks: Final = fallbacks
         self.missing_usage: Final[MissingUsagePolicy] = missing_usage
-        self._rescues: Final = any(each.deployment.on_break != ENDS for each in candidates)
 
     async def __aenter__(self) -> Self:
         """Enters nothing: the deployments are opened and closed by the code that made them."""
@@ -54,4 +52,4 @@ class Group:
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         attempts = Attempts(self, exchange)
         reply = await attempts.next(body)
-        return with_rescue(reply, attempts, exchange, body) if self._rescues else reply
+        return reply if isinstance(reply.body, bytes) else with_rescue(reply, reply.body, attempts, exchange, body)

@@ -6,19 +6,24 @@ stream is shown as it comes, and the next deployment is given what it has said (
 attempt has used stays on the books, and the client is told the sum (`whole_usage.py`).
 """
 
+from collections.abc import AsyncGenerator
+
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.routing.attempts import Attempts
 from crplugins.handlers.routing.continuation import ContinuedStream
+from crplugins.handlers.routing.on_break import Action
 from crplugins.handlers.routing.restart import RestartedStream
 
 
-def with_rescue(reply: Reply, attempts: Attempts, exchange: Exchange, body: Body) -> Reply:
-    """The reply of `attempts`. If it is a stream that breaks, another deployment takes over as its own says."""
-    if isinstance(reply.body, bytes) or attempts.current is None or not attempts.left:
-        return reply
-    action = attempts.current.deployment.on_break.action
-    if action == "error":
+def with_rescue(
+    reply: Reply, frames: AsyncGenerator[bytes, None], attempts: Attempts, exchange: Exchange, body: Body
+) -> Reply:
+    """The stream that `attempts` have replied with. If it breaks, another deployment takes over, as the deployment says
+    that gives it: one of a fallback as well.
+    """
+    action: Action = "error" if attempts.current is None else attempts.current.deployment.on_break.action
+    if action == "error" or not attempts.left:
         return reply
     kind = RestartedStream if action == "restart" else ContinuedStream
-    return Reply(reply.status, reply.headers, kind(attempts, exchange, body).frames(reply.body))
+    return Reply(reply.status, reply.headers, kind(attempts, exchange, body).frames(frames))

@@ -124,7 +124,10 @@ def _close_at_shutdown(here: Runtime) -> None:
     """
     from litellm.proxy import proxy_server
 
-    theirs = proxy_server.proxy_shutdown_event
+    theirs = getattr(proxy_server, "proxy_shutdown_event", None)
+    if theirs is None:
+        logger.error("LiteLLM has no shutdown of its own any more: records of its last second wait for the next start")
+        return
 
     async def close_and_shut_down(*given: Any, **named: Any) -> None:
         await here.close()

@@ -134,6 +134,16 @@ async def test_they_are_asked_one_after_the_other_and_then_those_of_their_own(mo
         assert (gateway.asked, answer.headers["x-crplugins-model"]) == ("abc", "c")
 
 
+async def test_a_fallback_whose_stream_breaks_is_rescued_as_its_own_entry_says(models) -> None:
+    async with models(fallbacks={"a": ["b", "c"]}, entries={"b": {"on_break": "restart"}}) as gateway:
+        scripts = {"a": DOWN, "b": Script(text="word " * 30, cut_after=12), "c": Script(text="all is well")}
+        for name, script in scripts.items():
+            gateway.providers[name].default = script
+        answer = await gateway.post(model="a", stream=True)
+        assert (answer.status, gateway.asked) == (200, "abc")
+        assert ("error" in answer.text, "word" in answer.text, "well" in answer.text) == (False, False, True)
+
+
 async def test_when_all_fail_the_client_gets_the_failure_of_the_last(models) -> None:
     async with models(fallbacks=[{"a": ["b"]}]) as gateway:
         answer = await ask(gateway, a=DOWN, b=Script.rate_limited(retry_after=30))
