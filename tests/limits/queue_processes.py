@@ -18,7 +18,7 @@ from tests.limits.queue_setup import Desk, meter
 SECONDS = 5.0
 CLIENTS = 8
 SIZES = (40, 120, 65)
-LIMIT = meter(60_000, burst=5 * max(SIZES))
+LIMIT = meter(240_000, burst=5 * max(SIZES))
 PATIENCE = Queue(60, 1000)
 
 
