@@ -28,7 +28,7 @@ _UNTIL_CLOSED: Final = 0.3
 OnSignal = Callable[[int, FrameType | None], Any]
 
 
-class Ending:
+class EndOfRun:
     """Whether all processes of a run end. A pair of sockets, which needs no file: a pod may have no place for one."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class DrainingConfig(uvicorn.Config):
     ) -> None:
         http = partial(BoundedHTTP, connections=connections)
         super().__init__(app, http=http, timeout_graceful_shutdown=shutdown_seconds, **options)  # type: ignore[arg-type]
-        self.ending: Final = Ending()
+        self.ending: Final = EndOfRun()
         if self.workers == 1:
             self.ending.tell()
         self._connections = connections

@@ -8,13 +8,12 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from crplugins.core.body import Body
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.handler import document_reply, stream_reply
+from crplugins.handlers.handler import Unopened, document_reply, stream_reply
 from crplugins.handlers.litellm.answer import answer_document
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import messages_of
@@ -88,7 +87,7 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-class DemoHandler:
+class DemoHandler(Unopened):
     """Answers `demo/...`, whatever the model is called. Each of `n` choices says the same.
 
     Args:
@@ -98,14 +97,6 @@ class DemoHandler:
     def __init__(self, deployment: Deployment, word_seconds: float = WORD_SECONDS) -> None:
         self._deployment = deployment
         self._pause = word_seconds
-
-    async def __aenter__(self) -> Self:
-        """Holds nothing open."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         choices = max(1, min(exchange.choices, _MOST_CHOICES))

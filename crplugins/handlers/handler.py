@@ -29,6 +29,17 @@ class Handler(Protocol):
     ) -> None: ...
 
 
+class Unopened:
+    """A handler that owns nothing: what it asks is opened and closed by the code that made it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
 _STREAM_HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),

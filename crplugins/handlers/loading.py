@@ -4,17 +4,15 @@ The import takes seconds. A gateway listens meanwhile and serves its other model
 """
 
 import asyncio
-from types import TracebackType
-from typing import Self
 
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.handler import Handler
+from crplugins.handlers.handler import Handler, Unopened
 
 
-class Loading:
+class Loading(Unopened):
     """Hands requests to the handler as soon as there is one.
 
     Attributes:
@@ -42,11 +40,3 @@ class Loading:
         if self._handler is None:
             raise upstream_errors.unreachable(self.deployment.label, self._failure)
         return await self._handler.answer(exchange, body)
-
-    async def __aenter__(self) -> Self:
-        """Opens nothing: the handler is opened by the code that loads it."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...

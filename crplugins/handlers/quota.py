@@ -7,13 +7,12 @@ fail over to another deployment, which has a quota of its own.
 import asyncio
 import logging
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 from crplugins.core.body import Body
 from crplugins.core.errors import DO_NOT_RETRY, SERVER_ERROR, GatewayError
 from crplugins.core.exchange import Exchange, Reply
-from crplugins.handlers.handler import Handler
+from crplugins.handlers.handler import Handler, Unopened
 from crplugins.limits.limit import NEVER
 
 logger = logging.getLogger("crplugins.upstream")
@@ -109,22 +108,12 @@ def soonest(used_up: Sequence[QuotaUsedUp]) -> QuotaUsedUp:
     return min(used_up, key=lambda each: float("inf") if each.wait == NEVER else each.wait)
 
 
-class WithinQuota:
-    """Asks the handler of a deployment while its quota lasts, else raises `QuotaUsedUp`.
-
-    Enters nothing: the handler is opened and closed by the code that made it.
-    """
+class WithinQuota(Unopened):
+    """Asks the handler of a deployment while its quota lasts, else raises `QuotaUsedUp`."""
 
     def __init__(self, handler: Handler, quota: Quota) -> None:
         self._handler = handler
         self._quota = quota
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         wait = await self._quota.take(exchange)

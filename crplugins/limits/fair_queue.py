@@ -16,24 +16,28 @@ from typing import Final, Generic, Protocol, TypeVar
 from crplugins.core.bounded_map import BoundedMap
 
 
-class Queued(Protocol):
-    """One request in a queue.
+class Weighed(Protocol):
+    """What a request weighs against others.
 
     Attributes:
-        number: rises with the time of arrival.
         key: whose it is.
         weight: of the key, above 0.
         size: how much is served with this request, at least 1.
     """
 
     @property
-    def number(self) -> int: ...
-    @property
     def key(self) -> str: ...
     @property
     def weight(self) -> float: ...
     @property
     def size(self) -> int: ...
+
+
+class Queued(Weighed, Protocol):
+    """One request in a queue. `number` rises with the time of arrival."""
+
+    @property
+    def number(self) -> int: ...
 
 
 W = TypeVar("W", bound=Queued)

@@ -23,7 +23,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from crplugins.core.errors import GatewayError, client_disconnected, shutting_down
 from crplugins.core.principal import Queue
 from crplugins.limits.arithmetic import LEASE_WAIT
-from crplugins.limits.fair_queue import FairQueue
+from crplugins.limits.fair_queue import FairQueue, Weighed
 from crplugins.limits.limit import NEVER, Charge, Decision, Level, Limit
 
 QueueRefusal = Literal["full", "too_long", "deadline"]
@@ -50,24 +50,16 @@ class Ask(NamedTuple):
     scope: str
 
 
-class Applicant(Protocol):
-    """A request that asks for its limits, of all of them or of none.
+class Applicant(Weighed, Protocol):
+    """A request that asks for its limits, of all of them or of none. The requests of a key keep their order.
 
     Attributes:
         asks: from narrow limits to those that many share. Only `attempt` changes it.
-        key: whose it is; the requests of a key keep their order.
-        weight: of the key, above 0.
-        size: in tokens, at least 1.
+        size: in tokens.
     """
 
     @property
     def asks(self) -> Sequence[Ask]: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def weight(self) -> float: ...
-    @property
-    def size(self) -> int: ...
 
     async def attempt(self) -> Decision:
         """Reserve. The index in the decision is one of `asks`. Raises `GatewayError`."""

@@ -1,12 +1,12 @@
 """Group: the deployments of one model name, as the handler of that name."""
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.principal import MissingUsagePolicy
+from crplugins.handlers.handler import Unopened
 from crplugins.handlers.routing.attempts import Attempts
 from crplugins.handlers.routing.balancing import Balancer, Turns
 from crplugins.handlers.routing.candidate import Candidate
@@ -15,7 +15,7 @@ from crplugins.handlers.routing.rescue import with_rescue
 from crplugins.handlers.routing.retries import Retries
 
 
-class Group:
+class Group(Unopened):
     """Answers with a deployment of its model name; if that fails before the first token, the next one is tried.
 
     Args:
@@ -40,14 +40,6 @@ class Group:
         self.retries: Final = retries or Retries()
         self.fallbacks: Final = fallbacks
         self.missing_usage: Final[MissingUsagePolicy] = missing_usage
-
-    async def __aenter__(self) -> Self:
-        """Enters nothing: the deployments are opened and closed by the code that made them."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         attempts = Attempts(self, exchange)

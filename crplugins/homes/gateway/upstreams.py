@@ -65,7 +65,7 @@ class Upstreams:
         self.missing_usage: MissingUsagePolicy = "estimate"
         self.fallbacks: Final = None if fallbacks == NO_FALLBACKS else Fallbacks(fallbacks)
         self._served = served
-        self._choices: Final = groups
+        self._settings: Final = groups
         self._sessions: Final = sessions
         self._resolved: dict[int, Upstream | None] | None = None
         self._stack = AsyncExitStack()
@@ -185,7 +185,7 @@ class Upstreams:
         return [(Candidate(each, self._within_quota(each, handler)), handler) for each, handler in served]
 
     def _group(self, name: str, candidates: Sequence[Candidate]) -> Group:
-        balancer = balancer_of(self._choices.get(name, GroupSettings()), self._sessions)
+        balancer = balancer_of(self._settings.get(name, GroupSettings()), self._sessions)
         return Group(candidates, balancer, fallbacks=self.fallbacks, missing_usage=self.missing_usage)
 
     def _unchecked(self) -> Iterator[str]:

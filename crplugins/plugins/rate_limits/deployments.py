@@ -153,15 +153,14 @@ class DeploymentQuota:
                 return None
             taken.quota.settle(exchange, taken, NOTHING_USED)  # of a deployment whose stream broke
         quotas, applied = self._quotas, self.applied()
-        demand = demand_of(exchange, quotas.estimated_output) if applied.depend_on_size else NO_DEMAND
-        reservation_id, charges = exchange.id + self._suffix, applied.charges(demand)
+        asked, prompt = self._asked(exchange, applied)
         if quotas.reservations.queues.waiting:
-            wait = quotas.reservations.queues.wait_behind(self._request(exchange, Reservation(reservation_id, charges)))
+            wait = quotas.reservations.queues.wait_behind(self._request(exchange, asked))
             if wait is not None:
                 return wait
-        reservation, decision = await quotas.reservations.reserve(reservation_id, charges)
+        reservation, decision = await quotas.reservations.reserve(asked.id, asked.charges)
         if decision.refused is None:
-            self.hold(exchange, reservation, demand.prompt)
+            self.hold(exchange, reservation, prompt)
             return None
         refusing = applied.all[decision.refused]
         if not refusing.shadow:  # either all limits of a deployment are shadows, or none
@@ -176,10 +175,10 @@ class DeploymentQuota:
         quotas, applied = self._quotas, self.applied()
         if all(each.queue is None for each in applied.all):
             return None
-        demand = demand_of(exchange, quotas.estimated_output) if applied.depend_on_size else NO_DEMAND
-        request = self._request(exchange, Reservation(exchange.id + self._suffix, applied.charges(demand)))
+        asked, prompt = self._asked(exchange, applied)
+        request = self._request(exchange, asked)
         decision = await quotas.reservations.queues.admit(request)
-        return WaitedFor(self, exchange, request, demand.prompt) if decision.refused is None else None
+        return WaitedFor(self, exchange, request, prompt) if decision.refused is None else None
 
     def hold(self, exchange: Exchange, reservation: Reservation, prompt: int, *, waited: bool = False) -> None:
         """The request is sent on, with what is reserved for it."""
@@ -197,6 +196,11 @@ class DeploymentQuota:
             self._limits = dataclasses.replace(self._limits, max_parallel_requests=self._concurrency.limit)
             self._applied = limits_of_deployment(self._limits, self._account, shadow=self._shadow)
         return self._applied
+
+    def _asked(self, exchange: Exchange, applied: AppliedLimits) -> tuple[Reservation, int]:
+        """What is to be reserved for a request, and the tokens of its prompt."""
+        demand = demand_of(exchange, self._quotas.estimated_output) if applied.depend_on_size else NO_DEMAND
+        return Reservation(exchange.id + self._suffix, applied.charges(demand)), demand.prompt
 
     def _request(self, exchange: Exchange, reservation: Reservation) -> "DeploymentRequest":
         return DeploymentRequest(self, exchange, self._quotas, reservation)
