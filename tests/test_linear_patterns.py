@@ -65,7 +65,8 @@ MADE = {"core.paths._pattern", "core.redaction._pattern_of", "plugins.aliases.re
 """Made of literal words of the configuration. Timed by those who use them, below and in the tests of paths."""
 
 OPERATORS = (
-    "cli.", "config.", "core.off_peak.", "core.processes.", "core.redaction._whole", "homes.litellm_proxy.routes.",
+    "cli.", "config.", "core.off_peak.", "core.processes.", "core.redaction._whole", "core.redaction.without_credentials",
+    "homes.litellm_proxy.routes.",
     "keys.entry.", "keys.file.", "keys.secrets._HASH", "ledger.reconcile.", "limits.opening.", "limits.redis.", "metering.prices.",
     "plugins.aliases.rename._whole", "settings.", "sql.", "testing.",
 )  # fmt: skip

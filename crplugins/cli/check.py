@@ -1,7 +1,6 @@
 """`crplugins check`: whether the configuration is valid, and what it sets up."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -13,13 +12,12 @@ from crplugins.cli.keys.source import keys_of, parts_of, sentences
 from crplugins.cli.options import ConfigOption
 from crplugins.cli.terminal import plain_console
 from crplugins.config import Config, ModelEntry
+from crplugins.core.redaction import without_credentials
 from crplugins.handlers.demo import is_demo
 from crplugins.handlers.routing.checks import ignored
 from crplugins.handlers.upstream import ProviderUnknown, Upstream
+from crplugins.homes.upstream_choice import AnyUpstream
 from crplugins.keys.key import Key
-
-AnyUpstream = Upstream | ProviderUnknown | None
-"""Of an entry of `model_list`, see `FoundConfig.upstreams`."""
 
 
 def check(
@@ -112,16 +110,6 @@ def _handler(entry: ModelEntry, upstream: AnyUpstream) -> str:
     if is_demo(entry.deployment()):
         return "demo"
     return "direct" if upstream else "litellm"
-
-
-def without_credentials(url: str) -> str:
-    """An @ behind the host may be the end of a password that is not escaped: only the scheme is shown then."""
-    scheme, _, rest = url.partition("://")
-    netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" in rest[len(netloc) :]:
-        return f"{scheme}://..."
-    path = re.split(r"[?#]", rest[len(netloc) :], maxsplit=1)[0]
-    return f"{scheme}://{netloc.rpartition('@')[2]}{path}"
 
 
 def _sources(config: Config) -> str:

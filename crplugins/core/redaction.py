@@ -117,3 +117,13 @@ def _key_redacted(match: re.Match[str]) -> str:
     if found and not any(c.isdigit() or c == "*" for c in found):
         return match[0]
     return f"{match['named']}: {_REDACTED}" if match["named"] else _REDACTED
+
+
+def without_credentials(url: str) -> str:
+    """An @ behind the host may be the end of a password that is not escaped: only the scheme is shown then."""
+    scheme, _, rest = url.partition("://")
+    netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in rest[len(netloc) :]:
+        return f"{scheme}://..."
+    path = re.split(r"[?#]", rest[len(netloc) :], maxsplit=1)[0]
+    return f"{scheme}://{netloc.rpartition('@')[2]}{path}"

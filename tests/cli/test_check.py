@@ -135,7 +135,7 @@ admin: {token: sk-topsecret-9876543210}
 
 
 def test_an_address_whose_password_is_not_escaped_is_not_shown():
-    from crplugins.cli.check import without_credentials
+    from crplugins.core.redaction import without_credentials
 
     for url in ("postgresql://u:pa/ss@host/db", "postgresql://u:pa?ss@host/db", "postgresql://u:pa#ss@host/db"):
         assert without_credentials(url) == "postgresql://..."
