@@ -15,6 +15,7 @@ from blockbuster import BlockBuster, BlockingError
 from hypothesis import HealthCheck, settings
 from starlette.types import ASGIApp
 
+from crplugins.core.log_lines import REQUEST_ID
 from crplugins.testing import Cassette, load_cassettes
 from tests.long import times
 from tests.postgresql_setup import postgres  # noqa: F401  # one server for the tests of every folder
@@ -112,6 +113,14 @@ def blockbuster(blocked: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator
     yield blocking
     blocking.deactivate()
     assert not blocked, f"the event loop was blocked by {', '.join(blocked)}"
+
+
+@pytest.fixture(autouse=True)
+def no_request_left() -> Iterator[None]:
+    """Fails a test behind which the log would still name its request: every line of a later test would be about it."""
+    before = REQUEST_ID.get()
+    yield
+    assert REQUEST_ID.get() == before, "a request is served in the caller's own context"
 
 
 @pytest.fixture(scope="session")

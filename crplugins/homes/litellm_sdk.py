@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
+from contextvars import copy_context
 from datetime import datetime
 from math import inf
 from types import TracebackType
@@ -182,13 +183,14 @@ class UsageCallback(StreamListener, CustomLogger):
     def _at_once(self, life: Coroutine[Any, Any, None]) -> None:
         """Run what happens to a call of `completion`, which litellm reports in a thread without an event loop.
 
-        Usage and Metrics wait for nothing. For plugins that may, the thread gets a loop of its own for as long.
+        Usage and Metrics wait for nothing. For plugins that may, the thread gets a loop of its own for as long. The id
+        of the call is set in a context of its own: the thread's later lines of the log are not about this call.
         """
         if self._may_wait and not _in_a_loop():
             asyncio.run(life)
             return
         try:
-            life.send(None)
+            copy_context().run(life.send, None)
         except StopIteration:
             return
         life.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from crplugins.core.log_lines import NO_REQUEST, REQUEST_ID
 from crplugins.core.principal import Principal
 from crplugins.metering.record import UsageRecord
 from crplugins.testing import FakeProvider, Script
@@ -131,6 +132,14 @@ def test_a_wall_clock_that_is_set_during_a_call_makes_no_time_negative(forward: 
     (record,) = records
     assert record.duration_ms == pytest.approx(max(forward, 0) * 1000, abs=1)
     assert record.ttft_ms == pytest.approx(max(forward, 0) * 500, abs=1)
+
+
+def test_lines_of_the_log_behind_a_call_are_not_about_it(records: Sunk) -> None:
+    now = datetime.now()  # noqa: DTZ005  # as litellm's are
+    call = {"call_type": "completion", "litellm_call_id": "one", "model": "fake-model", "messages": HELLO}
+    UsageCallback(sinks=[records.append]).log_failure_event(call, None, now, now)
+    assert len(records) == 1
+    assert REQUEST_ID.get() == NO_REQUEST
 
 
 @pytest.mark.parametrize("stream", [False, True])
