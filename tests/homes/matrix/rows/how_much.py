@@ -65,10 +65,11 @@ def a_stream_that_grows_beyond_what_was_reserved_leaves_less_to_others_while_it_
 @behaviour("a full process")
 def a_key_of_low_priority_is_refused_while_there_is_room_for_others(home: Home) -> None:
     assert home.post("caller").status_code == 200  # from here on there are keys of a higher priority
-    home.provider.enqueue(*[Script(text="word " * 60, chunk_size=5, frame_delay=0.1)] * LOW_PLACES)
+    home.provider.enqueue(*[Script(text="word " * 120, chunk_size=5, frame_delay=0.1)] * LOW_PLACES)
+    nightly = home.client("nightly")
     with ExitStack() as streams:
         for _ in range(LOW_PLACES):
-            stream = home.client("nightly").chat.completions.create(model=ALIAS, messages=HELLO, stream=True)
+            stream = nightly.chat.completions.create(model=ALIAS, messages=HELLO, stream=True)
             next(streams.enter_context(stream))
         refused = home.post("nightly")
         assert home.post("caller").status_code == 200
