@@ -24,16 +24,19 @@ from crplugins.homes.gateway import admin
 from crplugins.homes.gateway.admin import NoStore, store_of
 from crplugins.homes.gateway.fallback_gate import FallbackGate
 from crplugins.homes.gateway.front import Cors, without_prefix
+from crplugins.homes.gateway.limits_api import LimitsApi, with_limits
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import INDEX_PATH, Readiness, Web
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
 from crplugins.keys.key import Key
 from crplugins.keys.service import KeyService
 from crplugins.keys.source import KeySource
-from crplugins.plugins.aliases.access import visible_models
+from crplugins.plugins.aliases.access import names_for, visible_models
 from crplugins.plugins.aliases.explain import key_warnings
 from crplugins.plugins.auth import PUBLIC_PATHS
+from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
+from crplugins.plugins.rate_limits.plugin import RateLimits
 
 if TYPE_CHECKING:
     from crplugins.ledger.ledger import Ledger
@@ -94,7 +97,8 @@ class Gateway:
         self._aliases = parts.aliases.table
         self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
         web = Web(self._visible_models, self._readiness, self._openapi)
-        self._web = web.app([*_admin_routes(config, parts.keys), *_usage_routes(config, parts.ledger)])
+        routes = [*_admin_routes(config, parts.keys), *_usage_routes(config, parts.ledger), *self._limits_routes()]
+        self._web = web.app(routes)
         self._app = PluginMiddleware(
             self._dispatch,
             plugins=self.plugins,
@@ -158,12 +162,21 @@ class Gateway:
     def _visible_models(self, principal: Principal | None) -> Sequence[str]:
         return visible_models(principal, self._aliases, self._upstreams.served, shadow=self.config.models_shadow)
 
+    def _limits_routes(self) -> list[Route]:
+        rate_limits, budgets = find(RateLimits, self.plugins), find(Budgets, self.plugins)
+        assert rate_limits is not None, "they have their place in every gateway"
+        assert budgets is not None, "they have their place in every gateway"
+        return LimitsApi(rate_limits, budgets, self._names_for).routes()
+
+    def _names_for(self, principal: Principal, model: str) -> Sequence[str]:
+        return names_for(principal, model, self._aliases, shadow=self.config.models_shadow)
+
     def _openapi(self) -> dict[str, Any]:
         from crplugins.homes.gateway.openapi import with_admin, with_usage  # sqlalchemy, needed only here
         from crplugins.schema import openapi_document  # pydantic's models of the schema, likewise
 
         root_path = self.config.server.root_path
-        document = openapi_document(title="crplugins", version=__version__, server_url=root_path or None)
+        document = with_limits(openapi_document(title="crplugins", version=__version__, server_url=root_path or None))
         if self.config.admin is not None:
             document = with_admin(document)
         if self.config.ledger is not None:

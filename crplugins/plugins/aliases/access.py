@@ -75,6 +75,17 @@ def visible_models(
     ]
 
 
+def names_for(principal: Principal, model: str, table: AliasTable, *, shadow: bool = False) -> list[str]:
+    """The names under which this caller may have requests served by `model`, a served name: as a list of models shows
+    them, or else the patterns of aliases that lead there."""
+    names = visible_models(principal, table, [model], shadow=shadow)
+    if names or not may_reach(principal, model, table):
+        return names
+    reached = Pattern.of(model)
+    leading = (entry for entry in view_for(principal, table) if any(each.meets(reached) for each in entry.models))
+    return [entry.pattern.text for entry in leading]
+
+
 def _permitted(
     view: AliasView, allowed: NameSet, name: str, last: AliasEntry | None, known: dict[str, bool], depth: int = 0
 ) -> bool:

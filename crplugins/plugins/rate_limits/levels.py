@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from crplugins.core.principal import Principal
-from crplugins.limits.limit import LimitReading
+from crplugins.limits.limit import Level, LimitReading
 from crplugins.limits.reservations import Reservations
+from crplugins.plugins.rate_limits.responses import remaining_of
 from crplugins.plugins.rate_limits.rules import AppliedLimit, LimitRules, Scope, limits_of_caller
 
 
@@ -23,6 +24,8 @@ class LimitLevel(NamedTuple):
         shadow: whether requests that it would refuse are only logged and counted.
         burst: how much may be used at once.
         recent: about how much was used in the last period; of requests at once, how many there are.
+        remaining: what may be used now, as the headers of an answer say it.
+        period: milliseconds; 0 for requests at once.
     """
 
     limit: str
@@ -35,6 +38,8 @@ class LimitLevel(NamedTuple):
     shadow: bool
     burst: int
     recent: int
+    remaining: int
+    period: int
 
     @property
     def utilization(self) -> float:
@@ -71,4 +76,6 @@ def _level(applied: AppliedLimit, use: LimitReading) -> LimitLevel:
         applied.shadow,
         burst,
         use.recent,
+        max(0, remaining_of(limit, Level(use.used, use.reset))),
+        limit.period,
     )

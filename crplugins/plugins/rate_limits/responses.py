@@ -11,7 +11,7 @@ import msgspec
 
 from crplugins.core.errors import DO_NOT_RETRY, SESSION_LIMIT, GatewayError, Header
 from crplugins.core.outcome import ErrorType
-from crplugins.limits.limit import NEVER, Level, Reservation
+from crplugins.limits.limit import NEVER, Level, Limit, Reservation
 from crplugins.plugins.rate_limits.rules import AppliedLimit, AppliedLimits
 
 _PREFIX: Final = b"x-ratelimit-"
@@ -57,7 +57,8 @@ def _headers(
         indexes = (refused,)
     charges, index, remaining = status.reservation.charges, -1, 0
     for other in indexes:
-        free = remaining_of(status, other, took=took)
+        limit, cost = charges[other]
+        free = remaining_of(limit, status.levels[other]) - (cost if took else 0)
         if index < 0 or free * charges[index].limit.amount < remaining * charges[other].limit.amount:
             index, remaining = other, free
     limit, cost = charges[index]
@@ -71,15 +72,13 @@ def _headers(
     ]
 
 
-def remaining_of(status: LimitStatus, index: int, *, took: bool) -> int:
+def remaining_of(limit: Limit, level: Level) -> int:
     """How much of a limit remains, rounded down: the level of a meter has only whole units of what is used."""
-    limit, cost = status.reservation.charges[index]
-    used, reset = status.levels[index]
-    taken = used + (cost if took else 0)
+    used, reset = level
     if limit.kind != "meter":
-        return limit.amount - taken
+        return limit.amount - used
     begun = (reset - 1) * limit.amount >= used * limit.period  # it takes longer to drain than whole units would
-    return limit.burst - taken - begun
+    return limit.burst - used - begun
 
 
 _CODE: Final = "rate_limit_exceeded"
@@ -97,11 +96,12 @@ def limit_reached(status: LimitStatus, wait: int, model: str | None) -> GatewayE
     """
     assert status.refused is not None
     refusing, cost = status.applied.all[status.refused], status.reservation.charges[status.refused].cost
+    remaining = remaining_of(refusing.limit, status.levels[status.refused])
     if refusing.ends_session:
-        return _session_over(refusing, cost, remaining_of(status, status.refused, took=False))
+        return _session_over(refusing, cost, remaining)
     if wait == NEVER:
         return _too_large(refusing, cost, model)
-    used = max(0, _at_once(refusing) - remaining_of(status, status.refused, took=False))
+    used = max(0, _at_once(refusing) - remaining)
     return GatewayError(
         429,
         f"Rate limit reached{_for(model)}{_in(refusing)} on {refusing.measure.words}: Limit {refusing.limit.amount}"

@@ -215,11 +215,11 @@ async def test_levels_are_read_for_a_key_and_its_team() -> None:
     levels = await plugin.levels_of(caller.principal)
     assert [level.utilization for level in levels] == [0.5, 0, 0.12, 0.5, 0]
     assert levels == [
-        LimitLevel("requests_per_minute", "key", "a", "", 1, 4, 15_000, False, 2, 1),
-        LimitLevel("max_parallel_requests", "key", "a", "", 0, 3, 0, False, 3, 0),
-        LimitLevel("tokens_per_day", "team", "t", "", 120, 1000, 10_368_000, True, 1000, 120),
-        LimitLevel("requests_per_minute", "key_and_model", "a", "m", 1, 2, 30_000, False, 2, 1),
-        LimitLevel("requests_per_minute", "key_and_model", "a", "other", 0, 1, 0, False, 1, 0),
+        LimitLevel("requests_per_minute", "key", "a", "", 1, 4, 15_000, False, 2, 1, 1, 60_000),
+        LimitLevel("max_parallel_requests", "key", "a", "", 0, 3, 0, False, 3, 0, 3, 0),
+        LimitLevel("tokens_per_day", "team", "t", "", 120, 1000, 10_368_000, True, 1000, 120, 880, 86_400_000),
+        LimitLevel("requests_per_minute", "key_and_model", "a", "m", 1, 2, 30_000, False, 2, 1, 1, 60_000),
+        LimitLevel("requests_per_minute", "key_and_model", "a", "other", 0, 1, 0, False, 1, 0, 1, 60_000),
     ]
 
 
