@@ -6,7 +6,7 @@ import {
 } from '@grafana/data';
 import { BarGauge, BarGaugeDisplayMode, BigValue, BigValueColorMode, BigValueGraphMode, BigValueJustifyMode,
   BigValueTextMode, PanelChrome, TimeSeries } from '@grafana/ui';
-import { LegendDisplayMode, VizOrientation } from '@grafana/schema';
+import { VizOrientation } from '@grafana/schema';
 import React from 'react';
 import { createRoot } from 'react-dom/client';
 // @ts-ignore
@@ -68,8 +68,7 @@ function Stat({ drawn, width, height }: Size & { drawn: Drawn }) {
 function Lines({ drawn, width, height }: Size & { drawn: Drawn }) {
   const data = frames(drawn);
   if (!data.length) { return <Nothing text={drawn.panel.fieldConfig.defaults.noValue} />; }
-  const legend = { showLegend: true, displayMode: LegendDisplayMode.List, placement: 'bottom' as const, calcs: [] };
-  return <TimeSeries frames={data} width={width} height={height} timeRange={range} timeZone="utc" legend={legend}
+  return <TimeSeries frames={data} width={width} height={height} timeRange={range} timeZone="utc" legend={drawn.panel.options.legend}
     options={drawn.panel.options} replaceVariables={(v: string) => v} />;
 }
 
@@ -148,6 +147,7 @@ function Board() {
 
 const sheet = document.createElement('style');
 sheet.textContent = `${plot} body { margin: 0; color: ${theme.colors.text.primary}; } * { box-sizing: border-box; }
+  .sr-only { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   button { color: inherit; background: none; border: 0; font: inherit; font-size: 12px; padding: 0; }`;
 document.head.append(sheet);
 createRoot(document.getElementById('root')!).render(<ThemeContext.Provider value={theme as GrafanaTheme2}><Board /></ThemeContext.Provider>);

@@ -25,6 +25,13 @@ PROMETHEUS_PORT: Final = 9099
 PRICES: Final = {"gpt-4o-mini": 4e-6, "claude-sonnet": 3e-5, "llama-3.3-70b": 8e-6}
 KEYS: Final = ("search-prod", "support-bot", "batch-jobs", "notebooks")
 BUSY: Final = {"search-prod": 6, "support-bot": 4, "batch-jobs": 2, "notebooks": 1}
+LIMITS: Final = {
+    "search-prod": {"requests_per_minute": 400, "tokens_per_minute": 500_000, "max_parallel_requests": 60},
+    "support-bot": {"requests_per_minute": 300, "tokens_per_minute": 250_000},
+    "batch-jobs": {"requests_per_minute": 110, "burst": {"requests_per_minute": 20}, "queue": {"seconds": 2}},
+    "notebooks": {"requests_per_minute": 120, "tokens_per_minute": 40_000},
+}
+"""The third is at its limit when it is busy, and waits for it."""
 
 
 def configuration(provider: FakeProvider) -> dict[str, Any]:
@@ -33,6 +40,7 @@ def configuration(provider: FakeProvider) -> dict[str, Any]:
             "model_name": name,
             "litellm_params": {"model": f"openai/{name}", "api_base": provider.base_url, "api_key": "sk-upstream"},
             "handler": "direct",
+            "on_break": "restart",
             "model_info": {"input_cost_per_token": price, "output_cost_per_token": price * 4},
         }
         for name, price in PRICES.items()
@@ -42,14 +50,15 @@ def configuration(provider: FakeProvider) -> dict[str, Any]:
             "id": key,
             "secret": secret(key),
             "team": key.partition("-")[0],
-            "limits": {"requests_per_minute": 150 if key == "batch-jobs" else 900, "max_parallel_requests": 60},
+            "limits": LIMITS[key],
             "budget": {"usd": usd, "period": "day"},
         }
-        for key, usd in zip(KEYS, (40, 25, 12, 8), strict=True)
+        for key, usd in zip(KEYS, (160, 100, 48, 32), strict=True)
     ]
     return {
         "model_list": models,
         "keys": keys,
+        "fallbacks": [{"claude-sonnet": ["gpt-4o-mini"]}],
         "ledger": {"url": "sqlite:///usage.db"},
         "metrics": {"token": None},
         "server": {"port": GATEWAY_PORT},
@@ -74,6 +83,7 @@ def script(model: str, luck: random.Random, moment: float) -> Script:
         usage_object=usage,
         first_byte_delay=luck.lognormvariate(math.log(slow), 0.4),
         frame_delay=slow / 25,
+        cut_after=5 if luck.random() < 0.01 else None,
     )
 
 

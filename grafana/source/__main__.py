@@ -11,7 +11,7 @@ def main() -> int:
     for path, text in stale:
         sys.stdout.write(f"grafana/{path}\n")
         if "--check" not in sys.argv:
-            (FOLDER / path).parent.mkdir(exist_ok=True)
+            (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
             (FOLDER / path).write_text(text, encoding="utf-8")
     if stale and "--check" in sys.argv:
         sys.stderr.write("not up to date; run: python -m grafana.source\n")

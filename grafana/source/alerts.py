@@ -3,11 +3,13 @@
 Every alert keeps `job`, so that two gateways watched by one Prometheus stay apart.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from crplugins.plugins.metrics import limits
 from crplugins.plugins.metrics import table as t
+from grafana.source.frame import KEYS_UID, OVERVIEW_UID
 from grafana.source.objectives import (
     AVAILABILITY,
     BURNS,
@@ -26,6 +28,7 @@ RUNBOOK: Final = "RUNBOOK.md"
 JOB: Final = "crplugins"
 """The `job_name` of the scrape configuration."""
 
+_NAMED: Final = re.compile(r"\$labels\.(model|key_id)\b")
 KEY: Final = ("key_id",)
 METERED: Final = any_of("outcome", ("ok", "server_error", "cancelled"))
 
@@ -50,6 +53,15 @@ class Alert:
     @property
     def runbook(self) -> str:
         return f"{RUNBOOK}#{self.name.lower()}"
+
+    @property
+    def dashboard(self) -> str:
+        """Where it is seen, below Grafana's address; of the model or key alone that its summary names."""
+        named = _NAMED.search(self.summary)
+        if named is None:
+            return f"/d/{OVERVIEW_UID}"
+        uid = KEYS_UID if named[1] == "key_id" else OVERVIEW_UID
+        return f"/d/{uid}?var-{named[1]}={{{{ $labels.{named[1]} | urlquery }}}}"
 
 
 def objective_alerts() -> list[Alert]:

@@ -22,7 +22,7 @@ def generated() -> Iterator[tuple[str, str]]:
         yield f"dashboards/{name}.json", text
     yield "rules/recording.yaml", recording_rules()
     yield "rules/alerts.yaml", alert_rules()
-    yield "rules/tests.yaml", rule_tests()
+    yield "rules/tests/rules.yaml", rule_tests()
     yield "METRICS.md", metrics_reference({name.title(): json.loads(text) for name, text in boards.items()})
 
 

@@ -7,7 +7,7 @@ from crplugins.plugins.metrics import table as t
 from grafana.source import frame
 from grafana.source.frame import SELECTED as S
 from grafana.source.objectives import CLIENT_ERRORS, LIMITED, SERVER_ERRORS
-from grafana.source.overview import LEFT, USED_UP, budget_left
+from grafana.source.overview import LEFT, USED_UP, budget_left, use_of_limits
 from grafana.source.panels import NONE, Query, bars, lines, tile
 from grafana.source.queries import RANGE, RATE, any_of, share
 from grafana.source.tables import Column, rows_by
@@ -84,11 +84,11 @@ def _spend() -> list[Any]:
     forecast = Query(_forecast(), "{{key_id}}")
     return [
         lines("Cost per hour by key", "Estimated, at the present rate.", "currencyUSD", cost, stacked=True),
-        bars("Spend by team", "Of the time range.", "currencyUSD", Query(_by_team(), "{{team}}")),
-        bars("Spend by model", "Of the time range.", "currencyUSD", models),
-        lines("Budgets", "What is spent of them in their present period.", "currencyUSD", spent, limit, width=12),
+        lines("Budgets", "What is spent of them in their present period.", "currencyUSD", spent, limit),
         lines("Spent by the end of the period", "If it goes on as in the last hour, as a share of the budget.",
-              "percentunit", forecast, width=12, steps={1.0: "red"}),
+              "percentunit", forecast, steps={1.0: "red"}),
+        bars("Spend by team", "Of the time range.", "currencyUSD", Query(_by_team(), "{{team}}"), width=6),
+        bars("Spend by model", "Of the time range.", "currencyUSD", models, width=6),
     ]  # fmt: skip
 
 
@@ -117,20 +117,21 @@ def _tokens() -> list[Any]:
         )
     ]  # fmt: skip
     by_key = Query(f"{S.rate(t.INPUT_TOKENS, by=KEY)} + {S.rate(t.OUTPUT_TOKENS, by=KEY)}", "{{key_id}}")
+    requests = Query(S.rate(t.REQUESTS, by=KEY), "{{key_id}}")
     models = Query(S.rate(t.REQUESTS, by=("model",)), "{{model}}")
     return [
-        lines("Tokens by kind", "Per second. Cached ones are part of input, reasoning of output.", "tok/s", *kinds),
+        lines("Requests by key", "Finished requests per second, refused ones included.", "reqps", requests,
+              stacked=True),
         lines("Tokens by key", "Input and output, per second.", "tok/s", by_key, stacked=True),
         lines("Requests by model", "Finished requests per second.", "reqps", models, stacked=True),
+        lines("Tokens by kind", "Per second. Cached ones are part of input, reasoning of output.", "tok/s", *kinds),
     ]  # fmt: skip
 
 
 def _limits() -> list[Any]:
-    used = Query(f"topk(20, {S.gauge(limits.UTILIZATION, by=('key_id', 'limit'), how='max')})", "{{key_id}} {{limit}}")
     refused = Query(S.rate(t.REQUESTS, REFUSED, by=("key_id", "error_type")), "{{key_id}} {{error_type}}")
     return [
-        lines("Headroom", "Share of each limit used in its last period; from 1 on nothing remains of it.",
-              "percentunit", used, steps=USED_UP),
+        *use_of_limits(),
         bars("Budget left", "Share of the period's budget.", "percentunit", Query(budget_left(), "{{key_id}}"), top=1,
              steps=LEFT),
         lines("Refusals", "Requests per second that a limit, a budget or a check has refused.", "reqps", refused,
@@ -145,8 +146,8 @@ def _errors() -> list[Any]:
     took = Query(S.quantile(0.95, t.DURATION, 'outcome="ok"', by=("model",)), "{{model}} p95")
     return [
         lines("Errors", "Failures of the gateway or its providers, with the status the client saw.", "reqps", types,
-              width=6, nothing=NONE),
-        lines("First token by model", ALL_KEYS, "s", first, width=6),
-        lines("Output speed by model", f"Tokens per second of a typical stream. {ALL_KEYS}", "tok/s", speed, width=6),
-        lines("Duration by model", f"Of successes. {ALL_KEYS}", "s", took, width=6),
+              nothing=NONE),
+        lines("First token by model", ALL_KEYS, "s", first),
+        lines("Output speed by model", f"Tokens per second of a typical stream. {ALL_KEYS}", "tok/s", speed),
+        lines("Duration by model", f"Of successes. {ALL_KEYS}", "s", took),
     ]  # fmt: skip

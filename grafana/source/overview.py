@@ -7,7 +7,7 @@ from crplugins.plugins.metrics import table as t
 from grafana.source import frame
 from grafana.source.frame import SELECTED as S
 from grafana.source.objectives import AVAILABILITY, BURNS, LIMITED, PROVIDER_FAULTS
-from grafana.source.panels import LOWEST, NONE, Query, bars, heat, lines, tile
+from grafana.source.panels import LOWEST, NONE, Link, Query, bars, heat, lines, tile
 from grafana.source.queries import RANGE, RATE, any_of, share
 from grafana.source.tables import Column, rows_by
 
@@ -39,7 +39,8 @@ def overview() -> Any:
             ("Usage and cost", _usage()),
             ("Limits and budgets", _limits()),
             ("Providers and objectives", _providers()),
-            ("Retries, deployments and room", _resilience()),
+            ("Retries, fallbacks and rescues", _resilience()),
+            ("Queues and room", _room()),
             ("The gateway itself", _gateway()),
         ],
     )
@@ -98,6 +99,7 @@ def _traffic() -> list[Any]:
         Query(S.quantile(q, t.DURATION, 'outcome="ok"'), f"p{round(q * 100)}", exemplars=q == 0.95)
         for q in (0.5, 0.95, 0.99)
     ]
+    overhead = [Query(S.quantile(q, t.OVERHEAD), name) for q, name in ((0.5, "p50"), (0.99, "p99"))]
     return [
         lines("Requests by model", "Finished requests per second.", "reqps",
               Query(S.rate(t.REQUESTS, by=("model",)), "{{model}}"), stacked=True),
@@ -105,6 +107,7 @@ def _traffic() -> list[Any]:
               "client saw. 200 is a stream that broke off.", "reqps", Query(errors, "{{error_type}} {{code}}"),
               stacked=True, nothing=NONE),
         lines("Duration", "Of successes: from the request's arrival to the last byte of its answer.", "s", *durations),
+        lines("Gateway overhead", "The part of a request's duration that no provider took.", "s", *overhead),
     ]  # fmt: skip
 
 
@@ -142,16 +145,16 @@ def _usage() -> list[Any]:
         for q, label in HALF_AND_MOST
     ]
     return [
-        lines("Tokens", "Per second. Cached ones are part of input, reasoning of output.", "tok/s", *tokens),
         lines("Cost per hour", "Estimated, at the present rate.", "currencyUSD", cost, stacked=True),
         bars("Spend by key", "Of the time range, the ten that spent most.", "currencyUSD", keys,
              link=frame.THIS_KEY),
         lines("Prompt cache hits", "Share of the input tokens that came from a provider's cache.", "percentunit",
               cached, top=1),
-        lines("Tokens per request", "Of requests with known usage.", "short", *sizes),
         lines("Unmetered share", "Requests whose usage is unknown or estimated, or whose price is unknown. Budgets "
               "count too little of them.", "percentunit", Query(unmetered(), "{{model}} {{reason}}"), top=1,
               steps={0.05: "red"}),
+        lines("Tokens", "Per second. Cached ones are part of input, reasoning of output.", "tok/s", *tokens),
+        lines("Tokens per request", "Of requests with known usage.", "short", *sizes),
     ]  # fmt: skip
 
 
@@ -162,27 +165,29 @@ def unmetered() -> str:
 
 
 def _limits() -> list[Any]:
-    by = ("key_id", "limit")
-    used = Query(f"topk(12, {S.gauge(limits.UTILIZATION, by=by, how='max')})", "{{key_id}} {{limit}}")
     limited = Query(S.rate(t.REQUESTS, any_of("error_type", LIMITED), by=("error_type",)), "{{error_type}}")
     shadow = Query(S.rate(limits.SHADOW_REFUSALS, by=("reason",)), "shadow: {{reason}}")
-    waits = [Query(S.quantile(q, t.QUEUE_WAIT, by=("scope",)), f"{{{{scope}}}} {name}") for q, name in HALF_AND_MOST]
     return [
-        lines("Limits by use", "Share used in their last period, of the limits closest to their end.", "percentunit",
-              used, steps=USED_UP),
+        *use_of_limits(link=frame.THIS_KEY),
         bars("Budget left", "Share of the period's budget, the twelve lowest.", "percentunit",
              Query(f"bottomk(12, {budget_left()})", "{{key_id}}"), top=1, steps=LEFT),
         lines("Refusals by limit", "Requests per second over a limit or budget, and those a limit, budget or list of "
               "models in shadow mode would have refused.", "reqps", limited, shadow, nothing=NONE),
-        lines("Limits without their store", "1 while a gateway decides without the store that it shares.", "short",
-              Query(S.gauge(limits.STORE_OUTAGE, by=("instance",), how="max"), "{{instance}}"), top=1),
-        lines("Waiting for limits", "Requests that wait for a limit or a deployment now, by its scope.", "short",
-              Query(S.gauge(t.QUEUE_WAITING, by=("scope",)), "{{scope}}"), nothing=NONE),
-        lines("Time in the queue", "How long requests have waited for a limit or a deployment.", "s", *waits,
-              nothing=NONE),
-        lines("How waits end", "Admitted, left by the client, or refused: the queue was full, the wait too long, the "
-              "deadline over.", "reqps", Query(S.rate(t.QUEUED, by=("scope", "end")), "{{scope}} {{end}}"),
-              nothing=NONE),
+    ]  # fmt: skip
+
+
+def use_of_limits(link: Link | None = None) -> list[Any]:
+    """The fullest limits: now, and over time. The lines are of the same limits at every moment, ten and no more."""
+    by = ("key_id", "limit")
+    used, legend = S.gauge(limits.UTILIZATION, by=by, how="max"), "{{key_id}} {{limit}}"
+    fullest = f"max by (key_id, limit) (max_over_time({S.select(limits.UTILIZATION)}[{RANGE}] @ end()))"
+    return [
+        bars("Fullest limits now", "Share of each limit used in its last period, the ten closest to their end. From "
+             "100 % on nothing remains, and the key's next request is refused or waits.", "percentunit",
+             Query(f"topk(10, {used})", legend), top=1, steps=USED_UP, link=link),
+        lines("Use of limits", "The ten limits that came closest to their end in the time range. The lines across are "
+              "at 75 %, where somebody should know, and at 90 %, where the alert CrpluginsLimitSaturated begins.",
+              "percentunit", Query(f"{used} and topk(10, {fullest})", legend), steps=USED_UP),
     ]  # fmt: skip
 
 
@@ -196,20 +201,13 @@ def budget_left() -> str:
 def _providers() -> list[Any]:
     by = ("provider", "model")
     failing = share(S.rate(t.ATTEMPTS, any_of("error_type", PROVIDER_FAULTS), by=by), S.rate(t.ATTEMPTS, by=by))
-    again = [
-        Query(share(S.rate(t.ATTEMPTS, f'kind="{kind}"'), S.rate(t.ATTEMPTS)), name)
-        for kind, name in (("retry", "retries"), ("fallback", "fallbacks"))
-    ]
     took = Query(S.quantile(0.95, t.UPSTREAM_DURATION, by=("provider",)), "{{provider}} p95")
-    overhead = [Query(S.quantile(q, t.OVERHEAD), name) for q, name in ((0.5, "p50"), (0.99, "p99"))]
     burn = [Query(f"({error_ratio(w)}) / {round(1 - AVAILABILITY.share, 6)}", w) for w in ("5m", "1h")]
     slow = [Query(f"1 - {_first_token_share(w)}", w) for w in ("5m", "1h")]
     return [
         lines("Provider errors", "Share of the calls that failed through a provider's fault.", "percentunit",
               Query(failing, "{{provider}} {{model}}"), top=1, steps={0.5: "red"}),
         lines("Provider duration", "From a call to its last byte or failure.", "s", took),
-        lines("Retries and fallbacks", "Share of all calls of providers.", "percentunit", *again, top=1),
-        lines("Gateway overhead", "The part of a request's duration that no provider took.", "s", *overhead),
         lines("Error budget burn", f"1 spends the budget of {AVAILABILITY.share:.0%} availability just in its period; "
               f"{BURNS[0].factor} pages.", "short", *burn, steps=PAGES),
         lines("Streams too late", "Share of the streams whose first token took longer than the chosen time.",
@@ -218,12 +216,12 @@ def _providers() -> list[Any]:
 
 
 def _resilience() -> list[Any]:
+    more = [
+        Query(share(S.rate(t.ATTEMPTS, f'kind="{kind}"'), S.rate(t.ATTEMPTS)), name)
+        for kind, name in (("retry", "retries"), ("fallback", "fallbacks"))
+    ]
     again = Query(calls_per_request(RATE), "{{model}}")
     failed = Query(S.rate(t.ATTEMPTS, 'error_type!=""', by=("error_type",)), "{{error_type}}")
-    room = [
-        Query(S.gauge(t.IN_FLIGHT), "in flight"),
-        Query(S.gauge(t.MAX_IN_FLIGHT), "most that may be"),
-    ]
     by = ("model", "deployment")
     out = Query(S.gauge(t.DEPLOYMENTS, 'state!="healthy"', by=by), "{{model}}: {{deployment}}")
     running = Query(S.gauge(t.DEPLOYMENT_RUNNING, by=by), "{{model}}: {{deployment}}")
@@ -231,23 +229,43 @@ def _resilience() -> list[Any]:
     left_out = Query(S.rate(t.LEFT_OUT, by=("model", "provider")), "{{model}}: {{provider}}")
     cooldowns = Query(S.rate(t.COOLDOWNS, by=by), "{{model}}: {{deployment}}")
     return [
+        lines("Retries and fallbacks", "Share of all calls of providers.", "percentunit", *more, top=1),
         lines("Calls per request", "Of providers, for a request that is sent to one. 1 is none that is asked again.",
               "short", again),
         lines("Failed calls by reason", "Per second, whether another call answered afterwards or not.", "reqps", failed,
               stacked=True, nothing=NONE),
-        lines("Deployments left out", "Processes in which a deployment cools down or is on trial. An idle one "
-              "stays so until a request comes.", "short", out),
-        lines("In flight by deployment", "Requests that each deployment is answering.", "short", running),
-        lines("Cooldowns", "Per second: how often a deployment was left out because it kept failing.", "cps",
-              cooldowns),
         lines("Rescued streams", "Per second: streams that broke and that another deployment took over, and how that "
               "ended.", "reqps", rescues, stacked=True, nothing=NONE),
+        lines("Deployments left out", "Processes in which a deployment cools down or is on trial. An idle one "
+              "stays so until a request comes.", "short", out),
+        lines("Cooldowns", "Per second: how often a deployment was left out because it kept failing.", "cps",
+              cooldowns),
+        lines("In flight by deployment", "Requests that each deployment is answering.", "short", running),
         lines("Malformed events", "Per second: events of providers' streams that nobody could read and that were left "
               "out.", "cps", left_out, nothing=NONE),
+    ]  # fmt: skip
+
+
+def _room() -> list[Any]:
+    waits = [Query(S.quantile(q, t.QUEUE_WAIT, by=("scope",)), f"{{{{scope}}}} {name}") for q, name in HALF_AND_MOST]
+    room = [
+        Query(S.gauge(t.IN_FLIGHT), "in flight"),
+        Query(S.gauge(t.MAX_IN_FLIGHT), "most that may be"),
+    ]
+    return [
+        lines("Waiting for limits", "Requests that wait for a limit or a deployment now, by its scope.", "short",
+              Query(S.gauge(t.QUEUE_WAITING, by=("scope",)), "{{scope}}"), nothing=NONE),
+        lines("Time in the queue", "How long requests have waited for a limit or a deployment.", "s", *waits,
+              nothing=NONE),
+        lines("How waits end", "Admitted, left by the client, or refused: the queue was full, the wait too long, the "
+              "deadline over.", "reqps", Query(S.rate(t.QUEUED, by=("scope", "end")), "{{scope}} {{end}}"),
+              nothing=NONE),
         lines("Room", "Requests that are not finished, and how many may be: server.max_in_flight, of all processes.",
               "short", *room),
         lines("Shed requests", "Refused per second because there was no room, by the priority of their keys.", "reqps",
               Query(S.rate(t.SHED, by=("priority",)), "{{priority}}"), stacked=True),
+        lines("Limits without their store", "1 while a gateway decides without the store that it shares.", "short",
+              Query(S.gauge(limits.STORE_OUTAGE, by=("instance",), how="max"), "{{instance}}"), top=1),
     ]  # fmt: skip
 
 
@@ -270,11 +288,11 @@ def _gateway() -> list[Any]:
                     "crplugins {{version}}, litellm {{litellm}}, Python {{python}}")  # fmt: skip
     return [
         lines("Failed hooks", "Of plugins, per second. One that only observes is muted; any other refuses.", "cps",
-              Query(S.rate(t.HOOK_ERRORS, by=("plugin", "hook")), "{{plugin}} {{hook}}"), width=6, nothing=NONE),
+              Query(S.rate(t.HOOK_ERRORS, by=("plugin", "hook")), "{{plugin}} {{hook}}"), nothing=NONE),
         lines("Replaced labels", "Requests per second counted as `other`, as a label had too many values.", "reqps",
-              Query(S.rate(t.OVERFLOW, by=("label",)), "{{label}}"), width=6),
-        lines("Ledger", "Usage records on their way to the database.", "short", *ledger, width=6),
-        lines("Versions", "How many gateways run which.", "short", version, width=6),
-        lines("CPU", "Cores in use. Not told where several workers share a port.", "short", cpu, width=12),
-        lines("Memory", "Resident. Not told where several workers share a port.", "bytes", memory, width=12),
+              Query(S.rate(t.OVERFLOW, by=("label",)), "{{label}}")),
+        lines("Ledger", "Usage records on their way to the database.", "short", *ledger),
+        lines("Versions", "How many gateways run which.", "short", version),
+        lines("CPU", "Cores in use. Not told where several workers share a port.", "short", cpu),
+        lines("Memory", "Resident. Not told where several workers share a port.", "bytes", memory),
     ]  # fmt: skip

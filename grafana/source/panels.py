@@ -20,6 +20,12 @@ NONE: Final = "none"
 """Where there is traffic, and nothing of this kind."""
 
 TILE_WIDTH: Final = 3
+HALF: Final = 12
+"""Of the grid: less leaves a chart no room beside its legend, and one label on its axis of time."""
+
+LEGEND_WIDTH: Final = 260
+"""Pixels: a long name of a deployment leaves its course room."""
+
 _METRIC: Final = re.compile(r"\b(?:crplugins_\w+|up|process_\w+)\b")
 _SUFFIX: Final = re.compile(r"_(?:bucket|count|sum)$")
 
@@ -70,17 +76,20 @@ def lines(
     description: str,
     unit: str,
     *queries: Query,
-    width: int = 8,
     stacked: bool = False,
     steps: Steps | None = None,
     top: float | None = None,
     nothing: str = NOTHING,
 ) -> Any:
-    """Courses over time. `steps` are drawn as lines across; `top` is where a share ends."""
+    """Courses over time. `steps` are drawn as lines across; `top` is where a share ends.
+
+    Nobody knows how many models or keys there will be: where lines are named by a label, the legend is a table at the
+    side that scrolls, with the present values, the highest first. Below the chart it would be cut after a few.
+    """
     panel = (
         described(timeseries.Panel(), title, description, queries)
         .unit(unit)
-        .span(width)
+        .span(HALF)
         .height(8)
         .min(0)
         .no_value(nothing)
@@ -88,7 +97,7 @@ def lines(
         .line_width(1)
         .show_points(shapes.VisibilityMode.NEVER)
         .stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL if stacked else shapes.StackingMode.NONE))
-        .legend(_legend())
+        .legend(_legend(at_side=any("{{" in query.legend for query in queries)))
         .tooltip(common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING))
         .thresholds(_thresholds(steps or {}))
     )
@@ -100,7 +109,7 @@ def lines(
 
 
 def bars(
-    title: str, description: str, unit: str, query: Query, *, width: int = 8, steps: Steps | None = None,
+    title: str, description: str, unit: str, query: Query, *, width: int = HALF, steps: Steps | None = None,
     top: float | None = None, link: Link | None = None,
 ) -> Any:  # fmt: skip
     """The present values, one bar each."""
@@ -123,11 +132,11 @@ def bars(
     return panel.with_target(target_of(query, 0, instant=True))
 
 
-def heat(title: str, description: str, unit: str, query: Query, *, width: int = 8) -> Any:
+def heat(title: str, description: str, unit: str, query: Query) -> Any:
     """How a histogram's observations spread. The query keeps `le`."""
     panel = (
         described(heatmap.Panel(), title, description, [query])
-        .span(width)
+        .span(HALF)
         .height(8)
         .unit(unit)
         .color(heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64))
@@ -176,10 +185,9 @@ def _thresholds(steps: Steps) -> builders.ThresholdsConfig:
     return builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps([first, *rest])
 
 
-def _legend() -> common.VizLegendOptions:
-    return (
-        common.VizLegendOptions()
-        .show_legend(show_legend=True)
-        .display_mode(shapes.LegendDisplayMode.LIST)
-        .placement(shapes.LegendPlacement.BOTTOM)
-    )
+def _legend(*, at_side: bool) -> common.VizLegendOptions:
+    legend = common.VizLegendOptions().show_legend(show_legend=True)
+    if not at_side:
+        return legend.display_mode(shapes.LegendDisplayMode.LIST).placement(shapes.LegendPlacement.BOTTOM)
+    legend.display_mode(shapes.LegendDisplayMode.TABLE).placement(shapes.LegendPlacement.RIGHT).width(LEGEND_WIDTH)
+    return legend.calcs(["lastNotNull"]).sort_by("Last *").sort_desc(sort_desc=True)

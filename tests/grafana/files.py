@@ -57,7 +57,7 @@ def annotations(of: Board) -> list[dict[str, Any]]:
 
 @cache
 def rule_file(name: str) -> dict[str, Any]:
-    """`recording`, `alerts` or `tests`, read once: nobody changes what it returns."""
+    """`recording`, `alerts` or `tests/rules`, read once: nobody changes what it returns."""
     document: dict[str, Any] = yaml.safe_load((FOLDER / "rules" / f"{name}.yaml").read_text())
     return document
 

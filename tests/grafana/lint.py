@@ -98,11 +98,25 @@ def _of_panel(panel: Panel) -> Iterator[str]:
         yield "has a data source of its own"
     if not _units(panel):
         yield "has no unit"
+    if json["type"] == "timeseries":
+        yield from _of_room(panel)
     description = json.get("description", "")
     for expression, legend in panel.queries:
         yield from _of_query(panel, expression, legend)
         missing = [name for name in _metrics(expression) if f"`{name}`" not in description]
         yield from (f"{name} is not in the description" for name in missing)
+
+
+def _of_room(panel: Panel) -> Iterator[str]:
+    """What can be seen only where it is drawn: a legend that is cut, and one single label on the axis of time."""
+    legend = panel.json["options"]["legend"]
+    if any("{{" in shown for _, shown in panel.queries):
+        if (legend["placement"], legend["displayMode"]) != ("right", "table"):
+            yield "has a legend below it, which is cut after a few models"
+    elif len(panel.queries) > 6:
+        yield "has more lines than fit on the legend below it"
+    if panel.json["gridPos"]["w"] < 12:
+        yield "is narrow: its axis of time has one label"
 
 
 def _of_query(panel: Panel, expression: str, legend: str) -> Iterator[str]:

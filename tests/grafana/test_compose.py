@@ -82,10 +82,8 @@ def test_prometheus_scrapes_the_gateway_under_the_name_that_the_alerts_know():
 
 def test_prometheus_finds_the_rules():
     rules = mounts("prometheus")["/etc/prometheus/rules"]
-    assert [file.name for file in map(Path, PROMETHEUS["rule_files"]) if (rules / file.name).exists()] == [
-        "recording.yaml",
-        "alerts.yaml",
-    ]
+    (pattern,) = PROMETHEUS["rule_files"]
+    assert sorted(file.name for file in rules.parent.glob(pattern)) == ["alerts.yaml", "recording.yaml"]
     done = promtool("check", "config", "--syntax-only", EXAMPLES / "compose" / "prometheus.yaml")
     assert done.returncode == 0, done.stderr
 

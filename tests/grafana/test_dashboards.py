@@ -95,6 +95,8 @@ MISTAKES = {
     "a threshold between two buckets": in_text("0.5,1.0,2.0", "0.5,1.2,2.0"),
     "an editable dashboard": in_board(editable=True),
     "no way to the other dashboard": in_board(links=[]),
+    "a legend that is cut": in_panel("First token", options={"legend": {"placement": "bottom", "displayMode": "list"}}),
+    "a narrow chart": in_panel("Duration", gridPos={"x": 0, "y": 22, "w": 6, "h": 8}),
     "no description": in_panel("Requests", description=""),
     "no unit": in_panel("Requests", fieldConfig={"defaults": {}, "overrides": []}),
     "a title twice": in_panel("Requests", title="Spend"),

@@ -2,11 +2,18 @@
 
 import re
 
+import pytest
+from typer.testing import CliRunner
+
+from crplugins.cli.app import COMMANDS as COMMAND_MODULES
+from crplugins.cli.app import command_line
 from crplugins.core.outcome import ERROR_TYPES
 from grafana.source.specs import SPECS
 from tests.grafana import promql
 from tests.grafana.files import BOARDS, FOLDER, ON_NO_PANEL, annotations, board, panels, rules
 from tests.grafana.lint import of_expression, plain
+
+RUNBOOK = (FOLDER / "RUNBOOK.md").read_text()
 
 
 def of_panels() -> set[str]:
@@ -53,17 +60,55 @@ def test_every_metric_of_the_code_is_documented_with_its_labels():
 
 
 def test_every_alert_has_a_section_in_the_runbook_and_the_reverse():
-    sections = re.findall(r"^## (\w+)$", (FOLDER / "RUNBOOK.md").read_text(), re.MULTILINE)
+    sections = re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE)
     alerts = {rule["alert"] for rule in rules("alerts")}
     assert set(sections) == alerts
     assert len(sections) == len(alerts)
 
 
 def test_every_section_of_the_runbook_says_what_to_do():
-    text = (FOLDER / "RUNBOOK.md").read_text()
-    for section in text.split("\n## ")[1:]:
-        for part in ("**Means**", "**Users see**", "**Look**", "**Usual causes**", "**Do**", "**Silence**"):
+    for section in RUNBOOK.split("\n## ")[1:]:
+        for part in (
+            "**Severity**",
+            "**Means**",
+            "**Users see**",
+            "**Look**",
+            "**Usual causes**",
+            "**Do**",
+            "**Silence**",
+        ):
             assert part in section, (section.partition("\n")[0], part)
+
+
+def test_a_section_of_the_runbook_says_how_urgent_its_alert_is():
+    told = {}
+    for section in RUNBOOK.split("\n## ")[1:]:
+        (severity,) = re.findall(r"^\*\*Severity\*\*: (.+)\.$", section, re.MULTILINE)
+        for each in severity.split("; "):
+            windows = re.findall(r"`(\w+)`", each.replace("`window`", "")) or [None]
+            told |= {(section.partition("\n")[0], window): each.partition(",")[0] for window in windows}
+    assert told == {
+        (rule["alert"], rule["labels"].get("window")): rule["labels"]["severity"] for rule in rules("alerts")
+    }
+
+
+COMMANDS = sorted(set(re.findall(r"`crplugins ([a-z][^`]*)`", RUNBOOK)))
+
+
+def test_what_the_runbook_says_to_do_names_commands():
+    named = [section for section in RUNBOOK.split("\n## ")[1:] if "`crplugins " in section.partition("**Do**")[2]]
+    assert len(named) >= 15
+
+
+@pytest.mark.parametrize("written", COMMANDS)
+def test_a_command_of_the_runbook_exists_with_the_options_it_names(written):
+    """`--help` does nothing, and is only answered if every other option of the line exists."""
+    words = written.split()
+    done = CliRunner().invoke(command_line(COMMAND_MODULES), [*words, "--help"], prog_name="crplugins")
+    assert done.exit_code == 0, done.output
+    name = re.match(r"[a-z ]+[a-z](?= [^a-z]|$)", written)
+    assert done.output.startswith(f"Usage: crplugins {name[0]} ["), done.output
+    assert set(re.findall(r"--[a-z-]+", written)) <= set(re.findall(r"--[a-z-]+", done.output))
 
 
 def test_every_alert_leads_to_its_section():
@@ -72,7 +117,7 @@ def test_every_alert_leads_to_its_section():
 
 
 def test_every_query_of_the_runbook_is_without_mistakes():
-    blocks = re.findall(r"```promql\n(.*?)```", (FOLDER / "RUNBOOK.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```promql\n(.*?)```", RUNBOOK, re.DOTALL)
     queries = [line for block in blocks for line in block.splitlines()]
     assert len(queries) >= 3 * len({rule["alert"] for rule in rules("alerts")})
     mistakes = {

@@ -126,9 +126,10 @@ def _write(folder: Path, recorded: list[Rule], alerts: list[Rule], tests: str) -
 
 def _tests_of(alert: str, scenario: str = "") -> str:
     """Those about the alert whose name has `scenario` in it: one is enough, and much faster than all."""
-    document = dict(rule_file("tests"))
+    document = dict(rule_file("tests/rules"))
     wanted = f'alertname="{alert}"'
     about = [each for each in document["tests"] if any(wanted in t["expr"] for t in each["promql_expr_test"])]
+    document["rule_files"] = ["recording.yaml", "alerts.yaml"]
     document["tests"] = [each for each in about if scenario in each["name"]]
     assert document["tests"]
     document["group_eval_order"] = ["recording", "alerts"]

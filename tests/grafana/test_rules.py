@@ -46,6 +46,8 @@ def test_an_alert_says_what_is_wrong_and_where(rule):
     used = set(re.findall(r"\$labels\.(\w+)", annotations["summary"] + annotations["description"]))
     assert used <= promql.labels(rule["expr"], KNOWN)
     assert "{{" in annotations["summary"]
+    chosen = re.search(r"\?var-(\w+)=\{\{ \$labels\.(\w+) \| urlquery \}\}$", annotations["dashboard_url"])
+    assert chosen is None or (chosen[1] == chosen[2] and chosen[1] in promql.labels(rule["expr"], KNOWN))
     assert annotations["description"].endswith(".")
 
 
@@ -79,24 +81,32 @@ def test_a_recorded_name_is_no_name_of_a_metric():
     assert all(":" in name for name in RECORDED)
 
 
-def test_promtool_accepts_the_rules():
-    done = promtool("check", "rules", FOLDER / "rules" / "recording.yaml", FOLDER / "rules" / "alerts.yaml")
+def test_prometheus_accepts_every_file_of_the_folder_as_rules(tmp_path):
+    """As `rule_files: [rules/*.yaml]` reads them: it starts with none if one of them is anything else."""
+    files = sorted((FOLDER / "rules").glob("*.yaml"))
+    assert [file.name for file in files] == ["alerts.yaml", "recording.yaml"]
+    done = promtool("check", "rules", *files)
     assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "prometheus.yaml").write_text(f"rule_files: ['{FOLDER}/rules/*.yaml']\n")
+    whole = promtool("check", "config", tmp_path / "prometheus.yaml")
+    assert whole.returncode == 0, whole.stdout + whole.stderr
     assert f"{len(ALERTS)} rules found" in done.stdout
 
 
 def test_every_alert_fires_when_it_should_and_only_then(tmp_path):
     """Every other one of the committed tests beside the rest: they take ten seconds one after the other."""
-    document = rule_file("tests")
+    document = rule_file("tests/rules")
+    folder = tmp_path / "tests"
+    folder.mkdir()
     for name in document["rule_files"]:
-        copy(FOLDER / "rules" / name, tmp_path)
+        copy(FOLDER / "rules" / "tests" / name, folder / name)
     for half in (0, 1):
-        (tmp_path / f"{half}.yaml").write_text(yaml.safe_dump({**document, "tests": document["tests"][half::2]}))
+        (folder / f"{half}.yaml").write_text(yaml.safe_dump({**document, "tests": document["tests"][half::2]}))
     with ThreadPoolExecutor() as threads:
-        for done in threads.map(lambda half: promtool("test", "rules", tmp_path / f"{half}.yaml"), (0, 1)):
+        for done in threads.map(lambda half: promtool("test", "rules", folder / f"{half}.yaml"), (0, 1)):
             assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_tests_are_of_every_group():
     groups = [group["name"] for name in ("recording", "alerts") for group in rule_file(name)["groups"]]
-    assert rule_file("tests")["group_eval_order"] == groups
+    assert rule_file("tests/rules")["group_eval_order"] == groups
