@@ -63,10 +63,10 @@ class FallbackKeys(Section):
     it so either."""
 
     context_window_fallbacks: NamesByName = Field(default_factory=dict, examples=[[{"*": ["demo/echo"]}]])
-    """The same when a prompt is too long for the model; then `fallbacks` does not count."""
+    """The same when a prompt is too long for the model. For a name that stands not here `fallbacks` counts."""
 
     content_policy_fallbacks: NamesByName = Field(default_factory=dict, examples=[[{"*": ["demo/echo"]}]])
-    """The same when a policy of the provider forbids the content; then `fallbacks` does not count."""
+    """The same when a policy of the provider forbids the content. If this is empty, `fallbacks` counts."""
 
     default_fallbacks: Names = Field(default=(), examples=[["demo/echo"]])
     """The models that are asked for every name that stands not in `fallbacks`."""
@@ -85,7 +85,8 @@ class FallbackKeys(Section):
         )
 
     def fallback_problems(self, own: Mapping[str, Sequence[str]], served: Sequence[str]) -> Iterator[Problem]:
-        """Names that nobody serves, and circles: a request that has come to all of a circle has nobody left."""
+        """Names that nobody serves, and names that fall back to themselves alone. Two may fall back to each other: a
+        request asks each of them once."""
         patterns = [Pattern.of(name) for name in served]
         names = self.fallback_names(own)
         tables = dict(zip(_TABLES, (names.on_failure, names.on_long_prompt, names.on_refused_content), strict=True))
@@ -95,27 +96,8 @@ class FallbackKeys(Section):
                 for each in told:
                     if each != "*" and not any(Pattern.of(each).meets(pattern) for pattern in patterns):
                         yield Problem((key, name), f"'{each}' {_NOT_SERVED}")
-            if circle := _circle(table):
-                yield Problem((key, circle[0]), "falls back to itself: " + " -> ".join(circle))
+                if set(others) == {name}:
+                    yield Problem((key, name), "falls back to itself alone, so that nobody else would answer")
         for index, name in enumerate(self.default_fallbacks):
             if not any(Pattern.of(name).meets(pattern) for pattern in patterns):
                 yield Problem(("default_fallbacks", index), f"'{name}' {_NOT_SERVED}")
-
-
-def _circle(table: Mapping[str, Sequence[str]]) -> list[str]:
-    """The names of a circle, the first once more at its end; none if there is none. A chain may be of any length."""
-    done: set[str] = set()
-    for first in table:
-        way = {first: iter(table[first])}  # those still to be looked at, by the names that lead there
-        while way:
-            name, others = next(reversed(way.items()))
-            other = next((each for each in others if each not in done), None)
-            if other is None:
-                done.add(name)
-                del way[name]
-            elif other in way:
-                names = list(way)
-                return [*names[names.index(other) :], other]
-            else:
-                way[other] = iter(table.get(other, ()))
-    return []

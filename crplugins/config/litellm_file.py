@@ -52,6 +52,7 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "router_settings.retry_after": "a provider names the time itself, and else pauses grow from a quarter of a second",
     "router_settings.optional_pre_call_checks": "a session stays with one deployment, see 'affinity_seconds'",
     "router_settings.deployment_affinity_ttl_seconds": "write 'affinity_seconds'",
+    "router_settings.routing_strategy_args": "deployments that are as fast to a tenth take turns, and old times fade",
     "router_settings.routing_groups": "write 'routing_strategy' beside each model_name",
     "router_settings.redis_host": "write 'limits.store'",
     "router_settings.redis_url": "write 'limits.store'",
@@ -76,7 +77,6 @@ _OTHER_STRATEGIES: Final[Mapping[str, str]] = {
         ("usage-based-routing", "usage-based-routing-v2"),
         "a deployment whose rpm or tpm is used up is passed over, and in place of usage-based-routing there is",
     ),
-    "latency-based-routing": "in place of latency-based-routing there is",
     "provider-budget-routing": "in place of provider-budget-routing there is",
 }
 

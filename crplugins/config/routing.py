@@ -91,8 +91,8 @@ class RoutingKeys(Section):
     it is asked as if it had not failed."""
 
     allowed_fails: _Times | None = Field(default=None, examples=[3])
-    """Failures in a row that a deployment may have within a minute before it is not asked for `cooldown_time`; by
-    default one, of those after which it is asked again."""
+    """Failures that a deployment may have within a minute, with or without answers in between, before it is not asked
+    for `cooldown_time`. By default those in a row count: the second, or the first after which it is not asked again."""
 
     health_check: HealthCheckSection | None = None
     """Whether the deployment is there is checked beside the requests; by default only requests show it."""
@@ -116,8 +116,8 @@ class GroupKeys(Section):
 
     routing_strategy: Strategy | None = Field(default=None, examples=["least-busy"])
     """Which of the healthy deployments of one `order` answers: by `weight` (`simple-shuffle`, the default), the one
-    with the fewest requests running for its weight (`least-busy`), or the one where the request costs least
-    (`cost-based-routing`)."""
+    with the fewest requests running for its weight (`least-busy`), the one that answers soonest
+    (`latency-based-routing`), or the one where the request costs least (`cost-based-routing`)."""
 
     affinity_seconds: Annotated[Number, Field(ge=0, le=86_400)] | None = Field(default=None, examples=[600])
     """Seconds for which a session stays with the deployment that has its prompt in its cache, after its last request;

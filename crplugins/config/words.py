@@ -44,5 +44,5 @@ class ConfigWords(TypedDict, total=False):
     cooldown_time: float | None
     allowed_fails: int | None
     health_check: Mapping[str, float] | None
-    routing_strategy: Literal["simple-shuffle", "least-busy", "cost-based-routing"] | None
+    routing_strategy: Literal["simple-shuffle", "least-busy", "latency-based-routing", "cost-based-routing"] | None
     affinity_seconds: float | None

@@ -39,7 +39,7 @@ def test_entries_of_one_name_that_say_different_things_are_refused(refuse):
     ]
 
 
-@pytest.mark.parametrize("strategy", ["simple-shuffle", "least-busy", "cost-based-routing"])
+@pytest.mark.parametrize("strategy", ["simple-shuffle", "least-busy", "latency-based-routing", "cost-based-routing"])
 def test_a_strategy_of_litellms_router_counts(load, strategy):
     config = load(MODELS + f"router_settings: {{routing_strategy: {strategy}}}")
     assert (config.groups()["b"].strategy, config.groups()["a"].strategy) == (strategy, "least-busy")
@@ -50,7 +50,7 @@ def test_a_strategy_of_litellms_router_counts(load, strategy):
     ("strategy", "told"),
     [
         ("usage-based-routing-v2", "a deployment whose rpm or tpm is used up is passed over, and in place of"),
-        ("latency-based-routing", "in place of latency-based-routing there is"),
+        ("provider-budget-routing", "in place of provider-budget-routing there is"),
         ("lest-busy", "it must be"),
         ("[least-busy]", "it must be"),
     ],
@@ -60,7 +60,7 @@ def test_a_strategy_that_does_not_count_is_named_in_a_warning(load, strategy, to
     assert config.groups()["b"].strategy == "simple-shuffle"
     (warning,) = config.warnings
     assert warning.startswith(f"router_settings.routing_strategy is ignored: {told}")
-    assert warning.endswith("simple-shuffle or least-busy or cost-based-routing")
+    assert warning.endswith("simple-shuffle or least-busy or latency-based-routing or cost-based-routing")
 
 
 def test_what_else_litellm_says_about_sessions_and_checks_is_named_in_a_warning(load):

@@ -74,6 +74,7 @@ async def test_a_day_of_chaos_leaves_exact_books_and_no_litter(tmp_path, postgre
             if re.search("Traceback|never retrieved|never awaited", line) and not _LITELLMS.search(line)
         ),
     ]
+    print("wrong", sorted(Counter(_kind(line)[:40] for line in wrong).items()))
     print("\n".join(wrong[:60]))
     assert wrong == []
 

@@ -154,6 +154,8 @@ class Attempts:
             self._note(error, candidate, trial=trial)
             raise
         health.succeeded(self._sent)
+        if candidate.speed is not None:
+            candidate.speed.answered(reply, exchange, self._sent)
         self.current = candidate
         attempt = exchange.attempts[-1] if exchange.attempts else None
         if attempt is None or attempt.ended is not None or isinstance(reply.body, bytes):
@@ -208,7 +210,8 @@ class Attempts:
         if remedy == "another":
             return
         self._has_fallbacks = False
-        if remedy != "another_model":
+        fallbacks = self._destination.group.fallbacks
+        if remedy == "none" or (remedy == "content_policy" and fallbacks is not None and fallbacks.judge_content):
             self._names.clear()
         model = failed.deployment.model
 

@@ -1,12 +1,15 @@
 """Candidate: one deployment of a model name, what answers for it, and how it fares."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from crplugins.core.errors import GatewayError
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.settings import RoutingSettings
+
+if TYPE_CHECKING:
+    from crplugins.handlers.routing.latency import Speed
 
 _LAST: Final = float("inf")
 
@@ -20,9 +23,10 @@ class Candidate:
         order: those with the lowest are asked first.
         health: kept from request to request.
         running: how many requests it is answering now in this process, streams among them until they end.
+        speed: how fast it answers; None while nobody wants to know.
     """
 
-    __slots__ = ("deployment", "exact_name", "handler", "health", "order", "running", "settings")
+    __slots__ = ("deployment", "exact_name", "handler", "health", "order", "running", "settings", "speed")
 
     def __init__(self, deployment: Deployment, handler: Handler) -> None:
         self.deployment: Final = deployment
@@ -32,6 +36,7 @@ class Candidate:
         self.order: Final[float] = _LAST if self.settings.order is None else self.settings.order
         self.health: Final = Health(self.settings)
         self.running = 0
+        self.speed: Speed | None = None
 
     def ended(self) -> None:
         """One of the requests that are running has ended."""

@@ -21,12 +21,12 @@ MOST_FALLBACKS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class FallbackNames:
-    """What is configured, by what went wrong.
+    """What is configured, by what went wrong. Which of these counts where several might is as in LiteLLM's router.
 
     Attributes:
         on_failure: when no deployment of a name answers.
-        on_long_prompt: when the prompt is too long for the model.
-        on_refused_content: when a policy of the provider forbids the content.
+        on_long_prompt: when the prompt is too long for the model; for names that are not in it, `on_failure`.
+        on_refused_content: when a policy of the provider forbids the content; if it is empty, `on_failure`.
         default: for names that `on_failure` does not have.
     """
 
@@ -55,25 +55,28 @@ class Fallbacks:
     Attributes:
         find: the deployments of a name, by the name; set by whoever has them.
         gate: None where everybody may call every model.
+        judge_content: which names answer what a policy forbids is configured apart from the others.
     """
 
     def __init__(self, names: FallbackNames) -> None:
         self.find: Callable[[str], Group | None] = lambda _: None
         self.gate: Gate | None = None
+        self.judge_content: Final = bool(names.on_refused_content)
         self._default: Final = names.default
-        self._by_remedy: Final[Mapping[Remedy, _Names]] = {
-            "another": _Names(names.on_failure),
-            "another_model": _Names(names.on_long_prompt),
-            "content_policy": _Names(names.on_refused_content),
-        }
+        self._on_failure: Final = _Names(names.on_failure)
+        self._on_long_prompt: Final = _Names(names.on_long_prompt)
+        self._on_refused_content: Final = _Names(names.on_refused_content)
 
     def after(self, model: str, remedy: Remedy) -> Sequence[str]:
         """The names to go on to when a request for `model` has failed so that this would help."""
-        names = self._by_remedy.get(remedy)
-        found = None if names is None else names.of(model)
-        if found is None and remedy == "another":
-            return [name for name in self._default if name != model]
-        return found or ()
+        if remedy == "none":
+            return ()
+        if remedy == "another_model" and (names := self._on_long_prompt.of(model)) is not None:
+            return names
+        if remedy == "content_policy" and self.judge_content:
+            return self._on_refused_content.of(model) or ()
+        names = self._on_failure.of(model)
+        return [name for name in self._default if name != model] if names is None else names
 
     async def open(self, exchange: Exchange, name: str) -> "Group | None":
         """The deployments of a fallback; None where the caller may not use it."""

@@ -1,10 +1,12 @@
 """Health: whether a deployment cools down, as its last answers say.
 
-Passive ejection: nobody asks it for its health alone. It cools down after failures in a row, longer the longer its
-outage lasts, and when a cooldown is over one request is the trial, while the others go elsewhere. What a request says
-counts by when it was sent: an old stream that goes on says nothing about the requests that are refused meanwhile.
+Passive ejection: nobody asks it for its health alone. It cools down after failures in a row, or after more of them in a
+minute than are allowed, longer the longer its outage lasts, and when a cooldown is over one request is the trial, while
+the others go elsewhere. What a request says counts by when it was sent: an old stream that goes on says nothing about
+the requests that are refused meanwhile.
 """
 
+from collections import deque
 from typing import Final
 
 from crplugins.core.errors import GatewayError
@@ -21,8 +23,8 @@ LONGEST_RETRY_AFTER: Final = 60.0
 _SHARE_OF_OUTAGE: Final = 1 / 3
 """How long a cooldown is, as a share of the outage so far: one that was out for a minute is back in 20 s."""
 
-_IN_A_ROW_SECONDS: Final = 60.0
-"""Failures further apart are not in a row: LiteLLM counts those of a minute."""
+_MINUTE: Final = 60.0
+"""Failures further apart are neither in a row nor counted together."""
 
 _NEVER: Final = float("-inf")
 
@@ -38,8 +40,8 @@ class Health:
     """
 
     __slots__ = (
-        "_asked_for", "_began", "_failed", "_settings", "_succeeded", "cooldowns", "cools_until", "failures",
-        "on_trial",
+        "_asked_for", "_began", "_failed", "_of_a_minute", "_settings", "_succeeded", "cooldowns", "cools_until",
+        "failures", "on_trial",
     )  # fmt: skip
 
     def __init__(self, settings: RoutingSettings) -> None:
@@ -50,6 +52,8 @@ class Health:
         self._began = 0.0  # of the outage: when its first failure came
         self._asked_for = 0.0  # until when its provider has asked to be left alone
         self._failed = self._succeeded = _NEVER  # when the last request was sent that failed, or succeeded
+        allowed = settings.allowed_fails
+        self._of_a_minute: deque[float] | None = None if allowed is None else deque(maxlen=allowed + 1)
 
     @property
     def state(self) -> HealthState:
@@ -79,11 +83,14 @@ class Health:
     def failed(self, error: GatewayError, now: float, *, sent: float, trial: bool = False) -> None:
         """The request sent at `sent` failed in a way that is the deployment's own."""
         self.on_trial &= not trial
-        if sent < self._succeeded or (now < self.cools_until and not trial):
-            return  # a later request was answered, or it was asked because no other could be
-        if now - self._failed > _IN_A_ROW_SECONDS and not self.cools_until:
+        if now < self.cools_until and not trial:
+            return  # it was asked because no other could be
+        too_many = self._are_too_many(now)
+        if sent < self._succeeded and not too_many:
+            return  # a later request was answered
+        if now - self._failed > _MINUTE and not self.cools_until:
             self.failures = 0
-        self._failed = max(sent, self._failed)
+        self._failed = now if too_many else max(sent, self._failed)
         self.failures += 1
         if self.failures == 1:
             self._began = now
@@ -91,7 +98,7 @@ class Health:
         if asked_for:
             self._cool_down(now, min(asked_for, LONGEST_RETRY_AFTER))
             self._asked_for = self.cools_until
-        elif trial or (not self.cools_until and self.failures > self._allowed(error)):
+        elif trial or too_many or (not self.cools_until and self._are_in_a_row(error)):
             self._cool_down(now, self._cooldown_seconds(now))
 
     def undecided(self) -> None:
@@ -119,9 +126,22 @@ class Health:
             self.cooldowns += 1
             self.cools_until = max(now + seconds, self.cools_until)
 
-    def _allowed(self, error: GatewayError) -> int:
-        allowed = self._settings.allowed_fails
-        return allowed if allowed is not None else int(is_over(error))
+    def _are_too_many(self, now: float) -> bool:
+        """Count a failure. Whether `allowed_fails` is given, and there were more of them in the last minute, whatever
+        was answered in between, as LiteLLM counts them."""
+        failures = self._of_a_minute
+        if failures is None:
+            return False
+        failures.append(now)
+        if len(failures) < (failures.maxlen or 0) or now - failures[0] > _MINUTE:
+            return False
+        failures.clear()
+        return True
+
+    def _are_in_a_row(self, error: GatewayError) -> bool:
+        """Whether, with nothing said, there were as many failures as end in a cooldown: two, or one after which it is
+        not asked again."""
+        return self._of_a_minute is None and self.failures > int(is_over(error))
 
     def _cooldown_seconds(self, now: float) -> float:
         shortest = self._settings.cooldown_seconds

@@ -47,8 +47,8 @@ class RoutingSettings:
         order: those with the lowest are asked first, those without one last.
         weight: its share of the requests among those of one order; with 0 it is asked when no other can be.
         cooldown_seconds: how long it cools down at first when it has failed; with 0 it never cools down.
-        allowed_fails: failures in a row that it may have within a minute before it cools down. None: one, if it is a
-            failure after which it is asked again.
+        allowed_fails: failures that it may have within a minute before it cools down. None: those in a row count, one
+            that is answered when it is asked again is none.
         check_seconds: how often it is asked for its models to see whether it is there; 0 for never.
     """
 
@@ -62,9 +62,9 @@ class RoutingSettings:
 
 AS_BUILT_IN: Final = RoutingSettings()
 
-Strategy = Literal["simple-shuffle", "least-busy", "cost-based-routing"]
+Strategy = Literal["simple-shuffle", "least-busy", "latency-based-routing", "cost-based-routing"]
 """How one of several healthy deployments is chosen, in LiteLLM's words: by weight, the one with the fewest requests
-running, the cheapest."""
+running, the one that answers soonest, the cheapest."""
 
 STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
 

@@ -15,7 +15,9 @@ from tests.core.doubles import Watcher
 from tests.gateway_setup import CLIENT_KEY, UPSTREAM_KEY, Setup
 
 SYSTEM = {"role": "system", "content": "You are a careful assistant. " * 200}
-STRATEGIES = {"simple": "simple-shuffle", "busy": "least-busy", "cheap": "cost-based-routing"}
+STRATEGIES = {
+    "simple": "simple-shuffle", "busy": "least-busy", "fast": "latency-based-routing", "cheap": "cost-based-routing",
+}  # fmt: skip
 PRICES = [{"input_cost_per_token": price * 1e-6, "output_cost_per_token": price * 1e-6} for price in (3, 1)]
 WORDS = "one two three four five six seven eight"
 
@@ -127,6 +129,16 @@ async def test_the_least_busy_is_asked_and_a_stream_keeps_a_deployment_busy_unti
     for _ in range(2):
         assert (await served.gateway.post(model=model, stream=True)).status == 200
     assert sorted(await served.spread(4, model=model)) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("handler", ["direct", "litellm"])
+async def test_the_one_that_answers_soonest_is_asked(served: Served, handler: str, stream: bool) -> None:
+    model = f"fast-{handler}"
+    served.providers[0].default = Script(text=WORDS, delay=0.5)
+    served.providers[1].default = Script(text=WORDS)
+    assert sorted(await served.spread(2, model=model, stream=stream)) == [0, 1]
+    assert await served.spread(4, model=model, stream=stream) == [1] * 4
 
 
 @pytest.mark.parametrize("handler", ["direct", "litellm"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -114,9 +115,12 @@ async def test_the_client_sees_what_response_model_says(models) -> None:
         (DOWN, {"fallbacks": [{"a": ["c"]}], "default_fallbacks": ["b"]}, "ac"),
         (DOWN, {"context_window_fallbacks": [{"a": ["b"]}], "content_policy_fallbacks": [{"a": ["b"]}]}, "a"),
         (TOO_LONG, {"context_window_fallbacks": [{"a": ["b"]}], "fallbacks": [{"a": ["c"]}]}, "ab"),
-        (TOO_LONG, {"fallbacks": [{"a": ["b"]}], "default_fallbacks": ["b"]}, "a"),
+        (TOO_LONG, {"context_window_fallbacks": [{"c": ["b"]}], "fallbacks": [{"a": ["b"]}]}, "ab"),
+        (TOO_LONG, {"default_fallbacks": ["b"]}, "ab"),
+        (TOO_LONG, {"fallbacks": [{"c": ["b"]}]}, "a"),
         (FILTERED, {"content_policy_fallbacks": [{"a": ["b"]}], "fallbacks": [{"a": ["c"]}]}, "ab"),
-        (FILTERED, {"fallbacks": [{"a": ["b"]}], "context_window_fallbacks": [{"a": ["b"]}]}, "a"),
+        (FILTERED, {"fallbacks": [{"a": ["b"]}], "context_window_fallbacks": [{"a": ["c"]}]}, "ab"),
+        (FILTERED, {"fallbacks": [{"a": ["b"]}], "content_policy_fallbacks": [{"c": ["b"]}]}, "a"),
         (Script.error(400, "no", param="temperature"), {"fallbacks": [{"a": ["b"]}]}, "a"),
         (DOWN, {"entries": {"a": {"fallbacks": ["b"]}}, "fallbacks": [{"a": ["c"]}]}, "ab"),
     ],
@@ -131,6 +135,39 @@ async def test_what_went_wrong_says_which_fallbacks_there_are(models, script, wo
 async def test_they_are_asked_one_after_the_other_and_then_those_of_their_own(models) -> None:
     async with models(fallbacks=[{"a": ["b"]}, {"b": ["c"]}]) as gateway:
         answer = await ask(gateway, a=DOWN, b=DOWN)
+        assert (gateway.asked, answer.headers["x-crplugins-model"]) == ("abc", "c")
+
+
+@pytest.mark.parametrize(
+    "fallbacks",
+    [
+        {"a": ["b"], "b": ["a"]},
+        {"a": ["a", "b"], "b": ["b", "a"]},
+        {"a": ["b"], "b": ["c"], "c": ["a"]},
+        {"*": ["a", "b", "c"]},
+    ],
+)
+async def test_names_that_fall_back_to_each_other_are_asked_once_each(models, fallbacks) -> None:
+    async with models(fallbacks=fallbacks) as gateway:
+        answer = await ask(gateway, a=DOWN, b=DOWN, c=DOWN)
+        assert (answer.status, gateway.asked) == (504, "".join(fallbacks) if "*" not in fallbacks else "abc")
+        gateway.providers["a"].default = Script()
+        assert (await gateway.post(model="b")).headers["x-crplugins-model"] == "a"
+
+
+async def test_of_a_circle_of_a_thousand_names_a_request_asks_six(models) -> None:
+    names = [f"w/{number}" for number in range(1000)]
+    circle = {name: [then] for name, then in pairwise([*names, names[0]])}
+    entries = {"c": {"model_name": "w/*"}}
+    async with models(entries=entries, fallbacks=circle, cooldown_time=0) as gateway:
+        gateway.providers["c"].default = DOWN
+        answer = await gateway.post(model="w/500")
+        assert (answer.status, gateway.asked) == (504, "cccccc")
+
+
+async def test_behind_a_fallback_that_cannot_take_the_request_the_next_one_is_asked(models) -> None:
+    async with models(fallbacks=[{"a": ["b", "c"]}]) as gateway:
+        answer = await ask(gateway, a=DOWN, b=FILTERED)
         assert (gateway.asked, answer.headers["x-crplugins-model"]) == ("abc", "c")
 
 

@@ -76,6 +76,44 @@ def test_as_many_failures_as_are_allowed_are_none(allowed: int, failures: int) -
     assert cooldown(failing(SILENT, failures, allowed_fails=allowed), 100) == COOLDOWN_SECONDS
 
 
+def flapping(seconds: float, **settings: Any) -> tuple[Health, float]:
+    """One whose answers and failures take turns, each so many seconds after the last; and when it began to cool down."""
+    health, now = Health(RoutingSettings(**settings)), 100.0
+    for turn in range(40):
+        now += seconds
+        if turn % 2:
+            health.succeeded(now)
+        else:
+            health.failed(BUSY, now, sent=now)
+        if health.cools_until:
+            break
+    return health, now
+
+
+def test_failures_that_are_allowed_are_counted_by_the_minute_whatever_was_answered_between_them() -> None:
+    health, now = flapping(1.0, allowed_fails=3)
+    assert (now, cooldown(health, now)) == (107.0, COOLDOWN_SECONDS)
+    assert not flapping(15.0, allowed_fails=3)[0].cools_until, "two of a minute"
+    assert not flapping(1.0)[0].cools_until, "with nothing said, those in a row count"
+
+
+def test_an_answer_to_what_was_sent_before_too_many_failed_does_not_end_the_cooldown() -> None:
+    health = Health(RoutingSettings(allowed_fails=1))
+    health.failed(BUSY, 101.0, sent=100.0)
+    health.succeeded(102.0)
+    health.failed(BUSY, 104.0, sent=101.0)
+    health.succeeded(103.0)
+    assert cooldown(health, 104) == COOLDOWN_SECONDS
+
+
+def test_when_its_cooldown_is_over_the_failures_before_it_are_forgotten() -> None:
+    health, now = flapping(1.0, allowed_fails=3)
+    assert health.asked(now + 5)
+    health.succeeded(now + 5)
+    health.failed(BUSY, now + 6, sent=now + 6)
+    assert not health.cools_until
+
+
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 50.0])
 def test_the_first_rest_is_as_long_as_it_is_configured_and_none_is_none(seconds: float) -> None:
     assert cooldown(failing(SILENT, cooldown_seconds=seconds), 100) == seconds
