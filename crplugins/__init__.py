@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from crplugins.limits.sqlite.store import SqliteStore as SqliteStore
     from crplugins.metering.record import UsageRecord as UsageRecord
     from crplugins.plugins.access_log import AccessLog as AccessLog
+    from crplugins.plugins.activity import Activity as Activity
     from crplugins.plugins.admission import Admission as Admission
     from crplugins.plugins.aliases.plugin import ModelAliases as ModelAliases
     from crplugins.plugins.auth import Auth as Auth
@@ -65,6 +66,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AccessLog": "crplugins.plugins.access_log",
+    "Activity": "crplugins.plugins.activity",
     "Admission": "crplugins.plugins.admission",
     "AdmissionMiddleware": "crplugins.homes.middlewares",
     "Auth": "crplugins.plugins.auth",

@@ -28,7 +28,7 @@ def test_the_names_of_an_author_load_nothing_heavy() -> None:
 
 
 def test_all_plugins_their_stores_and_what_they_are_told_are_public() -> None:
-    plugins = "AccessLog Admission Auth Budgets Disconnects HostPrincipal Metrics MissingUsage ModelAliases RateLimits RequestGuard"
+    plugins = "AccessLog Activity Admission Auth Budgets Disconnects HostPrincipal Metrics MissingUsage ModelAliases RateLimits RequestGuard"
     plugins += " ServerTiming StreamUsage Tracing Usage"
     stores = "FileKeys InlineKeys JwtKeys SqlKeys MemoryStore SqliteStore RedisStore Ledger UsageRecord"
     assert set(f"{plugins} {stores} Limits Budget LimitRules".split()) <= set(crplugins.__all__)

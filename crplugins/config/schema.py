@@ -131,6 +131,21 @@ class Admin(Section):
     """What an operator presents as `Authorization: Bearer`; at least 16 characters."""
 
 
+class PageSection(Section):
+    """The page at `/`, for people with a browser. `true` is the same without a contact, `false` is no page."""
+
+    contact: Annotated[str, Field(min_length=1, max_length=300)] | None = Field(
+        default=None, examples=["platform@example.com"]
+    )
+    """Whom to ask for a key: an e-mail address, a URL, or a sentence."""
+
+
+def _page(value: Any) -> Any:
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
 class Guard(Section):
     """How requests are checked before they are sent on."""
 
@@ -210,6 +225,9 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
 
     admin: Admin | None = None
     """The admin API; without it there is none."""
+
+    page: Annotated[PageSection | None, BeforeValidator(_page)] = PageSection.without_keys()
+    """The page at `/`, for people with a browser; `false` for none."""
 
     plugins: tuple[PluginEntry, ...] = ()
     """Plugins of your own, each a name, a dotted path, or a mapping with options."""

@@ -66,6 +66,10 @@ def _if_access_log(config: Config, home: Home) -> bool:  # noqa: ARG001
     return config.server.access_log
 
 
+def _if_admin(config: Config, home: Home) -> bool:  # noqa: ARG001
+    return config.admin is not None
+
+
 def _if_keys(config: Config, home: Home) -> bool:
     """Without `keys` vLLM's own key may do. Elsewhere Auth has its place, and other plugins theirs next to it."""
     return home != "vllm" or "keys" in config.model_fields_set
@@ -132,6 +136,12 @@ def _metrics_page(parts: Parts) -> Plugin:
 def _metrics(parts: Parts) -> Plugin:
     assert parts.metrics is not None, "`when` asks for metrics"
     return parts.metrics
+
+
+def _activity(parts: Parts) -> Plugin:  # noqa: ARG001
+    from crplugins.plugins.activity import Activity
+
+    return Activity()
 
 
 def _access_log(parts: Parts) -> Plugin:  # noqa: ARG001
@@ -241,6 +251,7 @@ PLACES: Final[Sequence[Place]] = (
     Place(("crplugins.homes.metrics:MetricsPage",), _metrics_page, frozenset({"vllm", "own_app"}), _if_metrics),
     Place(("crplugins.plugins.tracing.plugin:Tracing",), _tracing, _NOT_OWN_APP, _if_tracing),
     Place(("crplugins.plugins.metrics.plugin:Metrics",), _metrics, _EVERYWHERE, _if_metrics),
+    Place(("crplugins.plugins.activity:Activity",), _activity, frozenset({"gateway"}), _if_admin),
     Place(("crplugins.plugins.access_log:AccessLog",), _access_log, _NOT_OWN_APP, _if_access_log),
     Place(("crplugins.plugins.server_timing:ServerTiming",), lambda _parts: ServerTiming(), _AROUND),
     Place(

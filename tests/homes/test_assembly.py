@@ -21,6 +21,7 @@ EVERYTHING = {
     "metrics": {"token": None},
     "server": {"access_log": True, "max_in_flight": 9},
     "guard": {"strict": True},
+    "admin": {"token": "admin-token-0123456789"},
     "keys": [{"id": "a", "secret": "sk-a"}],
     "limits": {"per_deployment": {"requests_per_minute": 1}},
 }

@@ -96,9 +96,11 @@ def test_every_hook_and_every_need_has_its_row() -> None:
     assert {cells[0].strip("`") for cells in rows("need")} == set(Base.__annotations__)
 
 
-def test_the_order_is_that_of_a_gateway_with_everything() -> None:
+def test_the_order_is_that_of_a_gateway_with_everything(tmp_path: Path) -> None:
     line = next(line for line in PAGE.splitlines() if line.startswith("[Tracing]"))
-    config = parse_config({"tracing": True, "metrics": {"token": None}, "server": {"access_log": True}})
+    words = {"tracing": True, "metrics": {"token": None}, "server": {"access_log": True}}
+    admin = {"keys": {"file": str(tmp_path / "keys.yaml")}, "admin": {"token": "admin-token-0123456789"}}
+    config = parse_config(words | admin)
     names = [plugin.name for plugin in Gateway.from_config(config).plugins]
     assert line.replace("[", "").replace("]", "").split() == names
     optional = set(names) - {plugin.name for plugin in Gateway().plugins}

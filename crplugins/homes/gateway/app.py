@@ -2,7 +2,7 @@
 
 client -> PluginMiddleware [those of homes/assembly.py, your own] -> ChatCompletions -> direct | litellm
                                                            -> MetricsApp
-                                                           -> Web: models, health, usage, openapi.json, admin
+                                                           -> Web: models, health, usage, openapi.json, admin, the page
 """
 
 import os
@@ -20,17 +20,19 @@ from crplugins.core.paths import CHAT_PATH
 from crplugins.core.principal import Principal
 from crplugins.handlers.endpoint import ChatCompletions
 from crplugins.homes.assembly import assemble, find
-from crplugins.homes.gateway import admin
+from crplugins.homes.caller_limits import CallerLimits, read_caller_limits
+from crplugins.homes.gateway import admin, operations
 from crplugins.homes.gateway.admin import NoStore, store_of
 from crplugins.homes.gateway.fallback_gate import FallbackGate
 from crplugins.homes.gateway.front import Cors, without_prefix
 from crplugins.homes.gateway.limits_api import LimitsApi, with_limits
 from crplugins.homes.gateway.upstreams import Served, Upstreams
-from crplugins.homes.gateway.web import INDEX_PATH, Readiness, Web
+from crplugins.homes.gateway.web import Readiness, Web
+from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates, worker_state, workers_directory
+from crplugins.homes.page import page
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
 from crplugins.keys.key import Key
 from crplugins.keys.service import KeyService
-from crplugins.keys.source import KeySource
 from crplugins.plugins.aliases.access import names_for, visible_models
 from crplugins.plugins.aliases.explain import key_warnings
 from crplugins.plugins.auth import PUBLIC_PATHS
@@ -97,12 +99,13 @@ class Gateway:
         self._aliases = parts.aliases.table
         self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
         web = Web(self._visible_models, self._readiness, self._openapi)
-        routes = [*_admin_routes(config, parts.keys), *_usage_routes(config, parts.ledger), *self._limits_routes()]
-        self._web = web.app(routes)
+        self._states = WorkerStates(self._state, workers_directory())
+        routes = [*self._admin_routes(), *_usage_routes(config, parts.ledger), *self._limits_routes()]
+        self._web = web.app([*routes, *page.page_routes(config)])
         self._app = PluginMiddleware(
             self._dispatch,
             plugins=self.plugins,
-            resources=[self._upstreams],
+            resources=[self._upstreams, self._states] if config.admin is not None else [self._upstreams],
             max_body_bytes=config.server.max_body_bytes,
             find_uncovered=False,
         )
@@ -159,14 +162,35 @@ class Gateway:
                 target = self._metrics
         return target(scope, receive, send)
 
+    def _admin_routes(self) -> list[Route]:
+        """Raises `ConfigError` where the admin API is on and the keys cannot be changed."""
+        config, source = self.config, self._parts.keys
+        if config.admin is None:
+            return []
+        try:
+            service = KeyService(store_of(source))
+        except NoStore as error:
+            raise config.source.error([Problem(("admin",), str(error))]) from None
+
+        token = config.admin.token.get_secret_value()
+        looks = operations.OperationsApi(config, self._states, source, service, self._limits_of, token)
+        return [*admin.AdminApi(service, token).routes(), *looks.routes()]
+
+    def _state(self) -> WorkerState:
+        return worker_state(self.plugins, self._upstreams.deployments())
+
     def _visible_models(self, principal: Principal | None) -> Sequence[str]:
         return visible_models(principal, self._aliases, self._upstreams.served, shadow=self.config.models_shadow)
 
     def _limits_routes(self) -> list[Route]:
+        return LimitsApi(self._limits_of).routes()
+
+    async def _limits_of(self, principal: Principal) -> CallerLimits:
+        """Raises `StoreUnavailable`."""
         rate_limits, budgets = find(RateLimits, self.plugins), find(Budgets, self.plugins)
         assert rate_limits is not None, "they have their place in every gateway"
         assert budgets is not None, "they have their place in every gateway"
-        return LimitsApi(rate_limits, budgets, self._names_for).routes()
+        return await read_caller_limits(principal, rate_limits, budgets, self._names_for)
 
     def _names_for(self, principal: Principal, model: str) -> Sequence[str]:
         return names_for(principal, model, self._aliases, shadow=self.config.models_shadow)
@@ -178,7 +202,7 @@ class Gateway:
         root_path = self.config.server.root_path
         document = with_limits(openapi_document(title="crplugins", version=__version__, server_url=root_path or None))
         if self.config.admin is not None:
-            document = with_admin(document)
+            document = operations.with_operations(with_admin(document))
         if self.config.ledger is not None:
             document = with_usage(document, admin=self.config.admin is not None)
         return document
@@ -196,17 +220,6 @@ def create_app() -> Gateway:
     return Gateway.from_config(config)
 
 
-def _admin_routes(config: Config, source: KeySource) -> list[Route]:
-    """Raises `ConfigError` where the admin API is on and the keys cannot be changed."""
-    if config.admin is None:
-        return []
-    try:
-        service = KeyService(store_of(source))
-    except NoStore as error:
-        raise config.source.error([Problem(("admin",), str(error))]) from None
-    return admin.AdminApi(service, config.admin.token.get_secret_value()).routes()
-
-
 def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:
     if ledger is None:
         return []
@@ -217,9 +230,9 @@ def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:
 
 def _public_paths(config: Config) -> tuple[str, ...]:
     """Paths that need no key. The admin API and the metrics have tokens of their own."""
-    paths = [*PUBLIC_PATHS, INDEX_PATH, OPENAPI_PATH]
+    paths = [*PUBLIC_PATHS, *page.PUBLIC_PATHS, OPENAPI_PATH]
     if config.metrics is not None:
         paths.append(config.metrics.path)
     if config.admin is not None:
-        paths += [*admin.PUBLIC_PATHS, ADMIN_USAGE_PATH]
+        paths += [*admin.PUBLIC_PATHS, *operations.PUBLIC_PATHS, ADMIN_USAGE_PATH]
     return tuple(paths)

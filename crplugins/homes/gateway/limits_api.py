@@ -1,5 +1,6 @@
 """GET /v1/limits: what the key that asks may use and spend, and how much of it is used now."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -8,12 +9,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crplugins.asgi.scope import find_exchange
-from crplugins.homes.caller_limits import CallerLimits, ModelNames, read_caller_limits
+from crplugins.core.principal import Principal
+from crplugins.homes.caller_limits import CallerLimits
 from crplugins.keys.refusals import no_key
 from crplugins.limits.reservations import limits_unavailable
 from crplugins.limits.store import StoreUnavailable
-from crplugins.plugins.budgets.plugin import Budgets
-from crplugins.plugins.rate_limits.plugin import RateLimits
 
 PATHS: Final = ("/v1/limits", "/limits")
 
@@ -22,11 +22,11 @@ class LimitsApi:
     """The endpoint, as routes of an app that renders `GatewayError`, behind Auth.
 
     Args:
-        names_of: the names under which a key may have requests served by a model.
+        limits_of: how the limits and budgets of a key stand; raises `StoreUnavailable`.
     """
 
-    def __init__(self, rate_limits: RateLimits, budgets: Budgets, names_of: ModelNames) -> None:
-        self._rate_limits, self._budgets, self._names_of = rate_limits, budgets, names_of
+    def __init__(self, limits_of: Callable[[Principal], Awaitable[CallerLimits]]) -> None:
+        self._limits_of = limits_of
 
     def routes(self) -> list[Route]:
         return [Route(path, self.own, methods=["GET"]) for path in PATHS]
@@ -36,7 +36,7 @@ class LimitsApi:
         if exchange is None or exchange.principal is None:
             raise no_key()
         try:
-            found = await read_caller_limits(exchange.principal, self._rate_limits, self._budgets, self._names_of)
+            found = await self._limits_of(exchange.principal)
         except StoreUnavailable:
             raise limits_unavailable() from None
         headers = {"cache-control": "no-store"}  # one key's numbers are not another's, nor true for long

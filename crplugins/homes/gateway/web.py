@@ -15,32 +15,8 @@ from crplugins.asgi.scope import find_exchange
 from crplugins.core.errors import GatewayError, internal_error, invalid_url, model_not_found, wrong_method
 from crplugins.core.principal import Principal
 
-INDEX_PATH: Final = "/"
-
 _CREATED: Final = 1_735_689_600
 """2025-01-01. When a provider made a model is not known, and a start time of ours would change with each restart."""
-
-
-_INDEX: Final = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>crplugins</title>
-</head>
-<body>
-<h1>An OpenAI-compatible gateway</h1>
-<p>Chat completions are served here to programs. Their base URL is this address with <code>v1</code> behind it.</p>
-<p>They need an API key, which whoever runs this gateway hands out.</p>
-<p><a href="openapi.json">What is served</a>, <a href="readyz">whether it is ready</a></p>
-</body>
-</html>
-"""
-"""What a person finds who looks here with a browser; links are relative, because a proxy may keep a prefix."""
-
-_INDEX_HEADERS: Final = {"content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"}
 
 
 Readiness = Literal["ok", "starting", "stopping"]
@@ -92,7 +68,6 @@ class Web:
         routes += [
             Route("/v1/chat/completions", _never, methods=["POST"]),
             Route("/chat/completions", _never, methods=["POST"]),
-            Route(INDEX_PATH, self.index, methods=["GET"]),
             Route("/healthz", self.healthz, methods=["GET"]),
             Route("/readyz", self.readyz, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
@@ -110,10 +85,6 @@ class Web:
         if name not in self._model_names(_principal(request)):
             raise model_not_found(name)
         return _json(Model(name))
-
-    async def index(self, request: Request) -> Response:
-        """What this is, for people."""
-        return Response(_INDEX, headers=_INDEX_HEADERS, media_type="text/html")
 
     async def healthz(self, request: Request) -> Response:
         """The process runs."""

@@ -103,7 +103,7 @@ async def test_who_looks_with_a_browser_reads_what_this_is_and_is_sent_to_nobody
             page = await answer.text()
             assert (answer.status, answer.content_type) == (200, "text/html")
             assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-        links = re.findall(r'href="([^"]+)"', page)
+        links = re.findall(r'(?:href|src)="([^"#]+)"', page)
         assert "OpenAI-compatible gateway" in page
         assert links
         for link in links:

@@ -1,0 +1,134 @@
+"""WorkerStates: what each worker process of one server is doing, so that whichever is asked can tell for all.
+
+`crplugins serve --workers` gives its workers a folder in which they share their metrics. Each writes what it is doing
+into a file there once a second. A process alone needs none of it.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from crplugins.core.plugin import Plugin
+from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE
+from crplugins.homes.assembly import find
+from crplugins.plugins.activity import Activity, RefusedRequest, RunningRequest
+from crplugins.plugins.metrics.deployments import DeploymentStatus
+
+WRITE_SECONDS: Final = 1.0
+STALE_SECONDS: Final = 5.0
+"""A worker that has written nothing for so long is dead, or so blocked that its state tells nothing."""
+
+logger = logging.getLogger("crplugins.admin")
+
+
+class WorkerState(msgspec.Struct, frozen=True):
+    """What one process is doing. `at`: when it said so, in seconds since 1970."""
+
+    pid: int
+    at: float
+    running: list[RunningRequest]
+    refused: list[RefusedRequest]
+    deployments: list[DeploymentStatus]
+
+
+def worker_state(plugins: Iterable[Plugin], deployments: Iterable[DeploymentStatus]) -> WorkerState:
+    """What this process is doing now."""
+    activity = find(Activity, plugins)
+    return WorkerState(
+        os.getpid(),
+        time.time(),
+        [] if activity is None else list(activity.running()),
+        [] if activity is None else activity.refused(),
+        list(deployments),
+    )
+
+
+class WorkerStates:
+    """A resource of the gateway.
+
+    Args:
+        own: the state of this process.
+        directory: where the workers share theirs; None for a process that is alone.
+        now: the wall clock.
+    """
+
+    def __init__(
+        self,
+        own: Callable[[], WorkerState],
+        directory: Path | None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._own = own
+        self._now = now
+        self._directory = directory
+        self._writing: asyncio.Task[None] | None = None
+
+    async def all(self) -> Sequence[WorkerState]:
+        """Of every worker, this one's as it is and those of others as they were within the last second."""
+        own = self._own()
+        if self._directory is None:
+            return [own]
+        return [own, *await asyncio.to_thread(self._others, self._directory)]
+
+    async def __aenter__(self) -> Self:
+        if self._directory is not None:
+            self._writing = asyncio.create_task(self._write_on(self._directory))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._writing is None or self._directory is None:
+            return
+        self._writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._writing
+        await asyncio.to_thread(_file_of(self._directory, os.getpid()).unlink, missing_ok=True)
+
+    async def _write_on(self, directory: Path) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(_write, directory, self._own())
+            except OSError as error:  # a full disk, above all: the next state may fit
+                logger.error("the state of this worker cannot be shared: %s", error)
+            await asyncio.sleep(WRITE_SECONDS)
+
+    def _others(self, directory: Path) -> list[WorkerState]:
+        own = _file_of(directory, os.getpid())
+        states = []
+        for file in sorted(directory.glob("activity_*.json")):
+            if file == own:
+                continue
+            with suppress(OSError, msgspec.DecodeError):  # its worker has just ended
+                state = msgspec.json.decode(file.read_bytes(), type=WorkerState)
+                if self._now() - state.at < STALE_SECONDS:
+                    states.append(state)
+        return states
+
+
+def workers_directory() -> Path | None:
+    """The folder that the workers of this server share; None for a process that is alone."""
+    named = os.environ.get(METRICS_DIRECTORY_VARIABLE)
+    return Path(named) if named else None
+
+
+def _file_of(directory: Path, pid: int) -> Path:
+    return directory / f"activity_{pid}.json"
+
+
+def _write(directory: Path, state: WorkerState) -> None:
+    """In one step: who reads at the same time finds the old state or the new one, whole."""
+    new = directory / f".activity_{state.pid}.new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(state))
+    new.replace(_file_of(directory, state.pid))

@@ -1,0 +1,1 @@
+"""The page at `/` of the gateway, for people with a browser."""
