@@ -195,6 +195,8 @@ class Exchange(msgspec.Struct, eq=False):
         client_gone: the client has disconnected, and the remaining answer is read for its usage.
         received: the client has been sent the end mark of a stream. Most clients disconnect then, without waiting for
             the end of the response.
+        notes_attempts: each call of a provider is one of `attempts`, so that without one nobody has worked on the
+            request. False in front of a foreign app.
         rescues: how often another deployment took over a stream that had broken.
         disconnected: returns when the client has disconnected, for a plugin that waits in `on_request`; None in a home
             that cannot know.
@@ -248,6 +250,7 @@ class Exchange(msgspec.Struct, eq=False):
     can_fail_over: bool = False
     split: "tuple[bytes, list[Event]] | None" = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)
+    notes_attempts: bool = False
     rescues: tuple[RescueKind, ...] = ()
     disconnected: Callable[[], Awaitable[None]] | None = None
     authenticate: "Callable[[Exchange], Awaitable[None] | None] | None" = None

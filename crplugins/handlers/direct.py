@@ -235,14 +235,18 @@ class DirectCalls:
     async def _joined(self, frames: AsyncGenerator[bytes, None], exchange: Exchange) -> bytes:
         """The document that a stream tells."""
         splitter, events, size = Splitter(), list[Event](), 0
-        async with aclosing(frames):
-            async for piece in frames:
-                size += len(piece)
-                if size > MAX_DOCUMENT_BYTES:
-                    raise self._whole.too_long()
-                events += [event for event in splitter.feed(piece) if event.data is not None]
-                if len(events) > _MOST_JOINED:
-                    raise self._whole.too_long()
+        try:
+            async with aclosing(frames):
+                async for piece in frames:
+                    size += len(piece)
+                    if size > MAX_DOCUMENT_BYTES:
+                        raise self._whole.too_long()
+                    events += [event for event in splitter.feed(piece) if event.data is not None]
+                    if len(events) > _MOST_JOINED:
+                        raise self._whole.too_long()
+        except (GatewayError, asyncio.CancelledError):
+            exchange.note_unseen(events)
+            raise
         exchange.split = None
         for event in events:
             if event.answer is not None and event.answer.error is not None:

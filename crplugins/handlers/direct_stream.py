@@ -85,7 +85,7 @@ class DirectStream:
         events: list[Event] = []
         try:
             frames = self._frames(await self._opening(head, events))
-        except GatewayError:
+        except (GatewayError, asyncio.CancelledError):  # some count the prompt first, and the client leaves behind that
             if self._last_count is None:
                 self._exchange.note_unseen(events)
             raise

@@ -44,6 +44,7 @@ class ChatCompletions:
         body = exchange.body
         if body is None or body.raw is not raw:  # else a plugin has read and parsed these bytes
             body = exchange.body = Body.of_request(raw)
+        exchange.notes_attempts = True
         try:
             with CancelOnDisconnect(receive):
                 reply = await self._handler(exchange, body).answer(exchange, body)

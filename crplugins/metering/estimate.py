@@ -170,7 +170,9 @@ def lacks_usage(exchange: Exchange) -> bool:
     if exchange.answer_says:
         return True
     if exchange.outcome == "cancelled":  # only the last attempt matters: it had not failed when the client left
-        return not (exchange.attempts and exchange.attempts[-1].error_type)
+        if not exchange.attempts:  # it may have waited for a place, or until litellm was imported
+            return not exchange.notes_attempts
+        return not exchange.attempts[-1].error_type
     return exchange.status == 200 and exchange.error is None
 
 

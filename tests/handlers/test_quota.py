@@ -292,7 +292,11 @@ async def test_a_client_that_disconnects_while_it_waits_for_a_deployment_frees_i
                 waits.cancel()
                 while queues.waiting:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
+                left = quotas.watcher.exchanges[1]
+                while left.outcome is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
         assert quotas.asked == [1]
+        assert (left.outcome, left.usage, left.usage_source) == ("cancelled", None, "none"), "nobody has worked for it"
 
 
 async def test_what_a_deployment_takes_at_once_is_found_out_by_its_429s(gateway: Any) -> None:
