@@ -26,6 +26,10 @@ AttemptKind = Literal["initial", "retry", "fallback"]
 RescueKind = Literal["restart", "continue"]
 """How another deployment takes over a stream that has broken: from the beginning, or from where it broke."""
 
+FallbackReason = Literal["failure", "unavailable", "context_window", "content_policy"]
+"""Why another model answers: those of the one that was asked for failed, or none of them could be asked, or the prompt
+was too long for it, or a policy of its provider forbids the content."""
+
 MODEL_HEADER: Final = b"x-crplugins-model"
 """In an answer: the model name that serves it, which may be a fallback of the one that was asked for."""
 
@@ -197,6 +201,7 @@ class Exchange(msgspec.Struct, eq=False):
             the end of the response.
         notes_attempts: each call of a provider is one of `attempts`, so that without one nobody has worked on the
             request. False in front of a foreign app.
+        fallbacks: why it was sent to other models, one reason for each of them.
         rescues: how often another deployment took over a stream that had broken.
         disconnected: returns when the client has disconnected, for a plugin that waits in `on_request`; None in a home
             that cannot know.
@@ -251,6 +256,7 @@ class Exchange(msgspec.Struct, eq=False):
     split: "tuple[bytes, list[Event]] | None" = None
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     notes_attempts: bool = False
+    fallbacks: tuple[FallbackReason, ...] = ()
     rescues: tuple[RescueKind, ...] = ()
     disconnected: Callable[[], Awaitable[None]] | None = None
     authenticate: "Callable[[Exchange], Awaitable[None] | None] | None" = None

@@ -126,6 +126,8 @@ def provider_alerts() -> list[Alert]:
     rescued = GATEWAY.rate(t.RESCUES, by=("model",), window="15m")
     streams = GATEWAY.rate(t.TTFT, by=("model",), window="15m")
     all_calls = GATEWAY.rate(t.ATTEMPTS, by=("model",), window="15m")
+    left_out = GATEWAY.rate(t.LEFT_OUT, by=where, window="15m")
+    calls_of = GATEWAY.rate(t.ATTEMPTS, by=where, window="15m")
 
     def well(*by: str) -> str:
         return GATEWAY.gauge(t.DEPLOYMENTS, 'state="healthy"', by=by)
@@ -156,6 +158,11 @@ def provider_alerts() -> list[Alert]:
               "the streams of {{ $labels.model }} break",
               "{{ $value | humanizePercentage }} of them in 15m broke behind their first token and were taken over by "
               "another deployment, which costs the tokens of both."),
+        Alert("CrpluginsMalformedEvents", "ticket", "10m",
+              f"{share(left_out, calls_of)} > 0.01\nand {left_out} > 0.005",
+              "{{ $labels.provider }} sends events of {{ $labels.model }} that nobody can read",
+              "{{ $value | humanizePercentage }} as many as calls in 15m. They were left out of the answers "
+              "(skip_malformed), and what stood in them is lost; one more in a stream ends it."),
         Alert("CrpluginsCallsMultiplied", "ticket", "10m",
               f"{share(all_calls, first)} > 1.4\nand {all_calls} > 0.05",
               "providers are called more often than {{ $labels.model }} is asked for",

@@ -20,6 +20,7 @@ def other_scenarios() -> Iterator[Scenario]:
     yield _deployment_out()
     yield _model_out()
     yield _streams_break()
+    yield _malformed()
     yield _multiplied()
     yield _queue_overrun()
     yield _shed()
@@ -150,6 +151,18 @@ def _streams_break() -> Scenario:
         data[series(t.RESCUES, model=model, kind="restart", result="failed")] = growing(bad, 60)
     name = "CrpluginsStreamsBreak"
     return Scenario(name, data, (Firing("9m", name), Firing("20m", name, each("ticket", "model", ["often"]))))
+
+
+def _malformed() -> Scenario:
+    """One event in a thousand calls is an accident, and so is one in a quiet night."""
+    data: dict[str, str] = {}
+    for provider, calls, events in (("broken", 60, 6), ("good", 60, 0.06), ("quiet", 0.1, 0.1)):
+        labels = {"provider": provider, "model": "m"}
+        data[series(t.ATTEMPTS, kind="initial", error_type="", **labels)] = growing(calls, 60)
+        data[series(t.LEFT_OUT, **labels)] = growing(events, 60)
+    name = "CrpluginsMalformedEvents"
+    fires = each("ticket", "provider", ["broken"], model="m")
+    return Scenario(name, data, (Firing("9m", name), Firing("20m", name, fires)))
 
 
 def _multiplied() -> Scenario:

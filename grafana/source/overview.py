@@ -225,6 +225,7 @@ def _resilience() -> list[Any]:
     by = ("model", "deployment")
     out = Query(S.gauge(t.DEPLOYMENTS, 'state!="healthy"', by=by), "{{model}}: {{deployment}}")
     running = Query(S.gauge(t.DEPLOYMENT_RUNNING, by=by), "{{model}}: {{deployment}}")
+    fallbacks = Query(S.rate(t.FALLBACKS, by=("model", "reason")), "{{model}}: {{reason}}")
     rescues = Query(S.rate(t.RESCUES, by=("kind", "result")), "{{kind}} {{result}}")
     left_out = Query(S.rate(t.LEFT_OUT, by=("model", "provider")), "{{model}}: {{provider}}")
     cooldowns = Query(S.rate(t.COOLDOWNS, by=by), "{{model}}: {{deployment}}")
@@ -233,6 +234,8 @@ def _resilience() -> list[Any]:
         lines("Calls per request", "Of providers, for a request that is sent to one. 1 is none that is asked again.",
               "short", again),
         lines("Failed calls by reason", "Per second, whether another call answered afterwards or not.", "reqps", failed,
+              stacked=True, nothing=NONE),
+        lines("Fallbacks by reason", "Requests per second that went to another model, and why.", "reqps", fallbacks,
               stacked=True, nothing=NONE),
         lines("Rescued streams", "Per second: streams that broke and that another deployment took over, and how that "
               "ended.", "reqps", rescues, stacked=True, nothing=NONE),

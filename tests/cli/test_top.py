@@ -312,6 +312,9 @@ ROOM = """
 crplugins_max_in_flight_requests 200
 crplugins_shed_requests_total{priority="low"} 7
 crplugins_shed_requests_total{priority="high"} 0
+crplugins_queue_waiting_requests{scope="key"} 2
+crplugins_queue_waiting_requests{scope="deployment"} 1
+crplugins_queue_waiting_requests{scope="model"} 0
 """
 DEPLOYMENTS = """
 crplugins_deployments{model="a",deployment="openai/a at one",state="healthy"} 2
@@ -329,7 +332,8 @@ def test_the_room_and_what_was_refused_for_it_stand_beside_what_is_in_flight():
     found = figures(scrape(10.0, SCRAPED + ROOM), scrape(12.0, SCRAPED + ROOM.replace(" 7", " 9")), 4600.0)
     assert (found.in_flight, found.max_in_flight, found.shed) == (3, 200, 9)
     assert found.trouble == ["2 requests were refused just now because server.max_in_flight is reached"]
-    assert "in flight 3 of 200, 9 shed" in printed(found)
+    assert found.waiting == {"key": 2, "deployment": 1}
+    assert "in flight 3 of 200, 9 shed, waiting 3 (key 2, deployment 1)" in printed(found)
     without = figures(scrape(10.0), scrape(12.0), 4600.0)
     assert (without.max_in_flight, without.shed) == (None, 0)
 

@@ -87,6 +87,7 @@ class Figures:
     Attributes:
         max_in_flight: None where there is no bound.
         shed: requests refused because there was no room.
+        waiting: how many wait for a limit or a deployment, by its scope; those for which nobody waits are left out.
         deployments: those that are not healthy in every process first.
     """
 
@@ -95,6 +96,7 @@ class Figures:
     in_flight: int
     max_in_flight: int | None
     shed: int
+    waiting: Mapping[str, int]
     total: Traffic
     models: list[Traffic]
     keys: list[Traffic]
@@ -152,6 +154,9 @@ def figures(before: TopScrape, after: TopScrape, wall_time: float) -> Figures:
         in_flight=round(after.value(t.IN_FLIGHT.name) or 0),
         max_in_flight=_whole(after.value(t.MAX_IN_FLIGHT.name)),
         shed=round(after.value(t.SHED.name) or 0),
+        waiting={
+            scope: round(number) for (scope,), number in after.sums(t.QUEUE_WAITING.name, "scope").items() if number
+        },
         total=total,
         models=sorted(change.traffic("model"), key=lambda each: (-each.requests, each.name)),
         keys=sorted(change.traffic("key_id"), key=lambda each: (-each.cost_usd, -each.requests, each.name)),

@@ -53,7 +53,7 @@ def _summary(figures: Figures) -> Table:
     table = Table.grid(padding=(0, 3))
     table.add_row(
         f"requests {total.requests:,} ({total.requests_per_second:,.1f}/s)",
-        f"in flight {figures.in_flight:,}{_of_most(figures)}",
+        f"in flight {figures.in_flight:,}{_of_most(figures)}{_waiting(figures)}",
         f"tokens/s {total.input_tokens_per_second:,.0f} in, {total.output_tokens_per_second:,.0f} out",
     )
     table.add_row(
@@ -67,6 +67,12 @@ def _summary(figures: Figures) -> Table:
 def _of_most(figures: Figures) -> str:
     shed = f", {figures.shed:,} shed" if figures.shed else ""
     return "" if figures.max_in_flight is None else f" of {figures.max_in_flight:,}{shed}"
+
+
+def _waiting(figures: Figures) -> str:
+    """How many of them wait, and for what."""
+    scopes = ", ".join(f"{printable(scope)} {number:,}" for scope, number in figures.waiting.items())
+    return f", waiting {sum(figures.waiting.values()):,} ({scopes})" if scopes else ""
 
 
 def _deployments(deployments: list[DeploymentUse]) -> Table:

@@ -1,13 +1,13 @@
 """Attempts: the deployments that one request asks, one after the other."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import MODEL_HEADER, Exchange, Reply
+from crplugins.core.exchange import MODEL_HEADER, Exchange, FallbackReason, Reply
 from crplugins.core.log_lines import log_upstream
 from crplugins.handlers.quota import QuotaUsedUp, first_free, soonest
 from crplugins.handlers.routing.candidate import Candidate
@@ -285,6 +285,9 @@ class Attempts:
         destination, now = self._destination, self._exchange.clock()
         if self._failure is not None:
             log_upstream(logger, picked.deployment.label, "is asked next, as the last one has failed")
+        if destination.fallback is not None and not destination.asked:
+            self._exchange.fallbacks += (_reason(self._failure),)
+        destination.asked = True
         destination.left.remove(picked)
         self._asked.append(picked)
         self._retry, self._began = 0, now
@@ -292,3 +295,13 @@ class Attempts:
         self._has_fallbacks = bool(self._names or self._fallbacks(body, "another"))
         self._exchange.can_fail_over = others or self._has_fallbacks
         return picked
+
+
+_REASONS: Final[Mapping[Remedy, FallbackReason]] = {
+    "another_model": "context_window",
+    "content_policy": "content_policy",
+}
+
+
+def _reason(failure: GatewayError | None) -> FallbackReason:
+    return "unavailable" if failure is None else _REASONS.get(remedy_of(failure), "failure")

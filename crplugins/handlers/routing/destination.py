@@ -15,14 +15,16 @@ class Destination:
     Attributes:
         fallback: the name, where it is another one than was asked for.
         left: those that have not been asked, and may answer.
+        asked: whether one of them has been.
     """
 
-    __slots__ = ("fallback", "group", "left")
+    __slots__ = ("asked", "fallback", "group", "left")
 
     def __init__(self, group: "Group", fallback: str | None = None) -> None:
         self.group: Final = group
         self.fallback: Final = fallback
         self.left: list[Candidate] = [*group.candidates]
+        self.asked = False
 
     def best(self, now: float) -> list[Candidate]:
         """Those that do not cool down and have the lowest order; the one alone that is due for its trial."""

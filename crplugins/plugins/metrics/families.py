@@ -86,6 +86,7 @@ class Families:
         self.input_size: Final = self._histogram(table.INPUT_SIZE)
         self.output_size: Final = self._histogram(table.OUTPUT_SIZE)
         self.attempts: Final = self.counter(table.ATTEMPTS)
+        self.fallbacks: Final = self.counter(table.FALLBACKS)
         self.rescues: Final = self.counter(table.RESCUES)
         self.left_out: Final = self.counter(table.LEFT_OUT)
         self.upstream_duration: Final = self._histogram(table.UPSTREAM_DURATION)

@@ -123,6 +123,8 @@ class Metrics(Plugin):
             self._note_waits(exchange)
         for attempt in exchange.attempts:
             model.note_attempt(attempt, exchange.timings.ended)
+        for reason in exchange.fallbacks:
+            model.fell_back[reason]()
         if exchange.rescues:
             model.note_rescues(exchange.rescues, record.outcome)
         if model is self._series.other and record.requested_model is not None:

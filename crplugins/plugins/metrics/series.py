@@ -10,7 +10,7 @@ from itertools import islice, product
 from math import prod
 from typing import Final, Generic, TypeVar, get_args
 
-from crplugins.core.exchange import Attempt, AttemptKind, RescueKind
+from crplugins.core.exchange import Attempt, AttemptKind, FallbackReason, RescueKind
 from crplugins.core.outcome import ERROR_TYPES, HEALTH_STATES, OUTCOMES, ErrorType, Outcome
 from crplugins.core.patterns import Pattern, PatternTable
 from crplugins.core.principal import PRIORITIES
@@ -45,6 +45,7 @@ ENDINGS: Final = 64
 PROVIDERS: Final = 32
 
 REASONS: Final = ("no_usage", "estimated", "no_price")
+_MOST_REASONS: Final = max(len(REASONS), len(get_args(FallbackReason)))
 
 Write = Callable[..., None]
 """A bound `inc` or `observe`."""
@@ -113,7 +114,7 @@ class Series:
         """The largest possible number of samples, without those of the process, of hooks and of added collectors."""
         sizes = {
             "model": len(self._by_label), "key_id": self._key_ids.cap + 2, "stream": 2,
-            "outcome": len(set(OUTCOMES.values())), "reason": len(REASONS), "provider": PROVIDERS + 1, "kind": 3,
+            "outcome": len(set(OUTCOMES.values())), "reason": _MOST_REASONS, "provider": PROVIDERS + 1, "kind": 3,
             "result": 3, "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
             "priority": len(PRIORITIES), "scope": len(get_args(Scope)), "end": len(WAIT_ENDS),
         }  # fmt: skip
@@ -135,9 +136,8 @@ class ModelSeries:
     """What is counted and observed per model; `keys` are its bundles by key id."""
 
     __slots__ = (
-        "called", "durations", "input_size", "inter_chunk", "keys", "label", "left_out", "max_gap", "output_size",
-        "rescued",
-        "took", "tpot", "ttft", "unmetered",
+        "called", "durations", "fell_back", "input_size", "inter_chunk", "keys", "label", "left_out", "max_gap",
+        "output_size", "rescued", "took", "tpot", "ttft", "unmetered",
     )  # fmt: skip
 
     def __init__(self, families: Families, guard: "LabelGuard", model: str) -> None:
@@ -154,6 +154,7 @@ class ModelSeries:
         self.output_size: Write = families.output_size.labels(model).observe
         self.unmetered: dict[str, Write] = {reason: families.unmetered.labels(model, reason).inc for reason in REASONS}
         self.called: LazyDict[Call, Write] = LazyDict(_called(families, guard, model))
+        self.fell_back: LazyDict[str, Write] = LazyDict(lambda reason: families.fallbacks.labels(model, reason).inc)
         self.rescued: LazyDict[Rescued, Write] = LazyDict(lambda rescued: families.rescues.labels(model, *rescued).inc)
         self.left_out: LazyDict[str, Write] = LazyDict(_left_out(families, guard, model))
         self.took: LazyDict[str, Write] = LazyDict(_took(families, guard, model))

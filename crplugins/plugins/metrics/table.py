@@ -117,6 +117,12 @@ OUTPUT_SIZE: Final = _histogram(
 ATTEMPTS: Final = _counter(
     "upstream_attempts", "Calls of providers: initial, retry or fallback.", "model", "provider", "kind", "error_type"
 )
+FALLBACKS: Final = _counter(
+    "fallbacks",
+    "Requests sent to another model, by why: failure, unavailable (none could be asked), context_window, "
+    "content_policy.",
+    "model", "reason",
+)  # fmt: skip
 RESCUES: Final = _counter(
     "stream_rescues",
     "Broken streams that another deployment took over: kind restart or continue; result ok, failed or cancelled.",
@@ -164,7 +170,7 @@ TABLE: Final = (
     REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, MAX_IN_FLIGHT, SHED, OVERHEAD,
     INPUT_TOKENS, OUTPUT_TOKENS, CACHED_TOKENS, WRITTEN_TOKENS, REASONING_TOKENS, COST,
     CACHE_ANSWERS, CACHE_INPUT_TOKENS, CACHE_OUTPUT_TOKENS, UNMETERED, INPUT_SIZE, OUTPUT_SIZE,
-    ATTEMPTS, RESCUES, LEFT_OUT, UPSTREAM_DURATION, DEPLOYMENTS, DEPLOYMENT_RUNNING, COOLDOWNS,
+    ATTEMPTS, FALLBACKS, RESCUES, LEFT_OUT, UPSTREAM_DURATION, DEPLOYMENTS, DEPLOYMENT_RUNNING, COOLDOWNS,
     QUEUE_WAITING, QUEUED, QUEUE_WAIT,
     HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
 )  # fmt: skip

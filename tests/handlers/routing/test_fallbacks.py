@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from crplugins.homes.gateway.app import Gateway
+from crplugins.metering.record import record_of
 from crplugins.testing import FakeProvider, Script
 from tests.core.doubles import Watcher
 from tests.gateway_setup import CLIENT_KEY, UPSTREAM_KEY, Setup
@@ -179,6 +180,39 @@ async def test_a_fallback_whose_stream_breaks_is_rescued_as_its_own_entry_says(m
         answer = await gateway.post(model="a", stream=True)
         assert (answer.status, gateway.asked) == (200, "abc")
         assert ("error" in answer.text, "word" in answer.text, "well" in answer.text) == (False, False, True)
+
+
+@pytest.mark.parametrize("action", ["restart", "continue"])
+async def test_the_header_names_who_began_a_rescued_stream_and_the_books_who_ended_it(models, action: str) -> None:
+    prices = {f"{kind}_cost_per_token": PRICES["b"] for kind in ("input", "output")}
+    entries = {"a": {"on_break": action}, "b": {"model_info": {**prices, "supports_assistant_prefill": True}}}
+    async with models(fallbacks={"a": ["b"]}, entries=entries, metrics={"token": None}) as gateway:
+        gateway.providers["a"].default = Script(text="word " * 30, cut_after=12)
+        gateway.providers["b"].default = Script(text="all is well")
+        answer = await gateway.post(model="a", stream=True)
+        assert answer.headers["x-crplugins-model"] == "a"
+        assert ("error" in answer.text, "well" in answer.text) == (False, True)
+        exchange = gateway.watcher.exchange
+        assert (record_of(exchange).served_model, exchange.price.input) == ("b-model", PRICES["b"] * 1e12)
+        assert (exchange.fallbacks, exchange.rescues) == (("failure",), (action,))
+        async with gateway.session.get(f"{gateway.url}/metrics") as scraped:
+            text = await scraped.text()
+        assert f'crplugins_stream_rescues_total{{kind="{action}",model="a",result="ok"}} 1.0' in text
+        assert 'crplugins_fallbacks_total{model="a",reason="failure"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"), [(DOWN, "failure"), (TOO_LONG, "context_window"), (FILTERED, "content_policy")]
+)
+async def test_why_another_model_answers_is_known(models, script: Script, reason: str) -> None:
+    async with models(fallbacks={"a": ["b"]}) as gateway:
+        await ask(gateway, a=script)
+        assert gateway.watcher.exchange.fallbacks == (reason,)
+        await gateway.post(model="a")
+        assert gateway.watcher.exchange.fallbacks == (("unavailable",) if script is DOWN else (reason,))
+        gateway.providers["a"].default = Script()
+        await gateway.post(model="b")
+        assert gateway.watcher.exchange.fallbacks == ()
 
 
 async def test_when_all_fail_the_client_gets_the_failure_of_the_last(models) -> None:

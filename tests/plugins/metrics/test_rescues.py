@@ -1,4 +1,4 @@
-"""Streams that another deployment took over, by kind and result."""
+"""Streams that another deployment took over, by kind and result; requests that another model answers, by why."""
 
 from typing import Any
 
@@ -25,3 +25,13 @@ def test_only_the_last_of_several_can_have_been_a_success(facts: dict[str, Any],
     run(metrics, finished(**facts))
     counted = {(dict(labels)["kind"], dict(labels)["result"]): n for (_, labels), n in samples(metrics, [NAME]).items()}
     assert counted == results
+
+
+def test_requests_that_went_to_other_models_are_counted_by_why() -> None:
+    metrics = Metrics(["m"])
+    run(metrics, finished(fallbacks=("failure", "context_window")))
+    run(metrics, finished(fallbacks=("failure",)))
+    counted = samples(metrics, ["crplugins_fallbacks_total"])
+    assert {(dict(labels)["model"], dict(labels)["reason"]): n for (_, labels), n in counted.items()} == {
+        ("m", "failure"): 2, ("m", "context_window"): 1
+    }  # fmt: skip

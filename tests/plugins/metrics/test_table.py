@@ -37,7 +37,7 @@ def full() -> Metrics:
     metrics.observe_deployments(lambda: [DeploymentStatus("m", "openai/m", "healthy", 0, 1)], 1)
     metrics._describe_build()
     run(metrics, finished())
-    run(metrics, finished(usage_source="cache", rescues=("restart",)))
+    run(metrics, finished(usage_source="cache", rescues=("restart",), fallbacks=("failure",)))
     run(metrics, finished(slots={WAITS: [Wait(1.5, 3, "key", "admitted")]}))
     metrics.observe_queues({"key": 1})
     broken = finished()
