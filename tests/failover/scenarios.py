@@ -10,16 +10,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
-from crplugins.config import Config
-from crplugins.config.models import ModelEntry
 from crplugins.handlers.routing.on_break import Action
 from crplugins.testing import Script
 from tests.failover.wall import WORDS, words
 
-OnBreak = Literal["error", "restart", "continue"]
-_KNOWN: Final = get_args(Action)
-_WORDS: Final = {*Config.model_fields, *ModelEntry.model_fields}
-NAMES_WHO_SERVES: Final = "fallbacks" in _WORDS
 Form = Literal["stream", "plain"]
 Faults = Sequence[Script]
 
@@ -65,7 +59,6 @@ class Scenario:
         fallback: the second is another model name, and the first's of this kind.
         ends: by `on_break` for streams; `*` for those that are not named.
         plain_end: None where there is no such thing as a plain answer of this kind.
-        needs: a setting that must exist for it.
         tools: the request asks for a tool call.
         more: of the request's parameters.
         works_unseen: a deployment works and does not say for how many tokens: its worth is what it is worth alone.
@@ -84,7 +77,6 @@ class Scenario:
     unreachable: bool = False
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     fallback: str | None = None
-    needs: str | None = None
     tools: bool = False
     more: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     works_unseen: bool = False
@@ -92,7 +84,7 @@ class Scenario:
     pauses: float = 0.0
     leaves: bool = False
 
-    def end(self, form: Form, on_break: OnBreak) -> End | None:
+    def end(self, form: Form, on_break: Action) -> End | None:
         return self.plain_end if form == "plain" else self.ends.get(on_break, self.ends.get("*"))
 
     def faults(self, form: Form) -> Faults:
@@ -397,7 +389,6 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     # One is whole, though it does not look it.
     Scenario(
         name="one-malformed-chunk",
-        needs="skip_malformed",
         first=[Script(malformed_after=1 + SAID // 2)],
         plain=[Script(body=b'{"id": "chatcmpl-x", "object": "chat.completion", "choices": [{"index')],
         ends=_everywhere("first", [(1, 0)], "first"),
@@ -459,6 +450,21 @@ SCENARIOS: Final[Sequence[Scenario]] = (
         plain_end=_SECOND,
     ),
     Scenario(
+        name="context-length-and-any-fallback",
+        first=[_CONTEXT],
+        fallback="fallbacks",
+        ends=_everywhere("second", [(1, 1)]),
+        plain_end=_SECOND,
+    ),
+    Scenario(
+        name="each-is-the-others-fallback-and-both-are-down",
+        first=[_OVERLOADED],
+        second=[_OVERLOADED],
+        fallback="fallbacks",
+        ends={"error": End("refused", [(2, 2)], status=503)},
+        plain_end=End("refused", [(2, 2)], status=503),
+    ),
+    Scenario(
         name="content-filter",
         first=[_FILTERED],
         ends=_everywhere("refused", [(1, 0)], "first", status=400, code="content_policy_violation"),
@@ -498,7 +504,7 @@ class Case:
 
     scenario: Scenario
     form: Form
-    on_break: OnBreak
+    on_break: Action
     end: End
 
     @property
@@ -523,11 +529,9 @@ class Case:
 def cases() -> list[Case]:
     found = []
     for scenario in SCENARIOS:
-        if not {scenario.fallback, scenario.needs} - {None} <= _WORDS:
-            continue
-        forms: list[tuple[Form, OnBreak]] = [("stream", "error"), ("stream", "restart"), ("stream", "continue")]
+        forms: list[tuple[Form, Action]] = [("stream", action) for action in get_args(Action)]
         for form, on_break in [*forms, ("plain", "error")]:
             end = scenario.end(form, on_break)
-            if end is not None and on_break in _KNOWN:
+            if end is not None:
                 found.append(Case(scenario, form, on_break, replace(end, calls=tuple(end.calls))))
     return found

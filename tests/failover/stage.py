@@ -18,7 +18,7 @@ import aiohttp
 from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import ReceivedRequest
 from tests.conftest import serving
-from tests.failover.scenarios import COMMON, NAMES_WHO_SERVES, PATIENCE, Case, Form, Scenario
+from tests.failover.scenarios import COMMON, PATIENCE, Case, Form, Scenario
 from tests.failover.wall import WORDS, Conduct, Wall, beginning_in, words
 from tests.integration.metering_books import Row, Scraped, read_table
 from tests.integration.metering_setup import PATH
@@ -221,7 +221,8 @@ class Stage:
         found: dict[str, list[Any]] = {}
         for case in self.cases:
             if kind := case.scenario.fallback:
-                found.setdefault(kind, []).append({case.name: [f"{case.name}.other"]})
+                other = f"{case.name}.other"  # two names may fall back to each other
+                found.setdefault(kind, []).extend([{case.name: [other]}, {other: [case.name]}])
         return found
 
     async def _warm(self, session: aiohttp.ClientSession, url: str) -> None:
@@ -403,7 +404,7 @@ def _of_the_books(played: Played, scraped: Scraped) -> list[str]:
     # It stands before the answer, so where a stream was rescued it names who had begun.
     begun_by_other = case.scenario.fallback and case.end.served == "second" and not any(_said(call) for call in first)
     named = f"{case.name}.other" if begun_by_other else case.name
-    if NAMES_WHO_SERVES and seen.status == 200 and seen.headers.get("x-crplugins-model") != named:
+    if seen.status == 200 and seen.headers.get("x-crplugins-model") != named:
         wrong.append(f"x-crplugins-model: {seen.headers.get('x-crplugins-model')}")
     recorded = (row["input_tokens"], row["output_tokens"], row["cost_micro_usd"])
     if case.end.sees == "left":
