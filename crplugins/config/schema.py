@@ -124,11 +124,23 @@ class Server(Section):
         return () if self.cors is None else self.cors.allow_origins
 
 
+OperatorToken = Annotated[SecretStr, Field(min_length=16), Sendable]
+OperatorName = Annotated[str, Field(pattern=r"^[\w.@-]{1,64}$")]
+
+
 class Admin(Section):
     """The admin API under /admin/keys, behind a token of its own. It changes the file or database of `keys`."""
 
-    token: Annotated[SecretStr, Field(min_length=16), Sendable] = Field(examples=["${ADMIN_TOKEN}"])
-    """What an operator presents as `Authorization: Bearer`; at least 16 characters."""
+    token: OperatorToken = Field(examples=["${ADMIN_TOKEN}"])
+    """What an operator presents as `Authorization: Bearer`; at least 16 characters. The audit log calls it `admin`."""
+
+    tokens: Mapping[OperatorName, OperatorToken] = Field(default_factory=dict, examples=[{"ann": "${ANN_TOKEN}"}])
+    """More of them, by the name under which the audit log knows each."""
+
+    @property
+    def by_name(self) -> Mapping[str, str]:
+        tokens = {"admin": self.token, **self.tokens}
+        return {name: token.get_secret_value() for name, token in tokens.items()}
 
 
 class PageSection(Section):

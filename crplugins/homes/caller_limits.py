@@ -1,16 +1,19 @@
 """What a key may use and has used, for `GET /v1/limits` and for `crplugins keys show`."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
 from crplugins.core.principal import Period, Principal
 from crplugins.core.usage import usd
-from crplugins.keys.service import format_moment
+from crplugins.keys.state import format_moment
 from crplugins.plugins.budgets.plugin import Budgets, BudgetState
 from crplugins.plugins.rate_limits.levels import LimitLevel
 from crplugins.plugins.rate_limits.plugin import RateLimits
+
+ADMIN_PATH: Final = "/admin/limits"
+"""Where a gateway shows them to its operator, as `?key=ID`."""
 
 ModelNames = Callable[[Principal, str], Sequence[str]]
 """The names under which a caller may have requests served by a model. None of them: its limits are not the caller's."""

@@ -24,7 +24,7 @@ from crplugins.handlers.routing.settings import Strategy
 from crplugins.handlers.upstream import ProviderUnknown, Upstream
 from crplugins.homes.upstream_choice import upstreams_of
 from crplugins.keys.key import Key
-from crplugins.keys.service import format_moment, state_of
+from crplugins.keys.state import format_moment, state_of
 from crplugins.keys.store import NoSuchKey
 from crplugins.plugins.admission import places_of
 from crplugins.plugins.aliases.access import may_call

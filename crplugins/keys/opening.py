@@ -76,7 +76,7 @@ def _store(source: Mapping[str, Any], environ: _Environ) -> KeyStore:
         from crplugins.keys.file import FileStore
 
         file = read_section(FileSource, source, ("keys",))
-        return FileStore(file.file, digester=Digester(file.pepper), environ=environ)
+        return FileStore(file.file, digester=Digester(file.pepper), environ=environ, audit=file.audit)
     if kind == "sql":
         from crplugins.keys.sql import SqlStore
 
@@ -112,7 +112,7 @@ def _open_file(spec: Mapping[str, Any], environ: _Environ, path: KeyPath) -> Key
     from crplugins.settings.section import read_section
 
     file = read_section(FileSource, spec, path)
-    return FileKeys(file.file, digester=Digester(file.pepper), environ=environ)
+    return FileKeys(file.file, digester=Digester(file.pepper), environ=environ, audit=file.audit)
 
 
 def _open_sql(spec: Mapping[str, Any], _environ: _Environ, path: KeyPath) -> KeySource:

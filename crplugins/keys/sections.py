@@ -30,6 +30,9 @@ class FileSource(NullIsNothing):
     pepper: Annotated[Text, OneLine] | None = Field(default=None, repr=False, examples=["${KEYS_PEPPER}"])
     """With it, new secrets are kept as HMAC-SHA256."""
 
+    audit: Text | None = Field(default=None, examples=["/var/log/crplugins/keys.jsonl"])
+    """The file of the audit log, one change on each line; by default beside the keys, `keys.audit.jsonl`."""
+
 
 class SqlSource(NullIsNothing):
     """Keys in a database."""

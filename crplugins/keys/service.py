@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from msgspec.structs import replace
 
+from crplugins.keys.audit import Action, AuditEntry, AuditQuestion, Author, os_actor
 from crplugins.keys.entry import KeyEntry, NewKey, Reading, key_to_dict
-from crplugins.keys.key import LONG_AGO, Key, SecretDigest, utc_now
-from crplugins.keys.policy import POLICY_KEYS, Amounts, BudgetSection, policy_to_dict
+from crplugins.keys.key import Key, utc_now
+from crplugins.keys.policy import Amounts, BudgetSection
 from crplugins.keys.secrets import mint_secret
 from crplugins.keys.store import ChangeRefused, KeyStore
 from crplugins.settings.errors import ConfigError, KeyPath, Problem, did_you_mean
@@ -35,16 +36,27 @@ class KeyService:
     Args:
         now: the wall clock.
         mint: makes secrets.
+        author: who makes the changes, for the audit log; None for this process.
     """
 
     def __init__(
-        self, store: KeyStore, *, now: Callable[[], datetime] = utc_now, mint: Callable[[], str] = mint_secret
+        self,
+        store: KeyStore,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        mint: Callable[[], str] = mint_secret,
+        author: Author | None = None,
     ) -> None:
         for section in (NewKey, KeyEntry):
             section.prepare()
         self.store: Final = store
         self.now: Final = now
         self._mint = mint
+        self._author: Final = Author(os_actor(), now=now) if author is None else author
+
+    def acting_for(self, author: Author) -> "KeyService":
+        """The same service for another author."""
+        return KeyService(self.store, now=self.now, mint=self._mint, author=author)
 
     async def list(self) -> Sequence[Key]:
         return await self.store.list()
@@ -59,16 +71,19 @@ class KeyService:
             raise ConfigError(refused)
         read_section(NewKey, words)
         secret = self._mint()
-        return Minted(await self.take({**words, "secret": secret}), secret)
+        return Minted(await self._add({**words, "secret": secret}, "new"), secret)
 
     async def take(self, words: Mapping[str, Any]) -> Key:
         """A key of another system: `words` hold its `secret` or `hash` too. Raises `ConfigError`."""
+        return await self._add(words, "import")
+
+    async def _add(self, words: Mapping[str, Any], action: Action) -> Key:
         now = self.now()
         digester = self.store.digester
         key = read_section(KeyEntry, {"created_at": now, **words}, context=Reading(digester)).key(digester)
         if problems := _never_valid(key, now):
             raise ConfigError(problems)
-        await self.store.add(key)
+        await self.store.add(key, action=action, author=self._author)
         return key
 
     async def update(self, key_id: str, patch: Mapping[str, Any]) -> Key:
@@ -90,21 +105,26 @@ class KeyService:
                 raise ChangeRefused(problems)
             return after
 
-        return await self.store.update(key_id, changed)
+        return await self.store.update(key_id, changed, author=self._author)
 
     async def delete(self, key_id: str) -> None:
-        await self.store.delete(key_id)
+        await self.store.delete(key_id, author=self._author)
 
     async def rotate(self, key_id: str, overlap: timedelta) -> Minted:
         """One more secret; the older ones end `overlap` from now."""
         secret, now = self._mint(), self.now()
-        return Minted(await self.store.rotate(key_id, self.store.digester.stored(secret, now), overlap, now), secret)
+        digest = self.store.digester.stored(secret, now)
+        return Minted(await self.store.rotate(key_id, digest, overlap, now, author=self._author), secret)
 
     async def revoke(self, key_id: str) -> Key:
-        return await self.store.revoke(key_id, self.now())
+        return await self.store.revoke(key_id, self.now(), author=self._author)
 
     async def set_disabled(self, key_id: str, *, disabled: bool) -> Key:
-        return await self.store.set_disabled(key_id, disabled=disabled)
+        return await self.store.set_disabled(key_id, disabled=disabled, author=self._author)
+
+    async def audit(self, question: AuditQuestion) -> Sequence[AuditEntry]:
+        """What was changed, the newest first."""
+        return await self.store.audit(question)
 
 
 _MERGED: Final[Mapping[str, type[Section]]] = {"limits": Amounts, "budget": BudgetSection}
@@ -151,58 +171,3 @@ def _never_valid(key: Key, now: datetime) -> Sequence[Problem]:
     if key.not_before is not None and key.expires <= key.not_before:
         return [Problem(("expires",), "is not after not_before")]
     return ()
-
-
-State = Literal["live", "disabled", "revoked", "expired", "not yet valid"]
-"""What a client with the key's newest secret meets; in the order Auth looks at it. `revoked`: no secret lives."""
-
-
-def state_of(key: Key, now: datetime) -> State:
-    if key.disabled:
-        return "disabled"
-    if not any(is_live(secret, now) for secret in key.secrets):
-        return "revoked"
-    if key.expires is not None and key.expires <= now:
-        return "expired"
-    if key.not_before is not None and now < key.not_before:
-        return "not yet valid"
-    return "live"
-
-
-def is_live(secret: SecretDigest, now: datetime) -> bool:
-    return secret.not_after is None or now < secret.not_after
-
-
-def key_to_public_dict(key: Key, now: datetime) -> dict[str, Any]:
-    """Plain data: every key of the policy, None (or `{}`) where it is not set; times in ISO 8601 and UTC."""
-    empty: dict[str, Any] = {name: {} if name in ("tags", "aliases", "limits") else None for name in POLICY_KEYS}
-    return {
-        **empty,
-        **policy_to_dict(key.principal),
-        "models_shadow": key.principal.models_shadow,
-        "admin": key.principal.admin,
-        "priority": key.principal.priority,
-        "weight": key.principal.weight,
-        "state": state_of(key, now),
-        "created_at": format_moment(key.created_at),
-        "not_before": format_moment(key.not_before),
-        "expires": format_moment(key.expires),
-        "disabled": key.disabled,
-        "secrets": [_secret(secret, now) for secret in key.secrets],
-    }
-
-
-def format_moment(moment: datetime | None) -> str | None:
-    """`2027-01-01T00:00:00Z`; None for no time and for the one that stands for an unknown one."""
-    if moment is None or moment == LONG_AGO:
-        return None
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _secret(secret: SecretDigest, now: datetime) -> dict[str, Any]:
-    return {
-        "hint": secret.hint,
-        "created_at": format_moment(secret.created_at),
-        "not_after": format_moment(secret.not_after),
-        "live": is_live(secret, now),
-    }

@@ -46,7 +46,15 @@ def test_no_other_field_names_a_model_an_address_or_a_key(home: House, handler: 
 
 
 # Paths of the gateway that are not every key's, with what a client may show there.
-OPERATORS = ["/metrics", "/admin/keys", "/admin/keys/client", "/admin/usage", "/admin/keys/../../v1/usage"]
+OPERATORS = [
+    "/metrics",
+    "/admin/keys",
+    "/admin/keys/client",
+    "/admin/usage",
+    "/admin/audit",
+    "/admin/limits?key=client",
+    "/admin/keys/../../v1/usage",
+]
 SHOWN = [b"authorization: Bearer " + KEY.encode(), b"authorization: Bearer " + METRICS_TOKEN[:-1].encode(), b"x-api-key: " + KEY.encode(), b""]  # fmt: skip
 
 

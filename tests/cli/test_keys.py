@@ -133,7 +133,7 @@ def test_a_keys_whole_life(command, source):
 
     assert keys(command, source, "disable", "team-a")[0] == 0
     assert answer(source, second, command.now) == (401, "This API key is disabled.")
-    assert keys(command, source, "disable", "team-a", "--enable")[0] == 0
+    assert keys(command, source, "enable", "team-a")[0] == 0
     assert answer(source, second, command.now)[0] == 200
 
     assert keys(command, source, "revoke", "team-a")[0] == 0
@@ -143,9 +143,7 @@ def test_a_keys_whole_life(command, source):
 
 
 def test_a_change_names_what_changes_and_a_deleted_key_is_unknown(command, source):
-    secret = made(
-        command, source, *"--team a --model m --limit requests_per_minute=5 --tag x=1 --budget usd=5/day".split()
-    )
+    secret = made(command, source, *"--team a --model m --limit requests_per_minute=5 --tag x=1 --budget 5/day".split())
     given = (
         "--team b --limit tokens_per_day=9 --tag y=2 --unset limits.requests_per_minute --unset budget --unset models"
     )
@@ -171,6 +169,13 @@ def test_a_change_names_what_changes_and_a_deleted_key_is_unknown(command, sourc
         ("--unset budget --budget usd=5/day", 2, "is given besides"),
         ("--unset tags.", 2, "is no name"),
         ("--limit rpm=5", 2, "limits.rpm"),
+        ("--set weight", 2, "is not of the form name=value"),
+        ("--set weight=heavy", 2, "weight: must be a whole number"),
+        ("--set limits.requests_per_minute.x=5", 2, "limits.requests_per_minute: must be"),
+        ("--limit requests_per_minute=5 --set limits.requests_per_minute.x=5", 2, "is given besides"),
+        ("--limit requests_per_minute=5 --set limits.requests_per_minute=6", 2, "is given besides"),
+        ("--set id=b", 2, "id: cannot be changed"),
+        ("--set .=b", 2, "is no name"),
         ("--expires 2020-01-01", 2, "expires: has passed already"),
     ],
 )
@@ -201,6 +206,59 @@ def test_the_policy_given_to_a_new_key_is_shown(command, source):
         "created_at": "2026-06-01T12:00:00Z", "not_before": "2026-06-01T00:00:00Z", "expires": "2027-01-01T00:00:00Z",
         "secrets": [{"created_at": "2026-06-01T12:00:00Z", "not_after": None, "live": True}],
     }  # fmt: skip
+
+
+def test_every_other_word_of_a_key_is_set_and_taken_back_by_its_name(command, source):
+    made(command, source, "--limit", "requests_per_minute=60")
+    given = {
+        "weight": "3", "admin": "true", "on_disconnect": "drain", "aliases.gpt-3.5*": "gpt-4o", "tags.a.b": "1.0",
+        "limits.burst.requests_per_minute": "10", "limits.queue.seconds": "2.5", "models": '["m"]',
+        "models_shadow": "true",
+    }  # fmt: skip
+    arguments = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
+    code, _, err = keys(command, source, "update", "team-a", *arguments)
+    assert code == 2, "a tag is a text, and 1.0 is none"
+    assert "tags: must be texts" in err
+    arguments[arguments.index("tags.a.b=1.0")] = 'tags.a.b="1.0"'
+    assert keys(command, source, "update", "team-a", *arguments)[0] == 0
+    key = shown(command, source)
+    assert (key["weight"], key["admin"], key["on_disconnect"], key["models"]) == (3, True, "drain", ["m"])
+    assert (key["aliases"], key["tags"], key["models_shadow"]) == ({"gpt-3.5*": "gpt-4o"}, {"a.b": "1.0"}, True)
+    assert key["limits"] == {
+        "requests_per_minute": 60, "burst": {"requests_per_minute": 10}, "queue": {"seconds": 2.5, "length": 100},
+    }  # fmt: skip
+    names = [part for name in given for part in ("--unset", name)]
+    names[names.index("limits.queue.seconds")] = "limits.queue"
+    assert keys(command, source, "update", "team-a", *names)[0] == 0
+    key = shown(command, source)
+    assert (key["weight"], key["admin"], key["aliases"], key["tags"], key["models"]) == (1, False, {}, {}, None)
+    assert key["limits"] == {"requests_per_minute": 60}
+
+
+def test_who_changed_what_is_told(command, source):
+    secret = made(command, source, "--owner", "ann")
+    command.now += timedelta(hours=1)
+    keys(command, source, "update", "team-a", "--owner", "ben", "--limit", "requests_per_minute=5")
+    keys(command, source, "new", "--id", "b")
+    code, out, err = keys(command, source, "audit", "team-a", "--json")
+    assert (code, err) == (0, "")
+    update, new = json.loads(out)
+    assert (update["action"], update["before"], update["after"]) == (
+        "update", {"owner": "ann", "limits": None}, {"owner": "ben", "limits": {"requests_per_minute": 5}},
+    )  # fmt: skip
+    assert (new["action"], new["via"], new["at"]) == ("new", "command", "2026-06-01T12:00:00Z")
+    assert "@" in new["actor"]
+    table = keys(command, source, "audit")[1]
+    actor = new["actor"]
+    assert (
+        f"2026-06-01T13:00:00Z  {actor}  update  team-a  owner: ann -> ben, limits: - -> {{requests_per_minute: 5}}"
+        in table.splitlines()
+    )
+    assert len(json.loads(keys(command, source, "audit", "--since", "30m", "--json")[1])) == 2
+    assert len(json.loads(keys(command, source, "audit", "--limit", "1", "--json")[1])) == 1
+    assert json.loads(keys(command, source, "audit", "--actor", "nobody", "--json")[1]) == []
+    assert keys(command, source, "audit", "--since", "soon")[0] == 2
+    assert secret not in out + table
 
 
 def test_a_keys_priority_is_changed_and_taken_back(command, source):
@@ -247,7 +305,7 @@ def test_json_stands_alone_on_stdout(command, source):
     assert json.loads(rotated).keys() == {"id", "secret"}
     assert json.loads(rotated)["secret"] != json.loads(out)["secret"]
     assert not SECRET.search(err)
-    for arguments in (("disable", "team-a"), ("disable", "team-a", "--enable"), ("revoke", "team-a")):
+    for arguments in (("disable", "team-a"), ("enable", "team-a"), ("revoke", "team-a")):
         assert json.loads(keys(command, source, *arguments, "--json")[1])["id"] == "team-a"
 
 
@@ -288,7 +346,7 @@ def test_what_is_refused_ends_with_1_and_a_sentence(command, source):
         ("new --id b --limit rpm=60", "limits.rpm: unknown key"),
         ("new --id b --limit requests_per_minute=many", "limits.requests_per_minute: must be a whole number"),
         ("new --id b --limit requests_per_minute", "'requests_per_minute' is not of the form name=value"),
-        ("new --id b --budget 50", "'50' is not of the form usd=50/month"),
+        ("new --id b --budget 50", "'50' is not of the form 50/month"),
         ("new --id b --budget usd=50/year", "budget.period: must be one of day, week, month, total"),
         ("new --id b --budget usd=much/day", "budget.usd: must be an amount"),
         ("new --id b --expires tomorrow", "expires: must be a date such as 2027-01-01"),
@@ -390,14 +448,32 @@ def test_of_several_sources_the_one_that_can_be_changed_is_meant(command, tmp_pa
     assert command("keys", "new", "--id", "a")[0] == 0
     assert [key["id"] for key in yaml.safe_load((tmp_path / "my-keys.yaml").read_text())["keys"]] == ["a"]
     (tmp_path / "gateway.yaml").write_text("keys: [{file: my-keys.yaml}, {file: more.yaml}]\n")
-    code, _, err = command("keys", "list")
+    assert [key["id"] for key in json.loads(command("keys", "list", "--source", "my-keys.yaml", "--json")[1])] == ["a"]
+    assert command("keys", "new", "--id", "b", "--source", "more.yaml")[0] == 0
+    assert [key["id"] for key in json.loads(command("keys", "list", "--json")[1])] == ["a", "b"]
+    code, _, err = command("keys", "revoke", "a")
     assert code == 2
     assert "gateway.yaml, line 1: keys: holds several sources that can be changed; choose one with --source" in err
 
 
-def test_a_list_in_the_configuration_is_refused_with_the_way_out(command, tmp_path):
+def test_a_list_in_the_configuration_is_shown(command, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(
+        f"keys:\n  - {{file: keys.yaml}}\n  - keys: [{{id: b, secret: {FOREIGN}, team: ops}}]\n"
+        "  - {jwt: {issuer: 'https://id.example.com', audience: gw, jwks: 'https://id.example.com/keys'}}\n"
+    )
+    command("keys", "new", "--id", "a")
+    code, out, err = command("keys", "list", "--json")
+    assert (code, err) == (0, "note: keys that are tokens are known to their issuer alone, and not shown\n")
+    assert [(key["id"], key["team"]) for key in json.loads(out)] == [("a", None), ("b", "ops")]
+    shown = json.loads(command("keys", "show", "b", "--json")[1])
+    assert (shown["team"], [secret["hint"] for secret in shown["secrets"]]) == ("ops", ["sk-…ijkl"])
+    assert FOREIGN not in out + command("keys", "show", "b")[1]
+    assert "there is no key 'c'" in command("keys", "show", "c")[2]
+
+
+def test_a_list_in_the_configuration_is_not_changed_and_the_way_out_is_named(command, tmp_path):
     (tmp_path / "gateway.yaml").write_text(f"keys:\n  - {{id: a, secret: {FOREIGN}}}\n")
-    for arguments in (("new", "--id", "b"), ("list",)):
+    for arguments in (("new", "--id", "b"), ("update", "a", "--team", "x"), ("audit",)):
         code, out, err = command("keys", *arguments)
         assert (code, out) == (2, "")
         assert err == (

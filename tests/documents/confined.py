@@ -22,6 +22,8 @@ VALUES = {
     "ANTHROPIC_API_KEY": "sk-upstream-9876543210",
     "TEAM_A_KEY": "sk-team-a",
     "ADMIN_TOKEN": "admin-token-0123456789",
+    "ANN_TOKEN": "token-of-ann-0123456789",
+    "CI_TOKEN": "token-of-ci-0123456789",
     "METRICS_TOKEN": "metrics-token",
 }
 """What pages take from the environment."""

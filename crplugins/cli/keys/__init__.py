@@ -2,9 +2,10 @@
 
 import typer
 
+from crplugins.cli.keys.audit import audit
 from crplugins.cli.keys.change import delete, update
 from crplugins.cli.keys.lint import lint
-from crplugins.cli.keys.make import disable, import_, new, revoke, rotate
+from crplugins.cli.keys.make import disable, enable, import_, new, revoke, rotate
 from crplugins.cli.keys.show import list_, show
 
 keys = typer.Typer(
@@ -17,6 +18,8 @@ keys.command("update")(update)
 keys.command("rotate")(rotate)
 keys.command("revoke")(revoke)
 keys.command("disable")(disable)
+keys.command("enable")(enable)
 keys.command("delete")(delete)
 keys.command("import")(import_)
 keys.command("lint")(lint)
+keys.command("audit")(audit)

@@ -1,7 +1,6 @@
 """`crplugins keys update | delete`: what a key may do, and that there is none any more."""
 
 import json
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -40,6 +39,15 @@ def update(
     limit: LimitOption = None,
     budget: BudgetOption = None,
     priority: PriorityOption = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other word of a key: weight=3, aliases.fast=gpt-4o-mini, limits.burst.requests_per_minute=10, "
+            "on_disconnect=drain, admin=true; may be repeated.",
+        ),
+    ] = None,
     unset: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,23 +76,43 @@ def update(
         shadow=None,
         priority=priority,
     )
-    patch = _with_unset(words, unset or ())
+    for text in set_ or ():
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise typer.BadParameter(f"'{text}' is not of the form name=value", param_hint="--set")
+        _put(words, name, _value(value), "--set")
+    for name in unset or ():
+        _put(words, name, None, "--unset")
+    patch = words
     if not patch:
         raise typer.BadParameter("name what to change, such as --limit requests_per_minute=60 or --unset budget")
     key = with_service(context, source, pepper_env, config_file, lambda service: service.update(key_id, patch))
     print_changed(key, as_json, clock_of(context)(), f"The key '{key_id}' is changed.")
 
 
-def _with_unset(words: dict[str, Any], unset: Sequence[str]) -> dict[str, Any]:
-    """A merge patch: a name, or a part of a mapping behind a dot, is null. A tag's own name may hold dots."""
-    patch = dict(words)
-    for path in unset:
-        name, dot, part = path.partition(".")
-        inner = patch.get(name, {})
-        if not name or (dot and not part) or (inner if not dot else not isinstance(inner, dict) or part in inner):
-            raise typer.BadParameter(f"'{path}' is no name, or is given besides", param_hint="--unset")
-        patch[name] = {**inner, part: None} if dot else None
-    return patch
+def _put(patch: dict[str, Any], name: str, value: Any, option: str) -> None:
+    """Into a merge patch: a part of a mapping stands behind a dot. The name of a tag or alias may hold dots."""
+    first, *rest = name.split(".", 1 if name.startswith(("tags.", "aliases.")) else -1)
+    if not all((first, *rest)):
+        raise typer.BadParameter(f"'{name}' is no name", param_hint=option)
+    inner, last = patch, first
+    for part in rest:
+        inner = inner.setdefault(last, {})
+        last = part
+        if not isinstance(inner, dict):
+            raise typer.BadParameter(f"'{name}' is given besides", param_hint=option)
+    if last in inner:
+        raise typer.BadParameter(f"'{name}' is given besides", param_hint=option)
+    inner[last] = value
+
+
+def _value(text: str) -> Any:
+    """A number, `true`, `false`, a list or an object as JSON writes them; any other text is itself."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return text if value is None else value
 
 
 def delete(

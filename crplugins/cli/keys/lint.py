@@ -31,7 +31,7 @@ from crplugins.keys.file.file import KeyFile
 from crplugins.keys.key import Key
 from crplugins.keys.opening import open_store
 from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
-from crplugins.keys.service import format_moment, is_live, state_of
+from crplugins.keys.state import format_moment, is_live, state_of
 from crplugins.keys.store import KeyStore
 from crplugins.plugins.aliases.access import view_for
 from crplugins.plugins.aliases.explain import explain

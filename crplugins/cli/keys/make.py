@@ -33,7 +33,8 @@ from crplugins.cli.keys.source import (
 from crplugins.cli.options import ConfigOption
 from crplugins.core.final_newline import without_final_newline
 from crplugins.keys.key import Key
-from crplugins.keys.service import Minted, format_moment, is_live, key_to_public_dict, state_of
+from crplugins.keys.service import Minted
+from crplugins.keys.state import format_moment, is_live, key_to_public_dict, state_of
 
 
 def revoke(
@@ -56,7 +57,6 @@ def revoke(
 def disable(
     context: typer.Context,
     key_id: IdArgument,
-    enable: Annotated[bool, typer.Option("--enable", help="Undo it.")] = False,
     source: SourceOption = None,
     pepper_env: PepperOption = None,
     config_file: ConfigOption = None,
@@ -64,10 +64,24 @@ def disable(
 ) -> None:
     """Refuse a key until it is enabled again."""
     key = with_service(
-        context, source, pepper_env, config_file, lambda service: service.set_disabled(key_id, disabled=not enable)
+        context, source, pepper_env, config_file, lambda service: service.set_disabled(key_id, disabled=True)
     )
-    done = f"The key '{key_id}' is {'enabled' if enable else 'disabled'}."
-    print_changed(key, as_json, clock_of(context)(), done)
+    print_changed(key, as_json, clock_of(context)(), f"The key '{key_id}' is disabled.")
+
+
+def enable(
+    context: typer.Context,
+    key_id: IdArgument,
+    source: SourceOption = None,
+    pepper_env: PepperOption = None,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a key back that was disabled."""
+    key = with_service(
+        context, source, pepper_env, config_file, lambda service: service.set_disabled(key_id, disabled=False)
+    )
+    print_changed(key, as_json, clock_of(context)(), f"The key '{key_id}' is enabled.")
 
 
 def print_changed(key: Key, as_json: bool, now: datetime, sentence: str) -> None:

@@ -17,6 +17,7 @@ from crplugins.cli.refused import Refused
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.principal import Priority
+from crplugins.keys.audit import Author, os_actor
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.key import Key, utc_now
 from crplugins.keys.opening import open_store
@@ -83,7 +84,34 @@ def with_service(
 
 async def _with_store(store: KeyStore, now: Callable[[], datetime], work: Callable[[KeyService], Awaitable[T]]) -> T:
     async with store:
-        return await work(KeyService(store, now=now))
+        return await work(KeyService(store, now=now, author=Author(os_actor(), "command", now=now)))
+
+
+def all_keys(
+    context: typer.Context, source: str | None, pepper_env: str | None, config_file: Path | None
+) -> Sequence[Key]:
+    """The keys of `--source`, or of every source of the configuration that knows its keys."""
+    if source is not None:
+        return with_service(context, source, pepper_env, config_file, lambda service: service.list())
+    with sentences():
+        config, file = read_config(config_file)
+        parts = parts_of(config.keys)
+        if not parts or all("jwt" in part for part in parts):
+            changeable(config, file)  # which says why there are none
+        if any("jwt" in part for part in parts):
+            typer.echo("note: keys that are tokens are known to their issuer alone, and not shown", err=True)
+        return sorted([key for part in parts for key in keys_of(part)], key=lambda key: key.id)
+
+
+def one_key(
+    context: typer.Context, key_id: str, source: str | None, pepper_env: str | None, config_file: Path | None
+) -> Key:
+    """The one with this id among `all_keys`."""
+    keys = all_keys(context, source, pepper_env, config_file)
+    found = next((key for key in keys if key.id == key_id), None)
+    if found is None:
+        raise Refused(str(NoSuchKey(key_id, [key.id for key in keys])))
+    return found
 
 
 @contextmanager
@@ -204,7 +232,7 @@ LimitOption = Annotated[
     typer.Option(metavar="KIND=N", help=f"A limit; may be repeated. Kinds: {', '.join(LIMIT_KEYS)}."),
 ]
 BudgetOption = Annotated[
-    str | None, typer.Option(metavar="usd=N/PERIOD", help="Such as usd=50/month; also day, week, total.")
+    str | None, typer.Option(metavar="USD/PERIOD", help="Such as 50/month, or usd=50/month; also day, week, total.")
 ]
 
 
@@ -270,6 +298,6 @@ def _whole(text: str) -> int | str:
 
 def _budget(text: str) -> Mapping[str, str]:
     amount, slash, period = text.removeprefix("usd=").partition("/")
-    if not (text.startswith("usd=") and slash):
-        raise typer.BadParameter(f"'{text}' is not of the form usd=50/month", param_hint="--budget")
+    if not slash:
+        raise typer.BadParameter(f"'{text}' is not of the form 50/month", param_hint="--budget")
     return {"usd": amount, "period": period}

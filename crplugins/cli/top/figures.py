@@ -3,22 +3,19 @@
 `figures` takes the totals from the later scrape and the rates from the Change between both; `scrape` fetches one.
 """
 
-import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
-from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from crplugins.cli.fetch import fetch
 from crplugins.cli.refused import Refused
 from crplugins.core.outcome import ERROR_TYPES, HEALTH_STATES, OUTCOMES
 from crplugins.plugins.metrics import table as t
 from crplugins.plugins.metrics.limits import BUDGET_LIMIT, BUDGET_SPENT, STORE_OUTAGE, UTILIZATION
 from crplugins.plugins.metrics.table import BUILD_INFO
 
-TIMEOUT: Final = 10.0
 _ACCEPT: Final = "text/plain; version=0.0.4"
 _FAILED: Final = frozenset(kind for kind in ERROR_TYPES if OUTCOMES[kind] == "server_error")
 _REFUSED: Final = frozenset(kind for kind in ERROR_TYPES if OUTCOMES[kind] in ("limited", "client_error"))
@@ -293,7 +290,7 @@ def quantile(q: float, buckets: Iterable[tuple[float, float]]) -> float | None:
 
 def scrape(url: str, token: str | None, clock: Callable[[], float]) -> TopScrape:
     """Fetches the metrics. Follows no redirect, which could send the token to another server. Raises `Refused`."""
-    status, text = _get(url, {"accept": _ACCEPT} | ({"authorization": f"Bearer {token}"} if token else {}))
+    status, text = fetch(url, {"accept": _ACCEPT} | ({"authorization": f"Bearer {token}"} if token else {}))
     if status == 401:
         raise Refused(f"{url} needs the metrics token: pass --token, or the configuration of the gateway")
     if status != 200:
@@ -305,26 +302,3 @@ def scrape(url: str, token: str | None, clock: Callable[[], float]) -> TopScrape
     if BUILD_INFO.name not in found.samples:
         raise Refused(f"the answer of {url} has no metrics of crplugins")
     return found
-
-
-def _get(url: str, headers: Mapping[str, str]) -> tuple[int, str]:
-    parts = urlsplit(url)
-    connection = _connection(parts.scheme, parts.hostname or "", parts.port)
-    try:
-        connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else ""), headers=dict(headers))
-        response = connection.getresponse()
-        return response.status, response.read().decode(errors="replace")
-    except (OSError, HTTPException) as error:
-        raise Refused(f"no gateway answers at {url}: {_reason(error)}") from None
-    finally:
-        connection.close()
-
-
-def _connection(scheme: str, host: str, port: int | None) -> HTTPConnection:
-    if scheme == "https":
-        return HTTPSConnection(host, port, timeout=TIMEOUT, context=ssl.create_default_context())
-    return HTTPConnection(host, port, timeout=TIMEOUT)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -2,17 +2,22 @@
 
 GET    /admin/keys                 every key
 POST   /admin/keys                 {id, team, models, ...}: makes a key; the answer alone has its secret
-GET    /admin/keys/{id}            one key
+GET    /admin/keys/{id}            one key; its ETag is what it is now
 PATCH  /admin/keys/{id}            {team, limits, ...}: changes it, as RFC 7396 merges JSON
 DELETE /admin/keys/{id}            removes it and its secrets
 POST   /admin/keys/{id}/rotate     {overlap_seconds}: one more secret, in the answer alone
 POST   /admin/keys/{id}/revoke     ends every secret now
 POST   /admin/keys/{id}/disable    {disabled}: refuses the key, or takes it back
+GET    /admin/audit                ?key=team-a&actor=ann&since=7d&until=...&limit=100&after=...: what was changed
+
+Every change of a key takes `If-Match`: with the ETag of a version that is not the present one it is 412, and nothing is
+changed. Without it the last one wins of two who change the same word. What a `PATCH` does not name stays in any case.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -21,13 +26,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crplugins.asgi.incoming import check_declared_length, read_body
+from crplugins.asgi.scope import find_exchange
 from crplugins.core.errors import unparsable_body
 from crplugins.homes.gateway.admin_token import AdminToken, as_gateway_errors, bad_field
-from crplugins.keys.chain import Chain
+from crplugins.homes.gateway.parameters import read_parameters, read_time
+from crplugins.keys.audit import MOST_ENTRIES, AuditQuestion, Author
+from crplugins.keys.etag import IfMatch, etag_of
 from crplugins.keys.key import Key
-from crplugins.keys.service import DEFAULT_OVERLAP, LONGEST_OVERLAP, KeyService, Minted, key_to_public_dict
-from crplugins.keys.source import KeySource
-from crplugins.keys.store import KeyStore
+from crplugins.keys.service import DEFAULT_OVERLAP, LONGEST_OVERLAP, KeyService, Minted
+from crplugins.keys.state import key_to_public_dict
 
 MAX_BODY_BYTES: Final = 256 * 1024
 
@@ -55,10 +62,13 @@ def _decoded(body: bytes) -> dict[str, Any]:
 
 PATH: Final = "/admin/keys"
 
-PUBLIC_PATHS: Final = (PATH, f"{PATH}/*")
+AUDIT_PATH: Final = "/admin/audit"
+
+PUBLIC_PATHS: Final = (PATH, f"{PATH}/*", AUDIT_PATH)
 """Not Auth's to guard: the token is no key, and is looked at here."""
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Endpoint = Callable[[Request, KeyService], Awaitable[Response]]
+"""The service makes its changes in the name of whoever has sent the request."""
 
 logger = logging.getLogger("crplugins.admin")
 
@@ -68,12 +78,12 @@ class AdminApi:
 
     Args:
         service: works on a store that is open while requests come in.
-        token: the bearer token every request needs; any other is 401.
+        tokens: the bearer tokens of operators by name, one of which every request needs; any other is 401.
     """
 
-    def __init__(self, service: KeyService, token: str) -> None:
+    def __init__(self, service: KeyService, tokens: Mapping[str, str]) -> None:
         self._service = service
-        self._token = AdminToken(token)
+        self._token = AdminToken(tokens)
 
     def routes(self) -> list[Route]:
         """An id may hold slashes, so the longer paths stand first."""
@@ -87,54 +97,62 @@ class AdminApi:
             self._route(one, "GET", self.one),
             self._route(one, "PATCH", self.update),
             self._route(one, "DELETE", self.delete),
+            self._route(AUDIT_PATH, "GET", self.audit),
         ]
 
-    async def all(self, _request: Request) -> Response:
-        now = self._service.now()
-        return _json({"object": "list", "data": [key_to_public_dict(key, now) for key in await self._service.list()]})
+    async def all(self, _request: Request, service: KeyService) -> Response:
+        now = service.now()
+        return _json({"object": "list", "data": [key_to_public_dict(key, now) for key in await service.list()]})
 
-    async def one(self, request: Request) -> Response:
-        return self._shown(await self._service.get(_id(request)))
+    async def one(self, request: Request, service: KeyService) -> Response:
+        return self._shown(await service.get(_id(request)))
 
-    async def new(self, request: Request) -> Response:
-        minted = await self._service.new(await read_words(request))
+    async def new(self, request: Request, service: KeyService) -> Response:
+        minted = await service.new(await read_words(request))
         return self._minted(minted, "made", status=201)
 
-    async def update(self, request: Request) -> Response:
-        return self._changed(await self._service.update(_id(request), await read_words(request)), "changed")
+    async def update(self, request: Request, service: KeyService) -> Response:
+        return self._changed(await service.update(_id(request), await read_words(request)), "changed")
 
-    async def delete(self, request: Request) -> Response:
+    async def audit(self, request: Request, service: KeyService) -> Response:
+        question = read_audit_question(request.query_params.multi_items(), service.now())
+        entries = await service.audit(replace(question, limit=question.limit + 1))  # one more tells whether there is
+        data = entries[: question.limit]
+        return _json({"object": "list", "data": data, "has_more": len(entries) > len(data)})
+
+    async def delete(self, request: Request, service: KeyService) -> Response:
         key_id = _id(request)
         await read_words(request, ())
-        await self._service.delete(key_id)
+        await service.delete(key_id)
         logger.info("the key %r is deleted", key_id)
         return _json({"id": key_id, "object": "key.deleted", "deleted": True})
 
-    async def rotate(self, request: Request) -> Response:
+    async def rotate(self, request: Request, service: KeyService) -> Response:
         words = await read_words(request, ["overlap_seconds"])
-        return self._minted(await self._service.rotate(_id(request), _overlap(words)), "rotated")
+        return self._minted(await service.rotate(_id(request), _overlap(words)), "rotated")
 
-    async def revoke(self, request: Request) -> Response:
+    async def revoke(self, request: Request, service: KeyService) -> Response:
         await read_words(request, ())
-        return self._changed(await self._service.revoke(_id(request)), "revoked")
+        return self._changed(await service.revoke(_id(request)), "revoked")
 
-    async def disable(self, request: Request) -> Response:
+    async def disable(self, request: Request, service: KeyService) -> Response:
         disabled = (await read_words(request, ["disabled"])).get("disabled", True)
         if not isinstance(disabled, bool):
             raise bad_field("disabled", "must be true or false")
-        key = await self._service.set_disabled(_id(request), disabled=disabled)
+        key = await service.set_disabled(_id(request), disabled=disabled)
         return self._changed(key, "disabled" if disabled else "enabled")
 
     def _route(self, path: str, method: str, endpoint: Endpoint) -> Route:
         async def guarded(request: Request) -> Response:
-            self._token.check(request.scope["headers"])
+            name = self._token.check(request.scope["headers"])
             with as_gateway_errors():
-                return await endpoint(request)
+                return await endpoint(request, self._service.acting_for(_author(request, name, self._service.now)))
 
         return Route(path, guarded, methods=[method])
 
     def _shown(self, key: Key) -> Response:
-        return _json(key_to_public_dict(key, self._service.now()))
+        now = self._service.now()
+        return _json(key_to_public_dict(key, now), etag=etag_of(key, now))
 
     def _changed(self, key: Key, done: str) -> Response:
         logger.info("the key %r is %s", key.id, done)
@@ -142,7 +160,15 @@ class AdminApi:
 
     def _minted(self, minted: Minted, done: str, status: int = 200) -> Response:
         logger.info("the key %r is %s", minted.key.id, done)
-        return _json({**key_to_public_dict(minted.key, self._service.now()), "secret": minted.secret}, status)
+        now = self._service.now()
+        shown = {**key_to_public_dict(minted.key, now), "secret": minted.secret}
+        return _json(shown, status, etag=etag_of(minted.key, now))
+
+
+def _author(request: Request, name: str, now: Callable[[], datetime]) -> Author:
+    exchange = find_exchange(request.scope)
+    request_id = None if exchange is None else exchange.id
+    return Author(name, "admin_api", request_id, IfMatch.parse(request.headers.getlist("if-match")), now)
 
 
 def _id(request: Request) -> str:
@@ -158,26 +184,24 @@ def _overlap(words: dict[str, Any]) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _json(value: object, status: int = 200) -> Response:
+def read_audit_question(parameters: Iterable[tuple[str, str]], now: datetime) -> AuditQuestion:
+    """Raises `GatewayError` 400 that names the parameter."""
+    given = read_parameters(parameters, ("key", "actor", "since", "until", "limit", "after"))
+    limit = given.get("limit", "100")
+    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MOST_ENTRIES):
+        raise bad_field("limit", f"must be a number from 1 to {MOST_ENTRIES}")
+    return AuditQuestion(
+        given.get("key"),
+        given.get("actor"),
+        read_time("since", given, now),
+        read_time("until", given, now),
+        given.get("after"),
+        int(limit),
+    )
+
+
+def _json(value: object, status: int = 200, *, etag: str | None = None) -> Response:
     headers = {"cache-control": "no-store"}  # secrets are in some of them
+    if etag is not None:
+        headers["etag"] = etag
     return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
-
-
-class NoStore(ValueError):
-    """No source, or more than one, can be changed. The message is a sentence about the configuration's `keys`."""
-
-
-def store_of(source: KeySource) -> KeyStore:
-    """The store behind `source`, open as long as that is: what it changes counts here at once. Raises `NoStore`."""
-    stores = list(_stores(source))
-    if len(stores) != 1:
-        count = "holds several" if stores else "holds no"
-        raise NoStore(f"admin needs keys it can change, one {{file: ...}} or {{sql: ...}}; keys {count} such source")
-    return stores[0]
-
-
-def _stores(source: KeySource) -> Iterator[KeyStore]:
-    for each in source.sources if isinstance(source, Chain) else [source]:
-        store: KeyStore | None = getattr(each, "store", None)  # FileKeys and SqlKeys, which are not imported for this
-        if store is not None:
-            yield store

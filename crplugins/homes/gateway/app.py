@@ -14,23 +14,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins import __version__
 from crplugins.asgi.middleware import PluginMiddleware
-from crplugins.config import Config, Problem, find_config, load_config, parse_config
+from crplugins.config import Config, find_config, load_config, parse_config
 from crplugins.config.words import ConfigWords
 from crplugins.core.paths import CHAT_PATH
 from crplugins.core.principal import Principal
 from crplugins.handlers.endpoint import ChatCompletions
+from crplugins.homes import caller_limits
 from crplugins.homes.assembly import assemble, find
 from crplugins.homes.caller_limits import CallerLimits, read_caller_limits
 from crplugins.homes.gateway import admin, operations
-from crplugins.homes.gateway.admin import NoStore, store_of
 from crplugins.homes.gateway.fallback_gate import FallbackGate
 from crplugins.homes.gateway.front import Cors, without_prefix
-from crplugins.homes.gateway.limits_api import LimitsApi, with_limits
+from crplugins.homes.gateway.limits_api import AdminLimitsApi, LimitsApi, with_limits
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import Readiness, Web
 from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates, worker_state, workers_directory
 from crplugins.homes.page import page
 from crplugins.homes.parts import Parts, configured_aliases, metrics_app
+from crplugins.keys.gathered import GatheredKeys
 from crplugins.keys.key import Key
 from crplugins.keys.service import KeyService
 from crplugins.plugins.aliases.access import names_for, visible_models
@@ -163,18 +164,13 @@ class Gateway:
         return target(scope, receive, send)
 
     def _admin_routes(self) -> list[Route]:
-        """Raises `ConfigError` where the admin API is on and the keys cannot be changed."""
-        config, source = self.config, self._parts.keys
+        config = self.config
         if config.admin is None:
             return []
-        try:
-            service = KeyService(store_of(source))
-        except NoStore as error:
-            raise config.source.error([Problem(("admin",), str(error))]) from None
-
-        token = config.admin.token.get_secret_value()
-        looks = operations.OperationsApi(config, self._states, source, service, self._limits_of, token)
-        return [*admin.AdminApi(service, token).routes(), *looks.routes()]
+        service, tokens = KeyService(GatheredKeys(self._parts.keys)), config.admin.by_name
+        looks = operations.OperationsApi(config, self._states, service, self._limits_of, tokens)
+        limits = AdminLimitsApi(self._limits_of, service, tokens)
+        return [*admin.AdminApi(service, tokens).routes(), *looks.routes(), *limits.routes()]
 
     def _state(self) -> WorkerState:
         return worker_state(self.plugins, self._upstreams.deployments())
@@ -200,9 +196,10 @@ class Gateway:
         from crplugins.schema import openapi_document  # pydantic's models of the schema, likewise
 
         root_path = self.config.server.root_path
-        document = with_limits(openapi_document(title="crplugins", version=__version__, server_url=root_path or None))
+        document = openapi_document(title="crplugins", version=__version__, server_url=root_path or None)
         if self.config.admin is not None:
             document = operations.with_operations(with_admin(document))
+        document = with_limits(document, admin=self.config.admin is not None)
         if self.config.ledger is not None:
             document = with_usage(document, admin=self.config.admin is not None)
         return document
@@ -225,7 +222,7 @@ def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:
         return []
     from crplugins.homes.gateway.usage_api import UsageApi
 
-    return UsageApi(ledger, admin_token=config.admin.token.get_secret_value() if config.admin else None).routes()
+    return UsageApi(ledger, admin_tokens=config.admin.by_name if config.admin else None).routes()
 
 
 def _public_paths(config: Config) -> tuple[str, ...]:
@@ -234,5 +231,5 @@ def _public_paths(config: Config) -> tuple[str, ...]:
     if config.metrics is not None:
         paths.append(config.metrics.path)
     if config.admin is not None:
-        paths += [*admin.PUBLIC_PATHS, *operations.PUBLIC_PATHS, ADMIN_USAGE_PATH]
+        paths += [*admin.PUBLIC_PATHS, *operations.PUBLIC_PATHS, ADMIN_USAGE_PATH, caller_limits.ADMIN_PATH]
     return tuple(paths)

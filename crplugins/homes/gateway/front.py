@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Scope
 EXPOSED: Final = (
     "x-request-id",
     *(f"x-ratelimit-{what}-{kind}" for kind in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
+    "etag",
     "retry-after",
     "retry-after-ms",
     "x-should-retry",

@@ -1,6 +1,10 @@
-"""GET /v1/limits: what the key that asks may use and spend, and how much of it is used now."""
+"""What may be used and spent, and how much of it is used now: each key its own, the operator everybody's.
 
-from collections.abc import Awaitable, Callable
+GET /v1/limits                of the key that asks
+GET /admin/limits?key=team-a  of any key, with the admin token
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -10,22 +14,24 @@ from starlette.routing import Route
 
 from crplugins.asgi.scope import find_exchange
 from crplugins.core.principal import Principal
-from crplugins.homes.caller_limits import CallerLimits
+from crplugins.homes.caller_limits import ADMIN_PATH, CallerLimits
+from crplugins.homes.gateway.admin_token import AdminToken, as_gateway_errors, bad_field
+from crplugins.homes.gateway.parameters import read_parameters
 from crplugins.keys.refusals import no_key
+from crplugins.keys.service import KeyService
 from crplugins.limits.reservations import limits_unavailable
 from crplugins.limits.store import StoreUnavailable
 
 PATHS: Final = ("/v1/limits", "/limits")
 
+LimitsOf = Callable[[Principal], Awaitable[CallerLimits]]
+"""How the limits and budgets of a key stand. It raises `StoreUnavailable`."""
+
 
 class LimitsApi:
-    """The endpoint, as routes of an app that renders `GatewayError`, behind Auth.
+    """The endpoint of keys, as routes of an app that renders `GatewayError`, behind Auth."""
 
-    Args:
-        limits_of: how the limits and budgets of a key stand; raises `StoreUnavailable`.
-    """
-
-    def __init__(self, limits_of: Callable[[Principal], Awaitable[CallerLimits]]) -> None:
+    def __init__(self, limits_of: LimitsOf) -> None:
         self._limits_of = limits_of
 
     def routes(self) -> list[Route]:
@@ -35,31 +41,67 @@ class LimitsApi:
         exchange = find_exchange(request.scope)
         if exchange is None or exchange.principal is None:
             raise no_key()
-        try:
-            found = await self._limits_of(exchange.principal)
-        except StoreUnavailable:
-            raise limits_unavailable() from None
-        headers = {"cache-control": "no-store"}  # one key's numbers are not another's, nor true for long
-        return Response(msgspec.json.encode(found), headers=headers, media_type="application/json")
+        return await _answer(self._limits_of, exchange.principal)
 
 
-def with_limits(document: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the gateway's OpenAPI document with the endpoint in it."""
+class AdminLimitsApi:
+    """The endpoint of operators, likewise.
+
+    Args:
+        tokens: the bearer tokens of operators by name, one of which every request needs; any other is 401.
+    """
+
+    def __init__(self, limits_of: LimitsOf, service: KeyService, tokens: Mapping[str, str]) -> None:
+        self._limits_of, self._service, self._token = limits_of, service, AdminToken(tokens)
+
+    def routes(self) -> list[Route]:
+        return [Route(ADMIN_PATH, self.of_any, methods=["GET"])]
+
+    async def of_any(self, request: Request) -> Response:
+        self._token.check(request.scope["headers"])
+        key_id = read_parameters(request.query_params.multi_items(), ("key",)).get("key")
+        if key_id is None:
+            raise bad_field("key", "is missing")
+        with as_gateway_errors():
+            key = await self._service.get(key_id)
+        return await _answer(self._limits_of, key.principal)
+
+
+async def _answer(limits_of: LimitsOf, principal: Principal) -> Response:
+    try:
+        found = await limits_of(principal)
+    except StoreUnavailable:
+        raise limits_unavailable() from None
+    headers = {"cache-control": "no-store"}  # one key's numbers are not another's, nor true for long
+    return Response(msgspec.json.encode(found), headers=headers, media_type="application/json")
+
+
+def with_limits(document: dict[str, Any], *, admin: bool) -> dict[str, Any]:
+    """A copy of the gateway's OpenAPI document with the endpoint in it. `admin`: that of operators too."""
     _, schemas = msgspec.json.schema_components([CallerLimits], ref_template="#/components/schemas/{name}")
-    operation = {
-        "operationId": "limits",
-        "summary": "What this key may use and spend, and how much of it is used.",
-        "responses": {
-            "200": _response("How the limits and budgets of the key and of its team stand.", "CallerLimits"),
-            "401": _response("The key is missing or wrong.", "ErrorBody"),
-            "503": _response("The store of the limits cannot be read now.", "ErrorBody"),
-        },
-    }
+    paths = {PATHS[0]: {"get": _operation("limits", "What this key may use and spend, and how much of it is used.")}}
+    if admin:
+        key = {"name": "key", "in": "query", "required": True, "schema": {"type": "string"}}
+        operation = _operation("adminLimits", "What a key may use and spend, and how much of it is used.")
+        operation["responses"]["404"] = _response("There is no such key.", "ErrorBody")
+        paths[ADMIN_PATH] = {"get": operation | {"parameters": [key], "security": [{"admin": []}]}}
     components = document["components"]
     return {
         **document,
-        "paths": {**document["paths"], PATHS[0]: {"get": operation}},
+        "paths": {**document["paths"], **paths},
         "components": {**components, "schemas": components["schemas"] | schemas},
+    }
+
+
+def _operation(name: str, summary: str) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            "200": _response("How the limits and budgets of the key and of its team stand.", "CallerLimits"),
+            "401": _response("The key, or the admin token, is missing or wrong.", "ErrorBody"),
+            "503": _response("The store of the limits cannot be read now.", "ErrorBody"),
+        },
     }
 
 

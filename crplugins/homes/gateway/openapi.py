@@ -4,22 +4,34 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from pydantic import Field
 from pydantic.json_schema import models_json_schema
 
-from crplugins.homes.gateway.admin import PATH
+from crplugins.homes.gateway.admin import AUDIT_PATH, PATH
 from crplugins.homes.gateway.usage_api import ADMIN_PATH, OWN_GROUPS, PATHS
+from crplugins.keys.audit import MOST_ENTRIES, AuditEntry
 from crplugins.keys.entry import NewKey
-from crplugins.keys.service import DEFAULT_OVERLAP, LONGEST_OVERLAP, State
+from crplugins.keys.service import DEFAULT_OVERLAP, LONGEST_OVERLAP
+from crplugins.keys.state import State
 from crplugins.ledger.question import GROUPS, MEASURES
 from crplugins.settings.section import Section
 
 _TEXT: Final = {"type": "string"}
+_ETAG: Final = {"description": "The version of the key.", "schema": _TEXT}
+_IF_MATCH: Final = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of the version that is to be changed, so that no change of somebody else is lost.",
+    "schema": _TEXT,
+}
 _ERRORS: Final = {
     400: "The body is not what it should be; `param` names the field.",
     401: "The admin token is missing or wrong.",
     404: "There is no such key; the message names the nearest.",
     409: "There is a key with this id already.",
+    412: "The key is no longer the version that `If-Match` names; `etag` names the one that it is.",
     413: "The body is too large.",
     500: "The keys file cannot be used; the log says why.",
     503: "The database cannot be asked now.",
@@ -45,7 +57,7 @@ def admin_paths() -> dict[str, Any]:
     """The paths, which refer to `admin_schemas`, to `ErrorBody` and to the security scheme `admin`."""
     one = PATH + "/{id}"
     parameters = {"parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}]}
-    changes = (400, 404, 413)
+    changes = (400, 404, 412, 413)
     return {
         PATH: {
             "get": _operation("listKeys", "Every key.", "AdminKeyList"),
@@ -72,7 +84,19 @@ def admin_paths() -> dict[str, Any]:
             "post": _operation("disableKey", "Refuses the key or takes it back.", "AdminKey", changes, "AdminDisabling")
         }
         | parameters,
+        AUDIT_PATH: {"get": _operation("listAudit", "Who changed what, the newest first.", "AdminAuditList", (400,))}
+        | {"parameters": [_parameter(*each) for each in _AUDIT_PARAMETERS]},
     }
+
+
+_AUDIT_PARAMETERS: Final = (
+    ("key", "Only changes of this key."),
+    ("actor", "Only changes by this one."),
+    ("since", "The beginning: a time ago such as 7d, or a date or time in ISO 8601."),
+    ("until", "The end, which is outside."),
+    ("limit", f"How many, at most {MOST_ENTRIES}; 100 without it."),
+    ("after", "The id of the last entry that is known already: for the next page."),
+)
 
 
 class Secret(Section):
@@ -110,12 +134,21 @@ def admin_schemas() -> dict[str, Any]:
             "description": "A merge patch (RFC 7396) of AdminNewKey, without `id`: null takes a word away.",
             "examples": [{"limits": {"requests_per_minute": 120}, "expires": None}],
         },
+        **audit_schemas(),
         "AdminDeletedKey": _object({"id": _TEXT, "object": {"const": "key.deleted"}, "deleted": {"const": True}}),
         "AdminKeyList": _object({"object": {"const": "list"}, "data": {"type": "array", "items": _ref("AdminKey")}}),
         "AdminNewSecret": {"allOf": [_ref("AdminKey"), _object({"secret": _TEXT}, required=["secret"])]},
         "AdminRotation": _object({"overlap_seconds": overlap}),
         "AdminDisabling": _object({"disabled": {"type": "boolean", "default": True}}),
     }
+
+
+def audit_schemas() -> dict[str, Any]:
+    ref_template = "#/components/schemas/Admin{name}"
+    _, schemas = msgspec.json.schema_components([AuditEntry], ref_template=ref_template)
+    data = {"type": "array", "items": _ref("AdminAuditEntry")}
+    listed = _object({"object": {"const": "list"}, "data": data, "has_more": {"type": "boolean"}})
+    return {"AdminAuditEntry": schemas["AuditEntry"], "AdminAuditList": listed}
 
 
 def _concise(schema: Any) -> Any:
@@ -139,12 +172,15 @@ def _operation(
 ) -> dict[str, Any]:
     refusals = {str(status): _response(_ERRORS[status], "ErrorBody") for status in sorted({*errors, 401, 500, 503})}
     good = "201" if name == "createKey" else "200"
+    tag = {"headers": {"etag": _ETAG}} if answer in ("AdminKey", "AdminNewSecret") else {}
     operation = {
         "operationId": name,
         "summary": summary,
         "security": [{"admin": []}],
-        "responses": {good: _response(summary, answer), **refusals},
+        "responses": {good: _response(summary, answer) | tag, **refusals},
     }
+    if 412 in errors:
+        operation["parameters"] = [_IF_MATCH]
     return operation | ({"requestBody": {"content": _json(body)}} if body else {})
 
 

@@ -12,7 +12,7 @@ is doing once a second.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -30,7 +30,6 @@ from crplugins.homes.gateway.admin_token import AdminToken, as_gateway_errors, b
 from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates
 from crplugins.keys.key import utc_now
 from crplugins.keys.service import KeyService
-from crplugins.keys.source import KeySource, listed_keys
 from crplugins.limits.reservations import limits_unavailable
 from crplugins.limits.store import StoreUnavailable
 from crplugins.plugins.activity import RefusedRequest, RunningRequest
@@ -100,9 +99,9 @@ class OperationsApi:
 
     Args:
         states: what the processes are doing.
-        keys, store: where keys are found: those of the configuration, and those that can be changed.
+        keys: those of all sources.
         limits_of: how the limits and budgets of a key stand; raises `StoreUnavailable`.
-        token: the bearer token every request needs; any other is 401.
+        tokens: the bearer tokens of operators by name, one of which every request needs; any other is 401.
         now: the wall clock.
     """
 
@@ -110,18 +109,17 @@ class OperationsApi:
         self,
         config: Config,
         states: WorkerStates,
-        keys: KeySource,
-        store: KeyService,
+        keys: KeyService,
         limits_of: Callable[[Principal], Awaitable[CallerLimits]],
-        token: str,
+        tokens: Mapping[str, str],
         *,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._config = config
         self._states = states
-        self._keys, self._store = keys, store
+        self._keys = keys
         self._limits_of = limits_of
-        self._token = AdminToken(token)
+        self._token = AdminToken(tokens)
         self._now = now
 
     def routes(self) -> list[Route]:
@@ -149,7 +147,7 @@ class OperationsApi:
     async def explain(self, request: Request) -> Explained:
         key_id, model = _query(request, ("key", "model"))
         with as_gateway_errors():
-            keys = [*listed_keys(self._keys), *await self._store.list()]
+            keys = await self._keys.list()
         steps = await asyncio.to_thread(explained, self._config, keys, key_id, model, now=self._now())
         key = next((key for key in keys if key.id == key_id), None)
         try:

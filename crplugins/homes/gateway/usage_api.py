@@ -17,9 +17,10 @@ from starlette.routing import Route
 from crplugins.asgi.scope import find_exchange
 from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.homes.gateway.admin_token import AdminToken, bad_field
+from crplugins.homes.gateway.parameters import read_parameters, read_time
 from crplugins.keys.key import utc_now
 from crplugins.keys.refusals import no_key
-from crplugins.ledger.question import GROUPS, Question, Sums, read_groups, read_moment, sums_to_dict
+from crplugins.ledger.question import GROUPS, Question, Sums, read_groups, sums_to_dict
 
 OWN_GROUPS: Final = ("model", "user", "service_tier", "outcome", "error_type", "day")
 """What a key may ask about: not who serves its requests, which an alias may hide."""
@@ -37,15 +38,8 @@ def read_question(
 
     Raises `GatewayError` 400 that names the parameter.
     """
-    given: dict[str, str] = {}
-    known = ("by", "since", "until", *(name for name in groups if name != "day"))
-    for name, value in parameters:
-        if name not in known:
-            raise bad_field(name, f"is not known here, only {', '.join(known)}")
-        if name in given:
-            raise bad_field(name, "is given twice")
-        given[name] = value
-    since, until = _moment("since", given, now), _moment("until", given, now)
+    given = read_parameters(parameters, ("by", "since", "until", *(name for name in groups if name != "day")))
+    since, until = read_time("since", given, now), read_time("until", given, now)
     if since and until and since >= until:
         raise bad_field("until", "must be later than 'since'")
     values = {name: value for name, value in given.items() if name in groups}
@@ -57,13 +51,6 @@ def _groups(text: str, groups: Sequence[str]) -> list[str]:
         return read_groups(text, groups)
     except ValueError as error:
         raise bad_field("by", str(error)) from None
-
-
-def _moment(name: str, given: Mapping[str, str], now: datetime) -> datetime | None:
-    try:
-        return read_moment(given[name], now) if name in given else None
-    except ValueError as error:
-        raise bad_field(name, str(error)) from None
 
 
 PATHS: Final = ("/v1/usage", "/usage")
@@ -86,15 +73,15 @@ class UsageApi:
 
     Args:
         ledger: open while requests come in.
-        admin_token: None for no endpoint of the operator's.
+        admin_tokens: those of operators by name; None for no endpoint of theirs.
         now: the wall clock.
     """
 
     def __init__(
-        self, ledger: Readable, *, admin_token: str | None = None, now: Callable[[], datetime] = utc_now
+        self, ledger: Readable, *, admin_tokens: Mapping[str, str] | None = None, now: Callable[[], datetime] = utc_now
     ) -> None:
         self._ledger = ledger
-        self._token = AdminToken(admin_token) if admin_token is not None else None
+        self._token = AdminToken(admin_tokens) if admin_tokens is not None else None
         self._now = now
 
     def routes(self) -> list[Route]:

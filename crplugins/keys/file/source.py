@@ -36,6 +36,7 @@ class FileKeys:
     `store` changes the file; such changes count at once here.
 
     Args:
+        audit: the file of the audit log, see `FileStore`.
         sleep: waits between two looks at the file.
         clock: monotonic seconds.
     """
@@ -46,11 +47,14 @@ class FileKeys:
         *,
         digester: Digester | None = None,
         environ: Mapping[str, str] = os.environ,
+        audit: str | os.PathLike[str] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file = KeyFile(path, digester or Digester(), environ)
-        self.store: Final = FileStore(path, digester=self._file.digester, environ=environ, changed=self._load)
+        self.store: Final = FileStore(
+            path, digester=self._file.digester, environ=environ, audit=audit, changed=self._load
+        )
         self.problem: str | None = None
         self._sleep, self._clock = sleep, clock
         self._reader = KeyReader(self._file, pause=self._pause)

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from crplugins.keys.audit import Action, AuditEntry, AuditQuestion, Author, this_process
 from crplugins.keys.entry import SECRET_KEYS, NewKey, key_to_dict, secret_to_dict
+from crplugins.keys.file.audit import AuditFile
 from crplugins.keys.file.editing import with_change, with_entry, without_entry
 from crplugins.keys.file.file import Contents, KeyFile, locked
 from crplugins.keys.key import Key, SecretDigest, revoked, rotated, with_disabled
@@ -25,6 +27,7 @@ class FileStore:
     `KeyFileError` from every method if the file cannot be used.
 
     Args:
+        audit: the file of the audit log; None for one beside the keys, `keys.audit.jsonl`.
         changed: called in the working thread after each change.
     """
 
@@ -34,14 +37,16 @@ class FileStore:
         *,
         digester: Digester | None = None,
         environ: Mapping[str, str] = os.environ,
+        audit: str | os.PathLike[str] | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.digester: Final = digester or Digester()
         self._file = KeyFile(path, self.digester, environ)
+        self._audit = None if audit is None else Path(audit)
         self._changed = changed
 
-    async def add(self, key: Key) -> None:
-        await asyncio.to_thread(self._add, key)
+    async def add(self, key: Key, *, action: Action = "new", author: Author | None = None) -> None:
+        await asyncio.to_thread(self._add, key, action, author or this_process())
 
     async def get(self, key_id: str) -> Key:
         return _position(await self.list(), key_id)[1]
@@ -50,20 +55,26 @@ class FileStore:
         contents = await asyncio.to_thread(self._read)
         return sorted(contents.keys, key=lambda key: key.id)
 
-    async def rotate(self, key_id: str, secret: SecretDigest, overlap: timedelta, now: datetime) -> Key:
-        return await self._change(key_id, lambda key: rotated(key, secret, overlap, now))
+    async def rotate(
+        self, key_id: str, secret: SecretDigest, overlap: timedelta, now: datetime, *, author: Author | None = None
+    ) -> Key:
+        return await self._change(key_id, lambda key: rotated(key, secret, overlap, now), "rotate", author)
 
-    async def revoke(self, key_id: str, now: datetime) -> Key:
-        return await self._change(key_id, lambda key: revoked(key, now))
+    async def revoke(self, key_id: str, now: datetime, *, author: Author | None = None) -> Key:
+        return await self._change(key_id, lambda key: revoked(key, now), "revoke", author)
 
-    async def set_disabled(self, key_id: str, *, disabled: bool) -> Key:
-        return await self._change(key_id, lambda key: with_disabled(key, disabled=disabled))
+    async def set_disabled(self, key_id: str, *, disabled: bool, author: Author | None = None) -> Key:
+        action: Action = "disable" if disabled else "enable"
+        return await self._change(key_id, lambda key: with_disabled(key, disabled=disabled), action, author)
 
-    async def update(self, key_id: str, change: Change) -> Key:
-        return await self._change(key_id, change)
+    async def update(self, key_id: str, change: Change, *, author: Author | None = None) -> Key:
+        return await self._change(key_id, change, "update", author)
 
-    async def delete(self, key_id: str) -> None:
-        await asyncio.to_thread(self._delete, key_id)
+    async def delete(self, key_id: str, *, author: Author | None = None) -> None:
+        await asyncio.to_thread(self._delete, key_id, author or this_process())
+
+    async def audit(self, question: AuditQuestion) -> Sequence[AuditEntry]:
+        return await asyncio.to_thread(lambda: self._log().answer(question))
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,41 +87,51 @@ class FileStore:
     def __repr__(self) -> str:
         return f"FileStore({str(self._file.path)!r})"
 
-    async def _change(self, key_id: str, change: Change) -> Key:
-        return await asyncio.to_thread(self._apply, key_id, change)
+    async def _change(self, key_id: str, change: Change, action: Action, author: Author | None) -> Key:
+        return await asyncio.to_thread(self._apply, key_id, change, action, author or this_process())
 
     def _read(self) -> Contents:
         if not self._file.path.exists():
             return self._file.parse('{"keys": []}' if self._file.is_json else "keys: []\n")
         return self._file.read()
 
-    def _add(self, key: Key) -> None:
+    def _add(self, key: Key, action: Action, author: Author) -> None:
         with locked(self._real_path()):
             contents = self._read()
             if any(known.id == key.id for known in contents.keys):
                 raise KeyExists(f"there is a key '{key.id}' already")
             _refuse_shared_secrets(key, contents.keys)
-            self._write(with_entry(self._file, contents, key_to_dict(key), key))
+            text = with_entry(self._file, contents, key_to_dict(key), key)
+            self._write(text, author.entry(action, None, key))
 
-    def _apply(self, key_id: str, change: Change) -> Key:
+    def _apply(self, key_id: str, change: Change, action: Action, author: Author) -> Key:
         with locked(self._real_path()):
             contents = self._read()
             position, key = _position(contents.keys, key_id)
+            author.check(key)
             changed = change(key)
             _refuse_shared_secrets(changed, [other for other in contents.keys if other is not key], known=key)
-            self._write(
-                with_change(self._file, contents, position, lambda entry: _write_into(entry, key, changed), changed)
-            )
+            text = with_change(self._file, contents, position, lambda entry: _write_into(entry, key, changed), changed)
+            self._write(text, author.entry(action, key, changed))
         return changed
 
-    def _delete(self, key_id: str) -> None:
+    def _delete(self, key_id: str, author: Author) -> None:
         with locked(self._real_path()):
             contents = self._read()
-            self._write(without_entry(self._file, contents, _position(contents.keys, key_id)[0]))
+            position, key = _position(contents.keys, key_id)
+            author.check(key)
+            self._write(without_entry(self._file, contents, position), author.entry("delete", key, None))
 
-    def _write(self, text: str) -> None:
-        self._file.replace(text)
+    def _write(self, text: str, entry: AuditEntry) -> None:
+        """The entry first: a change of which nothing is written would be worse than an entry without its change, which
+        a loss of power between the two may leave."""
+        with self._log().written(entry):
+            self._file.replace(text)
         self._changed()
+
+    def _log(self) -> AuditFile:
+        path = self._real_path()
+        return AuditFile(path.with_name(f"{path.stem}.audit.jsonl") if self._audit is None else self._audit)
 
     def _real_path(self) -> Path:
         return Path(os.path.realpath(self._file.path))

@@ -10,6 +10,7 @@ from typing import Final, Self
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from crplugins.keys.etag import KeyChanged
 from crplugins.keys.source import SourceUnavailable
 from crplugins.keys.store import ChangeRefused, KeyExists, NoSuchKey
 from crplugins.settings.errors import ConfigError, Problem
@@ -81,7 +82,7 @@ async def _translated(url: DatabaseUrl) -> AsyncIterator[None]:
     """Whatever a driver raises: each has errors of its own, and of the operating system, for a server that is gone."""
     try:
         yield
-    except (SourceUnavailable, IntegrityError, KeyExists, NoSuchKey, ChangeRefused):
+    except (SourceUnavailable, IntegrityError, KeyExists, NoSuchKey, ChangeRefused, KeyChanged):
         raise
     except Exception as error:
         reason = str(error).partition("\n")[0]

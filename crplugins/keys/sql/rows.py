@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crplugins.core.principal import DEFAULT_PRIORITY, Budget, Period
 from crplugins.keys.aliases import aliases_to_dict
+from crplugins.keys.audit import AuditEntry, AuditQuestion
 from crplugins.keys.key import Key, Scheme, SecretDigest
 from crplugins.keys.policy import POLICY_KEYS, PolicySection, limits_to_dict
 from crplugins.keys.source import Found
@@ -143,6 +144,20 @@ api_key_secret: Final = Table(
     Column("not_after", UtcTime),
 )
 
+api_key_audit: Final = Table(
+    "api_key_audit",
+    metadata,
+    Column("id", Text, primary_key=True),  # sorts by time
+    Column("at", UtcTime, nullable=False, index=True),
+    Column("actor", Text, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("key_id", Text, nullable=False, index=True),  # also of a key that is deleted
+    Column("before", JSON(none_as_null=True)),
+    Column("after", JSON(none_as_null=True)),
+    Column("request_id", Text),
+)
+
 api_key_version: Final = Table(
     "api_key_version",
     metadata,
@@ -174,6 +189,22 @@ async def select_keys(connection: AsyncConnection, condition: ColumnElement[bool
     """The keys for which `condition` on `api_key` holds, by id."""
     rows = await connection.execute(_KEYS_WITH_SECRETS.where(true() if condition is None else condition))
     return [read_key([*of_one]) for _, of_one in groupby(rows, key=lambda row: row.id)]
+
+
+async def select_audit(connection: AsyncConnection, question: AuditQuestion) -> list[AuditEntry]:
+    """The changes that are asked for, the newest first."""
+    column, asked = api_key_audit.c, select(api_key_audit).order_by(api_key_audit.c.id.desc()).limit(question.limit)
+    if question.key_id is not None:
+        asked = asked.where(column.key_id == question.key_id)
+    if question.actor is not None:
+        asked = asked.where(column.actor == question.actor)
+    if question.since is not None:
+        asked = asked.where(column.at >= question.since)
+    if question.until is not None:
+        asked = asked.where(column.at < question.until)
+    if question.after is not None:
+        asked = asked.where(column.id < question.after)
+    return [AuditEntry(**row) for row in (await connection.execute(asked)).mappings()]
 
 
 async def current_version(connection: AsyncConnection) -> int:

@@ -5,21 +5,25 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
+import msgspec
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from crplugins.keys.audit import Action, AuditEntry, AuditQuestion, Author, this_process
 from crplugins.keys.key import Key, SecretDigest, revoked, rotated, with_disabled
 from crplugins.keys.secrets import Digester
 from crplugins.keys.sql.database import Database
 from crplugins.keys.sql.rows import (
     api_key,
+    api_key_audit,
     api_key_secret,
     api_key_version,
     current_version,
     find_secret,
     key_values,
     secret_values,
+    select_audit,
     select_keys,
 )
 from crplugins.keys.store import KeyExists, NoSuchKey
@@ -47,7 +51,7 @@ class SqlStore:
         self._database = database if isinstance(database, Database) else Database(database, migrate=migrate)
         self._changed = changed
 
-    async def add(self, key: Key) -> None:
+    async def add(self, key: Key, *, action: Action = "new", author: Author | None = None) -> None:
         try:
             async with self._database.writing() as connection:
                 version = await _next_version(connection)
@@ -55,6 +59,7 @@ class SqlStore:
                 row = key_values(key, version) | {"disabled_at": func.now() if key.disabled else None}
                 await connection.execute(insert(api_key).values(row))
                 await _insert_secrets(connection, key.id, key.secrets)
+                await _note(connection, (author or this_process()).entry(action, None, key))
         except IntegrityError:  # the same secret twice in one key
             raise KeyExists(f"the key '{key.id}' has this secret already") from None
         self._changed(key.id)
@@ -67,26 +72,35 @@ class SqlStore:
         async with self._database.reading() as connection:
             return await select_keys(connection)
 
-    async def rotate(self, key_id: str, secret: SecretDigest, overlap: timedelta, now: datetime) -> Key:
-        return await self._change(key_id, lambda key: rotated(key, secret, overlap, now))
+    async def rotate(
+        self, key_id: str, secret: SecretDigest, overlap: timedelta, now: datetime, *, author: Author | None = None
+    ) -> Key:
+        return await self._change(key_id, lambda key: rotated(key, secret, overlap, now), "rotate", author)
 
-    async def revoke(self, key_id: str, now: datetime) -> Key:
-        return await self._change(key_id, lambda key: revoked(key, now))
+    async def revoke(self, key_id: str, now: datetime, *, author: Author | None = None) -> Key:
+        return await self._change(key_id, lambda key: revoked(key, now), "revoke", author)
 
-    async def set_disabled(self, key_id: str, *, disabled: bool) -> Key:
-        return await self._change(key_id, lambda key: with_disabled(key, disabled=disabled))
+    async def set_disabled(self, key_id: str, *, disabled: bool, author: Author | None = None) -> Key:
+        action: Action = "disable" if disabled else "enable"
+        return await self._change(key_id, lambda key: with_disabled(key, disabled=disabled), action, author)
 
-    async def update(self, key_id: str, change: Callable[[Key], Key]) -> Key:
-        return await self._change(key_id, change)
+    async def update(self, key_id: str, change: Callable[[Key], Key], *, author: Author | None = None) -> Key:
+        return await self._change(key_id, change, "update", author)
 
-    async def delete(self, key_id: str) -> None:
+    async def delete(self, key_id: str, *, author: Author | None = None) -> None:
         """No row is left that others could find changed: they see that the version went up without one."""
         async with self._database.writing() as connection:
             await _next_version(connection)
-            await _get(connection, key_id)
+            before, author = await _get(connection, key_id), author or this_process()
+            author.check(before)
+            await _note(connection, author.entry("delete", before, None))
             await connection.execute(delete(api_key_secret).where(api_key_secret.c.key_id == key_id))
             await connection.execute(delete(api_key).where(api_key.c.id == key_id))
         self._changed(key_id)
+
+    async def audit(self, question: AuditQuestion) -> Sequence[AuditEntry]:
+        async with self._database.reading() as connection:
+            return await select_audit(connection, question)
 
     async def __aenter__(self) -> Self:
         await self._database.__aenter__()
@@ -100,12 +114,15 @@ class SqlStore:
     def __repr__(self) -> str:
         return f"SqlStore({self._database!r})"
 
-    async def _change(self, key_id: str, change: Callable[[Key], Key]) -> Key:
+    async def _change(self, key_id: str, change: Callable[[Key], Key], action: Action, author: Author | None) -> Key:
+        author = author or this_process()
         async with self._database.writing() as connection:
             version = await _next_version(connection)
             before = await _get(connection, key_id)
+            author.check(before)
             after = change(before)
             await _write(connection, before, after, version)
+            await _note(connection, author.entry(action, before, after))
         self._changed(key_id)
         return after
 
@@ -113,6 +130,10 @@ class SqlStore:
 async def _next_version(connection: AsyncConnection) -> int:
     await connection.execute(update(api_key_version).values(version=api_key_version.c.version + 1))
     return await current_version(connection)
+
+
+async def _note(connection: AsyncConnection, entry: AuditEntry) -> None:
+    await connection.execute(insert(api_key_audit).values(msgspec.structs.asdict(entry)))
 
 
 async def _get(connection: AsyncConnection, key_id: str) -> Key:

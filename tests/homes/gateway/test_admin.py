@@ -9,14 +9,11 @@ import aiohttp
 import jsonschema
 import pytest
 
-from crplugins.config import ConfigError
-from crplugins.homes.gateway.admin import PUBLIC_PATHS, AdminApi, NoStore, store_of
+from crplugins.homes.gateway.admin import PUBLIC_PATHS, AdminApi
 from crplugins.homes.gateway.app import Gateway
 from crplugins.homes.gateway.openapi import admin_paths, with_admin
 from crplugins.homes.gateway.web import Web
-from crplugins.keys.chain import Chain
 from crplugins.keys.file import FileKeys
-from crplugins.keys.inline import InlineKeys
 from crplugins.keys.opening import open_store
 from crplugins.keys.secrets import has_valid_checksum
 from crplugins.keys.service import KeyService
@@ -26,6 +23,8 @@ from tests.keys.conftest import what_may_block  # noqa: F401  # a fixture
 
 TOKEN = "admin-token-0123456789"
 ADMIN = {"authorization": f"Bearer {TOKEN}"}
+ANN = {"authorization": "Bearer token-of-ann-0123456789"}
+OPERATORS = {"token": TOKEN, "tokens": {"ann": "token-of-ann-0123456789"}}
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SECRET = re.compile(r"sk-crp_[0-9A-Za-z]{49}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -44,7 +43,7 @@ async def gateway(serve, source, caplog):
         await KeyService(store).new({"id": "there"})
     async with FakeProvider() as provider:
         model = {"model": "openai/m", "api_base": provider.base_url, "api_key": "sk-up"}
-        app = Gateway(model_list=[{"model_name": "m", "litellm_params": model}], keys=source, admin={"token": TOKEN})
+        app = Gateway(model_list=[{"model_name": "m", "litellm_params": model}], keys=source, admin=OPERATORS)
         async with serve(app) as url, aiohttp.ClientSession() as session:
 
             async def ask(method, path, body=None, headers=ADMIN):
@@ -52,6 +51,7 @@ async def gateway(serve, source, caplog):
                     text = await answer.text()
                     assert not DIGEST.search(text)
                     assert answer.headers["x-request-id"]
+                    ask.headers = answer.headers
                     return answer.status, json.loads(text)
 
             yield ask
@@ -215,6 +215,64 @@ async def test_a_deleted_key_is_refused_at_once_and_its_id_is_free(gateway):
     assert (await gateway("POST", "/admin/keys", {"id": "team/a"}))[0] == 201
 
 
+async def test_a_change_of_a_version_that_is_not_the_present_one_is_412_and_changes_nothing(gateway):
+    await gateway("GET", "/admin/keys/there")
+    first = gateway.headers["etag"]
+    assert (await gateway("PATCH", "/admin/keys/there", {"owner": "ann"}, ADMIN | {"if-match": first}))[0] == 200
+    second = gateway.headers["etag"]
+    for method, path, body in (
+        ("PATCH", "", {"owner": "ben"}), ("DELETE", "", None), ("POST", "/rotate", None), ("POST", "/revoke", None),
+        ("POST", "/disable", None),
+    ):  # fmt: skip
+        status, answer = await gateway(method, f"/admin/keys/there{path}", body, ADMIN | {"if-match": first})
+        assert (status, answer["error"]["code"]) == (412, "key_changed")
+        assert gateway.headers["etag"] == second
+    status, key = await gateway("GET", "/admin/keys/there")
+    assert (status, key["owner"], key["state"], len(key["secrets"])) == (200, "ann", "live", 1)
+    assert gateway.headers["etag"] == second
+    assert (await gateway("PATCH", "/admin/keys/there", {"team": "x"}))[
+        0
+    ] == 200  # without If-Match any version will do
+    assert (await gateway("PATCH", "/admin/keys/there", {"team": "y"}, ADMIN | {"if-match": "*"}))[0] == 200
+    await gateway("POST", "/admin/keys/there/rotate")
+    tag = gateway.headers["etag"]
+    assert (await gateway("DELETE", "/admin/keys/there", None, ADMIN | {"if-match": tag}))[0] == 200
+    assert (await gateway("PATCH", "/admin/keys/there", {"team": "x"}, ADMIN | {"if-match": tag}))[0] == 404
+
+
+async def test_who_changed_what_is_told_with_the_name_of_the_token(gateway):
+    await gateway("PATCH", "/admin/keys/there", {"owner": "ann", "limits": {"requests_per_minute": 5}}, ANN)
+    request_id = gateway.headers["x-request-id"]
+    await gateway("PATCH", "/admin/keys/there", {"owner": None})
+    status, body = await gateway("GET", "/admin/audit")
+    assert (status, body["object"], body["has_more"]) == (200, "list", False)
+    last, update, _by_the_command = body["data"]
+    assert (last["actor"], last["before"], last["after"]) == ("admin", {"owner": "ann"}, {"owner": None})
+    assert datetime.fromisoformat(update.pop("at")) <= datetime.now(UTC)
+    assert update.pop("id")
+    assert update == {
+        "actor": "ann", "via": "admin_api", "action": "update", "key_id": "there", "request_id": request_id,
+        "before": {"owner": None, "limits": None},
+        "after": {"owner": "ann", "limits": {"requests_per_minute": 5}},
+    }  # fmt: skip
+    _, page = await gateway("GET", "/admin/audit?limit=1&actor=ann")
+    assert ([entry["actor"] for entry in page["data"]], page["has_more"]) == (["ann"], False)
+    _, page = await gateway("GET", "/admin/audit?limit=2&key=there&since=1h")
+    assert (len(page["data"]), page["has_more"]) == (2, True)
+    _, page = await gateway("GET", f"/admin/audit?after={page['data'][-1]['id']}")
+    assert [entry["action"] for entry in page["data"]] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [("limit=0", "limit"), ("limit=x", "limit"), ("limit=1001", "limit"), ("limit=" + "9" * 5000, "limit"),
+     ("since=soon", "since"), ("id=1", "id"), ("key=a&key=b", "key")],
+)  # fmt: skip
+async def test_a_wrong_question_about_changes_is_refused_by_name(gateway, query, param):
+    status, body = await gateway("GET", f"/admin/audit?{query}")
+    assert (status, body["error"]["param"]) == (400, param)
+
+
 async def test_a_body_too_large_is_413(gateway):
     status, answer = await gateway("POST", "/admin/keys", {"id": "b", "owner": "x" * 300_000})
     assert (status, answer["error"]["code"]) == (413, "request_too_large")
@@ -236,24 +294,32 @@ async def test_it_is_off_by_default(serve):
             assert not any("admin" in path for path in (await answer.json())["paths"])
 
 
-def test_keys_that_cannot_be_changed_are_an_error_at_the_start():
-    with pytest.raises(ConfigError, match="admin needs keys it can change"):
-        Gateway(keys=[{"id": "a", "secret": "sk-a"}], admin={"token": TOKEN})
-
-
-def test_the_store_is_that_of_the_one_source_that_has_one(tmp_path):
-    file, inline = FileKeys(tmp_path / "keys.yaml"), InlineKeys([])
-    assert store_of(file) is file.store
-    assert store_of(Chain([inline, file])) is file.store
-    with pytest.raises(NoStore, match="keys holds no such source"):
-        store_of(inline)
-    with pytest.raises(NoStore, match="keys holds several such source"):
-        store_of(Chain([file, FileKeys(tmp_path / "more.yaml")]))
+async def test_keys_of_the_configuration_are_shown_and_not_changed(serve, tmp_path):
+    inline = [{"id": "a", "secret": "sk-a", "team": "search"}]
+    both = [{"keys": inline}, {"file": str(tmp_path / "keys.yaml")}]
+    two = [{"file": str(tmp_path / "keys.yaml")}, {"file": str(tmp_path / "more.yaml")}]
+    for name in ("keys.yaml", "more.yaml"):
+        (tmp_path / name).write_text("keys: []\n")
+    for keys, created, ids in ((inline, 409, ["a"]), (both, 201, ["a", "b"]), (two, 409, ["b"])):
+        app = Gateway(keys=keys, admin={"token": TOKEN})
+        async with serve(app) as url, aiohttp.ClientSession(url, headers=ADMIN) as session:
+            async with session.post("/admin/keys", json={"id": "b"}) as answer:
+                assert answer.status == created
+            async with session.get("/admin/keys") as answer:
+                assert [key["id"] for key in (await answer.json())["data"]] == ids
+            async with session.patch("/admin/keys/a", json={"team": "x"}) as answer:
+                assert (answer.status, (await answer.json())["error"]["code"]) == (409, "key_fixed")
+            async with session.get("/admin/keys/a") as answer:
+                assert answer.status == (404 if keys is two else 200)
+            async with session.get("/admin/limits?key=a") as answer:
+                assert answer.status == (404 if keys is two else 200)
+            async with session.get("/admin/audit") as answer:
+                assert len((await answer.json())["data"]) == len(ids) - ("a" in ids)
 
 
 def test_no_token_is_no_way_in(tmp_path):
     with pytest.raises(ValueError, match="must not be empty"):
-        AdminApi(KeyService(FileKeys(tmp_path / "keys.yaml").store), "")
+        AdminApi(KeyService(FileKeys(tmp_path / "keys.yaml").store), {"admin": ""})
 
 
 class Down:
@@ -273,7 +339,7 @@ class Down:
 async def test_a_store_out_of_reach_is_503_and_a_broken_file_500(serve, tmp_path, caplog):
     (tmp_path / "keys.yaml").write_text("keys: {}")
     for store, expected in ((Down(), 503), (FileKeys(tmp_path / "keys.yaml").store, 500)):
-        api = AdminApi(KeyService(store, now=lambda: NOW), TOKEN)
+        api = AdminApi(KeyService(store, now=lambda: NOW), {"admin": TOKEN})
         app = Web(lambda _: [], lambda: "ok", dict).app(api.routes())
         async with serve(app) as url, aiohttp.ClientSession() as session:
             async with session.get(url + "/admin/keys", headers=ADMIN) as answer:
@@ -304,6 +370,7 @@ async def test_it_is_described_in_the_openapi_document(gateway):
         "AdminKeyList": await gateway("GET", "/admin/keys"),
         "AdminKey": await gateway("GET", "/admin/keys/there"),
         "AdminDeletedKey": await gateway("DELETE", "/admin/keys/gone"),
+        "AdminAuditList": await gateway("GET", "/admin/audit"),
         "AdminNewSecret": await gateway("POST", "/admin/keys/there/rotate"),
     }.items():
         schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
@@ -318,4 +385,4 @@ def test_the_description_leaves_the_gateways_own_as_it_was():
 
 
 def test_the_paths_auth_must_leave_alone_are_these():
-    assert PUBLIC_PATHS == ("/admin/keys", "/admin/keys/*")
+    assert PUBLIC_PATHS == ("/admin/keys", "/admin/keys/*", "/admin/audit")

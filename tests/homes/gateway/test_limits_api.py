@@ -132,6 +132,18 @@ async def test_what_was_spent_before_a_restart_is_shown_before_the_first_request
         assert (budget["spent_usd"], budget["remaining_usd"]) == (2.0, 3.0)
 
 
+async def test_the_operator_sees_the_limits_of_any_key(serve):
+    token = "admin-token-0123456789"
+    admin = {"authorization": f"Bearer {token}"}
+    async with FakeProvider() as provider, gateway(serve, provider, admin={"token": token}) as ask:
+        own = (await ask("GET", "/v1/limits", B))[1]
+        assert await ask("GET", "/admin/limits?key=b", admin) == (200, own)
+        for path, headers, status in (
+            ("?key=c", admin, 404), ("", admin, 400), ("?key=a&by=x", admin, 400), ("?key=b", B, 401),
+        ):  # fmt: skip
+            assert (await ask("GET", f"/admin/limits{path}", headers))[0] == status
+
+
 async def test_a_store_that_cannot_be_read_is_503(serve):
     limits = {"store": "redis://127.0.0.1:1/0", "on_store_error": "closed"}
     async with FakeProvider() as provider, gateway(serve, provider, limits=limits) as ask:

@@ -50,7 +50,7 @@ def app_of(ledger, **options):
 @pytest.fixture
 async def ask(serve, ledger):
     """`await ask("/v1/usage?by=model", A)`: status and body."""
-    async with serve(app_of(ledger, admin_token=TOKEN)) as url, aiohttp.ClientSession() as session:
+    async with serve(app_of(ledger, admin_tokens={"admin": TOKEN})) as url, aiohttp.ClientSession() as session:
 
         async def get(path, headers):
             async with session.get(url + path, headers=headers) as answer:

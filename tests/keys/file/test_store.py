@@ -88,15 +88,28 @@ async def test_a_symlink_stays_one(tmp_path, path):
     assert "not_after" in path.read_text()
 
 
-async def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(store, path, monkeypatch):
-    def power_cut(descriptor):
+@pytest.mark.parametrize(
+    ("flushed", "message"),
+    [(0, "the audit log cannot be used .No space left on device."), (1, "cannot be written .No space left on device.")],
+)
+async def test_a_change_that_cannot_be_written_leaves_the_old_file_and_nothing_else(
+    store, path, monkeypatch, flushed, message
+):
+    flushes = iter([None] * flushed)
+
+    def fsync(_descriptor):
+        for _ in flushes:
+            return
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.fsync", power_cut)
-    with pytest.raises(KeyFileError, match="cannot be written .No space left on device."):
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(KeyFileError, match=message):
         await store.revoke("team-b", NOW)
     assert path.read_text() == BY_HAND
-    assert sorted(file.name for file in path.parent.iterdir()) == [".keys.yaml.lock", "keys.yaml"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        ".keys.yaml.lock", "keys.audit.jsonl", "keys.yaml",
+    ]  # fmt: skip
+    assert (path.parent / "keys.audit.jsonl").read_bytes() == b""
 
 
 async def test_a_folder_that_is_not_there_is_said_so(tmp_path):
