@@ -11,8 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
@@ -28,6 +27,8 @@ FILES_PATH: Final = "/page"
 
 PUBLIC_PATHS: Final = (PATH, f"{FILES_PATH}/*")
 """Who has no key is told here whom to ask for one."""
+
+_FOLDER: Final = Path(__file__).with_name("static")
 
 _TYPES: Final = {
     ".html": "text/html",
@@ -122,23 +123,13 @@ class Page:
 
 def page_files(facts: PageFacts) -> dict[str, PageFile]:
     """Every file of the page by its name below `/page/`. Reads them."""
-    found = _contents(files("crplugins.homes.page") / "static")
+    found = {path.relative_to(_FOLDER).as_posix(): path.read_bytes() for path in _FOLDER.rglob("*.*")}
     found["index.html"] = _with_facts(found["index.html"].decode(), facts).encode()
-    return {name: _file(name, body) for name, body in found.items()}
-
-
-def _contents(folder: Traversable, prefix: str = "") -> dict[str, bytes]:
-    contents: dict[str, bytes] = {}
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            contents |= _contents(entry, f"{prefix}{entry.name}/")
-        elif any(entry.name.endswith(ending) for ending in _TYPES):
-            contents[prefix + entry.name] = entry.read_bytes()
-    return contents
+    return {name: PageFile(body, _TYPES[Path(name).suffix], _etag(body)) for name, body in found.items()}
 
 
 def _with_facts(document: str, facts: PageFacts) -> str:
-    """As attributes of the root, where no script stands. Without a prefix links are relative: a proxy may add one."""
+    """As attributes of the root, where no script stands. Links are relative, if there is no `root_path`."""
     attributes = {
         "version": facts.version,
         "contact": facts.contact,
@@ -146,13 +137,12 @@ def _with_facts(document: str, facts: PageFacts) -> str:
         "admin": "yes" if facts.admin else "no",
     }
     words = "".join(f' data-{name}="{escape(value)}"' for name, value in attributes.items())
-    document = document.replace("<html", f"<html{words}", 1)
-    return document.replace('="page/', f'="{facts.root_path}/page/') if facts.root_path else document
+    root = f"{facts.root_path}/" if facts.root_path else ""
+    return document.replace("<html", f"<html{words}", 1).replace("{root}", root)
 
 
-def _file(name: str, body: bytes) -> PageFile:
-    media_type = next(kind for ending, kind in _TYPES.items() if name.endswith(ending))
-    return PageFile(body, media_type, f'"{sha256(body).hexdigest()[:32]}"')
+def _etag(body: bytes) -> str:
+    return f'"{sha256(body).hexdigest()[:32]}"'
 
 
 def _answer(request: Request, file: PageFile) -> Response:

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from importlib.resources import files
 from pathlib import Path
 
 import aiohttp
@@ -102,8 +101,8 @@ def test_links_are_relative_unless_a_prefix_is_configured():
     document = page_files(PageFacts(version="1"))["index.html"].body.decode()
     assert 'src="page/main.js"' in document
     document = page_files(PageFacts(version="1", root_path="/llm"))["index.html"].body.decode()
-    assert 'src="/llm/page/main.js"' in document
-    assert '"page/' not in document
+    for link in ("/llm/page/main.js", "/llm/page/style.css", "/llm/openapi.json"):
+        assert f'="{link}"' in document
 
 
 def test_every_language_has_the_same_texts_with_the_same_words_in_them():
@@ -138,6 +137,23 @@ def test_no_module_makes_markup_of_text_or_keeps_a_secret():
             assert "localStorage" not in source
 
 
+def luminance(color):
+    """Of `#rrggbb`, as WCAG 2.2 defines it."""
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_all_text_can_be_read_in_light_and_dark():
+    style = (STATIC / "style.css").read_text("utf-8")
+    colors = dict(re.findall(r"--([\w-]+): light-dark\((#\w{6}, #\w{6})\)", style))
+    for text in ("text", "quiet", "accent", "good", "warn", "bad"):
+        for ground in ("ground", "surface", "code"):
+            for one, other in zip(colors[text].split(", "), colors[ground].split(", "), strict=True):
+                light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
 def test_modules_are_short_enough_to_be_read():
     assert {path.name: count for path in MODULES if (count := len(path.read_text("utf-8").splitlines())) > 200} == {}
 
@@ -160,7 +176,3 @@ def test_the_wheel_has_every_file_of_the_page(tmp_path):
     there = {f"crplugins/homes/page/static/{path.relative_to(STATIC)}" for path in STATIC.rglob("*") if path.is_file()}
     assert packed == there
     assert len(there) > 15
-
-
-def test_the_files_are_found_as_data_of_the_package():
-    assert (files("crplugins.homes.page") / "static" / "index.html").is_file()

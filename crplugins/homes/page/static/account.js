@@ -57,7 +57,7 @@ async function usageOf(count, signal) {
     ask(`v1/usage?by=day&${query}`, held.key, { signal }), ask(`v1/usage?by=model&${query}`, held.key, { signal }),
   ]);
   if (!byModel.data.length) return make("p", { class: "hint" }, t("no_usage"));
-  return [make("div", { class: "charts" }, usageCharts(days, byDay.data)), modelTable(byModel.data)];
+  return [make("div", { class: "charts" }, usageCharts(days, byDay.data)), usageTable(t("by_model"), t("model"), "requested_model", byModel.data)];
 }
 
 /** Cost, tokens and requests of each day, from lines of /v1/usage or /admin/usage by day. */
@@ -73,19 +73,16 @@ export function usageCharts(days, lines) {
   ];
 }
 
-function modelTable(lines) {
-  const largest = Math.max(...lines.map((line) => line.requests));
-  return table(t("by_model"), [
-    { title: t("model"), name: true, cell: (line) => line.requested_model ?? "–" },
-    ...USAGE_COLUMNS(largest),
-  ], [...lines].sort((one, other) => other.requests - one.requests), t("no_usage"));
+/** Lines of usage by one column of theirs, the dearest first; those without a price behind them, by requests. */
+export function usageTable(caption, title, column, lines) {
+  const cost = (line) => line.cost_usd ?? 0;
+  const largest = Math.max(...lines.map(cost));
+  return table(caption, [
+    { title, name: true, cell: (line) => line[column] ?? t("none") },
+    { title: t("requests"), number: true, cell: (line) => number(line.requests) },
+    { title: t("errors"), number: true, cell: (line) => number(line.errors) },
+    { title: t("input_tokens"), number: true, cell: (line) => number(line.input_tokens) },
+    { title: t("output_tokens"), number: true, cell: (line) => number(line.output_tokens) },
+    { title: t("cost"), number: true, cell: (line) => share(cost(line), largest, usd(line.cost_usd)) },
+  ], [...lines].sort((one, other) => cost(other) - cost(one) || other.requests - one.requests), t("no_usage"));
 }
-
-/** The numbers of a line of usage, in a table whose most requests are `largest`. */
-export const USAGE_COLUMNS = (largest) => [
-  { title: t("requests"), number: true, cell: (line) => share(line.requests, largest, number(line.requests)) },
-  { title: t("errors"), number: true, cell: (line) => number(line.errors) },
-  { title: t("input_tokens"), number: true, cell: (line) => number(line.input_tokens) },
-  { title: t("output_tokens"), number: true, cell: (line) => number(line.output_tokens) },
-  { title: t("cost"), number: true, cell: (line) => usd(line.cost_usd) },
-];

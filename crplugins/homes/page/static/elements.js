@@ -73,12 +73,15 @@ export function section(title, ...children) {
 /** What is shown in a place until it is there, and what went wrong if it does not come. */
 export async function fill(place, waiting, work) {
   place.replaceChildren(make("p", { class: "hint" }, waiting));
+  place.setAttribute("aria-busy", "true");
   try {
     const found = await work();
     place.replaceChildren(...[found].flat());
   } catch (problem) {
     if (problem.name === "AbortError") return;
     place.replaceChildren(make("p", { class: "error", role: "alert" }, problem.message));
+  } finally {
+    place.removeAttribute("aria-busy");
   }
 }
 

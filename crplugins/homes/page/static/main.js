@@ -90,6 +90,12 @@ async function begin(language) {
   await Promise.all([show(), showStatus()]);
 }
 
+// A link to #main would name a view of that name.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+
 const languages = document.getElementById("language");
 languages.append(...Object.entries(LANGUAGES).map(([code, name]) => make("option", { value: code, lang: code }, name)));
 languages.value = preferred();

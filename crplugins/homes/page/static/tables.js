@@ -15,7 +15,8 @@ export function table(caption, columns, rows, empty) {
   const head = make("tr", { role: "row" }, columns.map((column) =>
     make("th", { role: "columnheader", scope: "col", class: column.number ? "number" : null }, column.title)));
   const body = rows.slice(0, MOST).map((row) => make("tr", { role: "row" }, columns.map((column) =>
-    make("td", { role: "cell", "data-title": column.title, class: column.number ? "number" : column.name ? "given" : null }, column.cell(row)))));
+    make("td", { role: "cell", "data-title": column.title, class: column.number ? "number" : column.name ? "given" : null },
+      make("div", {}, column.cell(row))))));
   return make("div", {},
     make("table", { role: "table" }, make("caption", { class: "unseen" }, caption),
       make("thead", { role: "rowgroup" }, head), make("tbody", { role: "rowgroup" }, body)),
@@ -33,7 +34,8 @@ export function level(share, label) {
 
 /** A bar behind a number of a table, as long as its share of the largest. */
 export function share(value, largest, text) {
+  if (!(value > 0)) return text;
   const bar = make("span", { class: "share", "aria-hidden": "true" });
-  bar.style.width = `${largest > 0 ? (value / largest) * 100 : 0}%`;
+  bar.style.width = `${(value / largest) * 100}%`;
   return make("span", { class: "shared" }, make("span", {}, text), bar);
 }

@@ -6,7 +6,7 @@ import { table } from "../tables.js";
 import { number, t } from "../texts.js";
 
 export async function show(place, signal) {
-  const lead = make("p", { class: "lead" }), result = make("div"), error = make("p", { class: "error", role: "alert" });
+  const lead = make("p", { class: "lead" }), result = make("div", { "aria-busy": "true" }), error = make("p", { class: "error", role: "alert" });
   place.append(make("h1", { tabindex: "-1" }, t("view_deployments")), lead, error, result);
   again(5, signal, async () => {
     try {
@@ -17,6 +17,7 @@ export async function show(place, signal) {
     } catch (problem) {
       if (problem.name !== "AbortError") error.textContent = problem.message;
     }
+    result.removeAttribute("aria-busy");
   });
 }
 

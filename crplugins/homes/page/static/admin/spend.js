@@ -1,10 +1,9 @@
 // What all keys have used: by day, model, key and team.
 
-import { USAGE_COLUMNS, usageCharts } from "../account.js";
+import { usageCharts, usageTable } from "../account.js";
 import { lastDays } from "../charts.js";
 import { ask, HAS_USAGE, held } from "../gateway.js";
 import { field, fill, make, section } from "../elements.js";
-import { table } from "../tables.js";
 import { t } from "../texts.js";
 
 const GROUPS = { model: "requested_model", key: "key_id", team: "team" };
@@ -31,14 +30,7 @@ async function spent(count, signal) {
   if (!byDay.length) return make("p", { class: "hint" }, t("no_usage"));
   return [
     make("div", { class: "charts" }, usageCharts(days, byDay)),
-    ...Object.keys(GROUPS).map((name, index) => section(t(`by_${name}`), groupTable(name, groups[index]))),
+    ...Object.entries(GROUPS).map(([name, column], index) =>
+      section(t(`by_${name}`), usageTable(t(`by_${name}`), t(name), column, groups[index]))),
   ];
-}
-
-/** The dearest first; those without a price behind them, by requests. */
-export function groupTable(name, lines) {
-  const sorted = [...lines].sort((one, other) => (other.cost_usd ?? 0) - (one.cost_usd ?? 0) || other.requests - one.requests);
-  const largest = Math.max(...lines.map((line) => line.requests));
-  const named = { title: t(name), name: true, cell: (line) => line[GROUPS[name]] ?? t("none") };
-  return table(t(`by_${name}`), [named, ...USAGE_COLUMNS(largest)], sorted, t("no_usage"));
 }

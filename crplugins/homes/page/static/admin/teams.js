@@ -29,7 +29,7 @@ async function teams(signal) {
     { title: t("team"), name: true, cell: ({ team }) => team ?? t("none") },
     { title: t("keys"), number: true, cell: ({ keys: own }) => number(own.length) },
     { title: t("live_keys"), number: true, cell: ({ keys: own }) => number(own.filter((key) => key.state === "live").length) },
-    { title: t("key_names"), cell: ({ keys: own }) => names(own) },
+    { title: t("key_names"), name: true, cell: ({ keys: own }) => names(own) },
     ...(HAS_USAGE ? [
       { title: t("requests"), number: true, cell: ({ usage: used }) => number(used?.requests ?? 0) },
       { title: t("cost"), number: true, cell: ({ usage: used }) => usd(used ? used.cost_usd : 0) },
