@@ -3,9 +3,10 @@
 from typing import Any, Final
 
 from crplugins.core.principal import Queue
+from crplugins.limits.applicant import Ask, Wait
 from crplugins.limits.limit import Charge, Decision, Level, Limit, Reservation
 from crplugins.limits.memory import MemoryStore
-from crplugins.limits.queues import Ask, LimitQueues, Wait
+from crplugins.limits.queues import LimitQueues
 from crplugins.limits.reservations import Reservations
 from tests.limits.virtual_time import clock
 

@@ -15,7 +15,7 @@ from crplugins.core.outcome import ERROR_TYPES, HEALTH_STATES, OUTCOMES, ErrorTy
 from crplugins.core.patterns import Pattern, PatternTable
 from crplugins.core.principal import PRIORITIES
 from crplugins.core.usage import usd
-from crplugins.limits.queues import WAIT_ENDS
+from crplugins.limits.applicant import WAIT_ENDS
 from crplugins.metering.record import UsageRecord
 from crplugins.plugins.metrics.families import Counter, Families
 from crplugins.plugins.metrics.table import (

@@ -15,8 +15,8 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, MissingUsagePolicy
 from crplugins.core.usage import TokenUsage
 from crplugins.limits.adaptive import MOST, AdaptiveConcurrency
+from crplugins.limits.applicant import Wait
 from crplugins.limits.limit import Decision, Reservation
-from crplugins.limits.queues import Wait
 from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import LimitStore
 from crplugins.metering.estimate import (

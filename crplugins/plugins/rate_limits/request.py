@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from crplugins.core.exchange import Exchange, Slot
+from crplugins.limits.applicant import Ask, Wait
 from crplugins.limits.limit import Decision, Level, Reservation
-from crplugins.limits.queues import Ask, Wait
 from crplugins.limits.reservations import Reservations
 from crplugins.metering.estimate import demand_of
 from crplugins.plugins.rate_limits.rules import AppliedLimit, AppliedLimits

@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 
 from crplugins.core.exchange import Attempt
 from crplugins.core.outcome import ERROR_TYPES
-from crplugins.limits.queues import Wait
+from crplugins.limits.applicant import Wait
 from crplugins.plugins.metrics import table as metrics_table
 from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.metrics.plugin import Metrics
