@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "explain": "crplugins.cli.explain",
         "usage": "crplugins.cli.usage",
         "reconcile": "crplugins.cli.reconcile",
+        "replay": "crplugins.cli.replay",
         "top": "crplugins.cli.top.top",
         "keys": "crplugins.cli.keys",
         "dashboards": "crplugins.cli.export",

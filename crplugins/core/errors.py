@@ -55,6 +55,7 @@ class GatewayError(Exception):
         code: machine-readable reason, e.g. `model_not_found`.
         headers: extra response headers, e.g. `retry-after`.
         error_type: what records and metrics call it, where `status` alone does not say.
+        limit: the limit or budget that refuses, as its operator knows it. No client is told.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class GatewayError(Exception):
         code: str | None = None,
         headers: Iterable[tuple[str, str]] = (),
         error_type: ErrorType | None = None,
+        limit: str = "",
     ) -> None:
         super().__init__(message)
         self.status: Final = status
         self.error: Final = ErrorObject(message, type, param, code)
         self.error_type: Final[ErrorType] = error_type or refused_with(status)
+        self.limit: Final = limit
         self.headers: Final[list[Header]] = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers]
 
     def body(self) -> bytes:

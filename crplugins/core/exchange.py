@@ -42,12 +42,13 @@ _ON_DEMAND = "on_demand_"
 class Timings(msgspec.Struct, eq=False):
     """Moments in seconds of one monotonic clock; None while not reached.
 
-    `app` is when the plugins were through and the app was called, `response` when it answered with a status. A token is
-    any piece of the answer that says something: neither the role alone nor a comment. `queued` is for how many seconds
-    the request has waited for limits.
+    `asked` is when it asked the first of its limits, `app` when the plugins were through and the app was called,
+    `response` when it answered with a status. A token is any piece of the answer that says something: neither the role
+    alone nor a comment. `queued` is for how many seconds the request has waited for limits.
     """
 
     started: float
+    asked: float | None = None
     app: float | None = None
     response: float | None = None
     first_token: float | None = None
@@ -208,6 +209,7 @@ class Exchange(msgspec.Struct, eq=False):
         authenticate: finds out once more who calls, for a plugin that has waited. Raises `GatewayError` for a key that
             is not valid any more. None where nobody has asked for a key.
         outcome: set, like `error_type`, before the first `on_ended`.
+        wall_clock: seconds since 1970, for prices that depend on the hour.
     """
 
     id: str
@@ -261,6 +263,7 @@ class Exchange(msgspec.Struct, eq=False):
     disconnected: Callable[[], Awaitable[None]] | None = None
     authenticate: "Callable[[Exchange], Awaitable[None] | None] | None" = None
     outcome: Outcome | None = None
+    wall_clock: Callable[[], float] = time.time
     slots: dict[object, object] = msgspec.field(default_factory=dict)
     _given_up: int = 0  # attempts whose account is closed
 
@@ -323,7 +326,7 @@ class Exchange(msgspec.Struct, eq=False):
         """What `usage` costs in millionths of a US dollar, as the answer says it was processed."""
         names = (self.service_tier, self.inference_geo, self.search_context_size)
         named = [name.lower().removeprefix(_ON_DEMAND) for name in names if name] if any(names) else []
-        if price.off_peak is not None and price.off_peak.holds_at(time.time()):
+        if price.off_peak is not None and price.off_peak.holds_at(self.wall_clock()):
             named.append(OFF_PEAK)
         seconds = self.upstream_seconds(self.timings.ended or self.clock(), self._given_up) if price.second else 0.0
         return price.micro_usd(usage, named, seconds)

@@ -30,6 +30,7 @@ from crplugins.plugins.admission import places_of
 from crplugins.plugins.aliases.access import may_call
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable
+from crplugins.plugins.rate_limits.responses import format_scope
 from crplugins.plugins.rate_limits.rules import AppliedLimit, Occasion, applied_limits, limits_of_deployment
 
 
@@ -141,7 +142,8 @@ _ANY_USE_OF: Final = Occasion(user="user", session="session")
 def limits_text(config: Config, principal: Principal, model: str) -> str:
     """Every limit and budget that applies to a request of this key for this served name."""
     limits = [
-        f"{each.limit.amount} {each.measure.name} ({_scope(each.scope)}{', shadow' * each.shadow}{_waiting(each)})"
+        f"{each.limit.amount} {each.measure.name} "
+        f"({format_scope(each.scope)}{', shadow' * each.shadow}{_waiting(each)})"
         for each in applied_limits(config.limits.rules(), principal, _ANY_USE_OF._replace(model=model)).all
     ]
     return ", ".join([*limits, *_budgets(config, principal)]) or "no limit and no budget applies"
@@ -149,11 +151,6 @@ def limits_text(config: Config, principal: Principal, model: str) -> str:
 
 def _waiting(applied: AppliedLimit) -> str:
     return "" if applied.queue is None else f", waits up to {applied.queue.seconds:g} s"
-
-
-def _scope(scope: str) -> str:
-    """The scope as the configuration names it."""
-    return "global" if scope == "overall" else scope.replace("_", " ")
 
 
 def _budgets(config: Config, principal: Principal) -> Iterator[str]:

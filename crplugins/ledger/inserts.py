@@ -26,6 +26,8 @@ COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
         **dict.fromkeys(TOKENS, "bigint"), "usage_source": "text", "cost_micro_usd": "bigint", "attempts": "integer",
         "ttft_ms": "double precision", "duration_ms": "double precision", "overhead_us": "bigint", "tags": "jsonb",
         "provider_model": "text", "service_tier": "text", "cost_source": "text", "provider_cost_micro_usd": "bigint",
+        **dict.fromkeys(("asked_ms", "queued_ms", "admitted_ms", "settled_ms"), "double precision"),
+        "expected_input_tokens": "bigint", "output_limit": "bigint", "choices": "integer",
     }
 )  # fmt: skip
 """The columns of `usage`, and PostgreSQL's types for the values of a line: moments are seconds there."""

@@ -42,6 +42,13 @@ usage: Final = Table(
     Column("service_tier", Text),
     Column("cost_source", Text),
     Column("provider_cost_micro_usd", BigInteger),
+    Column("asked_ms", Double),
+    Column("queued_ms", Double),
+    Column("admitted_ms", Double),
+    Column("settled_ms", Double),
+    Column("expected_input_tokens", BigInteger),
+    Column("output_limit", BigInteger),
+    Column("choices", Integer),
     Index("ix_usage_key_id_started_at", "key_id", "started_at"),
     Index("ix_usage_started_at", "started_at"),
 )

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple, Protocol, Self
 import msgspec
 
 from crplugins.core.body import Body
-from crplugins.core.exchange import Exchange
+from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.said import Said
 from crplugins.core.sse import Event
@@ -36,11 +36,13 @@ class Demand(NamedTuple):
     Attributes:
         output: tokens of all its choices together.
         limited_by_client: whether the client has limited the output itself.
+        choices: how many answers it asks for.
     """
 
     prompt: int
     output: int
     limited_by_client: bool
+    choices: int = 1
 
     def of(self, unit: Unit, amount: int) -> int:
         """How much to reserve of a limit of `amount`.
@@ -55,6 +57,9 @@ class Demand(NamedTuple):
 NO_DEMAND: Final = Demand(0, 0, limited_by_client=True)
 """For requests whose tokens are not counted."""
 
+DEMAND: Final[Slot[Demand]] = Slot("metering.demand")
+"""What was last reserved for a request, for its record. Nothing where no limit counts tokens."""
+
 
 def demand_of(exchange: Exchange, estimated_output_tokens: int) -> Demand:
     """The tokens of the messages and tools, and as many as the answer may have.
@@ -66,7 +71,9 @@ def demand_of(exchange: Exchange, estimated_output_tokens: int) -> Demand:
         return NO_DEMAND
     limit, choices = _output_limit(body)
     output = estimated_output_tokens * choices if limit is None else limit
-    return Demand(prompt_tokens(exchange), min(output, _MOST_TOKENS), limit is not None)
+    demand = Demand(prompt_tokens(exchange), min(output, _MOST_TOKENS), limit is not None, choices)
+    exchange.slots[DEMAND] = demand
+    return demand
 
 
 def _output_limit(body: Body) -> tuple[int | None, int]:

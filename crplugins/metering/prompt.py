@@ -58,6 +58,14 @@ def prompt_of(exchange: Exchange) -> Prompt | None:
     return read.prompt
 
 
+def assume_prompt(exchange: Exchange, tokens: int) -> None:
+    """Let the messages of a request weigh so many tokens, where they are not known any more and this alone is."""
+    assert exchange.body is not None
+    fields = exchange.body.fields
+    prompt = Prompt(max(0, tokens - TOKENS_PER_REQUEST) * UNITS)
+    _READ.set(exchange, _Read(fields["messages"], fields.get("tools"), prompt))
+
+
 def _weigh(messages: bytes, tools: bytes) -> Prompt:
     units = weight_of_json(messages) + (weight_of_json(tools) if tools else 0)
     if not _MEDIA.search(messages):

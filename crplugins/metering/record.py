@@ -10,6 +10,7 @@ import msgspec
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType, Outcome
 from crplugins.core.usage import CostSource, TokenUsage, UsageSource
+from crplugins.metering.estimate import DEMAND
 
 NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -38,6 +39,13 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
         time_per_output_token_ms: between output tokens of a stream, if the provider reported how many there were.
         longest_gap_ms: the longest time between two pieces of a stream.
         overhead_us: the part of the duration in which no provider was working, and it did not wait for limits.
+        asked_ms: after how long it asked the first of its limits; None if it has none.
+        queued_ms: how long it waited for limits that were used up.
+        admitted_ms: after how long the plugins had let it through; None if they did not.
+        settled_ms: after how long what it had reserved was settled, a little behind its last byte.
+        expected_input_tokens: what was reserved for the prompt; None where no limit counts tokens, here and below.
+        output_limit: how long the client lets all answers together be; None, too, if it says nothing.
+        choices: how many answers it asks for.
     """
 
     request_id: str
@@ -68,6 +76,13 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     longest_gap_ms: float | None
     duration_ms: float
     overhead_us: int
+    asked_ms: float | None = None
+    queued_ms: float | None = None
+    admitted_ms: float | None = None
+    settled_ms: float | None = None
+    expected_input_tokens: int | None = None
+    output_limit: int | None = None
+    choices: int | None = None
 
 
 _RECORD: Final[Slot[UsageRecord]] = Slot("usage.record")
@@ -89,10 +104,12 @@ def record_of(exchange: Exchange) -> UsageRecord:
 
 def _make(exchange: Exchange, now: float) -> UsageRecord:
     timings, principal, usage = exchange.timings, exchange.principal, exchange.usage
-    ended = timings.ended if timings.ended is not None else exchange.clock()
+    settled = exchange.clock()
+    ended = timings.ended if timings.ended is not None else settled
     duration = ended - timings.started
-    ended_at = now - (exchange.clock() - ended)
+    ended_at = now - (settled - ended)
     streamed = exchange.stream and timings.first_token is not None
+    demand = DEMAND.get(exchange)
     cost, told = cost_of_answer(exchange), exchange.provider_cost_micro_usd
     if exchange.spent:
         cost, told = _whole_cost(exchange, cost), _told_cost(exchange)
@@ -125,6 +142,13 @@ def _make(exchange: Exchange, now: float) -> UsageRecord:
         longest_gap_ms=timings.longest_gap * 1e3 if streamed else None,
         duration_ms=duration * 1e3,
         overhead_us=round((duration - exchange.upstream_seconds(ended) - exchange.timings.queued) * 1e6),
+        asked_ms=_milliseconds(timings.asked, timings.started),
+        queued_ms=timings.queued * 1e3,
+        admitted_ms=_milliseconds(timings.app, timings.started),
+        settled_ms=_milliseconds(settled, timings.started),
+        expected_input_tokens=None if demand is None else demand.prompt,
+        output_limit=None if demand is None or not demand.limited_by_client else demand.output,
+        choices=None if demand is None else demand.choices,
     )
 
 

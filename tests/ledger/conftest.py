@@ -52,6 +52,13 @@ _RECORD = UsageRecord(
     longest_gap_ms=80.0,
     duration_ms=1500.0,
     overhead_us=321,
+    asked_ms=0.5,
+    queued_ms=0.25,
+    admitted_ms=1.5,
+    settled_ms=1501.0,
+    expected_input_tokens=90,
+    output_limit=300,
+    choices=2,
 )
 
 

@@ -26,7 +26,8 @@ async def test_a_record_becomes_a_row_with_all_its_fields(open_ledger):
         "reasoning_output_tokens": 5, "usage_source": "provider", "cost_micro_usd": 123, "attempts": 1,
         "ttft_ms": 250.5, "duration_ms": 1500.0, "overhead_us": 321, "tags": {"env": "prod"},
         "provider_model": "gpt-4o-mini-2024-07-18-eu", "service_tier": "flex", "cost_source": "table",
-        "provider_cost_micro_usd": 121,
+        "provider_cost_micro_usd": 121, "asked_ms": 0.5, "queued_ms": 0.25, "admitted_ms": 1.5, "settled_ms": 1501.0,
+        "expected_input_tokens": 90, "output_limit": 300, "choices": 2,
     }  # fmt: skip
 
 
@@ -46,6 +47,13 @@ async def test_what_is_not_known_is_null_and_an_unknown_price_is_no_zero(open_le
             "service_tier",
             "cost_source",
             "provider_cost_micro_usd",
+            "asked_ms",
+            "queued_ms",
+            "admitted_ms",
+            "settled_ms",
+            "expected_input_tokens",
+            "output_limit",
+            "choices",
         ]
     )
     async with open_ledger() as ledger:

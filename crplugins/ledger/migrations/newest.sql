@@ -30,7 +30,14 @@ CREATE TABLE usage (
     provider_model TEXT,
     service_tier TEXT,
     cost_source TEXT,
-    provider_cost_micro_usd BIGINT
+    provider_cost_micro_usd BIGINT,
+    asked_ms DOUBLE,
+    queued_ms DOUBLE,
+    admitted_ms DOUBLE,
+    settled_ms DOUBLE,
+    expected_input_tokens BIGINT,
+    output_limit BIGINT,
+    choices INTEGER
 );
 CREATE INDEX ix_usage_key_id_started_at ON usage (key_id, started_at);
 CREATE INDEX ix_usage_started_at ON usage (started_at);
@@ -57,4 +64,4 @@ CREATE TABLE usage_daily (
 CREATE TABLE usage_schema (
     version_num VARCHAR(32) NOT NULL CONSTRAINT usage_schema_pkc PRIMARY KEY
 );
-INSERT INTO usage_schema (version_num) VALUES ('u0002');
+INSERT INTO usage_schema (version_num) VALUES ('u0003');

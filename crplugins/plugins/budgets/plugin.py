@@ -142,6 +142,8 @@ class Budgets(Plugin):
             windows += self._identity_budgets.of(exchange, self.reservations.now())
         if not windows:
             return
+        if exchange.timings.asked is None:
+            exchange.timings.asked = exchange.clock()
         model = exchange.served_model or exchange.requested_model or ""
         price = None if self._prices is None else self._prices(model)
         if price is None:
@@ -264,7 +266,7 @@ class Budgets(Plugin):
         return [budget_state(window, level) for window, level in zip(windows, levels, strict=True)]
 
 
-def quota_exceeded() -> GatewayError:
+def quota_exceeded(limit: str) -> GatewayError:
     """429 for a budget that is spent. Without retry-after: it may be weeks, and some clients would sleep that long."""
     return GatewayError(
         429,
@@ -274,17 +276,19 @@ def quota_exceeded() -> GatewayError:
         code="insufficient_quota",
         headers=[DO_NOT_RETRY],
         error_type="budget_exceeded",
+        limit=limit,
     )
 
 
 def _refusal(window: BudgetWindow, decision: Decision) -> GatewayError:
     if window.scope == "session":
         assert decision.refused is not None
-        return session_budget_exceeded(window.limit.amount, decision.levels[decision.refused].used)
-    return user_budget_exceeded() if window.scope == "user" else quota_exceeded()
+        return session_budget_exceeded(window.limit.amount, decision.levels[decision.refused].used, "session budget")
+    name = f"{window.scope} budget per {window.period}"
+    return user_budget_exceeded(name) if window.scope == "user" else quota_exceeded(name)
 
 
-def user_budget_exceeded() -> GatewayError:
+def user_budget_exceeded(limit: str) -> GatewayError:
     """429 for the budget of an end user. The code tells an app that its other users may go on."""
     return GatewayError(
         429,
@@ -293,10 +297,11 @@ def user_budget_exceeded() -> GatewayError:
         code="user_budget_exceeded",
         headers=[DO_NOT_RETRY],
         error_type="budget_exceeded",
+        limit=limit,
     )
 
 
-def session_budget_exceeded(amount: int, spent: int) -> GatewayError:
+def session_budget_exceeded(amount: int, spent: int, limit: str) -> GatewayError:
     """403, because clients repeat a 429 of their own accord, and no waiting helps."""
     return GatewayError(
         403,
@@ -306,6 +311,7 @@ def session_budget_exceeded(amount: int, spent: int) -> GatewayError:
         code="session_budget_exceeded",
         headers=[DO_NOT_RETRY],
         error_type="budget_exceeded",
+        limit=limit,
     )
 
 

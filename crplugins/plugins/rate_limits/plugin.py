@@ -126,7 +126,10 @@ class RateLimits(Plugin):
 
     async def on_request(self, exchange: Exchange) -> None:
         applied = self._lookup.of(exchange, exchange.served_model or exchange.requested_model)
-        if applied.all and (status := await self._reserved(exchange, applied, self._suffix)) is not None:
+        if not applied.all:
+            return
+        exchange.timings.asked = exchange.clock()
+        if (status := await self._reserved(exchange, applied, self._suffix)) is not None:
             self._status.set(exchange, status)
 
     async def _reserved(self, exchange: Exchange, applied: AppliedLimits, suffix: str) -> LimitStatus | None:

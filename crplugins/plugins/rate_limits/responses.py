@@ -88,6 +88,16 @@ def refusal_reason(refusing: AppliedLimit) -> ErrorType:
     return "token_limited" if refusing.measure.unit in ("tokens", "output_tokens") else "rate_limited"
 
 
+def limit_name(applied: AppliedLimit) -> str:
+    """`key requests_per_minute`: the scope and the name that a limit has in the configuration."""
+    return f"{format_scope(applied.scope)} {applied.measure.name}"
+
+
+def format_scope(scope: str) -> str:
+    """As the configuration names it."""
+    return "global" if scope == "overall" else scope.replace("_", " ")
+
+
 def limit_reached(status: LimitStatus, wait: int, model: str | None) -> GatewayError:
     """429 for the limit that refused. `wait` in milliseconds, or `NEVER`.
 
@@ -110,6 +120,7 @@ def limit_reached(status: LimitStatus, wait: int, model: str | None) -> GatewayE
         code=_CODE,
         headers=[("retry-after", str(-(-wait // 1000))), ("retry-after-ms", str(wait))],
         error_type=refusal_reason(refusing),
+        limit=limit_name(refusing),
     )
 
 
@@ -122,6 +133,7 @@ def _too_large(refusing: AppliedLimit, cost: int, model: str | None) -> GatewayE
         code=_CODE,
         headers=[DO_NOT_RETRY],
         error_type=refusal_reason(refusing),
+        limit=limit_name(refusing),
     )
 
 
@@ -135,6 +147,7 @@ def _session_over(refusing: AppliedLimit, cost: int, remaining: int) -> GatewayE
         code="session_limit_exceeded",
         headers=[DO_NOT_RETRY],
         error_type=refusal_reason(refusing),
+        limit=limit_name(refusing),
     )
 
 
