@@ -97,17 +97,39 @@ def record_of(exchange: Exchange) -> UsageRecord:
     """The record of a request that is over: made by the first call, the same one for all later calls."""
     record = _RECORD.get(exchange)
     if record is None:
-        record = _make(exchange, time.time())
+        record = _make(exchange)
         _RECORD.set(exchange, record)
     return record
 
 
-def _make(exchange: Exchange, now: float) -> UsageRecord:
+class _Epoch:
+    """When a monotonic clock was 0, by the wall clock.
+
+    One figure for all records of a process, so that they tell in which order things happened, however busy the machine
+    is between two looks at a clock. A wall clock that has been set, or drifts, is followed.
+    """
+
+    TOLERANCE: Final = 0.01
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def of(self, reading: float, now: float) -> float:
+        seconds = now - reading
+        if abs(seconds - self._seconds) > self.TOLERANCE:
+            self._seconds = seconds
+        return self._seconds
+
+
+_EPOCH: Final = _Epoch()
+
+
+def _make(exchange: Exchange) -> UsageRecord:
     timings, principal, usage = exchange.timings, exchange.principal, exchange.usage
-    settled = exchange.clock()
+    settled, now = exchange.clock(), time.time()
+    epoch = _EPOCH.of(settled, now)
     ended = timings.ended if timings.ended is not None else settled
     duration = ended - timings.started
-    ended_at = now - (settled - ended)
     streamed = exchange.stream and timings.first_token is not None
     demand = DEMAND.get(exchange)
     cost, told = cost_of_answer(exchange), exchange.provider_cost_micro_usd
@@ -115,8 +137,8 @@ def _make(exchange: Exchange, now: float) -> UsageRecord:
         cost, told = _whole_cost(exchange, cost), _told_cost(exchange)
     return UsageRecord(
         request_id=exchange.id,
-        started_at=ended_at - duration,
-        ended_at=ended_at,
+        started_at=epoch + timings.started,
+        ended_at=epoch + ended,
         key_id=principal.key_id if principal is not None else None,
         team=principal.team if principal is not None else None,
         user=USER.get(exchange),
