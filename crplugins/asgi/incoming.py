@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from crplugins.asgi.disconnect import CancelOnDisconnect
 from crplugins.asgi.headers import with_body_headers
 from crplugins.asgi.outgoing import Outgoing
+from crplugins.asgi.push import PUSH_KEY, find_push
 from crplugins.asgi.scope import REFUSAL_KEY, SCOPE_KEY
 from crplugins.asgi.sending import send_reply
 from crplugins.core.body import Body
@@ -35,7 +36,10 @@ class Call:
         self._run = run
         self._pipeline = run.pipeline
         self._exchange = run.exchange
-        self._outgoing = Outgoing(run, send, outermost=outermost)
+        pushing = find_push(scope)
+        self._outgoing = Outgoing(run, send, pushing, outermost=outermost)
+        if pushing is not None:
+            scope[PUSH_KEY] = self._outgoing.find_push
         self._limit = run.pipeline.max_body_bytes
         self._scope = scope
         self._receive = receive
@@ -72,6 +76,7 @@ class Call:
         finally:
             if outgoing.outermost:
                 self._scope.pop(SCOPE_KEY, None)
+                self._scope.pop(PUSH_KEY, None)
             outgoing.conclude()
             self._run.finish()
             if outgoing.refusal is not None:  # its traceback holds all of this: a circle for the garbage collector

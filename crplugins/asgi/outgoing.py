@@ -11,9 +11,10 @@ from crplugins.asgi.bodies import DocumentBody, ObservedEvents, Passthrough, Res
 from crplugins.asgi.headers import EVENT_STREAM, JSON, readable_type
 from crplugins.asgi.held import HeldRefusal, is_refusal
 from crplugins.asgi.other_forms import UNCLEAR_TYPES, UnclearBody
+from crplugins.asgi.push import FindPush
 from crplugins.asgi.sending import BODY, START
 from crplugins.core.errors import GatewayError, broken_off
-from crplugins.core.exchange import Drain, Exchange
+from crplugins.core.exchange import Drain, Exchange, Push
 from crplugins.core.pipeline import Run
 
 _WITHOUT_BODY = (204, 205)
@@ -40,15 +41,18 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_body", "_draining", "_exchange", "_holds", "_pipeline", "_plain", "_run", "_send",
-        "answer", "client", "held", "outermost", "refusal",
+        "_body", "_draining", "_exchange", "_find_push", "_holds", "_pipeline", "_plain", "_push", "_run", "_send",
+        "_unraised", "answer", "client", "held", "outermost", "refusal",
     )  # fmt: skip
 
-    def __init__(self, run: Run, send: Send, *, outermost: bool) -> None:
+    def __init__(self, run: Run, send: Send, find_push: FindPush | None = None, *, outermost: bool) -> None:
         self._run = run
         self._pipeline = run.pipeline
         self._exchange = run.exchange
         self._send = send
+        self._find_push = find_push
+        self._push: Push | None = None
+        self._unraised: Exception | None = None  # what has gone wrong with a piece that was pushed
         self.outermost = outermost  # that boundary alone writes x-request-id, and takes the Exchange away again
         self._body: ResponseBody | None = None
         self._draining: Draining | None = None
@@ -61,6 +65,9 @@ class Outgoing:
 
     def send(self, message: Message) -> Awaitable[None]:
         """The `send` that the app is given."""
+        if self._unraised is not None:
+            error, self._unraised = self._unraised, None
+            raise error
         if self.held is not None:
             return self.held.send(message)
         if self.refusal is not None:
@@ -68,6 +75,38 @@ class Outgoing:
         if message["type"] != BODY:
             return self._other(message)
         return self._write((message,)) if self._plain else self._continue(message)
+
+    def find_push(self, send: Send) -> Push | None:
+        """A `FindPush` for the app."""
+        if self._find_push is None or self.answer != "begun" or send != self.send:
+            return None
+        self._push = self._find_push(self._send)
+        return None if self._push is None else self._pushed
+
+    def _pushed(self, piece: bytes) -> bool:
+        """`send` of a piece of the body that is not the last."""
+        body, push, client_has_room = self._body, self._push, True
+        if self.refusal is not None:
+            return True
+        assert body is not None
+        assert push is not None
+        message: Message = {"type": BODY, "body": piece, "more_body": True}
+        try:
+            for outward in body.before(message):
+                if self._draining is None:
+                    client_has_room = push(outward["body"])
+                else:
+                    self._draining.look(self._exchange)
+            if not body.rewrites:
+                body.after(message)
+        except Exception as error:
+            if isinstance(error, GatewayError):
+                self.refusal = error
+            self._unraised = error
+            return False
+        if body.ended and self.client == "connected":
+            self._exchange.received = True
+        return client_has_room
 
     def release(self) -> Send:
         """Nothing is held any longer."""

@@ -6,8 +6,9 @@ from typing import Final
 
 from starlette.types import Send
 
+from crplugins.asgi.push import FindPush
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Reply
+from crplugins.core.exchange import Push, Reply
 
 START: Final = "http.response.start"
 BODY: Final = "http.response.body"
@@ -19,17 +20,21 @@ async def send_reply(
     *,
     failed: Callable[[Exception], GatewayError] | None = None,
     sent: Callable[[], None] | None = None,
+    find_push: FindPush | None = None,
 ) -> None:
     """Send a whole reply, or a stream to its end.
 
     Args:
         failed: makes the error that ends a stream in which an exception was raised; None to let the exception through.
         sent: called after each piece of a stream.
+        find_push: what the scope has of it.
     """
     await send({"type": START, "status": reply.status, "headers": reply.headers})
     if isinstance(reply.body, bytes):
         await send({"type": BODY, "body": reply.body})
         return
+    if reply.push_to is not None and find_push is not None and (push := find_push(send)) is not None:
+        reply.push_to(push if sent is None else _noting(push, sent))
     last = b""
     async with aclosing(reply.body) as pieces:
         try:
@@ -42,3 +47,11 @@ async def send_reply(
                 raise
             last = failed(error).last_frames()
     await send({"type": BODY, "body": last, "more_body": False})
+
+
+def _noting(push: Push, sent: Callable[[], None]) -> Push:
+    def push_and_note(piece: bytes) -> bool:
+        sent()
+        return push(piece)
+
+    return push_and_note

@@ -12,16 +12,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from crplugins.asgi.push import PUSH_KEY
 from crplugins.asgi.scope import REFUSAL_KEY, find_exchange
 from crplugins.core.errors import SERVER_ERROR, GatewayError
-from crplugins.core.exchange import new_request_id
+from crplugins.core.exchange import Push, new_request_id
 
 logger = logging.getLogger("crplugins.server")
 
@@ -160,6 +162,8 @@ class BoundedHTTP(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+        if self.cycle is not None:
+            self.cycle.scope.pop(PUSH_KEY, None)  # type: ignore[typeddict-item]
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -207,9 +211,15 @@ class BoundedHTTP(HttpToolsProtocol):
             return
         self._in_head, self._room = False, self._bounds.head_bytes
         super().on_headers_complete()
+        self.scope[PUSH_KEY] = self.find_push  # type: ignore[typeddict-unknown-key]
         if self._all.draining:
             self.cycle.keep_alive = False
         self.headers = []  # else trailers would be added to the headers of a request that is being answered
+
+    def find_push(self, send: object) -> Push | None:
+        """A `FindPush`: pieces of the answer that runs, if it is the one of `send` and is sent in chunks."""
+        cycle = self.cycle
+        return partial(_push, cycle) if cycle.chunked_encoding and send == cycle.send else None
 
     def on_body(self, body: bytes) -> None:
         self._room = self._bounds.head_bytes
@@ -344,6 +354,13 @@ class BoundedHTTP(HttpToolsProtocol):
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", error.body()]))
         self.transport.write_eof()
         self._wait("end", _LINGER_SECONDS)
+
+
+def _push(cycle: RequestResponseCycle, piece: bytes) -> bool:
+    """What uvicorn's `send` does with a piece of a body, which waits first for a slow client; here the caller does."""
+    if piece and not cycle.disconnected:
+        cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+    return not cycle.flow.write_paused
 
 
 def malformed() -> GatewayError:

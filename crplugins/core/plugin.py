@@ -58,7 +58,10 @@ class Plugin:
         """Change `exchange.response_headers` here."""
 
     def on_event(self, exchange: Exchange, event: Event) -> Event | None:
-        """Return the same object to leave it alone, another to replace it, None to drop it."""
+        """Return the same object to leave it alone, another to replace it, None to drop it.
+
+        May be called outside of any task, where the server takes pieces at once (`asgi/push.py`).
+        """
         return event
 
     def on_end(self, exchange: Exchange) -> Iterable[Event]:

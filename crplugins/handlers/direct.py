@@ -197,7 +197,9 @@ class DirectCalls:
         skips = self._deployment.skip_malformed
         stream = DirectStream(self._label, self._secrets, response, patience, skips, exchange, attempt)
         frames = await stream.begin(head)
-        return stream_reply(frames) if exchange.stream else document_reply(await self._joined(frames, exchange))
+        if exchange.stream:
+            return stream_reply(frames, stream.push_to)
+        return document_reply(await self._joined(frames, exchange))
 
     async def _begin(self, response: Response, *, asked: bool) -> tuple[bytes, bool]:
         """The first bytes, and whether they begin a stream of events; what was asked for, if there is nothing."""

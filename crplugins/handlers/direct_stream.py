@@ -1,7 +1,9 @@
 """DirectStream: relays an upstream's event stream byte for byte, and never lets a cut stream look complete."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextvars import copy_context
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -9,7 +11,7 @@ import msgspec
 from crplugins.core.answer_forms import readable_chunk
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
-from crplugins.core.exchange import Attempt, Exchange
+from crplugins.core.exchange import Attempt, Exchange, Push
 from crplugins.core.sse import (
     FEW_BYTES,
     MAX_EVENT_BYTES,
@@ -76,6 +78,9 @@ class DirectStream:
         self._skip_malformed = skip_malformed
         self._later = b""  # read already, and to be looked at when others have had their turn
         self._begun = False  # the frames are read; until then the deadline is that of the request
+        self._push: Push | None = None
+        self._stopped = False  # the piece that is read next has been pushed already
+        self._unraised: Exception | None = None  # what has gone wrong with it
 
     async def begin(self, head: bytes) -> AsyncGenerator[bytes, None]:
         """The frames, returned when the first token has come. `head` is what was read of the body before.
@@ -90,6 +95,29 @@ class DirectStream:
                 self._exchange.note_unseen(events)
             raise
         await anext(frames)  # closing a generator that was never started runs nothing of it, and leaks the connection
+        return frames
+
+    def push_to(self, push: Push) -> None:
+        """`Reply.push_to`. What a plugin logs of a piece has the request's id, though its task does not run."""
+        self._push = push
+        run: Callable[[Push, bytes], bool] = copy_context().run
+        self._response.pass_through(partial(run, self._pass))
+
+    def _pass(self, piece: bytes) -> bool:
+        """Push the events in the next bytes of the body. False where something is left for the generator."""
+        assert self._push is not None
+        try:
+            events = self._next_events(piece)
+            has_room = not events or self._push(self._frame(events))
+        except Exception as error:
+            self._unraised, has_room = error, False
+        self._stopped = not has_room or self._failure is not None or self._state.done or bool(self._later)
+        return not self._stopped
+
+    def _frame(self, events: list[Event]) -> bytes:
+        """The bytes of events, which plugins need not split again."""
+        frames = events[0].raw if len(events) == 1 else b"".join([event.raw for event in events])
+        self._exchange.split = frames, events
         return frames
 
     async def _opening(self, piece: bytes, events: list[Event]) -> list[Event]:
@@ -124,15 +152,12 @@ class DirectStream:
             yield b""
             while len(events) > MOST_EVENTS:
                 held, events = events[:MOST_EVENTS], events[MOST_EVENTS:]
-                frames = b"".join([event.raw for event in held])
-                self._exchange.split = frames, held
-                yield frames
+                yield self._frame(held)
                 await asyncio.sleep(0)
             while True:
-                if events:
-                    frames = events[0].raw if len(events) == 1 else b"".join([event.raw for event in events])
-                    self._exchange.split = frames, events
-                    yield frames
+                if events or self._stopped:  # the client is waited for also where all is pushed
+                    self._stopped = False
+                    yield self._frame(events)
                 if self._failure is not None:
                     raise self._counted_failure(self._failure)
                 if self._state.done:
@@ -165,6 +190,10 @@ class DirectStream:
         """The events for the client in the next bytes of the body; `b""` is its end."""
         if not piece:
             return self._last_events()
+        if self._stopped:
+            if self._unraised is not None:
+                raise self._unraised
+            return []
         piece, self._later = first_events(piece) if len(piece) > FEW_BYTES else (piece, b"")
         try:
             return self._passable(self._splitter.feed(piece))

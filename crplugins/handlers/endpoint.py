@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from crplugins.asgi.disconnect import CancelOnDisconnect
 from crplugins.asgi.incoming import read_body
+from crplugins.asgi.push import FindPush, find_push
 from crplugins.asgi.scope import find_exchange
 from crplugins.asgi.sending import send_reply
 from crplugins.core.body import Body
@@ -51,7 +52,7 @@ class ChatCompletions:
                 if isinstance(reply.body, bytes):
                     await send_reply(send, reply)
                 else:
-                    await self._send_stream(exchange, reply, send)
+                    await self._send_stream(exchange, reply, send, find_push(scope))
         except (GatewayError, asyncio.CancelledError):
             raise
         except Exception:
@@ -65,7 +66,7 @@ class ChatCompletions:
             raise model_not_found(exchange.requested_model or model or "")
         return handler
 
-    def _send_stream(self, exchange: Exchange, reply: Reply, send: Send) -> Awaitable[None]:
+    def _send_stream(self, exchange: Exchange, reply: Reply, send: Send, find_push: FindPush | None) -> Awaitable[None]:
         def failed(error: Exception) -> GatewayError:
             if not isinstance(error, GatewayError):
                 logger.error("stream of request %s failed", exchange.id, exc_info=error)
@@ -74,16 +75,21 @@ class ChatCompletions:
             return error
 
         if self._keep_alive:
-            return send_kept_alive(send, reply, failed, KeepAlive(self._keep_alive, exchange.clock, send))
-        return send_reply(send, reply, failed=failed)
+            keep_alive = KeepAlive(self._keep_alive, exchange.clock, send)
+            return send_kept_alive(send, reply, failed, find_push, keep_alive)
+        return send_reply(send, reply, failed=failed, find_push=find_push)
 
 
 async def send_kept_alive(
-    send: Send, reply: Reply, failed: Callable[[Exception], GatewayError], keep_alive: "KeepAlive"
+    send: Send,
+    reply: Reply,
+    failed: Callable[[Exception], GatewayError],
+    find_push: FindPush | None,
+    keep_alive: "KeepAlive",
 ) -> None:
     """Send a stream with comments wherever it is idle."""
     try:
-        await send_reply(send, reply, failed=failed, sent=keep_alive.sent)
+        await send_reply(send, reply, failed=failed, sent=keep_alive.sent, find_push=find_push)
     finally:
         keep_alive.stop()
 

@@ -1,11 +1,11 @@
 """Handler: the interface of what answers a chat completion, and the two kinds of reply it makes."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from crplugins.core.body import Body
-from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.exchange import Exchange, Push, Reply
 
 
 class Handler(Protocol):
@@ -53,6 +53,6 @@ def document_reply(body: bytes) -> Reply:
     return Reply(200, [(b"content-type", b"application/json"), (b"content-length", length)], body)
 
 
-def stream_reply(frames: AsyncGenerator[bytes, None]) -> Reply:
+def stream_reply(frames: AsyncGenerator[bytes, None], push_to: Callable[[Push], None] | None = None) -> Reply:
     """A begun stream of complete server-sent events."""
-    return Reply(200, list(_STREAM_HEADERS), frames)
+    return Reply(200, list(_STREAM_HEADERS), frames, push_to)

@@ -8,10 +8,11 @@ from types import FrameType
 from typing import Any, Final, NamedTuple
 
 import aiohttp
+from starlette.types import ASGIApp
 
 from crplugins import Gateway
 from crplugins.testing import FakeProvider, Script, lifespan
-from tests.bench.rooms import KEY, PACKAGE, SKIPPED, ask
+from tests.bench.rooms import KEY, PACKAGE, SKIPPED, ask, pushed
 
 COUNTED: Final = (PACKAGE, str(Path(aiohttp.__file__).parent))
 WORDS: Final = 20
@@ -32,8 +33,11 @@ def every_plugin(folder: Path) -> Mapping[str, Any]:
 
 
 class Counted(NamedTuple):
+    """`pushed` are the calls of a chunk under `crplugins serve`, `chunk` those under another server."""
+
     request: int
     chunk: float
+    pushed: float
 
 
 async def count(handler: str, policies: Mapping[str, Any], deployments: Deployments = ONE) -> Counted:
@@ -41,9 +45,14 @@ async def count(handler: str, policies: Mapping[str, Any], deployments: Deployme
     async with serving(handler, policies, deployments) as (gateway, provider):
         await settled(gateway, provider)
         request = await calls_of(gateway, provider, stream=False)
-        short = await calls_of(gateway, provider, stream=True)
-        long = await calls_of(gateway, provider, words=3 * WORDS, stream=True)
-    return Counted(request, (long - short) / (2 * WORDS))
+        chunks = [await calls_of_chunk(app, provider) for app in (gateway, pushed(gateway))]
+    return Counted(request, *chunks)
+
+
+async def calls_of_chunk(app: ASGIApp, provider: FakeProvider) -> float:
+    """Calls of each chunk that a stream is longer."""
+    short, long = [await calls_of(app, provider, words=words, stream=True) for words in (WORDS, 3 * WORDS)]
+    return (long - short) / (2 * WORDS)
 
 
 @asynccontextmanager
@@ -85,9 +94,9 @@ class Calls:
             self.number += 1
 
 
-async def calls_of(gateway: Gateway, provider: FakeProvider, *, words: int = WORDS, stream: bool) -> int:
+async def calls_of(app: ASGIApp, provider: FakeProvider, *, words: int = WORDS, stream: bool) -> int:
     """Calls of one answer. Each chunk of a stream comes in a read of its own, as it does from a model."""
     provider.enqueue(Script(text="word " * words, chunk_size=5, frame_delay=0.002))
     calls = Calls()
-    await ask(gateway, stream=stream, trace=calls.trace)
+    await ask(app, stream=stream, trace=calls.trace)
     return calls.number

@@ -13,8 +13,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 import crplugins
 from crplugins import Gateway
+from crplugins.asgi.push import PUSH_KEY
+from crplugins.core.exchange import Push
 from crplugins.testing import Drive, FakeProvider, Script, lifespan
 
 PACKAGE = str(Path(crplugins.__file__).parent)
@@ -64,12 +68,27 @@ async def travel(stream: bool, chunks: int = CHUNKS) -> Travel:
     return result
 
 
-async def ask(gateway: Gateway, *, stream: bool, trace: Callable[[FrameType, str, Any], None] | None) -> None:
+def pushed(app: ASGIApp) -> ASGIApp:
+    """The app as `crplugins serve` calls it, which can write a piece of a stream at once."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        def find_push(given: Send) -> Push | None:
+            return write if given == send else None
+
+        await app({**scope, PUSH_KEY: find_push}, receive, send)
+
+    def write(piece: bytes) -> bool:
+        return True
+
+    return call
+
+
+async def ask(app: ASGIApp, *, stream: bool, trace: Callable[[FrameType, str, Any], None] | None) -> None:
     """One request, during which `trace` is told of every call and return."""
     body = {"model": "fast", "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
     sys.setprofile(trace)
     try:
-        async with Drive(gateway, body=body, headers={"authorization": f"Bearer {KEY}"}) as call:
+        async with Drive(app, body=body, headers={"authorization": f"Bearer {KEY}"}) as call:
             answer = await call.finish()
     finally:
         sys.setprofile(None)

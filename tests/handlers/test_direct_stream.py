@@ -12,6 +12,8 @@ CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"
 FINISH = b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 
+pytestmark = pytest.mark.parametrize("serve", ["sending", "pushing"], indirect=True)
+
 
 def last_error(body: bytes) -> dict:
     """The error object of a stream that ends with an error frame and [DONE]."""

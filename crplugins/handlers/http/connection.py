@@ -7,7 +7,7 @@ from typing import Final, Literal, Protocol, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from crplugins.handlers.http.deadline import LOOK_AGAIN_SECONDS, MovingDeadline
-from crplugins.handlers.http.interface import MAX_HEAD_BYTES, NEVER, HttpError, WholeTimeout, broken_by
+from crplugins.handlers.http.interface import MAX_HEAD_BYTES, NEVER, HttpError, Through, WholeTimeout, broken_by
 
 _MOST_WAITING: Final = 64 * 1024
 """Bytes that may wait for whoever reads the body. Beyond them nothing is read from the socket."""
@@ -44,13 +44,14 @@ class UpstreamConnection(asyncio.Protocol):
         status, headers: of the response; names in lower case, of several with one name the last.
         parts: the bytes of the body that have not been taken.
         deadline: when the response fails with a TimeoutError, by the clock `now`.
+        through: takes what comes of the body while somebody waits for it; see `Response.pass_through`.
         idle_until: when it must not be used any more, by the same clock. For the owner.
     """
 
     __slots__ = (
         "_finishing", "_loop", "_owner", "_parser", "_paused", "_raw_headers", "_reusable", "_silent",
         "_transport", "_waiter", "_waiting", "deadline", "failure", "headers", "idle_until", "now", "on_body",
-        "on_header", "parts", "state", "status",
+        "on_header", "parts", "state", "status", "through",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
@@ -59,6 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.now = loop.time
         self.deadline = MovingDeadline(loop, self._expire)
         self._waiter: asyncio.Future[bytes] | None = None
+        self.through: Through | None = None
         self._raw_headers: dict[bytes, bytes] = {}
         self.parts: list[bytes] = []
         self.on_header = self._raw_headers.__setitem__  # the parser calls both, and no step of Python is taken
@@ -112,6 +114,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def finish(self, linger: float) -> None:
         """The response is no longer wanted. The connection is kept if it ends now, or within `linger` seconds."""
+        self.through = None  # which leads back to the response
         if self.state == "ended":
             self._give_back()
         elif self.state == "answering" and linger > 0:
@@ -150,7 +153,7 @@ class UpstreamConnection(asyncio.Protocol):
         if len(self.parts) > before:
             self._silent = 0
             if self._waiter is not None:
-                self._wake()
+                self._give(self._waiter)
             elif self._finishing:
                 self.parts.clear()
             else:
@@ -205,6 +208,14 @@ class UpstreamConnection(asyncio.Protocol):
             self.state = "ended"
             self._reusable = self._parser.should_keep_alive()
             self._wake()
+
+    def _give(self, waiter: asyncio.Future[bytes]) -> None:
+        """Gives what has come of the body to whoever waits for it, unless it passes him."""
+        if self.through is None or waiter.done():
+            self._wake()
+        elif not self.through(piece := self.take()) and not waiter.done():
+            self._waiter = None
+            waiter.set_result(piece)
 
     def _wake(self) -> None:
         """Gives whoever waits what he waits for."""

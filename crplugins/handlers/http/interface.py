@@ -1,6 +1,6 @@
 """What a handler sees of HTTP, whichever client does it: an Endpoint takes requests and gives Responses."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 NEVER: Final = float("inf")
@@ -9,6 +9,11 @@ NEVER: Final = float("inf")
 MAX_HEAD_BYTES: Final = 64 * 1024
 """The longest stretch of bytes that are no body: the head of a response with all interim ones before it, trailers, the
 extension of a chunk."""
+
+
+Through = Callable[[bytes], bool]
+"""Takes a piece of a body where it comes in, outside of any task. False: whoever reads the body is to go on. Must not
+raise."""
 
 
 class HttpError(Exception):
@@ -61,6 +66,13 @@ class Response(Protocol):
         """What has arrived of the body, after a wait if that is nothing; b"" at its end.
 
         Raises `HttpError` where the connection breaks or the body is cut, `TimeoutError` behind the deadline.
+        """
+
+    def pass_through(self, through: Through) -> None:
+        """From now on what comes while `read` waits is given to `through`, until that returns False of a piece, which
+        `read` then returns. The end of the body, and what comes with it, is read in any case.
+
+        Without effect where it cannot be done.
         """
 
     def expire_in(self, seconds: float) -> None:

@@ -16,6 +16,7 @@ from crplugins.handlers.http.interface import (
     HttpError,
     NoConnection,
     Response,
+    Through,
     WholeTimeout,
     broken_by,
 )
@@ -124,6 +125,9 @@ class AiohttpResponse:
             return b"" if self._closed else self._response.content.read_nowait()
         except _FAILURES as error:
             raise self._failure(error) from None
+
+    def pass_through(self, through: Through) -> None:
+        """aiohttp gives its bytes to tasks alone."""
 
     async def read(self) -> bytes:
         self._read_now = True

@@ -5,6 +5,7 @@ from typing import Final
 
 from crplugins.handlers.http.connection import UpstreamConnection
 from crplugins.handlers.http.encoding import ENCODINGS, Decoder
+from crplugins.handlers.http.interface import Through
 
 
 def response_over(connection: UpstreamConnection) -> "ReceivedResponse":
@@ -37,6 +38,10 @@ class ReceivedResponse:
     def read(self) -> Awaitable[bytes]:
         return _nothing() if self._connection is None else self._connection.read()
 
+    def pass_through(self, through: Through) -> None:
+        if self._connection is not None:
+            self._connection.through = through
+
     def expire_in(self, seconds: float) -> None:
         connection = self._connection
         if connection is not None:
@@ -67,6 +72,9 @@ class PackedResponse(ReceivedResponse):
 
     def take(self) -> bytes:
         return self._decode(b"") or self._decode(super().take())
+
+    def pass_through(self, through: Through) -> None:
+        """What comes is packed."""
 
     async def read(self) -> bytes:
         data = self._decode(b"")
