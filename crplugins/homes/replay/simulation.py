@@ -30,7 +30,7 @@ from crplugins.homes.price_list import PriceList
 from crplugins.homes.replay.clock import SimulatedLoop
 from crplugins.homes.replay.history import PastRequest, exchange_of
 from crplugins.keys.key import Key
-from crplugins.keys.service import state_of
+from crplugins.keys.state import state_of
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.reservations import Reservations
 from crplugins.metering.record import cost_of_answer
