@@ -176,6 +176,7 @@ def _refuses_unknown(config: Config, principal: Principal) -> bool:
 _CHOSEN: Final[Mapping[Strategy, str]] = {
     "simple-shuffle": "in turn with {}",
     "least-busy": "when it is less busy than {}",
+    "latency-based-routing": "when it answers sooner than {}",
     "cost-based-routing": "when it is cheaper than {}",
 }
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from crplugins.handlers.routing.settings import STRATEGIES
 from tests.cli.test_keys import Command, blockbuster, command, keys, made  # noqa: F401  # fixtures
 from tests.keys.conftest import NOW
 
@@ -50,6 +51,23 @@ def explained(command, tmp_path):
         return code, [(step["step"], step["ok"], step["text"]) for step in answer["steps"]]
 
     return explain
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_how_a_deployment_is_chosen_is_said_of_every_strategy(command, tmp_path, strategy):
+    (tmp_path / "gateway.yaml").write_text(
+        f"{CONFIG}routing_strategy: {strategy}\nfallbacks: {{gpt-4o: echo, echo: gpt-4o}}\n"
+    )
+    code, out, _ = command("explain", "--key", "all", "--model", "gpt-4o", "--json")
+    steps = [(step["step"], step["text"]) for step in json.loads(out)["steps"]]
+    assert (
+        code,
+        len([text for step, text in steps if step == "handler" and "1 more to which it fails over" in text]),
+    ) == (0, 2)
+    assert [text for step, text in steps if step == "fallbacks"] == [
+        "if no deployment of it answers: 'echo'", "if the prompt is too long for it: 'echo'",
+        "if a policy of the provider forbids the content: 'echo'",
+    ]  # fmt: skip
 
 
 def test_a_request_is_followed_to_its_handlers(explained):
