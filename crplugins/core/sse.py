@@ -84,6 +84,9 @@ class EventTooLarge(Exception):
     """An event grew past the limit without ending."""
 
 
+FRAME_BYTES: Final = len(b"data: \n\n")
+"""How many bytes an event in OpenAI's framing has besides its data."""
+
 UNREAD: Final = AnswerFacts()
 """In place of the facts of an event: they are still to be decoded."""
 

@@ -213,7 +213,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Gives what has come of the body to whoever waits for it, unless it passes him."""
         if self.through is None or waiter.done():
             self._wake()
-        elif not self.through(piece := self.take()) and not waiter.done():
+            return
+        parts = self.parts
+        piece = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        if not self.through(piece) and not waiter.done():
             self._waiter = None
             waiter.set_result(piece)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, no_completion
-from crplugins.core.sse import UNREAD, Event
+from crplugins.core.sse import FRAME_BYTES, UNREAD, Event
 from crplugins.core.wire import AnswerFacts
 
 _KEY = b'"model"'
@@ -66,9 +66,15 @@ class Renaming:
         data = event.data
         if data is None:
             return event
-        renamed = self.document(data)
-        if renamed is data:
-            return event
+        start = len(self._head)
+        if data.startswith(self._head) and data.find(_KEY, start) < 0 and data.find(_ESCAPED_LETTER, start) < 0:
+            if self._new_head is self._head:
+                return event
+            renamed = self._new_head + data[start:]  # nearly every chunk
+        else:
+            renamed = self.document(data)
+            if renamed is data:
+                return event
         answer = event.answer
         return reframed(event, renamed, answer and msgspec.structs.replace(answer, model=self.requested))
 
@@ -91,8 +97,7 @@ class Renaming:
         """
         if data.startswith(self._head):
             renamed = data if self._new_head is self._head else self._new_head + data[len(self._head) :]
-            start = len(self._head)
-            if (data.find(_KEY, start) < 0 and data.find(_ESCAPED_LETTER, start) < 0) or self._is_right(renamed):
+            if self._is_right(renamed):
                 return renamed
         elif (leading := _LEADING.match(data)) is not None:
             start, end = leading.span(1)
@@ -157,6 +162,8 @@ def reframed(event: Event, data: bytes, answer: AnswerFacts | None = UNREAD) -> 
     if event.document:
         return event.with_data(data, answer)
     old = event.data or b""
+    if len(event.raw) == len(old) + FRAME_BYTES and event.raw.startswith(b"data: "):
+        return Event(b"data: " + data + event.raw[-2:], data, event.name, False, answer)
     start = event.raw.find(old)
     if start < 0:
         return event.with_data(data, answer)

@@ -97,6 +97,8 @@ def test_a_name_of_any_characters_is_encoded():
     ("raw", "data", "expected"),
     [
         (b"data: OLD\n\n", b"OLD", b"data: NEW\n\n"),
+        (b"data: OLD\r\r", b"OLD", b"data: NEW\r\r"),
+        (b"data:OLD\r\n\n", b"OLD", b"data:NEW\r\n\n"),
         (b"data:OLD\r\n\r\n", b"OLD", b"data:NEW\r\n\r\n"),
         (b": hi\nid: 7\nevent: x\ndata: OLD\nretry: 5\n\n", b"OLD", b": hi\nid: 7\nevent: x\ndata: NEW\nretry: 5\n\n"),
         (b"\xef\xbb\xbfdata: OLD\n\n", b"OLD", b"\xef\xbb\xbfdata: NEW\n\n"),
