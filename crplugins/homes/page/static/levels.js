@@ -27,6 +27,7 @@ const LIMIT_COLUMNS = () => [
   { title: t("whose"), cell: whose },
   { title: t("used_now"), cell: (line) => used(line.used, line.burst, t("of", { used: number(line.used), all: number(line.burst) })) },
   { title: t("remaining"), number: true, cell: (line) => number(line.remaining) },
+  { title: t("in_window"), number: true, cell: (line) => (line.window_seconds === null ? "–" : number(line.used_in_window)) },
   { title: t("free_again"), number: true, cell: (line) => (line.reset_seconds ? t("in_time", { time: seconds(line.reset_seconds) }) : "–") },
 ];
 

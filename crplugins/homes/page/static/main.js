@@ -1,6 +1,7 @@
 // Begins the page: the language, whether the gateway is up, and which view is shown. A view is named behind the # of the
 // address and is shown by a module's `show(place, signal)`; `signal` is aborted when another takes its place.
 
+import * as changes from "./admin/changes.js";
 import * as deployments from "./admin/deployments.js";
 import * as keys from "./admin/keys.js";
 import * as live from "./admin/live.js";
@@ -25,6 +26,7 @@ const VIEWS = {
   live: { show: live.show, needs: "admin" },
   deployments: { show: deployments.show, needs: "admin" },
   refusals: { show: refusals.show, needs: "admin" },
+  changes: { show: changes.show, needs: "admin" },
 };
 
 const main = document.getElementById("main");

@@ -3,7 +3,7 @@
 import { ask, askWithTag, held } from "../gateway.js";
 import { button, copyable, field, fill, form, make } from "../elements.js";
 import { table } from "../tables.js";
-import { moment, number, t, usd } from "../texts.js";
+import { day, moment, number, t, usd } from "../texts.js";
 import { dialog } from "./dialog.js";
 import { keyFields } from "./key_fields.js";
 
@@ -43,10 +43,16 @@ function keyTable(keys, act) {
     { title: t("team"), name: true, cell: (key) => key.team ?? "–" },
     { title: t("models"), name: true, cell: (key) => key.models?.join(", ") ?? t("all_models") },
     { title: t("limits"), cell: (key) => policy(key) },
-    { title: t("expires"), cell: (key) => (key.expires ? moment(key.expires) : "–") },
+    { title: t("expires"), cell: expiry },
     { title: t("secrets"), cell: (key) => key.secrets.filter((each) => each.live).map((each) => make("code", { class: "id" }, each.hint, " ")) },
     { title: t("actions"), cell: (key) => actions(key, act) },
   ], keys, t("no_keys"));
+}
+
+/** Most keys expire with a day of UTC, and their hour tells nothing. */
+function expiry({ expires }) {
+  if (!expires) return "–";
+  return expires.endsWith("T00:00:00Z") ? day(expires.slice(0, 10), { dateStyle: "medium" }) : moment(expires);
 }
 
 function policy(key) {
