@@ -148,8 +148,8 @@ def _refused(exchange: Exchange, now: float) -> RefusedRequest:
 
 
 def _moment(seconds: float) -> str:
-    """`2027-01-31T12:00:00.000Z`: such texts sort by time."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """`2027-01-31T12:00:00.000000Z`: such texts sort by time."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _name(text: str | None) -> str | None:

@@ -61,7 +61,7 @@ async def test_a_refusal_is_kept_with_why_and_without_what_was_asked():
         "invalid_request",
         "temperature",
     )
-    assert refused.at == "2023-11-14T22:13:20.500Z"
+    assert refused.at == "2023-11-14T22:13:20.500000Z"
     assert refused.message is None
     assert "a word nobody keeps" not in msgspec.json.encode(refused).decode()
 

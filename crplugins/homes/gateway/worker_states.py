@@ -24,16 +24,15 @@ from crplugins.plugins.metrics.deployments import DeploymentStatus
 
 WRITE_SECONDS: Final = 1.0
 STALE_SECONDS: Final = 5.0
-"""A worker that has written nothing for so long is dead, or so blocked that its state tells nothing."""
+"""A worker whose file is older is dead, or so blocked that its state tells nothing."""
 
 logger = logging.getLogger("crplugins.admin")
 
 
 class WorkerState(msgspec.Struct, frozen=True):
-    """What one process is doing. `at`: when it said so, in seconds since 1970."""
+    """What one process is doing."""
 
     pid: int
-    at: float
     running: list[RunningRequest]
     refused: list[RefusedRequest]
     deployments: list[DeploymentStatus]
@@ -44,7 +43,6 @@ def worker_state(plugins: Iterable[Plugin], deployments: Iterable[DeploymentStat
     activity = find(Activity, plugins)
     return WorkerState(
         os.getpid(),
-        time.time(),
         [] if activity is None else list(activity.running()),
         [] if activity is None else activity.refused(),
         list(deployments),
@@ -57,7 +55,7 @@ class WorkerStates:
     Args:
         own: the state of this process.
         directory: where the workers share theirs; None for a process that is alone.
-        now: the wall clock.
+        now: the wall clock, by which files are dated.
     """
 
     def __init__(
@@ -71,6 +69,7 @@ class WorkerStates:
         self._now = now
         self._directory = directory
         self._writing: asyncio.Task[None] | None = None
+        self._written = b""
 
     async def all(self) -> Sequence[WorkerState]:
         """Of every worker, this one's as it is and those of others as they were within the last second."""
@@ -97,7 +96,7 @@ class WorkerStates:
     async def _write_on(self, directory: Path) -> None:
         while True:
             try:
-                await asyncio.to_thread(_write, directory, self._own())
+                await asyncio.to_thread(self._write, directory, self._own())
             except OSError as error:  # a full disk, above all: the next state may fit
                 logger.error("the state of this worker cannot be shared: %s", error)
             await asyncio.sleep(WRITE_SECONDS)
@@ -109,10 +108,25 @@ class WorkerStates:
             if file == own:
                 continue
             with suppress(OSError, msgspec.DecodeError):  # its worker has just ended
-                state = msgspec.json.decode(file.read_bytes(), type=WorkerState)
-                if self._now() - state.at < STALE_SECONDS:
-                    states.append(state)
+                if self._now() - file.stat().st_mtime > STALE_SECONDS:
+                    file.unlink(missing_ok=True)  # who was killed could not do it; who is only blocked writes it anew
+                else:
+                    states.append(msgspec.json.decode(file.read_bytes(), type=WorkerState))
         return states
+
+    def _write(self, directory: Path, state: WorkerState) -> None:
+        """In one step: who reads at the same time finds the old state or the new one, whole."""
+        file, body = _file_of(directory, state.pid), msgspec.json.encode(state)
+        if body == self._written:  # as it is most of the time, with nothing to do
+            with suppress(FileNotFoundError):
+                os.utime(file)
+                return
+        new = directory / f".activity_{state.pid}.new"
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(body)
+        new.replace(file)
+        self._written = body
 
 
 def workers_directory() -> Path | None:
@@ -123,12 +137,3 @@ def workers_directory() -> Path | None:
 
 def _file_of(directory: Path, pid: int) -> Path:
     return directory / f"activity_{pid}.json"
-
-
-def _write(directory: Path, state: WorkerState) -> None:
-    """In one step: who reads at the same time finds the old state or the new one, whole."""
-    new = directory / f".activity_{state.pid}.new"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(state))
-    new.replace(_file_of(directory, state.pid))

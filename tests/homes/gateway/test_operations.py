@@ -152,18 +152,20 @@ async def test_without_admin_there_are_no_such_paths(serve):
                 assert answer.status == 404
 
 
-def state(pid, *ids, at=None):
+def state(pid, *ids):
     running = [
         RunningRequest(f"r{each}", "k", None, "m", None, None, True, f"2026-01-01T00:00:0{each}Z", 1.0, None, 1)
         for each in ids
     ]
-    return WorkerState(pid, time.time() if at is None else at, running, [], [])
+    return WorkerState(pid, running, [], [])
 
 
 async def test_each_worker_tells_for_all_and_the_dead_are_left_out(tmp_path):
     other = tmp_path / f"activity_{os.getpid() + 1}.json"
     other.write_bytes(msgspec.json.encode(state(os.getpid() + 1, 2)))
-    (tmp_path / "activity_7.json").write_bytes(msgspec.json.encode(state(7, 3, at=time.time() - STALE_SECONDS - 1)))
+    dead = tmp_path / "activity_7.json"
+    dead.write_bytes(msgspec.json.encode(state(7, 3)))
+    os.utime(dead, (time.time() - STALE_SECONDS - 1,) * 2)
     (tmp_path / "activity_8.json").write_bytes(b'{"pid": 8, "at"')
     async with WorkerStates(lambda: state(os.getpid(), 1), tmp_path) as states:
         async with asyncio.timeout(10):
@@ -171,7 +173,24 @@ async def test_each_worker_tells_for_all_and_the_dead_are_left_out(tmp_path):
                 await asyncio.sleep(0.01)
         assert written.stat().st_mode & 0o777 == 0o600
         assert sorted(each.pid for each in await states.all()) == [os.getpid(), os.getpid() + 1]
+        assert not dead.exists()
     assert not written.exists()
+
+
+async def test_what_has_not_changed_is_dated_anew_and_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("crplugins.homes.gateway.worker_states.WRITE_SECONDS", 0.01)
+    written = tmp_path / f"activity_{os.getpid()}.json"
+    async with WorkerStates(lambda: state(os.getpid(), 1), tmp_path):
+        async with asyncio.timeout(10):
+            while not written.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            first = written.stat()
+            while written.stat().st_mtime_ns == first.st_mtime_ns:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert written.stat().st_ino == first.st_ino
+            written.unlink()
+            while not written.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
 
 async def test_a_process_alone_writes_nothing_and_tells_for_itself(tmp_path):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 import crplugins
 from crplugins.config import ConfigError, parse_config
@@ -77,6 +79,17 @@ async def test_the_page_can_be_left_out(get):
     for path in ("/", "/page/main.js"):
         status, _, body = await get(path, page=False)
         assert (status, json.loads(body)["error"]["message"]) == (404, f"Invalid URL (GET {path})")
+
+
+async def test_under_a_path_of_an_app_it_is_found_by_its_own_links(serve):
+    app = Starlette(routes=[Mount("/ai", Gateway(keys=KEYS))])
+    async with serve(app) as url, aiohttp.ClientSession() as session:
+        async with session.get(f"{url}/ai/") as answer:
+            links = re.findall(r'(?:href|src)="([^"#]+)"', await answer.text())
+        assert "page/main.js" in links
+        for link in links:
+            async with session.get(f"{url}/ai/{link}") as answer:
+                assert answer.status == 200
 
 
 @pytest.mark.parametrize("value", [True, None, {}, {"contact": "ask Ada"}])
