@@ -1,6 +1,8 @@
 """The sections about what requests take and cost: usage, ledger, metrics."""
 
-from typing import Annotated, Literal
+import re
+from datetime import timedelta
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -25,6 +27,17 @@ class UsageSection(Section):
     """With `on_disconnect: drain`, how many output tokens are read on at most."""
 
 
+_DAYS: Final = re.compile(r"(\d{1,5})d")
+_LEAST_DAYS: Final = 7
+
+
+def _days(value: str) -> str:
+    match = _DAYS.fullmatch(value)
+    if match is None or int(match[1]) < _LEAST_DAYS:
+        raise refusal("must be a number of days such as 400d, and at least 7d")
+    return value
+
+
 class LedgerSection(Section):
     """Where the record of every request is kept. PostgreSQL needs the extra `postgres`, SQLite `sql` or `gateway`."""
 
@@ -39,8 +52,17 @@ class LedgerSection(Section):
     commit_seconds: Annotated[Number, Field(ge=0, le=60, allow_inf_nan=False)] = Field(default=1, examples=[0.1])
     """How long a record waits in the journal for others, to be committed with them; 0 commits at once."""
 
+    keep: Annotated[str, AfterValidator(_days)] | None = Field(default=None, examples=["400d"])
+    """How long the row of a request is kept, such as `400d`, at least `7d`; by default for ever. The sums of its day by
+    key, team, model and provider stay."""
+
     migrate: bool = Field(default=True, examples=[False])
     """Whether the gateway makes and updates the tables itself."""
+
+    @property
+    def kept(self) -> timedelta | None:
+        """The time itself."""
+        return None if self.keep is None else timedelta(days=int(self.keep.removesuffix("d")))
 
 
 def _path(value: str) -> str:

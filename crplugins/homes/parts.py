@@ -116,7 +116,13 @@ class Parts:
         from crplugins.ledger.ledger import Ledger  # needed only here
 
         section = self.config.ledger
-        return Ledger(section.url, spool=section.spool, migrate=section.migrate, commit_seconds=section.commit_seconds)
+        return Ledger(
+            section.url,
+            spool=section.spool,
+            keep=section.kept,
+            migrate=section.migrate,
+            commit_seconds=section.commit_seconds,
+        )
 
     @property
     def spent_before(self) -> Spent | None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -30,6 +31,8 @@ class Tables(Protocol):
     async def insert(self, lines: str, patience: float) -> None: ...
 
     async def fetch(self, statement: str, values: Mapping[str, Any], patience: float) -> list[tuple[Any, ...]]: ...
+
+    async def delete(self, before: datetime, most: int, patience: float) -> int: ...
 
     async def close(self) -> None: ...
 
@@ -76,6 +79,12 @@ class LedgerDatabase:
         Raises `LedgerUnreadable`, or the operating system's errors where there is no server.
         """
         return await self._tables.fetch(statement, values, READING_TIMEOUT)
+
+    async def delete(self, before: datetime, most: int) -> int:
+        """Deletes the oldest rows that began before this moment, so many at most, in one transaction. Returns how many;
+        0 on PostgreSQL, too, where another process is at it."""
+        async with asyncio.timeout(2 * TIMEOUT):
+            return await self._tables.delete(before, most, TIMEOUT)
 
     @asynccontextmanager
     async def reading(self) -> "AsyncIterator[AsyncConnection]":

@@ -113,3 +113,9 @@ POSTGRESQL_INSERT: Final = (
     f"WITH added AS (INSERT INTO usage ({listed([*COLUMNS])}) {POSTGRESQL_ROWS} ON CONFLICT DO NOTHING RETURNING *) "
     + _add_up("added", POSTGRESQL_DAY)
 )
+
+DELETE: Final = (
+    "DELETE FROM usage WHERE request_id IN "
+    "(SELECT request_id FROM usage WHERE started_at < :before ORDER BY started_at LIMIT :most)"
+)
+"""Deletes the oldest rows, `:most` at most. The sums of their days stay in `usage_daily`."""

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -21,6 +21,7 @@ from crplugins.ledger.errors import reason_of
 from crplugins.ledger.question import Question, Sums
 from crplugins.ledger.reader import LedgerReader
 from crplugins.ledger.report import answer, spent
+from crplugins.ledger.retention import Retention
 from crplugins.ledger.spool import Spool
 from crplugins.ledger.writer import COMMIT_SECONDS, LOG_SECONDS, SPOOL_ABOVE, Inserter, Outage, Pending, Replay, Writer
 from crplugins.metering.record import UsageRecord
@@ -53,6 +54,7 @@ class Ledger:
             `crplugins-spool.db` in the current folder.
         queue_size: how many records may wait in memory. If the spool cannot be written either, further ones are
             dropped.
+        keep: how long rows are kept, `retention.SHORTEST` at least; the sums of their days stay. None for ever.
         migrate: whether to migrate the tables to the newest schema.
         drain_seconds: how long closing may take for the database, and then for the spool.
         spool_above: with more waiting records than this, the oldest go to the spool.
@@ -70,6 +72,7 @@ class Ledger:
         *,
         spool: str | Path | None = None,
         queue_size: int = QUEUE_SIZE,
+        keep: timedelta | None = None,
         migrate: bool = True,
         drain_seconds: float = DRAIN_SECONDS,
         spool_above: int = SPOOL_ABOVE,
@@ -84,13 +87,15 @@ class Ledger:
         self._name: Final = f"the ledger's database {self._database.url}"
         database = Outage(self._name, *retry_seconds, clock=clock)
         files = Outage(f"the ledger's spool {self._spool.path}", *retry_seconds, clock=clock)
-        insert, keep = Inserter(self._database, self._spool).insert, self._spool.keep
+        insert = Inserter(self._database, self._spool).insert
         above = min(spool_above, queue_size)
         self._writer = Writer(
-            self._pending, insert, keep, database, files, spool_above=above, commit_seconds=commit_seconds
+            self._pending, insert, self._spool.keep, database, files, spool_above=above, commit_seconds=commit_seconds
         )
         self._replay = Replay(self._spool, insert, database, files)
-        self._replaying: asyncio.Task[None] | None = None
+        lock = self._spool.path.with_name(f"{self._spool.path.name}.keep")
+        self._retention = None if keep is None else Retention(self._database, keep, lock)
+        self._tasks: list[asyncio.Task[None]] = []
         self._wake = self._writer.wake
         self._queue_size, self._drain_seconds, self._clock = queue_size, drain_seconds, clock
         self._dropped = 0
@@ -152,14 +157,16 @@ class Ledger:
         except Exception as error:
             logger.error("%s cannot be opened, and records wait: %s", self._name, reason_of(error))
         self._writer.start()
-        self._replaying = asyncio.create_task(self._replay.run())
+        self._tasks = [asyncio.create_task(self._replay.run())]
+        if self._retention is not None:
+            self._tasks.append(asyncio.create_task(self._retention.run()))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._replaying is not None
-        self._replaying.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._writer.close(self._drain_seconds)
         self._queue_size = 0  # further records are dropped, and counted
         journal, self._pending.journal = self._pending.journal, None

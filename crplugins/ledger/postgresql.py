@@ -10,12 +10,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from crplugins.ledger.errors import LedgerUnreadable, LinesRefused, reason_of
-from crplugins.ledger.inserts import POSTGRESQL_INSERT
+from crplugins.ledger.inserts import DELETE, POSTGRESQL_INSERT
 from crplugins.sql.engine import make_engine
 from crplugins.sql.url import DatabaseUrl
 
 _DATA_ERRORS: Final = ("22", "23", "54")  # classes of SQLSTATE: data, constraints, limits such as an index entry's size
 _INSERT: Final = text(POSTGRESQL_INSERT)
+_TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(:lock)")
+_LOCK: Final = 0x6372_706C_6B65_6570  # any number, but the same in every version
 
 
 class PostgresqlTables:
@@ -48,6 +50,14 @@ class PostgresqlTables:
                 return [tuple(row) for row in await connection.execute(_with(statement, values))]
         except DBAPIError as error:
             raise LedgerUnreadable(str(error.orig).partition("\n")[0]) from error
+
+    async def delete(self, before: datetime, most: int, patience: float) -> int:
+        """The lock ends with the transaction, so that it works behind PgBouncer too."""
+        engine = await self._engine("records", patience)
+        async with engine.begin() as connection:
+            if not (await connection.execute(_TRY_LOCK, {"lock": _LOCK})).scalar():
+                return 0
+            return (await connection.execute(_with(DELETE, {"before": before, "most": most}))).rowcount
 
     async def close(self) -> None:
         engines, self._engines = self._engines, {}

@@ -1,8 +1,8 @@
 """Answers a Question from the tables: sums over a time, grouped by key, model, team, day and so on.
 
 Whole days are read from `usage_daily` if it has the columns of the question; the hours before and after them, and all
-other questions, from `usage`. Lines that are not in the tables yet are read from where they wait, in the same
-statement. All count a request at the time at which it began.
+other questions, from `usage`. Of a day whose rows are not kept any more, all hours count. Lines that are not in the
+tables yet are read from where they wait, in the same statement. All count a request at the time at which it began.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,10 +65,13 @@ class _Statement:
     def _of_tables(self) -> list[str]:
         since, until, known = self._question.since, self._question.until, {*DIMENSIONS, "day"}
         first, end = _next_midnight(since), _last_midnight(until)
-        asked = {*self._columns, *(GROUPS[name] for name in self._question.only)}
-        if not asked <= known or (first and end and first >= end):
+        if not {*self._columns, *(GROUPS[name] for name in self._question.only)} <= known:
             return [self._of_requests(since, until)]
-        parts = [self._of_days(first, end)]
+        cut = [day for moment in (since, until) if (day := _last_midnight(moment)) is not None and day != moment]
+        without_rows = [self._of_a_day_without_rows(day) for day in dict.fromkeys(cut)]
+        if first and end and first >= end:
+            return [self._of_requests(since, until), *without_rows]
+        parts = [self._of_days(first, end), *without_rows]
         if since is not None and first != since:
             parts.append(self._of_requests(since, first))
         if until is not None and end != until:
@@ -84,8 +87,14 @@ class _Statement:
             conditions.append(f"started_at < :{self._value(until)}")
         return self._part(groups, [SUMS[name] for name in MEASURES], rows, conditions)
 
-    def _of_days(self, since: datetime | None, until: datetime | None) -> str:
-        conditions = self._conditions(null="= ''")
+    def _of_a_day_without_rows(self, day: datetime) -> str:
+        """All of a day of which only the sums are kept: which hours they are of, nobody knows any more."""
+        begin, end = self._value(day), self._value(day + _DAY)
+        rows = f"SELECT 1 FROM usage WHERE started_at >= :{begin} AND started_at < :{end}"  # noqa: S608  # all words are ours
+        return self._of_days(day, day + _DAY, f"NOT EXISTS ({rows})")
+
+    def _of_days(self, since: datetime | None, until: datetime | None, *further: str) -> str:
+        conditions = [*self._conditions(null="= ''"), *further]
         if since is not None:
             conditions.append(f"day >= :{self._value(since.date())}")
         if until is not None:

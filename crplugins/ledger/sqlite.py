@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final, TypeVar
 
 from crplugins.ledger.errors import LedgerUnreadable, LinesRefused, reason_of
-from crplugins.ledger.inserts import SQLITE_ADD_UP, SQLITE_INSERT, SQLITE_NEWEST
+from crplugins.ledger.inserts import DELETE, SQLITE_ADD_UP, SQLITE_INSERT, SQLITE_NEWEST
 from crplugins.sql.url import DatabaseUrl
 
 READERS: Final = 4
@@ -41,6 +41,9 @@ class SqliteTables:
         moments = {name: _text(value) for name, value in values.items()}
         return await _run(self._readers, lambda: self._fetch(statement, moments, patience))
 
+    async def delete(self, before: datetime, most: int, patience: float) -> int:
+        return await _run(self._writer, lambda: self._delete({"before": _text(before), "most": most}, patience))
+
     async def close(self) -> None:
         await _run(self._writer, self._disconnect)
         for threads in (self._writer, self._readers):
@@ -58,6 +61,14 @@ class SqliteTables:
             self._disconnect()  # which rolls back; the next attempt finds the file as it is then
             if isinstance(error, sqlite3.Error) and any(words in str(error) for words in _DATA_ERRORS):
                 raise LinesRefused(reason_of(error)) from error
+            raise
+
+    def _delete(self, values: Mapping[str, Any], patience: float) -> int:
+        connection = self._connected(patience)
+        try:
+            return connection.execute(DELETE, values).rowcount
+        except BaseException:
+            self._disconnect()
             raise
 
     def _fetch(self, statement: str, values: Mapping[str, Any], patience: float) -> list[tuple[Any, ...]]:

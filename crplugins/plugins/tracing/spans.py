@@ -40,7 +40,7 @@ _TOKENS: Final[Mapping[str, str]] = {
     "input_tokens": "gen_ai.usage.input_tokens",
     "output_tokens": "gen_ai.usage.output_tokens",
     "cached_input_tokens": "gen_ai.usage.cache_read.input_tokens",
-    "cache_write_input_tokens": "gen_ai.usage.cache_creation.input_tokens",  # cache_write, among the metrics
+    "cache_write_input_tokens": "gen_ai.usage.cache_write.input_tokens",
     "reasoning_output_tokens": "gen_ai.usage.reasoning.output_tokens",
 }
 
@@ -158,13 +158,18 @@ def caller_attributes(exchange: Exchange) -> Iterator[tuple[str, Attribute]]:
     yield "crplugins.request_id", exchange.id
     if exchange.principal is not None:
         yield "crplugins.key_id", short_name(exchange.principal.key_id)
+        if exchange.principal.team is not None:
+            yield "crplugins.team", short_name(exchange.principal.team)
     if exchange.requested_model is not None:
         yield "crplugins.model", short_name(exchange.requested_model)
 
 
 def gateway_attributes(exchange: Exchange, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
-    """The same at the end, with the cost."""
+    """The same at the end, with how it ended and the cost."""
     yield from caller_attributes(exchange)
+    yield "crplugins.outcome", record.outcome
+    yield "crplugins.attempts", record.attempts
+    yield "crplugins.usage_source", record.usage_source
     if record.cost_micro_usd is not None:
         yield "crplugins.cost_usd", usd(record.cost_micro_usd)
 

@@ -141,6 +141,9 @@ async def test_a_span_for_the_request_and_one_for_the_call_of_the_provider(behin
         "crplugins.request_id": response.headers["x-request-id"],
         "crplugins.key_id": "team-a",
         "crplugins.model": "m",
+        "crplugins.outcome": "ok",
+        "crplugins.attempts": 1,
+        "crplugins.usage_source": "provider",
     }
     assert dict(client.attributes) == {
         "gen_ai.operation.name": "chat",
@@ -153,7 +156,7 @@ async def test_a_span_for_the_request_and_one_for_the_call_of_the_provider(behin
         "gen_ai.usage.input_tokens": usage["prompt_tokens"],
         "gen_ai.usage.output_tokens": usage["completion_tokens"],
         "gen_ai.usage.cache_read.input_tokens": 0,
-        "gen_ai.usage.cache_creation.input_tokens": 0,
+        "gen_ai.usage.cache_write.input_tokens": 0,
         "gen_ai.usage.reasoning.output_tokens": 0,
     }
     assert server.status.status_code is client.status.status_code is StatusCode.UNSET
@@ -334,6 +337,9 @@ async def test_a_span_that_is_current_is_used_and_not_ended(spans):
     assert dict(spans.server.attributes) == {
         "crplugins.request_id": answer.headers["x-request-id"],
         "crplugins.model": "m",
+        "crplugins.outcome": "server_error",
+        "crplugins.attempts": 1,
+        "crplugins.usage_source": "none",
         "crplugins.cost_usd": 0.0,
     }
 
