@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "serve": "crplugins.cli.serve",
         "check": "crplugins.cli.check",
+        "migrate": "crplugins.cli.migrate",
         "explain": "crplugins.cli.explain",
         "usage": "crplugins.cli.usage",
         "reconcile": "crplugins.cli.reconcile",

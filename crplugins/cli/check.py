@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from crplugins.cli.configuration import FoundConfig, find
 from crplugins.cli.keys.source import keys_of, parts_of, sentences
+from crplugins.cli.litellm_report import report as report_litellm
 from crplugins.cli.options import ConfigOption
 from crplugins.cli.terminal import plain_console
 from crplugins.config import Config, ModelEntry
@@ -23,8 +25,19 @@ from crplugins.keys.key import Key
 def check(
     config_file: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
+    litellm: Annotated[
+        Path | None,
+        typer.Option(
+            "--litellm",
+            metavar="FILE",
+            help="Say what becomes of each key of LiteLLM's config.yaml, by its line. Exits with 1 if one is lost.",
+        ),
+    ] = None,
 ) -> None:
     """Check the configuration and show what it sets up. Exits with 2 if it is not valid."""
+    if litellm is not None:
+        report_litellm(litellm, as_json=as_json)
+        return
     from crplugins.homes.gateway.app import Gateway  # its import, with aiohttp, would double the start of all commands
 
     found = find(config_file)

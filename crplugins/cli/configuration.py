@@ -1,5 +1,6 @@
 """The configuration of a command: found, read, and checked as far as possible without serving."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ def find(option: Path | None) -> FoundConfig:
     if file is not None:
         sys.path.append(str(file.resolve().parent))  # last, so that a file there cannot replace an installed module
     config = parse_config({}) if file is None else load_config(file)
+    os.environ.update(config.variables)  # for litellm and the providers' clients, and for workers
     for warning in config.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     upstreams_of(config, waiting=True)

@@ -2,15 +2,19 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from crplugins.config.doubts import doubts
-from crplugins.config.litellm_file import stops_nothing, translated
+from crplugins.config.litellm.includes import with_included
+from crplugins.config.litellm.reading import LitellmReading
+from crplugins.config.litellm.report import told_of
+from crplugins.config.litellm.settings import SECTIONS
 from crplugins.config.schema import Config, key_problems
-from crplugins.settings.document import read_document
+from crplugins.settings.document import YamlDocument, read_document
 from crplugins.settings.environment import Expansion
 from crplugins.settings.errors import ConfigError, KeyPath, Problem, Source
 from crplugins.settings.section import KeyCheck, wrong_values
@@ -37,8 +41,13 @@ def load_config(path: str | Path, environ: Mapping[str, str] = os.environ) -> Co
 
     Raises `ConfigError` with every problem found, or if the file cannot be read.
     """
-    document = read_document(_text_of(Path(path)), str(path))
-    return _build(document.data, document.source, document.problems, environ)
+    document = read_config_file(Path(path))
+    return _build(document, environ).config()
+
+
+def read_config_file(path: Path) -> YamlDocument:
+    """The document in a file, and in those that it includes. Raises `ConfigError`."""
+    return with_included(read_document(_text_of(path), str(path)), path, _text_of)
 
 
 def parse_config(mapping: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Config:
@@ -47,7 +56,7 @@ def parse_config(mapping: Mapping[str, Any], environ: Mapping[str, str] = os.env
     Raises `ConfigError`, without lines.
     """
     given = {key: value for key, value in mapping.items() if value is not None}
-    return _build(given, Source(), (), environ)
+    return _build(YamlDocument(given, Source(), []), environ).config()
 
 
 def _text_of(path: Path) -> str:
@@ -62,24 +71,64 @@ def _text_of(path: Path) -> str:
     raise ConfigError([Problem((), reason)], str(path))
 
 
-def _build(data: Mapping[str, Any], source: Source, found: Sequence[Problem], environ: Mapping[str, str]) -> Config:
-    litellm = translated(data, environ)
-    keys = KeyCheck()
-    expansion = Expansion(litellm.environ)
-    values = expansion.expand(keys.checked(litellm.data, Config))
-    problems = [problem for problem in found if not stops_nothing(problem)]
-    problems += [*keys.problems, *expansion.problems]
-    config, wrong = _validate(values)
-    problems += [problem for problem in wrong if not _is_below(problem.path, expansion.problems)]
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of a configuration: a `Config`, or problems, which say where in the file.
+
+    Attributes:
+        reading: what of it is LiteLLM's, and what becomes of each key.
+    """
+
+    document: YamlDocument
+    reading: LitellmReading
+    made: Config | None
+    problems: Sequence[Problem]
+    warnings: Sequence[str] = ()
+
+    def config(self) -> Config:
+        """Raises `ConfigError`."""
+        if self.made is None or self.problems:
+            raise self.document.source.error(self.problems)
+        return self.made.read_from(self.document.source, tuple(self.warnings), self.reading.variables)
+
+
+def outcome_of(document: YamlDocument, environ: Mapping[str, str] = os.environ) -> Outcome:
+    """What becomes of a file of LiteLLM's, whatever is wrong with it."""
+    return _build(document, environ, is_litellms=True)
+
+
+def parse_text(text: str, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in a text, which includes no other. Raises `ConfigError`."""
+    return _build(read_document(text, DEFAULT_FILE), environ).config()
+
+
+def _build(document: YamlDocument, environ: Mapping[str, str], *, is_litellms: bool | None = None) -> Outcome:
+    """Checks what is there again without what may be left out, until nothing is wrong or what is wrong has to stay."""
+    reading = LitellmReading(document.data, environ, is_litellms=is_litellms)
+    found = [problem for problem in document.problems if not _stops_nothing(problem)]
+    while True:
+        keys, expansion = KeyCheck(), Expansion(reading.environ)
+        values = expansion.expand(keys.checked(reading.data, Config))
+        config, wrong = _validate(values)
+        wrong = [problem for problem in wrong if not _is_below(problem.path, expansion.problems)]
+        problems = [*keys.problems, *expansion.problems, *wrong]
+        if not problems or not reading.leave_out(problems):
+            break
+    problems = [*found, *(reading.nothing_served() or map(reading.placed, problems))]
     if config is None or problems:
-        raise source.error([litellm.placed(problem) for problem in problems])
-    warnings = [*litellm.warnings, *keys.warnings, *expansion.warnings, *doubts(config, environ)]
+        return Outcome(document, reading, None, problems)
+    warnings = [*told_of(document, reading), *keys.warnings, *expansion.warnings, *doubts(config, reading.environ)]
     of_litellm = [
         f"{problem.sentence(None)}; what LiteLLM's proxy reads is not judged here"
-        for problem in found
-        if stops_nothing(problem)
+        for problem in document.problems
+        if _stops_nothing(problem)
     ]
-    return config.read_from(source, (*warnings, *of_litellm))
+    return Outcome(document, reading, config, (), [*warnings, *of_litellm])
+
+
+def _stops_nothing(problem: Problem) -> bool:
+    """Whether what is wrong with the text stands in a section of LiteLLM's, where LiteLLM takes it."""
+    return bool(problem.path) and problem.path[0] in SECTIONS
 
 
 def _validate(values: Any) -> tuple[Config | None, list[Problem]]:

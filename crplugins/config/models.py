@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, SecretStr, model_validator
 
 from crplugins.config.answers import AnswerKeys
+from crplugins.config.litellm.table import key_table
 from crplugins.config.on_break import NO_ON_BREAK, OnBreakKeys, on_break_of
 from crplugins.config.routing import NOTHING_SAID, DeploymentKeys, GroupKeys, RoutingKeys, routing_settings
 from crplugins.core.final_newline import without_final_newline
@@ -19,7 +20,7 @@ from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 from crplugins.handlers.deadlines import Deadlines
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.litellm_settings import headers_in
+from crplugins.handlers.litellm_settings import headers_in, is_parameter, is_setting
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.keys.policy import QueueSection
 from crplugins.metering.fallback import or_fallback
@@ -28,14 +29,6 @@ from crplugins.metering.prices import price_of
 from crplugins.plugins.rate_limits.rules import NO_LIMITS
 from crplugins.settings.secret_text import Sendable
 from crplugins.settings.section import Count, Flag, Number, Section, Whole, refusal
-
-_ROUTER_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
-    (
-        *("itpm", "otpm", "tags", "tag_regex", "max_budget", "budget_duration", "use_in_pass_through"),
-        *("default_api_key_rpm_limit", "default_api_key_tpm_limit", "configurable_clientside_auth_params"),
-    ),
-    "it belongs to LiteLLM's router",
-)
 
 
 def _base_url(value: str) -> str:
@@ -97,15 +90,6 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
 
     model_config = ConfigDict(extra="allow")
 
-    ignored: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {
-            **_ROUTER_KEYS,
-            "litellm_credential_name": "'credential_list' has no credential of this name",
-            **dict.fromkeys(
-                ("handler", "forward_trace", "routing_strategy", "affinity_seconds"), "it belongs beside litellm_params"
-            ),
-        }
-    )
     extras: ClassVar[frozenset[str]] = frozenset(
         (
             *("api_version", "organization", "custom_llm_provider", "drop_params", "extra_body", "extra_headers"),
@@ -113,7 +97,11 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
             *("presence_penalty", "frequency_penalty", "reasoning_effort"),
         )
     )
-    likeness: ClassVar[float] = 0.85
+    likeness: ClassVar[float] = 0.8
+
+    @classmethod
+    def knows(cls, key: str) -> bool:
+        return super().knows(key) or is_parameter(key) or key_table().find("litellm_params", key) is not None
 
     model: Annotated[str, Field(min_length=1)] = Field(examples=["openai/gpt-4o-mini"])
     """The name in LiteLLM's notation, `provider/model`."""
@@ -155,8 +143,8 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
         return self
 
     def parameters(self) -> dict[str, Any]:
-        """The kept keys, without the prices LiteLLM also reads here: those never go upstream."""
-        kept = {key: value for key, value in self.others.items() if not _is_price(key)}
+        """What is sent, or sets litellm up; without the prices LiteLLM also reads here, which never go upstream."""
+        kept = {key: value for key, value in self.others.items() if not _is_price(key) and _is_used(key)}
         own = {"max_retries": self.max_retries, "ssl_verify": self.ssl_verify}  # litellm hands them to some SDKs
         return {**kept, **{name: value for name, value in own.items() if value is not None}}
 
@@ -197,8 +185,6 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
 
     Entries with the same name take turns, and fail over to one another.
     """
-
-    ignored: ClassVar[Mapping[str, str]] = MappingProxyType({**_ROUTER_KEYS})
 
     model_name: Annotated[str, Field(min_length=1)] = Field(examples=["gpt-4o-mini"])
     """What clients ask for; `openai/*` serves every name that fits. Entries with one name fail over to one another."""
@@ -287,6 +273,10 @@ def region_of(params: LitellmParams) -> str | None:
     if provider_of(params.model).startswith("vertex_ai"):
         return "regional" if isinstance(location, str) and location.lower() != "global" else None
     return _OPENAI_REGIONS.get(urlsplit(params.api_base).hostname or "") if params.api_base else None
+
+
+def _is_used(key: str) -> bool:
+    return is_parameter(key) or is_setting(key)
 
 
 def _is_price(key: str) -> bool:

@@ -246,6 +246,7 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
 
     _source: Source = PrivateAttr(default_factory=Source)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+    _variables: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def source(self) -> Source:
@@ -257,10 +258,16 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         """One sentence for each key that was ignored, or says what is hardly meant."""
         return self._warnings
 
-    def read_from(self, source: Source, warnings: tuple[str, ...]) -> Self:
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Variables of the environment that LiteLLM's file sets, for whoever starts a process with it."""
+        return self._variables
+
+    def read_from(self, source: Source, warnings: tuple[str, ...], variables: Mapping[str, str] | None = None) -> Self:
         """The same configuration, knowing where it stands."""
         copy = self.model_copy()
         copy._source, copy._warnings = source, warnings
+        copy._variables = self._variables if variables is None else variables
         return copy
 
     def with_run_key(self, secret: str) -> Self:

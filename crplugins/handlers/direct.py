@@ -25,7 +25,7 @@ from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.handler import document_reply, stream_reply
 from crplugins.handlers.http.client import HttpClient
 from crplugins.handlers.http.interface import Endpoint, HttpError, NoConnection, Response
-from crplugins.handlers.litellm_settings import headers_in, is_setting
+from crplugins.handlers.litellm_settings import headers_in, is_parameter
 from crplugins.handlers.upstream import Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
 from crplugins.handlers.whole_answer import WholeAnswers
@@ -44,7 +44,7 @@ class DirectHandler:
 
     Connections are pooled and kept alive. `litellm_params` that are parameters of the request are the defaults for
     those the client did not send, and so are the members of `extra_body`; `additional_drop_params` are not sent;
-    `extra_headers` and `organization` become headers. Other words of litellm's never leave. A request that the upstream
+    `extra_headers` and `organization` become headers. No other word leaves. A request that the upstream
     refuses because of `stream_options` is retried once without them, and later requests are sent without them at once.
     """
 
@@ -121,7 +121,7 @@ class DirectHandler:
 
 def _defaults(parameters: Mapping[str, Any]) -> dict[str, Any]:
     extra: Mapping[str, Any] = parameters.get("extra_body") or {}
-    return {**extra, **{key: value for key, value in parameters.items() if not is_setting(key)}}
+    return {**extra, **{key: value for key, value in parameters.items() if is_parameter(key)}}
 
 
 def _headers(deployment: Deployment, upstream: Upstream) -> dict[str, str]:

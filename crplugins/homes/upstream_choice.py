@@ -31,3 +31,16 @@ def upstreams_of(config: Config, *, waiting: bool = False) -> list[AnyUpstream]:
     if problems:
         raise config.source.error(problems)
     return upstreams
+
+
+def unserved(config: Config) -> list[tuple[int, str]]:
+    """The entries of `model_list` that no handler can serve, by their index, each with the reason. Asks no network."""
+    found = []
+    for index, entry in enumerate(config.model_list):
+        deployment = entry.deployment()
+        try:
+            if not can_wait(deployment, entry.handler):
+                resolve(deployment, entry.handler)
+        except UpstreamUnknown as error:
+            found.append((index, str(error)))
+    return found

@@ -10,7 +10,7 @@ from typing import Any, Final
 from crplugins.core.final_newline import without_final_newline
 from crplugins.settings.errors import KeyPath, Problem, did_you_mean, format_path
 
-_LITELLM_PREFIX: Final = "os.environ/"
+LITELLM_PREFIX: Final = "os.environ/"
 _REFERENCE: Final = re.compile(r"\$(\$?)\{([^}]*)\}")
 _ALMOST: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*|\$\([A-Za-z_][A-Za-z0-9_]*\)|\$env:.*|os\.environ[.:([].*")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -39,8 +39,8 @@ class Expansion:
         return value
 
     def _text(self, text: str, path: KeyPath) -> str:
-        if text.startswith(_LITELLM_PREFIX):
-            return self._lookup(text.removeprefix(_LITELLM_PREFIX), text, path)
+        if text.startswith(LITELLM_PREFIX):
+            return self._lookup(text.removeprefix(LITELLM_PREFIX), text, path)
         if _ALMOST.fullmatch(text) is not None:
             self.warnings.append(
                 f"{format_path(path)} is taken as it stands; a variable of the environment is ${{NAME}}"

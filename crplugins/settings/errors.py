@@ -11,15 +11,22 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. `line` counts from 1; None without a file."""
+    """One thing that is wrong.
+
+    Attributes:
+        line: counts from 1; None without a file.
+        file: where it is another one than that of the configuration, which includes it.
+    """
 
     path: KeyPath
     message: str
     line: int | None = None
+    file: str | None = None
 
     def sentence(self, file: str | None) -> str:
         """`gateway.yaml, line 7: server.prot: unknown key, did you mean 'port'?`"""
-        place = ", ".join(part for part in (file, f"line {self.line}" if self.line else None) if part)
+        where = self.file or file
+        place = ", ".join(part for part in (where, f"line {self.line}" if self.line else None) if part)
         return ": ".join(part for part in (place, format_path(self.path), self.message) if part)
 
 
@@ -37,26 +44,39 @@ class ConfigError(ValueError):
     """
 
     def __init__(self, problems: Iterable[Problem], file: str | None = None) -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: problem.line or 0))
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.file or "", problem.line or 0)))
         self.file = file
         super().__init__("\n".join(problem.sentence(file) for problem in self.problems))
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The file a configuration was read from, and the line of each key in it."""
+    """The file a configuration was read from, and the line of each key in it.
+
+    Attributes:
+        files: of keys that stand in another file, which it includes, that file.
+    """
 
     file: str | None = None
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    files: Mapping[KeyPath, str] = field(default_factory=dict)
 
     def error(self, problems: Iterable[Problem]) -> ConfigError:
         """The problems as an exception, each with the line of its key or of the nearest key around it."""
-        return ConfigError([dataclasses.replace(p, line=p.line or self._line(p.path)) for p in problems], self.file)
+        return ConfigError(map(self.located, problems), self.file)
 
-    def _line(self, path: KeyPath) -> int | None:
+    def located(self, problem: Problem) -> Problem:
+        """The problem with its line, if it has none yet."""
+        if problem.line is not None:
+            return problem
+        line, file = self.place(problem.path)
+        return dataclasses.replace(problem, line=line, file=file)
+
+    def place(self, path: KeyPath) -> tuple[int | None, str | None]:
+        """The line of a key or of the nearest key around it, and the file if it is an included one."""
         while path not in self.lines and path:
             path = path[:-1]
-        return self.lines.get(path)
+        return self.lines.get(path), self.files.get(path)
 
 
 def format_path(path: KeyPath) -> str:
@@ -72,9 +92,9 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     return plain[found[0]] if found else None
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`, did you mean 'api_base'?`, or nothing."""
-    found = nearest(word, known)
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`, did you mean 'api_base'?`, or nothing; see `nearest`."""
+    found = nearest(word, known, cutoff)
     return f", did you mean '{found}'?" if found else ""
 
 

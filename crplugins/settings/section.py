@@ -64,6 +64,11 @@ class Section(BaseModel):
         return None
 
     @classmethod
+    def knows(cls, key: str) -> bool:
+        """Whether a key is meant as it is written: a field, or a well-known one beside them."""
+        return key in cls.known_keys() or key in cls.extras
+
+    @classmethod
     def keeps_others(cls) -> bool:
         """Whether keys that are no fields are kept."""
         return cls.model_config.get("extra") == "allow"
@@ -191,7 +196,7 @@ class KeyCheck:
         if key in section.ignored:
             self.warnings.append(f"{format_path((*path, key))} is ignored: {section.ignored[key]}")
             return False
-        if key in known or key in section.extras:
+        if section.knows(key):
             return True
         if not section.keeps_others():
             self.problems.append(_unknown(key, known, path))

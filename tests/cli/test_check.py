@@ -18,9 +18,8 @@ litellm_settings: {drop_params: true}
 """
 
 WARNINGS = [
-    "litellm_settings.drop_params counts for the models that litellm translates; the direct handler sends what a client "
-    "sends",
-    "model_list[1].litellm_params.tags is ignored: it belongs to LiteLLM's router",
+    "model_list[1].litellm_params.tags is ignored: a key of a client says which models it may call, see 'keys[].models', "
+    "and 'aliases' who gets which",
 ]
 
 
@@ -153,6 +152,7 @@ def test_what_leads_to_no_served_model_is_told_and_an_unknown_provider_stops_no_
 model_list:
   - {model_name: a, litellm_params: {model: demo/echo}}
   - {model_name: picture, litellm_params: {model: dall-e-3, api_key: x}}
+  - {model_name: odd, litellm_params: {model: odd-model-3, api_key: x}}
 aliases: {fast: nothing, good: a}
 keys: [{id: k, secret: sk-k-0123456789abcdef, models: [gone, a, "g*", mine], aliases: {mine: a}}]
 """)
@@ -160,7 +160,9 @@ keys: [{id: k, secret: sk-k-0123456789abcdef, models: [gone, a, "g*", mine], ali
     report = json.loads(done.stdout)
     assert done.returncode == 0
     assert report["warnings"] == [
-        "model 'picture': litellm knows no provider for 'dall-e-3'; it is not served",
+        "model_list[1] is not served: a model of this name answers no chat completions; if it does, write "
+        "model_info.mode chat",
+        "model 'odd': litellm knows no provider for 'odd-model-3'; it is not served",
         "the alias 'fast' of the gateway leads to 'nothing', which is not served",
         "the key 'k' may call 'gone', which is neither served nor an alias",
     ]

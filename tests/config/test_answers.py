@@ -36,7 +36,7 @@ def test_the_word_that_is_nearest_to_a_deployment_counts(load: Load, text: str, 
     (deployment,) = config.deployments()
     assert deployment.deadlines == meant
     assert deployment.parameters == {}
-    assert config.warnings == ()
+    assert all(warning.endswith("says the same") for warning in config.warnings)
 
 
 @pytest.mark.parametrize("seconds", ["-1", "true", "[30]"])

@@ -63,14 +63,16 @@ def test_a_strategy_that_does_not_count_is_named_in_a_warning(load, strategy, to
     assert warning.endswith("simple-shuffle or least-busy or latency-based-routing or cost-based-routing")
 
 
-def test_what_else_litellm_says_about_sessions_and_checks_is_named_in_a_warning(load):
+def test_what_else_litellm_says_about_sessions_and_checks_counts_or_is_named_in_a_warning(load):
     text = """\
 router_settings: {optional_pre_call_checks: [prompt_caching], deployment_affinity_ttl_seconds: 60}
-general_settings: {background_health_checks: true, enable_health_check_routing: true, health_check_interval: 60}
+general_settings: {background_health_checks: true, enable_health_check_routing: true, health_check_interval: 70}
 """
-    warnings = load(MODELS + text).warnings
-    assert ["affinity_seconds" in each for each in warnings] == [True, True, False, False, False]
-    assert ["health_check" in each.partition("ignored")[2] for each in warnings] == [False, False, True, True, True]
+    config = load(MODELS + text)
+    assert (config.affinity_seconds, config.health_check.seconds) == (60, 70)
+    assert config.warnings == (
+        "router_settings.optional_pre_call_checks is ignored: a session stays with one deployment, see 'affinity_seconds'",
+    )
 
 
 @pytest.mark.parametrize(

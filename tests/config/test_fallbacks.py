@@ -87,7 +87,6 @@ ALONE = "falls back to itself alone, so that nobody else would answer"
         ("fallbacks: [{a: [gpt-6]}]", f"line 7: fallbacks.a: 'gpt-6' {NOBODY}"),
         ("fallbacks: [{z: [b]}]", f"line 7: fallbacks.z: 'z' {NOBODY}"),
         ("default_fallbacks: [z]", f"line 7: default_fallbacks[0]: 'z' {NOBODY}"),
-        ("litellm_settings: {fallbacks: [{a: [z]}]}", f"line 7: litellm_settings.fallbacks.a: 'z' {NOBODY}"),
         ("fallbacks: [{a: [a]}]", f"line 7: fallbacks.a: {ALONE}"),
         ("fallbacks: [{'w/*': ['w/*', 'w/*']}]", f"line 7: fallbacks.w/*: {ALONE}"),
         ("context_window_fallbacks: {b: b}", f"line 7: context_window_fallbacks.b: {ALONE}"),
@@ -106,3 +105,16 @@ def test_a_name_that_nobody_serves_and_one_that_falls_back_to_itself_alone_are_m
     refuse: Refuse, text: str, sentence: str
 ) -> None:
     assert refuse(MODELS + text) == [sentence]
+
+
+def test_a_name_in_litellms_fallbacks_that_nobody_serves_is_named_and_the_others_count(load: Load) -> None:
+    fallbacks = "[{a: [z, b]}, {z: [a]}, {c: [z]}, {b: [b]}]"
+    config = load(f"{MODELS}litellm_settings: {{fallbacks: {fallbacks}, default_fallbacks: [z]}}")
+    assert (after(config, "a")[0], after(config, "b")[0]) == (["b"], [])
+    assert config.warnings == (
+        "litellm_settings.fallbacks[0].a counts in part: no model of this name is served: z",
+        "litellm_settings.fallbacks[1].z is ignored: no model of this name is served: z",
+        "litellm_settings.fallbacks[2].c is ignored: no model of this name is served: z",
+        "litellm_settings.fallbacks[3].b is ignored: it falls back to itself alone",
+        "litellm_settings.default_fallbacks[0] is ignored: no model of this name is served: z",
+    )

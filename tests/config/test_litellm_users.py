@@ -49,12 +49,9 @@ ENVIRON = {"AZURE_API_BASE": "https://x.openai.azure.com", "AZURE_API_KEY": "az"
 def test_a_litellm_file_is_read_with_warnings(load):
     config = load(LITELLM_FILE, ENVIRON)
     assert config.warnings == (
-        "litellm_settings.drop_params counts for the models that litellm translates; the direct handler sends what a "
-        "client sends",
         "litellm_settings.callbacks is ignored: write 'metrics', 'ledger', 'tracing' or 'plugins'",
-        "general_settings.master_key is ignored: write the keys of clients under 'keys', and 'admin.token' for operators",
-        "environment_variables counts for ${NAME} and os.environ/NAME in this file alone: what a client of a provider "
-        "finds in the environment, such as OPENAI_API_KEY, must be set there",
+        "general_settings.master_key is ignored: the environment variable LITELLM_MASTER_KEY is not set; without 'keys' "
+        "one is generated at the start",
     )
 
 
@@ -102,12 +99,14 @@ def test_every_parameter_litellm_knows_passes_as_no_misspelling(monkeypatch):
     from litellm.types.router import GenericLiteLLMParams, LiteLLMParamsTypedDict
     from litellm.types.utils import all_litellm_params
 
+    from crplugins.config.litellm.reading import LitellmReading
     from crplugins.config.models import LitellmParams, ModelInfo
     from crplugins.settings.section import KeyCheck
 
     check = KeyCheck()
     names = {*GenericLiteLLMParams.model_fields, *LiteLLMParamsTypedDict.__annotations__, *all_litellm_params}
-    check.checked(dict.fromkeys(names), LitellmParams)
+    reading = LitellmReading({"model_list": [{"model_name": "a", "litellm_params": dict.fromkeys(names, 1)}]}, {})
+    check.checked(reading.data["model_list"][0]["litellm_params"], LitellmParams)
     prices = {name for name in GenericLiteLLMParams.model_fields if "cost" in name}
     prices.add("input_dbu_cost_per_token")  # in its price table
     check.checked(dict.fromkeys(prices), ModelInfo)
@@ -119,12 +118,15 @@ MODEL = "model_list:\n  - model_name: a\n    litellm_params: {model: openai/m, a
 
 
 def test_every_section_litellms_proxy_reads_stops_nothing(load):
-    from crplugins.config.litellm_file import SECTIONS
+    from crplugins.config.litellm.settings import SECTIONS
 
     for text in ("{a: 1, a: 2, b: !secret c}", "[1, {b: 2}]", "null", "text"):
-        config = load(MODEL + "".join(f"{section}: {text}\n" for section in sorted(SECTIONS)))
+        config = load(MODEL + "".join(f"{section}: {text}\n" for section in sorted(SECTIONS - {"include"})))
         told = " ".join(config.warnings)
-        assert all(section in told for section in SECTIONS - {"credential_list"})
+        assert all(section in told for section in SECTIONS - COUNTING) or text == "null"
+
+
+COUNTING = {"credential_list", "environment_variables", "include", "model_group_alias"}
 
 
 def test_a_mistake_in_the_text_of_our_own_sections_is_still_one(refuse):
@@ -134,8 +136,7 @@ def test_a_mistake_in_the_text_of_our_own_sections_is_still_one(refuse):
 def test_a_key_where_a_colon_was_forgotten_is_not_shown(load):
     config = load(MODEL + "litellm_settings: {sk-1234567890abcdef, drop_params: false}")
     assert config.warnings == (
-        "a key of litellm_settings that is no name is ignored: it configures LiteLLM's own proxy",
-        "litellm_settings.drop_params is ignored: it configures LiteLLM's own proxy",
+        "a key of litellm_settings that is no name is unknown and does not count: no key that is known here",
     )
 
 
@@ -144,10 +145,11 @@ def test_environment_variables_stand_above_the_environment(load):
 environment_variables: {ONE: sk-file, TWO: os.environ/OUTSIDE, THREE: "${OUTSIDE}-3", FOUR: 4, FIVE: [5], SIX: os.environ/NOWHERE}
 model_list:
   - model_name: a
-    litellm_params: {model: openai/m, api_key: os.environ/ONE, a: "${TWO}", b: "${THREE}", c: os.environ/FOUR}
+    litellm_params: {model: openai/m, api_key: os.environ/ONE, extra_body: {a: "${TWO}", b: "${THREE}", c: os.environ/FOUR}}
 """
     [model] = load(text, {"ONE": "sk-outside", "OUTSIDE": "out"}).deployments()
-    assert (model.api_key, dict(model.parameters)) == ("sk-file", {"a": "out", "b": "out-3", "c": "4"})
+    assert model.api_key == "sk-file"
+    assert model.parameters["extra_body"] == {"a": "out", "b": "out-3", "c": "4"}
 
 
 def test_a_credential_is_used_by_its_name_and_what_stands_beside_the_model_wins(load):
@@ -222,8 +224,8 @@ def test_our_own_words_come_before_those_of_litellms_sections(load):
     assert config.warnings == ("router_settings.num_retries is ignored: 'num_retries' says the same",)
 
 
-def test_what_is_wrong_in_litellms_sections_is_named_where_it_stands(refuse):
+def test_what_is_wrong_in_litellms_sections_is_named_where_it_stands_and_stops_nothing(load):
     text = "litellm_settings: {drop_params: true}\nrouter_settings:\n  cooldown_time: soon\n  retry_policy: {RateLimitRetries: 1}"
-    first, second = refuse(MODEL + text)
-    assert first == "line 6: router_settings.cooldown_time: must be a number, not text"
-    assert second.startswith("line 7: router_settings.retry_policy.RateLimitRetries: unknown key, did you mean")
+    first, second = load(MODEL + text).warnings
+    assert first == "router_settings.cooldown_time is ignored: must be a number, not text"
+    assert second.startswith("router_settings.retry_policy.RateLimitRetries is ignored: unknown key, did you mean")

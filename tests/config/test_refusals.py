@@ -53,8 +53,9 @@ guard: {strict: 3}
     assert refuse(text) == [
         "line 1: model_lst: unknown key, did you mean 'model_list'?",
         "line 3: model_list[0].model_name: must be text, not a number",
+        "line 4: model_list[0].litellm_params.modle: unknown key, did you mean 'model'?",
         "line 4: model_list[0].litellm_params.timeout: must be more than 0",
-        "line 4: model_list[0].litellm_params.model: is missing; is 'modle' meant to be it?",
+        "line 4: model_list[0].litellm_params.model: is missing",
         "line 5: model_list[0].handler: must be one of auto, direct, litellm, did you mean 'direct'?",
         "line 6: model_list[1].model_name: is missing",
         "line 6: model_list[1].litellm_params: must be a mapping, not text",

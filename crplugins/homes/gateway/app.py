@@ -209,6 +209,7 @@ def create_app() -> Gateway:
     """The gateway a worker process serves: the file in `CRPLUGINS_CONFIG`, and what was made for the run."""
     path = find_config(None)
     config = parse_config({}) if path is None else load_config(path)
+    os.environ.update(config.variables)
     run_key, limit_store = os.environ.get(RUN_KEY_VARIABLE), os.environ.get(LIMIT_STORE_VARIABLE)
     if run_key:
         config = config.with_run_key(run_key)

@@ -1,0 +1,76 @@
+"""FateTable: what becomes of each key of LiteLLM's, from the one list of them beside this file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, Literal
+
+from crplugins.settings.document import read_document
+
+FateKind = Literal["honoured", "mapped", "warned", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of a key.
+
+    Attributes:
+        kind: `honoured` under its own name, `mapped` to a key of ours, or lost: `warned` says what to write instead,
+            `refused` why there is nothing.
+        say: the sentence about it, without its end.
+        verb: what a warning says of the key before that.
+    """
+
+    kind: FateKind
+    say: str
+    verb: str = "is ignored"
+
+    @property
+    def is_lost(self) -> bool:
+        return self.kind in ("warned", "refused")
+
+
+UNKNOWN: Final = Fate("warned", "no key that is known here", "is unknown and does not count")
+UNKNOWN_PARAMETER: Final = Fate(
+    "warned", "what a provider takes beside OpenAI's parameters stands under 'extra_body'", "is unknown and not sent"
+)
+OFF: Final = Fate("honoured", "it is off, or empty, and so it is here")
+
+
+def is_off(value: Any) -> bool:
+    """Whether a key with this value asks for nothing that would be lost."""
+    return value is None or value is False or value in ("", [], {}) or (isinstance(value, str) and value == "false")
+
+
+class FateTable:
+    """The rows by section. Attributes: `names` are all that is written in them, by section."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._exact: dict[tuple[str, str], Fate] = {}
+        self._patterns: dict[str, list[tuple[str, Fate]]] = {}
+        for row in rows:
+            fate = Fate(row["fate"], row["say"])
+            for name in row["keys"]:
+                if "*" in name:
+                    self._patterns.setdefault(row["in"], []).append((name, fate))
+                elif self._exact.setdefault((row["in"], name), fate) is not fate:
+                    raise ValueError(f"{name} stands twice among the keys of {row['in']}")
+
+    def find(self, section: str, key: str) -> Fate | None:
+        """Of a key whose name stands in the table that row, else the first whose pattern fits; None if none does."""
+        if (exact := self._exact.get((section, key))) is not None:
+            return exact
+        return next((fate for name, fate in self._patterns.get(section, ()) if fnmatchcase(key, name)), None)
+
+    def keys_in(self, section: str) -> frozenset[str]:
+        """The names without a `*`."""
+        return frozenset(name for where, name in self._exact if where == section)
+
+
+@cache
+def key_table() -> FateTable:
+    """The one of this release. Blocks: reads a file."""
+    text = (files(__package__) / "keys.yaml").read_text(encoding="utf-8")
+    return FateTable(read_document(f"rows:\n{text}", "keys.yaml").data["rows"])
