@@ -3,7 +3,7 @@
 `model_list` has LiteLLM's format. Of the sections of its proxy much says how a model is called: it is written into
 `model_list` before anything is checked. What has the same name at our top level, or a name of ours, is moved there, if
 nothing stands there already. Everything else is named in a warning, and stops nothing: neither a key that does not
-count nor, in a file of LiteLLM's alone, an entry that cannot be used. Which key is which stands in `keys.yaml`.
+count nor, in a file of LiteLLM's alone, an entry that cannot be used. Which key is which stands in `keys.py`.
 """
 
 import copy

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, get_args
 
+from crplugins.config.litellm.keys import FateKind
 from crplugins.config.litellm.reading import LitellmReading
 from crplugins.config.litellm.settings import SECTIONS, SETTINGS
-from crplugins.config.litellm.table import OFF, UNKNOWN, UNKNOWN_PARAMETER, Fate, FateKind, is_off, key_table
+from crplugins.config.litellm.table import OFF, UNKNOWN, UNKNOWN_PARAMETER, Fate, is_off, key_table
 from crplugins.config.models import LitellmParams, ModelEntry
 from crplugins.config.schema import Config
 from crplugins.handlers.litellm_settings import is_parameter

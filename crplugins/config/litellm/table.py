@@ -1,15 +1,11 @@
-"""FateTable: what becomes of each key of LiteLLM's, from the one list of them beside this file."""
+"""FateTable: what becomes of each key of LiteLLM's, from the one list of them in `keys.py`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
-from importlib.resources import files
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from crplugins.settings.document import read_document
-
-FateKind = Literal["honoured", "mapped", "warned", "refused"]
+from crplugins.config.litellm.keys import KEYS, FateKind, KeyGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +41,18 @@ def is_off(value: Any) -> bool:
 
 
 class FateTable:
-    """The rows by section. Attributes: `names` are all that is written in them, by section."""
+    """What becomes of each key of the groups."""
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, groups: Iterable[KeyGroup]) -> None:
         self._exact: dict[tuple[str, str], Fate] = {}
         self._patterns: dict[str, list[tuple[str, Fate]]] = {}
-        for row in rows:
-            fate = Fate(row["fate"], row["say"])
-            for name in row["keys"]:
+        for group in groups:
+            fate = Fate(group.fate, group.say)
+            for name in group.names.split():
                 if "*" in name:
-                    self._patterns.setdefault(row["in"], []).append((name, fate))
-                elif self._exact.setdefault((row["in"], name), fate) is not fate:
-                    raise ValueError(f"{name} stands twice among the keys of {row['in']}")
+                    self._patterns.setdefault(group.section, []).append((name, fate))
+                elif self._exact.setdefault((group.section, name), fate) is not fate:
+                    raise ValueError(f"{name} stands twice among the keys of {group.section}")
 
     def find(self, section: str, key: str) -> Fate | None:
         """Of a key whose name stands in the table that row, else the first whose pattern fits; None if none does."""
@@ -69,8 +65,9 @@ class FateTable:
         return frozenset(name for where, name in self._exact if where == section)
 
 
-@cache
+_TABLE: Final = FateTable(KEYS)
+
+
 def key_table() -> FateTable:
-    """The one of this release. Blocks: reads a file."""
-    text = (files(__package__) / "keys.yaml").read_text(encoding="utf-8")
-    return FateTable(read_document(f"rows:\n{text}", "keys.yaml").data["rows"])
+    """The one of this release."""
+    return _TABLE

@@ -7,9 +7,9 @@ import pytest
 
 from crplugins.cli.litellm_report import LitellmFile
 from crplugins.config import Config, ConfigError
+from crplugins.config.litellm.keys import FateKind
 from crplugins.config.litellm.migration import migrated
 from crplugins.config.litellm.report import totals
-from crplugins.config.litellm.table import FateKind
 from crplugins.settings.document import read_document
 from tests.config.litellm.examples import EXAMPLES, NOT_SERVED, USERS
 
