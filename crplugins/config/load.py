@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from crplugins.config.doubts import doubts
-from crplugins.config.litellm.includes import with_included
+from crplugins.config.litellm.includes import INCLUDE, with_included
 from crplugins.config.litellm.reading import LitellmReading
 from crplugins.config.litellm.report import told_of
 from crplugins.config.litellm.settings import SECTIONS
@@ -106,6 +106,7 @@ def _build(document: YamlDocument, environ: Mapping[str, str], *, is_litellms: b
     """Checks what is there again without what may be left out, until nothing is wrong or what is wrong has to stay."""
     reading = LitellmReading(document.data, environ, is_litellms=is_litellms)
     found = [problem for problem in document.problems if not _stops_nothing(problem)]
+    reading.not_read([problem.message for problem in document.problems if problem.path == (INCLUDE,)])
     while True:
         keys, expansion = KeyCheck(), Expansion(reading.environ)
         values = expansion.expand(keys.checked(reading.data, Config))
@@ -121,7 +122,7 @@ def _build(document: YamlDocument, environ: Mapping[str, str], *, is_litellms: b
     of_litellm = [
         f"{problem.sentence(None)}; what LiteLLM's proxy reads is not judged here"
         for problem in document.problems
-        if _stops_nothing(problem)
+        if _stops_nothing(problem) and problem.path != (INCLUDE,)
     ]
     return Outcome(document, reading, config, (), [*warnings, *of_litellm])
 

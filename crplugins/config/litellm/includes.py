@@ -24,7 +24,8 @@ ReadText = Callable[[Path], str]
 def with_included(document: YamlDocument, path: Path, read: ReadText) -> YamlDocument:
     """The document with the files it includes, and theirs, merged into it; itself if it includes none.
 
-    Raises `ConfigError` for a file that cannot be read, with the line that names it.
+    A file that cannot be read is among the problems of the document, at `include`. Raises `ConfigError` for one that is
+    no YAML, and for too many.
     """
     if INCLUDE not in document.data:
         return document
@@ -52,8 +53,9 @@ class _Merging:
                 continue
             self._loaded.add(path)
             document = self._opened(path, index, source)
-            self._merge(document)
-            waiting += [(entry, path, document.source) for entry in _entries(document)]
+            if document is not None:
+                self._merge(document)
+                waiting += [(entry, path, document.source) for entry in _entries(document)]
 
     def document(self) -> YamlDocument:
         source = Source(self._document.source.file, self._lines, self._files)
@@ -64,13 +66,14 @@ class _Merging:
         from_root = (self._root.parent / name).resolve()
         return beside if beside.exists() or not from_root.exists() else from_root
 
-    def _opened(self, path: Path, index: int, source: Source) -> YamlDocument:
+    def _opened(self, path: Path, index: int, source: Source) -> YamlDocument | None:
         if len(self._loaded) > MOST_FILES:
             raise source.error([Problem((INCLUDE, index), f"more than {MOST_FILES} files are included")])
         try:
             text = self._read(path)
         except ConfigError as error:
-            raise source.error([Problem((INCLUDE, index), f"{path.name}: {error.problems[0].message}")]) from None
+            self._problems.append(Problem((INCLUDE,), f"{path.name}: {error.problems[0].message}"))
+            return None
         self._characters += len(text)
         if self._characters > MOST_CHARACTERS:
             raise source.error([Problem((INCLUDE, index), "the included files are too long together")])

@@ -97,6 +97,11 @@ class LitellmReading:
         self._clean_fallbacks()
         return bool(entries or others)
 
+    def not_read(self, messages: Sequence[str]) -> None:
+        """Notes the files that are included and could not be read."""
+        if messages:
+            self.fates["include",] = Fate("warned", "; ".join(messages), "counts in part")
+
     def not_served(self, index: int, why: str) -> None:
         """Notes that nobody can answer for an entry of `data`, which stays there."""
         self._leave_out_entry(self.entries[index], why)

@@ -57,7 +57,6 @@ def test_a_mistake_is_named_with_its_file_and_line() -> None:
 @pytest.mark.parametrize(
     ("include", "sentence"),
     [
-        ("[nowhere.yaml]", "config.yaml, line 1: include[0]: nowhere.yaml: there is no such file"),
         ("{a: b}", "config.yaml, line 1: include: must be a list of the names of files"),
         ("[1]", "config.yaml, line 1: include: must be a list of the names of files"),
         ("[list.yaml]", "line 1: the file must hold keys, such as 'model_list:'"),
@@ -77,3 +76,11 @@ def test_only_so_many_files_are_read() -> None:
         write(f"parts/{number}.yaml", f"include: [{number + 1}.yaml]\n")
     with pytest.raises(ConfigError, match=r"98\.yaml, line 1: include\[0\]: more than 100 files are included"):
         load_config("config.yaml", {})
+
+
+def test_a_file_that_is_not_there_is_named_and_stops_no_other() -> None:
+    write("config.yaml", f"include: [nowhere.yaml, one.yaml]\nmodel_list:\n{model('a')}")
+    write("one.yaml", f"model_list:\n{model('b')}")
+    config = load_config("config.yaml", {})
+    assert [entry.model_name for entry in config.model_list] == ["a", "b"]
+    assert config.warnings == ("include counts in part: nowhere.yaml: there is no such file",)
