@@ -83,4 +83,4 @@ def test_a_file_that_is_not_there_is_named_and_stops_no_other() -> None:
     write("one.yaml", f"model_list:\n{model('b')}")
     config = load_config("config.yaml", {})
     assert [entry.model_name for entry in config.model_list] == ["a", "b"]
-    assert config.warnings == ("include counts in part: nowhere.yaml: there is no such file",)
+    assert config.warnings[0] == "include counts in part: nowhere.yaml: there is no such file"
