@@ -14,14 +14,14 @@ https://docs.litellm.ai/docs/proxy/config_settings
 
 from typing import Final, Literal, NamedTuple
 
-FateKind = Literal["honoured", "mapped", "warned", "refused"]
+KeyFateKind = Literal["honoured", "mapped", "warned", "refused"]
 
 
 class KeyGroup(NamedTuple):
     """Keys of a section, separated by spaces, that share a fate; `say` is the sentence about it, without its end."""
 
     section: str
-    fate: FateKind
+    fate: KeyFateKind
     say: str
     names: str
 

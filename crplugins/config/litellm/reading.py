@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from crplugins.config.litellm.chat import why_no_chat
 from crplugins.config.litellm.settings import DEADLINES, MOVED, SECTIONS, is_seconds, other_strategy
-from crplugins.config.litellm.table import OFF, UNKNOWN, UNKNOWN_PARAMETER, Fate, is_off, key_table
+from crplugins.config.litellm.table import OFF, UNKNOWN, UNKNOWN_PARAMETER, KeyFate, is_off, key_table
 from crplugins.config.models import LitellmParams, ModelEntry
 from crplugins.config.schema import Config
 from crplugins.core.patterns import Pattern
@@ -57,7 +57,7 @@ class LitellmReading:
     def __init__(self, data: Mapping[str, Any], environ: Mapping[str, str], *, is_litellms: bool | None = None) -> None:
         self._file = data
         self.is_litellms = _is_litellms(data) if is_litellms is None else is_litellms
-        self.fates: dict[KeyPath, Fate] = {}
+        self.fates: dict[KeyPath, KeyFate] = {}
         self._moved: dict[KeyPath, KeyPath] = {}
         self.entries: list[int] = []
         self.data: dict[str, Any] = {key: value for key, value in data.items() if key not in SECTIONS}
@@ -100,7 +100,7 @@ class LitellmReading:
     def not_read(self, messages: Sequence[str]) -> None:
         """Notes the files that are included and could not be read."""
         if messages:
-            self.fates["include",] = Fate("warned", "; ".join(messages), "counts in part")
+            self.fates["include",] = KeyFate("warned", "; ".join(messages), "counts in part")
 
     def not_served(self, index: int, why: str) -> None:
         """Notes that nobody can answer for an entry of `data`, which stays there."""
@@ -139,7 +139,7 @@ class LitellmReading:
         at = next(length for length in range(1, len(path) + 1) if path[:length] in self._moved)
         while len(path) > at and not _is_member(self.data, path):
             path = path[:-1]
-        self.fates[self._place(path)] = Fate("warned", message)
+        self.fates[self._place(path)] = KeyFate("warned", message)
         self.data[str(path[0])] = copy.deepcopy(self.data.get(str(path[0])))
         _remove(self.data, path)
 
@@ -159,7 +159,7 @@ class LitellmReading:
             around = inner
         if around.get(str(ours[-1])) is not None:
             if place[-1] == ours[-1] or ours not in self._moved:
-                self.fates[place] = Fate("warned", f"'{format_path(self._moved.get(ours, ours))}' says the same")
+                self.fates[place] = KeyFate("warned", f"'{format_path(self._moved.get(ours, ours))}' says the same")
             return
         around[str(ours[-1])] = value
         self._moved[ours] = place
@@ -193,7 +193,7 @@ class LitellmReading:
             if name not in MOVED or is_off(value):
                 continue
             if name == "routing_strategy" and (why := other_strategy(value)) is not None:
-                self.fates[section, name] = Fate("warned", why)
+                self.fates[section, name] = KeyFate("warned", why)
             else:
                 self._put(value, (name,), (section, name))
 
@@ -203,9 +203,9 @@ class LitellmReading:
             if is_off(value):
                 continue
             if not is_seconds(value):
-                self.fates[section, name] = Fate("warned", "it is no number of seconds")
+                self.fates[section, name] = KeyFate("warned", "it is no number of seconds")
             elif ours == "timeout" and "request_timeout" in self._file:
-                self.fates[section, name] = Fate("warned", "'request_timeout' says the same")
+                self.fates[section, name] = KeyFate("warned", "'request_timeout' says the same")
             else:
                 self._put(value, (ours,), (section, name))
 
@@ -229,11 +229,11 @@ class LitellmReading:
         if is_off(key):
             return
         if self._file.get("keys") is not None:
-            self.fates[place] = Fate("warned", "write it under 'keys', which says who may call")
+            self.fates[place] = KeyFate("warned", "write it under 'keys', which says who may call")
         elif not isinstance(key, str) or not key:
-            self.fates[place] = Fate("warned", "it must be text")
+            self.fates[place] = KeyFate("warned", "it must be text")
         elif (missing := _unset(key, self.environ)) is not None:
-            self.fates[place] = Fate("warned", f"{missing}; without 'keys' one is generated at the start")
+            self.fates[place] = KeyFate("warned", f"{missing}; without 'keys' one is generated at the start")
         else:
             self.data["keys"] = [{"id": MASTER_KEY_ID, "secret": key}]
             self._moved["keys", 0, "secret"] = place
@@ -244,12 +244,14 @@ class LitellmReading:
             below = (*place, name)
             if isinstance(target, Mapping):
                 if _says_yes(target.get("hidden")):
-                    self.fates[(*below, "hidden")] = Fate("warned", "an alias is listed with the models a key may call")
+                    self.fates[(*below, "hidden")] = KeyFate(
+                        "warned", "an alias is listed with the models a key may call"
+                    )
                 target = target.get("model")
             if isinstance(target, str) and target:
                 self._put(target, ("aliases", name), below)
             else:
-                self.fates[below] = Fate("warned", "it must be the name of a model")
+                self.fates[below] = KeyFate("warned", "it must be the name of a model")
 
     # The models.
 
@@ -275,7 +277,7 @@ class LitellmReading:
     def _leave_out_entry(self, index: int, why: str) -> None:
         path = ("model_list", index)
         self.fates = {place: fate for place, fate in self.fates.items() if place[:2] != path}
-        self.fates[path] = Fate("warned", why, "is not served")
+        self.fates[path] = KeyFate("warned", why, "is not served")
 
     def _entry(self, index: int, entry: Any) -> Any:
         """An entry with what holds for all models, without the keys that do not count."""
@@ -310,7 +312,7 @@ class LitellmReading:
         fate = key_table().find("model_info", key)
         return fate is None or self._counts(fate, value, (*path, "model_info", key))
 
-    def _counts(self, fate: Fate, value: Any, path: KeyPath) -> bool:
+    def _counts(self, fate: KeyFate, value: Any, path: KeyPath) -> bool:
         if not fate.is_lost:
             return True
         self.fates[path] = OFF if is_off(value) else fate
@@ -340,7 +342,7 @@ class LitellmReading:
         for each in _listed(self._file.get("credential_list")):
             if isinstance(each, Mapping) and str(each.get("credential_name")) == str(name):
                 return _mapping(each.get("credential_values"))
-        self.fates[(*path, "litellm_credential_name")] = Fate(
+        self.fates[(*path, "litellm_credential_name")] = KeyFate(
             "warned", "'credential_list' has no credential of this name"
         )
         return {}
@@ -394,7 +396,7 @@ class LitellmReading:
             if isinstance(names, list | tuple) and all(isinstance(each, str) for each in names):
                 names = [self._target(each) for each in self._known(names, (*place, name), served)]
             if names and set(names) == {self._target(name)}:
-                self.fates[(*place, name)] = Fate("warned", "it falls back to itself alone")
+                self.fates[(*place, name)] = KeyFate("warned", "it falls back to itself alone")
             elif names:
                 kept[self._target(name)] = names
         return kept
@@ -408,7 +410,7 @@ class LitellmReading:
             (known if is_served else strange).append(name)
         if strange:
             verb = "counts in part" if known else "is ignored"
-            self.fates[place] = Fate("warned", f"{_NOBODY}: {', '.join(map(str, strange))}", verb)
+            self.fates[place] = KeyFate("warned", f"{_NOBODY}: {', '.join(map(str, strange))}", verb)
         return known
 
     def _target(self, name: str) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, get_args
 
-from crplugins.config.litellm.keys import FateKind
+from crplugins.config.litellm.keys import KeyFateKind
 from crplugins.config.litellm.reading import LitellmReading
 from crplugins.config.litellm.settings import SECTIONS, SETTINGS
-from crplugins.config.litellm.table import OFF, UNKNOWN, UNKNOWN_PARAMETER, Fate, is_off, key_table
+from crplugins.config.litellm.table import OFF, UNKNOWN, UNKNOWN_PARAMETER, KeyFate, is_off, key_table
 from crplugins.config.models import LitellmParams, ModelEntry
 from crplugins.config.schema import Config
 from crplugins.handlers.litellm_settings import is_parameter
@@ -16,12 +16,12 @@ from crplugins.settings.document import YamlDocument
 from crplugins.settings.errors import KeyPath, Problem, format_path
 from crplugins.settings.section import is_a_name
 
-_OURS: Final = Fate("honoured", "a key of ours")
-_DEFAULT: Final = Fate(
+_OURS: Final = KeyFate("honoured", "a key of ours")
+_DEFAULT: Final = KeyFate(
     "honoured", "a default for requests that do not say it, or a parameter that the provider documents"
 )
-_NO_MAPPING: Final = Fate("warned", "it must be a mapping")
-_NOTE: Final = Fate("honoured", "kept as a note about the model; nothing here depends on it")
+_NO_MAPPING: Final = KeyFate("warned", "it must be a mapping")
+_NOTE: Final = KeyFate("honoured", "kept as a note about the model; nothing here depends on it")
 _NO_NAME: Final = "(a key that is no name)"
 
 
@@ -30,7 +30,7 @@ class KeyRow:
     """A key of the file. `line` is None for a configuration from Python; `file` is set in an included file."""
 
     path: KeyPath
-    fate: Fate
+    fate: KeyFate
     line: int | None
     file: str | None
     shown: str
@@ -48,7 +48,7 @@ def rows_of(document: YamlDocument, reading: LitellmReading, problems: Sequence[
 def totals(rows: Sequence[KeyRow]) -> dict[str, int]:
     """How many keys have each fate."""
     counts = Counter(row.fate.kind for row in rows)
-    return {kind: counts[kind] for kind in get_args(FateKind)}
+    return {kind: counts[kind] for kind in get_args(KeyFateKind)}
 
 
 def told_of(document: YamlDocument, reading: LitellmReading) -> list[str]:
@@ -62,7 +62,7 @@ def told_of(document: YamlDocument, reading: LitellmReading) -> list[str]:
     return sentences
 
 
-def _lost(value: Any, path: KeyPath, fates: "_Fates") -> Iterator[tuple[KeyPath, Any, Fate]]:
+def _lost(value: Any, path: KeyPath, fates: "_Fates") -> Iterator[tuple[KeyPath, Any, KeyFate]]:
     """The outermost keys and entries that are lost, in the order of the file."""
     members = (
         value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
@@ -78,7 +78,7 @@ def _lost(value: Any, path: KeyPath, fates: "_Fates") -> Iterator[tuple[KeyPath,
             yield from _lost(item, below, fates)
 
 
-def _sentence(path: KeyPath, value: Any, fate: Fate) -> str:
+def _sentence(path: KeyPath, value: Any, fate: KeyFate) -> str:
     shown = f"a key of {format_path(path[:-1])} that is no name" if _may_be_a_secret(path, value) else format_path(path)
     return f"{shown} {fate.verb}: {fate.say}"
 
@@ -87,7 +87,7 @@ class _Fates:
     def __init__(self, reading: LitellmReading, problems: Sequence[Problem]) -> None:
         self._decided = dict(reading.fates)
         for problem in problems:
-            self._decided[problem.path] = Fate("refused", problem.message, "is refused")
+            self._decided[problem.path] = KeyFate("refused", problem.message, "is refused")
 
         self._around = {path[:length] for path in self._decided for length in range(1, len(path) + 1)}
 
@@ -111,7 +111,7 @@ class _Fates:
         decided = next((path[:length] for length in range(len(path), 0, -1) if path[:length] in self._decided), None)
         return decided or path[: _depth_in_table(path)]
 
-    def of(self, path: KeyPath, value: Any) -> Fate:
+    def of(self, path: KeyPath, value: Any) -> KeyFate:
         """What is decided of the key, or of one around it, or what the table says of it."""
         for length in range(len(path), 0, -1):
             if (decided := self._decided.get(path[:length])) is not None:
@@ -121,7 +121,7 @@ class _Fates:
         fate = self._of_table(path)
         return OFF if fate.is_lost and is_off(value) and not _may_be_a_secret(path, value) else fate
 
-    def _of_table(self, path: KeyPath) -> Fate:
+    def _of_table(self, path: KeyPath) -> KeyFate:
         section, key = _place_in_table(path)
         if section == "ours":
             return _OURS
@@ -135,10 +135,10 @@ class _Fates:
         return found or _misplaced(section, key) or UNKNOWN
 
 
-def _misplaced(section: str, key: str) -> Fate | None:
+def _misplaced(section: str, key: str) -> KeyFate | None:
     """What is said of a key in the wrong one of LiteLLM's sections, where LiteLLM does not read it either."""
     right = [other for other in SETTINGS if other != section and key in key_table().keys_in(other)]
-    return Fate("warned", f"it is a key of {right[0]}, also for LiteLLM") if section in SETTINGS and right else None
+    return KeyFate("warned", f"it is a key of {right[0]}, also for LiteLLM") if section in SETTINGS and right else None
 
 
 def _depth_in_table(path: KeyPath) -> int:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from crplugins.config.litellm.keys import KEYS, FateKind, KeyGroup
+from crplugins.config.litellm.keys import KEYS, KeyFateKind, KeyGroup
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class KeyFate:
     """What becomes of a key.
 
     Attributes:
@@ -19,7 +19,7 @@ class Fate:
         verb: what a warning says of the key before that.
     """
 
-    kind: FateKind
+    kind: KeyFateKind
     say: str
     verb: str = "is ignored"
 
@@ -28,11 +28,11 @@ class Fate:
         return self.kind in ("warned", "refused")
 
 
-UNKNOWN: Final = Fate("warned", "no key that is known here", "is unknown and does not count")
-UNKNOWN_PARAMETER: Final = Fate(
+UNKNOWN: Final = KeyFate("warned", "no key that is known here", "is unknown and does not count")
+UNKNOWN_PARAMETER: Final = KeyFate(
     "warned", "what a provider takes beside OpenAI's parameters stands under 'extra_body'", "is unknown and not sent"
 )
-OFF: Final = Fate("honoured", "it is off, or empty, and so it is here")
+OFF: Final = KeyFate("honoured", "it is off, or empty, and so it is here")
 
 
 def is_off(value: Any) -> bool:
@@ -44,17 +44,17 @@ class FateTable:
     """What becomes of each key of the groups."""
 
     def __init__(self, groups: Iterable[KeyGroup]) -> None:
-        self._exact: dict[tuple[str, str], Fate] = {}
-        self._patterns: dict[str, list[tuple[str, Fate]]] = {}
+        self._exact: dict[tuple[str, str], KeyFate] = {}
+        self._patterns: dict[str, list[tuple[str, KeyFate]]] = {}
         for group in groups:
-            fate = Fate(group.fate, group.say)
+            fate = KeyFate(group.fate, group.say)
             for name in group.names.split():
                 if "*" in name:
                     self._patterns.setdefault(group.section, []).append((name, fate))
                 elif self._exact.setdefault((group.section, name), fate) is not fate:
                     raise ValueError(f"{name} stands twice among the keys of {group.section}")
 
-    def find(self, section: str, key: str) -> Fate | None:
+    def find(self, section: str, key: str) -> KeyFate | None:
         """Of a key whose name stands in the table that row, else the first whose pattern fits; None if none does."""
         if (exact := self._exact.get((section, key))) is not None:
             return exact

@@ -7,7 +7,7 @@ import pytest
 
 from crplugins.cli.litellm_report import LitellmFile
 from crplugins.config import Config, ConfigError
-from crplugins.config.litellm.keys import FateKind
+from crplugins.config.litellm.keys import KeyFateKind
 from crplugins.config.litellm.migration import migrated
 from crplugins.config.litellm.report import totals
 from crplugins.settings.document import read_document
@@ -43,7 +43,7 @@ def test_every_key_has_a_line_and_a_fate_and_what_is_migrated_says_the_same(file
     read = LitellmFile.read(file, {})
     assert len(read.rows) == _keys(read_document(text, "config.yaml").data)
     assert sum(totals(read.rows).values()) == len(read.rows)
-    assert all(row.line and row.fate.kind in get_args(FateKind) and row.fate.say for row in read.rows)
+    assert all(row.line and row.fate.kind in get_args(KeyFateKind) and row.fate.say for row in read.rows)
     if file.name in NOT_SERVED:
         with pytest.raises(ConfigError) as caught:
             read.outcome.config()
