@@ -8,12 +8,12 @@ any other client. The README beside this file says what is where.
 """
 
 import asyncio
-from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -55,8 +55,7 @@ _HEADERS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PageFacts:
+class PageFacts(msgspec.Struct, frozen=True):
     """What the document says of this gateway.
 
     Attributes:
@@ -87,8 +86,7 @@ def page_routes(config: Config) -> list[Route]:
     return Page(facts).routes()
 
 
-@dataclass(frozen=True, slots=True)
-class PageFile:
+class PageFile(msgspec.Struct, frozen=True):
     body: bytes
     media_type: str
     etag: str
