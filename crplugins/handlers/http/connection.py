@@ -249,7 +249,9 @@ class UpstreamConnection(asyncio.Protocol):
         if self.state not in ("asked", "answering"):
             return
         is_late = self.now() >= self.deadline.latest
-        if self.parts and not is_late:  # the upstream was not silent: whoever reads is slow
+        # Whoever reads has been given something and not come back, for he is slow or the loop late: that is no silence.
+        is_read = self._waiter is not None or self._finishing
+        if (self.parts or not is_read) and not is_late:
             self.deadline.move(self.now() + LOOK_AGAIN_SECONDS)
         else:
             self._break(WholeTimeout() if is_late else TimeoutError())

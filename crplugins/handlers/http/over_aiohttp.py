@@ -107,6 +107,7 @@ class AiohttpResponse:
         self._response = response
         self._expired: TimeoutError | None = None
         self._closed = self._read_now = False
+        self._taken = 0  # bytes of the body when it was last read
         self._deadline = MovingDeadline(asyncio.get_running_loop(), self._expire)
         self._deadline.latest = over_at
         self._deadline.move(expires_at)
@@ -136,7 +137,7 @@ class AiohttpResponse:
         except _FAILURES as error:
             raise self._failure(error) from None
         finally:
-            self._read_now = False
+            self._read_now, self._taken = False, self._response.content.total_bytes
 
     def expire_in(self, seconds: float) -> None:
         if not self._closed:
@@ -164,7 +165,9 @@ class AiohttpResponse:
     def _expire(self) -> None:
         now = asyncio.get_running_loop().time()
         is_late = now >= self._deadline.latest
-        if not (self._read_now or is_late):  # whoever reads is slow, and the upstream may not have been silent
+        # Whoever reads is slow, or the loop late: then the upstream may not have been silent.
+        is_silent = self._read_now and self._response.content.total_bytes == self._taken
+        if not (is_silent or is_late):
             self._deadline.move(now + LOOK_AGAIN_SECONDS)
             return
         self._expired = WholeTimeout() if is_late else TimeoutError()

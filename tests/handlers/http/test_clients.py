@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+import time
 import zlib
 
 import pytest
@@ -392,6 +393,24 @@ async def test_a_deadline_that_is_moved_holds_from_then_on(asker: Asker) -> None
         response.expire_in(0.1)
         with pytest.raises(TimeoutError):
             await rest(response)
+        response.close()
+
+
+async def test_what_came_before_a_deadline_that_a_late_loop_finds_passed_was_in_time(asker: Asker) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.request()
+        await visit.say(head(LENGTH, b"Connection: close"))
+        await asyncio.sleep(0.1)
+        await visit.say(BODY[:3])
+        time.sleep(0.5)  # noqa: ASYNC251  # the whole process is late, with the bytes in its socket
+        await asyncio.sleep(0.2)
+        await visit.say(BODY[3:])
+
+    async with upstream(behave) as server, asyncio.timeout(30):
+        response = await asker.post(server.url, seconds=0.4)
+        read = await response.read()
+        response.expire_in(5)
+        assert read + await rest(response) == BODY
         response.close()
 
 
