@@ -14,6 +14,7 @@ from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.on_break import OnBreakKeys
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.routing import GroupKeys, RoutingKeys, group_problems, group_settings
+from crplugins.config.webhooks import WebhookSection
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
 from crplugins.handlers.deployment import Deployment
@@ -237,6 +238,9 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
 
     admin: Admin | None = None
     """The admin API; without it there is none."""
+
+    webhooks: tuple[WebhookSection, ...] = ()
+    """Who is told when a budget is nearly spent, and when a key is about to expire."""
 
     page: Annotated[PageSection | None, BeforeValidator(_page)] = PageSection.without_keys()
     """The page at `/`, for people with a browser; `false` for none."""

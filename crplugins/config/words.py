@@ -28,6 +28,7 @@ class ConfigWords(TypedDict, total=False):
     server: Mapping[str, Any] | None
     guard: Mapping[str, Any] | None
     admin: Mapping[str, Any] | None
+    webhooks: Sequence[Mapping[str, Any]] | None
     page: Mapping[str, Any] | bool | None
     plugins: Sequence[Any] | None
     timeout: float | None

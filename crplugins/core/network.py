@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
 from importlib import import_module
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -56,6 +56,21 @@ class Network:
         if server not in self._found:  # few: the hosts of one deployment
             self._found[server] = None if _is_listed(self._without, *server[1:]) else self._proxies.get(scheme)
         return self._found[server]
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the internet: no private network, no machine of one's own, no cloud's metadata.
+
+    An address that holds another one (IPv4 in IPv6) is judged by that.
+    """
+    ip = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv6Address):
+        nat64 = IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
+        ip = ip.ipv4_mapped or ip.sixtofour or nat64 or ip
+    return ip.is_global and not ip.is_multicast
+
+
+_NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> str:

@@ -85,6 +85,10 @@ def _if_admission(config: Config, home: Home) -> bool:
     return home == "gateway" or config.server.max_in_flight is not None
 
 
+def _if_webhooks(config: Config, home: Home) -> bool:  # noqa: ARG001
+    return bool(config.webhooks)
+
+
 def _if_quotas(config: Config, home: Home) -> bool:  # noqa: ARG001
     return any(deployment.is_limited for deployment in config.deployments())
 
@@ -215,7 +219,15 @@ def _budgets(parts: Parts) -> Budgets:
         store=parts.reservations,
         estimated_output_tokens=config.limits.estimated_output_tokens,
         missing_usage=config.missing_usage,
+        watch=parts.budget_watch,
     )
+
+
+def _webhooks(parts: Parts) -> Plugin:
+    from crplugins.homes.webhooks.opening import open_webhooks  # the HTTP client, needed only here
+
+    assert parts.budget_watch is not None, "`when` asks for webhooks"
+    return open_webhooks(parts.config.webhooks, parts.budget_watch, parts.reservations, parts.keys)
 
 
 def _deployment_quotas(parts: Parts) -> DeploymentQuotas:
@@ -276,6 +288,13 @@ PLACES: Final[Sequence[Place]] = (
     Place(("crplugins.plugins.aliases.plugin:ModelAliases",), lambda parts: parts.aliases),
     Place(("crplugins.plugins.rate_limits.plugin:RateLimits",), _rate_limits),
     Place(("crplugins.plugins.budgets.plugin:Budgets",), _budgets),
+    # Behind Auth and Budgets, so that keys and budgets are open before it and closed behind it.
+    Place(
+        ("crplugins.homes.webhooks.plugin:Webhooks",),
+        _webhooks,
+        frozenset({"gateway", "vllm", "litellm_entry", "litellm_callback"}),
+        _if_webhooks,
+    ),
     Place(
         ("crplugins.plugins.rate_limits.deployments:DeploymentQuotas",),
         _deployment_quotas,

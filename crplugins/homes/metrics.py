@@ -30,7 +30,7 @@ from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.metrics.limits import LimitGauges
 from crplugins.plugins.metrics.plugin import Metrics
-from crplugins.plugins.metrics.shared import LedgerState
+from crplugins.plugins.metrics.shared import LedgerState, WebhookState
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.usage import Usage
@@ -99,6 +99,9 @@ class Scraper:
             queues = None if limiting is None else limiting.reservations.queues
             if queues is not None and self._is_new(queues):  # both have the same where they share a store
                 self._metrics.observe_queues(queues.lengths)
+        webhooks = next((each for each in plugins if isinstance(each, WebhookState)), None)
+        if webhooks is not None and self._is_new(webhooks):
+            self._metrics.observe_webhooks(webhooks)
         gauges = _limit_gauges(self._metrics, plugins)
         if gauges is not None:
             if self._gauges is None:

@@ -20,6 +20,7 @@ from crplugins.limits.reservations import Reservations
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.auth import PUBLIC_PATHS
 from crplugins.plugins.budgets.plugin import Spent
+from crplugins.plugins.budgets.watch import BudgetWatch
 from crplugins.plugins.usage import Sink
 
 if TYPE_CHECKING:
@@ -108,6 +109,11 @@ class Parts:
                 store, on_store_error=limits.on_store_error, share=limits.local_share, processes=announced_processes()
             )
         return Reservations(store)
+
+    @cached_property
+    def budget_watch(self) -> BudgetWatch | None:
+        """Which budgets were used, for webhooks; None where nobody wants to know."""
+        return BudgetWatch() if self.config.webhooks else None
 
     @cached_property
     def ledger(self) -> "Ledger | None":

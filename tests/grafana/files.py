@@ -18,9 +18,9 @@ from tests.conftest import CHECKOUT
 
 FOLDER = CHECKOUT / "grafana"
 BOARDS = ("overview", "keys")
-ONLY_WHERE_IN_USE = ("crplugins_cache_answer",)
+ONLY_WHERE_IN_USE = ("crplugins_cache_answer", "crplugins_webhook")
 ON_NO_PANEL = {spec.name for spec in SPECS if spec.opt_in or spec.name.startswith(ONLY_WHERE_IN_USE)}
-"""What is there only where somebody has asked for it, or where LiteLLM or a plugin has a cache."""
+"""What is there only where somebody has asked for it, where LiteLLM or a plugin has a cache, or where there are webhooks."""
 
 Board = dict[str, Any]
 

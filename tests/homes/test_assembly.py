@@ -24,6 +24,7 @@ EVERYTHING = {
     "admin": {"token": "admin-token-0123456789"},
     "keys": [{"id": "a", "secret": "sk-a"}],
     "limits": {"per_deployment": {"requests_per_minute": 1}},
+    "webhooks": [{"url": "https://hooks.example.com/", "secret": "a secret of the receiver"}],
 }
 CLASSES = {name.partition(":")[2] for place in PLACES for name in place.plugins}
 

@@ -1,7 +1,7 @@
 """HttpClient: endpoints by their URLs, each over our own HTTP/1.1 or, behind a proxy, over aiohttp."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -22,12 +22,15 @@ _AS_THEY_ARE: Final = "%/:?#[]@!$&'()*+,;=-._~"
 class HttpClient:
     """Reaches servers as `network` says. To be made in the loop that it is used in.
 
+    `permits` says whether a connection may be made to an IP address, whatever name it was found by; behind a proxy
+    it is not asked, as the proxy finds the address.
+
     A request that one server reads twice may cost twice: what was sent is never sent again. A connection that its
     server closes at the moment it is used again is a failed request, which another deployment may answer.
     """
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, network: Network, permits: Callable[[str], bool] | None = None) -> None:
+        self._network, self._permits = network, permits
         self._pools: dict[Origin, Pool] = {}
         self._aiohttp: AiohttpClient | None = None
 
@@ -47,7 +50,7 @@ class HttpClient:
         tls = self._network.tls if parts.scheme == "https" else None
         origin = Origin(host, parts.port or _PORTS[parts.scheme], tls)
         if origin not in self._pools:
-            self._pools[origin] = Pool(origin)
+            self._pools[origin] = Pool(origin, self._permits)
         return PooledEndpoint(self._pools[origin], *_head(parts, host, headers))
 
     def _over_aiohttp(self) -> "AiohttpClient":

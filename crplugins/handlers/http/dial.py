@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from errno import EACCES
 from itertools import chain, zip_longest
 from typing import Any, Final, NamedTuple
 
@@ -21,10 +22,13 @@ class Address(NamedTuple):
 
 
 class Dialer:
-    """Looks the name up in a thread, and no more often than every ten seconds while its addresses answer."""
+    """Looks the name up in a thread, and no more often than every ten seconds while its addresses answer.
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+    Only addresses that `permits` allows are ever connected to: what was looked at is what is used.
+    """
+
+    def __init__(self, host: str, port: int, permits: Callable[[str], bool] | None = None) -> None:
+        self._host, self._port, self._permits = host, port, permits
         self._addresses: Sequence[Address] = ()
         self._known_until = float("-inf")
         self._flight: SingleFlight[None] = SingleFlight()
@@ -46,7 +50,11 @@ class Dialer:
     async def _look_up(self) -> None:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        self._addresses = in_turn([Address(family, sockaddr) for family, _, _, _, sockaddr in found])
+        addresses = [Address(family, sockaddr) for family, _, _, _, sockaddr in found]
+        permitted = [each for each in addresses if self._permits is None or self._permits(each.sockaddr[0])]
+        if addresses and not permitted:
+            raise PermissionError(EACCES, "its addresses are private, which is not permitted")
+        self._addresses = in_turn(permitted)
         self._known_until = loop.time() + _ADDRESSES_LAST
 
 

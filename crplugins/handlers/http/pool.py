@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from crplugins.handlers.http.connection import UpstreamConnection
@@ -36,10 +37,10 @@ class Pool:
     The one that was used last is used next, so that those beyond the usual number become old.
     """
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, permits: Callable[[str], bool] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._origin = origin
-        self._dialer = Dialer(origin.host, origin.port)
+        self._dialer = Dialer(origin.host, origin.port, permits)
         self._idle: dict[UpstreamConnection, None] = {}
         self._open: set[UpstreamConnection] = set()
         self._all_lost = asyncio.Event()

@@ -4,18 +4,20 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from datetime import datetime
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
 from crplugins.core.single_flight import SingleFlight
+from crplugins.keys.key import Key
 from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
 from crplugins.keys.sections import DEFAULT_CACHED_KEYS, DEFAULT_STALE_SECONDS
 from crplugins.keys.source import Found, SourceUnavailable
 from crplugins.keys.sql.database import Database
-from crplugins.keys.sql.rows import changed_since, current_version, find_secret
+from crplugins.keys.sql.rows import api_key, changed_since, current_version, find_secret, select_keys
 from crplugins.keys.sql.store import SqlStore
 
 UNKNOWN_SECONDS: Final = 5.0
@@ -143,6 +145,11 @@ class SqlKeys:
         if now < self._retry_at:
             raise SourceUnavailable("the database could not be asked a moment ago")
         return await self._flights.run(digest, lambda: self._load(secret))
+
+    async def expiring(self, since: datetime, until: datetime) -> Sequence[Key]:
+        """The keys that expire in that time. Raises `SourceUnavailable`."""
+        async with self._database.reading() as connection:
+            return await select_keys(connection, api_key.c.expires.between(since, until))
 
     async def refresh(self) -> None:
         """Ask for the version, and forget what has changed. An outage is logged when it begins and when it ends."""

@@ -29,6 +29,7 @@ from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, came_through, d
 from crplugins.metering.growth import when_it_grows
 from crplugins.plugins.budgets.costs import as_requested, estimated_cost, is_free, real_cost
 from crplugins.plugins.budgets.seeding import RECONCILE_SECONDS, Seeding, Spent
+from crplugins.plugins.budgets.watch import BudgetWatch
 from crplugins.plugins.budgets.windows import (
     BudgetState,
     BudgetWindow,
@@ -51,11 +52,13 @@ class _Reserved(NamedTuple):
     Attributes:
         price: that of the estimate; None if it is unknown.
         enforced: whether any of the budgets is no shadow.
+        windows: those that it is reserved of.
     """
 
     reservation: Reservation
     price: Price | None
     enforced: bool
+    windows: tuple[BudgetWindow, ...]
 
 
 class Budgets(Plugin):
@@ -86,6 +89,7 @@ class Budgets(Plugin):
         store: where use is kept; None for the memory of this process. May be shared with RateLimits.
         estimated_output_tokens, missing_usage: as in RateLimits.
         reconcile_seconds: how often a budget in use is compared with the ledger.
+        watch: is told which budgets were used.
         clock: monotonic seconds.
     """
 
@@ -111,6 +115,7 @@ class Budgets(Plugin):
         estimated_output_tokens: int = ESTIMATED_OUTPUT_TOKENS,
         missing_usage: MissingUsagePolicy = "estimate",
         reconcile_seconds: float = RECONCILE_SECONDS,
+        watch: BudgetWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.shadowed: Final[Counter[ErrorType]] = Counter()
@@ -130,6 +135,7 @@ class Budgets(Plugin):
         self._warnings: Final = warnings
         self._estimated_output: Final = estimated_output_tokens
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage
+        self._watch: Final = watch
         self._warned: Final[BoundedMap[str, bool]] = BoundedMap()
         self._warned_unpriced: Final[BoundedMap[str, bool]] = BoundedMap()
         self._reserved: Final[Slot[_Reserved]] = Slot("budgets.reserved")
@@ -161,12 +167,17 @@ class Budgets(Plugin):
         reservation, decision = await self.reservations.reserve(exchange.id + self._suffix, tuple(charges))
         self._warn(windows, decision)
         if decision.refused is not None:
-            raise _refusal(windows[decision.refused], decision)
+            raise self._refusal(windows[decision.refused], decision.levels[decision.refused].used)
         if shadows and not free:
             self._note_shadows(exchange, windows, charges, decision)
-        self._reserved.set(exchange, _Reserved(reservation, price, enforced=shadows < len(windows)))
+        self._reserved.set(exchange, _Reserved(reservation, price, enforced=shadows < len(windows), windows=windows))
         if reserved_at is not None and not free:
             when_it_grows(exchange, demand.output, partial(self._reserve_more, reservation, reserved_at, demand.prompt))
+
+    def _refusal(self, window: BudgetWindow, spent: int) -> GatewayError:
+        if self._watch is not None:
+            self._watch.note((window,), refused_at=spent)
+        return _refusal(window, spent)
 
     def permits(self, exchange: Exchange, model: str) -> bool:
         """Whether the request may be served by another model, what that costs being reserved. It may not by one that no
@@ -187,6 +198,8 @@ class Budgets(Plugin):
         if reserved is not None:
             cost = real_cost(exchange, reserved.price, self._missing_usage) if came_through(exchange) else 0
             self.reservations.settle(reserved.reservation, [cost] * len(reserved.reservation.charges))
+            if self._watch is not None:
+                self._watch.note(reserved.windows)
 
     def seen(self) -> list[Principal]:
         """The keys that have made a request recently."""
@@ -280,10 +293,9 @@ def quota_exceeded(limit: str) -> GatewayError:
     )
 
 
-def _refusal(window: BudgetWindow, decision: Decision) -> GatewayError:
+def _refusal(window: BudgetWindow, spent: int) -> GatewayError:
     if window.scope == "session":
-        assert decision.refused is not None
-        return session_budget_exceeded(window.limit.amount, decision.levels[decision.refused].used, "session budget")
+        return session_budget_exceeded(window.limit.amount, spent, "session budget")
     name = f"{window.scope} budget per {window.period}"
     return user_budget_exceeded(name) if window.scope == "user" else quota_exceeded(name)
 

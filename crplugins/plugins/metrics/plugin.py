@@ -28,6 +28,7 @@ from crplugins.plugins.metrics.shared import (
     AdmissionState,
     LedgerState,
     ObservedState,
+    WebhookState,
     shared_values,
 )
 from crplugins.plugins.rate_limits.request import WAITS
@@ -141,6 +142,10 @@ class Metrics(Plugin):
     def observe_admission(self, state: AdmissionState) -> None:
         """Show how many requests may be in flight, and how many were refused for it."""
         self._state.admission(state)
+
+    def observe_webhooks(self, state: WebhookState) -> None:
+        """Show how telling receivers goes."""
+        self._state.webhooks(state)
 
     def observe_deployments(self, read: Callable[[], Iterable[DeploymentStatus]], most: int) -> None:
         """Show how each deployment fares, of which there are so many at `most`."""

@@ -31,6 +31,8 @@ from crplugins.plugins.metrics.table import (
     MAX_IN_FLIGHT,
     QUEUE_WAITING,
     SHED,
+    WEBHOOKS,
+    WEBHOOKS_PENDING,
     Spec,
 )
 
@@ -71,6 +73,18 @@ class AdmissionState(Protocol):
         """By priority."""
 
 
+@runtime_checkable
+class WebhookState(Protocol):
+    """How telling receivers went."""
+
+    @property
+    def deliveries(self) -> Mapping[tuple[str, str], int]:
+        """By event and outcome."""
+
+    @property
+    def pending(self) -> int: ...
+
+
 class ObservedState:
     """Reads the numbers at each scrape: no cost per request, and never stale.
 
@@ -93,6 +107,10 @@ class ObservedState:
             most = state.max_in_flight
             self._add(MAX_IN_FLIGHT, lambda: {(): most})
             self._add(SHED, lambda: _by_priority(state.shed))
+
+    def webhooks(self, state: WebhookState) -> None:
+        self._add(WEBHOOKS, lambda: dict(state.deliveries))
+        self._add(WEBHOOKS_PENDING, lambda: {(): state.pending})
 
     def deployments(self, read: Callable[[], Iterable[DeploymentStatus]]) -> None:
         self._add(DEPLOYMENTS, lambda: _by_state(read()))

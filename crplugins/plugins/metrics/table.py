@@ -165,6 +165,12 @@ BUILD_INFO: Final = _gauge("build_info", "Always 1.", "version", "python", "lite
 LEDGER_PENDING: Final = _gauge("ledger_pending_records", "Usage records not yet written to the ledger.")
 LEDGER_SPOOLED: Final = _gauge("ledger_spooled_records", "Usage records on disk, waiting for the ledger's database.")
 LEDGER_DROPPED: Final = _counter("ledger_dropped_records", "Usage records that were lost.")
+WEBHOOKS: Final = _counter(
+    "webhook_deliveries",
+    "Attempts to tell a receiver, by their end: delivered, retried, failed (given up), dropped (too many waited).",
+    "event", "outcome",
+)  # fmt: skip
+WEBHOOKS_PENDING: Final = _gauge("webhook_pending_messages", "Messages of webhooks that are not delivered yet.")
 
 TABLE: Final = (
     REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, MAX_IN_FLIGHT, SHED, OVERHEAD,
@@ -173,4 +179,5 @@ TABLE: Final = (
     ATTEMPTS, FALLBACKS, RESCUES, LEFT_OUT, UPSTREAM_DURATION, DEPLOYMENTS, DEPLOYMENT_RUNNING, COOLDOWNS,
     QUEUE_WAITING, QUEUED, QUEUE_WAIT,
     HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
+    WEBHOOKS, WEBHOOKS_PENDING,
 )  # fmt: skip
