@@ -17,6 +17,7 @@ from rich.table import Table
 from crplugins.cli.keys.source import JsonOption, clock_of, key_id
 from crplugins.cli.options import ConfigOption, LedgerOption, read_option
 from crplugins.cli.terminal import plain_console, printable
+from crplugins.cli.usage_export import export
 from crplugins.config import ConfigError, Problem
 from crplugins.ledger.question import GROUPS, Question, Sums, cost_usd, read_groups, read_moment, sums_to_dict, total_of
 
@@ -36,7 +37,12 @@ _UNLIMITED: Final = 10_000
 _MOMENTS = "such as 30m, 24h or 7d ago, or a date such as 2027-01-31 (UTC)"
 
 
-def usage(
+usage = typer.Typer(name="usage", rich_markup_mode=None)
+usage.command("export")(export)
+
+
+@usage.callback(invoke_without_command=True)
+def report(
     context: typer.Context,
     by: Annotated[
         str,
@@ -56,6 +62,8 @@ def usage(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV alone on stdout.")] = False,
 ) -> None:
     """Show requests, tokens and costs. A request counts at the time at which it began."""
+    if context.invoked_subcommand is not None:
+        return
     if as_json and as_csv:
         raise typer.BadParameter("one of the two", param_hint="--json / --csv")
     names = read_option("--by", lambda: read_groups(by))

@@ -85,11 +85,11 @@ def _plain(words: list[str]) -> list[str]:
 
 def _check_command(words: list[str], page: str) -> None:
     command: Any = get_command(command_line(COMMANDS))
-    for word in words:
+    for before, word in zip(["", *words], words, strict=False):
         if word.startswith("--"):
             options = {option for parameter in command.params for option in parameter.opts}
             assert word in {*options, "--help", "--version"}, f"{page}: {command.name} has no {word}"
-        elif hasattr(command, "commands"):
+        elif hasattr(command, "commands") and not before.startswith("--"):  # else it is the value of an option
             assert word in command.commands, f"{page}: there is no command {' '.join(words)}"
             command = command.commands[word]
 
