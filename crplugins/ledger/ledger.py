@@ -21,13 +21,14 @@ from crplugins.ledger.errors import reason_of
 from crplugins.ledger.question import Question, Sums
 from crplugins.ledger.reader import LedgerReader
 from crplugins.ledger.report import answer, spent
-from crplugins.ledger.retention import Retention
 from crplugins.ledger.spool import Spool
 from crplugins.ledger.writer import COMMIT_SECONDS, LOG_SECONDS, SPOOL_ABOVE, Inserter, Outage, Pending, Replay, Writer
 from crplugins.metering.record import UsageRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from crplugins.ledger.retention import Retention
 
 QUEUE_SIZE: Final = 50_000
 START_SECONDS: Final = 10.0
@@ -93,8 +94,7 @@ class Ledger:
             self._pending, insert, self._spool.keep, database, files, spool_above=above, commit_seconds=commit_seconds
         )
         self._replay = Replay(self._spool, insert, database, files)
-        lock = self._spool.path.with_name(f"{self._spool.path.name}.keep")
-        self._retention = None if keep is None else Retention(self._database, keep, lock)
+        self._retention = None if keep is None else _retention(self._database, keep, self._spool.path)
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = self._writer.wake
         self._queue_size, self._drain_seconds, self._clock = queue_size, drain_seconds, clock
@@ -190,6 +190,12 @@ class Ledger:
                 await closing
         except Exception as error:
             logger.error("closing the ledger failed: %s", reason_of(error))
+
+
+def _retention(database: LedgerDatabase, keep: timedelta, spool: Path) -> "Retention":
+    from crplugins.ledger.retention import Retention  # for ledgers that do not keep everything
+
+    return Retention(database, keep, spool.with_name(f"{spool.name}.keep"))
 
 
 def spool_path(database: LedgerDatabase, given: str | Path | None = None) -> Path:
