@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "serve": "crplugins.cli.serve",
         "check": "crplugins.cli.check",
         "migrate": "crplugins.cli.migrate",
+        "schema": "crplugins.cli.schema",
         "explain": "crplugins.cli.explain",
         "usage": "crplugins.cli.usage",
         "reconcile": "crplugins.cli.reconcile",

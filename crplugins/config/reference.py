@@ -146,10 +146,10 @@ def _summary(place: SectionPlace) -> str:
 
 
 def _table(place: SectionPlace, by_model: Mapping[type[BaseModel], SectionPlace]) -> str:
-    meanings = _meanings(place.model)
+    texts = meanings(place.model)
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, info in _fields(place.model):
-        meaning = " ".join(meanings[name].split()).replace("|", "\\|")
+        meaning = " ".join(texts[name].split()).replace("|", "\\|")
         lines.append(f"| `{key_of(name, info)}` | {_kind(info.annotation, by_model)} | {_default(info)} | {meaning} |")
     return "\n".join(lines)
 
@@ -160,7 +160,7 @@ def _fields(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
     return sorted(model.model_fields.items(), key=lambda field: field[0] not in own)
 
 
-def _meanings(model: type[BaseModel]) -> Mapping[str, str]:
+def meanings(model: type[BaseModel]) -> Mapping[str, str]:
     """The text below each field. Looked up here alone: pydantic would read the source of all sections at each start."""
     found: dict[str, str] = {}
     for section in reversed(model.__mro__):

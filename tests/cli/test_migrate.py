@@ -60,3 +60,9 @@ def test_what_migrate_writes_passes_check_and_has_the_comments_of_the_file(run, 
 def test_a_file_that_cannot_be_read_is_named(run, tmp_path):
     done = run("migrate", "nowhere.yaml", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "nowhere.yaml: there is no such file\n")
+
+
+def test_the_schema_is_printed_for_editors(run):
+    done = run("schema")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["title"] == "gateway.yaml, the configuration of crplugins"

@@ -32,7 +32,7 @@ def test_a_page_that_is_not_up_to_date_is_found_and_written(
 @pytest.mark.parametrize("place", reference.places(), ids=lambda place: place.path or "top")
 def test_every_key_has_a_meaning_and_an_example(place: reference.SectionPlace) -> None:
     """A section is its own example."""
-    meanings = reference._meanings(place.model)
+    meanings = reference.meanings(place.model)
     for name in place.model.model_fields:
         assert meanings.get(name, "").endswith("."), f"{place.path}.{name} says nothing"
     values = [name for name, info in place.model.model_fields.items() if not list(reference._sections(info.annotation))]
