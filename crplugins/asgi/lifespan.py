@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Protocol
 
@@ -25,14 +25,23 @@ class PluginLifespan:
 
     Where the host never sends lifespan events (a mounted app, Django), they are opened before the first request, in a
     task of their own, and stay open until the event loop ends.
+
+    Args:
+        opening: what to open and close for a plugin that owns something; by default the plugin.
     """
 
-    def __init__(self, plugins: Sequence[Plugin], resources: Sequence[Resource] = ()) -> None:
+    def __init__(
+        self,
+        plugins: Sequence[Plugin],
+        resources: Sequence[Resource] = (),
+        opening: Callable[[Plugin], Resource] = lambda plugin: plugin,
+    ) -> None:
         for resource in resources:
             if isinstance(resource, type) or not isinstance(resource, AbstractAsyncContextManager):
                 raise TypeError(f"resources holds {resource!r}, which is no async context manager")
-        self._owners: list[Resource] = [*resources, *(p for p in plugins if _owns_something(type(p)))]
-        self._keeper: asyncio.Task[None] | None = None
+        self._owners: list[Resource] = [*resources, *(opening(p) for p in plugins if _owns_something(type(p)))]
+        self._keeper: asyncio.Task[Exception | None] | None = None
+        self._closing = asyncio.Event()
         self.open = not self._owners
 
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,33 +52,51 @@ class PluginLifespan:
                 await self._enter(stack)
             except Exception as error:
                 await stack.aclose()
-                await send({"type": "lifespan.startup.failed", "message": _said(error)})
+                await send({"type": "lifespan.startup.failed", "message": said_of(error)})
                 return
             await _AppLifespan(app, startup, stack, scope, receive, send).run()
 
     async def opened(self) -> bool:
         """Open the plugins now if no lifespan event has. False if one of them cannot be opened; the log says why."""
+        begins = self._keeper is None
+        try:
+            await self.start()
+        except Exception:
+            if begins:
+                logger.exception("plugins could not be opened")
+            return False
+        return True
+
+    async def start(self) -> None:
+        """The same for who wants to know why: raises what one of them raises. Does nothing if they are open."""
         if self._keeper is None:
-            self._ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            self._keeper = asyncio.create_task(self._keep(self._ready))
-        return await asyncio.shield(self._ready)
+            self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._closing = asyncio.Event()
+            self._keeper = asyncio.create_task(self._keep(self._ready, self._closing))
+        await asyncio.shield(self._ready)
 
-    async def close(self) -> None:
-        """Close what `opened` has opened, for a host that ends before its event loop does."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+    async def close(self) -> Exception | None:
+        """Close what `start` has opened, for a host that ends before its event loop does. What went wrong with it."""
+        if (keeper := self._keeper) is None:
+            return None
+        self._closing.set()
+        await asyncio.wait([keeper])
+        return None if keeper.cancelled() else keeper.result()
 
-    async def _keep(self, ready: "asyncio.Future[bool]") -> None:
+    async def _keep(self, ready: "asyncio.Future[None]", closing: asyncio.Event) -> Exception | None:
+        """One task opens and closes them, as some of them require."""
         try:
             async with AsyncExitStack() as stack:
                 await self._enter(stack)
-                ready.set_result(True)
-                await asyncio.get_running_loop().create_future()  # until the loop ends and cancels this task
-        except Exception:
-            logger.exception("plugins could not be opened or closed")
+                ready.set_result(None)
+                await closing.wait()  # or until the loop ends and cancels this task
+        except Exception as error:
             if not ready.done():
-                ready.set_result(False)
+                ready.set_exception(error)
+                return None
+            logger.exception("plugins could not be closed")
+            return error
+        return None
 
     async def _enter(self, stack: AsyncExitStack) -> None:
         stack.callback(self._closed)
@@ -137,7 +164,7 @@ class _AppLifespan:
         except Exception as error:
             logger.exception("plugins could not be closed")
             if message["type"] == "lifespan.shutdown.complete":
-                return {"type": "lifespan.shutdown.failed", "message": _said(error)}
+                return {"type": "lifespan.shutdown.failed", "message": said_of(error)}
         return message
 
 
@@ -145,7 +172,8 @@ def _owns_something(kind: type[Plugin]) -> bool:
     return kind.__aenter__ is not Plugin.__aenter__ or kind.__aexit__ is not Plugin.__aexit__
 
 
-def _said(error: Exception) -> str:
+def said_of(error: Exception) -> str:
+    """What a host is told of it."""
     return f"{type(error).__name__}: {error}"
 
 
@@ -173,13 +201,13 @@ class FrozenAfterStartup:
     """
 
     def __init__(self, app: Serveable) -> None:
-        self._app = app
+        self.app: Final = app
         self.drain: Final = app.drain
         self._collecting: asyncio.Task[None] | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """A plain function, which adds nothing to what each piece of a stream resumes."""
-        return self._app(scope, receive, self._freezing_at_start(send) if scope["type"] == "lifespan" else send)
+        return self.app(scope, receive, self._freezing_at_start(send) if scope["type"] == "lifespan" else send)
 
     def _freezing_at_start(self, send: Send) -> Send:
         async def send_and_freeze(message: Message) -> None:
@@ -194,6 +222,6 @@ class FrozenAfterStartup:
         return send_and_freeze
 
     async def _collect(self) -> None:
-        await self._app.loaded()
+        await self.app.loaded()
         gc.freeze()
         await collect_when_quiet()

@@ -44,6 +44,8 @@ class PluginMiddleware:
         clock: monotonic seconds.
         new_id: makes the id of a request, which is returned as `x-request-id`.
         find_uncovered: log once of a route that it asks a model and is not covered. False where the app has none.
+        opening: what to open and close for a plugin that owns something; by default the plugin.
+        faults: where it is counted how often a hook failed; None for a counter of its own.
 
     Raises ValueError for a path that no route can have.
     """
@@ -59,6 +61,8 @@ class PluginMiddleware:
         clock: Callable[[], float] = time.monotonic,
         new_id: Callable[[], str] = new_request_id,
         find_uncovered: bool = True,
+        opening: Callable[[Plugin], Resource] = lambda plugin: plugin,
+        faults: Faults | None = None,
     ) -> None:
         self.app = app
         if isinstance(plugins, Plugin):
@@ -69,7 +73,7 @@ class PluginMiddleware:
         limit = DEFAULT_MAX_BODY_BYTES if max_body_bytes is None else max_body_bytes
         self._options = (limit, clock, new_id)
         self._fuse()
-        self.faults: Faults = Counter()
+        self.faults: Faults = Counter() if faults is None else faults
         self._max_body_bytes, self._clock, self._new_id = self._options
         self._kinds = ChatPaths(self.paths)
         self._closed = Pipeline([NotOpen()], self.faults, self._max_body_bytes)
@@ -78,7 +82,7 @@ class PluginMiddleware:
         self._pipelines = self._guarding() if guards else {}
         missed = [p.name for p in self.plugins if p.chat_only]
         self._uncovered = Uncovered(missed) if missed and find_uncovered else None
-        self._lifespan = PluginLifespan(self.plugins, self.resources)
+        self._lifespan = PluginLifespan(self.plugins, self.resources, opening)
 
     def _fuse(self) -> None:
         inner = self.app
@@ -125,6 +129,14 @@ class PluginMiddleware:
         if scope["type"] == "websocket" and self._pipelines and kind_of(scope, self._kinds, "POST") != "other":
             return send({"type": "websocket.close", "code": 1008})  # a chat that no plugin would see
         return self.app(scope, receive, send)
+
+    async def open(self) -> None:
+        """Open plugins and resources, for a host of ours that sends no lifespan events. Raises what they raise."""
+        await self._lifespan.start()
+
+    async def close(self) -> Exception | None:
+        """Close what `open`, or the first request, has opened. What went wrong with it."""
+        return await self._lifespan.close()
 
     def drain(self) -> None:
         """The process ends as soon as what runs has ended: no plugin lets anything more begin or wait."""

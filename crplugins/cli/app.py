@@ -20,6 +20,7 @@ from crplugins.settings.errors import ConfigError
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "serve": "crplugins.cli.serve",
+        "reload": "crplugins.cli.reload",
         "check": "crplugins.cli.check",
         "migrate": "crplugins.cli.migrate",
         "schema": "crplugins.cli.schema",

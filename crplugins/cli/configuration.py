@@ -2,10 +2,12 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from crplugins.config import Config, find_config, load_config, parse_config
+from crplugins.cli.address import local_url
+from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
 from crplugins.homes.upstream_choice import AnyUpstream, upstreams_of
 
 
@@ -30,9 +32,26 @@ def find(option: Path | None) -> FoundConfig:
     file = find_config(option)
     if file is not None:
         sys.path.append(str(file.resolve().parent))  # last, so that a file there cannot replace an installed module
-    config = parse_config({}) if file is None else load_config(file)
+    config = read_whole(file)
     os.environ.update(config.variables)  # for litellm and the providers' clients, and for workers
     for warning in config.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    upstreams_of(config, waiting=True)
     return FoundConfig(config, file)
+
+
+def read_whole(file: Path | None, text: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in `file`, or in `text`, what it said; without a file the demo model's.
+
+    Raises `ConfigError`, also for a model that no handler can serve.
+    """
+    config = parse_config({}, environ) if file is None else load_config(file, environ, text)
+    upstreams_of(config, waiting=True)
+    return config
+
+
+def listening(config: Config) -> str:
+    """The address of the configuration's gateway for a client on this machine. Raises `ConfigError`."""
+    host, port = config.server.host, config.server.port
+    if port == 0:
+        raise ConfigError([Problem(("server", "port"), "is any free port; name the gateway with --url")])
+    return local_url(host, port)

@@ -76,7 +76,7 @@ class OpenConnections:
     """
 
     def __init__(self, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.bounds: Final = bounds
+        self.bounds = bounds
         self.draining = False
         """The process ends: each answer is its connection's last."""
         self.server: ServerState | None = None

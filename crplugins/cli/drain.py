@@ -15,10 +15,11 @@ from types import FrameType
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
+from crplugins.cli.bounds import bounds_of
 from crplugins.cli.connections import BoundedHTTP, OpenConnections
+from crplugins.config import Config
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -49,35 +50,50 @@ class DrainingConfig(uvicorn.Config):
     """uvicorn's configuration, which puts a `DrainAtSignal` before its shutdown, in this process or in each worker's.
 
     Attributes:
+        connections: those that are open in this process.
+        serving: called where it serves, once it listens for signals; in a worker it comes from another process.
         ending: every process that accepts on this port ends. Without it, one of several that is told to end is being
             replaced: it leaves the port to the others at once. Shared by the processes of a run.
     """
 
     def __init__(
-        self, app: FrozenAfterStartup | str, *, connections: OpenConnections, shutdown_seconds: int, **options: Any
+        self,
+        app: Callable[[], FrozenAfterStartup],
+        *,
+        connections: OpenConnections,
+        shutdown_seconds: int,
+        serving: "Serving",
+        **options: Any,
     ) -> None:
         http = partial(BoundedHTTP, connections=connections)
-        super().__init__(app, http=http, timeout_graceful_shutdown=shutdown_seconds, **options)  # type: ignore[arg-type]
+        super().__init__(
+            app,
+            factory=True,
+            http=http,  # type: ignore[arg-type]  # it is called as a class is
+            timeout_graceful_shutdown=shutdown_seconds,
+            **options,
+        )
         self.ending: Final = EndOfRun()
         if self.workers == 1:
             self.ending.tell()
-        self._connections = connections
+        self.connections: Final = connections
+        self.serving = serving
+
+    def configure(self, config: Config) -> None:
+        """The configuration has changed: what counts for connections from now on, and for the end of the process."""
+        self.connections.bounds = bounds_of(config)
+        self.timeout_keep_alive = config.server.idle_timeout_seconds
+        self.timeout_graceful_shutdown = config.server.shutdown_seconds
 
     def load(self) -> None:
         """Called by uvicorn where it serves: on the event loop, once it listens for signals."""
         super().load()
         assert isinstance(self.loaded_app, FrozenAfterStartup), "the app of `crplugins serve`"
-        DrainAtSignal(self, self.loaded_app, self._connections).install()
+        DrainAtSignal(self, self.loaded_app, self.connections).install()
+        self.serving(self, self.loaded_app)
 
 
-class Workers(Multiprocess):
-    """uvicorn's supervisor of worker processes, which says whether they end all together."""
-
-    config: DrainingConfig
-
-    def terminate_all(self) -> None:
-        self.config.ending.tell()
-        super().terminate_all()
+Serving = Callable[[DrainingConfig, FrozenAfterStartup], object]
 
 
 class DrainAtSignal:

@@ -11,12 +11,12 @@ from crplugins.cli.refused import Refused
 TIMEOUT: Final = 10.0
 
 
-def fetch(url: str, headers: Mapping[str, str]) -> tuple[int, str]:
+def fetch(url: str, headers: Mapping[str, str], *, method: str = "GET", seconds: float = TIMEOUT) -> tuple[int, str]:
     """Status and body. Follows no redirect, which could send a token to another server. Raises `Refused`."""
     parts = urlsplit(url)
-    connection = _connection(parts.scheme, parts.hostname or "", parts.port)
+    connection = _connection(parts.scheme, parts.hostname or "", parts.port, seconds)
     try:
-        connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else ""), headers=dict(headers))
+        connection.request(method, parts.path + (f"?{parts.query}" if parts.query else ""), headers=dict(headers))
         response = connection.getresponse()
         return response.status, response.read().decode(errors="replace")
     except (OSError, HTTPException) as error:
@@ -25,10 +25,10 @@ def fetch(url: str, headers: Mapping[str, str]) -> tuple[int, str]:
         connection.close()
 
 
-def _connection(scheme: str, host: str, port: int | None) -> HTTPConnection:
+def _connection(scheme: str, host: str, port: int | None, seconds: float) -> HTTPConnection:
     if scheme == "https":
-        return HTTPSConnection(host, port, timeout=TIMEOUT, context=ssl.create_default_context())
-    return HTTPConnection(host, port, timeout=TIMEOUT)
+        return HTTPSConnection(host, port, timeout=seconds, context=ssl.create_default_context())
+    return HTTPConnection(host, port, timeout=seconds)
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
 import typer
 
@@ -22,6 +23,22 @@ LedgerOption = Annotated[
     typer.Option(
         "--ledger", metavar="URL", help="sqlite:///usage.db or postgresql://... Without it: the configuration's."
     ),
+]
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return text
+    except ValueError:  # an invalid port
+        pass
+    raise typer.BadParameter("an address such as http://127.0.0.1:4000")
+
+
+UrlOption = Annotated[
+    str | None,
+    typer.Option("--url", parser=_url, metavar="URL", help="The gateway's address. Without it: the configuration's."),
 ]
 
 

@@ -3,8 +3,11 @@
 What it needs is imported behind its first line: that takes a second, and whoever started it looks for a sign of life.
 """
 
+import os
 import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -45,17 +48,20 @@ def serve(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
 ) -> None:
-    """Serve the gateway until SIGTERM, SIGHUP or Ctrl-C.
+    """Serve the gateway until SIGTERM or Ctrl-C. SIGHUP and `crplugins reload` read the configuration anew.
 
     Without keys in the configuration a key is generated at start-up and printed. Without a configuration the demo model
     demo/echo answers, with no network and no account. Behind a proxy that keeps a path prefix set server.root_path.
     """
     exit_cleanly_on_signals()
+    hangups = Hangups()
     sys.stderr.write(STARTING)
     sys.stderr.flush()
     with without_collector():
+        from crplugins.cli.bounds import allow_descriptors
         from crplugins.cli.configuration import find
-        from crplugins.cli.servers import address_of, allow_descriptors, bind, serve_here, serve_in_workers
+        from crplugins.cli.servers import address_of, bind, serve_here, serve_in_workers
+        from crplugins.cli.start import Start
         from crplugins.homes.gateway.app import Gateway
         from crplugins.keys.secrets import mint_secret
 
@@ -63,13 +69,14 @@ def serve(
         config = found.config
         allow_descriptors(config)
         run_key = None if config.keys else mint_secret()
-        gateway = Gateway.from_config(config.with_run_key(run_key) if run_key else config)
+        run = Start(None if found.file is None else found.file.resolve(), run_key=run_key)
+        gateway = Gateway.from_config(run.completed(config))
     with bind(config.server.host if host is None else host, config.server.port if port is None else port) as sock:
         text = welcome(address_of(sock) + config.server.root_path, config, run_key)
         if workers == 1:
-            serve_here(gateway, sock, text)
+            serve_here(gateway, sock, text, run, hangups)
         else:
-            serve_in_workers(workers, sock, text, found, run_key)
+            serve_in_workers(workers, sock, text, config, run, hangups)
 
 
 def welcome(address: str, config: "Config", run_key: str | None) -> str:
@@ -92,13 +99,41 @@ def _enumerate(names: list[str]) -> str:
 
 
 def exit_cleanly_on_signals() -> None:
-    """SIGTERM, SIGHUP and Ctrl-C exit with 0, also while the process starts.
+    """SIGTERM and Ctrl-C exit with 0, also while the process starts.
 
-    uvicorn handles SIGTERM and SIGINT while it serves, and raises them again after its own shutdown. SIGHUP, which it
-    leaves to end the process in the middle of its answers, is passed on as SIGTERM; with workers uvicorn's supervisor
-    takes it, and replaces one worker after the other. Under nohup SIGHUP is ignored, and stays so.
+    uvicorn handles them while it serves, and raises them again after its own shutdown.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: sys.exit(0))
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
+
+
+class Hangups:
+    """SIGHUP: taken from the start on, so that it ends no process; acted on once there is something to reload.
+
+    A terminal that closes sends it too, and then nobody is there any more who wants the gateway: it ends as at SIGTERM.
+    Under nohup the signal is ignored, and stays so.
+    """
+
+    def __init__(self) -> None:
+        self._missed = False
+        self._reload: Callable[[], None] | None = None
+        self._terminals = [number for number in range(3) if os.isatty(number)]
+        self._ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        if not self._ignored:
+            signal.signal(signal.SIGHUP, self._told)
+
+    def listen(self, reload: Callable[[], None]) -> None:
+        """Call `reload` at each from now on, and at once for one that has come already."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if self._ignored else self._told)
+        self._reload = reload
+        if self._missed:
+            self._missed = False
+            reload()
+
+    def _told(self, _number: int, _frame: FrameType | None) -> None:
+        if self._terminals and not any(map(os.isatty, self._terminals)):
+            signal.raise_signal(signal.SIGTERM)
+        elif self._reload is None:
+            self._missed = True
+        else:
+            self._reload()

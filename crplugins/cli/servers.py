@@ -1,32 +1,35 @@
 """Runs uvicorn with the gateway: in this process, or in several worker processes that share one socket."""
 
 import errno
-import os
-import resource
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.cli.address import local_url, loopback_of
-from crplugins.cli.configuration import FoundConfig
-from crplugins.cli.connections import Bounds, OpenConnections
-from crplugins.cli.drain import DrainingConfig, Workers
+from crplugins.cli.bounds import bounds_of
+from crplugins.cli.connections import OpenConnections
+from crplugins.cli.drain import DrainingConfig
 from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
+from crplugins.cli.reloads import OneProcess
+from crplugins.cli.start import Start
+from crplugins.cli.supervisor import Supervisor
 from crplugins.config import Config
-from crplugins.config.load import CONFIG_VARIABLE
-from crplugins.homes.gateway.app import LIMIT_STORE_VARIABLE, RUN_KEY_VARIABLE, Gateway
+from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory
+
+if TYPE_CHECKING:
+    from crplugins.cli.serve import Hangups
 
 _OPTIONS: Final[dict[str, Any]] = {
     "loop": "auto",  # uvloop where there is one
@@ -45,16 +48,18 @@ WORKER_SECONDS: Final = 30
 """For a worker to start, when it is to take the place of another, or to show that it is alive. On a busy machine
 uvicorn's own 5 end a replacement that would have come."""
 
-_OTHER_FILES: Final = 40
-"""File descriptors that are no connections: of the standard streams, the event loop, databases, journals."""
 
-
-def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
+def serve_here(app: Gateway, sock: socket.socket, welcome: str, run: Start, hangups: "Hangups") -> None:
     """Serves in this process until a signal; prints `welcome` once clients are accepted.
 
     Raises `Refused` if the app does not start.
     """
-    config = DrainingConfig(FrozenAfterStartup(app), **_options(app.config))
+
+    def serving(server: DrainingConfig, _app: FrozenAfterStartup) -> None:
+        reloads = OneProcess(app, server, run)
+        hangups.listen(lambda: reloads.ask("SIGHUP"))
+
+    config = DrainingConfig(lambda: FrozenAfterStartup(app), serving=serving, **_options(app.config))
     server = _Server(config, lambda: _print(welcome))
     try:
         with logging_to_stderr(app.config):
@@ -67,17 +72,17 @@ def serve_here(app: Gateway, sock: socket.socket, welcome: str) -> None:
             raise Refused("the gateway did not start") from None
 
 
-def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: FoundConfig, run_key: str | None) -> None:
+def serve_in_workers(
+    workers: int, sock: socket.socket, welcome: str, config: Config, run: Start, hangups: "Hangups"
+) -> None:
     """Serves in `workers` processes until a signal. They read the configuration themselves.
 
     Raises `Refused` if they do not start.
     """
-    _set_variable(CONFIG_VARIABLE, str(found.file.resolve()) if found.file else None)
-    _set_variable(RUN_KEY_VARIABLE, run_key)
-    options = _options(found.config)
-    with _shared_by_workers(found.config), logging_to_stderr(found.config):
-        config = DrainingConfig("crplugins.cli.worker:create_app", factory=True, workers=workers, **options)
-        supervisor = Workers(config, sockets=[sock])
+    with _shared_by_workers() as store, logging_to_stderr(config):
+        run = replace(run, text=run.file_text(), limit_store=store)
+        server = DrainingConfig(_no_app, serving=_no_app, workers=workers, **_options(config))
+        supervisor = Supervisor(server, [sock], run, hangups)
         said = sock.family, reachable(sock), welcome
         threading.Thread(target=_print_when_listening, args=said, daemon=True).start()
         supervisor.run()
@@ -85,56 +90,26 @@ def serve_in_workers(workers: int, sock: socket.socket, welcome: str, found: Fou
         raise Refused("the gateway did not start")
 
 
-@contextmanager
-def _shared_by_workers(config: Config) -> Iterator[None]:
-    """Within the block, what all workers of this run share: a folder for metrics, and one store of limits.
+def _no_app(*_: object) -> FrozenAfterStartup:
+    raise RuntimeError("each worker has its own")
 
-    With `memory` each of them would let through all that is allowed. Raises `Refused` where no file can be made.
+
+@contextmanager
+def _shared_by_workers() -> Iterator[str]:
+    """Within the block, what all workers of this run share: a folder for metrics, and one store of limits, whose URL it
+    is, for a configuration with `memory`: each of them would let through all that is allowed.
+
+    Raises `Refused` where no file can be made.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(multiprocess_directory())
-            store = None
-            if config.limits.store == "memory":
-                store = f"sqlite:///{stack.enter_context(TemporaryDirectory(prefix='crplugins-limits-'))}/limits.db"
+            store = f"sqlite:///{stack.enter_context(TemporaryDirectory(prefix='crplugins-limits-'))}/limits.db"
         except OSError as error:
             raise Refused(
                 f"workers share temporary files, and none can be made: {error.strerror}. TMPDIR names a place for them"
             ) from None
-        _set_variable(LIMIT_STORE_VARIABLE, store)
-        yield
-
-
-def allow_descriptors(config: Config) -> None:
-    """Raises the soft limit of open files, as far as may be, for all connections and an upstream's for each."""
-    wanted = 2 * config.server.max_connections + _OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(ValueError, OSError):  # some systems have a limit besides, which only they know
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
-
-
-def bounds_of(config: Config) -> Bounds:
-    """Those of the configuration, and no more connections than there are file descriptors for.
-
-    With all of them used up no upstream can be reached, no record written, and uvloop closes new connections without a
-    word.
-    """
-    server = config.server
-    bounds = Bounds(
-        head_bytes=server.max_header_bytes,
-        head_seconds=server.header_timeout_seconds,
-        body_seconds=server.body_timeout_seconds,
-        connections=server.max_connections,
-    )
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    most = max((files - _OTHER_FILES) // 2, 1)
-    if files == resource.RLIM_INFINITY or most >= server.max_connections:
-        return bounds
-    return replace(
-        bounds, connections=most, why=f"and file descriptors are used up: {files} (ulimit -n) are for {most}"
-    )
+        yield store
 
 
 def _options(config: Config) -> dict[str, Any]:
@@ -173,13 +148,6 @@ def _accepts(family: int, address: tuple[Any, ...]) -> bool:
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         return probe.connect_ex(address) == 0
-
-
-def _set_variable(variable: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(variable, None)
-    else:
-        os.environ[variable] = value
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -1,17 +1,156 @@
-"""The app of each process of `crplugins serve --workers N`: uvicorn's children import `create_app` by this name."""
+"""Worker: what makes the app of each process of `crplugins serve --workers N`, and what that does once it serves.
 
+Made by the supervisor, and pickled into the process of the worker.
+"""
+
+import asyncio
 import atexit
+import signal
+import threading
 from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Final
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.cli.logs import logging_to_stderr
-from crplugins.homes.gateway.app import create_app as create_gateway
+from crplugins.cli.reloads import Reloads
+from crplugins.cli.start import Start
+from crplugins.config import Config
+from crplugins.homes.gateway.app import Gateway, Prepared
+from crplugins.homes.gateway.reloading import LoadedAs, Reloaded, problems_of
+
+if TYPE_CHECKING:
+    from crplugins.cli.drain import DrainingConfig
 
 
-def create_app() -> FrozenAfterStartup:
-    """The gateway, which logs to stderr until the process ends."""
-    gateway = create_gateway()
-    stack = ExitStack()
-    stack.enter_context(logging_to_stderr(gateway.config))
-    atexit.register(stack.close)
-    return FrozenAfterStartup(gateway)
+@dataclass(frozen=True, slots=True)
+class ReloadAsked:
+    """To the supervisor: read the configuration anew. `number` is None for who needs no answer."""
+
+    number: int | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadAnswer:
+    """To who has asked: how it ended."""
+
+    number: int
+    reloaded: Reloaded
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """To each worker: open what this configuration needs, and wait."""
+
+    number: int
+    run: Start
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """To the supervisor: it is open; or what is wrong with it."""
+
+    number: int
+    reloaded: Reloaded
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """To each worker: what is prepared counts from now on; or, with problems, is closed."""
+
+    number: int
+    reloaded: Reloaded
+
+
+class Worker:
+    """
+    Args:
+        channel: its end of the pipe to the supervisor.
+        loaded: how the loading of the configuration has gone in the other processes.
+    """
+
+    def __init__(self, run: Start, channel: Connection, loaded: LoadedAs) -> None:
+        self._run, self._channel, self._loaded = run, channel, loaded
+
+    def __call__(self) -> FrozenAfterStartup:
+        """The gateway, which logs to stderr until the process ends."""
+        gateway = Gateway.from_config(self._run.read())
+        gateway.loads.are(self._loaded)
+        stack = ExitStack()
+        stack.enter_context(logging_to_stderr(gateway.config))
+        atexit.register(stack.close)
+        return FrozenAfterStartup(gateway)
+
+    def serving(self, server: "DrainingConfig", app: FrozenAfterStartup) -> None:
+        """Called on the event loop."""
+        assert isinstance(app.app, Gateway), "as made above"
+        reloads = WorkerReloads(app.app, server, self._channel)
+        signal.signal(signal.SIGHUP, lambda _number, _frame: reloads.ask("SIGHUP"))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the supervisor has blocked it for the start
+
+
+class WorkerReloads(Reloads):
+    """The reloads of one of several processes, as the supervisor says."""
+
+    def __init__(self, gateway: Gateway, server: "DrainingConfig", channel: Connection) -> None:
+        super().__init__(gateway, server)
+        self._channel: Final = channel
+        self._asked: dict[int, asyncio.Future[Reloaded]] = {}
+        self._preparing: asyncio.Task[None] | None = None
+        self._prepared: tuple[int, Config, Prepared] | None = None
+        threading.Thread(target=self._listen, name="crplugins-reloads", daemon=True).start()
+
+    async def reload(self, why: str) -> Reloaded:
+        number = max(self._asked, default=0) + 1
+        answer: asyncio.Future[Reloaded] = self._loop.create_future()
+        self._asked[number] = answer
+        self._channel.send(ReloadAsked(number, why))
+        try:
+            return await answer
+        finally:
+            del self._asked[number]
+
+    def _start(self, why: str) -> None:
+        self._channel.send(ReloadAsked(None, why))
+
+    def _listen(self) -> None:
+        """Reads what the supervisor says, in a thread."""
+        try:
+            while True:
+                message = self._channel.recv()
+                self._loop.call_soon_threadsafe(self._told, message)
+        except (EOFError, OSError, RuntimeError):  # either of the two processes ends
+            return
+
+    def _told(self, message: Prepare | Conclude | ReloadAnswer) -> None:
+        if isinstance(message, Prepare):
+            self._preparing = self._loop.create_task(self._prepare(message))
+        elif isinstance(message, Conclude):
+            self._preparing = self._loop.create_task(self._conclude(message, self._preparing))
+        elif (asked := self._asked.get(message.number)) is not None and not asked.done():
+            asked.set_result(message.reloaded)
+
+    async def _prepare(self, message: Prepare) -> None:
+        try:
+            config = await asyncio.to_thread(message.run.read)
+            prepared = await self.gateway.prepare(config)
+        except Exception as error:
+            self._channel.send(Ready(message.number, Reloaded(problems=problems_of(error))))
+        else:
+            self._prepared = message.number, config, prepared
+            self._channel.send(Ready(message.number, prepared.reloaded))
+
+    async def _conclude(self, message: Conclude, preparing: asyncio.Task[None] | None) -> None:
+        if preparing is not None and not preparing.done():
+            preparing.cancel()  # the others do not wait for it
+            await asyncio.wait([preparing])
+        if self._prepared is not None:
+            (_, config, prepared), self._prepared = self._prepared, None
+            if message.reloaded.problems:
+                await prepared.abandon()
+            else:
+                prepared.apply()
+                self.server.configure(config)
+        self.gateway.loads.note(message.reloaded)

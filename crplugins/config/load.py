@@ -36,18 +36,23 @@ def find_config(option: Path | None, environ: Mapping[str, str] = os.environ, cw
     return default if default.is_file() else None
 
 
-def load_config(path: str | Path, environ: Mapping[str, str] = os.environ) -> Config:
+def load_config(path: str | Path, environ: Mapping[str, str] = os.environ, text: str | None = None) -> Config:
     """The configuration in the YAML file `path`. Imports the modules its `plugins` name.
+
+    `text` is what the file said when somebody else read it; by default it is read.
 
     Raises `ConfigError` with every problem found, or if the file cannot be read.
     """
-    document = read_config_file(Path(path))
+    document = read_config_file(Path(path), text)
     return _build(document, environ).config()
 
 
-def read_config_file(path: Path) -> YamlDocument:
-    """The document in a file, and in those that it includes. Raises `ConfigError`."""
-    return with_included(read_document(_text_of(path), str(path)), path, _text_of)
+def read_config_file(path: Path, text: str | None = None) -> YamlDocument:
+    """The document in a file, of which somebody may have read the `text`, and in those that it includes.
+
+    Raises `ConfigError`.
+    """
+    return with_included(read_document(text_of(path) if text is None else text, str(path)), path, text_of)
 
 
 def parse_config(mapping: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Config:
@@ -59,7 +64,8 @@ def parse_config(mapping: Mapping[str, Any], environ: Mapping[str, str] = os.env
     return _build(YamlDocument(given, Source(), []), environ).config()
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a configuration file says. Raises `ConfigError` if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

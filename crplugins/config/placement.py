@@ -1,6 +1,6 @@
 """Where one's own plugins stand among the built-in ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from crplugins.config.plugin_entry import PluginEntry
@@ -12,14 +12,17 @@ from crplugins.settings.errors import Problem, did_you_mean
 Numbered = tuple[int, PluginEntry]
 
 
-def arrange_plugins(config: Config, builtin: Sequence[Plugin]) -> list[Plugin]:
-    """All plugins, outermost first: the built-in ones, and those of `config.plugins` at their places.
+def arrange_plugins(
+    config: Config, builtin: Sequence[Plugin], make: Callable[[PluginEntry], Plugin] = PluginEntry.make
+) -> list[Plugin]:
+    """All plugins, outermost first: the built-in ones, and those of `config.plugins`, as `make` makes them, at their
+    places.
 
     Without `before` or `after` one's own stand innermost, in list order. Several after the same one keep their order.
 
     Raises `ConfigError` for an option a plugin does not take, and for a place next to a plugin that is not there.
     """
-    arrangement = _Arrangement(builtin)
+    arrangement = _Arrangement(builtin, make)
     waiting: list[Numbered] = []
     for index, entry in enumerate(config.plugins):
         if _neighbour(entry) is None:
@@ -37,8 +40,9 @@ def _neighbour(entry: PluginEntry) -> str | None:
 
 
 class _Arrangement:
-    def __init__(self, builtin: Sequence[Plugin]) -> None:
+    def __init__(self, builtin: Sequence[Plugin], make: Callable[[PluginEntry], Plugin]) -> None:
         self.plugins = list(builtin)
+        self._make = make
         self.problems: list[Problem] = []
         self._names = [frozenset({plugin.name}) for plugin in builtin]  # of each plugin, in the same order
         self._followers: dict[int, int] = {}  # how many stand after a plugin already, by its id()
@@ -56,7 +60,7 @@ class _Arrangement:
 
     def add(self, index: int, entry: PluginEntry) -> None:
         try:
-            plugin = entry.make()
+            plugin = self._make(entry)
         except OptionsRefused as error:
             self.problems += [replace(p, path=("plugins", index, *p.path)) for p in error.problems]
             plugin = Plugin()  # others may stand next to it all the same

@@ -9,7 +9,8 @@ The request goes down the list of plugins, the response comes up it:
     on_ended     inside out   the answer is over, however it ended: await here what settling needs
     on_finish    inside out   exactly once for every plugin whose on_request was entered, whatever happened
 
-and once in the life of a process `on_drain`, when it is told to end.
+and once in the life of a process `on_drain`, when it is told to end. When the configuration is replaced, the new plugin
+takes over what the old one knows (`take_over`).
 
 Only overridden hooks are called. A plugin never sees ASGI.
 """
@@ -85,6 +86,13 @@ class Plugin:
         """The process ends as soon as what runs has ended: let nothing more begin or wait. Must not raise.
 
         `crplugins serve` calls it. No other server tells an app before its last request has ended.
+        """
+
+    def take_over(self, previous: Self) -> None:
+        """Go on with what `previous`, an instance of the same class, has learned: the configuration is being replaced.
+
+        Called before this plugin opens. Both run until the requests have ended that `previous` has begun, so what they
+        share must bear both. A plugin of your own whose entry in `plugins` is unchanged is not made anew at all.
         """
 
     async def __aenter__(self) -> Self:

@@ -49,7 +49,7 @@ class Deployment:
     api_key: str | None = field(default=None, repr=False)
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     provider: str = "openai"
-    prices: Callable[[str], Price | None] = lambda _: None
+    prices: Callable[[str], Price | None] = field(default=lambda _: None, compare=False)
     forwards_trace: bool = False
     deadlines: Deadlines = NO_DEADLINES
     skip_malformed: int = 1

@@ -337,7 +337,8 @@ def assemble(parts: Parts, home: Home) -> list[Plugin]:
         logger.warning("limits.per_deployment is ignored: %s", ONLY_THE_GATEWAY)
     here = [place for place in PLACES if home in place.homes and place.when(parts.config, home)]
     ours = [place.make(parts) for place in here if not place.innermost]
-    return [*arrange_plugins(parts.config, ours), *(place.make(parts) for place in here if place.innermost)]
+    arranged = arrange_plugins(parts.config, ours, parts.own_plugin)
+    return [*arranged, *(place.make(parts) for place in here if place.innermost)]
 
 
 def make(kind: type[P], parts: Parts) -> P:

@@ -7,8 +7,9 @@ second.
 import asyncio
 import gzip
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
@@ -84,6 +85,14 @@ class Scraper:
         self._renderings: SingleFlight[Rendered] = SingleFlight()
         # One thread: rendering is pure Python, and a second would only take more turns from the event loop.
         self._thread = ThreadPoolExecutor(1, "crplugins-metrics")
+
+    @contextmanager
+    def watching_anew(self, token: str | None) -> Iterator[None]:
+        """What is watched within the block is shown, and nothing of what was before; a scrape needs this token."""
+        self._token = None if token is None else TokenDigest(token, "metrics")
+        self._watched.clear()
+        with self._metrics.observing_anew():
+            yield
 
     def watch(self, plugins: Sequence[Plugin], faults: Mapping[tuple[str, str], int]) -> None:
         """Show how the limits, budgets, ledgers and room among `plugins` stand, and which hooks have failed."""

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from crplugins.asgi.kept_open import KeptOpen
+from crplugins.asgi.lifespan import Resource
 from crplugins.config import Config
+from crplugins.config.plugin_entry import PluginEntry
 from crplugins.core.identity import Identities
 from crplugins.core.plugin import Plugin
 from crplugins.core.processes import announced_processes
@@ -33,6 +36,15 @@ Prices = Callable[[str], Price | None]
 """What a token of a model costs, by the name it is served under; None if nobody knows."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Own:
+    """A plugin of the user's own, and what its entry says."""
+
+    entry: PluginEntry
+    plugin: Plugin
+    opening: KeptOpen
+
+
 @dataclass
 class Parts:
     """A configuration, and what a home adds to it.
@@ -49,6 +61,7 @@ class Parts:
         prices_records: no handler of ours notes the price of an answer, so Usage looks it up.
         sinks: called with each usage record.
         spent: what a key or team has spent before, where somebody else keeps the ledger.
+        previous: the parts of the configuration that this one replaces. Of them are taken those that would be the same.
     """
 
     config: Config
@@ -63,10 +76,32 @@ class Parts:
     prices_records: bool = False
     sinks: Iterable[Sink] = ()
     spent: Spent | None = None
+    previous: "Parts | None" = None
+
+    def __post_init__(self) -> None:
+        self._own: list[_Own] = []
 
     @cached_property
     def keys(self) -> KeySource:
+        previous = self.previous
+        if previous is not None and previous.config.keys == self.config.keys:
+            return previous.keys
         return open_source(self.config.keys)
+
+    def own_plugin(self, entry: PluginEntry) -> Plugin:
+        """A plugin of the user's own. Raises `OptionsRefused` if its class does not take the options."""
+        others = [] if self.previous is None else self.previous._own
+        own = next((each for each in others if each.entry == entry and each not in self._own), None)
+        if own is None:
+            plugin = entry.make()  # perhaps one that was made elsewhere, and stands here once more
+            opening = next((each.opening for each in others if each.plugin is plugin), None) or KeptOpen(plugin)
+            own = _Own(entry, plugin, opening)
+        self._own.append(own)
+        return own.plugin
+
+    def opening(self, plugin: Plugin) -> Resource:
+        """What to open and close for a plugin: for the user's own what all configurations share that have it."""
+        return next((each.opening for each in self._own if each.plugin is plugin), plugin)
 
     @cached_property
     def aliases(self) -> ModelAliases:
@@ -102,7 +137,9 @@ class Parts:
     @cached_property
     def reservations(self) -> Reservations:
         """RateLimits and Budgets reserve in one store."""
-        limits = self.config.limits
+        limits, previous = self.config.limits, self.previous
+        if previous is not None and _store_words(previous.config) == _store_words(self.config):
+            return previous.reservations
         store = open_limit_store(limits.store)
         if limits.store != "memory":
             store = GuardedStore(
@@ -119,6 +156,8 @@ class Parts:
     def ledger(self) -> "Ledger | None":
         if self.config.ledger is None:
             return None
+        if self.previous is not None and self.previous.config.ledger == self.config.ledger:
+            return self.previous.ledger
         from crplugins.ledger.ledger import Ledger  # needed only here
 
         section = self.config.ledger
@@ -147,6 +186,9 @@ class Parts:
 
         keys = self.config.key_ids() if self.metric_keys is None else self.metric_keys
         names = dict.fromkeys(self.metric_names)
+        if self.previous is not None and (metrics := self.previous.metrics) is not None:
+            metrics.configure(names, keys, section.key_cap)
+            return metrics
         return Metrics(names, keys, key_cap=section.key_cap, inter_chunk=section.inter_chunk)
 
     @cached_property
@@ -157,7 +199,24 @@ class Parts:
             return None
         from crplugins.homes.metrics import Scraper
 
+        if self.previous is not None and self.previous.metrics is self.metrics:
+            return self.previous.scraper
         return Scraper(self.metrics, token=section.secret)
+
+    @property
+    def metrics_app(self) -> "MetricsApp | None":
+        """Where Prometheus scrapes; None where nothing is counted."""
+        if self.scraper is None:
+            return None
+        from crplugins.homes.metrics import MetricsApp
+
+        return MetricsApp(self.scraper)
+
+
+def _store_words(config: Config) -> tuple[object, ...]:
+    """What a store of limits is made of; that in memory keeps nothing of what may go wrong with others."""
+    limits = config.limits
+    return (limits.store,) if limits.store == "memory" else (limits.store, limits.on_store_error, limits.local_share)
 
 
 def configured_aliases(config: Config) -> list[str]:
@@ -167,9 +226,6 @@ def configured_aliases(config: Config) -> list[str]:
 
 def metrics_app(parts: Parts, plugins: Sequence[Plugin], faults: Mapping[tuple[str, str], int]) -> "MetricsApp | None":
     """Where Prometheus scrapes what these plugins count and limit; None where nothing is counted."""
-    if parts.scraper is None:
-        return None
-    from crplugins.homes.metrics import MetricsApp
-
-    parts.scraper.watch(plugins, faults)
-    return MetricsApp(parts.scraper)
+    if parts.scraper is not None:
+        parts.scraper.watch(plugins, faults)
+    return parts.metrics_app

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from crplugins.core.shared import Shared
 from crplugins.keys.key import Key
 from crplugins.keys.source import Found, KeySource, SecretRefused, SourceUnavailable, listed_keys
 
 
-class Chain:
+class Chain(Shared):
     """The first source that has the key answers, also where another is unavailable or has refused it.
 
     If none has it, one that could not be asked makes it unavailable: it may have been there.
@@ -42,17 +42,14 @@ class Chain:
             raise problem
         return None
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         async with AsyncExitStack() as stack:
             for source in self.sources:
                 await stack.enter_async_context(source)
             self._stack = stack.pop_all()
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.__aexit__(kind, error, traceback)
+    async def close(self) -> None:
+        await self._stack.aclose()
 
     def __repr__(self) -> str:
         return f"Chain({', '.join(map(repr, self.sources))})"

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from crplugins.core.shared import Shared
 from crplugins.ledger.database import LedgerDatabase
 from crplugins.ledger.encoding import encode
 from crplugins.ledger.errors import reason_of
@@ -39,7 +39,7 @@ DRAIN_SECONDS: Final = 5.0
 logger = logging.getLogger("crplugins.ledger")
 
 
-class Ledger:
+class Ledger(Shared):
     """`add` keeps a record at once, in memory and in a journal that survives the process; a task commits it.
 
         async with Ledger("sqlite:///usage.db") as ledger:
@@ -149,7 +149,7 @@ class Ledger:
         """
         return await spent(self.reader, scope, name, since)
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         self._pending.journal = await self._spool.open()
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -160,11 +160,8 @@ class Ledger:
         self._tasks = [asyncio.create_task(self._replay.run())]
         if self._retention is not None:
             self._tasks.append(asyncio.create_task(self._retention.run()))
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await self._writer.close(self._drain_seconds)

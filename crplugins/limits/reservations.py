@@ -13,6 +13,7 @@ from typing import Final, Protocol, Self, cast
 
 from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.core.processes import is_one_of_several
+from crplugins.core.shared import Shared
 from crplugins.limits.limit import Charge, Decision, Level, Limit, LimitReading, Reservation
 from crplugins.limits.memory import MemoryStore, unix_milliseconds
 from crplugins.limits.queues import LimitQueues
@@ -35,7 +36,7 @@ def reservation_suffix() -> str:
     return f"/{next(_numbers)}"
 
 
-class Reservations:
+class Reservations(Shared):
     """Reserves in a store and settles there, for one plugin or for several that share it.
 
     `settle` starts a settlement and returns, so that it can be called where nothing can be awaited. None is lost: when
@@ -60,7 +61,6 @@ class Reservations:
         self._adjusting: Final[dict[str, asyncio.Task[None]]] = {}
         self._live: Final = LiveReservations(store)
         self._settling: Final[set[asyncio.Task[None]]] = set()
-        self._users = 0
         self._entered = AsyncExitStack()
 
     @classmethod
@@ -128,26 +128,19 @@ class Reservations:
         except StoreUnavailable:
             raise limits_unavailable() from None
 
-    async def __aenter__(self) -> Self:
-        if not self._users:
-            if isinstance(self.store, MemoryStore) and await asyncio.to_thread(is_one_of_several):
-                logger.warning(
-                    "limits.store is memory, and this is one of several processes: each of them lets all that is "
-                    "allowed through. sqlite:///limits.db is one store for all of a machine"
-                )
-            await self._entered.enter_async_context(self.store)
-            await self._entered.enter_async_context(self._live)
-        self._users += 1
-        return self
+    async def open(self) -> None:
+        if isinstance(self.store, MemoryStore) and await asyncio.to_thread(is_one_of_several):
+            logger.warning(
+                "limits.store is memory, and this is one of several processes: each of them lets all that is "
+                "allowed through. sqlite:///limits.db is one store for all of a machine"
+            )
+        await self._entered.enter_async_context(self.store)
+        await self._entered.enter_async_context(self._live)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._users -= 1
-        if not self._users:
-            while self._settling:
-                await asyncio.gather(*self._settling, return_exceptions=True)
-            await self._entered.aclose()
+    async def close(self) -> None:
+        while self._settling:
+            await asyncio.gather(*self._settling, return_exceptions=True)
+        await self._entered.aclose()
 
     def _as_adjusted(self, reservation: Reservation) -> Reservation:
         return self._adjusted.get(reservation.id, reservation)

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -88,9 +88,12 @@ class Activity(Plugin):
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._running: Final[dict[str, Exchange]] = {}
-        self._refused: Final[deque[RefusedRequest]] = deque(maxlen=KEPT)
-        self._strangers: Final[deque[RefusedRequest]] = deque(maxlen=KEPT)
+        self._running: dict[str, Exchange] = {}
+        self._refused: deque[RefusedRequest] = deque(maxlen=KEPT)
+        self._strangers: deque[RefusedRequest] = deque(maxlen=KEPT)
+
+    def take_over(self, previous: Self) -> None:
+        self._running, self._refused, self._strangers = previous._running, previous._refused, previous._strangers
 
     def on_request(self, exchange: Exchange) -> None:
         self._running[exchange.id] = exchange

@@ -37,6 +37,15 @@ def places_of(most: int, known: Collection[Priority]) -> dict[Priority, int]:
     return places
 
 
+class _Room:
+    """The places that are taken: in one object, which outlives a configuration."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+
 class Admission(Plugin):
     """Refuses with 503 what there is no room for, a lower priority before a higher one.
 
@@ -58,7 +67,6 @@ class Admission(Plugin):
         jitter: 0 to 1; spreads the time after which the refused come again.
 
     Attributes:
-        in_flight: how many are served now.
         shed: how many were refused because there was no room, by priority.
     """
 
@@ -70,13 +78,18 @@ class Admission(Plugin):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.max_in_flight: Final = max_in_flight
-        self.in_flight = 0
-        self.shed: Final[Counter[Priority]] = Counter()
+        self.shed: Counter[Priority] = Counter()
+        self._room = _Room()
         self._draining = False
         self._ask_known = known
         self._known: set[Priority] = set()
         self._places: Mapping[Priority, int] = {}
         self._jitter = jitter
+
+    @property
+    def in_flight(self) -> int:
+        """How many are served now, those among them that have begun under an earlier configuration."""
+        return self._room.taken
 
     def on_request(self, exchange: Exchange) -> None:
         if self._draining:
@@ -88,18 +101,21 @@ class Admission(Plugin):
         if priority not in self._known:
             self._learn((priority,))
         places = self._places[priority]
-        if self.in_flight >= places:
+        if self._room.taken >= places:
             self.shed[priority] += 1
             raise self._full(priority, places)
-        self.in_flight += 1
+        self._room.taken += 1
         _HELD.set(exchange, True)
 
     def on_finish(self, exchange: Exchange) -> None:
         if _HELD.get(exchange):
-            self.in_flight -= 1
+            self._room.taken -= 1
 
     def on_drain(self) -> None:
         self._draining = True
+
+    def take_over(self, previous: Self) -> None:
+        self._room, self.shed = previous._room, previous.shed
 
     async def __aenter__(self) -> Self:
         self._learn(self._ask_known())

@@ -200,6 +200,7 @@ def gateway_alerts() -> list[Alert]:
     outage = GATEWAY.gauge(limits.STORE_OUTAGE, by=instance, how="max")
     overflow = GATEWAY.increase(t.OVERFLOW, 'label!="model"', by=("label",), window="1h")
     faults = GATEWAY.rate(t.HOOK_ERRORS, by=("plugin", "hook"), window="5m")
+    reloaded = GATEWAY.gauge(t.RELOAD_SUCCESSFUL, by=instance, how="min")
     up = f'up{{job="{JOB}"}}'
     return [
         Alert("CrpluginsLedgerSpoolGrowing", "ticket", "5m",
@@ -223,6 +224,10 @@ def gateway_alerts() -> list[Alert]:
               f"{faults} > 0",
               "plugin {{ $labels.plugin }} fails in {{ $labels.hook }}",
               "{{ $value | humanize }} times per second. One that only observes is muted; any other refuses requests."),
+        Alert("CrpluginsConfigReloadFailed", "ticket", "10m",
+              f"{reloaded} == 0",
+              "{{ $labels.instance }} has refused its new configuration",
+              "It serves by the one before it. At its next start it would not start at all."),
         Alert("CrpluginsDown", "page", "2m",
               f"{up} == 0 or absent({up})",
               "the gateway {{ $labels.instance }} is down",

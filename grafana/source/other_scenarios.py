@@ -30,6 +30,7 @@ def other_scenarios() -> Iterator[Scenario]:
     yield _outage()
     yield _overflow()
     yield _hooks()
+    yield _reload()
     yield from _down()
 
 
@@ -251,6 +252,17 @@ def _hooks() -> Scenario:
     name = "CrpluginsHookErrors"
     fires = each("ticket", "plugin", ["Redact"], hook="on_request")
     return Scenario(name, data, (Firing("9m", name), Firing("15m", name, fires), Firing("40m", name)))
+
+
+def _reload() -> Scenario:
+    """A mistake that is mended within ten minutes is nobody's ticket, nor is one that has been mended."""
+    data = {
+        series(t.RELOAD_SUCCESSFUL, instance="wrong:1"): "1x2 0x20 1x20",
+        series(t.RELOAD_SUCCESSFUL, instance="well:1"): "1x40",
+    }
+    name = "CrpluginsConfigReloadFailed"
+    fires = each("ticket", "instance", ["wrong:1"])
+    return Scenario(name, data, (Firing("10m", name), Firing("16m", name, fires), Firing("30m", name)))
 
 
 def _down() -> Iterator[Scenario]:

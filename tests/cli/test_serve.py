@@ -72,7 +72,7 @@ def test_a_port_in_use_is_refused_in_one_sentence(demo, run):
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_0_and_in_silence(serve, tmp_path, number):
     (tmp_path / "gateway.yaml").write_text(UPSTREAM)
     with serve(cwd=tmp_path) as gateway:

@@ -1,10 +1,7 @@
 """`crplugins serve` that is told to end while a stream is running: it takes nothing more, and the stream goes on."""
 
 import json
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -121,40 +118,3 @@ def test_it_is_not_ready_takes_nothing_more_and_lets_the_stream_come_to_its_end(
         "ok": (1, 7),
         "server_error": (2, 0),
     }
-
-
-def test_workers_are_replaced_one_after_the_other_and_clients_see_nothing_of_it(environ, tmp_path):
-    """The one that ends leaves the port to the others at once: it would refuse what they can answer."""
-    (tmp_path / "gateway.yaml").write_text(CONFIGURATION)
-    command = [str(Path(sys.executable).parent / "crplugins"), "serve", "--port", "0", "--workers", "2"]
-    with ThreadPoolExecutor() as threads, stepwise() as (base, provider):
-        environment = environ | {"PROVIDER": base}
-        with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
-            url = process.stdout.readline().split()[4]
-            old = workers_of(process.pid)
-            asks = threads.submit(asked, provider)
-            chat = f"{url}/v1/chat/completions"
-            with (
-                httpx.stream("POST", chat, headers=KEY, json={**QUESTION, "stream": True}, timeout=60) as answer,
-                closing(asks.result()) as upstream,
-            ):
-                lines = answer.iter_lines()
-                next(lines)
-                process.send_signal(signal.SIGHUP)
-                said = [readiness(url)]
-                while not workers_of(process.pid) - old:
-                    said.append(readiness(url))
-                    time.sleep(0.02)
-                said += [readiness(url) for _ in range(50)]
-                upstream.sendall(STOP)
-                upstream.close()
-                data = [line.removeprefix("data: ") for line in lines if line]
-            while old & workers_of(process.pid):
-                said.append(readiness(url))
-                time.sleep(0.02)
-            process.terminate()
-    assert set(said) - {None} == {200}
-    assert said.count(None) <= 2
-    assert data[-1] == "[DONE]"
-    assert json.loads(data[-2])["choices"][0]["finish_reason"] == "stop"
-    assert process.returncode == 0

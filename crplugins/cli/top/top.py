@@ -12,15 +12,15 @@ import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from crplugins.cli.address import local_url
+from crplugins.cli.configuration import listening
 from crplugins.cli.keys.source import JsonOption, clock_of, read_config
-from crplugins.cli.options import ConfigOption
+from crplugins.cli.options import ConfigOption, UrlOption
 from crplugins.cli.refused import Refused
 from crplugins.cli.terminal import plain_console
 from crplugins.cli.top.figures import Figures, TopScrape, figures, scrape
 from crplugins.cli.top.show import as_json as to_json
 from crplugins.cli.top.show import frame
-from crplugins.config import Config, ConfigError, Problem
+from crplugins.config import Problem
 
 DEFAULT_PATH: Final = "/metrics"
 ONCE_SECONDS: Final = 1.0
@@ -29,22 +29,9 @@ ONCE_SECONDS: Final = 1.0
 Take = Callable[[], TopScrape]
 
 
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return text
-    except ValueError:  # an invalid port
-        pass
-    raise typer.BadParameter("an address such as http://127.0.0.1:4000")
-
-
 def top(
     context: typer.Context,
-    url: Annotated[
-        str | None,
-        typer.Option(parser=_url, metavar="URL", help="The gateway's address. Without it: the configuration's."),
-    ] = None,
+    url: UrlOption = None,
     token: Annotated[
         str | None, typer.Option(metavar="TOKEN", help="The metrics token. Without it: the configuration's.")
     ] = None,
@@ -118,15 +105,7 @@ def _target(url: str | None, token: str | None, config_file: Path | None) -> tup
     if token is None and metrics is not None:
         token = metrics.secret
     path = DEFAULT_PATH if metrics is None else metrics.path
-    return _with_path(_listening(config) if url is None else url, path), token
-
-
-def _listening(config: Config) -> str:
-    """The gateway's address for a client on this machine."""
-    host, port = config.server.host, config.server.port
-    if port == 0:
-        raise ConfigError([Problem(("server", "port"), "is any free port; name the gateway with --url")])
-    return local_url(host, port)
+    return _with_path(listening(config) if url is None else url, path), token
 
 
 def _with_path(url: str, path: str) -> str:

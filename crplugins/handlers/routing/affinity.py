@@ -20,6 +20,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.identity import IdentitySource
 from crplugins.handlers.routing.balancing import Balancer, weighed
 from crplugins.handlers.routing.candidate import Candidate
+from crplugins.handlers.routing.health import Health
 
 LEAST_PROMPT_BYTES: Final = 4096
 """Messages and tools that are shorter are in no cache: OpenAI, Anthropic and Google keep prompts of 1,024 tokens and
@@ -53,20 +54,21 @@ class Affinity:
         self._hashed: Final = hashed
         self._seconds: Final = seconds
         self._sessions: Final = sessions
-        self._places: Final[BoundedMap[bytes, tuple[Candidate, float]]] = BoundedMap(MOST_SESSIONS)
-        self._names: Final[dict[Candidate, bytes]] = {}
+        self._places: Final[BoundedMap[bytes, tuple[Health, float]]] = BoundedMap(MOST_SESSIONS)
+        self._names: Final[dict[Health, bytes]] = {}
 
     def pick(self, candidates: Sequence[Candidate], exchange: Exchange, body: Body) -> Candidate:
         session = session_of(exchange, body, self._sessions)
         if session is None:
             return self._otherwise.pick(candidates, exchange, body)
         free, now = with_room(candidates), exchange.clock()
-        place, since = self._places.get(session, (None, 0.0))
-        if place not in candidates or now - since > self._seconds:
+        last, since = self._places.get(session, (None, 0.0))
+        place = next((each for each in candidates if each.health is last), None)
+        if place is None or now - since > self._seconds:
             place = self._begin(session, free, exchange, body)
         elif place not in free:  # this request alone goes elsewhere
             return self._begin(session, free, exchange, body)
-        self._places[session] = place, now
+        self._places[session] = place.health, now
         return place
 
     def _begin(self, session: bytes, free: Sequence[Candidate], exchange: Exchange, body: Body) -> Candidate:
@@ -79,8 +81,8 @@ class Affinity:
     def _wait(self, session: bytes, candidate: Candidate, weight: float) -> float:
         """A random time that depends on the session and the deployment alone, exponentially distributed: whose is the
         shortest of several is as likely as its weight says."""
-        if (name := self._names.get(candidate)) is None:
-            name = self._names[candidate] = candidate.deployment.account.encode()
+        if (name := self._names.get(candidate.health)) is None:
+            name = self._names[candidate.health] = candidate.deployment.account.encode()
         drawn = int.from_bytes(blake2b(session, key=name, digest_size=8).digest())
         return -math.log((drawn + 1) / 2**64) / weight
 
@@ -90,8 +92,8 @@ def with_room(candidates: Sequence[Candidate]) -> list[Candidate]:
     least one of them."""
     able = weighed(candidates)
     whole = sum([weight for _, weight in able])
-    allowed = MOST_LOAD * (sum([each.running for each, _ in able]) + 1) / whole
-    return [each for each, weight in able if each.running < allowed * weight]
+    allowed = MOST_LOAD * (sum([each.health.running for each, _ in able]) + 1) / whole
+    return [each for each, weight in able if each.health.running < allowed * weight]
 
 
 def session_of(exchange: Exchange, body: Body, sources: Sequence[IdentitySource]) -> bytes | None:

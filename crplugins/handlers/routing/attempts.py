@@ -146,7 +146,7 @@ class Attempts:
             give_up(exchange, destination.group.missing_usage)
         self._sent = exchange.clock()
         trial = health.asked(self._sent) if health.cools_until else False
-        candidate.running += 1
+        health.running += 1
         try:
             reply = await candidate.handler.answer(exchange, destination.body(body) if destination.fallback else body)
         except BaseException as error:
@@ -154,8 +154,8 @@ class Attempts:
             self._note(error, candidate, trial=trial)
             raise
         health.succeeded(self._sent)
-        if candidate.speed is not None:
-            candidate.speed.answered(reply, exchange, self._sent)
+        if health.speed is not None:
+            health.speed.answered(reply, exchange, self._sent)
         self.current = candidate
         attempt = exchange.attempts[-1] if exchange.attempts else None
         if attempt is None or attempt.ended is not None or isinstance(reply.body, bytes):

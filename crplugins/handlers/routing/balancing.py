@@ -7,6 +7,7 @@ from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange
 from crplugins.core.usage import TokenUsage
 from crplugins.handlers.routing.candidate import Candidate
+from crplugins.handlers.routing.health import Health
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, demand_of
 
 
@@ -35,17 +36,17 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._credit: dict[Candidate, float] = {}
+        self._credit: dict[Health, float] = {}
 
     def pick(self, candidates: Sequence[Candidate], exchange: Exchange, body: Body) -> Candidate:  # noqa: ARG002
         able, credit, total = weighed(candidates), self._credit, 0.0
         best = able[0][0]
         for each, weight in able:
             total += weight
-            credit[each] = credit.get(each, 0.0) + weight
-            if credit[each] > credit[best]:
+            credit[each.health] = credit.get(each.health, 0.0) + weight
+            if credit[each.health] > credit[best.health]:
                 best = each
-        credit[best] -= total
+        credit[best.health] -= total
         return best
 
 
@@ -56,7 +57,7 @@ class LeastBusy:
         self._turns: Final = Turns()
 
     def pick(self, candidates: Sequence[Candidate], exchange: Exchange, body: Body) -> Candidate:
-        loads = [(each, each.running / weight) for each, weight in weighed(candidates)]
+        loads = [(each, each.health.running / weight) for each, weight in weighed(candidates)]
         fewest = min([load for _, load in loads])
         idlest = [each for each, load in loads if load == fewest]
         return idlest[0] if len(idlest) == 1 else self._turns.pick(idlest, exchange, body)

@@ -1,15 +1,12 @@
 """Candidate: one deployment of a model name, what answers for it, and how it fares."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from crplugins.core.errors import GatewayError
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.settings import RoutingSettings
-
-if TYPE_CHECKING:
-    from crplugins.handlers.routing.latency import Speed
 
 _LAST: Final = float("inf")
 
@@ -21,26 +18,23 @@ class Candidate:
         handler: opened and closed by the code that made it.
         exact_name: the name that it serves; None where that is a pattern.
         order: those with the lowest are asked first.
-        health: kept from request to request.
-        running: how many requests it is answering now in this process, streams among them until they end.
-        speed: how fast it answers; None while nobody wants to know.
+        health: kept from request to request, and where its deployment stays the same from one configuration to the
+            next. So what is to outlive a configuration is remembered by it.
     """
 
-    __slots__ = ("deployment", "exact_name", "handler", "health", "order", "running", "settings", "speed")
+    __slots__ = ("deployment", "exact_name", "handler", "health", "order", "settings")
 
-    def __init__(self, deployment: Deployment, handler: Handler) -> None:
+    def __init__(self, deployment: Deployment, handler: Handler, health: Health | None = None) -> None:
         self.deployment: Final = deployment
         self.handler: Final = handler
         self.exact_name: Final = None if "*" in deployment.name else deployment.name
         self.settings: Final[RoutingSettings] = deployment.routing
         self.order: Final[float] = _LAST if self.settings.order is None else self.settings.order
-        self.health: Final = Health(self.settings)
-        self.running = 0
-        self.speed: Speed | None = None
+        self.health: Final = health or Health(self.settings)
 
     def ended(self) -> None:
         """One of the requests that are running has ended."""
-        self.running -= 1
+        self.health.running -= 1
 
     def is_at_fault(self, error: GatewayError) -> bool:
         """Whether a failure says something about the deployment. What a client writes for a `*` may be no model."""

@@ -1,4 +1,4 @@
-"""Health: whether a deployment cools down, as its last answers say.
+"""Health: how a deployment fares: what it is answering, and whether it cools down, as its last answers say.
 
 Passive ejection: nobody asks it for its health alone. It cools down after failures in a row, or after more of them in a
 minute than are allowed, longer the longer its outage lasts, and when a cooldown is over one request is the trial, while
@@ -7,12 +7,15 @@ the requests that are refused meanwhile.
 """
 
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.outcome import HealthState
 from crplugins.handlers.routing.failures import is_over, retry_after
 from crplugins.handlers.routing.settings import COOLDOWN_SECONDS, RoutingSettings
+
+if TYPE_CHECKING:
+    from crplugins.handlers.routing.latency import Speed
 
 LONGEST_COOLDOWN: Final = 30.0
 """However long an outage has lasted, unless the configuration says more."""
@@ -36,19 +39,22 @@ class Health:
         cools_until: when it may be asked again; 0 while it is well.
         on_trial: a request has been sent to it since its cooldown was over.
         failures: how often it has failed in a row.
+        running: how many requests it is answering now, streams among them until they end.
+        speed: how fast it answers; None while nobody wants to know.
         cooldowns: how often it has begun to cool down.
     """
 
     __slots__ = (
         "_asked_for", "_began", "_failed", "_of_a_minute", "_settings", "_succeeded", "cooldowns", "cools_until",
-        "failures", "on_trial",
+        "failures", "on_trial", "running", "speed",
     )  # fmt: skip
 
     def __init__(self, settings: RoutingSettings) -> None:
         self._settings = settings
         self.cools_until = 0.0
         self.on_trial = False
-        self.failures = self.cooldowns = 0
+        self.failures = self.cooldowns = self.running = 0
+        self.speed: Speed | None = None
         self._began = 0.0  # of the outage: when its first failure came
         self._asked_for = 0.0  # until when its provider has asked to be left alone
         self._failed = self._succeeded = _NEVER  # when the last request was sent that failed, or succeeded

@@ -14,6 +14,7 @@ from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.said import Said
 from crplugins.handlers.routing.balancing import Balancer, Turns, weighed
 from crplugins.handlers.routing.candidate import Candidate
+from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.whole_usage import events_of
 
 NEWEST: Final = 0.2
@@ -98,11 +99,11 @@ class Fastest:
 
     def pick(self, candidates: Sequence[Candidate], exchange: Exchange, body: Body) -> Candidate:
         able, now = weighed(candidates), exchange.clock()
-        means = [_speed(each).of(stream=exchange.stream) for each, _ in able]
+        means = [_speed(each.health).of(stream=exchange.stream) for each, _ in able]
         fastest = min([mean.log for mean in means if mean.log is not None], default=0.0)
         usual = sum([weight for _, weight in able]) / len(able)
         waits = [
-            math.exp(mean.log_at(now, fastest)) * (1 + each.running * usual / weight)
+            math.exp(mean.log_at(now, fastest)) * (1 + each.health.running * usual / weight)
             for mean, (each, weight) in zip(means, able, strict=True)
         ]
         enough = EQUAL * min(waits)
@@ -110,7 +111,7 @@ class Fastest:
         return soonest[0] if len(soonest) == 1 else self._turns.pick(soonest, exchange, body)
 
 
-def _speed(candidate: Candidate) -> Speed:
-    if candidate.speed is None:
-        candidate.speed = Speed()
-    return candidate.speed
+def _speed(health: Health) -> Speed:
+    if health.speed is None:
+        health.speed = Speed()
+    return health.speed

@@ -1,57 +1,30 @@
-"""Gateway: the plugins around the handlers, as one ASGI app.
+"""Gateway: an ASGI app that serves by one configuration, and by another from one request to the next.
 
-client -> PluginMiddleware [those of homes/assembly.py, your own] -> ChatCompletions -> direct | litellm
-                                                           -> MetricsApp
-                                                           -> Web: models, health, usage, openapi.json, admin, the page
+client -> Gateway -> the present Generation [plugins -> handlers]     requests that come now
+                  -> earlier ones                                     requests that have begun under them
 """
 
+import asyncio
+import logging
 import os
-from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from functools import partial
+from typing import Final, Self, Unpack
 
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from crplugins import __version__
-from crplugins.asgi.middleware import PluginMiddleware
-from crplugins.config import Config, find_config, load_config, parse_config
+from crplugins.asgi.lifespan import said_of
+from crplugins.config import Config, Problem, find_config, load_config, parse_config
 from crplugins.config.words import ConfigWords
-from crplugins.core.paths import CHAT_PATH
-from crplugins.core.principal import Principal
-from crplugins.handlers.endpoint import ChatCompletions
-from crplugins.homes import caller_limits
-from crplugins.homes.assembly import assemble, find
-from crplugins.homes.caller_limits import CallerLimits, read_caller_limits
-from crplugins.homes.gateway import admin, operations
-from crplugins.homes.gateway.fallback_gate import FallbackGate
-from crplugins.homes.gateway.front import Cors, without_prefix
-from crplugins.homes.gateway.limits_api import AdminLimitsApi, LimitsApi, with_limits
-from crplugins.homes.gateway.upstreams import Served, Upstreams
-from crplugins.homes.gateway.web import Readiness, Web
-from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates, worker_state, workers_directory
-from crplugins.homes.page import page
-from crplugins.homes.parts import Parts, configured_aliases, metrics_app
-from crplugins.keys.gathered import GatheredKeys
+from crplugins.core.plugin import Plugin
+from crplugins.homes.gateway.changes import changes_between, needs_restart
+from crplugins.homes.gateway.generation import GatewayState, Generation
+from crplugins.homes.gateway.reloading import Loads, Reloaded, log, problems_of
 from crplugins.keys.key import Key
-from crplugins.keys.service import KeyService
-from crplugins.plugins.aliases.access import names_for, visible_models
-from crplugins.plugins.aliases.explain import key_warnings
-from crplugins.plugins.auth import PUBLIC_PATHS
-from crplugins.plugins.budgets.plugin import Budgets
-from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
-from crplugins.plugins.rate_limits.plugin import RateLimits
+from crplugins.settings.errors import ConfigError
 
-if TYPE_CHECKING:
-    from crplugins.ledger.ledger import Ledger
-
-OPENAPI_PATH: Final = "/openapi.json"
-ADMIN_USAGE_PATH: Final = "/admin/usage"
-
-RUN_KEY_VARIABLE: Final = "CRPLUGINS_RUN_KEY"
-"""A key made for this run by `crplugins serve`, handed to its worker processes."""
-
-LIMIT_STORE_VARIABLE: Final = "CRPLUGINS_LIMIT_STORE"
-"""Likewise a limit store, where the configuration has one of each process's own."""
+logger = logging.getLogger("crplugins.gateway")
 
 
 class Gateway:
@@ -69,168 +42,205 @@ class Gateway:
     """
 
     def __init__(self, **words: Unpack[ConfigWords]) -> None:
-        self._assemble(parse_config(words))
+        self._begin(parse_config(words))
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
         gateway = cls.__new__(cls)
-        gateway._assemble(config)
+        gateway._begin(config)
         return gateway
 
-    def _assemble(self, config: Config) -> None:
-        self.config = config
-        self._draining = False
-        handlers = [entry.handler for entry in config.model_list]
-        served = [Served(*each) for each in zip(config.deployments(), handlers, strict=True)]
-        sessions = config.limits.identity.session_sources
-        self._upstreams = Upstreams(served, config.groups(), sessions, config.fallback_table())
-        self._parts = parts = Parts(
-            config,
-            self._upstreams.price,
-            served=self._upstreams.served,
-            serves=self._upstreams.price.serves,
-            metric_names=[*self._upstreams.served, *configured_aliases(config)],
-            public_paths=_public_paths(config),
-        )
-        self.plugins = assemble(parts, "gateway")
-        self._upstreams.quotas = find(DeploymentQuotas, self.plugins)
-        self._upstreams.missing_usage = config.missing_usage
-        if self._upstreams.fallbacks is not None:
-            self._upstreams.fallbacks.gate = FallbackGate(self.plugins)
-        self._aliases = parts.aliases.table
-        self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
-        web = Web(self._visible_models, self._readiness, self._openapi)
-        self._states = WorkerStates(self._state, workers_directory())
-        routes = [*self._admin_routes(), *_usage_routes(config, parts.ledger), *self._limits_routes()]
-        self._web = web.app([*routes, *page.page_routes(config)])
-        self._app = PluginMiddleware(
-            self._dispatch,
-            plugins=self.plugins,
-            resources=[self._upstreams, self._states] if config.admin is not None else [self._upstreams],
-            max_body_bytes=config.server.max_body_bytes,
-            find_uncovered=False,
-        )
-        self._cors = Cors(self._app, config.server.allowed_origins)
-        self._root_path = config.server.root_path
-        if parts.metrics is not None:
-            parts.metrics.observe_deployments(self._upstreams.deployments, len(config.model_list))
-        self._metrics = metrics_app(parts, self.plugins, self._app.faults)
-        self._metrics_path = config.metrics.path if config.metrics is not None else None
+    def _begin(self, config: Config) -> None:
+        self._state = GatewayState(self.reload_file)
+        self._generation = Generation(config, self._state)
+        self._generation.begin()
+        self._changing = asyncio.Lock()
+        self._prepared: Prepared | None = None
+        self._retiring: dict[asyncio.Task[None], Generation] = {}
+
+    @property
+    def config(self) -> Config:
+        """That of the requests that come now."""
+        return self._generation.config
+
+    @property
+    def plugins(self) -> Sequence[Plugin]:
+        """Those of the requests that come now, outermost first."""
+        return self._generation.plugins
+
+    @property
+    def loads(self) -> Loads:
+        """How the loading of the configuration has gone."""
+        return self._state.loads
+
+    def reload_by(self, reload: Callable[[str], Awaitable[Reloaded]]) -> None:
+        """What `POST /admin/reload` does, in the place of `reload_file`."""
+        self._state.reload = reload
 
     def resolve(self) -> None:
         """Decide which handler serves each model, before anything listens; but of those that wait for litellm. Blocks.
 
         Raises `UpstreamUnknown`.
         """
-        self._upstreams.resolve()
+        self._generation.resolve()
 
     async def loaded(self) -> None:
         """Returns when every model answers at once, or never will: litellm is imported while the gateway listens."""
-        await self._upstreams.loaded()
+        await self._generation.loaded()
 
     def drain(self) -> None:
         """The process ends as soon as what runs has ended: from now on chat completions and /readyz get 503."""
-        self._draining = True
-        self._app.drain()
-
-    def _readiness(self) -> Readiness:
-        return "stopping" if self._draining else "ok" if self._upstreams.ready else "starting"
+        self._state.draining = True
+        for generation in (self._generation, *self._retiring.values()):
+            generation.drain()
 
     def warnings(self, keys: Sequence[Key]) -> list[str]:
         """A sentence for each alias, each model that one of `keys` may call, and each price that is doubtful.
 
         Blocks: litellm's table of prices may have to be read.
         """
-        aliases = self._parts.aliases
-        names = key_warnings([key.principal for key in keys], aliases.table, self._upstreams.served)
-        return [*aliases.warnings, *names, *self._parts.unpriced_warnings(keys=keys)]
+        return self._generation.warnings(keys)
+
+    async def reload(self, config: Config) -> Reloaded:
+        """Serve by `config` from the next request on. Requests that run end as they have begun.
+
+        What is the same in both goes on: levels of limits, keys, the ledger, connections to providers and what is known
+        of their health, counters. Either all of `config` counts from one moment on, or nothing has changed.
+
+        Raises what is wrong with it, as the start of a gateway does: `ConfigError`, `UpstreamUnknown`, `ImportError`,
+        and what opening its databases and one's own plugins raises.
+        """
+        prepared = await self.prepare(config)
+        return prepared.apply()
+
+    async def prepare(self, config: Config) -> "Prepared":
+        """The first half of a reload: all that `config` needs is made and opened beside what is served, which stays as
+        it is until `apply`. Several processes can so agree. Raises as `reload`.
+        """
+        await self._changing.acquire()
+        try:
+            # Not in the context of the request that asks for it: tasks that begin here outlive it.
+            opened = asyncio.get_running_loop().create_task(self._opened(config), context=Context())
+            generation = await opened
+        except BaseException:
+            self._changing.release()
+            raise
+        changed = Reloaded(
+            changes=changes_between(self.config, config), needs_restart=needs_restart(self.config, config)
+        )
+        self._prepared = Prepared(changed, partial(self._apply, generation), partial(self._abandon, generation))
+        return self._prepared
+
+    async def reload_file(self, why: str) -> Reloaded:
+        """`reload` with the file that the configuration was read from; what is wrong with it is in the result.
+
+        `why`: what has asked for it, for the log.
+        """
+        file = self.config.source.file
+        if file is None:
+            return Reloaded(problems=["the configuration was read from no file"])
+        try:
+            reloaded = await self.reload(await asyncio.to_thread(load_config, file))
+        except Exception as error:
+            reloaded = Reloaded(problems=problems_of(error))
+        self.loads.note(reloaded)
+        log(reloaded, why)
+        return reloaded
+
+    async def _opened(self, config: Config) -> Generation:
+        if self._state.draining:
+            raise ConfigError([Problem((), "the process is ending")])
+        await self._generation.loaded()  # its handlers are taken over, and those that load are none yet
+        generation = await asyncio.to_thread(Generation, config, self._state, self._generation)
+        try:
+            await generation.open()
+        except BaseException:
+            await generation.close()
+            raise
+        return generation
+
+    def _apply(self, generation: Generation) -> None:
+        previous, self._generation = self._generation, generation
+        generation.begin()
+        if self._state.draining:
+            generation.drain()
+        self._prepared = None
+        self._changing.release()
+        task = asyncio.get_running_loop().create_task(self._retire(previous), context=Context())
+        self._retiring[task] = previous
+        task.add_done_callback(self._retiring.pop)
+
+    async def _abandon(self, generation: Generation) -> None:
+        self._prepared = None
+        self._changing.release()
+        await generation.close()
+
+    async def _retire(self, generation: Generation) -> None:
+        await generation.ended()
+        await generation.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._root_path:
-            scope = without_prefix(scope, self._root_path)
-        if self._cors.concerns(scope):
-            await self._cors(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        generation = self._generation
+        generation.running += 1
+        try:
+            await generation.handle(scope, receive, send)
+        finally:
+            generation.left()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """From start to stop, as the host tells it."""
+        await receive()
+        try:
+            await self._generation.open()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": said_of(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        failure = await self._close()
+        if failure is None:
+            await send({"type": "lifespan.shutdown.complete"})
         else:
-            await self._app.handle(scope, receive, send)
+            await send({"type": "lifespan.shutdown.failed", "message": said_of(failure)})
 
-    def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        target: ASGIApp = self._web
-        if scope["type"] == "http":
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
-            if scope["method"] == "POST" and path in ("/v1" + CHAT_PATH, CHAT_PATH):
-                target = self._chat
-            elif self._metrics is not None and path == self._metrics_path:
-                target = self._metrics
-        return target(scope, receive, send)
+    async def _close(self) -> Exception | None:
+        """Close everything, also under requests that the host no longer waits for."""
+        if self._prepared is not None:
+            await self._prepared.abandon()
+        generations = [*self._retiring.values(), self._generation]
+        for task in list(self._retiring):
+            task.cancel()
+        errors = [await generation.close() for generation in generations]
+        return next((error for error in errors if error is not None), None)
 
-    def _admin_routes(self) -> list[Route]:
-        config = self.config
-        if config.admin is None:
-            return []
-        service, tokens = KeyService(GatheredKeys(self._parts.keys)), config.admin.by_name
-        looks = operations.OperationsApi(config, self._states, service, self._limits_of, tokens)
-        limits = AdminLimitsApi(self._limits_of, service, tokens)
-        return [*admin.AdminApi(service, tokens).routes(), *looks.routes(), *limits.routes()]
 
-    def _state(self) -> WorkerState:
-        return worker_state(self.plugins, self._upstreams.deployments())
+class Prepared:
+    """A configuration that is made and open, and waits: call `apply` or `abandon`, once.
 
-    def _visible_models(self, principal: Principal | None) -> Sequence[str]:
-        return visible_models(principal, self._aliases, self._upstreams.served, shadow=self.config.models_shadow)
+    Attributes:
+        reloaded: what `apply` changes.
+    """
 
-    def _limits_routes(self) -> list[Route]:
-        return LimitsApi(self._limits_of).routes()
+    def __init__(self, reloaded: Reloaded, apply: Callable[[], None], abandon: Callable[[], Awaitable[None]]) -> None:
+        self.reloaded: Final = reloaded
+        self._apply, self._abandon = apply, abandon
 
-    async def _limits_of(self, principal: Principal) -> CallerLimits:
-        """Raises `StoreUnavailable`."""
-        rate_limits, budgets = find(RateLimits, self.plugins), find(Budgets, self.plugins)
-        assert rate_limits is not None, "they have their place in every gateway"
-        assert budgets is not None, "they have their place in every gateway"
-        return await read_caller_limits(principal, rate_limits, budgets, self._names_for)
+    def apply(self) -> Reloaded:
+        """It counts for every request from now on. Cannot fail."""
+        self._apply()
+        return self.reloaded
 
-    def _names_for(self, principal: Principal, model: str) -> Sequence[str]:
-        return names_for(principal, model, self._aliases, shadow=self.config.models_shadow)
-
-    def _openapi(self) -> dict[str, Any]:
-        from crplugins.homes.gateway.openapi import with_admin, with_usage  # sqlalchemy, needed only here
-        from crplugins.schema import openapi_document  # pydantic's models of the schema, likewise
-
-        root_path = self.config.server.root_path
-        document = openapi_document(title="crplugins", version=__version__, server_url=root_path or None)
-        if self.config.admin is not None:
-            document = operations.with_operations(with_admin(document))
-        document = with_limits(document, admin=self.config.admin is not None)
-        if self.config.ledger is not None:
-            document = with_usage(document, admin=self.config.admin is not None)
-        return document
+    async def abandon(self) -> None:
+        """What was opened for it is closed."""
+        await self._abandon()
 
 
 def create_app() -> Gateway:
-    """The gateway a worker process serves: the file in `CRPLUGINS_CONFIG`, and what was made for the run."""
+    """The gateway that the file in `CRPLUGINS_CONFIG` describes, for servers that make their app themselves."""
     path = find_config(None)
     config = parse_config({}) if path is None else load_config(path)
-    os.environ.update(config.variables)
-    run_key, limit_store = os.environ.get(RUN_KEY_VARIABLE), os.environ.get(LIMIT_STORE_VARIABLE)
-    if run_key:
-        config = config.with_run_key(run_key)
-    if limit_store:
-        config = config.with_limit_store(limit_store)
+    os.environ.update(config.variables)  # for litellm and the providers' clients
     return Gateway.from_config(config)
-
-
-def _usage_routes(config: Config, ledger: "Ledger | None") -> list[Route]:
-    if ledger is None:
-        return []
-    from crplugins.homes.gateway.usage_api import UsageApi
-
-    return UsageApi(ledger, admin_tokens=config.admin.by_name if config.admin else None).routes()
-
-
-def _public_paths(config: Config) -> tuple[str, ...]:
-    """Paths that need no key. The admin API and the metrics have tokens of their own."""
-    paths = [*PUBLIC_PATHS, *page.PUBLIC_PATHS, OPENAPI_PATH]
-    if config.metrics is not None:
-        paths.append(config.metrics.path)
-    if config.admin is not None:
-        paths += [*admin.PUBLIC_PATHS, *operations.PUBLIC_PATHS, ADMIN_USAGE_PATH, caller_limits.ADMIN_PATH]
-    return tuple(paths)

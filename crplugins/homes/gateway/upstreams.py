@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from crplugins.core.identity import IdentitySource
 from crplugins.core.principal import MissingUsagePolicy
+from crplugins.core.shared import Shared
 from crplugins.handlers.demo import DemoHandler, is_demo
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
 from crplugins.handlers.handler import Handler
@@ -23,6 +24,7 @@ from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.checks import Checkable, HealthChecks, ignored
 from crplugins.handlers.routing.fallbacks import NO_FALLBACKS, FallbackNames, Fallbacks
 from crplugins.handlers.routing.group import Group
+from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.settings import GroupSettings
 from crplugins.handlers.routing.strategy import balancer_of
 from crplugins.handlers.upstream import HandlerKind, ProviderUnknown, Upstream, UpstreamUnknown, can_wait, resolve
@@ -35,10 +37,35 @@ logger = logging.getLogger("crplugins.gateway")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A deployment and the handler asked for it."""
+    """A deployment and the handler asked for it. Equal ones are served alike.
+
+    `priced` is what its prices are made of.
+    """
 
     deployment: Deployment
     handler: HandlerKind = "auto"
+    priced: object = None
+
+
+class OpenHandler(Shared):
+    """The handler of a deployment, for every configuration that has the deployment: its connections stay open, and how
+    it fares is known.
+
+    Args:
+        upstream: where it is, as resolved from the environment too.
+    """
+
+    def __init__(self, served: Served, upstream: Upstream | None, handler: Handler) -> None:
+        self.served: Final = served
+        self.upstream: Final = upstream
+        self.handler: Final = handler
+        self.health: Final = Health(served.deployment.routing)
+
+    async def open(self) -> None:
+        await self.handler.__aenter__()
+
+    async def close(self) -> None:
+        await self.handler.__aexit__(None, None, None)
 
 
 class Upstreams:
@@ -47,6 +74,7 @@ class Upstreams:
     Args:
         groups: by model name, how one of its deployments is chosen.
         sessions: where clients name their session.
+        previous: those of the configuration that this one replaces. What serves an unchanged deployment is kept.
 
     Attributes:
         quotas: makes the quotas of deployments, where there are any. To be set before this is entered.
@@ -60,6 +88,7 @@ class Upstreams:
         groups: Mapping[str, GroupSettings] = MappingProxyType({}),
         sessions: Sequence[IdentitySource] = (),
         fallbacks: FallbackNames = NO_FALLBACKS,
+        previous: "Upstreams | None" = None,
     ) -> None:
         self.quotas: DeploymentQuotas | None = None
         self.missing_usage: MissingUsagePolicy = "estimate"
@@ -68,10 +97,11 @@ class Upstreams:
         self._settings: Final = groups
         self._sessions: Final = sessions
         self._resolved: dict[int, Upstream | None] | None = None
+        self._previous = previous
         self._stack = AsyncExitStack()
-        self._handlers: list[Handler] = []
+        self._handlers: list[OpenHandler | Loading] = []
         self._loader: asyncio.Task[None] | None = None
-        self._groups: Sequence[Group] = ()
+        self._groups: Mapping[str, Group] = {}
         self._routes: Routes[Group] | None = None
         self._checks: Final = HealthChecks()
         self.price: Final = PriceList([s.deployment for s in served])
@@ -91,11 +121,11 @@ class Upstreams:
 
     def deployments(self) -> Iterator[DeploymentStatus]:
         """How each deployment fares in this process. Only reads, so that another thread may ask."""
-        candidates = [each for group in self._groups for each in group.candidates]
+        candidates = [each for group in self._groups.values() for each in group.candidates]
         names = distinct_names([each.deployment for each in candidates])
         for name, each in zip(names, candidates, strict=True):
             health = each.health
-            yield DeploymentStatus(each.deployment.name, name, health.state, health.cooldowns, each.running)
+            yield DeploymentStatus(each.deployment.name, name, health.state, health.cooldowns, health.running)
 
     def resolve(self) -> None:
         """Decide each deployment's handler, but of those that wait for litellm. Blocks: prices are read, and litellm
@@ -105,17 +135,16 @@ class Upstreams:
         each of them, and for what is wrong with any.
         """
         if self._resolved is None:
-            self._place()
+            self._place(waits=self._previous is None and "litellm" not in sys.modules)
             self.price.read()
 
-    def _place(self) -> None:
-        loaded = "litellm" in sys.modules
+    def _place(self, *, waits: bool) -> None:
         placed: list[Served] = []
         resolved: dict[int, Upstream | None] = {}
         unknown: list[ProviderUnknown] = []
         for each in self._served:
             try:
-                if loaded or not can_wait(each.deployment, each.handler):
+                if not waits or not can_wait(each.deployment, each.handler):
                     resolved[len(placed)] = resolve(each.deployment, each.handler)
                 placed.append(each)
             except ProviderUnknown as error:
@@ -129,31 +158,42 @@ class Upstreams:
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.resolve)
         handlers = await asyncio.to_thread(self._make_handlers)
-        self._handlers = [await self._stack.enter_async_context(handler) for handler in handlers]
+        async with AsyncExitStack() as stack:
+            self._handlers = [await stack.enter_async_context(handler) for handler in handlers]
+            self._stack = stack.pop_all()
         self._route()
+        self._previous = None  # nor what was before it
         if not self.ready:
             self._loader = asyncio.create_task(self._load())
         return self
 
-    def _make_handlers(self) -> list[Handler]:
+    def _make_handlers(self) -> list[OpenHandler | Loading]:
         resolved = self._resolved or {}
+        kept = [] if self._previous is None else [*self._previous.open_handlers()]
         return [
-            _handler(each.deployment, resolved[number]) if number in resolved else Loading(each.deployment)
+            _kept(kept, each, resolved[number]) or _open_handler(each, resolved[number])
+            if number in resolved
+            else Loading(each.deployment)
             for number, each in enumerate(self._served)
         ]
+
+    def open_handlers(self) -> Iterator[OpenHandler]:
+        """In the order of the configuration."""
+        return (handler for handler in self._handlers if isinstance(handler, OpenHandler))
 
     async def _load(self) -> None:
         for number, handler in enumerate(self._handlers):
             if isinstance(handler, Loading):
+                served = self._served[number]
                 try:
-                    upstream = await asyncio.to_thread(resolve, handler.deployment, self._served[number].handler)
-                    opened = await asyncio.to_thread(_handler, handler.deployment, upstream)
+                    upstream = await asyncio.to_thread(resolve, handler.deployment, served.handler)
+                    opened = await asyncio.to_thread(_open_handler, served, upstream)
                     self._handlers[number] = await self._stack.enter_async_context(opened)
                 except Exception as error:
                     logger.exception("the model %s cannot be served", handler.deployment.label)
                     handler.failed(error)
                 else:
-                    handler.done(opened)
+                    handler.done(opened.handler)
         self._route()
 
     async def loaded(self) -> None:
@@ -163,12 +203,12 @@ class Upstreams:
 
     def _route(self) -> None:
         """Send each name to its deployments, but to none that is loading if another is open."""
-        grouped: dict[str, list[tuple[Deployment, Handler]]] = {}
+        grouped: dict[str, list[tuple[Deployment, OpenHandler | Loading]]] = {}
         for each, handler in zip(self._served, self._handlers, strict=True):
             grouped.setdefault(each.deployment.name, []).append((each.deployment, handler))
         made = {name: self._candidates(_ready(served) or served) for name, served in grouped.items()}
-        groups = {name: self._group(name, [each for each, _ in pairs]) for name, pairs in made.items()}
-        self._groups, self._routes = list(groups.values()), Routes(groups.items())
+        self._groups = {name: self._group(name, [each for each, _ in pairs]) for name, pairs in made.items()}
+        self._routes = Routes(self._groups.items())
         if self.fallbacks is not None:
             self.fallbacks.find = self._routes.find
         self._checks.watch(
@@ -180,17 +220,38 @@ class Upstreams:
         if self.ready and (warning := ignored(self._unchecked())):
             logger.warning(warning)
 
-    def _candidates(self, served: Iterable[tuple[Deployment, Handler]]) -> list[tuple[Candidate, Handler]]:
+    def _candidates(
+        self, served: Iterable[tuple[Deployment, OpenHandler | Loading]]
+    ) -> list[tuple[Candidate, Handler]]:
         """Each with the handler that it asks while its quota lasts."""
-        return [(Candidate(each, self._within_quota(each, handler)), handler) for each, handler in served]
+        made = []
+        for each, opened in served:
+            handler, health = (opened, None) if isinstance(opened, Loading) else (opened.handler, opened.health)
+            made.append((Candidate(each, self._within_quota(each, handler), health), handler))
+        return made
 
     def _group(self, name: str, candidates: Sequence[Candidate]) -> Group:
-        balancer = balancer_of(self._settings.get(name, GroupSettings()), self._sessions)
-        return Group(candidates, balancer, fallbacks=self.fallbacks, missing_usage=self.missing_usage)
+        """With what one of the same deployments and settings has learned: whose turn it is, where sessions are."""
+        settings, previous = self._settings.get(name, GroupSettings()), self._previous
+        before = None if previous is None else previous.group(name, settings, self._sessions)
+        kept = before is not None and [c.health for c in before.candidates] == [c.health for c in candidates]
+        return Group(
+            candidates,
+            before.balancer if before is not None and kept else balancer_of(settings, self._sessions),
+            before.retries if before is not None else None,
+            fallbacks=self.fallbacks,
+            missing_usage=self.missing_usage,
+        )
+
+    def group(self, name: str, settings: GroupSettings, sessions: Sequence[IdentitySource]) -> Group | None:
+        """The deployments of a name, if one of them is chosen in this way."""
+        same = self._settings.get(name, GroupSettings()) == settings and self._sessions == sessions
+        return self._groups.get(name) if same else None
 
     def _unchecked(self) -> Iterator[str]:
         """The models that are to be checked, and cannot be."""
-        for each, handler in zip(self._served, self._handlers, strict=True):
+        for each, opened in zip(self._served, self._handlers, strict=True):
+            handler = opened.handler if isinstance(opened, OpenHandler) else opened
             if each.deployment.routing.check_seconds and not isinstance(handler, Checkable):
                 yield each.deployment.name
 
@@ -211,8 +272,22 @@ class Upstreams:
         await self._stack.aclose()
 
 
-def _ready(group: Iterable[tuple[Deployment, Handler]]) -> list[tuple[Deployment, Handler]]:
+def _ready(
+    group: Iterable[tuple[Deployment, OpenHandler | Loading]],
+) -> list[tuple[Deployment, OpenHandler | Loading]]:
     return [(deployment, handler) for deployment, handler in group if not isinstance(handler, Loading)]
+
+
+def _kept(handlers: list[OpenHandler], served: Served, upstream: Upstream | None) -> OpenHandler | None:
+    """Takes the one out of `handlers` that serves this deployment already."""
+    for number, each in enumerate(handlers):
+        if (each.served, each.upstream) == (served, upstream):
+            return handlers.pop(number)
+    return None
+
+
+def _open_handler(served: Served, upstream: Upstream | None) -> OpenHandler:
+    return OpenHandler(served, upstream, _handler(served.deployment, upstream))
 
 
 def _handler(deployment: Deployment, upstream: Upstream | None) -> Handler:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from starlette.routing import Route
 from crplugins.asgi.scope import find_exchange
 from crplugins.core.errors import GatewayError, internal_error, invalid_url, model_not_found, wrong_method
 from crplugins.core.principal import Principal
+from crplugins.homes.gateway.reloading import Loads
 
 _CREATED: Final = 1_735_689_600
 """2025-01-01. When a provider made a model is not known, and a start time of ours would change with each restart."""
@@ -44,6 +46,7 @@ class Web:
         model_names: the names a caller may ask for.
         readiness: what `GET /readyz` says; it is 503 unless that is `ok`.
         openapi: makes the OpenAPI document; called once, on first demand.
+        loads: how the loading of the configuration has gone, where it may be loaded anew.
     """
 
     def __init__(
@@ -51,10 +54,12 @@ class Web:
         model_names: Callable[[Principal | None], Sequence[str]],
         readiness: Callable[[], Readiness],
         openapi: Callable[[], dict[str, object]],
+        loads: Loads | None = None,
     ) -> None:
         self._model_names = model_names
         self._readiness = readiness
         self._openapi = openapi
+        self._loads = loads
         self._document: bytes | None = None
 
     def app(self, more: Sequence[Route] = ()) -> Starlette:
@@ -91,9 +96,16 @@ class Web:
         return _json({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """Every model answers at once; while litellm is imported for one of them, others are served already."""
+        """Every model answers at once; while litellm is imported for one of them, others are served already.
+
+        A configuration that was refused makes nothing less ready: the one before it is served.
+        """
         status = self._readiness()
-        return _json({"status": status}, status=200 if status == "ok" else 503)
+        answer: dict[str, object] = {"status": status}
+        if self._loads is not None and not self._loads.successful:  # why, only the log and the operator are told
+            loaded_at = datetime.fromtimestamp(self._loads.succeeded_at, UTC).isoformat(timespec="seconds")
+            answer["configuration"] = {"status": "reload_refused", "loaded_at": loaded_at}
+        return _json(answer, status=200 if status == "ok" else 503)
 
     async def openapi(self, request: Request) -> Response:
         if self._document is None:

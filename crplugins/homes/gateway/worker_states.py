@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
 from crplugins.core.plugin import Plugin
 from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE
+from crplugins.core.shared import Shared
 from crplugins.homes.assembly import find
 from crplugins.plugins.activity import Activity, RefusedRequest, RunningRequest
 from crplugins.plugins.metrics.deployments import DeploymentStatus
@@ -49,8 +49,8 @@ def worker_state(plugins: Iterable[Plugin], deployments: Iterable[DeploymentStat
     )
 
 
-class WorkerStates:
-    """A resource of the gateway.
+class WorkerStates(Shared):
+    """A resource of the gateway, whichever configuration it serves by.
 
     Args:
         own: the state of this process.
@@ -78,14 +78,11 @@ class WorkerStates:
             return [own]
         return [own, *await asyncio.to_thread(self._others, self._directory)]
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         if self._directory is not None:
             self._writing = asyncio.create_task(self._write_on(self._directory))
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
         if self._writing is None or self._directory is None:
             return
         self._writing.cancel()

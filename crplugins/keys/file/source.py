@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from crplugins.core.shared import Shared
 from crplugins.keys.file.file import KeyFile, KeyFileError, Stamp
 from crplugins.keys.file.reader import KeyReader
 from crplugins.keys.file.store import FileStore
@@ -27,7 +27,7 @@ _PAUSE_SECONDS: Final = 0.0005
 logger = logging.getLogger("crplugins.keys")
 
 
-class FileKeys:
+class FileKeys(Shared):
     """The keys of a YAML or JSON file, read again when it changes.
 
     A file that cannot be used changes nothing: the last good one stays, the log names key and line once, and
@@ -82,14 +82,11 @@ class FileKeys:
         """Look at the file, and read it if it has changed."""
         await asyncio.to_thread(self._look)
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         await asyncio.to_thread(self._load)
         self._watcher = asyncio.create_task(self._watch())
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
             with suppress(asyncio.CancelledError):

@@ -6,8 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 from jwt.exceptions import (
@@ -20,6 +19,7 @@ from jwt.exceptions import (
     PyJWTError,
 )
 
+from crplugins.core.shared import Shared
 from crplugins.keys.jwt.claims import key_of
 from crplugins.keys.jwt.settings import JwtSettings
 from crplugins.keys.jwt.signing_keys import Fetch, Issuer, fetcher
@@ -45,7 +45,7 @@ _CHECKS: "Final[Options]" = {
 }
 
 
-class JwtKeys:
+class JwtKeys(Shared):
     """Tokens of one issuer. A verified one is remembered until the issuer's keys change.
 
     What is no token is unknown here, so that other sources may have it. The issuer being unavailable at start-up is
@@ -89,14 +89,11 @@ class JwtKeys:
         """Fetch the issuer's keys."""
         await self._issuer.refresh()
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         await self.refresh()
         self._refresher = asyncio.create_task(self._refresh())
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
         if self._refresher is not None:
             self._refresher.cancel()
             with suppress(asyncio.CancelledError):

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import datetime
-from types import TracebackType
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
+from crplugins.core.shared import Shared
 from crplugins.core.single_flight import SingleFlight
 from crplugins.keys.key import Key
 from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
@@ -93,7 +93,7 @@ RETRY_SECONDS: Final = 1.0
 logger = logging.getLogger("crplugins.keys")
 
 
-class SqlKeys:
+class SqlKeys(Shared):
     """The keys of a database. `store` changes them; such changes count at once here, elsewhere within 2 s.
 
     While the database is unavailable, known keys go on for `stale_seconds`, counted from when it last answered;
@@ -162,7 +162,7 @@ class SqlKeys:
             self._answered = asked_at
             self._recovered()
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         await self._database.__aenter__()
         try:
             await self._catch_up()
@@ -171,17 +171,14 @@ class SqlKeys:
             raise
         self._answered = self._clock()
         self._poller = asyncio.create_task(self._poll())
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
         if self._poller is not None:
             self._poller.cancel()
             with suppress(asyncio.CancelledError):
                 await self._poller
         await self._flights.close()
-        await self._database.__aexit__(kind, error, traceback)
+        await self._database.__aexit__(None, None, None)
 
     def __repr__(self) -> str:
         return f"SqlKeys({self._database!r})"

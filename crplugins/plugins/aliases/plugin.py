@@ -68,12 +68,15 @@ class ModelAliases(Plugin):
         self.warnings = alias_warnings(self.table, served)
         self._renames = self.rewrites_events = response_model == "requested"
         self._refusal = model_not_found if hidden_status == 404 else _no_access
-        self.shadowed: Final[Counter[ErrorType]] = Counter()
+        self.shadowed: Counter[ErrorType] = Counter()
         """How many requests the allow-lists in shadow mode would have refused, by reason."""
         self._shadow: Final = shadow
         self._views: Final[BoundedMap[int, tuple[Aliases, str | None, AliasView]]] = BoundedMap()
         self._resolved: Final[BoundedMap[tuple[AliasView, str], tuple[str, ...]]] = BoundedMap()
         """What names lead to, where no weights decide. Clients can invent names: long ones are not kept."""
+
+    def take_over(self, previous: Self) -> None:
+        self.shadowed = previous.shadowed
 
     async def __aenter__(self) -> Self:
         for warning in self.warnings:

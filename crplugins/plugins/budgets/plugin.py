@@ -118,7 +118,7 @@ class Budgets(Plugin):
         watch: BudgetWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.shadowed: Final[Counter[ErrorType]] = Counter()
+        self.shadowed: Counter[ErrorType] = Counter()
         """How many requests the budgets in shadow mode would have refused, by reason."""
         self.reservations: Final = Reservations.of(store)
         self.needs_principal = per_key is not None or bool(per_team)
@@ -215,6 +215,13 @@ class Budgets(Plugin):
         """The same for these keys and for all that have made a request recently. Raises `StoreUnavailable`."""
         known = {**{principal.key_id: principal for principal in principals}, **self._windows.seen}
         return await self.states_of(*known.values())
+
+    def take_over(self, previous: Self) -> None:
+        self.shadowed = previous.shadowed
+        self._warned.update(previous._warned)
+        self._windows.seen.update(previous._windows.seen)
+        if self._seeding is not None and previous._seeding is not None:
+            self._seeding.take_over(previous._seeding)
 
     async def __aenter__(self) -> Self:
         for warning in self._warnings():

@@ -59,6 +59,11 @@ class Seeding:
             for window in new:
                 self._compared_at[window.limit.key] = now  # no other request waits for a ledger that does not answer
 
+    def take_over(self, previous: "Seeding") -> None:
+        """What has been compared with the same ledger in the same store need not be compared again at once."""
+        if (self._store, self._spent) == (previous._store, previous._spent):
+            self._compared_at.update(previous._compared_at)
+
     async def close(self) -> None:
         """Cancel running lookups, and compare every window again after the next start."""
         await self._lookups.close()

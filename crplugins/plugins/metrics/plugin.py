@@ -8,15 +8,16 @@ limits and budgets is read by a separate collector: `limits.py`.
 import asyncio
 import logging
 import platform
-from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
-from typing import Final, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
 from crplugins.core.processes import METRICS_DIRECTORY_VARIABLE, is_one_of_several
+from crplugins.core.shared import Shared
 from crplugins.core.sse import Event
 from crplugins.core.trace import trace_of
 from crplugins.metering.record import record_of
@@ -27,6 +28,7 @@ from crplugins.plugins.metrics.series import Series
 from crplugins.plugins.metrics.shared import (
     AdmissionState,
     LedgerState,
+    LoadState,
     ObservedState,
     WebhookState,
     shared_values,
@@ -38,7 +40,7 @@ DEFAULT_KEY_CAP: Final = 500
 logger = logging.getLogger("crplugins.metrics")
 
 
-class Metrics(Plugin):
+class Metrics(Shared, Plugin):
     """Counts chat completions. Place it outermost, outside Auth, so that refused requests are counted too.
 
     Tokens and cost are those of the usage record, from which the ledger's row is written: they agree. Tokens of answers
@@ -131,6 +133,22 @@ class Metrics(Plugin):
         if model is self._series.other and record.requested_model is not None:
             self._series.note_unknown(record.requested_model)
 
+    def configure(self, models: Iterable[str], keys: Iterable[str], key_cap: int) -> None:
+        """Make series for these too: the configuration has changed. Series that have begun go on, whatever becomes of
+        their names."""
+        self._series.configure(models, keys, key_cap)
+
+    @contextmanager
+    def observing_anew(self) -> Iterator[None]:
+        """What is observed within the block replaces what was observed before; counters go on from where they are."""
+        self._series.deployments = 0
+        with self._state.replaced():
+            yield
+
+    def observe_loads(self, state: LoadState) -> None:
+        """Show whether the configuration could be loaded, and when it was."""
+        self._state.loads(state)
+
     def observe_faults(self, faults: Mapping[tuple[str, str], int]) -> None:
         """Show `PluginMiddleware.faults`, read at each scrape, as `crplugins_hook_errors_total`."""
         self._state.faults(faults)
@@ -179,7 +197,7 @@ class Metrics(Plugin):
         """The largest possible number of series, without those of the process, hook errors and added collectors."""
         return self._series.worst_case()
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
         await asyncio.to_thread(self._describe_build)
         logger.info("at most %d series: %s", self.worst_case_series(), self._series)
         if self._shared is not None:
@@ -190,11 +208,8 @@ class Metrics(Plugin):
                 "folder before they start, or run one worker per scrape target",
                 METRICS_DIRECTORY_VARIABLE,
             )
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
         if self._shared is not None:
             await self._shared.close()
 

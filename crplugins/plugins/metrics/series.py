@@ -66,15 +66,22 @@ class Series:
         self._families = families
         self.deployments = 0  # that have series of their own
         self._guard = LabelGuard(families)
+        self._key_ids: Admitted[str] = Admitted((), key_cap)
+        self.other: Final = ModelSeries(families, self._guard, OTHER)
+        self._by_label = {OTHER: self.other}
+        self._by_name: dict[str | None, ModelSeries] = {None: self.other, OTHER: self.other}
+        self.configure(models, keys, key_cap)
+
+    def configure(self, models: Iterable[str], keys: Iterable[str], key_cap: int) -> None:
+        """Make series for these. Those that there are stay."""
+        self._key_ids.cap = key_cap
+        pinned = [key for key in list(dict.fromkeys(keys))[:key_cap] if self._key_ids.admit(key)]
         names = [Pattern.of(text) for text in models]
+        for name in names:
+            if name.text not in self._by_label:
+                series = ModelSeries(self._families, self._guard, name.text)
+                self._by_label[name.text] = self._by_name[name.text] = series
         self._patterns = PatternTable((name, name.text) for name in names if name.star)
-        pinned = list(dict.fromkeys(keys))[:key_cap]
-        self._key_ids: Admitted[str] = Admitted(pinned, key_cap)
-        labels = dict.fromkeys([*(name.text for name in names), OTHER])
-        self._by_label = {label: ModelSeries(families, self._guard, label) for label in labels}
-        self.other: Final = self._by_label[OTHER]
-        self._by_name: dict[str | None, ModelSeries] = {None: self.other}
-        self._by_name.update(self._by_label)
         self._prepare(pinned or [None])
 
     def _prepare(self, key_ids: Sequence[str | None]) -> None:
@@ -312,7 +319,7 @@ class Admitted(Generic[H]):
     """The values with series of their own: the pinned ones, then the first others that come, up to `cap` in all."""
 
     def __init__(self, pinned: Iterable[H], cap: int) -> None:
-        self.cap: Final = cap
+        self.cap = cap
         self._admitted: Final = set(list(dict.fromkeys(pinned))[:cap])
 
     def admit(self, value: H) -> bool:

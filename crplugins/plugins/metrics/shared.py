@@ -6,9 +6,10 @@ copies them into the files once a second, because another process may be scraped
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import RLock
 from typing import Final, Protocol, runtime_checkable
 
 from prometheus_client import CollectorRegistry
@@ -30,6 +31,8 @@ from crplugins.plugins.metrics.table import (
     LEDGER_SPOOLED,
     MAX_IN_FLIGHT,
     QUEUE_WAITING,
+    RELOAD_SUCCESS_TIME,
+    RELOAD_SUCCESSFUL,
     SHED,
     WEBHOOKS,
     WEBHOOKS_PENDING,
@@ -37,12 +40,15 @@ from crplugins.plugins.metrics.table import (
 )
 
 Values = (
-    Mapping[tuple[str, str, str], int]
-    | Mapping[tuple[str, str], int]
-    | Mapping[tuple[str], int]
-    | Mapping[tuple[()], int]
+    Mapping[tuple[str, str, str], float]
+    | Mapping[tuple[str, str], float]
+    | Mapping[tuple[str], float]
+    | Mapping[tuple[()], float]
 )
 """Values by label values."""
+
+Counted = dict[Spec, dict[tuple[str, ...], float]]
+"""The values of counters."""
 
 
 @runtime_checkable
@@ -85,6 +91,18 @@ class WebhookState(Protocol):
     def pending(self) -> int: ...
 
 
+class LoadState(Protocol):
+    """How the loading of the configuration has gone."""
+
+    @property
+    def successful(self) -> bool:
+        """Whether the last attempt has succeeded."""
+
+    @property
+    def succeeded_at(self) -> float:
+        """When the last one did that has: seconds since 1970."""
+
+
 class ObservedState:
     """Reads the numbers at each scrape: no cost per request, and never stale.
 
@@ -92,7 +110,28 @@ class ObservedState:
     """
 
     def __init__(self) -> None:
-        self._readers: Final[dict[Spec, list[Callable[[], Values]]]] = {}
+        self._readers: dict[Spec, list[Callable[[], Values]]] = {}
+        self._past: Final[Counted] = {}
+        """What sources have counted that are not read any more: a counter never goes back."""
+        self._reading: Final = RLock()
+
+    @contextmanager
+    def replaced(self) -> Iterator[None]:
+        """What is added within the block is read from then on, and nothing of what was read before."""
+        with self._reading:
+            before = dict(self._counters())
+            self._readers = {}
+            yield
+            after = dict(self._counters())
+            for spec, values in before.items():
+                past, now = self._past.setdefault(spec, {}), after.get(spec, {})
+                for labels, value in values.items():
+                    if (missing := value - now.get(labels, 0)) > 0:
+                        past[labels] = past.get(labels, 0) + missing
+
+    def loads(self, state: LoadState) -> None:
+        self._add(RELOAD_SUCCESSFUL, lambda: {(): float(state.successful)})
+        self._add(RELOAD_SUCCESS_TIME, lambda: {(): state.succeeded_at})
 
     def faults(self, faults: Mapping[tuple[str, str], int]) -> None:
         self._add(HOOK_ERRORS, lambda: dict(faults))  # in one step: the event loop may add to it meanwhile
@@ -123,14 +162,20 @@ class ObservedState:
     def _add(self, spec: Spec, read: Callable[[], Values]) -> None:
         self._readers.setdefault(spec, []).append(read)
 
-    def values(self) -> Iterable[tuple[Spec, Mapping[tuple[str, ...], int]]]:
+    def values(self) -> Iterable[tuple[Spec, Mapping[tuple[str, ...], float]]]:
         """The sum of all sources of each metric: two middlewares may count the same one."""
-        for spec, readers in list(self._readers.items()):
-            total: dict[tuple[str, ...], int] = {}
-            for read in readers:
-                for labels, value in read().items():
-                    total[labels] = total.get(labels, 0) + value
-            yield spec, total
+        with self._reading:
+            return [(spec, self._total(spec)) for spec in dict.fromkeys((*self._readers, *self._past))]
+
+    def _counters(self) -> Iterable[tuple[Spec, Mapping[tuple[str, ...], float]]]:
+        return [(spec, values) for spec, values in self.values() if spec.kind == "counter"]
+
+    def _total(self, spec: Spec) -> Mapping[tuple[str, ...], float]:
+        total = dict(self._past.get(spec, {}))
+        for read in self._readers.get(spec, ()):
+            for labels, value in read().items():
+                total[labels] = total.get(labels, 0) + value
+        return total
 
     def collect(self) -> Iterable[Metric]:
         for spec, values in self.values():
@@ -239,14 +284,20 @@ class Mirror:
         self._counters: dict[Spec, Counter] = {}
         self._gauges: dict[Spec, Gauge] = {}
         self._counted: dict[tuple[Spec, tuple[str, ...]], float] = {}
+        self._shown: set[tuple[Spec, tuple[str, ...]]] = set()
 
     def copy(self) -> None:
+        shown: set[tuple[Spec, tuple[str, ...]]] = set()
         for spec, values in self._state.values():
             for labels, value in values.items():
                 if spec.kind == "counter":
                     self._count(spec, labels, value)
                 else:
                     self._set(spec, labels, value)
+                    shown.add((spec, labels))
+        for spec, labels in self._shown - shown:  # of a deployment that is not configured any more
+            self._set(spec, labels, 0)
+        self._shown = shown
 
     def _count(self, spec: Spec, labels: tuple[str, ...], value: float) -> None:
         counter = self._counters.get(spec) or self._counters.setdefault(spec, self._families.counter(spec))

@@ -161,6 +161,14 @@ QUEUE_WAIT: Final = _histogram(
 )  # fmt: skip
 HOOK_ERRORS: Final = _counter("hook_errors", "Hooks of plugins that have failed.", "plugin", "hook")
 OVERFLOW: Final = _counter("label_overflow", "Requests that had a label replaced to keep its values few.", "label")
+RELOAD_SUCCESSFUL: Final = _gauge(
+    "config_last_reload_successful", "1 if the last attempt to load the configuration has succeeded, else 0.",
+    mode="mostrecent",
+)  # fmt: skip
+RELOAD_SUCCESS_TIME: Final = _gauge(
+    "config_last_reload_success_timestamp_seconds", "When the configuration that is served was loaded.",
+    mode="mostrecent",
+)  # fmt: skip
 BUILD_INFO: Final = _gauge("build_info", "Always 1.", "version", "python", "litellm", mode="mostrecent")
 LEDGER_PENDING: Final = _gauge("ledger_pending_records", "Usage records not yet written to the ledger.")
 LEDGER_SPOOLED: Final = _gauge("ledger_spooled_records", "Usage records on disk, waiting for the ledger's database.")
@@ -178,6 +186,6 @@ TABLE: Final = (
     CACHE_ANSWERS, CACHE_INPUT_TOKENS, CACHE_OUTPUT_TOKENS, UNMETERED, INPUT_SIZE, OUTPUT_SIZE,
     ATTEMPTS, FALLBACKS, RESCUES, LEFT_OUT, UPSTREAM_DURATION, DEPLOYMENTS, DEPLOYMENT_RUNNING, COOLDOWNS,
     QUEUE_WAITING, QUEUED, QUEUE_WAIT,
-    HOOK_ERRORS, OVERFLOW, BUILD_INFO, LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED,
-    WEBHOOKS, WEBHOOKS_PENDING,
+    HOOK_ERRORS, OVERFLOW, RELOAD_SUCCESSFUL, RELOAD_SUCCESS_TIME, BUILD_INFO,
+    LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED, WEBHOOKS, WEBHOOKS_PENDING,
 )  # fmt: skip

@@ -83,12 +83,12 @@ class DeploymentQuotas(Plugin):
         estimated_output_tokens: int = ESTIMATED_OUTPUT_TOKENS,
         missing_usage: MissingUsagePolicy = "estimate",
     ) -> None:
-        self.shadowed: Final[Counter[ErrorType]] = Counter()
+        self.shadowed: Counter[ErrorType] = Counter()
         """How often a quota in shadow mode would have refused, by reason."""
         self.reservations: Final = Reservations.of(store)
         self.estimated_output: Final = estimated_output_tokens
         self._shadow: Final = shadow
-        self._concurrency: Final[dict[str, AdaptiveConcurrency]] = {}
+        self._concurrency: Final[dict[tuple[str, int], AdaptiveConcurrency]] = {}
         self._missing_usage: Final[MissingUsagePolicy] = missing_usage
 
     def quota(self, account: str, limits: Limits, *, adaptive: bool = False) -> "DeploymentQuota":
@@ -100,7 +100,7 @@ class DeploymentQuotas(Plugin):
         concurrency = None
         if adaptive:
             most = limits.max_parallel_requests or MOST
-            concurrency = self._concurrency.setdefault(account, AdaptiveConcurrency(most))
+            concurrency = self._concurrency.setdefault((account, most), AdaptiveConcurrency(most))
         return DeploymentQuota(self, limits, account, shadow=self._shadow, concurrency=concurrency)
 
     def on_request(self, exchange: Exchange) -> None:
@@ -113,6 +113,10 @@ class DeploymentQuotas(Plugin):
 
     def on_drain(self) -> None:
         self.reservations.queues.drain()
+
+    def take_over(self, previous: Self) -> None:
+        self.shadowed = previous.shadowed
+        self._concurrency.update(previous._concurrency)
 
     async def __aenter__(self) -> Self:
         await self.reservations.__aenter__()

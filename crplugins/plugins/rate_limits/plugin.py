@@ -100,7 +100,7 @@ class RateLimits(Plugin):
         max_debt: float = DEBT,
         missing_usage: MissingUsagePolicy = "estimate",
     ) -> None:
-        self.shadowed: Final[Counter[ErrorType]] = Counter()
+        self.shadowed: Counter[ErrorType] = Counter()
         """How often a limit in shadow mode would have refused, by reason."""
         self.needs_principal = rules.limits_callers
         self.reservations: Final = Reservations.of(store)
@@ -237,6 +237,10 @@ class RateLimits(Plugin):
         """The same for these keys and for all that have made a request recently. Raises `StoreUnavailable`."""
         known = {**{principal.key_id: principal for principal in principals}, **self._lookup.seen}
         return await self.levels_of(*known.values())
+
+    def take_over(self, previous: Self) -> None:
+        self.shadowed = previous.shadowed
+        self._lookup.seen.update(previous._lookup.seen)
 
     async def __aenter__(self) -> Self:
         await self.reservations.__aenter__()

@@ -46,7 +46,7 @@ def candidates(*weights: float, running: Sequence[int] = ()) -> list[Candidate]:
         for number, weight in enumerate(weights)
     ]
     for each, number in zip(made, running, strict=False):
-        each.running = number
+        each.health.running = number
     return made
 
 
@@ -189,23 +189,23 @@ def test_a_session_that_had_to_go_elsewhere_stays_there_for_its_seconds_after_th
     if strategy == "simple-shuffle":
         assert pick(balancer, among, request(clock, session="s")) is home
     else:
-        elsewhere.running = 1
+        elsewhere.health.running = 1
         assert pick(balancer, among, request(clock, session="s")) is not elsewhere
 
 
 def test_a_least_busy_session_begins_at_the_least_busy() -> None:
     among, balancer = candidates(1, 1, 1, running=[3, 2, 4]), affinity("least-busy")
     assert {pick(balancer, among, request(session=str(number))) for number in range(5)} == {among[1]}
-    among[1].running = 3
+    among[1].health.running = 3
     assert pick(balancer, among, request(session="0")) is among[1]
 
 
 def test_a_request_that_finds_its_deployment_full_goes_elsewhere_alone() -> None:
     among, balancer = candidates(1, 1), affinity()
     home = pick(balancer, among, request(session="s"))
-    home.running = 4
+    home.health.running = 4
     assert pick(balancer, among, request(session="s")) is not home
-    home.running = 0
+    home.health.running = 0
     assert pick(balancer, among, request(session="s")) is home
 
 
@@ -217,11 +217,11 @@ def test_nobody_runs_more_than_its_bounded_share(shares: list[float], arrivals: 
     among, balancer, running = candidates(*shares), affinity(), list[Candidate]()
     for session, ended in arrivals:
         for _ in range(min(ended, len(running))):
-            running.pop(0).running -= 1
+            running.pop(0).health.running -= 1
         picked = pick(balancer, among, request(session=session))
         whole = len(running) + 1
-        assert picked.running < math.ceil(MOST_LOAD * whole * picked.settings.weight / sum(shares) + 1e-9)
-        picked.running += 1
+        assert picked.health.running < math.ceil(MOST_LOAD * whole * picked.settings.weight / sum(shares) + 1e-9)
+        picked.health.running += 1
         running.append(picked)
 
 

@@ -137,12 +137,12 @@ def test_many_at_once_are_spread_so_that_none_waits_much_longer_than_the_others(
     exchange.stream = True
     for each, seconds in zip(field.candidates, speeds, strict=True):
         field.group.balancer.pick(field.candidates, exchange, ASKED[True])
-        assert each.speed is not None
-        each.speed.first_token.add(seconds, exchange.clock(), exchange.clock())
+        assert each.health.speed is not None
+        each.health.speed.first_token.add(seconds, exchange.clock(), exchange.clock())
     for _ in range(running):
-        field.group.balancer.pick(field.candidates, exchange, ASKED[True]).running += 1
-    waits = [each.running * seconds for each, seconds in zip(field.candidates, speeds, strict=True)]
-    nexts = [(each.running + 1) * seconds for each, seconds in zip(field.candidates, speeds, strict=True)]
+        field.group.balancer.pick(field.candidates, exchange, ASKED[True]).health.running += 1
+    waits = [each.health.running * seconds for each, seconds in zip(field.candidates, speeds, strict=True)]
+    nexts = [(each.health.running + 1) * seconds for each, seconds in zip(field.candidates, speeds, strict=True)]
     assert max(waits) <= EQUAL * min(nexts) + 1e-9
 
 

@@ -31,7 +31,7 @@ weights = st.floats(0.1, 10)
 def candidate(weight: float = 1.0, price: Price | None = None, running: int = 0) -> Candidate:
     routing = RoutingSettings(weight=weight)
     made = Candidate(Deployment("m", "openai/m", prices=lambda _: price, routing=routing), Scripted(VirtualTime()))
-    made.running = running
+    made.health.running = running
     return made
 
 
@@ -49,7 +49,7 @@ def exchange_with(body: bytes) -> Exchange:
 def test_the_least_busy_has_the_fewest_requests_for_its_weight(loads: list[tuple[float, int]]) -> None:
     among = [candidate(weight, running=running) for weight, running in loads]
     picked = among[pick(balancer_of(BUSY), among)]
-    assert picked.running / picked.settings.weight == min(running / weight for weight, running in loads)
+    assert picked.health.running / picked.settings.weight == min(running / weight for weight, running in loads)
 
 
 @given(
@@ -59,14 +59,14 @@ def test_the_least_busy_has_the_fewest_requests_for_its_weight(loads: list[tuple
 def test_requests_that_all_run_at_once_are_spread_by_weight(shares: list[int], ends: list[int]) -> None:
     among, balancer = [candidate(share) for share in shares], balancer_of(BUSY)
     for number in ends:  # whatever has come and gone before
-        among[pick(balancer, among)].running += 1
-        among[number % len(among)].running = 0
+        among[pick(balancer, among)].health.running += 1
+        among[number % len(among)].health.running = 0
     for each in among:
-        each.running = 0
+        each.health.running = 0
     for _ in range(4 * sum(shares)):
-        among[pick(balancer, among)].running += 1
+        among[pick(balancer, among)].health.running += 1
     for share, each in zip(shares, among, strict=True):
-        assert abs(each.running - 4 * share) <= 1
+        assert abs(each.health.running - 4 * share) <= 1
 
 
 def test_those_equally_busy_take_turns_by_weight() -> None:
@@ -103,15 +103,15 @@ async def test_a_stream_runs_until_its_end_and_a_failure_and_a_whole_answer_run_
     held, failing = (Candidate(Deployment("m", "openai/m"), handler) for handler in (Held(), ill))
     group = Group([held], balancer_of(BUSY))
     replies = [await group.answer(exchange_at(time), Body(SHORT)) for _ in range(3)]
-    assert held.running == 3
+    assert held.health.running == 3
     await replies[0].body.aclose()
     await replies[0].body.aclose()
-    assert held.running == 2
+    assert held.health.running == 2
     await time.run(Group([failing], balancer_of(BUSY)).answer(exchange_at(time), Body(SHORT)))
-    assert (failing.running, len(ill.asked) >= 1) == (0, True)
+    assert (failing.health.running, len(ill.asked) >= 1) == (0, True)
     ill.failure = lambda _: None
     await time.run(Group([failing], balancer_of(BUSY)).answer(exchange_at(time), Body(SHORT)))
-    assert failing.running == 0
+    assert failing.health.running == 0
 
 
 def dollars(input_price: float, output_price: float) -> Price:

@@ -27,6 +27,16 @@ class Room:
     shed: ClassVar = {"low": 1}
 
 
+class Webhooks:
+    deliveries: ClassVar = {("budget.threshold", "delivered"): 1}
+    pending = 1
+
+
+class Loaded:
+    successful = True
+    succeeded_at = 1.0
+
+
 @pytest.fixture
 def full() -> Metrics:
     """Every metric with a sample, opt-in ones included."""
@@ -34,6 +44,8 @@ def full() -> Metrics:
     metrics.observe_faults({("Auth", "on_request"): 1})
     metrics.observe_ledger(Ledger())
     metrics.observe_admission(Room())
+    metrics.observe_loads(Loaded())
+    metrics.observe_webhooks(Webhooks())
     metrics.observe_deployments(lambda: [DeploymentStatus("m", "openai/m", "healthy", 0, 1)], 1)
     metrics._describe_build()
     run(metrics, finished())
@@ -96,6 +108,8 @@ def test_the_worst_case_is_never_passed():
     metrics = Metrics(["m", "gpt-*"], ["a"], key_cap=3, inter_chunk=True)
     metrics.observe_ledger(Ledger())
     metrics.observe_admission(Room())
+    metrics.observe_loads(Loaded())
+    metrics.observe_webhooks(Webhooks())
     metrics.observe_deployments(lambda: [DeploymentStatus("m", "openai/m", "healthy", 0, 1)], 1)
     metrics._describe_build()
     for model in ("m", "gpt-4", "else"):

@@ -1,0 +1,59 @@
+"""Reloads: the configuration of a running `crplugins serve` is read anew: at SIGHUP, when somebody asks the admin API,
+and when the file changes, if `server.watch` says so.
+
+`OneProcess` does it where one process serves. Of several, `supervisor.py` has them all do it at the same moment.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from crplugins.cli.start import Start
+from crplugins.homes.gateway.app import Gateway
+from crplugins.homes.gateway.reloading import Reloaded, log, problems_of
+
+if TYPE_CHECKING:
+    from crplugins.cli.drain import DrainingConfig
+
+
+class Reloads(ABC):
+    """The reloads of one process, from when it serves."""
+
+    def __init__(self, gateway: Gateway, server: "DrainingConfig") -> None:
+        self.gateway: Final = gateway
+        self.server: Final = server
+        self._loop: Final = asyncio.get_running_loop()
+        self._running: set[asyncio.Task[Reloaded]] = set()
+        gateway.reload_by(self.reload)
+
+    @abstractmethod
+    async def reload(self, why: str) -> Reloaded:
+        """Read the configuration anew, in all processes."""
+
+    def ask(self, why: str) -> None:
+        """The same from a signal handler."""
+        self._loop.call_soon_threadsafe(self._start, why)
+
+    def _start(self, why: str) -> None:
+        task = self._loop.create_task(self.reload(why))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+
+class OneProcess(Reloads):
+    """Of a process that serves alone."""
+
+    def __init__(self, gateway: Gateway, server: "DrainingConfig", run: Start) -> None:
+        super().__init__(gateway, server)
+        self._run: Final = run
+
+    async def reload(self, why: str) -> Reloaded:
+        try:
+            config = await asyncio.to_thread(self._run.read)
+            reloaded = await self.gateway.reload(config)
+            self.server.configure(config)
+        except Exception as error:
+            reloaded = Reloaded(problems=problems_of(error))
+        self.gateway.loads.note(reloaded)
+        log(reloaded, why)
+        return reloaded

@@ -1,0 +1,55 @@
+"""Start: what `crplugins serve` was started with, from which its processes read the configuration, now and again."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from crplugins.cli.configuration import read_whole
+from crplugins.config import Config
+from crplugins.config.load import text_of
+from crplugins.settings.errors import Problem
+
+_NO_KEYS = (
+    "a configuration without keys cannot follow one with keys: `crplugins serve` generates a key at its start alone"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Every process of a run has the same.
+
+    Attributes:
+        file: the configuration file, absolute; None for a run without one.
+        text: what the file said when it was applied last; None to look at the file. A worker that takes the place of a
+            dead one serves by what the others serve by, whatever the file has become.
+        run_key: a key generated for this run, which a configuration without keys has.
+        limit_store: a store that all processes share, in the place of one in the memory of each; None for one process.
+    """
+
+    file: Path | None = None
+    text: str | None = None
+    run_key: str | None = None
+    limit_store: str | None = None
+
+    def with_text(self, text: str | None) -> Self:
+        return replace(self, text=text)
+
+    def file_text(self) -> str | None:
+        """What the file says now. Raises `ConfigError`."""
+        return None if self.file is None else text_of(self.file)
+
+    def read(self, environ: Mapping[str, str] = os.environ) -> Config:
+        """The configuration, as far as it can be judged without opening anything. Blocks. Raises `ConfigError`."""
+        return self.completed(read_whole(self.file, self.text, environ))
+
+    def completed(self, config: Config) -> Config:
+        """The same with what this run adds. Raises `ConfigError`."""
+        if not config.keys:
+            if self.run_key is None:
+                raise config.source.error([Problem(("keys",), _NO_KEYS)])
+            config = config.with_run_key(self.run_key)
+        if self.limit_store is not None and config.limits.store == "memory":
+            config = config.with_limit_store(self.limit_store)
+        return config

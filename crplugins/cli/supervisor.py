@@ -1,0 +1,181 @@
+"""Supervisor: the worker processes of `crplugins serve --workers N`, which serve by one configuration at any time.
+
+At a reload each of them first opens what the new configuration needs. Only when all have, they are told to serve by it;
+if one cannot, none does.
+"""
+
+import copy
+import logging
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Final
+
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
+
+from crplugins.cli.drain import DrainingConfig
+from crplugins.cli.start import Start
+from crplugins.cli.worker import Conclude, Prepare, Ready, ReloadAnswer, ReloadAsked, Worker
+from crplugins.homes.gateway.reloading import LoadedAs, Loads, Reloaded, log, problems_of
+
+if TYPE_CHECKING:
+    from crplugins.cli.serve import Hangups
+
+RELOAD_SECONDS: Final = 120.0
+"""How long all workers may take to open what a configuration needs: litellm's import alone may take ten."""
+
+logger = logging.getLogger("crplugins.config")
+
+
+class WorkerProcess(Process):
+    """One worker.
+
+    Attributes:
+        channel: the supervisor's end of the pipe to it.
+    """
+
+    def __init__(self, config: DrainingConfig, sockets: list[socket.socket], run: Start, loaded: LoadedAs) -> None:
+        self.channel, self._theirs = Pipe()
+        worker = Worker(run, self._theirs, loaded)
+        own = copy.copy(config)
+        own.app, own.serving = worker, worker.serving
+        super().__init__(own, sockets)
+
+    def start(self) -> None:
+        with _blocked(signal.SIGHUP):  # in the new process too, until it can deal with one
+            super().start()
+        self._theirs.close()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name not in ("channel", "_theirs")}
+
+
+class Supervisor(Multiprocess):
+    """uvicorn's supervisor, with a pipe to each worker."""
+
+    config: DrainingConfig
+    processes: list[WorkerProcess]  # type: ignore[assignment]
+
+    def __init__(self, config: DrainingConfig, sockets: list[socket.socket], run: Start, hangups: "Hangups") -> None:
+        super().__init__(config, sockets)
+        hangups.listen(lambda: self.signal_queue.append(signal.SIGHUP))
+        self._run = run
+        self._loads: Final = Loads()
+        self._number = 0
+        self._asks: list[tuple[WorkerProcess, ReloadAsked]] = []
+
+    def init_processes(self) -> None:
+        self.processes += [self._started() for _ in range(self.processes_num)]
+
+    def terminate_all(self) -> None:
+        self.config.ending.tell()
+        super().terminate_all()
+
+    def keep_subprocess_alive(self) -> None:
+        """Called twice a second."""
+        self._listen(0)
+        if self._asks:
+            asks, self._asks = self._asks, []
+            reloaded = self._reload(asks[0][1].why)
+            for process, ask in asks:
+                if ask.number is not None:
+                    _send(process, ReloadAnswer(ask.number, reloaded))
+        for index, process in enumerate(self.processes):
+            if self.should_exit.is_set() or process.is_alive(timeout=self.config.timeout_worker_healthcheck):
+                continue
+            process.kill()
+            process.join()
+            if process.exitcode == STARTUP_FAILURE:  # it would fail in the same way again
+                logger.error("worker %s could not start, and the others end", process.pid)
+                self.should_exit.set()
+                return
+            logger.error("worker %s has died, and another takes its place", process.pid)
+            self.processes[index] = self._started()
+
+    def handle_hup(self) -> None:
+        self._reload("SIGHUP")
+
+    def handle_ttin(self) -> None:
+        self.processes_num += 1
+        self.processes.append(self._started())
+
+    def _started(self) -> WorkerProcess:
+        process = WorkerProcess(self.config, self.sockets, self._run, self._loads.as_they_are())
+        process.start()
+        return process
+
+    def _reload(self, why: str) -> Reloaded:
+        """In all workers, or in none."""
+        self._number += 1
+        try:
+            run = self._run.with_text(self._run.file_text())
+            reloaded = self._prepared(run)
+        except Exception as error:
+            reloaded = Reloaded(problems=problems_of(error))
+        else:
+            if not reloaded.problems:
+                self._run = run  # also for a worker that has died meanwhile
+        self._loads.note(reloaded)
+        for process in self.processes:
+            _send(process, Conclude(self._number, reloaded))
+        log(reloaded, why)
+        return reloaded
+
+    def _prepared(self, run: Start) -> Reloaded:
+        """What all workers say to it; the first that finds a problem decides."""
+        waiting = [process for process in self.processes if _send(process, Prepare(self._number, run))]
+        until, first = time.monotonic() + RELOAD_SECONDS, Reloaded()
+        while waiting:
+            if time.monotonic() > until:
+                return Reloaded(problems=[f"worker {waiting[0].pid} was not ready within {RELOAD_SECONDS:g} seconds"])
+            if signal.SIGTERM in self.signal_queue or signal.SIGINT in self.signal_queue:
+                return Reloaded(problems=["the gateway is ending"])
+            for process, ready in self._listen(0.1):
+                if ready.number == self._number and process in waiting:
+                    waiting.remove(process)
+                    first = ready.reloaded
+                    if first.problems:
+                        return first
+            waiting = [process for process in waiting if process.process.is_alive()]
+        return first
+
+    def _listen(self, seconds: float) -> list[tuple[WorkerProcess, Ready]]:
+        """What workers have said that are ready; what they ask is kept."""
+        by_channel = {process.channel: process for process in self.processes if not process.channel.closed}
+        said = []
+        for channel in wait(list(by_channel), seconds):
+            assert isinstance(channel, Connection), "one of those above"
+            process = by_channel[channel]
+            try:
+                message = channel.recv()
+            except (EOFError, OSError):  # it has died; who looks after the processes will see it
+                channel.close()
+                continue
+            if isinstance(message, ReloadAsked):
+                self._asks.append((process, message))
+            else:
+                said.append((process, message))
+        return said
+
+
+def _send(process: WorkerProcess, message: Prepare | Conclude | ReloadAnswer) -> bool:
+    """Whether the worker lives, as far as is known."""
+    with suppress(OSError, ValueError):
+        process.channel.send(message)
+        return True
+    return False
+
+
+@contextmanager
+def _blocked(number: signal.Signals) -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

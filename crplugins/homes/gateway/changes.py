@@ -1,0 +1,123 @@
+"""What is different between two configurations, for people: `limits.per_key.requests_per_minute: 60 -> 120`.
+
+No secret is shown. Of what may be one, or may hold one, is said that it has changed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from crplugins.config import Config
+from crplugins.config.models import is_secret
+from crplugins.core.redaction import one_line, without_credentials
+
+_LONGEST: Final = 100
+"""Characters of a value that are shown."""
+
+_NAMES: Final = {"model_list": "model_name", "keys": "id"}
+"""Lists whose entries have names, and what those are called."""
+
+_SECRET_KEYS: Final = frozenset({"secret", "secrets", "hash", "hashes", "pepper", "token", "password"})
+
+_AT_START: Final = (("server", "host"), ("server", "port"), ("metrics", "inter_chunk"))
+"""What counts when the process starts, and not after."""
+
+Leaves = dict[str, Any]
+"""Values by their places."""
+
+
+def changes_between(old: Config, new: Config) -> list[str]:
+    """One text for each value that is different, in the order of the new configuration."""
+    before, after = _leaves(old), _leaves(new)
+    places = [(place, before.get(place, _ABSENT), after.get(place, _ABSENT)) for place in {**after, **before}]
+    return [_text(*each) for each in places if each[1] != each[2]]
+
+
+def needs_restart(old: Config, new: Config) -> list[str]:
+    """The settings that are different, and count at the start of a process alone."""
+    before, after = old.model_dump(include={"server", "metrics"}), new.model_dump(include={"server", "metrics"})
+    return [".".join(path) for path in _AT_START if _found(before, path) != _found(after, path)]
+
+
+class _Absent:
+    """Of a place that is in one of the two alone."""
+
+
+_ABSENT: Final = _Absent()
+
+
+def _found(dumped: Mapping[str, Any], path: Iterable[str]) -> Any:
+    found: Any = dumped
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _text(place: str, before: Any, after: Any) -> str:
+    if before is _ABSENT:
+        return f"{place}: {_shown(place, after)} (new)"
+    if after is _ABSENT:
+        return f"{place}: removed"
+    was, now = _shown(place, before), _shown(place, after)
+    return f"{place} has changed" if _HIDDEN in (was, now) else f"{place}: {was} -> {now}"
+
+
+_HIDDEN: Final = "(hidden)"
+
+
+def _shown(place: str, value: Any) -> str:
+    if value is None or isinstance(value, bool | int | float):
+        return str(value).lower() if isinstance(value, bool) else "null" if value is None else f"{value:g}"
+    if not isinstance(value, str) or _may_be_secret(place):
+        return _HIDDEN
+    return one_line(without_credentials(value) if "://" in value else value, _LONGEST)
+
+
+def _may_be_secret(place: str) -> bool:
+    section, _, rest = place.partition(".")
+    words = rest.replace("[", ".").split(".")
+    if section.startswith("plugins["):
+        return True  # what the options of somebody's plugin hold, nobody knows
+    if ".litellm_params." in place:
+        return any(is_secret(word) for word in words[1:] if word != "api_base")
+    return not _SECRET_KEYS.isdisjoint(words)
+
+
+def _leaves(config: Config) -> Leaves:
+    leaves: Leaves = {}
+    for name in type(config).model_fields:
+        leaves.update(_below(name, getattr(config, name), _NAMES.get(name)))
+    return leaves
+
+
+def _below(place: str, value: Any, named: str | None = None) -> Iterator[tuple[str, Any]]:
+    """The values at and below a place; of lists with names for their entries by these."""
+    if isinstance(value, BaseModel):
+        extra = value.model_extra or {}
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        for key, item in (fields | extra).items():
+            yield from _below(f"{place}.{key}", item)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _below(f"{place}.{key}", item)
+    elif isinstance(value, list | tuple):
+        seen: dict[str, int] = {}
+        for number, item in enumerate(value):
+            name = _name_of(item, named)
+            if name is None:
+                yield from _below(f"{place}[{number}]", item)
+                continue
+            seen[name] = seen.get(name, 0) + 1
+            again = "" if seen[name] == 1 else f" ({seen[name]})"
+            yield f"{place}[{name}{again}]", True
+            yield from _below(f"{place}[{name}{again}]", item)
+    else:
+        yield place, value
+
+
+def _name_of(item: Any, named: str | None) -> str | None:
+    if named is None:
+        return None
+    found = item.get(named) if isinstance(item, Mapping) else getattr(item, named, None)
+    return found if isinstance(found, str) else None
