@@ -24,9 +24,11 @@ TOLD_BY_AN_ALERT = {
     "crplugins_config_last_reload_success_timestamp_seconds",
 }
 
-ON_NO_PANEL = {spec.name for spec in SPECS if spec.opt_in or spec.name.startswith(ONLY_WHERE_IN_USE)} | TOLD_BY_AN_ALERT
-"""What is there only where somebody has asked for it, where LiteLLM or a plugin has a cache, or where there are webhooks;
-and what nobody looks at until an alert says so."""
+ONLY_WHERE_ASKED_FOR = {spec.name for spec in SPECS if spec.opt_in or spec.name.startswith(ONLY_WHERE_IN_USE)}
+"""What is there only where somebody has asked for it, where LiteLLM or a plugin has a cache, or where there are webhooks."""
+
+ON_NO_PANEL = ONLY_WHERE_ASKED_FOR | TOLD_BY_AN_ALERT
+"""That, and what nobody looks at until an alert says so."""
 
 Board = dict[str, Any]
 

@@ -68,10 +68,11 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
         "litellm_params": {"model": "openai/gone", "api_base": UNREACHABLE},
         "handler": "direct",
     }
+    absent = {**gone, "model_name": "absent", "litellm_params": {**gone["litellm_params"], "fallbacks": ["good"]}}
     saved = [{**gone, "model_name": "saved"}, {**models[0], "model_name": "saved"}]
     rescued = [{**model, "model_name": "rescued", "on_break": "restart"} for model in (models[2], models[0])]
     limits = {"requests_per_minute": 6000, "tokens_per_minute": 10_000_000, "max_parallel_requests": 100}
-    few = {"requests_per_minute": 10, "burst": {"requests_per_minute": 1}, "queue": {"seconds": 8}}  # some wait
+    few = {"requests_per_minute": 20, "burst": {"requests_per_minute": 1}, "queue": {"seconds": 8}}  # some wait
     keys = [
         {"id": "team-a", "team": "search", "limits": limits, "budget": {"usd": 50, "period": "month"}},
         {"id": "team-b", "team": "search", "limits": few},
@@ -79,7 +80,7 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
         {"id": "one-too-many", "limits": {"requests_per_minute": 2, "shadow": True}},
     ]
     return {
-        "model_list": [*models, gone, *saved, *rescued],
+        "model_list": [*models, gone, absent, *saved, *rescued],
         "keys": [{**key, "secret": secret(key["id"])} for key in keys],
         "budgets": {"unknown_price": "allow"},
         "ledger": {"url": "sqlite:///usage.db"},
@@ -162,6 +163,7 @@ _KINDS = [
     ("plain", "team-a", {"model": "cut"}),
     ("plain", "team-a", {"model": "failing"}),
     ("plain", "team-a", {"model": "gone"}),
+    ("plain", "team-a", {"model": "absent"}),
     ("plain", "team-a", {"model": "saved"}),
     ("plain", "team-a", {"model": "rescued", "stream": True}),
     ("plain", "team-a", {"model": "old"}),

@@ -15,7 +15,7 @@ import pytest
 from crplugins.core.exchange import AttemptKind
 from crplugins.testing import FakeProvider
 from grafana.source.specs import SPECS
-from tests.grafana.files import BOARDS, ON_NO_PANEL, Panel, annotations, board, panels, rules, tool, variables
+from tests.grafana.files import BOARDS, ONLY_WHERE_ASKED_FOR, Panel, annotations, board, panels, rules, tool, variables
 from tests.grafana.live_gateway import LiveGateway, Load
 from tests.grafana.live_prometheus import LivePrometheus, Series
 from tests.ports import free_port
@@ -76,7 +76,7 @@ class Seen:
             for name in await self._prometheus.label_values("__name__")
             if name.startswith("crplugins_")
         }
-        expected = {spec.name for spec in SPECS} - ON_NO_PANEL
+        expected = {spec.name for spec in SPECS} - ONLY_WHERE_ASKED_FOR
         return [f"{name}: scraped or documented, not both" for name in sorted(scraped ^ expected)]
 
     async def attempts(self) -> list[str]:
