@@ -1,18 +1,20 @@
 """`crplugins check`: whether the configuration is valid, and what it sets up."""
 
+import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.table import Table
 
 from crplugins.cli.configuration import FoundConfig, find
-from crplugins.cli.keys.source import keys_of, parts_of, sentences
+from crplugins.cli.keys.source import keys_of, sentences
 from crplugins.cli.litellm_report import report as report_litellm
 from crplugins.cli.options import ConfigOption
-from crplugins.cli.terminal import plain_console
+from crplugins.cli.preflight import address_warnings, require_files
+from crplugins.cli.terminal import plain_console, printable
 from crplugins.config import Config, ModelEntry
 from crplugins.core.redaction import without_credentials
 from crplugins.handlers.demo import is_demo
@@ -20,6 +22,12 @@ from crplugins.handlers.routing.checks import ignored
 from crplugins.handlers.upstream import ProviderUnknown, Upstream
 from crplugins.homes.upstream_choice import AnyUpstream
 from crplugins.keys.key import Key
+from crplugins.keys.opening import parts_of
+
+if TYPE_CHECKING:
+    from crplugins.cli.online import Trial
+
+ONLINE_SECONDS: Final = 15.0
 
 
 def check(
@@ -33,6 +41,11 @@ def check(
             help="Say what becomes of each key of LiteLLM's config.yaml, by its line. Exits with 1 if one is lost.",
         ),
     ] = None,
+    online: Annotated[
+        bool,
+        typer.Option("--online", help="Try each deployment, database and store too. Exits with 1 if one fails."),
+    ] = False,
+    seconds: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for each of them.")] = ONLINE_SECONDS,
 ) -> None:
     """Check the configuration and show what it sets up. Exits with 2 if it is not valid."""
     if litellm is not None:
@@ -46,13 +59,35 @@ def check(
     warnings = [f"{each}; it is not served" for each in upstreams if isinstance(each, ProviderUnknown)]
     warnings += gateway.warnings(keys)
     warnings += [text for text in [ignored(_unchecked(found.config, upstreams))] if text]
+    warnings += [*require_files(found.config), *address_warnings(found.config)]
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     report = _report(found, upstreams, keys, warnings)
+    trials = _trials(found.config, upstreams, seconds) if online else None
     if as_json:
-        typer.echo(json.dumps(report, indent=2))
+        shown = report if trials is None else {**report, "online": [trial.as_dict() for trial in trials]}
+        typer.echo(json.dumps(shown, indent=2))
     else:
         _print(report, _sources(found.config))
+        if trials is not None:
+            _print_trials(trials)
+    if trials is not None and not all(trial.good for trial in trials):
+        raise typer.Exit(1)
+
+
+def _trials(config: Config, upstreams: Sequence[AnyUpstream], seconds: float) -> "list[Trial]":
+    from crplugins.cli.online import try_everything  # handlers and databases, needed only here
+
+    return asyncio.run(try_everything(config, upstreams, seconds))
+
+
+def _print_trials(trials: "Sequence[Trial]") -> None:
+    table = Table("what", "where", "", "said", "seconds", title="online", title_justify="left")
+    for trial in trials:
+        good = "ok" if trial.good else "FAILS"
+        words = [printable(word) for word in (trial.what, trial.where, good, trial.said)]
+        table.add_row(*words, f"{trial.seconds:.1f}")
+    plain_console().print(table)
 
 
 def _report(

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from crplugins.cli.configuration import find
-from crplugins.cli.keys.source import JsonOption, clock_of, key_id, keys_of, parts_of, sentences
+from crplugins.cli.keys.source import JsonOption, clock_of, key_id, keys_of, sentences
 from crplugins.cli.options import ConfigOption
 from crplugins.homes.explained import explained
+from crplugins.keys.opening import parts_of
 
 
 def explain(

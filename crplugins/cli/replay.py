@@ -14,11 +14,12 @@ from rich import box
 from rich.table import Table
 
 from crplugins.cli.configuration import find
-from crplugins.cli.keys.source import JsonOption, clock_of, keys_of, parts_of, sentences
+from crplugins.cli.keys.source import JsonOption, clock_of, keys_of, sentences
 from crplugins.cli.options import ConfigOption, LedgerOption, read_option
 from crplugins.cli.terminal import plain_console, printable
 from crplugins.config import Config, ConfigError, Problem
 from crplugins.keys.key import Key
+from crplugins.keys.opening import parts_of
 from crplugins.ledger.question import read_moment
 
 _MOMENTS: Final = "such as 30m, 24h or 7d ago, or a date such as 2027-01-31 (UTC)"

@@ -60,6 +60,7 @@ def serve(
     with without_collector():
         from crplugins.cli.bounds import allow_descriptors
         from crplugins.cli.configuration import find
+        from crplugins.cli.preflight import require_files
         from crplugins.cli.servers import address_of, bind, serve_here, serve_in_workers
         from crplugins.cli.start import Start
         from crplugins.homes.gateway.app import Gateway
@@ -67,6 +68,7 @@ def serve(
 
         found = find(config_file)
         config = found.config
+        require_files(config)
         allow_descriptors(config)
         run_key = None if config.keys else mint_secret()
         run = Start(None if found.file is None else found.file.resolve(), run_key=run_key)

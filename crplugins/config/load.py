@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from crplugins.config.doubts import doubts
 from crplugins.config.litellm.includes import INCLUDE, with_included
 from crplugins.config.litellm.reading import LitellmReading
-from crplugins.config.litellm.report import told_of
 from crplugins.config.litellm.settings import SECTIONS
 from crplugins.config.schema import Config, key_problems
 from crplugins.settings.document import YamlDocument, read_document
@@ -124,13 +123,21 @@ def _build(document: YamlDocument, environ: Mapping[str, str], *, is_litellms: b
     problems = [*found, *(reading.nothing_served() or map(reading.placed, problems))]
     if config is None or problems:
         return Outcome(document, reading, None, problems)
-    warnings = [*told_of(document, reading), *keys.warnings, *expansion.warnings, *doubts(config, reading.environ)]
+    warnings = [*_told_of(document, reading), *keys.warnings, *expansion.warnings, *doubts(config, reading.environ)]
     of_litellm = [
         f"{problem.sentence(None)}; what LiteLLM's proxy reads is not judged here"
         for problem in document.problems
         if _stops_nothing(problem) and problem.path != (INCLUDE,)
     ]
     return Outcome(document, reading, config, (), [*warnings, *of_litellm])
+
+
+def _told_of(document: YamlDocument, reading: LitellmReading) -> list[str]:
+    if not (reading.fates or document.data.keys() & SECTIONS):
+        return []
+    from crplugins.config.litellm.report import told_of  # for files of LiteLLM's alone
+
+    return told_of(document, reading)
 
 
 def _stops_nothing(problem: Problem) -> bool:

@@ -45,6 +45,15 @@ def open_source(spec: Any, *, environ: _Environ = os.environ, path: KeyPath = ("
     return InlineKeys(spec, path=path)
 
 
+def parts_of(keys: Any) -> list[Mapping[str, Any]]:
+    """The sources in the value of `keys`; a plain list of keys is the source `{keys: [...]}`."""
+    if isinstance(keys, Mapping):
+        return [keys]
+    if any("id" not in item for item in keys):
+        return list(keys)
+    return [{"keys": keys}] if keys else []
+
+
 @contextmanager
 def _extra_named() -> Iterator[None]:
     try:

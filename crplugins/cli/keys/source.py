@@ -20,7 +20,7 @@ from crplugins.core.principal import Priority
 from crplugins.keys.audit import Author, os_actor
 from crplugins.keys.inline import InlineKeys
 from crplugins.keys.key import Key, utc_now
-from crplugins.keys.opening import open_store
+from crplugins.keys.opening import open_store, parts_of
 from crplugins.keys.policy import LIMIT_KEYS
 from crplugins.keys.secrets import has_valid_checksum
 from crplugins.keys.service import KeyService
@@ -135,15 +135,6 @@ def changeable(config: Config, file: Path | None) -> Mapping[str, Any]:
         return stores[0]
     message = _why_not(file, parts, stores)
     raise config.source.error([Problem(("keys",) if config.keys else (), message)])
-
-
-def parts_of(keys: Any) -> list[Mapping[str, Any]]:
-    """The sources in the value of `keys`; a plain list of keys is the source `{keys: [...]}`."""
-    if isinstance(keys, Mapping):
-        return [keys]
-    if any("id" not in item for item in keys):
-        return list(keys)
-    return [{"keys": keys}] if keys else []
 
 
 def keys_of(part: Mapping[str, Any]) -> Sequence[Key]:

@@ -53,8 +53,6 @@ def totals(rows: Sequence[KeyRow]) -> dict[str, int]:
 
 def told_of(document: YamlDocument, reading: LitellmReading) -> list[str]:
     """A sentence for each key that is lost, for one inside another only if that one is not."""
-    if not (reading.fates or document.data.keys() & SECTIONS):
-        return []
     fates = _Fates(reading, ())
     sentences = [_sentence(path, value, fate) for path, value, fate in _lost(document.data, (), fates)]
     if reading.is_litellms and not document.data.get("model_list"):

@@ -287,10 +287,10 @@ def _kept(handlers: list[OpenHandler], served: Served, upstream: Upstream | None
 
 
 def _open_handler(served: Served, upstream: Upstream | None) -> OpenHandler:
-    return OpenHandler(served, upstream, _handler(served.deployment, upstream))
+    return OpenHandler(served, upstream, handler_of(served.deployment, upstream))
 
 
-def _handler(deployment: Deployment, upstream: Upstream | None) -> Handler:
+def handler_of(deployment: Deployment, upstream: Upstream | None) -> Handler:
     """Each kind is imported only where it is needed: in a thread, as that takes a while.
 
     Raises `UpstreamUnknown` without the extra that brings its packages.
