@@ -20,14 +20,14 @@ _NO_DATABASE: Final = "it is no database of SQLite"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class StartFinding:
     """One thing that is wrong. `stops`: the gateway would not start."""
 
     problem: Problem
     stops: bool
 
 
-def findings(config: Config) -> Iterator[Finding]:
+def findings(config: Config) -> Iterator[StartFinding]:
     """Looks at files, and makes none that stays."""
     yield from _limit_store(config)
     yield from _key_databases(config)
@@ -61,23 +61,23 @@ def address_warnings(config: Config) -> list[str]:
     return []
 
 
-def _limit_store(config: Config) -> Iterator[Finding]:
+def _limit_store(config: Config) -> Iterator[StartFinding]:
     store = config.limits.store
     if not store.startswith(_SQLITE):
         return
     path = Path(store.removeprefix(_SQLITE))
     if (why := unusable(path)) is not None:
         said = "is damaged or no limit store at all" if why == _NO_DATABASE else f"cannot be opened: {why}"
-        yield Finding(Problem(("limits", "store"), f"the limit store {path} {said}"), stops=True)
+        yield StartFinding(Problem(("limits", "store"), f"the limit store {path} {said}"), stops=True)
 
 
-def _key_databases(config: Config) -> Iterator[Finding]:
+def _key_databases(config: Config) -> Iterator[StartFinding]:
     for part in parts_of(config.keys):
         if "sql" in part and (why := _unusable_database(url := read_database_url(str(part["sql"])))) is not None:
-            yield Finding(Problem(("keys", "sql"), f"the database {url} cannot be asked: {why}"), stops=True)
+            yield StartFinding(Problem(("keys", "sql"), f"the database {url} cannot be asked: {why}"), stops=True)
 
 
-def _ledger(config: Config) -> Iterator[Finding]:
+def _ledger(config: Config) -> Iterator[StartFinding]:
     if config.ledger is None:
         return
     url = read_database_url(config.ledger.url)
@@ -87,10 +87,10 @@ def _ledger(config: Config) -> Iterator[Finding]:
     spool = spool_path(LedgerDatabase(config.ledger.url, migrate=False), config.ledger.spool)
     if (why := _no_room(_nearest_folder(spool))) is not None:
         text = f"the ledger's journal cannot be created beside {spool}: {why}"
-        yield Finding(Problem(("ledger",), text), stops=True)
+        yield StartFinding(Problem(("ledger",), text), stops=True)
     elif (why := _unusable_database(url, folder_is_made=True)) is not None:
         text = f"the ledger's database {url} cannot be opened, and records wait: {why}"
-        yield Finding(Problem(("ledger", "url"), text), stops=False)
+        yield StartFinding(Problem(("ledger", "url"), text), stops=False)
 
 
 def _unusable_database(url: DatabaseUrl, *, folder_is_made: bool = False) -> str | None:

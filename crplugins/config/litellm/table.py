@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, Final
 
 from crplugins.config.litellm.keys import KEYS, KeyFateKind, KeyGroup
@@ -65,9 +66,7 @@ class FateTable:
         return frozenset(name for where, name in self._exact if where == section)
 
 
-_TABLE: Final = FateTable(KEYS)
-
-
+@cache
 def key_table() -> FateTable:
-    """The one of this release."""
-    return _TABLE
+    """The one of this release. Made when it is asked for: most files of ours have no key of LiteLLM's alone."""
+    return FateTable(KEYS)
