@@ -23,7 +23,6 @@ from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
 from crplugins.cli.reloads import OneProcess
 from crplugins.cli.start import Start
-from crplugins.cli.supervisor import Supervisor
 from crplugins.config import Config
 from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory
@@ -79,6 +78,8 @@ def serve_in_workers(
 
     Raises `Refused` if they do not start.
     """
+    from crplugins.cli.supervisor import Supervisor  # one process needs none
+
     with _shared_by_workers() as store, logging_to_stderr(config):
         run = replace(run, text=run.file_text(), limit_store=store)
         server = DrainingConfig(_no_app, serving=_no_app, workers=workers, **_options(config))

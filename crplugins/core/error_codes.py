@@ -44,6 +44,8 @@ ERROR_CODES: Final = (
     ErrorCode("server_full", "503", "overloaded", "`server.max_in_flight` leaves no room for a key of this priority"),
     ErrorCode("server_shutdown", "503", "overloaded", "the process ends before the answer does"),
     ErrorCode("key_exists, key_not_found", "409, 404", "invalid_request", "the admin API: a key of this id, or none"),
+    ErrorCode("key_changed", "412", "invalid_request", "the admin API: a key that has changed since `If-Match`"),
+    ErrorCode("key_fixed", "409", "invalid_request", "the admin API: the key stands in the configuration itself"),
     ErrorCode("unsupported_content_type", "415", "invalid_request", "a body that is not plain JSON in UTF-8"),
     ErrorCode("context_length_exceeded", "400", "upstream_4xx", "the provider: the prompt is too long for the model"),
     ErrorCode("content_policy_violation", "400", "upstream_4xx", "the provider: its policy forbids the content"),

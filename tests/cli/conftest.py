@@ -46,6 +46,10 @@ class Serving:
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         """Exit code, further stdout and stderr after a signal."""
         self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str, str]:
+        """The same, when it has been told to end."""
         out, err = self.process.communicate(timeout=SECONDS_TO_START)
         return self.process.returncode, out, err
 

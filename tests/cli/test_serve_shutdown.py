@@ -49,7 +49,7 @@ def test_a_stream_that_is_cut_gets_an_error_frame_and_is_recorded_as_overloaded(
             assert next(lines).startswith("data: {")
             gateway.process.terminate()
             data = [line.removeprefix("data: ") for line in lines if line]
-        code, _, log = gateway.stop()
+        code, _, log = gateway.ended()
     assert json.loads(data[-2]) == ERROR
     assert data[-1] == "[DONE]"
     assert code == 0

@@ -28,8 +28,9 @@ from starlette.routing import Route
 from crplugins.asgi.incoming import check_declared_length, read_body
 from crplugins.asgi.scope import find_exchange
 from crplugins.core.errors import unparsable_body
-from crplugins.homes.gateway.admin_token import AdminToken, as_gateway_errors, bad_field
+from crplugins.homes.gateway.admin_token import AdminToken, bad_field
 from crplugins.homes.gateway.parameters import read_parameters, read_time
+from crplugins.homes.gateway.store_errors import as_gateway_errors
 from crplugins.keys.audit import MOST_ENTRIES, AuditQuestion, Author
 from crplugins.keys.etag import IfMatch, etag_of
 from crplugins.keys.key import Key

@@ -18,7 +18,6 @@ from crplugins.asgi.lifespan import said_of
 from crplugins.config import Config, Problem, find_config, load_config, parse_config
 from crplugins.config.words import ConfigWords
 from crplugins.core.plugin import Plugin
-from crplugins.homes.gateway.changes import changes_between, needs_restart
 from crplugins.homes.gateway.generation import GatewayState, Generation
 from crplugins.homes.gateway.reloading import Loads, Reloaded, log, problems_of
 from crplugins.keys.key import Key
@@ -117,6 +116,8 @@ class Gateway:
         """The first half of a reload: all that `config` needs is made and opened beside what is served, which stays as
         it is until `apply`. Several processes can so agree. Raises as `reload`.
         """
+        from crplugins.homes.gateway.changes import changes_between, needs_restart  # not needed to start
+
         await self._changing.acquire()
         try:
             # Not in the context of the request that asks for it: tasks that begin here outlive it.
@@ -188,7 +189,9 @@ class Gateway:
         try:
             await generation.handle(scope, receive, send)
         finally:
-            generation.left()
+            generation.running -= 1
+            if generation is not self._generation:
+                generation.left()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """From start to stop, as the host tells it."""

@@ -21,23 +21,18 @@ from crplugins.core.pipeline import Faults
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.handlers.endpoint import ChatCompletions
-from crplugins.homes import caller_limits
 from crplugins.homes.assembly import assemble, find
 from crplugins.homes.caller_limits import CallerLimits, read_caller_limits
-from crplugins.homes.gateway import admin, operations
 from crplugins.homes.gateway.fallback_gate import FallbackGate
 from crplugins.homes.gateway.front import Cors, without_prefix
-from crplugins.homes.gateway.limits_api import AdminLimitsApi, LimitsApi, with_limits
-from crplugins.homes.gateway.reload_api import RELOAD_PATH, ReloadApi
+from crplugins.homes.gateway.limits_api import LimitsApi, with_limits
 from crplugins.homes.gateway.reloading import Loads, Reloaded
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import Readiness, Web
 from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates, worker_state, workers_directory
 from crplugins.homes.page import page
 from crplugins.homes.parts import Parts, configured_aliases
-from crplugins.keys.gathered import GatheredKeys
 from crplugins.keys.key import Key
-from crplugins.keys.service import KeyService
 from crplugins.plugins.aliases.access import names_for, visible_models
 from crplugins.plugins.aliases.explain import key_warnings
 from crplugins.plugins.auth import PUBLIC_PATHS
@@ -163,8 +158,7 @@ class Generation:
         return await self._app.close()
 
     def left(self) -> None:
-        """One of the requests that have it has ended."""
-        self.running -= 1
+        """One of the requests that have it has ended, and no further one is given it."""
         if not self.running:
             self._ended.set()
 
@@ -223,11 +217,10 @@ class Generation:
         config = self.config
         if config.admin is None:
             return []
-        service, tokens = KeyService(GatheredKeys(self._parts.keys)), config.admin.by_name
-        looks = operations.OperationsApi(config, self._state.workers, service, self._limits_of, tokens)
-        limits = AdminLimitsApi(self._limits_of, service, tokens)
-        reload = ReloadApi(self._state.reload_now, tokens)
-        return [*admin.AdminApi(service, tokens).routes(), *looks.routes(), *limits.routes(), *reload.routes()]
+        from crplugins.homes.gateway.administration import admin_routes  # nothing of it is needed without
+
+        workers, reload = self._state.workers, self._state.reload_now
+        return admin_routes(config, config.admin, self._parts.keys, workers, self._limits_of, reload)
 
     def _activity(self) -> WorkerState:
         return worker_state(self.plugins, self._upstreams.deployments())
@@ -250,12 +243,13 @@ class Generation:
 
     def _openapi(self) -> dict[str, Any]:
         from crplugins.homes.gateway.openapi import with_admin, with_usage  # sqlalchemy, needed only here
+        from crplugins.homes.gateway.operations import with_operations
         from crplugins.schema import openapi_document  # pydantic's models of the schema, likewise
 
         root_path = self.config.server.root_path
         document = openapi_document(title="crplugins", version=__version__, server_url=root_path or None)
         if self.config.admin is not None:
-            document = operations.with_operations(with_admin(document))
+            document = with_operations(with_admin(document))
         document = with_limits(document, admin=self.config.admin is not None)
         if self.config.ledger is not None:
             document = with_usage(document, admin=self.config.admin is not None)
@@ -287,6 +281,7 @@ def _public_paths(config: Config) -> tuple[str, ...]:
     if config.metrics is not None:
         paths.append(config.metrics.path)
     if config.admin is not None:
-        paths += [*admin.PUBLIC_PATHS, *operations.PUBLIC_PATHS]
-        paths += [ADMIN_USAGE_PATH, caller_limits.ADMIN_PATH, RELOAD_PATH]
+        from crplugins.homes.gateway import administration
+
+        paths += [*administration.PUBLIC_PATHS, ADMIN_USAGE_PATH]
     return tuple(paths)

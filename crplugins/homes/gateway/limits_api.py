@@ -1,10 +1,6 @@
-"""What may be used and spent, and how much of it is used now: each key its own, the operator everybody's.
+"""GET /v1/limits: what the key that asks may use and spend, and how much of it is used now."""
 
-GET /v1/limits                of the key that asks
-GET /admin/limits?key=team-a  of any key, with the admin token
-"""
-
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -15,10 +11,7 @@ from starlette.routing import Route
 from crplugins.asgi.scope import find_exchange
 from crplugins.core.principal import Principal
 from crplugins.homes.caller_limits import ADMIN_PATH, CallerLimits
-from crplugins.homes.gateway.admin_token import AdminToken, as_gateway_errors, bad_field
-from crplugins.homes.gateway.parameters import read_parameters
 from crplugins.keys.refusals import no_key
-from crplugins.keys.service import KeyService
 from crplugins.limits.reservations import limits_unavailable
 from crplugins.limits.store import StoreUnavailable
 
@@ -29,7 +22,7 @@ LimitsOf = Callable[[Principal], Awaitable[CallerLimits]]
 
 
 class LimitsApi:
-    """The endpoint of keys, as routes of an app that renders `GatewayError`, behind Auth."""
+    """The endpoint, as routes of an app that renders `GatewayError`, behind Auth."""
 
     def __init__(self, limits_of: LimitsOf) -> None:
         self._limits_of = limits_of
@@ -41,33 +34,11 @@ class LimitsApi:
         exchange = find_exchange(request.scope)
         if exchange is None or exchange.principal is None:
             raise no_key()
-        return await _answer(self._limits_of, exchange.principal)
+        return await answer_limits(self._limits_of, exchange.principal)
 
 
-class AdminLimitsApi:
-    """The endpoint of operators, likewise.
-
-    Args:
-        tokens: the bearer tokens of operators by name, one of which every request needs; any other is 401.
-    """
-
-    def __init__(self, limits_of: LimitsOf, service: KeyService, tokens: Mapping[str, str]) -> None:
-        self._limits_of, self._service, self._token = limits_of, service, AdminToken(tokens)
-
-    def routes(self) -> list[Route]:
-        return [Route(ADMIN_PATH, self.of_any, methods=["GET"])]
-
-    async def of_any(self, request: Request) -> Response:
-        self._token.check(request.scope["headers"])
-        key_id = read_parameters(request.query_params.multi_items(), ("key",)).get("key")
-        if key_id is None:
-            raise bad_field("key", "is missing")
-        with as_gateway_errors():
-            key = await self._service.get(key_id)
-        return await _answer(self._limits_of, key.principal)
-
-
-async def _answer(limits_of: LimitsOf, principal: Principal) -> Response:
+async def answer_limits(limits_of: LimitsOf, principal: Principal) -> Response:
+    """Raises `GatewayError` 503."""
     try:
         found = await limits_of(principal)
     except StoreUnavailable:

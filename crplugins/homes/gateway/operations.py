@@ -26,7 +26,8 @@ from crplugins.config import Config
 from crplugins.core.principal import Principal
 from crplugins.homes.caller_limits import CallerLimits
 from crplugins.homes.explained import ExplainedStep, explained
-from crplugins.homes.gateway.admin_token import AdminToken, as_gateway_errors, bad_field
+from crplugins.homes.gateway.admin_token import AdminToken, bad_field
+from crplugins.homes.gateway.store_errors import as_gateway_errors
 from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates
 from crplugins.keys.key import utc_now
 from crplugins.keys.service import KeyService
