@@ -40,11 +40,11 @@ def find(option: Path | None) -> FoundConfig:
 
 
 def read_whole(file: Path | None, text: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in `file`, or in `text`, what it said; without a file the demo model's.
+    """The configuration in `file`, or in `text`, what it said; without a file the demo models'.
 
     Raises `ConfigError`, also for a model that no handler can serve.
     """
-    config = parse_config({}, environ) if file is None else load_config(file, environ, text)
+    config = parse_config({}, environ).with_litellm_demo() if file is None else load_config(file, environ, text)
     upstreams_of(config, waiting=True)
     return config
 

@@ -8,18 +8,17 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crplugins import __version__
 from crplugins.cli.options import ConfigOption
+from crplugins.cli.startup_log import StartupLog, enumerated
 from crplugins.core.collector import without_collector
 
 if TYPE_CHECKING:
     from crplugins.config import Config
-
-STARTING: Final = f"crplugins {__version__} is starting\n"
 
 _WITH_KEY = """\
 crplugins {version} listens on {address} and serves {models}
@@ -37,7 +36,6 @@ print(answer.choices[0].message.content)
 """
 
 _WITHOUT_KEY = "crplugins {version} listens on {address} and serves {models}\n"
-_NAMED_MODELS = 3
 
 
 def serve(
@@ -50,13 +48,13 @@ def serve(
 ) -> None:
     """Serve the gateway until SIGTERM or Ctrl-C. SIGHUP and `crplugins reload` read the configuration anew.
 
-    Without keys in the configuration a key is generated at start-up and printed. Without a configuration the demo model
-    demo/echo answers, with no network and no account. Behind a proxy that keeps a path prefix set server.root_path.
+    Without keys in the configuration a key is generated at start-up and printed. Without a configuration the demo
+    models demo/echo and, through litellm, demo/litellm answer, with no network and no account. Behind a proxy that
+    keeps a path prefix set server.root_path.
     """
     exit_cleanly_on_signals()
     hangups = Hangups()
-    sys.stderr.write(STARTING)
-    sys.stderr.flush()
+    startup = StartupLog()
     with without_collector():
         from crplugins.cli.bounds import allow_descriptors
         from crplugins.cli.configuration import find
@@ -76,9 +74,9 @@ def serve(
     with bind(config.server.host if host is None else host, config.server.port if port is None else port) as sock:
         text = welcome(address_of(sock) + config.server.root_path, config, run_key)
         if workers == 1:
-            serve_here(gateway, sock, text, run, hangups)
+            serve_here(gateway, sock, text, startup, run, hangups)
         else:
-            serve_in_workers(workers, sock, text, config, run, hangups)
+            serve_in_workers(workers, sock, text, startup, config, run, hangups)
 
 
 def welcome(address: str, config: "Config", run_key: str | None) -> str:
@@ -88,16 +86,11 @@ def welcome(address: str, config: "Config", run_key: str | None) -> str:
     return text.format(
         version=__version__,
         address=address,
-        models=_enumerate(names),
+        models=enumerated(names),
         key=run_key,
         reason="because the configuration has no 'keys'" if config.source.file else "valid until the gateway stops",
         model=next((name for name in names if "*" not in name), names[0].replace("*", "MODEL")),
     )
-
-
-def _enumerate(names: list[str]) -> str:
-    more = len(names) - _NAMED_MODELS
-    return ", ".join(names[:_NAMED_MODELS]) + (f" and {more} more" if more > 0 else "")
 
 
 def exit_cleanly_on_signals() -> None:

@@ -1,11 +1,12 @@
 """Runs uvicorn with the gateway: in this process, or in several worker processes that share one socket."""
 
+import asyncio
 import errno
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from crplugins.cli.logs import logging_to_stderr
 from crplugins.cli.refused import Refused
 from crplugins.cli.reloads import OneProcess
 from crplugins.cli.start import Start
+from crplugins.cli.startup_log import StartupLog
 from crplugins.config import Config
 from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory
@@ -48,7 +50,9 @@ WORKER_SECONDS: Final = 30
 uvicorn's own 5 end a replacement that would have come."""
 
 
-def serve_here(app: Gateway, sock: socket.socket, welcome: str, run: Start, hangups: "Hangups") -> None:
+def serve_here(
+    app: Gateway, sock: socket.socket, welcome: str, startup: StartupLog, run: Start, hangups: "Hangups"
+) -> None:
     """Serves in this process until a signal; prints `welcome` once clients are accepted.
 
     Raises `Refused` if the app does not start.
@@ -59,7 +63,7 @@ def serve_here(app: Gateway, sock: socket.socket, welcome: str, run: Start, hang
         hangups.listen(lambda: reloads.ask("SIGHUP"))
 
     config = DrainingConfig(lambda: FrozenAfterStartup(app), serving=serving, **_options(app.config))
-    server = _Server(config, lambda: _print(welcome))
+    server = _Server(config, app, welcome, startup)
     try:
         with logging_to_stderr(app.config):
             server.run([sock])
@@ -72,7 +76,13 @@ def serve_here(app: Gateway, sock: socket.socket, welcome: str, run: Start, hang
 
 
 def serve_in_workers(
-    workers: int, sock: socket.socket, welcome: str, config: Config, run: Start, hangups: "Hangups"
+    workers: int,
+    sock: socket.socket,
+    welcome: str,
+    startup: StartupLog,
+    config: Config,
+    run: Start,
+    hangups: "Hangups",
 ) -> None:
     """Serves in `workers` processes until a signal. They read the configuration themselves.
 
@@ -84,7 +94,7 @@ def serve_in_workers(
         run = replace(run, text=run.file_text(), limit_store=store)
         server = DrainingConfig(_no_app, serving=_no_app, workers=workers, **_options(config))
         supervisor = Supervisor(server, [sock], run, hangups)
-        said = sock.family, reachable(sock), welcome
+        said = sock.family, reachable(sock), welcome, startup
         threading.Thread(target=_print_when_listening, args=said, daemon=True).start()
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
@@ -124,13 +134,18 @@ def _options(config: Config) -> dict[str, Any]:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, app: Gateway, welcome: str, startup: StartupLog) -> None:
         super().__init__(config)
-        self._announce = started
+        self._app, self._welcome, self._startup = app, welcome, startup
+        self._telling: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._announce()
+        waiting = self._app.waiting()
+        self._startup.listens(waiting)
+        _print(self._welcome)
+        if waiting:
+            self._telling = asyncio.create_task(self._startup.loads(self._app))
 
 
 def _print(text: str) -> None:
@@ -138,10 +153,11 @@ def _print(text: str) -> None:
     sys.stdout.flush()
 
 
-def _print_when_listening(family: int, address: tuple[Any, ...], text: str) -> None:
+def _print_when_listening(family: int, address: tuple[Any, ...], text: str, startup: StartupLog) -> None:
     """Prints when a connection is accepted, which is when the first worker is ready."""
     while not _accepts(family, address):
         time.sleep(0.05)
+    startup.listens()
     _print(text)
 
 

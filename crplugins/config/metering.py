@@ -2,10 +2,12 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from crplugins.core.network import has_host
+from crplugins.metering.listed_prices import ListedPrices
 from crplugins.plugins.disconnects import DRAIN_SECONDS, DRAIN_TOKENS
 from crplugins.settings.secret_text import OneLine, Sendable
 from crplugins.settings.section import Number, Section, Whole, refusal
@@ -25,6 +27,36 @@ class UsageSection(Section):
 
     drain_tokens: Annotated[Whole, Field(gt=0)] = Field(default=DRAIN_TOKENS, examples=[2048])
     """With `on_disconnect: drain`, how many output tokens are read on at most."""
+
+
+def _address(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or not has_host(value):
+        raise refusal("must be a URL with a host, such as https://prices.example.com/models.json")
+    return value
+
+
+class PricesSection(Section):
+    """A list of prices of your own, in the format of LiteLLM's; it takes the place of the installed one."""
+
+    file: Annotated[str, Field(min_length=1)] | None = None
+    """A file, in the place of `url`; it must be there at the start."""
+
+    url: Annotated[str, AfterValidator(_address), OneLine] | None = Field(
+        default=None, repr=False, examples=["https://prices.example.com/models.json"]
+    )
+    """An address. Until it has answered for the first time the installed list counts."""
+
+    refresh_seconds: Annotated[Number, Field(ge=1, allow_inf_nan=False)] = Field(default=3600, examples=[300])
+    """How often it is looked for anew. A list that cannot be read, or has lost half of its prices, changes nothing."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.file is None) == (self.url is None):
+            raise refusal("needs one of file and url")
+        return self
+
+    def listed(self) -> ListedPrices:
+        return ListedPrices(file=self.file, url=self.url, refresh_seconds=self.refresh_seconds)
 
 
 _DAYS: Final = re.compile(r"(\d{1,5})d")

@@ -19,12 +19,14 @@ from crplugins.core.network import SslVerify, has_host
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 from crplugins.handlers.deadlines import Deadlines
+from crplugins.handlers.demo import LITELLM_DEMO, LITELLM_DEMO_MODEL, LITELLM_DEMO_PARAMETERS
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_settings import headers_in, is_parameter, is_setting
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.keys.policy import QueueSection
 from crplugins.metering.fallback import or_fallback
-from crplugins.metering.price_table import litellm_prices, prices_for
+from crplugins.metering.listed_prices import ListedPrices
+from crplugins.metering.price_table import Prices, prices_for
 from crplugins.metering.prices import price_of
 from crplugins.plugins.rate_limits.rules import NO_LIMITS
 from crplugins.settings.secret_text import Sendable
@@ -159,12 +161,12 @@ class ModelInfo(Section):
     input_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = Field(
         default=None, examples=[0.00000015]
     )
-    """US dollars for a token of a prompt; by default litellm's table."""
+    """US dollars for a token of a prompt; by default the list of prices."""
 
     output_cost_per_token: Annotated[Number, Field(ge=0, allow_inf_nan=False)] | None = Field(
         default=None, examples=[0.0000006]
     )
-    """US dollars for a token of an answer; by default litellm's table."""
+    """US dollars for a token of an answer; by default the list of prices."""
 
     def known(self) -> dict[str, Any]:
         """All that is given, under LiteLLM's names."""
@@ -212,6 +214,10 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         prices = {key: price for key, price in params.items() if _is_price(str(key))}
         return {**value, "model_info": prices | dict(info)} if prices else value
 
+    def _prices(self, listed: ListedPrices) -> Prices:
+        region = region_of(self.litellm_params)
+        return prices_for(self.model_info.known(), listed, region=region, watch=listed.watch)
+
     def deployment(
         self,
         fallback: Price | None = None,
@@ -219,23 +225,26 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         answers: AnswerKeys | None = None,
         routing: RoutingKeys = NOTHING_SAID,
         on_break: OnBreakKeys = NO_ON_BREAK,
+        *,
+        listed: ListedPrices | None = None,
     ) -> Deployment:
         """The entry as handlers take it.
 
         `fallback` is the price of a model whose own is unknown; `quota`, `answers`, `routing` and `on_break` are what
-        holds where the entry says nothing.
+        holds where the entry says nothing; `listed` is the list of prices, by default the installed one.
         """
         said = [keys for keys in (self, self.litellm_params, answers) if keys is not None]
         params = self.litellm_params
+        demo = params.model == LITELLM_DEMO
         return Deployment(
             name=self.model_name,
-            model=params.model,
+            model=LITELLM_DEMO_MODEL if demo else params.model,
             api_base=params.api_base,
             provider=provider_of(params.model),
-            prices=or_fallback(prices_for(self.model_info.known(), litellm_prices, region=region_of(params)), fallback),
+            prices=or_fallback(self._prices(listed or ListedPrices()), fallback),
             forwards_trace=self.forward_trace,
             api_key=params.api_key.get_secret_value() if params.api_key else None,
-            parameters=MappingProxyType(params.parameters()),
+            parameters=MappingProxyType({**params.parameters(), **(LITELLM_DEMO_PARAMETERS if demo else {})}),
             deadlines=functools.reduce(Deadlines.or_else, [keys.deadlines() for keys in said]),
             skip_malformed=next((keys.skip_malformed for keys in said if keys.skip_malformed is not None), 1),
             quota=dataclasses.replace(quota, **{**params.quota(), **self.quota()}),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, SecretStr
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Secret
 from crplugins.config.answers import AnswerKeys
 from crplugins.config.fallbacks import FallbackKeys
 from crplugins.config.limits import BudgetsSection, LimitsSection
-from crplugins.config.metering import LedgerSection, MetricsSection, UsageSection
+from crplugins.config.metering import LedgerSection, MetricsSection, PricesSection, UsageSection
 from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.on_break import OnBreakKeys
 from crplugins.config.plugin_entry import PluginEntry
@@ -17,11 +18,14 @@ from crplugins.config.routing import GroupKeys, RoutingKeys, group_problems, gro
 from crplugins.config.webhooks import WebhookSection
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
+from crplugins.handlers.demo import LITELLM_DEMO
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.routing.fallbacks import FallbackNames
 from crplugins.handlers.routing.settings import GroupSettings
+from crplugins.handlers.upstream import GATEWAY_EXTRA, litellm_is_installed
 from crplugins.keys.aliases import AliasError
 from crplugins.keys.opening import open_source
+from crplugins.metering.listed_prices import ListedPrices, NoPriceList
 from crplugins.plugins.aliases.table import AliasTable
 from crplugins.settings.errors import ConfigError, Problem, Source
 from crplugins.settings.secret_text import Sendable
@@ -166,9 +170,9 @@ class Guard(Section):
     """Whether what only OpenAI refuses (unknown parameters, tool and part types) is refused here too."""
 
 
-def _demo() -> tuple[ModelEntry, ...]:
+def _demo(name: str = DEMO_MODEL) -> tuple[ModelEntry, ...]:
     free = ModelInfo(input_cost_per_token=0, output_cost_per_token=0)  # else a budget would refuse it
-    return (ModelEntry(model_name=DEMO_MODEL, litellm_params=LitellmParams(model=DEMO_MODEL), model_info=free),)
+    return (ModelEntry(model_name=name, litellm_params=LitellmParams(model=name), model_info=free),)
 
 
 class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
@@ -221,6 +225,9 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     usage: UsageSection = UsageSection.without_keys()
     """How tokens are counted."""
 
+    prices: PricesSection | None = None
+    """A list of prices of your own; without it that of the installed litellm counts, else that of genai-prices."""
+
     ledger: LedgerSection | None = None
     """Where the record of every request is kept; without it no records are kept."""
 
@@ -262,6 +269,16 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         """One sentence for each key that was ignored, or says what is hardly meant."""
         return self._warnings
 
+    @cached_property
+    def listed_prices(self) -> ListedPrices:
+        """The list of prices that counts where `model_info` has none; the same one for all who ask."""
+        return ListedPrices() if self.prices is None else self.prices.listed()
+
+    def keep_prices_of(self, previous: Self) -> None:
+        """The same list goes on to count where `prices` is the same: handlers that are kept look prices up in it."""
+        if self.prices == previous.prices:
+            vars(self)["listed_prices"] = previous.listed_prices
+
     @property
     def variables(self) -> Mapping[str, str]:
         """Variables of the environment that LiteLLM's file sets, for whoever starts a process with it."""
@@ -273,6 +290,11 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         copy._source, copy._warnings = source, warnings
         copy._variables = self._variables if variables is None else variables
         return copy
+
+    def with_litellm_demo(self) -> Self:
+        """The same with `demo/litellm` where litellm is installed, for who sees the gateway for the first time."""
+        more = _demo(LITELLM_DEMO) if litellm_is_installed() else ()
+        return self.model_copy(update={"model_list": (*self.model_list, *more)})
 
     def with_run_key(self, secret: str) -> Self:
         """The same configuration with one key, made for this run."""
@@ -288,8 +310,8 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
 
     def deployments(self) -> list[Deployment]:
         """`model_list` as handlers take it, in its order; the choice of handler stands in `model_list[i].handler`."""
-        quota = self.limits.per_deployment.limits()
-        return [entry.deployment(self.budgets.fallback(), quota, self, self, self) for entry in self.model_list]
+        fallback, quota, listed = self.budgets.fallback(), self.limits.per_deployment.limits(), self.listed_prices
+        return [entry.deployment(fallback, quota, self, self, self, listed=listed) for entry in self.model_list]
 
     def groups(self) -> dict[str, GroupSettings]:
         """By model name, how one of its deployments is chosen. What one entry of a name says counts for all."""
@@ -319,7 +341,17 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         yield from group_problems((entry.model_name, entry) for entry in self.model_list)
         if self.ledger is not None:
             yield from url_problems(self.ledger.url)
+        if self.usage.estimator == "litellm" and not litellm_is_installed():
+            yield Problem(("usage", "estimator"), f"'litellm' is not installed: {GATEWAY_EXTRA}")
+        if self.prices is not None and self.prices.file is not None:
+            yield from self._price_problems()
         yield from key_problems(self.keys)
+
+    def _price_problems(self) -> Iterator[Problem]:
+        try:
+            self.listed_prices()
+        except NoPriceList as error:
+            yield Problem(("prices", "file"), f"cannot be read as a list of prices: {error}")
 
     def _alias_problems(self) -> Iterator[Problem]:
         try:

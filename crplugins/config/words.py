@@ -22,6 +22,7 @@ class ConfigWords(TypedDict, total=False):
     on_disconnect: Literal["cancel", "drain"] | None
     missing_usage: Literal["estimate", "refuse", "free"] | None
     usage: Mapping[str, Any] | None
+    prices: Mapping[str, Any] | None
     ledger: Mapping[str, Any] | None
     metrics: Mapping[str, Any] | None
     tracing: bool | None

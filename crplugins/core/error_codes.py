@@ -54,6 +54,8 @@ ERROR_CODES: Final = (
     ErrorCode("provider_quota_exceeded", "429", "upstream_429", "the gateway's own limits at the provider are reached"),
     ErrorCode("upstream_no_usage", "502", "upstream_stream_broken", "no usage came, and `missing_usage` refuses that"),
     ErrorCode("upstream_error", "5xx", "upstream_5xx", "the provider failed"),
+    ErrorCode("model_loading", "503", "upstream_connect", "litellm is being imported for the model, for long already"),
+    ErrorCode("model_not_installed", "503", "upstream_connect", "the model needs litellm, which is not installed"),
     ErrorCode("upstream_unreachable", "502", "upstream_connect", "the provider cannot be reached"),
     ErrorCode("upstream_timeout", "504", "upstream_timeout", "the provider does not answer in time"),
     ErrorCode("upstream_malformed", "502", "upstream_stream_broken", "the provider's answer is no completion"),

@@ -1,4 +1,4 @@
-"""DemoHandler: the demo model `demo/echo`, which needs no provider, no network and no litellm.
+"""The demo models, which need no provider and no network. DemoHandler is `demo/echo`, which needs no litellm either.
 
 It repeats the user's message, a word at a time, with true token counts, so that a gateway can be tried before there is
 a key of any provider.
@@ -20,6 +20,16 @@ from crplugins.handlers.litellm.request import messages_of
 from crplugins.handlers.litellm.usage import as_usage, encoded
 
 PROVIDER: Final = "demo"
+
+LITELLM_DEMO: Final = "demo/litellm"
+"""The demo model that goes through litellm, for people to see that it is there."""
+
+LITELLM_DEMO_MODEL: Final = "openai/demo"
+LITELLM_DEMO_PARAMETERS: Final[Mapping[str, Any]] = {
+    "mock_response": "This answer came through litellm, which has asked nobody. Put a model of yours in gateway.yaml."
+}
+"""How litellm is asked for it: `mock_response` is its own word for an answer without a provider."""
+
 GREETING: Final = "You said: "
 NOTHING_SAID: Final = "Hello! Say something and I will say it back."
 WORD_SECONDS: Final = 0.02

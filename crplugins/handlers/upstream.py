@@ -16,10 +16,15 @@ from crplugins.core.network import Network, has_host
 from crplugins.handlers.demo import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.providers import PROVIDERS
+from crplugins.metering.listed_prices import installed_prices
+from crplugins.metering.price_table import PriceTable
 
 HandlerKind = Literal["auto", "direct", "litellm"]
 
 _OPENAI_BASE: Final = "https://api.openai.com/v1"
+# Whose models litellm knows by their bare names, each of those in its list.
+_WELL_KNOWN: Final = frozenset({"openai", "anthropic"})
+
 _SELF_HOSTED: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm"})
 
 # In litellm's list of OpenAI-compatible providers, but with sign-in flows or routes of their own.
@@ -29,12 +34,28 @@ _NOT_PLAIN: Final = frozenset({"azure_ai", "chatgpt", "clarifai", "github_copilo
 _LITELLM_ONLY: Final = frozenset({"api_version", "azure_ad_token", "custom_llm_provider", "mock_response"})
 
 
+GATEWAY_EXTRA: Final = "pip install 'crplugins[gateway]'"
+
+
 class UpstreamUnknown(ValueError):
     """A deployment that no handler can serve, or reach. The message names the model and what is missing."""
 
 
 class ProviderUnknown(UpstreamUnknown):
     """A deployment whose provider litellm does not know, such as a model for pictures. The others are served."""
+
+
+class LitellmMissing(ProviderUnknown):
+    """A deployment that litellm would serve, where it is not installed. Its requests are refused; others are served.
+
+    Attributes:
+        advice: what is missing, and the command that brings it, for clients too.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.advice = f"needs litellm, which is not installed: {GATEWAY_EXTRA}"
+        openai = "one that speaks OpenAI's wire needs none as openai/MODEL with its api_base"
+        super().__init__(f"model '{deployment.name}': '{deployment.model}' {self.advice}; {openai}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +72,20 @@ def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str
     """The OpenAI-compatible endpoint of a deployment, or None if litellm must translate, or it is the demo model.
 
     Raises `UpstreamUnknown` for `handler: direct` without a known base URL, and `ProviderUnknown` for a model whose
-    provider litellm does not know.
+    provider litellm does not know, or `LitellmMissing` for one that it alone may know.
     """
     _check_network(deployment, environ)
-    if is_demo(deployment) or _must_translate(deployment, kind):
+    if is_demo(deployment):
         return None
+    translated = _must_translate(deployment, kind)
     provider, _, model = deployment.model.partition("/")
-    if provider in _SELF_HOSTED and model:
+    if provider in _SELF_HOSTED and model and not translated:
         return _self_hosted(deployment, provider, model, environ)
-    return _from_litellm(deployment, kind)
+    if not litellm_is_installed():
+        if kind == "direct" and deployment.api_base and model:
+            return Upstream(provider, model, deployment.api_base.rstrip("/"), deployment.api_key)
+        raise LitellmMissing(deployment)
+    return None if translated else _from_litellm(deployment, kind)
 
 
 def can_wait(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ) -> bool:
@@ -76,7 +102,20 @@ def can_wait(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, st
         return False
     if kind == "direct" and not deployment.api_base:
         return False
-    return bool(model) and provider in PROVIDERS and find_spec("litellm") is not None
+    if not litellm_is_installed():
+        return False
+    return provider in PROVIDERS if model else _is_well_known(deployment.model)
+
+
+def _is_well_known(name: str) -> bool:
+    """Whether litellm is certain to know the provider of a name without one, such as `gpt-4o`. Blocks: see there."""
+    listed = installed_prices()
+    return isinstance(listed, PriceTable) and ":" not in name and listed.provider(name) in _WELL_KNOWN
+
+
+def litellm_is_installed() -> bool:
+    """It is not with the extra `slim`. Imports nothing."""
+    return find_spec("litellm") is not None
 
 
 def _check_network(deployment: Deployment, environ: Mapping[str, str]) -> None:

@@ -198,7 +198,8 @@ def _handlers(config: Config, name: str, tokens: tuple[int, int], *, refused: bo
         steps.append(ExplainedStep("deadlines", True, _deadlines(deployment, can_fail_over=can_fail_over)))
         steps.append(ExplainedStep("retries", True, _retries(deployment)))
         steps.append(ExplainedStep("on_break", True, _on_break(deployment)))
-        steps.append(_price_step(deployment.price_for(name), *tokens, refused=refused))
+        price = deployment.price_for(name)
+        steps.append(_price_step(price, *tokens, refused=refused, listed=config.listed_prices.source))
     return steps
 
 
@@ -254,15 +255,17 @@ def _handler(deployment: Deployment, upstream: Upstream | None, name: str) -> st
     return f"litellm: '{deployment.model_for(name, deployment.model)}'{base}, translated"
 
 
-def _price_step(price: Price | None, input_tokens: int, output_tokens: int, *, refused: bool) -> ExplainedStep:
-    """The price of tokens, and the cost of so many of them."""
+def _price_step(
+    price: Price | None, input_tokens: int, output_tokens: int, *, refused: bool, listed: str
+) -> ExplainedStep:
+    """The price of tokens, whose it is, and the cost of so many of them."""
     if price is None:
         then = "400 under a budget, until model_info gives it" if refused else "cost is null, and no budget counts it"
-        return ExplainedStep("price", not refused, f"its price is unknown: {then}")
+        return ExplainedStep("price", not refused, f"its price is unknown, prices are from {listed}: {then}")
     cost = usd(price.micro_usd(TokenUsage(input_tokens, output_tokens)))
-    return ExplainedStep(
-        "price", True, f"{_per_million(price)}; {input_tokens} in and {output_tokens} out cost ${cost:.6f}"
-    )
+    whose = listed if price.source == "table" else "the configuration"
+    text = f"{_per_million(price)}, says {whose}; {input_tokens} in and {output_tokens} out cost ${cost:.6f}"
+    return ExplainedStep("price", True, text)
 
 
 def _per_million(price: Price) -> str:

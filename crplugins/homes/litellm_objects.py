@@ -13,7 +13,8 @@ from crplugins.core.said import Said
 from crplugins.core.usage import Price
 from crplugins.core.wire import Choice, Delta
 from crplugins.handlers.litellm.usage import note_provider, plain, usages_of_choice
-from crplugins.metering.price_table import litellm_prices, prices_for
+from crplugins.metering.listed_prices import installed_prices
+from crplugins.metering.price_table import prices_for
 
 _METADATA: Final = ("litellm_metadata", "metadata")
 
@@ -168,7 +169,7 @@ def _deployment(info: Mapping[str, Any], identity: str, model: str, named: str) 
     bare = model.removeprefix(f"{provider}/")
     name = f"{provider}/{bare}"
     try:
-        price = prices_for(info, litellm_prices)(name)
+        price = prices_for(info, installed_prices)(name)
     except ValueError:  # a price that is none
         price = None
     return ServingDeployment(identity or name, provider, bare, price)

@@ -44,7 +44,7 @@ from crplugins.homes.litellm_objects import (
 )
 from crplugins.homes.litellm_sdk_streams import STREAMS, StreamListener, WatchedStream, watch_streams
 from crplugins.metering.estimate import completed_usage, settle_missing
-from crplugins.metering.price_table import litellm_prices
+from crplugins.metering.listed_prices import installed_prices
 from crplugins.plugins.usage import Recorder, Sink, Usage
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class UsageCallback(StreamListener, CustomLogger):
         super().__init__()
         self._prices: Final = prices
         self._deployments: Final = ServingDeployments()
-        litellm_prices()  # reads a file: now, and not in the midst of a call
+        installed_prices()  # reads a file: now, and not in the midst of a call
         watch_streams()
         outside = () if metrics is None else (metrics,)
         self._plugins: Final = (*outside, Usage(ledger, sinks=sinks, metadata=metadata), *plugins)

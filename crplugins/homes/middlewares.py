@@ -193,7 +193,7 @@ class BudgetMiddleware(NamedMiddleware):
     Args:
         limits: of it, where use is kept (`store`) and how long an answer is taken to be.
         ledger: that of UsageMiddleware, to begin with what has been spent; without it a restart forgets.
-        model_list: what models cost, in `model_info`; without it litellm's list, if it is installed.
+        model_list: what models cost, in `model_info`; without it the list of the installed litellm or genai-prices.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class UsageMiddleware(NamedMiddleware):
         usage: how tokens are counted.
         budgets: those of BudgetMiddleware, for the `fallback_price` of models whose price is unknown.
         ledger: where records are kept; None for nowhere.
-        model_list: what models cost, in `model_info`; without it litellm's list, if it is installed.
+        model_list: what models cost, in `model_info`; without it the list of the installed litellm or genai-prices.
         sinks: called with each record.
     """
 

@@ -14,7 +14,7 @@ class PriceList:
 
     Whichever deployment answers, a budget has then reserved enough, and none answers whose price nobody knows.
 
-    A resource of a PluginMiddleware, because litellm's table may have to be read first.
+    A resource of a PluginMiddleware, because the list of prices may have to be read first.
 
     Args:
         fallback: the price of a model that is not listed, and may be served all the same by an app of one's own.
@@ -42,7 +42,7 @@ class PriceList:
         return self._routes.find(model) is not None
 
     def read(self) -> None:
-        """Read litellm's table if a price is to be found there. Blocks: it is done here, never on a request."""
+        """Read the list of prices if a price is to be found there. Blocks: it is done here, never on a request."""
         for deployment in self._deployments:
             deployment.price_for(deployment.name)
 

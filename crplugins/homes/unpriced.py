@@ -60,7 +60,7 @@ def unpriced_warnings(
         if prices(model) is None and (found := list(budgets.that_meet(model, aliases))):
             subject, of = f"the price of '{model}' is unknown", "it"
             if "*" in model:
-                subject, of = f"'{model}' has no price of its own", "a name that litellm's list does not price"
+                subject, of = f"'{model}' has no price of its own", "a name that the list of prices does not have"
             enforced = refused and not all(shadow for _, shadow in found)
             then = f"a request for {of} is refused" if enforced else f"no request for {of} is counted"
             yield f"{subject}: {then} under the budget of {_named(found)}; {_CURE}"

@@ -25,6 +25,7 @@ from crplugins.homes.metrics import MetricsPage
 from crplugins.homes.order import check_callers, layers_inside
 from crplugins.homes.parts import Parts
 from crplugins.homes.price_list import PriceList
+from crplugins.homes.price_refresh import PriceRefresh
 from crplugins.homes.route_guard import CHAT_PATHS, RouteGuard, RouteKind, meters_everybody
 from crplugins.plugins.aliases.table import names_in
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
@@ -62,7 +63,7 @@ class Middleware(PluginMiddleware):
             super().__init__(
                 app,
                 plugins=plugins,
-                resources=[prices],
+                resources=[prices, PriceRefresh(config.listed_prices)],
                 max_body_bytes=config.server.max_body_bytes,
                 find_uncovered=False,  # VllmRoutes looks at every path
             )

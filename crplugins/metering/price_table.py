@@ -1,4 +1,4 @@
-"""PriceTable: litellm's list of models and their prices, read without importing litellm.
+"""PriceTable: a list of models and their prices in LiteLLM's format; litellm's own is read without importing litellm.
 
 `prices_for` puts a deployment's own prices before it. A model has several names in the list; `names_of` tries them in
 the order of LiteLLM's own search, and `fits` refuses a model of the same name that another provider sells.
@@ -7,11 +7,11 @@ the order of LiteLLM's own search, and `fits` refuses a model of the same name t
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from sys import intern
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 from msgspec.structs import replace
@@ -57,6 +57,23 @@ _RESELLERS: Final = frozenset({"github", "litellm_proxy"})
 """They sell the models of others under those names, at the same prices in LiteLLM."""
 
 
+class PricesByModel(Protocol):
+    """A list of prices."""
+
+    def find(self, model: str) -> Price | None:
+        """The price of a model in LiteLLM's notation; None if it is not listed, or not priced by tokens."""
+
+    def __len__(self) -> int:
+        """How many prices it has."""
+
+
+class Forgetful(Protocol):
+    """What keeps prices that were found, such as a function under `lru_cache`."""
+
+    def cache_clear(self) -> None:
+        """Find them anew."""
+
+
 class PriceTable:
     """Prices by model. A look-up tries a few names in a dict, and never reads a file.
 
@@ -68,13 +85,15 @@ class PriceTable:
         self._entries = {name.lower(): (provider, price) for name, provider, price in entries}
 
     @classmethod
-    def load(cls, file: Path | None = None) -> Self:
-        """The table of the installed litellm, or the one in `file`; empty where there is none.
+    def load(cls) -> Self:
+        """The table of the installed litellm; empty where there is none. Blocks for 0.2 s."""
+        file = _installed()
+        return cls() if file is None else cls.read(file.read_bytes())
 
-        Blocks for 0.2 s. Raises OSError for a file that cannot be read, ValueError for one that is not such a table.
-        """
-        found = _installed() if file is None else file
-        return cls(() if found is None else _read(found.read_bytes()))
+    @classmethod
+    def read(cls, document: bytes) -> Self:
+        """The table in a document such as litellm's. Blocks for 0.2 s. Raises ValueError for what is none."""
+        return cls(_read(document))
 
     def find(self, model: str) -> Price | None:
         """The price of a model in LiteLLM's notation; None if it is not listed, or not priced by tokens."""
@@ -84,18 +103,30 @@ class PriceTable:
                 return found[1]
         return None
 
+    def provider(self, name: str) -> str | None:
+        """Whose model it is, by its name in the list."""
+        found = self._entries.get(name.lower())
+        return None if found is None else found[0]
+
     def __len__(self) -> int:
         return len(self._entries)
 
 
-def prices_for(model_info: Mapping[str, Any], table: Callable[[], PriceTable], *, region: str | None = None) -> Prices:
+def prices_for(
+    model_info: Mapping[str, Any],
+    table: Callable[[], PricesByModel],
+    *,
+    region: str | None = None,
+    watch: Callable[[Forgetful], None] | None = None,
+) -> Prices:
     """What is charged under a `model_info` (US dollars per token, under LiteLLM's names).
 
     If it has prices for input and output, nothing is looked up. A missing one is taken from `table()`, under the name
     in `base_model` if there is one; a price given without its parts (cached input, reasoning) applies to them too. The
     listed price is that of the `region` of a deployment, see `in_region`.
 
-    Call the result once at start-up, off the event loop: `table` may read a file in the first call.
+    Call the result once at start-up, off the event loop: `table` may read a file in the first call. Where it may later
+    give another table, `watch` is told what to forget then.
 
     Raises ValueError for a price that is not a number, or negative.
     """
@@ -109,13 +140,9 @@ def prices_for(model_info: Mapping[str, Any], table: Callable[[], PriceTable], *
         listed = table().find(base_model if isinstance(base_model, str) else model)
         return listed if listed is None else price_of(model_info, in_region(listed, region))
 
+    if watch is not None:
+        watch(find)
     return find
-
-
-@cache
-def litellm_prices() -> PriceTable:
-    """The installed litellm's table, read on the first call; one per process, because it takes two megabytes."""
-    return PriceTable.load()
 
 
 def _installed() -> Path | None:

@@ -173,3 +173,11 @@ class ErrorBody(Open):
 
 class Health(Open):
     status: str
+
+
+class Readiness(Health):
+    """`waiting`, `not_installed`: models that do not answer yet, or need what is not installed."""
+
+    waiting: tuple[str, ...] = ()
+    not_installed: tuple[str, ...] = ()
+    prices: str

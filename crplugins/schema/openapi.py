@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from crplugins.schema.answer import ChatCompletion, ChatCompletionChunk, ErrorBody, Health, Model, ModelList
+from crplugins.schema.answer import ChatCompletion, ChatCompletionChunk, ErrorBody, Health, Model, ModelList, Readiness
 from crplugins.schema.request import ChatCompletionRequest
 
 _REQUEST_ID: Final = {
@@ -58,7 +58,8 @@ def openapi_document(
 
 def _schemas(models: Sequence[str]) -> dict[str, Any]:
     described: list[type[BaseModel]] = [
-        ChatCompletionRequest, ChatCompletion, ChatCompletionChunk, ModelList, Model, ErrorBody, Health
+        ChatCompletionRequest, ChatCompletion, ChatCompletionChunk, ModelList, Model, ErrorBody, Health,
+        Readiness,
     ]  # fmt: skip
     modes: list[tuple[type[BaseModel], Literal["validation"]]] = [(model, "validation") for model in described]
     _, document = models_json_schema(modes, ref_template="#/components/schemas/{model}")
@@ -109,11 +110,11 @@ def _public(operation: str, summary: str, schema: str | None) -> dict[str, Any]:
 
 
 def _ready() -> dict[str, Any]:
-    operation = _public("ready", "Whether every model answers at once.", "Health")
+    operation = _public("ready", "Whether every model answers at once.", "Readiness")
     not_yet = {
         "description": "The gateway is not ready.",
         "headers": _REQUEST_ID,
-        "content": _json("Health"),
+        "content": _json("Readiness"),
     }
     return operation | {"responses": operation["responses"] | {"503": not_yet}}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from crplugins.cli.serve import STARTING
+from crplugins.cli.startup_log import STARTING
 from tests.warm import PYTHON, warm_crplugins
 
 SECONDS_TO_START = 60  # litellm's import alone takes several on a cold machine
@@ -44,14 +44,18 @@ class Serving:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key or self.key, max_retries=0)
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        """Exit code, further stdout and stderr after a signal."""
+        """Exit code, further stdout and stderr after a signal, without what is said of the start."""
         self.process.send_signal(number)
         return self.ended()
 
     def ended(self) -> tuple[int, str, str]:
         """The same, when it has been told to end."""
         out, err = self.process.communicate(timeout=SECONDS_TO_START)
-        return self.process.returncode, out, err
+        return (
+            self.process.returncode,
+            out,
+            re.sub(r"^\S+ \S+ INFO crplugins\.start: .*\n", "", err, flags=re.MULTILINE),
+        )
 
 
 Serve = Callable[..., AbstractContextManager[Serving]]

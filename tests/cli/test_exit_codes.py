@@ -77,12 +77,15 @@ def test_the_version_and_the_help_are_printed(run):
     assert "CRPLUGINS_CONFIG" in run("serve", "--help").stdout
 
 
-@pytest.mark.parametrize("missing", ["typer", "uvicorn", "litellm"])
+@pytest.mark.parametrize("missing", ["typer", "uvicorn"])
 def test_without_the_extra_the_command_reports_what_to_install(missing):
     code = f"import sys; sys.modules['{missing}'] = None; from crplugins.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f'crplugins needs {missing}. Run: pip install "crplugins[gateway]"\n'
+    assert done.stderr == (
+        f"crplugins needs {missing}. Run: pip install 'crplugins[gateway]', or 'crplugins[slim]', which is the same "
+        "without litellm\n"
+    )
 
 
 def test_a_plugin_that_does_not_start_ends_it_with_1(run, tmp_path):

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from crplugins.handlers.routing.settings import STRATEGIES
+from crplugins.metering.listed_prices import installed_source
 from tests.cli.test_keys import Command, blockbuster, command, keys, made  # noqa: F401  # fixtures
 from tests.keys.conftest import NOW
 
@@ -33,7 +34,7 @@ keys:
 
 DEADLINES = "a stream has 200 s to its first token, 600 s between two; a plain answer has 200 s"
 RETRIES = "weight 1: asked again once at most, within the budget of retries; when it keeps failing it cools down for 4 s at first"
-NO_PRICE = "its price is unknown: cost is null, and no budget counts it"
+NO_PRICE = f"its price is unknown, prices are from {installed_source()}: cost is null, and no budget counts it"
 
 
 @pytest.fixture
@@ -150,7 +151,10 @@ budgets: {per_team: {t: {usd: 100, period: total}}, per_session: {usd: 2}}
         "$5.00 per month (key), $100.00 per total (team), $2.00 in all (session)"
     )
     assert lines["handler"].endswith("bytes passed through, at most 500 requests_per_minute")
-    assert lines["price"] == "$0.15 input, $0.6 output per million tokens; 2000 in and 500 out cost $0.000600"
+    assert (
+        lines["price"]
+        == "$0.15 input, $0.6 output per million tokens, says the configuration; 2000 in and 500 out cost $0.000600"
+    )
 
 
 def test_people_read_one_line_for_each_step(command, tmp_path):
@@ -202,7 +206,7 @@ keys:
 """)
     code, out, _ = command("explain", "--key", "a", "--model", "m")
     assert (code, out.splitlines()[-1].split(maxsplit=2)) == (
-        1, ["no", "price", "its price is unknown: 400 under a budget, until model_info gives it"],
+        1, ["no", "price", f"its price is unknown, prices are from {installed_source()}: 400 under a budget, until model_info gives it"],
     )  # fmt: skip
     code, out, _ = command("explain", "--key", "b", "--model", "m")
     assert code == 0

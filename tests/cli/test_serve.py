@@ -40,6 +40,17 @@ def test_without_a_configuration_the_demo_model_answers_the_printed_key(demo):
         assert text_of(stream) == answer.choices[0].message.content
 
 
+def test_beside_it_another_demo_model_goes_through_litellm_which_is_imported_meanwhile(demo):
+    with demo.client() as client:
+        assert [model.id for model in client.models.list()] == ["demo/echo", "demo/litellm"]
+        whole = client.chat.completions.create(model="demo/litellm", messages=QUESTION)
+        assert (whole.model, whole.choices[0].message.content.startswith("This answer came through litellm")) == (
+            "demo/litellm", True
+        )  # fmt: skip
+        stream = client.chat.completions.create(model="demo/litellm", messages=QUESTION, stream=True)
+        assert text_of(stream) == whole.choices[0].message.content
+
+
 def test_the_key_of_a_run_is_a_minted_one_and_the_only_one(demo):
     assert has_valid_checksum(demo.key)
     with demo.client(key="sk-other") as client, pytest.raises(openai.AuthenticationError):

@@ -10,8 +10,8 @@ QUESTION = [{"role": "user", "content": "hello"}]
 MODELS = """
 model_list:
   - {model_name: early, litellm_params: {model: demo/echo}}
-  - {model_name: late, litellm_params: {model: anthropic/claude-sonnet-4-5, mock_response: imported}}
-  - {model_name: either, litellm_params: {model: anthropic/claude-sonnet-4-5, mock_response: imported}}
+  - {model_name: late, litellm_params: {model: anthropic/claude-sonnet-4-5, mock_response: imported, api_key: k}}
+  - {model_name: either, litellm_params: {model: anthropic/claude-sonnet-4-5, mock_response: imported, api_key: k}}
   - {model_name: either, litellm_params: {model: demo/echo}}
 """
 
@@ -33,9 +33,10 @@ def test_other_models_answer_while_litellm_is_imported_and_its_own_wait_for_it(g
     with gateway.client() as client:
         waiting = threading.Thread(target=lambda: answers.append(said(client, "late")))
         waiting.start()
-        probes = [httpx.get(f"{gateway.url}/{path}", timeout=60).status_code for path in ("healthz", "readyz")]
+        healthz, readyz = (httpx.get(f"{gateway.url}/{path}", timeout=60) for path in ("healthz", "readyz"))
         early = [said(client, name) for name in ("early", "either", "either", "early")]
-        assert (answers, probes) == ([], [200, 503])
+        assert (answers, healthz.status_code, readyz.status_code) == ([], 200, 503)
+        assert (readyz.json()["status"], readyz.json()["waiting"]) == ("starting", ["late"])
         assert early == ["You said: hello"] * 4
         waiting.join()
     assert answers == ["imported"]
@@ -44,8 +45,14 @@ def test_other_models_answer_while_litellm_is_imported_and_its_own_wait_for_it(g
 def test_it_is_ready_when_every_model_answers_at_once_and_deployments_take_turns(gateway):
     with gateway.client() as client:
         said(client, "late")
-        assert httpx.get(f"{gateway.url}/readyz", timeout=60).json() == {"status": "ok"}
+        assert httpx.get(f"{gateway.url}/readyz", timeout=60).json().keys() == {"status", "prices"}
         assert {said(client, "either") for _ in range(2)} == {"imported", "You said: hello"}
+
+
+def test_a_signal_ends_it_while_litellm_is_being_imported(serve, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(MODELS)
+    with serve(cwd=tmp_path) as gateway:
+        assert gateway.stop() == (0, "", "")
 
 
 def test_a_model_that_nobody_knows_still_keeps_it_from_starting(run, tmp_path):
@@ -65,7 +72,7 @@ def test_a_model_that_nobody_knows_keeps_no_other_from_being_served(serve, tmp_p
         assert [model.id for model in client.models.list()] == ["m"]
         with pytest.raises(openai.NotFoundError):
             said(client, "picture")
-        assert httpx.get(f"{gateway.url}/readyz", timeout=60).json() == {"status": "ok"}
+        assert httpx.get(f"{gateway.url}/readyz", timeout=60).json()["status"] == "ok"
 
 
 def test_every_worker_serves_a_late_model(serve, tmp_path):

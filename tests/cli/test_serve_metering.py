@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from crplugins.cli.serve import STARTING
+from crplugins.cli.startup_log import STARTING
 
 CONFIGURATION = """
 model_list: [{model_name: mine, litellm_params: {model: openai/m, api_base: "${PROVIDER}"}, handler: direct}]

@@ -13,7 +13,7 @@ import aiohttp
 import openai
 import pytest
 
-from crplugins.cli.serve import STARTING
+from crplugins.cli.startup_log import STARTING
 from crplugins.testing import FakeProvider, Script
 from tests.examples.confined import Confined, words_of
 from tests.examples.deployment_files import (

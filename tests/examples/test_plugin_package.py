@@ -13,7 +13,7 @@ import openai
 import pytest
 import yaml
 
-from crplugins.cli.serve import STARTING
+from crplugins.cli.startup_log import STARTING
 from crplugins.config import ConfigError, load_config
 from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, Script

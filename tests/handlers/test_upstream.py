@@ -3,7 +3,8 @@
 import pytest
 
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.upstream import Upstream, UpstreamUnknown, resolve
+from crplugins.handlers.litellm.loading import load_litellm
+from crplugins.handlers.upstream import Upstream, UpstreamUnknown, can_wait, resolve
 
 
 def deployment(model: str, **fields) -> Deployment:
@@ -74,3 +75,14 @@ def test_an_address_does_not_make_another_wire_openais():
 def test_a_name_no_table_knows_is_refused():
     with pytest.raises(UpstreamUnknown, match="litellm knows no provider for 'no-such-thing'"):
         resolve(deployment("no-such-thing"), "auto", {})
+
+
+def test_each_bare_name_that_waits_for_litellm_is_one_that_it_knows():
+    """Else a mistake in the configuration would be found when the gateway listens already."""
+    litellm = load_litellm()
+    waiting = [name for name in litellm.model_cost if "/" not in name and can_wait(Deployment("m", name), "auto")]
+    assert len(waiting) > 100
+    assert {"gpt-4o", "gpt-4o-mini", "claude-sonnet-4-5"} <= set(waiting)
+    for name in waiting:
+        assert litellm.get_llm_provider(name)[1] in ("openai", "anthropic", "text-completion-openai"), name
+    assert not any(can_wait(Deployment("m", name), "auto") for name in ("nobody-has-it", "ft:gpt-4o:x", "gpt-4o/", ""))

@@ -69,7 +69,7 @@ def test_without_a_budget_that_it_concerns_nothing_is_said() -> None:
 
 def test_a_wildcard_without_a_price_of_its_own_is_told_of() -> None:
     [warning] = warnings([entry("openai/*")], keys=[key(budget=BUDGET)])
-    assert warning.startswith("'openai/*' has no price of its own: a request for a name that litellm's list")
+    assert warning.startswith("'openai/*' has no price of its own: a request for a name that the list of prices")
     assert warnings([entry("openai/*", **PRICED)], keys=[key(budget=BUDGET)]) == []
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.metering.price_table import litellm_prices
+from crplugins.metering.listed_prices import installed_prices
 
 Verdict = Literal["ours is right", "theirs is right", "ambiguous"]
 TOLERANCE = 0.6
@@ -91,7 +91,7 @@ def _one_search(c: Comparison) -> bool:
 
 
 def _another_entry(c: Comparison) -> bool:
-    return litellm_prices().find(f"{c.provider}/{c.model}") not in (None, c.price)
+    return installed_prices().find(f"{c.provider}/{c.model}") not in (None, c.price)
 
 
 LITELLM: tuple[Explanation, ...] = (

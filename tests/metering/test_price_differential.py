@@ -8,17 +8,19 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from types import ModuleType
 from typing import Any
 
 import genai_prices
 import pytest
 from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import ClauseEquals, ModelInfo
 
 from crplugins.core.usage import OFF_PEAK, Price, TokenUsage
 from crplugins.handlers.litellm.loading import load_litellm
-from crplugins.metering.price_table import litellm_prices
+from crplugins.metering.genai_table import PROVIDERS, rates_of
+from crplugins.metering.genai_table import tiers_of as contexts_of
+from crplugins.metering.listed_prices import installed_prices
 from crplugins.metering.prices import in_region, price_of
 from tests.long import times
 from tests.metering.price_differences import GENAI, LITELLM, Comparison, Explanation
@@ -152,7 +154,7 @@ def test_costs_are_those_of_litellms_calculators(litellm: ModuleType) -> None:
     figures = Figures(LITELLM)
     theirs: dict[tuple[str, bool], Any] = {}
     for model, rates, name, provider in sampled(litellm):
-        price, hours = litellm_prices().find(model), any("_above_12hr" in key for key in rates)
+        price, hours = installed_prices().find(model), any("_above_12hr" in key for key in rates)
         if price is None:
             assert lists_half(rates) or not any(rates[key] for key in rates if "cost_per_token" in key), model
             continue
@@ -181,7 +183,7 @@ def test_a_whole_answer_costs_what_litellm_says_of_it_searches_of_the_web_includ
     """`completion_cost` reads the tier and the searches from the answer, as we do."""
     compared = 0
     for model, rates, name, provider in sampled(litellm):
-        price = litellm_prices().find(model)
+        price = installed_prices().find(model)
         if price is None or not price.web_search or provider in OWN_FEES:
             continue
         usage = litellm.Usage(
@@ -212,7 +214,7 @@ def test_a_region_costs_what_litellm_says_of_it(litellm: ModuleType) -> None:
         "regional": ("vertex_ai", {"vertex_location": "europe-west4"}),
     }
     for model, rates, name, provider in sampled(litellm):
-        price, theirs = litellm_prices().find(model), as_litellm(litellm, usage, rates)
+        price, theirs = installed_prices().find(model), as_litellm(litellm, usage, rates)
         for region, (seller, options) in asked.items():
             if price is None or provider != seller or region not in dict(price.factors):
                 continue
@@ -225,7 +227,7 @@ def test_a_region_costs_what_litellm_says_of_it(litellm: ModuleType) -> None:
 
 def test_anthropics_cached_and_written_tokens_are_counted_once(litellm: ModuleType) -> None:
     """Anthropic counts them beside its input tokens; in our Usage they are part of them."""
-    price = litellm_prices().find("anthropic/claude-sonnet-4-5")
+    price = installed_prices().find("anthropic/claude-sonnet-4-5")
     theirs = litellm.Usage(
         prompt_tokens=100 + 2000 + 300,
         completion_tokens=50,
@@ -242,52 +244,14 @@ def test_anthropics_cached_and_written_tokens_are_counted_once(litellm: ModuleTy
 
 # genai-prices
 
-PROVIDERS = {
-    "openai": "openai", "anthropic": "anthropic", "gemini": "google", "vertex_ai": "google", "azure": "azure",
-    "bedrock": "aws", "bedrock_converse": "aws", "mistral": "mistral", "deepseek": "deepseek", "groq": "groq",
-    "xai": "x-ai", "cohere": "cohere", "cohere_chat": "cohere", "perplexity": "perplexity", "together_ai": "together",
-    "fireworks_ai": "fireworks", "openrouter": "openrouter", "novita": "novita", "moonshot": "moonshotai",
-    "cerebras": "cerebras", "minimax": "minimax", "zai": "zai", "databricks": "databricks", "baseten": "baseten",
-    "ovhcloud": "ovhcloud",
-}  # fmt: skip
-"""What genai-prices calls litellm's providers."""
-
-RATES = {
-    "input_mtok": "input_cost_per_token",
-    "output_mtok": "output_cost_per_token",
-    "cache_read_mtok": "cache_read_input_token_cost",
-    "cache_write_mtok": "cache_creation_input_token_cost",
-    "cache_write_1h_mtok": "cache_creation_input_token_cost_above_1hr",
-    "input_audio_mtok": "input_cost_per_audio_token",
-    "cache_audio_read_mtok": "cache_read_input_audio_token_cost",
-    "output_audio_mtok": "output_cost_per_audio_token",
-    "output_reasoning_mtok": "output_cost_per_reasoning_token",
-    "input_image_mtok": "input_cost_per_image_token",
-    "output_image_mtok": "output_cost_per_image_token",
-    "requests_kcount": "input_cost_per_request",
-}
-"""Their names of our rates."""
-
-
-def contexts_of(model: Any) -> list[tuple[str, dict[str, str]]]:
-    """The tiers of one of their models, and how they ask for each."""
-    variants = [variant.when for variant in model.price_variants or ()]
-    tiers = [when["service_tier"] for when in variants if when.keys() == {"service_tier"}]
-    batch = [("batch", {"processing": "batch"})] if {"processing": "batch"} in variants else []
-    return [("", {}), *((tier, {"service_tier": tier}) for tier in tiers if tier != "default"), *batch]
-
 
 def in_our_notation(prices: Any) -> Price | None:
     """The price that their rates are, in ours."""
-    rates: dict[str, Decimal] = {}
-    for theirs, ours in RATES.items():
-        rate = getattr(prices, theirs)
-        if isinstance(rate, genai_prices.types.TieredPrices):
-            rates |= {f"{ours}_above_{tier.start}_tokens": tier.price / 10**6 for tier in rate.tiers}
-            rate = rate.base
-        if rate is not None:
-            rates[ours] = rate / (1000 if theirs == "requests_kcount" else 10**6)
-    return price_of(rates)
+    return price_of(rates_of(ModelInfo(id="", match=ClauseEquals(equals=""), prices=prices), datetime.now(UTC)))
+
+
+_TIERS = {"batches": "batch"}
+"""Tiers that LiteLLM's keys call otherwise than answers do."""
 
 
 def as_genai(usage: TokenUsage) -> genai_prices.Usage:
@@ -314,11 +278,11 @@ def test_costs_are_those_of_genai_prices_where_its_rates_are_those_of_litellms_t
     for model, rates, name, provider in sampled(litellm):
         seller = known.get(PROVIDERS.get(provider, ""))
         found = seller.find_model(name.lower()) if seller is not None else None
-        price = litellm_prices().find(model)
+        price = installed_prices().find(model)
         if found is None or price is None:
             continue
         for tier, context in contexts_of(found):
-            prices = found.get_prices(now, context or None)
+            tier, prices = _TIERS.get(tier, tier), found.get_prices(now, context or None)
             own = in_our_notation(prices)
             if own is None:
                 continue

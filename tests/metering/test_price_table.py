@@ -6,7 +6,8 @@ import pytest
 
 from crplugins.config.models import LitellmParams, region_of
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.metering.price_table import PriceTable, fits, litellm_prices, prices_for
+from crplugins.metering.listed_prices import installed_prices
+from crplugins.metering.price_table import PriceTable, fits, prices_for
 from crplugins.metering.prices import price_of
 
 LISTED = Price(10, 20, cached_input=1, cache_write_input=12, reasoning_output=30)
@@ -122,13 +123,24 @@ def test_where_a_deployment_is_says_its_region(params, region):
 def test_a_name_is_looked_up_once():
     asked = []
 
-    def table():
-        asked.append(1)
-        return table_of(m=LISTED)
+    class Table(PriceTable):
+        def find(self, model):
+            asked.append(model)
+            return super().find(model)
 
-    prices = prices_for({}, table)
+    table = Table([("m", None, LISTED)])
+    prices = prices_for({}, lambda: table)
     assert [prices("m"), prices("m"), prices("x"), prices("x")] == [LISTED, LISTED, None, None]
-    assert len(asked) == 2
+    assert asked == ["m", "x"]
+
+
+def test_another_table_is_asked_anew():
+    tables, caches = [table_of(m=LISTED)], []
+    prices = prices_for({}, lambda: tables[-1], watch=caches.append)
+    assert prices("m") == LISTED
+    tables.append(table_of(m=Price(1, 1)))
+    caches[0].cache_clear()
+    assert [prices("m"), prices("m")] == [Price(1, 1), Price(1, 1)]
 
 
 @pytest.mark.parametrize("rate", ["cheap", -1e-6, float("nan"), float("inf"), "", [1]])
@@ -230,7 +242,7 @@ def test_a_table_of_ones_own(tmp_path):
         "search": {"input_cost_per_query": 1e-3},
     }
     file.write_text(json.dumps(entries))
-    table = PriceTable.load(file)
+    table = PriceTable.read(file.read_bytes())
     assert len(table) == 1
     assert table.find("openai/m") == table.find("m") == Price(1_000_000, 2_000_000, source="table")
     assert table.find("azure/m") is None
@@ -248,7 +260,7 @@ def test_a_table_of_ones_own(tmp_path):
 def test_an_entry_that_cannot_be_read_is_logged_and_the_others_are_kept(tmp_path, caplog, odd):
     file = tmp_path / "prices.json"
     file.write_text(json.dumps({"odd": odd, "m": {"input_cost_per_token": 1, "output_cost_per_token": 1}}))
-    assert len(PriceTable.load(file)) == 1
+    assert len(PriceTable.read(file.read_bytes())) == 1
     assert "odd" in caplog.text
 
 
@@ -262,7 +274,7 @@ def test_another_name_for_a_model_has_its_price_unless_it_is_a_model_itself(tmp_
         "claude-lost": {"alias_of": "nothing"},
     }  # fmt: skip
     file.write_text(json.dumps(entries))
-    table = PriceTable.load(file)
+    table = PriceTable.read(file.read_bytes())
     for name in ("claude-latest", "claude-five", "anthropic/claude-latest"):
         assert table.find(name) == Price(1_000_000, 2_000_000, source="table")
     assert table.find("claude-4") == Price(3_000_000, 4_000_000, source="table")
@@ -284,7 +296,7 @@ def test_reading_the_table_does_not_import_litellm():
 
 
 def test_the_table_is_read_once_per_process():
-    assert litellm_prices() is litellm_prices()
+    assert installed_prices() is installed_prices()
 
 
 HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
@@ -328,7 +340,7 @@ def test_a_region_with_a_price_of_its_own_goes_before_the_model_anywhere():
 
 @pytest.mark.parametrize("model", ["openai/claude-sonnet-4-5", "hosted_vllm/gpt-4o", "sample_spec", "openai/*", ""])
 def test_another_providers_price_is_no_price(model):
-    assert litellm_prices().find(model) is None
+    assert installed_prices().find(model) is None
 
 
 def test_which_entries_a_provider_means():

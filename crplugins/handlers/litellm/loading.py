@@ -26,6 +26,7 @@ from inspect import isawaitable
 from types import ModuleType
 from typing import Any, Final
 
+from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.final_newline import without_final_newline
 from crplugins.handlers.litellm.plain import watch_transports
 from crplugins.handlers.litellm.transport import mend_transport
@@ -72,7 +73,7 @@ def take_final_newlines_off(environ: MutableMapping[str, str]) -> None:
 async def open_litellm() -> ModuleType:
     """litellm, loaded and warmed up. Each call needs one of `close_litellm`."""
     global _users
-    litellm = await asyncio.to_thread(_load_and_warm)
+    litellm = await in_daemon_thread(_load_and_warm)
     _users += 1
     return litellm
 

@@ -93,6 +93,10 @@ class Gateway:
         for generation in (self._generation, *self._retiring.values()):
             generation.drain()
 
+    def waiting(self) -> list[str]:
+        """The names of the models that do not answer yet, as litellm is imported for them."""
+        return self._generation.waiting()
+
     def warnings(self, keys: Sequence[Key]) -> list[str]:
         """A sentence for each alias, each model that one of `keys` may call, and each price that is doubtful.
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins import __version__
+from crplugins.asgi.lifespan import Resource
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config
 from crplugins.core.paths import CHAT_PATH
@@ -21,6 +22,7 @@ from crplugins.core.pipeline import Faults
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
 from crplugins.handlers.endpoint import ChatCompletions
+from crplugins.handlers.loading import Loading, Missing
 from crplugins.homes.assembly import assemble, find
 from crplugins.homes.caller_limits import CallerLimits, read_caller_limits
 from crplugins.homes.gateway.fallback_gate import FallbackGate
@@ -32,6 +34,7 @@ from crplugins.homes.gateway.web import Readiness, Web
 from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates, worker_state, workers_directory
 from crplugins.homes.page import page
 from crplugins.homes.parts import Parts, configured_aliases
+from crplugins.homes.price_refresh import PriceRefresh
 from crplugins.keys.key import Key
 from crplugins.plugins.aliases.access import names_for, visible_models
 from crplugins.plugins.aliases.explain import key_warnings
@@ -87,11 +90,13 @@ class Generation:
     def __init__(self, config: Config, state: GatewayState, previous: "Generation | None" = None) -> None:
         self.config = config
         self.running = 0
+        if previous is not None:
+            config.keep_prices_of(previous.config)
         self._state = state
         self._ended = asyncio.Event()
         entries = zip(config.model_list, config.deployments(), strict=True)
         fallback = config.budgets.fallback()
-        served = [Served(made, entry.handler, (entry.model_info, fallback)) for entry, made in entries]
+        served = [Served(made, entry.handler, (entry.model_info, fallback, config.prices)) for entry, made in entries]
         sessions = config.limits.identity.session_sources
         self._upstreams: Upstreams = Upstreams(
             served,
@@ -122,10 +127,11 @@ class Generation:
         web = Web(self._visible_models, self._readiness, self._openapi, state.loads)
         routes = [*self._admin_routes(), *_usage_routes(config, parts.ledger), *self._limits_routes()]
         self._web = web.app([*routes, *page.page_routes(config)])
+        resources: list[Resource] = [self._upstreams, PriceRefresh(config.listed_prices)]
         self._app = PluginMiddleware(
             self._dispatch,
             plugins=self.plugins,
-            resources=[self._upstreams, state.workers] if config.admin is not None else [self._upstreams],
+            resources=[*resources, state.workers] if config.admin is not None else resources,
             max_body_bytes=config.server.max_body_bytes,
             find_uncovered=False,
             opening=parts.opening,
@@ -183,8 +189,17 @@ class Generation:
         """The process ends as soon as what runs has ended: no plugin lets anything more begin or wait."""
         self._app.drain()
 
+    def waiting(self) -> list[str]:
+        """The names of the models that do not answer yet, as litellm is imported for them."""
+        return self._upstreams.names_with_only(Loading)
+
     def _readiness(self) -> Readiness:
-        return "stopping" if self._state.draining else "ok" if self._upstreams.ready else "starting"
+        return Readiness(
+            "stopping" if self._state.draining else "ok" if self._upstreams.ready else "starting",
+            waiting=self.waiting(),
+            not_installed=self._upstreams.names_with_only(Missing),
+            prices=self.config.listed_prices.source,
+        )
 
     def warnings(self, keys: Sequence[Key]) -> list[str]:
         """A sentence for each alias, each model that one of `keys` may call, and each price that is doubtful.

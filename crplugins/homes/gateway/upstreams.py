@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
+from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.identity import IdentitySource
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.shared import Shared
 from crplugins.handlers.demo import DemoHandler, is_demo
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
 from crplugins.handlers.handler import Handler
-from crplugins.handlers.loading import Loading
+from crplugins.handlers.loading import Loading, Missing
 from crplugins.handlers.quota import WithinQuota
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.checks import Checkable, HealthChecks, ignored
@@ -27,7 +28,16 @@ from crplugins.handlers.routing.group import Group
 from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.settings import GroupSettings
 from crplugins.handlers.routing.strategy import balancer_of
-from crplugins.handlers.upstream import HandlerKind, ProviderUnknown, Upstream, UpstreamUnknown, can_wait, resolve
+from crplugins.handlers.upstream import (
+    GATEWAY_EXTRA,
+    HandlerKind,
+    LitellmMissing,
+    ProviderUnknown,
+    Upstream,
+    UpstreamUnknown,
+    can_wait,
+    resolve,
+)
 from crplugins.homes.price_list import PriceList
 from crplugins.plugins.metrics.deployments import DeploymentStatus
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
@@ -55,7 +65,7 @@ class OpenHandler(Shared):
         upstream: where it is, as resolved from the environment too.
     """
 
-    def __init__(self, served: Served, upstream: Upstream | None, handler: Handler) -> None:
+    def __init__(self, served: Served, upstream: Upstream | LitellmMissing | None, handler: Handler) -> None:
         self.served: Final = served
         self.upstream: Final = upstream
         self.handler: Final = handler
@@ -96,7 +106,7 @@ class Upstreams:
         self._served = served
         self._settings: Final = groups
         self._sessions: Final = sessions
-        self._resolved: dict[int, Upstream | None] | None = None
+        self._resolved: dict[int, Upstream | LitellmMissing | None] | None = None
         self._previous = previous
         self._stack = AsyncExitStack()
         self._handlers: list[OpenHandler | Loading] = []
@@ -110,6 +120,13 @@ class Upstreams:
     def ready(self) -> bool:
         """Every model answers at once."""
         return self._routes is not None and not any(isinstance(handler, Loading) for handler in self._handlers)
+
+    def names_with_only(self, kind: type[Loading] | type[Missing]) -> list[str]:
+        """The names that nothing but such handlers serves: with `Loading` those that wait for litellm."""
+        by_name: dict[str, list[Handler]] = {}
+        for each, opened in zip(self._served, self._handlers, strict=False):  # none before this is entered
+            by_name.setdefault(each.deployment.name, []).append(_behind(opened))
+        return [name for name, handlers in by_name.items() if all(isinstance(each, kind) for each in handlers)]
 
     @property
     def served(self) -> list[str]:
@@ -140,18 +157,22 @@ class Upstreams:
 
     def _place(self, *, waits: bool) -> None:
         placed: list[Served] = []
-        resolved: dict[int, Upstream | None] = {}
-        unknown: list[ProviderUnknown] = []
+        resolved: dict[int, Upstream | LitellmMissing | None] = {}
+        unserved: list[ProviderUnknown] = []
         for each in self._served:
             try:
                 if not waits or not can_wait(each.deployment, each.handler):
                     resolved[len(placed)] = resolve(each.deployment, each.handler)
                 placed.append(each)
+            except LitellmMissing as error:  # its name is served, so that whoever asks for it is told why
+                unserved.append(error)
+                resolved[len(placed)] = error
+                placed.append(each)
             except ProviderUnknown as error:
-                unknown.append(error)
-        if unknown and not placed:
-            raise unknown[0]
-        for reason in unknown:
+                unserved.append(error)
+        if len(unserved) == len(self._served):
+            raise unserved[0]
+        for reason in unserved:
             logger.warning("%s; it is not served", reason)
         self._served, self._resolved = placed, resolved
 
@@ -186,8 +207,8 @@ class Upstreams:
             if isinstance(handler, Loading):
                 served = self._served[number]
                 try:
-                    upstream = await asyncio.to_thread(resolve, handler.deployment, served.handler)
-                    opened = await asyncio.to_thread(_open_handler, served, upstream)
+                    upstream = await in_daemon_thread(resolve, handler.deployment, served.handler)
+                    opened = await in_daemon_thread(_open_handler, served, upstream)
                     self._handlers[number] = await self._stack.enter_async_context(opened)
                 except Exception as error:
                     logger.exception("the model %s cannot be served", handler.deployment.label)
@@ -202,7 +223,7 @@ class Upstreams:
             await asyncio.wait([self._loader])
 
     def _route(self) -> None:
-        """Send each name to its deployments, but to none that is loading if another is open."""
+        """Send each name to its deployments, but to none that is loading, or never will be, if another is open."""
         grouped: dict[str, list[tuple[Deployment, OpenHandler | Loading]]] = {}
         for each, handler in zip(self._served, self._handlers, strict=True):
             grouped.setdefault(each.deployment.name, []).append((each.deployment, handler))
@@ -251,8 +272,7 @@ class Upstreams:
     def _unchecked(self) -> Iterator[str]:
         """The models that are to be checked, and cannot be."""
         for each, opened in zip(self._served, self._handlers, strict=True):
-            handler = opened.handler if isinstance(opened, OpenHandler) else opened
-            if each.deployment.routing.check_seconds and not isinstance(handler, Checkable):
+            if each.deployment.routing.check_seconds and not isinstance(_behind(opened), Checkable):
                 yield each.deployment.name
 
     def _within_quota(self, deployment: Deployment, handler: Handler) -> Handler:
@@ -275,10 +295,16 @@ class Upstreams:
 def _ready(
     group: Iterable[tuple[Deployment, OpenHandler | Loading]],
 ) -> list[tuple[Deployment, OpenHandler | Loading]]:
-    return [(deployment, handler) for deployment, handler in group if not isinstance(handler, Loading)]
+    return [(deployment, opened) for deployment, opened in group if not isinstance(_behind(opened), Loading | Missing)]
 
 
-def _kept(handlers: list[OpenHandler], served: Served, upstream: Upstream | None) -> OpenHandler | None:
+def _behind(opened: OpenHandler | Loading) -> Handler:
+    return opened.handler if isinstance(opened, OpenHandler) else opened
+
+
+def _kept(
+    handlers: list[OpenHandler], served: Served, upstream: Upstream | LitellmMissing | None
+) -> OpenHandler | None:
     """Takes the one out of `handlers` that serves this deployment already."""
     for number, each in enumerate(handlers):
         if (each.served, each.upstream) == (served, upstream):
@@ -286,17 +312,19 @@ def _kept(handlers: list[OpenHandler], served: Served, upstream: Upstream | None
     return None
 
 
-def _open_handler(served: Served, upstream: Upstream | None) -> OpenHandler:
+def _open_handler(served: Served, upstream: Upstream | LitellmMissing | None) -> OpenHandler:
     return OpenHandler(served, upstream, handler_of(served.deployment, upstream))
 
 
-def handler_of(deployment: Deployment, upstream: Upstream | None) -> Handler:
+def handler_of(deployment: Deployment, upstream: Upstream | LitellmMissing | None) -> Handler:
     """Each kind is imported only where it is needed: in a thread, as that takes a while.
 
     Raises `UpstreamUnknown` without the extra that brings its packages.
     """
     if is_demo(deployment):
         return DemoHandler(deployment)
+    if isinstance(upstream, LitellmMissing):
+        return Missing(upstream.advice)
     try:
         if upstream is not None:
             from crplugins.handlers.direct import DirectHandler
@@ -306,5 +334,5 @@ def handler_of(deployment: Deployment, upstream: Upstream | None) -> Handler:
 
         return LitellmHandler(deployment)
     except ModuleNotFoundError as error:
-        needs = f"needs {error.name}, which is not installed: pip install 'crplugins[gateway]'"
+        needs = f"needs {error.name}, which is not installed: {GATEWAY_EXTRA}"
         raise UpstreamUnknown(f"model '{deployment.name}': {needs}") from error

@@ -21,8 +21,22 @@ _CREATED: Final = 1_735_689_600
 """2025-01-01. When a provider made a model is not known, and a start time of ours would change with each restart."""
 
 
-Readiness = Literal["ok", "starting", "stopping"]
-"""`stopping`: the process ends, and takes nothing more."""
+class Readiness(msgspec.Struct, omit_defaults=True):
+    """What `GET /readyz` says.
+
+    Attributes:
+        status: `stopping`: the process ends, and takes nothing more.
+        waiting: the models that do not answer yet, as litellm is imported for them.
+        not_installed: the models that never will, as they need litellm, which is not installed.
+        prices: which table of prices counts where `model_info` gives none.
+        configuration: that a newer one was refused, and since when the one that is served counts.
+    """
+
+    status: Literal["ok", "starting", "stopping"]
+    waiting: list[str] = []
+    not_installed: list[str] = []
+    prices: str = ""
+    configuration: dict[str, str] | None = None
 
 
 class Model(msgspec.Struct):
@@ -44,7 +58,7 @@ class Web:
 
     Args:
         model_names: the names a caller may ask for.
-        readiness: what `GET /readyz` says; it is 503 unless that is `ok`.
+        readiness: what `GET /readyz` says; it is 503 unless the status is `ok`.
         openapi: makes the OpenAPI document; called once, on first demand.
         loads: how the loading of the configuration has gone, where it may be loaded anew.
     """
@@ -100,12 +114,12 @@ class Web:
 
         A configuration that was refused makes nothing less ready: the one before it is served.
         """
-        status = self._readiness()
-        answer: dict[str, object] = {"status": status}
+        readiness = self._readiness()
         if self._loads is not None and not self._loads.successful:  # why, only the log and the operator are told
             loaded_at = datetime.fromtimestamp(self._loads.succeeded_at, UTC).isoformat(timespec="seconds")
-            answer["configuration"] = {"status": "reload_refused", "loaded_at": loaded_at}
-        return _json(answer, status=200 if status == "ok" else 503)
+            refused = {"status": "reload_refused", "loaded_at": loaded_at}
+            readiness = msgspec.structs.replace(readiness, configuration=refused)
+        return _json(readiness, status=200 if readiness.status == "ok" else 503)
 
     async def openapi(self, request: Request) -> Response:
         if self._document is None:

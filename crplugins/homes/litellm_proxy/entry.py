@@ -12,7 +12,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.paths import CHAT_PATH
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.homes.gateway.web import Web
+from crplugins.homes.gateway.web import Readiness, Web
 from crplugins.homes.litellm_proxy.names import served_names
 from crplugins.homes.litellm_proxy.requests import REQUEST_ID
 from crplugins.homes.litellm_proxy.runtime import AROUND, Runtime, entry_runtime
@@ -62,7 +62,7 @@ class ProxyEntry:
         self._proxy = proxy
         self._start = start
         self._runtime = runtime
-        self._web = Web(self._names, lambda: "ok", dict)
+        self._web = Web(self._names, lambda: Readiness("ok"), dict)
         self._models = [
             Route(prefix + path, endpoint, methods=["GET"])
             for prefix in ("/v1", "")

@@ -20,7 +20,8 @@ from crplugins.core.plugin import Plugin
 from crplugins.core.request_json import LONGEST_NAME
 from crplugins.core.usage import Price
 from crplugins.homes.parts import Prices
-from crplugins.metering.price_table import litellm_prices, prices_for
+from crplugins.metering.listed_prices import installed_prices
+from crplugins.metering.price_table import prices_for
 
 _PROXY: Final = "litellm.proxy.proxy_server"
 
@@ -93,7 +94,7 @@ def _price(deployment: Mapping[str, Any], model: str) -> Price | None:
     # A price may stand beside `model` too; the router copies what it knows itself into `model_info`.
     info = {**(deployment.get("model_info") or {}), **{k: v for k, v in parameters.items() if "cost" in k}}
     try:
-        return prices_for(info, litellm_prices)(str(parameters.get("model", model)))
+        return prices_for(info, installed_prices)(str(parameters.get("model", model)))
     except ValueError:
         return None
 

@@ -79,7 +79,7 @@ async def test_a_stream_that_runs_ends_as_it_has_begun_and_its_configuration_wit
                 assert not closed.is_set()
                 data = [line async for line in lines if line]
             await asyncio.wait_for(closed.wait(), 30)
-            assert (await session.get("/readyz")).json() == {"status": "ok"}
+            assert (await session.get("/readyz")).json()["status"] == "ok"
     assert data[-1] == "data: [DONE]"
 
 
@@ -230,7 +230,7 @@ async def test_the_admin_api_reloads_the_file_and_says_what_changed_or_what_is_w
         assert (await ask(session, model="fast")).status_code == 200
         operated.write_text(text)
         assert (await session.post("/admin/reload", headers=operator)).status_code == 200
-        assert (await session.get("/readyz")).json() == {"status": "ok"}
+        assert (await session.get("/readyz")).json()["status"] == "ok"
         assert await metric(session, "crplugins_config_last_reload_successful") == 1
     logged = [record.message for record in caplog.records]
     assert f"the configuration stays as it was (POST /admin/reload by admin): {problem}" in logged
