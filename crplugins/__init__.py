@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crplugins.core.exchange import Refusal as Refusal
     from crplugins.core.exchange import Reply as Reply
     from crplugins.core.exchange import Slot as Slot
+    from crplugins.core.hold_back import HoldBack as HoldBack
     from crplugins.core.identity import Identities as Identities
     from crplugins.core.identity import IdentityRules as IdentityRules
     from crplugins.core.identity import IdentitySource as IdentitySource
@@ -81,6 +82,7 @@ _HOMES = {
     "FileKeys": "crplugins.keys.file",
     "Gateway": "crplugins.homes.gateway",
     "GatewayError": "crplugins.core.errors",
+    "HoldBack": "crplugins.core.hold_back",
     "HostPrincipal": "crplugins.plugins.host_principal",
     "HostPrincipalMiddleware": "crplugins.homes.middlewares",
     "Identities": "crplugins.core.identity",

@@ -183,6 +183,8 @@ class RewrittenEvents:
                 if event.answer is None and event.is_done and not self._pass_end(outward):
                     continue
                 self._exchange.note_facts(event)
+                if self._exchange.failed_in_stream:  # an error of the app's own
+                    self._add_cut(outward)
                 passed = self._run.event(event)
                 if passed is not None:
                     outward.append(passed)
@@ -204,7 +206,9 @@ class RewrittenEvents:
         pass
 
     def cut(self) -> bytes:
-        return b""
+        outward: list[Event] = []
+        self._add_cut(outward)
+        return _joined(outward)
 
     def _pass_end(self, outward: list[Event]) -> bool:
         """[DONE] came. False where it is none: the answer in front of it had not come to its end."""
@@ -221,6 +225,12 @@ class RewrittenEvents:
             self._added_to = True
             outward += self._run.end()
 
+    def _add_cut(self, outward: list[Event]) -> None:
+        """Add what the plugins add to a broken stream, once: before whatever says that it is broken."""
+        if not self._added_to:
+            self._added_to = True
+            outward += self._run.cut()
+
     def _check_end(self, outward: list[Event]) -> None:
         """A stream of an app that stops amid its answer gets an end that no client takes for one, and one that ends
         with an error of its own gets [DONE]."""
@@ -233,6 +243,7 @@ class RewrittenEvents:
 
     def _break_off(self, outward: list[Event]) -> None:
         failure = broken_off()
+        self._add_cut(outward)
         self._exchange.failed(failure, in_stream=True)
         outward += [error_event(failure), done_event()]
         self.ended = True

@@ -291,6 +291,16 @@ class Exchange(msgspec.Struct, eq=False):
         self.attempts.append(attempt)
         return attempt
 
+    def answered_from_cache(self, reply: Reply | None = None) -> None:
+        """No provider works for this answer: it costs nothing, and counts as a request alone.
+
+        For a plugin that answers by itself, which gives its `reply`; or for one that sees that the app inside has
+        answered so. Before the answer ends.
+        """
+        self.from_cache = True
+        if reply is not None:
+            self.reply = reply
+
     def counted(self, usage: TokenUsage | None, source: UsageSource) -> None:
         """What the answer has used, and who says so. None and `none` take back what was said before."""
         self.usage, self.usage_source = self.answer_usage, self.answer_source = usage, source

@@ -5,7 +5,7 @@
         reply = await run.down()               # on_request, outside in
         run.response()                         # on_response, inside out
         event = run.event(event)               # on_event, inside out, for each event of the answer
-        added = run.end()                      # on_end, inside out
+        added = run.end()                      # on_end, inside out; run.cut(), on_cut, where it has broken off
         run.conclude(status)                   # how it ended: status, outcome, error type
         await run.ended()                      # on_ended, inside out
     finally:
@@ -18,6 +18,7 @@ A home decides when each of these happens. What happens, and that it happens onc
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from crplugins.core.errors import GatewayError, internal_error
@@ -62,11 +63,12 @@ class Step:
         self.retries = kind.on_refused is not Plugin.on_refused
         self.waits = kind.on_ended is not Plugin.on_ended
         self.finishes = kind.on_finish is not Plugin.on_finish
-        overrides = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
+        adds = kind.on_end is not Plugin.on_end or kind.on_cut is not Plugin.on_cut
+        overrides = kind.on_event is not Plugin.on_event or adds
         self.sees_events = overrides and (plugin.reads_events or plugin.rewrites_events)
         if overrides and not (kind.reads_events or kind.rewrites_events):
             raise TypeError(
-                f"{plugin.name} has on_event or on_end but declares neither reads_events nor rewrites_events"
+                f"{plugin.name} has on_event, on_end or on_cut but declares neither reads_events nor rewrites_events"
             )
 
 
@@ -184,7 +186,16 @@ class Run:
         added: list[Event] = []
         for step in self.pipeline.watching:
             if step.index < self.entered and step.rewrites_events and step not in self._muted:
-                added.extend(self._added_by(step))
+                added.extend(self._added_by(step, step.plugin.on_end, "on_end"))
+        return added
+
+    def cut(self) -> list[Event]:
+        """Events to add before the error that ends a broken stream. A plugin that fails adds none: it is broken."""
+        added: list[Event] = []
+        for step in self.pipeline.watching:
+            if step.index < self.entered and step.rewrites_events and step not in self._muted:
+                with suppress(GatewayError):
+                    added.extend(self._added_by(step, step.plugin.on_cut, "on_cut"))
         return added
 
     def refused(self, refusal: Refusal) -> bool:
@@ -237,11 +248,11 @@ class Run:
                 except Exception as error:
                     self._fault(step, "on_finish", error)
 
-    def _added_by(self, step: Step) -> Iterable[Event]:
+    def _added_by(self, step: Step, hook: Callable[[Exchange], Iterable[Event]], name: str) -> Iterable[Event]:
         try:
-            events = list(step.plugin.on_end(self.exchange))
+            events = list(hook(self.exchange))
         except Exception as error:
-            self._tolerate(step, "on_end", error)
+            self._tolerate(step, name, error)
             return
         for event in events:
             outward = self.event(event, within=step.index)

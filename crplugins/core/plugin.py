@@ -6,6 +6,7 @@ The request goes down the list of plugins, the response comes up it:
     on_response  inside out   status and headers are known, nothing is sent
     on_event     inside out   each server-sent event, or the one JSON document of a plain answer
     on_end       inside out   the stream is complete: events to add before [DONE]
+    on_cut       inside out   the stream has broken off: events to add before the error that ends it
     on_ended     inside out   the answer is over, however it ended: await here what settling needs
     on_finish    inside out   exactly once for every plugin whose on_request was entered, whatever happened
 
@@ -67,6 +68,10 @@ class Plugin:
 
     def on_end(self, exchange: Exchange) -> Iterable[Event]:
         """Events to add behind the last one; they pass the plugins further out."""
+        return ()
+
+    def on_cut(self, exchange: Exchange) -> Iterable[Event]:
+        """Events to add before the error that ends a broken stream, such as text that was held back; as in `on_end`."""
         return ()
 
     def on_refused(self, exchange: Exchange, refusal: Refusal) -> bool:

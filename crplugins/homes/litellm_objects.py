@@ -119,7 +119,7 @@ def is_from_cache(answer: Any) -> bool:
 def note_cache(exchange: Exchange) -> None:
     """The answer comes from litellm's cache, in place of the call that had been announced last."""
     if not exchange.from_cache:
-        exchange.from_cache = True
+        exchange.answered_from_cache()
         if exchange.attempts and exchange.attempts[-1].ended is None:
             exchange.attempts.pop()
 

@@ -316,7 +316,7 @@ def _exchange(call: CallFacts, start: datetime, end: datetime) -> Exchange:
         price=deployment.price,
     )
     if kwargs.get("cache_hit") is True or (call.stream is not None and call.stream.cached):
-        exchange.from_cache = True
+        exchange.answered_from_cache()
     else:
         exchange.attempts.append(Attempt(deployment.provider, "initial", begun, ended))
     return exchange

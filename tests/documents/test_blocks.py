@@ -124,20 +124,24 @@ def stub_plugins(folder: Path) -> None:
     """The plugins that pages name as somebody else's."""
     (folder / "my_company").mkdir()
     (folder / "my_company" / "filters.py").write_text("from crplugins import Plugin as RedactEmails\n")
-    information = folder / "output_ceiling-1.0.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: output-ceiling\nVersion: 1.0.0\n")
-    (information / "entry_points.txt").write_text(
-        "[crplugins.plugins]\noutput-ceiling = output_ceiling:OutputCeiling\n"
-    )
-    source = CHECKOUT / "examples" / "plugin_package" / "output_ceiling" / "__init__.py"
-    (folder / "output_ceiling.py").write_text(source.read_text())
+    for package, module, kind in (
+        ("plugin_package", "output_ceiling", "OutputCeiling"),
+        ("cache_package", "exact_cache", "ExactCache"),
+        ("redactor_package", "pii_redactor", "PiiRedactor"),
+    ):
+        name = module.replace("_", "-")
+        information = folder / f"{module}-1.0.0.dist-info"
+        information.mkdir()
+        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0.0\n")
+        (information / "entry_points.txt").write_text(f"[crplugins.plugins]\n{name} = {module}:{kind}\n")
+        source = CHECKOUT / "examples" / package / module / "__init__.py"
+        (folder / f"{module}.py").write_text(source.read_text())
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in SHELL}))
 def test_the_commands_of_a_page_work_one_after_the_other(page: str, tmp_path: Path) -> None:
     """In a folder with the files that the page has shown by then."""
-    if page.startswith("examples/plugin_package/"):
+    if page.startswith("examples/") and "_package/" in page:
         stub_plugins(tmp_path)
         (tmp_path / "gateway.yaml").write_text((CHECKOUT / page).with_name("gateway.yaml").read_text())
     exported: dict[str, str] = {}

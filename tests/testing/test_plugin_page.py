@@ -71,7 +71,7 @@ TESTS: list[tuple[type[PluginContract], str]] = [
 
 def test_the_page_has_plugins_of_every_kind() -> None:
     names = {kind.__name__ for kind in PLUGINS}
-    assert names == {"NoShouting", "Lowercase", "CountWords", "Journal", "Cache"}
+    assert names == {"NoShouting", "Lowercase", "NoSecrets", "CountWords", "Journal", "Cache"}
     assert [contract.__name__ for contract in CONTRACTS][-1] == "TestNeedsReason"
 
 

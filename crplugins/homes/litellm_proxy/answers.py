@@ -1,7 +1,7 @@
 """A stream of the proxy on its way to the client, and its one settlement."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,17 +58,11 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
         _note_told(call.exchange)
         runtime.calls.settle(call, 200 if call.begun else 499, left=True)
         raise
-    except GatewayError as error:  # a plugin's
-        await runtime.calls.end(call, 200 if call.begun else error.status, error)
-        yield error_frame(error)
-        return
     except Exception as error:
-        if not call.begun:  # LiteLLM has another hook for it, and other answers than a stream
-            raise
-        _note_told(call.exchange)
-        failure = failure_of(call.exchange, error, begun=True)
-        await runtime.calls.end(call, 200, failure)
-        yield error_frame(failure)
+        if not (call.begun or isinstance(error, GatewayError)):
+            raise  # LiteLLM has another hook for it, and other answers than a stream
+        for last in await _broken(runtime, call, kind, error):
+            yield last
         return
     if kind is not None:
         _note_success(runtime, call)
@@ -82,6 +76,18 @@ def _shown(runtime: Runtime, call: ProxyCall, chunk: Any) -> Any | None:
         tidy_usage_chunk(chunk)
     shown = shown_chunk(call, chunk) if runtime.reads_chunks else chunk
     return shown if usage is None or shown is None or not call.hides_usage else without_usage(shown)
+
+
+async def _broken(runtime: Runtime, call: ProxyCall, like: type[Any] | None, error: Exception) -> list[Any]:
+    """The end of a stream that a plugin's error, or any failure behind it, has broken."""
+    added = cut_chunks(call, like)
+    if isinstance(error, GatewayError):
+        failure, status = error, 200 if call.begun else error.status
+    else:
+        _note_told(call.exchange)
+        failure, status = failure_of(call.exchange, error, begun=True), 200
+    await runtime.calls.end(call, status, failure)
+    return [*added, error_frame(failure)]
 
 
 async def around_other_stream(
@@ -144,7 +150,15 @@ def shown_chunk(call: ProxyCall, chunk: Any) -> Any | None:
 
 def added_chunks(call: ProxyCall, like: type[Any]) -> list[Any]:
     """What plugins add at the end of a stream."""
-    events = call.run.end()
+    return _chunks(call.run.end(), like)
+
+
+def cut_chunks(call: ProxyCall, like: type[Any] | None) -> list[Any]:
+    """What plugins add to a stream that has broken; to one of which nothing was shown, nothing."""
+    return _chunks(call.run.cut(), like) if call.begun and like is not None else []
+
+
+def _chunks(events: Iterable[Event], like: type[Any]) -> list[Any]:
     return [like.model_validate_json(event.data) for event in events if event.data is not None]
 
 

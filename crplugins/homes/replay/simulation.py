@@ -198,7 +198,7 @@ class Simulation:
             exchange.counted(usage, "estimated")
         else:
             if past.usage_source == "cache":
-                exchange.from_cache = True
+                exchange.answered_from_cache()
             if past.usage_source != "none":
                 exchange.counted(past.usage, past.usage_source)
             seconds = past.seconds

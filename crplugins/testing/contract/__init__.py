@@ -15,6 +15,7 @@ from __future__ import annotations
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import Event
+from crplugins.testing.contract.answers import Answers
 from crplugins.testing.contract.endings import Endings
 from crplugins.testing.contract.homes import Homes
 from crplugins.testing.contract.requests import Requests
@@ -22,23 +23,24 @@ from crplugins.testing.contract.stage import DOCUMENT, JSON, ScriptedApp, answer
 from crplugins.testing.contract.streams import Streams
 
 
-class PluginContract(Requests, Streams, Endings, Homes):
+class PluginContract(Requests, Streams, Endings, Answers, Homes):
     """Override `make_plugin`; where the plugin does not let everything through, `accepted_request` too.
 
     Optional: `refused_request`, a request the plugin must refuse; `stream`, an answer of which it passes at least the
-    first event; `sets_headers`, the response headers of a plugin that observes. A test that does not apply to a plugin
-    passes.
+    first event; `sets_headers`, the response headers of a plugin that observes. A plugin that answers by itself gives
+    `answered_request`, and says whether it `learns` (a cache), `answers_for_free` and `shares_answers` between keys. A
+    test that does not apply to a plugin passes.
     """
 
     async def test_its_declared_needs_match_its_hooks(self) -> None:
         plugin = self.make_plugin()
         kind, name = type(plugin), plugin.name
         sees = kind.on_event is not Plugin.on_event
-        adds = kind.on_end is not Plugin.on_end
+        adds = kind.on_end is not Plugin.on_end or kind.on_cut is not Plugin.on_cut
         reads = kind.reads_events or kind.rewrites_events
-        assert reads or not (sees or adds), f"{name} has on_event or on_end and declares no need of events"
+        assert reads or not (sees or adds), f"{name} has on_event, on_end or on_cut and declares no need of events"
         assert sees or adds or not reads, f"{name} declares a need of events and has no hook that uses them"
-        assert kind.rewrites_events or not adds, f"{name}.on_end is never called without rewrites_events"
+        assert kind.rewrites_events or not adds, f"{name}.on_end and on_cut are never called without rewrites_events"
         uses_body = kind.on_request is not Plugin.on_request
         assert uses_body or not plugin.reads_body, f"{name} declares reads_body and has no on_request"
 

@@ -116,10 +116,11 @@ class Endings(Stage):
 
     async def test_it_opens_and_closes_twice(self) -> None:
         plugin = self.make_plugin()
-        for _ in range(2):
+        for time in range(2):
             app = ScriptedApp(answer(*self.stream()))
-            await ask(around(app, [plugin]), self.accepted_request())
-            assert app.bodies, "the plugin lets no request through once it is open"
+            seen = (await ask(around(app, [plugin]), self.accepted_request())).answer
+            learned = self.learns and time > 0 and seen.status == 200
+            assert app.bodies or learned, "the plugin lets no request through once it is open"
 
     async def _end(self, ending: Ending, plugin: Plugin) -> PluginMiddleware:
         inner = [ending.inner] if ending.inner else []

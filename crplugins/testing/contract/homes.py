@@ -6,12 +6,16 @@ packages are not installed is left out: the rest of the contract runs with the b
 
 from __future__ import annotations
 
+import asyncio
+import os
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
 
 import msgspec
@@ -119,18 +123,35 @@ async def in_the_gateway(plugin: Plugin, given: Given) -> None:
         await _ask(Gateway.from_config(config), given)
 
 
+def _imported() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What the hooks are made of. To import it makes the callback that LiteLLM loads, which reads the file of the
+    working folder: that may be the example of the package under test, and so another is put in its place."""
+    from crplugins.config.load import CONFIG_VARIABLE
+
+    before = os.environ.get(CONFIG_VARIABLE)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "gateway.yaml"
+        file.write_text("{}")
+        os.environ[CONFIG_VARIABLE] = str(file)
+        try:
+            from crplugins.homes.litellm_proxy.callback import ProxyCallback
+            from crplugins.homes.litellm_proxy.runtime import Runtime
+        finally:
+            os.environ.pop(CONFIG_VARIABLE)
+            os.environ.update({} if before is None else {CONFIG_VARIABLE: before})
+    return ProxyCallback, Runtime
+
+
 async def in_litellms_proxy(plugin: Plugin, given: Given) -> None:
     """The hooks as LiteLLM's proxy calls them, with its own objects."""
-    from crplugins.homes.litellm_proxy.callback import ProxyCallback
-    from crplugins.homes.litellm_proxy.runtime import Runtime
-
-    runtime = Runtime(_config(plugin), entry=False)
+    proxy_callback, make_runtime = await asyncio.to_thread(_imported)
+    runtime = make_runtime(_config(plugin), entry=False)
     await runtime.opened()
     try:
         if given.ending == STRANGER:
             await _refuse_in_litellms_proxy(runtime, given)
         else:
-            await _serve_in_litellms_proxy(ProxyCallback(runtime), given)
+            await _serve_in_litellms_proxy(proxy_callback(runtime), given)
     finally:
         await runtime.close()
 

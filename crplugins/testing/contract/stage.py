@@ -47,12 +47,18 @@ class Stage:
 
     Attributes:
         sets_headers: names, in lower case, of the response headers that a plugin sets although it observes.
+        learns: it answers `answered_request` only once it has seen the app's answer to it, as a cache does.
+        answers_for_free: its own answers cost nothing.
+        shares_answers: what it has learned from one key's request it may tell another key.
     """
 
     sets_headers: frozenset[str] = frozenset()
+    learns: bool = False
+    answers_for_free: bool = True
+    shares_answers: bool = False
 
     def make_plugin(self) -> Plugin:
-        """A new plugin. It must let `accepted_request` through any number of times."""
+        """A new plugin. It lets `accepted_request` through any number of times; one that `learns`, the first time."""
         raise NotImplementedError("a PluginContract needs make_plugin()")
 
     def accepted_request(self) -> Mapping[str, Any]:
@@ -61,6 +67,10 @@ class Stage:
 
     def refused_request(self) -> Mapping[str, Any] | None:
         """`body` and `headers` of one that it refuses; None if it refuses none."""
+        return None
+
+    def answered_request(self) -> Mapping[str, Any] | None:
+        """`body` (a dict) and `headers` of one that it answers by itself; None if it answers none."""
         return None
 
     def stream(self) -> Sequence[bytes]:
@@ -103,7 +113,8 @@ class ScriptedApp:
     ) -> None:
         self.bodies: list[bytes] = []
         self.messages = list(messages)
-        self._raises, self._waits, self._gate = raises, waits, gate
+        self.waits = waits
+        self._raises, self._gate = raises, gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -114,7 +125,7 @@ class ScriptedApp:
         for message in self.messages:
             await send(message)
             await (self._gate() if self._gate and message.get("more_body") else asyncio.sleep(0))
-        while self._waits and (await receive())["type"] != "http.disconnect":
+        while self.waits and (await receive())["type"] != "http.disconnect":
             pass
         if self._raises is not None:
             raise self._raises
@@ -221,7 +232,21 @@ async def ask(
     through: ASGIApp | None = None,
 ) -> Asked:
     """Run one request with the plugins open; `client` does something meanwhile. `through` is called in stead of it."""
-    async with opened(stack), Drive(through or cast("ASGIApp", stack), method, path, **request(options)) as call:
+    async with opened(stack):
+        return await ask_opened(stack, options, method=method, path=path, client=client, through=through)
+
+
+async def ask_opened(
+    stack: PluginMiddleware,
+    options: Mapping[str, Any],
+    *,
+    method: str = "POST",
+    path: str = PATH,
+    client: Callable[[Drive], Awaitable[None]] | None = None,
+    through: ASGIApp | None = None,
+) -> Asked:
+    """The same where the plugins are open already: several requests in one life of theirs."""
+    async with Drive(through or cast("ASGIApp", stack), method, path, **request(options)) as call:
         if client is not None:
             await client(call)
         error = await ended(call)
