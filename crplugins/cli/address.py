@@ -1,6 +1,7 @@
 """Addresses of a gateway for clients on its own machine."""
 
 from typing import Final
+from urllib.parse import quote
 
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # compared, not bound
 
@@ -10,7 +11,12 @@ def loopback_of(host: str) -> str:
     return _LOOPBACK.get(host, host)
 
 
-def local_url(host: str, port: int) -> str:
+def local_url(host: str, port: int, *, tls: bool = False) -> str:
     """The URL for a client on this machine, such as `http://127.0.0.1:4000`."""
-    host = loopback_of(host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme, host = "https" if tls else "http", loopback_of(host)
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def unix_url(path: str) -> str:
+    """The URL of a Unix socket, as `curl --unix-socket` has none and requests-unixsocket spells it."""
+    return f"http+unix://{quote(path, safe='')}"

@@ -32,6 +32,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "keys": "crplugins.cli.keys",
         "dashboards": "crplugins.cli.export",
         "rules": "crplugins.cli.export",
+        "version": "crplugins.cli.version",
     }
 )
 """The module of each, in the order of the help; there it is a function, or a group of commands, of the same name."""
@@ -43,7 +44,6 @@ def command_line(names: Iterable[str]) -> typer.Typer:
         name="crplugins",
         help="Your own OpenAI-compatible chat completions gateway.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},

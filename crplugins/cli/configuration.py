@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from crplugins.cli.address import local_url
+from crplugins.cli.address import local_url, unix_url
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
 from crplugins.homes.upstream_choice import AnyUpstream, upstreams_of
 
@@ -52,6 +52,8 @@ def read_whole(file: Path | None, text: str | None = None, environ: Mapping[str,
 def listening(config: Config) -> str:
     """The address of the configuration's gateway for a client on this machine. Raises `ConfigError`."""
     host, port = config.server.host, config.server.port
+    if config.server.uds is not None:
+        return unix_url(config.server.uds)
     if port == 0:
         raise ConfigError([Problem(("server", "port"), "is any free port; name the gateway with --url")])
-    return local_url(host, port)
+    return local_url(host, port, tls=config.server.tls is not None)

@@ -19,6 +19,7 @@ import uvicorn
 from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.cli.bounds import bounds_of
 from crplugins.cli.connections import BoundedHTTP, OpenConnections
+from crplugins.cli.logs import StderrLog
 from crplugins.config import Config
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -51,6 +52,7 @@ class DrainingConfig(uvicorn.Config):
 
     Attributes:
         connections: those that are open in this process.
+        log: that of this process, once it serves.
         serving: called where it serves, once it listens for signals; in a worker it comes from another process.
         ending: every process that accepts on this port ends. Without it, one of several that is told to end is being
             replaced: it leaves the port to the others at once. Shared by the processes of a run.
@@ -78,12 +80,18 @@ class DrainingConfig(uvicorn.Config):
             self.ending.tell()
         self.connections: Final = connections
         self.serving = serving
+        self.log: StderrLog | None = None
 
     def configure(self, config: Config) -> None:
-        """The configuration has changed: what counts for connections from now on, and for the end of the process."""
+        """The configuration has changed: what counts for the log, for connections from now on, and for the end of the
+        process. The supervisor of several loads no app, and accepts no connections."""
         self.connections.bounds = bounds_of(config)
         self.timeout_keep_alive = config.server.idle_timeout_seconds
         self.timeout_graceful_shutdown = config.server.shutdown_seconds
+        if self.log is not None:
+            self.log.configure(config)
+        if self.loaded and self.ssl is not None and config.server.tls is not None:
+            config.server.tls.load_into(self.ssl)
 
     def load(self) -> None:
         """Called by uvicorn where it serves: on the event loop, once it listens for signals."""

@@ -1,10 +1,11 @@
 """fetch: what a gateway answers that runs already, for the commands that ask it."""
 
+import socket
 import ssl
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from crplugins.cli.refused import Refused
 
@@ -14,7 +15,8 @@ TIMEOUT: Final = 10.0
 def fetch(url: str, headers: Mapping[str, str], *, method: str = "GET", seconds: float = TIMEOUT) -> tuple[int, str]:
     """Status and body. Follows no redirect, which could send a token to another server. Raises `Refused`."""
     parts = urlsplit(url)
-    connection = _connection(parts.scheme, parts.hostname or "", parts.port, seconds)
+    unix = parts.scheme == "http+unix"  # where the case of letters counts
+    connection = _connection(parts.scheme, parts.netloc if unix else parts.hostname or "", parts.port, seconds)
     try:
         connection.request(method, parts.path + (f"?{parts.query}" if parts.query else ""), headers=dict(headers))
         response = connection.getresponse()
@@ -25,7 +27,18 @@ def fetch(url: str, headers: Mapping[str, str], *, method: str = "GET", seconds:
         connection.close()
 
 
+class _UnixConnection(HTTPConnection):
+    """To a Unix socket, whose path is the host of its URL, escaped."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(unquote(self.host))
+
+
 def _connection(scheme: str, host: str, port: int | None, seconds: float) -> HTTPConnection:
+    if scheme == "http+unix":
+        return _UnixConnection(host, timeout=seconds)
     if scheme == "https":
         return HTTPSConnection(host, port, timeout=seconds, context=ssl.create_default_context())
     return HTTPConnection(host, port, timeout=seconds)

@@ -1,4 +1,4 @@
-"""The log of a running gateway on stderr: warnings as text, or everything as JSON with `server.access_log`.
+"""The log of a running gateway on stderr, as `log` in the configuration says: lines of text, or of JSON.
 
 It holds no prompt, no answer and no secret, whoever writes to it. Texts of our own hold none. Those of the libraries
 around us do: litellm and asyncio log exceptions that quote what was sent. So of a library that is not known to be
@@ -11,12 +11,13 @@ import select
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
 from traceback import walk_tb
 from typing import Final, TextIO
 
 from crplugins.config import Config
+from crplugins.config.schema import LogLevel
 from crplugins.core.log_lines import NO_REQUEST, REQUEST_ID
 from crplugins.core.redaction import one_line
 from crplugins.plugins.access_log import JSONFormatter
@@ -38,14 +39,25 @@ _CAREFUL: Final = frozenset({_OURS, "alembic", "sqlalchemy", "uvicorn"})
 """Libraries whose messages hold nothing of requests and answers."""
 
 
-def logging_to_stderr(config: Config) -> AbstractContextManager[None]:
-    """Within the block, logs to stderr: a slow terminal or a full pipe delays no request.
+class StderrLog(ExitStack):
+    """Within the block, the log of a gateway goes to stderr: a slow terminal or a full pipe delays no request.
 
     Warnings of the libraries are written too, as far as they may be.
+
+    Args:
+        level: in the place of that in the configuration.
     """
-    if config.server.access_log:
-        return log_to(sys.stderr, formatter=JSONFormatter(), level=logging.INFO, others=True)
-    return log_to(sys.stderr, level=logging.WARNING, others=True)
+
+    def __init__(self, config: Config, level: LogLevel | None = None) -> None:
+        super().__init__()
+        self._level = level
+        self._handler = self.enter_context(log_to(sys.stderr, others=True))
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """From now on as `config` says."""
+        self._handler.setFormatter(JSONFormatter() if config.log.format == "json" else LineFormatter(_TEXT))
+        logging.getLogger(_OURS).setLevel((self._level or config.log.level).upper())
 
 
 @contextmanager
@@ -57,7 +69,7 @@ def log_to(
     loggers: Iterable[str] = ("crplugins",),
     pending: int = PENDING,
     others: bool = False,
-) -> Iterator[None]:
+) -> Iterator["ThreadedHandler"]:
     """Within the block, the records of these loggers from `level` on go to `stream`, and warnings of `others`.
 
     For a program. A library leaves logging to its host program, and so do the plugins.
@@ -71,7 +83,7 @@ def log_to(
     for logger in taps:
         logger.addHandler(handler)
     try:
-        yield
+        yield handler
     finally:
         for logger in taps:
             logger.removeHandler(handler)

@@ -29,6 +29,7 @@ class StartFinding:
 
 def findings(config: Config) -> Iterator[StartFinding]:
     """Looks at files, and makes none that stays."""
+    yield from _certificate(config)
     yield from _limit_store(config)
     yield from _key_databases(config)
     yield from _ledger(config)
@@ -52,6 +53,8 @@ def address_warnings(config: Config) -> list[str]:
     """
     from crplugins.cli.servers import bind
 
+    if config.server.uds is not None:
+        return []
     try:
         bind(config.server.host, config.server.port).close()
     except Refused as refused:
@@ -59,6 +62,12 @@ def address_warnings(config: Config) -> list[str]:
             raise
         return [str(refused)]
     return []
+
+
+def _certificate(config: Config) -> Iterator[StartFinding]:
+    tls = config.server.tls
+    if tls is not None and (problem := tls.problem()) is not None:
+        yield StartFinding(Problem(("server", "tls"), problem), stops=True)
 
 
 def _limit_store(config: Config) -> Iterator[StartFinding]:

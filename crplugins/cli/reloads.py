@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from crplugins.cli.start import Start
+from crplugins.cli.watch import LOOK_SECONDS, FileWatch
 from crplugins.homes.gateway.app import Gateway
 from crplugins.homes.gateway.reloading import Reloaded, log, problems_of
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class Reloads(ABC):
     """The reloads of one process, from when it serves."""
 
-    def __init__(self, gateway: Gateway, server: "DrainingConfig") -> None:
+    def __init__(self, gateway: Gateway, server: "DrainingConfig", start: Start) -> None:
+        self._start: Final = start
         self.gateway: Final = gateway
         self.server: Final = server
         self._loop: Final = asyncio.get_running_loop()
@@ -32,9 +34,9 @@ class Reloads(ABC):
 
     def ask(self, why: str) -> None:
         """The same from a signal handler."""
-        self._loop.call_soon_threadsafe(self._start, why)
+        self._loop.call_soon_threadsafe(self._begin, why)
 
-    def _start(self, why: str) -> None:
+    def _begin(self, why: str) -> None:
         task = self._loop.create_task(self.reload(why))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -43,16 +45,24 @@ class Reloads(ABC):
 class OneProcess(Reloads):
     """Of a process that serves alone."""
 
-    def __init__(self, gateway: Gateway, server: "DrainingConfig", run: Start) -> None:
-        super().__init__(gateway, server)
-        self._run: Final = run
+    def watch(self) -> None:
+        """Look at the file from now on; `server.watch` says whether anything comes of it."""
+        if self._start.file is not None:
+            self._watching = self._loop.create_task(self._watch(FileWatch(self._start.file)))
+
+    async def _watch(self, watch: FileWatch) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if await asyncio.to_thread(watch.changed) and self.gateway.config.server.watch:
+                await self.reload(f"{watch.file} has changed")
 
     async def reload(self, why: str) -> Reloaded:
         try:
-            config = await asyncio.to_thread(self._run.read)
+            config = await asyncio.to_thread(self._start.read)
             reloaded = await self.gateway.reload(config)
             self.server.configure(config)
         except Exception as error:
+            self._start.restore()
             reloaded = Reloaded(problems=problems_of(error))
         self.gateway.loads.note(reloaded)
         log(reloaded, why)

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +20,9 @@ from crplugins.core.collector import without_collector
 
 if TYPE_CHECKING:
     from crplugins.config import Config
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+"""That of `config/schema.py`, which is imported behind the first line."""
 
 _WITH_KEY = """\
 crplugins {version} listens on {address} and serves {models}
@@ -39,12 +43,28 @@ _WITHOUT_KEY = "crplugins {version} listens on {address} and serves {models}\n"
 
 
 def serve(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The YAML file, as --config.")] = None,
     config_file: ConfigOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on, instead of server.host.")] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on, instead of server.port. 0: a free one.")
     ] = None,
+    uds: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Unix socket to listen on, instead of an address and a port.")
+    ] = None,
+    ssl_certfile: Annotated[
+        str | None, typer.Option(metavar="PEM", help="Certificate for HTTPS, instead of server.tls.")
+    ] = None,
+    ssl_keyfile: Annotated[
+        str | None, typer.Option(metavar="PEM", help="Its private key, if it is not in the same file.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
+    env_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Lines NAME=value, for variables that are not set already.")
+    ] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="Least urgent lines of the log, instead of log.level.")
+    ] = None,
 ) -> None:
     """Serve the gateway until SIGTERM or Ctrl-C. SIGHUP and `crplugins reload` read the configuration anew.
 
@@ -58,25 +78,56 @@ def serve(
     with without_collector():
         from crplugins.cli.bounds import allow_descriptors
         from crplugins.cli.configuration import find
+        from crplugins.cli.env_file import EnvFile
         from crplugins.cli.preflight import require_files
-        from crplugins.cli.servers import address_of, bind, serve_here, serve_in_workers
+        from crplugins.cli.servers import address_of, listening_socket, serve_here, serve_in_workers
         from crplugins.cli.start import Start
         from crplugins.homes.gateway.app import Gateway
         from crplugins.keys.secrets import mint_secret
 
-        found = find(config_file)
-        config = found.config
+        if file is not None and config_file is not None:
+            raise typer.BadParameter("the file is given twice", param_hint="--config")
+        variables = None if env_file is None else EnvFile(env_file)
+        if variables is not None:
+            variables.load()
+        found = find(file or config_file)
+        run_key = None if found.config.keys else mint_secret()
+        run = Start(
+            None if found.file is None else found.file.resolve(),
+            run_key=run_key,
+            server=_server_settings(host=host, port=port, uds=uds, certfile=ssl_certfile, keyfile=ssl_keyfile),
+            log_level=log_level,
+            env_file=variables,
+        )
+        config = run.completed(found.config)
         require_files(config)
         allow_descriptors(config)
-        run_key = None if config.keys else mint_secret()
-        run = Start(None if found.file is None else found.file.resolve(), run_key=run_key)
-        gateway = Gateway.from_config(run.completed(config))
-    with bind(config.server.host if host is None else host, config.server.port if port is None else port) as sock:
-        text = welcome(address_of(sock) + config.server.root_path, config, run_key)
+        gateway = Gateway.from_config(config)
+    with listening_socket(config.server) as sock:
+        address = address_of(sock, tls=config.server.tls is not None)
+        text = welcome(address + config.server.root_path, found.config, run_key)
         if workers == 1:
             serve_here(gateway, sock, text, startup, run, hangups)
         else:
             serve_in_workers(workers, sock, text, startup, config, run, hangups)
+
+
+def _server_settings(
+    *, host: str | None, port: int | None, uds: str | None, certfile: str | None, keyfile: str | None
+) -> dict[str, object]:
+    """Those of `server` that are given. Raises `BadParameter`."""
+    from crplugins.config.tls import TlsSection
+
+    settings: dict[str, object] = {"host": host, "port": port, "uds": uds}
+    if keyfile is not None and certfile is None:
+        raise typer.BadParameter("is the key of a certificate: give --ssl-certfile too", param_hint="--ssl-keyfile")
+    if certfile is not None:
+        tls = TlsSection(certfile=certfile, keyfile=keyfile)
+        if (problem := tls.problem()) is not None:
+            raise typer.BadParameter(problem, param_hint="--ssl-certfile")
+        settings["tls"] = tls
+    given = {name: value for name, value in settings.items() if value is not None}
+    return given | ({"uds": None} if given.keys() & {"host", "port"} and uds is None else {})
 
 
 def welcome(address: str, config: "Config", run_key: str | None) -> str:

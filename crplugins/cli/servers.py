@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,16 +17,17 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
-from crplugins.cli.address import local_url, loopback_of
+from crplugins.cli.address import local_url, loopback_of, unix_url
 from crplugins.cli.bounds import bounds_of
 from crplugins.cli.connections import OpenConnections
 from crplugins.cli.drain import DrainingConfig
-from crplugins.cli.logs import logging_to_stderr
+from crplugins.cli.logs import StderrLog
 from crplugins.cli.refused import Refused
 from crplugins.cli.reloads import OneProcess
 from crplugins.cli.start import Start
 from crplugins.cli.startup_log import StartupLog
 from crplugins.config import Config
+from crplugins.config.schema import Server
 from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory
 
@@ -59,17 +61,18 @@ def serve_here(
     """
 
     def serving(server: DrainingConfig, _app: FrozenAfterStartup) -> None:
+        server.log = log
         reloads = OneProcess(app, server, run)
         hangups.listen(lambda: reloads.ask("SIGHUP"))
+        reloads.watch()
 
     config = DrainingConfig(lambda: FrozenAfterStartup(app), serving=serving, **_options(app.config))
     server = _Server(config, app, welcome, startup)
     try:
-        with logging_to_stderr(app.config):
+        with StderrLog(app.config, run.log_level) as log:
             server.run([sock])
     except OSError as error:  # two servers may bind a port; only one may listen
-        host, port = sock.getsockname()[:2]
-        raise cannot_listen(host, port, error) from None
+        raise cannot_listen(sock.getsockname(), error) from None
     except SystemExit as exit_:
         if exit_.code:
             raise Refused("the gateway did not start") from None
@@ -90,10 +93,11 @@ def serve_in_workers(
     """
     from crplugins.cli.supervisor import Supervisor  # one process needs none
 
-    with _shared_by_workers() as store, logging_to_stderr(config):
+    with _shared_by_workers() as store, StderrLog(config, run.log_level) as log:
         run = replace(run, text=run.file_text(), limit_store=store)
         server = DrainingConfig(_no_app, serving=_no_app, workers=workers, **_options(config))
-        supervisor = Supervisor(server, [sock], run, hangups)
+        server.log = log
+        supervisor = Supervisor(server, [sock], run, hangups, watch=config.server.watch)
         said = sock.family, reachable(sock), welcome, startup
         threading.Thread(target=_print_when_listening, args=said, daemon=True).start()
         supervisor.run()
@@ -124,7 +128,13 @@ def _shared_by_workers() -> Iterator[str]:
 
 
 def _options(config: Config) -> dict[str, Any]:
+    tls, password = config.server.tls, None
+    if tls is not None and tls.keyfile_password is not None:
+        password = tls.keyfile_password.get_secret_value()
     return {
+        "ssl_certfile": None if tls is None else tls.certfile,
+        "ssl_keyfile": None if tls is None else tls.keyfile,
+        "ssl_keyfile_password": password,
         **_OPTIONS,
         "connections": OpenConnections(bounds_of(config)),
         "timeout_keep_alive": config.server.idle_timeout_seconds,
@@ -153,7 +163,7 @@ def _print(text: str) -> None:
     sys.stdout.flush()
 
 
-def _print_when_listening(family: int, address: tuple[Any, ...], text: str, startup: StartupLog) -> None:
+def _print_when_listening(family: int, address: Any, text: str, startup: StartupLog) -> None:
     """Prints when a connection is accepted, which is when the first worker is ready."""
     while not _accepts(family, address):
         time.sleep(0.05)
@@ -161,10 +171,42 @@ def _print_when_listening(family: int, address: tuple[Any, ...], text: str, star
     _print(text)
 
 
-def _accepts(family: int, address: tuple[Any, ...]) -> bool:
+def _accepts(family: int, address: Any) -> bool:
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         return probe.connect_ex(address) == 0
+
+
+@contextmanager
+def listening_socket(server: Server) -> Iterator[socket.socket]:
+    """Within the block, the bound socket that a configuration says. Raises `Refused` with the reason."""
+    if server.uds is None:
+        with bind(server.host, server.port) as sock:
+            yield sock
+        return
+    with bind_unix(Path(server.uds)) as sock:
+        try:
+            yield sock
+        finally:
+            Path(server.uds).unlink(missing_ok=True)
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """Likewise a Unix socket, which everybody on the machine may connect to who may enter its folder, as with uvicorn.
+
+    One that a process has left that is gone is replaced. Raises `Refused`.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket() and not _accepts(socket.AF_UNIX, str(path)):
+            path.unlink()
+        sock.bind(str(path))
+        path.chmod(0o666)
+        sock.set_inheritable(True)
+    except OSError as error:
+        sock.close()
+        raise cannot_listen(str(path), error) from None
+    return sock
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -183,23 +225,32 @@ def bind(host: str, port: int) -> socket.socket:
         sock.set_inheritable(True)
     except OSError as error:
         sock.close()
-        raise cannot_listen(host, port, error) from None
+        raise cannot_listen((host, port), error) from None
     return sock
 
 
-def cannot_listen(host: str, port: int, error: OSError) -> Refused:
+def cannot_listen(address: Any, error: OSError) -> Refused:
+    """`address`: of a Unix socket its path, else the host and the port."""
+    if isinstance(address, str):
+        taken = error.errno == errno.EADDRINUSE
+        return Refused(f"cannot listen on {address}: {'a process listens there' if taken else error.strerror or error}")
+    host, port = address[:2]
     if error.errno == errno.EADDRINUSE:
         return Refused(f"port {port} on {host} is in use; stop what listens there or choose another with --port")
     return Refused(f"cannot listen on port {port} of {host}: {error.strerror}")
 
 
-def reachable(sock: socket.socket) -> tuple[Any, ...]:
+def reachable(sock: socket.socket) -> Any:
     """The socket's address for a client on this machine: loopback instead of a wildcard."""
+    if sock.family == socket.AF_UNIX:
+        return sock.getsockname()
     host, *others = sock.getsockname()
     return (loopback_of(host), *others)
 
 
-def address_of(sock: socket.socket) -> str:
+def address_of(sock: socket.socket, *, tls: bool = False) -> str:
     """The URL for a client on this machine, such as `http://127.0.0.1:4000`."""
+    if sock.family == socket.AF_UNIX:
+        return unix_url(sock.getsockname())
     host, port = sock.getsockname()[:2]
-    return local_url(host, port)
+    return local_url(host, port, tls=tls)

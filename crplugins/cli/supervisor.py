@@ -21,6 +21,7 @@ from uvicorn.supervisors.multiprocess import Process
 
 from crplugins.cli.drain import DrainingConfig
 from crplugins.cli.start import Start
+from crplugins.cli.watch import FileWatch
 from crplugins.cli.worker import Conclude, Prepare, Ready, ReloadAnswer, ReloadAsked, Worker
 from crplugins.homes.gateway.reloading import LoadedAs, Loads, Reloaded, log, problems_of
 
@@ -40,11 +41,11 @@ class WorkerProcess(Process):
         channel: the supervisor's end of the pipe to it.
     """
 
-    def __init__(self, config: DrainingConfig, sockets: list[socket.socket], run: Start, loaded: LoadedAs) -> None:
+    def __init__(self, config: DrainingConfig, sockets: list[socket.socket], start: Start, loaded: LoadedAs) -> None:
         self.channel, self._theirs = Pipe()
-        worker = Worker(run, self._theirs, loaded)
+        worker = Worker(start, self._theirs, loaded)
         own = copy.copy(config)
-        own.app, own.serving = worker, worker.serving
+        own.app, own.serving, own.log = worker, worker.serving, None
         super().__init__(own, sockets)
 
     def start(self) -> None:
@@ -62,10 +63,14 @@ class Supervisor(Multiprocess):
     config: DrainingConfig
     processes: list[WorkerProcess]  # type: ignore[assignment]
 
-    def __init__(self, config: DrainingConfig, sockets: list[socket.socket], run: Start, hangups: "Hangups") -> None:
+    def __init__(
+        self, config: DrainingConfig, sockets: list[socket.socket], start: Start, hangups: "Hangups", *, watch: bool
+    ) -> None:
         super().__init__(config, sockets)
+        self._watches = watch
+        self._watch: Final = None if start.file is None else FileWatch(start.file)
         hangups.listen(lambda: self.signal_queue.append(signal.SIGHUP))
-        self._run = run
+        self._start = start
         self._loads: Final = Loads()
         self._number = 0
         self._asks: list[tuple[WorkerProcess, ReloadAsked]] = []
@@ -86,6 +91,8 @@ class Supervisor(Multiprocess):
             for process, ask in asks:
                 if ask.number is not None:
                     _send(process, ReloadAnswer(ask.number, reloaded))
+        if self._watch is not None and self._watch.changed() and self._watches:
+            self._reload(f"{self._watch.file} has changed")
         for index, process in enumerate(self.processes):
             if self.should_exit.is_set() or process.is_alive(timeout=self.config.timeout_worker_healthcheck):
                 continue
@@ -106,7 +113,7 @@ class Supervisor(Multiprocess):
         self.processes.append(self._started())
 
     def _started(self) -> WorkerProcess:
-        process = WorkerProcess(self.config, self.sockets, self._run, self._loads.as_they_are())
+        process = WorkerProcess(self.config, self.sockets, self._start, self._loads.as_they_are())
         process.start()
         return process
 
@@ -114,22 +121,25 @@ class Supervisor(Multiprocess):
         """In all workers, or in none."""
         self._number += 1
         try:
-            run = self._run.with_text(self._run.file_text())
-            reloaded = self._prepared(run)
+            start = self._start.with_text(self._start.file_text())
+            config = start.read()
+            reloaded = self._prepared(start.text)
         except Exception as error:
             reloaded = Reloaded(problems=problems_of(error))
+        if reloaded.problems:
+            self._start.restore()
         else:
-            if not reloaded.problems:
-                self._run = run  # also for a worker that has died meanwhile
+            self._start, self._watches = start, config.server.watch  # also for a worker that has died meanwhile
+            self.config.configure(config)
         self._loads.note(reloaded)
         for process in self.processes:
             _send(process, Conclude(self._number, reloaded))
         log(reloaded, why)
         return reloaded
 
-    def _prepared(self, run: Start) -> Reloaded:
+    def _prepared(self, text: str | None) -> Reloaded:
         """What all workers say to it; the first that finds a problem decides."""
-        waiting = [process for process in self.processes if _send(process, Prepare(self._number, run))]
+        waiting = [process for process in self.processes if _send(process, Prepare(self._number, text))]
         until, first = time.monotonic() + RELOAD_SECONDS, Reloaded()
         while waiting:
             if time.monotonic() > until:

@@ -7,13 +7,12 @@ import asyncio
 import atexit
 import signal
 import threading
-from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
-from crplugins.cli.logs import logging_to_stderr
+from crplugins.cli.logs import StderrLog
 from crplugins.cli.reloads import Reloads
 from crplugins.cli.start import Start
 from crplugins.config import Config
@@ -42,10 +41,10 @@ class ReloadAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """To each worker: open what this configuration needs, and wait."""
+    """To each worker: open what the configuration needs that the file says now, and wait."""
 
     number: int
-    run: Start
+    text: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +70,22 @@ class Worker:
         loaded: how the loading of the configuration has gone in the other processes.
     """
 
-    def __init__(self, run: Start, channel: Connection, loaded: LoadedAs) -> None:
-        self._run, self._channel, self._loaded = run, channel, loaded
+    def __init__(self, start: Start, channel: Connection, loaded: LoadedAs) -> None:
+        self._start, self._channel, self._loaded = start, channel, loaded
 
     def __call__(self) -> FrozenAfterStartup:
         """The gateway, which logs to stderr until the process ends."""
-        gateway = Gateway.from_config(self._run.read())
+        gateway = Gateway.from_config(self._start.read())
         gateway.loads.are(self._loaded)
-        stack = ExitStack()
-        stack.enter_context(logging_to_stderr(gateway.config))
-        atexit.register(stack.close)
+        self._log = StderrLog(gateway.config, self._start.log_level)
+        atexit.register(self._log.close)
         return FrozenAfterStartup(gateway)
 
     def serving(self, server: "DrainingConfig", app: FrozenAfterStartup) -> None:
         """Called on the event loop."""
         assert isinstance(app.app, Gateway), "as made above"
-        reloads = WorkerReloads(app.app, server, self._channel)
+        server.log = self._log
+        reloads = WorkerReloads(app.app, server, self._channel, self._start)
         signal.signal(signal.SIGHUP, lambda _number, _frame: reloads.ask("SIGHUP"))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the supervisor has blocked it for the start
 
@@ -94,8 +93,8 @@ class Worker:
 class WorkerReloads(Reloads):
     """The reloads of one of several processes, as the supervisor says."""
 
-    def __init__(self, gateway: Gateway, server: "DrainingConfig", channel: Connection) -> None:
-        super().__init__(gateway, server)
+    def __init__(self, gateway: Gateway, server: "DrainingConfig", channel: Connection, start: Start) -> None:
+        super().__init__(gateway, server, start)
         self._channel: Final = channel
         self._asked: dict[int, asyncio.Future[Reloaded]] = {}
         self._preparing: asyncio.Task[None] | None = None
@@ -112,7 +111,7 @@ class WorkerReloads(Reloads):
         finally:
             del self._asked[number]
 
-    def _start(self, why: str) -> None:
+    def _begin(self, why: str) -> None:
         self._channel.send(ReloadAsked(None, why))
 
     def _listen(self) -> None:
@@ -134,9 +133,10 @@ class WorkerReloads(Reloads):
 
     async def _prepare(self, message: Prepare) -> None:
         try:
-            config = await asyncio.to_thread(message.run.read)
+            config = await asyncio.to_thread(self._start.with_text(message.text).read)
             prepared = await self.gateway.prepare(config)
         except Exception as error:
+            self._start.restore()
             self._channel.send(Ready(message.number, Reloaded(problems=problems_of(error))))
         else:
             self._prepared = message.number, config, prepared
@@ -149,6 +149,7 @@ class WorkerReloads(Reloads):
         if self._prepared is not None:
             (_, config, prepared), self._prepared = self._prepared, None
             if message.reloaded.problems:
+                self._start.restore()
                 await prepared.abandon()
             else:
                 prepared.apply()

@@ -15,6 +15,7 @@ from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.on_break import OnBreakKeys
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.routing import GroupKeys, RoutingKeys, group_problems, group_settings
+from crplugins.config.tls import TlsSection
 from crplugins.config.webhooks import WebhookSection
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
@@ -72,11 +73,33 @@ def _root_path(value: str) -> str:
     return value
 
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class LogSection(Section):
+    """The log of `crplugins serve` on stderr."""
+
+    level: LogLevel = Field(default="info", examples=["warning"])
+    """The least urgent lines that are written. A request is one of `info`; `debug` has what providers say, redacted."""
+
+    format: Literal["text", "json"] = Field(default="text", examples=["json"])
+    """Lines for people, or a JSON object on each line."""
+
+
 class Server(Section):
     """Where and how `crplugins serve` listens."""
 
     host: Annotated[str, Field(min_length=1)] = Field(default="127.0.0.1", examples=["10.0.0.5"])
     """The address to listen on."""
+
+    uds: Annotated[str, Field(min_length=1)] | None = Field(default=None, examples=["/run/crplugins/gateway.sock"])
+    """A Unix socket to listen on, in the place of an address and a port."""
+
+    tls: TlsSection | None = None
+    """HTTPS in the place of HTTP, with the gateway's own certificate."""
+
+    watch: bool = Field(default=False, examples=[True])
+    """Whether the configuration is read anew when its file changes; otherwise when somebody says so."""
 
     port: Annotated[Whole, Field(ge=0, le=65535)] = Field(default=4000, examples=[8080])
     """The port to listen on; 0 takes a free one."""
@@ -115,8 +138,9 @@ class Server(Section):
     )
     """After this much silence a stream sends a comment, so that no proxy in between closes it; by default never."""
 
-    access_log: bool = Field(default=False, examples=[True])
-    """Whether one line of JSON per request is written to stderr."""
+    access_log: bool = Field(default=True, examples=[False])
+    """Whether each chat completion that is over is a line of the log. Inside vLLM and LiteLLM's proxy, which have lines
+    of their own, only if it is written here."""
 
     shutdown_seconds: Annotated[Whole, Field(gt=0)] = Field(default=30, examples=[60])
     """How long running answers may go on after SIGTERM; records then have up to 25 s more."""
@@ -237,6 +261,9 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     tracing: bool = Field(default=False, examples=[True])
     """Whether spans are made, through whatever OpenTelemetry SDK the process has set up; needs the extra `otel`."""
 
+    log: LogSection = LogSection()
+    """The log of `crplugins serve` on stderr."""
+
     server: Server = Server()
     """Where and how `crplugins serve` listens."""
 
@@ -303,6 +330,10 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     def with_limit_store(self, url: str) -> Self:
         """The same configuration with another `limits.store`, made for this run."""
         return self.model_copy(update={"limits": self.limits.model_copy(update={"store": url})})
+
+    def with_server(self, settings: Mapping[str, Any]) -> Self:
+        """The same configuration with other settings of `server`, which are not checked again."""
+        return self.model_copy(update={"server": self.server.model_copy(update=dict(settings))})
 
     def key_ids(self) -> list[str]:
         """The ids of the keys that stand in the configuration itself."""

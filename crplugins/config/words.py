@@ -26,6 +26,7 @@ class ConfigWords(TypedDict, total=False):
     ledger: Mapping[str, Any] | None
     metrics: Mapping[str, Any] | None
     tracing: bool | None
+    log: Mapping[str, Any] | None
     server: Mapping[str, Any] | None
     guard: Mapping[str, Any] | None
     admin: Mapping[str, Any] | None

@@ -1,4 +1,4 @@
-"""Lines of the log about an upstream: each names its request and its deployment, and none has words of others.
+"""Lines of the log about an upstream: each names its request, deployment and attempt, and none has words of others.
 
 What an upstream says may repeat the prompt, an answer or a key, so of its answers only words of the protocol are
 logged: a status, a type, a code. What it said stands in a record of level DEBUG, redacted and cut.
@@ -14,6 +14,9 @@ NO_REQUEST: Final = "-"
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("crplugins_request_id", default=NO_REQUEST)
 """The request that this task serves."""
 
+ATTEMPT: Final[ContextVar[int]] = ContextVar("crplugins_attempt", default=1)
+"""Which call of a deployment it makes now for the request."""
+
 
 def log_upstream(
     logger: logging.Logger, deployment: str, text: str, *args: object, level: int = logging.WARNING
@@ -26,6 +29,8 @@ def log_upstream(
         return
     request = REQUEST_ID.get()
     shown = [one_line(arg) if isinstance(arg, str) else arg for arg in args]
-    facts = {"request_id": request, "deployment": deployment}
+    attempt = ATTEMPT.get()
+    facts = {"request_id": request, "deployment": deployment, "attempt": attempt}
     line = text % tuple(shown)
-    logger.log(level, "request %s, deployment %s: %s", request, deployment, line, extra={"crplugins": facts})
+    head = "request %s, deployment %s, attempt %d: %s"
+    logger.log(level, head, request, deployment, attempt, line, extra={"crplugins": facts})

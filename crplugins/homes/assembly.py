@@ -62,8 +62,9 @@ def _if_tracing(config: Config, home: Home) -> bool:  # noqa: ARG001
     return config.tracing
 
 
-def _if_access_log(config: Config, home: Home) -> bool:  # noqa: ARG001
-    return config.server.access_log
+def _if_access_log(config: Config, home: Home) -> bool:
+    """A host that has lines of its own for requests need not have ours too, unless somebody asks for them."""
+    return config.server.access_log and (home == "gateway" or "access_log" in config.server.model_fields_set)
 
 
 def _if_admin(config: Config, home: Home) -> bool:  # noqa: ARG001

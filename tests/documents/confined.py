@@ -22,6 +22,7 @@ VALUES = {
     "ANTHROPIC_API_KEY": "sk-upstream-9876543210",
     "TEAM_A_KEY": "sk-team-a",
     "ADMIN_TOKEN": "admin-token-0123456789",
+    "TLS_PASSWORD": "of-the-key-0123456789",
     "ANN_TOKEN": "token-of-ann-0123456789",
     "WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "CI_TOKEN": "token-of-ci-0123456789",

@@ -1,7 +1,7 @@
 """A frame of `crplugins top`, as text for a terminal and as JSON."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import Final
 
@@ -16,6 +16,9 @@ from crplugins.cli.top.figures import DeploymentUse, Figures, Traffic
 ROWS: Final = 10
 """The number of rows shown of each table; the others are counted."""
 
+WIDE: Final = 90
+"""Columns of a terminal on which everything has room."""
+
 _NEARLY: Final = 0.75
 _FULL: Final = 0.9
 
@@ -25,42 +28,45 @@ def as_json(figures: Figures) -> str:
     return json.dumps(asdict(figures), indent=2, allow_nan=False)
 
 
-def frame(figures: Figures, url: str, note: str | None = None) -> RenderableType:
-    """`note` is the reason why there are no newer figures."""
-    return Group(*_parts(figures, url, note))
+def frame(figures: Figures, url: str, note: str | None = None, *, width: int = WIDE) -> RenderableType:
+    """`note` is the reason why there are no newer figures. On a narrow terminal less is shown of each row."""
+    return Group(*_parts(figures, url, note, width))
 
 
-def _parts(figures: Figures, url: str, note: str | None) -> Iterator[RenderableType]:
+def _parts(figures: Figures, url: str, note: str | None, width: int) -> Iterator[RenderableType]:
     up = "" if figures.uptime_seconds is None else f"  up {_duration(figures.uptime_seconds)}"
     yield Text(f"crplugins {figures.version}  {url}{up}", style="bold")
     if note is not None:
         yield Text(note, style="red")
     for trouble in figures.trouble:
         yield Text(printable(trouble), style="red")
-    yield _summary(figures)
-    yield _models(figures.models)
-    yield _keys(figures.keys)
+    yield _summary(figures, width)
+    yield _models(figures.models, width)
+    yield _keys(figures.keys, width)
     if len(figures.deployments) > 1 or any(not use.healthy for use in figures.deployments):
-        yield _deployments(figures.deployments)
+        yield _deployments(figures.deployments, width)
     if figures.limits:
         yield _limits(figures)
     if figures.budgets:
         yield _budgets(figures)
 
 
-def _summary(figures: Figures) -> Table:
+def _summary(figures: Figures, width: int) -> Table:
     total = figures.total
     table = Table.grid(padding=(0, 3))
-    table.add_row(
+    first = (
         f"requests {total.requests:,} ({total.requests_per_second:,.1f}/s)",
         f"in flight {figures.in_flight:,}{_of_most(figures)}{_waiting(figures)}",
         f"tokens/s {total.input_tokens_per_second:,.0f} in, {total.output_tokens_per_second:,.0f} out",
     )
-    table.add_row(
+    second = (
         f"errors {total.errors:,} ({_share(total.errors, total.requests)})",
         f"refused {total.refused:,}",
         f"TTFT {_seconds(total.ttft_p50)} p50, {_seconds(total.ttft_p95)} p95",
     )
+    rows = [first, second] if width >= WIDE else list(zip(first, second, strict=True))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -75,14 +81,15 @@ def _waiting(figures: Figures) -> str:
     return f", waiting {sum(figures.waiting.values()):,} ({scopes})" if scopes else ""
 
 
-def _deployments(deployments: list[DeploymentUse]) -> Table:
-    table = _table("model", "deployment", "state", "in flight", "cooldowns")
-    for use in deployments[:ROWS]:
-        state = Text(_state(use), style="" if use.healthy else "red")
-        table.add_row(
-            printable(use.model), printable(use.deployment), state, f"{use.in_flight:,}", f"{use.cooldowns:,}"
+def _deployments(deployments: list[DeploymentUse], width: int) -> Table:
+    rows = [
+        (
+            printable(use.model), printable(use.deployment), Text(_state(use), style="" if use.healthy else "red"),
+            f"{use.in_flight:,}", f"{use.cooldowns:,}",
         )
-    return _with_count_of_others(table, len(deployments))
+        for use in deployments
+    ]  # fmt: skip
+    return _table(rows, ("model", "deployment", "state", "in flight", "cooldowns"), width, ("in flight", "cooldowns"))
 
 
 def _state(use: DeploymentUse) -> str:
@@ -92,58 +99,63 @@ def _state(use: DeploymentUse) -> str:
     return there[0][0] if len(there) == 1 else ", ".join(f"{number} {state}" for state, number in there)
 
 
-def _models(models: list[Traffic]) -> Table:
-    table = _table("model", "requests", "req/s", "errors", "TTFT p50", "TTFT p95", "tokens/s", "spend")
-    for model in models[:ROWS]:
-        table.add_row(
+def _models(models: list[Traffic], width: int) -> Table:
+    rows = [
+        (
             printable(model.name), f"{model.requests:,}", f"{model.requests_per_second:,.1f}",
             _share(model.errors, model.requests), _seconds(model.ttft_p50), _seconds(model.ttft_p95),
             f"{model.output_tokens_per_second:,.0f}", _dollars(model.cost_usd),
-        )  # fmt: skip
-    return _with_count_of_others(table, len(models))
+        )
+        for model in models
+    ]  # fmt: skip
+    names = ("model", "requests", "req/s", "errors", "TTFT p50", "TTFT p95", "tokens/s", "spend")
+    return _table(rows, names, width, ("requests", "TTFT p50", "tokens/s"))
 
 
-def _keys(keys: list[Traffic]) -> Table:
-    table = _table("key", "spend", "requests", "req/s", "errors", "refused", "input", "output")
-    for key in keys[:ROWS]:
-        table.add_row(
+def _keys(keys: list[Traffic], width: int) -> Table:
+    rows = [
+        (
             printable(key.name), _dollars(key.cost_usd), f"{key.requests:,}", f"{key.requests_per_second:,.1f}",
             _share(key.errors, key.requests), f"{key.refused:,}", f"{key.input_tokens:,}", f"{key.output_tokens:,}",
-        )  # fmt: skip
-    return _with_count_of_others(table, len(keys))
+        )
+        for key in keys
+    ]  # fmt: skip
+    names = ("key", "spend", "requests", "req/s", "errors", "refused", "input", "output")
+    return _table(rows, names, width, ("requests", "input", "output"))
 
 
 def _limits(figures: Figures) -> Table:
-    table = _table("limit", "of", "used")
-    for use in figures.limits[:ROWS]:
-        table.add_row(printable(use.limit), printable(use.key_id), Text(f"{use.used:.0%}", style=_style(use.used)))
-    return _with_count_of_others(table, len(figures.limits))
+    rows = [
+        (printable(use.limit), printable(use.key_id), Text(f"{use.used:.0%}", style=_style(use.used)))
+        for use in figures.limits
+    ]
+    return _table(rows, ("limit", "of", "used"))
 
 
 def _budgets(figures: Figures) -> Table:
-    table = _table("budget of", "spent", "budget", "used")
-    for use in figures.budgets[:ROWS]:
+    rows = []
+    for use in figures.budgets:
         used = use.spent_usd / use.budget_usd if use.budget_usd else 1.0
-        table.add_row(
-            printable(use.key_id),
-            _dollars(use.spent_usd),
-            _dollars(use.budget_usd),
-            Text(f"{used:.0%}", style=_style(used)),
-        )
-    return _with_count_of_others(table, len(figures.budgets))
+        shown = Text(f"{used:.0%}", style=_style(used))
+        rows.append((printable(use.key_id), _dollars(use.spent_usd), _dollars(use.budget_usd), shown))
+    return _table(rows, ("budget of", "spent", "budget", "used"))
 
 
-def _table(first: str, *others: str) -> Table:
+def _table(
+    rows: Sequence[Sequence[str | Text]], names: Sequence[str], width: int = WIDE, dispensable: Collection[str] = ()
+) -> Table:
+    """The first rows. On a narrow terminal without the columns that are `dispensable`."""
+    shown = [at for at, name in enumerate(names) if width >= WIDE or name not in dispensable]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, no_wrap=True, min_width=16)
-    for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
-def _with_count_of_others(table: Table, number: int) -> Table:
-    if number > ROWS:
-        table.add_row(f"and {number - ROWS:,} more")
+    for at in shown:
+        if at == 0:
+            table.add_column(names[0], no_wrap=True, min_width=16)
+        else:
+            table.add_column(names[at], justify="right", no_wrap=True)
+    for row in rows[:ROWS]:
+        table.add_row(*[row[at] for at in shown])
+    if len(rows) > ROWS:
+        table.add_row(f"and {len(rows) - ROWS:,} more")
     return table
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.live import Live
 
 from crplugins.cli.configuration import listening
@@ -18,6 +18,7 @@ from crplugins.cli.options import ConfigOption, UrlOption
 from crplugins.cli.refused import Refused
 from crplugins.cli.terminal import plain_console
 from crplugins.cli.top.figures import Figures, TopScrape, figures, scrape
+from crplugins.cli.top.keyboard import Keyboard
 from crplugins.cli.top.show import as_json as to_json
 from crplugins.cli.top.show import frame
 from crplugins.config import Problem
@@ -40,7 +41,7 @@ def top(
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch requests, tokens, errors, spend and limits of a running gateway. Ctrl-C ends it."""
+    """Watch requests, tokens, errors, spend and limits of a running gateway. q or Ctrl-C ends it."""
     address, secret = _target(url, token, config_file)
     watched = Watched(lambda: scrape(address, secret, time.monotonic), clock_of(context))
     console = plain_console()
@@ -52,7 +53,7 @@ def top(
     if as_json:
         sys.stdout.write(f"{to_json(found)}\n")
     else:
-        _print(console, frame(found, address))
+        _print(console, found, address)
 
 
 class Watched:
@@ -71,13 +72,14 @@ class Watched:
 
 
 def _watch(console: Console, watched: Watched, address: str, interval: float) -> None:
-    """Shows frames until Ctrl-C. While the gateway does not answer, the last figures stay, with the reason."""
+    """Shows frames until q or Ctrl-C. While the gateway does not answer, the last figures stay, with the reason."""
     try:
-        with Live(console=console, screen=True, auto_refresh=False) as live:
+        with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
             shown, note = watched.next(), None
             while True:
-                live.update(frame(shown, address, note), refresh=True)
-                time.sleep(interval)
+                live.update(frame(shown, address, note, width=console.width), refresh=True)
+                if _ends(keyboard, interval):
+                    return
                 try:
                     shown, note = watched.next(), None
                 except Refused as refused:
@@ -86,11 +88,20 @@ def _watch(console: Console, watched: Watched, address: str, interval: float) ->
         return
 
 
-def _print(console: Console, shown: RenderableType) -> None:
+def _ends(keyboard: Keyboard, seconds: float) -> bool:
+    """Whether q is pressed within this time. Other keys change nothing."""
+    until = time.monotonic() + seconds
+    while (remaining := until - time.monotonic()) > 0:
+        if keyboard.pressed(remaining) in ("q", "Q"):
+            return True
+    return False
+
+
+def _print(console: Console, found: Figures, address: str) -> None:
     """Prints one frame. A pipe has no width, so the frame is not cut there."""
     if not console.is_terminal:
         console.width = 200
-    console.print(shown)
+    console.print(frame(found, address, width=console.width))
 
 
 def _target(url: str | None, token: str | None, config_file: Path | None) -> tuple[str, str | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import MODEL_HEADER, Exchange, FallbackReason, Reply
-from crplugins.core.log_lines import log_upstream
+from crplugins.core.log_lines import ATTEMPT, log_upstream
 from crplugins.handlers.quota import QuotaUsedUp, first_free, soonest
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.destination import Destination
@@ -144,6 +144,7 @@ class Attempts:
         exchange, health, destination = self._exchange, candidate.health, self._destination
         if exchange.attempts:
             give_up(exchange, destination.group.missing_usage)
+            ATTEMPT.set(len(exchange.attempts) + 1)
         self._sent = exchange.clock()
         trial = health.asked(self._sent) if health.cools_until else False
         health.running += 1

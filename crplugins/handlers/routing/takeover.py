@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, RescueKind
+from crplugins.core.log_lines import log_upstream
 from crplugins.handlers.routing.attempts import Attempts
 from crplugins.handlers.routing.candidate import Candidate
 
@@ -14,10 +15,12 @@ logger = logging.getLogger("crplugins.upstream")
 
 def takes_over(attempts: Attempts, exchange: Exchange, error: GatewayError, kind: RescueKind) -> bool:
     """Whether the next deployment is asked to take over a stream that has broken. It is not for a client that left."""
+    broken = attempts.current
     if exchange.client_gone or not attempts.broken(error):
         return False
     exchange.rescues = (*exchange.rescues, kind)
-    logger.warning("request %s: its stream broke, and another deployment takes over (%s)", exchange.id, kind)
+    label = "" if broken is None else broken.deployment.label
+    log_upstream(logger, label, "its stream broke, and another deployment takes over (%s)", kind)
     return True
 
 

@@ -20,7 +20,7 @@ _NAMES: Final = {"model_list": "model_name", "keys": "id"}
 
 _SECRET_KEYS: Final = frozenset({"secret", "secrets", "hash", "hashes", "pepper", "token", "password"})
 
-_AT_START: Final = (("server", "host"), ("server", "port"), ("metrics", "inter_chunk"))
+_AT_START: Final = (("server", "host"), ("server", "port"), ("server", "uds"), ("metrics", "inter_chunk"))
 """What counts when the process starts, and not after."""
 
 Leaves = dict[str, Any]
@@ -37,7 +37,8 @@ def changes_between(old: Config, new: Config) -> list[str]:
 def needs_restart(old: Config, new: Config) -> list[str]:
     """The settings that are different, and count at the start of a process alone."""
     before, after = old.model_dump(include={"server", "metrics"}), new.model_dump(include={"server", "metrics"})
-    return [".".join(path) for path in _AT_START if _found(before, path) != _found(after, path)]
+    settings = [".".join(path) for path in _AT_START if _found(before, path) != _found(after, path)]
+    return settings + (["server.tls"] if (old.server.tls is None) != (new.server.tls is None) else [])
 
 
 class _Absent:
