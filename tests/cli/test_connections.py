@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from crplugins.asgi.middleware import PluginMiddleware
-from crplugins.cli import servers
+from crplugins.cli import bounds
 from crplugins.cli.connections import LEAST_BODY_BYTES, MOST_PIPELINED, BoundedHTTP, Bounds, OpenConnections
 from crplugins.config import parse_config
 from crplugins.plugins.usage import Usage
@@ -473,9 +473,9 @@ def test_there_are_no_more_connections_than_file_descriptors_for_them_and_their_
     monkeypatch, files, connections
 ):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
-    bounds = servers.bounds_of(parse_config({}))
-    assert bounds.connections == connections
-    assert ("file descriptors are used up" in bounds.why) == (connections < 4096)
+    found = bounds.bounds_of(parse_config({}))
+    assert found.connections == connections
+    assert ("file descriptors are used up" in found.why) == (connections < 4096)
 
 
 @pytest.mark.parametrize(
@@ -486,5 +486,5 @@ def test_the_soft_limit_of_open_files_is_raised_as_far_as_connections_need(monke
     asked = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
-    servers.allow_descriptors(parse_config({}))
+    bounds.allow_descriptors(parse_config({}))
     assert asked == ([] if raised is None else [(raised, hard)])
