@@ -37,8 +37,8 @@ def test_its_name_is_its_class() -> None:
     assert Auditor().name == "Auditor"
 
 
-@pytest.mark.parametrize("hook", ["on_event", "on_end"])
+@pytest.mark.parametrize("hook", ["on_event", "on_end", "on_cut"])
 def test_a_hook_that_needs_events_must_be_declared(hook: str) -> None:
     forgetful = type("Forgetful", (Plugin,), {hook: lambda self, *_: None})
-    with pytest.raises(TypeError, match="Forgetful has on_event or on_end but declares neither"):
+    with pytest.raises(TypeError, match="Forgetful has on_event, on_end or on_cut but declares neither"):
         Pipeline([forgetful()], {}, 1)

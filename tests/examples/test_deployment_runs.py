@@ -171,6 +171,7 @@ async def test_the_unit_serves_with_its_workers_and_ends_while_it_streams(machin
     assert (line["key_id"], line["requests"]) == ("team-a", 3)
     assert {file.name.split("-")[0] for file in machine.state.iterdir()} == {
         ".keys.yaml.lock",
+        "keys.audit.jsonl",
         "keys.yaml",
         "limits.db",
         "usage.db",
