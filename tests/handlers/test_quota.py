@@ -251,7 +251,7 @@ async def test_a_request_waits_for_the_first_deployment_that_is_free(gateway: An
 async def levels(quotas: Quotas) -> Any:
     [plugin] = [plugin for plugin in quotas.app.plugins if hasattr(plugin, "quota")]
     assert not plugin.reservations.queues.waiting
-    entries = [served.deployment for served in quotas.app._upstreams._served]
+    entries = [served.deployment for served in quotas.app._generation._upstreams._served]
     limits = [each.limit for entry in entries for each in plugin.quota(entry.account, entry.quota).applied().all]
     return await plugin.reservations.levels(limits)
 
