@@ -16,6 +16,7 @@ from crplugins.keys.file import FileStore, KeyFileError
 from crplugins.keys.key import Key, revoked, rotated, with_disabled
 from crplugins.keys.secrets import Digester, sha256
 from tests.keys.conftest import LATER, NOW, make_key
+from tests.long import times
 from tests.warm import PYTHON
 
 A, B, NEW = "sk-secret-of-a-0123456789", "sk-secret-of-b-0123456789", "sk-new-secret-0123456789"
@@ -391,7 +392,7 @@ new_keys = st.builds(
 moments = st.datetimes(datetime(2026, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=times(20, 2000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(FILES)), st.data())
 async def test_what_is_read_back_is_what_was_meant(tmp_path, name, data):
     path = tmp_path / "keys.yaml"

@@ -14,6 +14,7 @@ from crplugins.keys.file import reader as module
 from crplugins.keys.file.file import KeyFile
 from crplugins.keys.file.reader import KeyReader
 from crplugins.keys.secrets import Digester, sha256
+from tests.long import times
 
 ENVIRON = {"A_KEY": "sk-of-the-environment"}
 
@@ -70,7 +71,7 @@ PIECES = [
 @example("keys:\n", [PIECES[1], PIECES[2]])
 @example("keys:\n", [PIECES[7]])
 @example("keys:\n", [PIECES[8]])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=times(30, 3000), deadline=None)
 def test_a_file_of_any_form_has_the_keys_that_it_has_as_a_whole(tmp_path_factory, head, pieces):
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     text = head + "".join(pieces)
