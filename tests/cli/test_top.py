@@ -151,6 +151,17 @@ def test_figures_of_a_gateway_without_any_request():
     assert "requests 0 (0.0/s)" in shown(empty)
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_cuts_no_figure_off(width):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(frame(figures(scrape(0.0), scrape(0.0), 2000.0), "http://gw", width=width))
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "\u2026" not in text
+    for figure in ("requests 110", "TTFT 500 ms p50, 950 ms p95", "$1.50", "100.0%", "requests_per_minute"):
+        assert figure in text
+
+
 def printed(found: Figures) -> str:
     console = Console(file=io.StringIO(), width=200)
     console.print(frame(found, "http://gw"))
@@ -211,7 +222,8 @@ def test_a_gateway_is_named_with_its_token(run, gateway):
     assert run("top", "--once", "--url", f"{gateway.url}/metrics", "--token", "scrape-me").stdout
 
 
-def test_it_goes_on_in_a_terminal_until_ctrl_c(gateway, folder, environ):
+@pytest.mark.parametrize("end", ["Ctrl-C", "q"])
+def test_it_goes_on_in_a_terminal_until_somebody_ends_it(end, gateway, folder, environ):
     ours, theirs = pty.openpty()
     command = [INSTALLED, "top", "--interval", "0.2"]
     terminal = environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
@@ -224,7 +236,10 @@ def test_it_goes_on_in_a_terminal_until_ctrl_c(gateway, folder, environ):
         try:
             while text.count("in flight") < 3:
                 text += os.read(ours, 65536).decode(errors="replace")
-            process.send_signal(signal.SIGINT)
+            if end == "q":
+                os.write(ours, b"xq")
+            else:
+                process.send_signal(signal.SIGINT)
             _drain(ours)
             assert process.wait(10) == 0
         finally:

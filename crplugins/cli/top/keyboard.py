@@ -1,5 +1,6 @@
 """Keyboard: whether somebody has pressed a key, without waiting for the Enter key."""
 
+import os
 import sys
 import termios
 import tty
@@ -32,4 +33,4 @@ class Keyboard:
             select([], [], [], seconds)
             return ""
         ready, _, _ = select([self._terminal], [], [], seconds)
-        return sys.stdin.read(1) if ready else ""
+        return os.read(self._terminal, 1).decode(errors="replace") if ready else ""  # no more than one is taken
