@@ -8,6 +8,7 @@ from crplugins.testing import lifespan
 
 
 async def test_what_lives_as_long_as_the_process_is_out_of_the_collectors_sight():
+    gc.unfreeze()  # what earlier tests have frozen may be freed meanwhile, and would be counted
     before = gc.get_freeze_count()
     loaded = asyncio.Event()
 
