@@ -27,7 +27,7 @@ from crplugins.homes.assembly import assemble, find
 from crplugins.homes.caller_limits import CallerLimits, read_caller_limits
 from crplugins.homes.gateway.fallback_gate import FallbackGate
 from crplugins.homes.gateway.front import Cors, without_prefix
-from crplugins.homes.gateway.limits_api import LimitsApi, with_limits
+from crplugins.homes.gateway.limits_api import LimitsApi
 from crplugins.homes.gateway.reloading import Loads, Reloaded
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import Readiness, Web
@@ -257,7 +257,7 @@ class Generation:
         return names_for(principal, model, self._aliases, shadow=self.config.models_shadow)
 
     def _openapi(self) -> dict[str, Any]:
-        from crplugins.homes.gateway.openapi import with_admin, with_usage  # sqlalchemy, needed only here
+        from crplugins.homes.gateway.openapi import with_admin, with_limits, with_usage  # sqlalchemy, needed only here
         from crplugins.homes.gateway.operations import with_operations
         from crplugins.schema import openapi_document  # pydantic's models of the schema, likewise
 

@@ -1,4 +1,4 @@
-"""The admin API in the OpenAPI document."""
+"""The gateway's own endpoints in its OpenAPI document: keys, limits, usage."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,7 +8,11 @@ import msgspec
 from pydantic import Field
 from pydantic.json_schema import models_json_schema
 
+from crplugins.homes.caller_limits import ADMIN_PATH as ADMIN_LIMITS_PATH
+from crplugins.homes.caller_limits import CallerLimits
 from crplugins.homes.gateway.admin import AUDIT_PATH, PATH
+from crplugins.homes.gateway.limits_api import PATHS as LIMITS_PATHS
+from crplugins.homes.gateway.openapi_parts import json_of, ref, response, schemas_of, with_endpoints
 from crplugins.homes.gateway.usage_api import ADMIN_PATH, OWN_GROUPS, PATHS
 from crplugins.keys.audit import MOST_ENTRIES, AuditEntry
 from crplugins.keys.entry import NewKey
@@ -40,17 +44,10 @@ _ERRORS: Final = {
 
 def with_admin(document: dict[str, Any]) -> dict[str, Any]:
     """A copy of the gateway's document with the paths, schemas and the token of the admin API in it."""
-    components = document["components"]
     scheme = {"type": "http", "scheme": "bearer", "description": "The token of `admin` in the configuration."}
-    return {
-        **document,
-        "paths": document["paths"] | admin_paths(),
-        "components": {
-            **components,
-            "schemas": components["schemas"] | admin_schemas(),
-            "securitySchemes": components["securitySchemes"] | {"admin": scheme},
-        },
-    }
+    described = with_endpoints(document, admin_paths(), admin_schemas())
+    schemes = described["components"]["securitySchemes"] | {"admin": scheme}
+    return {**described, "components": {**described["components"], "securitySchemes": schemes}}
 
 
 def admin_paths() -> dict[str, Any]:
@@ -136,8 +133,8 @@ def admin_schemas() -> dict[str, Any]:
         },
         **audit_schemas(),
         "AdminDeletedKey": _object({"id": _TEXT, "object": {"const": "key.deleted"}, "deleted": {"const": True}}),
-        "AdminKeyList": _object({"object": {"const": "list"}, "data": {"type": "array", "items": _ref("AdminKey")}}),
-        "AdminNewSecret": {"allOf": [_ref("AdminKey"), _object({"secret": _TEXT}, required=["secret"])]},
+        "AdminKeyList": _object({"object": {"const": "list"}, "data": {"type": "array", "items": ref("AdminKey")}}),
+        "AdminNewSecret": {"allOf": [ref("AdminKey"), _object({"secret": _TEXT}, required=["secret"])]},
         "AdminRotation": _object({"overlap_seconds": overlap}),
         "AdminDisabling": _object({"disabled": {"type": "boolean", "default": True}}),
     }
@@ -146,7 +143,7 @@ def admin_schemas() -> dict[str, Any]:
 def audit_schemas() -> dict[str, Any]:
     ref_template = "#/components/schemas/Admin{name}"
     _, schemas = msgspec.json.schema_components([AuditEntry], ref_template=ref_template)
-    data = {"type": "array", "items": _ref("AdminAuditEntry")}
+    data = {"type": "array", "items": ref("AdminAuditEntry")}
     listed = _object({"object": {"const": "list"}, "data": data, "has_more": {"type": "boolean"}})
     return {"AdminAuditEntry": schemas["AuditEntry"], "AdminAuditList": listed}
 
@@ -170,34 +167,22 @@ def _concise(schema: Any) -> Any:
 def _operation(
     name: str, summary: str, answer: str, errors: tuple[int, ...] = (), body: str | None = None
 ) -> dict[str, Any]:
-    refusals = {str(status): _response(_ERRORS[status], "ErrorBody") for status in sorted({*errors, 401, 500, 503})}
+    refusals = {str(status): response(_ERRORS[status], "ErrorBody") for status in sorted({*errors, 401, 500, 503})}
     good = "201" if name == "createKey" else "200"
     tag = {"headers": {"etag": _ETAG}} if answer in ("AdminKey", "AdminNewSecret") else {}
     operation = {
         "operationId": name,
         "summary": summary,
         "security": [{"admin": []}],
-        "responses": {good: _response(summary, answer) | tag, **refusals},
+        "responses": {good: response(summary, answer) | tag, **refusals},
     }
     if 412 in errors:
         operation["parameters"] = [_IF_MATCH]
-    return operation | ({"requestBody": {"content": _json(body)}} if body else {})
-
-
-def _response(description: str, schema: str) -> dict[str, Any]:
-    return {"description": description, "content": _json(schema)}
-
-
-def _json(schema: str) -> dict[str, Any]:
-    return {"application/json": {"schema": _ref(schema)}}
+    return operation | ({"requestBody": {"content": json_of(body)}} if body else {})
 
 
 def _object(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
     return {"type": "object", "properties": properties} | ({"required": required} if required else {})
-
-
-def _ref(schema: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{schema}"}
 
 
 _USAGE_ERRORS: Final = {
@@ -217,9 +202,7 @@ def with_usage(document: dict[str, Any], *, admin: bool) -> dict[str, Any]:
     if admin:
         operation = _usage_operation("adminUsage", "What all keys have used.", tuple(GROUPS), "key,model")
         paths[ADMIN_PATH] = {"get": operation | {"security": [{"admin": []}]}}
-    components = document["components"]
-    schemas = components["schemas"] | {"Usage": _usage(), "UsageList": _list()}
-    return {**document, "paths": document["paths"] | paths, "components": {**components, "schemas": schemas}}
+    return with_endpoints(document, paths, {"Usage": _usage(), "UsageList": _list()})
 
 
 def _usage_operation(name: str, summary: str, groups: Sequence[str], default: str) -> dict[str, Any]:
@@ -230,12 +213,12 @@ def _usage_operation(name: str, summary: str, groups: Sequence[str], default: st
         _parameter("until", "The end, which is outside."),
         *(_parameter(group, f"Only this {group.replace('_', ' ')}.") for group in groups if group != "day"),
     ]
-    refusals = {str(status): _usage_response(text, "ErrorBody") for status, text in _USAGE_ERRORS.items()}
+    refusals = {str(status): response(text, "ErrorBody") for status, text in _USAGE_ERRORS.items()}
     return {
         "operationId": name,
         "summary": summary,
         "parameters": parameters,
-        "responses": {"200": _usage_response(summary, "UsageList"), **refusals},
+        "responses": {"200": response(summary, "UsageList"), **refusals},
     }
 
 
@@ -250,7 +233,7 @@ def _usage() -> dict[str, Any]:
 
 
 def _list() -> dict[str, Any]:
-    data = {"type": "array", "items": {"$ref": "#/components/schemas/Usage"}}
+    data = {"type": "array", "items": ref("Usage")}
     return {"type": "object", "properties": {"object": {"const": "list"}, "data": data}}
 
 
@@ -258,6 +241,28 @@ def _parameter(name: str, description: str, **schema: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "description": description, "schema": _TEXT | schema}
 
 
-def _usage_response(description: str, schema: str) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"description": description, "content": content}
+def with_limits(document: dict[str, Any], *, admin: bool) -> dict[str, Any]:
+    """A copy of the gateway's OpenAPI document with the endpoint in it. `admin`: that of operators too."""
+    paths = {
+        LIMITS_PATHS[0]: {
+            "get": _limits_operation("limits", "What this key may use and spend, and how much of it is used.")
+        }
+    }
+    if admin:
+        key = {"name": "key", "in": "query", "required": True, "schema": {"type": "string"}}
+        operation = _limits_operation("adminLimits", "What a key may use and spend, and how much of it is used.")
+        operation["responses"]["404"] = response("There is no such key.", "ErrorBody")
+        paths[ADMIN_LIMITS_PATH] = {"get": operation | {"parameters": [key], "security": [{"admin": []}]}}
+    return with_endpoints(document, paths, schemas_of([CallerLimits]))
+
+
+def _limits_operation(name: str, summary: str) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            "200": response("How the limits and budgets of the key and of its team stand.", "CallerLimits"),
+            "401": response("The key, or the admin token, is missing or wrong.", "ErrorBody"),
+            "503": response("The store of the limits cannot be read now.", "ErrorBody"),
+        },
+    }

@@ -27,6 +27,8 @@ from crplugins.core.principal import Principal
 from crplugins.homes.caller_limits import CallerLimits
 from crplugins.homes.explained import ExplainedStep, explained
 from crplugins.homes.gateway.admin_token import AdminToken, bad_field
+from crplugins.homes.gateway.openapi_parts import response, schemas_of, with_endpoints
+from crplugins.homes.gateway.parameters import read_parameters
 from crplugins.homes.gateway.store_errors import as_gateway_errors
 from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates
 from crplugins.keys.key import utc_now
@@ -146,7 +148,11 @@ class OperationsApi:
         return DeploymentsHealth(len(states), list(_summed(states)))
 
     async def explain(self, request: Request) -> Explained:
-        key_id, model = _query(request, ("key", "model"))
+        given = read_parameters(request.query_params.multi_items(), ("key", "model"))
+        for name in ("key", "model"):
+            if not given.get(name):
+                raise bad_field(name, "is needed")
+        key_id, model = given["key"], given["model"]
         with as_gateway_errors():
             keys = await self._keys.list()
         steps = await asyncio.to_thread(explained, self._config, keys, key_id, model, now=self._now())
@@ -178,22 +184,9 @@ def _summed(states: Iterable[WorkerState]) -> Iterable[DeploymentHealth]:
         yield DeploymentHealth(model, deployment, *numbers)
 
 
-def _query(request: Request, names: Sequence[str]) -> list[str]:
-    """The value of each of `names`, and there are no others. Raises `GatewayError` 400 that names the parameter."""
-    given = request.query_params.multi_items()
-    for name, _ in given:
-        if name not in names:
-            raise bad_field(name, f"is not known here, only {', '.join(names)}")
-    for name in names:
-        if (number := sum(1 for each, value in given if each == name and value)) != 1:
-            raise bad_field(name, "is given twice" if number else "is needed")
-    return [request.query_params[name] for name in names]
-
-
 def with_operations(document: dict[str, Any]) -> dict[str, Any]:
     """A copy of the gateway's OpenAPI document with the endpoints in it. It knows the security scheme `admin`."""
     answers = (RunningRequests, RefusedRequests, DeploymentsHealth, Explained)
-    _, schemas = msgspec.json.schema_components(answers, ref_template="#/components/schemas/{name}")
     asked = [
         {"name": name, "in": "query", "required": True, "description": text, "schema": {"type": "string"}}
         for name, text in (("key", "The key's id, not its secret."), ("model", "The name a client would ask for."))
@@ -204,12 +197,7 @@ def with_operations(document: dict[str, Any]) -> dict[str, Any]:
         DEPLOYMENTS_PATH: _operation("deployments", "How each deployment fares.", "DeploymentsHealth"),
         EXPLAIN_PATH: _operation("explain", "What would happen to a request.", "Explained", asked),
     }
-    components = document["components"]
-    return {
-        **document,
-        "paths": {**document["paths"], **paths},
-        "components": {**components, "schemas": components["schemas"] | schemas},
-    }
+    return with_endpoints(document, paths, schemas_of(answers))
 
 
 def _operation(name: str, summary: str, schema: str, parameters: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -224,13 +212,8 @@ def _operation(name: str, summary: str, schema: str, parameters: Sequence[dict[s
         "summary": summary,
         "security": [{"admin": []}],
         "responses": {
-            "200": _response(summary, schema),
-            **{status: _response(text, "ErrorBody") for status, text in sorted(refusals.items())},
+            "200": response(summary, schema),
+            **{status: response(text, "ErrorBody") for status, text in sorted(refusals.items())},
         },
     }
     return {"get": operation | ({"parameters": list(parameters)} if parameters else {})}
-
-
-def _response(description: str, schema: str) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"description": description, "content": content}
