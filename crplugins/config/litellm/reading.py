@@ -28,7 +28,7 @@ _HEALTH_CHECK_SECONDS: Final = 300
 
 _PARALLEL: Final = ("limits", "per_deployment", "max_parallel_requests")
 _IN_FLIGHT: Final = ("server", "max_in_flight")
-_SIZE: Final = ("general_settings", "max_request_size_mb")
+_AFFINITY: Final = ("affinity_seconds",)
 
 _SHARED: Final = ("headers", "organization", "ssl_verify", "vertex_project", "vertex_location")
 """Words of `litellm_settings` that hold for every model, with the same name in `litellm_params`."""
@@ -78,24 +78,24 @@ class LitellmReading:
     def leave_out(self, problems: Sequence[Problem]) -> bool:
         """Takes off what is wrong and may be left out, for another attempt. False where something else is wrong too."""
         entries: dict[int, str] = {}
-        others: list[KeyPath] = []
+        moved: list[Problem] = []
         for problem in problems:
             index = problem.path[1] if problem.path[:1] == ("model_list",) and len(problem.path) > 1 else None
             if isinstance(index, int) and self.is_litellms:
                 where = format_path(problem.path[2:])
                 entries.setdefault(index, ": ".join(part for part in (where, problem.message) if part))
             elif self._is_moved(problem.path):
-                others.append(problem.path)
+                moved.append(problem)
             else:
                 return False
         if entries and len(entries) == len(self.entries):
             return False
-        for path, problem in zip(others, (p for p in problems if self._is_moved(p.path)), strict=False):
-            self._take_off(path, problem.message)
+        for problem in moved:
+            self._take_off(problem.path, problem.message)
         for index in sorted(entries, reverse=True):
             self._without_entry(index, entries[index])
         self._clean_fallbacks()
-        return bool(entries or others)
+        return bool(entries or moved)
 
     def not_read(self, messages: Sequence[str]) -> None:
         """Notes the files that are included and could not be read."""
@@ -174,9 +174,7 @@ class LitellmReading:
         self._move_count(router, ("router_settings", "default_max_parallel_requests"), _PARALLEL)
         self._move_count(general, ("general_settings", "max_in_flight_requests_per_worker"), _IN_FLIGHT)
         self._move_count(general, ("general_settings", "global_max_parallel_requests"), _IN_FLIGHT)
-        if router.get("deployment_affinity_ttl_seconds") is not None:
-            place = ("router_settings", "deployment_affinity_ttl_seconds")
-            self._put(router["deployment_affinity_ttl_seconds"], ("affinity_seconds",), place)
+        self._move_count(router, ("router_settings", "deployment_affinity_ttl_seconds"), _AFFINITY)
         size = general.get("max_request_size_mb")
         if isinstance(size, int | float) and not isinstance(size, bool) and size > 0:
             self._put(
@@ -214,9 +212,7 @@ class LitellmReading:
             self._put(said[place[1]], ours, place)
 
     def _move_health_check(self, general: Mapping[str, Any]) -> None:
-        asked = [
-            name for name in ("background_health_checks", "enable_health_check_routing") if _says_yes(general.get(name))
-        ]
+        asked = [name for name in _HEALTH_CHECKS if _says_yes(general.get(name))]
         if not asked:
             if general.get("health_check_interval") is not None:
                 self.fates["general_settings", "health_check_interval"] = OFF
