@@ -329,13 +329,32 @@ def limits_deployments(config: Config) -> bool:
     return bool(config.limits.per_deployment.model_fields_set)
 
 
+_SOMEWHERE_ELSE: Final[Sequence[tuple[str, Callable[[Config], bool], frozenset[Home], str]]] = (
+    ("limits.per_deployment", limits_deployments, frozenset({"gateway"}), ONLY_THE_GATEWAY),
+    (
+        "admin",
+        lambda config: config.admin is not None,
+        frozenset({"gateway"}),
+        "only crplugins' own gateway serves the admin API",
+    ),
+    (
+        "prices",
+        lambda config: config.prices is not None,
+        frozenset({"gateway", "vllm"}),
+        "LiteLLM has a table of its own, and what its `model_list` says",
+    ),
+)
+"""Settings that do nothing in some homes: which, whether one is given, where it counts, and why not elsewhere."""
+
+
 def assemble(parts: Parts, home: Home) -> list[Plugin]:
     """All plugins of a home, outermost first: ours, and those of `config.plugins` at their places.
 
     Raises `ConfigError` for one's own plugin that cannot be made or placed, ImportError for a missing extra.
     """
-    if home != "gateway" and limits_deployments(parts.config):
-        logger.warning("limits.per_deployment is ignored: %s", ONLY_THE_GATEWAY)
+    for setting, is_given, homes, why in _SOMEWHERE_ELSE:
+        if home not in homes and is_given(parts.config):
+            logger.warning("%s is ignored: %s", setting, why)
     here = [place for place in PLACES if home in place.homes and place.when(parts.config, home)]
     ours = [place.make(parts) for place in here if not place.innermost]
     arranged = arrange_plugins(parts.config, ours, parts.own_plugin)

@@ -171,8 +171,6 @@ def _warn(data: Mapping[str, Any], config: Config) -> None:
         logger.warning("%s", warning)
     if "keys" not in data:
         logger.warning("no keys are configured: whoever reaches vLLM may use it")
-    if config.admin is not None:
-        logger.warning("admin is ignored: only crplugins' own gateway serves the admin API")
 
 
 _MODEL_LISTS: Final = PathSet(("/v1/models", "/v1/models/*"))

@@ -56,6 +56,21 @@ def test_a_home_that_sends_no_requests_to_deployments_says_that_it_keeps_none_of
     assert len(told) == (home != "gateway")
 
 
+@pytest.mark.parametrize(
+    ("home", "ignored"), [("gateway", set()), ("vllm", {"admin"}), ("litellm_entry", {"admin", "prices"})]
+)
+def test_a_home_names_the_settings_that_do_nothing_there(
+    home: str, ignored: set[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if home == "litellm_entry":
+        pytest.importorskip("litellm.proxy._types")
+    (tmp_path / "prices.json").write_text('{"m": {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}}')
+    config = parts(admin=EVERYTHING["admin"], prices={"file": str(tmp_path / "prices.json")})
+    assemble(config, home)  # type: ignore[arg-type]
+    told = [message.partition(" is ignored: ") for message in caplog.messages]
+    assert {setting for setting, ignores, _ in told if ignores} == ignored
+
+
 def test_in_front_of_an_app_of_ones_own_such_a_limit_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"limits\.per_deployment: cannot be kept here"):
         RateLimitMiddleware(lambda *_: None, limits={"per_deployment": {"requests_per_minute": 1}})  # type: ignore[arg-type]
