@@ -14,19 +14,18 @@ EventType = Literal["budget.threshold", "budget.exhausted", "key.expiring", "key
 EVENTS: Final[tuple[EventType, ...]] = get_args(EventType)
 
 
-def _url(value: str) -> str:
+def _url(url: SecretStr) -> SecretStr:
+    value = url.get_secret_value()
     if not value.lower().startswith(("http://", "https://")) or not has_host(value) or "@" in urlsplit(value).netloc:
         raise refusal("must be an http:// or https:// URL without a user")
-    return value
+    return url
 
 
 class WebhookSection(Section):
     """A receiver that is told of budgets and keys, with signed messages as Standard Webhooks describes them."""
 
-    url: Annotated[str, OneLine, AfterValidator(_url)] = Field(
-        repr=False, examples=["https://hooks.example.com/crplugins"]
-    )
-    """Where messages are sent, by POST."""
+    url: Annotated[SecretStr, OneLine, AfterValidator(_url)] = Field(examples=["https://hooks.example.com/crplugins"])
+    """Where messages are sent, by POST. It is kept as a secret: with many receivers, whoever knows it may send."""
 
     secret: Annotated[SecretStr, Field(min_length=16), OneLine] = Field(examples=["${WEBHOOK_SECRET}"])
     """What they are signed with: `whsec_` and base64, or any text of at least 16 characters."""

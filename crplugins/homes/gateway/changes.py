@@ -61,7 +61,7 @@ def _text(place: str, before: Any, after: Any) -> str:
     if after is _ABSENT:
         return f"{place}: removed"
     was, now = _shown(place, before), _shown(place, after)
-    return f"{place} has changed" if _HIDDEN in (was, now) else f"{place}: {was} -> {now}"
+    return f"{place} has changed" if _HIDDEN in (was, now) or was == now else f"{place}: {was} -> {now}"
 
 
 _HIDDEN: Final = "(hidden)"
@@ -81,7 +81,8 @@ def _may_be_secret(place: str) -> bool:
     if section.startswith("plugins["):
         return True  # what the options of somebody's plugin hold, nobody knows
     if ".litellm_params." in place:
-        return any(is_secret(word) for word in words[1:] if word != "api_base")
+        parameter, *below = place.partition(".litellm_params.")[2].replace("[", ".").split(".")
+        return bool(below) or (is_secret(parameter) and parameter != "api_base")
     return not _SECRET_KEYS.isdisjoint(words)
 
 

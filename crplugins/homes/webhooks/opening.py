@@ -40,13 +40,15 @@ async def _subscriptions(
 
 
 def _subscription(section: WebhookSection, client: HttpClient, reservations: Reservations) -> Subscription:
+    url = section.url.get_secret_value()
+
     async def open_endpoint() -> Endpoint:
-        return client.endpoint(section.url, _HEADERS)
+        return client.endpoint(url, _HEADERS)
 
     receiver = Receiver(
-        urlsplit(section.url).hostname or "",  # the rest of a URL is often a secret
+        urlsplit(url).hostname or "",  # the rest of a URL is often a secret
         section.secret.get_secret_value(),
-        Claims(reservations, section.url),
+        Claims(reservations, url),
         open_endpoint,
     )
     return Subscription(receiver, frozenset(section.events), section.budget_thresholds, section.expiry_days)

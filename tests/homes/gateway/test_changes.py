@@ -1,0 +1,52 @@
+"""What a reload says of the difference between two configurations."""
+
+from typing import Any
+
+from crplugins.config import Config, parse_config
+from crplugins.homes.gateway.changes import changes_between
+
+
+def configuration(secret: str, **more: Any) -> Config:
+    """One with `secret` in every place where people write secrets."""
+    params = {
+        "model": "openai/m",
+        "api_key": secret,
+        "api_base": f"https://user:{secret}@provider.example/v1?key={secret}",
+        "headers": {"x-team": secret},
+        "extra_body": {"auth": secret},
+    }
+    return parse_config(
+        {
+            "model_list": [{"model_name": "m", "litellm_params": params}],
+            "keys": [{"id": "a", "secret": secret}],
+            "admin": {"token": secret, "tokens": {"ann": secret + secret}},
+            "metrics": {"token": secret},
+            "webhooks": [{"url": f"https://hooks.example/services/{secret}", "secret": secret}],
+            "ledger": {"url": f"postgresql://user:{secret}@db.example/usage"},
+            "limits": {"store": f"redis://:{secret}@redis.example:6379/0"},
+            "prices": {"url": f"https://user:{secret}@prices.example/list.json?token={secret}"},
+            **more,
+        },
+        {},
+    )
+
+
+def test_a_secret_that_has_changed_is_named_by_its_place_and_shown_nowhere() -> None:
+    first, second = "the-first-of-two-secrets", "the-other-of-two-secrets"
+    changes = changes_between(configuration(first), configuration(second))
+    assert not [change for change in changes if first in change or second in change]
+    params = "model_list[m].litellm_params"
+    assert set(changes) == {
+        f"{place} has changed"
+        for place in (
+            f"{params}.api_key", f"{params}.api_base", f"{params}.headers.x-team", f"{params}.extra_body.auth",
+            "keys[a].secret", "admin.token", "admin.tokens.ann", "metrics.token", "webhooks[0].url",
+            "webhooks[0].secret", "ledger.url", "limits.store", "prices.url",
+        )
+    }  # fmt: skip
+
+
+def test_other_values_are_shown_as_they_were_and_as_they_are() -> None:
+    secret = "a secret that stays the same"
+    before, after = configuration(secret), configuration(secret, aliases={"fast": "m"}, num_retries=2)
+    assert set(changes_between(before, after)) == {"aliases.fast: m (new)", "num_retries: null -> 2"}
