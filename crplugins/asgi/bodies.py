@@ -11,12 +11,11 @@ from typing import Protocol
 from starlette.types import Message
 
 from crplugins.asgi.sending import BODY
-from crplugins.core.answer_forms import readable_chunk
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError, broken_off, internal_error, no_completion
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Run
-from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, done_event, error_event
+from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter
 
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r", b"\n\r")
 
@@ -67,18 +66,18 @@ class Passthrough:
 
 
 class AnswerEvents:
-    """The events of a body that are part of its answer, each readable to OpenAI's SDKs, up to [DONE].
+    """The events of a body that are part of its answer, each readable to the SDKs of its dialect, up to its end mark.
 
-    Streams of other paths (Responses, Messages) have no choices, and all their events pass. Of a chat completion
-    heartbeats other than comments are left out, and whatever follows [DONE]. Events that a handler of ours has split
-    are what it let through, and are not judged again.
+    Streams of other paths pass as they are. Heartbeats other than comments are left out, and whatever follows the end
+    mark. Events that a handler of ours has split are what it let through, and are not judged again.
     """
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._splitter = Splitter()
+        self._dialect = exchange.dialect
+        self._splitter: Splitter | None = None  # nothing of what a handler has split needs one
         self._completeness = Completeness(exchange.choices)
-        self._is_chat = exchange.is_chat
+        self._asks_model = exchange.asks_model
 
     @property
     def done(self) -> bool:
@@ -87,7 +86,7 @@ class AnswerEvents:
     @property
     def rest(self) -> bytes:
         """Bytes of an event that has not ended yet."""
-        return self._splitter.rest
+        return b"" if self._splitter is None else self._splitter.rest
 
     def of(self, message: Message) -> Iterable[Event]:
         """The events that a message completes; its last message completes the remaining one.
@@ -95,12 +94,15 @@ class AnswerEvents:
         Raises `EventTooLarge`.
         """
         body, known = message.get("body", b""), self._exchange.split
-        if known is not None and known[0] is body and not self._splitter.rest:
+        splitter = self._splitter
+        if known is not None and known[0] is body and (splitter is None or not splitter.rest):
             return known[1]
-        events = self._splitter.feed(body)
-        if not message.get("more_body", False) and (rest := self._splitter.finish()) is not None:
+        if splitter is None:
+            splitter = self._splitter = self._dialect.splitter()
+        events = splitter.feed(body)
+        if not message.get("more_body", False) and (rest := splitter.finish()) is not None:
             events.append(rest)
-        return self._judged(events) if self._is_chat else events
+        return self._judged(events) if self._asks_model else events
 
     @property
     def failed(self) -> bool:
@@ -122,10 +124,12 @@ class AnswerEvents:
             ):
                 continue
             self._completeness.see(event)
-            if event.is_done:
-                yield event if event.data == b"[DONE]" else done_event()
+            if event.answer is None and event.is_done:
+                mark = event if event.data == b"[DONE]" else self._dialect.end_mark()
+                if mark is not None:
+                    yield mark
             else:
-                yield readable_chunk(event)
+                yield self._dialect.readable(event)
 
 
 class ObservedEvents:
@@ -151,7 +155,7 @@ class ObservedEvents:
             for event in self._events.of(message):
                 self._exchange.note_facts(event)
                 self._run.event(event)
-                self.ended = event.data == b"[DONE]"
+                self.ended = event.data == b"[DONE]" or (event.answer is not None and event.answer.ends)
         except EventTooLarge:
             self._blind = True
             return
@@ -180,7 +184,7 @@ class RewrittenEvents:
         outward: list[Event] = []
         try:
             for event in self._events.of(message):
-                if event.answer is None and event.is_done and not self._pass_end(outward):
+                if (event.answer is None or event.answer.ends) and event.is_done and not self._pass_end(outward):
                     continue
                 self._exchange.note_facts(event)
                 if self._exchange.failed_in_stream:  # an error of the app's own
@@ -211,7 +215,7 @@ class RewrittenEvents:
         return _joined(outward)
 
     def _pass_end(self, outward: list[Event]) -> bool:
-        """[DONE] came. False where it is none: the answer in front of it had not come to its end."""
+        """The end mark came. False where it is none: the answer in front of it had not come to its end."""
         if self._events.is_cut():
             self._break_off(outward)
             return False
@@ -220,7 +224,7 @@ class RewrittenEvents:
         return True
 
     def _add(self, outward: list[Event]) -> None:
-        """Add what the plugins add to a complete stream, once: before [DONE], or at the end of one without it."""
+        """Add what the plugins add to a complete stream, once: before the end mark, or at the end of one without it."""
         if not self._added_to and not self._exchange.failed_in_stream:
             self._added_to = True
             outward += self._run.end()
@@ -233,9 +237,10 @@ class RewrittenEvents:
 
     def _check_end(self, outward: list[Event]) -> None:
         """A stream of an app that stops amid its answer gets an end that no client takes for one, and one that ends
-        with an error of its own gets [DONE]."""
+        with an error of its own gets the end mark."""
         if not self._events.is_cut():
-            outward += [done_event()] if self._events.failed else []
+            mark = self._exchange.dialect.end_mark() if self._events.failed else None
+            outward += [] if mark is None else [mark]
             return
         if outward and not outward[-1].raw.endswith(_BLANK_LINES):
             outward.pop()  # half an event, which would swallow the next
@@ -245,7 +250,7 @@ class RewrittenEvents:
         failure = broken_off()
         self._add_cut(outward)
         self._exchange.failed(failure, in_stream=True)
-        outward += [error_event(failure), done_event()]
+        outward += self._exchange.dialect.last_events(failure, self._exchange.id)
         self.ended = True
 
 
@@ -296,7 +301,7 @@ class DocumentBody:
         if known is not None and known[0] is message.get("body"):
             return known[1][0]
         body = self._gathered.add(message)
-        return None if body is None else Event.json_document(body)
+        return None if body is None else self._exchange.dialect.document(body)
 
     def _pass_up(self, event: Event) -> Event | None:
         self._exchange.note_facts(event)
@@ -340,7 +345,7 @@ def document_messages(start: Message, body: bytes) -> Iterable[Message]:
 
 
 def is_success(exchange: Exchange) -> bool:
-    """Whether the answer that has begun is a success for a chat completion."""
+    """Whether the answer that has begun is a success for a request that asks a model."""
     if exchange.status is None or not 200 <= exchange.status < 300:
         return False
-    return exchange.is_chat
+    return exchange.asks_model

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -13,8 +13,9 @@ from crplugins.asgi.lifespan import NotOpen, PluginLifespan, Resource
 from crplugins.asgi.other_paths import Misspelt, Uncovered
 from crplugins.asgi.scope import OUTSIDE_KEY, SCOPE_KEY, find_exchange, kind_of, make_exchange
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
+from crplugins.core.dialects import ALL, Dialect
 from crplugins.core.exchange import new_request_id
-from crplugins.core.paths import ChatPaths, PathKind
+from crplugins.core.paths import ModelPaths, PathKind
 from crplugins.core.pipeline import Faults, Pipeline, Run
 from crplugins.core.plugin import Plugin
 
@@ -30,14 +31,16 @@ class PluginMiddleware:
     parse once; `app` is then the innermost app and `plugins` all plugins, outermost first. With a foreign middleware in
     between, two boundaries share the Exchange and, if the body is the same object, its parse.
 
-    Chat completions are what `core/paths.py` says. A request that a router could take for one and that is none exactly
-    is refused, and never reaches the app. Other paths pass, except to plugins that want them all.
+    Which requests ask a model, and in which dialect, says `core/paths.py`. A request that a router could take for one
+    of them and that is none exactly is refused, and never reaches the app. Other paths pass, except to plugins that
+    want them all.
 
     Args:
         app: the ASGI app inside.
         plugins: outermost first; the request meets them in this order, the response in reverse.
-        paths: further paths of chat completions, as the app knows them: `/ask`, `/tenants/{tenant}/ask`. Of neighbours
-            each has those of all.
+        paths: further paths of chat completions, as the app knows them: `/ask`, `/tenants/{tenant}/ask`; or each path
+            with the name of its dialect: `{"/ask": "responses"}`. Of neighbours each has those of all.
+        dialects: the protocols in which a request asks a model; one in another is like any other request.
         resources: what plugins or the app stand on. Opened before the plugins when the app starts, closed after them.
         max_body_bytes: a larger request body is refused with 413, wherever a plugin reads it and on chat paths always.
             10 MiB if there are plugins and nothing is said.
@@ -55,7 +58,8 @@ class PluginMiddleware:
         app: ASGIApp,
         *,
         plugins: Sequence[Plugin] = (),
-        paths: Iterable[str] = (),
+        paths: Iterable[str] | Mapping[str, str] = (),
+        dialects: Collection[Dialect] = ALL,
         resources: Sequence[Resource] = (),
         max_body_bytes: int | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -68,19 +72,19 @@ class PluginMiddleware:
         if isinstance(plugins, Plugin):
             raise TypeError(f"plugins is a list: plugins=[{plugins.name}(...)]")
         self.plugins = tuple(plugins)
-        self.paths = tuple(paths)
+        self.paths = ModelPaths(paths).named
         self.resources = tuple(resources)
         limit = DEFAULT_MAX_BODY_BYTES if max_body_bytes is None else max_body_bytes
-        self._options = (limit, clock, new_id)
+        self._options = (limit, clock, new_id, tuple(dialects))
         self._fuse()
         self.faults: Faults = Counter() if faults is None else faults
-        self._max_body_bytes, self._clock, self._new_id = self._options
-        self._kinds = ChatPaths(self.paths)
+        self._max_body_bytes, self._clock, self._new_id, self._dialects = self._options
+        self._kinds = ModelPaths(self.paths, self._dialects)
         self._closed = Pipeline([NotOpen()], self.faults, self._max_body_bytes)
-        # Who asks for a limit, or has something opened, has it for chat completions without plugins too.
+        # Who asks for a limit, or has something opened, has it for requests that ask a model without plugins too.
         guards = bool(self.plugins) or max_body_bytes is not None or bool(self.resources)
         self._pipelines = self._guarding() if guards else {}
-        missed = [p.name for p in self.plugins if p.chat_only]
+        missed = [p.name for p in self.plugins if not p.every_path]
         self._uncovered = Uncovered(missed) if missed and find_uncovered else None
         self._lifespan = PluginLifespan(self.plugins, self.resources, opening)
 
@@ -91,16 +95,16 @@ class PluginMiddleware:
         if inner._options == self._options:
             self.app = inner.app
             self.plugins += inner.plugins
-            self.paths += inner.paths
+            self.paths = {**self.paths, **inner.paths}
             self.resources += inner.resources
 
     def _guarding(self) -> "Mapping[PathKind, Pipeline]":
         """The plugins that each kind of request meets; a kind that is not here passes untouched."""
-        for_chat = Pipeline(self.plugins, self.faults, self._max_body_bytes)  # first: it refuses what is no plugin
-        everywhere = [p for p in self.plugins if not p.chat_only]
+        every = Pipeline(self.plugins, self.faults, self._max_body_bytes)  # first: it refuses what is no plugin
+        everywhere = [p for p in self.plugins if p.every_path]
         reads_body = any(p.reads_body for p in everywhere)
         pipelines: dict[PathKind, Pipeline] = {
-            "chat": for_chat,
+            **{dialect: self._speaking(dialect, every) for dialect in ALL},
             # A view for any method would answer a GET with a body as it does a POST.
             "page": Pipeline(everywhere, self.faults, 0),
             "method": Pipeline([*everywhere, Misspelt("method")], self.faults, self._max_body_bytes),
@@ -109,6 +113,11 @@ class PluginMiddleware:
         if everywhere:
             pipelines["other"] = Pipeline(everywhere, self.faults, self._max_body_bytes if reads_body else sys.maxsize)
         return pipelines
+
+    def _speaking(self, dialect: Dialect, every: Pipeline) -> Pipeline:
+        """The plugins that understand the dialect."""
+        plugins = [p for p in self.plugins if p.dialects is None or dialect.name in p.dialects]
+        return every if len(plugins) == len(self.plugins) else Pipeline(plugins, self.faults, self._max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.handle(scope, receive, send)
@@ -127,7 +136,7 @@ class PluginMiddleware:
         if scope["type"] == "lifespan":
             return self._live(scope, receive, send)
         if scope["type"] == "websocket" and self._pipelines and kind_of(scope, self._kinds, "POST") != "other":
-            return send({"type": "websocket.close", "code": 1008})  # a chat that no plugin would see
+            return send({"type": "websocket.close", "code": 1008})  # a conversation that no plugin would see
         return self.app(scope, receive, send)
 
     async def open(self) -> None:
@@ -174,10 +183,10 @@ class PluginMiddleware:
         exchange = find_exchange(scope)
         outermost = exchange is None
         if exchange is None:
-            exchange = make_exchange(scope, self._clock, self._new_id, is_chat=kind == "chat")
+            exchange = make_exchange(scope, self._clock, self._new_id, kind if isinstance(kind, Dialect) else None)
             scope[SCOPE_KEY] = exchange  # in place: a copy would hide what the app writes into the scope
-        elif kind == "chat":  # a boundary further out has not known this path, or it was another there
-            exchange.is_chat = True
+        elif isinstance(kind, Dialect):  # a boundary further out has not known this path, or it was another there
+            exchange.asks_model, exchange.dialect = True, kind
         return Call(self.app, Run(pipeline, exchange), scope, receive, send, outermost=outermost).run()
 
     def __repr__(self) -> str:

@@ -19,12 +19,11 @@ from crplugins.asgi.bodies import (
     RewrittenEvents,
     document_messages,
 )
-from crplugins.core.answer_forms import document_of, stream_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import broken_off
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Run
-from crplugins.core.sse import Event, Splitter, begins_stream
+from crplugins.core.sse import Event, begins_stream
 
 UNCLEAR_TYPES: Final = frozenset(
     {b"", b"text/plain", b"application/octet-stream", b"application/json", b"text/event-stream"}
@@ -106,12 +105,14 @@ class DocumentAsStream:
         if body is None:
             self._gathered.refuse_too_long()
             return ()
-        answer = Event.json_document(body).answer
-        if answer is None or not answer.choices:
+        dialect = self._exchange.dialect
+        answer = dialect.document(body).answer
+        events = None if answer is None or not answer.choices else dialect.stream_of(body)
+        if events is None:
             return self._document.before({"type": message["type"], "body": body})
-        events = b"".join([event.raw for event in stream_of(body)])
+        frames = b"".join([event.raw for event in events])
         start = as_event_stream(self._exchange, self._start)
-        return chain((start,), self._events.before({"type": message["type"], "body": events}))
+        return chain((start,), self._events.before({"type": message["type"], "body": frames}))
 
     def after(self, message: Message) -> None:
         pass
@@ -138,7 +139,7 @@ class StreamAsDocument:
         if body is None:
             self._gathered.refuse_too_long()
             return ()
-        completeness, events = _judged(body, self._exchange.choices)
+        completeness, events = _judged(body, self._exchange)
         error = next((event for event in events if event.answer is not None and event.answer.error is not None), None)
         if error is not None:
             self._exchange.responded(502)
@@ -148,8 +149,11 @@ class StreamAsDocument:
             return document_messages(self._start, body)
         if not completeness.complete:
             raise broken_off()
+        document = self._exchange.dialect.document_of(events)
+        if document is None:
+            return document_messages(self._start, body)
         self._document.held = as_document(self._start)
-        return self._document.before({"type": message["type"], "body": document_of(events)})
+        return self._document.before({"type": message["type"], "body": document})
 
     def after(self, message: Message) -> None:
         pass
@@ -158,8 +162,8 @@ class StreamAsDocument:
         return b""
 
 
-def _judged(body: bytes, choices: int) -> tuple[Completeness, list[Event]]:
-    splitter, completeness = Splitter(len(body)), Completeness(choices)
+def _judged(body: bytes, exchange: Exchange) -> tuple[Completeness, list[Event]]:
+    splitter, completeness = exchange.dialect.splitter(len(body)), Completeness(exchange.choices)
     events = splitter.feed(body)
     if (rest := splitter.finish()) is not None:
         events.append(rest)

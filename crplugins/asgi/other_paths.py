@@ -1,4 +1,4 @@
-"""What PluginMiddleware does with requests that are no chat completions, as far as they are its affair.
+"""What PluginMiddleware does with requests that ask no model, as far as they are its affair.
 
 `Misspelt` refuses what is nearly one. `Uncovered` finds routes that ask a model under a path of their own.
 """
@@ -24,13 +24,13 @@ _ROUTES: Final = 16
 
 
 class Misspelt(Plugin):
-    """Refuses a request that some router may take for a chat completion, and that plugins would not.
+    """Refuses a request that some router may take for one that asks a model, and that plugins would not.
 
     Args:
         kind: `nearly`, a path with another spelling: 404. `method`, the path with a method that is not POST: 405.
     """
 
-    chat_only = False
+    every_path = True
 
     def __init__(self, kind: Literal["nearly", "method"]) -> None:
         self._kind = kind
@@ -42,7 +42,7 @@ class Misspelt(Plugin):
         if not self._told:
             self._told = True
             logger.warning(
-                "request %s refused: POST %r is another spelling of a chat completions path. If it is a route of the "
+                "request %s refused: POST %r is another spelling of a path that asks a model. If it is a route of the "
                 "app, name it: paths=[...]. Others like it are refused without a line.",
                 exchange.id,
                 exchange.path[:_LONGEST],
@@ -51,7 +51,7 @@ class Misspelt(Plugin):
 
 
 class Uncovered:
-    """Says once of a route that it asks a model and is not covered: plugins for chat completions do not see it.
+    """Says once of a route that it asks a model and is not covered: plugins do not see it.
 
     Args:
         missed: the names of those plugins.
@@ -62,7 +62,7 @@ class Uncovered:
         self._told: set[str] = set()
 
     def watch(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive` for a POST that is no chat completion. It looks at the first piece of the body."""
+        """`receive` for a POST on a path that is no dialect's. It looks at the first piece of the body."""
         path = scope["path"]
         if path in self._told or len(self._told) >= _ROUTES:
             return receive
@@ -85,8 +85,9 @@ class Uncovered:
             return
         self._told.add(path)
         logger.warning(
-            "POST %r asks a model, and %s do not see it: its path does not end with /chat/completions. "
-            "If it is a chat completion, name the route: paths=[...].",
+            "POST %r asks a model, and %s do not see it: its path ends with none that they know, such as "
+            "/chat/completions or /v1/responses. If it speaks one of these, name the route: "
+            "paths={PATH: 'chat'}.",
             path[:_LONGEST],
             self._missed,
         )

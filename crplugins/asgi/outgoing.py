@@ -142,15 +142,15 @@ class Outgoing:
         Raises RuntimeError if neither is possible; the server then drops the connection, which clients do notice.
         """
         self.release()
-        self.refusal = error
+        self.refusal, exchange = error, self._exchange
         if self.answer != "complete":
-            self._exchange.failed(error)
+            exchange.failed(error)
         if self.answer == "awaited":
             await self._respond(error)
-        elif self.answer == "begun" and _is_event_stream(self._exchange):
-            self._exchange.failed_in_stream = True
+        elif self.answer == "begun" and _is_event_stream(exchange):
+            exchange.failed_in_stream = True
             unfinished = b"" if self._body is None else self._body.cut()
-            await self._write(({"type": BODY, "body": unfinished + error.last_frames()},))
+            await self._write(({"type": BODY, "body": unfinished + exchange.dialect.last_frames(error, exchange.id)},))
         else:
             raise RuntimeError("an error was raised after the response had started") from error
 
@@ -164,17 +164,20 @@ class Outgoing:
 
     async def _respond(self, error: GatewayError) -> None:
         self._body, self._plain = None, False
+        exchange = self._exchange
+        body = exchange.dialect.error_body(error, exchange.id)
         try:
-            await self._begin({"type": START, "status": error.status, "headers": error.response_headers()})
-            await self._continue({"type": BODY, "body": error.body()})
+            await self._begin({"type": START, "status": error.status, "headers": error.response_headers(body)})
+            await self._continue({"type": BODY, "body": body})
         except GatewayError as second:  # a plugin failed on the way out too: answer past the plugins
             if self.answer != "awaited":
                 return
-            headers = [*second.response_headers(), (b"x-request-id", self._exchange.id.encode())]
-            self._exchange.failed(second)
-            self._exchange.responded(second.status)
+            body = exchange.dialect.error_body(second, exchange.id)
+            headers = [*second.response_headers(body), (b"x-request-id", exchange.id.encode())]
+            exchange.failed(second)
+            exchange.responded(second.status)
             start = {"type": START, "status": second.status, "headers": headers}
-            await self._write((start, {"type": BODY, "body": second.body()}))
+            await self._write((start, {"type": BODY, "body": body}))
 
     async def _other(self, message: Message) -> None:
         if message["type"] == START:

@@ -5,8 +5,9 @@ from typing import Final
 
 from starlette.types import Scope
 
+from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.exchange import Exchange, Timings
-from crplugins.core.paths import ChatPaths, PathKind
+from crplugins.core.paths import ModelPaths, PathKind
 
 SCOPE_KEY: Final = "crplugins.exchange"
 """Where the Exchange lives in an ASGI scope while its request runs."""
@@ -24,14 +25,15 @@ def find_exchange(scope: Scope) -> Exchange | None:
     return found if isinstance(found, Exchange) else None
 
 
-def kind_of(scope: Scope, paths: ChatPaths, method: str) -> PathKind:
+def kind_of(scope: Scope, paths: ModelPaths, method: str) -> PathKind:
     """What a request with `method` to the target of `scope` is."""
     return paths.kind(method, scope["path"], scope.get("root_path", ""), scope.get("raw_path") or b"")
 
 
 def make_exchange(
-    scope: Scope, clock: Callable[[], float], new_id: Callable[[], str], *, is_chat: bool = True
+    scope: Scope, clock: Callable[[], float], new_id: Callable[[], str], dialect: Dialect | None = CHAT
 ) -> Exchange:
+    """`dialect` is that in which it asks a model; None for a request that asks none."""
     client = scope.get("client")
     return Exchange(
         id=new_id(),
@@ -42,5 +44,6 @@ def make_exchange(
         clock=clock,
         timings=Timings(clock()),
         query=scope.get("query_string", b""),
-        is_chat=is_chat,
+        asks_model=dialect is not None,
+        dialect=dialect or CHAT,
     )

@@ -7,7 +7,6 @@ from typing import Final
 from starlette.types import Send
 
 from crplugins.asgi.push import FindPush
-from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Push, Reply
 
 START: Final = "http.response.start"
@@ -18,14 +17,14 @@ async def send_reply(
     send: Send,
     reply: Reply,
     *,
-    failed: Callable[[Exception], GatewayError] | None = None,
+    failed: Callable[[Exception], bytes] | None = None,
     sent: Callable[[], None] | None = None,
     find_push: FindPush | None = None,
 ) -> None:
     """Send a whole reply, or a stream to its end.
 
     Args:
-        failed: makes the error that ends a stream in which an exception was raised; None to let the exception through.
+        failed: makes the events that end a stream in which an exception was raised; None to let the exception through.
         sent: called after each piece of a stream.
         find_push: what the scope has of it.
     """
@@ -45,7 +44,7 @@ async def send_reply(
         except Exception as error:
             if failed is None:
                 raise
-            last = failed(error).last_frames()
+            last = failed(error)
     await send({"type": BODY, "body": last, "more_body": False})
 
 

@@ -19,8 +19,9 @@ class Completeness:
 
     Attributes:
         open: the choices that have begun and not ended.
-        done: [DONE] came.
-        failed: an error came, or a finish reason that says so (`error`, `abort`), or a tool call without its beginning.
+        done: [DONE] came, or the end mark of another protocol.
+        failed: an error came, or a finish reason that says so (`error`, `abort`), a tool call without its beginning, or
+            the end mark of another protocol before the end of each choice.
         calls: a tool call has begun.
         lost: a malformed event was left out. It may have held anything: a finish reason, so that [DONE] is no proof
             for any provider, or the name of the tool that is called.
@@ -63,6 +64,9 @@ class Completeness:
                 self.open.add(choice.index)
             if reason and is_failure(reason):
                 self.failed = True
+        if answer.ends:
+            self.done = True
+            self.failed |= not self.complete
 
     def is_behind(self, event: Event) -> bool:
         """Whether an event follows a complete answer and is none of it: malformed, or an error without choices."""

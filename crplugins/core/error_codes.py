@@ -38,6 +38,9 @@ ERROR_CODES: Final = (
     ErrorCode("object_above_max_properties", "400", "invalid_request", "an object with too many names"),
     ErrorCode("property_name_above_max_length", "400", "invalid_request", "a name in an object that is too long"),
     ErrorCode("too_many_parameters, too_many_values", "400", "invalid_request", "a body of more than is read"),
+    ErrorCode(
+        "model_not_supported_in_endpoint", "404", "unknown_model", "no deployment of the model speaks this protocol"
+    ),
     ErrorCode("request_too_large", "413", "invalid_request", "a body of more bytes than `server.max_body_bytes`"),
     ErrorCode("headers_too_large", "431", "invalid_request", "a head of more bytes than `crplugins serve` reads"),
     ErrorCode("request_timeout", "408", "invalid_request", "a request that did not arrive in time"),

@@ -85,13 +85,12 @@ class GatewayError(Exception):
         """The same as one server-sent event, for a stream that has begun."""
         return b"data: " + self.body() + b"\n\n"
 
-    def last_frames(self) -> bytes:
-        """What ends a stream that has begun: the error as an event, and `[DONE]`."""
-        return self.frame() + DONE_FRAME
+    def response_headers(self, body: bytes | None = None) -> list[Header]:
+        """Headers of the rendered response, `content-length` included.
 
-    def response_headers(self) -> list[Header]:
-        """Headers of the rendered response, `content-length` included."""
-        length = str(len(self.body())).encode()
+        `body` is the document in another protocol than OpenAI's.
+        """
+        length = str(len(self.body() if body is None else body)).encode()
         return [(b"content-type", b"application/json"), (b"content-length", length), *self.headers]
 
 
@@ -168,6 +167,17 @@ def model_not_found(model: str) -> GatewayError:
         404,
         f"The model `{shown_name(model)}` does not exist or you do not have access to it.",
         code="model_not_found",
+        error_type="unknown_model",
+    )
+
+
+def not_spoken(model: str, path: str) -> GatewayError:
+    """The answer to a model that is asked in a protocol which it does not speak. `path` is that of the protocol."""
+    return GatewayError(
+        404,
+        f"The model `{shown_name(model)}` is not supported in the v1{path} endpoint.",
+        param="model",
+        code="model_not_supported_in_endpoint",
         error_type="unknown_model",
     )
 

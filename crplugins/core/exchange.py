@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 import msgspec
 
 from crplugins.core.body import Body
+from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import ErrorObject, GatewayError, Header
 from crplugins.core.outcome import OUTCOMES, ErrorType, Outcome, answered_with
 from crplugins.core.principal import Principal
@@ -172,8 +173,9 @@ class Exchange(msgspec.Struct, eq=False):
 
     Attributes:
         query: the query string, as it came.
-        is_chat: the request asks for a chat completion, as the home has judged it by `core/paths.py`. False for the
-            others that plugins with `chat_only = False` see.
+        asks_model: the request asks a model, as the home has judged it by `core/paths.py`. False for the others that
+            plugins with `every_path = True` see.
+        dialect: the protocol in which it asks, and that of its answer and its errors.
         body: None until a plugin that reads it is reached.
         served_model: the name under which the provider was asked for the model.
         provider_model: the name that its answer gave, which may be that of a release; None if it gave none.
@@ -227,7 +229,8 @@ class Exchange(msgspec.Struct, eq=False):
     clock: Callable[[], float]
     timings: Timings
     query: bytes = b""
-    is_chat: bool = True
+    asks_model: bool = True
+    dialect: Dialect = CHAT
     body: Body | None = None
     principal: Principal | None = None
     requested_model: str | None = None
@@ -277,7 +280,7 @@ class Exchange(msgspec.Struct, eq=False):
     @property
     def choices(self) -> int:
         """How many answers the client asks for (`n`)."""
-        return (self.body.get("n", int) if self.body is not None and "n" in self.body else None) or 1
+        return 1 if self.body is None else self.dialect.choices(self.body)
 
     def begin_attempt(self, provider: str, target: object = None) -> Attempt:
         """A provider is called now: the second time for a request is a retry, elsewhere a fallback.

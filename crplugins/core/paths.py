@@ -1,37 +1,45 @@
-"""ChatPaths: which requests ask for a chat completion, decided for every home by one reading of the path.
+"""ModelPaths: which requests ask a model, and in which dialect, decided for every home by one reading of the path.
 
 Routers read a path more loosely than they say: one matches in front of a final newline, another merges slashes, ignores
-case or routes by the path before it was decoded. A request that such a router takes for a chat completion and that we
-do not would reach the model past every limit. So a chat path has one spelling, and what any router, proxy or file
-system could take for it is `nearly` one, and reaches no app.
+case or routes by the path before it was decoded. A request that such a router takes for one that asks a model and that
+we do not would reach the model past every limit. So the path of a dialect has one spelling, and what any router, proxy
+or file system could take for it is `nearly` one, and reaches no app.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 from unicodedata import normalize
 from urllib.parse import unquote
 
-CHAT_PATH: Final = "/chat/completions"
+from crplugins.core.dialects import ALL, BY_NAME, CHAT, Dialect
+
+CHAT_PATH: Final = CHAT.path
 """What the path of a chat completion ends with, whatever stands before it."""
+
+VERSION: Final = "/v1"
+"""What stands before the path of every other dialect: `/messages` alone is a route of many an app."""
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """They ask for no completion (RFC 9110, 9.2.1): a page of the same path, or a browser's question before it posts."""
 
-PathKind = Literal["chat", "page", "method", "nearly", "other"]
+PathKind = Dialect | Literal["page", "method", "nearly", "other"]
 """What a request is, by its method and path.
 
-`chat` asks for a chat completion. `page` only reads such a path, or one that is nearly one. `method` has another method
-on such a path. `nearly` is another spelling of one. `other` is not ours.
+A dialect in which it asks a model. `page` only reads such a path, or one that is nearly one. `method` has another
+method on such a path. `nearly` is another spelling of one. `other` is not ours.
 """
 
-_USUAL: Final = frozenset({"/v1" + CHAT_PATH, CHAT_PATH})
+_USUAL: Final[Mapping[str, Dialect]] = {CHAT.path: CHAT, **{VERSION + each.path: each for each in ALL}}
 
 _NO_SEGMENT: Final = r"\x00-\x1f\x7f-\x9f\\;%?#\u2028\u2029\ufeff\ufffd\ud800-\udfff"
 """What no two readers agree on: where a segment ends, a parameter begins, and what is decoded once more."""
 
 _SEGMENT: Final = rf"/(?!\.{{1,2}}(?:/|$))[^/{_NO_SEGMENT}]+"
-_EXACT: Final = re.compile(rf"(?:{_SEGMENT})*{CHAT_PATH}")
+_ENDINGS: Final = {each.path if each is CHAT else VERSION + each.path: each for each in ALL}
+"""What an exact path ends with."""
+
+_EXACT: Final = [(re.compile(rf"(?:{_SEGMENT})*{ending}"), ending, each) for ending, each in _ENDINGS.items()]
 _PLAIN: Final = re.compile(rf"(?:{_SEGMENT})+/?")
 
 _DECODINGS: Final = 3
@@ -54,50 +62,66 @@ _IGNORED: Final = re.compile(r"[^\w/.~:@!$&'()*,=-]+")
 """What some reader leaves out: spaces, control characters, accents, what nobody can see."""
 
 
-class ChatPaths:
-    """The paths of chat completions: every one that ends with `/chat/completions`, and those that are named.
+class ModelPaths:
+    """The paths of dialects: every one that ends with `/chat/completions` or, for another dialect, with `/v1` and its
+    path; and those that are named.
 
     Args:
-        named: paths as the app inside knows them, below its mount point: `/ask`. A segment in braces stands for any
-            one: `/tenants/{tenant}/ask`.
+        dialects: those whose requests are meant; the path of another one is any other path.
+        named: paths as the app inside knows them, below its mount point, of chat completions: `/ask`; or each with the
+            name of its dialect: `{"/ask": "responses"}`. A segment in braces stands for any one:
+            `/tenants/{tenant}/ask`.
 
-    Raises ValueError for a named path that could be spelled in other ways.
+    Raises ValueError for a named path that could be spelled in other ways, or a dialect that does not exist.
     """
 
-    def __init__(self, named: Iterable[str] = ()) -> None:
-        self.named: Final = tuple(dict.fromkeys(named))
-        for path in self.named:
+    def __init__(self, named: Iterable[str] | Mapping[str, str] = (), dialects: Collection[Dialect] = ALL) -> None:
+        self.named: Final[Mapping[str, str]] = (
+            dict(named) if isinstance(named, Mapping) else dict.fromkeys(named, CHAT.name)
+        )
+        for path, name in self.named.items():
             if _PLAIN.fullmatch(path) is None:
                 raise ValueError(f"{path!r} is no path of a route, such as '/ask'")
-        self._exact = [_pattern(path) for path in self.named]
+            if name not in BY_NAME:
+                raise ValueError(f"{name!r} of {path!r} is no dialect; there are {', '.join(BY_NAME)}")
+        self._exact = [(_pattern(path), BY_NAME[name]) for path, name in self.named.items()]
         self._nearly = [_parts(path) for path in self.named]
-        self._words = ["completions", *(max((part or "" for part in parts), key=len) for parts in self._nearly)]
+        self._usual = {path: each for path, each in _USUAL.items() if each in dialects}
+        self._endings = [exact for exact in _EXACT if exact[2] in dialects]
+        self._last = tuple(ending for _, ending, _ in self._endings)
+        self._lasts = [ending.strip("/").split("/") for ending in self._last]
+        last = [max((part or "" for part in parts), key=len) for parts in self._nearly]
+        self._words = [*dict.fromkeys([*(parts[-1] for parts in self._lasts), *last])]
 
     def kind(self, method: str, path: str, root_path: str = "", raw_path: bytes = b"") -> PathKind:
         """What a request is, by ASGI's words for its method and target. Linear in the length of the path."""
-        if path in _USUAL and method == "POST":
-            return "chat"
+        usual = self._usual.get(path)
+        if usual is not None and method == "POST":
+            return usual
         return self._judged(method, path, root_path, raw_path)
 
     def _judged(self, method: str, path: str, root_path: str, raw_path: bytes) -> PathKind:
-        if self._is_exact(path, root_path):
-            kind: PathKind = "chat" if method == "POST" else "method"
+        kind: PathKind
+        if (dialect := self._dialect(path, root_path)) is not None:
+            kind = dialect if method == "POST" else "method"
         elif self._is_nearly(path, root_path) or self._was_nearly(raw_path, path, root_path):
             kind = "nearly"
         else:
             return "other"
         return "page" if method in SAFE_METHODS else kind
 
-    def _is_exact(self, path: str, root_path: str) -> bool:
-        if _EXACT.fullmatch(path) is not None:
-            return True
+    def _dialect(self, path: str, root_path: str) -> Dialect | None:
+        """That of an exact path."""
+        for pattern, ending, dialect in self._endings:
+            if path.endswith(ending) and pattern.fullmatch(path) is not None:
+                return dialect
         if not self._exact or _PLAIN.fullmatch(path) is None:
-            return False
+            return None
         inside = path.removeprefix(root_path)
-        return any(pattern.fullmatch(inside) is not None for pattern in self._exact)
+        return next((dialect for pattern, dialect in self._exact if pattern.fullmatch(inside) is not None), None)
 
     def _is_nearly(self, path: str, root_path: str) -> bool:
-        if path.endswith(CHAT_PATH):
+        if path.endswith(self._last):
             return True
         if _ORDINARY.fullmatch(path) is not None:
             lowered = path.lower()
@@ -105,9 +129,12 @@ class ChatPaths:
                 return False
         elif len(path) > _LONGEST:
             return True
-        return any(parts[-2:] == ["chat", "completions"] for parts in _readings(path)) or (
+        return any(self._ends_as_one(parts) for parts in _readings(path)) or (
             bool(self._nearly) and any(self._is_named(parts) for parts in _readings(path.removeprefix(root_path)))
         )
+
+    def _ends_as_one(self, parts: Sequence[str]) -> bool:
+        return any(parts[-len(last) :] == last for last in self._lasts)
 
     def _was_nearly(self, raw_path: bytes, path: str, root_path: str) -> bool:
         """The same of the path that came, where another layer has given the app a different one: some route by it."""

@@ -35,7 +35,10 @@ class Plugin:
             read for them, and the body before the app is called, even if no other plugin needs either.
         reads_events: `on_event` only looks. Messages pass as the same objects, at once.
         rewrites_events: `on_event` may change or drop events, `on_end` may add some. Only whole events go out.
-        chat_only: hooks run for chat completions only; False for a policy that guards every path, such as Auth.
+        every_path: hooks run for every HTTP request, and not for those alone that ask a model; for a policy that guards
+            every path, such as Auth.
+        dialects: the names of the protocols that it understands, for a plugin that reads what a request or an answer
+            says by itself; a request in another one passes it by. None where it asks the Exchange alone.
         needs_principal: it does nothing for a request without `exchange.principal`, so a plugin that sets that must
             stand further out. A middleware without one is refused when the app is built.
         observes: a bug in the plugin is logged, counted and muted for the rest of the request. A plugin that decides
@@ -46,7 +49,8 @@ class Plugin:
     reads_usage: bool = False
     reads_events: bool = False
     rewrites_events: bool = False
-    chat_only: bool = True
+    every_path: bool = False
+    dialects: frozenset[str] | None = None
     needs_principal: bool = False
     observes: bool = False
 

@@ -37,8 +37,14 @@ _ESCAPED: Final = b"\x7f\x7f"
 """In place of an escaped quote or backslash in the outline; no key that anybody reads has either."""
 
 _FLAGS: Final = (b"true", b"false", b"null")
-_COUNTS: Final = ("n", "max_tokens", "max_completion_tokens")
-_KNOWN: Final = by_normal_form(CHAT_PARAMETERS)
+_COUNTS: Final = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens")
+_OF_OTHERS: Final = frozenset({
+    "background", "best_of", "documents", "input", "instructions", "max_output_tokens", "previous_response_id",
+    "prompt", "query", "suffix", "system",
+})  # fmt: skip
+"""What decides in other protocols about what a request may do and what it costs."""
+
+_KNOWN: Final = by_normal_form(CHAT_PARAMETERS | _OF_OTHERS)
 _SHOWN: Final = 100
 _any: Final = msgspec.json.Decoder(float_hook=msgspec.Raw)  # numbers stay as they are written
 _NOT_JSON: Final = (msgspec.DecodeError, ValueError, RecursionError)

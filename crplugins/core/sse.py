@@ -5,12 +5,13 @@ input. Lines end with LF, CRLF or CR and nothing else; splitting text on U+2028,
 """
 
 import re
+from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
 import msgspec
 
-from crplugins.core.errors import DONE_FRAME, GatewayError
+from crplugins.core.errors import DONE_FRAME
 from crplugins.core.wire import AnswerFacts, Misshapen, read_answer
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
@@ -127,11 +128,11 @@ class Event(msgspec.Struct, eq=False):
 
     @property
     def is_done(self) -> bool:
-        """The end mark, which some providers quote or pad with blanks."""
+        """The end mark: `[DONE]`, which some providers quote or pad with blanks, or that of another protocol."""
         data = self.data
-        return data == b"[DONE]" or (
-            data is not None and len(data) < _LONGEST_DONE and data.strip(_PADDING) == b"[DONE]"
-        )
+        if data == b"[DONE]" or (self.answer is not None and self.answer.ends):
+            return True
+        return data is not None and len(data) < _LONGEST_DONE and data.strip(_PADDING) == b"[DONE]"
 
     @property
     def is_comment(self) -> bool:
@@ -171,19 +172,28 @@ class Event(msgspec.Struct, eq=False):
         return f"Event({self.raw!r})"
 
 
+Read = Callable[[bytes], AnswerFacts | None]
+"""Reads the data of an event; see `Dialect.read`."""
+
+
 class Splitter:
     """Cuts a stream into events, whatever the sizes of the pieces it arrives in.
+
+    Args:
+        limit: the most bytes of one event; None for `MAX_EVENT_BYTES`.
+        read: reads the data of an event; None for chunks of chat completions.
 
     Attributes:
         rest: bytes of the event that has not ended yet.
     """
 
-    __slots__ = ("_begun", "_limit", "_searched", "rest")
+    __slots__ = ("_begun", "_limit", "_read", "_searched", "rest")
 
-    def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
+    def __init__(self, limit: int | None = None, read: Read | None = None) -> None:
         self.rest = b""
         self._searched = 0
-        self._limit = limit
+        self._limit = MAX_EVENT_BYTES if limit is None else limit
+        self._read = read
         self._begun = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -194,7 +204,7 @@ class Splitter:
         buffer = self.rest + data if self.rest else data
         events: list[Event] = []
         start = 0
-        if self._begun and not self.rest and buffer.find(b"\r") < 0:
+        if self._begun and self._read is None and not self.rest and buffer.find(b"\r") < 0:
             start = _take_plain(buffer, events)
         if start < len(buffer):
             for end in _ends(buffer, max(start, self._searched)):
@@ -212,10 +222,12 @@ class Splitter:
         return self._event(rest) if rest else None
 
     def _event(self, raw: bytes) -> Event:
+        text, read = raw, self._read
         if not self._begun:
             self._begun = True
-            return _parse_event(raw, raw.removeprefix(_BOM))
-        return _parse_event(raw, raw)
+            text = raw.removeprefix(_BOM)
+        data, name = _fields_of(text)
+        return Event(raw, data, name) if read is None else Event(raw, data, name, False, _facts(read, data))
 
 
 def _take_plain(buffer: bytes, events: list[Event]) -> int:
@@ -244,7 +256,12 @@ def _ends(buffer: bytes, start: int) -> list[int]:
     return ends
 
 
-def _parse_event(raw: bytes, text: bytes) -> Event:
+def _facts(read: Read, data: bytes | None) -> AnswerFacts | None:
+    return read(data) if data and data != b"[DONE]" else None
+
+
+def _fields_of(text: bytes) -> tuple[bytes | None, bytes]:
+    """The data and the type of an event."""
     data: list[bytes] = []
     name = b""
     for line in _LINE.split(text, _MOST_LINES):
@@ -254,16 +271,11 @@ def _parse_event(raw: bytes, text: bytes) -> Event:
             data.append(value)
         elif field == b"event":
             name = value
-    return Event(raw, b"\n".join(data) if data else None, name)
+    return b"\n".join(data) if data else None, name
 
 
 def _framed(data: bytes) -> bytes:
     return b"data: " + _LINE.sub(b"\ndata: ", data) + b"\n\n"
-
-
-def error_event(error: GatewayError) -> Event:
-    """A failure as an event of a stream that has begun."""
-    return Event.of(error.body())
 
 
 def done_event() -> Event:

@@ -6,7 +6,7 @@ the usage of a whole stream over one odd key.
 """
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -167,6 +167,9 @@ class AnswerFacts(msgspec.Struct, frozen=True):
     x_groq: GroqUsage | None = None
     service_tier: str | None = None
 
+    ends: ClassVar[bool] = False
+    """It is the end mark of a stream."""
+
     @property
     def counted(self) -> TokenUsage | None:
         """The provider's token counts, if it gave any here."""
@@ -191,6 +194,12 @@ class AnswerFacts(msgspec.Struct, frozen=True):
             if said is not None and (said.content or said.says()):
                 return True
         return False
+
+
+class LastFacts(AnswerFacts, frozen=True):
+    """Of the event that is the end mark of a stream, in protocols that have another than `[DONE]`."""
+
+    ends: ClassVar[bool] = True
 
 
 class Misshapen(AnswerFacts, frozen=True):

@@ -13,7 +13,7 @@ from typing import Any, Final
 from crplugins.core.body import Body
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.handler import Unopened, document_reply, stream_reply
+from crplugins.handlers.handler import Unopened, check_dialect, document_reply, stream_reply
 from crplugins.handlers.litellm.answer import answer_document
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import messages_of
@@ -109,6 +109,7 @@ class DemoHandler(Unopened):
         self._pause = word_seconds
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
+        check_dialect(exchange, body)
         choices = max(1, min(exchange.choices, _MOST_CHOICES))
         answer = echo(messages_of(body), {name: body.get(name) for name in _READ}, choices)
         requested = body.get("model", str) or ""

@@ -5,17 +5,17 @@ answer or refusal; DirectStream relays an answer that is a stream.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
-from crplugins.core.answer_forms import document_of, stream_of
 from crplugins.core.body import Body
+from crplugins.core.dialects import Dialect
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.network import Network
-from crplugins.core.sse import MAX_DOCUMENT_BYTES, MOST_EVENTS, Event, Splitter, begins_stream
+from crplugins.core.sse import MAX_DOCUMENT_BYTES, MOST_EVENTS, Event, begins_stream
 from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
 from crplugins.core.trace import trace_headers
 from crplugins.handlers import upstream_errors
@@ -40,7 +40,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class DirectHandler:
-    """Posts the client's body, with the upstream's name for the model, to one OpenAI-compatible endpoint.
+    """Posts the client's body, with the upstream's name for the model, to an endpoint of one compatible upstream.
 
     Connections are pooled and kept alive. `litellm_params` that are parameters of the request are the defaults for
     those the client did not send, and so are the members of `extra_body`; `additional_drop_params` are not sent;
@@ -56,16 +56,15 @@ class DirectHandler:
         self._dropped = [str(name) for name in deployment.parameters.get("additional_drop_params") or ()]
         self._calls = DirectCalls(deployment, upstream)
         self._refused = StreamOptionsRefused()
-        self._url = f"{upstream.base_url}/chat/completions"
+        self._base_url = upstream.base_url
         self._models_url = f"{upstream.base_url}/models"
         self._client: HttpClient | None = None
-        self._endpoint: Endpoint | None = None
+        self._endpoints: dict[Dialect, Endpoint] = {}
         self._models: Endpoint | None = None
 
     async def __aenter__(self) -> Self:
         network = await asyncio.to_thread(Network, self._deployment.ssl_verify)
         self._client = HttpClient(network)
-        self._endpoint = self._client.endpoint(self._url, self._headers)
         self._models = self._client.endpoint(self._models_url, self._headers)
         return self
 
@@ -76,7 +75,7 @@ class DirectHandler:
             await self._client.close()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        assert self._endpoint is not None, "the handler was not entered"
+        endpoint = self._endpoints.get(exchange.dialect) or self._endpoint_of(exchange.dialect)
         requested = body.get("model", str) or ""
         model = self._deployment.model_for(requested, self._model)
         exchange.served_model = model
@@ -85,14 +84,20 @@ class DirectHandler:
         if self._refused.known(model, sent, exchange.clock()):
             sent.remove(STREAM_OPTIONS)
         try:
-            return await self._calls.call(self._endpoint, exchange, sent.raw)
+            return await self._calls.call(endpoint, exchange, sent.raw)
         except GatewayError as refusal:
             if not (refuses_stream_options(refusal) and asks_for_usage_only(sent)):
                 raise
         sent.remove(STREAM_OPTIONS)
-        reply = await self._calls.call(self._endpoint, exchange, sent.raw)
+        reply = await self._calls.call(endpoint, exchange, sent.raw)
         self._refused.remember(model, sent, exchange.clock())
         return reply
+
+    def _endpoint_of(self, dialect: Dialect) -> Endpoint:
+        assert self._client is not None, "the handler was not entered"
+        endpoint = self._client.endpoint(self._base_url + dialect.path, self._headers)
+        self._endpoints[dialect] = endpoint
+        return endpoint
 
     @property
     def models_at(self) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -189,9 +194,10 @@ class DirectCalls:
         head, is_stream = await self._begin(response, asked=exchange.stream)
         if not is_stream:
             document = await self._document(response, head, exchange)
-            if exchange.stream:
+            events = exchange.dialect.stream_of(document.raw) if exchange.stream else None
+            if events is not None:
                 attempt.end(exchange.clock())
-                return stream_reply(_frames_of(document.raw))
+                return stream_reply(_frames_of(events))
             exchange.split = document.raw, [document]
             return document_reply(document.raw)
         skips = self._deployment.skip_malformed
@@ -216,7 +222,7 @@ class DirectCalls:
         if not response.ended:
             head = await self._rest(response, head)
         response.close()
-        document = self._whole.document_in(head)
+        document = self._whole.document_in(head, exchange.dialect)
         if document.answer is None or not document.answer.choices:
             exchange.note_unseen([document])  # some providers bill a failed answer too
             raise self._whole.no_completion(document.raw, response.headers)
@@ -236,7 +242,7 @@ class DirectCalls:
 
     async def _joined(self, frames: AsyncGenerator[bytes, None], exchange: Exchange) -> bytes:
         """The document that a stream tells."""
-        splitter, events, size = Splitter(), list[Event](), 0
+        splitter, events, size = exchange.dialect.splitter(), list[Event](), 0
         try:
             async with aclosing(frames):
                 async for piece in frames:
@@ -254,7 +260,11 @@ class DirectCalls:
             if event.answer is not None and event.answer.error is not None:
                 exchange.note_unseen(events)
                 raise upstream_errors.refusal_in_stream(event.data or b"", self._label, self._secrets)
-        return document_of(events) if len(events) <= MOST_EVENTS else await asyncio.to_thread(document_of, events)
+        document_of = exchange.dialect.document_of
+        document = document_of(events) if len(events) <= MOST_EVENTS else await asyncio.to_thread(document_of, events)
+        if document is None:
+            raise self._whole.malformed("a stream where a document was asked for")
+        return document
 
     async def _refusal(self, response: Response) -> GatewayError:
         body = b""
@@ -267,5 +277,5 @@ class DirectCalls:
         return self._whole.refuse(response.status if response.status >= 400 else 502, body, response.headers)
 
 
-async def _frames_of(document: bytes) -> AsyncGenerator[bytes, None]:
-    yield b"".join([event.raw for event in stream_of(document)])
+async def _frames_of(events: Iterable[Event]) -> AsyncGenerator[bytes, None]:
+    yield b"".join([event.raw for event in events])

@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 
-from crplugins.core.answer_forms import readable_chunk
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Push
@@ -18,12 +17,10 @@ from crplugins.core.sse import (
     MOST_EVENTS,
     Event,
     EventTooLarge,
-    Splitter,
-    done_event,
     first_events,
 )
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import Misshapen
+from crplugins.core.wire import AnswerFacts, Misshapen
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.http.interface import HttpError, Response
@@ -67,7 +64,8 @@ class DirectStream:
         self._exchange = exchange
         self._clock = exchange.clock
         self._attempt = attempt
-        self._splitter = Splitter()
+        self._dialect = exchange.dialect
+        self._splitter = self._dialect.splitter()
         self._state = Completeness(exchange.choices)
         self._spoke = False  # a token came, or an end
         self._ended = False  # every choice came to its end
@@ -211,24 +209,34 @@ class DirectStream:
                 if self._state.done or self._failure is not None:
                     break
             elif answer.choices or not event.is_heartbeat:
-                self._state.see(event)
-                if self._state.failed:
-                    cause = "its finish_reason is a failure, or it calls a tool without a name"
-                    self._failure = upstream_errors.cut_short(self._deployment, cause)
-                    self._last_count = answer.counted
+                alive |= self._see_answer(event, answer)
+                if self._failure is not None:
                     break
-                if answer.says():
-                    self._spoke = alive = True
-                    self._ended = False
-                elif not self._ended and self._state.complete:
-                    self._spoke = self._ended = alive = True
-                if answer.usage is not None and not self._counted:
-                    self._counted = True
-                    alive = alive or self._ended
-                passable.append(readable_chunk(event))
+                passable.append(self._dialect.readable(event))
+                if answer.ends:
+                    break
         if alive and self._begun:
             self._response.expire_in(self._patience.stall if self._state.open else self._seconds())
         return passable
+
+    def _see_answer(self, event: Event, answer: AnswerFacts) -> bool:
+        """Whether a part of the answer is a sign of life: a token, an end, the first count of tokens behind it."""
+        alive = False
+        self._state.see(event)
+        if self._state.failed:
+            cause = "its finish_reason is a failure, it calls a tool without a name, or its end came before a reason"
+            self._failure = upstream_errors.cut_short(self._deployment, cause)
+            self._last_count = answer.counted
+            return alive
+        if answer.says():
+            self._spoke = alive = True
+            self._ended = False
+        elif not self._ended and self._state.complete:
+            self._spoke = self._ended = alive = True
+        if answer.usage is not None and not self._counted:
+            self._counted = True
+            alive = alive or self._ended
+        return alive
 
     def _see_other(self, event: Event, passable: list[Event]) -> None:
         """A comment, the end mark, an error or a malformed event."""
@@ -254,9 +262,13 @@ class DirectStream:
         self._state.done = True
         if self._state.complete:
             self._spoke = True
-            passable.append(done_event())
+            passable += self._end_mark()
         else:
             self._failure = upstream_errors.cut_short(self._deployment, "[DONE] came before a finish_reason")
+
+    def _end_mark(self) -> list[Event]:
+        mark = self._dialect.end_mark()
+        return [] if mark is None else [mark]
 
     def _see_error(self, event: Event) -> None:
         """Before the first token an error is a status, behind it an event of ours. No plugin sees the upstream's."""
@@ -286,7 +298,7 @@ class DirectStream:
         if self._failure is None and not self._state.done:
             if self._state.complete:
                 self._state.done = True
-                events.append(done_event())
+                events += self._end_mark()
             else:
                 self._failure = upstream_errors.cut_short(self._deployment, "the body ended before a finish_reason")
         return events

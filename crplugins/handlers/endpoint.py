@@ -1,4 +1,4 @@
-"""ChatCompletions: the ASGI endpoint of `POST /v1/chat/completions`. KeepAlive: comments in a stream that is idle."""
+"""ModelEndpoint: the ASGI endpoint of whatever asks a model. KeepAlive: comments in a stream that is idle."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger("crplugins.gateway")
 COMMENT = b": keep-alive\n\n"
 
 
-class ChatCompletions:
+class ModelEndpoint:
     """Finds the handler for the model, and sends its reply as long as the client is connected.
 
     Runs inside PluginMiddleware, which owns the Exchange and renders the `GatewayError`s that are raised before the
@@ -40,7 +40,7 @@ class ChatCompletions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = find_exchange(scope)
         if exchange is None:
-            raise RuntimeError("ChatCompletions must run inside PluginMiddleware")
+            raise RuntimeError("ModelEndpoint must run inside PluginMiddleware")
         raw = await read_body(receive, sys.maxsize)  # PluginMiddleware limits its size
         body = exchange.body
         if body is None or body.raw is not raw:  # else a plugin has read and parsed these bytes
@@ -67,12 +67,12 @@ class ChatCompletions:
         return handler
 
     def _send_stream(self, exchange: Exchange, reply: Reply, send: Send, find_push: FindPush | None) -> Awaitable[None]:
-        def failed(error: Exception) -> GatewayError:
+        def failed(error: Exception) -> bytes:
             if not isinstance(error, GatewayError):
                 logger.error("stream of request %s failed", exchange.id, exc_info=error)
                 error = internal_error()
             exchange.failed(error, in_stream=True)
-            return error
+            return exchange.dialect.last_frames(error, exchange.id)
 
         if self._keep_alive:
             keep_alive = KeepAlive(self._keep_alive, exchange.clock, send)
@@ -83,7 +83,7 @@ class ChatCompletions:
 async def send_kept_alive(
     send: Send,
     reply: Reply,
-    failed: Callable[[Exception], GatewayError],
+    failed: Callable[[Exception], bytes],
     find_push: FindPush | None,
     keep_alive: "KeepAlive",
 ) -> None:

@@ -1,10 +1,12 @@
 """Handler: the interface of what answers a chat completion, and the two kinds of reply it makes."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from crplugins.core.body import Body
+from crplugins.core.dialects import CHAT, Dialect
+from crplugins.core.errors import not_spoken
 from crplugins.core.exchange import Exchange, Push, Reply
 
 
@@ -45,6 +47,12 @@ _STREAM_HEADERS: Final = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 )
+
+
+def check_dialect(exchange: Exchange, body: Body, spoken: Collection[Dialect] = (CHAT,)) -> None:
+    """Raise `GatewayError` 404 for a request in another dialect than a handler speaks."""
+    if exchange.dialect not in spoken:
+        raise not_spoken(exchange.requested_model or body.get("model", str) or "", exchange.dialect.path)
 
 
 def document_reply(body: bytes) -> Reply:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import GatewayError
 from crplugins.core.lenient_json import decode_leniently, first_json_value
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
@@ -31,14 +32,14 @@ class WholeAnswers:
         self._deployment = deployment
         self._secrets = tuple(secrets)
 
-    def document_in(self, body: bytes) -> Event:
-        """The JSON document in `body`, an answer with a 2xx in OpenAI's wire, decoded. Without a choice it is none.
+    def document_in(self, body: bytes, dialect: Dialect = CHAT) -> Event:
+        """The JSON document in `body`, an answer with a 2xx in `dialect`, decoded. Without a choice it is none.
 
         Comments before the document and bytes behind it are taken off: clients read it up to its end.
         """
-        document = Event.json_document(without_comments(body).rstrip(_PADDING))
+        document = dialect.document(without_comments(body).rstrip(_PADDING))
         if document.answer is None:
-            document = Event.json_document(first_json_value(document.raw) or document.raw)
+            document = dialect.document(first_json_value(document.raw) or document.raw)
         return document
 
     def no_completion(self, body: bytes, headers: Mapping[str, str]) -> GatewayError:

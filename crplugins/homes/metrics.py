@@ -194,7 +194,7 @@ class MetricsPage(Plugin):
         path: relative to where the app is mounted.
     """
 
-    chat_only = False
+    every_path = True
 
     def __init__(self, scraper: Scraper, *, path: str) -> None:
         self.scraper = scraper

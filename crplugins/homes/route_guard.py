@@ -13,7 +13,7 @@ from typing import Final, Literal
 from crplugins.config import Config
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
-from crplugins.core.paths import ChatPaths
+from crplugins.core.paths import ModelPaths
 from crplugins.core.patterns import PathSet
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Limits, Principal
@@ -24,7 +24,7 @@ RouteKind = Literal["open", "unmetered", "operator"]
 """What a route is: `open` to every key, because it is limited and recorded or runs no model; one that runs a model
 `unmetered`; or the `operator`'s."""
 
-CHAT_PATHS: Final = ChatPaths()
+MODEL_PATHS: Final = ModelPaths()
 
 _SHOWN: Final = 200
 """Characters of a path that an error repeats."""
@@ -45,7 +45,7 @@ class RouteGuard(Plugin):
         shadow_models, shadow_budgets: whether those of every key are shadows, which refuse nothing.
     """
 
-    chat_only: bool = False
+    every_path: bool = True
 
     def __init__(
         self, *, always: bool, listed: Iterable[str] = (), shadow_models: bool = False, shadow_budgets: bool = False
@@ -85,7 +85,7 @@ class RouteGuard(Plugin):
 def _is_ours(exchange: Exchange) -> bool:
     """Whether it is a chat completion, which is metered on every path, or another spelling of one, which is refused
     with 404 further in, as in every home."""
-    return exchange.is_chat or CHAT_PATHS.kind(exchange.method, exchange.path) == "nearly"
+    return exchange.asks_model or MODEL_PATHS.kind(exchange.method, exchange.path) == "nearly"
 
 
 def meters_everybody(config: Config) -> bool:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.config.load import CONFIG_VARIABLE
+from crplugins.core.dialects import Dialect
 from crplugins.core.errors import internal_error
 from crplugins.core.patterns import PathSet
 from crplugins.homes.assembly import assemble, find
@@ -26,7 +27,7 @@ from crplugins.homes.order import check_callers, layers_inside
 from crplugins.homes.parts import Parts
 from crplugins.homes.price_list import PriceList
 from crplugins.homes.price_refresh import PriceRefresh
-from crplugins.homes.route_guard import CHAT_PATHS, RouteGuard, RouteKind, meters_everybody
+from crplugins.homes.route_guard import MODEL_PATHS, RouteGuard, RouteKind, meters_everybody
 from crplugins.plugins.aliases.table import names_in
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.settings.document import YamlDocument, read_document
@@ -201,6 +202,6 @@ class VllmRoutes(RouteGuard):
     def kind_of(self, method: str, path: str) -> RouteKind:
         if path in _OPEN or (method in _READS and path in _MODEL_LISTS):
             return "open"
-        if CHAT_PATHS.kind("POST", path) == "chat":  # by another method: a browser asks before it posts
+        if isinstance(MODEL_PATHS.kind("POST", path), Dialect):  # by another method: a browser asks before it posts
             return "open"
         return "unmetered" if path in _MODEL_ROUTES else "operator"

@@ -69,18 +69,26 @@ def demand_of(exchange: Exchange, estimated_output_tokens: int) -> Demand:
     body = exchange.body
     if body is None:
         return NO_DEMAND
-    limit, choices = _output_limit(body)
+    limit, choices = _output_limit(exchange, body)
     output = estimated_output_tokens * choices if limit is None else limit
     demand = Demand(prompt_tokens(exchange), min(output, _MOST_TOKENS), limit is not None, choices)
     exchange.slots[DEMAND] = demand
     return demand
 
 
-def _output_limit(body: Body) -> tuple[int | None, int]:
-    """The client's own limit of the output of all choices together, None if it sets none; and how many choices."""
-    choices = min(_count(body, "n") or 1, _MOST_CHOICES)
-    limit = _count(body, "max_completion_tokens") or _count(body, "max_tokens")
-    return None if limit is None else limit * choices, choices
+def _output_limit(exchange: Exchange, body: Body) -> tuple[int | None, int]:
+    """The client's own limit of the output of all choices together, None if it sets none; and how many choices.
+
+    0 of a protocol that generates nothing.
+    """
+    dialect = exchange.dialect
+    if not dialect.generates:
+        return 0, 1
+    choices = min(max(exchange.choices, 1), _MOST_CHOICES)
+    for name in dialect.output_limits:
+        if (limit := _count(body, name)) is not None:
+            return limit * choices, choices
+    return None, choices
 
 
 def _count(body: Body, key: str) -> int | None:
@@ -137,7 +145,7 @@ def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> Tok
         known = TokenUsage(output_tokens=exchange.said.tokens(exchange.said_before))
     else:
         known = usage
-    limit = _output_limit(body)[0] if body is not None and exchange.outcome == "cancelled" else None
+    limit = _output_limit(exchange, body)[0] if body is not None and exchange.outcome == "cancelled" else None
     unseen = hidden.tokens(exchange, limit)
     prompt = prompt_of(exchange) if not known.input_tokens else None
     if usage is not None and not unseen and prompt is None:

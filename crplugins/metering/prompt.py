@@ -1,7 +1,7 @@
 """About how many tokens the prompt of a request has."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -33,8 +33,9 @@ class Prompt(NamedTuple):
 
 
 class _Read(NamedTuple):
-    messages: msgspec.Raw
-    tools: msgspec.Raw | None
+    """`members` are those of the request that have been weighed."""
+
+    members: tuple[msgspec.Raw | None, ...]
     prompt: Prompt
 
 
@@ -42,18 +43,21 @@ _READ: Final[Slot[_Read]] = Slot("metering.prompt")
 
 
 def prompt_of(exchange: Exchange) -> Prompt | None:
-    """What the messages and tools of a request weigh; None if its body was not read or has no messages.
+    """What the input of a request weighs, its messages and tools; None if its body was not read or has none.
 
-    Read once for all that ask, as long as no plugin writes other messages.
+    Read once for all that ask, as long as no plugin writes other input.
     """
     body = exchange.body
-    messages = None if body is None else body.fields.get("messages")
-    if body is None or messages is None:
+    if body is None:
         return None
-    tools = body.fields.get("tools")
+    fields = body.fields
+    members = tuple([fields.get(name) for name in exchange.dialect.prompt])
+    if members[0] is None:
+        return None
     read = _READ.get(exchange)
-    if read is None or read.messages is not messages or read.tools is not tools:
-        read = _Read(messages, tools, _weigh(bytes(messages), b"" if tools is None else bytes(tools)))
+    if read is None or members != read.members:
+        first, *others = [b"" if member is None else bytes(member) for member in members]
+        read = _Read(members, _weigh(first, others))
         _READ.set(exchange, read)
     return read.prompt
 
@@ -63,11 +67,11 @@ def assume_prompt(exchange: Exchange, tokens: int) -> None:
     assert exchange.body is not None
     fields = exchange.body.fields
     prompt = Prompt(max(0, tokens - TOKENS_PER_REQUEST) * UNITS)
-    _READ.set(exchange, _Read(fields["messages"], fields.get("tools"), prompt))
+    _READ.set(exchange, _Read(tuple([fields.get(name) for name in exchange.dialect.prompt]), prompt))
 
 
-def _weigh(messages: bytes, tools: bytes) -> Prompt:
-    units = weight_of_json(messages) + (weight_of_json(tools) if tools else 0)
+def _weigh(messages: bytes, others: Iterable[bytes]) -> Prompt:
+    units = weight_of_json(messages) + sum([weight_of_json(other) for other in others if other])
     if not _MEDIA.search(messages):
         return Prompt(units)
     attachments: list[Attachment] = []

@@ -42,7 +42,7 @@ class Auth(Plugin):
     Raises `ConfigError` for an invalid list of keys.
     """
 
-    chat_only: bool = False
+    every_path: bool = True
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Auth(Plugin):
 
     def on_request(self, exchange: Exchange) -> Awaitable[None] | None:
         """Waits only for a source that has to ask somebody, and for a header that has not been shown yet."""
-        if exchange.path in self._public and (not exchange.is_chat or self._public.names(exchange.path)):
+        if exchange.path in self._public and (not exchange.asks_model or self._public.names(exchange.path)):
             return None
         if self._keyless and exchange.principal is not None:
             return None

@@ -33,13 +33,13 @@ class HostPrincipal(Plugin):
             it refuses the request.
     """
 
-    chat_only: bool = False
+    every_path: bool = True
 
     def __init__(self, principal: "Callable[[Any], Principal | None] | None" = None) -> None:
         self._make = principal_of if principal is None else principal
 
     def on_request(self, exchange: Exchange) -> None:
-        if not exchange.is_chat:
+        if not exchange.asks_model:
             with suppress(Exception):  # a caller without a name is refused at a chat completion
                 exchange.principal = self._found()
             return

@@ -46,7 +46,7 @@ class StreamUsage(Plugin):
 
     def on_request(self, exchange: Exchange) -> None:
         body = exchange.body
-        if body is None or not body.get("stream"):
+        if body is None or not exchange.dialect.asks_for_usage or not body.get("stream"):
             return
         options = body.get(STREAM_OPTIONS)
         asked = isinstance(options, dict) and options.get("include_usage") is True

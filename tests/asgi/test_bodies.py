@@ -115,7 +115,7 @@ async def test_what_follows_the_last_blank_line_is_an_event_too() -> None:
 
 
 async def test_an_event_past_the_limit_passes_and_blinds_the_observer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse.Splitter.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     watcher, huge = Watcher(), b"data: " + b"x" * 2000
     answer = await drive(behind(App(CHUNK, huge, b"\n\n" + STOP), watcher), body=ASK)
     assert answer.body == CHUNK + huge + b"\n\n" + STOP
@@ -226,7 +226,7 @@ async def test_a_declared_length_does_not_survive_rewriting() -> None:
 
 
 async def test_an_event_past_the_limit_ends_a_rewritten_stream_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse.Splitter.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     rewriter = Rewriter()
     answer = await drive(behind(App(CHUNK, b"x" * 2000, DONE), rewriter), body=ASK)
     assert answer.body == CHUNK + internal_error().frame() + DONE

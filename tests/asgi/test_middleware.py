@@ -25,7 +25,7 @@ CHAT = "/v1/chat/completions"
 
 
 class Everywhere(Watcher):
-    chat_only = False
+    every_path = True
 
 
 async def ask(app: Any, *plugins: Plugin, method: str = "POST", path: str = CHAT, **options: Any) -> Answer:
@@ -44,7 +44,7 @@ async def test_chat_completions_are_met_under_any_prefix(path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/v1/completions"), ("POST", CHAT + "/x"), ("POST", "/v1/embeddings"), ("GET", "/healthz"),
+        ("POST", "/completions"), ("POST", CHAT + "/x"), ("POST", "/v1/audio/speech"), ("GET", "/healthz"),
         ("POST", "/"), ("PUT", "/v1/models"),
     ],
 )  # fmt: skip

@@ -134,7 +134,7 @@ async def test_another_path_may_answer_what_it_likes() -> None:
 @pytest.mark.parametrize("plugin", [Reader, Observer])
 async def test_the_events_of_another_path_are_not_judged_by_what_a_chat_completion_says(plugin: type[Watcher]) -> None:
     class Everywhere(plugin):  # type: ignore[misc,valid-type]
-        chat_only = False
+        every_path = True
 
     events = (b'event: response.created\ndata: {"type": "response.created"}\n\n', b'data: {"type": "ping"}\n\n', DONE)
     answer = await drive(PluginMiddleware(App(*events), plugins=[seen := Everywhere()]), path="/v1/responses", body=ASK)

@@ -145,11 +145,11 @@ def proxy() -> Any:
 def direct_alone() -> Any:
     """The endpoint and the direct handler behind a PluginMiddleware that only opens connections."""
     from crplugins.handlers.deployment import Deployment
-    from crplugins.handlers.endpoint import ChatCompletions
+    from crplugins.handlers.endpoint import ModelEndpoint
     from crplugins.homes.gateway.upstreams import Served, Upstreams
 
     upstreams = Upstreams([Served(Deployment("bench", "openai/gpt-4o-mini", UPSTREAM, "sk-up"), "direct")])
-    return PluginMiddleware(ChatCompletions(upstreams.find), resources=[upstreams])
+    return PluginMiddleware(ModelEndpoint(upstreams.find), resources=[upstreams])
 
 
 def direct() -> Any:

@@ -27,7 +27,7 @@ async def test_every_hook_is_optional_and_does_nothing(exchange: Exchange) -> No
 
 def test_a_plugin_needs_nothing_unless_it_says_so() -> None:
     assert not any((Plugin.reads_body, Plugin.reads_events, Plugin.rewrites_events, Plugin.observes))
-    assert Plugin.chat_only
+    assert not Plugin.every_path
 
 
 def test_its_name_is_its_class() -> None:

@@ -1,7 +1,8 @@
 import pytest
 
+from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError
-from crplugins.core.sse import Event, EventTooLarge, Splitter, done_event, error_event
+from crplugins.core.sse import Event, EventTooLarge, Splitter, done_event
 
 
 def split(*pieces: bytes, limit: int = 1000) -> list[Event]:
@@ -196,4 +197,4 @@ def test_a_comment_is_no_heartbeat() -> None:
 
 def test_an_error_becomes_an_event() -> None:
     error = GatewayError(502, "Gone.")
-    assert error_event(error).raw == error.frame()
+    assert CHAT.error_event(error, "any").raw == error.frame()

@@ -14,7 +14,7 @@ from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOpti
 from crplugins.core.trace import trace_headers
 from crplugins.handlers.deadlines import Missed, Patience
 from crplugins.handlers.deployment import Deployment, secrets_of
-from crplugins.handlers.handler import document_reply, stream_reply
+from crplugins.handlers.handler import check_dialect, document_reply, stream_reply
 from crplugins.handlers.http.client import HttpClient
 from crplugins.handlers.litellm.answer import Document, answer_document
 from crplugins.handlers.litellm.asking import ConfiguredCalls
@@ -98,6 +98,7 @@ class LitellmHandler:
         return await self._client.rehearsed(self._deployment.model)
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
+        check_dialect(exchange, body)
         model = self._deployment.model_for(body.get("model", str) or "", self._deployment.model)
         messages = history_of(messages_of(body))
         arguments = await self._arguments(model, body)

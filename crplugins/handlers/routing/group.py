@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from crplugins.core.body import Body
+from crplugins.core.dialects import CHAT
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.handler import Unopened
@@ -44,4 +45,6 @@ class Group(Unopened):
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         attempts = Attempts(self, exchange)
         reply = await attempts.next(body)
-        return reply if isinstance(reply.body, bytes) else with_rescue(reply, reply.body, attempts, exchange, body)
+        if isinstance(reply.body, bytes) or exchange.dialect is not CHAT:  # of no other can the joint be seamless
+            return reply
+        return with_rescue(reply, reply.body, attempts, exchange, body)

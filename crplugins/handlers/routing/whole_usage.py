@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from crplugins.core.body import Body
+from crplugins.core.dialects import CHAT
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.reported_usage import read_usage
 from crplugins.core.said import Said
@@ -34,7 +35,7 @@ def with_whole_usage(reply: Reply, exchange: Exchange) -> Reply:
 
 
 async def _whole_usage_in(frames: AsyncGenerator[bytes, None], exchange: Exchange) -> AsyncGenerator[bytes, None]:
-    splitter = Splitter()
+    splitter = exchange.dialect.splitter()
     async with aclosing(frames):
         async for piece in frames:
             passed: list[Event] = []
@@ -58,7 +59,7 @@ def events_of(piece: bytes, exchange: Exchange, splitter: Splitter | None) -> Se
     known = exchange.split
     if known is not None and known[0] is piece:
         return known[1]
-    return [Event.json_document(piece)] if splitter is None else splitter.feed(piece)
+    return [exchange.dialect.document(piece)] if splitter is None else splitter.feed(piece)
 
 
 def joined(events: list[Event], exchange: Exchange) -> bytes:
@@ -76,6 +77,8 @@ def tell_sum(event: Event, counted: TokenUsage, exchange: Exchange) -> Event:
     answer = event.answer
     assert answer is not None
     exchange.note_provider(answer)
+    if exchange.dialect is not CHAT:
+        return event
     body = Body.of_answer(event.data or b"")
     usage = usage_object(exchange.with_spent(counted))
     body.set("usage", usage)

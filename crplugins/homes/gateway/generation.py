@@ -1,6 +1,6 @@
 """Generation: one configuration of a gateway, assembled: the plugins around the handlers, as one ASGI app.
 
-client -> PluginMiddleware [those of homes/assembly.py, your own] -> ChatCompletions -> direct | litellm
+client -> PluginMiddleware [those of homes/assembly.py, your own] -> ModelEndpoint -> direct | litellm
                                                            -> MetricsApp
                                                            -> Web: models, health, usage, openapi.json, admin, the page
 """
@@ -17,11 +17,10 @@ from crplugins import __version__
 from crplugins.asgi.lifespan import Resource
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.config import Config
-from crplugins.core.paths import CHAT_PATH
 from crplugins.core.pipeline import Faults
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.handlers.endpoint import ChatCompletions
+from crplugins.handlers.endpoint import ModelEndpoint
 from crplugins.handlers.loading import Loading, Missing
 from crplugins.homes.assembly import assemble, find
 from crplugins.homes.caller_limits import CallerLimits, read_caller_limits
@@ -30,7 +29,7 @@ from crplugins.homes.gateway.front import Cors, without_prefix
 from crplugins.homes.gateway.limits_api import LimitsApi
 from crplugins.homes.gateway.reloading import Loads, Reloaded
 from crplugins.homes.gateway.upstreams import Served, Upstreams
-from crplugins.homes.gateway.web import Readiness, Web
+from crplugins.homes.gateway.web import MODEL_PATHS, WITHOUT_VERSION, Readiness, Web
 from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates, worker_state, workers_directory
 from crplugins.homes.page import page
 from crplugins.homes.parts import Parts, configured_aliases
@@ -123,7 +122,7 @@ class Generation:
         if self._upstreams.fallbacks is not None:
             self._upstreams.fallbacks.gate = FallbackGate(self.plugins)
         self._aliases = parts.aliases.table
-        self._chat = ChatCompletions(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
+        self._models = ModelEndpoint(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
         web = Web(self._visible_models, self._readiness, self._openapi, state.loads)
         routes = [*self._admin_routes(), *_usage_routes(config, parts.ledger), *self._limits_routes()]
         self._web = web.app([*routes, *page.page_routes(config)])
@@ -132,6 +131,7 @@ class Generation:
             self._dispatch,
             plugins=self.plugins,
             resources=[*resources, state.workers] if config.admin is not None else resources,
+            paths=WITHOUT_VERSION,
             max_body_bytes=config.server.max_body_bytes,
             find_uncovered=False,
             opening=parts.opening,
@@ -222,8 +222,8 @@ class Generation:
         target: ASGIApp = self._web
         if scope["type"] == "http":
             path = scope["path"].removeprefix(scope.get("root_path", ""))
-            if scope["method"] == "POST" and path in ("/v1" + CHAT_PATH, CHAT_PATH):
-                target = self._chat
+            if scope["method"] == "POST" and path in MODEL_PATHS:
+                target = self._models
             elif self._metrics is not None and path == self._metrics_path:
                 target = self._metrics
         return target(scope, receive, send)

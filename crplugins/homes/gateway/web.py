@@ -13,12 +13,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crplugins.asgi.scope import find_exchange
+from crplugins.core.dialects import ALL
 from crplugins.core.errors import GatewayError, internal_error, invalid_url, model_not_found, wrong_method
+from crplugins.core.paths import VERSION
 from crplugins.core.principal import Principal
 from crplugins.homes.gateway.reloading import Loads
 
 _CREATED: Final = 1_735_689_600
 """2025-01-01. When a provider made a model is not known, and a start time of ours would change with each restart."""
+
+
+WITHOUT_VERSION: Final = {dialect.path: dialect.name for dialect in ALL}
+"""Paths of dialects without the version in front, which LiteLLM's proxy answers too."""
+
+MODEL_PATHS: Final = frozenset([*WITHOUT_VERSION, *(VERSION + path for path in WITHOUT_VERSION)])
+"""The paths on which models are asked."""
 
 
 class Readiness(msgspec.Struct, omit_defaults=True):
@@ -85,8 +94,7 @@ class Web:
             for path, endpoint in (("/models", self.models), ("/models/{model:path}", self.model))
         ]
         routes += [
-            Route("/v1/chat/completions", _never, methods=["POST"]),
-            Route("/chat/completions", _never, methods=["POST"]),
+            *[Route(path, _never, methods=["POST"]) for path in MODEL_PATHS],
             Route("/healthz", self.healthz, methods=["GET"]),
             Route("/readyz", self.readyz, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
@@ -162,4 +170,4 @@ async def _bug(request: Request, error: Exception) -> Response:
 
 
 async def _never(request: Request) -> Response:
-    raise RuntimeError("chat completions are dispatched before this app")
+    raise RuntimeError("requests that ask a model are dispatched before this app")

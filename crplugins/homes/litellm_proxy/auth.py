@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from crplugins.asgi.scope import find_exchange, kind_of, make_exchange
+from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.exchange import Exchange, new_request_id
-from crplugins.core.paths import ChatPaths
+from crplugins.core.paths import ModelPaths
 from crplugins.core.principal import Principal
 
 if TYPE_CHECKING:
     from fastapi import Request
     from litellm.proxy._types import UserAPIKeyAuth
 
-_PATHS: Final = ChatPaths()
+_PATHS: Final = ModelPaths(dialects=(CHAT,))
 
 
 async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth":
@@ -33,7 +34,7 @@ async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth
         principal: Principal | None = around.principal
     else:
         kind = kind_of(request.scope, _PATHS, request.scope["method"])
-        exchange = _exchange(request.scope, api_key, is_chat=kind == "chat")
+        exchange = _exchange(request.scope, api_key, kind if isinstance(kind, Dialect) else None)
         try:
             await (await runtime().opened()).authenticate(exchange)
             if kind == "nearly":  # such as `/engines/m//chat/completions`, which LiteLLM's router takes for a chat path
@@ -48,8 +49,8 @@ async def user_api_key_auth(request: "Request", api_key: str) -> "UserAPIKeyAuth
     return Authenticated.of(principal)
 
 
-def _exchange(scope: Mapping[str, Any], api_key: str, *, is_chat: bool) -> Exchange:
-    exchange = make_exchange(dict(scope), time.monotonic, new_request_id, is_chat=is_chat)
+def _exchange(scope: Mapping[str, Any], api_key: str, dialect: Dialect | None) -> Exchange:
+    exchange = make_exchange(dict(scope), time.monotonic, new_request_id, dialect)
     if api_key and not any(name in (b"authorization", b"x-api-key", b"api-key") for name, _ in exchange.headers):
         exchange.headers = [*exchange.headers, (b"x-api-key", api_key.removeprefix("Bearer ").encode("latin-1"))]
     return exchange

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.asgi.scope import find_exchange
+from crplugins.core.dialects import CHAT
 from crplugins.core.exchange import Exchange
 from crplugins.core.paths import CHAT_PATH
 from crplugins.core.plugin import Plugin
@@ -72,6 +73,7 @@ class ProxyEntry:
         self._app = PluginMiddleware(
             self._dispatch,
             plugins=runtime.plugins if runtime.guarded else (),
+            dialects=(CHAT,),
             max_body_bytes=runtime.config.server.max_body_bytes,
             find_uncovered=False,  # the hooks see LiteLLM's other APIs
         )
@@ -103,7 +105,7 @@ class ProxyEntry:
         if exchange is None:
             await self._proxy(scope, receive, send)
             return
-        if not self._runtime.guarded or not exchange.is_chat:
+        if not self._runtime.guarded or not exchange.asks_model:
             REQUEST_ID.set(exchange.id)  # the hooks run the plugins: only LiteLLM knows what other APIs use
             await self._proxy(scope, receive, send)
             return

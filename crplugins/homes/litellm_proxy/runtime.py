@@ -99,7 +99,7 @@ class Runtime:
         Where the whole proxy is wrapped, it has seen the request there then.
         """
         if place_of(plugin) is None:
-            return plugin.observes if plugin.chat_only else not self.guarded
+            return plugin.observes if not plugin.every_path else not self.guarded
         return stands_in(plugin, "litellm_other_apis")
 
     def _outside_auth(self) -> Sequence[Plugin]:
@@ -144,7 +144,7 @@ class Runtime:
         A chat completion passes the plugins outside Auth, as it does in every other home. They count it, and one of
         them may have refused it before anybody looked at a key.
         """
-        if not exchange.is_chat:
+        if not exchange.asks_model:
             return error, headers_of(error)
         call = ProxyCall(Run(self._outside, exchange))
         try:
@@ -159,7 +159,7 @@ class Runtime:
         return sent, headers
 
     def call(self, exchange: Exchange, *, chat: bool) -> ProxyCall:
-        exchange.is_chat = chat
+        exchange.asks_model = chat
         return ProxyCall(Run(self._chat if chat else self._other, exchange), chat=chat)
 
     def metrics_app(self, faults: Faults) -> "MetricsApp | None":

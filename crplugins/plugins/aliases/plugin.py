@@ -175,7 +175,7 @@ def _caller(exchange: Exchange) -> str:
 def _remember(exchange: Exchange, requested: str, names: Sequence[str]) -> None:
     renaming = RENAMING.get(exchange)
     if renaming is None:
-        RENAMING.set(exchange, Renaming(requested, names))
+        RENAMING.set(exchange, Renaming(requested, names, exchange.dialect.model_within))
     else:  # there is another ModelAliases further out
         renaming.hide(*names)
 

@@ -37,12 +37,14 @@ class Renaming:
     Args:
         requested: the name in the client's request.
         hidden: the names that it resolves to. Names that the answer itself gives as its model are added.
+        within: the member of an event whose `model` is renamed too; see `Dialect.model_within`.
     """
 
-    __slots__ = ("_head", "_hidden", "_new_head", "_seen", "_value", "requested")
+    __slots__ = ("_head", "_hidden", "_new_head", "_seen", "_value", "_within", "requested")
 
-    def __init__(self, requested: str, hidden: Iterable[str]) -> None:
+    def __init__(self, requested: str, hidden: Iterable[str], within: str = "") -> None:
         self.requested = requested
+        self._within = within
         self._hidden = [*hidden]
         self._value = msgspec.json.encode(requested)
         self._head = _NO_HEAD
@@ -66,6 +68,8 @@ class Renaming:
         data = event.data
         if data is None:
             return event
+        if self._within and not event.document:
+            return self._inner(event, data)
         start = len(self._head)
         if data.startswith(self._head) and data.find(_KEY, start) < 0 and data.find(_ESCAPED_LETTER, start) < 0:
             if self._new_head is self._head:
@@ -77,6 +81,18 @@ class Renaming:
                 return event
         answer = event.answer
         return reframed(event, renamed, answer and msgspec.structs.replace(answer, model=self.requested))
+
+    def _inner(self, event: Event, data: bytes) -> Event:
+        """The event with the `model` of the member renamed that it stands in; only the first and the last have one."""
+        if _KEY not in data and _ESCAPED_LETTER not in data:
+            return event
+        body = Body.of_answer(data)
+        inner = body.bytes_of(self._within)
+        renamed = inner if inner is None else self.document(inner)
+        if renamed is None or renamed == inner:
+            return event
+        body.set(self._within, msgspec.Raw(renamed))
+        return reframed(event, body.raw, event.answer and msgspec.structs.replace(event.answer, model=self.requested))
 
     def errors(self, event: Event, *, whole: bool) -> Event:
         """An error with the hidden names replaced: in the whole document, or in its `error`.

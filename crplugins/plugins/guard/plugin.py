@@ -6,6 +6,7 @@
 
 import msgspec
 
+from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError, invalid_type
 from crplugins.core.exchange import Exchange
 from crplugins.core.parameters import CHAT_PARAMETERS
@@ -40,6 +41,8 @@ class RequestGuard(Plugin):
         assert exchange.body is not None
         fields = exchange.body.fields
         _check_model(fields)
+        if exchange.dialect is not CHAT:
+            return
         if (messages := fields.get("messages")) is None:
             raise missing("messages")
         if self._strict:

@@ -18,7 +18,7 @@ class Decides(Plugin):
 
 
 class DecidesEverywhere(Decides):
-    chat_only = False
+    every_path = True
 
 
 class Looks(Decides):

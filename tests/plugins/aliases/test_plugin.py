@@ -32,7 +32,7 @@ CHUNKS = [
 class Login(Plugin):
     """Stands for Auth."""
 
-    chat_only = False
+    every_path = True
 
     def __init__(self, principal):
         self.principal = principal

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.core.paths import ChatPaths
+from crplugins.core import dialects
+from crplugins.core.paths import ModelPaths
 
 CHAT = "/v1/chat/completions"
-USUAL = ChatPaths()
+USUAL = ModelPaths()
 
 
 @pytest.mark.parametrize(
@@ -22,9 +23,43 @@ USUAL = ChatPaths()
     ],
 )  # fmt: skip
 def test_a_chat_path_has_one_spelling_behind_any_prefix(path: str) -> None:
-    assert USUAL.kind("POST", path) == "chat"
+    assert USUAL.kind("POST", path) is dialects.CHAT
     assert USUAL.kind("GET", path) == USUAL.kind("HEAD", path) == USUAL.kind("OPTIONS", path) == "page"
     assert {USUAL.kind(method, path) for method in ("PUT", "DELETE", "post", "TRACE", "", "POST ")} == {"method"}
+
+
+@pytest.mark.parametrize("dialect", [each for each in dialects.ALL if each is not dialects.CHAT])
+def test_every_other_dialect_has_one_spelling_behind_v1(dialect: dialects.Dialect) -> None:
+    for before in ("", "/openai", "/gateway/team a"):
+        path = f"{before}/v1{dialect.path}"
+        assert USUAL.kind("POST", path) is dialect
+        assert USUAL.kind("GET", path) == "page"
+        assert USUAL.kind("PUT", path) == "method"
+    spellings = (f"/v1{dialect.path}/", f"/v1/{dialect.path}", f"/V1{dialect.path}", f"/v1{dialect.path.title()}")
+    for path in (
+        *spellings,
+        f"/v1/.{dialect.path}",
+        f"/v1{dialect.path};a",
+        f"/v1{dialect.path}%2F",
+        f"/v1%2f{dialect.path[1:]}",
+    ):
+        assert USUAL.kind("POST", path) == "nearly"
+    assert USUAL.kind("POST", f"/v2{dialect.path}") == USUAL.kind("POST", f"/v1{dialect.path}x") == "other"
+
+
+def test_a_path_is_named_with_its_dialect() -> None:
+    named = ModelPaths({"/ask": "responses", "/tell": "messages"})
+    assert named.kind("POST", "/ask") is dialects.RESPONSES
+    assert named.kind("POST", "/tell") is dialects.MESSAGES
+    assert named.kind("POST", "/Tell/") == "nearly"
+    with pytest.raises(ValueError, match="'sonnets' of '/ask' is no dialect; there are chat, "):
+        ModelPaths({"/ask": "sonnets"})
+
+
+def test_a_dialect_that_is_not_meant_has_no_paths() -> None:
+    chat = ModelPaths(dialects=(dialects.CHAT,))
+    assert chat.kind("POST", CHAT) is dialects.CHAT
+    assert chat.kind("POST", "/v1/responses") == chat.kind("POST", "/v1/Responses/") == "other"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +95,7 @@ def test_every_other_spelling_is_nearly_one(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "", "/", "*", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages", "/v1/models/gpt-4", CHAT + "/abc",
+        "", "/", "*", "/completions", "/embeddings", "/responses", "/messages", "/v1/responses/resp_1", "/v1/models/gpt-4", CHAT + "/abc",
         CHAT + "/abc/messages", "/v1/chat", "/v1/chat/completions-async", "/v1/chatcompletions", "/v1/chat-completions",
         "/v1/chat/completion", "/completions/chat", "/mcp", "/mcp/messages/", "/a/../b", "/a%2Fb", "/füße", "/a;b=c", "/a//b",
         "/v1/chat/completions/\u6570\u636e", "/notes/about chat completions", "/v1/audio/speech", "/.well-known/x",
@@ -73,7 +108,7 @@ def test_other_paths_are_not_ours(path: str) -> None:
 def test_the_path_that_came_is_looked_at_too() -> None:
     assert USUAL.kind("POST", "/ask", raw_path=b"/v1/chat/completions") == "nearly"
     assert USUAL.kind("POST", "/ask", raw_path=b"/v1/chat/complet%69ons/") == "nearly"
-    assert USUAL.kind("POST", CHAT, raw_path=b"/ask") == "chat"
+    assert USUAL.kind("POST", CHAT, raw_path=b"/ask") is dialects.CHAT
     assert USUAL.kind("POST", "/ask", raw_path=b"/ask") == "other"
     assert USUAL.kind("POST", "/f\u00fc", raw_path=b"/f%C3%BC") == "other"
 
@@ -86,7 +121,7 @@ def test_what_ends_like_a_chat_path_never_passes(text: str, slash: str) -> None:
 
 @given(st.sampled_from([CHAT, "/ask", "/tenants/blue/ask"]), st.data())
 def test_no_encoding_of_a_path_makes_it_another(path: str, data: st.DataObject) -> None:
-    named = ChatPaths(["/ask", "/tenants/{tenant}/ask"])
+    named = ModelPaths(["/ask", "/tenants/{tenant}/ask"])
     text = path
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(text) - 1))
@@ -95,10 +130,9 @@ def test_no_encoding_of_a_path_makes_it_another(path: str, data: st.DataObject) 
 
 
 def test_a_named_path_is_one_below_the_mount_point() -> None:
-    named = ChatPaths(["/ask", "/{tenant}/tell/"])
-    assert (
-        named.kind("POST", "/ask") == named.kind("POST", "/ai/ask", "/ai") == named.kind("POST", "/x/tell/") == "chat"
-    )
+    named = ModelPaths(["/ask", "/{tenant}/tell/"])
+    for path, root in (("/ask", ""), ("/ai/ask", "/ai"), ("/x/tell/", "")):
+        assert named.kind("POST", path, root) is dialects.CHAT
     assert named.kind("POST", "/ai/ask") == "other"
     assert named.kind("PUT", "/ask") == "method"
     assert named.kind("GET", "/ask/") == "page"
@@ -106,7 +140,7 @@ def test_a_named_path_is_one_below_the_mount_point() -> None:
         assert named.kind("POST", path) == "nearly"
     assert named.kind("POST", "/ai/ask/", "/ai") == "nearly"
     assert named.kind("POST", "/y/x/tell/") == named.kind("POST", "/tell/") == "other"
-    assert named.kind("POST", CHAT) == "chat"
+    assert named.kind("POST", CHAT) is dialects.CHAT
 
 
 @pytest.mark.parametrize(

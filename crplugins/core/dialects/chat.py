@@ -1,0 +1,47 @@
+"""Chat completions (OpenAI, "Create chat completion"): the protocol that the others are measured by."""
+
+from typing import Final
+
+from crplugins.core.answer_forms import document_of, readable_chunk, stream_of
+from crplugins.core.body import Body
+from crplugins.core.dialects.dialect import NOT_JSON, Dialect
+from crplugins.core.sse import Event, Splitter, done_event
+from crplugins.core.wire import AnswerFacts, read_answer
+
+
+class Chat(Dialect):
+    """`POST /v1/chat/completions`."""
+
+    name = "chat"
+    path = "/chat/completions"
+    prompt = ("messages", "tools")
+    output_limits = ("max_completion_tokens", "max_tokens")
+    asks_for_usage = True
+
+    def choices(self, body: Body) -> int:
+        return (body.get("n", int) if "n" in body else None) or 1
+
+    def read(self, data: bytes) -> AnswerFacts | None:
+        try:
+            return read_answer(data)
+        except NOT_JSON:
+            return None
+
+    def splitter(self, limit: int | None = None) -> Splitter:
+        return Splitter(limit)  # which reads chunks by itself
+
+    # A call less for each answer and each chunk.
+    document = staticmethod(Event.json_document)
+    readable = staticmethod(readable_chunk)
+
+    def stream_of(self, document: bytes) -> list[Event]:
+        return stream_of(document)
+
+    def document_of(self, events: list[Event]) -> bytes:
+        return document_of(events)
+
+    def end_mark(self) -> Event:
+        return done_event()
+
+
+CHAT: Final = Chat()

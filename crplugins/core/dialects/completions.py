@@ -1,0 +1,81 @@
+"""Completions (OpenAI, "Create completion"): a prompt is continued. Editors and base models speak it."""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from crplugins.core.body import Body
+from crplugins.core.dialects.dialect import NOT_JSON, Dialect
+from crplugins.core.lenient_json import decode_leniently, struct_of_what_fits
+from crplugins.core.reported_usage import ReportedUsage
+from crplugins.core.sse import Event, done_event
+from crplugins.core.wire import AnswerFacts, Choice, Delta, Misshapen
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    text: str | None = None
+    finish_reason: str | UnsetType | None = UNSET
+
+
+class _Completion(msgspec.Struct):
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    usage: ReportedUsage | None = None
+    error: Any = None
+    service_tier: str | None = None
+
+
+_completion: Final = msgspec.json.Decoder(_Completion)
+
+
+class Completions(Dialect):
+    """`POST /v1/completions`. Each of a list of prompts has `n` answers."""
+
+    name = "completions"
+    path = "/completions"
+    prompt = ("prompt", "suffix")
+    output_limits = ("max_tokens",)
+    asks_for_usage = True
+
+    def choices(self, body: Body) -> int:
+        prompts = body.get("prompt", list[Any]) if "prompt" in body else None
+        each = (body.get("n", int) if "n" in body else None) or 1
+        texts = [item for item in prompts or () if not isinstance(item, int)]  # numbers are the tokens of one prompt
+        return each * max(len(texts), 1)
+
+    def read(self, data: bytes) -> AnswerFacts | None:
+        try:
+            read = _completion.decode(data)
+        except NOT_JSON:
+            return _read_leniently(data)
+        choices = None if read.choices is None else [_choice(each) for each in read.choices]
+        return AnswerFacts(read.model, choices, read.usage, read.error, service_tier=read.service_tier)
+
+    def end_mark(self) -> Event:
+        return done_event()
+
+
+def _read_leniently(data: bytes) -> AnswerFacts | None:
+    try:
+        fields = decode_leniently(data)
+    except NOT_JSON:
+        return None
+    if not isinstance(fields, dict):
+        return Misshapen()
+    listed, model = fields.get("choices"), fields.get("model")
+    usage = struct_of_what_fits(fields.get("usage"), ReportedUsage)
+    error = fields.get("error")
+    if listed is not None and not isinstance(listed, list):
+        return Misshapen(usage=usage, error=error)
+    fitting = [struct_of_what_fits(item, _Choice) for item in listed or ()]
+    choices = None if listed is None else [_choice(each) for each in fitting if each is not None]
+    return AnswerFacts(model if isinstance(model, str) else None, choices, usage, error)
+
+
+def _choice(choice: _Choice) -> Choice:
+    return Choice(choice.index, choice.finish_reason, delta=Delta(content=choice.text))
+
+
+COMPLETIONS: Final = Completions()

@@ -1,0 +1,99 @@
+"""Dialect: how one protocol says what a request asks for and what an answer tells.
+
+What an answer tells is given as `AnswerFacts`, the same for every protocol: `choices` are the answers in it, each with
+what it says and the reason why it has ended; `usage` counts its tokens; `ends` is the end mark of a stream. From these
+everybody reads what has been said, whether it is complete, and what it costs.
+"""
+
+from typing import Final
+
+import msgspec
+
+from crplugins.core.body import Body
+from crplugins.core.errors import GatewayError
+from crplugins.core.sse import Event, Splitter
+from crplugins.core.wire import AnswerFacts
+
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Dialect:
+    """One protocol. There is one instance of each, and it keeps nothing.
+
+    Attributes:
+        name: what records and metrics call the endpoint.
+        path: what the paths of its requests end with: `/chat/completions`, behind `/v1` or whatever stands there.
+        prompt: the members of a request that the provider reads as input.
+        output_limits: the members of a request that bound the output of each answer, in order of precedence.
+        generates: an answer has output tokens. Of one that has none, the input alone is estimated and reserved.
+        model_within: the member of an event under which the model stands, beside the top; "" for none.
+        asks_for_usage: its streams tell their usage only if `stream_options` asks for it.
+    """
+
+    name: str
+    path: str
+    prompt: tuple[str, ...] = ("messages", "tools")
+    output_limits: tuple[str, ...] = ()
+    generates: bool = True
+    asks_for_usage: bool = False
+    model_within: str = ""
+
+    def choices(self, body: Body) -> int:
+        """How many answers a request asks for."""
+        return 1
+
+    def read(self, data: bytes) -> AnswerFacts | None:
+        """The facts of a whole answer or of an event; None for data that is no JSON.
+
+        JSON that is no part of an answer is `Misshapen`. An event that a client needs and that says nothing has an
+        empty list of choices: one without `choices` is a heartbeat, which no client is sent. Linear in the data.
+        """
+        raise NotImplementedError
+
+    def splitter(self, limit: int | None = None) -> Splitter:
+        """What cuts a stream into events that are read."""
+        return Splitter(limit, self.read)
+
+    def document(self, body: bytes) -> Event:
+        """A whole answer, read."""
+        return Event(body, body, b"", True, self.read(body))
+
+    def readable(self, event: Event) -> Event:
+        """The event as the protocol's own SDKs can read it; nearly always the same object."""
+        return event
+
+    def stream_of(self, document: bytes) -> list[Event] | None:
+        """The events of a stream that says what a whole answer says; None where nobody knows.
+
+        Raises what `decode_leniently` raises.
+        """
+        return None
+
+    def document_of(self, events: list[Event]) -> bytes | None:
+        """The whole answer that the events of a complete stream tell; None where nobody knows."""
+        return None
+
+    def error_body(self, error: GatewayError, request_id: str) -> bytes:
+        """The JSON document of a refusal."""
+        return error.body()
+
+    def error_event(self, error: GatewayError, request_id: str) -> Event:
+        """The failure of a stream that has begun, which a client takes for no end of an answer."""
+        return Event.of(error.body())
+
+    def end_mark(self) -> Event | None:
+        """What follows the last event of a stream; None where the last event itself is the end."""
+        return None
+
+    def last_events(self, error: GatewayError, request_id: str) -> list[Event]:
+        """What ends a stream that has begun and failed."""
+        mark = self.end_mark()
+        failure = self.error_event(error, request_id)
+        return [failure] if mark is None else [failure, mark]
+
+    def last_frames(self, error: GatewayError, request_id: str) -> bytes:
+        """The same as bytes."""
+        return b"".join([event.raw for event in self.last_events(error, request_id)])
+
+    def __repr__(self) -> str:
+        return f"<Dialect {self.name}>"

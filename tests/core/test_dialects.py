@@ -1,0 +1,156 @@
+"""What each dialect reads in an answer: the same facts, whatever the protocol calls them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from crplugins.core.completeness import Completeness
+from crplugins.core.dialects import ALL, CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect
+from crplugins.core.errors import GatewayError
+from crplugins.core.said import Said
+
+WORDS = "The quick brown fox."
+
+
+def stream(*events: dict[str, Any] | str) -> bytes:
+    return b"".join(
+        b"data: " + (event if isinstance(event, str) else json.dumps(event)).encode() + b"\n\n" for event in events
+    )
+
+
+def usage(**counts: int) -> dict[str, int]:
+    return counts
+
+
+STREAMS: dict[str, tuple[Dialect, bytes]] = {
+    "chat": (CHAT, stream(
+        {"model": "m", "choices": [{"index": 0, "delta": {"content": WORDS}, "finish_reason": None}]},
+        {"model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        {"model": "m", "choices": [], "usage": usage(prompt_tokens=7, completion_tokens=5)}, "[DONE]",
+    )),
+    "completions": (COMPLETIONS, stream(
+        {"model": "m", "choices": [{"index": 0, "text": WORDS, "finish_reason": None}]},
+        {"model": "m", "choices": [{"index": 0, "text": "", "finish_reason": "stop"}]},
+        {"model": "m", "choices": [], "usage": usage(prompt_tokens=7, completion_tokens=5)}, "[DONE]",
+    )),
+    "responses": (RESPONSES, stream(
+        {"type": "response.created", "response": {"id": "resp_1", "model": "m", "status": "in_progress"}},
+        {"type": "response.output_text.delta", "delta": WORDS, "output_index": 0},
+        {"type": "response.output_text.done", "text": WORDS, "output_index": 0},
+        {"type": "response.completed", "response": {
+            "id": "resp_1", "model": "m", "status": "completed", "usage": usage(input_tokens=7, output_tokens=5),
+            "output": [{"type": "message", "content": [{"type": "output_text", "text": WORDS}]}],
+        }},
+    )),
+    "messages": (MESSAGES, stream(
+        {"type": "message_start", "message": {"model": "m", "usage": usage(input_tokens=7, output_tokens=1)}},
+        {"type": "ping"},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": WORDS}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage(input_tokens=7, output_tokens=5)},
+        {"type": "message_stop"},
+    )),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_tells_the_same_facts_in_every_dialect(name: str) -> None:
+    dialect, body = STREAMS[name]
+    said, state, models, counted = Said(), Completeness(), set(), None
+    for event in dialect.splitter().feed(body):
+        assert not event.is_malformed
+        state.see(event)
+        if event.answer is not None:
+            said.hear(event.answer.choices or ())
+            models.add(event.answer.model)
+            counted = event.answer.counted or counted
+    assert state.complete
+    assert state.done
+    assert models - {None} == {"m"}
+    assert counted is not None
+    assert (counted.input_tokens, counted.output_tokens) == (7, 5)
+    assert (said.pieces, said.units) == (1, 3 * len(WORDS))
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_that_is_cut_anywhere_before_its_end_is_not_complete(name: str) -> None:
+    dialect, body = STREAMS[name]
+    events = body.split(b"\n\n")[:-1]
+    end = len(events) - 1 if dialect is RESPONSES else len(events) - 2
+    if dialect in (CHAT, COMPLETIONS):
+        end -= 1  # its usage and [DONE] stand behind its end
+    for length in range(end):
+        state = Completeness()
+        for event in dialect.splitter().feed(b"\n\n".join(events[:length]) + b"\n\n"):
+            state.see(event)
+        assert not state.complete, events[:length]
+
+
+def test_an_end_mark_before_the_end_is_a_failure() -> None:
+    state = Completeness()
+    for event in MESSAGES.splitter().feed(stream({"type": "message_start", "message": {}}, {"type": "message_stop"})):
+        state.see(event)
+    assert state.failed
+    assert not state.complete
+
+
+DOCUMENTS: dict[str, tuple[Dialect, dict[str, Any]]] = {
+    "chat": (CHAT, {"model": "m", "choices": [{"index": 0, "message": {"content": WORDS}, "finish_reason": "stop"}],
+                    "usage": usage(prompt_tokens=7, completion_tokens=5)}),
+    "completions": (COMPLETIONS, {"model": "m", "choices": [{"index": 0, "text": WORDS, "finish_reason": "stop"}],
+                                  "usage": usage(prompt_tokens=7, completion_tokens=5)}),
+    "responses": (RESPONSES, {"object": "response", "model": "m", "status": "completed",
+                              "output": [{"type": "message", "content": [{"type": "output_text", "text": WORDS}]}],
+                              "usage": usage(input_tokens=7, output_tokens=5)}),
+    "messages": (MESSAGES, {"type": "message", "model": "m", "content": [{"type": "text", "text": WORDS}],
+                            "stop_reason": "end_turn", "usage": usage(input_tokens=7, output_tokens=5)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_whole_answer_tells_the_same_facts_in_every_dialect(name: str) -> None:
+    dialect, body = DOCUMENTS[name]
+    answer = dialect.document(json.dumps(body).encode()).answer
+    assert answer is not None
+    said = Said()
+    said.hear(answer.choices or ())
+    counted = answer.counted
+    assert counted is not None
+    assert (answer.model, counted.input_tokens, counted.output_tokens) == ("m", 7, 5)
+    assert said.units == 3 * len(WORDS)
+    assert [choice.finish_reason for choice in answer.choices or ()][-1] == "stop"
+
+
+def test_vectors_are_an_answer_that_says_nothing() -> None:
+    body = {
+        "object": "list",
+        "model": "m",
+        "data": [{"embedding": [0.1]}],
+        "usage": usage(prompt_tokens=7, total_tokens=7),
+    }
+    answer = EMBEDDINGS.document(json.dumps(body).encode()).answer
+    assert answer is not None
+    assert answer.choices
+    assert not answer.says()
+    assert answer.counted is not None
+    assert (answer.counted.input_tokens, answer.counted.output_tokens) == (7, 0)
+
+
+@pytest.mark.parametrize("dialect", ALL)
+def test_a_failure_in_a_stream_is_read_as_one_in_its_own_dialect(dialect: Dialect) -> None:
+    error = GatewayError(502, "Gone.", type="server_error", code="upstream_error")
+    state = Completeness()
+    for event in dialect.splitter().feed(dialect.last_frames(error, "id")):
+        state.see(event)
+    assert state.failed
+    assert not state.complete
+    assert b"Gone." in dialect.error_body(error, "id")
+
+
+@pytest.mark.parametrize("dialect", ALL)
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"1", b'"x"', b"null", b'{"choices": 1}', b"\xff", b"[" * 5000])
+def test_what_is_no_answer_raises_nothing(dialect: Dialect, data: bytes) -> None:
+    answer = dialect.document(data).answer
+    assert answer is None or not answer.choices

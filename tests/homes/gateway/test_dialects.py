@@ -1,0 +1,148 @@
+"""Every dialect through the own gateway, over real sockets: authenticated, renamed, limited, metered."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from crplugins.core.dialects import ALL, EMBEDDINGS, Dialect
+from crplugins.core.exchange import Exchange
+from crplugins.core.plugin import Plugin
+from crplugins.homes.gateway.app import Gateway
+from crplugins.metering.record import UsageRecord, record_of
+from tests.conftest import serving
+from tests.core.test_dialects import DOCUMENTS, STREAMS, WORDS
+
+SECRET = "sk-test-of-dialects"
+ASKS = {
+    "messages": "messages",
+    "responses": "input",
+    "completions": "prompt",
+    "chat": "messages",
+    "embeddings": "input",
+}
+
+
+class Records(Plugin):
+    """The record of each request, when it is over."""
+
+    reads_usage = True
+
+    def __init__(self) -> None:
+        self.made: list[UsageRecord] = []
+
+    def on_finish(self, exchange: Exchange) -> None:
+        self.made.append(record_of(exchange))
+
+
+class Provider:
+    """An ASGI app that answers each path in its wire."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.cut = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        asked = json.loads(body)
+        self.asked.append((scope["path"], asked))
+        name = next(each.name for each in ALL if scope["path"] == "/v1" + each.path)
+        if name == "embeddings":
+            told = {"data": [{"embedding": [0.5]}], "model": "m", "usage": {"prompt_tokens": 7, "total_tokens": 7}}
+            answer = json.dumps(told).encode()
+        else:
+            answer = STREAMS[name][1] if asked.get("stream") else json.dumps(DOCUMENTS[name][1]).encode()
+        kind = b"text/event-stream" if asked.get("stream") else b"application/json"
+        if self.cut:
+            answer = answer[: answer.index(WORDS.encode()) + len(WORDS) + 60]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+        await send({"type": "http.response.body", "body": answer})
+
+
+@asynccontextmanager
+async def gateway(provider: Provider, **words: Any) -> AsyncIterator[tuple[httpx.AsyncClient, list[UsageRecord]]]:
+    records = Records()
+    async with serving(provider) as upstream:
+        deployment = {"model": "openai/m", "api_base": upstream + "/v1", "api_key": "sk-upstream"}
+        app = Gateway(
+            model_list=[{"model_name": "served", "litellm_params": deployment}],
+            keys=[{"id": "team", "secret": SECRET}],
+            aliases={"fast": "served"},
+            plugins=[{"use": records, "before": "Auth"}],
+            **words,
+        )
+        async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=60) as client:
+            yield client, records.made
+
+
+def asking(dialect: Dialect, **more: Any) -> dict[str, Any]:
+    given = [{"role": "user", "content": "Hello"}] if ASKS[dialect.name] == "messages" else "Hello"
+    return {"model": "fast", ASKS[dialect.name]: given, **more}
+
+
+KEY = {"authorization": f"Bearer {SECRET}"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", ALL)
+async def test_a_request_is_answered_under_the_asked_name_and_recorded(dialect: Dialect, stream: bool) -> None:
+    if stream and dialect is EMBEDDINGS:
+        return
+    provider = Provider()
+    async with gateway(provider) as (client, records):
+        answer = await client.post("/v1" + dialect.path, headers=KEY, json=asking(dialect, stream=stream))
+    assert answer.status_code == 200, answer.text
+    assert '"m"' not in answer.text
+    assert '"fast"' in answer.text
+    [(path, asked)] = provider.asked
+    assert (path, asked["model"]) == ("/v1" + dialect.path, "m")
+    [record] = records
+    assert (record.requested_model, record.served_model, record.outcome) == ("fast", "m", "ok")
+    assert record.usage is not None
+    assert (record.usage.input_tokens, record.usage.output_tokens) == (7, 0 if dialect is EMBEDDINGS else 5)
+    assert record.usage_source == "provider"
+
+
+@pytest.mark.parametrize("dialect", [each for each in ALL if each is not EMBEDDINGS])
+async def test_a_cut_stream_is_never_taken_for_a_whole_one(dialect: Dialect) -> None:
+    provider = Provider()
+    provider.cut = True
+    async with gateway(provider) as (client, records):
+        answer = await client.post("/v1" + dialect.path, headers=KEY, json=asking(dialect, stream=True))
+    events = dialect.splitter().feed(answer.content)
+    assert any(event.answer is not None and event.answer.error is not None for event in events)
+    [record] = records
+    assert record.error_type == "upstream_stream_broken"
+    assert record.usage is not None
+    assert record.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_without_a_good_key_nobody_comes_in_and_is_told_so_in_his_own_protocol(dialect: Dialect) -> None:
+    provider = Provider()
+    async with gateway(provider) as (client, _):
+        answer = await client.post("/v1" + dialect.path, json=asking(dialect))
+        other = await client.post("/V1" + dialect.path, headers=KEY, json=asking(dialect))
+    assert answer.status_code == 401
+    told = answer.json()
+    assert told["error"]["message"]
+    assert (told.get("type") == "error") is (dialect.name == "messages")
+    assert other.status_code == 404
+    assert not provider.asked
+
+
+@pytest.mark.parametrize("dialect", ALL)
+async def test_a_limit_counts_requests_of_every_protocol_together(dialect: Dialect) -> None:
+    async with gateway(Provider(), limits={"per_key": {"requests_per_minute": 1}}) as (client, _):
+        first = await client.post("/v1/chat/completions", headers=KEY, json=asking(ALL[0]))
+        second = await client.post("/v1" + dialect.path, headers=KEY, json=asking(dialect))
+    assert (first.status_code, second.status_code) == (200, 429)
