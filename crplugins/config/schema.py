@@ -30,7 +30,7 @@ from crplugins.metering.listed_prices import ListedPrices, NoPriceList
 from crplugins.plugins.aliases.table import AliasTable
 from crplugins.settings.errors import ConfigError, Problem, Source
 from crplugins.settings.secret_text import Sendable
-from crplugins.settings.section import Number, Section, Whole, refusal
+from crplugins.settings.section import Number, Section, Whole, refusal, switch
 from crplugins.sql.url import read_database_url
 
 T = TypeVar("T")
@@ -181,12 +181,6 @@ class PageSection(Section):
     """Whom to ask for a key: an e-mail address, a URL, or a sentence."""
 
 
-def _page(value: Any) -> Any:
-    if isinstance(value, bool):
-        return {} if value else None
-    return value
-
-
 class Guard(Section):
     """How requests are checked before they are sent on."""
 
@@ -276,7 +270,7 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     webhooks: tuple[WebhookSection, ...] = ()
     """Who is told when a budget is nearly spent, and when a key is about to expire."""
 
-    page: Annotated[PageSection | None, BeforeValidator(_page)] = PageSection.without_keys()
+    page: Annotated[PageSection | None, BeforeValidator(switch)] = PageSection.without_keys()
     """The page at `/`, for people with a browser; `false` for none."""
 
     plugins: tuple[PluginEntry, ...] = ()
