@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from starlette.types import ASGIApp
 
 from crplugins.core.log_lines import REQUEST_ID
+from crplugins.handlers.litellm.loading import ENVIRONMENT
 from crplugins.testing import Cassette, load_cassettes
 from tests.long import times
 from tests.postgresql_setup import postgres  # noqa: F401  # one server for the tests of every folder
@@ -32,6 +34,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("crplugins")
+
+# litellm is imported by many tests themselves, and downloads nothing then either.
+for name, value in ENVIRONMENT.items():
+    os.environ.setdefault(name, value)
 
 # Hundreds of processes start with the same modules: each is compiled once, also where bytecode is not wanted otherwise.
 sys.dont_write_bytecode = False
@@ -121,6 +127,16 @@ def no_request_left() -> Iterator[None]:
     before = REQUEST_ID.get()
     yield
     assert REQUEST_ID.get() == before, "a request is served in the caller's own context"
+
+
+@pytest.fixture(autouse=True)
+def no_log_level_left() -> Iterator[None]:
+    """Fails a test behind which the process would log more, or less, than it did: later tests count what that costs."""
+    root = logging.getLogger()
+    before = root.level
+    yield
+    left, root.level = root.level, before
+    assert left == before, "the level of the root logger is not what it was: a framework has set up its own log"
 
 
 @pytest.fixture(scope="session")

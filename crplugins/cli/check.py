@@ -19,7 +19,7 @@ from crplugins.config import Config, ModelEntry
 from crplugins.core.redaction import without_credentials
 from crplugins.handlers.demo import is_demo
 from crplugins.handlers.routing.checks import ignored
-from crplugins.handlers.upstream import ProviderUnknown, Upstream
+from crplugins.handlers.upstream import Upstream, UpstreamUnknown
 from crplugins.homes.upstream_choice import AnyUpstream
 from crplugins.keys.key import Key
 from crplugins.keys.opening import parts_of
@@ -56,7 +56,7 @@ def check(
     found = find(config_file)
     gateway = Gateway.from_config(found.config)  # raises for invalid places and options of the user's own plugins
     upstreams, keys = found.upstreams(), _known_keys(found.config)
-    warnings = [f"{each}; it is not served" for each in upstreams if isinstance(each, ProviderUnknown)]
+    warnings = [f"{each}; it is not served" for each in upstreams if isinstance(each, UpstreamUnknown)]
     warnings += gateway.warnings(keys)
     warnings += [text for text in [ignored(_unchecked(found.config, upstreams))] if text]
     warnings += [*require_files(found.config), *address_warnings(found.config)]
@@ -153,7 +153,7 @@ def _unchecked(config: Config, upstreams: Sequence[AnyUpstream]) -> Iterable[str
 
 
 def _handler(entry: ModelEntry, upstream: AnyUpstream) -> str:
-    if isinstance(upstream, ProviderUnknown):
+    if isinstance(upstream, UpstreamUnknown):
         return "none"
     if is_demo(entry.deployment()):
         return "demo"

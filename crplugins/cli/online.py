@@ -25,7 +25,7 @@ from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.http.interface import HttpError
 from crplugins.handlers.routing.checks import Checkable
-from crplugins.handlers.upstream import ProviderUnknown
+from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.homes.gateway.upstreams import handler_of
 from crplugins.homes.upstream_choice import AnyUpstream
 from crplugins.keys.opening import parts_of
@@ -99,7 +99,7 @@ def _without_secrets(error: Exception) -> str:
 
 def _deployment(deployment: Deployment, upstream: AnyUpstream, seconds: float) -> Callable[[], Awaitable[str]]:
     async def attempt() -> str:
-        if isinstance(upstream, ProviderUnknown):
+        if isinstance(upstream, UpstreamUnknown):
             raise NotReached(str(upstream))
         handler = await asyncio.to_thread(handler_of, deployment, upstream)
         if is_demo(deployment):

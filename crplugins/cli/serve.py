@@ -132,7 +132,9 @@ def _server_settings(
 
 def welcome(address: str, config: "Config", run_key: str | None) -> str:
     """The address and, with a generated key, samples that work as they are. Configured keys are not shown."""
-    names = list(dict.fromkeys(entry.model_name for entry in config.model_list))
+    from crplugins.homes.upstream_choice import served_names
+
+    names = served_names(config)
     text = _WITHOUT_KEY if run_key is None else _WITH_KEY
     return text.format(
         version=__version__,

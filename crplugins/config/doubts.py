@@ -1,6 +1,6 @@
 """What a configuration may say and hardly means. Each is a warning and no mistake, because it can be right."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from crplugins.config.models import LitellmParams, ModelEntry, is_secret
@@ -25,9 +25,9 @@ _VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
 """Of providers that take a key and nothing else: where litellm and the direct handler look for it."""
 
 
-def doubts(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
-    """One sentence each; none shows a value."""
-    for index, entry in enumerate(config.model_list):
+def doubts(config: Config, environ: Mapping[str, str], places: Sequence[int]) -> Iterator[str]:
+    """One sentence each; none shows a value. `places` are those of the models in the file's `model_list`."""
+    for index, entry in zip(places, config.model_list, strict=False):  # the demo model has no place
         where = f"model_list[{index}].litellm_params"
         if _is_route(entry):
             yield f"{where}.api_base ends in a route, which is added to it: write it up to the version, such as /v1"

@@ -55,6 +55,7 @@ _SHORTER: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
     ("Config", "default_fallbacks"): {"type": "string"},
     ("Config", "page"): {"type": "boolean"},
     ("LitellmParams", "fallbacks"): _FALLBACK_LIST,
+    ("MetricsSection", "otlp"): {"type": "boolean"},
     ("ModelEntry", "fallbacks"): _FALLBACK_LIST,
     ("Server", "cors"): _TEXT_OR_TEXTS,
     ("JwtSettings", "audience"): {"type": "string"},

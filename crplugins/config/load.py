@@ -94,7 +94,14 @@ class Outcome:
         """Raises `ConfigError`."""
         if self.made is None or self.problems:
             raise self.document.source.error(self.problems)
-        return self.made.read_from(self.document.source, tuple(self.warnings), self.reading.variables)
+        reading = self.reading
+        return self.made.read_from(
+            self.document.source,
+            tuple(self.warnings),
+            reading.variables,
+            is_litellms=reading.is_litellms,
+            places=tuple(reading.entries),
+        )
 
 
 def outcome_of(document: YamlDocument, environ: Mapping[str, str] = os.environ) -> Outcome:
@@ -123,7 +130,8 @@ def _build(document: YamlDocument, environ: Mapping[str, str], *, is_litellms: b
     problems = [*found, *(reading.nothing_served() or map(reading.placed, problems))]
     if config is None or problems:
         return Outcome(document, reading, None, problems)
-    warnings = [*_told_of(document, reading), *keys.warnings, *expansion.warnings, *doubts(config, reading.environ)]
+    doubtful = doubts(config, reading.environ, reading.entries)
+    warnings = [*_told_of(document, reading), *keys.warnings, *expansion.warnings, *doubtful]
     of_litellm = [
         f"{problem.sentence(None)}; what LiteLLM's proxy reads is not judged here"
         for problem in document.problems

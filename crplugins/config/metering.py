@@ -4,13 +4,13 @@ import re
 from datetime import timedelta
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from crplugins.core.network import has_host
 from crplugins.metering.listed_prices import ListedPrices
 from crplugins.plugins.disconnects import DRAIN_SECONDS, DRAIN_TOKENS
 from crplugins.settings.secret_text import OneLine, Sendable
-from crplugins.settings.section import Number, Section, Whole, refusal
+from crplugins.settings.section import Number, Section, Whole, refusal, switch
 
 
 class UsageSection(Section):
@@ -103,8 +103,31 @@ def _path(value: str) -> str:
     return value
 
 
+def _receiver(value: str) -> str:
+    if not value.lower().startswith(("http://", "https://")) or not has_host(value):
+        raise refusal("must be a URL with a host, such as http://collector:4318")
+    return value
+
+
+class OtlpSection(Section):
+    """A receiver that the same metrics are pushed to over OTLP (http/protobuf), besides being served to Prometheus.
+
+    `true` is the same with nothing written in it. Headers, certificates, compression and the rest are told by the
+    environment (`OTEL_EXPORTER_OTLP_*`), as for traces. Needs the extra `otlp`.
+    """
+
+    endpoint: Annotated[str, AfterValidator(_receiver), OneLine] | None = Field(
+        default=None, repr=False, examples=["http://collector:4318"]
+    )
+    """Its address, to which `/v1/metrics` is added; by default what `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or
+    `OTEL_EXPORTER_OTLP_ENDPOINT` says, else `http://localhost:4318`."""
+
+    interval_seconds: Annotated[Number, Field(ge=1, allow_inf_nan=False)] | None = Field(default=None, examples=[15])
+    """How often they are pushed; by default what `OTEL_METRIC_EXPORT_INTERVAL` says in milliseconds, else 60."""
+
+
 class MetricsSection(Section):
-    """Where Prometheus finds the metrics."""
+    """Where Prometheus finds the metrics, and who else is sent them."""
 
     token: Annotated[SecretStr, Field(min_length=1), Sendable] | None = Field(examples=["${METRICS_TOKEN}"])
     """What a scraper presents as `Authorization: Bearer`; null serves the metrics to everybody."""
@@ -117,6 +140,9 @@ class MetricsSection(Section):
 
     inter_chunk: bool = Field(default=False, examples=[True])
     """Whether the time between two chunks of a stream is measured too, which costs on each chunk."""
+
+    otlp: Annotated[OtlpSection | None, BeforeValidator(switch)] = None
+    """A receiver of OpenTelemetry's that they are pushed to; `true` for the one that the environment names."""
 
     @property
     def secret(self) -> str | None:

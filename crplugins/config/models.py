@@ -15,7 +15,7 @@ from crplugins.config.litellm.table import key_table
 from crplugins.config.on_break import NO_ON_BREAK, OnBreakKeys, on_break_of
 from crplugins.config.routing import NOTHING_SAID, DeploymentKeys, GroupKeys, RoutingKeys, routing_settings
 from crplugins.core.final_newline import without_final_newline
-from crplugins.core.network import SslVerify, has_host
+from crplugins.core.network import Certificate, SslVerify, has_host
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 from crplugins.handlers.deadlines import Deadlines
@@ -120,6 +120,13 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
     """Whether the upstream's certificate is judged, or a file of certificates that judges it; by default as
     `SSL_VERIFY`, `SSL_CERT_FILE` and `REQUESTS_CA_BUNDLE` in the environment say."""
 
+    ssl_certificate: Annotated[str, Field(min_length=1)] | None = Field(default=None, examples=["/etc/ssl/client.pem"])
+    """The file of a certificate of the gateway's, with its key, for an upstream that asks for one; by default as
+    `SSL_CERTIFICATE` in the environment says."""
+
+    ssl_key: Annotated[str, Field(min_length=1)] | None = Field(default=None, examples=["/etc/ssl/client.key"])
+    """The file of its key, if that is not in the same file."""
+
     max_retries: Annotated[Whole, Field(ge=0)] | None = Field(default=None, examples=[0])
     """How often the provider's client in litellm tries again."""
 
@@ -127,6 +134,12 @@ class LitellmParams(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys):
     def _one_base(self) -> Self:
         if "base_url" in self.others:
             raise refusal("api_base and base_url are the same; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _key_of_a_certificate(self) -> Self:
+        if self.ssl_key is not None and self.ssl_certificate is None:
+            raise refusal("is the key of a certificate: write ssl_certificate too", "ssl_key")
         return self
 
     @model_validator(mode="before")
@@ -250,6 +263,7 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
             quota=dataclasses.replace(quota, **{**params.quota(), **self.quota()}),
             adaptive=self.adaptive_concurrency or params.adaptive_concurrency,
             ssl_verify=params.ssl_verify,
+            certificate=Certificate(params.ssl_certificate, params.ssl_key),
             routing=routing_settings(routing, params, self),
             on_break=on_break_of(self, params, on_break),
             takes_prefill=_said(self.model_info.others.get("supports_assistant_prefill")),

@@ -161,15 +161,13 @@ def group_settings(*sections: GroupKeys) -> GroupSettings:
 
 def group_problems(entries: Iterable[tuple[str, GroupKeys]]) -> Iterator[Problem]:
     """Where two entries of `model_list` with one name say different things about the choice between them."""
-    said: dict[tuple[str, str], tuple[int, Any]] = {}
+    said: dict[tuple[str, str], Any] = {}
     for index, (name, entry) in enumerate(entries):
         for key in GroupKeys.model_fields:
             value = getattr(entry, key)
-            if value is not None:
-                first, other = said.setdefault((name, key), (index, value))
-                if other != value:
-                    where = f"model_list[{first}], which has the same name, says otherwise"
-                    yield Problem(("model_list", index, key), where)
+            if value is not None and said.setdefault((name, key), value) != value:
+                where = "an entry of the same name, which stands before it, says otherwise"
+                yield Problem(("model_list", index, key), where)
 
 
 def _frozen(by_kind: Mapping[FailureKind, int]) -> Mapping[FailureKind, int]:

@@ -1,7 +1,7 @@
 """Config: the keys of the configuration file."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -28,9 +28,9 @@ from crplugins.keys.aliases import AliasError
 from crplugins.keys.opening import open_source
 from crplugins.metering.listed_prices import ListedPrices, NoPriceList
 from crplugins.plugins.aliases.table import AliasTable
-from crplugins.settings.errors import ConfigError, Problem, Source
+from crplugins.settings.errors import ConfigError, KeyPath, Problem, Source
 from crplugins.settings.secret_text import Sendable
-from crplugins.settings.section import Number, Section, Whole, refusal
+from crplugins.settings.section import Number, Section, Whole, refusal, switch
 from crplugins.sql.url import read_database_url
 
 T = TypeVar("T")
@@ -181,12 +181,6 @@ class PageSection(Section):
     """Whom to ask for a key: an e-mail address, a URL, or a sentence."""
 
 
-def _page(value: Any) -> Any:
-    if isinstance(value, bool):
-        return {} if value else None
-    return value
-
-
 class Guard(Section):
     """How requests are checked before they are sent on."""
 
@@ -276,7 +270,7 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     webhooks: tuple[WebhookSection, ...] = ()
     """Who is told when a budget is nearly spent, and when a key is about to expire."""
 
-    page: Annotated[PageSection | None, BeforeValidator(_page)] = PageSection.without_keys()
+    page: Annotated[PageSection | None, BeforeValidator(switch)] = PageSection.without_keys()
     """The page at `/`, for people with a browser; `false` for none."""
 
     plugins: tuple[PluginEntry, ...] = ()
@@ -285,6 +279,8 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     _source: Source = PrivateAttr(default_factory=Source)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
     _variables: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _is_litellms: bool = PrivateAttr(default=False)
+    _places: Sequence[int] = PrivateAttr(default=())
 
     @property
     def source(self) -> Source:
@@ -311,10 +307,27 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         """Variables of the environment that LiteLLM's file sets, for whoever starts a process with it."""
         return self._variables
 
-    def read_from(self, source: Source, warnings: tuple[str, ...], variables: Mapping[str, str] | None = None) -> Self:
-        """The same configuration, knowing where it stands."""
+    @property
+    def is_litellms(self) -> bool:
+        """Whether it was a file of LiteLLM's alone, in which an entry that cannot be used is left out."""
+        return self._is_litellms
+
+    def place_of(self, index: int) -> KeyPath:
+        """Where an entry of `model_list` stands in the file, in which others may have been left out before it."""
+        return ("model_list", self._places[index] if index < len(self._places) else index)
+
+    def read_from(
+        self,
+        source: Source,
+        warnings: tuple[str, ...],
+        variables: Mapping[str, str] | None = None,
+        *,
+        is_litellms: bool = False,
+        places: Sequence[int] = (),
+    ) -> Self:
+        """The same configuration, knowing where it stands; `places` are those of its entries in `model_list`."""
         copy = self.model_copy()
-        copy._source, copy._warnings = source, warnings
+        copy._source, copy._warnings, copy._is_litellms, copy._places = source, warnings, is_litellms, places
         copy._variables = self._variables if variables is None else variables
         return copy
 

@@ -7,6 +7,7 @@ HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: the proxy for http://, for https://, and for
 NO_PROXY: who is reached without one: *, names with all below them, name:port, addresses, networks (10.0.0.0/8).
 SSL_VERIFY: false, or a file of certificates.
 SSL_CERT_FILE, REQUESTS_CA_BUNDLE: a file of certificates in the place of the usual ones; the first that exists.
+SSL_CERTIFICATE: a file with a certificate of this process's own and its key, for servers that ask for one.
 
 The names of the proxies may also be written small, and are then the ones that count. The usual certificates are those
 of the operating system and those of the package certifi, if it is there: one of them is often missing.
@@ -16,11 +17,11 @@ import os
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib import import_module
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from crplugins.core.final_newline import without_final_newline
@@ -28,6 +29,22 @@ from crplugins.core.final_newline import without_final_newline
 SslVerify = bool | str | None
 """A deployment's own word: false, a file of certificates, or true and None for what the environment says."""
 
+
+class Certificate(NamedTuple):
+    """What a deployment shows a server that asks for a certificate: a file, and another one if the key is not in it.
+
+    Without a file what the environment says.
+    """
+
+    file: str | None = None
+    key: str | None = None
+
+
+NO_CERTIFICATE: Final = Certificate()
+
+_CERTIFICATE: Final = "SSL_CERTIFICATE"
+_NO_KEY: Final = "{} must be a file of a certificate with its key, which has no passphrase"
+_NO_CERTIFICATES: Final = "{} must be true, false or a file of certificates that is there"
 _CERTIFICATE_FILES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -35,17 +52,24 @@ _PORTS: Final = {"http": 80, "https": 443}
 class Network:
     """Reads the environment and the certificates when it is made: make it in a thread.
 
-    Raises `ValueError`, which names the variable or `ssl_verify`, for a proxy that cannot be used and for a file that
-    holds no certificates.
+    Raises `ValueError`, which names the variable or the deployment's word, for a proxy that cannot be used and for a
+    file that holds no certificates.
 
     Attributes:
-        tls: how the certificates of servers are judged.
+        tls: how the certificates of servers are judged, and which one they are shown. The same object while the files
+            are the same.
     """
 
-    def __init__(self, ssl_verify: SslVerify = None, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        ssl_verify: SslVerify = None,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        certificate: Certificate = NO_CERTIFICATE,
+    ) -> None:
         self._proxies = {scheme: _proxy(scheme, environ) for scheme in _PORTS}
         self._without = _without_proxy(environ)
-        self.tls: Final = _tls(ssl_verify, environ)
+        self.tls: Final = _tls(_trusted(ssl_verify, environ), _shown(certificate, environ))
         self._found: dict[tuple[str, str, int], str | None] = {}
 
     def proxy(self, url: str) -> str | None:
@@ -122,53 +146,77 @@ def _covers(entry: str, host: str, port: int) -> bool:
         return bool(entry) and (host == entry or host.endswith(f".{entry}"))
 
 
-def _tls(ssl_verify: SslVerify, environ: Mapping[str, str]) -> ssl.SSLContext:
-    if ssl_verify is not None:
-        return _of_word("ssl_verify", str(ssl_verify), environ)
+class _File(NamedTuple):
+    """A file that `word` names, the environment's or a deployment's, as it is now: one that changes is another one."""
+
+    word: str
+    path: str
+    changed: int
+
+
+_Trusted = _File | Literal["usual", "anybody"]
+"""A file of certificates, or the usual ones; "anybody" where none is judged."""
+
+
+def _trusted(ssl_verify: SslVerify, environ: Mapping[str, str]) -> _Trusted:
+    """What judges the certificates of servers."""
     said = without_final_newline(environ.get("SSL_VERIFY", "")).strip()
-    return _of_word("SSL_VERIFY", said or "true", environ)
-
-
-def _of_word(name: str, word: str, environ: Mapping[str, str]) -> ssl.SSLContext:
-    """`word`, which `name` says, is true, false or a file."""
+    name, word = ("SSL_VERIFY", said or "true") if ssl_verify is None else ("ssl_verify", str(ssl_verify))
     if word.lower() == "false":
-        return _unverifying()
+        return "anybody"
     if word.lower() != "true":
-        return _from_file(name, word)
+        return _file(name, word, _NO_CERTIFICATES)
     for variable in _CERTIFICATE_FILES:
         file = without_final_newline(environ.get(variable, ""))
         if file and Path(file).is_file():
-            return _from_file(variable, file)
-    return _usual()
+            return _file(variable, file, _NO_CERTIFICATES)
+    return "usual"
 
 
-def _from_file(name: str, file: str) -> ssl.SSLContext:
+def _shown(own: Certificate, environ: Mapping[str, str]) -> tuple[_File, ...]:
+    """The files of the certificate that servers are shown: it, and its key if that is in another one."""
+    if own.file is None:
+        file = without_final_newline(environ.get(_CERTIFICATE, "")).strip()
+        return (_file(_CERTIFICATE, file, _NO_KEY),) if file else ()
+    certificate = _file("ssl_certificate", own.file, _NO_KEY)
+    return (certificate,) if own.key is None else (certificate, _file("ssl_key", own.key, _NO_KEY))
+
+
+def _file(word: str, path: str, problem: str) -> _File:
     try:
-        return _of_file(file, Path(file).stat().st_mtime_ns)
-    except (OSError, ValueError):  # ssl.SSLError is an OSError
-        raise ValueError(f"{name} must be true, false or a file of certificates that is there") from None
+        return _File(word, path, Path(path).stat().st_mtime_ns)
+    except (OSError, ValueError):
+        raise ValueError(problem.format(word)) from None
 
 
-@lru_cache(64)
-def _of_file(file: str, _changed: int) -> ssl.SSLContext:
-    return _speaking_http(ssl.create_default_context(cafile=file))
-
-
-@cache
-def _usual() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    with suppress(ImportError):
-        context.load_verify_locations(import_module("certifi").where())
-    return _speaking_http(context)
-
-
-@cache
-def _unverifying() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return _speaking_http(context)
-
-
-def _speaking_http(context: ssl.SSLContext) -> ssl.SSLContext:
+@lru_cache(1024)
+def _tls(trusted: _Trusted, shown: tuple[_File, ...]) -> ssl.SSLContext:
+    """The same one for the same files, so that connections are shared."""
+    context = _trusting(trusted)
     context.set_alpn_protocols(["http/1.1"])  # all that the clients here speak
+    if shown:
+        try:
+            context.load_cert_chain(shown[0].path, shown[-1].path, password=_no_password)
+        except (OSError, ValueError):
+            raise ValueError(_NO_KEY.format(shown[0].word)) from None
     return context
+
+
+def _trusting(trusted: _Trusted) -> ssl.SSLContext:
+    if isinstance(trusted, _File):
+        try:
+            return ssl.create_default_context(cafile=trusted.path)
+        except (OSError, ValueError):  # ssl.SSLError is an OSError
+            raise ValueError(_NO_CERTIFICATES.format(trusted.word)) from None
+    context = ssl.create_default_context()
+    if trusted == "anybody":
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    else:
+        with suppress(ImportError):
+            context.load_verify_locations(import_module("certifi").where())
+    return context
+
+
+def _no_password() -> str:
+    """For a key with a passphrase, which OpenSSL would otherwise ask for on the terminal, and wait."""
+    return ""

@@ -1,5 +1,6 @@
 """Deployment: one entry of `model_list`, resolved at start-up and immutable. Routes: which one serves a model."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from itertools import cycle
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
-from crplugins.core.network import SslVerify
+from crplugins.core.network import NO_CERTIFICATE, Certificate, Network, SslVerify
 from crplugins.core.patterns import Pattern, PatternTable, by_precedence
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
@@ -36,6 +37,7 @@ class Deployment:
         deadlines: how long it may take to answer.
         skip_malformed: how many malformed events of one stream are left out; one more is a break.
         ssl_verify: how the upstream's certificate is judged, see `core/network.py`; None as the environment says.
+        certificate: what it is shown where it asks for one of the gateway's.
         quota: how much its provider lets it use. Where nothing is said, nothing is limited.
         routing: when it is asked, and how often again.
         on_break: what becomes of its streams that break.
@@ -54,11 +56,16 @@ class Deployment:
     deadlines: Deadlines = NO_DEADLINES
     skip_malformed: int = 1
     ssl_verify: SslVerify = None
+    certificate: Certificate = NO_CERTIFICATE
     quota: Limits = _NO_LIMITS
     routing: RoutingSettings = AS_BUILT_IN
     on_break: OnBreak = ENDS
     adaptive: bool = False
     takes_prefill: bool | None = None
+
+    def network(self, environ: Mapping[str, str] = os.environ) -> Network:
+        """How it is reached. Blocks: files are read. Raises `ValueError`, see there."""
+        return Network(self.ssl_verify, environ, certificate=self.certificate)
 
     @property
     def is_limited(self) -> bool:

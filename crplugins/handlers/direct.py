@@ -14,7 +14,6 @@ from crplugins.core.body import Body
 from crplugins.core.dialects import Dialect
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Reply
-from crplugins.core.network import Network
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, MOST_EVENTS, Event, begins_stream
 from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
 from crplugins.core.trace import trace_headers
@@ -63,7 +62,7 @@ class DirectHandler:
         self._models: Endpoint | None = None
 
     async def __aenter__(self) -> Self:
-        network = await asyncio.to_thread(Network, self._deployment.ssl_verify)
+        network = await asyncio.to_thread(self._deployment.network)
         self._client = HttpClient(network)
         self._models = self._client.endpoint(self._models_url, self._headers)
         return self

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Final, Literal
 
 from crplugins.core.final_newline import without_final_newline
-from crplugins.core.network import Network, has_host
+from crplugins.core.network import has_host
 from crplugins.handlers.demo import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.providers import PROVIDERS
@@ -42,7 +42,7 @@ class UpstreamUnknown(ValueError):
 
 
 class ProviderUnknown(UpstreamUnknown):
-    """A deployment whose provider litellm does not know, such as a model for pictures. The others are served."""
+    """A deployment whose provider litellm does not know, such as a model for pictures."""
 
 
 class LitellmMissing(ProviderUnknown):
@@ -56,6 +56,12 @@ class LitellmMissing(ProviderUnknown):
         self.advice = f"needs litellm, which is not installed: {GATEWAY_EXTRA}"
         openai = "one that speaks OpenAI's wire needs none as openai/MODEL with its api_base"
         super().__init__(f"model '{deployment.name}': '{deployment.model}' {self.advice}; {openai}")
+
+
+def is_left_out(error: UpstreamUnknown, *, in_litellms_file: bool) -> bool:
+    """Whether the other deployments are served without this one. A mistake in a file of ours stops everything; in a
+    file of LiteLLM's alone nothing stops more than the entry in which it stands, as in LiteLLM."""
+    return in_litellms_file or isinstance(error, ProviderUnknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,11 @@ def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str
         if kind == "direct" and deployment.api_base and model:
             return Upstream(provider, model, deployment.api_base.rstrip("/"), deployment.api_key)
         raise LitellmMissing(deployment)
-    return None if translated else _from_litellm(deployment, kind)
+    if not translated:
+        return _from_litellm(deployment, kind)
+    if not _is_certain(deployment) and "*" not in deployment.model:  # whose models a request names
+        _ask_litellm(deployment)
+    return None
 
 
 def can_wait(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ) -> bool:
@@ -96,7 +106,7 @@ def can_wait(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, st
     """
     _check_network(deployment, environ)
     provider, _, model = deployment.model.partition("/")
-    if is_demo(deployment) or "custom_llm_provider" in deployment.parameters:
+    if is_demo(deployment):
         return False
     if provider in _SELF_HOSTED and model and not _must_translate(deployment, kind):
         return False
@@ -104,6 +114,14 @@ def can_wait(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, st
         return False
     if not litellm_is_installed():
         return False
+    return _is_certain(deployment)
+
+
+def _is_certain(deployment: Deployment) -> bool:
+    """Whether litellm knows the provider, found out without its import. Blocks: a list of prices is read."""
+    if "custom_llm_provider" in deployment.parameters:
+        return False
+    provider, _, model = deployment.model.partition("/")
     return provider in PROVIDERS if model else _is_well_known(deployment.model)
 
 
@@ -120,7 +138,7 @@ def litellm_is_installed() -> bool:
 
 def _check_network(deployment: Deployment, environ: Mapping[str, str]) -> None:
     try:
-        Network(deployment.ssl_verify, environ)
+        deployment.network(environ)
     except ValueError as error:
         raise UpstreamUnknown(f"model '{deployment.name}': {error}") from None
 
@@ -149,24 +167,33 @@ def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Map
 
 
 def _from_litellm(deployment: Deployment, kind: HandlerKind) -> Upstream | None:
-    from crplugins.handlers.litellm.loading import load_litellm, quiet
-
-    litellm = load_litellm()
-    try:
-        with quiet():  # for some providers it imports more of itself
-            model, provider, key, base = litellm.get_llm_provider(
-                deployment.model, api_base=deployment.api_base, api_key=deployment.api_key
-            )
-    except Exception as error:
-        raise ProviderUnknown(
-            f"model '{deployment.name}': litellm knows no provider for '{deployment.model}'"
-        ) from error
+    model, provider, key, base = _ask_litellm(deployment)
     base = base or deployment.api_base or (_OPENAI_BASE if provider == "openai" else None)
     if kind == "direct" and not base:
         raise UpstreamUnknown(f"model '{deployment.name}': handler 'direct' needs an api_base for '{provider}'")
     if base and (kind == "direct" or _is_plain(provider)):
         return Upstream(provider, model, base.rstrip("/"), deployment.api_key or key)
     return None
+
+
+def _ask_litellm(deployment: Deployment) -> tuple[str, str, str | None, str | None]:
+    """The model, provider, key and address of a deployment. Raises `ProviderUnknown`. Imports litellm."""
+    from crplugins.handlers.litellm.loading import load_litellm, quiet
+
+    litellm = load_litellm()
+    try:
+        with quiet():  # for some providers it imports more of itself
+            model, provider, key, base = litellm.get_llm_provider(
+                deployment.model,
+                custom_llm_provider=deployment.parameters.get("custom_llm_provider"),
+                api_base=deployment.api_base,
+                api_key=deployment.api_key,
+            )
+    except Exception as error:
+        raise ProviderUnknown(
+            f"model '{deployment.name}': litellm knows no provider for '{deployment.model}'"
+        ) from error
+    return model, provider, key, base
 
 
 def _is_plain(provider: str) -> bool:

@@ -58,6 +58,10 @@ def _if_metrics(config: Config, home: Home) -> bool:  # noqa: ARG001
     return config.metrics is not None
 
 
+def _if_otlp(config: Config, home: Home) -> bool:  # noqa: ARG001
+    return config.metrics is not None and config.metrics.otlp is not None
+
+
 def _if_tracing(config: Config, home: Home) -> bool:  # noqa: ARG001
     return config.tracing
 
@@ -231,6 +235,11 @@ def _webhooks(parts: Parts) -> Plugin:
     return open_webhooks(parts.config.webhooks, parts.budget_watch, parts.reservations, parts.keys)
 
 
+def _metrics_push(parts: Parts) -> Plugin:
+    assert parts.metrics_push is not None, "`when` asks for metrics over OTLP"
+    return parts.metrics_push
+
+
 def _deployment_quotas(parts: Parts) -> DeploymentQuotas:
     config = parts.config
     return DeploymentQuotas(
@@ -295,6 +304,14 @@ PLACES: Final[Sequence[Place]] = (
         _webhooks,
         frozenset({"gateway", "vllm", "litellm_entry", "litellm_callback"}),
         _if_webhooks,
+    ),
+    # Likewise: how the limits stand is sent once more when the process ends.
+    Place(
+        ("crplugins.homes.metrics_push:MetricsPush",),
+        _metrics_push,
+        _EVERYWHERE - {"litellm_other_apis"},
+        _if_otlp,
+        anywhere=True,
     ),
     Place(
         ("crplugins.plugins.rate_limits.deployments:DeploymentQuotas",),

@@ -21,7 +21,7 @@ from crplugins.handlers.routing.failures import Remedy
 from crplugins.handlers.routing.fallbacks import Fallbacks
 from crplugins.handlers.routing.prefill import prefill_of
 from crplugins.handlers.routing.settings import Strategy
-from crplugins.handlers.upstream import ProviderUnknown, Upstream
+from crplugins.handlers.upstream import Upstream, UpstreamUnknown
 from crplugins.homes.upstream_choice import upstreams_of
 from crplugins.keys.key import Key
 from crplugins.keys.state import format_moment, state_of
@@ -186,7 +186,7 @@ def _handlers(config: Config, name: str, tokens: tuple[int, int], *, refused: bo
     pairs = list(zip(config.deployments(), upstreams_of(config), strict=True))
     pattern = Routes((deployment.name, deployment.name) for deployment, _ in pairs).find(name)
     named = [(deployment, upstream) for deployment, upstream in pairs if deployment.name == pattern]
-    own = [(deployment, upstream) for deployment, upstream in named if not isinstance(upstream, ProviderUnknown)]
+    own = [(deployment, upstream) for deployment, upstream in named if not isinstance(upstream, UpstreamUnknown)]
     if not own:
         return [ExplainedStep("handler", False, f"{unknown}; it is not served") for _, unknown in named]
     chosen = _CHOSEN[config.groups()[own[0][0].name].strategy].format(len(own) - 1)

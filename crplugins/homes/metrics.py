@@ -77,7 +77,7 @@ class Scraper:
     """
 
     def __init__(self, metrics: Metrics, *, token: str | None) -> None:
-        self._metrics = metrics
+        self.metrics: Final = metrics
         self._token = None if token is None else TokenDigest(token, "metrics")
         self._gauges: LimitGauges | None = None
         self._watched: set[int] = set()
@@ -91,30 +91,30 @@ class Scraper:
         """What is watched within the block is shown, and nothing of what was before; a scrape needs this token."""
         self._token = None if token is None else TokenDigest(token, "metrics")
         self._watched.clear()
-        with self._metrics.observing_anew():
+        with self.metrics.observing_anew():
             yield
 
     def watch(self, plugins: Sequence[Plugin], faults: Mapping[tuple[str, str], int]) -> None:
         """Show how the limits, budgets, ledgers and room among `plugins` stand, and which hooks have failed."""
-        self._metrics.observe_faults(faults)
+        self.metrics.observe_faults(faults)
         usage = find(Usage, plugins)
         ledger = None if usage is None else usage.ledger
         if isinstance(ledger, LedgerState) and self._is_new(ledger):
-            self._metrics.observe_ledger(ledger)
+            self.metrics.observe_ledger(ledger)
         admission = find(Admission, plugins)
         if admission is not None and self._is_new(admission):
-            self._metrics.observe_admission(admission)
+            self.metrics.observe_admission(admission)
         for limiting in (find(RateLimits, plugins), find(DeploymentQuotas, plugins)):
             queues = None if limiting is None else limiting.reservations.queues
             if queues is not None and self._is_new(queues):  # both have the same where they share a store
-                self._metrics.observe_queues(queues.lengths)
+                self.metrics.observe_queues(queues.lengths)
         webhooks = next((each for each in plugins if isinstance(each, WebhookState)), None)
         if webhooks is not None and self._is_new(webhooks):
-            self._metrics.observe_webhooks(webhooks)
-        gauges = _limit_gauges(self._metrics, plugins)
+            self.metrics.observe_webhooks(webhooks)
+        gauges = _limit_gauges(self.metrics, plugins)
         if gauges is not None:
             if self._gauges is None:
-                self._metrics.add_collector(self)
+                self.metrics.add_collector(self)
             self._gauges = gauges
 
     def _is_new(self, source: object) -> bool:
@@ -126,6 +126,11 @@ class Scraper:
     def collect(self) -> Iterable[Metric]:
         """The limits as they stand; a collector of prometheus_client's."""
         return () if self._gauges is None else self._gauges.collect()
+
+    async def refresh(self) -> None:
+        """Read how the limits stand, for what collects then."""
+        if self._gauges is not None:
+            await self._gauges.refresh()
 
     async def scrape(self, method: str, path: str, query: bytes, headers: Iterable[Header]) -> Reply:
         """The answer to a scrape, or the refusal of one: 405, 401, 500."""
@@ -154,15 +159,14 @@ class Scraper:
 
     async def _render(self, scrape: ScrapeRequest) -> Rendered:
         try:
-            if self._gauges is not None:
-                await self._gauges.refresh()
+            await self.refresh()
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._rendered, scrape)
         except Exception:  # a collector of others, or a file of another worker's that is torn
             logger.exception("the metrics cannot be rendered")
             raise internal_error() from None
 
     def _rendered(self, scrape: ScrapeRequest) -> Rendered:
-        body = scrape.encode(self._metrics.exposed(scrape.names))
+        body = scrape.encode(self.metrics.exposed(scrape.names))
         headers = [(b"content-type", scrape.content_type.encode("latin-1")), (b"vary", b"accept, accept-encoding")]
         if scrape.gzip:
             body = gzip.compress(body, GZIP_LEVEL, mtime=0)

@@ -282,7 +282,8 @@ class MetricsMiddleware(NamedMiddleware):
             metric_names=[*models, *(names_in(aliases.table) if aliases is not None else ())],
             metric_keys=[key.principal.key_id for key in keys],
         )
-        super().__init__(app, [make(MetricsPage, parts), make(Metrics, parts)], others)
+        push = [] if parts.metrics_push is None else [parts.metrics_push]
+        super().__init__(app, [make(MetricsPage, parts), make(Metrics, parts), *push], others)
 
 
 class HostPrincipalMiddleware(NamedMiddleware):

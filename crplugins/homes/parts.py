@@ -28,6 +28,7 @@ from crplugins.plugins.usage import Sink
 
 if TYPE_CHECKING:
     from crplugins.homes.metrics import MetricsApp, Scraper
+    from crplugins.homes.metrics_push import MetricsPush
     from crplugins.ledger.ledger import Ledger
     from crplugins.plugins.metrics.plugin import Metrics
 
@@ -202,6 +203,21 @@ class Parts:
         if self.previous is not None and self.previous.metrics is self.metrics:
             return self.previous.scraper
         return Scraper(self.metrics, token=section.secret)
+
+    @cached_property
+    def metrics_push(self) -> "MetricsPush | None":
+        """Sends the metrics over OTLP; None where nobody wants them."""
+        section = self.config.metrics
+        if self.scraper is None or section is None or section.otlp is None:
+            return None
+        from crplugins.homes.metrics_push import MetricsPush  # raises ImportError without the `otlp` extra
+
+        previous = self.previous
+        if previous is None or previous.metrics_push is None or previous.scraper is not self.scraper:
+            return MetricsPush(self.scraper, section.otlp)
+        if previous.config.metrics is not None and previous.config.metrics.otlp == section.otlp:
+            return previous.metrics_push
+        return MetricsPush(self.scraper, section.otlp, previous.metrics_push)
 
     @property
     def metrics_app(self) -> "MetricsApp | None":

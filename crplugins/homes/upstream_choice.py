@@ -1,9 +1,9 @@
 """Which upstream each entry of `model_list` has, found out without serving."""
 
 from crplugins.config import Config, Problem
-from crplugins.handlers.upstream import ProviderUnknown, Upstream, UpstreamUnknown, can_wait, resolve
+from crplugins.handlers.upstream import Upstream, UpstreamUnknown, can_wait, is_left_out, resolve
 
-AnyUpstream = Upstream | ProviderUnknown | None
+AnyUpstream = Upstream | UpstreamUnknown | None
 """Of an entry of `model_list`, see `upstreams_of`."""
 
 
@@ -12,7 +12,7 @@ def upstreams_of(config: Config, *, waiting: bool = False) -> list[AnyUpstream]:
 
     Imports litellm if a model needs its tables. `waiting`: None, too, for each that can wait for litellm.
 
-    A model of a provider that nobody knows stops nothing, unless there is no other. Raises `ConfigError` for models
+    One that may be left out (`is_left_out`) stops nothing, unless there is no other. Raises `ConfigError` for models
     that no handler can serve.
     """
     upstreams: list[AnyUpstream] = []
@@ -22,15 +22,22 @@ def upstreams_of(config: Config, *, waiting: bool = False) -> list[AnyUpstream]:
         try:
             waits = waiting and can_wait(deployment, entry.handler)
             upstreams.append(None if waits else resolve(deployment, entry.handler))
-        except ProviderUnknown as error:
-            upstreams.append(error)
         except UpstreamUnknown as error:
-            problems.append(Problem(("model_list", index), str(error)))
-    if all(isinstance(upstream, ProviderUnknown) for upstream in upstreams):
-        problems += [Problem(("model_list", index), str(error)) for index, error in enumerate(upstreams)]
+            upstreams.append(error)
+            if not is_left_out(error, in_litellms_file=config.is_litellms):
+                problems.append(Problem(config.place_of(index), str(error)))
+    if not problems and all(isinstance(upstream, UpstreamUnknown) for upstream in upstreams):
+        problems += [Problem(config.place_of(index), str(error)) for index, error in enumerate(upstreams)]
     if problems:
         raise config.source.error(problems)
     return upstreams
+
+
+def served_names(config: Config) -> list[str]:
+    """The names of `model_list` that a deployment answers for, now or when litellm has been imported."""
+    upstreams = upstreams_of(config, waiting=True)
+    pairs = zip(config.model_list, upstreams, strict=True)
+    return list(dict.fromkeys(entry.model_name for entry, each in pairs if not isinstance(each, UpstreamUnknown)))
 
 
 def unserved(config: Config) -> list[tuple[int, str]]:

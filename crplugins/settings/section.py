@@ -123,6 +123,13 @@ def _try_keys_then_values(
     return (None, keys.problems) if keys.problems else (made, ())
 
 
+def switch(value: Any) -> Any:
+    """For validators of a section that may be written as `true`, which is all of its defaults, or `false`, none."""
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
 def refusal(message: str, *below: str | int) -> PydanticCustomError:
     """For validators: an error whose text is `message` as it stands.
 

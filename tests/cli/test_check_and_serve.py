@@ -184,3 +184,54 @@ def test_what_does_not_answer_is_given_up_after_its_time(run, folder):
     assert [row["ok"] for row in rows] == [False] * 20
     assert all(row["seconds"] < 20 for row in rows)
     assert done.returncode == 1
+
+
+OF_LITELLM = """
+model_list:
+  - {model_name: picture, litellm_params: {model: openai/dall-e-3, api_key: k}, model_info: {mode: image_generation}}
+  - {model_name: unset, litellm_params: {model: openai/m, api_key: os.environ/NOT_SET_AT_ALL}}
+  - {model_name: vllm, litellm_params: {model: hosted_vllm/qwen}}
+  - {model_name: company, litellm_params: {model: openai/m, api_key: k, ssl_verify: /nowhere.pem}}
+  - {model_name: strange, litellm_params: {model: nobody/m, api_version: "2024-06-01"}}
+  - {model_name: keyless, litellm_params: {model: groq/m}}
+  - {model_name: good, litellm_params: {model: openai/m, api_base: "http://127.0.0.1:9/v1", api_key: k}}
+general_settings: {}
+"""
+LEFT_OUT = (
+    "model_list[0] is not served",
+    "model_list[1] is not served: litellm_params.api_key: the environment variable NOT_SET_AT_ALL is not set",
+    "model 'vllm': 'hosted_vllm/qwen' needs an api_base; it is not served",
+    "model 'company': ssl_verify must be true, false or a file of certificates that is there; it is not served",
+    "model 'strange': litellm knows no provider for 'nobody/m'; it is not served",
+    "model_list[5].litellm_params has no api_key, and GROQ_API_KEY is not set",
+)
+
+
+def test_a_file_of_litellms_is_served_without_each_model_that_cannot_be(run, serve, tmp_path):
+    (tmp_path / "gateway.yaml").write_text(OF_LITELLM)
+    environ = {"GROQ_API_KEY": "", "HOSTED_VLLM_API_BASE": "", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    checked = run("check", cwd=tmp_path, **environ)
+    assert checked.returncode == 0, checked.stderr
+    with serve(cwd=tmp_path, **environ) as gateway, gateway.client() as client:
+        assert {model.id for model in client.models.list()} == {"keyless", "good"}
+        printed = gateway.printed
+        *_, served = gateway.stop(signal.SIGTERM)
+    for sentence in LEFT_OUT:
+        assert sentence in checked.stderr
+        assert sentence in served
+    assert "serves keyless, good\n" in printed
+    assert '"model": "keyless"' in printed
+
+
+def test_where_nothing_is_left_each_reason_has_the_line_of_its_entry(run, tmp_path):
+    kept = [line for line in OF_LITELLM.splitlines() if "keyless" not in line and "good" not in line]
+    (tmp_path / "gateway.yaml").write_text("\n".join(kept))
+    for command in ("check", "serve"):
+        done = run(command, cwd=tmp_path, HOSTED_VLLM_API_BASE="", LITELLM_LOCAL_MODEL_COST_MAP="True")
+        assert done.returncode == 2, done.stderr
+        for line, index, reason in (
+            (5, 2, "needs an api_base"),
+            (6, 3, "ssl_verify must"),
+            (7, 4, "knows no provider"),
+        ):
+            assert re.search(f"line {line}: model_list\\[{index}\\]: .*{reason}", done.stderr), done.stderr

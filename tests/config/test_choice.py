@@ -35,7 +35,7 @@ def test_what_one_entry_says_holds_for_its_name_and_the_top_level_for_all_others
 def test_entries_of_one_name_that_say_different_things_are_refused(refuse):
     text = MODELS.replace("api_key: x}\n  - model_name: a", "api_key: x}\n    affinity_seconds: 0\n  - model_name: a")
     assert refuse(text) == [
-        "line 8: model_list[1].affinity_seconds: model_list[0], which has the same name, says otherwise"
+        "line 8: model_list[1].affinity_seconds: an entry of the same name, which stands before it, says otherwise"
     ]
 
 

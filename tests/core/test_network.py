@@ -1,11 +1,13 @@
 """Through which proxy a server is reached, and who judges its certificate: by the environment, in every spelling."""
 
+import os
 import ssl
+from pathlib import Path
 
 import pytest
 
-from crplugins.core.network import Network
-from tests.tls_setup import self_signed
+from crplugins.core.network import Certificate, Network
+from tests.tls_setup import in_two_files, self_signed, with_passphrase
 
 PROXY = "http://proxy.example:3128"
 
@@ -117,3 +119,38 @@ def test_a_file_without_certificates_is_refused_by_the_name_that_names_it(tmp_pa
     ):
         with pytest.raises(ValueError, match=name):
             Network(ssl_verify, environ)
+
+
+def test_the_same_files_are_one_context_and_files_that_change_another(tmp_path):
+    file = self_signed(tmp_path, "client")
+    own = Certificate(str(file))
+    first = Network(None, {}, certificate=own).tls
+    assert Network(None, {}, certificate=own).tls is first
+    assert Network(None, {}).tls is not first
+    assert Network(None, {"SSL_CERTIFICATE": "/is/not/there"}, certificate=own).tls is first
+    os.utime(self_signed(tmp_path, "client"), ns=(0, file.stat().st_mtime_ns + 1))
+    assert Network(None, {}, certificate=own).tls is not first
+
+
+@pytest.mark.parametrize("word", ["ssl_certificate", "SSL_CERTIFICATE"])
+@pytest.mark.parametrize("kind", ["absent", "folder", "no certificate", "no key", "another key", "passphrase"])
+def test_a_certificate_that_cannot_be_shown_is_refused_by_its_word(word, kind, tmp_path):
+    """A key with a passphrase too: OpenSSL would ask for it on the terminal, and wait."""
+    (tmp_path / "text.pem").write_text("no certificate")
+    certificate, _ = in_two_files(self_signed(tmp_path, "client"))
+    _, other = in_two_files(self_signed(tmp_path, "other"))
+    both = tmp_path / "both.pem"
+    both.write_bytes(Path(certificate).read_bytes() + Path(other).read_bytes())
+    file = {
+        "absent": "/is/not/there", "folder": tmp_path, "no certificate": tmp_path / "text.pem", "no key": certificate,
+        "another key": both, "passphrase": with_passphrase(self_signed(tmp_path, "locked")),
+    }[kind]  # fmt: skip
+    own = Certificate(str(file)) if word == "ssl_certificate" else Certificate()
+    with pytest.raises(ValueError, match=f"^{word} must be a file of a certificate with its key"):
+        Network(None, {"SSL_CERTIFICATE": str(file)}, certificate=own)
+
+
+def test_a_key_in_a_file_of_its_own_is_named_when_it_is_not_there(tmp_path):
+    certificate, _ = in_two_files(self_signed(tmp_path, "client"))
+    with pytest.raises(ValueError, match="^ssl_key must be"):
+        Network(None, {}, certificate=Certificate(certificate, "/is/not/there"))

@@ -34,10 +34,10 @@ class Series:
 
 
 class LivePrometheus:
-    """`async with LivePrometheus(folder, "127.0.0.1:4000", port) as prometheus:`"""
+    """`async with LivePrometheus(folder, "127.0.0.1:4000", port) as prometheus:`; `options` are of its command line."""
 
-    def __init__(self, folder: Path, target: str, port: int) -> None:
-        self._folder, self._port = folder, port
+    def __init__(self, folder: Path, target: str, port: int, *options: str) -> None:
+        self._folder, self._port, self._options = folder, port, options
         self.url = f"http://127.0.0.1:{port}"
         (folder / "prometheus.yaml").write_text(CONFIGURATION.format(target=target))
         for name in ("recording", "alerts"):
@@ -50,6 +50,7 @@ class LivePrometheus:
             f"--config.file={self._folder}/prometheus.yaml",
             f"--storage.tsdb.path={self._folder}/data",
             f"--web.listen-address=127.0.0.1:{self._port}",
+            *self._options,
         ]
         with (self._folder / "prometheus.log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)

@@ -9,14 +9,23 @@ import pytest
 from crplugins.config import parse_config
 from crplugins.handlers.upstream import UpstreamUnknown, resolve
 from crplugins.testing import FakeProvider
-from tests.tls_setup import self_signed, tls_before
+from tests.tls_setup import in_two_files, self_signed, tls_before
 
 pytestmark = pytest.mark.filterwarnings("ignore:::litellm", "ignore:::pydantic")
 
 HANDLERS = [("direct", "openai"), ("litellm", "openai"), ("litellm", "hosted_vllm")]
 """The direct one; OpenAI's SDK inside litellm, and litellm's own client."""
 
-VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_VERIFY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+VARIABLES = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "SSL_VERIFY",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERTIFICATE",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -50,9 +59,11 @@ class Proxy:
 
 
 async def _copy(reader, writer):
-    while data := await reader.read(1 << 16):
-        writer.write(data)
-    writer.close()
+    try:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+    finally:
+        writer.close()  # also where the other side was reset
 
 
 @asynccontextmanager
@@ -127,6 +138,49 @@ async def test_a_certificate_is_judged_behind_a_proxy_too(behind, monkeypatch, t
         async with behind(provider, **base) as gateway:
             assert (await gateway.post()).status == 502
     assert {asked[0] for asked in proxy.asked} == {"CONNECT localhost:443 HTTP/1.1"}
+
+
+@pytest.mark.parametrize(("handler", "prefix"), HANDLERS)
+async def test_an_upstream_that_asks_for_a_certificate_is_shown_the_one_that_is_named(
+    behind, monkeypatch, tmp_path, handler, prefix
+):
+    certificate, clients = str(self_signed(tmp_path)), self_signed(tmp_path, "client")
+    alone, key = in_two_files(clients)
+    async with FakeProvider() as provider, tls_before(port_of(provider), certificate, str(clients)) as port:
+        base = {
+            "handler": handler,
+            "prefix": prefix,
+            "api_base": f"https://localhost:{port}/v1",
+            "ssl_verify": certificate,
+        }
+        async with behind(provider, **base) as gateway:
+            assert (await gateway.post()).status == 502
+        for named in ({"ssl_certificate": str(clients)}, {"ssl_certificate": alone, "ssl_key": key}):
+            async with behind(provider, **base, **named) as gateway:
+                assert (await gateway.post()).status == 200
+                assert (await gateway.post(stream=True)).status == 200
+        monkeypatch.setenv("SSL_CERTIFICATE", f"{clients}\n")
+        async with behind(provider, **base) as gateway:
+            assert (await gateway.post()).status == 200
+        async with behind(provider, **base, ssl_certificate=certificate) as gateway:  # one that it does not know
+            assert (await gateway.post()).status == 502
+    assert not any("ssl" in key for request in provider.requests for key in request.json)
+
+
+@pytest.mark.parametrize(("handler", "prefix"), HANDLERS)
+async def test_it_is_shown_behind_a_proxy_too(behind, monkeypatch, tmp_path, handler, prefix):
+    certificate, clients = str(self_signed(tmp_path)), str(self_signed(tmp_path, "client"))
+    async with (
+        FakeProvider() as provider,
+        tls_before(port_of(provider), certificate, clients) as port,
+        proxy_before(port) as proxy,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.url}")
+        base = {"handler": handler, "prefix": prefix, "api_base": "https://localhost/v1", "ssl_verify": certificate}
+        async with behind(provider, **base, ssl_certificate=clients) as gateway:
+            assert (await gateway.post()).status == 200
+        async with behind(provider, **base) as gateway:
+            assert (await gateway.post()).status == 502
 
 
 def model(**params):

@@ -75,7 +75,7 @@ def litestar_app(model: HostModel, layers: Layers) -> Any:
     async def hello() -> dict[str, str]:
         return {"hello": "host"}
 
-    return around(Litestar([chat, hello]), layers)
+    return around(Litestar([chat, hello], logging_config=None), layers)
 
 
 def django_app(model: HostModel, layers: Layers) -> Any:

@@ -1,6 +1,6 @@
-"""Two uvicorn workers with metrics: `python -m tests.homes.metrics_server [alone]` prints its port and serves.
+"""Two uvicorn workers with metrics: `python -m tests.homes.metrics_server [alone] [otlp=URL]` prints its port and serves.
 
-`alone` leaves the workers without a folder to share. A request for the model `hang` begins a stream and never ends it.
+`alone` leaves the workers without a folder to share; with `otlp` they push their metrics to the URL each second. A request for the model `hang` begins a stream and never ends it.
 """
 
 import asyncio
@@ -50,10 +50,17 @@ def make_app():
             raise LookupError("bug")
 
     metrics = Metrics(["m", "hang"])
-    app = PluginMiddleware(chat, plugins=[metrics, RequestGuard(), Buggy()])
+    scraper = Scraper(metrics, token=None)
+    push: list[Plugin] = []
+    if (url := os.environ.get(PUSHED)) is not None:
+        from crplugins.config.metering import OtlpSection
+        from crplugins.homes.metrics_push import MetricsPush
+
+        push = [MetricsPush(scraper, OtlpSection(endpoint=url, interval_seconds=1))]
+    app = PluginMiddleware(chat, plugins=[metrics, RequestGuard(), Buggy(), *push])
     metrics.observe_faults(app.faults)
     metrics.observe_ledger(Quiet())
-    scraped = MetricsApp(Scraper(metrics, token=None))
+    scraped = MetricsApp(scraper)
 
     async def either(scope: Scope, receive: Receive, send: Send) -> None:
         await (scraped if scope.get("path") == "/metrics" else app)(scope, receive, send)
@@ -61,7 +68,13 @@ def make_app():
     return either
 
 
+PUSHED = "METRICS_SERVER_OTLP"
+
+
 def main() -> None:
+    for argument in sys.argv[1:]:
+        if argument.startswith("otlp="):
+            os.environ[PUSHED] = argument.removeprefix("otlp=")
     with socket.socket() as sock, nullcontext() if "alone" in sys.argv else multiprocess_directory() as directory:
         sock.bind(("127.0.0.1", 0))
         options = {"factory": True, "workers": 2, "log_level": "error", "timeout_graceful_shutdown": 1}

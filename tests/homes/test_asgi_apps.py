@@ -211,7 +211,9 @@ async def test_as_middleware_of_litestar_itself(serve):
         return model.answer(await request.json())
 
     inwards = [layer for layer in reversed(layers(records)) if layer.cls is not MetricsMiddleware]
-    app = litestar.Litestar([chat], middleware=[DefineMiddleware(layer.cls, **layer.kwargs) for layer in inwards])
+    app = litestar.Litestar(
+        [chat], logging_config=None, middleware=[DefineMiddleware(layer.cls, **layer.kwargs) for layer in inwards]
+    )
     async with serve(app) as url, client(url) as ai:
         assert (await ai.chat.completions.create(model="fast", messages=HELLO)).model == "fast"
         async with client(url, "sk-wrong") as stranger:

@@ -18,7 +18,7 @@ from crplugins.plugins.rate_limits.plugin import RateLimits
 PACKAGE = Path(crplugins.__file__).parent
 EVERYTHING = {
     "tracing": True,
-    "metrics": {"token": None},
+    "metrics": {"token": None, "otlp": True},
     "server": {"access_log": True, "max_in_flight": 9},
     "guard": {"strict": True},
     "admin": {"token": "admin-token-0123456789"},

@@ -18,6 +18,8 @@ from crplugins.testing import FakeProvider, Script
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no look-up in the network
 litellm = pytest.importorskip("litellm")
 
+from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER  # noqa: E402
+
 from crplugins.homes.litellm_sdk import UsageCallback  # noqa: E402
 from crplugins.plugins.metrics.plugin import Metrics  # noqa: E402
 
@@ -56,8 +58,12 @@ async def provider() -> AsyncIterator[FakeProvider]:
 
 @pytest.fixture(autouse=True)
 def no_other_callbacks() -> Iterator[None]:
-    """litellm takes one callback of a class, and copies it into lists of its own."""
+    """litellm takes one callback of a class, and copies it into lists of its own. What it has not told of yet, of calls
+    of earlier tests in this process, it would tell of to the next one."""
     litellm.logging_callback_manager._reset_all_callbacks()
+    waiting = GLOBAL_LOGGING_WORKER._queue
+    for untold in () if waiting is None else GLOBAL_LOGGING_WORKER._drain_pending(waiting):
+        untold["coroutine"].close()
     yield
     litellm.logging_callback_manager._reset_all_callbacks()
 

@@ -108,8 +108,8 @@ KEYS: Final = (
     ),
     KeyGroup(
         "litellm_params", "honoured", "as in LiteLLM",
-        "model api_base base_url api_key ssl_verify max_retries rpm tpm max_parallel_requests num_retries "
-        "retry_policy cooldown_time order weight fallbacks timeout stream_timeout request_timeout",
+        "model api_base base_url api_key ssl_verify ssl_certificate max_retries rpm tpm max_parallel_requests "
+        "num_retries retry_policy cooldown_time order weight fallbacks timeout stream_timeout request_timeout",
     ),
     KeyGroup(
         "litellm_params", "honoured", "a default for requests that do not say it",
@@ -375,8 +375,8 @@ KEYS: Final = (
         "content_policy_fallbacks default_fallbacks request_timeout routing_strategy",
     ),
     KeyGroup(
-        "litellm_settings", "mapped", "'ssl_verify' in litellm_params of every model",
-        "ssl_verify",
+        "litellm_settings", "mapped", "the same word in litellm_params of every model",
+        "ssl_verify ssl_certificate",
     ),
     KeyGroup(
         "litellm_settings", "mapped", "'aliases'",
@@ -477,9 +477,8 @@ KEYS: Final = (
     ),
     KeyGroup(
         "litellm_settings", "warned",
-        "upstreams are shown no certificate of the gateway's, and are dialled as the operating system and "
-        "OpenSSL do",
-        "ssl_certificate ssl_security_level ssl_ecdh_curve force_ipv4 http2 *aiohttp_tr*",
+        "upstreams are dialled as the operating system and OpenSSL do",
+        "ssl_security_level ssl_ecdh_curve force_ipv4 http2 *aiohttp_tr*",
     ),
     KeyGroup(
         "litellm_settings", "warned", "write 'server.stream_keep_alive_seconds'",

@@ -30,7 +30,7 @@ _PARALLEL: Final = ("limits", "per_deployment", "max_parallel_requests")
 _IN_FLIGHT: Final = ("server", "max_in_flight")
 _AFFINITY: Final = ("affinity_seconds",)
 
-_SHARED: Final = ("headers", "organization", "ssl_verify", "vertex_project", "vertex_location")
+_SHARED: Final = ("headers", "organization", "ssl_verify", "ssl_certificate", "vertex_project", "vertex_location")
 """Words of `litellm_settings` that hold for every model, with the same name in `litellm_params`."""
 
 _FALLBACKS: Final = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")

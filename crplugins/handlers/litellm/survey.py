@@ -8,11 +8,12 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 
@@ -98,16 +99,25 @@ def _is_known(litellm: Any, name: str) -> bool:
 
 @contextmanager
 def _offline() -> Iterator[list[object]]:
-    """Refuses every connection, and notes it: what a request needs beside itself cannot be asked for."""
-    tried: list[object] = []
+    """Refuses every connection, and notes it: what a request needs beside itself cannot be asked for.
 
-    def refuse(*arguments: object, **_words: object) -> NoReturn:
-        tried.append(arguments)
-        raise OSError("there is no network")
+    Threads that run already have nothing to do with the request, and connect as they like.
+    """
+    tried: list[object] = []
+    others = set(threading.enumerate()) - {threading.current_thread()}
+
+    def refusing(connect: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(*arguments: Any, **words: Any) -> Any:
+            if threading.current_thread() in others:
+                return connect(*arguments, **words)
+            tried.append(arguments)
+            raise OSError("there is no network")
+
+        return refuse
 
     connections: Any = socket.socket
-    connect, look_up, socket.getaddrinfo = connections.connect, socket.getaddrinfo, refuse
-    connections.connect = refuse
+    connect, look_up = connections.connect, socket.getaddrinfo
+    connections.connect, socket.getaddrinfo = refusing(connect), refusing(look_up)
     try:
         yield tried
     finally:

@@ -103,6 +103,7 @@ class Generation:
             sessions,
             config.fallback_table(),
             previous=None if previous is None else previous._upstreams,
+            in_litellms_file=config.is_litellms,
         )
         parts = Parts(
             config,

@@ -32,10 +32,10 @@ from crplugins.handlers.upstream import (
     GATEWAY_EXTRA,
     HandlerKind,
     LitellmMissing,
-    ProviderUnknown,
     Upstream,
     UpstreamUnknown,
     can_wait,
+    is_left_out,
     resolve,
 )
 from crplugins.homes.price_list import PriceList
@@ -59,7 +59,7 @@ class Served:
 
 class OpenHandler(Shared):
     """The handler of a deployment, for every configuration that has the deployment: its connections stay open, and how
-    it fares is known.
+    it fares is known. To be made in a thread, as files of certificates are read.
 
     Args:
         upstream: where it is, as resolved from the environment too.
@@ -69,6 +69,7 @@ class OpenHandler(Shared):
         self.served: Final = served
         self.upstream: Final = upstream
         self.handler: Final = handler
+        self.tls: Final = served.deployment.network().tls
         self.health: Final = Health(served.deployment.routing)
 
     async def open(self) -> None:
@@ -85,6 +86,7 @@ class Upstreams:
         groups: by model name, how one of its deployments is chosen.
         sessions: where clients name their session.
         previous: those of the configuration that this one replaces. What serves an unchanged deployment is kept.
+        in_litellms_file: whether their file is LiteLLM's alone, where one that cannot be served stops no other.
 
     Attributes:
         quotas: makes the quotas of deployments, where there are any. To be set before this is entered.
@@ -99,7 +101,10 @@ class Upstreams:
         sessions: Sequence[IdentitySource] = (),
         fallbacks: FallbackNames = NO_FALLBACKS,
         previous: "Upstreams | None" = None,
+        *,
+        in_litellms_file: bool = False,
     ) -> None:
+        self._in_litellms_file = in_litellms_file
         self.quotas: DeploymentQuotas | None = None
         self.missing_usage: MissingUsagePolicy = "estimate"
         self.fallbacks: Final = None if fallbacks == NO_FALLBACKS else Fallbacks(fallbacks)
@@ -148,8 +153,8 @@ class Upstreams:
         """Decide each deployment's handler, but of those that wait for litellm. Blocks: prices are read, and litellm
         is imported where it alone knows whether a deployment can be served.
 
-        Those of a provider that nobody knows are left out, with a line in the log. Raises `UpstreamUnknown` if that is
-        each of them, and for what is wrong with any.
+        Those that may be (`is_left_out`) are left out, with a line in the log. Raises `UpstreamUnknown` if that is each
+        of them, and for what is wrong with any other.
         """
         if self._resolved is None:
             self._place(waits=self._previous is None and "litellm" not in sys.modules)
@@ -158,7 +163,7 @@ class Upstreams:
     def _place(self, *, waits: bool) -> None:
         placed: list[Served] = []
         resolved: dict[int, Upstream | LitellmMissing | None] = {}
-        unserved: list[ProviderUnknown] = []
+        unserved: list[UpstreamUnknown] = []
         for each in self._served:
             try:
                 if not waits or not can_wait(each.deployment, each.handler):
@@ -168,7 +173,9 @@ class Upstreams:
                 unserved.append(error)
                 resolved[len(placed)] = error
                 placed.append(each)
-            except ProviderUnknown as error:
+            except UpstreamUnknown as error:
+                if not is_left_out(error, in_litellms_file=self._in_litellms_file):
+                    raise
                 unserved.append(error)
         if len(unserved) == len(self._served):
             raise unserved[0]
@@ -305,9 +312,9 @@ def _behind(opened: OpenHandler | Loading) -> Handler:
 def _kept(
     handlers: list[OpenHandler], served: Served, upstream: Upstream | LitellmMissing | None
 ) -> OpenHandler | None:
-    """Takes the one out of `handlers` that serves this deployment already."""
+    """Takes the one out of `handlers` that serves this deployment already, with the certificates of today."""
     for number, each in enumerate(handlers):
-        if (each.served, each.upstream) == (served, upstream):
+        if (each.served, each.upstream) == (served, upstream) and each.tls is served.deployment.network().tls:
             return handlers.pop(number)
     return None
 

@@ -93,6 +93,7 @@ class Families:
         self.queued: Final = self.counter(table.QUEUED)
         self.queue_wait: Final = self._histogram(table.QUEUE_WAIT)
         self.overflow: Final = self.counter(table.OVERFLOW)
+        self.pushes: Final = self.counter(table.PUSHES)
         self.build_info: Final = self.gauge(table.BUILD_INFO)
 
     def series(self, family: Labelled[T], *labels: str) -> T:

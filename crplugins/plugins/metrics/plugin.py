@@ -8,6 +8,7 @@ limits and budgets is read by a separate collector: `limits.py`.
 import asyncio
 import logging
 import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -60,6 +61,9 @@ class Metrics(Shared, Plugin):
         inter_chunk: observe the time between chunks of a stream. Costs a microsecond per chunk, and a chunk is not a
             token; `crplugins_stream_max_gap_seconds` is always there.
 
+    Attributes:
+        since: when its counters began with 0, in nanoseconds since 1970.
+
     Raises ValueError if `registry` has one of the names already.
     """
 
@@ -78,6 +82,7 @@ class Metrics(Shared, Plugin):
     ) -> None:
         open_shared_directory()
         self.reads_events = inter_chunk
+        self.since: Final = time.time_ns()
         self.registry: Final = fresh_registry() if registry is None else registry
         self._families = Families(self.registry, inter_chunk=inter_chunk)
         self._series = Series(self._families, models, keys, key_cap)
@@ -173,6 +178,10 @@ class Metrics(Shared, Plugin):
     def observe_queues(self, lengths: Mapping[str, int]) -> None:
         """Show how many requests wait for limits, by the scope of the limit."""
         self._state.queues(lengths)
+
+    def note_push(self, *, delivered: bool) -> None:
+        """They were sent over OTLP, or could not be."""
+        self._families.pushes.labels("delivered" if delivered else "failed").inc()
 
     def add_collector(self, collector: Collector) -> None:
         """Show what `collector` returns at each scrape: values that are the same in every worker."""

@@ -179,6 +179,9 @@ WEBHOOKS: Final = _counter(
     "event", "outcome",
 )  # fmt: skip
 WEBHOOKS_PENDING: Final = _gauge("webhook_pending_messages", "Messages of webhooks that are not delivered yet.")
+PUSHES: Final = _counter(
+    "otlp_pushes", "Times that these metrics were sent over OTLP, by their end: delivered or failed.", "outcome"
+)
 
 TABLE: Final = (
     REQUESTS, DURATION, TTFT, TPOT, MAX_GAP, INTER_CHUNK, IN_FLIGHT, MAX_IN_FLIGHT, SHED, OVERHEAD,
@@ -188,4 +191,5 @@ TABLE: Final = (
     QUEUE_WAITING, QUEUED, QUEUE_WAIT,
     HOOK_ERRORS, OVERFLOW, RELOAD_SUCCESSFUL, RELOAD_SUCCESS_TIME, BUILD_INFO,
     LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED, WEBHOOKS, WEBHOOKS_PENDING,
+    PUSHES,
 )  # fmt: skip

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from crplugins.core.network import Certificate
+
 MODELS = """\
 model_list:
   - model_name: a
@@ -53,12 +55,13 @@ def test_a_fallback_to_an_alias_is_one_to_its_model(load: Any) -> None:
 def test_what_holds_for_all_models_is_written_into_each_that_does_not_say_it(load: Any) -> None:
     config = load(f"""\
 {MODELS}
-litellm_settings: {{ssl_verify: false, headers: {{x-team: t}}, forward_traceparent_to_llm_provider: true}}
+litellm_settings: {{ssl_verify: false, ssl_certificate: client.pem, headers: {{x-team: t}}, forward_traceparent_to_llm_provider: true}}
 router_settings: {{default_litellm_params: {{temperature: 0.5, nonsense_word: 1}}, default_max_parallel_requests: 7}}
 general_settings: {{global_max_parallel_requests: 50, max_request_size_mb: 2}}
 """)
     first, second = config.deployments()
     assert (first.ssl_verify, second.ssl_verify) == (False, True)
+    assert first.certificate == second.certificate == Certificate("client.pem")
     assert (first.parameters["temperature"], first.parameters["headers"]) == (0.5, {"x-team": "t"})
     assert (first.forwards_trace, first.quota.max_parallel_requests) == (True, 7)
     assert (config.server.max_in_flight, config.server.max_body_bytes) == (50, 2 * 1024 * 1024)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ from crplugins import Gateway, Plugin
 from crplugins.config import load_config, parse_config
 from crplugins.homes.gateway.generation import Generation
 from crplugins.testing import FakeProvider, Script
+from tests.tls_setup import self_signed, tls_before
 
 SECRET = "sk-reload-of-test"
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -278,3 +280,22 @@ async def test_many_reloads_under_load_drop_nothing_and_leave_nothing_behind(ser
                 while [each for each in generations() if each not in others] != [gateway._generation]:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             assert provider.connections_accepted <= 8
+
+
+async def test_a_certificate_that_was_renewed_is_shown_from_the_next_reload_on(serve, tmp_path):
+    certificate, old = str(self_signed(tmp_path)), self_signed(tmp_path, "client")
+    shown, renewed = tmp_path / "shown.pem", self_signed(tmp_path, "renewed")
+    shown.write_bytes(old.read_bytes())
+    async with (
+        FakeProvider() as provider,
+        tls_before(int(provider.base_url.removesuffix("/v1").rpartition(":")[2]), certificate, str(renewed)) as port,
+    ):
+        config = words(f"https://localhost:{port}/v1")
+        config["model_list"][0]["litellm_params"] |= {"ssl_verify": certificate, "ssl_certificate": str(shown)}
+        gateway = Gateway(**config)
+        async with client(serve, gateway) as session:
+            assert (await ask(session)).status_code == 502
+            shown.write_bytes(renewed.read_bytes())
+            os.utime(shown, ns=(0, 1))
+            await gateway.reload(parse_config(config))
+            assert (await ask(session)).status_code == 200

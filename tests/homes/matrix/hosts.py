@@ -49,7 +49,7 @@ def litestar_app(relay: Relay) -> Any:
             return Stream(answer.events, status_code=answer.status, media_type=EVENTS)
         return Response(answer.body, status_code=answer.status, media_type=JSON)
 
-    return Litestar([chat])
+    return Litestar([chat], logging_config=None)
 
 
 def django_app(relay: Relay) -> Any:

@@ -48,6 +48,7 @@ def full() -> Metrics:
     metrics.observe_webhooks(Webhooks())
     metrics.observe_deployments(lambda: [DeploymentStatus("m", "openai/m", "healthy", 0, 1)], 1)
     metrics._describe_build()
+    metrics.note_push(delivered=True)
     run(metrics, finished())
     run(metrics, finished(usage_source="cache", rescues=("restart",), fallbacks=("failure",)))
     run(metrics, finished(slots={WAITS: [Wait(1.5, 3, "key", "admitted")]}))
