@@ -21,6 +21,7 @@ from crplugins.handlers.litellm.loading import ENVIRONMENT
 from crplugins.testing import Cassette, load_cassettes
 from tests.long import times
 from tests.postgresql_setup import postgres  # noqa: F401  # one server for the tests of every folder
+from tests.rehearsals import share_rehearsals
 
 CHECKOUT = Path(__file__).parents[1]
 CASSETTES = Path(os.environ.get("CASSETTES") or CHECKOUT.parent / "shared" / "cassettes")
@@ -59,6 +60,8 @@ class _OftenAwake:
 
 
 uvicorn.server.asyncio = _OftenAwake()
+
+share_rehearsals()
 
 Serve = Callable[..., AbstractAsyncContextManager[str]]
 

@@ -20,7 +20,7 @@ keys:
 - id: team-a
   secret: sk-team-a-0123456789
   limits: {requests_per_minute: 2}
-ledger: {url: "sqlite:///usage.db"}
+ledger: {url: "sqlite:///usage.db", commit_seconds: 0}
 """
 
 

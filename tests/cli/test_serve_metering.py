@@ -15,7 +15,7 @@ from crplugins.cli.startup_log import STARTING
 CONFIGURATION = """
 model_list: [{model_name: mine, litellm_params: {model: openai/m, api_base: "${PROVIDER}"}, handler: direct}]
 keys: [{id: team-a, secret: sk-team-a-0123456789}]
-ledger: {url: "sqlite:///usage.db"}
+ledger: {url: "sqlite:///usage.db", commit_seconds: 0}
 metrics: {token: scrape-me}
 log: {format: json}
 """
@@ -92,7 +92,7 @@ keys:
 - {id: team-a, secret: sk-team-a-0123456789, limits: {requests_per_day: 7}}
 - {id: team-b, secret: sk-team-b-0123456789, budget: {usd: 0.00006, period: day}}
 plugins: [up_plugin_of_test.Up]
-ledger: {url: "sqlite:///usage.db"}
+ledger: {url: "sqlite:///usage.db", commit_seconds: 0}
 """
 
 

@@ -25,7 +25,7 @@ CONFIGURATION = """
 keys: {file: keys.yaml}
 admin: {token: admin-token-of-test}
 metrics: {token: null}
-ledger: {url: "sqlite:///usage.db"}
+ledger: {url: "sqlite:///usage.db", commit_seconds: 0}
 """
 
 

@@ -1,4 +1,4 @@
-"""The example packages of a cache and of a redactor: installed as pip does it, tested by their own tests, and at work."""
+"""The example packages: installed as pip does it, tested by their own tests, and those of a cache and of a redactor at work."""
 
 import json
 import os
@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from shutil import copytree, ignore_patterns
 from typing import Any
 
 import aiohttp
@@ -17,34 +16,40 @@ import pytest
 from crplugins.homes.gateway.app import Gateway
 from crplugins.testing import FakeProvider, Script
 from tests.conftest import Serve
+from tests.examples.conftest import EXAMPLES, PACKAGES
+from tests.warm import LITELLM
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-PACKAGES = {"cache_package": "exact_cache", "redactor_package": "pii_redactor"}
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What mypy has found out about the gateway is true for every package."""
-    return tmp_path_factory.mktemp("mypy")
-
-
 @pytest.mark.parametrize("package", PACKAGES)
-def test_its_own_tests_pass_on_what_was_installed_and_its_types_are_strict(
-    package: str, tmp_path: Path, cache: Path
-) -> None:
-    """With no plugins of pytest but the one its `test` extra asks for; nothing is downloaded."""
-    source = copytree(EXAMPLES / package, tmp_path / "source", ignore=ignore_patterns("__pycache__", "dist"))
-    offline = ["--no-build-isolation", "--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check"]
-    install = [sys.executable, "-m", "pip", "install", "-q", *offline, "--target", tmp_path / "site", source]
-    subprocess.run(install, check=True)
-    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+def test_its_own_tests_pass_on_what_was_installed(package: str, installed: Path, tmp_path: Path) -> None:
+    """With no plugins of pytest but the one its `test` extra asks for."""
     options = ["-q", "-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider"]
-    tests = [sys.executable, "-m", "pytest", *options, "-c", source / "pyproject.toml", source / "tests"]
-    types = [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={cache}", "-p", PACKAGES[package]]
-    for command in (tests, types):
-        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    folder = EXAMPLES / package
+    done = subprocess.run(
+        [*LITELLM.command, "-m", "pytest", *options, "-c", folder / "pyproject.toml", folder / "tests"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_types_of_all_are_strict(installed: Path, tmp_path: Path) -> None:
+    """All at once: nearly all the time goes into what they import."""
+    packages = [word for name in PACKAGES.values() for word in ("-p", name)]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir=/dev/null", *packages],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @asynccontextmanager

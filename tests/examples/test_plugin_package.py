@@ -3,11 +3,9 @@
 import asyncio
 import os
 import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from shutil import copytree, ignore_patterns
 
 import openai
 import pytest
@@ -29,17 +27,11 @@ Environ = Mapping[str, str]
 
 
 @pytest.fixture(scope="module")
-def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environ]:
-    """Of a process that has the package installed; nothing is downloaded, and the checkout gets no new files."""
-    folder = tmp_path_factory.mktemp("installed")
-    source = copytree(PACKAGE, folder / "source", ignore=ignore_patterns("__pycache__", "dist", "*.egg-info"))
-    offline = ["--no-build-isolation", "--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", *offline, "--target", folder / "site", source], check=True
-    )
+def environ(installed: Path) -> Environ:
+    """Of a process that has the package installed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CRPLUGINS_")}
     keys = {"OPENAI_API_KEY": "sk-upstream", "TRIAL_KEY": "sk-trial-00001", "TEAM_A_KEY": "sk-team-a-0001"}
-    paths = {"PYTHONPATH": str(folder / "site"), "PYTHONDONTWRITEBYTECODE": "1"}
+    paths = {"PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
     return {**kept, **keys, **paths, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
 
 
@@ -140,17 +132,3 @@ def test_a_package_that_cannot_be_imported_ends_with_2_before_anything_listens(
         f"{PACKAGE / 'gateway.yaml'}, line 10: plugins[0].use: the plugin 'output-ceiling' of output-ceiling 1.0.0 cannot "
         "be imported (RuntimeError: no licence)\n"
     )
-
-
-def test_the_packages_own_tests_pass_on_what_was_installed(environ: Environ, tmp_path: Path) -> None:
-    """With no plugins of pytest but the one its `test` extra asks for."""
-    options = ["-q", "-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "-c", PACKAGE / "pyproject.toml", PACKAGE / "tests"],
-        cwd=tmp_path,
-        env={**environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr

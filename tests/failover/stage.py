@@ -153,7 +153,7 @@ class Stage:
                 model_list=self._models(),
                 **self._fallbacks(),
                 keys=[{"id": "k", "secret": KEY}],
-                ledger={"url": f"sqlite:///{folder}/usage.db"},
+                ledger={"url": f"sqlite:///{folder}/usage.db", "commit_seconds": 0},
                 metrics={"token": None},
             )
             url = await stack.enter_async_context(serving(app))

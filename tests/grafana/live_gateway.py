@@ -83,7 +83,7 @@ def configuration(provider: FakeProvider, port: int) -> dict[str, Any]:
         "model_list": [*models, gone, absent, *saved, *rescued],
         "keys": [{**key, "secret": secret(key["id"])} for key in keys],
         "budgets": {"unknown_price": "allow"},
-        "ledger": {"url": "sqlite:///usage.db"},
+        "ledger": {"url": "sqlite:///usage.db", "commit_seconds": 0},
         "metrics": {"token": None, "key_cap": 3},
         "server": {"port": port, "max_in_flight": 500},
         "plugins": ["faulty.Faulty"],

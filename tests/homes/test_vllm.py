@@ -36,7 +36,7 @@ keys:
 aliases: {{fast: llama}}
 limits: {{per_model: {{llama: {{requests_per_minute: 50}}}}}}
 budgets: {{per_key: {{usd: 1, period: day}}}}
-ledger: {{url: "sqlite:///{folder}/usage.db"}}
+ledger: {{url: "sqlite:///{folder}/usage.db", commit_seconds: 0}}
 metrics: {{token: null}}
 """
 

@@ -92,7 +92,7 @@ async def test_without_keys_here_vllm_guards_what_is_its_operators(vllm):
 @pytest.mark.parametrize(
     "section",
     [
-        "ledger: {{url: 'sqlite:///{folder}/usage.db'}}",
+        "ledger: {{url: 'sqlite:///{folder}/usage.db', commit_seconds: 0}}",
         "limits: {{global: {{requests_per_minute: 9}}}}",
         "budgets: {{per_key: {{usd: 1, period: day}}}}",
         "budgets: {{per_team: {{search: {{usd: 1, period: day}}}}}}",

@@ -33,7 +33,7 @@ class GatewayProcess:
         config = {
             "model_list": [{"model_name": "m", "litellm_params": base, "handler": "direct"}],
             "keys": [{"id": "team-a", "secret": KEY}],
-            "ledger": {"url": ledger_url},
+            "ledger": {"url": ledger_url, "commit_seconds": 0},
             "metrics": {"token": None},
             "server": {"port": 0},
         }

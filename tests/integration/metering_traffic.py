@@ -225,7 +225,7 @@ async def _send(url: str, session: aiohttp.ClientSession, sent: Sent, dice: rand
         await _send_and_leave(url, sent, dice)
         return
     # From when the request is out: one that never reached the gateway would be missing in its books.
-    patience = aiohttp.ClientTimeout(total=30, sock_read=0.05 if sent.behaviour == "times-out" else None)
+    patience = aiohttp.ClientTimeout(total=120, sock_read=0.05 if sent.behaviour == "times-out" else None)
     headers = {"authorization": f"Bearer {secret_of(sent.key)}", "content-type": "application/json"}
     with suppress(TimeoutError):
         async with session.post(url + PATH, data=sent.body, headers=headers, timeout=patience) as response:

@@ -70,7 +70,7 @@ async def gateway(serve: Any, llama: Running, tmp_path: Path) -> AsyncIterator[S
     app = Gateway(
         model_list=[{"model_name": "m", "litellm_params": upstream, "handler": "direct"}],
         keys=KEYS,
-        ledger={"url": f"sqlite:///{tmp_path}/usage.db"},
+        ledger={"url": f"sqlite:///{tmp_path}/usage.db", "commit_seconds": 0},
     )
     async with serve(app) as url:
         async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as client:
@@ -160,7 +160,7 @@ async def test_a_refusal_of_llama_cpp_is_the_clients_and_has_openais_shape(gatew
 def hosts(llama: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:  # noqa: F811
     """LitServe behind everything a file says, and behind named middlewares. They start side by side."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("file", "named")}
-    ledger = {name: {"url": f"sqlite:///{folder}/usage.db"} for name, folder in folders.items()}
+    ledger = {name: {"url": f"sqlite:///{folder}/usage.db", "commit_seconds": 0} for name, folder in folders.items()}
     config = {"keys": KEYS, "aliases": {"fast": MODEL}, "ledger": ledger["file"], "metrics": {"token": None}}
     named = {
         "StreamUsage": {},

@@ -32,7 +32,7 @@ ROUNDS: Final = 3
 KEYS: Final = {key: f"sk-{key}-0123456789" for key in ("one", "two", "three")}
 OURS: Final[Mapping[str, Any]] = {
     "keys": [{"id": key, "secret": secret} for key, secret in KEYS.items()],
-    "ledger": {"url": "sqlite:///usage.db"},
+    "ledger": {"url": "sqlite:///usage.db", "commit_seconds": 0},
     "metrics": {"path": "/crplugins/metrics", "token": None},
 }
 SERVED: Final[Mapping[str, Any]] = {

@@ -35,7 +35,7 @@ AT_ONCE: Final = 12
 
 OURS: Final[Mapping[str, Any]] = {
     "keys": [{"id": key, "secret": secret_of(key), **words} for key, words in KEYS.items()],
-    "ledger": {"url": "sqlite:///usage.db"},
+    "ledger": {"url": "sqlite:///usage.db", "commit_seconds": 0},
     "limits": {"store": "sqlite:///limits.db"},
     "metrics": {"path": "/crplugins/metrics", "token": None},
 }

@@ -109,7 +109,7 @@ async def live(file: Path) -> Day:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         app = Gateway(
             **gateway_options(provider),
-            ledger={"url": f"sqlite:///{file}"},
+            ledger={"url": f"sqlite:///{file}", "commit_seconds": 0},
             metrics={"token": None},
             server={"max_body_bytes": MAX_BODY_BYTES},
             usage={"drain_seconds": 5},

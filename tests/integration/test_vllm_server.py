@@ -69,7 +69,7 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     config = {
         "keys": [{"id": "team-a", "secret": KEY}],
         "aliases": {"fast": "tiny"},
-        "ledger": {"url": f"sqlite:///{folder}/usage.db"},
+        "ledger": {"url": f"sqlite:///{folder}/usage.db", "commit_seconds": 0},
         "metrics": {"token": None},
     }
     (folder / "gateway.yaml").write_text(json.dumps(config))  # JSON is YAML

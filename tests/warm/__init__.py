@@ -83,6 +83,9 @@ PYTHON = WarmPython(
     "crplugins.testing.provider", "aiosqlite", "asyncpg", "openai", "uvloop",
 )  # fmt: skip
 
+LITELLM = WarmPython("tests.litellm_loaded")
+"""One in which litellm is loaded too, which takes seven seconds of CPU."""
+
 
 def warm_crplugins(*arguments: object) -> list[str]:
     """The command line of `crplugins ARGUMENT...` in the warm Python."""

@@ -92,7 +92,7 @@ async def bill_from(tmp_path: Any, model: str, url: str, body: dict[str, Any]) -
     gateway = Gateway(
         model_list=[{"model_name": "m", "litellm_params": served, "model_info": PRICES, "handler": "litellm"}],
         keys=[{"id": "a", "secret": KEY}],
-        ledger={"url": f"sqlite:///{tmp_path}/usage.db"},
+        ledger={"url": f"sqlite:///{tmp_path}/usage.db", "commit_seconds": 0},
     )
     async with lifespan(gateway, within=120):
         request = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 50, **body}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.warm import WarmPython
+from tests.warm import LITELLM
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -81,7 +81,6 @@ print("done")
 
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(CHECKOUT)}
-LITELLM = WarmPython("tests.litellm_loaded")
 
 
 def run(python: list[str], program: str, *arguments: str) -> str:

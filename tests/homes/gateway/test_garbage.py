@@ -39,7 +39,7 @@ async def test_no_request_leaves_objects_in_a_circle(serve, handler, tmp_path):
         gateway = Gateway(
             model_list=[{"model_name": "m", "handler": handler, "litellm_params": served}],
             keys=[{"id": "a", "secret": KEY, "limits": {"requests_per_minute": 10**6, "tokens_per_minute": 10**9}}],
-            ledger={"url": f"sqlite:///{tmp_path}/usage.db"},
+            ledger={"url": f"sqlite:///{tmp_path}/usage.db", "commit_seconds": 0},
             metrics={"token": None},
         )
         async with serve(gateway) as url, aiohttp.ClientSession() as client:

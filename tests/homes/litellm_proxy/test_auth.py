@@ -16,7 +16,7 @@ HELLO: Any = [{"role": "user", "content": "Say hello to the gateway, please."}]
 OURS: dict[str, Any] = {
     "aliases": {"fast": "fake-model"},
     "limits": {"per_key": {"requests_per_day": 40, "max_parallel_requests": 2}},
-    "ledger": {"url": "sqlite:///usage.db"},
+    "ledger": {"url": "sqlite:///usage.db", "commit_seconds": 0},
     "metrics": {"path": "/crplugins/metrics", "token": None},
     "server": {"max_body_bytes": 100_000},
 }

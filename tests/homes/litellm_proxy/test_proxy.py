@@ -32,7 +32,7 @@ OURS: dict[str, Any] = {
         {"id": "poor", "secret": POOR, "limits": {"tokens_per_minute": 10}},
     ],
     "aliases": {"fast": "fake-model"},
-    "ledger": {"url": "sqlite:///usage.db"},
+    "ledger": {"url": "sqlite:///usage.db", "commit_seconds": 0},
     "metrics": {"path": "/crplugins/metrics", "token": "scrape-token"},
     "server": {"max_body_bytes": 100_000},
 }

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, needs_proxy]
 CLIENT, ADMIN = "sk-client-0000000001", "sk-admin-00000000002"
 OURS: dict[str, Any] = {
     "keys": [{"id": "client", "secret": CLIENT}, {"id": "admin", "secret": ADMIN, "admin": True}],
-    "ledger": {"url": "sqlite:///usage.db"},
+    "ledger": {"url": "sqlite:///usage.db", "commit_seconds": 0},
     "server": {"unmetered_paths": ["/v1/moderations", "/model_group/info", "/v1/files/*"]},
 }
 BODY: Final[dict[str, Any]] = {

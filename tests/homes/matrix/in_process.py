@@ -81,7 +81,7 @@ def plugins_in_one_middleware(home: Home) -> Any:
         metrics,
         blocklist,
         Auth(KEYS),
-        Usage(Ledger(ledger(home.folder)["url"]), prices=prices),
+        Usage(Ledger(**ledger(home.folder)), prices=prices),
         admission,
         ModelAliases(aliases=ALIASES),
         RateLimits(limits.limits.rules(), identities=identities),

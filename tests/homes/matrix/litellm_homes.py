@@ -133,7 +133,7 @@ def sdk(folder: Path) -> Iterator[Home]:
         litellm.completion(model="openai/x", messages=HELLO, mock_response="hello")
     metrics = Metrics([SERVED])
     callback = UsageCallback(
-        ledger=Ledger(ledger(folder)["url"]),
+        ledger=Ledger(**ledger(folder)),
         metrics=metrics,
         principal=_caller,
         prices=prices_for(PRICES, dict),

@@ -72,8 +72,9 @@ METRICS = {"path": METRICS_PATH, "token": None}
 SERVER = {"max_body_bytes": MAX_BODY, "max_in_flight": MAX_IN_FLIGHT}
 
 
-def ledger(folder: Path) -> dict[str, str]:
-    return {"url": f"sqlite:///{folder}/usage.db"}
+def ledger(folder: Path) -> dict[str, Any]:
+    """Each record is written at once: a thousand tests wait for one."""
+    return {"url": f"sqlite:///{folder}/usage.db", "commit_seconds": 0}
 
 
 def models(base_url: str) -> list[dict[str, Any]]:
