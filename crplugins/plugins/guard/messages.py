@@ -1,4 +1,4 @@
-"""Messages: the check of a request's messages: roles, contents, tool calls and their order.
+"""ChatMessages: the check of a request's messages: roles, contents, tool calls and their order.
 
 An ordinary conversation, including tool calls and images, is accepted by one typed decode (`_Message`). Any other is
 checked again message by message (`roles`), because only that shows which part is wrong and what OpenAI would answer.
@@ -33,7 +33,7 @@ LONGEST_CONTENT: Final = 10_485_760
 """Characters of one string (recorded)."""
 
 
-class Messages:
+class ChatMessages:
     """The check of the messages.
 
     Args:

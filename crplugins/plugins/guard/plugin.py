@@ -12,7 +12,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.parameters import CHAT_PARAMETERS
 from crplugins.core.plugin import Plugin
 from crplugins.plugins.guard.checks import text_of
-from crplugins.plugins.guard.messages import Messages
+from crplugins.plugins.guard.messages import ChatMessages
 from crplugins.plugins.guard.parameters import PARAMETERS, STRICT_PARAMETERS
 from crplugins.plugins.guard.refusals import missing, only_allowed_with, shortened, unknown_parameter
 
@@ -34,7 +34,7 @@ class RequestGuard(Plugin):
     def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict
         self._parameters = tuple((STRICT_PARAMETERS if strict else PARAMETERS).items())
-        self._messages = Messages(strict=strict)
+        self._messages = ChatMessages(strict=strict)
 
     def on_request(self, exchange: Exchange) -> None:
         _check_content_type(exchange)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crplugins.plugins.guard.messages import Messages
+from crplugins.plugins.guard.messages import ChatMessages
 from crplugins.plugins.guard.parameters import ORDINARY_TOOLS, PARAMETERS, STRICT_PARAMETERS
 from crplugins.schema import openapi_document
 from tests.long import times
@@ -185,7 +185,7 @@ def nearly_ordinary(draw: st.DrawFn) -> bytes:
 @settings(max_examples=times(200, 20_000))
 @given(nearly_ordinary(), st.booleans())
 def test_what_the_quick_look_accepts_the_thorough_one_accepts(raw, strict):
-    messages = Messages(strict=strict)
+    messages = ChatMessages(strict=strict)
     if messages._is_ordinary(msgspec.Raw(raw)):
         messages._check_each(raw)
 
