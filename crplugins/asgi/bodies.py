@@ -250,7 +250,7 @@ class RewrittenEvents:
         failure = broken_off()
         self._add_cut(outward)
         self._exchange.failed(failure, in_stream=True)
-        outward += self._exchange.dialect.last_events(failure, self._exchange.id)
+        outward += self._exchange.last_events(failure)
         self.ended = True
 
 

@@ -150,7 +150,7 @@ class Outgoing:
         elif self.answer == "begun" and _is_event_stream(exchange):
             exchange.failed_in_stream = True
             unfinished = b"" if self._body is None else self._body.cut()
-            await self._write(({"type": BODY, "body": unfinished + exchange.dialect.last_frames(error, exchange.id)},))
+            await self._write(({"type": BODY, "body": unfinished + exchange.last_frames(error)},))
         else:
             raise RuntimeError("an error was raised after the response had started") from error
 

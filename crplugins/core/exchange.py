@@ -276,6 +276,7 @@ class Exchange(msgspec.Struct, eq=False):
     wall_clock: Callable[[], float] = time.time
     slots: dict[object, object] = msgspec.field(default_factory=dict)
     _given_up: int = 0  # attempts whose account is closed
+    _last_event: "Event | None" = None  # of a stream that passes
 
     @property
     def choices(self) -> int:
@@ -403,13 +404,15 @@ class Exchange(msgspec.Struct, eq=False):
         """Estimate the output that a provider had not counted when it reported usage for the last time.
 
         A first count, such as that of the prompt when Anthropic's stream starts, is not the last one. What it says of
-        the prompt holds. OpenAI counts no searches of the web, but answers that took one name pages.
+        the prompt holds. In chat completions OpenAI counts no searches of the web, but an answer that took one names
+        pages.
         """
         usage = self.answer_usage
         if usage is None or self.answer_source != "provider":
             return
-        if self.said.cites_the_web and not usage.web_searches:
-            usage = msgspec.structs.replace(usage, web_searches=1)
+        searches = max(int(self.said.cites_the_web), self.said.searches if ended_early else 0)
+        if searches and not usage.web_searches:
+            usage = msgspec.structs.replace(usage, web_searches=searches)
             self._recount(usage, "provider")
         if usage.output_tokens and not ended_early:
             return
@@ -422,6 +425,9 @@ class Exchange(msgspec.Struct, eq=False):
         answer = event.answer
         if answer is None:
             return
+        self._last_event = event
+        if answer.searches:
+            self.said.searches += answer.searches
         if self.provider_model is None or answer.usage is not None:
             self.note_provider(answer)
         reports = answer.usage is not None or answer.x_groq is not None
@@ -436,6 +442,15 @@ class Exchange(msgspec.Struct, eq=False):
             self.counted(counted, "provider")
         if answer.error is not None:
             self.failed_in_stream |= not event.document
+
+    def last_events(self, error: GatewayError) -> "list[Event]":
+        """What ends the stream of this answer, which has begun and fails with `error`."""
+        last = self.split[1][-1] if self.split is not None and self.split[1] else self._last_event
+        return self.dialect.last_events(error, self.id, last)
+
+    def last_frames(self, error: GatewayError) -> bytes:
+        """The same as bytes."""
+        return b"".join([event.raw for event in self.last_events(error)])
 
     def note_unseen(self, events: "Iterable[Event]") -> None:
         """Keep what an answer that has failed had told of its usage, in events that nobody is shown."""

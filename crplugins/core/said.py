@@ -89,12 +89,14 @@ class Said(msgspec.Struct, eq=False):
         pieces: how many pieces of text came.
         other: the weight of what is no text: speech, pictures, what surrounds tool calls.
         cites_the_web: it names a page.
+        searches: how many searches of the web its provider has said to have made.
     """
 
     units: int = 0
     pieces: int = 0
     other: int = 0
     cites_the_web: bool = False
+    searches: int = 0
     _names: set[tuple[str | int | None, ...]] | None = None
     _look_at: int = _NEVER
     _watchers: tuple[tuple[int, Callable[[], None]], ...] = ()
@@ -126,7 +128,7 @@ class Said(msgspec.Struct, eq=False):
     def unsay(self) -> None:
         """Nothing has been said."""
         self.units = self.pieces = self.other = 0
-        self.cites_the_web, self._names = False, None
+        self.cites_the_web, self.searches, self._names = False, 0, None
         self._look_again()
 
     def hear(self, choices: Iterable[Choice]) -> bool:

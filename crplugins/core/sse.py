@@ -172,8 +172,8 @@ class Event(msgspec.Struct, eq=False):
         return f"Event({self.raw!r})"
 
 
-Read = Callable[[bytes], AnswerFacts | None]
-"""Reads the data of an event; see `Dialect.read`."""
+Read = Callable[[bytes, bytes], AnswerFacts | None]
+"""Reads the data of an event, which has a name beside it or b""; see `Dialect.read`."""
 
 
 class Splitter:
@@ -227,7 +227,7 @@ class Splitter:
             self._begun = True
             text = raw.removeprefix(_BOM)
         data, name = _fields_of(text)
-        return Event(raw, data, name) if read is None else Event(raw, data, name, False, _facts(read, data))
+        return Event(raw, data, name) if read is None else Event(raw, data, name, False, _facts(read, data, name))
 
 
 def _take_plain(buffer: bytes, events: list[Event]) -> int:
@@ -256,8 +256,8 @@ def _ends(buffer: bytes, start: int) -> list[int]:
     return ends
 
 
-def _facts(read: Read, data: bytes | None) -> AnswerFacts | None:
-    return read(data) if data and data != b"[DONE]" else None
+def _facts(read: Read, data: bytes | None, name: bytes) -> AnswerFacts | None:
+    return read(data, name) if data and data != b"[DONE]" else None
 
 
 def _fields_of(text: bytes) -> tuple[bytes | None, bytes]:

@@ -170,6 +170,9 @@ class AnswerFacts(msgspec.Struct, frozen=True):
     ends: ClassVar[bool] = False
     """It is the end mark of a stream."""
 
+    searches: ClassVar[int] = 0
+    """How many searches of the web, which its provider charges for, are over with it."""
+
     @property
     def counted(self) -> TokenUsage | None:
         """The provider's token counts, if it gave any here."""
@@ -200,6 +203,22 @@ class LastFacts(AnswerFacts, frozen=True):
     """Of the event that is the end mark of a stream, in protocols that have another than `[DONE]`."""
 
     ends: ClassVar[bool] = True
+
+
+class SearchFacts(AnswerFacts, frozen=True):
+    """Of the event by which a provider says that it has searched the web."""
+
+    searches: ClassVar[int] = 1
+
+
+class ProgressFacts(AnswerFacts, frozen=True):
+    """Of an event by which a provider says how far a tool has come that it runs for the answer: a search, a picture.
+
+    It has been at work, so no other one is asked in its place, and it goes on being so without a word of the answer.
+    """
+
+    def says(self) -> bool:
+        return True
 
 
 class Misshapen(AnswerFacts, frozen=True):

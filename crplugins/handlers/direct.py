@@ -224,7 +224,7 @@ class DirectCalls:
         document = self._whole.document_in(head, exchange.dialect)
         if document.answer is None or not document.answer.choices:
             exchange.note_unseen([document])  # some providers bill a failed answer too
-            raise self._whole.no_completion(document.raw, response.headers)
+            raise self._whole.no_completion(exchange.dialect.error_in(document), response.headers)
         return document
 
     async def _rest(self, response: Response, head: bytes) -> bytes:
@@ -258,7 +258,7 @@ class DirectCalls:
         for event in events:
             if event.answer is not None and event.answer.error is not None:
                 exchange.note_unseen(events)
-                raise upstream_errors.refusal_in_stream(event.data or b"", self._label, self._secrets)
+                raise upstream_errors.refusal_in_stream(exchange.dialect.error_in(event), self._label, self._secrets)
         document_of = exchange.dialect.document_of
         document = document_of(events) if len(events) <= MOST_EVENTS else await asyncio.to_thread(document_of, events)
         if document is None:

@@ -272,7 +272,8 @@ class DirectStream:
 
     def _see_error(self, event: Event) -> None:
         """Before the first token an error is a status, behind it an event of ours. No plugin sees the upstream's."""
-        self._failure = upstream_errors.refusal_in_stream(event.data or b"", self._deployment, self._secrets)
+        error = self._dialect.error_in(event)
+        self._failure = upstream_errors.refusal_in_stream(error, self._deployment, self._secrets)
         self._last_count = None if event.answer is None else event.answer.counted
 
     def _counted_failure(self, failure: GatewayError) -> GatewayError:

@@ -72,7 +72,7 @@ class ModelEndpoint:
                 logger.error("stream of request %s failed", exchange.id, exc_info=error)
                 error = internal_error()
             exchange.failed(error, in_stream=True)
-            return exchange.dialect.last_frames(error, exchange.id)
+            return exchange.last_frames(error)
 
         if self._keep_alive:
             keep_alive = KeepAlive(self._keep_alive, exchange.clock, send)

@@ -142,7 +142,9 @@ def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> Tok
     if usage is None:
         if not lacks_usage(exchange):
             return None
-        known = TokenUsage(output_tokens=exchange.said.tokens(exchange.said_before))
+        known = TokenUsage(
+            output_tokens=exchange.said.tokens(exchange.said_before), web_searches=exchange.said.searches
+        )
     else:
         known = usage
     limit = _output_limit(exchange, body)[0] if body is not None and exchange.outcome == "cancelled" else None

@@ -43,7 +43,7 @@ _READ: Final[Slot[_Read]] = Slot("metering.prompt")
 
 
 def prompt_of(exchange: Exchange) -> Prompt | None:
-    """What the input of a request weighs, its messages and tools; None if its body was not read or has none.
+    """What the input of a request weighs, its messages and tools; None if its body was not read or has none of them.
 
     Read once for all that ask, as long as no plugin writes other input.
     """
@@ -52,7 +52,7 @@ def prompt_of(exchange: Exchange) -> Prompt | None:
         return None
     fields = body.fields
     members = tuple([fields.get(name) for name in exchange.dialect.prompt])
-    if members[0] is None:
+    if not any(members):
         return None
     read = _READ.get(exchange)
     if read is None or members != read.members:
@@ -83,7 +83,11 @@ def _weigh(messages: bytes, others: Iterable[bytes]) -> Prompt:
 
 
 class _Message(msgspec.Struct):
+    """A message, or another item of a response's input: the output of a tool, a picture that was made before."""
+
     content: msgspec.Raw = msgspec.Raw(b"")
+    output: msgspec.Raw = msgspec.Raw(b"")
+    result: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Part(msgspec.Struct):
@@ -96,9 +100,15 @@ class _Part(msgspec.Struct):
     video_url: Any = None
     file: Any = None
     source: Any = None  # Anthropic's
+    detail: Any = None  # these in Responses
+    file_data: Any = None
+    file_url: Any = None
+    file_id: Any = None
 
 
-_MEDIA: Final = re.compile(rb'"(?:image_url|input_audio|audio_url|video_url|file|source)"')
+_MEDIA: Final = re.compile(
+    rb'"(?:image_url|input_audio|audio_url|video_url|file|source|file_data|file_url|file_id|image_generation_call)"'
+)
 
 _messages: Final = msgspec.json.Decoder(list[_Message])
 _part_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -110,10 +120,15 @@ def _parts(messages: bytes) -> Iterator[msgspec.Raw]:
     left = MOST_PARTS
     try:
         for message in _messages.decode(messages):
-            if bytes(memoryview(message.content)[:1]) == b"[":
-                for part in _part_list.decode(message.content)[:left]:
+            for told in (message.content, message.output):
+                first = bytes(memoryview(told)[:1])
+                parts = _part_list.decode(told) if first == b"[" else [told] if first == b"{" else ()
+                for part in parts[:left]:
                     left -= 1
                     yield part
+            if left and bytes(memoryview(message.result)[:1]) == b'"':
+                left -= 1
+                yield msgspec.Raw(b'{"image_url":' + bytes(message.result) + b"}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
 
@@ -125,16 +140,16 @@ def _attachment(raw: msgspec.Raw) -> Attachment | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if part.image_url is not None:
-        low = isinstance(part.image_url, dict) and part.image_url.get("detail") == "low"
-        return Attachment("image", image_size(_text(part.image_url, "url")), low=low)
+        detail = part.image_url.get("detail") if isinstance(part.image_url, dict) else part.detail
+        return Attachment("image", image_size(_text(part.image_url, "url")), low=detail == "low")
     if part.input_audio is not None:
         return Attachment("audio", seconds=audio_seconds(_text(part.input_audio, "data")))
     if part.audio_url is not None:
         return Attachment("audio", seconds=audio_seconds(_text(part.audio_url, "url")))
     if part.source is not None and part.type == "image":
         return Attachment("image", image_size(_text(part.source, "data")))
-    media = part.video_url, part.file, part.source
-    return None if media == (None, None, None) else Attachment("file")
+    media = (part.video_url, part.file, part.source, part.file_data, part.file_url, part.file_id)
+    return Attachment("file") if any(each is not None for each in media) else None
 
 
 def _text(value: Any, name: str) -> str:

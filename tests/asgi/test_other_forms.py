@@ -136,8 +136,8 @@ async def test_the_events_of_another_path_are_not_judged_by_what_a_chat_completi
     class Everywhere(plugin):  # type: ignore[misc,valid-type]
         every_path = True
 
-    events = (b'event: response.created\ndata: {"type": "response.created"}\n\n', b'data: {"type": "ping"}\n\n', DONE)
-    answer = await drive(PluginMiddleware(App(*events), plugins=[seen := Everywhere()]), path="/v1/responses", body=ASK)
+    events = (b'event: thread.run.created\ndata: {"type": "created"}\n\n', b'data: {"type": "ping"}\n\n', DONE)
+    answer = await drive(PluginMiddleware(App(*events), plugins=[seen := Everywhere()]), path="/v1/runs", body=ASK)
     assert answer.body == b"".join(events)
     assert [event.raw for event in seen.events] == list(events)
     assert seen.ending == (200, "ok")

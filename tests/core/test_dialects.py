@@ -142,7 +142,7 @@ def test_vectors_are_an_answer_that_says_nothing() -> None:
 def test_a_failure_in_a_stream_is_read_as_one_in_its_own_dialect(dialect: Dialect) -> None:
     error = GatewayError(502, "Gone.", type="server_error", code="upstream_error")
     state = Completeness()
-    for event in dialect.splitter().feed(dialect.last_frames(error, "id")):
+    for event in dialect.splitter().feed(b"".join([each.raw for each in dialect.last_events(error, "id")])):
         state.see(event)
     assert state.failed
     assert not state.complete

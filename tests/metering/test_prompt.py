@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crplugins.core.body import Body
+from crplugins.core.dialects import RESPONSES
 from crplugins.metering.estimate import prompt_tokens
 from crplugins.metering.prompt import MOST_PARTS, prompt_of
 from tests.core.test_media import jpeg, png, wav
@@ -143,3 +144,44 @@ def test_what_several_plugins_ask_for_is_read_once() -> None:
     exchange = make_exchange()
     exchange.body = Body(b'{"messages":[{"role":"user","content":"hi"}]}')
     assert prompt_of(exchange) is prompt_of(exchange)
+
+
+def responses_tokens(given: Any, **more: Any) -> int:
+    exchange = make_exchange()
+    exchange.dialect = RESPONSES
+    exchange.body = Body(json.dumps({"model": "gpt-4o", "input": given, **more}).encode())
+    return prompt_tokens(exchange)
+
+
+def test_the_input_of_a_response_counts_in_each_of_its_forms() -> None:
+    assert responses_tokens("x" * 4000) - responses_tokens("") == 1000
+    assert responses_tokens("", instructions="x" * 4000) - responses_tokens("") >= 1000
+    image = png(1024, 1024)
+    in_chat = tokens([picture(image)]) - EMPTY
+    parts = {
+        "message": {"role": "user", "content": [{"type": "input_image", "image_url": url(image)}]},
+        "output of a function": {
+            "type": "function_call_output",
+            "output": [{"type": "input_image", "image_url": url(image)}],
+        },
+        "screenshot": {
+            "type": "computer_call_output",
+            "output": {"type": "computer_screenshot", "image_url": url(image)},
+        },
+        "picture": {"type": "image_generation_call", "result": base64.b64encode(image + bytes(100_000)).decode()},
+    }
+    for name, item in parts.items():
+        assert abs(responses_tokens([item]) - responses_tokens([{}]) - in_chat) < 60, name
+    low = {"role": "user", "content": [{"type": "input_image", "image_url": url(image), "detail": "low"}]}
+    assert responses_tokens([low]) < responses_tokens([parts["message"]])
+    file = {"role": "user", "content": [{"type": "input_file", "file_data": url(bytes(100_000)), "filename": "a.pdf"}]}
+    assert responses_tokens([file]) - responses_tokens([{}]) < 1100
+
+
+def test_a_response_without_input_has_the_prompt_that_is_known() -> None:
+    exchange = make_exchange()
+    exchange.dialect = RESPONSES
+    exchange.body = Body(b'{"model":"m","previous_response_id":"resp_1"}')
+    assert prompt_tokens(exchange) == 0
+    exchange.body = Body(b'{"model":"m","prompt":{"id":"pmpt_1","variables":{"a":"%s"}}}' % (b"x" * 400))
+    assert prompt_tokens(exchange) > 100

@@ -4,6 +4,7 @@ from typing import Final
 
 from crplugins.core.answer_forms import document_of, readable_chunk, stream_of
 from crplugins.core.body import Body
+from crplugins.core.dialects.chat_usage import with_usage
 from crplugins.core.dialects.dialect import NOT_JSON, Dialect
 from crplugins.core.sse import Event, Splitter, done_event
 from crplugins.core.wire import AnswerFacts, read_answer
@@ -33,6 +34,7 @@ class Chat(Dialect):
     # A call less for each answer and each chunk.
     document = staticmethod(Event.json_document)
     readable = staticmethod(readable_chunk)
+    with_usage = staticmethod(with_usage)
 
     def stream_of(self, document: bytes) -> list[Event]:
         return stream_of(document)

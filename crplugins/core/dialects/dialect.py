@@ -12,6 +12,7 @@ import msgspec
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.sse import Event, Splitter
+from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import AnswerFacts
 
 NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -52,7 +53,7 @@ class Dialect:
 
     def splitter(self, limit: int | None = None) -> Splitter:
         """What cuts a stream into events that are read."""
-        return Splitter(limit, self.read)
+        return Splitter(limit, lambda data, name: self.read(data))  # noqa: ARG005  # the data alone says what it is
 
     def document(self, body: bytes) -> Event:
         """A whole answer, read."""
@@ -73,6 +74,14 @@ class Dialect:
         """The whole answer that the events of a complete stream tell; None where nobody knows."""
         return None
 
+    def with_usage(self, event: Event, told: TokenUsage) -> Event:
+        """The event, which counts an answer, with this count in the place of its own; the same where nobody knows."""
+        return event
+
+    def error_in(self, event: Event) -> bytes:
+        """The JSON of the error that an event is, in a form that `handlers/upstream_errors.py` knows."""
+        return event.data or b""
+
     def error_body(self, error: GatewayError, request_id: str) -> bytes:
         """The JSON document of a refusal."""
         return error.body()
@@ -85,15 +94,15 @@ class Dialect:
         """What follows the last event of a stream; None where the last event itself is the end."""
         return None
 
-    def last_events(self, error: GatewayError, request_id: str) -> list[Event]:
-        """What ends a stream that has begun and failed."""
-        mark = self.end_mark()
-        failure = self.error_event(error, request_id)
-        return [failure] if mark is None else [failure, mark]
+    def following(self, failure: Event, last: Event | None) -> Event:
+        """`failure` as the event behind `last`, in protocols that number their events."""
+        return failure
 
-    def last_frames(self, error: GatewayError, request_id: str) -> bytes:
-        """The same as bytes."""
-        return b"".join([event.raw for event in self.last_events(error, request_id)])
+    def last_events(self, error: GatewayError, request_id: str, last: Event | None = None) -> list[Event]:
+        """What ends a stream that has begun and failed. `last` is the event before, where it is known."""
+        mark = self.end_mark()
+        failure = self.following(self.error_event(error, request_id), last)
+        return [failure] if mark is None else [failure, mark]
 
     def __repr__(self) -> str:
         return f"<Dialect {self.name}>"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crplugins import TokenUsage
+from crplugins.core.dialects.chat_usage import usage_object
 from crplugins.core.reported_usage import read_usage
-from crplugins.handlers.routing.whole_usage import usage_object
 from crplugins.testing import Script
 from tests.handlers.routing.books import DONE, books, chunk, told, usage
 
