@@ -27,7 +27,7 @@ COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
         "ttft_ms": "double precision", "duration_ms": "double precision", "overhead_us": "bigint", "tags": "jsonb",
         "provider_model": "text", "service_tier": "text", "cost_source": "text", "provider_cost_micro_usd": "bigint",
         **dict.fromkeys(("asked_ms", "queued_ms", "admitted_ms", "settled_ms"), "double precision"),
-        "expected_input_tokens": "bigint", "output_limit": "bigint", "choices": "integer",
+        "expected_input_tokens": "bigint", "output_limit": "bigint", "choices": "integer", "endpoint": "text",
     }
 )  # fmt: skip
 """The columns of `usage`, and PostgreSQL's types for the values of a line: moments are seconds there."""

@@ -13,7 +13,7 @@ GROUPS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "key": "key_id", "team": "team", "user": "user", "model": "requested_model", "served_model": "served_model",
         "provider_model": "provider_model", "provider": "provider", "service_tier": "service_tier",
-        "cost_source": "cost_source", "outcome": "outcome", "error_type": "error_type",
+        "cost_source": "cost_source", "endpoint": "endpoint", "outcome": "outcome", "error_type": "error_type",
         "usage_source": "usage_source", "day": "day",
     }
 )  # fmt: skip

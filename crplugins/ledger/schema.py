@@ -49,6 +49,7 @@ usage: Final = Table(
     Column("expected_input_tokens", BigInteger),
     Column("output_limit", BigInteger),
     Column("choices", Integer),
+    Column("endpoint", Text, server_default="chat"),
     Index("ix_usage_key_id_started_at", "key_id", "started_at"),
     Index("ix_usage_started_at", "started_at"),
 )

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from crplugins.core.dialects import CHAT
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.outcome import ErrorType, Outcome
 from crplugins.core.usage import CostSource, TokenUsage, UsageSource
@@ -22,6 +23,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
         request_id: the `x-request-id` of the answer; a second record with it is the same one.
         started_at, ended_at: seconds since 1970 (UTC).
         key_id: whose request; None for one that was not authenticated.
+        endpoint: the protocol in which the model was asked, a name of `core.dialects`.
         user: the `user` field of the request, at most 256 characters.
         tags: those of the key, and the chosen metadata of the request under names the key has not taken.
         requested_model: what the client asked for; None if its request could not be read that far.
@@ -83,6 +85,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     expected_input_tokens: int | None = None
     output_limit: int | None = None
     choices: int | None = None
+    endpoint: str = CHAT.name
 
 
 _RECORD: Final[Slot[UsageRecord]] = Slot("usage.record")
@@ -171,6 +174,7 @@ def _make(exchange: Exchange) -> UsageRecord:
         expected_input_tokens=None if demand is None else demand.prompt,
         output_limit=None if demand is None or not demand.limited_by_client else demand.output,
         choices=None if demand is None else demand.choices,
+        endpoint=exchange.dialect.name,
     )
 
 

@@ -58,6 +58,7 @@ def _facts(record: UsageRecord, trace_id: str | None) -> dict[str, Any]:
         "request_id": record.request_id,
         "key_id": _name(record.key_id),
         "team": _name(record.team),
+        "endpoint": record.endpoint,
         "model": _name(record.requested_model),
         "served_model": _name(record.served_model),
         "provider": _name(record.provider),

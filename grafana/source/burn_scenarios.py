@@ -138,7 +138,7 @@ def _late(model: str, per_minute: float, share: float, minutes: int) -> Mapping[
 
 
 def _ended_as(model: str, outcome: str) -> str:
-    return series(t.DURATION, "_count", model=model, stream="true", outcome=outcome)
+    return series(t.DURATION, "_count", model=model, endpoint="chat", stream="true", outcome=outcome)
 
 
 def _labels(burn: Burn, model: str) -> Labels:

@@ -77,7 +77,9 @@ def _unmetered() -> Scenario:
         data[series(t.UNMETERED, model=model, reason="no_usage")] = growing(per_minute, 90)
         data[series(t.UNMETERED, model=model, reason="no_price")] = growing(0, 90)
         for outcome, requests in (("ok", 80), ("cancelled", 20), ("limited", 900)):
-            data[series(t.DURATION, "_count", model=model, stream="true", outcome=outcome)] = growing(requests, 90)
+            data[series(t.DURATION, "_count", model=model, endpoint="chat", stream="true", outcome=outcome)] = growing(
+                requests, 90
+            )
     name = "CrpluginsUnmeteredTraffic"
     fires = each("ticket", "model", ["blind"], reason="no_usage")
     return Scenario(name, data, (Firing("25m", name), Firing("40m", name, fires)))

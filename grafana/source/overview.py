@@ -106,6 +106,8 @@ def _traffic() -> list[Any]:
         lines("Errors by type and status", "Everything that was no success, whoever is to blame, with the status the "
               "client saw. 200 is a stream that broke off.", "reqps", Query(errors, "{{error_type}} {{code}}"),
               stacked=True, nothing=NONE),
+        lines("Requests by endpoint", "Finished requests per second, by the protocol that clients speak.", "reqps",
+              Query(S.rate(t.REQUESTS, by=("endpoint",)), "{{endpoint}}"), stacked=True),
         lines("Duration", "Of successes: from the request's arrival to the last byte of its answer.", "s", *durations),
         lines("Gateway overhead", "The part of a request's duration that no provider took.", "s", *overhead),
     ]  # fmt: skip

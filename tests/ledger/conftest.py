@@ -59,6 +59,7 @@ _RECORD = UsageRecord(
     expected_input_tokens=90,
     output_limit=300,
     choices=2,
+    endpoint="messages",
 )
 
 

@@ -27,7 +27,7 @@ async def test_a_record_becomes_a_row_with_all_its_fields(open_ledger):
         "ttft_ms": 250.5, "duration_ms": 1500.0, "overhead_us": 321, "tags": {"env": "prod"},
         "provider_model": "gpt-4o-mini-2024-07-18-eu", "service_tier": "flex", "cost_source": "table",
         "provider_cost_micro_usd": 121, "asked_ms": 0.5, "queued_ms": 0.25, "admitted_ms": 1.5, "settled_ms": 1501.0,
-        "expected_input_tokens": 90, "output_limit": 300, "choices": 2,
+        "expected_input_tokens": 90, "output_limit": 300, "choices": 2, "endpoint": "messages",
     }  # fmt: skip
 
 

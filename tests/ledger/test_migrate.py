@@ -31,7 +31,7 @@ COLUMNS = (
     "error_type finish_reason input_tokens output_tokens cached_input_tokens cache_write_input_tokens "
     "reasoning_output_tokens usage_source cost_micro_usd attempts ttft_ms duration_ms overhead_us tags provider_model "
     "service_tier cost_source provider_cost_micro_usd asked_ms queued_ms admitted_ms settled_ms expected_input_tokens output_limit "
-    "choices"
+    "choices endpoint"
 )
 
 
@@ -63,10 +63,10 @@ async def test_a_ledger_of_an_older_release_keeps_its_rows_and_takes_records_of_
         await connection.run_sync(_back_to, "u0001")
         await connection.commit()
     line = msgspec.json.decode(encode(make_record(request_id="2", cost_micro_usd=8)))
-    for name in (*BILL, *ADMISSION):
+    for name in (*BILL, *ADMISSION, "endpoint"):
         del line[name]  # so it stands in a journal or a spool of that release
     async with open_ledger() as ledger:
-        ledger.add(make_record(request_id="3"))
+        ledger.add(make_record(request_id="3", endpoint="responses"))
         await settled(ledger)
         await database.insert([msgspec.json.encode(line)])
         await database.close()
@@ -74,6 +74,7 @@ async def test_a_ledger_of_an_older_release_keeps_its_rows_and_takes_records_of_
     assert [row["cost_micro_usd"] for row in rows] == [7, 8, 123]
     assert [[row[name] for name in (*BILL, *ADMISSION)] for row in rows[:2]] == [[None] * 11] * 2
     assert [rows[2][name] for name in ADMISSION] == [0.5, 0.25, 1.5, 1501.0, 90, 300, 2]
+    assert [row["endpoint"] for row in rows] == ["chat", None, "responses"]
     assert (rows[2]["cost_source"], rows[2]["provider_cost_micro_usd"]) == ("table", 121)
     assert (day["requests"], day["cost_micro_usd"], day["provider_cost_micro_usd"]) == (3, 138, 121)
 

@@ -50,6 +50,7 @@ def make_records():
             cost_micro_usd=dice.choice([None, 5, 7]),
             provider_model=dice.choice(["m1-2026-01-01", None]),
             service_tier=dice.choice(["flex", None]),
+            endpoint=dice.choice(["chat", "embeddings"]),
             cost_source=dice.choice(["table", "provider", None]),
             provider_cost_micro_usd=dice.choice([None, 6]),
         )

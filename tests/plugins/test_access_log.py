@@ -75,6 +75,7 @@ async def test_one_record_with_everything_but_what_was_said(log):
     assert {key: facts[key] for key in facts if key not in ("duration_ms", "overhead_us")} == {
         "request_id": answer.headers["x-request-id"],
         "trace_id": TRACE,
+        "endpoint": "chat",
         "key_id": "team-a",
         "team": "search",
         "model": "gpt-4o-mini",

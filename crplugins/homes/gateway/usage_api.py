@@ -22,7 +22,7 @@ from crplugins.keys.key import utc_now
 from crplugins.keys.refusals import no_key
 from crplugins.ledger.question import GROUPS, Question, Sums, read_groups, sums_to_dict
 
-OWN_GROUPS: Final = ("model", "user", "service_tier", "outcome", "error_type", "day")
+OWN_GROUPS: Final = ("model", "endpoint", "user", "service_tier", "outcome", "error_type", "day")
 """What a key may ask about: not who serves its requests, which an alias may hide."""
 
 

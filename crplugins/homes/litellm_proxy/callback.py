@@ -16,10 +16,12 @@ attempts, what went wrong.
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final
 
 from litellm.integrations.custom_logger import CustomLogger
 
+from crplugins.core.dialects import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.handlers.upstream_errors import refuses_stream_options
@@ -28,13 +30,16 @@ from crplugins.homes.litellm_proxy.calls import ProxyCall
 from crplugins.homes.litellm_proxy.runtime import Runtime, boundary, configuration, runtime
 from crplugins.homes.litellm_proxy.startup import DISPATCHED_BY_CLASS, start
 
-CHAT: Final = frozenset({"completion", "acompletion"})
-TEXT: Final = frozenset({"text_completion", "atext_completion"})
-METERED: Final = CHAT | TEXT | {
-    "embeddings", "embedding", "aembedding", "responses", "aresponses",
-    "anthropic_messages",
-}  # fmt: skip
-"""Call types that use tokens. Limits of those that are no chat completions would be no limits if they were free."""
+METERED: Final[Mapping[str, Dialect]] = MappingProxyType(
+    {
+        **dict.fromkeys(("completion", "acompletion"), CHAT),
+        **dict.fromkeys(("text_completion", "atext_completion"), COMPLETIONS),
+        **dict.fromkeys(("embeddings", "embedding", "aembedding"), EMBEDDINGS),
+        **dict.fromkeys(("responses", "aresponses"), RESPONSES),
+        "anthropic_messages": MESSAGES,
+    }
+)
+"""Call types that use tokens, and their protocols. Limits of chat completions alone would be no limits."""
 
 CLIENT_LEFT: Final = 499
 """LiteLLM's status for a client that left, under `cancel_on_disconnect`."""
@@ -81,15 +86,15 @@ class ProxyCallback(CustomLogger):
         del cache
         self.start()
         kind = getattr(call_type, "value", call_type)
-        if kind in METERED:
-            await admit(self._runtime, user_api_key_dict, data, chat=kind in CHAT, asks=kind in CHAT | TEXT)
+        if (dialect := METERED.get(kind)) is not None:
+            await admit(self._runtime, user_api_key_dict, data, dialect)
         return data
 
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
         if (around := boundary()) is not None:
             begin_attempt(around, self._runtime.deployments.of(kwargs))
         elif (call := self._call(kwargs)) is not None:
-            translated = not call.chat and getattr(call_type, "value", call_type) in CHAT
+            translated = not call.chat and METERED.get(getattr(call_type, "value", call_type)) is CHAT
             call.note_attempt(self._runtime.deployments.of(kwargs), translated=translated)
 
     async def async_post_call_success_hook(self, data: dict[str, Any], user_api_key_dict: Any, response: Any) -> Any:

@@ -14,6 +14,7 @@ from litellm.proxy._types import LitellmUserRoles, UserAPIKeyAuth
 from pydantic import PrivateAttr
 
 from crplugins.core.body import Body
+from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Timings, new_request_id
 from crplugins.core.principal import DEFAULT_PRIORITY, PRIORITIES, Principal, Priority
@@ -45,11 +46,8 @@ _FORMS: Final = (b"multipart/form-data", b"application/x-www-form-urlencoded")
 _HASH_LENGTH: Final = 64
 
 
-async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bool, asks: bool) -> None:
-    """Run the plugins on a request, and keep it to be settled. `asks`: its streams tell usage to who asks for it.
-
-    Raises `Refusal`.
-    """
+async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], dialect: Dialect) -> None:
+    """Run the plugins on a request, and keep it to be settled. Raises `Refusal`."""
     around = boundary()
     if around is not None:
         _check_model(around, data)
@@ -61,15 +59,15 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
     except GatewayError as error:
         raise ProxyRefusal(error) from None
     try:
-        exchange = exchange_of(data, principal_of(caller), REQUEST_ID.get(), runtime.metadata, chat=chat)
+        exchange = exchange_of(data, principal_of(caller), REQUEST_ID.get(), runtime.metadata, dialect)
     except GatewayError as error:
         raise ProxyRefusal(error) from None
     assert exchange.body is not None
     before = exchange.body.copy()
-    call = runtime.call(exchange, chat=chat)
+    call = runtime.call(exchange)
     try:
         await call.enter()
-        if not chat:
+        if not call.chat:
             _check_metered(data)
     except GatewayError as error:
         raise await _refused(runtime, call, error) from None
@@ -77,7 +75,7 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], *, chat: bo
         runtime.calls.settle(call, 499, left=True)
         raise
     apply_edits(data, before, exchange.body)
-    if asks and exchange.stream:
+    if dialect.asks_for_usage and exchange.stream:
         _ask_for_usage(runtime, call, data)
     runtime.calls.add(call, data)
 
@@ -124,7 +122,11 @@ def _ask_for_usage(runtime: Runtime, call: ProxyCall, data: dict[str, Any]) -> N
 
 
 def exchange_of(
-    data: Mapping[str, Any], principal: Principal | None, request_id: str | None, wanted: Iterable[str], *, chat: bool
+    data: Mapping[str, Any],
+    principal: Principal | None,
+    request_id: str | None,
+    wanted: Iterable[str],
+    dialect: Dialect,
 ) -> Exchange:
     """The Exchange of a request that LiteLLM is about to serve. `wanted` are names in its metadata.
 
@@ -138,12 +140,13 @@ def exchange_of(
         for name, value in (headers.items() if isinstance(headers, Mapping) else ())
     ]
     is_form = any(name == b"content-type" and value.lower().startswith(_FORMS) for name, value in lines)
-    body = _body(data, sent.get("body"), wanted, form=is_form and not chat)
+    body = _body(data, sent.get("body"), wanted, form=is_form and dialect is not CHAT)
     client = (data.get("metadata") or {}).get("requester_ip_address")
     return Exchange(
         id=request_id or new_request_id(),
         method="POST",
-        path=urlsplit(str(sent.get("url") or "")).path or "/v1/chat/completions",
+        path=urlsplit(str(sent.get("url") or "")).path or "/v1" + dialect.path,
+        dialect=dialect,
         headers=lines,
         client=client if isinstance(client, str) and client else None,
         clock=time.monotonic,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from crplugins.asgi.lifespan import PluginLifespan
 from crplugins.config import Config, find_config, load_config, parse_config
+from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Faults, Pipeline, Run
@@ -158,8 +159,8 @@ class Runtime:
             call.settle(None, left=True)  # no effect, unless the client has disconnected meanwhile
         return sent, headers
 
-    def call(self, exchange: Exchange, *, chat: bool) -> ProxyCall:
-        exchange.asks_model = chat
+    def call(self, exchange: Exchange) -> ProxyCall:
+        chat = exchange.dialect is CHAT
         return ProxyCall(Run(self._chat if chat else self._other, exchange), chat=chat)
 
     def metrics_app(self, faults: Faults) -> "MetricsApp | None":

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from crplugins.core.body import Body
+from crplugins.core.dialects import BY_NAME, CHAT
 from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.outcome import ErrorType
 from crplugins.core.principal import Principal
@@ -50,6 +51,7 @@ class PastRequest(NamedTuple):
     expected_input_tokens: int | None
     output_limit: int | None
     choices: int | None
+    endpoint: str | None
 
     @property
     def asked_at(self) -> float:
@@ -101,12 +103,13 @@ async def read_history(
 
 def exchange_of(past: PastRequest, principal: Principal | None, loop: SimulatedLoop) -> Exchange:
     """The request when it asked its limits. Of its body there is what a record has of it, and nobody's words."""
+    dialect = BY_NAME.get(past.endpoint or "", CHAT)
     fields: dict[str, object] = {
         "model": past.requested_model,
-        "messages": [],
+        dialect.prompt[0]: [],
         "user": past.user,
         "service_tier": past.service_tier,
-        "max_completion_tokens": past.output_limit,
+        **dict.fromkeys(dialect.output_limits[:1], past.output_limit),
         # The limit of a record is that of all choices together.
         "n": past.choices if past.output_limit is None else None,
         "metadata": json.loads(past.tags) or None,
@@ -115,7 +118,8 @@ def exchange_of(past: PastRequest, principal: Principal | None, loop: SimulatedL
     exchange = Exchange(
         id=past.request_id,
         method="POST",
-        path="/v1/chat/completions",
+        path="/v1" + dialect.path,
+        dialect=dialect,
         headers=(),
         client=None,
         clock=loop.time,

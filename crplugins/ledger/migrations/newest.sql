@@ -37,7 +37,8 @@ CREATE TABLE usage (
     settled_ms DOUBLE,
     expected_input_tokens BIGINT,
     output_limit BIGINT,
-    choices INTEGER
+    choices INTEGER,
+    endpoint TEXT DEFAULT 'chat'
 );
 CREATE INDEX ix_usage_key_id_started_at ON usage (key_id, started_at);
 CREATE INDEX ix_usage_started_at ON usage (started_at);
@@ -64,4 +65,4 @@ CREATE TABLE usage_daily (
 CREATE TABLE usage_schema (
     version_num VARCHAR(32) NOT NULL CONSTRAINT usage_schema_pkc PRIMARY KEY
 );
-INSERT INTO usage_schema (version_num) VALUES ('u0003');
+INSERT INTO usage_schema (version_num) VALUES ('u0004');

@@ -113,9 +113,9 @@ class Metrics(Shared, Plugin):
         record = record_of(exchange)
         model = self._series.model(record.requested_model)
         key = self._series.key(model, record.key_id)
-        key.ended[record.status, record.error_type]()
+        key.ended[record.endpoint, record.status, record.error_type]()
         exemplar = _exemplar_of(exchange) if self._shared is None else None
-        model.durations[record.stream][record.outcome](record.duration_ms / 1e3, exemplar)
+        model.durations[record.stream][record.endpoint, record.outcome](record.duration_ms / 1e3, exemplar)
         self._overhead(max(record.overhead_us, 0) / 1e6)
         if record.ttft_ms is not None:
             model.ttft(record.ttft_ms / 1e3, exemplar)

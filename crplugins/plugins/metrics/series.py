@@ -10,6 +10,7 @@ from itertools import islice, product
 from math import prod
 from typing import Final, Generic, TypeVar, get_args
 
+from crplugins.core.dialects import ALL, CHAT
 from crplugins.core.exchange import Attempt, AttemptKind, FallbackReason, RescueKind
 from crplugins.core.outcome import ERROR_TYPES, HEALTH_STATES, OUTCOMES, ErrorType, Outcome
 from crplugins.core.patterns import Pattern, PatternTable
@@ -88,7 +89,7 @@ class Series:
         """Without configured keys, the series of requests without a key are prepared."""
         models = [model for label, model in self._by_label.items() if label != OTHER]
         for model, key_id in islice(product(models, key_ids), PREPARED_PAIRS):
-            self.key(model, key_id).ended[200, ""]
+            self.key(model, key_id).ended[CHAT.name, 200, ""]
 
     def model(self, name: str | None) -> "ModelSeries":
         """The bundle of a requested model; that of `other` if no name could be read."""
@@ -124,6 +125,7 @@ class Series:
             "outcome": len(set(OUTCOMES.values())), "reason": _MOST_REASONS, "provider": PROVIDERS + 1, "kind": 3,
             "result": 3, "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
             "priority": len(PRIORITIES), "scope": len(get_args(Scope)), "end": len(WAIT_ENDS),
+            "endpoint": len(ALL),
         }  # fmt: skip
         left_out = {REQUESTS, HOOK_ERRORS, DEPLOYMENTS, DEPLOYMENT_RUNNING, COOLDOWNS} | (
             {INTER_CHUNK} if self._families.inter_chunk is None else set()
@@ -133,7 +135,7 @@ class Series:
         )
         endings = ENDINGS + len(ERROR_TYPES)  # each error type has few statuses, and those past the cap are `other`
         of_deployments = self.deployments * (len(HEALTH_STATES) + 2)
-        return by_labels + sizes["model"] * sizes["key_id"] * endings + of_deployments
+        return by_labels + sizes["model"] * sizes["key_id"] * sizes["endpoint"] * endings + of_deployments
 
     def __str__(self) -> str:
         return f"{len(self._by_label)} models, up to {self._key_ids.cap} keys"
@@ -196,11 +198,13 @@ class ModelSeries:
             self.took[attempt.provider](end - attempt.started)
 
 
-def _durations(families: Families, model: str, *, stream: bool) -> "LazyDict[str, Write]":
+def _durations(families: Families, model: str, *, stream: bool) -> "LazyDict[tuple[str, str], Write]":
     flag = "true" if stream else "false"
-    durations: LazyDict[str, Write] = LazyDict(lambda outcome: families.duration.labels(model, flag, outcome).observe)
+    durations: LazyDict[tuple[str, str], Write] = LazyDict(
+        lambda ending: families.duration.labels(model, ending[0], flag, ending[1]).observe
+    )
     for outcome in ("ok", "server_error"):  # there from the start, because objectives are computed from them
-        durations[outcome]
+        durations[CHAT.name, outcome]
     return durations
 
 
@@ -239,13 +243,13 @@ class KeySeries:
     )  # fmt: skip
 
     def __init__(self, families: Families, guard: "LabelGuard", model: str, key: str) -> None:
-        def ended(ending: Ending) -> Write:
-            status, error_type = ending
-            if guard.endings.admit(ending):
-                return families.requests.labels(model, key, str(status), error_type).inc
-            return guard.replaced("code", families.requests.labels(model, key, OTHER, error_type).inc)
+        def ended(ending: tuple[str, int, ErrorType]) -> Write:
+            endpoint, status, error_type = ending
+            if guard.endings.admit((status, error_type)):
+                return families.requests.labels(model, key, endpoint, str(status), error_type).inc
+            return guard.replaced("code", families.requests.labels(model, key, endpoint, OTHER, error_type).inc)
 
-        self.ended: LazyDict[Ending, Write] = LazyDict(ended)
+        self.ended: LazyDict[tuple[str, int, ErrorType], Write] = LazyDict(ended)
         self.input_tokens: Write = families.input_tokens.labels(model, key).inc
         self.output_tokens: Write = families.output_tokens.labels(model, key).inc
         self.cached_tokens: Write = families.cached_tokens.labels(model, key).inc

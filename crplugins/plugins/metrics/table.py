@@ -59,11 +59,11 @@ def _histogram(
 REQUESTS: Final = _counter(
     "requests",
     "Finished requests, with the status the client saw; error_type is empty for a success.",
-    "model", "key_id", "code", "error_type",
+    "model", "key_id", "endpoint", "code", "error_type",
 )  # fmt: skip
 DURATION: Final = _histogram(
     "request_duration_seconds", "From the request's arrival to the last byte of its answer.",
-    "model", "stream", "outcome",
+    "model", "endpoint", "stream", "outcome",
 )  # fmt: skip
 TTFT: Final = _histogram(
     "time_to_first_token_seconds", "To the first piece of a stream that says something.", "model", buckets=TTFT_BUCKETS

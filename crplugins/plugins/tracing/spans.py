@@ -18,8 +18,8 @@ from crplugins.metering.record import UsageRecord, record_of
 
 Attribute = str | bool | int | float | list[str]
 
-SERVER_SPAN: Final = "POST /v1/chat/completions"
-OPERATION: Final = "chat"
+OPERATIONS: Final = {"completions": "text_completion", "embeddings": "embeddings"}
+"""OpenTelemetry's names of operations (`gen_ai.operation.name`) that are no `chat`, by endpoint."""
 
 _PROVIDERS: Final[Mapping[str, str]] = {
     "azure": "azure.ai.openai",
@@ -69,7 +69,7 @@ class RequestSpans:
     def _start(self) -> tuple[Span, Token[Context]]:
         remote = propagate.extract(self._exchange.headers, getter=_HEADERS)
         span = self._tracer.start_span(
-            SERVER_SPAN,
+            f"POST /v1{self._exchange.dialect.path}",
             remote,
             SpanKind.SERVER,
             request_attributes(self._exchange),
@@ -109,7 +109,7 @@ class RequestSpans:
         facts = dict(attempt_attributes(attempt, record))
         if attempt is self._exchange.attempts[-1] and not attempt.error_type:
             facts |= answer_attributes(self._exchange, attempt, record)
-        name = f"{OPERATION} {model_of(record)}"
+        name = f"{operation_of(record)} {model_of(record)}"
         span = self._tracer.start_span(name, parent, SpanKind.CLIENT, facts, start_time=self._at(attempt.started))
         if attempt.error_type:
             span.set_status(Status(StatusCode.ERROR, attempt.error_type))
@@ -176,12 +176,17 @@ def gateway_attributes(exchange: Exchange, record: UsageRecord) -> Iterator[tupl
 
 def attempt_attributes(attempt: Attempt, record: UsageRecord) -> Iterator[tuple[str, Attribute]]:
     """For the call of a provider, before its answer."""
-    yield "gen_ai.operation.name", OPERATION
+    yield "gen_ai.operation.name", operation_of(record)
     yield "gen_ai.provider.name", _PROVIDERS.get(attempt.provider, attempt.provider)
     yield "gen_ai.request.model", model_of(record)
     yield "gen_ai.request.stream", record.stream
     if attempt.error_type:
         yield "error.type", attempt.error_type
+
+
+def operation_of(record: UsageRecord) -> str:
+    """What OpenTelemetry calls what the model was asked to do."""
+    return OPERATIONS.get(record.endpoint, "chat")
 
 
 def model_of(record: UsageRecord) -> str:

@@ -109,7 +109,7 @@ async def test_a_request_is_answered_under_the_asked_name_and_recorded(dialect: 
     assert (record.requested_model, record.served_model, record.outcome) == ("fast", "m", "ok")
     assert record.usage is not None
     assert (record.usage.input_tokens, record.usage.output_tokens) == (7, 0 if dialect is EMBEDDINGS else 5)
-    assert record.usage_source == "provider"
+    assert (record.endpoint, record.usage_source) == (dialect.name, "provider")
 
 
 @pytest.mark.parametrize("dialect", [each for each in ALL if each is not EMBEDDINGS])

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("litellm.proxy._types")
 
 from crplugins.config import parse_config
+from crplugins.core.dialects import CHAT, EMBEDDINGS
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.plugin import Plugin
@@ -26,8 +27,9 @@ class Looks(Decides):
 
 
 def names(runtime: Runtime, *, chat: bool) -> list[str]:
-    exchange = Exchange("r", "POST", "/v1/embeddings", [], None, lambda: 0.0, Timings(0.0))
-    return [step.plugin.name for step in runtime.call(exchange, chat=chat).run.pipeline.steps]
+    dialect = CHAT if chat else EMBEDDINGS
+    exchange = Exchange("r", "POST", "/v1/embeddings", [], None, lambda: 0.0, Timings(0.0), dialect=dialect)
+    return [step.plugin.name for step in runtime.call(exchange).run.pipeline.steps]
 
 
 def own(found: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ with warnings.catch_warnings():
 
     from crplugins.homes.litellm_proxy.callback import ProxyCallback
 
+from crplugins.core.dialects import CHAT
 from crplugins.core.pipeline import Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.homes.litellm_proxy.calls import ProxyCall, ProxyCalls
@@ -72,7 +73,7 @@ def test_edits_of_the_body_reach_litellm_and_its_own_words_do_not_reach_plugins(
         "metadata": {"requester_metadata": {"job": "nightly", "headers": {}}},
         "proxy_server_request": {"body": {"model": "fast", "seed": 1, "litellm_call_id": "x"}, "headers": {"A": "b"}},
     }
-    exchange = exchange_of(data, None, None, ["job"], chat=True)
+    exchange = exchange_of(data, None, None, ["job"], CHAT)
     assert exchange.body is not None
     assert list(exchange.body) == ["model", "seed", "metadata"]
     assert exchange.body.get("metadata") == {"job": "nightly"}
@@ -99,7 +100,7 @@ async def test_a_call_is_settled_once_and_at_last_by_time() -> None:
     calls = ProxyCalls(lifetime=0.05)
     for ends in (True, False):
         data: dict[str, Any] = {"model": "m", "metadata": {}}
-        call = ProxyCall(Run(pipeline, exchange_of(data, None, None, (), chat=True)))
+        call = ProxyCall(Run(pipeline, exchange_of(data, None, None, (), CHAT)))
         await call.enter()
         calls.add(call, data)
         assert calls.of(data) is call

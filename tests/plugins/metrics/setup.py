@@ -63,4 +63,6 @@ def _written(name: str, labels: tuple[tuple[str, str], ...]) -> str:
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    if name.startswith(("requests_total", "request_duration_seconds")):
+        labels = {"endpoint": "chat", **labels}
     return samples(metrics).get((f"crplugins_{name}", tuple(sorted(labels.items()))))

@@ -25,9 +25,9 @@ def added_by(metrics: Metrics, exchange) -> dict[str, float]:
 def test_a_streamed_request_is_counted_in_these_series():
     assert added_by(Metrics(["m"], ["team-a"]), finished()) == snapshot(
         {
-            'crplugins_requests_total{code="200",error_type="",key_id="team-a",model="m"}': 1.0,
-            'crplugins_request_duration_seconds_count{model="m",outcome="ok",stream="true"}': 1.0,
-            'crplugins_request_duration_seconds_sum{model="m",outcome="ok",stream="true"}': 0.501,
+            'crplugins_requests_total{code="200",endpoint="chat",error_type="",key_id="team-a",model="m"}': 1.0,
+            'crplugins_request_duration_seconds_count{endpoint="chat",model="m",outcome="ok",stream="true"}': 1.0,
+            'crplugins_request_duration_seconds_sum{endpoint="chat",model="m",outcome="ok",stream="true"}': 0.501,
             'crplugins_time_to_first_token_seconds_count{model="m"}': 1.0,
             'crplugins_time_to_first_token_seconds_sum{model="m"}': 0.3,
             'crplugins_time_per_output_token_seconds_count{model="m"}': 1.0,
@@ -55,7 +55,7 @@ def test_a_streamed_request_is_counted_in_these_series():
 
 def test_a_plain_answer_has_no_timings_of_a_stream():
     added = added_by(Metrics(["m"], ["team-a"]), finished(stream=False))
-    assert added['crplugins_request_duration_seconds_count{model="m",outcome="ok",stream="false"}'] == 1
+    assert added['crplugins_request_duration_seconds_count{endpoint="chat",model="m",outcome="ok",stream="false"}'] == 1
     assert not [name for name in added if "token_seconds" in name or "gap" in name]
 
 
@@ -203,7 +203,7 @@ def test_an_answer_from_a_cache_has_counters_of_its_own_and_costs_nothing():
     added = added_by(Metrics(["m"], ["team-a"]), finished(stream=False, usage_source="cache", attempts=[]))
     assert {name: by for name, by in added.items() if "_seconds" not in name} == snapshot(
         {
-            'crplugins_requests_total{code="200",error_type="",key_id="team-a",model="m"}': 1.0,
+            'crplugins_requests_total{code="200",endpoint="chat",error_type="",key_id="team-a",model="m"}': 1.0,
             'crplugins_cache_answers_total{key_id="team-a",model="m"}': 1.0,
             'crplugins_cache_answer_input_tokens_total{key_id="team-a",model="m"}': 900.0,
             'crplugins_cache_answer_output_tokens_total{key_id="team-a",model="m"}': 60.0,
@@ -271,7 +271,7 @@ def test_a_model_and_key_have_series_before_their_first_request():
         assert ("crplugins_time_per_output_token_seconds_count", (("model", model),)) in there
         for outcome in ("ok", "server_error"):
             for stream in ("true", "false"):
-                assert (("model", model), ("outcome", outcome), ("stream", stream)) in durations
+                assert (("endpoint", "chat"), ("model", model), ("outcome", outcome), ("stream", stream)) in durations
 
 
 def test_models_by_keys_beyond_a_few_hundred_pairs_are_not_made_in_advance():
