@@ -39,6 +39,7 @@ FOREIGN = {
     "core.redaction._LITELLM_CLASSES": "search", "core.sse._BEFORE_ANSWER": "match", "core.sse._BLANK_LINE": "search",
     "core.sse._LINE": "search", "core.stream_options._AS_A_WORD": "search",
     "core.trace._TRACEPARENT": "match", "handlers.http.pool._TIMEOUT": "search", "handlers.demo._TOKEN": "search",
+    "handlers.wires.completion._PIECE": "search",
     "handlers.litellm.errors._CLASSES": "match", "handlers.litellm.errors._QUOTED": "search",
     "handlers.routing.affinity._BETWEEN": "match",
     "handlers.routing.failures._FILTERED": "search", "handlers.routing.failures._TOO_LONG": "search",

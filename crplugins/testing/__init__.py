@@ -6,13 +6,13 @@ imported when it is asked for.
 
 from typing import TYPE_CHECKING
 
+from crplugins.handlers.wires.completion import usage_object
 from crplugins.testing.answer import Answer
 from crplugins.testing.cassettes import Cassette, load_cassettes
 from crplugins.testing.clock import FrozenClock
 from crplugins.testing.contract import PluginContract
 from crplugins.testing.drive import AppEndedError, Drive, drive
 from crplugins.testing.lifespan import LifespanError, lifespan
-from crplugins.testing.model import usage_object
 from crplugins.testing.received import ReceivedRequest
 from crplugins.testing.refusal import error_body
 from crplugins.testing.script import Script

@@ -24,12 +24,33 @@ class HttpRequest:
 
 
 class _Counts(msgspec.Struct):
-    prompt_tokens: int | float = 0
-    completion_tokens: int | float = 0
+    """In the words of chat completions, of Responses, and of Anthropic, which counts a cached prompt apart."""
+
+    prompt_tokens: int | float | None = None
+    completion_tokens: int | float | None = None
+    input_tokens: int | float = 0
+    output_tokens: int | float = 0
+    cache_creation_input_tokens: int | float | None = None
+    cache_read_input_tokens: int | float | None = None
+
+    @property
+    def both(self) -> tuple[int, int]:
+        """Prompt and completion tokens."""
+        cached = (self.cache_read_input_tokens or 0) + (self.cache_creation_input_tokens or 0)
+        prompt = self.input_tokens + cached if self.prompt_tokens is None else self.prompt_tokens
+        made = self.output_tokens if self.completion_tokens is None else self.completion_tokens
+        return int(prompt), int(made)
 
 
-class _WithUsage(msgspec.Struct):
+class _Within(msgspec.Struct):
     usage: _Counts | None = None
+
+
+class _WithUsage(_Within):
+    """A document or an event; Responses have theirs in `response`, the first event of Anthropic's in `message`."""
+
+    response: _Within | None = None
+    message: _Within | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -118,16 +139,22 @@ def received(number: int, request: HttpRequest) -> ReceivedRequest:
 def reported_usage(frames: Sequence[bytes]) -> tuple[int, int] | None:
     """Prompt and completion tokens of the last usage object in `frames` (SSE frames, or one JSON body)."""
     for one in reversed(frames):
-        if b"_tokens" in one and (usage := _usage_in(one.removeprefix(b"data:").strip())):
-            return int(usage.prompt_tokens), int(usage.completion_tokens)
+        if b"_tokens" in one and (usage := _usage_in(_data_of(one))):
+            return usage.both
     return None
+
+
+def _data_of(one: bytes) -> bytes:
+    """The JSON of a body, or of a frame, which may have its name before it."""
+    return (one.partition(b"\n")[2] if one.startswith(b"event:") else one).removeprefix(b"data:").strip()
 
 
 def _usage_in(data: bytes) -> _Counts | None:
     try:
-        return msgspec.json.decode(data, type=_WithUsage).usage
+        told = msgspec.json.decode(data, type=_WithUsage)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    return next((each.usage for each in (told, told.response, told.message) if each is not None and each.usage), None)
 
 
 def _json(body: bytes) -> Any:

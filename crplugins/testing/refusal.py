@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from crplugins.handlers.wires.chat import CHAT_WIRE
+from crplugins.handlers.wires.wire import Wire
+
 _NOT_JSON = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
     "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON. If you have trouble "
@@ -32,18 +35,19 @@ SERVER_ERROR = ModelRefusal(
 )
 
 
-def refusal_of(request: object) -> ModelRefusal | None:
-    """Why the fake model will not answer: no JSON object (None), no model, no messages. None if it will."""
+def refusal_of(request: object, wire: Wire = CHAT_WIRE) -> ModelRefusal | None:
+    """Why the fake model will not answer: no JSON object (None), no model, no messages. None if it will.
+
+    In the words of the protocol, its error document by `wire.error` still ahead.
+    """
     if not isinstance(request, dict):
         return ModelRefusal(400, error_body(_NOT_JSON))
     if not request.get("model"):
         return ModelRefusal(400, error_body("you must provide a model parameter"))
-    if "messages" not in request:
-        missing = error_body(
-            "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
-        )
-        return ModelRefusal(400, missing)
-    return _bad_messages(request["messages"])
+    for name in wire.requires:
+        if name not in request:
+            return ModelRefusal(400, wire.missing(name))
+    return _bad_messages(request["messages"]) if "messages" in wire.requires else None
 
 
 def unknown_model(model: str) -> ModelRefusal:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from crplugins.handlers.wires.chat import CHAT_WIRE
+from crplugins.handlers.wires.completion import Completion, merged
+from crplugins.handlers.wires.wire import JSON, UsagePlace, Wire
 from crplugins.testing.model import complete
-from crplugins.testing.openai_form import UsagePlace, full_answer, stream_frames
 from crplugins.testing.refusal import SERVER_ERROR, ModelRefusal, error_body, refusal_of
 from crplugins.testing.script import EVENT_STREAM, Script, header_pairs
 
-JSON = "application/json"
 MALFORMED = b'data: {"id":"chatcmpl-broken","object":"chat.completion.chunk","choices":[{"index":0,"del\n\n'
 
 
@@ -27,25 +28,26 @@ class ProviderReply:
     streamed: bool
 
 
-def reply_to(script: Script, request: Any, *, id: str, created: int) -> ProviderReply:
-    """The reply of `script` to a decoded JSON body (None if it was not JSON)."""
+def reply_to(script: Script, request: Any, *, id: str, created: int, wire: Wire = CHAT_WIRE) -> ProviderReply:
+    """The reply of `script` to a decoded JSON body (None if it was not JSON), in the form of `wire`."""
     if refusal := _refuses_stream_options(script, request):
-        return refused(refusal)
+        return refused(refusal, wire)
     if script.body is not None:
-        data = script.body if isinstance(script.body, bytes) else msgspec.json.encode(script.body)
-        return _reply(script, (data,), JSON)
+        told = script.body if isinstance(script.body, bytes) else wire.error(script.body, script.status)
+        data = told if isinstance(told, bytes) else msgspec.json.encode(told)
+        return _reply(script, (data,), JSON, wire)
     if script.events is not None:
-        return _reply(script, tuple(script.events), EVENT_STREAM)
+        return _reply(script, tuple(script.events), EVENT_STREAM, wire)
     if script.status >= 400:
-        return _reply(script, (msgspec.json.encode(SERVER_ERROR.body),), JSON)
-    if refusal := refusal_of(request):
-        return refused(refusal)
-    return _modelled(script, request, id, created)
+        return _reply(script, (msgspec.json.encode(wire.error(SERVER_ERROR.body, script.status)),), JSON, wire)
+    if refusal := refusal_of(request, wire):
+        return refused(refusal, wire)
+    return _modelled(script, request, id, created, wire)
 
 
-def refused(refusal: ModelRefusal) -> ProviderReply:
+def refused(refusal: ModelRefusal, wire: Wire = CHAT_WIRE) -> ProviderReply:
     """A refusal as a plain JSON answer."""
-    return plain(refusal.status, refusal.body)
+    return plain(refusal.status, wire.error(refusal.body, refusal.status))
 
 
 def plain(status: int, body: Mapping[str, Any]) -> ProviderReply:
@@ -53,25 +55,42 @@ def plain(status: int, body: Mapping[str, Any]) -> ProviderReply:
     return ProviderReply(status, [("content-type", JSON)], (msgspec.json.encode(body),), streamed=False)
 
 
-def _modelled(script: Script, request: dict[str, Any], id: str, created: int) -> ProviderReply:
-    completion = complete(request, id=id, created=created, text=script.text, usage=script.usage_object)
-    if not request.get("stream"):
-        return _reply(script, (msgspec.json.encode(full_answer(completion, usage=script.usage != "off")),), JSON)
-    frames = stream_frames(completion, usage=_usage_place(script, request), chunk_size=script.chunk_size)
-    return _reply(script, tuple(frames), EVENT_STREAM)
+def _modelled(script: Script, request: dict[str, Any], id: str, created: int, wire: Wire) -> ProviderReply:
+    completion = _completion(script, request, id, created, wire)
+    if not (request.get("stream") and wire.streams):
+        whole = wire.whole(completion, request, usage=script.usage != "off")
+        return _reply(script, (msgspec.json.encode(whole),), JSON, wire)
+    usage = _usage_place(script, request, wire)
+    frames = wire.frames(completion, request, usage=usage, chunk_size=script.chunk_size)
+    return _reply(script, tuple(frames), EVENT_STREAM, wire)
 
 
-def _usage_place(script: Script, request: Mapping[str, Any]) -> UsagePlace:
+def _completion(script: Script, request: dict[str, Any], id: str, created: int, wire: Wire) -> Completion:
+    said = [
+        complete(
+            asked, id=id, created=created, text=script.text, reasoning=script.reasoning, tool_calls=script.tool_calls
+        )
+        for asked in wire.asks(request)
+    ]
+    completion = merged(said) if said else Completion(id, created, request["model"], (), {})
+    return replace(completion, usage=script.usage_object or wire.usage(completion, request))
+
+
+def _usage_place(script: Script, request: Mapping[str, Any], wire: Wire) -> UsagePlace:
+    if wire.always_tells_usage:
+        return "none" if script.usage == "off" else "own_chunk"
     asked = bool((request.get("stream_options") or {}).get("include_usage"))
     if script.usage == "in_finish_chunk":
         return "finish_chunk"
     return "own_chunk" if script.usage == "on" or (script.usage == "asked" and asked) else "none"
 
 
-def _reply(script: Script, frames: tuple[bytes, ...], content_type: str) -> ProviderReply:
+def _reply(script: Script, frames: tuple[bytes, ...], content_type: str, wire: Wire) -> ProviderReply:
     streamed = content_type == EVENT_STREAM
     if script.malformed_after is not None:
         frames = (*frames[: script.malformed_after], MALFORMED, *frames[script.malformed_after :])
+    if script.error_after is not None and streamed:
+        frames = (*frames[: script.error_after], wire.error_frame(SERVER_ERROR.body, 500))
     headers = header_pairs(script.headers)
     if script.content_type is not None or all(name != "content-type" for name, _ in headers):
         headers.insert(0, ("content-type", script.content_type or content_type))

@@ -21,21 +21,23 @@ class Script:
     """One answer. `Script()` is the deterministic fake model; every field changes one thing.
 
     Answer (the first one given counts): `body`, a plain answer or an error, a dict is sent as JSON; `events`, the
-    frames of a stream, sent as they are; `text`, said by the fake model in place of its own, `chunk_size` characters
-    per chunk; else a status of 400 or more gives OpenAI's error object, and 200 the fake model.
+    frames of a stream, sent as they are; else a status of 400 or more gives an error, and 200 the fake model. It says
+    `text` and calls `tool_calls` (names, and arguments in JSON) in place of what it would say, `chunk_size` characters
+    per chunk, and thinks `reasoning` before. All of it is in the form of the protocol that was asked in.
 
     Usage of the fake model: `asked` as OpenAI does, `on` also in streams that did not ask, `off` nowhere,
-    `in_finish_chunk` asked or not, beside the finish reason. `usage_object` replaces the numbers.
+    `in_finish_chunk` asked or not, beside the finish reason. `usage_object` replaces the numbers: `usage_object(...)`
+    is told in the words of each protocol, any other object as it stands.
 
     Timing, in seconds: `delay` before the headers, `slow_headers` between single bytes of them, `first_byte_delay`
     before the body, `frame_delay` between writes. `write`: one write per frame, all in one, or n bytes per write.
 
     Faults, after k writes (k frames unless `write` is a number): `cut_after` ends the body cleanly (a chunked body
     looks complete, one with a length does not), `close_after` closes the connection in the middle of the body,
-    `reset_after` drops it with RST, `stall_after` sends nothing more until the client goes. `malformed_after` puts a
-    frame of broken JSON behind k frames and goes on. `refuse_connection` resets before any answer.
-    `refuse_stream_options=400` (or 422) refuses a request that has `stream_options` with an error that names it, and
-    answers others.
+    `reset_after` drops it with RST, `stall_after` sends nothing more until the client goes. Behind k frames,
+    `malformed_after` puts one of broken JSON and goes on, and `error_after` puts an error, which ends the stream.
+    `refuse_connection` resets before any answer. `refuse_stream_options=400` (or 422) refuses a request that has
+    `stream_options` with an error that names it, and answers others.
     """
 
     status: int = 200
@@ -45,6 +47,8 @@ class Script:
     events: Sequence[bytes] | None = None
     text: str | None = None
     chunk_size: int | None = None
+    reasoning: str | None = None
+    tool_calls: Sequence[tuple[str, str]] | None = None
 
     usage: UsageMode = "asked"
     usage_object: Mapping[str, Any] | None = None
@@ -60,6 +64,7 @@ class Script:
     reset_after: int | None = None
     stall_after: int | None = None
     malformed_after: int | None = None
+    error_after: int | None = None
     refuse_connection: bool = False
     refuse_stream_options: int | None = None
 
@@ -93,7 +98,10 @@ class Script:
         code: str | None = None,
         **options: Any,
     ) -> Self:
-        """An answer with OpenAI's error object; `options` are other fields of the script (`headers`, `delay`...)."""
+        """An answer with OpenAI's error object, put into the form of the protocol that was asked in.
+
+        `options` are other fields of the script (`headers`, `delay`...).
+        """
         return cls(status=status, body=error_body(message, type, param, code), **options)
 
     @classmethod

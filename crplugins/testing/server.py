@@ -1,4 +1,4 @@
-"""A scripted OpenAI-compatible model provider on a real socket."""
+"""A scripted model provider on a real socket, in the protocols of OpenAI and Anthropic."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ BACKLOG = 4096  # thousands of clients may connect in the same moment
 class FakeProvider:
     """`async with FakeProvider() as provider:` serves `provider.base_url` until the block ends.
 
-    POST on any path that ends in `/chat/completions` is answered by, in this order: the next script of `enqueue`, the
-    script of the model (`script`), a recording (`cassettes`; header `x-cassette: <id>` or model `replay-<id>`, also
-    on paths that end in `/messages`), the `default` script, which is the deterministic fake model. GET on a path
-    that ends in `/models` lists `models` and all scripted names. Recordings take timing and faults of `default`.
+    POST on any path that ends in `/chat/completions`, `/completions`, `/responses`, `/messages` or `/embeddings` is
+    answered in that protocol by, in this order: the next script of `enqueue`, the script of the model (`script`), a
+    recording (`cassettes`; header `x-cassette: <id>` or model `replay-<id>`), the `default` script, which is the
+    deterministic fake model. GET on a path that ends in `/models` lists `models` and all scripted names. Recordings
+    take timing and faults of `default`.
 
     `active` is the number of connections with a request in progress, `received` that of all requests so far,
     `connections_accepted` that of all connections. `keep_requests` bounds the log. `now` gives `created`, in seconds
@@ -122,7 +123,7 @@ class FakeProvider:
         return len(self._open)
 
     def enqueue(self, *scripts: Script) -> None:
-        """Answer the next chat requests with these, one each, whatever their model."""
+        """Answer the next requests with these, one each, whatever their model."""
         self._repertoire.queue.extend(scripts)
 
     def script(self, model: str, script: Script) -> None:

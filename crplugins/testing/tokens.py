@@ -1,14 +1,13 @@
 """How the fake model counts tokens: rules short enough to be worked out by hand in a test.
 
-* Completion: a token is up to eight characters with the white space before them, so `pieces("Hello there")` is
-  `["Hello", " there"]`. A stream sends one token per chunk unless a chunk size is given.
+* Completion: a token is up to eight characters with the white space before them, so "Hello there" is `["Hello",
+  " there"]` (`handlers.wires.completion.pieces`). A stream sends one token per chunk unless a chunk size is given.
 * Prompt: 4 tokens per message, one per four bytes of UTF-8 text (rounded up, all text of a message together), 85 per
   image, sound or file, and one per four bytes of the JSON of `tools`, `functions` and `response_format`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,13 +15,7 @@ import msgspec
 
 PER_MESSAGE = 4
 PER_ATTACHMENT = 85
-_PIECE = re.compile(r"\s*\S{1,8}|\s+")
 _SCHEMAS = ("tools", "functions", "response_format")
-
-
-def pieces(text: str) -> list[str]:
-    """The tokens of a completion, in order; joined they are the text."""
-    return _PIECE.findall(text)
 
 
 def prompt_tokens(request: Mapping[str, Any]) -> int:

@@ -10,22 +10,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from crplugins.handlers.wires.completion import ToolCall
 from crplugins.testing.hints import Hints
 from crplugins.testing.schema import fill
 from crplugins.testing.tokens import text_of
 
 _WORD = re.compile(r"[a-z]{3,}")
 _NAME_FILLERS = {"get", "set", "the", "tool", "function", "current"}
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """One call of an answer. `arguments` is JSON text for a function and free text for a custom tool."""
-
-    id: str
-    kind: Literal["function", "custom"]
-    name: str
-    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +92,17 @@ def _name(choice: Mapping[str, Any]) -> str:
     return str(inner.get("name"))
 
 
+def scripted_calls(calls: Iterable[tuple[str, str]], seed: str) -> tuple[ToolCall, ...]:
+    """Calls of functions by name and arguments; their ids follow from `seed`."""
+    return tuple(ToolCall(_call_id(f"{seed}-{place}"), "function", *call) for place, call in enumerate(calls))
+
+
+def _call_id(seed: str) -> str:
+    return "call_" + hashlib.sha256(seed.encode()).hexdigest()[:24]
+
+
 def _call(tool: _Tool, hints: Hints, seed: str) -> ToolCall:
-    call_id = "call_" + hashlib.sha256(seed.encode()).hexdigest()[:24]
+    call_id = _call_id(seed)
     if tool.kind == "custom":
         return ToolCall(call_id, tool.kind, tool.name, hints.string() or f"some input for {tool.name}")
     parameters = {"type": "object", **tool.parameters} if isinstance(tool.parameters, dict) else {"type": "object"}

@@ -1,12 +1,20 @@
 """The demo model: no network, honest numbers, and it streams so that a person sees it."""
 
 import time
+from collections.abc import AsyncGenerator
+from typing import Any
 
+import msgspec
 import pytest
 
+from crplugins.core.body import Body
+from crplugins.core.completeness import Completeness
+from crplugins.core.dialects import COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect
+from crplugins.core.errors import GatewayError
+from crplugins.core.said import Said
 from crplugins.handlers.demo import GREETING, NOTHING_SAID, DemoHandler, echo, tokens
 from crplugins.handlers.deployment import Deployment
-from tests.litellm_setup import ASKING, Asked
+from tests.litellm_setup import ASKING, Asked, make_exchange
 
 SAID = {"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hello wonderful world"}]}
 
@@ -87,3 +95,58 @@ def test_without_a_user_it_greets(messages):
 @pytest.mark.parametrize("text", ["", " ", "a", "hello wonderful world", "  zwei\n\nZeilen \t", "👋 größer"])
 def test_tokens_joined_are_the_text(text):
     assert "".join(tokens(text)) == text
+
+
+USER = [{"role": "user", "content": "hello wonderful world"}]
+IN_OTHERS: list[tuple[Dialect, dict[str, Any]]] = [
+    (COMPLETIONS, {"prompt": "hello wonderful world"}),
+    (RESPONSES, {"input": "hello wonderful world"}),
+    (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_text", "text": "hello wonderful world"}]}]}),
+    (MESSAGES, {"messages": USER, "max_tokens": 100, "system": "Be kind."}),
+]
+
+
+async def answered(dialect: Dialect, **asks: Any) -> tuple[bytes | AsyncGenerator[bytes, None], Any]:
+    exchange = make_exchange()
+    exchange.dialect = dialect
+    exchange.body = Body(msgspec.json.encode({"model": "demo/echo", **asks}))
+    exchange.stream = asks.get("stream") is True
+    reply = await DemoHandler(Deployment("demo/echo", "demo/echo"), word_seconds=0).answer(exchange, exchange.body)
+    return reply.body, exchange
+
+
+@pytest.mark.parametrize(("dialect", "asks"), IN_OTHERS)
+async def test_it_says_the_same_in_every_protocol_and_counts_it(dialect: Dialect, asks: dict[str, Any]) -> None:
+    whole, exchange = await answered(dialect, **asks)
+    frames, streamed = await answered(dialect, **asks, stream=True)
+    assert isinstance(whole, bytes)
+    assert not isinstance(frames, bytes)
+    said, state = Said(), Completeness()
+    for event in dialect.splitter().feed(b"".join([frame async for frame in frames])):
+        state.see(event)
+        said.hear(event.answer.choices or () if event.answer is not None else ())
+    assert state.complete
+    assert said.units == 3 * len(f"{GREETING}hello wonderful world")
+    assert f"{GREETING}hello wonderful world".encode() in whole
+    assert exchange.usage.output_tokens == 6
+    assert (exchange.usage, exchange.usage_source) == (streamed.usage, "provider")
+
+
+async def test_it_embeds_texts_and_counts_them() -> None:
+    body, exchange = await answered(EMBEDDINGS, input=["hello", "world"], dimensions=3)
+    assert isinstance(body, bytes)
+    assert [len(each["embedding"]) for each in msgspec.json.decode(body)["data"]] == [3, 3]
+    assert (exchange.usage.input_tokens, exchange.usage.output_tokens) == (4, 0)
+
+
+@pytest.mark.parametrize(("dialect", "asks"), [
+    (RESPONSES, {"input": 5}), (RESPONSES, {"input": [1]}), (RESPONSES, {}), (MESSAGES, {"messages": [None]}),
+    (MESSAGES, {"messages": 7}), (COMPLETIONS, {"prompt": "x", "n": [1]}), (COMPLETIONS, {"prompt": {}}),
+    (EMBEDDINGS, {}), (EMBEDDINGS, {"input": "x", "dimensions": "many"}),
+    (EMBEDDINGS, {"input": ["x"] * 2000, "dimensions": 4096}),
+])  # fmt: skip
+async def test_what_it_cannot_read_is_refused_by_name(dialect: Dialect, asks: dict[str, Any]) -> None:
+    with pytest.raises(GatewayError) as refused:
+        await answered(dialect, **asks)
+    assert refused.value.status == 400
+    assert refused.value.error.param in {"input", "messages", "prompt"}

@@ -49,10 +49,10 @@ async def test_a_recording_is_named_by_header_too_and_on_messages_paths(cassette
 async def test_an_unknown_recording_is_an_unknown_model(connect) -> None:
     async with FakeProvider() as provider:
         client = await connect(provider)
-        for path, model in (("/v1/chat/completions", "replay-nothing"), ("/v1/messages", "claude")):
+        for path, model in (("/v1/chat/completions", "replay-nothing"), ("/v1/messages", "replay-claude")):
             answer = await client.post({"model": model, "messages": [{}]}, path=path)
             assert answer.status == 404
-            assert b'"code":"model_not_found"' in answer.body
+            assert b"does not exist or you do not have access to it" in answer.body
 
 
 async def test_a_recording_takes_the_faults_of_a_script(cassettes, connect) -> None:

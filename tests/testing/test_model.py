@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from crplugins.testing.model import complete, usage_object
+from crplugins.testing import usage_object
+from crplugins.testing.model import complete
 
 
 def ask(text: str = "Hello there", **request: object) -> dict[str, object]:

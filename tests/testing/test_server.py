@@ -60,7 +60,7 @@ async def test_a_request_that_cannot_be_answered_is_refused(provider: FakeProvid
     client = await connect(provider)
     assert (await client.post(b"{")).status == 400
     assert (await client.post({"messages": []})).status == 400
-    assert (await client.post(path="/v1/completions")).status == 404
+    assert (await client.post(path="/v1/nothing")).status == 404
     assert (await client.post(path="/deep/er/chat/completions?api-version=1")).status == 200
     nameless = {**HELLO, "tools": [{"type": "function", "function": {}}]}
     assert (await client.post(nameless)).status == 500

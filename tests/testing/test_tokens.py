@@ -1,4 +1,5 @@
-from crplugins.testing.tokens import attachments, pieces, prompt_tokens, text_of
+from crplugins.handlers.wires.completion import pieces
+from crplugins.testing.tokens import attachments, prompt_tokens, text_of
 
 
 def test_a_token_is_up_to_eight_characters_with_the_space_before_them() -> None:

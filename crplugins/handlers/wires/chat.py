@@ -1,56 +1,57 @@
-"""Renders a completion in the very form of api.openai.com: the full answer, or the chunks of a stream.
+"""The form of chat completions, the very one of api.openai.com: the full answer, or the chunks of a stream.
 
 The form is that of recorded answers of gpt-4o: `refusal`, `logprobs` and `finish_reason` stand there as null, one id,
 one `created` and one model on all chunks, a role and a finish chunk per index, usage in a chunk of its own.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any, Final
 
-import msgspec
+from crplugins.handlers.wires.completion import Completion, ModelChoice, ToolCall, grouped, pieces
+from crplugins.handlers.wires.wire import UsagePlace, Wire, frame
 
-from crplugins.testing.model import Completion, ModelChoice
-from crplugins.testing.tokens import pieces
-from crplugins.testing.tool_calls import ToolCall
-
-UsagePlace = Literal["none", "own_chunk", "finish_chunk"]
-FINGERPRINT = "fp_44709d6fcb"
-DONE = b"data: [DONE]\n\n"
-_KEYS: dict[str, str] = {"function": "arguments", "custom": "input"}
+FINGERPRINT: Final = "fp_44709d6fcb"
+DONE: Final = b"data: [DONE]\n\n"
+_KEYS: Final[Mapping[str, str]] = {"function": "arguments", "custom": "input"}
 
 
-def frame(chunk: object) -> bytes:
-    """`data: {json}` and the blank line."""
-    return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+class ChatWire(Wire):
+    """`POST /v1/chat/completions`."""
 
+    path = "/chat/completions"
+    id_prefix = "chatcmpl-"
+    always_tells_usage = False
+    requires = ("messages",)
 
-def full_answer(completion: Completion, *, usage: bool = True) -> dict[str, Any]:
-    """The body of an answer that is not streamed."""
-    body = _envelope(completion, "chat.completion")
-    body["choices"] = [_full_choice(choice, completion) for choice in completion.choices]
-    if usage:
-        body["usage"] = completion.usage
-    return body
+    def as_chat(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(request)
 
+    def whole(self, completion: Completion, request: Mapping[str, Any], *, usage: bool = True) -> dict[str, Any]:
+        body = _envelope(completion, "chat.completion")
+        body["choices"] = [_full_choice(choice, completion) for choice in completion.choices]
+        if usage:
+            body["usage"] = completion.usage
+        return body
 
-def stream_frames(completion: Completion, *, usage: UsagePlace = "none", chunk_size: int | None = None) -> list[bytes]:
-    """The frames of a stream, `[DONE]` included.
-
-    `chunk_size` is the length of a delta in characters; by default each token is a delta.
-    """
-    envelope = _envelope(completion, "chat.completion.chunk")
-    tail: dict[str, Any] = {"usage": None} if usage == "own_chunk" else {}
-    frames = [frame({**envelope, "choices": [choice], **tail}) for choice in _interleaved(completion, chunk_size)]
-    if usage == "finish_chunk":
-        last = len(completion.choices) - 1
-        finish = _chunk_choice(last, {}, None, completion.choices[last].finish_reason)
-        frames[-1] = frame({**envelope, "choices": [finish], "usage": completion.usage})
-    if usage == "own_chunk":
-        frames.append(frame({**envelope, "choices": [], "usage": completion.usage}))
-    return [*frames, DONE]
+    def frames(
+        self,
+        completion: Completion,
+        request: Mapping[str, Any],
+        *,
+        usage: UsagePlace = "none",
+        chunk_size: int | None = None,
+    ) -> list[bytes]:
+        envelope = _envelope(completion, "chat.completion.chunk")
+        tail: dict[str, Any] = {"usage": None} if usage == "own_chunk" else {}
+        frames = [frame({**envelope, "choices": [choice], **tail}) for choice in _interleaved(completion, chunk_size)]
+        if usage == "finish_chunk":
+            last = len(completion.choices) - 1
+            finish = _chunk_choice(last, {}, None, completion.choices[last].finish_reason)
+            frames[-1] = frame({**envelope, "choices": [finish], "usage": completion.usage})
+        if usage == "own_chunk":
+            frames.append(frame({**envelope, "choices": [], "usage": completion.usage}))
+        return [*frames, DONE]
 
 
 def _envelope(completion: Completion, kind: str) -> dict[str, Any]:
@@ -65,8 +66,10 @@ def _envelope(completion: Completion, kind: str) -> dict[str, Any]:
 
 
 def _full_choice(choice: ModelChoice, completion: Completion) -> dict[str, Any]:
-    content = None if choice.calls else "".join(choice.tokens)
+    content = None if choice.calls and not choice.tokens else "".join(choice.tokens)
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+    if choice.thoughts:
+        message["reasoning_content"] = "".join(choice.thoughts)
     if choice.calls and completion.legacy:
         message["function_call"] = {"name": choice.calls[0].name, "arguments": choice.calls[0].arguments}
     elif choice.calls:
@@ -89,17 +92,19 @@ def _interleaved(completion: Completion, chunk_size: int | None) -> Iterator[dic
 
 
 def _deltas(choice: ModelChoice, completion: Completion, chunk_size: int | None) -> Iterator[dict[str, Any]]:
+    for tokens in grouped(choice.thoughts, chunk_size):
+        yield _chunk_choice(choice.index, {"reasoning_content": "".join(tokens)}, None)
+    if choice.tokens or not choice.calls:
+        first = {"role": "assistant", "content": "", "refusal": None}
+        yield _chunk_choice(choice.index, first, _logprobs((), completion))
+        for tokens in grouped(choice.tokens, chunk_size):
+            yield _chunk_choice(choice.index, {"content": "".join(tokens)}, _logprobs(tokens, completion))
     if choice.calls:
         for delta in _legacy_deltas(choice.calls[0]) if completion.legacy else _call_deltas(choice.calls):
             yield _chunk_choice(choice.index, delta, None)
-        return
-    first = {"role": "assistant", "content": "", "refusal": None}
-    yield _chunk_choice(choice.index, first, _logprobs((), completion))
-    for tokens in _grouped(choice.tokens, chunk_size):
-        yield _chunk_choice(choice.index, {"content": "".join(tokens)}, _logprobs(tokens, completion))
 
 
-def _call_deltas(calls: tuple[ToolCall, ...]) -> Iterator[dict[str, Any]]:
+def _call_deltas(calls: Sequence[ToolCall]) -> Iterator[dict[str, Any]]:
     """A single call opens in the first chunk; with several the role has a chunk of its own (both as recorded)."""
     start: dict[str, Any] = {"role": "assistant", "content": None}
     if len(calls) > 1:
@@ -128,15 +133,7 @@ def _chunk_choice(
     return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
 
 
-def _grouped(tokens: tuple[str, ...], chunk_size: int | None) -> Iterator[tuple[str, ...]]:
-    if chunk_size is None:
-        yield from ((token,) for token in tokens)
-        return
-    text = "".join(tokens)
-    yield from ((text[start : start + chunk_size],) for start in range(0, len(text), chunk_size))
-
-
-def _logprobs(tokens: tuple[str, ...], completion: Completion) -> dict[str, Any] | None:
+def _logprobs(tokens: Sequence[str], completion: Completion) -> dict[str, Any] | None:
     if completion.top_logprobs is None:
         return None
     return {"content": [_logprob(token, completion.top_logprobs) for token in tokens], "refusal": None}
@@ -150,3 +147,6 @@ def _logprob(token: str, top: int) -> dict[str, Any]:
 def _alternative(token: str, rank: int) -> dict[str, Any]:
     text = token if rank == 0 else f"{token}{rank}"
     return {"token": text, "logprob": -0.125 - rank, "bytes": list(text.encode("utf-8", "surrogatepass"))}
+
+
+CHAT_WIRE: Final = ChatWire()

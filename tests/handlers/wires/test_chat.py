@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from crplugins.handlers.wires.chat import CHAT_WIRE
 from crplugins.testing.model import complete
-from crplugins.testing.openai_form import full_answer, stream_frames
 from crplugins.testing.script import split_frames
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -15,7 +15,7 @@ TOOLS = [
 
 
 def chunks(request: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
-    frames = stream_frames(complete(request), **options)
+    frames = CHAT_WIRE.frames(complete(request), {}, **options)
     assert frames[-1] == b"data: [DONE]\n\n"
     return [json.loads(frame.removeprefix(b"data: ")) for frame in frames[:-1]]
 
@@ -100,7 +100,7 @@ def test_logprobs_of_each_token_where_asked() -> None:
     assert choices[-1]["logprobs"] is None
     (entry,) = choices[1]["logprobs"]["content"]
     assert (entry["token"], entry["bytes"], len(entry["top_logprobs"])) == ("You", [89, 111, 117], 2)
-    full = full_answer(complete(request))["choices"][0]["logprobs"]["content"]
+    full = CHAT_WIRE.whole(complete(request), {})["choices"][0]["logprobs"]["content"]
     assert [one["token"] for one in full] == ["You", " said:", " Hi"]
 
 
@@ -109,7 +109,7 @@ def test_deltas_of_a_given_length() -> None:
 
 
 def test_a_full_answer_has_all_required_keys() -> None:
-    body = full_answer(complete(HELLO))
+    body = CHAT_WIRE.whole(complete(HELLO), {})
     assert body["object"] == "chat.completion"
     assert body["choices"] == [
         {
@@ -120,15 +120,18 @@ def test_a_full_answer_has_all_required_keys() -> None:
         }
     ]
     assert body["usage"]["completion_tokens"] == 3
-    assert "usage" not in full_answer(complete(HELLO), usage=False)
+    assert "usage" not in CHAT_WIRE.whole(complete(HELLO), {}, usage=False)
 
 
 def test_custom_tools_and_deprecated_functions_have_their_own_keys() -> None:
     custom = {**HELLO, "tools": [{"type": "custom", "custom": {"name": "poet"}}], "tool_choice": "required"}
-    (call,) = full_answer(complete(custom))["choices"][0]["message"]["tool_calls"]
+    (call,) = CHAT_WIRE.whole(complete(custom), {})["choices"][0]["message"]["tool_calls"]
     assert (call["type"], call["custom"]["name"]) == ("custom", "poet")
     legacy = {**HELLO, "functions": [{"name": "f", "parameters": {}}], "function_call": {"name": "f"}}
-    assert full_answer(complete(legacy))["choices"][0]["message"]["function_call"] == {"name": "f", "arguments": "{}"}
+    assert CHAT_WIRE.whole(complete(legacy), {})["choices"][0]["message"]["function_call"] == {
+        "name": "f",
+        "arguments": "{}",
+    }
     assert [delta.get("function_call") for delta in deltas(legacy)] == [
         {"name": "f", "arguments": ""},
         {"arguments": "{}"},
