@@ -30,7 +30,7 @@ _FOR_SERVERS = (
     "keys", "aliases", "models of a key", "usage of streams", "limits", "waiting for limits",
     "limits of long streams", "budgets", "limits of end users", "limits of sessions", "budgets of sessions", "a full process",
     "a model without a price", "a body too large",
-    "a body that is no JSON", "a client that leaves", "early counts",
+    "a body that is no JSON", "a client that leaves", "early counts", "other protocols", "keys in other protocols",
 )  # fmt: skip
 
 _GOES_ON = "BlackSheep does not listen for its client while it streams: the work goes on to its end."
@@ -57,6 +57,7 @@ _REASONS: list[tuple[Sequence[str], Sequence[str], str]] = [
         "LiteLLM has no way to be answered for: such a request is refused with 500. In the entry it works.",
     ),
     (["litellm-sdk"], ["a plugin's own cache"], "Plugins see a call when it is over."),
+    (["gateway-litellm"], ["other protocols"], "What litellm translates is chat completions alone."),
     (["litellm-own-keys"], ["early counts"], "LiteLLM's keys have no policy for missing usage."),
     (["blacksheep"], ["early counts"], _GOES_ON),
     (["litellm-sdk"], _FOR_SERVERS, "There is no server: nobody asks, and nobody is answered."),

@@ -16,6 +16,7 @@ import httpx
 import openai
 from prometheus_client.parser import text_string_to_metric_families
 
+from crplugins.core.dialects import Dialect
 from crplugins.testing import FakeProvider
 from tests.homes.matrix.relay import CHAT
 from tests.homes.matrix.stage import Stage
@@ -72,6 +73,12 @@ class Home:
         content = json.dumps({"model": ALIAS, "messages": HELLO, **body}).encode() if data is None else data
         headers = {"content-type": "application/json", **self.headers(key_id), **more_headers}
         return HTTP.post(self.url + CHAT, content=content, headers=headers)
+
+    def ask(self, dialect: Dialect, key_id: str | None, **body: Any) -> httpx.Response:
+        """The whole answer to a short request in any protocol."""
+        said = HELLO if dialect.prompt[0] == "messages" else HELLO[0]["content"]
+        content = {"model": ALIAS, dialect.prompt[0]: said, **body}
+        return HTTP.post(f"{self.url}/v1{dialect.path}", json=content, headers=self.headers(key_id))
 
     def post_at_once(self, count: int, key_id: str, **body: Any) -> list[httpx.Response]:
         with ThreadPoolExecutor(count) as threads:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.homes.matrix.relay import CHAT, Relay
+from tests.homes.matrix.relay import PATHS, Relay
 
 EVENTS, JSON = "text/event-stream", "application/json"
 
@@ -13,13 +13,13 @@ def starlette_app(relay: Relay) -> Any:
     from starlette.responses import Response, StreamingResponse
     from starlette.routing import Route
 
-    async def chat(request: Request) -> Response:
-        answer = await relay.ask(await request.body())
+    async def ask(request: Request) -> Response:
+        answer = await relay.ask(request.url.path, await request.body())
         if answer.events is not None:
             return StreamingResponse(answer.events, answer.status, media_type=EVENTS)
         return Response(answer.body, answer.status, media_type=JSON)
 
-    return Starlette(routes=[Route(CHAT, chat, methods=["POST"])])
+    return Starlette(routes=[Route(path, ask, methods=["POST"]) for path in PATHS])
 
 
 def fastapi_app(relay: Relay) -> Any:
@@ -28,13 +28,14 @@ def fastapi_app(relay: Relay) -> Any:
 
     app = FastAPI()
 
-    @app.post(CHAT)
-    async def chat(request: Request) -> Response:
-        answer = await relay.ask(await request.body())
+    async def ask(request: Request) -> Response:
+        answer = await relay.ask(request.url.path, await request.body())
         if answer.events is not None:
             return StreamingResponse(answer.events, answer.status, media_type=EVENTS)
         return Response(answer.body, answer.status, media_type=JSON)
 
+    for path in PATHS:
+        app.post(path)(ask)
     return app
 
 
@@ -42,14 +43,14 @@ def litestar_app(relay: Relay) -> Any:
     from litestar import Litestar, Request, Response, post
     from litestar.response import Stream
 
-    @post(CHAT)
-    async def chat(request: Request) -> Response:
-        answer = await relay.ask(await request.body())
+    @post(list(PATHS))
+    async def ask(request: Request) -> Response:
+        answer = await relay.ask(request.url.path, await request.body())
         if answer.events is not None:
             return Stream(answer.events, status_code=answer.status, media_type=EVENTS)
         return Response(answer.body, status_code=answer.status, media_type=JSON)
 
-    return Litestar([chat], logging_config=None)
+    return Litestar([ask], logging_config=None)
 
 
 def django_app(relay: Relay) -> Any:
@@ -59,14 +60,14 @@ def django_app(relay: Relay) -> Any:
     from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
     from django.urls import clear_url_caches, path
 
-    async def chat(request: HttpRequest) -> Any:
-        answer = await relay.ask(request.body)
+    async def ask(request: HttpRequest) -> Any:
+        answer = await relay.ask(request.path, request.body)
         if answer.events is not None:
             return StreamingHttpResponse(answer.events, status=answer.status, content_type=EVENTS)
         return HttpResponse(answer.body, status=answer.status, content_type=JSON)
 
     class Urls:
-        urlpatterns = (path(CHAT[1:], chat),)
+        urlpatterns = tuple(path(each[1:], ask) for each in PATHS)
 
     if not settings.configured:
         settings.configure(SECRET_KEY="s", ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None, USE_TZ=True)
@@ -81,13 +82,14 @@ def quart_app(relay: Relay) -> Any:
 
     app = Quart(__name__)
 
-    @app.post(CHAT)
-    async def chat() -> Response:
-        answer = await relay.ask(await request.get_data())
+    async def ask() -> Response:
+        answer = await relay.ask(request.path, await request.get_data())
         if answer.events is not None:
             return Response(answer.events, answer.status, content_type=EVENTS)
         return Response(answer.body, answer.status, content_type=JSON)
 
+    for path in PATHS:
+        app.post(path)(ask)
     return app
 
 
@@ -96,9 +98,8 @@ def blacksheep_app(relay: Relay) -> Any:
 
     app = Application(router=Router())  # the default one is shared by all applications
 
-    @app.router.post(CHAT)
-    async def chat(request: Request) -> Response:
-        answer = await relay.ask(await request.read() or b"")
+    async def ask(request: Request) -> Response:
+        answer = await relay.ask(request.url.path.decode(), await request.read() or b"")
         if answer.events is not None:
             events = answer.events
 
@@ -109,6 +110,8 @@ def blacksheep_app(relay: Relay) -> Any:
             return Response(answer.status, content=StreamedContent(EVENTS.encode(), pieces))
         return Response(answer.status, content=Content(JSON.encode(), answer.body))
 
+    for path in PATHS:
+        app.router.post(path)(ask)
     return app
 
 

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from crplugins.core import dialects
 from tests.homes.matrix.words import UPSTREAM_KEY
 
-CHAT = "/v1/chat/completions"
+CHAT = "/v1" + dialects.CHAT.path
+PATHS = tuple("/v1" + dialect.path for dialect in dialects.ALL)
+"""Where a host asks its provider, each in the protocol that a client speaks."""
 
 
 @dataclass
@@ -23,13 +26,13 @@ class Relay:
     """What the applications in `hosts.py` answer with."""
 
     def __init__(self, base_url: str) -> None:
-        self._url = base_url + "/chat/completions"
+        self._url = base_url.removesuffix("/v1")
 
-    async def ask(self, body: bytes) -> Relayed:
+    async def ask(self, path: str, body: bytes) -> Relayed:
         session = aiohttp.ClientSession()
         headers = {"authorization": f"Bearer {UPSTREAM_KEY}", "content-type": "application/json"}
         try:
-            response = await session.post(self._url, data=body, headers=headers)
+            response = await session.post(self._url + path, data=body, headers=headers)
             if response.content_type == "text/event-stream":
                 return Relayed(response.status, events=_pieces(session, response))
             answer = Relayed(response.status, await response.read())

@@ -45,6 +45,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "narrow": {"models": [ALIAS]},
     "streamer": {},
     "recorded": {"team": "search"},
+    "polyglot": {},
     "uncounted": {},
     "counted": {},
     "cut": {},

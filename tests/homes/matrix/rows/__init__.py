@@ -6,5 +6,5 @@ from tests.homes.matrix.cells import ROWS
 
 __all__ = ["ROWS"]
 
-for _file in ("who_comes_in", "how_much", "what_is_kept", "what_goes_wrong", "all_together"):
+for _file in ("who_comes_in", "how_much", "what_is_kept", "which_protocol", "what_goes_wrong", "all_together"):
     import_module(f"{__name__}.{_file}")  # adds its own
