@@ -173,7 +173,8 @@ class Outgoing:
             if self.answer != "awaited":
                 return
             body = exchange.dialect.error_body(second, exchange.id)
-            headers = [*second.response_headers(body), (b"x-request-id", exchange.id.encode())]
+            ids = [(name, exchange.id.encode()) for name in exchange.dialect.id_headers]
+            headers = [*second.response_headers(body), *ids]
             exchange.failed(second)
             exchange.responded(second.status)
             start = {"type": START, "status": second.status, "headers": headers}
@@ -197,13 +198,12 @@ class Outgoing:
         self._holds = False
         exchange = self._exchange
         exchange.responded(message["status"])
+        own = exchange.dialect.id_headers if self.outermost else ()
         headers = [  # Django capitalises their names, against ASGI
-            (name, value)
-            for key, value in message.get("headers", ())
-            if (name := key.lower()) != b"x-request-id" or not self.outermost
+            (name, value) for key, value in message.get("headers", ()) if (name := key.lower()) not in own
         ]
-        if self.outermost:
-            headers.append((b"x-request-id", exchange.id.encode()))
+        for name in own:
+            headers.append((name, exchange.id.encode()))  # noqa: PERF401  # a comprehension is one call more
         exchange.response_headers = headers
         try:
             self._run.response()

@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.types import Scope
 
-from crplugins.core.dialects import CHAT, Dialect
+from crplugins.core.dialects import CHAT, Dialect, shown_dialect
 from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.paths import ModelPaths, PathKind
 
@@ -33,7 +33,7 @@ def kind_of(scope: Scope, paths: ModelPaths, method: str) -> PathKind:
 def make_exchange(
     scope: Scope, clock: Callable[[], float], new_id: Callable[[], str], dialect: Dialect | None = CHAT
 ) -> Exchange:
-    """`dialect` is that in which it asks a model; None for a request that asks none."""
+    """`dialect` is that in which it asks a model; None for a request that asks none, which has that of its errors."""
     client = scope.get("client")
     return Exchange(
         id=new_id(),
@@ -45,5 +45,5 @@ def make_exchange(
         timings=Timings(clock()),
         query=scope.get("query_string", b""),
         asks_model=dialect is not None,
-        dialect=dialect or CHAT,
+        dialect=dialect or shown_dialect(scope["headers"]),
     )

@@ -46,6 +46,7 @@ class TokenDetails(msgspec.Struct):
     cache_creation_tokens: int | None = None  # litellm's name
     cache_creation_token_details: WrittenDetails | None = None
     reasoning_tokens: int | None = None
+    thinking_tokens: int | None = None  # Anthropic's name
     audio_tokens: int | None = None
     image_tokens: int | None = None
     video_tokens: int | None = None
@@ -57,6 +58,37 @@ class ServerToolUse(msgspec.Struct):
 
     web_search_requests: int | None = None  # Anthropic, OpenRouter
     web_search_calls: int | None = None  # xAI
+
+
+class Iteration(msgspec.Struct):
+    """One of the times that a model ran for an answer of Anthropic's."""
+
+    type: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_creation: WrittenDetails | None = None
+
+    def beside(self) -> TokenUsage | None:
+        """What it has used, if the usage around it leaves that out."""
+        if self.type not in _BESIDE:
+            return None
+        usage = ReportedUsage(
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cache_read_input_tokens=self.cache_read_input_tokens,
+            cache_creation_input_tokens=self.cache_creation_input_tokens,
+            cache_creation=self.cache_creation,
+        )
+        return usage.counted()
+
+
+_BESIDE: Final = frozenset({"compaction", "advisor_message"})
+"""Iterations whose tokens Anthropic bills and does not count in the usage around them."""
+
+_MOST_ITERATIONS: Final = 1000
+"""Of one answer that are counted."""
 
 
 class ReportedUsage(msgspec.Struct):
@@ -84,6 +116,7 @@ class ReportedUsage(msgspec.Struct):
     service_tier: str | None = None  # Anthropic; OpenAI has it beside `usage`
     speed: str | None = None  # Anthropic
     inference_geo: str | None = None  # Anthropic
+    iterations: list[Iteration] | None = None  # Anthropic
     cost: Any = None  # OpenRouter; Perplexity has an object of costs
     cost_details: Any = None
     is_byok: Any = None
@@ -103,14 +136,17 @@ class ReportedUsage(msgspec.Struct):
         if not prompt and self.input_tokens is not None:
             prompt = self.input_tokens
             if self.input_tokens_details is None:
-                prompt += max(read or 0, 0) + max(self.cache_creation_input_tokens or 0, 0)
-        return sane_usage(
+                created = self.cache_creation_input_tokens
+                if not created and self.cache_creation is not None:
+                    created = self.cache_creation.in_all()
+                prompt += max(read or 0, 0) + max(created or 0, 0)
+        counted = sane_usage(
             prompt,
             self.completion_tokens or self.output_tokens,
             self.total_tokens,
             cached=cached,
             cache_write=lifetimes.in_all() if lifetimes is not None and not written else written,
-            reasoning=out.reasoning_tokens,
+            reasoning=out.reasoning_tokens or out.thinking_tokens,
             audio_input=more.audio_tokens,
             audio_output=out.audio_tokens,
             long_cache_write=None if lifetimes is None else lifetimes.for_long(),
@@ -120,6 +156,10 @@ class ReportedUsage(msgspec.Struct):
             video_output=out.video_tokens,
             web_searches=self._web_searches(more),
         )
+        if self.iterations is None or counted is None:
+            return counted
+        beside = [usage for each in self.iterations[:_MOST_ITERATIONS] if (usage := each.beside()) is not None]
+        return sum(beside, counted)
 
     def _web_searches(self, details: TokenDetails) -> int | None:
         if details.web_search_requests:

@@ -7,12 +7,12 @@ answer or refusal; DirectStream relays an answer that is a stream.
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any, Final, Self
 
 from crplugins.core.body import Body
-from crplugins.core.dialects import Dialect
-from crplugins.core.errors import GatewayError
+from crplugins.core.dialects import CHAT, MESSAGES, Dialect
+from crplugins.core.errors import GatewayError, not_spoken
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, MOST_EVENTS, Event, begins_stream
 from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
@@ -20,22 +20,24 @@ from crplugins.core.trace import trace_headers
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.deployment import Deployment, secrets_of
+from crplugins.handlers.direct_headers import NO_HEADERS, UpstreamHeaders
 from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.handler import document_reply, stream_reply
 from crplugins.handlers.http.client import HttpClient
 from crplugins.handlers.http.interface import Endpoint, HttpError, NoConnection, Response
-from crplugins.handlers.litellm_settings import headers_in, is_parameter
-from crplugins.handlers.upstream import Upstream
+from crplugins.handlers.litellm_settings import is_parameter
+from crplugins.handlers.upstream import ANTHROPIC, Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
 from crplugins.handlers.whole_answer import WholeAnswers
 
 _MOST_JOINED: Final = 250_000
 """Events of a stream in the place of a plain answer: a token each, of the longest that any model gives."""
 
+_NO_ROUTE: Final = frozenset({404, 405, 501})
+"""How an upstream says that it has no such path."""
+
 _LINGER_SECONDS: Final = 0.25
 """How long to wait for the end of an answer that nobody reads, so that its connection can be used again."""
-
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class DirectHandler:
@@ -50,7 +52,7 @@ class DirectHandler:
     def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
         self._deployment = deployment
         self._model = upstream.model
-        self._headers = _headers(deployment, upstream)
+        self._upstream = upstream
         self._defaults = _defaults(deployment.parameters)
         self._dropped = [str(name) for name in deployment.parameters.get("additional_drop_params") or ()]
         self._calls = DirectCalls(deployment, upstream)
@@ -58,13 +60,15 @@ class DirectHandler:
         self._base_url = upstream.base_url
         self._models_url = f"{upstream.base_url}/models"
         self._client: HttpClient | None = None
-        self._endpoints: dict[Dialect, Endpoint] = {}
+        listing = UpstreamHeaders(deployment, upstream, MESSAGES if upstream.provider == ANTHROPIC else CHAT)
+        self._models_headers = {**listing.fixed, **listing.passed_on(())}
+        self._endpoints: dict[Dialect, tuple[Endpoint, UpstreamHeaders]] = {}
         self._models: Endpoint | None = None
 
     async def __aenter__(self) -> Self:
         network = await asyncio.to_thread(self._deployment.network)
         self._client = HttpClient(network)
-        self._models = self._client.endpoint(self._models_url, self._headers)
+        self._models = self._client.endpoint(self._models_url, self._models_headers)
         return self
 
     async def __aexit__(
@@ -74,34 +78,36 @@ class DirectHandler:
             await self._client.close()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        endpoint = self._endpoints.get(exchange.dialect) or self._endpoint_of(exchange.dialect)
+        endpoint, headers = self._endpoints.get(exchange.dialect) or self._endpoint_of(exchange.dialect)
+        passed_on = headers.passed_on(exchange.headers) if exchange.dialect.features else NO_HEADERS
         requested = body.get("model", str) or ""
         model = self._deployment.model_for(requested, self._model)
         exchange.served_model = model
         exchange.price = self._deployment.price_for(requested)
-        sent = self._upstream_body(body, model)
+        sent = self._upstream_body(body, model, with_defaults=exchange.dialect.generates)
         if self._refused.known(model, sent, exchange.clock()):
             sent.remove(STREAM_OPTIONS)
         try:
-            return await self._calls.call(endpoint, exchange, sent.raw)
+            return await self._calls.call(endpoint, exchange, sent.raw, passed_on)
         except GatewayError as refusal:
             if not (refuses_stream_options(refusal) and asks_for_usage_only(sent)):
                 raise
         sent.remove(STREAM_OPTIONS)
-        reply = await self._calls.call(endpoint, exchange, sent.raw)
+        reply = await self._calls.call(endpoint, exchange, sent.raw, passed_on)
         self._refused.remember(model, sent, exchange.clock())
         return reply
 
-    def _endpoint_of(self, dialect: Dialect) -> Endpoint:
+    def _endpoint_of(self, dialect: Dialect) -> tuple[Endpoint, UpstreamHeaders]:
         assert self._client is not None, "the handler was not entered"
-        endpoint = self._client.endpoint(self._base_url + dialect.path, self._headers)
-        self._endpoints[dialect] = endpoint
-        return endpoint
+        headers = UpstreamHeaders(self._deployment, self._upstream, dialect)
+        endpoint = self._client.endpoint(self._base_url + dialect.path, headers.fixed)
+        self._endpoints[dialect] = endpoint, headers
+        return endpoint, headers
 
     @property
     def models_at(self) -> tuple[str, tuple[tuple[str, str], ...]]:
         """Where the models are listed, and with which headers that is asked for."""
-        return self._models_url, tuple(self._headers.items())
+        return self._models_url, tuple(self._models_headers.items())
 
     async def models_status(self, seconds: float) -> int:
         """The status of the upstream's list of models. Raises `HttpError`, and `TimeoutError` after `seconds`."""
@@ -110,14 +116,15 @@ class DirectHandler:
         response.close(_LINGER_SECONDS)
         return response.status
 
-    def _upstream_body(self, body: Body, model: str) -> Body:
-        """The client's bytes; only the model's name and missing defaults are written into them."""
+    def _upstream_body(self, body: Body, model: str, *, with_defaults: bool) -> Body:
+        """The client's bytes; only the model's name is written into them, and missing defaults of what is generated."""
         copy = body.copy()
         if copy.get("model", str) != model:
             copy.set("model", model)
-        for key, value in self._defaults.items():
-            if key not in copy:
-                copy.set(key, value)
+        if with_defaults:
+            for key, value in self._defaults.items():
+                if key not in copy:
+                    copy.set(key, value)
         for key in self._dropped:
             copy.remove(key)
         return copy
@@ -126,15 +133,6 @@ class DirectHandler:
 def _defaults(parameters: Mapping[str, Any]) -> dict[str, Any]:
     extra: Mapping[str, Any] = parameters.get("extra_body") or {}
     return {**extra, **{key: value for key, value in parameters.items() if is_parameter(key)}}
-
-
-def _headers(deployment: Deployment, upstream: Upstream) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "crplugins"}
-    if upstream.api_key:
-        headers["Authorization"] = f"Bearer {upstream.api_key}"
-    if "organization" in deployment.parameters:
-        headers["OpenAI-Organization"] = str(deployment.parameters["organization"])
-    return headers | headers_in(deployment.parameters)
 
 
 class DirectCalls:
@@ -146,17 +144,18 @@ class DirectCalls:
         self._secrets = secrets_of(deployment, upstream.api_key, upstream.base_url)
         self._whole = WholeAnswers(self._label, self._secrets)
 
-    async def call(self, endpoint: Endpoint, exchange: Exchange, body: bytes) -> Reply:
+    async def call(self, endpoint: Endpoint, exchange: Exchange, body: bytes, passed_on: Mapping[str, str]) -> Reply:
         """The whole answer, or the begun stream. A stream ends its attempt itself, later.
 
-        The first deadline is that of the first token, from which DirectStream moves it.
+        The first deadline is that of the first token, from which DirectStream moves it. `passed_on` are headers besides
+        those of the endpoint and of the trace.
         """
         attempt = exchange.begin_attempt(self._deployment.provider, self)
         patience = self._deployment.deadlines.patience(stream=exchange.stream, can_fail_over=exchange.can_fail_over)
         try:
             response = await endpoint.post(
                 body,
-                trace_headers(exchange) if self._deployment.forwards_trace else _NO_HEADERS,
+                {**trace_headers(exchange), **passed_on} if self._deployment.forwards_trace else passed_on,
                 connect_seconds=patience.connect,
                 seconds=patience.first_token,
                 whole_seconds=patience.whole,
@@ -189,7 +188,7 @@ class DirectCalls:
     async def _reply(self, response: Response, exchange: Exchange, attempt: Attempt, patience: Patience) -> Reply:
         """The answer in the form that the client asked for. Its own form is told by its bytes, not by its headers."""
         if not 200 <= response.status < 300:
-            raise await self._refusal(response)
+            raise await self._refusal(response, exchange)
         head, is_stream = await self._begin(response, asked=exchange.stream)
         if not is_stream:
             document = await self._document(response, head, exchange)
@@ -265,7 +264,10 @@ class DirectCalls:
             raise self._whole.malformed("a stream where a document was asked for")
         return document
 
-    async def _refusal(self, response: Response) -> GatewayError:
+    async def _refusal(self, response: Response, exchange: Exchange) -> GatewayError:
+        if exchange.dialect.optional and response.status in _NO_ROUTE:
+            response.close()
+            return not_spoken(exchange.requested_model or "", exchange.dialect.path)
         body = b""
         try:
             while len(body) < upstream_errors.MAX_ERROR_BYTES and (piece := await response.read()):

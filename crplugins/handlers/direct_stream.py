@@ -267,7 +267,7 @@ class DirectStream:
             self._failure = upstream_errors.cut_short(self._deployment, "[DONE] came before a finish_reason")
 
     def _end_mark(self) -> list[Event]:
-        mark = self._dialect.end_mark()
+        mark = self._dialect.closing_mark()
         return [] if mark is None else [mark]
 
     def _see_error(self, event: Event) -> None:

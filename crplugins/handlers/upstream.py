@@ -25,6 +25,12 @@ _OPENAI_BASE: Final = "https://api.openai.com/v1"
 # Whose models litellm knows by their bare names, each of those in its list.
 _WELL_KNOWN: Final = frozenset({"openai", "anthropic"})
 
+ANTHROPIC: Final = "anthropic"
+"""The provider whose upstreams speak Messages: Anthropic itself, and with an `api_base` any server that does."""
+
+ANTHROPIC_HOST: Final = "api.anthropic.com"
+_ANTHROPIC_PATH: Final = "/messages"
+
 _SELF_HOSTED: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm"})
 
 # In litellm's list of OpenAI-compatible providers, but with sign-in flows or routes of their own.
@@ -66,7 +72,10 @@ def is_left_out(error: UpstreamUnknown, *, in_litellms_file: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """An endpoint with OpenAI's wire format: `base_url` without a trailing slash, `model` as the upstream names it."""
+    """An endpoint that is asked in its own wire: OpenAI's, or that of Anthropic's Messages.
+
+    `base_url` stands before the path of a dialect, without a slash at its end; `model` is what the upstream calls it.
+    """
 
     provider: str
     model: str
@@ -87,6 +96,8 @@ def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str
     provider, _, model = deployment.model.partition("/")
     if provider in _SELF_HOSTED and model and not translated:
         return _self_hosted(deployment, provider, model, environ)
+    if provider == ANTHROPIC and model and kind == "direct":
+        return _anthropic(deployment, model, environ)
     if not litellm_is_installed():
         if kind == "direct" and deployment.api_base and model:
             return Upstream(provider, model, deployment.api_base.rstrip("/"), deployment.api_key)
@@ -110,7 +121,7 @@ def can_wait(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, st
         return False
     if provider in _SELF_HOSTED and model and not _must_translate(deployment, kind):
         return False
-    if kind == "direct" and not deployment.api_base:
+    if kind == "direct" and (provider == ANTHROPIC or not deployment.api_base):
         return False
     if not litellm_is_installed():
         return False
@@ -145,6 +156,22 @@ def _check_network(deployment: Deployment, environ: Mapping[str, str]) -> None:
 
 def _must_translate(deployment: Deployment, kind: HandlerKind) -> bool:
     return kind == "litellm" or (kind == "auto" and not _LITELLM_ONLY.isdisjoint(deployment.parameters))
+
+
+def _anthropic(deployment: Deployment, model: str, environ: Mapping[str, str]) -> Upstream:
+    """With LiteLLM's spellings of an address: with or without `/v1`, and with `/v1/messages`."""
+    base = deployment.api_base or _first(environ, "ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL")
+    base = (base or f"https://{ANTHROPIC_HOST}").rstrip("/").removesuffix(_ANTHROPIC_PATH)
+    if not has_host(base):
+        raise UpstreamUnknown(f"model '{deployment.name}': the address in the environment is no URL with a host")
+    key = deployment.api_key or _first(environ, "ANTHROPIC_API_KEY")
+    return Upstream(ANTHROPIC, model, base if base.endswith("/v1") else base + "/v1", key or None)
+
+
+def _first(environ: Mapping[str, str], *names: str) -> str:
+    """The first of the variables that is set."""
+    values = [without_final_newline(environ.get(name, "")) for name in names]
+    return next(filter(None, values), "")
 
 
 def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Mapping[str, str]) -> Upstream:

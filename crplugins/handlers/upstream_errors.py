@@ -37,9 +37,9 @@ _LONGEST_PARAM: Final = 200
 def read_error(body: bytes, depth: int = 0) -> ErrorObject:
     """The error in an upstream's error body, in any of the known shapes.
 
-    Missing parts are empty or None: `{"error": {...}}` (OpenAI), the same in a list (Google) or once more in an `error`
-    (gateways), `{"error": "text"}`, `{"message": ...}` (old vLLM), `{"detail": ...}` (FastAPI), `{"code", "msg"}`
-    (Chinese providers), `{"base_resp": {...}}` (MiniMax), anything else.
+    Missing parts are empty or None: `{"error": {...}}` (OpenAI; Anthropic's has its code in `details`), the same in a
+    list (Google) or once more in an `error` (gateways), `{"error": "text"}`, `{"message": ...}` (old vLLM),
+    `{"detail": ...}` (FastAPI), `{"code", "msg"}` (Chinese providers), `{"base_resp": {...}}` (MiniMax), anything else.
     """
     try:
         document = decode_leniently(body)
@@ -54,8 +54,10 @@ def read_error(body: bytes, depth: int = 0) -> ErrorObject:
     if message[:1] in ("{", "[") and len(message) <= _LONGEST_NESTED and depth < _MAX_DEPTH:  # a relay quotes another's
         inner = read_error(message.encode("utf-8", "replace"), depth + 1)
         message = inner.message or message
-    param = _text(fields.get("param")) or param
-    return ErrorObject(message, _text(fields.get("type")) or "", param, _code(fields.get("code")))
+    details = _dict(fields.get("details")) or {}
+    param = _text(fields.get("param")) or _text(details.get("param")) or param
+    code = _code(fields.get("code")) or _text(details.get("error_code"))
+    return ErrorObject(message, _text(fields.get("type")) or "", param, code)
 
 
 _MESSAGE_KEYS: Final = ("message", "msg", "status_msg", "error_msg", "errmsg")
@@ -176,8 +178,8 @@ def _word(value: str | None, secrets: Iterable[str | None], longest: int) -> str
 def is_spent(status: int, error: ErrorObject) -> bool:
     """Whether the account that the gateway has at the provider is out of money, which is no limit of the client's.
 
-    OpenAI says so with a 429 whose type or code is `insufficient_quota`, Anthropic with a 400 and words alone, xAI with
-    a 403, others with a 402.
+    OpenAI says so with a 429 whose type or code is `insufficient_quota`, Anthropic with a 400 and words alone or a 429
+    with a code, xAI with a 403, others with a 402.
     """
     words = (error.type.lower(), (error.code or "").lower())
     if status == 402 or not _SPENT.isdisjoint(words):
@@ -189,11 +191,12 @@ def is_spent(status: int, error: ErrorObject) -> bool:
 _SPENT: Final = frozenset(
     {"insufficient_quota", "insufficient_user_quota", "billing_hard_limit_reached", "billing_not_active",
      "billing_error", "insufficient_balance", "insufficient_credits", "insufficient_funds", "payment_required",
-     "exceeded_current_quota_error", "credits_exhausted", "arrearage", "account_deactivated"}
+     "exceeded_current_quota_error", "credits_exhausted", "arrearage", "account_deactivated",
+     "enforced_spend_limit_reached"}
 )  # fmt: skip
 _OUT_OF_CREDIT: Final = re.compile(
     r"credit balance is too low|insufficient (?:account )?(?:balance|credits?|funds)|used all available credits"
-    r"|(?:out of|no remaining) credits?\b",
+    r"|(?:out of|no remaining) credits?\b|reached your specified (?:workspace )?API usage limits",
     re.IGNORECASE,
 )
 _LONGEST_REASON: Final = 500
@@ -216,8 +219,8 @@ _STATUS: Final = re.compile(r"[45][0-9]{2}")
 
 _STATUSES: Final[Mapping[str, int]] = {
     "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
-    "not_found_error": 404, "request_too_large": 413, "insufficient_quota": 429, "rate_limit_error": 429,
-    "api_error": 500, "overloaded_error": 529,
+    "not_found_error": 404, "conflict_error": 409, "request_too_large": 413, "insufficient_quota": 429,
+    "rate_limit_error": 429, "api_error": 500, "timeout_error": 504, "overloaded_error": 529,
 }  # fmt: skip
 """Types of errors that have no status beside them inside a stream: Anthropic's and OpenAI's."""
 

@@ -186,6 +186,8 @@ def lacks_usage(exchange: Exchange) -> bool:
         return False
     if exchange.answer_says:
         return True
+    if not exchange.dialect.uses_tokens:
+        return False
     if exchange.outcome == "cancelled":  # only the last attempt matters: it had not failed when the client left
         if not exchange.attempts:  # it may have waited for a place, or until litellm was imported
             return not exchange.notes_attempts

@@ -10,19 +10,31 @@ is the one that the others are measured by.
 To add one: its file, and a row in `ALL`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from crplugins.core.dialects.chat import CHAT
 from crplugins.core.dialects.completions import COMPLETIONS
+from crplugins.core.dialects.count_tokens import COUNT_TOKENS
 from crplugins.core.dialects.dialect import Dialect
 from crplugins.core.dialects.embeddings import EMBEDDINGS
 from crplugins.core.dialects.messages import MESSAGES
 from crplugins.core.dialects.responses import RESPONSES
 
-__all__ = ["ALL", "BY_NAME", "CHAT", "COMPLETIONS", "EMBEDDINGS", "MESSAGES", "RESPONSES", "Dialect"]
+__all__ = [
+    "ALL", "BY_NAME", "CHAT", "COMPLETIONS", "COUNT_TOKENS", "EMBEDDINGS", "MESSAGES", "RESPONSES", "Dialect",
+    "shown_dialect",
+]  # fmt: skip
 
-ALL: Final = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, EMBEDDINGS)
+ALL: Final = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT_TOKENS, EMBEDDINGS)
 
 BY_NAME: Final[Mapping[str, Dialect]] = MappingProxyType({dialect.name: dialect for dialect in ALL})
+
+_SHOWN: Final = {MESSAGES.version[0].encode(): MESSAGES}
+"""Headers that every request of a protocol's clients has, whatever the path."""
+
+
+def shown_dialect(headers: Iterable[tuple[bytes, bytes]]) -> Dialect:
+    """The protocol that the sender of a request reads errors in, where its path says nothing."""
+    return next((_SHOWN[name] for name, _ in headers if name in _SHOWN), CHAT)

@@ -27,8 +27,15 @@ class Dialect:
         prompt: the members of a request that the provider reads as input.
         output_limits: the members of a request that bound the output of each answer, in order of precedence.
         generates: an answer has output tokens. Of one that has none, the input alone is estimated and reserved.
+        uses_tokens: an answer is made by a model. One that is not costs nothing.
+        optional: upstreams may speak the protocol around it and lack this, so that their 404 says nothing about the
+            model.
         model_within: the member of an event under which the model stands, beside the top; "" for none.
         asks_for_usage: its streams tell their usage only if `stream_options` asks for it.
+        id_headers: the headers of an answer that name the request: ours, and the one that the protocol's SDKs read.
+        version: the header in which clients say which version of the protocol they speak, and the version where they do
+            not; "" for a protocol without one. Lower case, as all names of headers here.
+        features: the header in which they name features that the version does not have yet.
     """
 
     name: str
@@ -36,8 +43,13 @@ class Dialect:
     prompt: tuple[str, ...] = ("messages", "tools")
     output_limits: tuple[str, ...] = ()
     generates: bool = True
+    uses_tokens: bool = True
+    optional: bool = False
     asks_for_usage: bool = False
     model_within: str = ""
+    id_headers: tuple[bytes, ...] = (b"x-request-id",)
+    version: tuple[str, str] = ("", "")
+    features: str = ""
 
     def choices(self, body: Body) -> int:
         """How many answers a request asks for."""
@@ -93,6 +105,10 @@ class Dialect:
     def end_mark(self) -> Event | None:
         """What follows the last event of a stream; None where the last event itself is the end."""
         return None
+
+    def closing_mark(self) -> Event | None:
+        """What ends a complete stream whose server has left its end out."""
+        return self.end_mark()
 
     def following(self, failure: Event, last: Event | None) -> Event:
         """`failure` as the event behind `last`, in protocols that number their events."""

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crplugins.asgi.scope import find_exchange
-from crplugins.core.dialects import ALL
+from crplugins.core.dialects import ALL, MESSAGES
 from crplugins.core.errors import GatewayError, internal_error, invalid_url, model_not_found, wrong_method
 from crplugins.core.paths import VERSION
 from crplugins.core.principal import Principal
@@ -62,6 +62,24 @@ class ModelList(msgspec.Struct):
     object: str = "list"
 
 
+class AnthropicModel(msgspec.Struct):
+    """The same as Anthropic's SDK and Claude Code read it."""
+
+    id: str
+    display_name: str
+    created_at: str = datetime.fromtimestamp(_CREATED, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    type: str = "model"
+
+
+class AnthropicModelList(msgspec.Struct):
+    """All of them in one page."""
+
+    data: list[AnthropicModel]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool = False
+
+
 class Web:
     """Answers everything but chat completions.
 
@@ -105,13 +123,17 @@ class Web:
         return app
 
     async def models(self, request: Request) -> Response:
-        return _json(ModelList([Model(name) for name in self._model_names(_principal(request))]))
+        names = self._model_names(_principal(request))
+        if _speaks_messages(request):
+            models = [AnthropicModel(name, name) for name in names]
+            return _json(AnthropicModelList(models, names[0] if names else None, names[-1] if names else None))
+        return _json(ModelList([Model(name) for name in names]))
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["model"]
         if name not in self._model_names(_principal(request)):
             raise model_not_found(name)
-        return _json(Model(name))
+        return _json(AnthropicModel(name, name) if _speaks_messages(request) else Model(name))
 
     async def healthz(self, request: Request) -> Response:
         """The process runs."""
@@ -139,9 +161,12 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def _error(error: GatewayError) -> Response:
-    response = Response(error.body(), error.status)
-    response.raw_headers = error.response_headers()
+def _error(request: Request, error: GatewayError) -> Response:
+    """In the protocol that the request speaks."""
+    exchange = find_exchange(request.scope)
+    body = error.body() if exchange is None else exchange.dialect.error_body(error, exchange.id)
+    response = Response(body, error.status)
+    response.raw_headers = error.response_headers(body)
     return response
 
 
@@ -150,9 +175,15 @@ def _principal(request: Request) -> Principal | None:
     return None if exchange is None else exchange.principal
 
 
+def _speaks_messages(request: Request) -> bool:
+    """Whether a client of Anthropic's protocol asks, which sends its header on every path."""
+    exchange = find_exchange(request.scope)
+    return exchange is not None and exchange.dialect is MESSAGES
+
+
 async def _render(request: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)
-    return _error(error)
+    return _error(request, error)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -160,13 +191,13 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     method, path = request.method, request.url.path
     if error.status_code == 405:
-        return _error(wrong_method(method, path, (error.headers or {}).get("Allow")))
-    return _error(invalid_url(method, path))
+        return _error(request, wrong_method(method, path, (error.headers or {}).get("Allow")))
+    return _error(request, invalid_url(method, path))
 
 
 async def _bug(request: Request, error: Exception) -> Response:
     """Starlette raises the error again behind the answer, so that the server logs it."""
-    return _error(internal_error())
+    return _error(request, internal_error())
 
 
 async def _never(request: Request) -> Response:

@@ -1,0 +1,128 @@
+"""The two forms of one message of Anthropic's: a whole `message`, and the events of a stream.
+
+Some servers send one where the other was asked for. Every field is kept, also those that are not known here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from crplugins.core.lenient_json import decode_leniently
+
+_IN_PIECES: Final = (("text", "text_delta"), ("thinking", "thinking_delta"), ("signature", "signature_delta"))
+"""Members of a block that a stream tells in deltas, and the type of the delta."""
+
+_JOINED: Final = frozenset({"text", "thinking", "signature", "content", "partial_json"})
+_LAST: Final = ("stop_reason", "stop_sequence")
+
+
+def stream_of(document: bytes) -> bytes:
+    """The stream that says what a whole message says. Raises what `decode_leniently` raises."""
+    return b"".join([_frame(event) for event in _events_of(decode_leniently(document))])
+
+
+def _frame(event: Mapping[str, Any]) -> bytes:
+    return b"event: " + str(event["type"]).encode() + b"\ndata: " + msgspec.json.encode(event) + b"\n\n"
+
+
+def _events_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    usage = _object(message.get("usage"))
+    begun = {**message, "content": [], **dict.fromkeys(_LAST), "usage": {**usage, "output_tokens": 0}}
+    yield {"type": "message_start", "message": begun}
+    for index, block in enumerate(_objects(message.get("content"))):
+        yield from _events_of_block(index, block)
+    end = {name: message.get(name) for name in _LAST}
+    yield {"type": "message_delta", "delta": end, "usage": usage}
+    yield {"type": "message_stop"}
+
+
+def _events_of_block(index: int, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    told = [(name, kind) for name, kind in _IN_PIECES if isinstance(block.get(name), str)]
+    start = {**block, **{name: "" for name, _ in told}}
+    deltas: list[dict[str, Any]] = [{"type": kind, name: block[name]} for name, kind in told]
+    if citations := _objects(block.get("citations")):
+        start["citations"] = []
+        deltas += [{"type": "citations_delta", "citation": citation} for citation in citations]
+    if isinstance(block.get("input"), dict):
+        start["input"] = {}
+        deltas.append({"type": "input_json_delta", "partial_json": msgspec.json.encode(block["input"]).decode()})
+    yield {"type": "content_block_start", "index": index, "content_block": start}
+    for delta in deltas:
+        yield {"type": "content_block_delta", "index": index, "delta": delta}
+    yield {"type": "content_block_stop", "index": index}
+
+
+def document_of(events: Iterable[bytes]) -> bytes:
+    """The whole message that the data of the events of a complete stream tells. Linear in its size."""
+    message: dict[str, Any] = {}
+    blocks: dict[int, _Block] = {}
+    for data in events:
+        event = _object(decode_leniently(data)) if data[:1] == b"{" else {}
+        kind, index = event.get("type"), event.get("index")
+        if kind == "message_start":
+            message |= _object(event.get("message"))
+        elif kind == "content_block_start" and isinstance(index, int):
+            blocks[index] = _Block(_object(event.get("content_block")))
+        elif kind == "content_block_delta" and isinstance(index, int):
+            blocks.setdefault(index, _Block({})).add(_object(event.get("delta")))
+        elif kind == "message_delta":
+            message |= _object(event.get("delta"))
+            counts = {name: value for name, value in _object(event.get("usage")).items() if value is not None}
+            message["usage"] = {**_object(message.get("usage")), **counts}
+    content = [block.value() for _, block in sorted(blocks.items(), key=lambda item: item[0])]
+    return msgspec.json.encode({"type": "message", "role": "assistant", **message, "content": content})
+
+
+def with_counts(start: bytes) -> bytes:
+    """The data of a `message_start` that counts nothing, with counts of nothing."""
+    event = _object(decode_leniently(start))
+    counts = {"input_tokens": 0, "output_tokens": 0}
+    return msgspec.json.encode({**event, "message": {**_object(event.get("message")), "usage": counts}})
+
+
+class _Block:
+    """One block that came in pieces."""
+
+    def __init__(self, start: dict[str, Any]) -> None:
+        self._start = start
+        self._pieces: dict[str, list[str]] = {}
+        self._citations: list[Any] = []
+
+    def add(self, delta: dict[str, Any]) -> None:
+        for name, value in delta.items():
+            if name == "citation":
+                self._citations.append(value)
+            elif name in _JOINED and isinstance(value, str):
+                self._pieces.setdefault(name, []).append(value)
+            elif name != "type":
+                self._start[name] = value
+
+    def value(self) -> dict[str, Any]:
+        block = {"type": "text", **self._start}
+        for name, pieces in self._pieces.items():
+            text = "".join(pieces)
+            if name == "partial_json":
+                block["input"] = msgspec.Raw(text.encode()) if _is_json(text) else text
+            else:
+                before = block.get(name)
+                block[name] = (before if isinstance(before, str) else "") + text
+        if self._citations:
+            block["citations"] = [*_objects(block.get("citations")), *self._citations]
+        return block
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
