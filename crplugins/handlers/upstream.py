@@ -109,6 +109,18 @@ def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str
     return None
 
 
+def native_upstream(
+    deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ
+) -> Upstream | None:
+    """Where a deployment that litellm translates for is asked in Messages, because its provider speaks that itself.
+
+    None where it does not, and with `handler: litellm`. Raises `UpstreamUnknown`.
+    """
+    provider, _, model = deployment.model.partition("/")
+    speaks = provider == ANTHROPIC and bool(model) and kind == "auto" and not _must_translate(deployment, kind)
+    return _anthropic(deployment, model, environ) if speaks else None
+
+
 def can_wait(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ) -> bool:
     """Whether litellm has to be imported for this deployment, and may be when the gateway listens already.
 

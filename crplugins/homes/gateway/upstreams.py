@@ -20,6 +20,7 @@ from crplugins.handlers.demo import DemoHandler, is_demo
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.loading import Loading, Missing
+from crplugins.handlers.native import Native
 from crplugins.handlers.quota import WithinQuota
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.checks import Checkable, HealthChecks, ignored
@@ -36,6 +37,7 @@ from crplugins.handlers.upstream import (
     UpstreamUnknown,
     can_wait,
     is_left_out,
+    native_upstream,
     resolve,
 )
 from crplugins.homes.price_list import PriceList
@@ -320,10 +322,12 @@ def _kept(
 
 
 def _open_handler(served: Served, upstream: Upstream | LitellmMissing | None) -> OpenHandler:
-    return OpenHandler(served, upstream, handler_of(served.deployment, upstream))
+    return OpenHandler(served, upstream, handler_of(served.deployment, upstream, served.handler))
 
 
-def handler_of(deployment: Deployment, upstream: Upstream | LitellmMissing | None) -> Handler:
+def handler_of(
+    deployment: Deployment, upstream: Upstream | LitellmMissing | None, kind: HandlerKind = "litellm"
+) -> Handler:
     """Each kind is imported only where it is needed: in a thread, as that takes a while.
 
     Raises `UpstreamUnknown` without the extra that brings its packages.
@@ -339,7 +343,12 @@ def handler_of(deployment: Deployment, upstream: Upstream | LitellmMissing | Non
             return DirectHandler(deployment, upstream)
         from crplugins.handlers.litellm.handler import LitellmHandler
 
-        return LitellmHandler(deployment)
+        own = native_upstream(deployment, kind)
+        if own is None:
+            return LitellmHandler(deployment)
+        from crplugins.handlers.direct import DirectHandler
+
+        return Native(DirectHandler(deployment, own), LitellmHandler(deployment))
     except ModuleNotFoundError as error:
         needs = f"needs {error.name}, which is not installed: {GATEWAY_EXTRA}"
         raise UpstreamUnknown(f"model '{deployment.name}': {needs}") from error

@@ -497,3 +497,20 @@ async def test_usage_is_joined_over_the_events_of_one_stream_alone() -> None:
             await client.http.post("/v1/messages", json={**ASKED, "stream": True})
     assert client.records[0].usage == COUNTS
     assert client.records[1].usage.cached_input_tokens == 0
+
+
+async def test_a_provider_that_speaks_messages_is_asked_in_them_and_by_litellm_for_chat() -> None:
+    upstream = Upstream(Reply(WHOLE))
+    async with serving(upstream) as url:
+        model = {"model": "anthropic/claude-5", "api_base": url, "api_key": "sk-upstream"}
+        app = Gateway(
+            model_list=[{"model_name": "claude", "litellm_params": model}], keys=[{"id": "t", "secret": SECRET}]
+        )
+        async with serving(app) as gateway_url, httpx.AsyncClient(base_url=gateway_url, timeout=60) as client:
+            await app.loaded()
+            headers = {"x-api-key": SECRET}
+            messages = await client.post("/v1/messages", json=ASKED, headers=headers)
+            chat = await client.post("/v1/chat/completions", json=ASKED, headers=headers)
+    assert messages.json() == {**WHOLE, "model": "claude"}
+    assert chat.json()["choices"][0]["message"]["tool_calls"]
+    assert [asked.headers["user-agent"] == "crplugins" for asked in upstream.asked][0]
