@@ -20,6 +20,7 @@ _BEYOND = {"rq": ("redis",)}
 VALUES = {
     "OPENAI_API_KEY": "sk-upstream-0123456789",
     "ANTHROPIC_API_KEY": "sk-upstream-9876543210",
+    "DEEPSEEK_API_KEY": "sk-upstream-5555555555",
     "TEAM_A_KEY": "sk-team-a",
     "ADMIN_TOKEN": "admin-token-0123456789",
     "TLS_PASSWORD": "of-the-key-0123456789",

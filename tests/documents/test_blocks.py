@@ -22,7 +22,7 @@ PRINTED_KEY = "sk-crp_..."
 NOT_RUN = {
     "pytest", "ruff", "mypy", "lint-imports", "promtool",  # of a developer
     "litellm", "vllm", "curl",  # servers that take long to start, and what is asked of them: in tests of their own
-    "docker", "kubectl", "npm", "npx", "node", "grim", "chromium", "openssl", "git", "cd", "sh",
+    "docker", "kubectl", "claude", "npm", "npx", "node", "grim", "chromium", "openssl", "git", "cd", "sh",
 }  # fmt: skip
 
 PYTHON = [block for page in pages() for block in blocks(page) if block.language == "python"]

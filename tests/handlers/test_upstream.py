@@ -4,7 +4,7 @@ import pytest
 
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.loading import load_litellm
-from crplugins.handlers.upstream import Upstream, UpstreamUnknown, can_wait, resolve
+from crplugins.handlers.upstream import Upstream, UpstreamUnknown, can_wait, native_upstream, resolve
 
 
 def deployment(model: str, **fields) -> Deployment:
@@ -86,3 +86,43 @@ def test_each_bare_name_that_waits_for_litellm_is_one_that_it_knows():
     for name in waiting:
         assert litellm.get_llm_provider(name)[1] in ("openai", "anthropic", "text-completion-openai"), name
     assert not any(can_wait(Deployment("m", name), "auto") for name in ("nobody-has-it", "ft:gpt-4o:x", "gpt-4o/", ""))
+
+
+@pytest.mark.parametrize(
+    ("base", "found"),
+    [
+        (None, "https://api.anthropic.com/v1"),
+        ("https://api.anthropic.com", "https://api.anthropic.com/v1"),
+        ("https://api.anthropic.com/v1/", "https://api.anthropic.com/v1"),
+        ("https://api.deepseek.com/anthropic", "https://api.deepseek.com/anthropic/v1"),
+        ("https://open.bigmodel.cn/api/anthropic/v1/messages", "https://open.bigmodel.cn/api/anthropic/v1"),
+    ],
+)
+def test_anthropic_is_asked_directly_under_each_spelling_of_its_address(base, found):
+    upstream = resolve(deployment("anthropic/claude-5", api_base=base, api_key="k"), "direct", {})
+    assert upstream == Upstream("anthropic", "claude-5", found, "k")
+
+
+def test_the_environment_names_anthropics_address_and_key():
+    environ = {"ANTHROPIC_BASE_URL": "http://h/anthropic", "ANTHROPIC_API_KEY": "sk-env\n"}
+    upstream = resolve(deployment("anthropic/claude-5"), "direct", environ)
+    assert upstream == Upstream("anthropic", "claude-5", "http://h/anthropic/v1", "sk-env")
+    with pytest.raises(UpstreamUnknown, match="no URL with a host"):
+        resolve(deployment("anthropic/claude-5"), "direct", {"ANTHROPIC_BASE_URL": "h"})
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "parameters", "speaks"),
+    [
+        ("anthropic/claude-5", "auto", {}, True),
+        ("anthropic/claude-5", "litellm", {}, False),
+        ("anthropic/claude-5", "auto", {"mock_response": "x"}, False),
+        ("bedrock/claude-5", "auto", {}, False),
+        ("anthropic", "auto", {}, False),
+    ],
+)
+def test_what_litellm_translates_for_is_asked_in_its_own_protocol_where_nothing_else_is_said(
+    model, kind, parameters, speaks
+):
+    found = native_upstream(deployment(model, parameters=parameters), kind, {})
+    assert (found is not None) is speaks

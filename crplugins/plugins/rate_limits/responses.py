@@ -14,7 +14,7 @@ from crplugins.core.outcome import ErrorType
 from crplugins.limits.limit import NEVER, Level, Limit, Reservation
 from crplugins.plugins.rate_limits.rules import AppliedLimit, AppliedLimits
 
-_PREFIX: Final = b"x-ratelimit-"
+_PREFIXES: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
 _REQUESTS: Final = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests")
 _TOKENS: Final = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
 
@@ -36,7 +36,7 @@ class LimitStatus(msgspec.Struct, frozen=True):
 
 def without_rate_limit_headers(headers: Sequence[Header]) -> list[Header]:
     """The headers without those of an app or a provider, which are not about the caller's limits."""
-    return [header for header in headers if not header[0].startswith(_PREFIX)]
+    return [header for header in headers if not header[0].startswith(_PREFIXES)]
 
 
 def rate_limit_headers(status: LimitStatus, *, took: bool) -> list[Header]:

@@ -513,4 +513,4 @@ async def test_a_provider_that_speaks_messages_is_asked_in_them_and_by_litellm_f
             chat = await client.post("/v1/chat/completions", json=ASKED, headers=headers)
     assert messages.json() == {**WHOLE, "model": "claude"}
     assert chat.json()["choices"][0]["message"]["tool_calls"]
-    assert [asked.headers["user-agent"] == "crplugins" for asked in upstream.asked][0]
+    assert [asked.headers["anthropic-version"] for asked in upstream.asked] == ["2023-06-01"] * 2
