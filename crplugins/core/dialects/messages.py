@@ -13,9 +13,10 @@ from crplugins.core.dialects import messages_forms
 from crplugins.core.dialects.dialect import NOT_JSON, Dialect
 from crplugins.core.errors import GatewayError
 from crplugins.core.lenient_json import decode_leniently, struct_of_what_fits
-from crplugins.core.reported_usage import ReportedUsage
+from crplugins.core.reported_usage import ReportedUsage, read_usage
 from crplugins.core.sse import Event, Splitter
-from crplugins.core.wire import AnswerFacts, Choice, Delta, LastFacts, Misshapen
+from crplugins.core.usage import TokenUsage
+from crplugins.core.wire import AnswerFacts, Choice, Delta, LastFacts, Misshapen, ProgressFacts
 
 
 class _Piece(msgspec.Struct):
@@ -97,7 +98,9 @@ class Messages(Dialect):
         if event.data is None or event.document or (kind := _type_of(event.data)) is None:
             return event
         if kind == _START and event.answer is not None and event.answer.usage is None:
-            event = event.with_data(messages_forms.with_counts(event.data), event.answer)
+            event = event.with_data(
+                messages_forms.with_usage(event.data, messages_forms.usage_object(TokenUsage())), event.answer
+            )
         if event.name:
             return event
         return msgspec.structs.replace(event, raw=b"event: " + kind + b"\n" + event.raw, name=kind)
@@ -107,6 +110,13 @@ class Messages(Dialect):
 
     def document_of(self, events: list[Event]) -> bytes:
         return messages_forms.document_of([event.data for event in events if event.data])
+
+    def with_usage(self, event: Event, told: TokenUsage) -> Event:
+        if event.data is None:
+            return event
+        usage = messages_forms.usage_object(told)
+        facts = event.answer and msgspec.structs.replace(event.answer, usage=read_usage(usage))
+        return event.with_data(messages_forms.with_usage(event.data, usage), facts)
 
     def error_body(self, error: GatewayError, request_id: str) -> bytes:
         """What OpenAI calls `code` and `param` stands in `details`, where Anthropic's SDKs look for an `error_code`."""
@@ -129,6 +139,9 @@ class Messages(Dialect):
 
 _START: Final = b"message_start"
 _STOP: Final = LastFacts(choices=[])
+_PROGRESS: Final = ProgressFacts(choices=[])
+_RESULT: Final = "tool_result"
+"""How the types of blocks end that say what a tool of the provider's has found."""
 
 
 class _Reader:
@@ -144,7 +157,7 @@ class _Reader:
         self._usage: ReportedUsage | None = None
         self._counted = False
 
-    def __call__(self, data: bytes) -> AnswerFacts | None:
+    def __call__(self, data: bytes, name: bytes = b"") -> AnswerFacts | None:
         try:
             event = _event.decode(data)
         except NOT_JSON:
@@ -155,14 +168,19 @@ class _Reader:
             if not isinstance(fields, dict):
                 return Misshapen()
             event = _what_fits(fields)
+        if event.type is None and name:
+            event.type = name.decode("latin-1")
         return self._facts(event)
 
     def _facts(self, event: _Event) -> AnswerFacts:
         kind = event.type
         if kind == "content_block_delta" or kind == "content_block_start":
             piece = event.delta or event.content_block
-            said = None if piece is None else _said(piece, event.index)
-            return AnswerFacts(choices=[] if said is None else [Choice(0, None, delta=said)])
+            if piece is None or (said := _said(piece, event.index)) is None:
+                return (
+                    _PROGRESS if piece is not None and (piece.type or "").endswith(_RESULT) else AnswerFacts(choices=[])
+                )
+            return AnswerFacts(choices=[Choice(0, None, delta=said)])
         if kind == "message_start":
             started = event.message or _Message()
             self._usage = started.usage

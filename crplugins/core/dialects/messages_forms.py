@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from crplugins.core.lenient_json import decode_leniently
+from crplugins.core.usage import TokenUsage
 
 _IN_PIECES: Final = (("text", "text_delta"), ("thinking", "thinking_delta"), ("signature", "signature_delta"))
 """Members of a block that a stream tells in deltas, and the type of the delta."""
@@ -74,11 +75,34 @@ def document_of(events: Iterable[bytes]) -> bytes:
     return msgspec.json.encode({"type": "message", "role": "assistant", **message, "content": content})
 
 
-def with_counts(start: bytes) -> bytes:
-    """The data of a `message_start` that counts nothing, with counts of nothing."""
-    event = _object(decode_leniently(start))
-    counts = {"input_tokens": 0, "output_tokens": 0}
-    return msgspec.json.encode({**event, "message": {**_object(event.get("message")), "usage": counts}})
+def with_usage(data: bytes, usage: Mapping[str, Any]) -> bytes:
+    """An event that counts, or a whole message, with this usage alone."""
+    event = _object(decode_leniently(data))
+    message = event.get("message")
+    inner = (
+        {**event, "message": {**message, "usage": usage}} if isinstance(message, dict) else {**event, "usage": usage}
+    )
+    return msgspec.json.encode(inner)
+
+
+def usage_object(usage: TokenUsage) -> dict[str, Any]:
+    """Anthropic's `usage` of these counts."""
+    cached, written = usage.cached_input_tokens, usage.cache_write_input_tokens
+    for_an_hour = usage.long_cache_write_input_tokens
+    told: dict[str, Any] = {
+        "input_tokens": max(usage.input_tokens - cached - written, 0),
+        "output_tokens": usage.output_tokens,
+        "cache_read_input_tokens": cached,
+        "cache_creation_input_tokens": written,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": max(written - for_an_hour, 0), "ephemeral_1h_input_tokens": for_an_hour,
+        },
+    }  # fmt: skip
+    if usage.reasoning_output_tokens:
+        told["output_tokens_details"] = {"thinking_tokens": usage.reasoning_output_tokens}
+    if usage.web_searches:
+        told["server_tool_use"] = {"web_search_requests": usage.web_searches}
+    return told
 
 
 class _Block:

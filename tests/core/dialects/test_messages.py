@@ -336,6 +336,40 @@ def test_an_error_without_a_code_has_no_details() -> None:
     assert "details" not in json.loads(MESSAGES.error_body(GatewayError(500, "No."), "id-1"))["error"]
 
 
+def test_a_type_beside_the_data_alone_is_read_too() -> None:
+    data = {"index": 0, "delta": {"type": "text_delta", "text": "Hi"}}
+    [event] = MESSAGES.splitter().feed(b"event: content_block_delta\ndata: " + json.dumps(data).encode() + b"\n\n")
+    assert event.answer is not None
+    assert event.answer.says()
+
+
+@pytest.mark.parametrize("number", [4, 6, 8])
+def test_what_a_tool_of_the_provider_has_found_is_a_sign_of_life(number: int) -> None:
+    exchange, _, events = answer_to(sse(started(), {"type": "content_block_start", "content_block": BLOCKS[number]}))
+    assert events[-1].answer is not None
+    assert events[-1].answer.says()
+    assert exchange.said.tokens() == 0
+
+
+def test_a_client_can_be_told_another_count() -> None:
+    told = TokenUsage(
+        input_tokens=100, output_tokens=20, cached_input_tokens=30, cache_write_input_tokens=40,
+        long_cache_write_input_tokens=15, reasoning_output_tokens=5, web_searches=3,
+    )  # fmt: skip
+    stream = b"".join(event.raw for event in MESSAGES.stream_of(json.dumps(WHOLE).encode()))
+    counting = [event for event in MESSAGES.splitter().feed(stream) if event.answer and event.answer.usage]
+    assert len(counting) == 2
+    for event in [*counting, MESSAGES.document(json.dumps(WHOLE).encode())]:
+        changed = MESSAGES.with_usage(event, told)
+        assert changed.answer is not None
+        assert changed.answer.counted == told
+        assert changed.name == event.name
+        read = MESSAGES.document(changed.data or b"").answer
+        assert read is not None
+        assert read.counted in (told, None if changed.name == b"message_delta" else told)
+        assert b"5000" not in changed.raw
+
+
 def test_counting_tokens_uses_none() -> None:
     answer = COUNT_TOKENS.document(b'{"input_tokens": 2095}').answer
     assert answer is not None
