@@ -514,3 +514,17 @@ async def test_a_provider_that_speaks_messages_is_asked_in_them_and_by_litellm_f
     assert messages.json() == {**WHOLE, "model": "claude"}
     assert chat.json()["choices"][0]["message"]["tool_calls"]
     assert [asked.headers["anthropic-version"] for asked in upstream.asked] == ["2023-06-01"] * 2
+
+
+async def test_a_client_is_told_the_sum_of_what_two_attempts_have_used() -> None:
+    begun = sse(started(START), PING) + OVERLOADED
+    first, second = Upstream(Reply(begun)), Upstream(Reply(SPOKEN))
+    async with gateway(first, second, fallbacks=[{"claude": ["claude-2"]}]) as client:
+        async with client.sdk.messages.stream(**ASKED) as stream:
+            message = await stream.get_final_message()
+    [record] = client.records
+    assert (record.usage.input_tokens, record.usage.output_tokens) == (8025 + 25, 1 + 4)
+    assert message.usage.cache_read_input_tokens == record.usage.cached_input_tokens == 5000
+    assert message.usage.cache_creation_input_tokens == 3000
+    assert message.usage.input_tokens == 50
+    assert message.usage.output_tokens == record.usage.output_tokens
