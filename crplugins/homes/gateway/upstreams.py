@@ -20,7 +20,6 @@ from crplugins.handlers.demo import DemoHandler, is_demo
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.loading import Loading, Missing
-from crplugins.handlers.native import Native
 from crplugins.handlers.quota import WithinQuota
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.checks import Checkable, HealthChecks, ignored
@@ -347,6 +346,7 @@ def handler_of(
         if own is None:
             return LitellmHandler(deployment)
         from crplugins.handlers.direct import DirectHandler
+        from crplugins.handlers.native import Native
 
         return Native(DirectHandler(deployment, own), LitellmHandler(deployment))
     except ModuleNotFoundError as error:
