@@ -41,6 +41,7 @@ FOREIGN = {
     "core.trace._TRACEPARENT": "match", "handlers.http.pool._TIMEOUT": "search", "handlers.demo._TOKEN": "search",
     "handlers.wires.completion._PIECE": "search",
     "handlers.litellm.errors._CLASSES": "match", "handlers.litellm.errors._QUOTED": "search",
+    "handlers.litellm.embeddings._COUNT": "search", "handlers.spoken._REASONING": "search",
     "handlers.routing.affinity._BETWEEN": "match",
     "handlers.routing.failures._FILTERED": "search", "handlers.routing.failures._TOO_LONG": "search",
     "handlers.litellm.errors._UNSUPPORTED": "search", "handlers.upstream_errors._LEADING_NUMBER": "match",

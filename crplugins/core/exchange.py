@@ -176,6 +176,7 @@ class Exchange(msgspec.Struct, eq=False):
         asks_model: the request asks a model, as the home has judged it by `core/paths.py`. False for the others that
             plugins with `every_path = True` see.
         dialect: the protocol in which it asks, and that of its answer and its errors.
+        upstream_dialect: the protocol in which the deployment is asked that is asked now, where it is another one.
         body: None until a plugin that reads it is reached.
         served_model: the name under which the provider was asked for the model.
         provider_model: the name that its answer gave, which may be that of a release; None if it gave none.
@@ -231,6 +232,7 @@ class Exchange(msgspec.Struct, eq=False):
     query: bytes = b""
     asks_model: bool = True
     dialect: Dialect = CHAT
+    upstream_dialect: Dialect | None = None
     body: Body | None = None
     principal: Principal | None = None
     requested_model: str | None = None

@@ -60,6 +60,14 @@ def decode_leniently(data: bytes) -> Any:
         return msgspec.json.decode(strict_json(data))
 
 
+def decode_with_halves(data: bytes) -> Any:
+    """The same, but half a surrogate pair stays what it is, to be joined with the other half in the next piece."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json.loads(data, strict=False)
+
+
 def first_json_value(data: bytes) -> bytes | None:
     """The first JSON value of `data`, without what follows it; None if it does not begin with one."""
     try:

@@ -9,6 +9,7 @@ from itertools import cycle
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
+from crplugins.core.dialects import Dialect
 from crplugins.core.network import NO_CERTIFICATE, Certificate, Network, SslVerify
 from crplugins.core.patterns import Pattern, PatternTable, by_precedence
 from crplugins.core.principal import Limits
@@ -43,6 +44,8 @@ class Deployment:
         on_break: what becomes of its streams that break.
         adaptive: requests at once are bounded below the quota's number as its answers say.
         takes_prefill: whether it goes on with an answer whose beginning it is given; None if its provider says.
+        spoken: the protocols that its `model_info` says it has; None if that says nothing.
+        reasons: whether its model can be told how much to think; None if its name says.
     """
 
     name: str
@@ -62,6 +65,8 @@ class Deployment:
     on_break: OnBreak = ENDS
     adaptive: bool = False
     takes_prefill: bool | None = None
+    spoken: frozenset[Dialect] | None = None
+    reasons: bool | None = None
 
     def network(self, environ: Mapping[str, str] = os.environ) -> Network:
         """How it is reached. Blocks: files are read. Raises `ValueError`, see there."""

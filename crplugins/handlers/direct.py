@@ -78,13 +78,14 @@ class DirectHandler:
             await self._client.close()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        endpoint, headers = self._endpoints.get(exchange.dialect) or self._endpoint_of(exchange.dialect)
-        passed_on = headers.passed_on(exchange.headers) if exchange.dialect.features else NO_HEADERS
+        dialect = exchange.upstream_dialect or exchange.dialect
+        endpoint, headers = self._endpoints.get(dialect) or self._endpoint_of(dialect)
+        passed_on = headers.passed_on(exchange.headers) if dialect.features else NO_HEADERS
         requested = body.get("model", str) or ""
         model = self._deployment.model_for(requested, self._model)
         exchange.served_model = model
         exchange.price = self._deployment.price_for(requested)
-        sent = self._upstream_body(body, model, with_defaults=exchange.dialect.generates)
+        sent = self._upstream_body(body, model, with_defaults=dialect.generates)
         if self._refused.known(model, sent, exchange.clock()):
             sent.remove(STREAM_OPTIONS)
         try:
@@ -192,7 +193,8 @@ class DirectCalls:
         head, is_stream = await self._begin(response, asked=exchange.stream)
         if not is_stream:
             document = await self._document(response, head, exchange)
-            events = exchange.dialect.stream_of(document.raw) if exchange.stream else None
+            dialect = exchange.upstream_dialect or exchange.dialect
+            events = dialect.stream_of(document.raw) if exchange.stream else None
             if events is not None:
                 attempt.end(exchange.clock())
                 return stream_reply(_frames_of(events))
@@ -220,10 +222,11 @@ class DirectCalls:
         if not response.ended:
             head = await self._rest(response, head)
         response.close()
-        document = self._whole.document_in(head, exchange.dialect)
+        dialect = exchange.upstream_dialect or exchange.dialect
+        document = self._whole.document_in(head, dialect)
         if document.answer is None or not document.answer.choices:
             exchange.note_unseen([document])  # some providers bill a failed answer too
-            raise self._whole.no_completion(exchange.dialect.error_in(document), response.headers)
+            raise self._whole.no_completion(dialect.error_in(document), response.headers)
         return document
 
     async def _rest(self, response: Response, head: bytes) -> bytes:
@@ -240,7 +243,8 @@ class DirectCalls:
 
     async def _joined(self, frames: AsyncGenerator[bytes, None], exchange: Exchange) -> bytes:
         """The document that a stream tells."""
-        splitter, events, size = exchange.dialect.splitter(), list[Event](), 0
+        dialect = exchange.upstream_dialect or exchange.dialect
+        splitter, events, size = dialect.splitter(), list[Event](), 0
         try:
             async with aclosing(frames):
                 async for piece in frames:
@@ -257,17 +261,18 @@ class DirectCalls:
         for event in events:
             if event.answer is not None and event.answer.error is not None:
                 exchange.note_unseen(events)
-                raise upstream_errors.refusal_in_stream(exchange.dialect.error_in(event), self._label, self._secrets)
-        document_of = exchange.dialect.document_of
+                raise upstream_errors.refusal_in_stream(dialect.error_in(event), self._label, self._secrets)
+        document_of = dialect.document_of
         document = document_of(events) if len(events) <= MOST_EVENTS else await asyncio.to_thread(document_of, events)
         if document is None:
             raise self._whole.malformed("a stream where a document was asked for")
         return document
 
     async def _refusal(self, response: Response, exchange: Exchange) -> GatewayError:
-        if exchange.dialect.optional and response.status in _NO_ROUTE:
+        dialect = exchange.upstream_dialect or exchange.dialect
+        if dialect.optional and response.status in _NO_ROUTE:
             response.close()
-            return not_spoken(exchange.requested_model or "", exchange.dialect.path)
+            return not_spoken(exchange.requested_model or "", dialect.path)
         body = b""
         try:
             while len(body) < upstream_errors.MAX_ERROR_BYTES and (piece := await response.read()):

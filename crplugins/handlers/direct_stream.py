@@ -64,7 +64,7 @@ class DirectStream:
         self._exchange = exchange
         self._clock = exchange.clock
         self._attempt = attempt
-        self._dialect = exchange.dialect
+        self._dialect = exchange.upstream_dialect or exchange.dialect
         self._splitter = self._dialect.splitter()
         self._state = Completeness(exchange.choices)
         self._spoke = False  # a token came, or an end

@@ -5,16 +5,15 @@ from types import TracebackType
 from typing import Final, Self
 
 from crplugins.core.body import Body
-from crplugins.core.dialects import COUNT_TOKENS, MESSAGES
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.handler import Handler
-
-ANTHROPICS: Final = frozenset({MESSAGES, COUNT_TOKENS})
-"""What Anthropic speaks itself. What it says passes, as no translation of it could."""
+from crplugins.handlers.spoken import ANTHROPICS
 
 
 class Native:
     """Answers requests in Messages with one handler, and those in other protocols with another, which translates.
+
+    What Anthropic says in Messages passes, as no translation of it could.
 
     Args:
         own: asks the provider in its own protocol.
@@ -27,7 +26,8 @@ class Native:
         self._stack = AsyncExitStack()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        return await (self._own if exchange.dialect in ANTHROPICS else self._other).answer(exchange, body)
+        dialect = exchange.upstream_dialect or exchange.dialect
+        return await (self._own if dialect in ANTHROPICS else self._other).answer(exchange, body)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

@@ -163,7 +163,7 @@ keys: [{id: k, secret: sk-k-0123456789abcdef, models: [gone, a, "g*", mine], ali
     report = json.loads(done.stdout)
     assert done.returncode == 0
     assert report["warnings"] == [
-        "model_list[1] is not served: a model of this name answers no chat completions; if it does, write "
+        "model_list[1] is not served: a model of this name answers in no protocol of the gateway; if it does, write "
         "model_info.mode chat",
         "model 'odd': litellm knows no provider for 'odd-model-3'; it is not served",
         "the alias 'fast' of the gateway leads to 'nothing', which is not served",

@@ -36,11 +36,14 @@ from crplugins import (
     Usage,
     UsageRecord,
 )
+from crplugins.core.dialects import BY_NAME
 from tests.conftest import serving
 from tests.families.catalogue import FAMILIES
-from tests.families.client import Seen, read_answer
+from tests.families.client import Seen
+from tests.families.readers import read_answer
 from tests.families.story import Case, Family, Handler
 from tests.families.upstream import asked_of, asking_for, playing
+from tests.long import LONG
 
 HANDLERS: tuple[Handler, ...] = ("direct", "litellm", "foreign")
 _COUNTERS = ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_output_tokens")
@@ -55,6 +58,7 @@ class Asked:
     case: Case
     handler: Handler
     streamed: bool
+    dialect: str = "chat"
 
     @property
     def model(self) -> str:
@@ -63,7 +67,8 @@ class Asked:
     @property
     def key(self) -> str:
         """The id of the key that only this request uses."""
-        return f"{self.model}.{self.case.name.replace(' ', '-')}.{'streamed' if self.streamed else 'plain'}"
+        of = "" if self.dialect == "chat" else f"{self.dialect}."
+        return f"{of}{self.model}.{self.case.name.replace(' ', '-')}.{'streamed' if self.streamed else 'plain'}"
 
     @property
     def secret(self) -> str:
@@ -80,6 +85,22 @@ def everything() -> Iterator[Asked]:
                 if handler != "foreign" or case.plain.status != 200 or case.plain_right is None:
                     yield Asked(family, case, handler, streamed=False)
                 # What a foreign app makes of half a document is its own affair.
+
+
+def translated() -> Iterator[Asked]:
+    """The same in the protocols that nobody of them is asked in as it is. Each day one of seven, so that all of the
+    two protocols, handlers and forms have their turn.
+    """
+    number = 0
+    for family in FAMILIES.values():
+        for case in family.cases:
+            for dialect in ("messages", "responses"):
+                for handler in HANDLERS[:2]:
+                    for streamed in (True, False):
+                        number += 1
+                        asked = Asked(family, case, handler, streamed, dialect)
+                        if (handler == "litellm" or family.direct is not None) and (LONG or number % 7 == 0):
+                            yield asked
 
 
 @dataclass
@@ -134,15 +155,17 @@ class Lab:
 
     async def ask(self, asked: Asked) -> Answered:
         home = self.foreign if asked.handler == "foreign" else self.gateway
-        body: dict[str, Any] = {
-            "model": asked.model,
-            "messages": [{"role": "user", "content": asking_for(asked.family.name, asked.case.name)}],
-        }
-        if asked.streamed:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        said = [{"role": "user", "content": asking_for(asked.family.name, asked.case.name)}]
+        body: dict[str, Any] = {"model": asked.model, "stream": asked.streamed}
+        if asked.dialect == "chat":
+            body |= {"messages": said}
+            body |= {"stream_options": {"include_usage": True}} if asked.streamed else {}
+        else:
+            body |= {"input": said} if asked.dialect == "responses" else {"messages": said, "max_tokens": 4096}
         headers = {"authorization": f"Bearer {asked.secret}"}
-        async with self.session.post(f"{home.url}/v1/chat/completions", json=body, headers=headers) as response:
-            seen = read_answer(response.status, await response.read(), streamed=asked.streamed)
+        path = BY_NAME[asked.dialect].path
+        async with self.session.post(f"{home.url}/v1{path}", json=body, headers=headers) as response:
+            seen = read_answer(asked.dialect, response.status, await response.read(), streamed=asked.streamed)
         record = await self.records.of(asked.key)
         levels = {level.limit: level.used for level in await home.limits.levels_of(Principal(asked.key))}
         return Answered(seen, record, (levels["tokens_per_day"], levels["requests_per_day"]))
@@ -190,7 +213,8 @@ def _limits() -> RateLimits:
 
 
 def _keys(*handlers: Handler) -> list[dict[str, Any]]:
-    return [{"id": each.key, "secret": each.secret} for each in everything() if each.handler in handlers]
+    asked = [*everything(), *translated()]
+    return [{"id": each.key, "secret": each.secret} for each in asked if each.handler in handlers]
 
 
 @asynccontextmanager
@@ -215,7 +239,8 @@ def models_of(family: Family, upstream: str) -> Iterator[dict[str, Any]]:
     base = {"api_key": "sk-upstream-0123456789", "timeout": 30}
     if family.direct is not None:
         params = {"model": family.direct, "api_base": f"{upstream}/v1", **base}
-        yield {"model_name": f"{family.name}.direct", "handler": "direct", "litellm_params": params}
+        only = {"supported_endpoints": ["/v1/chat/completions"]}
+        yield {"model_name": f"{family.name}.direct", "handler": "direct", "litellm_params": params, "model_info": only}
     params = {"model": family.model, "api_base": upstream + family.path, **base, **family.parameters}
     yield {"model_name": f"{family.name}.litellm", "handler": "litellm", "litellm_params": params}
 
@@ -238,7 +263,7 @@ async def _replay(request: Request) -> Response:
     """Somebody else's app, which answers with what the family sends."""
     body = await request.body()
     family, case = asked_of(body)
-    if b'"stream"' not in body:
+    if b'"stream": true' not in body:
         return Response(case.plain.body, case.plain.status, media_type=case.plain.content_type)
 
     async def pieces() -> AsyncIterator[bytes]:

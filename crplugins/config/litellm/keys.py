@@ -211,8 +211,12 @@ KEYS: Final = (
         "supports_assistant_prefill pricing_provider",
     ),
     KeyGroup(
-        "model_info", "honoured", "a model that is not for chat completions, or is blocked, is not served",
-        "mode blocked",
+        "model_info", "honoured", "in which protocols a model is asked as it is, and whether it can be told to think",
+        "mode supported_endpoints supports_reasoning",
+    ),
+    KeyGroup(
+        "model_info", "honoured", "a model that is blocked is not served",
+        "blocked",
     ),
     KeyGroup(
         "model_info", "honoured", "kept as a note about the model; nothing here depends on it",

@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from crplugins.config.litellm.chat import why_no_chat
 from crplugins.config.litellm.settings import DEADLINES, MOVED, SECTIONS, is_seconds, other_strategy
 from crplugins.config.litellm.table import OFF, UNKNOWN, UNKNOWN_PARAMETER, KeyFate, is_off, key_table
+from crplugins.config.litellm.unserved import why_unserved
 from crplugins.config.models import LitellmParams, ModelEntry
 from crplugins.config.schema import Config
 from crplugins.core.patterns import Pattern
@@ -280,7 +280,7 @@ class LitellmReading:
         path: KeyPath = ("model_list", index)
         if not isinstance(entry, Mapping):
             return entry
-        if (why := why_no_chat(entry)) is not None:
+        if (why := why_unserved(entry)) is not None:
             self._leave_out_entry(index, why)
             return entry
         kept = {key: value for key, value in entry.items() if self._counts_in_entry(str(key), value, path)}

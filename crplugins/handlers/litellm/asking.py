@@ -4,14 +4,12 @@ What comes out is what comes out of `acompletion` (a `ModelResponse`, the items 
 so that whoever reads it does not know the road.
 """
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-import msgspec
-
 from crplugins.core.bounded_map import BoundedMap
+from crplugins.core.lenient_json import decode_with_halves
 from crplugins.core.sse import Event, Splitter
 from crplugins.handlers.deadlines import CONNECT_TIMEOUT
 from crplugins.handlers.http.client import HttpClient
@@ -101,14 +99,6 @@ def _readable(response: Response) -> dict[str, str]:
     }
 
 
-def _decoded(data: bytes) -> Any:
-    """JSON as OpenAI's SDK reads it. Half an emoji stays half an emoji, to be joined with the other one."""
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return json.loads(data, strict=False)
-
-
 class ConfiguredStream:
     """The items of a stream: the provider's own JSON where that is OpenAI's, else what litellm's reader makes of it.
 
@@ -145,7 +135,7 @@ class ConfiguredStream:
             if event.is_done:
                 self.tap.done = True
                 return
-            chunk = _decoded(data)
+            chunk = decode_with_halves(data)
             self.tap.see(chunk)
             if not begun and not is_readable(chunk):
                 self.tap.on_malformed()

@@ -96,14 +96,15 @@ class LitellmClient:
         self._litellm: Any = litellm
         self._deployment, self._network = deployment, network
         self._timeout = httpx.Timeout(deployment.deadlines.longest + _MARGIN, connect=CONNECT_TIMEOUT)
-        self._always = {
+        self._anywhere = {
             "api_base": deployment.api_base,
             "api_key": deployment.api_key,
             "timeout": self._timeout,
             "max_retries": 0,  # the client retries, and knows how long it can wait
             "no-log": True,
-            "_skip_mcp_handler": True,  # else a client's `tools` can make the gateway call MCP servers
         }
+        # Else a client's `tools` can make the gateway call MCP servers.
+        self._always = {**self._anywhere, "_skip_mcp_handler": True}
         self._mocked = "mock_response" in deployment.parameters
         self._calls, self._candidates = calls, candidates
         self._closing = False
@@ -148,6 +149,11 @@ class LitellmClient:
         if known.rehearsing is None:  # not for names that a client makes up, for which no provider answers
             known.rehearsing = asyncio.create_task(self._rehearse(model, known))
         return answered
+
+    async def embed(self, model: str, arguments: Arguments, answer: PlainAnswer) -> Any:
+        """An `EmbeddingResponse`."""
+        with answer.reading():
+            return await self._litellm.aembedding(**{**arguments, **self._anywhere, "model": model})
 
     async def _answered(self, model: str, messages: list[Any], arguments: Arguments, answer: PlainAnswer | None) -> Any:
         """By `acompletion`."""

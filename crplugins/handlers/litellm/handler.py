@@ -1,11 +1,13 @@
 """LitellmHandler: for every provider that does not speak OpenAI's wire format itself."""
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
 
 from crplugins.core.body import Body
+from crplugins.core.dialects import CHAT, EMBEDDINGS
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.network import Network
@@ -19,6 +21,7 @@ from crplugins.handlers.http.client import HttpClient
 from crplugins.handlers.litellm.answer import Document, answer_document
 from crplugins.handlers.litellm.asking import ConfiguredCalls
 from crplugins.handlers.litellm.client import LitellmClient
+from crplugins.handlers.litellm.embeddings import embedding_arguments, embedding_document
 from crplugins.handlers.litellm.errors import Failures
 from crplugins.handlers.litellm.extras import history_of, lacks_thinking, stop_thinking
 from crplugins.handlers.litellm.finish import ProviderFailed
@@ -98,8 +101,10 @@ class LitellmHandler:
         return await self._client.rehearsed(self._deployment.model)
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        check_dialect(exchange, body)
+        check_dialect(exchange, body, (CHAT, EMBEDDINGS))
         model = self._deployment.model_for(body.get("model", str) or "", self._deployment.model)
+        if exchange.dialect is EMBEDDINGS:
+            return await self._embed(exchange, model, body)
         messages = history_of(messages_of(body))
         arguments = await self._arguments(model, body)
         if self._client is not None and self._client.wants_thinking_back(model) and lacks_thinking(messages):
@@ -113,6 +118,26 @@ class LitellmHandler:
             if arguments.pop("stream", False):
                 return await self._stream(exchange, model, messages, arguments)
             return await self._document(exchange, model, messages, arguments)
+
+    async def _embed(self, exchange: Exchange, model: str, body: Body) -> Reply:
+        assert self._client is not None, "the handler was not entered"
+        assert self._network is not None
+        arguments = embedding_arguments(self._deployment.parameters, body)
+        exchange.served_model = _bare(model)
+        exchange.price = self._deployment.price_for(body.get("model", str) or "")
+        if self._deployment.forwards_trace:
+            arguments["extra_headers"] = {**(arguments.get("extra_headers") or {}), **trace_headers(exchange)}
+        answer = PlainAnswer(self._failures, exchange, self._deployment.skip_malformed)
+        with reaching(self._network):
+            response = await self._asked(exchange, answer, self._client.embed(model, arguments, answer))
+        exchange.attempts[-1].end(exchange.clock())
+        in_base64 = body.get("encoding_format") == "base64"
+        document = embedding_document(response, _bare(model), in_base64=in_base64, provider_said=answer.said)
+        if document is None:
+            failure = answer.failure() or self._failures.malformed("an answer without vectors")
+            exchange.attempts[-1].fail(failure, exchange.clock())
+            raise failure
+        return document_reply(encoded(document))
 
     async def _arguments(self, model: str, body: Body) -> Arguments:
         assert self._client is not None, "the handler was not entered"
@@ -180,12 +205,16 @@ class LitellmHandler:
         answer: PlainAnswer | None = None,
     ) -> Any:
         assert self._client is not None
+        return await self._asked(exchange, answer, self._client.complete(model, messages, arguments, answer))
+
+    async def _asked(self, exchange: Exchange, answer: PlainAnswer | None, asking: Coroutine[Any, Any, Any]) -> Any:
+        """What litellm returns, within the deadline. `answer` is None for a stream. Raises `GatewayError`."""
         attempt = exchange.begin_attempt(self._deployment.provider, self)
         deadline = self._patience(exchange, stream=answer is None).first
         limit = asyncio.timeout(deadline[1])
         try:
             async with limit:
-                return await self._client.complete(model, messages, arguments, answer)
+                return await asking
         except Exception as error:
             overdue = deadline if limit.expired() else None
             raise self._failed(exchange, attempt, answer, error, overdue) from None

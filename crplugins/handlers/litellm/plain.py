@@ -80,6 +80,11 @@ class PlainAnswer:
         self._failures.note("litellm cannot read this answer: %s", type(error).__name__)
         return failure
 
+    @property
+    def said(self) -> bytes | None:
+        """The provider's own answer; None where none came through litellm's transports."""
+        return self._body
+
     def failure(self) -> GatewayError | None:
         """What an answer is in which litellm has found no completion; None without an answer."""
         return None if self._body is None else self._failures.whole.no_completion(self._body, self._headers)

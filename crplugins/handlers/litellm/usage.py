@@ -141,7 +141,7 @@ def _lifetimes(fields: Mapping[str, Any]) -> dict[str, int]:
 def _searches(fields: Mapping[str, Any]) -> int | None:
     """Searches of the web, which litellm counts in the details for Google and xAI."""
     tools, details = fields_of(fields.get("server_tool_use")), fields_of(fields.get("prompt_tokens_details"))
-    return _count(tools.get("web_search_requests")) or _count(details.get("web_search_requests"))
+    return number_of(tools.get("web_search_requests")) or number_of(details.get("web_search_requests"))
 
 
 def _prompt_details(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,18 +151,18 @@ def _prompt_details(fields: Mapping[str, Any]) -> dict[str, Any]:
         details["cached_tokens_details"] = kinds
     for name, other_names in _OTHER_NAMES.items():
         for other in other_names:
-            if name not in details and (count := _count(fields.get(other))) is not None:
+            if name not in details and (count := number_of(fields.get(other))) is not None:
                 details[name] = count
     return details
 
 
 def _counts(raw: Any, names: Sequence[str]) -> dict[str, int]:
     fields = fields_of(raw)
-    return {name: count for name in names if (count := _count(fields.get(name))) is not None}
+    return {name: count for name in names if (count := number_of(fields.get(name))) is not None}
 
 
-def _count(value: Any) -> int | None:
-    """A number of tokens. Some providers write it as a float."""
+def number_of(value: Any) -> int | None:
+    """`value` if it is a number of tokens. Some providers write it as a float."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         return None
     return int(value) if abs(value) <= MAX_TOKENS else None  # more fits no integer of ours

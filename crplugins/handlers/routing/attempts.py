@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from crplugins.core.body import Body
-from crplugins.core.errors import GatewayError
+from crplugins.core.dialects import CHAT
+from crplugins.core.errors import GatewayError, not_spoken
 from crplugins.core.exchange import MODEL_HEADER, Exchange, FallbackReason, Reply
 from crplugins.core.log_lines import ATTEMPT, log_upstream
 from crplugins.handlers.quota import QuotaUsedUp, first_free, soonest
@@ -57,7 +58,7 @@ class Attempts:
     def __init__(self, group: "Group", exchange: Exchange) -> None:
         self.current: Candidate | None = None
         self._exchange = exchange
-        self._destination = Destination(group)  # of the one that is asked
+        self._destination = Destination(group, exchange.dialect)  # of the one that is asked
         self._destinations = [self._destination]
         self._asked: list[Candidate] = []
         self._fits: Callable[[Candidate], bool] | None = None
@@ -84,7 +85,7 @@ class Attempts:
         """
         self._fits, self._used_up = fits, []
         for destination in self._destinations:
-            destination.left = [each for each in destination.group.candidates if fits(each) and each not in self._asked]
+            destination.keep(fits, but=self._asked)
 
     async def next(self, body: Body, adapted: Callable[[Candidate], Body] | None = None) -> Reply:
         """The reply of the next deployment that does not fail. `adapted` makes the request for one, if not as it is.
@@ -105,12 +106,20 @@ class Attempts:
                     await self._wait(pause, candidate)
                 else:
                     self._keep_those_who_may_answer(error, candidate)
-        failure = self._failure or soonest([error for _, _, error in self._used_up])
+        failure = self._failure or self._unanswered(body)
         self._failure, self._used_up = None, []  # its traceback leads back here
         try:
             raise failure
         finally:
             del failure
+
+    def _unanswered(self, body: Body) -> GatewayError:
+        """Why nobody was asked: the quotas of all are used up, or none of them speaks the protocol of the request."""
+        if self._used_up:
+            return soonest([error for _, _, error in self._used_up])
+        exchange = self._exchange
+        name = exchange.requested_model or self._destinations[0].model(body)
+        return not_spoken(name, exchange.dialect.path)
 
     async def _first_free(self) -> Candidate | None:
         """When nobody else is left: the deployment whose quota lets the request through first, if it is to wait."""
@@ -149,7 +158,11 @@ class Attempts:
         trial = health.asked(self._sent) if health.cools_until else False
         health.running += 1
         try:
-            reply = await candidate.handler.answer(exchange, destination.body(body) if destination.fallback else body)
+            asked = destination.body(body) if destination.fallback else body
+            if exchange.dialect is CHAT:
+                reply = await candidate.handler.answer(exchange, asked)
+            else:
+                reply = await candidate.protocols.answer(candidate.handler, exchange, asked)
         except BaseException as error:
             candidate.ended()
             self._note(error, candidate, trial=trial)
@@ -244,9 +257,9 @@ class Attempts:
             fallbacks = self._destination.group.fallbacks
             group = None if fallbacks is None else await fallbacks.open(self._exchange, name)
             if group is not None:
-                self._destination = Destination(group, name)
+                self._destination = Destination(group, self._exchange.dialect, name)
                 if self._fits is not None:
-                    self._destination.left = [*filter(self._fits, self._destination.left)]
+                    self._destination.keep(self._fits)
                 self._destinations.append(self._destination)
                 if (picked := self._pick(body)) is not None:
                     return picked

@@ -7,6 +7,7 @@ from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.settings import RoutingSettings
+from crplugins.handlers.spoken import Protocols
 
 _LAST: Final = float("inf")
 
@@ -16,21 +17,29 @@ class Candidate:
 
     Attributes:
         handler: opened and closed by the code that made it.
+        protocols: in which it is asked as it is; by default in each.
         exact_name: the name that it serves; None where that is a pattern.
         order: those with the lowest are asked first.
         health: kept from request to request, and where its deployment stays the same from one configuration to the
             next. So what is to outlive a configuration is remembered by it.
     """
 
-    __slots__ = ("deployment", "exact_name", "handler", "health", "order", "settings")
+    __slots__ = ("deployment", "exact_name", "handler", "health", "order", "protocols", "settings")
 
-    def __init__(self, deployment: Deployment, handler: Handler, health: Health | None = None) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        handler: Handler,
+        health: Health | None = None,
+        protocols: Protocols | None = None,
+    ) -> None:
         self.deployment: Final = deployment
         self.handler: Final = handler
         self.exact_name: Final = None if "*" in deployment.name else deployment.name
         self.settings: Final[RoutingSettings] = deployment.routing
         self.order: Final[float] = _LAST if self.settings.order is None else self.settings.order
         self.health: Final = health or Health(self.settings)
+        self.protocols: Final = protocols or Protocols()
 
     def ended(self) -> None:
         """One of the requests that are running has ended."""

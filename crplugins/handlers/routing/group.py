@@ -37,6 +37,7 @@ class Group(Unopened):
         missing_usage: MissingUsagePolicy = "estimate",
     ) -> None:
         self.candidates: Final = candidates
+        self.all_chat: Final = all(each.protocols.speaks(CHAT) for each in candidates)
         self.balancer: Final = balancer or Turns()
         self.retries: Final = retries or Retries()
         self.fallbacks: Final = fallbacks

@@ -28,6 +28,7 @@ from crplugins.handlers.routing.group import Group
 from crplugins.handlers.routing.health import Health
 from crplugins.handlers.routing.settings import GroupSettings
 from crplugins.handlers.routing.strategy import balancer_of
+from crplugins.handlers.spoken import Protocols, spoken_by, target_of
 from crplugins.handlers.upstream import (
     GATEWAY_EXTRA,
     HandlerKind,
@@ -256,7 +257,10 @@ class Upstreams:
         made = []
         for each, opened in served:
             handler, health = (opened, None) if isinstance(opened, Loading) else (opened.handler, opened.health)
-            made.append((Candidate(each, self._within_quota(each, handler), health), handler))
+            upstream = None if isinstance(opened, Loading) else opened.upstream
+            native = None if isinstance(opened, Loading) else native_upstream(each, opened.served.handler)
+            protocols = Protocols(spoken_by(each, upstream, native), target_of(each, upstream))
+            made.append((Candidate(each, self._within_quota(each, handler), health, protocols), handler))
         return made
 
     def _group(self, name: str, candidates: Sequence[Candidate]) -> Group:

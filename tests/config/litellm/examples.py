@@ -19,7 +19,6 @@ EXAMPLES = sorted(
 )
 
 NOT_SERVED = {
-    "_health_check_test_config.yaml": "model_list[0]: is not served: its mode is embedding, and the gateway serves chat completions",
     "langfuse_config.yaml": "model_list[0].litellm_params: is missing",
 }
 """Of those that have no model to serve, the reason."""

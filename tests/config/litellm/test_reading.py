@@ -73,7 +73,7 @@ general_settings: {{global_max_parallel_requests: 50, max_request_size_mb: 2}}
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
-        ("{model_name: e, litellm_params: {model: openai/text-embedding-3-small}}", "a model of this name answers no chat"),
+        ("{model_name: e, litellm_params: {model: openai/whisper-1}}", "a model of this name answers in no protocol"),
         ("{model_name: e, litellm_params: {model: azure/pictures}, model_info: {mode: image_generation}}", "its mode is image_gen"),
         ("{model_name: e, litellm_params: {model: openai/m}, model_info: {blocked: true}}", "model_info.blocked is true"),
         ("{model_name: e, litellm_params: {model: openai/m, api_key: os.environ/NOWHERE}}", "litellm_params.api_key: the environment"),
@@ -103,19 +103,19 @@ def test_in_a_file_of_ours_an_entry_that_cannot_be_used_is_a_mistake(refuse: Any
 def test_where_no_entry_can_be_used_each_is_named(refuse: Any) -> None:
     text = """\
 model_list:
-  - {model_name: e, litellm_params: {model: openai/text-embedding-3-small}}
+  - {model_name: e, litellm_params: {model: openai/whisper-1}}
   - {model_name: p, litellm_params: {model: openai/gpt-image-1}}
 general_settings: {}
 """
     first, second = refuse(text)
-    assert first.startswith("line 2: model_list[0]: is not served: a model of this name answers no chat completions")
+    assert first.startswith("line 2: model_list[0]: is not served: a model of this name answers in no protocol")
     assert second.startswith("line 3: model_list[1]: is not served")
 
 
 def test_what_is_left_out_moves_no_line_of_what_follows(refuse: Any) -> None:
     text = """\
 model_list:
-  - {model_name: e, litellm_params: {model: openai/text-embedding-3-small}}
+  - {model_name: e, litellm_params: {model: openai/whisper-1}}
   - {model_name: a, litellm_params: {model: openai/m}}
   - {model_name: b, litellm_params: {model: openai/m, timeout: soon}}
 keys: [{id: k, secret: sk-k-0123456789}]

@@ -18,6 +18,7 @@ from tests.conftest import serving
 from tests.core.test_dialects import DOCUMENTS, STREAMS, WORDS
 
 SECRET = "sk-test-of-dialects"
+EVERYTHING = {"supported_endpoints": [f"/v1{dialect.path}" for dialect in ALL]}
 ASKS = {
     "messages": "messages",
     "count_tokens": "messages",
@@ -78,7 +79,7 @@ async def gateway(provider: Provider, **words: Any) -> AsyncIterator[tuple[httpx
     async with serving(provider) as upstream:
         deployment = {"model": "openai/m", "api_base": upstream + "/v1", "api_key": "sk-upstream"}
         app = Gateway(
-            model_list=[{"model_name": "served", "litellm_params": deployment}],
+            model_list=[{"model_name": "served", "litellm_params": deployment, "model_info": EVERYTHING}],
             keys=[{"id": "team", "secret": SECRET}],
             aliases={"fast": "served"},
             plugins=[{"use": records, "before": "Auth"}],

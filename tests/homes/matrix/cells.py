@@ -57,7 +57,6 @@ _REASONS: list[tuple[Sequence[str], Sequence[str], str]] = [
         "LiteLLM has no way to be answered for: such a request is refused with 500. In the entry it works.",
     ),
     (["litellm-sdk"], ["a plugin's own cache"], "Plugins see a call when it is over."),
-    (["gateway-litellm"], ["other protocols"], "What litellm translates is chat completions alone."),
     (["litellm-own-keys"], ["early counts"], "LiteLLM's keys have no policy for missing usage."),
     (["blacksheep"], ["early counts"], _GOES_ON),
     (["litellm-sdk"], _FOR_SERVERS, "There is no server: nobody asks, and nobody is answered."),

@@ -1,0 +1,180 @@
+"""Which protocols a deployment is asked in as it is, and how it is asked in the others. The one place that decides it.
+
+It is what the wire of its handler has, without what `model_info` does not name, in LiteLLM's words
+(`supported_endpoints`, `mode`). Whoever has OpenAI's wire may have Messages too, but for OpenAI; litellm has chat
+completions and embeddings. Nobody has to have all of a wire: one whose path is not there is asked in chat completions,
+and from then on at once.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from crplugins.core.body import Body
+from crplugins.core.dialects import ALL, CHAT, COMPLETIONS, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange, Reply
+from crplugins.handlers.demo import is_demo
+from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.handler import Handler
+from crplugins.handlers.upstream import ANTHROPIC, Upstream
+
+if TYPE_CHECKING:
+    from crplugins.handlers.translation.translated import Translated
+
+Spoken = frozenset[Dialect]
+
+TRANSLATED: Final[Spoken] = frozenset({COMPLETIONS, RESPONSES, MESSAGES})
+"""The protocols in which one that chats can be asked."""
+
+ANTHROPICS: Final[Spoken] = frozenset({MESSAGES, COUNT_TOKENS})
+"""What Anthropic speaks itself."""
+
+_LITELLMS: Final[Spoken] = frozenset({CHAT, EMBEDDINGS})
+
+_MODES: Final[Mapping[str, Spoken]] = {
+    "chat": frozenset({CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT_TOKENS}),
+    "completion": frozenset({COMPLETIONS}),
+    "embedding": frozenset({EMBEDDINGS}),
+    "responses": frozenset({RESPONSES}),
+}
+"""`model_info.mode`: what such a model has of its wire."""
+
+_BY_PATH: Final = {f"/v1{dialect.path}": dialect for dialect in ALL}
+
+
+def said_of(info: Mapping[str, Any]) -> Spoken | None:
+    """The protocols that a model has by its `model_info`; None if that says nothing. Other endpoints are left out."""
+    listed = info.get("supported_endpoints")
+    named = [_BY_PATH[each] for each in listed if each in _BY_PATH] if isinstance(listed, list | tuple) else []
+    if named:
+        return frozenset(named)
+    mode = info.get("mode")
+    return _MODES.get(mode) if isinstance(mode, str) else None
+
+
+def spoken_by(deployment: Deployment, upstream: object, native: Upstream | None = None) -> Spoken:
+    """The protocols in which a deployment is asked as it is.
+
+    `upstream` is what it was resolved to; `native` is where it is asked in its own protocol, if litellm translates.
+    """
+    wire = _wire_of(deployment, upstream, native)
+    return wire if deployment.spoken is None else (wire & deployment.spoken or wire & {CHAT})
+
+
+def _wire_of(deployment: Deployment, upstream: object, native: Upstream | None) -> Spoken:
+    if is_demo(deployment):
+        return frozenset(ALL)
+    if not isinstance(upstream, Upstream):
+        return _LITELLMS if native is None else _LITELLMS | ANTHROPICS
+    if upstream.provider == ANTHROPIC:
+        return ANTHROPICS | {CHAT}  # https://docs.claude.com/en/api/openai-sdk
+    return frozenset(ALL) - ANTHROPICS if _is_openai(upstream) else frozenset(ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the upstream that is asked takes beside the common ground of chat completions.
+
+    Attributes:
+        is_openai: OpenAI itself, or Azure: it names the bound of an answer `max_completion_tokens`, refuses parameters
+            that it does not know, and takes some that others do not.
+        is_claude: Claude by way of litellm, which takes signed thoughts and marks for its cache.
+        reasons: the model thinks, and can be told how much.
+    """
+
+    is_openai: bool = False
+    is_claude: bool = False
+    reasons: bool = False
+
+    @property
+    def output_limit(self) -> str:
+        return "max_completion_tokens" if self.is_openai else "max_tokens"
+
+
+_OPENAIS: Final = ("openai", "azure")
+_OPENAIS_HOSTS: Final = (".api.openai.com", ".openai.azure.com")
+_REASONING: Final = re.compile(
+    r"(?:^|/)(?:o[1-9](?:$|[-@])|gpt-[5-9]|gpt-oss|codex)|gemini-(?:2\.5|[3-9])"
+    r"|claude-(?:3-7|(?:opus|sonnet|haiku)-[4-9]|[4-9])",
+)
+_LONGEST_NAME: Final = 200
+
+
+def target_of(deployment: Deployment, upstream: object) -> Target:
+    """What is known of a deployment beside its wire. Whether its model thinks, `model_info.supports_reasoning` says."""
+    is_direct = isinstance(upstream, Upstream)
+    reasons = deployment.reasons
+    if reasons is None:
+        reasons = _REASONING.search(deployment.model[:_LONGEST_NAME]) is not None
+    return Target(
+        is_openai=_is_openai(upstream) if isinstance(upstream, Upstream) else deployment.provider in _OPENAIS,
+        is_claude=not is_direct and (deployment.provider == "anthropic" or "claude" in deployment.model),
+        reasons=reasons,
+    )
+
+
+def _is_openai(upstream: Upstream) -> bool:
+    host = urlsplit(upstream.base_url).hostname or ""
+    return f".{host}".endswith(_OPENAIS_HOSTS)
+
+
+_NO_SUCH_PATH: Final = frozenset({404, 405, 501})
+
+
+class Protocols:
+    """In which protocols one deployment is asked, and how.
+
+    What is found missing is remembered only where the same request was answered in chat completions, so that it was the
+    path that was not there, and not the model.
+    """
+
+    def __init__(self, spoken: Spoken = frozenset(ALL), target: Target = Target()) -> None:
+        self._spoken: Final = spoken
+        self._target: Final = target
+        self._missing: set[Dialect] = set()
+        self._translated: type[Translated] | None = None
+
+    def speaks(self, dialect: Dialect) -> bool:
+        """It is asked as it is."""
+        return dialect in self._spoken and dialect not in self._missing
+
+    def answers(self, dialect: Dialect) -> bool:
+        """It is asked as it is, or in chat completions."""
+        return self.speaks(dialect) or (dialect in TRANSLATED and CHAT in self._spoken)
+
+    async def answer(self, handler: Handler, exchange: Exchange, body: Body) -> Reply:
+        """The answer of `handler` to a request in another protocol than chat completions. Raises as it does."""
+        dialect = exchange.dialect
+        can_translate = dialect in TRANSLATED and CHAT in self._spoken
+        if self.speaks(dialect):
+            try:
+                return await handler.answer(exchange, body)
+            except GatewayError as error:
+                if not can_translate or not _is_missing(error):
+                    raise
+        if self._translated is None:
+            self._translated = await asyncio.to_thread(_translated)
+        reply = await self._translated(handler, self._target).answer(exchange, body)
+        if self.speaks(dialect):
+            self._missing.add(dialect)
+        return reply
+
+
+def _translated() -> "type[Translated]":
+    """Imported where a request needs it, and in a thread, as that takes a while."""
+    from crplugins.handlers.translation.translated import Translated
+
+    return Translated
+
+
+def _is_missing(error: GatewayError) -> bool:
+    """Whether a refusal may say that there is nothing under a path."""
+    return (
+        (error.error_type == "upstream_4xx" or error.status == 501)
+        and error.status in _NO_SUCH_PATH
+        and error.error.code != "model_not_found"
+    )
