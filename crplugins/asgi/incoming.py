@@ -141,6 +141,8 @@ class Call:
                 scope["headers"] = self._inner_headers(headers)
                 await self._app(scope, self._receive_inside, outgoing.release())
         except Exception as error:
+            if isinstance(error, GatewayError) and outgoing.refusal is not None:
+                outgoing.refusal = error
             if outgoing.refusal is None:
                 if outgoing.client == "connected" and not isinstance(error, GatewayError):
                     await outgoing.break_off()

@@ -177,6 +177,9 @@ class Outgoing:
             headers = [*second.response_headers(body), *ids]
             exchange.failed(second)
             exchange.responded(second.status)
+            if not self.outermost:  # the boundary around sends it: it may have refused too, and would send that
+                self.answer = "complete"
+                raise second from None
             start = {"type": START, "status": second.status, "headers": headers}
             await self._write((start, {"type": BODY, "body": body}))
 
