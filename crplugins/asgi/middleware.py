@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -40,7 +40,7 @@ class PluginMiddleware:
         plugins: outermost first; the request meets them in this order, the response in reverse.
         paths: further paths of chat completions, as the app knows them: `/ask`, `/tenants/{tenant}/ask`; or each path
             with the name of its dialect: `{"/ask": "responses"}`. Of neighbours each has those of all.
-        dialects: the protocols in which a request asks a model; one in another is like any other request.
+        dialects: the protocols, or their names, in which a request asks a model; one in another is any other request.
         resources: what plugins or the app stand on. Opened before the plugins when the app starts, closed after them.
         max_body_bytes: a larger request body is refused with 413, wherever a plugin reads it and on chat paths always.
             10 MiB if there are plugins and nothing is said.
@@ -50,7 +50,7 @@ class PluginMiddleware:
         opening: what to open and close for a plugin that owns something; by default the plugin.
         faults: where it is counted how often a hook failed; None for a counter of its own.
 
-    Raises ValueError for a path that no route can have.
+    Raises ValueError for a path that no route can have, or a dialect that does not exist.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PluginMiddleware:
         *,
         plugins: Sequence[Plugin] = (),
         paths: Iterable[str] | Mapping[str, str] = (),
-        dialects: Collection[Dialect] = ALL,
+        dialects: Iterable[Dialect | str] = ALL,
         resources: Sequence[Resource] = (),
         max_body_bytes: int | None = None,
         clock: Callable[[], float] = time.monotonic,

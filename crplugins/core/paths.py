@@ -7,7 +7,7 @@ or file system could take for it is `nearly` one, and reaches no app.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 from unicodedata import normalize
 from urllib.parse import unquote
@@ -67,7 +67,7 @@ class ModelPaths:
     path; and those that are named.
 
     Args:
-        dialects: those whose requests are meant; the path of another one is any other path.
+        dialects: those whose requests are meant, or their names; the path of another one is any other path.
         named: paths as the app inside knows them, below its mount point, of chat completions: `/ask`; or each with the
             name of its dialect: `{"/ask": "responses"}`. A segment in braces stands for any one:
             `/tenants/{tenant}/ask`.
@@ -75,19 +75,18 @@ class ModelPaths:
     Raises ValueError for a named path that could be spelled in other ways, or a dialect that does not exist.
     """
 
-    def __init__(self, named: Iterable[str] | Mapping[str, str] = (), dialects: Collection[Dialect] = ALL) -> None:
+    def __init__(self, named: Iterable[str] | Mapping[str, str] = (), dialects: Iterable[Dialect | str] = ALL) -> None:
+        meant = {_dialect(each) for each in dialects}
         self.named: Final[Mapping[str, str]] = (
             dict(named) if isinstance(named, Mapping) else dict.fromkeys(named, CHAT.name)
         )
-        for path, name in self.named.items():
+        for path in self.named:
             if _PLAIN.fullmatch(path) is None:
                 raise ValueError(f"{path!r} is no path of a route, such as '/ask'")
-            if name not in BY_NAME:
-                raise ValueError(f"{name!r} of {path!r} is no dialect; there are {', '.join(BY_NAME)}")
-        self._exact = [(_pattern(path), BY_NAME[name]) for path, name in self.named.items()]
+        self._exact = [(_pattern(path), _dialect(name)) for path, name in self.named.items()]
         self._nearly = [_parts(path) for path in self.named]
-        self._usual = {path: each for path, each in _USUAL.items() if each in dialects}
-        self._endings = [exact for exact in _EXACT if exact[2] in dialects]
+        self._usual = {path: each for path, each in _USUAL.items() if each in meant}
+        self._endings = [exact for exact in _EXACT if exact[2] in meant]
         self._last = tuple(ending for _, ending, _ in self._endings)
         self._lasts = [ending.strip("/").split("/") for ending in self._last]
         last = [max((part or "" for part in parts), key=len) for parts in self._nearly]
@@ -146,6 +145,14 @@ class ModelPaths:
             len(named) == len(parts) and all(part in (None, found) for part, found in zip(named, parts, strict=True))
             for named in self._nearly
         )
+
+
+def _dialect(name: Dialect | str) -> Dialect:
+    if isinstance(name, str):
+        if name not in BY_NAME:
+            raise ValueError(f"{name!r} is no dialect; there are {', '.join(BY_NAME)}")
+        return BY_NAME[name]
+    return name
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -74,7 +74,7 @@ def _unknown(name: str, words: Iterable[str]) -> Problem:
 
 Words = Mapping[str, Any]
 
-_OPTIONS: Final = ("paths", "max_body_bytes", "clock", "new_id")
+_OPTIONS: Final = ("paths", "dialects", "max_body_bytes", "clock", "new_id")
 
 
 def _no_price(model: str) -> Price | None:  # noqa: ARG001  # what a list of prices is asked
@@ -90,7 +90,7 @@ class NamedMiddleware(PluginMiddleware):
         try:
             super().__init__(app, plugins=plugins, resources=resources, **options)
         except ValueError as error:
-            raise ConfigError([Problem(("paths",), str(error))]) from None
+            raise ConfigError([Problem((), str(error))]) from None
         check_order(self.plugins, self.app)
         self._watch()
 

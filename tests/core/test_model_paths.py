@@ -52,12 +52,13 @@ def test_a_path_is_named_with_its_dialect() -> None:
     assert named.kind("POST", "/ask") is dialects.RESPONSES
     assert named.kind("POST", "/tell") is dialects.MESSAGES
     assert named.kind("POST", "/Tell/") == "nearly"
-    with pytest.raises(ValueError, match="'sonnets' of '/ask' is no dialect; there are chat, "):
+    with pytest.raises(ValueError, match="'sonnets' is no dialect; there are chat, "):
         ModelPaths({"/ask": "sonnets"})
 
 
 def test_a_dialect_that_is_not_meant_has_no_paths() -> None:
-    chat = ModelPaths(dialects=(dialects.CHAT,))
+    assert ModelPaths(dialects=["messages"]).kind("POST", "/v1/messages") is dialects.MESSAGES
+    chat = ModelPaths(dialects=["chat"])
     assert chat.kind("POST", CHAT) is dialects.CHAT
     assert chat.kind("POST", "/v1/responses") == chat.kind("POST", "/v1/Responses/") == "other"
 
