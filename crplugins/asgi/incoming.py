@@ -133,7 +133,10 @@ class Call:
             check_declared_length(self._scope["headers"], self._limit)
         self._exchange.timings.app = self._exchange.clock()
         outgoing, scope = self._outgoing, self._scope
-        headers = scope["headers"]
+        headers, path, raw_path = scope["headers"], scope["path"], scope.get("raw_path")
+        if (inner := self._exchange.inner_path) is not None:
+            scope["path"] = path.removesuffix(self._exchange.path) + inner
+            scope["raw_path"] = scope["path"].encode()
         try:
             scope["headers"] = self._inner_headers(headers)
             await self._app(scope, self._receive_inside, outgoing.send)
@@ -148,7 +151,7 @@ class Call:
                     await outgoing.break_off()
                 raise
         finally:
-            scope["headers"] = headers
+            scope["headers"], scope["path"], scope["raw_path"] = headers, path, raw_path
         if outgoing.refusal is not None and outgoing.answer != "complete":  # whatever the app made of it
             raise outgoing.refusal
 

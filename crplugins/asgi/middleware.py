@@ -13,7 +13,7 @@ from crplugins.asgi.lifespan import NotOpen, PluginLifespan, Resource
 from crplugins.asgi.other_paths import Misspelt, Uncovered
 from crplugins.asgi.scope import OUTSIDE_KEY, SCOPE_KEY, find_exchange, kind_of, make_exchange
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
-from crplugins.core.dialects import ALL, Dialect
+from crplugins.core.dialects import ALL, RESPONSES, Dialect
 from crplugins.core.exchange import new_request_id
 from crplugins.core.paths import ModelPaths, PathKind
 from crplugins.core.pipeline import Faults, Pipeline, Run
@@ -79,7 +79,8 @@ class PluginMiddleware:
         self._fuse()
         self.faults: Faults = Counter() if faults is None else faults
         self._max_body_bytes, self._clock, self._new_id, self._dialects = self._options
-        self._kinds = ModelPaths(self.paths, self._dialects)
+        keeps = any(plugin.stored_answers for plugin in self.plugins)
+        self._kinds = ModelPaths(self.paths, self._dialects, stored=keeps)
         self._closed = Pipeline([NotOpen()], self.faults, self._max_body_bytes)
         # Who asks for a limit, or has something opened, has it for requests that ask a model without plugins too.
         guards = bool(self.plugins) or max_body_bytes is not None or bool(self.resources)
@@ -101,10 +102,11 @@ class PluginMiddleware:
     def _guarding(self) -> "Mapping[PathKind, Pipeline]":
         """The plugins that each kind of request meets; a kind that is not here passes untouched."""
         every = Pipeline(self.plugins, self.faults, self._max_body_bytes)  # first: it refuses what is no plugin
-        everywhere = [p for p in self.plugins if p.every_path]
+        everywhere, limit = [p for p in self.plugins if p.every_path], self._max_body_bytes
         reads_body = any(p.reads_body for p in everywhere)
         pipelines: dict[PathKind, Pipeline] = {
             **{dialect: self._speaking(dialect, every) for dialect in ALL},
+            "stored": Pipeline([p for p in self.plugins if p.every_path or p.stored_answers], self.faults, limit),
             # A view for any method would answer a GET with a body as it does a POST.
             "page": Pipeline(everywhere, self.faults, 0),
             "method": Pipeline([*everywhere, Misspelt("method")], self.faults, self._max_body_bytes),
@@ -184,6 +186,8 @@ class PluginMiddleware:
         outermost = exchange is None
         if exchange is None:
             exchange = make_exchange(scope, self._clock, self._new_id, kind if isinstance(kind, Dialect) else None)
+            if kind == "stored":
+                exchange.dialect = RESPONSES
             scope[SCOPE_KEY] = exchange  # in place: a copy would hide what the app writes into the scope
         elif isinstance(kind, Dialect):  # a boundary further out has not known this path, or it was another there
             exchange.asks_model, exchange.dialect = True, kind

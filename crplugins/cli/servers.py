@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import socket
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +30,7 @@ from crplugins.cli.start import Start
 from crplugins.cli.startup_log import StartupLog
 from crplugins.config import Config
 from crplugins.config.schema import Server
+from crplugins.core.processes import SECRET_VARIABLE
 from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory
 
@@ -117,6 +120,7 @@ def _shared_by_workers() -> Iterator[str]:
     Raises `Refused` where no file can be made.
     """
     with ExitStack() as stack:
+        os.environ.setdefault(SECRET_VARIABLE, token_hex(32))
         try:
             stack.enter_context(multiprocess_directory())
             store = f"sqlite:///{stack.enter_context(TemporaryDirectory(prefix='crplugins-limits-'))}/limits.db"

@@ -188,6 +188,23 @@ class Guard(Section):
     """Whether what only OpenAI refuses (unknown parameters, tool and part types) is refused here too."""
 
 
+SigningSecret = Annotated[SecretStr, Field(min_length=32)]
+
+
+class ResponsesSection(Section):
+    """Responses that providers keep, which clients read, go on from and delete by the ids of `/v1/responses`."""
+
+    secret: SigningSecret | tuple[SigningSecret, ...] = Field(default=(), examples=["${RESPONSES_SECRET}"])
+    """What signs these ids, so that each is its key's alone; at least 32 characters. Of a list the first signs, and
+    what any has signed is read. Without it the gateway's key at the provider signs, and where that has less than 20
+    characters, or an app inside keeps the responses, a secret that is another one after each start."""
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        secrets = self.secret if isinstance(self.secret, tuple) else (self.secret,)
+        return [secret.get_secret_value() for secret in secrets]
+
+
 def _demo(name: str = DEMO_MODEL) -> tuple[ModelEntry, ...]:
     free = ModelInfo(input_cost_per_token=0, output_cost_per_token=0)  # else a budget would refuse it
     return (ModelEntry(model_name=name, litellm_params=LitellmParams(model=name), model_info=free),)
@@ -263,6 +280,9 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
 
     guard: Guard = Guard()
     """How requests are checked before they are sent on."""
+
+    responses: ResponsesSection = ResponsesSection()
+    """The ids of responses that providers keep."""
 
     admin: Admin | None = None
     """The admin API; without it there is none."""

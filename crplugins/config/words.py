@@ -29,6 +29,7 @@ class ConfigWords(TypedDict, total=False):
     log: Mapping[str, Any] | None
     server: Mapping[str, Any] | None
     guard: Mapping[str, Any] | None
+    responses: Mapping[str, Any] | None
     admin: Mapping[str, Any] | None
     webhooks: Sequence[Mapping[str, Any]] | None
     page: Mapping[str, Any] | bool | None

@@ -41,6 +41,9 @@ ERROR_CODES: Final = (
     ErrorCode(
         "model_not_supported_in_endpoint", "404", "unknown_model", "no deployment of the model speaks this protocol"
     ),
+    ErrorCode(
+        "previous_response_not_found", "400", "invalid_request", "a response to go on from that is none of this key's"
+    ),
     ErrorCode("request_too_large", "413", "invalid_request", "a body of more bytes than `server.max_body_bytes`"),
     ErrorCode("headers_too_large", "431", "invalid_request", "a head of more bytes than `crplugins serve` reads"),
     ErrorCode("request_timeout", "408", "invalid_request", "a request that did not arrive in time"),

@@ -171,6 +171,22 @@ def model_not_found(model: str) -> GatewayError:
     )
 
 
+def response_not_found(id: str) -> GatewayError:
+    """OpenAI's answer to the id of a response that it does not keep, or not for this caller."""
+    return GatewayError(404, f"Response with id '{_shown(id)}' not found.")
+
+
+def previous_response_not_found(id: object) -> GatewayError:
+    """The same for a response to go on from."""
+    shown = _shown(id) if isinstance(id, str) else ""
+    return GatewayError(
+        400,
+        f"Previous response with id '{shown}' not found.",
+        param="previous_response_id",
+        code="previous_response_not_found",
+    )
+
+
 def not_spoken(model: str, path: str) -> GatewayError:
     """The answer to a model that is asked in a protocol which it does not speak. `path` is that of the protocol."""
     return GatewayError(

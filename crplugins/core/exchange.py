@@ -13,6 +13,7 @@ from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import ErrorObject, GatewayError, Header
 from crplugins.core.outcome import OUTCOMES, ErrorType, Outcome, answered_with
 from crplugins.core.principal import Principal
+from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.said import NOTHING, Mark, Said
 from crplugins.core.usage import OFF_PEAK, Price, TokenUsage, UsageSource
 from crplugins.core.wire import is_end
@@ -218,6 +219,8 @@ class Exchange(msgspec.Struct, eq=False):
             that cannot know.
         authenticate: finds out once more who calls, for a plugin that has waited. Raises `GatewayError` for a key that
             is not valid any more. None where nobody has asked for a key.
+        kept_at: where its provider keeps the answer, or the one that the request is about; None for nowhere.
+        inner_path: the path with which the app inside is called, if it is another one.
         outcome: set, like `error_type`, before the first `on_ended`.
         wall_clock: seconds since 1970, for prices that depend on the hour.
     """
@@ -274,6 +277,8 @@ class Exchange(msgspec.Struct, eq=False):
     rescues: tuple[RescueKind, ...] = ()
     disconnected: Callable[[], Awaitable[None]] | None = None
     authenticate: "Callable[[Exchange], Awaitable[None] | None] | None" = None
+    kept_at: ResponsesPlace | None = None
+    inner_path: str | None = None
     outcome: Outcome | None = None
     wall_clock: Callable[[], float] = time.time
     slots: dict[object, object] = msgspec.field(default_factory=dict)

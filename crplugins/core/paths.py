@@ -23,11 +23,12 @@ VERSION: Final = "/v1"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """They ask for no completion (RFC 9110, 9.2.1): a page of the same path, or a browser's question before it posts."""
 
-PathKind = Dialect | Literal["page", "method", "nearly", "other"]
+PathKind = Dialect | Literal["stored", "page", "method", "nearly", "other"]
 """What a request is, by its method and path.
 
-A dialect in which it asks a model. `page` only reads such a path, or one that is nearly one. `method` has another
-method on such a path. `nearly` is another spelling of one. `other` is not ours.
+A dialect in which it asks a model. `stored` is about an answer that a provider keeps: `/v1/responses/{id}`, whatever
+its method. `page` only reads such a path, or one that is nearly one. `method` has another method on such a path.
+`nearly` is another spelling of one. `other` is not ours.
 """
 
 _USUAL: Final[Mapping[str, Dialect]] = {CHAT.path: CHAT, **{VERSION + each.path: each for each in ALL}}
@@ -68,6 +69,7 @@ class ModelPaths:
 
     Args:
         dialects: those whose requests are meant, or their names; the path of another one is any other path.
+        stored: whether what is below the path of a dialect whose answers are kept is `stored`, or any other path.
         named: paths as the app inside knows them, below its mount point, of chat completions: `/ask`; or each with the
             name of its dialect: `{"/ask": "responses"}`. A segment in braces stands for any one:
             `/tenants/{tenant}/ask`.
@@ -75,7 +77,13 @@ class ModelPaths:
     Raises ValueError for a named path that could be spelled in other ways, or a dialect that does not exist.
     """
 
-    def __init__(self, named: Iterable[str] | Mapping[str, str] = (), dialects: Iterable[Dialect | str] = ALL) -> None:
+    def __init__(
+        self,
+        named: Iterable[str] | Mapping[str, str] = (),
+        dialects: Iterable[Dialect | str] = ALL,
+        *,
+        stored: bool = False,
+    ) -> None:
         meant = {_dialect(each) for each in dialects}
         self.named: Final[Mapping[str, str]] = (
             dict(named) if isinstance(named, Mapping) else dict.fromkeys(named, CHAT.name)
@@ -89,6 +97,11 @@ class ModelPaths:
         self._endings = [exact for exact in _EXACT if exact[2] in meant]
         self._last = tuple(ending for _, ending, _ in self._endings)
         self._lasts = [ending.strip("/").split("/") for ending in self._last]
+        keeping = [ending for ending, each in _ENDINGS.items() if each.keeps_answers and each in meant and stored]
+        keeping += [path for path, name in self.named.items() if _dialect(name).keeps_answers and stored]
+        self._stored = [re.compile(f".*{_pattern(path).pattern}(?:{_SEGMENT})+") for path in keeping]
+        self._above_stored = [_parts(path) for path in keeping]
+        self._keeping = [(parts[-1] or "").lower() for parts in self._above_stored]
         last = [max((part or "" for part in parts), key=len) for parts in self._nearly]
         self._words = [*dict.fromkeys([*(parts[-1] for parts in self._lasts), *last])]
 
@@ -103,6 +116,8 @@ class ModelPaths:
         kind: PathKind
         if (dialect := self._dialect(path, root_path)) is not None:
             kind = dialect if method == "POST" else "method"
+        elif self._stored and (below := self._below(path, raw_path)) is not None:
+            return "page" if method == "OPTIONS" else below
         elif self._is_nearly(path, root_path) or self._was_nearly(raw_path, path, root_path):
             kind = "nearly"
         else:
@@ -139,6 +154,25 @@ class ModelPaths:
         """The same of the path that came, where another layer has given the app a different one: some route by it."""
         came = unquote(raw_path.decode("latin-1"))
         return came != path and self._is_nearly(came, root_path)
+
+    def _below(self, path: str, raw_path: bytes) -> PathKind | None:
+        """Whether a path is below one whose answers are kept, or some router may take it for one; None for no."""
+        came = unquote(raw_path.decode("latin-1")) or path
+        for each in dict.fromkeys((path, came)):
+            if _ORDINARY.fullmatch(each) is not None and not any(word in each.lower() for word in self._keeping):
+                continue
+            if _PLAIN.fullmatch(each) is not None and any(pattern.fullmatch(each) for pattern in self._stored):
+                return "stored" if came == path else "nearly"
+            if len(each) > _LONGEST or any(self._is_below(parts) for parts in _readings(each)):
+                return "nearly"
+        return None
+
+    def _is_below(self, parts: Sequence[str]) -> bool:
+        return any(
+            all(part in (None, found) for part, found in zip(above, parts[start:], strict=False))
+            for above in self._above_stored
+            for start in range(len(parts) - len(above))
+        )
 
     def _is_named(self, parts: Sequence[str]) -> bool:
         return any(

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_bytes
 from typing import Final
 
 METRICS_DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -86,3 +87,14 @@ def _listening() -> set[str]:
     """The inodes of all sockets that listen for TCP. Raises OSError."""
     rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
     return {row[9] for row in rows if row[3] == _LISTEN}
+
+
+SECRET_VARIABLE: Final = "CRPLUGINS_PROCESS_SECRET"  # noqa: S105  # its name
+"""Set by `crplugins serve` for its workers, which are to sign alike."""
+
+_OWN_SECRET: Final = token_bytes(32)
+
+
+def shared_secret(environment: Mapping[str, str] = os.environ) -> bytes:
+    """A secret that the workers of one `crplugins serve` share, and no other process; another one each time."""
+    return environment.get(SECRET_VARIABLE, "").encode() or _OWN_SECRET

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from crplugins.core.body import Body
-from crplugins.core.dialects import CHAT, MESSAGES, Dialect
+from crplugins.core.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from crplugins.core.errors import GatewayError, not_spoken
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, MOST_EVENTS, Event, begins_stream
@@ -20,7 +20,7 @@ from crplugins.core.trace import trace_headers
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.deployment import Deployment, secrets_of
-from crplugins.handlers.direct_headers import NO_HEADERS, UpstreamHeaders
+from crplugins.handlers.direct_headers import NO_HEADERS, UpstreamHeaders, place_of
 from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.handler import document_reply, stream_reply
 from crplugins.handlers.http.client import HttpClient
@@ -61,6 +61,7 @@ class DirectHandler:
         self._models_url = f"{upstream.base_url}/models"
         self._client: HttpClient | None = None
         listing = UpstreamHeaders(deployment, upstream, MESSAGES if upstream.provider == ANTHROPIC else CHAT)
+        self.place: Final = place_of(upstream, UpstreamHeaders(deployment, upstream, RESPONSES).fixed)
         self._models_headers = {**listing.fixed, **listing.passed_on(())}
         self._endpoints: dict[Dialect, tuple[Endpoint, UpstreamHeaders]] = {}
         self._models: Endpoint | None = None
@@ -85,6 +86,8 @@ class DirectHandler:
         model = self._deployment.model_for(requested, self._model)
         exchange.served_model = model
         exchange.price = self._deployment.price_for(requested)
+        if dialect.keeps_answers:
+            exchange.kept_at = self.place
         sent = self._upstream_body(body, model, with_defaults=dialect.generates)
         if self._refused.known(model, sent, exchange.clock()):
             sent.remove(STREAM_OPTIONS)
@@ -97,6 +100,17 @@ class DirectHandler:
         reply = await self._calls.call(endpoint, exchange, sent.raw, passed_on)
         self._refused.remember(model, sent, exchange.clock())
         return reply
+
+    async def forward(self, exchange: Exchange, below: str) -> Reply:
+        """The upstream's answer to a request about what it keeps. `below` is the path behind its base URL.
+
+        Raises `GatewayError` as `answer`.
+        """
+        assert self._client is not None, "the handler was not entered"
+        headers = UpstreamHeaders(self._deployment, self._upstream, exchange.dialect).fixed
+        query = f"?{exchange.query.decode('latin-1')}" if exchange.query else ""
+        endpoint = self._client.endpoint(self._base_url + below + query, headers)
+        return await self._calls.call(endpoint, exchange, b"", NO_HEADERS)
 
     def _endpoint_of(self, dialect: Dialect) -> tuple[Endpoint, UpstreamHeaders]:
         assert self._client is not None, "the handler was not entered"
@@ -154,13 +168,18 @@ class DirectCalls:
         attempt = exchange.begin_attempt(self._deployment.provider, self)
         patience = self._deployment.deadlines.patience(stream=exchange.stream, can_fail_over=exchange.can_fail_over)
         try:
-            response = await endpoint.post(
-                body,
-                {**trace_headers(exchange), **passed_on} if self._deployment.forwards_trace else passed_on,
-                connect_seconds=patience.connect,
-                seconds=patience.first_token,
-                whole_seconds=patience.whole,
-            )
+            if exchange.asks_model or exchange.method == "POST":
+                response = await endpoint.post(
+                    body,
+                    {**trace_headers(exchange), **passed_on} if self._deployment.forwards_trace else passed_on,
+                    connect_seconds=patience.connect,
+                    seconds=patience.first_token,
+                    whole_seconds=patience.whole,
+                )
+            elif exchange.method == "DELETE":
+                response = await endpoint.delete(seconds=patience.first_token)
+            else:
+                response = await endpoint.get(seconds=patience.first_token)
             try:
                 reply = await self._reply(response, exchange, attempt, patience)
             except BaseException:
@@ -191,6 +210,12 @@ class DirectCalls:
         if not 200 <= response.status < 300:
             raise await self._refusal(response, exchange)
         head, is_stream = await self._begin(response, asked=exchange.stream)
+        if not exchange.asks_model:
+            exchange.stream = is_stream
+            if not is_stream:  # a list, or the word that something is deleted
+                head = head if response.ended else await self._rest(response, head)
+                response.close()
+                return document_reply(head)
         if not is_stream:
             document = await self._document(response, head, exchange)
             dialect = exchange.upstream_dialect or exchange.dialect

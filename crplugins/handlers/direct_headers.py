@@ -8,12 +8,14 @@ and Anthropic's SDKs cannot do without.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
 from crplugins.core.dialects import Dialect
 from crplugins.core.errors import Header
+from crplugins.core.response_ids import ResponsesPlace
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_settings import headers_in
 from crplugins.handlers.upstream import ANTHROPIC, ANTHROPIC_HOST, Upstream
@@ -81,3 +83,13 @@ def _credential(upstream: Upstream, dialect: Dialect) -> dict[str, str]:
         return bearer
     is_its_own = urlsplit(upstream.base_url).hostname == ANTHROPIC_HOST
     return {"x-api-key": upstream.api_key} | ({} if is_its_own else bearer)
+
+
+def place_of(upstream: Upstream, headers: Mapping[str, str]) -> ResponsesPlace:
+    """The account whose responses these are: an address, and all that is said to it of who asks."""
+    told = repr((upstream.base_url, sorted(headers.items()))).encode()
+    return ResponsesPlace(sha256(told).digest(), is_secret=len(upstream.api_key or "") >= _SECRET_LENGTH)
+
+
+_SECRET_LENGTH: Final = 20
+"""Characters of a credential that nobody guesses, as `EMPTY` or `none` is guessed."""

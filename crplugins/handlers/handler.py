@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncGenerator, Callable, Collection
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, runtime_checkable
 
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import not_spoken
 from crplugins.core.exchange import Exchange, Push, Reply
+from crplugins.core.response_ids import ResponsesPlace
 
 
 class Handler(Protocol):
@@ -29,6 +30,17 @@ class Handler(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A handler whose provider keeps answers."""
+
+    @property
+    def place(self) -> ResponsesPlace: ...
+
+    async def forward(self, exchange: Exchange, below: str) -> Reply:
+        """The provider's answer to a request about one. `below` is the path behind its base URL."""
 
 
 class Unopened:

@@ -16,6 +16,8 @@ from typing import Final, Literal, TypeVar
 
 from crplugins.config import Config, arrange_plugins
 from crplugins.core.plugin import Plugin
+from crplugins.core.processes import shared_secret
+from crplugins.core.response_ids import HERE, ResponseIds
 from crplugins.homes.parts import Parts
 from crplugins.keys.source import listed_keys
 from crplugins.plugins.admission import Admission
@@ -27,6 +29,7 @@ from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.server_timing import ServerTiming
+from crplugins.plugins.stored_responses import ResponseAccess, StoredResponses
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage
 
@@ -45,6 +48,9 @@ logger = logging.getLogger("crplugins.homes")
 
 _AROUND: Final[frozenset[Home]] = frozenset({"gateway", "vllm", "litellm_entry"})
 """Homes in which plugins see bytes. LiteLLM's hooks cannot read on, and ask for usage by themselves."""
+
+_AROUND_ONE_APP: Final[frozenset[Home]] = frozenset({"gateway", "vllm", "own_app"})
+"""LiteLLM's proxy binds the ids of responses to its users itself."""
 
 _EVERYWHERE: Final[frozenset[Home]] = _AROUND | {"own_app", "litellm_callback", "litellm_other_apis"}
 _NOT_OWN_APP: Final[frozenset[Home]] = _EVERYWHERE - {"own_app"}
@@ -240,6 +246,15 @@ def _metrics_push(parts: Parts) -> Plugin:
     return parts.metrics_push
 
 
+def _stored_responses(parts: Parts) -> StoredResponses:
+    return StoredResponses(_response_ids(parts), here=HERE if parts.place_of is None else None)
+
+
+def _response_ids(parts: Parts) -> ResponseIds:
+    place_of = parts.place_of or (lambda tag: HERE if tag == HERE.tag else None)
+    return ResponseIds(place_of, parts.config.responses.secrets, shared_secret())
+
+
 def _deployment_quotas(parts: Parts) -> DeploymentQuotas:
     config = parts.config
     return DeploymentQuotas(
@@ -294,6 +309,12 @@ PLACES: Final[Sequence[Place]] = (
         lambda parts: RequestGuard(strict=parts.config.guard.strict),
         _AROUND | {"litellm_callback"},
         _if_guard,
+    ),
+    Place(("crplugins.plugins.stored_responses:StoredResponses",), _stored_responses, _AROUND_ONE_APP),
+    Place(
+        ("crplugins.plugins.stored_responses:ResponseAccess",),
+        lambda parts: ResponseAccess(_response_ids(parts)),
+        _AROUND_ONE_APP,
     ),
     Place(("crplugins.plugins.aliases.plugin:ModelAliases",), lambda parts: parts.aliases),
     Place(("crplugins.plugins.rate_limits.plugin:RateLimits",), _rate_limits),

@@ -38,6 +38,7 @@ from crplugins.plugins.host_principal import HOST_CALLER, HostPrincipal
 from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.rate_limits.plugin import RateLimits
+from crplugins.plugins.stored_responses import ResponseAccess, StoredResponses
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Sink, Usage
 from crplugins.settings.errors import did_you_mean
@@ -119,9 +120,11 @@ def _parts(config: Config, prices: Prices = _no_price, **others: Any) -> Parts:
 
 
 class AuthMiddleware(NamedMiddleware):
-    """A key in front of every path of the app; see `Auth`.
+    """A key in front of every path of the app; see `Auth`. What the app keeps of a response is its key's alone; see
+    `StoredResponses`.
 
     Args:
+        responses: what signs the ids of responses.
         keys: a list of keys, or a source: `{file: ...}`, `{sql: ...}`, `{jwt: {...}}`.
         public_paths: paths that need none.
     """
@@ -132,12 +135,14 @@ class AuthMiddleware(NamedMiddleware):
         *,
         keys: Sequence[Words] | Words | None = None,
         public_paths: Iterable[str] = PUBLIC_PATHS,
+        responses: Words | None = None,
         **others: Any,
     ) -> None:
-        config = _checked({"keys": keys}, others)
+        config = _checked({"keys": keys, "responses": responses}, others)
         if keys is None:
             raise missing("keys")
-        super().__init__(app, [make(Auth, _parts(config, public_paths=public_paths))], others)
+        parts = _parts(config, public_paths=public_paths)
+        super().__init__(app, [make(Auth, parts), make(StoredResponses, parts), make(ResponseAccess, parts)], others)
 
 
 class AdmissionMiddleware(NamedMiddleware):

@@ -12,6 +12,7 @@ from crplugins.config.plugin_entry import PluginEntry
 from crplugins.core.identity import Identities
 from crplugins.core.plugin import Plugin
 from crplugins.core.processes import announced_processes
+from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.usage import Price
 from crplugins.homes.unpriced import KnownBudgets, unpriced_warnings
 from crplugins.keys.key import Key
@@ -58,6 +59,7 @@ class Parts:
         metric_names: names that have series of their own in the metrics.
         metric_keys: ids of keys that do; None for those in the configuration.
         public_paths: paths that need no key.
+        place_of: where handlers of ours have answers kept, by its tag; None where the app inside has them.
         response_model: as in the configuration, for a home that puts the names back by itself.
         prices_records: no handler of ours notes the price of an answer, so Usage looks it up.
         sinks: called with each usage record.
@@ -73,6 +75,7 @@ class Parts:
     metric_names: Iterable[str] = ()
     metric_keys: Iterable[str] | None = None
     public_paths: Iterable[str] = PUBLIC_PATHS
+    place_of: Callable[[bytes], ResponsesPlace | None] | None = None
     response_model: Literal["requested", "served"] | None = None
     prices_records: bool = False
     sinks: Iterable[Sink] = ()

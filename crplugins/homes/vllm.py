@@ -20,6 +20,7 @@ from crplugins.config import Config, ConfigError, Problem, parse_config
 from crplugins.config.load import CONFIG_VARIABLE
 from crplugins.core.dialects import Dialect
 from crplugins.core.errors import internal_error
+from crplugins.core.paths import ModelPaths
 from crplugins.core.patterns import PathSet
 from crplugins.homes.assembly import assemble, find
 from crplugins.homes.metrics import MetricsPage
@@ -27,7 +28,7 @@ from crplugins.homes.order import check_callers, layers_inside
 from crplugins.homes.parts import Parts
 from crplugins.homes.price_list import PriceList
 from crplugins.homes.price_refresh import PriceRefresh
-from crplugins.homes.route_guard import MODEL_PATHS, RouteGuard, RouteKind, meters_everybody
+from crplugins.homes.route_guard import RouteGuard, RouteKind, meters_everybody
 from crplugins.plugins.aliases.table import names_in
 from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.settings.document import YamlDocument, read_document
@@ -174,6 +175,7 @@ def _warn(data: Mapping[str, Any], config: Config) -> None:
         logger.warning("no keys are configured: whoever reaches vLLM may use it")
 
 
+_PATHS: Final = ModelPaths(stored=True)
 _MODEL_LISTS: Final = PathSet(("/v1/models", "/v1/models/*"))
 
 _MODEL_ROUTES: Final = PathSet((
@@ -202,6 +204,7 @@ class VllmRoutes(RouteGuard):
     def kind_of(self, method: str, path: str) -> RouteKind:
         if path in _OPEN or (method in _READS and path in _MODEL_LISTS):
             return "open"
-        if isinstance(MODEL_PATHS.kind("POST", path), Dialect):  # by another method: a browser asks before it posts
+        kind = _PATHS.kind("POST", path)  # by another method: a browser asks before it posts
+        if isinstance(kind, Dialect) or kind == "stored":
             return "open"
         return "unmetered" if path in _MODEL_ROUTES else "operator"

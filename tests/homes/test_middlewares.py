@@ -124,20 +124,24 @@ async def test_no_body_is_read_before_a_key_is_asked_for():
         assert (await drive(app, forbid_body=True)).status == 401
 
 
+BOUND = ["StoredResponses", "ResponseAccess"]
+"""What stands behind Auth: an answer that is kept is its key's."""
+
+
 async def test_own_plugins_between_keep_their_place():
     class Own(Plugin):
         async def on_request(self, exchange: Any) -> None: ...
 
     inner = RateLimitMiddleware(host(HostModel()))
     outer = AuthMiddleware(PluginMiddleware(inner, plugins=[Own()]), keys=KEYS)
-    assert [p.name for p in outer.plugins] == ["Auth", "Own", "RateLimits"]
+    assert [p.name for p in outer.plugins] == ["Auth", *BOUND, "Own", "RateLimits"]
     wrong = RateLimitMiddleware(PluginMiddleware(AuthMiddleware(host(HostModel()), keys=KEYS), plugins=[Own()]))
-    assert [p.name for p in wrong.plugins] == ["Auth", "Own", "RateLimits"]
+    assert [p.name for p in wrong.plugins] == ["Auth", "Own", *BOUND, "RateLimits"]
 
 
 def test_a_plain_plugin_middleware_outside_takes_them_in():
     outer = PluginMiddleware(AuthMiddleware(host(HostModel()), keys=KEYS), plugins=[Plugin()])
-    assert [p.name for p in outer.plugins] == ["Plugin", "Auth"]
+    assert [p.name for p in outer.plugins] == ["Plugin", "Auth", *BOUND]
 
 
 # Words.

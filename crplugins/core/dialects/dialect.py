@@ -31,6 +31,7 @@ class Dialect:
         optional: upstreams may speak the protocol around it and lack this, so that their 404 says nothing about the
             model.
         model_within: the member of an event under which the model stands, beside the top; "" for none.
+        keeps_answers: providers keep them, for requests that come later.
         asks_for_usage: its streams tell their usage only if `stream_options` asks for it.
         id_headers: the headers of an answer that name the request: ours, and the one that the protocol's SDKs read.
         version: the header in which clients say which version of the protocol they speak, and the version where they do
@@ -45,6 +46,7 @@ class Dialect:
     generates: bool = True
     uses_tokens: bool = True
     optional: bool = False
+    keeps_answers: bool = False
     asks_for_usage: bool = False
     model_within: str = ""
     id_headers: tuple[bytes, ...] = (b"x-request-id",)

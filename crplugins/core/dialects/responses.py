@@ -116,6 +116,7 @@ class Responses(Dialect):
     path = "/responses"
     prompt = ("input", "instructions", "tools", "prompt", "text")
     output_limits = ("max_output_tokens",)
+    keeps_answers = True
     model_within = "response"
 
     def read(self, data: bytes) -> AnswerFacts | None:

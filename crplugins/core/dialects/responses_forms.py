@@ -177,7 +177,8 @@ def readable_event(event: Event) -> Event:
         return event
     if not isinstance(told, dict):
         return event
-    return event.with_data(msgspec.json.encode({"type": event.name.decode("latin-1"), **told}))
+    named = msgspec.json.encode({"type": event.name.decode("latin-1"), **told})
+    return event.with_data(named, event.answer)
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class PooledEndpoint:
         self._loop = asyncio.get_running_loop()
         self._pool = pool
         self._get = b"GET %b%b\r\n" % (target, lines)
+        self._delete = b"DELETE %b%b\r\n" % (target, lines)
         self._post = b"POST %b%bContent-Length: " % (target, lines)
 
     def post(
@@ -89,6 +90,9 @@ class PooledEndpoint:
 
     def get(self, *, seconds: float) -> Awaitable[Response]:
         return self._send(self._get, b"", seconds, seconds, NEVER)
+
+    def delete(self, *, seconds: float) -> Awaitable[Response]:
+        return self._send(self._delete, b"", seconds, seconds, NEVER)
 
     async def _send(
         self, head: bytes, body: bytes, connect_seconds: float, seconds: float, whole_seconds: float

@@ -116,3 +116,6 @@ class Endpoint(Protocol):
 
     def get(self, *, seconds: float) -> Awaitable[Response]:
         """The same without a body, and with one deadline for connecting and answering."""
+
+    def delete(self, *, seconds: float) -> Awaitable[Response]:
+        """As `get`."""

@@ -68,6 +68,9 @@ class AiohttpEndpoint:
     def get(self, *, seconds: float) -> Awaitable[Response]:
         return self._send("GET", None, {}, seconds, seconds, NEVER)
 
+    def delete(self, *, seconds: float) -> Awaitable[Response]:
+        return self._send("DELETE", None, {}, seconds, seconds, NEVER)
+
     async def _send(
         self,
         method: str,

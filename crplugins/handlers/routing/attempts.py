@@ -153,6 +153,7 @@ class Attempts:
         exchange, health, destination = self._exchange, candidate.health, self._destination
         if exchange.attempts:
             give_up(exchange, destination.group.missing_usage)
+            exchange.kept_at = None  # there, and not where the next one keeps it
             ATTEMPT.set(len(exchange.attempts) + 1)
         self._sent = exchange.clock()
         trial = health.asked(self._sent) if health.cools_until else False

@@ -3,6 +3,7 @@
 from typing import Final
 
 from crplugins.core.errors import GatewayError
+from crplugins.core.response_ids import ResponsesPlace
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.routing.health import Health
@@ -20,11 +21,12 @@ class Candidate:
         protocols: in which it is asked as it is; by default in each.
         exact_name: the name that it serves; None where that is a pattern.
         order: those with the lowest are asked first.
+        place: where its provider keeps responses; None for one that keeps none.
         health: kept from request to request, and where its deployment stays the same from one configuration to the
             next. So what is to outlive a configuration is remembered by it.
     """
 
-    __slots__ = ("deployment", "exact_name", "handler", "health", "order", "protocols", "settings")
+    __slots__ = ("deployment", "exact_name", "handler", "health", "order", "place", "protocols", "settings")
 
     def __init__(
         self,
@@ -32,9 +34,11 @@ class Candidate:
         handler: Handler,
         health: Health | None = None,
         protocols: Protocols | None = None,
+        place: ResponsesPlace | None = None,
     ) -> None:
         self.deployment: Final = deployment
         self.handler: Final = handler
+        self.place: Final = place
         self.exact_name: Final = None if "*" in deployment.name else deployment.name
         self.settings: Final[RoutingSettings] = deployment.routing
         self.order: Final[float] = _LAST if self.settings.order is None else self.settings.order

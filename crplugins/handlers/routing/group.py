@@ -5,6 +5,7 @@ from typing import Final
 
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT
+from crplugins.core.errors import previous_response_not_found
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.handlers.handler import Unopened
@@ -44,7 +45,11 @@ class Group(Unopened):
         self.missing_usage: Final[MissingUsagePolicy] = missing_usage
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        attempts = Attempts(self, exchange)
+        attempts, kept_at = Attempts(self, exchange), exchange.kept_at
+        if kept_at is not None:  # where the response is to which this one is the next
+            if not any(each.place == kept_at for each in self.candidates):
+                raise previous_response_not_found(body.get("previous_response_id"))
+            attempts.keep(lambda each: each.place == kept_at)
         reply = await attempts.next(body)
         if isinstance(reply.body, bytes) or exchange.dialect is not CHAT:  # of no other can the joint be seamless
             return reply

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from crplugins import __version__
 from crplugins.asgi.lifespan import Resource
 from crplugins.asgi.middleware import PluginMiddleware
+from crplugins.asgi.scope import find_exchange
 from crplugins.config import Config
 from crplugins.core.pipeline import Faults
 from crplugins.core.plugin import Plugin
@@ -28,6 +29,7 @@ from crplugins.homes.gateway.fallback_gate import FallbackGate
 from crplugins.homes.gateway.front import Cors, without_prefix
 from crplugins.homes.gateway.limits_api import LimitsApi
 from crplugins.homes.gateway.reloading import Loads, Reloaded
+from crplugins.homes.gateway.stored import StoredEndpoint
 from crplugins.homes.gateway.upstreams import Served, Upstreams
 from crplugins.homes.gateway.web import MODEL_PATHS, WITHOUT_VERSION, Readiness, Web
 from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates, worker_state, workers_directory
@@ -112,6 +114,7 @@ class Generation:
             serves=self._upstreams.price.serves,
             metric_names=[*self._upstreams.served, *configured_aliases(config)],
             public_paths=_public_paths(config),
+            place_of=self._upstreams.place,
             previous=None if previous is None else previous._parts,
         )
         self._parts: Parts = parts
@@ -124,6 +127,7 @@ class Generation:
             self._upstreams.fallbacks.gate = FallbackGate(self.plugins)
         self._aliases = parts.aliases.table
         self._models = ModelEndpoint(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
+        self._kept = StoredEndpoint(self._upstreams.keeper)
         web = Web(self._visible_models, self._readiness, self._openapi, state.loads)
         routes = [*self._admin_routes(), *_usage_routes(config, parts.ledger), *self._limits_routes()]
         self._web = web.app([*routes, *page.page_routes(config)])
@@ -225,6 +229,8 @@ class Generation:
             path = scope["path"].removeprefix(scope.get("root_path", ""))
             if scope["method"] == "POST" and path in MODEL_PATHS:
                 target = self._models
+            elif (exchange := find_exchange(scope)) is not None and exchange.inner_path is not None:
+                target = self._kept
             elif self._metrics is not None and path == self._metrics_path:
                 target = self._metrics
         return target(scope, receive, send)

@@ -15,10 +15,11 @@ from typing import Final, Self
 from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.identity import IdentitySource
 from crplugins.core.principal import MissingUsagePolicy
+from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.shared import Shared
 from crplugins.handlers.demo import DemoHandler, is_demo
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
-from crplugins.handlers.handler import Handler
+from crplugins.handlers.handler import Handler, Keeper
 from crplugins.handlers.loading import Loading, Missing
 from crplugins.handlers.quota import WithinQuota
 from crplugins.handlers.routing.candidate import Candidate
@@ -119,6 +120,7 @@ class Upstreams:
         self._handlers: list[OpenHandler | Loading] = []
         self._loader: asyncio.Task[None] | None = None
         self._groups: Mapping[str, Group] = {}
+        self._keepers: Mapping[bytes, Keeper] = {}
         self._routes: Routes[Group] | None = None
         self._checks: Final = HealthChecks()
         self.price: Final = PriceList([s.deployment for s in served])
@@ -142,6 +144,15 @@ class Upstreams:
 
     def find(self, model: str) -> Handler | None:
         return None if self._routes is None else self._routes.find(model)
+
+    def place(self, tag: bytes) -> ResponsesPlace | None:
+        """Where answers are kept, by its tag."""
+        keeper = self._keepers.get(tag)
+        return None if keeper is None else keeper.place
+
+    def keeper(self, place: ResponsesPlace) -> Keeper | None:
+        """Who asks for answers that are kept there: any of the deployments with one account at one address."""
+        return self._keepers.get(place.tag)
 
     def deployments(self) -> Iterator[DeploymentStatus]:
         """How each deployment fares in this process. Only reads, so that another thread may ask."""
@@ -239,6 +250,8 @@ class Upstreams:
         made = {name: self._candidates(_ready(served) or served) for name, served in grouped.items()}
         self._groups = {name: self._group(name, [each for each, _ in pairs]) for name, pairs in made.items()}
         self._routes = Routes(self._groups.items())
+        behind = map(_behind, self._handlers)
+        self._keepers = {handler.place.tag: handler for handler in behind if isinstance(handler, Keeper)}
         if self.fallbacks is not None:
             self.fallbacks.find = self._routes.find
         self._checks.watch(
@@ -260,7 +273,8 @@ class Upstreams:
             upstream = None if isinstance(opened, Loading) else opened.upstream
             native = None if isinstance(opened, Loading) else native_upstream(each, opened.served.handler)
             protocols = Protocols(spoken_by(each, upstream, native), target_of(each, upstream))
-            made.append((Candidate(each, self._within_quota(each, handler), health, protocols), handler))
+            place = handler.place if isinstance(handler, Keeper) else None
+            made.append((Candidate(each, self._within_quota(each, handler), health, protocols, place), handler))
         return made
 
     def _group(self, name: str, candidates: Sequence[Candidate]) -> Group:

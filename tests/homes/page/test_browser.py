@@ -150,6 +150,7 @@ def test_the_samples_work_as_they_are_pasted(visit, gateway):
     assert "Hello!" in done.stdout
     codex = tomllib.loads(sample(page, "Codex"))
     assert (codex["model"], codex["model_providers"]["gateway"]["base_url"]) == ("echo", f"{gateway.url}/v1")
+    assert codex["model_providers"]["gateway"]["wire_api"] == "responses"  # Codex speaks nothing else
 
 
 def test_the_sample_for_node_works_as_it_is_pasted(visit, node_folder):

@@ -55,7 +55,7 @@ model_provider = "gateway"
 name = "gateway"
 base_url = "${baseUrl}"
 env_key = "${KEY}"
-wire_api = "chat"`,
+wire_api = "responses"`,
     },
   ];
 }
