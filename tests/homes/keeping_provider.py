@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
+from urllib.parse import parse_qs
 
 from tests.core.dialects.responses_streams import SHAPES, Wire, frames, numbered, response
 
@@ -60,7 +61,7 @@ class KeepingProvider:
         if below[1:] == ["input_items"]:
             return 200, {"object": "list", "data": [{"id": "msg_0", "type": "message"}], "has_more": False}
         if "stream=true" in query:
-            after = int(query.partition("starting_after=")[2] or -1)
+            after = int(parse_qs(query).get("starting_after", ["-1"])[0])
             return 200, frames(event for event in _events(whole) if event["sequence_number"] > after)
         return 200, whole
 
