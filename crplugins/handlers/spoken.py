@@ -156,6 +156,7 @@ class Protocols:
             except GatewayError as error:
                 if not can_translate or not _is_missing(error):
                     raise
+                exchange.kept_at = None  # nor is the answer kept there
         if self._translated is None:
             self._translated = await asyncio.to_thread(_translated)
         reply = await self._translated(handler, self._target).answer(exchange, body)

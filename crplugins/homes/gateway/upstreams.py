@@ -244,9 +244,9 @@ class Upstreams:
 
     def _route(self) -> None:
         """Send each name to its deployments, but to none that is loading, or never will be, if another is open."""
-        grouped: dict[str, list[tuple[Deployment, OpenHandler | Loading]]] = {}
+        grouped: dict[str, list[tuple[Served, OpenHandler | Loading]]] = {}
         for each, handler in zip(self._served, self._handlers, strict=True):
-            grouped.setdefault(each.deployment.name, []).append((each.deployment, handler))
+            grouped.setdefault(each.deployment.name, []).append((each, handler))
         made = {name: self._candidates(_ready(served) or served) for name, served in grouped.items()}
         self._groups = {name: self._group(name, [each for each, _ in pairs]) for name, pairs in made.items()}
         self._routes = Routes(self._groups.items())
@@ -263,16 +263,15 @@ class Upstreams:
         if self.ready and (warning := ignored(self._unchecked())):
             logger.warning(warning)
 
-    def _candidates(
-        self, served: Iterable[tuple[Deployment, OpenHandler | Loading]]
-    ) -> list[tuple[Candidate, Handler]]:
+    def _candidates(self, served: Iterable[tuple[Served, OpenHandler | Loading]]) -> list[tuple[Candidate, Handler]]:
         """Each with the handler that it asks while its quota lasts."""
         made = []
-        for each, opened in served:
+        for entry, opened in served:
+            each = entry.deployment
             handler, health = (opened, None) if isinstance(opened, Loading) else (opened.handler, opened.health)
             upstream = None if isinstance(opened, Loading) else opened.upstream
-            native = None if isinstance(opened, Loading) else native_upstream(each, opened.served.handler)
-            protocols = Protocols(spoken_by(each, upstream, native), target_of(each, upstream))
+            spoken = spoken_by(each, upstream, native_upstream(each, entry.handler))
+            protocols = Protocols(spoken, target_of(each, upstream))
             place = handler.place if isinstance(handler, Keeper) else None
             made.append((Candidate(each, self._within_quota(each, handler), health, protocols, place), handler))
         return made
@@ -319,9 +318,9 @@ class Upstreams:
 
 
 def _ready(
-    group: Iterable[tuple[Deployment, OpenHandler | Loading]],
-) -> list[tuple[Deployment, OpenHandler | Loading]]:
-    return [(deployment, opened) for deployment, opened in group if not isinstance(_behind(opened), Loading | Missing)]
+    group: Iterable[tuple[Served, OpenHandler | Loading]],
+) -> list[tuple[Served, OpenHandler | Loading]]:
+    return [(served, opened) for served, opened in group if not isinstance(_behind(opened), Loading | Missing)]
 
 
 def _behind(opened: OpenHandler | Loading) -> Handler:

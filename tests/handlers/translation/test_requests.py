@@ -1,5 +1,7 @@
 """What is asked in Messages, Responses and completions, as chat completions ask it."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -38,6 +40,11 @@ def test_the_plainest_request_of_each_protocol() -> None:
     assert asked(MESSAGES) == {"model": "m", "messages": USER, "max_tokens": 50}
     assert asked(RESPONSES) == {"model": "m", "messages": USER}
     assert asked(COMPLETIONS) == {"model": "m", "messages": USER}
+
+
+def test_nothing_of_litellm_is_loaded_for_it() -> None:
+    code = "import crplugins.handlers.translation.translated, sys; sys.exit('litellm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize("dialect", [MESSAGES, RESPONSES])
