@@ -4,7 +4,14 @@ import pytest
 
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.loading import load_litellm
-from crplugins.handlers.upstream import Upstream, UpstreamUnknown, can_wait, native_upstream, resolve
+from crplugins.handlers.upstream import (
+    LitellmMissing,
+    Upstream,
+    UpstreamUnknown,
+    can_wait,
+    native_upstream,
+    resolve,
+)
 
 
 def deployment(model: str, **fields) -> Deployment:
@@ -126,3 +133,11 @@ def test_what_litellm_translates_for_is_asked_in_its_own_protocol_where_nothing_
 ):
     found = native_upstream(deployment(model, parameters=parameters), kind, {})
     assert (found is not None) is speaks
+
+
+def test_without_litellm_anthropic_is_asked_directly_where_that_is_said(monkeypatch):
+    monkeypatch.setattr("crplugins.handlers.upstream.litellm_is_installed", lambda: False)
+    claude = deployment("anthropic/claude-5")
+    assert resolve(claude, "direct", {}) == Upstream("anthropic", "claude-5", "https://api.anthropic.com/v1")
+    with pytest.raises(LitellmMissing):
+        resolve(claude, "auto", {})

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Scope
 
 EXPOSED: Final = (
     "x-request-id",
+    "request-id",
     *(f"x-ratelimit-{what}-{kind}" for kind in ("requests", "tokens") for what in ("limit", "remaining", "reset")),
     "etag",
     "retry-after",
@@ -23,7 +24,7 @@ EXPOSED: Final = (
     "x-crplugins-model",
     "x-crplugins-queue-position",
 )
-"""What scripts in browsers may read of an answer; OpenAI's SDK does."""
+"""What scripts in browsers may read of an answer; OpenAI's and Anthropic's SDKs do."""
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 

@@ -3,7 +3,10 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crplugins.core.completeness import Completeness
 from crplugins.core.dialects import COUNT_TOKENS, MESSAGES
@@ -378,3 +381,39 @@ def test_counting_tokens_uses_none() -> None:
     error = COUNT_TOKENS.document(b'{"type":"error","error":{"type":"api_error","message":"No."}}').answer
     assert error is not None
     assert error.error is not None
+
+
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 2**70)
+    | st.floats(allow_nan=False)
+    | st.sampled_from(["", "text", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*START, "type", "text"]), inner),
+    max_leaves=6,
+)
+KINDS = ["message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop", "message", "x"]
+MEMBERS = ["message", "delta", "content_block", "usage", "content", "index", "error", "model", "stop_reason"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(MEMBERS), ODD)), max_size=6))
+def test_whatever_a_server_sends_the_books_get_sane_integers(events: list[tuple[str, Fields]]) -> None:
+    stream = sse(*[{**fields, "type": kind} for kind, fields in events])
+    exchange, _, read = answer_to(stream)
+    exchange.concluded(200, left=False, complete=True)
+    usage = exchange.usage
+    assert usage is None or all(0 <= count <= 2**43 for count in msgspec.structs.astuple(usage))
+    assert b"".join(event.raw for event in read) == stream
+    for event in read:
+        assert MESSAGES.readable(event).raw.endswith(b"\n\n")
+    json.loads(MESSAGES.document_of(read))
+
+
+@given(st.integers(0, 400), st.integers(1, 60))
+def test_facts_do_not_depend_on_the_pieces_in_which_a_stream_comes(start: int, size: int) -> None:
+    stream = b"".join(event.raw for event in MESSAGES.stream_of(json.dumps(WHOLE).encode()))
+    whole, pieces = MESSAGES.splitter(), MESSAGES.splitter()
+    events = pieces.feed(stream[:start])
+    for at in range(start, len(stream), size):
+        events += pieces.feed(stream[at : at + size])
+    assert [event.answer for event in events] == [event.answer for event in whole.feed(stream)]

@@ -73,10 +73,13 @@ class Upstream:
             if not message.get("more_body"):
                 break
         self.asked.append(Asked(scope, body))
-        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        reply = self.reply(self.asked[-1])
         headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+
+    def reply(self, asked: Asked) -> Reply:
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
 
 class Client:

@@ -151,6 +151,12 @@ def test_the_samples_work_as_they_are_pasted(visit, gateway):
     codex = tomllib.loads(sample(page, "Codex"))
     assert (codex["model"], codex["model_providers"]["gateway"]["base_url"]) == ("echo", f"{gateway.url}/v1")
     assert codex["model_providers"]["gateway"]["wire_api"] == "responses"  # Codex speaks nothing else
+    claude_code = sample(page, "Claude Code").replace(
+        "claude --model", "echo $ANTHROPIC_BASE_URL $ANTHROPIC_AUTH_TOKEN"
+    )
+    environ = os.environ | {"GATEWAY_API_KEY": KEY}
+    done = subprocess.run(["bash", "-c", claude_code], env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [gateway.url, KEY, "echo"]
 
 
 def test_the_sample_for_node_works_as_it_is_pasted(visit, node_folder):

@@ -57,5 +57,11 @@ base_url = "${baseUrl}"
 env_key = "${KEY}"
 wire_api = "responses"`,
     },
+    {
+      name: "Claude Code",
+      text: `export ANTHROPIC_BASE_URL=${baseUrl.replace(/\/v1$/, "")}
+export ANTHROPIC_AUTH_TOKEN="$${KEY}"
+claude --model ${inShell(model)}`,
+    },
   ];
 }
