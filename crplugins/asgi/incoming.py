@@ -17,6 +17,7 @@ from crplugins.asgi.sending import send_reply
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, Header, body_too_large, shutting_down, unsupported_coding
 from crplugins.core.exchange import Reply
+from crplugins.core.form_body import FormBody
 from crplugins.core.pipeline import Run
 
 _UVICORN_ENDS: Final = "Task cancelled, timeout graceful shutdown exceeded"
@@ -110,12 +111,15 @@ class Call:
         check_declared_coding(headers)
         raw = await read_body(self._receive, self._limit)
         if exchange.body is None or exchange.body.raw is not raw:
-            exchange.body = Body.of_request(raw)
+            form = exchange.dialect.form and exchange.asks_model
+            exchange.body = FormBody.of_form(raw, headers) if form else Body.of_request(raw)
         self._read = raw
         exchange.disconnected = partial(disconnected, self._receive)
         if exchange.requested_model is None:
             exchange.requested_model = exchange.body.get("model", str)
         exchange.stream = exchange.body.get("stream", bool) is True
+        if exchange.dialect.has_stream_format:
+            exchange.stream = exchange.body.get("stream_format", str) == "sse"
 
     async def _reply(self, reply: Reply) -> None:
         """Send a plugin's own answer."""

@@ -18,6 +18,7 @@ from crplugins.config.routing import GroupKeys, RoutingKeys, group_problems, gro
 from crplugins.config.tls import TlsSection
 from crplugins.config.webhooks import WebhookSection
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
+from crplugins.core.dialects import ALL, BY_NAME, Dialect
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
 from crplugins.handlers.demo import LITELLM_DEMO
 from crplugins.handlers.deployment import Deployment
@@ -86,6 +87,12 @@ class LogSection(Section):
     """Lines for people, or a JSON object on each line."""
 
 
+EndpointName = Literal[
+    "chat", "completions", "responses", "messages", "count_tokens", "embeddings", "rerank", "moderations", "images",
+    "transcriptions", "translations", "speech",
+]  # fmt: skip
+
+
 class Server(Section):
     """Where and how `crplugins serve` listens."""
 
@@ -145,8 +152,16 @@ class Server(Section):
     shutdown_seconds: Annotated[Whole, Field(gt=0)] = Field(default=30, examples=[60])
     """How long running answers may go on after SIGTERM; records then have up to 25 s more."""
 
+    endpoints: tuple[EndpointName, ...] = Field(default=(), examples=[["chat", "embeddings"]])
+    """The protocols in which models are asked; by default all. The path of any other is an unknown one (404)."""
+
     unmetered_paths: tuple[Annotated[str, Field(pattern="^/")], ...] = Field(default=(), examples=[["/v1/embeddings"]])
     """Inside vLLM and LiteLLM's proxy: paths that every key opens besides; `/*` at the end stands for all below."""
+
+    @property
+    def dialects(self) -> tuple[Dialect, ...]:
+        """Those of the endpoints that are open."""
+        return tuple([BY_NAME[name] for name in self.endpoints]) or ALL
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

@@ -72,6 +72,11 @@ class Body:
         return body
 
     @property
+    def content_type(self) -> str:
+        """The media type of `raw`."""
+        return "application/json"
+
+    @property
     def fields(self) -> dict[str, msgspec.Raw]:
         """Top-level keys in document order, values as undecoded JSON."""
         if self._fields is None:

@@ -102,6 +102,7 @@ class ReportedUsage(msgspec.Struct):
     input_tokens: int | None = None  # Anthropic, which leaves cached input out; OpenAI's Responses, which do not
     output_tokens: int | None = None
     input_tokens_details: TokenDetails | None = None
+    input_token_details: TokenDetails | None = None  # OpenAI's transcriptions
     output_tokens_details: TokenDetails | None = None
     cached_tokens: int | None = None  # Moonshot
     prompt_cache_hit_tokens: int | None = None  # DeepSeek
@@ -125,7 +126,8 @@ class ReportedUsage(msgspec.Struct):
 
     def counted(self) -> TokenUsage | None:
         """In our names, and made sense of; None if it counts nothing."""
-        more = self.prompt_tokens_details or self.input_tokens_details or _NO_DETAILS
+        inputs = self.input_tokens_details or self.input_token_details
+        more = self.prompt_tokens_details or inputs or _NO_DETAILS
         out = self.completion_tokens_details or self.output_tokens_details or _NO_DETAILS
         read = self.cache_read_input_tokens
         cached = more.cached_tokens or self.prompt_cache_hit_tokens or read or self.cached_tokens
@@ -135,7 +137,7 @@ class ReportedUsage(msgspec.Struct):
         prompt = self.prompt_tokens
         if not prompt and self.input_tokens is not None:
             prompt = self.input_tokens
-            if self.input_tokens_details is None:
+            if inputs is None:
                 created = self.cache_creation_input_tokens
                 if not created and self.cache_creation is not None:
                     created = self.cache_creation.in_all()

@@ -9,6 +9,7 @@ before anything is built.
 """
 
 import json
+import re
 from collections.abc import KeysView, Mapping
 from typing import Any, Final
 
@@ -35,6 +36,9 @@ _LONG: Final = 512
 
 _ESCAPED: Final = b"\x7f\x7f"
 """In place of an escaped quote or backslash in the outline; no key that anybody reads has either."""
+
+_NUMBERS: Final = re.compile(rb"\[[0-9, \t\r\n]{32,}+\]")
+"""Token numbers: a text of a few thousand tokens has as many, and nothing is done for each of them."""
 
 _FLAGS: Final = (b"true", b"false", b"null")
 _COUNTS: Final = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -63,6 +67,7 @@ def outline(raw: bytes) -> bytes:
     if raw.count(b'"') > 2 * MOST_VALUES:
         raise _too_many_values()
     pieces = raw.split(b'"')  # the second, the fourth ... are texts
+    pieces[::2] = [piece if len(piece) <= _LONG else _NUMBERS.sub(b"[0]", piece) for piece in pieces[::2]]
     if sum([piece.count(b",") for piece in pieces[::2]]) > MOST_VALUES:
         raise _too_many_values()
     pieces[1::2] = [text if len(text) <= _LONG else b"\x7f%d" % place for place, text in enumerate(pieces[1::2])]
@@ -82,6 +87,11 @@ def check_names(names: KeysView[str]) -> None:
             raise _unknown_parameter(name)
     if (found := disguised(others, _KNOWN)) is not None:
         raise _unknown_parameter(found)
+
+
+def is_known(name: str) -> bool:
+    """Whether plugins or providers read a parameter of this name."""
+    return name in CHAT_PARAMETERS or name in _OF_OTHERS
 
 
 def check_types(fields: Mapping[str, msgspec.Raw]) -> None:
@@ -132,14 +142,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
-            shown = one_line(name, _SHOWN)
-            message = f"Duplicate key: '{shown}' is given more than once in one object."
-            raise GatewayError(400, message, param=shown, code="duplicate_key")
+            raise duplicate_key(name)
         seen.add(name)
 
 
 # Numbers are not converted: those of thousands of digits would take long.
 _objects: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_int=str, parse_float=str, strict=False)
+
+
+def duplicate_key(name: str) -> GatewayError:
+    shown = one_line(name, _SHOWN)
+    message = f"Duplicate key: '{shown}' is given more than once in one object."
+    return GatewayError(400, message, param=shown, code="duplicate_key")
 
 
 def _unknown_parameter(name: str) -> GatewayError:

@@ -7,22 +7,18 @@ a key of any provider, in every protocol that clients speak.
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT
-from crplugins.core.errors import GatewayError, not_spoken
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.handlers.deployment import Deployment
-from crplugins.handlers.handler import Unopened, document_reply, stream_reply
+from crplugins.handlers.handler import Unopened, document_reply, passed_reply, stream_reply
 from crplugins.handlers.litellm.answer import answer_document
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import messages_of
 from crplugins.handlers.litellm.usage import as_usage, encoded
-from crplugins.handlers.wires import WIRES, Wire
-from crplugins.handlers.wires.completion import Completion, ModelChoice, merged, usage_object
-from crplugins.handlers.wires.wire import UsagePlace
 
 PROVIDER: Final = "demo"
 
@@ -115,15 +111,12 @@ class DemoHandler(Unopened):
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         requested = body.get("model", str) or ""
-        wire = WIRES.get(exchange.dialect.path)
-        if wire is None:
-            raise not_spoken(requested, exchange.dialect.path)
         exchange.served_model = self._deployment.model_for(requested, self._deployment.model).partition("/")[2]
         exchange.price = self._deployment.price_for(requested)
         options = body.get("stream_options")
         asked = isinstance(options, dict) and options.get("include_usage") is True
         if exchange.dialect is not CHAT:
-            return await self._speak(wire, exchange, body, tells_usage=asked)
+            return await self._speak(exchange, body, tells_usage=asked)
         choices = max(1, min(exchange.choices, _MOST_CHOICES))
         answer = echo(messages_of(body), {name: body.get(name) for name in _READ}, choices)
         attempt = exchange.begin_attempt(PROVIDER, self)
@@ -139,7 +132,8 @@ class DemoHandler(Unopened):
     async def _whole(self, exchange: Exchange, attempt: Attempt, document: Mapping[str, Any]) -> Reply:
         await asyncio.sleep(self._pause)
         attempt.end(exchange.clock())
-        exchange.counted(as_usage(document["usage"]), "provider")
+        if (usage := document.get("usage")) is not None:
+            exchange.counted(as_usage(usage), "provider")
         return document_reply(encoded(document))
 
     async def _frames(
@@ -156,49 +150,35 @@ class DemoHandler(Unopened):
         finally:
             attempt.end(exchange.clock())
 
-    async def _speak(self, wire: Wire, exchange: Exchange, body: Body, *, tells_usage: bool) -> Reply:
+    async def _speak(self, exchange: Exchange, body: Body, *, tells_usage: bool) -> Reply:
         """The same in another protocol."""
-        request = {name: body.get(name) for name in body}
-        try:
-            completion = _completion(wire, exchange, request)
-            streams = exchange.stream and wire.streams
-            place: UsagePlace = "own_chunk" if tells_usage or wire.always_tells_usage else "none"
-            answer = wire.frames(completion, request, usage=place) if streams else wire.whole(completion, request)
-        except (LookupError, TypeError, ValueError, AttributeError):  # whatever is not as the protocol has it
-            name = wire.requires[-1]
-            raise GatewayError(400, f"The demo model cannot read '{name}' of this request.", param=name) from None
+        from crplugins.handlers.demo_wires import answer_in_wire  # needed where somebody asks in one
+
+        answer = answer_in_wire(exchange, body, tells_usage=tells_usage)
         attempt = exchange.begin_attempt(PROVIDER, self)
-        if not isinstance(answer, list):
-            return await self._whole(exchange, attempt, answer)
-        frames = self._paced(exchange, attempt, answer, completion)
-        await anext(frames)
-        return stream_reply(frames)
+        if answer.frames is not None:
+            frames = self._paced(exchange, attempt, answer.frames, answer.usage)
+            await anext(frames)
+            return stream_reply(frames)
+        if answer.document is not None:
+            return await self._whole(exchange, attempt, answer.document)
+        await asyncio.sleep(self._pause)
+        attempt.end(exchange.clock())
+        if answer.usage:
+            exchange.counted(as_usage(answer.usage), "provider")
+        return passed_reply(*answer.raw)
 
     async def _paced(
-        self, exchange: Exchange, attempt: Attempt, frames: Sequence[bytes], completion: Completion
+        self, exchange: Exchange, attempt: Attempt, frames: Sequence[bytes], usage: dict[str, Any]
     ) -> AsyncGenerator[bytes, None]:
         try:
             yield b""
             for frame in frames:
                 await asyncio.sleep(self._pause)
                 yield frame
-            exchange.counted(as_usage({**completion.usage}), "provider")
+            exchange.counted(as_usage(usage), "provider")
         finally:
             attempt.end(exchange.clock())
-
-
-def _completion(wire: Wire, exchange: Exchange, request: Mapping[str, Any]) -> Completion:
-    """What is said to a request in any protocol, each of its prompts by itself."""
-    name, created = wire.id_prefix + exchange.id, int(exchange.wall_clock())
-    said = list[Completion]()
-    model = exchange.served_model or ""
-    for asked in wire.asks({**request, "model": model})[:_MOST_CHOICES]:
-        told = echo(asked["messages"], asked, min(asked.get("n") or 1, _MOST_CHOICES))
-        choices = [ModelChoice(index, told.pieces, (), told.finish_reason) for index in range(told.choices)]
-        used = usage_object(told.usage["prompt_tokens"], told.usage["completion_tokens"])
-        said.append(Completion(name, created, model, choices, used))
-    completion = merged(said) if said else Completion(name, created, model, (), {})
-    return replace(completion, usage=wire.usage(completion, request))
 
 
 def _text(content: Any) -> str:

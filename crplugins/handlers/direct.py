@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, MESSAGES, RESPONSES, Dialect
+from crplugins.core.dialects.dialect import is_text_or_sound
 from crplugins.core.errors import GatewayError, not_spoken
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, MOST_EVENTS, Event, begins_stream
@@ -22,7 +23,7 @@ from crplugins.handlers.deadlines import Patience
 from crplugins.handlers.deployment import Deployment, secrets_of
 from crplugins.handlers.direct_headers import NO_HEADERS, UpstreamHeaders, place_of
 from crplugins.handlers.direct_stream import DirectStream
-from crplugins.handlers.handler import document_reply, stream_reply
+from crplugins.handlers.handler import document_reply, passed_reply, stream_reply
 from crplugins.handlers.http.client import HttpClient
 from crplugins.handlers.http.interface import Endpoint, HttpError, NoConnection, Response
 from crplugins.handlers.litellm_settings import is_parameter
@@ -53,7 +54,7 @@ class DirectHandler:
         self._deployment = deployment
         self._model = upstream.model
         self._upstream = upstream
-        self._defaults = _defaults(deployment.parameters)
+        self._defaults: dict[Dialect, Mapping[str, Any]] = {}
         self._dropped = [str(name) for name in deployment.parameters.get("additional_drop_params") or ()]
         self._calls = DirectCalls(deployment, upstream)
         self._refused = StreamOptionsRefused()
@@ -82,13 +83,15 @@ class DirectHandler:
         dialect = exchange.upstream_dialect or exchange.dialect
         endpoint, headers = self._endpoints.get(dialect) or self._endpoint_of(dialect)
         passed_on = headers.passed_on(exchange.headers) if dialect.features else NO_HEADERS
+        if dialect.form:
+            passed_on = {"Content-Type": body.content_type}  # the boundary of each is another
         requested = body.get("model", str) or ""
         model = self._deployment.model_for(requested, self._model)
         exchange.served_model = model
         exchange.price = self._deployment.price_for(requested)
         if dialect.keeps_answers:
             exchange.kept_at = self.place
-        sent = self._upstream_body(body, model, with_defaults=dialect.generates)
+        sent = self._upstream_body(body, model, self._defaults[dialect])
         if self._refused.known(model, sent, exchange.clock()):
             sent.remove(STREAM_OPTIONS)
         try:
@@ -117,6 +120,7 @@ class DirectHandler:
         headers = UpstreamHeaders(self._deployment, self._upstream, dialect)
         endpoint = self._client.endpoint(self._base_url + dialect.path, headers.fixed)
         self._endpoints[dialect] = endpoint, headers
+        self._defaults[dialect] = _defaults(self._deployment.parameters, dialect)
         return endpoint, headers
 
     @property
@@ -131,23 +135,26 @@ class DirectHandler:
         response.close(_LINGER_SECONDS)
         return response.status
 
-    def _upstream_body(self, body: Body, model: str, *, with_defaults: bool) -> Body:
-        """The client's bytes; only the model's name is written into them, and missing defaults of what is generated."""
+    def _upstream_body(self, body: Body, model: str, defaults: Mapping[str, Any]) -> Body:
+        """The client's bytes; only the model's name and missing defaults are written into them."""
         copy = body.copy()
         if copy.get("model", str) != model:
             copy.set("model", model)
-        if with_defaults:
-            for key, value in self._defaults.items():
-                if key not in copy:
-                    copy.set(key, value)
+        for key, value in defaults.items():
+            if key not in copy:
+                copy.set(key, value)
         for key in self._dropped:
             copy.remove(key)
         return copy
 
 
-def _defaults(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _defaults(parameters: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """What is written into a request that lacks it: no parameter of chat completions that is none of the dialect."""
+    if not dialect.uses_tokens:
+        return {}
     extra: Mapping[str, Any] = parameters.get("extra_body") or {}
-    return {**extra, **{key: value for key, value in parameters.items() if is_parameter(key)}}
+    meant = {key: value for key, value in parameters.items() if is_parameter(key) and dialect.has(key)}
+    return {**extra, **meant}
 
 
 class DirectCalls:
@@ -209,6 +216,10 @@ class DirectCalls:
         """The answer in the form that the client asked for. Its own form is told by its bytes, not by its headers."""
         if not 200 <= response.status < 300:
             raise await self._refusal(response, exchange)
+        if exchange.dialect.passes_bytes and not exchange.stream:
+            content_type = response.headers.get("content-type", "")
+            if is_text_or_sound(content_type):
+                return await self._passed(response, exchange, content_type)
         head, is_stream = await self._begin(response, asked=exchange.stream)
         if not exchange.asks_model:
             exchange.stream = is_stream
@@ -231,6 +242,16 @@ class DirectCalls:
         if exchange.stream:
             return stream_reply(frames, stream.push_to)
         return document_reply(await self._joined(frames, exchange))
+
+    async def _passed(self, response: Response, exchange: Exchange, content_type: str) -> Reply:
+        """An answer that is sound or text, as it is. JSON is judged, whatever it is called."""
+        body = await self._rest(response, response.take() or await response.read())
+        response.close()
+        document = exchange.dialect.document(body)
+        if document.answer is None or not document.answer.choices:
+            raise self._whole.no_completion(body, response.headers)
+        exchange.split = body, [document]
+        return passed_reply(body, content_type)
 
     async def _begin(self, response: Response, *, asked: bool) -> tuple[bytes, bool]:
         """The first bytes, and whether they begin a stream of events; what was asked for, if there is nothing."""

@@ -37,6 +37,8 @@ class UpstreamHeaders:
 
     def __init__(self, deployment: Deployment, upstream: Upstream, dialect: Dialect) -> None:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "crplugins"}
+        if dialect.form:
+            del headers["Content-Type"]  # that of each request goes with it
         headers |= _credential(upstream, dialect)
         if "organization" in deployment.parameters:
             headers["OpenAI-Organization"] = str(deployment.parameters["organization"])

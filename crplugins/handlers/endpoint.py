@@ -15,6 +15,7 @@ from crplugins.asgi.sending import send_reply
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, internal_error, model_not_found
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.form_body import FormBody
 from crplugins.handlers.handler import Handler
 
 logger = logging.getLogger("crplugins.gateway")
@@ -44,7 +45,8 @@ class ModelEndpoint:
         raw = await read_body(receive, sys.maxsize)  # PluginMiddleware limits its size
         body = exchange.body
         if body is None or body.raw is not raw:  # else a plugin has read and parsed these bytes
-            body = exchange.body = Body.of_request(raw)
+            form = exchange.dialect.form
+            body = exchange.body = FormBody.of_form(raw, exchange.headers) if form else Body.of_request(raw)
         exchange.notes_attempts = True
         try:
             with CancelOnDisconnect(receive):

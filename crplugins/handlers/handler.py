@@ -1,5 +1,6 @@
 """Handler: the interface of what answers a chat completion, and the two kinds of reply it makes."""
 
+import re
 from collections.abc import AsyncGenerator, Callable, Collection
 from types import TracebackType
 from typing import Final, Protocol, Self, runtime_checkable
@@ -72,6 +73,16 @@ def document_reply(body: bytes) -> Reply:
     """A whole answer, already JSON."""
     length = str(len(body)).encode()
     return Reply(200, [(b"content-type", b"application/json"), (b"content-length", length)], body)
+
+
+def passed_reply(body: bytes, content_type: str) -> Reply:
+    """A whole answer that is no JSON, under the type that its provider gave it, if that is a sensible one."""
+    known = content_type if _CONTENT_TYPE.fullmatch(content_type) else "application/octet-stream"
+    length = str(len(body)).encode()
+    return Reply(200, [(b"content-type", known.encode()), (b"content-length", length)], body)
+
+
+_CONTENT_TYPE: Final = re.compile(r"[a-z]{1,20}/[A-Za-z0-9.+-]{1,60}(?:; ?[a-z]{1,20}=[A-Za-z0-9._-]{1,40}){0,3}")
 
 
 def stream_reply(frames: AsyncGenerator[bytes, None], push_to: Callable[[Push], None] | None = None) -> Reply:

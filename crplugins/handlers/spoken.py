@@ -14,7 +14,22 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from crplugins.core.body import Body
-from crplugins.core.dialects import ALL, CHAT, COMPLETIONS, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect
+from crplugins.core.dialects import (
+    ALL,
+    CHAT,
+    COMPLETIONS,
+    COUNT_TOKENS,
+    EMBEDDINGS,
+    IMAGES,
+    MESSAGES,
+    MODERATIONS,
+    RERANK,
+    RESPONSES,
+    SPEECH,
+    TRANSCRIPTIONS,
+    TRANSLATIONS,
+    Dialect,
+)
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.demo import is_demo
@@ -40,6 +55,11 @@ _MODES: Final[Mapping[str, Spoken]] = {
     "completion": frozenset({COMPLETIONS}),
     "embedding": frozenset({EMBEDDINGS}),
     "responses": frozenset({RESPONSES}),
+    "rerank": frozenset({RERANK}),
+    "moderation": frozenset({MODERATIONS}),
+    "image_generation": frozenset({IMAGES}),
+    "audio_transcription": frozenset({TRANSCRIPTIONS, TRANSLATIONS}),
+    "audio_speech": frozenset({SPEECH}),
 }
 """`model_info.mode`: what such a model has of its wire."""
 

@@ -376,6 +376,12 @@ _SOMEWHERE_ELSE: Final[Sequence[tuple[str, Callable[[Config], bool], frozenset[H
         "only crplugins' own gateway serves the admin API",
     ),
     (
+        "server.endpoints",
+        lambda config: bool(config.server.endpoints),
+        frozenset({"gateway"}),
+        "the app inside has the endpoints that it has; a key opens no other paths than those that ask a model",
+    ),
+    (
         "prices",
         lambda config: config.prices is not None,
         frozenset({"gateway", "vllm"}),

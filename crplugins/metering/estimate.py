@@ -84,7 +84,7 @@ def _output_limit(exchange: Exchange, body: Body) -> tuple[int | None, int]:
     dialect = exchange.dialect
     if not dialect.generates:
         return 0, 1
-    choices = min(max(exchange.choices, 1), _MOST_CHOICES)
+    choices = min(max(dialect.generated(body), 1), _MOST_CHOICES)
     for name in dialect.output_limits:
         if (limit := _count(body, name)) is not None:
             return limit * choices, choices

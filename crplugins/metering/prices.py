@@ -54,6 +54,9 @@ _OTHER_UNIT: Final = re.compile(r"cost_per_(second|image|pixel|character|page|qu
 _ANSWERS: Final = frozenset({None, "chat", "completion", "responses"})
 """The modes in which a second is one of the answer, and not of recorded speech."""
 
+_WRITE_NOTHING: Final = frozenset({"embedding", "moderation", "rerank"})
+"""The modes without output that is charged."""
+
 _STANDARD: Final = ""
 _BATCH: Final = "batch"
 _TIERS: Final = {"batches": _BATCH}
@@ -126,11 +129,22 @@ def _tiers(rates: Mapping[str, Any]) -> dict[str, _Steps]:
 
 def _per_character(rates: Mapping[str, Any]) -> dict[str, int]:
     keys = {"input": "input_cost_per_character", "output": "output_cost_per_character"}
-    return {
+    known = {
         field: _CHARACTERS_PER_TOKEN * _pico_usd(key, rates[key])
         for field, key in keys.items()
         if rates.get(key) is not None and rates.get(f"{field}_cost_per_token") is None
     }
+    return _without_text(rates) | known
+
+
+def _without_text(rates: Mapping[str, Any]) -> dict[str, int]:
+    """What the output of a model costs for which the table has no price of written output: it writes none."""
+    mode, pictures = rates.get("mode"), rates.get("output_cost_per_image_token")
+    if mode in _WRITE_NOTHING:
+        return {"output": 0}
+    if mode == "image_generation" and pictures is not None:
+        return {"output": _pico_usd("output_cost_per_image_token", pictures)}
+    return {}
 
 
 def _pico_usd(key: str, rate: Any) -> int:
@@ -250,6 +264,8 @@ def _with_fees(price: Price, rates: Mapping[str, Any]) -> Price:
     fees: dict[str, Any] = {}
     if (rate := rates.get("input_cost_per_request")) is not None:
         fees["request"] = _pico_usd("input_cost_per_request", rate)
+    if rates.get("mode") == "rerank" and (rate := rates.get("input_cost_per_query")) is not None:
+        fees["request"] = _pico_usd("input_cost_per_query", rate)  # of Cohere's, up to 100 documents
     sizes = _searches(rates.get("search_context_cost_per_query"))
     provider = rates.get("litellm_provider")
     if sizes:
@@ -319,6 +335,6 @@ def _per_second(rates: Mapping[str, Any]) -> Price | None:
 
 
 def _charges_otherwise(rates: Mapping[str, Any], price: Price) -> bool:
-    if price.input or price.output:
+    if price.input or price.output or (rates.get("mode") == "rerank" and rates.get("input_cost_per_query") is not None):
         return False
     return any(_OTHER_UNIT.search(key) and isinstance(rate, int | float) and rate > 0 for key, rate in rates.items())

@@ -10,6 +10,9 @@ from typing import Any
 
 import msgspec
 
+from crplugins.core.errors import GatewayError
+from crplugins.core.form_body import FormBody
+
 CREDENTIALS = ("authorization", "x-api-key", "api-key")
 
 
@@ -69,7 +72,8 @@ class Progress:
 class ReceivedRequest:
     """A request as it arrived. Names in `headers` are lower case; credentials are kept apart from them.
 
-    `json` is the decoded body, None if it was not JSON. `number` counts from 1 in order of arrival.
+    `json` is the decoded body, of a form its fields, None if it was neither. `number` counts from 1 in order of
+    arrival.
     """
 
     number: int
@@ -132,7 +136,7 @@ def received(number: int, request: HttpRequest) -> ReceivedRequest:
     bearer = token if scheme.lower() == "bearer" else None
     api_key = bearer or request.headers.get("x-api-key") or request.headers.get("api-key")
     return ReceivedRequest(
-        number, request.method, request.target, headers, request.body, _json(request.body), api_key, bearer
+        number, request.method, request.target, headers, request.body, _json(request), api_key, bearer
     )
 
 
@@ -157,8 +161,12 @@ def _usage_in(data: bytes) -> _Counts | None:
     return next((each.usage for each in (told, told.response, told.message) if each is not None and each.usage), None)
 
 
-def _json(body: bytes) -> Any:
+def _json(request: HttpRequest) -> Any:
+    kind = request.headers.get("content-type", "")
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if kind.lower().startswith("multipart/form-data"):
+            form = FormBody(request.body, kind.encode("latin-1"))
+            return {name: form.get(name) for name in form}
+        return msgspec.json.decode(request.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, GatewayError):
         return None

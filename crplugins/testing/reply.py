@@ -57,6 +57,8 @@ def plain(status: int, body: Mapping[str, Any]) -> ProviderReply:
 
 def _modelled(script: Script, request: dict[str, Any], id: str, created: int, wire: Wire) -> ProviderReply:
     completion = _completion(script, request, id, created, wire)
+    if (raw := wire.raw(completion, request)) is not None:
+        return _reply(script, (raw[0],), raw[1], wire)
     if not (request.get("stream") and wire.streams):
         whole = wire.whole(completion, request, usage=script.usage != "off")
         return _reply(script, (msgspec.json.encode(whole),), JSON, wire)

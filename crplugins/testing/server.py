@@ -27,11 +27,11 @@ BACKLOG = 4096  # thousands of clients may connect in the same moment
 class FakeProvider:
     """`async with FakeProvider() as provider:` serves `provider.base_url` until the block ends.
 
-    POST on any path that ends in `/chat/completions`, `/completions`, `/responses`, `/messages` or `/embeddings` is
-    answered in that protocol by, in this order: the next script of `enqueue`, the script of the model (`script`), a
-    recording (`cassettes`; header `x-cassette: <id>` or model `replay-<id>`), the `default` script, which is the
-    deterministic fake model. GET on a path that ends in `/models` lists `models` and all scripted names. Recordings
-    take timing and faults of `default`.
+    POST on any path that ends in that of a protocol (`/chat/completions`, `/completions`, `/responses`, `/messages`,
+    `/embeddings`, `/rerank` ..., see `handlers.wires`) is answered in it by, in this order: the next script of
+    `enqueue`, the script of the model (`script`), a recording (`cassettes`; header `x-cassette: <id>` or model
+    `replay-<id>`), the `default` script, which is the deterministic fake model. GET on a path that ends in `/models`
+    lists `models` and all scripted names. Recordings take timing and faults of `default`.
 
     `active` is the number of connections with a request in progress, `received` that of all requests so far,
     `connections_accepted` that of all connections. `keep_requests` bounds the log. `now` gives `created`, in seconds

@@ -44,7 +44,7 @@ async def test_chat_completions_are_met_under_any_prefix(path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/completions"), ("POST", CHAT + "/x"), ("POST", "/v1/audio/speech"), ("GET", "/healthz"),
+        ("POST", "/completions"), ("POST", CHAT + "/x"), ("POST", "/v1/audio"), ("GET", "/healthz"),
         ("POST", "/"), ("PUT", "/v1/models"),
     ],
 )  # fmt: skip

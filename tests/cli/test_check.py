@@ -70,6 +70,7 @@ def test_json_is_alone_on_stdout_and_warnings_are_on_stderr(run, tmp_path):
             "root_path": "",
             "cors": None,
             "shutdown_seconds": 30,
+            "endpoints": [],
             "unmetered_paths": [],
         },
         "guard": {"strict": True},

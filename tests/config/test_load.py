@@ -51,6 +51,7 @@ def test_the_documented_sample_is_read(load):
         "root_path": "",
         "cors": None,
         "shutdown_seconds": 30,
+        "endpoints": (),
         "unmetered_paths": (),
     }
     assert [entry.name for entry in config.plugins] == ["Plugin"]

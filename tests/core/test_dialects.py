@@ -5,8 +5,23 @@ from typing import Any
 
 import pytest
 
+from crplugins.core.body import Body
 from crplugins.core.completeness import Completeness
-from crplugins.core.dialects import ALL, CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect
+from crplugins.core.dialects import (
+    ALL,
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    IMAGES,
+    MESSAGES,
+    MODERATIONS,
+    RERANK,
+    RESPONSES,
+    SPEECH,
+    TRANSCRIPTIONS,
+    TRANSLATIONS,
+    Dialect,
+)
 from crplugins.core.errors import GatewayError
 from crplugins.core.said import Said
 
@@ -149,8 +164,97 @@ def test_a_failure_in_a_stream_is_read_as_one_in_its_own_dialect(dialect: Dialec
     assert b"Gone." in dialect.error_body(error, "id")
 
 
-@pytest.mark.parametrize("dialect", ALL)
+@pytest.mark.parametrize("dialect", [each for each in ALL if not each.passes_bytes])
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"1", b'"x"', b"null", b'{"choices": 1}', b"\xff", b"[" * 5000])
 def test_what_is_no_answer_raises_nothing(dialect: Dialect, data: bytes) -> None:
     answer = dialect.document(data).answer
     assert answer is None or not answer.choices
+
+
+COUNTED: list[tuple[Dialect, dict[str, Any], tuple[int, int] | None]] = [
+    (EMBEDDINGS, {"data": [{"embedding": "AAAA"}], "usage": {"prompt_tokens": 7, "total_tokens": 7.0}}, (7, 0)),
+    (EMBEDDINGS, {"data": [{"embedding": [0.1]}], "usage": {"total_tokens": 7}}, (7, 0)),
+    (EMBEDDINGS, {"data": []}, None),
+    (RERANK, {"results": [{"index": 0}], "meta": {"billed_units": {"search_units": 1}}}, None),
+    (RERANK, {"results": [], "meta": {"tokens": {"input_tokens": 7, "output_tokens": 0}}}, (7, 0)),
+    (RERANK, {"results": [{"index": 0}], "usage": {"total_tokens": 7}}, (7, 0)),
+    (RERANK, {"data": [{"index": 0}], "object": "list", "usage": {"total_tokens": 7}}, (7, 0)),
+    (MODERATIONS, {"id": "modr", "results": [{"flagged": False}]}, None),
+    (IMAGES, {"data": [{"b64_json": "AA"}], "usage": {
+        "input_tokens": 7, "output_tokens": 272, "total_tokens": 279, "input_tokens_details": {"text_tokens": 7},
+    }}, (7, 272)),
+    (TRANSCRIPTIONS, {"text": "Hi", "usage": {
+        "type": "tokens", "input_tokens": 7, "input_token_details": {"audio_tokens": 6}, "output_tokens": 2,
+        "total_tokens": 9,
+    }}, (7, 2)),
+    (TRANSCRIPTIONS, {"text": "Hi", "usage": {"type": "duration", "seconds": 3}}, None),
+    (TRANSLATIONS, {"text": ""}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "body", "counts"), COUNTED)
+def test_of_what_passes_as_it_is_the_usage_is_read(
+    dialect: Dialect, body: dict[str, Any], counts: tuple[int, int] | None
+) -> None:
+    answer = dialect.document(json.dumps(body).encode()).answer
+    assert answer is not None
+    assert [choice.finish_reason for choice in answer.choices or ()] == ["stop"]
+    assert not answer.says()
+    told = answer.counted
+    assert (None if told is None else (told.input_tokens, told.output_tokens)) == counts
+
+
+def test_kinds_of_tokens_that_cost_otherwise_are_told_apart() -> None:
+    drawn = IMAGES.document(json.dumps(COUNTED[8][1]).encode()).answer
+    heard = TRANSCRIPTIONS.document(json.dumps(COUNTED[9][1]).encode()).answer
+    assert drawn is not None
+    assert heard is not None
+    assert drawn.counted is not None
+    assert heard.counted is not None
+    assert drawn.counted.image_output_tokens == 272
+    assert heard.counted.audio_input_tokens == 6
+
+
+@pytest.mark.parametrize("dialect", [TRANSCRIPTIONS, TRANSLATIONS, SPEECH])
+def test_sound_and_subtitles_are_answers_and_half_a_document_is_none(dialect: Dialect) -> None:
+    for body in (b"\xff\xfb\x90\x00", b"WEBVTT\n\n", b"Hello there", b"ID3"):
+        answer = dialect.document(body).answer
+        assert answer is not None
+        assert answer.choices
+    for body in (b"", b'{"text": "Hel', b'{"error": {"message": "no"}}', b"[1"):
+        answer = dialect.document(body).answer
+        assert answer is None or not answer.choices
+
+
+@pytest.mark.parametrize(("dialect", "events"), [
+    (IMAGES, [{"type": "image_generation.partial_image", "b64_json": "AA"}, {"type": "image_generation.completed"}]),
+    (TRANSCRIPTIONS, [{"type": "transcript.text.delta", "delta": WORDS}, {"type": "transcript.text.done"}]),
+    (SPEECH, [{"type": "speech.audio.delta", "audio": "AA"}, {"type": "speech.audio.done"}]),
+])  # fmt: skip
+def test_a_stream_of_pictures_or_sound_ends_with_its_last_event(dialect: Dialect, events: list[dict[str, Any]]) -> None:
+    counts = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
+    begun, whole = Completeness(), Completeness()
+    read = dialect.splitter().feed(stream(events[0], {**events[1], "usage": counts}))
+    begun.see(read[0])
+    for event in read:
+        whole.see(event)
+    assert begun.begun
+    assert not begun.complete
+    assert whole.complete
+    assert whole.done
+    assert read[0].answer is not None
+    assert read[0].answer.says()
+    assert read[1].answer is not None
+    assert read[1].answer.counted is not None
+    assert read[1].answer.counted.output_tokens == 5
+
+
+@pytest.mark.parametrize(("asks", "shown", "generated"), [
+    ({"prompt": "a"}, 1, 1), ({"prompt": "a", "n": 3}, 3, 3), ({"prompt": ["a", "b"], "n": 2}, 4, 4),
+    ({"prompt": ["a", "b"], "best_of": 5}, 2, 10), ({"prompt": "a", "n": 2, "best_of": 1}, 2, 2),
+    ({"prompt": [1, 2, 3]}, 1, 1), ({"prompt": [[1, 2], [3]], "n": 2}, 4, 4), ({"prompt": []}, 1, 1), ({}, 1, 1),
+    ({"prompt": 5, "best_of": None}, 1, 1),
+])  # fmt: skip
+def test_of_completions_more_may_be_generated_than_is_shown(asks: dict[str, Any], shown: int, generated: int) -> None:
+    body = Body(json.dumps(asks).encode())
+    assert (COMPLETIONS.choices(body), COMPLETIONS.generated(body)) == (shown, generated)

@@ -99,7 +99,7 @@ def test_every_other_spelling_is_nearly_one(path: str) -> None:
         "", "/", "*", "/completions", "/embeddings", "/responses", "/messages", "/v1/responses/resp_1", "/v1/models/gpt-4", CHAT + "/abc",
         CHAT + "/abc/messages", "/v1/chat", "/v1/chat/completions-async", "/v1/chatcompletions", "/v1/chat-completions",
         "/v1/chat/completion", "/completions/chat", "/mcp", "/mcp/messages/", "/a/../b", "/a%2Fb", "/füße", "/a;b=c", "/a//b",
-        "/v1/chat/completions/\u6570\u636e", "/notes/about chat completions", "/v1/audio/speech", "/.well-known/x",
+        "/v1/chat/completions/\u6570\u636e", "/notes/about chat completions", "/audio/speech", "/v1/audio", "/.well-known/x",
     ],
 )  # fmt: skip
 def test_other_paths_are_not_ours(path: str) -> None:

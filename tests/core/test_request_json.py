@@ -86,13 +86,22 @@ def test_the_list_of_parameters_is_the_one_that_the_guard_checks() -> None:
 
 CROWDS = {
     "keys": lambda n: b'{"model":"m",' + b",".join(b'"k%d":1' % i for i in range(n)) + b"}",
-    "numbers": lambda n: b'{"a":[' + b"1," * n + b"1]}",
+    "numbers": lambda n: b'{"a":[' + b"1.5," * n + b"1]}",
     "objects": lambda n: b'{"a":[' + b"{}," * n + b"1]}",
     "texts": lambda n: b'{"a":[' + b'"",' * n + b"1]}",
     "texts that end with a backslash": lambda n: b'{"a":[' + b'"\\\\",' * n + b"1]}",
     "texts that end with a quote": lambda n: b'{"a":[' + b'"\\"",' * n + b"1]}",
     "nested keys": lambda n: b'{"a":' * n,
 }
+
+
+def test_numbers_of_tokens_may_be_as_many_as_the_body_is_long() -> None:
+    for tokens in ([1] * 3 * MOST_VALUES, [[123, 4]] * 20 + [[5] * MOST_VALUES] * 3):
+        body = Body.of_request(json.dumps({"model": "m", "input": tokens}).encode())
+        assert body.get("input") == tokens
+    for broken in (b"[1,,2]", b"[1" + b",1" * MOST_VALUES + b",]", b"[" + b"1," * MOST_VALUES + b"-1 2]"):
+        with pytest.raises(GatewayError):
+            Body.of_request(b'{"input":' + broken + b"}")
 
 
 @pytest.mark.parametrize("crowd", CROWDS)

@@ -31,7 +31,7 @@ def vllm(serve, monkeypatch, tmp_path, blockbuster):
         file.write_text(text)
         monkeypatch.setenv("CRPLUGINS_CONFIG", str(file))
         app = vllm_app(HostModel(), "crplugins.homes.vllm.Middleware")
-        for path in ("/v1/embeddings", "/ping", "/tokenize", *OPERATORS):
+        for path in ("/v1/score", "/ping", "/tokenize", *OPERATORS):
             app.post(path)(_done)
         app.get("/server_info")(_done)
         return serve(app)
@@ -51,13 +51,13 @@ async def post(url: str, path: str, key: str) -> object:
 async def test_a_key_with_a_bound_cannot_go_around_it(vllm):
     async with vllm(KEYS) as url:
         for key in ("free", "shadow"):
-            assert await post(url, "/v1/embeddings", key) == {"object": "done"}
+            assert await post(url, "/v1/score", key) == {"object": "done"}
         for key in BOUNDED:
             with pytest.raises(openai.PermissionDeniedError) as refused:
-                await post(url, "/v1/embeddings", key)
+                await post(url, "/v1/score", key)
             assert refused.value.body["code"] == "endpoint_not_metered"
             assert refused.value.body["message"] == (
-                "You may not use /v1/embeddings here: nothing limits or records what it uses."
+                "You may not use /v1/score here: nothing limits or records what it uses."
             )
 
 
@@ -84,7 +84,7 @@ async def test_no_key_of_a_client_changes_the_server_or_sees_its_insides(vllm):
 async def test_without_keys_here_vllm_guards_what_is_its_operators(vllm):
     async with vllm("limits: {per_model: {llama: {requests_per_minute: 60}}}") as url:
         with pytest.raises(openai.PermissionDeniedError):  # it would go around the limit
-            await post(url, "/v1/embeddings", "any")
+            await post(url, "/v1/score", "any")
     async with vllm("metrics: {token: null}") as url:
         assert await post(url, "/sleep", "any") == {"object": "done"}
 
@@ -101,19 +101,19 @@ async def test_without_keys_here_vllm_guards_what_is_its_operators(vllm):
 async def test_what_counts_for_everybody_bounds_every_key(vllm, tmp_path, section):
     async with vllm(KEYS + section.format(folder=tmp_path)) as url:
         with pytest.raises(openai.PermissionDeniedError):
-            await post(url, "/v1/embeddings", "free")
+            await post(url, "/v1/score", "free")
 
 
 async def test_where_nothing_counts_every_key_opens_whatever_serves_the_model(vllm):
     async with vllm(KEYS + "metrics: {token: null}") as url:
-        for path in ("/v1/embeddings", "/tokenize"):
+        for path in ("/v1/score", "/tokenize"):
             assert await post(url, path, "free") == {"object": "done"}
 
 
-@pytest.mark.parametrize("named", ["/v1/embeddings", "/v1/*"])
+@pytest.mark.parametrize("named", ["/v1/score", "/v1/*"])
 async def test_a_path_that_is_named_may_be_used(vllm, named):
     async with vllm(f"{KEYS}server: {{unmetered_paths: ['{named}']}}") as url:
-        assert await post(url, "/v1/embeddings", "limited") == {"object": "done"}
+        assert await post(url, "/v1/score", "limited") == {"object": "done"}
 
 
 async def test_what_runs_nothing_needs_no_name(vllm):
@@ -125,6 +125,6 @@ async def test_what_runs_nothing_needs_no_name(vllm):
 
 async def test_a_path_that_is_none_is_refused_with_its_line(vllm, caplog):
     with pytest.raises(RuntimeError, match="could not start"):
-        async with vllm("server:\n  unmetered_paths: [v1/embeddings]\n"):
+        async with vllm("server:\n  unmetered_paths: [v1/score]\n"):
             pass
     assert "line 2: server.unmetered_paths" in caplog.text

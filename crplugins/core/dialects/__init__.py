@@ -7,6 +7,8 @@ limit, a budget or a record is the same for all of them.
 `dialect.py` is what they have in common, with OpenAI's words for whatever a protocol does not say otherwise. `chat.py`
 is the one that the others are measured by.
 
+`counted.py` is what those have in common that pass as they are and are counted.
+
 To add one: its file, and a row in `ALL`.
 """
 
@@ -19,15 +21,22 @@ from crplugins.core.dialects.completions import COMPLETIONS
 from crplugins.core.dialects.count_tokens import COUNT_TOKENS
 from crplugins.core.dialects.dialect import Dialect
 from crplugins.core.dialects.embeddings import EMBEDDINGS
+from crplugins.core.dialects.images import IMAGES
 from crplugins.core.dialects.messages import MESSAGES
+from crplugins.core.dialects.moderations import MODERATIONS
+from crplugins.core.dialects.rerank import RERANK
 from crplugins.core.dialects.responses import RESPONSES
+from crplugins.core.dialects.spoken import SPEECH, TRANSCRIPTIONS, TRANSLATIONS
 
 __all__ = [
-    "ALL", "BY_NAME", "CHAT", "COMPLETIONS", "COUNT_TOKENS", "EMBEDDINGS", "MESSAGES", "RESPONSES", "Dialect",
-    "shown_dialect",
+    "ALL", "BY_NAME", "CHAT", "COMPLETIONS", "COUNT_TOKENS", "EMBEDDINGS", "IMAGES", "MESSAGES", "MODERATIONS",
+    "RERANK", "RESPONSES", "SPEECH", "TRANSCRIPTIONS", "TRANSLATIONS", "Dialect", "shown_dialect",
 ]  # fmt: skip
 
-ALL: Final = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT_TOKENS, EMBEDDINGS)
+ALL: Final = (
+    CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT_TOKENS, EMBEDDINGS, RERANK, MODERATIONS, IMAGES, TRANSCRIPTIONS,
+    TRANSLATIONS, SPEECH,
+)  # fmt: skip
 
 BY_NAME: Final[Mapping[str, Dialect]] = MappingProxyType({dialect.name: dialect for dialect in ALL})
 

@@ -6,6 +6,7 @@ from crplugins.core.answer_forms import document_of, readable_chunk, stream_of
 from crplugins.core.body import Body
 from crplugins.core.dialects.chat_usage import with_usage
 from crplugins.core.dialects.dialect import NOT_JSON, Dialect
+from crplugins.core.parameters import CHAT_PARAMETERS
 from crplugins.core.sse import Event, Splitter, done_event
 from crplugins.core.wire import AnswerFacts, read_answer
 
@@ -17,6 +18,7 @@ class Chat(Dialect):
     path = "/chat/completions"
     prompt = ("messages", "tools")
     output_limits = ("max_completion_tokens", "max_tokens")
+    parameters = CHAT_PARAMETERS
     asks_for_usage = True
 
     def choices(self, body: Body) -> int:

@@ -1,4 +1,9 @@
-"""Completions (OpenAI, "Create completion"): a prompt is continued. Editors and base models speak it."""
+"""Completions (OpenAI, "Create completion"): a prompt is continued. Editors and base models speak it.
+
+A prompt is a text, a list of texts, the numbers of its tokens, or a list of such lists. Servers add to the form of
+their answers: Ollama's and llama.cpp's chunks have fields of their own, vLLM's have `stop_reason` and usage where it is
+asked for in each, and some end with the finish reason alone.
+"""
 
 from typing import Any, Final
 
@@ -16,6 +21,7 @@ from crplugins.core.wire import AnswerFacts, Choice, Delta, Misshapen
 class _Choice(msgspec.Struct):
     index: int = 0
     text: str | None = None
+    reasoning: str | None = None  # OpenRouter
     finish_reason: str | UnsetType | None = UNSET
 
 
@@ -31,19 +37,24 @@ _completion: Final = msgspec.json.Decoder(_Completion)
 
 
 class Completions(Dialect):
-    """`POST /v1/completions`. Each of a list of prompts has `n` answers."""
+    """`POST /v1/completions`. Each of a list of prompts has `n` answers, of `best_of` that are generated."""
 
     name = "completions"
     path = "/completions"
     prompt = ("prompt", "suffix")
     output_limits = ("max_tokens",)
+    parameters = (
+        "frequency_penalty", "logit_bias", "max_tokens", "n", "presence_penalty", "seed", "stop", "temperature",
+        "top_p", "user",
+    )  # fmt: skip
     asks_for_usage = True
 
     def choices(self, body: Body) -> int:
-        prompts = body.get("prompt", list[Any]) if "prompt" in body else None
-        each = (body.get("n", int) if "n" in body else None) or 1
-        texts = [item for item in prompts or () if not isinstance(item, int)]  # numbers are the tokens of one prompt
-        return each * max(len(texts), 1)
+        return ((body.get("n", int) if "n" in body else None) or 1) * _prompts(body)
+
+    def generated(self, body: Body) -> int:
+        best_of = body.get("best_of", int) if "best_of" in body else None
+        return max(self.choices(body), (best_of or 1) * _prompts(body))
 
     def read(self, data: bytes) -> AnswerFacts | None:
         try:
@@ -55,6 +66,14 @@ class Completions(Dialect):
 
     def end_mark(self) -> Event:
         return done_event()
+
+
+def _prompts(body: Body) -> int:
+    """How many prompts a request has. Numbers are the tokens of one."""
+    if "prompt" not in body or (body.bytes_of("prompt") or b"")[:1] != b"[":
+        return 1
+    prompts = body.get("prompt", list[msgspec.Raw]) or ()
+    return len(prompts) if prompts and bytes(memoryview(prompts[0])[:1]) in (b'"', b"[") else 1
 
 
 def _read_leniently(data: bytes) -> AnswerFacts | None:
@@ -75,7 +94,7 @@ def _read_leniently(data: bytes) -> AnswerFacts | None:
 
 
 def _choice(choice: _Choice) -> Choice:
-    return Choice(choice.index, choice.finish_reason, delta=Delta(content=choice.text))
+    return Choice(choice.index, choice.finish_reason, delta=Delta(content=choice.text, reasoning=choice.reasoning))
 
 
 COMPLETIONS: Final = Completions()

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.dialects.counted import ANSWERED
 from crplugins.core.dialects.dialect import NOT_JSON
-from crplugins.core.dialects.embeddings import ANSWERED
 from crplugins.core.dialects.messages import Messages
 from crplugins.core.wire import AnswerFacts, Misshapen
 
@@ -25,6 +25,7 @@ class CountTokens(Messages):
     path = "/messages/count_tokens"
     prompt = ()
     output_limits = ()
+    parameters = ()
     generates = uses_tokens = False
     optional = True
     model_within = ""

@@ -5,12 +5,14 @@ what it says and the reason why it has ended; `usage` counts its tokens; `ends` 
 everybody reads what has been said, whether it is complete, and what it costs.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
+from crplugins.core.parameters import CHAT_PARAMETERS
 from crplugins.core.sse import Event, Splitter
 from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import AnswerFacts
@@ -26,10 +28,14 @@ class Dialect:
         path: what the paths of its requests end with: `/chat/completions`, behind `/v1` or whatever stands there.
         prompt: the members of a request that the provider reads as input.
         output_limits: the members of a request that bound the output of each answer, in order of precedence.
+        parameters: those of chat completions that mean the same in it.
         generates: an answer has output tokens. Of one that has none, the input alone is estimated and reserved.
         uses_tokens: an answer is made by a model. One that is not costs nothing.
         optional: upstreams may speak the protocol around it and lack this, so that their 404 says nothing about the
             model.
+        form: requests are forms (multipart/form-data), whose fields stand in the body as texts.
+        passes_bytes: an answer that is text or sound may be no JSON, and passes as it is.
+        has_stream_format: a stream of events is asked for by `"stream_format": "sse"`.
         model_within: the member of an event under which the model stands, beside the top; "" for none.
         keeps_answers: providers keep them, for requests that come later.
         asks_for_usage: its streams tell their usage only if `stream_options` asks for it.
@@ -43,9 +49,13 @@ class Dialect:
     path: str
     prompt: tuple[str, ...] = ("messages", "tools")
     output_limits: tuple[str, ...] = ()
+    parameters: Collection[str] = ()
     generates: bool = True
     uses_tokens: bool = True
     optional: bool = False
+    form: bool = False
+    passes_bytes: bool = False
+    has_stream_format: bool = False
     keeps_answers: bool = False
     asks_for_usage: bool = False
     model_within: str = ""
@@ -53,9 +63,17 @@ class Dialect:
     version: tuple[str, str] = ("", "")
     features: str = ""
 
+    def has(self, parameter: str) -> bool:
+        """Whether a parameter means in it what it means in chat completions, or is none of theirs."""
+        return parameter not in CHAT_PARAMETERS or parameter in self.parameters
+
     def choices(self, body: Body) -> int:
         """How many answers a request asks for."""
         return 1
+
+    def generated(self, body: Body) -> int:
+        """How many answers are generated for it, and paid for."""
+        return self.choices(body)
 
     def read(self, data: bytes) -> AnswerFacts | None:
         """The facts of a whole answer or of an event; None for data that is no JSON.
@@ -124,3 +142,12 @@ class Dialect:
 
     def __repr__(self) -> str:
         return f"<Dialect {self.name}>"
+
+
+def is_text_or_sound(content_type: str) -> bool:
+    """Whether a content type is that of sound or plain text. Raw bytes are called by no other."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return (kind.startswith(("audio/", "text/")) and kind != "text/event-stream") or kind in _SOUNDS
+
+
+_SOUNDS: Final = frozenset({"application/octet-stream", "application/x-subrip", "application/ogg"})

@@ -79,6 +79,7 @@ class Messages(Dialect):
     path = "/messages"
     prompt: tuple[str, ...] = ("messages", "system", "tools")
     output_limits: tuple[str, ...] = ("max_tokens",)
+    parameters: tuple[str, ...] = ("max_tokens", "temperature", "top_p")
     model_within = "message"
     id_headers = (b"x-request-id", b"request-id")
     version = ("anthropic-version", "2023-06-01")

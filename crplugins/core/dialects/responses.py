@@ -117,6 +117,10 @@ class Responses(Dialect):
     prompt = ("input", "instructions", "tools", "prompt", "text")
     output_limits = ("max_output_tokens",)
     keeps_answers = True
+    parameters = (
+        "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
+        "service_tier", "store", "temperature", "top_logprobs", "top_p", "user",
+    )  # fmt: skip
     model_within = "response"
 
     def read(self, data: bytes) -> AnswerFacts | None:

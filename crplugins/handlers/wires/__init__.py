@@ -11,16 +11,25 @@ from typing import Final
 
 from crplugins.handlers.wires.chat import CHAT_WIRE
 from crplugins.handlers.wires.completions import COMPLETIONS_WIRE
+from crplugins.handlers.wires.counted import COUNTED_WIRES
 from crplugins.handlers.wires.embeddings import EMBEDDINGS_WIRE
-from crplugins.handlers.wires.messages import MESSAGES_WIRE
+from crplugins.handlers.wires.messages import COUNT_TOKENS_WIRE, MESSAGES_WIRE
 from crplugins.handlers.wires.responses import RESPONSES_WIRE
 from crplugins.handlers.wires.wire import Wire
 
 __all__ = ["WIRES", "Wire", "wire_of"]
 
-WIRES: Final[Mapping[str, Wire]] = MappingProxyType({
-    wire.path: wire for wire in (CHAT_WIRE, COMPLETIONS_WIRE, RESPONSES_WIRE, MESSAGES_WIRE, EMBEDDINGS_WIRE)
-})  # fmt: skip
+_ALL: Final = (
+    CHAT_WIRE,
+    COMPLETIONS_WIRE,
+    RESPONSES_WIRE,
+    MESSAGES_WIRE,
+    COUNT_TOKENS_WIRE,
+    EMBEDDINGS_WIRE,
+    *COUNTED_WIRES,
+)
+
+WIRES: Final[Mapping[str, Wire]] = MappingProxyType({wire.path: wire for wire in _ALL})
 """By what their paths end with; the first that fits counts."""
 
 

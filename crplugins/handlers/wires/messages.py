@@ -1,6 +1,6 @@
 """The form of Messages (Anthropic, "Create a Message"): blocks, and a stream of events about them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +24,7 @@ class MessagesWire(Wire):
     path = "/messages"
     id_prefix = "msg_"
     id_header = "request-id"
-    requires = ("max_tokens", "messages")
+    requires: Sequence[str] = ("max_tokens", "messages")
 
     def as_chat(self, request: Mapping[str, Any]) -> dict[str, Any]:
         asked: dict[str, Any] = {"model": request["model"], "messages": list(_messages(request))}
@@ -80,6 +80,17 @@ class MessagesWire(Wire):
 
     def missing(self, name: str) -> dict[str, Any]:
         return {"type": "error", "error": {"type": "invalid_request_error", "message": f"{name}: Field required"}}
+
+
+class CountTokensWire(MessagesWire):
+    """`POST /v1/messages/count_tokens`."""
+
+    path = "/messages/count_tokens"
+    requires = ("messages",)
+    streams = False
+
+    def whole(self, completion: Completion, request: Mapping[str, Any], *, usage: bool = True) -> dict[str, Any]:
+        return {"input_tokens": _usage(completion.usage)["input_tokens"]}
 
 
 def _messages(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -181,3 +192,4 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 MESSAGES_WIRE: Final = MessagesWire()
+COUNT_TOKENS_WIRE: Final = CountTokensWire()

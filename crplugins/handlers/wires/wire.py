@@ -48,6 +48,10 @@ class Wire:
         """The body of an answer that is not streamed."""
         raise NotImplementedError
 
+    def raw(self, completion: Completion, request: Mapping[str, Any]) -> tuple[bytes, str] | None:
+        """The body and its type of an answer that is no JSON; None of one that is."""
+        return None
+
     def frames(
         self,
         completion: Completion,

@@ -31,7 +31,7 @@ from crplugins.homes.gateway.limits_api import LimitsApi
 from crplugins.homes.gateway.reloading import Loads, Reloaded
 from crplugins.homes.gateway.stored import StoredEndpoint
 from crplugins.homes.gateway.upstreams import Served, Upstreams
-from crplugins.homes.gateway.web import MODEL_PATHS, WITHOUT_VERSION, Readiness, Web
+from crplugins.homes.gateway.web import Readiness, Web, model_paths, without_version
 from crplugins.homes.gateway.worker_states import WorkerState, WorkerStates, worker_state, workers_directory
 from crplugins.homes.page import page
 from crplugins.homes.parts import Parts, configured_aliases
@@ -128,7 +128,9 @@ class Generation:
         self._aliases = parts.aliases.table
         self._models = ModelEndpoint(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
         self._kept = StoredEndpoint(self._upstreams.keeper)
-        web = Web(self._visible_models, self._readiness, self._openapi, state.loads)
+        dialects = config.server.dialects
+        self._model_paths = model_paths(dialects)
+        web = Web(self._visible_models, self._readiness, self._openapi, state.loads, self._model_paths)
         routes = [*self._admin_routes(), *_usage_routes(config, parts.ledger), *self._limits_routes()]
         self._web = web.app([*routes, *page.page_routes(config)])
         resources: list[Resource] = [self._upstreams, PriceRefresh(config.listed_prices)]
@@ -136,7 +138,8 @@ class Generation:
             self._dispatch,
             plugins=self.plugins,
             resources=[*resources, state.workers] if config.admin is not None else resources,
-            paths=WITHOUT_VERSION,
+            paths=without_version(dialects),
+            dialects=dialects,
             max_body_bytes=config.server.max_body_bytes,
             find_uncovered=False,
             opening=parts.opening,
@@ -227,7 +230,7 @@ class Generation:
         target: ASGIApp = self._web
         if scope["type"] == "http":
             path = scope["path"].removeprefix(scope.get("root_path", ""))
-            if scope["method"] == "POST" and path in MODEL_PATHS:
+            if scope["method"] == "POST" and path in self._model_paths:
                 target = self._models
             elif (exchange := find_exchange(scope)) is not None and exchange.inner_path is not None:
                 target = self._kept

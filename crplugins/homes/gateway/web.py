@@ -1,7 +1,7 @@
 """The gateway's small endpoints: model list, health, OpenAPI document, and OpenAI-shaped answers to everything else."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crplugins.asgi.scope import find_exchange
-from crplugins.core.dialects import ALL, MESSAGES
+from crplugins.core.dialects import MESSAGES, Dialect
 from crplugins.core.errors import GatewayError, internal_error, invalid_url, model_not_found, wrong_method
 from crplugins.core.paths import VERSION
 from crplugins.core.principal import Principal
@@ -23,11 +23,15 @@ _CREATED: Final = 1_735_689_600
 """2025-01-01. When a provider made a model is not known, and a start time of ours would change with each restart."""
 
 
-WITHOUT_VERSION: Final = {dialect.path: dialect.name for dialect in ALL}
-"""Paths of dialects without the version in front, which LiteLLM's proxy answers too."""
+def without_version(dialects: Iterable[Dialect]) -> dict[str, str]:
+    """Paths of dialects without the version in front, which LiteLLM's proxy answers too, with their names."""
+    return {dialect.path: dialect.name for dialect in dialects}
 
-MODEL_PATHS: Final = frozenset([*WITHOUT_VERSION, *(VERSION + path for path in WITHOUT_VERSION)])
-"""The paths on which models are asked."""
+
+def model_paths(dialects: Iterable[Dialect]) -> frozenset[str]:
+    """The paths on which models are asked in these dialects."""
+    paths = without_version(dialects)
+    return frozenset([*paths, *(VERSION + path for path in paths)])
 
 
 class Readiness(msgspec.Struct, omit_defaults=True):
@@ -88,6 +92,7 @@ class Web:
         readiness: what `GET /readyz` says; it is 503 unless the status is `ok`.
         openapi: makes the OpenAPI document; called once, on first demand.
         loads: how the loading of the configuration has gone, where it may be loaded anew.
+        model_paths: where models are asked, which another app answers.
     """
 
     def __init__(
@@ -96,10 +101,12 @@ class Web:
         readiness: Callable[[], Readiness],
         openapi: Callable[[], dict[str, object]],
         loads: Loads | None = None,
+        model_paths: Iterable[str] = (),
     ) -> None:
         self._model_names = model_names
         self._readiness = readiness
         self._openapi = openapi
+        self._model_paths = model_paths
         self._loads = loads
         self._document: bytes | None = None
 
@@ -112,7 +119,7 @@ class Web:
             for path, endpoint in (("/models", self.models), ("/models/{model:path}", self.model))
         ]
         routes += [
-            *[Route(path, _never, methods=["POST"]) for path in MODEL_PATHS],
+            *[Route(path, _never, methods=["POST"]) for path in self._model_paths],
             Route("/healthz", self.healthz, methods=["GET"]),
             Route("/readyz", self.readyz, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),

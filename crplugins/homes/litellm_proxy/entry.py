@@ -8,12 +8,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.asgi.scope import find_exchange
-from crplugins.core.dialects import CHAT
+from crplugins.core.dialects import ALL, CHAT
 from crplugins.core.exchange import Exchange
 from crplugins.core.paths import CHAT_PATH
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
-from crplugins.homes.gateway.web import Readiness, Web
+from crplugins.homes.gateway.web import Readiness, Web, model_paths
 from crplugins.homes.litellm_proxy.names import served_names
 from crplugins.homes.litellm_proxy.requests import REQUEST_ID
 from crplugins.homes.litellm_proxy.runtime import AROUND, Runtime, entry_runtime
@@ -63,7 +63,7 @@ class ProxyEntry:
         self._proxy = proxy
         self._start = start
         self._runtime = runtime
-        self._web = Web(self._names, lambda: Readiness("ok"), dict)
+        self._web = Web(self._names, lambda: Readiness("ok"), dict, model_paths=model_paths(ALL))
         self._models = [
             Route(prefix + path, endpoint, methods=["GET"])
             for prefix in ("/v1", "")

@@ -1,63 +1,80 @@
-"""RequestGuard: refuses a request that OpenAI would refuse, with OpenAI's message, before it costs anything upstream.
+"""RequestGuard: refuses a request that its provider would refuse, in its words, before it costs anything upstream.
 
-`parameters.py` has the check of every parameter and `messages.py` that of the messages, both made of `checks.py`;
-`refusals.py` has OpenAI's messages.
+`tables.py` has what a request must be in each protocol, made of `checks.py`; `parameters.py` and `messages.py` are
+those of chat completions, `anthropic.py` that of Anthropic's; `refusals.py` has OpenAI's messages.
 """
 
 import msgspec
 
-from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError, invalid_type
 from crplugins.core.exchange import Exchange
-from crplugins.core.parameters import CHAT_PARAMETERS
+from crplugins.core.form_body import FormBody
 from crplugins.core.plugin import Plugin
 from crplugins.plugins.guard.checks import text_of
-from crplugins.plugins.guard.messages import ChatMessages
-from crplugins.plugins.guard.parameters import PARAMETERS, STRICT_PARAMETERS
-from crplugins.plugins.guard.refusals import missing, only_allowed_with, shortened, unknown_parameter
+from crplugins.plugins.guard.refusals import missing, missing_any, only_allowed_with, shortened, unknown_parameter
+from crplugins.plugins.guard.tables import RequestTable, tables
 
 Fields = dict[str, msgspec.Raw]
 
 
 class RequestGuard(Plugin):
-    """Checks types, ranges, enums and counts of every parameter of OpenAI's chat completions schema.
+    """Checks types, ranges, enums and counts of every parameter of the schemas of OpenAI and Anthropic.
 
     What other providers may support is forwarded: unknown parameters, other types of tools and of content parts,
     messages without content. (A known one in disguise, `MODEL`, is refused before: see `core.request_json`.)
 
     Args:
-        strict: refuse those too, as OpenAI does.
+        strict: refuse those too, as OpenAI and Anthropic do.
     """
 
     reads_body: bool = True
 
     def __init__(self, *, strict: bool = False) -> None:
         self._strict = strict
-        self._parameters = tuple((STRICT_PARAMETERS if strict else PARAMETERS).items())
-        self._messages = ChatMessages(strict=strict)
+        self._tables = tables(strict=strict)
 
     def on_request(self, exchange: Exchange) -> None:
-        _check_content_type(exchange)
-        assert exchange.body is not None
-        fields = exchange.body.fields
+        body, table = exchange.body, self._tables.get(exchange.dialect.name)
+        assert body is not None
+        if isinstance(body, FormBody):
+            _check_files(body)
+        else:
+            _check_content_type(exchange)
+        fields = body.fields
         _check_model(fields)
-        if exchange.dialect is not CHAT:
+        if table is None:
             return
-        if (messages := fields.get("messages")) is None:
-            raise missing("messages")
+        try:
+            self._check(fields, table)
+        except GatewayError as error:
+            raise table.reword(error) from None
+
+    def _check(self, fields: Fields, table: RequestTable) -> None:
+        for names in table.required:
+            if fields.keys().isdisjoint(names):
+                raise missing(names[0]) if len(names) == 1 else missing_any(names)
         if self._strict:
-            _check_names(fields)
-        self._messages(messages)
-        for name, check in self._parameters:
+            _check_names(fields, table)
+        if table.first is not None:
+            table.first(fields["messages"])
+        for name, check in table.checks.items():
             if (value := fields.get(name)) is not None:
                 check(name, bytes(value))
-        _check_dependencies(fields)
+        for name, other in table.only_with:
+            if bytes(fields.get(name, b"null")) != b"null" and bytes(fields.get(other, b"null")) != b"true":
+                raise only_allowed_with(name, other)
 
 
-def _check_names(fields: Fields) -> None:
+def _check_names(fields: Fields, table: RequestTable) -> None:
     for name in fields:
-        if name not in CHAT_PARAMETERS:
+        if name not in table.checks and name != "model" and not (name == "messages" and table.first is not None):
             raise unknown_parameter(shortened(name))
+
+
+def _check_files(form: FormBody) -> None:
+    """Who sends an address in place of a recording, as some providers take it, sends no file."""
+    if not form.files and not any(name in form for name in ("url", "file")):
+        raise missing("file")
 
 
 def _check_content_type(exchange: Exchange) -> None:
@@ -75,10 +92,3 @@ def _check_model(fields: Fields) -> None:
     if raw[:1] != b'"':
         raise invalid_type("model", "a string", raw)
     text_of(raw)  # invalid text can be neither looked up nor recorded
-
-
-def _check_dependencies(fields: Fields) -> None:
-    """Parameters that are only allowed together with another."""
-    for name, other in (("top_logprobs", "logprobs"), ("stream_options", "stream")):
-        if bytes(fields.get(name, b"null")) != b"null" and bytes(fields.get(other, b"null")) != b"true":
-            raise only_allowed_with(name, other)

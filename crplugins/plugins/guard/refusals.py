@@ -17,6 +17,12 @@ def missing(path: str) -> GatewayError:
     return GatewayError(400, f"Missing required parameter: '{path}'.", param=path, code="missing_required_parameter")
 
 
+def missing_any(paths: Sequence[str]) -> GatewayError:
+    """None of several parameters is there, any of which would do."""
+    message = f"One of {listed(paths, 'or')} must be provided."
+    return GatewayError(400, message, param=paths[0], code="missing_required_parameter")
+
+
 def unsupported_value(path: str, value: str, values: Sequence[str]) -> GatewayError:
     message = f"Invalid value: '{shortened(value)}'. Supported values are: {listed(values, 'and')}."
     return GatewayError(400, message, param=path, code="invalid_value")

@@ -6,18 +6,22 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
-from crplugins.core.dialects import ALL, COUNT_TOKENS, EMBEDDINGS, Dialect
+from crplugins.core.dialects import CHAT, COMPLETIONS, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect
 from crplugins.core.exchange import Exchange
 from crplugins.core.plugin import Plugin
 from crplugins.core.usage import TokenUsage
 from crplugins.homes.gateway.app import Gateway
 from crplugins.metering.record import UsageRecord, record_of
+from crplugins.testing import FakeProvider
 from tests.conftest import serving
 from tests.core.test_dialects import DOCUMENTS, STREAMS, WORDS
 
 SECRET = "sk-test-of-dialects"
+ALL = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT_TOKENS, EMBEDDINGS)
+"""The others are counted, and pass as they are: see `test_counted.py`."""
 EVERYTHING = {"supported_endpoints": [f"/v1{dialect.path}" for dialect in ALL]}
 ASKS = {
     "messages": "messages",
@@ -90,6 +94,7 @@ async def gateway(provider: Provider, **words: Any) -> AsyncIterator[tuple[httpx
 
 
 def asking(dialect: Dialect, **more: Any) -> dict[str, Any]:
+    more |= {"max_tokens": 100} if dialect is MESSAGES else {}
     given = [{"role": "user", "content": "Hello"}] if ASKS[dialect.name] == "messages" else "Hello"
     return {"model": "fast", ASKS[dialect.name]: given, **more}
 
@@ -155,3 +160,27 @@ async def test_a_limit_counts_requests_of_every_protocol_together(dialect: Diale
         first = await client.post("/v1/chat/completions", headers=KEY, json=asking(ALL[0]))
         second = await client.post("/v1" + dialect.path, headers=KEY, json=asking(dialect))
     assert (first.status_code, second.status_code) == (200, 429)
+
+
+@pytest.mark.parametrize("dialect", [CHAT, COMPLETIONS])
+async def test_usage_is_asked_for_and_shown_to_who_has_asked(dialect: Dialect) -> None:
+    given = {"messages": [{"role": "user", "content": "Hi"}]} if dialect is CHAT else {"prompt": ["Hi", "you"], "n": 2}
+    async with FakeProvider() as provider:
+        deployment = {"model": "openai/m", "api_base": provider.base_url, "api_key": "sk-upstream"}
+        records = Records()
+        app = Gateway(
+            model_list=[{"model_name": "served", "litellm_params": deployment}],
+            keys=[{"id": "team", "secret": SECRET}],
+            plugins=[{"use": records, "before": "Auth"}],
+        )
+        async with serving(app) as url, openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=SECRET) as client:
+            ask = client.chat.completions if dialect is CHAT else client.completions
+            for asked in (False, True):
+                options = {"stream_options": {"include_usage": True}} if asked else {}
+                chunks = [chunk async for chunk in await ask.create(model="served", stream=True, **given, **options)]
+                shown = [chunk.usage for chunk in chunks if chunk.usage is not None]
+                assert len(shown) == asked
+                assert any(not chunk.choices for chunk in chunks) is asked
+                assert provider.last_request.json["stream_options"] == {"include_usage": True}
+    assert [record.usage_source for record in records.made] == ["provider", "provider"]
+    assert records.made[0].usage == records.made[1].usage

@@ -1,0 +1,17 @@
+"""Moderations (OpenAI, "Create moderation"): whether texts and pictures are harmful. Providers count nothing."""
+
+from typing import Final
+
+from crplugins.core.dialects.counted import Counted
+
+
+class Moderations(Counted):
+    """`POST /v1/moderations`."""
+
+    name = "moderations"
+    path = "/moderations"
+    prompt = ("input",)
+    answers = ("results",)
+
+
+MODERATIONS: Final = Moderations()
