@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -70,8 +71,15 @@ def assume_prompt(exchange: Exchange, tokens: int) -> None:
     _READ.set(exchange, _Read(tuple([fields.get(name) for name in exchange.dialect.prompt]), prompt))
 
 
+_NUMERIC: Final = b"0123456789,[] \t\r\n"
+
+
 def _weigh(messages: bytes, others: Iterable[bytes]) -> Prompt:
-    units = weight_of_json(messages) + sum([weight_of_json(other) for other in others if other])
+    if messages[:1] == b"[" and not messages[:64].translate(None, _NUMERIC) and not messages.translate(None, _NUMERIC):
+        units = (messages.count(b",") + 1) * UNITS  # numbers of tokens, and not their digits
+    else:
+        units = weight_of_json(messages)
+    units += sum([weight_of_json(other) for other in others if other])
     if not _MEDIA.search(messages):
         return Prompt(units)
     attachments: list[Attachment] = []
@@ -82,16 +90,18 @@ def _weigh(messages: bytes, others: Iterable[bytes]) -> Prompt:
     return Prompt(units, tuple(attachments))
 
 
-class _Message(msgspec.Struct):
-    """A message, or another item of a response's input: the output of a tool, a picture that was made before."""
+_NOTHING: Final = msgspec.Raw(b"")
 
-    content: msgspec.Raw = msgspec.Raw(b"")
-    output: msgspec.Raw = msgspec.Raw(b"")
-    result: msgspec.Raw = msgspec.Raw(b"")
+
+class _Item(msgspec.Struct):
+    """A message, or another item of a conversation: the result of a tool may have parts too."""
+
+    content: msgspec.Raw = _NOTHING
+    output: msgspec.Raw = _NOTHING
 
 
 class _Part(msgspec.Struct):
-    """A part of a message, in OpenAI's form or in those that servers and gateways add to it."""
+    """A part of a message or a block, in OpenAI's forms, in Anthropic's, or in those that servers and gateways add."""
 
     type: Any = None
     image_url: Any = None
@@ -99,45 +109,76 @@ class _Part(msgspec.Struct):
     audio_url: Any = None
     video_url: Any = None
     file: Any = None
-    source: Any = None  # Anthropic's
     detail: Any = None  # these in Responses
     file_data: Any = None
     file_url: Any = None
     file_id: Any = None
+    result: Any = None  # of an image_generation_call
+    source: Any = None  # Anthropic's
+    content: msgspec.Raw = _NOTHING  # of its tool_result
 
 
 _MEDIA: Final = re.compile(
-    rb'"(?:image_url|input_audio|audio_url|video_url|file|source|file_data|file_url|file_id|image_generation_call)"'
+    rb'"(?:image_url|input_audio|audio_url|video_url|file|file_data|file_url|file_id|source|image_generation_call)"'
 )
 
-_messages: Final = msgspec.json.Decoder(list[_Message])
-_part_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_item: Final = msgspec.json.Decoder(_Item)
+_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _part: Final = msgspec.json.Decoder(_Part)
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _parts(messages: bytes) -> Iterator[msgspec.Raw]:
-    """Each part of a message that has parts. What is no JSON, or no list of messages, has none."""
-    left = MOST_PARTS
+    """Each part of a conversation, up to `MOST_PARTS`. What is no JSON, or no list, has none."""
+    return islice(_every_part(messages), MOST_PARTS)
+
+
+def _every_part(messages: bytes) -> Iterator[msgspec.Raw]:
+    for raw in _listed(messages):
+        if _begins(raw) != b"{":
+            continue
+        try:
+            item = _item.decode(raw)
+        except _UNREADABLE:
+            continue
+        if not _begins(item.content) and not _begins(item.output):
+            yield raw  # moderations have parts alone, and a picture that was made is an item
+        for held in (item.content, item.output):
+            if _begins(held) == b"{":
+                yield held
+            for part in _listed(held):
+                yield part
+                if b'"content"' in bytes(part):
+                    yield from _inner(part)
+
+
+def _inner(part: msgspec.Raw) -> Iterator[msgspec.Raw]:
+    """The parts of a block that has some: what a tool has given back."""
     try:
-        for message in _messages.decode(messages):
-            for told in (message.content, message.output):
-                first = bytes(memoryview(told)[:1])
-                parts = _part_list.decode(told) if first == b"[" else [told] if first == b"{" else ()
-                for part in parts[:left]:
-                    left -= 1
-                    yield part
-            if left and bytes(memoryview(message.result)[:1]) == b'"':
-                left -= 1
-                yield msgspec.Raw(b'{"image_url":' + bytes(message.result) + b"}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        block = _part.decode(part)
+    except _UNREADABLE:
         return
+    yield from _listed(block.content)
+
+
+def _listed(raw: bytes | msgspec.Raw) -> list[msgspec.Raw]:
+    if _begins(raw) != b"[":
+        return []
+    try:
+        return _list.decode(raw)
+    except _UNREADABLE:
+        return []
+
+
+def _begins(raw: bytes | msgspec.Raw) -> bytes:
+    return bytes(memoryview(raw)[:1])
 
 
 def _attachment(raw: msgspec.Raw) -> Attachment | None:
     """What a part attaches; None for text."""
     try:
         part = _part.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return None
     if part.image_url is not None:
         detail = part.image_url.get("detail") if isinstance(part.image_url, dict) else part.detail
@@ -148,8 +189,12 @@ def _attachment(raw: msgspec.Raw) -> Attachment | None:
         return Attachment("audio", seconds=audio_seconds(_text(part.audio_url, "url")))
     if part.source is not None and part.type == "image":
         return Attachment("image", image_size(_text(part.source, "data")))
-    media = (part.video_url, part.file, part.source, part.file_data, part.file_url, part.file_id)
-    return Attachment("file") if any(each is not None for each in media) else None
+    if part.type == "image_generation_call":
+        return Attachment("image", image_size(_text(part.result, "data")))
+    if isinstance(part.source, dict) and part.source.get("type") in ("text", "content"):
+        return None  # a document that is written out
+    media = part.video_url, part.file, part.file_data, part.file_url, part.file_id, part.source
+    return None if all(each is None for each in media) else Attachment("file")
 
 
 def _text(value: Any, name: str) -> str:

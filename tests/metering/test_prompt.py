@@ -10,8 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crplugins.core.body import Body
-from crplugins.core.dialects import RESPONSES
-from crplugins.metering.estimate import prompt_tokens
+from crplugins.core.dialects import (
+    COMPLETIONS,
+    EMBEDDINGS,
+    IMAGES,
+    MESSAGES,
+    MODERATIONS,
+    RERANK,
+    RESPONSES,
+    SPEECH,
+    Dialect,
+)
+from crplugins.metering.estimate import demand_of, prompt_tokens
 from crplugins.metering.prompt import MOST_PARTS, prompt_of
 from tests.core.test_media import jpeg, png, wav
 from tests.litellm_setup import make_exchange
@@ -185,3 +195,64 @@ def test_a_response_without_input_has_the_prompt_that_is_known() -> None:
     assert prompt_tokens(exchange) == 0
     exchange.body = Body(b'{"model":"m","prompt":{"id":"pmpt_1","variables":{"a":"%s"}}}' % (b"x" * 400))
     assert prompt_tokens(exchange) > 100
+
+
+PNG = base64.b64encode(png(1024, 1024) + bytes(10**5)).decode()
+DATA = f"data:image/png;base64,{PNG}"
+SHOWN = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+IN_OTHER_DIALECTS: list[tuple[Dialect, dict[str, Any], int]] = [
+    (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": DATA}]}]}, 765),
+    (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_file", "file_data": DATA}]}]}, 1000),
+    (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]}, 1000),
+    (RESPONSES, {"input": [{"type": "function_call_output", "call_id": "c", "output": [
+        {"type": "input_text", "text": "here"}, {"type": "input_image", "image_url": DATA},
+    ]}]}, 765),
+    (RESPONSES, {"input": [{"type": "computer_call_output", "call_id": "c", "output": {
+        "type": "computer_screenshot", "image_url": DATA,
+    }}]}, 765),
+    (RESPONSES, {"input": [{"type": "image_generation_call", "id": "ig_1", "result": PNG}]}, 765),
+    (MESSAGES, {"messages": [{"role": "user", "content": [SHOWN]}]}, 765),
+    (MESSAGES, {"messages": [{"role": "user", "content": [
+        {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "see"}, SHOWN]},
+    ]}]}, 765),
+    (MESSAGES, {"messages": [{"role": "user", "content": [
+        {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PNG}},
+    ]}]}, 1000),
+    (MODERATIONS, {"input": [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": DATA}}]}, 765),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "asks", "expected"), IN_OTHER_DIALECTS)
+def test_attachments_count_by_their_rule_in_every_dialect(
+    dialect: Dialect, asks: dict[str, Any], expected: int
+) -> None:
+    exchange = make_exchange()
+    exchange.dialect, exchange.served_model = dialect, "gpt-4o"
+    exchange.body = Body(json.dumps(asks).encode())
+    assert expected <= prompt_tokens(exchange) <= expected + 60
+
+
+def test_a_document_that_is_written_out_counts_as_text() -> None:
+    exchange = make_exchange()
+    exchange.dialect = MESSAGES
+    block = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "words " * 4000}}
+    exchange.body = Body(json.dumps({"messages": [{"role": "user", "content": [block]}]}).encode())
+    assert prompt_tokens(exchange) > 3500
+
+
+@pytest.mark.parametrize(("dialect", "asks", "expected"), [
+    (EMBEDDINGS, {"input": [123456] * 500}, 500), (EMBEDDINGS, {"input": [[123456] * 250, [7] * 250]}, 500),
+    (COMPLETIONS, {"prompt": [123456] * 500}, 500), (COMPLETIONS, {"prompt": [[1, 2], [3]]}, 3),
+    (COMPLETIONS, {"prompt": "x", "suffix": "y" * 400}, 100), (RERANK, {"query": "a" * 40, "documents": ["b" * 400]}, 110),
+    (SPEECH, {"input": "word " * 100}, 100), (IMAGES, {"prompt": "word " * 100}, 100),
+])  # fmt: skip
+def test_what_is_read_in_other_dialects_is_weighed_and_numbers_of_tokens_are_tokens(
+    dialect: Dialect, asks: dict[str, Any], expected: int
+) -> None:
+    exchange = make_exchange()
+    exchange.dialect = dialect
+    exchange.body = Body(json.dumps(asks).encode())
+    assert expected * 0.7 <= prompt_tokens(exchange) <= expected * 1.35 + 10
+    assert demand_of(exchange, 1024).output == (
+        1024 * len(asks["prompt"][:2]) if asks.get("prompt") == [[1, 2], [3]] else 1024 if dialect is COMPLETIONS else 0
+    )
