@@ -140,7 +140,8 @@ def _opened(kind: str, said: Any) -> dict[str, Any]:
     """A block as its first event has it."""
     if kind == "tool_use":
         return {"type": kind, "id": said.id.replace("call_", "toolu_"), "name": said.name, "input": {}}
-    return {"type": kind, kind: "", **({"signature": ""} if kind == "thinking" else {})}
+    more = {"signature": ""} if kind == "thinking" else {"citations": None}
+    return {"type": kind, kind: "", **more}
 
 
 def _input(call: ToolCall) -> Any:
@@ -167,6 +168,8 @@ def _message(completion: Completion, content: list[dict[str, Any]], reason: str 
         "content": content,
         "stop_reason": reason,
         "stop_sequence": None,
+        "stop_details": None,
+        "container": None,
     }
 
 
@@ -176,13 +179,17 @@ def _usage(usage: Mapping[str, Any]) -> Mapping[str, Any]:
         return usage
     details = usage.get("prompt_tokens_details") or {}
     read, written = details.get("cached_tokens") or 0, details.get("cache_write_tokens") or 0
+    thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
     return {
         "input_tokens": usage["prompt_tokens"] - read - written,
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": read,
         "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0},
         "output_tokens": usage["completion_tokens"],
+        "output_tokens_details": {"thinking_tokens": thought},
+        "server_tool_use": None,
         "service_tier": "standard",
+        "inference_geo": None,
     }
 
 

@@ -7,9 +7,10 @@ from crplugins.handlers.wires.completion import Completion, ToolCall, grouped, p
 from crplugins.handlers.wires.wire import UsagePlace, Wire, named_frame, parts_as_chat
 
 _ECHOED: Final[Mapping[str, Any]] = {
-    "background": False, "instructions": None, "max_output_tokens": None, "max_tool_calls": None, "metadata": {},
-    "parallel_tool_calls": True, "previous_response_id": None, "prompt_cache_key": None,
-    "reasoning": {"effort": None, "summary": None}, "safety_identifier": None, "store": True, "temperature": 1.0,
+    "background": False, "frequency_penalty": 0.0, "instructions": None, "max_output_tokens": None,
+    "max_tool_calls": None, "metadata": {}, "parallel_tool_calls": True, "presence_penalty": 0.0,
+    "previous_response_id": None, "prompt_cache_key": None, "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None, "store": True, "temperature": 1.0,
     "text": {"format": {"type": "text"}, "verbosity": "medium"}, "tool_choice": "auto", "tools": [], "top_logprobs": 0,
     "top_p": 1.0, "truncation": "disabled", "user": None,
 }  # fmt: skip
@@ -178,10 +179,14 @@ def _response(
     usage: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     repeated = {name: default if (given := request.get(name)) is None else given for name, default in _ECHOED.items()}
+    repeated["tools"] = [
+        {"strict": None, **tool} if tool.get("type") == "function" else tool for tool in repeated["tools"]
+    ]
     return {
         "id": completion.id,
         "object": "response",
         "created_at": completion.created,
+        "completed_at": completion.created if status == "completed" else None,
         "status": status,
         "error": None,
         "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
