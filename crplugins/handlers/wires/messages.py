@@ -139,7 +139,13 @@ def _block(kind: str, said: Any) -> dict[str, Any]:
 def _opened(kind: str, said: Any) -> dict[str, Any]:
     """A block as its first event has it."""
     if kind == "tool_use":
-        return {"type": kind, "id": said.id.replace("call_", "toolu_"), "name": said.name, "input": {}}
+        return {
+            "type": kind,
+            "id": said.id.replace("call_", "toolu_"),
+            "name": said.name,
+            "input": {},
+            "caller": {"type": "direct"},
+        }
     more = {"signature": ""} if kind == "thinking" else {"citations": None}
     return {"type": kind, kind: "", **more}
 
