@@ -67,7 +67,12 @@ FOREIGN = {
 PATHS = {"homes.litellm_proxy.entry._NAMED"}
 """See paths of requests, which servers bound, and begin where the path begins."""
 
-MADE = {"core.paths._pattern", "core.redaction._pattern_of", "plugins.aliases.rename.NameScrubber"}
+MADE = {
+    "core.paths.ModelPaths",
+    "core.paths._pattern",
+    "core.redaction._pattern_of",
+    "plugins.aliases.rename.NameScrubber",
+}
 """Made of literal words of the configuration. Timed by those who use them, below and in the tests of paths."""
 
 OPERATORS = (

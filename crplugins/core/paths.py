@@ -99,7 +99,7 @@ class ModelPaths:
         self._lasts = [ending.strip("/").split("/") for ending in self._last]
         keeping = [ending for ending, each in _ENDINGS.items() if each.keeps_answers and each in meant and stored]
         keeping += [path for path, name in self.named.items() if _dialect(name).keeps_answers and stored]
-        self._stored = [re.compile(f".*{_pattern(path).pattern}(?:{_SEGMENT})+") for path in keeping]
+        self._stored = [re.compile(_pattern(path).pattern + "/[^/]") for path in keeping]
         self._above_stored = [_parts(path) for path in keeping]
         self._keeping = [(parts[-1] or "").lower() for parts in self._above_stored]
         last = [max((part or "" for part in parts), key=len) for parts in self._nearly]
@@ -161,7 +161,7 @@ class ModelPaths:
         for each in dict.fromkeys((path, came)):
             if _ORDINARY.fullmatch(each) is not None and not any(word in each.lower() for word in self._keeping):
                 continue
-            if _PLAIN.fullmatch(each) is not None and any(pattern.fullmatch(each) for pattern in self._stored):
+            if _PLAIN.fullmatch(each) is not None and any(pattern.search(each) for pattern in self._stored):
                 return "stored" if came == path else "nearly"
             if len(each) > _LONGEST or any(self._is_below(parts) for parts in _readings(each)):
                 return "nearly"

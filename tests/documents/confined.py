@@ -26,6 +26,7 @@ VALUES = {
     "TLS_PASSWORD": "of-the-key-0123456789",
     "ANN_TOKEN": "token-of-ann-0123456789",
     "WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "RESPONSES_SECRET": "of-the-ids-of-responses-0123456789",
     "CI_TOKEN": "token-of-ci-0123456789",
     "METRICS_TOKEN": "metrics-token",
 }
