@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
-from uvicorn.config import STARTUP_FAILURE
 
 from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.cli.address import local_url, loopback_of, unix_url
@@ -104,7 +103,7 @@ def serve_in_workers(
         said = sock.family, reachable(sock), welcome, startup
         threading.Thread(target=_print_when_listening, args=said, daemon=True).start()
         supervisor.run()
-    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+    if supervisor.failed:
         raise Refused("the gateway did not start")
 
 

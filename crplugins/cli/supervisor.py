@@ -2,6 +2,9 @@
 
 At a reload each of them first opens what the new configuration needs. Only when all have, they are told to serve by it;
 if one cannot, none does.
+
+What fails here stops no worker: it is logged, and tried again. If the supervisor itself cannot go on, all workers end
+in order; if it is killed, they see it and do the same (`worker.py`), so that nobody holds the port.
 """
 
 import copy
@@ -31,6 +34,12 @@ if TYPE_CHECKING:
 RELOAD_SECONDS: Final = 120.0
 """How long all workers may take to open what a configuration needs: litellm's import alone may take ten."""
 
+PAUSE_SECONDS: Final = 10.0
+"""Until a worker is started again that could not start: a start takes seconds of a CPU."""
+
+LOG_SECONDS: Final = 10.0
+"""Between two lines about what fails again and again."""
+
 logger = logging.getLogger("crplugins.config")
 
 
@@ -53,12 +62,20 @@ class WorkerProcess(Process):
             super().start()
         self._theirs.close()
 
+    def always_pong(self) -> None:
+        with suppress(EOFError, OSError):  # the supervisor is gone, see worker.py
+            super().always_pong()
+
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name not in ("channel", "_theirs")}
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's supervisor, with a pipe to each worker."""
+    """uvicorn's supervisor, with a pipe to each worker.
+
+    Attributes:
+        failed: all have ended because one could not start, and no other served.
+    """
 
     config: DrainingConfig
     processes: list[WorkerProcess]  # type: ignore[assignment]
@@ -74,16 +91,45 @@ class Supervisor(Multiprocess):
         self._loads: Final = Loads()
         self._number = 0
         self._asks: list[tuple[WorkerProcess, ReloadAsked]] = []
+        self._failed_at: dict[int, float] = {}
+        self._log_at = float("-inf")
+        self.failed = False
+
+    def run(self) -> None:
+        """Until a signal says so, or no worker can start. Raises what it cannot go on with, when all have ended."""
+        try:
+            super().run()
+        except BaseException:
+            logger.exception("the workers cannot be looked after any more, and end")
+            self.terminate_all()
+            self.join_all()
+            raise
 
     def init_processes(self) -> None:
-        self.processes += [self._started() for _ in range(self.processes_num)]
+        for _ in range(self.processes_num):  # one by one, so that those are known that have started
+            self.processes.append(self._started())
 
     def terminate_all(self) -> None:
         self.config.ending.tell()
-        super().terminate_all()
+        for process in self.processes:
+            with suppress(OSError):  # it is gone already
+                process.terminate()
+
+    def handle_signals(self) -> None:
+        with self._going_on("a signal could not be acted on"):
+            super().handle_signals()
 
     def keep_subprocess_alive(self) -> None:
         """Called twice a second."""
+        with self._going_on("what the workers ask could not be done"):
+            self._do_what_is_asked()
+        for index, process in enumerate(self.processes):
+            if self.should_exit.is_set():
+                return
+            with self._going_on("a worker could not be replaced, and its place is empty for a while"):
+                self._look_after(index, process)
+
+    def _do_what_is_asked(self) -> None:
         self._listen(0)
         if self._asks:
             asks, self._asks = self._asks, []
@@ -93,17 +139,39 @@ class Supervisor(Multiprocess):
                     _send(process, ReloadAnswer(ask.number, reloaded))
         if self._watch is not None and self._watch.changed() and self._watches:
             self._reload(f"{self._watch.file} has changed")
-        for index, process in enumerate(self.processes):
-            if self.should_exit.is_set() or process.is_alive(timeout=self.config.timeout_worker_healthcheck):
-                continue
-            process.kill()
-            process.join()
-            if process.exitcode == STARTUP_FAILURE:  # it would fail in the same way again
-                logger.error("worker %s could not start, and the others end", process.pid)
-                self.should_exit.set()
+
+    def _look_after(self, index: int, process: WorkerProcess) -> None:
+        """Another takes the place of one that is dead; after a pause if it could not start."""
+        seconds, now = self.config.timeout_worker_healthcheck, time.monotonic()
+        if process.is_alive(timeout=seconds):
+            return
+        process.kill()
+        process.join()
+        if process.exitcode == STARTUP_FAILURE:
+            if index not in self._failed_at:
+                if not any(other.is_ready(timeout=seconds) for other in self.processes if other is not process):
+                    logger.error("worker %s could not start, and the others end", process.pid)
+                    self.failed = True
+                    self.should_exit.set()  # it would fail in the same way again
+                    return
+                logger.error("worker %s could not start, and is started again; the others serve", process.pid)
+                self._failed_at[index] = now
+            if now < self._failed_at[index] + PAUSE_SECONDS:
                 return
+            del self._failed_at[index]
+        self.processes[index] = self._started()
+        if process.exitcode != STARTUP_FAILURE:
             logger.error("worker %s has died, and another takes its place", process.pid)
-            self.processes[index] = self._started()
+
+    @contextmanager
+    def _going_on(self, what: str) -> Iterator[None]:
+        """Whatever fails within is logged, and does not end the supervisor: it is tried again in half a second."""
+        try:
+            yield
+        except Exception:
+            if time.monotonic() >= self._log_at:
+                self._log_at = time.monotonic() + LOG_SECONDS
+                logger.exception("%s", what)
 
     def handle_hup(self) -> None:
         self._reload("SIGHUP")
@@ -124,17 +192,17 @@ class Supervisor(Multiprocess):
             start = self._start.with_text(self._start.file_text())
             config = start.read()
             reloaded = self._prepared(start.text)
+            if not reloaded.problems:
+                self.config.configure(config)
+                self._start, self._watches = start, config.server.watch  # also for a worker that has died meanwhile
         except Exception as error:
             reloaded = Reloaded(problems=problems_of(error))
+        for process in self.processes:  # before anything else that could fail: they have it open, and wait
+            _send(process, Conclude(self._number, reloaded))
+        self._loads.note(reloaded)
+        log(reloaded, why)
         if reloaded.problems:
             self._start.restore()
-        else:
-            self._start, self._watches = start, config.server.watch  # also for a worker that has died meanwhile
-            self.config.configure(config)
-        self._loads.note(reloaded)
-        for process in self.processes:
-            _send(process, Conclude(self._number, reloaded))
-        log(reloaded, why)
         return reloaded
 
     def _prepared(self, text: str | None) -> Reloaded:

@@ -5,8 +5,10 @@ Made by the supervisor, and pickled into the process of the worker.
 
 import asyncio
 import atexit
+import logging
 import signal
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
@@ -21,6 +23,9 @@ from crplugins.homes.gateway.reloading import LoadedAs, Reloaded, problems_of
 
 if TYPE_CHECKING:
     from crplugins.cli.drain import DrainingConfig
+
+
+logger = logging.getLogger("crplugins.config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +120,21 @@ class WorkerReloads(Reloads):
         self._channel.send(ReloadAsked(None, why))
 
     def _listen(self) -> None:
-        """Reads what the supervisor says, in a thread."""
-        try:
+        """Reads what the supervisor says, in a thread. Ends this process if the supervisor is gone: nobody would start
+        another in its place, and the port would be held by processes that nobody knows."""
+        with suppress(RuntimeError):  # the loop is closed: this process ends
             while True:
-                message = self._channel.recv()
+                try:
+                    message = self._channel.recv()
+                except (EOFError, OSError):
+                    break
                 self._loop.call_soon_threadsafe(self._told, message)
-        except (EOFError, OSError, RuntimeError):  # either of the two processes ends
-            return
+            self._loop.call_soon_threadsafe(self._left_alone)
+
+    def _left_alone(self) -> None:
+        logger.error("the process that looks after the workers is gone, and this one ends")
+        self.server.ending.tell()
+        signal.raise_signal(signal.SIGTERM)
 
     def _told(self, message: Prepare | Conclude | ReloadAnswer) -> None:
         if isinstance(message, Prepare):
@@ -146,12 +159,20 @@ class WorkerReloads(Reloads):
         if preparing is not None and not preparing.done():
             preparing.cancel()  # the others do not wait for it
             await asyncio.wait([preparing])
-        if self._prepared is not None:
-            (_, config, prepared), self._prepared = self._prepared, None
-            if message.reloaded.problems:
-                self._start.restore()
-                await prepared.abandon()
-            else:
-                prepared.apply()
-                self.server.configure(config)
+        try:
+            await self._follow(message.reloaded)
+        except Exception:
+            logger.exception("this worker cannot serve as the others do, and another takes its place")
+            signal.raise_signal(signal.SIGTERM)
         self.gateway.loads.note(message.reloaded)
+
+    async def _follow(self, reloaded: Reloaded) -> None:
+        if self._prepared is None:
+            return
+        (_, config, prepared), self._prepared = self._prepared, None
+        if reloaded.problems:
+            self._start.restore()
+            await prepared.abandon()
+        else:
+            prepared.apply()
+            self.server.configure(config)

@@ -1,0 +1,233 @@
+"""Who looks after the workers of `crplugins serve --workers N` fails, is killed, or cannot start another: those that serve
+go on, or all of them end in order and leave the port."""
+
+import os
+import signal
+import socket
+import threading
+from contextlib import contextmanager
+from multiprocessing import Pipe
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from uvicorn.config import STARTUP_FAILURE
+
+import crplugins.cli.supervisor
+from crplugins.cli.drain import EndOfRun
+from crplugins.cli.start import Start
+from crplugins.cli.supervisor import Supervisor
+from crplugins.cli.worker import Conclude, Prepare, Ready
+from crplugins.homes.gateway.reloading import Reloaded
+from tests.cli.test_serve_reload import KEY, QUESTION, plain, ready_everywhere, serves, until, workers_of
+
+CONFIGURATION = """
+keys: [{id: team-a, secret: sk-team-a-0123456789}]
+"""
+UNABLE = """
+from pathlib import Path
+from crplugins import Plugin
+
+class Unable(Plugin):
+    async def __aenter__(self):
+        if Path("unable").exists():
+            raise OSError(28, "No space left on device")
+        return self
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "gateway.yaml").write_text(CONFIGURATION)
+    return tmp_path
+
+
+def refused(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_workers_whose_supervisor_is_killed_finish_what_runs_and_leave_the_port(environ, folder):
+    body = {**QUESTION, "stream": True, "messages": [{"role": "user", "content": "word " * 200}]}
+    with plain(environ, folder, "--workers", "2") as gateway:
+        until(lambda: len(workers_of(gateway.process.pid)) == 2)
+        until(lambda: ready_everywhere(gateway.url))
+        workers = workers_of(gateway.process.pid)
+        with httpx.stream("POST", f"{gateway.url}/v1/chat/completions", headers=KEY, json=body, timeout=60) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            gateway.process.kill()
+            assert list(lines)[-2:] == ["data: [DONE]", ""]
+        until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        assert refused(gateway.port)
+        said = gateway.process.stderr.read()
+    assert said.count("the process that looks after the workers is gone, and this one ends") == 2
+    assert "Traceback" not in said
+
+
+def test_a_worker_that_cannot_be_started_again_does_not_end_the_others(environ, folder):
+    (folder / "gateway.yaml").write_text(f"{CONFIGURATION}plugins: [plugins_of_supervisor_test.Unable]\n")
+    (folder / "plugins_of_supervisor_test.py").write_text(UNABLE)
+    with plain(environ, folder, "--workers", "2") as gateway:
+        until(lambda: len(workers_of(gateway.process.pid)) == 2)
+        until(lambda: ready_everywhere(gateway.url))
+        said: list[str] = []
+        threading.Thread(target=lambda: said.extend(gateway.process.stderr), daemon=True).start()
+        (folder / "unable").touch()
+        before = workers_of(gateway.process.pid)
+        os.kill(min(before), signal.SIGKILL)
+        until(lambda: any("could not start, and is started again; the others serve" in line for line in said), 60)
+        assert serves(gateway.url, "demo/echo") == {200}
+        (folder / "unable").unlink()
+        until(lambda: len(workers_of(gateway.process.pid) - before) == 1, 60)
+        until(lambda: ready_everywhere(gateway.url))
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.process.wait(60) == 0
+
+
+class Fake:
+    """A worker as the supervisor sees it, which answers whether it is `ready` and opens what it is asked to."""
+
+    pid = 1
+
+    def __init__(self, *, alive: bool = True) -> None:
+        self.channel, self.theirs = Pipe()
+        self.alive, self.exitcode, self.told = alive, None, []
+        self.process = SimpleNamespace(is_alive=lambda: self.alive)
+        threading.Thread(target=self._answer, daemon=True).start()
+
+    def _answer(self) -> None:
+        while True:
+            try:
+                message = self.theirs.recv()
+            except EOFError:
+                return
+            self.told.append(message)
+            if isinstance(message, Prepare):
+                self.theirs.send(Ready(message.number, Reloaded(changes=["a"])))
+
+    def is_alive(self, timeout: float) -> bool:
+        return self.alive
+
+    is_ready = is_alive
+
+    def kill(self) -> None: ...
+
+    join = terminate = kill
+
+
+@contextmanager
+def supervising(folder: Path, *fakes: Fake):
+    before = {number: signal.getsignal(number) for number in (*range(1, 9), *range(10, 16), 28)}
+    hangups = SimpleNamespace(listen=lambda reload: None)
+    config = SimpleNamespace(
+        workers=len(fakes), timeout_worker_healthcheck=1, ending=EndOfRun(), configure=lambda config: None
+    )
+    try:
+        supervisor = Supervisor(config, [], Start(folder / "gateway.yaml"), hangups, watch=False)
+        supervisor.processes = [*fakes]
+        yield supervisor
+    finally:
+        for number, handler in before.items():
+            if handler is not None and number not in (signal.SIGKILL, signal.SIGSTOP):
+                signal.signal(number, handler)
+        for fake in fakes:
+            fake.channel.close()
+
+
+def fails(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "_start.file_text",
+        "_start.read",
+        "_prepared",
+        "_listen",
+        "config.configure",
+        "_loads.note",
+        "log",
+        "_start.restore",
+    ],
+)
+def test_whatever_fails_at_a_reload_workers_are_told_the_same_and_the_supervisor_goes_on(
+    folder, monkeypatch, step, caplog
+):
+    fakes = Fake(), Fake()
+    with supervising(folder, *fakes) as supervisor:
+        with monkeypatch.context() as patch:
+            name = step.rpartition(".")[2]
+            if step.startswith("_start"):
+                patch.setattr(Start, name, fails)
+                if step == "_start.restore":
+                    patch.setattr(Start, "read", fails)
+            elif step == "log":
+                patch.setattr(crplugins.cli.supervisor, "log", fails)
+            else:
+                owner = {"config": supervisor.config, "_loads": supervisor._loads}.get(
+                    step.partition(".")[0], supervisor
+                )
+                patch.setattr(owner, name, fails)
+            supervisor.signal_queue.append(signal.SIGHUP)
+            supervisor.handle_signals()
+            supervisor.keep_subprocess_alive()
+        until(lambda: all(any(isinstance(each, Conclude) for each in fake.told) for fake in fakes))
+        first, second = ([bool(e.reloaded.problems) for e in fake.told if isinstance(e, Conclude)] for fake in fakes)
+        assert first == second == [step not in ("_loads.note", "log")]
+        supervisor.handle_hup()
+        assert supervisor._loads.successful
+        assert not supervisor.should_exit.is_set()
+
+
+def test_a_worker_for_which_there_is_no_room_is_started_when_there_is(folder, monkeypatch, caplog):
+    lives, dead = Fake(), Fake(alive=False)
+    with supervising(folder, lives, dead) as supervisor:
+        with monkeypatch.context() as patch:
+            patch.setattr(supervisor, "_started", fails)
+            for _ in range(3):
+                supervisor.keep_subprocess_alive()
+        assert supervisor.processes == [lives, dead]
+        monkeypatch.setattr(supervisor, "_started", Fake)
+        supervisor.keep_subprocess_alive()
+        assert supervisor.processes[1].alive
+        assert not supervisor.should_exit.is_set()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "a worker could not be replaced, and its place is empty for a while",
+        "worker 1 has died, and another takes its place",
+    ]
+
+
+def test_one_that_could_not_start_is_started_again_after_a_pause_if_another_serves(folder, monkeypatch):
+    lives, dead = Fake(), Fake(alive=False)
+    dead.exitcode = STARTUP_FAILURE
+    with supervising(folder, lives, dead) as supervisor:
+        monkeypatch.setattr(supervisor, "_started", Fake)
+        for _ in range(2):
+            supervisor.keep_subprocess_alive()
+            assert supervisor.processes[1] is dead
+        monkeypatch.setattr(crplugins.cli.supervisor, "PAUSE_SECONDS", 0)
+        supervisor.keep_subprocess_alive()
+        assert supervisor.processes[1].alive
+        assert not supervisor.failed
+        lives.alive = supervisor.processes[1].alive = False
+        lives.exitcode = STARTUP_FAILURE
+        supervisor.keep_subprocess_alive()
+        assert supervisor.failed
+        assert supervisor.should_exit.is_set()
+
+
+def test_what_the_supervisor_cannot_go_on_with_ends_all_workers_in_order(folder, monkeypatch):
+    fakes = Fake(), Fake()
+    ended = []
+    for fake in fakes:
+        fake.terminate = lambda fake=fake: ended.append(fake) or fails()
+        fake.join = lambda fake=fake: ended.append(fake)
+    with supervising(folder, *fakes) as supervisor:
+        monkeypatch.setattr(supervisor, "init_processes", fails)
+        with pytest.raises(OSError, match="No space"):
+            supervisor.run()
+        assert ended == [*fakes, *fakes]
+        assert supervisor.config.ending.is_told()
