@@ -238,7 +238,7 @@ def _webhooks(parts: Parts) -> Plugin:
     from crplugins.homes.webhooks.opening import open_webhooks  # the HTTP client, needed only here
 
     assert parts.budget_watch is not None, "`when` asks for webhooks"
-    return open_webhooks(parts.config.webhooks, parts.budget_watch, parts.reservations, parts.keys)
+    return open_webhooks(parts.config.webhooks, parts.receivers, parts.budget_watch, parts.reservations, parts.keys)
 
 
 def _metrics_push(parts: Parts) -> Plugin:

@@ -16,7 +16,7 @@ from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.usage import Price
 from crplugins.homes.unpriced import KnownBudgets, unpriced_warnings
 from crplugins.keys.key import Key
-from crplugins.keys.opening import open_source
+from crplugins.keys.opening import open_source, sources_of
 from crplugins.keys.source import KeySource, listed_keys
 from crplugins.limits.opening import open_limit_store
 from crplugins.limits.outage import GuardedStore
@@ -30,6 +30,7 @@ from crplugins.plugins.usage import Sink
 if TYPE_CHECKING:
     from crplugins.homes.metrics import MetricsApp, Scraper
     from crplugins.homes.metrics_push import MetricsPush
+    from crplugins.homes.webhooks.opening import OpenReceiver
     from crplugins.ledger.ledger import Ledger
     from crplugins.plugins.metrics.plugin import Metrics
 
@@ -87,10 +88,12 @@ class Parts:
 
     @cached_property
     def keys(self) -> KeySource:
-        previous = self.previous
-        if previous is not None and previous.config.keys == self.config.keys:
+        previous, keys = self.previous, self.config.keys
+        if previous is None:
+            return open_source(keys)
+        if previous.config.keys == keys:
             return previous.keys
-        return open_source(self.config.keys)
+        return open_source(keys, opened=sources_of(previous.config.keys, previous.keys))
 
     def own_plugin(self, entry: PluginEntry) -> Plugin:
         """A plugin of the user's own. Raises `OptionsRefused` if its class does not take the options."""
@@ -154,7 +157,17 @@ class Parts:
     @cached_property
     def budget_watch(self) -> BudgetWatch | None:
         """Which budgets were used, for webhooks; None where nobody wants to know."""
-        return BudgetWatch() if self.config.webhooks else None
+        if not self.config.webhooks:
+            return None
+        return (self.previous and self.previous.budget_watch) or BudgetWatch()
+
+    @cached_property
+    def receivers(self) -> "list[OpenReceiver]":
+        """Of webhooks."""
+        from crplugins.homes.webhooks.opening import open_receivers  # the HTTP client, needed only here
+
+        previous = self.previous.receivers if self.previous is not None and self.previous.config.webhooks else []
+        return open_receivers(self.config.webhooks, self.reservations, previous)
 
     @cached_property
     def ledger(self) -> "Ledger | None":

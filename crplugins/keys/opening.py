@@ -22,7 +22,13 @@ _EXTRAS: Final = {"asyncpg": "postgres", "jwt": "jwt", "cryptography": "jwt"}
 _Environ = Mapping[str, str]
 
 
-def open_source(spec: Any, *, environ: _Environ = os.environ, path: KeyPath = ("keys",)) -> KeySource:
+def open_source(
+    spec: Any,
+    *,
+    environ: _Environ = os.environ,
+    path: KeyPath = ("keys",),
+    opened: Sequence[tuple[Mapping[str, Any], KeySource]] = (),
+) -> KeySource:
     """The source `spec` describes, not yet entered:
 
         [{id: team-a, secret: ...}, ...]                      keys
@@ -32,16 +38,17 @@ def open_source(spec: Any, *, environ: _Environ = os.environ, path: KeyPath = ("
         [{file: keys.yaml}, {keys: [...]}, {jwt: {...}}]      several sources, asked in this order
 
     A relative `file` or SQLite path is relative to the current folder. `environ` is for secrets in a keys file; `spec`
-    itself is taken as it stands, at `path` of the configuration.
+    itself is taken as it stands, at `path` of the configuration. `opened` are those of another configuration
+    (`sources_of`), of which each is taken that is described in the same words.
 
     Raises `ConfigError`; `ImportError` naming the extra to install.
     """
     if isinstance(spec, Mapping):
-        return _described(spec, environ, path)
+        return _described(spec, environ, path, opened)
     if isinstance(spec, str) or not isinstance(spec, Sequence):
         raise ConfigError([Problem(path, f"must be {FORMS}")])
     if any(_kind(item) for item in spec):
-        return Chain([_described(item, environ, (*path, index)) for index, item in enumerate(spec)])
+        return Chain([_described(item, environ, (*path, index), opened) for index, item in enumerate(spec)])
     return InlineKeys(spec, path=path)
 
 
@@ -52,6 +59,11 @@ def parts_of(keys: Any) -> list[Mapping[str, Any]]:
     if any("id" not in item for item in keys):
         return list(keys)
     return [{"keys": keys}] if keys else []
+
+
+def sources_of(keys: Any, source: KeySource) -> list[tuple[Mapping[str, Any], KeySource]]:
+    """The parts of the value of `keys`, each with the source that was opened for it; `source` is the whole."""
+    return list(zip(parts_of(keys), source.sources if isinstance(source, Chain) else [source], strict=False))
 
 
 @contextmanager
@@ -94,10 +106,15 @@ def _store(source: Mapping[str, Any], environ: _Environ) -> KeyStore:
     raise ConfigError([Problem(("keys",), "cannot be changed here; {file: ...} and {sql: ...} can")])
 
 
-def _described(spec: Any, environ: _Environ, path: KeyPath) -> KeySource:
+def _described(
+    spec: Any, environ: _Environ, path: KeyPath, opened: Sequence[tuple[Mapping[str, Any], KeySource]]
+) -> KeySource:
     kind = _kind(spec)
     if kind is None:
         raise ConfigError([Problem(path, f"must be {FORMS}")])
+    kept = next((source for words, source in opened if words == spec), None)
+    if kept is not None:
+        return kept
     with _extra_named():
         return _OPENERS[kind](spec, environ, path)
 

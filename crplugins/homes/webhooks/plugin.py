@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import Final, Protocol, Self, runtime_checkable
 
 from crplugins.config.webhooks import EventType
 from crplugins.core.plugin import Plugin
+from crplugins.core.shared import Shared
 from crplugins.homes.webhooks.delivery import Outcome, Receiver
 from crplugins.homes.webhooks.message import (
     SECONDS_OF_AN_EXPIRED_KEY,
@@ -102,7 +103,8 @@ class Webhooks(Plugin):
     """Tells receivers of budgets and keys.
 
     Args:
-        make: makes the subscriptions when the plugin is entered; what it gives besides is awaited at the end.
+        subscriptions: who is told of what.
+        receivers: what is open while they are told; perhaps for other configurations too.
         watch: the budgets that were used.
         reservations: where budgets are counted, and where processes agree which of them tells what.
         keys: a source that is open while this is entered.
@@ -112,7 +114,8 @@ class Webhooks(Plugin):
 
     def __init__(
         self,
-        make: Callable[[], Awaitable[tuple[Sequence[Subscription], Callable[[], Awaitable[None]]]]],
+        subscriptions: Sequence[Subscription],
+        receivers: Sequence[Shared],
         watch: BudgetWatch,
         reservations: Reservations,
         keys: KeySource,
@@ -120,10 +123,9 @@ class Webhooks(Plugin):
         now: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._make, self._watch, self._reservations, self._keys = make, watch, reservations, keys
+        self._subscriptions, self._receivers = subscriptions, receivers
+        self._watch, self._reservations, self._keys = watch, reservations, keys
         self._now, self._sleep = now, sleep
-        self._subscriptions: Sequence[Subscription] = ()
-        self._close: Callable[[], Awaitable[None]] | None = None
         self._looking: list[asyncio.Task[None]] = []
         self._again: Mapping[str, UsedBudget] = {}
 
@@ -171,8 +173,10 @@ class Webhooks(Plugin):
                     each.receiver.offer(message)
 
     async def __aenter__(self) -> Self:
-        await self._reservations.__aenter__()
-        self._subscriptions, self._close = await self._make()
+        async with AsyncExitStack() as stack:
+            for each in (self._reservations, *self._receivers):
+                await stack.enter_async_context(each)
+            stack.pop_all()
         self._looking = [
             asyncio.create_task(self._look(self.look_at_budgets, BUDGET_SECONDS), name="crplugins.webhooks: budgets"),
             asyncio.create_task(self._look(self.look_at_keys, KEY_SECONDS), name="crplugins.webhooks: keys"),
@@ -187,9 +191,7 @@ class Webhooks(Plugin):
         await asyncio.gather(*self._looking, return_exceptions=True)
         with suppress(Exception):
             await self.look_at_budgets()
-        await asyncio.gather(*(each.receiver.close(CLOSING_SECONDS) for each in self._subscriptions))
-        if self._close is not None:
-            await self._close()
+        await asyncio.gather(*(each.__aexit__(kind, error, traceback) for each in self._receivers))
         await self._reservations.__aexit__(kind, error, traceback)
 
     async def _look(self, look: Callable[[], Awaitable[None]], seconds: float) -> None:

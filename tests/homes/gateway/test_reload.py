@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from crplugins import Gateway, Plugin
 from crplugins.config import load_config, parse_config
 from crplugins.homes.gateway.generation import Generation
+from crplugins.keys.file import FileKeys
 from crplugins.testing import FakeProvider, Script
 from tests.tls_setup import self_signed, tls_before
 
@@ -299,3 +301,27 @@ async def test_a_certificate_that_was_renewed_is_shown_from_the_next_reload_on(s
             os.utime(shown, ns=(0, 1))
             await gateway.reload(parse_config(config))
             assert (await ask(session)).status_code == 200
+
+
+async def test_of_several_sources_of_keys_those_that_stay_the_same_stay_open(serve, tmp_path, monkeypatch):
+    """A chain in which one part changes, becomes alone, and is one of several again."""
+    monkeypatch.chdir(tmp_path)
+    await asyncio.to_thread(Path("keys.yaml").write_text, f"keys: [{{id: a, secret: {SECRET}}}]\n")
+    opened = []
+    enter = FileKeys.open
+
+    async def counted(self):
+        opened.append(self)
+        await enter(self)
+
+    monkeypatch.setattr(FileKeys, "open", counted)
+    file, other = {"file": "keys.yaml"}, "sk-other-of-test"
+    async with FakeProvider() as provider:
+        gateway = Gateway(**words(provider.base_url, keys=[file, {"keys": [{"id": "b", "secret": other}]}]))
+        async with client(serve, gateway) as session:
+            for keys in ([{"keys": [{"id": "c", "secret": other}]}, file], file, [file, {"keys": []}]):
+                await gateway.reload(parse_config(words(provider.base_url, keys=keys)))
+                assert (await ask(session)).status_code == 200
+                answer = await session.get("/v1/models", headers={"authorization": f"Bearer {other}"})
+                assert answer.status_code == (401 if keys is file or keys[0] is file else 200)
+    assert len(opened) == 1

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 import pytest
 
-from crplugins.config import ConfigError
+from crplugins.config import ConfigError, parse_config
 from crplugins.homes.assembly import find
 from crplugins.homes.gateway.app import Gateway
 from crplugins.homes.webhooks import plugin as webhooks
+from crplugins.homes.webhooks.delivery import Receiver
 from crplugins.homes.webhooks.plugin import Webhooks
 from crplugins.keys.opening import open_store
 from crplugins.keys.service import KeyService
@@ -228,3 +229,36 @@ async def test_of_several_worker_processes_one_tells(hearing, tmp_path, request,
                 process.terminate()
                 await asyncio.to_thread(process.wait)
         assert [kind for kind, _ in heard.events()] == ["budget.threshold"]
+
+
+async def test_what_a_receiver_is_to_be_told_and_has_been_told_outlives_a_reload(serve, hearing, monkeypatch):
+    """It is down at the reload, and nobody asks for the key that has spent its budget any more."""
+    waits = asyncio.Event()
+
+    async def pause(_receiver, _seconds):
+        await waits.wait()
+
+    monkeypatch.setattr(Receiver, "_pause", pause)
+    async with hearing(204, 503, 204) as (heard, url), FakeProvider() as provider:
+        words = configured(provider.base_url, [hook(url, budget_thresholds=[0.2, 0.3])])
+        app = Gateway(**words)
+        async with serve(app) as address, aiohttp.ClientSession() as session:
+
+            async def chat():
+                body = {"model": "m", "max_tokens": 3, "messages": [{"role": "user", "content": "hi"}]}
+                headers = {"authorization": f"Bearer {KEY['secret']}"}
+                async with session.post(f"{address}/v1/chat/completions", json=body, headers=headers) as answer:
+                    return answer.status
+
+            assert await chat() == 200
+            await heard.until(1)
+            assert await chat() == 200
+            await heard.until(2)
+            for number in range(3):
+                await app.reload(parse_config({**words, "aliases": {f"other-{number}": "m"}}))
+            waits.set()
+            await heard.until(3)
+    told = find(Webhooks, app.plugins).deliveries
+    assert told == {("budget.threshold", "delivered"): 2, ("budget.threshold", "retried"): 1}
+    assert len(set(heard.ids)) == 2
+    assert heard.ids[1] == heard.ids[2]
