@@ -1,6 +1,7 @@
 """Database: one engine, opened once however many use it, whose failures are `SourceUnavailable`."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,9 +22,14 @@ from crplugins.sql.url import DatabaseUrl, read_database_url
 TIMEOUT: Final = 3.0
 """Seconds for one transaction. Slower is as good as down: requests wait for it."""
 
+WAITING_SECONDS: Final = 5.0
+"""How long a start waits for the database without a word; it waits for a minute at most."""
+
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 VERSION_TABLE: Final = "api_key_schema"
 _LOCK: Final = 0x6372_706B_6579_7300  # any number, the same in every version
+
+logger = logging.getLogger("crplugins.keys")
 
 
 class Database:
@@ -54,7 +60,7 @@ class Database:
     async def __aenter__(self) -> Self:
         self._users += 1
         if self._users == 1:
-            async with _translated(self._url):
+            async with _translated(self._url), self._told_if_it_takes_long():
                 if self._migrates:
                     await migrate(self._url, MIGRATIONS, VERSION_TABLE, _LOCK)
                 self._engine = await asyncio.to_thread(make_engine, self._url, TIMEOUT)  # looks at files
@@ -67,6 +73,20 @@ class Database:
         if self._users == 0 and self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.dispose()
+
+    @asynccontextmanager
+    async def _told_if_it_takes_long(self) -> AsyncIterator[None]:
+        """A start that waits says for what."""
+        timer = asyncio.get_running_loop().call_later(
+            WAITING_SECONDS,
+            logger.warning,
+            "waiting for the database of the keys, %s",
+            self._url,
+        )
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def __repr__(self) -> str:
         return f"Database({str(self._url)!r})"
@@ -85,5 +105,11 @@ async def _translated(url: DatabaseUrl) -> AsyncIterator[None]:
     except (SourceUnavailable, IntegrityError, KeyExists, NoSuchKey, ChangeRefused, KeyChanged):
         raise
     except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise SourceUnavailable(f"the database {url} cannot be asked ({type(error).__name__}: {reason})") from error
+        raise SourceUnavailable(f"the database {url} cannot be asked ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    words = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

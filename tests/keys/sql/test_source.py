@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import event
@@ -10,9 +11,12 @@ from sqlalchemy import event
 from crplugins.keys.secrets import Digester, mint_secret
 from crplugins.keys.source import Found, SourceUnavailable
 from crplugins.keys.sql import SqlKeys, SqlStore
+from crplugins.keys.sql import database as sql_database
 from crplugins.keys.sql import source as sql_source
+from crplugins.sql.migrate import migrate
 from crplugins.testing import FrozenClock
 from tests.keys.conftest import LATER, NOW, Sleep, make_key
+from tests.ports import free_port
 
 A, B = mint_secret(), mint_secret()
 
@@ -325,3 +329,25 @@ async def test_a_key_without_a_secret_is_listed_and_one_with_several_once(databa
         await store.add(make_key("b", A, B))
         await store.add(make_key("a"))
         assert [(key.id, len(key.secrets)) for key in await store.list()] == [("a", 0), ("b", 2)]
+
+
+async def test_a_start_that_waits_for_the_database_says_so_and_why_it_ends(caplog, monkeypatch):
+    """A server that takes connections and says nothing, and one that is not there."""
+    monkeypatch.setattr(sql_database, "WAITING_SECONDS", 0.05)
+    monkeypatch.setattr(sql_database, "migrate", partial(migrate, patience=1.0))
+    heard = []
+
+    async def silent(reader, writer):
+        heard.append(await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(SourceUnavailable) as raised:
+            await SqlKeys(f"postgresql://u:hunter2@127.0.0.1:{port}/keys").__aenter__()
+    where = f"postgresql://u:***@127.0.0.1:{port}/keys"
+    assert str(raised.value) == f"the database {where} cannot be asked (it does not answer in time)"
+    assert caplog.messages == [f"waiting for the database of the keys, {where}"]
+    with pytest.raises(SourceUnavailable, match=r"cannot be asked \(ConnectionRefusedError: "):
+        await SqlKeys(f"postgresql://u:hunter2@127.0.0.1:{free_port()}/keys").__aenter__()
+    assert len(caplog.messages) == 1
