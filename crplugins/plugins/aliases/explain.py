@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from crplugins.core.fact import Fact, fact
 from crplugins.core.patterns import MeetingTable, NameSet, Pattern, name_set
 from crplugins.core.principal import Principal
 from crplugins.keys.aliases import AliasError
@@ -22,12 +23,14 @@ class AliasStep:
         text: a sentence for people.
         name: the model's name after the step.
         ok: False if the request ends here: no access, a cycle, a chain too long, a name that is not served.
+        facts: what the sentence says; nothing where it quotes an error.
     """
 
     kind: StepKind
     text: str
     name: str
     ok: bool = True
+    facts: tuple[Fact, ...] = ()
 
 
 def explain(
@@ -61,18 +64,20 @@ def _access(
     principal: Principal | None, requested: str, view: AliasView, links: list[Link], *, shadow: bool
 ) -> AliasStep:
     if principal is None:
-        return AliasStep("allow_list", "without a key no allow-list applies", requested)
+        return AliasStep("allow_list", "without a key no allow-list applies", requested, facts=(fact("no_list"),))
     who = f"the key '{principal.key_id}'"
     if principal.models is None:
-        return AliasStep("allow_list", f"{who} may call every model", requested)
+        return AliasStep("allow_list", f"{who} may call every model", requested, facts=(fact("may_call_all"),))
     allowed = name_set(principal.models)
     if not permitted(view, allowed, requested):
         text = f"{who} may not call '{requested}': neither it nor what it resolves to is in its models"
         let_through = shadow or principal.models_shadow
-        return AliasStep("allow_list", text + " (shadow)" * let_through, requested, ok=let_through)
+        facts = (fact("may_not_call", model=requested), *[fact("shadow")] * let_through)
+        return AliasStep("allow_list", text + " (shadow)" * let_through, requested, ok=let_through, facts=facts)
     granted = next((name for name in (requested, *(link.target for link in links)) if name in allowed), requested)
     through = "" if granted == requested else f", which '{requested}' resolves to"
-    return AliasStep("allow_list", f"{who} may call '{granted}'{through}", requested)
+    facts = (fact("may_call", model=granted),)
+    return AliasStep("allow_list", f"{who} may call '{granted}'{through}", requested, facts=facts)
 
 
 def _link_steps(link: Link, principal: Principal | None, user: str | None) -> list[AliasStep]:
@@ -84,14 +89,15 @@ def _link_steps(link: Link, principal: Principal | None, user: str | None) -> li
         "alias",
         f"'{link.name}' is {'matched by ' if pattern.star else ''}{how} of {link.entry.owner}: {leads}",
         link.name if several else link.target,
+        facts=(fact("alias", model=link.name, to=_shares(link.entry, "{} {}/{}") if several else link.target),),
     )
     return [step, _weights(link, principal, user)] if several else [step]
 
 
-def _shares(entry: AliasEntry) -> str:
+def _shares(entry: AliasEntry, form: str = "'{}' ({} of {})") -> str:
     total = sum(entry.weights)
     pairs = zip(entry.models, entry.weights, strict=True)
-    return ", ".join(f"'{model.text}' ({weight} of {total})" for model, weight in pairs)
+    return ", ".join(form.format(model.text, weight, total) for model, weight in pairs)
 
 
 def _weights(link: Link, principal: Principal | None, user: str | None) -> AliasStep:
@@ -100,18 +106,20 @@ def _weights(link: Link, principal: Principal | None, user: str | None) -> Alias
     elif principal:
         why = f"the hash of the key '{principal.key_id}'"
     else:
-        return AliasStep(
-            "weights", f"'{link.target}', or another each time: no key and no user to be sticky for", link.target
-        )
-    return AliasStep("weights", f"'{link.target}', always the same: {why} picks it", link.target)
+        text = f"'{link.target}', or another each time: no key and no user to be sticky for"
+        return AliasStep("weights", text, link.target, facts=(fact("weights_random", model=link.target),))
+    facts = (fact("weights_sticky", model=link.target),)
+    return AliasStep("weights", f"'{link.target}', always the same: {why} picks it", link.target, facts=facts)
 
 
 def _target(name: str, served: Sequence[str] | None, *, aliased: bool) -> AliasStep:
     if served is None:
-        return AliasStep("target", f"the request goes on as '{name}'", name)
+        return AliasStep("target", f"the request goes on as '{name}'", name, facts=(fact("goes_on_as", model=name),))
     if name not in NameSet(served):
-        return AliasStep("target", f"'{name}' is not served: 404 model_not_found", name, ok=False)
-    return AliasStep("target", f"'{name}' is served" + ("" if aliased else " under this very name"), name)
+        facts = (fact("not_served", model=name), fact("answer", status=404, code="model_not_found"))
+        return AliasStep("target", f"'{name}' is not served: 404 model_not_found", name, ok=False, facts=facts)
+    text = f"'{name}' is served" + ("" if aliased else " under this very name")
+    return AliasStep("target", text, name, facts=(fact("served", model=name),))
 
 
 def alias_warnings(table: AliasTable, served: Sequence[str] | None) -> list[str]:

@@ -335,8 +335,18 @@ def test_operators_see_spend_teams_deployments_and_refusals_with_why(visit):
     row.wait_for()
     assert "poor" in row.inner_text()
     row.get_by_role("button", name="Explain").click()
-    page.locator("dialog li", has_text="1 requests_per_minute (key)").wait_for()
+    page.locator("dialog li", has_text="1 requests per minute (the key)").wait_for()
     assert page.locator("dialog [role=meter]").count() >= 2
+
+
+def test_why_a_request_is_refused_is_said_in_the_readers_language(visit):
+    page = visit(locale="zh-CN")
+    sign_in(page, "refusals", ADMIN)
+    row = page.locator("tr", has_text="rate_limited").first
+    row.wait_for()
+    row.get_by_role("button", name="解释").click()
+    page.locator("dialog li", has_text="每分钟请求数 1").wait_for()
+    assert "密钥 密钥 poor 有效" in page.locator("dialog li").first.inner_text()
 
 
 def test_a_request_is_seen_while_it_runs_whichever_worker_has_it(visit):

@@ -54,6 +54,12 @@ export function usd(value) {
   return new Intl.NumberFormat(current, format).format(value);
 }
 
+/** To the last digit: prices of tokens are fractions of a cent. */
+export function price(value) {
+  const format = { style: "currency", currency: "USD", currencyDisplay: "narrowSymbol", maximumFractionDigits: 6 };
+  return new Intl.NumberFormat(current, format).format(value);
+}
+
 export function moment(text) {
   return new Intl.DateTimeFormat(current, { dateStyle: "medium", timeStyle: "short" }).format(new Date(text));
 }

@@ -4,7 +4,7 @@ import { ask, held } from "../gateway.js";
 import { limitsNow } from "../levels.js";
 import { button, fill, make } from "../elements.js";
 import { table } from "../tables.js";
-import { lately, number, t } from "../texts.js";
+import { lately, number, price, seconds, t } from "../texts.js";
 import { dialog } from "./dialog.js";
 
 export async function show(place, signal) {
@@ -36,13 +36,31 @@ function why(each) {
   return [make("strong", {}, each.error_type), names ? ` ${names}` : "", each.message ? make("span", { class: "said" }, each.message) : ""];
 }
 
+// How a value of a fact is said whose name is one of these; any other is a name or a number.
+const SAID = {
+  seconds, usd: price,
+  measure: (value) => t(`limit_${value}`),
+  scope: (value) => t(`applies_to_${value.replaceAll(" ", "_")}`),
+  period: (value) => t(`period_${value}`),
+  strategy: (value) => t(`strategy_${value}`),
+  occasion: (value) => t(`occasion_${value}`),
+};
+
+const said = (value, name) => (SAID[name] ? SAID[name](value) : typeof value === "number" ? number(value) : value);
+
+/** The facts of a step in the reader's language; a step without facts quotes an error, which is in English. */
+function sentence({ text, facts }) {
+  const words = (values) => Object.fromEntries(Object.entries(values).map(([name, value]) => [name, said(value, name)]));
+  return facts.map(({ name, values }) => t(`fact_${name}`, words(values))).join(t("fact_separator")) || text;
+}
+
 async function explain({ key_id: key, model }, signal) {
   const query = new URLSearchParams({ key, model });
   const { served, steps, limits } = await ask(`admin/explain?${query}`, held.admin, { signal });
   await dialog(t("explain_title", { key, model }), () => [
     make("p", { class: served ? "good" : "error" }, t(served ? "would_be_served" : "would_be_refused")),
-    make("ol", { class: "steps" }, steps.map(({ step, ok, text }) =>
-      make("li", { class: ok ? "yes" : "no" }, make("strong", {}, step), " ", text))),
+    make("ol", { class: "steps" }, steps.map((each) =>
+      make("li", { class: each.ok ? "yes" : "no" }, make("strong", {}, t(`step_${each.step}`)), " ", sentence(each)))),
     limits && make("h3", {}, t("limits_title")), limits && limitsNow(limits),
   ].filter(Boolean).flat());
 }
