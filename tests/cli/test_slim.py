@@ -1,5 +1,6 @@
 """The command where litellm is not installed, as with the extra `slim`: what it serves, and what it says of the rest."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import tests.without_litellm
 from crplugins.handlers.upstream import GATEWAY_EXTRA
@@ -149,3 +152,43 @@ def test_gateway_is_slim_and_litellm_alone():
     extras = tomllib.loads(Path(CHECKOUT, "pyproject.toml").read_text())["project"]["optional-dependencies"]
     own, litellm = extras["gateway"]
     assert (own, litellm.partition(">")[0]) == ("crplugins[slim]", "litellm")
+
+
+MEGABYTE = 2**20
+MOST = 120
+"""Megabytes of the packages, which `du` counts in a fresh environment beside its pip."""
+
+
+def needed(extra):
+    """The distributions that `crplugins[extra]` brings, by their names; those that are installed here."""
+    project = tomllib.loads(Path(CHECKOUT, "pyproject.toml").read_text())["project"]
+    own = project["optional-dependencies"]
+    todo, found, seen = [*project["dependencies"], *own[extra]], {}, set()
+    while todo:
+        wanted = Requirement(todo.pop())
+        if (key := (wanted.name, *sorted(wanted.extras))) in seen:
+            continue
+        seen.add(key)
+        if wanted.name == "crplugins":
+            todo += [each for extra in wanted.extras for each in own[extra]]
+            continue
+        found[canonicalize_name(wanted.name)] = distribution = importlib.metadata.distribution(wanted.name)
+        for text in distribution.requires or ():
+            each = Requirement(text)
+            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in ("", *wanted.extras)):
+                todo.append(text.partition(";")[0])
+    return found
+
+
+def on_disk(distribution):
+    files = [Path(distribution.locate_file(file)) for file in distribution.files or ()]
+    return sum(file.stat().st_blocks * 512 for file in files if file.is_file())
+
+
+def test_slim_is_small_and_has_nothing_that_only_other_servers_and_developers_need():
+    packages = needed("slim")
+    assert not packages.keys() & {"litellm", "websockets", "watchfiles", "httpx", "cryptography", "certifi", "redis"}
+    own = sum(file.stat().st_blocks * 512 for file in Path(CHECKOUT, "crplugins").rglob("*") if file.is_file())
+    sizes = {name: on_disk(each) / MEGABYTE for name, each in packages.items()} | {"crplugins": own / MEGABYTE}
+    print(*(f"{size:6.1f} MB {name}" for name, size in sorted(sizes.items(), key=lambda pair: -pair[1])), sep="\n")
+    assert sum(sizes.values()) < MOST, sizes
