@@ -32,6 +32,7 @@ from crplugins.keys.opening import parts_of
 from crplugins.limits.limit import Limit
 from crplugins.limits.opening import open_limit_store
 from crplugins.settings.errors import one_line
+from crplugins.sinks.stream import Broker
 from crplugins.sql.url import read_database_url
 
 AT_ONCE: Final = 16
@@ -160,12 +161,23 @@ def _stores(config: Config, seconds: float) -> Sequence[tuple[str, str, Callable
             found.append(("keys.jwt", without_credentials(str(jwt.get("jwks"))), partial(_issuer, jwt)))
     if config.ledger is not None:
         found.append(_database("ledger", config.ledger.url, seconds))
+    for kind, section in config.sinks.present().items():
+        broker = section.broker()
+        found.append((f"sinks.{kind}", str(broker), partial(_broker, broker)))
     return found
 
 
 async def _limit_store(url: str) -> str:
     async with open_limit_store(url) as store:
         await store.levels([Limit("meter", "check/online", 1, 60_000, 1)])
+    return "it answers"
+
+
+async def _broker(broker: Broker) -> str:
+    try:
+        await broker.publish([])
+    finally:
+        await broker.close()
     return "it answers"
 
 

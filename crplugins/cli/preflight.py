@@ -33,6 +33,7 @@ def findings(config: Config) -> Iterator[StartFinding]:
     yield from _limit_store(config)
     yield from _key_databases(config)
     yield from _ledger(config)
+    yield from _sinks(config)
 
 
 def require_files(config: Config) -> list[str]:
@@ -94,12 +95,22 @@ def _ledger(config: Config) -> Iterator[StartFinding]:
     from crplugins.ledger.ledger import spool_path
 
     spool = spool_path(LedgerDatabase(config.ledger.url, migrate=False), config.ledger.spool)
-    if (why := _no_room(_nearest_folder(spool))) is not None:
-        text = f"the ledger's journal cannot be created beside {spool}: {why}"
+    if (text := _no_journal(spool)) is not None:
         yield StartFinding(Problem(("ledger",), text), stops=True)
     elif (why := _unusable_database(url, folder_is_made=True)) is not None:
         text = f"the ledger's database {url} cannot be opened, and records wait: {why}"
         yield StartFinding(Problem(("ledger", "url"), text), stops=False)
+
+
+def _sinks(config: Config) -> Iterator[StartFinding]:
+    for kind, section in config.sinks.present().items():
+        if (text := section.file_problem() or _no_journal(Path(section.spool))) is not None:
+            yield StartFinding(Problem(("sinks", kind), text), stops=True)
+
+
+def _no_journal(spool: Path) -> str | None:
+    why = _no_room(_nearest_folder(spool))
+    return None if why is None else f"the journal of usage records cannot be created beside {spool}: {why}"
 
 
 def _unusable_database(url: DatabaseUrl, *, folder_is_made: bool = False) -> str | None:

@@ -15,6 +15,7 @@ from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.on_break import OnBreakKeys
 from crplugins.config.plugin_entry import PluginEntry
 from crplugins.config.routing import GroupKeys, RoutingKeys, group_problems, group_settings
+from crplugins.config.sinks import SinksSection
 from crplugins.config.tls import TlsSection
 from crplugins.config.webhooks import WebhookSection
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
@@ -281,6 +282,9 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
     ledger: LedgerSection | None = None
     """Where the record of every request is kept; without it no records are kept."""
 
+    sinks: SinksSection = SinksSection.without_keys()
+    """Brokers that the record of every request is published to, besides the ledger or in its place."""
+
     metrics: MetricsSection | None = None
     """Where Prometheus finds the metrics; without it nothing is counted."""
 
@@ -420,6 +424,7 @@ class Config(FallbackKeys, RoutingKeys, AnswerKeys, OnBreakKeys, GroupKeys):
         yield from group_problems((entry.model_name, entry) for entry in self.model_list)
         if self.ledger is not None:
             yield from url_problems(self.ledger.url)
+        yield from self.sinks.problems()
         if self.usage.estimator == "litellm" and not litellm_is_installed():
             yield Problem(("usage", "estimator"), f"'litellm' is not installed: {GATEWAY_EXTRA}")
         if self.prices is not None and self.prices.file is not None:

@@ -24,6 +24,7 @@ class ConfigWords(TypedDict, total=False):
     usage: Mapping[str, Any] | None
     prices: Mapping[str, Any] | None
     ledger: Mapping[str, Any] | None
+    sinks: Mapping[str, Any] | None
     metrics: Mapping[str, Any] | None
     tracing: bool | None
     log: Mapping[str, Any] | None

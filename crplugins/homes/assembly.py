@@ -183,7 +183,8 @@ def _litellm_routes(parts: Parts) -> Plugin:
 
 def _usage(parts: Parts) -> Usage:
     prices = parts.prices if parts.prices_records else None
-    return Usage(parts.ledger, sinks=parts.sinks, metadata=parts.config.usage.metadata, prices=prices)
+    sinks = [*parts.streams, *parts.sinks]
+    return Usage(parts.ledger, sinks=sinks, metadata=parts.config.usage.metadata, prices=prices)
 
 
 def _admission(parts: Parts) -> Admission:

@@ -31,7 +31,7 @@ from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.metrics.limits import LimitGauges
 from crplugins.plugins.metrics.plugin import Metrics
-from crplugins.plugins.metrics.shared import LedgerState, WebhookState
+from crplugins.plugins.metrics.shared import LedgerState, SinkState, WebhookState
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.usage import Usage
@@ -101,6 +101,9 @@ class Scraper:
         ledger = None if usage is None else usage.ledger
         if isinstance(ledger, LedgerState) and self._is_new(ledger):
             self.metrics.observe_ledger(ledger)
+        for recorder in () if usage is None else usage.recorders:
+            if isinstance(recorder, SinkState) and self._is_new(recorder):
+                self.metrics.observe_sink(recorder)
         admission = find(Admission, plugins)
         if admission is not None and self._is_new(admission):
             self.metrics.observe_admission(admission)

@@ -240,7 +240,7 @@ class UsageMiddleware(NamedMiddleware):
         budgets: those of BudgetMiddleware, for the `fallback_price` of models whose price is unknown.
         ledger: where records are kept; None for nowhere.
         model_list: what models cost, in `model_info`; without it the list of the installed litellm or genai-prices.
-        sinks: called with each record.
+        sinks: who else gets each record: brokers in the words of the file, or callables and recorders.
     """
 
     def __init__(
@@ -253,10 +253,12 @@ class UsageMiddleware(NamedMiddleware):
         model_list: Sequence[Words] | None = None,
         on_disconnect: OnDisconnect | None = None,
         missing_usage: MissingUsagePolicy | None = None,
-        sinks: Iterable[Sink] = (),
+        sinks: Words | Iterable[Sink] = (),
         **others: Any,
     ) -> None:
         words = {"ledger": ledger, "usage": usage, "budgets": budgets, "model_list": model_list}
+        if isinstance(sinks, Mapping):
+            words, sinks = {**words, "sinks": sinks}, ()
         config = _checked({**words, "on_disconnect": on_disconnect, "missing_usage": missing_usage}, others)
         prices = PriceList(config.deployments(), fallback=config.budgets.fallback())
         parts = _parts(config, prices, prices_records=True, sinks=sinks)

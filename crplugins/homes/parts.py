@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from crplugins.homes.webhooks.opening import OpenReceiver
     from crplugins.ledger.ledger import Ledger
     from crplugins.plugins.metrics.plugin import Metrics
+    from crplugins.sinks.stream import RecordStream
 
 
 Prices = Callable[[str], Price | None]
@@ -63,7 +64,7 @@ class Parts:
         place_of: where handlers of ours have answers kept, by its tag; None where the app inside has them.
         response_model: as in the configuration, for a home that puts the names back by itself.
         prices_records: no handler of ours notes the price of an answer, so Usage looks it up.
-        sinks: called with each usage record.
+        sinks: get each usage record, besides those in the configuration.
         spent: what a key or team has spent before, where somebody else keeps the ledger.
         previous: the parts of the configuration that this one replaces. Of them are taken those that would be the same.
     """
@@ -185,6 +186,19 @@ class Parts:
             migrate=section.migrate,
             commit_seconds=section.commit_seconds,
         )
+
+    @cached_property
+    def streams(self) -> "Sequence[RecordStream]":
+        """The sinks in the configuration."""
+        previous = self.previous
+        if previous is not None and previous.config.sinks == self.config.sinks:
+            return previous.streams
+        sections = self.config.sinks.present().values()
+        if not sections:
+            return ()
+        from crplugins.sinks.stream import RecordStream
+
+        return [RecordStream(each.broker(), spool=each.spool, most_spooled=each.max_spooled) for each in sections]
 
     @property
     def spent_before(self) -> Spent | None:

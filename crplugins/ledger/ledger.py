@@ -1,45 +1,38 @@
-"""Ledger: keeps the record of every request, whatever happens to the database or to this process.
+"""Ledger: keeps the record of every request in a database, whatever happens to that or to this process.
 
-A record is one line of JSON (`encoding`). `add` puts it into the queue and the journal; the `writer` commits it to the
-`database` within a second, or to the `spool` while the database is unavailable. Whoever asks goes through the `reader`,
-which knows what waits.
+How records get there is told in `outbox`. Whoever asks goes through the `reader`, which knows what waits.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from crplugins.core.shared import Shared
 from crplugins.ledger.database import LedgerDatabase
-from crplugins.ledger.encoding import encode
 from crplugins.ledger.errors import reason_of
+from crplugins.ledger.outbox import DRAIN_SECONDS, QUEUE_SIZE, Outbox
 from crplugins.ledger.question import Question, Sums
 from crplugins.ledger.reader import LedgerReader
 from crplugins.ledger.report import answer, spent
 from crplugins.ledger.spool import Spool
-from crplugins.ledger.writer import COMMIT_SECONDS, LOG_SECONDS, SPOOL_ABOVE, Inserter, Outage, Pending, Replay, Writer
-from crplugins.metering.record import UsageRecord
+from crplugins.ledger.writer import COMMIT_SECONDS, SPOOL_ABOVE, Inserter
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from crplugins.ledger.retention import Retention
 
-QUEUE_SIZE: Final = 50_000
 START_SECONDS: Final = 10.0
 """How long a start waits for the database. If it is unavailable, the ledger starts without it."""
-
-DRAIN_SECONDS: Final = 5.0
 
 logger = logging.getLogger("crplugins.ledger")
 
 
-class Ledger(Shared):
+class Ledger(Outbox):
     """`add` keeps a record at once, in memory and in a journal that survives the process; a task commits it.
 
         async with Ledger("sqlite:///usage.db") as ledger:
@@ -82,49 +75,21 @@ class Ledger(Shared):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = LedgerDatabase(url, migrate=migrate)
-        self._spool = Spool(spool_path(self._database, spool))
-        self.reader: Final = LedgerReader(self._database, self._spool.path)
-        self._pending = Pending()
-        self._name: Final = f"the ledger's database {self._database.url}"
-        database = Outage(self._name, *retry_seconds, clock=clock)
-        files = Outage(f"the ledger's spool {self._spool.path}", *retry_seconds, clock=clock)
-        insert = Inserter(self._database, self._spool).insert
-        above = min(spool_above, queue_size)
-        self._writer = Writer(
-            self._pending, insert, self._spool.keep, database, files, spool_above=above, commit_seconds=commit_seconds
+        kept = Spool(spool_path(self._database, spool))
+        super().__init__(
+            f"the ledger's database {self._database.url}",
+            Inserter(self._database, kept).insert,
+            kept,
+            queue_size=queue_size,
+            drain_seconds=drain_seconds,
+            spool_above=spool_above,
+            commit_seconds=commit_seconds,
+            retry_seconds=retry_seconds,
+            clock=clock,
         )
-        self._replay = Replay(self._spool, insert, database, files)
-        self._retention = None if keep is None else _retention(self._database, keep, self._spool.path)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._wake = self._writer.wake
-        self._queue_size, self._drain_seconds, self._clock = queue_size, drain_seconds, clock
-        self._dropped = 0
-        self._log_at = float("-inf")
-
-    def add(self, record: UsageRecord) -> None:
-        """Keeps the record. Call it on the event loop. It never blocks, never raises, and takes about 3 us."""
-        if self._pending.waiting >= self._queue_size:
-            self._drop()
-            return
-        self._pending.add(encode(record))
-        self._wake()
-
-    @property
-    def pending(self) -> int:
-        return len(self._pending)
-
-    @property
-    def spooled(self) -> int:
-        return self._spool.count
-
-    @property
-    def dropped(self) -> int:
-        return self._dropped
-
-    @property
-    def unjournaled(self) -> int:
-        """How many records a SIGKILL could have lost, because the journal was full."""
-        return self._pending.unjournaled
+        self.reader: Final = LedgerReader(self._database, kept.path)
+        self._retention = None if keep is None else _retention(self._database, keep, kept.path)
+        self._retaining: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def reading(self) -> "AsyncIterator[AsyncConnection]":
@@ -150,43 +115,25 @@ class Ledger(Shared):
         return await spent(self.reader, scope, name, since)
 
     async def open(self) -> None:
-        self._pending.journal = await self._spool.open()
+        await super().open()
+        if self._retention is not None:
+            self._retaining = asyncio.create_task(self._retention.run())
+
+    async def prepare(self) -> None:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._database.prepare()
         except Exception as error:
             logger.error("%s cannot be opened, and records wait: %s", self._name, reason_of(error))
-        self._writer.start()
-        self._tasks = [asyncio.create_task(self._replay.run())]
-        if self._retention is not None:
-            self._tasks.append(asyncio.create_task(self._retention.run()))
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await self._writer.close(self._drain_seconds)
-        self._queue_size = 0  # further records are dropped, and counted
-        journal, self._pending.journal = self._pending.journal, None
-        assert journal is not None
-        await self._within_seconds(self._spool.close(journal))
-        await self._within_seconds(self._database.close())
+        if self._retaining is not None:
+            self._retaining.cancel()
+        await super().close()
+        await self.within_seconds(self._database.close())
 
     def __repr__(self) -> str:
         return f"Ledger({self._database!r}, spool={str(self._spool.path)!r})"
-
-    def _drop(self) -> None:
-        self._dropped += 1
-        now = self._clock()
-        if now >= self._log_at:
-            self._log_at = now + LOG_SECONDS
-            logger.critical("records are lost, %d so far: neither database nor spool can be written", self._dropped)
-
-    async def _within_seconds(self, closing: Coroutine[Any, Any, None]) -> None:
-        try:
-            async with asyncio.timeout(self._drain_seconds):
-                await closing
-        except Exception as error:
-            logger.error("closing the ledger failed: %s", reason_of(error))
 
 
 def _retention(database: LedgerDatabase, keep: timedelta, spool: Path) -> "Retention":

@@ -84,14 +84,14 @@ class Spool:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             journal = Journal.create(self.path)
         except OSError as error:
-            reason = f"the ledger's journal cannot be created beside {self.path}: {error.strerror}"
+            reason = f"the journal of usage records cannot be created beside {self.path}: {error.strerror}"
             raise SpoolUnusable(reason) from error
         try:
             adopt_dead_journals(self.path, self._file.keep)
             return journal, self._file.count()
         except (OSError, sqlite3.Error) as error:
             journal.close()
-            raise SpoolUnusable(f"the ledger's spool {self.path} {_reason(error)}") from error
+            raise SpoolUnusable(f"the spool {self.path} {_reason(error)}") from error
 
     def _close(self, journal: Journal) -> None:
         journal.close()

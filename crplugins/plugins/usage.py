@@ -1,9 +1,11 @@
 """Usage: makes one usage record per request and passes it to the ledger and to other sinks."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
@@ -14,10 +16,8 @@ from crplugins.metering.record import METADATA, USER, UsageRecord, record_of
 
 __all__ = ["Recorder", "Sink", "Usage", "UsageRecord"]
 
-Sink = Callable[[UsageRecord], object]
-"""Takes a record, without blocking; its return value is ignored."""
 
-
+@runtime_checkable
 class Recorder(Protocol):
     """Stores records. Opened and closed with the plugin."""
 
@@ -30,6 +30,9 @@ class Recorder(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> object: ...
 
+
+Sink = Callable[[UsageRecord], object] | Recorder
+"""Takes a record, without blocking; what a callable returns is ignored."""
 
 MAX_TEXT: Final = 256
 """Characters of a client's text in a record."""
@@ -46,7 +49,8 @@ class Usage(Plugin):
 
     Args:
         ledger: where records are stored; None for nowhere.
-        sinks: called in this order. If one fails, that is logged, and the others still get the record.
+        sinks: who else gets the records, in this order: callables, and recorders such as `RecordStream`. If one fails,
+            that is logged, and the others still get the record.
         metadata: names in the request's `metadata` object to store as tags of the record.
         prices: the price of a model by its served name, for answers without a price from a handler of ours.
     """
@@ -63,7 +67,11 @@ class Usage(Plugin):
         prices: Callable[[str], Price | None] | None = None,
     ) -> None:
         self.ledger: Final = ledger
-        self._sinks: Final = (*(() if ledger is None else (ledger.add,)), *sinks)
+        own: list[Recorder] = [] if ledger is None else [ledger]
+        others = list(sinks)
+        self.recorders: Final = [*own, *(sink for sink in others if isinstance(sink, Recorder))]
+        taken = [sink.add if isinstance(sink, Recorder) else sink for sink in others]
+        self._sinks: Final = (*(each.add for each in own), *taken)
         self._metadata: Final = tuple(metadata)
         self._prices: Final = prices
         self.failures = 0
@@ -85,15 +93,18 @@ class Usage(Plugin):
                 logger.exception("a sink failed to take the record of request %s", record.request_id)
 
     async def __aenter__(self) -> Self:
-        if self.ledger is not None:
-            await self.ledger.__aenter__()
+        async with AsyncExitStack() as opened:
+            for recorder in self.recorders:
+                await recorder.__aenter__()
+                opened.push_async_exit(recorder)
+            opened.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.ledger is not None:
-            await self.ledger.__aexit__(kind, error, traceback)
+        """All at once: each may wait for somebody who is away."""
+        await asyncio.gather(*(recorder.__aexit__(kind, error, traceback) for recorder in self.recorders))
 
     def _note_user_and_metadata(self, exchange: Exchange, body: Body) -> None:
         try:

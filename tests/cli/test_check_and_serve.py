@@ -48,7 +48,7 @@ STOPS = {
     ),
     "a journal that has no room": (
         {"ledger": {"url": "sqlite:////proc/usage.db"}},
-        "ledger: the ledger's journal cannot be created beside /proc/usage.db.spool",
+        "ledger: the journal of usage records cannot be created beside /proc/usage.db.spool",
     ),
     "a store nobody knows": ({"limits": {"store": "mysql://x"}}, "a limit store is memory, sqlite:///"),
     "certificates that are not there": (

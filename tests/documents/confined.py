@@ -29,6 +29,7 @@ VALUES = {
     "RESPONSES_SECRET": "of-the-ids-of-responses-0123456789",
     "CI_TOKEN": "token-of-ci-0123456789",
     "METRICS_TOKEN": "metrics-token",
+    "KAFKA_PASSWORD": "password-of-kafka",
 }
 """What pages take from the environment."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from crplugins.config import Config, load_config, parse_config
-from crplugins.ledger.ledger import DRAIN_SECONDS
+from crplugins.ledger.outbox import DRAIN_SECONDS
 from tests.conftest import CHECKOUT
 
 EXAMPLES = CHECKOUT / "examples"

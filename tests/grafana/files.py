@@ -18,14 +18,14 @@ from tests.conftest import CHECKOUT
 
 FOLDER = CHECKOUT / "grafana"
 BOARDS = ("overview", "keys")
-ONLY_WHERE_IN_USE = ("crplugins_cache_answer", "crplugins_webhook", "crplugins_otlp")
+ONLY_WHERE_IN_USE = ("crplugins_cache_answer", "crplugins_webhook", "crplugins_otlp", "crplugins_sink")
 TOLD_BY_AN_ALERT = {
     "crplugins_config_last_reload_successful",
     "crplugins_config_last_reload_success_timestamp_seconds",
 }
 
 ONLY_WHERE_ASKED_FOR = {spec.name for spec in SPECS if spec.opt_in or spec.name.startswith(ONLY_WHERE_IN_USE)}
-"""What is there only where somebody has asked for it, where LiteLLM or a plugin has a cache, or where there are webhooks or a receiver of OTLP."""
+"""What is there only where somebody has asked for it, where LiteLLM or a plugin has a cache, or where there are webhooks, sinks or a receiver of OTLP."""
 
 ON_NO_PANEL = ONLY_WHERE_ASKED_FOR | TOLD_BY_AN_ALERT
 """That, and what nobody looks at until an alert says so."""

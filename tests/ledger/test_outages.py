@@ -173,8 +173,8 @@ async def test_without_database_and_spool_what_does_not_fit_is_counted_and_said_
     clock.advance(61)
     ledger.add(make_record())
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL] == [
-        "records are lost, 1 so far: neither database nor spool can be written",
-        "records are lost, 51 so far: neither database nor spool can be written",
+        f"records are lost, 1 so far: neither {ledger._name} nor the spool can be written",
+        f"records are lost, 51 so far: neither {ledger._name} nor the spool can be written",
     ]
     await ledger.__aexit__(None, None, None)
     assert "100 records are kept in the journal alone" in caplog.text

@@ -63,7 +63,7 @@ async def test_a_start_with_a_damaged_spool_names_its_file(path, content):
     with pytest.raises(SpoolUnusable) as unusable:
         await Spool(path).open()
     assert str(unusable.value) == (
-        f"the ledger's spool {path} is damaged or no spool: move it away with its -wal and -shm, and a new one is created"
+        f"the spool {path} is damaged or no spool: move it away with its -wal and -shm, and a new one is created"
     )
     assert path.read_bytes() == content
     assert not [*path.parent.glob("*.journal")]
@@ -78,5 +78,7 @@ async def test_a_start_on_a_full_disk_or_without_a_folder_names_the_file(path, m
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(SpoolUnusable, match=f"journal cannot be created beside {path}: No space left on device"):
+    with pytest.raises(
+        SpoolUnusable, match=f"journal of usage records cannot be created beside {path}: No space left on device"
+    ):
         await Spool(path).open()

@@ -98,11 +98,11 @@ class LuaScript:
     """A Lua script, called by the SHA-1 of its text, which a server knows if it has seen the text since its start.
 
     Args:
-        parts: of its text: files in this package, without their suffix.
+        parts: of its text: files in `package`, without their suffix.
     """
 
-    def __init__(self, *parts: str) -> None:
-        folder = files("crplugins.limits.redis")
+    def __init__(self, *parts: str, package: str = "crplugins.limits.redis") -> None:
+        folder = files(package)
         text = "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
         self.text: Final = text
         self.sha: Final = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

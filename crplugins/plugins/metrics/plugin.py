@@ -31,6 +31,7 @@ from crplugins.plugins.metrics.shared import (
     LedgerState,
     LoadState,
     ObservedState,
+    SinkState,
     WebhookState,
     shared_values,
 )
@@ -161,6 +162,10 @@ class Metrics(Shared, Plugin):
     def observe_ledger(self, state: LedgerState) -> None:
         """Show how many records are pending, spooled and dropped."""
         self._state.ledger(state)
+
+    def observe_sink(self, state: SinkState) -> None:
+        """The same of a sink, and how many it has published."""
+        self._state.sink(state)
 
     def observe_admission(self, state: AdmissionState) -> None:
         """Show how many requests may be in flight, and how many were refused for it."""

@@ -123,7 +123,7 @@ class Series:
         sizes = {
             "model": len(self._by_label), "key_id": self._key_ids.cap + 2, "stream": 2,
             "outcome": len(set(OUTCOMES.values())), "reason": _MOST_REASONS, "provider": PROVIDERS + 1, "kind": 3,
-            "result": 3, "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
+            "result": 3, "sink": 2, "error_type": len(ERROR_TYPES), "label": len(self._guard.overflow),
             "priority": len(PRIORITIES), "scope": len(get_args(Scope)), "end": len(WAIT_ENDS),
             "endpoint": len(ALL),
         }  # fmt: skip

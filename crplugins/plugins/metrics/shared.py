@@ -34,6 +34,10 @@ from crplugins.plugins.metrics.table import (
     RELOAD_SUCCESS_TIME,
     RELOAD_SUCCESSFUL,
     SHED,
+    SINK_DROPPED,
+    SINK_PENDING,
+    SINK_PUBLISHED,
+    SINK_SPOOLED,
     WEBHOOKS,
     WEBHOOKS_PENDING,
     Spec,
@@ -66,6 +70,19 @@ class LedgerState(Protocol):
     @property
     def dropped(self) -> int:
         """Lost since the start, because database, spool and queue were all full or unavailable."""
+
+
+@runtime_checkable
+class SinkState(LedgerState, Protocol):
+    """The same of a sink."""
+
+    @property
+    def kind(self) -> str:
+        """What it publishes to: `kafka` or `redis`."""
+
+    @property
+    def published(self) -> int:
+        """How many the broker has taken."""
 
 
 class AdmissionState(Protocol):
@@ -140,6 +157,12 @@ class ObservedState:
         self._add(LEDGER_PENDING, lambda: {(): state.pending})
         self._add(LEDGER_SPOOLED, lambda: {(): state.spooled})
         self._add(LEDGER_DROPPED, lambda: {(): state.dropped})
+
+    def sink(self, state: SinkState) -> None:
+        self._add(SINK_PENDING, lambda: {(state.kind,): state.pending})
+        self._add(SINK_SPOOLED, lambda: {(state.kind,): state.spooled})
+        self._add(SINK_DROPPED, lambda: {(state.kind,): state.dropped})
+        self._add(SINK_PUBLISHED, lambda: {(state.kind,): state.published})
 
     def admission(self, state: AdmissionState) -> None:
         if state.max_in_flight is not None:

@@ -173,6 +173,10 @@ BUILD_INFO: Final = _gauge("build_info", "Always 1.", "version", "python", "lite
 LEDGER_PENDING: Final = _gauge("ledger_pending_records", "Usage records not yet written to the ledger.")
 LEDGER_SPOOLED: Final = _gauge("ledger_spooled_records", "Usage records on disk, waiting for the ledger's database.")
 LEDGER_DROPPED: Final = _counter("ledger_dropped_records", "Usage records that were lost.")
+SINK_PENDING: Final = _gauge("sink_pending_records", "Usage records not yet published to a sink.", "sink")
+SINK_SPOOLED: Final = _gauge("sink_spooled_records", "Usage records on disk, waiting for the broker of a sink.", "sink")
+SINK_DROPPED: Final = _counter("sink_dropped_records", "Usage records that a sink has lost.", "sink")
+SINK_PUBLISHED: Final = _counter("sink_published_records", "Usage records that a sink has published.", "sink")
 WEBHOOKS: Final = _counter(
     "webhook_deliveries",
     "Attempts to tell a receiver, by their end: delivered, retried, failed (given up), dropped (too many waited).",
@@ -190,6 +194,7 @@ TABLE: Final = (
     ATTEMPTS, FALLBACKS, RESCUES, LEFT_OUT, UPSTREAM_DURATION, DEPLOYMENTS, DEPLOYMENT_RUNNING, COOLDOWNS,
     QUEUE_WAITING, QUEUED, QUEUE_WAIT,
     HOOK_ERRORS, OVERFLOW, RELOAD_SUCCESSFUL, RELOAD_SUCCESS_TIME, BUILD_INFO,
-    LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED, WEBHOOKS, WEBHOOKS_PENDING,
+    LEDGER_PENDING, LEDGER_SPOOLED, LEDGER_DROPPED, SINK_PENDING, SINK_SPOOLED, SINK_DROPPED, SINK_PUBLISHED,
+    WEBHOOKS, WEBHOOKS_PENDING,
     PUSHES,
 )  # fmt: skip

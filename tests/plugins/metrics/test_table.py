@@ -22,6 +22,11 @@ class Ledger:
     pending = spooled = dropped = 1
 
 
+class Broker(Ledger):
+    kind = "kafka"
+    published = 1
+
+
 class Room:
     max_in_flight = 10
     shed: ClassVar = {"low": 1}
@@ -43,6 +48,7 @@ def full() -> Metrics:
     metrics = Metrics(["m", "gpt-*"], ["team-a"], inter_chunk=True)
     metrics.observe_faults({("Auth", "on_request"): 1})
     metrics.observe_ledger(Ledger())
+    metrics.observe_sink(Broker())
     metrics.observe_admission(Room())
     metrics.observe_loads(Loaded())
     metrics.observe_webhooks(Webhooks())
@@ -108,6 +114,7 @@ def test_promtool_has_nothing_to_say(full):
 def test_the_worst_case_is_never_passed():
     metrics = Metrics(["m", "gpt-*"], ["a"], key_cap=3, inter_chunk=True)
     metrics.observe_ledger(Ledger())
+    metrics.observe_sink(Broker())
     metrics.observe_admission(Room())
     metrics.observe_loads(Loaded())
     metrics.observe_webhooks(Webhooks())

@@ -1,0 +1,1 @@
+"""Sinks: usage records published to brokers, for those who outgrow one database."""
