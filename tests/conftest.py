@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -39,6 +40,12 @@ settings.load_profile("crplugins")
 # litellm is imported by many tests themselves, and downloads nothing then either.
 for name, value in ENVIRONMENT.items():
     os.environ.setdefault(name, value)
+
+# Hundreds of tests write durably, and a busy disk takes a tenth of a second for that. Tests kill what writes to a file,
+# never the machine, so their folders are in memory where there is room; a run leaves 400 MB.
+_MEMORY = Path("/dev/shm")  # pytest makes a folder there that only its user enters
+if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 4 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 # Hundreds of processes start with the same modules: each is compiled once, also where bytecode is not wanted otherwise.
 sys.dont_write_bytecode = False
@@ -161,9 +168,9 @@ async def serving(app: ASGIApp, **options: object) -> AsyncIterator[str]:
     """The base URL, without a slash at the end. `options` are uvicorn.Config's.
 
     Raises RuntimeError if the app reports that it cannot start. Requests still running at the end are cancelled after
-    a second.
+    a second. A connection is kept longer than a client on a busy machine takes between two requests.
     """
-    defaults = {"port": 0, "log_config": None, "ws": "none", "timeout_graceful_shutdown": 1}
+    defaults = {"port": 0, "log_config": None, "ws": "none", "timeout_graceful_shutdown": 1, "timeout_keep_alive": 75}
     server = uvicorn.Server(uvicorn.Config(app, **(defaults | options)))  # type: ignore[arg-type]
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)

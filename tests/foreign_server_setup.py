@@ -56,7 +56,7 @@ class Running:
         return {name: float(value) for name, _, value in lines}
 
 
-async def until(condition: Any, *, every: float = 0.02, within: float = 60) -> Any:
+async def until(condition: Any, *, every: float = 0.02, within: float = 300) -> Any:
     """What `condition` returns, as soon as that is true."""
     async with asyncio.timeout(within):
         while True:
@@ -91,7 +91,7 @@ class LitServe:
         self._process = _start([*module, *middleware], self._log, CRPLUGINS_CONFIG=str(folder / "gateway.yaml"))
 
     def wait_until_it_answers(self) -> Running:
-        for _ in range(1200):
+        for _ in range(12_000):
             try:
                 with urllib.request.urlopen(f"{self.running.url}/health", timeout=30):
                     return self.running

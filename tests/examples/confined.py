@@ -107,7 +107,7 @@ class Confined:
         process = await asyncio.create_subprocess_exec(
             *self.command(*crplugins), env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             out, err = await process.communicate()
         return subprocess.CompletedProcess(crplugins, process.returncode or 0, out.decode(), err.decode())
 
@@ -124,7 +124,7 @@ class Confined:
             )
         try:
             assert process.stdout is not None
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 greeting = (await process.stdout.readline()).decode()
             assert "http://" in greeting, log.read_text()
             yield Serving(process, next(word for word in greeting.split() if word.startswith("http://")), log)

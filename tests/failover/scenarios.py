@@ -17,10 +17,17 @@ from tests.failover.wall import WORDS, words
 Form = Literal["stream", "plain"]
 Faults = Sequence[Script]
 
-PATIENCE: Final = 3.0
-"""Seconds until the first token, and between two. On an idle machine a tenth would do."""
+COMMON: Final[Mapping[str, Any]] = {"first_token_timeout": 60, "stall_timeout": 60, "timeout": 120}
+"""Longer than any answer takes on a busy machine."""
 
-COMMON: Final[Mapping[str, Any]] = {"first_token_timeout": PATIENCE, "stall_timeout": PATIENCE, "timeout": 20}
+_FIRST_WORD: Final = {"first_token_timeout": 1.5}
+_NEXT_WORD: Final = {"stall_timeout": 3}
+"""Seconds after which a first deployment is given up that says nothing, or nothing more."""
+
+WHOLE_ANSWER: Final = {"first_token_timeout": 1.5}
+"""The same for one that does not stream, while there is another."""
+ALONE: Final = {"timeout": 1.5}
+"""And where there is none."""
 SAID: Final = 20
 """Words before a stream breaks, of WORDS."""
 
@@ -56,6 +63,7 @@ class Scenario:
     Attributes:
         plain: what the first does to a request that does not stream, where that has to be written otherwise.
         settings: of both deployments, beside COMMON.
+        given_up: settings of the first alone, whose silence is waited out.
         fallback: the second is another model name, and the first's of this kind.
         ends: by `on_break` for streams; `*` for those that are not named.
         plain_end: None where there is no such thing as a plain answer of this kind.
@@ -76,6 +84,7 @@ class Scenario:
     second_takes_prefix: bool = True
     unreachable: bool = False
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    given_up: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     fallback: str | None = None
     tools: bool = False
     more: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -234,29 +243,34 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     Scenario(
         name="silent",
         first=[Script(delay=_NEVER)],
+        given_up=_FIRST_WORD,
         ends=_everywhere("second", [(1, 1)]),
         plain_end=_SECOND,
     ),
     Scenario(
         name="silent-behind-its-headers",
         first=[Script(first_byte_delay=_NEVER)],
+        given_up=_FIRST_WORD,
         ends=_everywhere("second", [(1, 1)]),
         plain_end=_SECOND,
     ),
     Scenario(
         name="slow-first-token",
-        first=[Script(first_byte_delay=4 * PATIENCE)],
+        first=[Script(first_byte_delay=6)],
+        given_up=_FIRST_WORD,
         ends=_everywhere("second", [(1, 1)]),
         plain_end=_SECOND,
     ),
     Scenario(
         name="role-and-then-silence",
         first=[Script(stall_after=_ROLE)],
+        given_up=_FIRST_WORD,
         ends=_everywhere("second", [(1, 1)]),
     ),
     Scenario(
         name="pings-alone",
         first=[Script(events=_PINGS, frame_delay=0.05)],
+        given_up=_FIRST_WORD,
         ends=_everywhere("second", [(1, 1)]),
     ),
     Scenario(
@@ -303,6 +317,7 @@ SCENARIOS: Final[Sequence[Scenario]] = (
         name="stall-in-the-middle",
         first=[Script(stall_after=_BROKEN_AT)],
         plain=[Script(write=200, stall_after=1)],
+        given_up=_NEXT_WORD,
         ends=_BREAKS,
         plain_end=_SECOND,
         works_unseen=True,
@@ -490,6 +505,7 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     Scenario(
         name="the-client-leaves-during-a-rescue",
         first=[Script(stall_after=_BROKEN_AT)],
+        given_up=_NEXT_WORD,
         second=[Script(first_byte_delay=_NEVER)],
         ends={"restart": End("left", [(1, 1)]), "continue": End("left", [(1, 1)])},
         leaves=True,

@@ -244,7 +244,7 @@ async def test_the_metrics_page_of_each_agrees_with_its_ledger(host):
 
 async def test_a_client_that_leaves_litserve_in_mid_stream_is_recorded_so(host):
     async with host.client(KEY) as client:
-        asked = {**SHORT, "max_tokens": 400}
+        asked = {**SHORT, "max_tokens": 4000}  # more than its connection holds, so that it waits for its client
         stream = await client.chat.completions.create(model="fast", stream=True, **asked)
         async for _ in stream:
             break

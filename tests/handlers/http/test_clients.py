@@ -157,7 +157,7 @@ async def test_a_server_that_speaks_or_hangs_up_before_it_is_asked_is_a_failure(
     async def behave(visit: Visit) -> None:
         await visit.say(greeting)
 
-    async with upstream(behave) as server, asyncio.timeout(30):
+    async with upstream(behave) as server, asyncio.timeout(120):
         for _ in range(20):
             try:
                 status, _ = await asker.ask(server.url)
@@ -192,7 +192,7 @@ async def test_a_connection_that_its_server_ends_while_it_is_idle_is_not_used(as
         said.set()
 
     say, said = asyncio.Event(), asyncio.Event()
-    async with upstream(behave) as server, asyncio.timeout(30):
+    async with upstream(behave) as server, asyncio.timeout(120):
         assert await asker.ask(server.url) == (200, b"ok")
         say.set()
         await said.wait()
@@ -367,7 +367,7 @@ async def test_an_answer_that_stalls_ends_at_its_deadline_and_its_connection_wit
         await until_closed(visit, said)
         ended.set()
 
-    async with upstream(behave) as server, asyncio.timeout(30):
+    async with upstream(behave) as server, asyncio.timeout(120):
         with pytest.raises(TimeoutError):
             await asker.ask(server.url, seconds=0.1)
         await ended.wait()
@@ -389,7 +389,12 @@ async def test_a_deadline_that_is_moved_holds_from_then_on(asker: Asker) -> None
             response.expire_in(0.3)
         assert read == BODY
         response.close()
-        response = await asker.post(server.url, seconds=30)
+
+    async def stop(visit: Visit) -> None:
+        await until_closed(visit, head(LENGTH, b"Connection: close") + BODY[:3])
+
+    async with upstream(stop) as server, asyncio.timeout(120):
+        response = await asker.post(server.url, seconds=3600)
         response.expire_in(0.1)
         with pytest.raises(TimeoutError):
             await rest(response)
@@ -406,7 +411,7 @@ async def test_what_came_before_a_deadline_that_a_late_loop_finds_passed_was_in_
         await asyncio.sleep(0.2)
         await visit.say(BODY[3:])
 
-    async with upstream(behave) as server, asyncio.timeout(30):
+    async with upstream(behave) as server, asyncio.timeout(120):
         response = await asker.post(server.url, seconds=0.4)
         read = await response.read()
         response.expire_in(5)
@@ -425,7 +430,7 @@ async def test_who_is_cancelled_closes_the_connection_at_once(asker: Asker, said
         await visit.closed()
         ended.set()
 
-    async with upstream(behave) as server, asyncio.timeout(30):
+    async with upstream(behave) as server, asyncio.timeout(120):
         task = asyncio.create_task(asker.ask(server.url))
         await asked.wait()
         task.cancel()
@@ -441,7 +446,7 @@ async def test_who_closes_a_response_in_the_middle_closes_its_connection(asker: 
         await until_closed(visit, head(LENGTH) + BODY[:3])
         ended.set()
 
-    async with upstream(behave) as server, asyncio.timeout(30):
+    async with upstream(behave) as server, asyncio.timeout(120):
         response = await asker.post(server.url)
         response.close(linger=0)
         response.close()
@@ -631,7 +636,7 @@ async def test_a_closed_client_leaves_no_connection(asker: Asker) -> None:
 
     left: list[Visit] = []
     all_left = asyncio.Event()
-    async with upstream(behave) as server, asyncio.timeout(30):
+    async with upstream(behave) as server, asyncio.timeout(120):
         await asyncio.gather(*(asker.ask(server.url) for _ in range(5)))
         response = await asker.post(server.url)
         assert len(server.visits) == 5

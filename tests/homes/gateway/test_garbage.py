@@ -35,7 +35,7 @@ REQUESTS = {
 @pytest.mark.parametrize("handler", ["direct", "litellm"])
 async def test_no_request_leaves_objects_in_a_circle(serve, handler, tmp_path):
     async with FakeProvider() as provider:
-        served = {"model": "openai/gpt-4o-mini", "api_base": provider.base_url, "api_key": "sk-up", "timeout": 5}
+        served = {"model": "openai/gpt-4o-mini", "api_base": provider.base_url, "api_key": "sk-up"}
         gateway = Gateway(
             model_list=[{"model_name": "m", "handler": handler, "litellm_params": served}],
             keys=[{"id": "a", "secret": KEY, "limits": {"requests_per_minute": 10**6, "tokens_per_minute": 10**9}}],
@@ -43,23 +43,36 @@ async def test_no_request_leaves_objects_in_a_circle(serve, handler, tmp_path):
             metrics={"token": None},
         )
         async with serve(gateway) as url, aiohttp.ClientSession() as client:
+
+            async def nothing_runs():
+                """Also not what clients have left."""
+                await provider.wait_idle()
+                async with asyncio.timeout(60):
+                    while "crplugins_requests_in_flight 0.0" not in await scraped(client, url):
+                        await asyncio.sleep(0.01)
+
             left = {}
             for name, (body, script) in REQUESTS.items():
                 provider.default = script
                 for _ in range(TRIES):
-                    left[name] = await left_by(ask(client, url, body) for _ in range(TIMES))
+                    left[name] = await left_by([ask(client, url, body) for _ in range(TIMES)], nothing_runs)
                     if not left[name]:
                         break
     assert {name: found for name, found in left.items() if found} == {}
 
 
-async def left_by(requests):
-    """How many objects of ours a full collection finds after `requests`, by kind."""
+async def scraped(client, url):
+    async with client.get(f"{url}/metrics") as answer:
+        return await answer.text()
+
+
+async def left_by(requests, over):
+    """How many objects of ours a full collection finds after `requests`, by kind, once they are `over`."""
     gc.collect()
     gc.disable()
     try:
         await asyncio.gather(*requests)
-        await asyncio.sleep(0.1)  # until the server has seen the end of what its client left
+        await over()
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
         return Counter(kind for kind in map(kind_of, gc.garbage) if "crplugins" in kind)
