@@ -48,7 +48,7 @@ async def test_no_request_leaves_objects_in_a_circle(serve, handler, tmp_path):
                 """Also not what clients have left."""
                 await provider.wait_idle()
                 async with asyncio.timeout(60):
-                    while "crplugins_requests_in_flight 0.0" not in await scraped(client, url):
+                    while "crplugins_requests_in_flight 0.0" not in await scraped(client, url):  # noqa: ASYNC110
                         await asyncio.sleep(0.01)
 
             left = {}
