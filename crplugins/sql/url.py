@@ -113,6 +113,14 @@ def read_database_url(text: str) -> DatabaseUrl:
     raise ValueError("must be a sqlite:// or postgresql:// URL")
 
 
+def asyncpg_arguments(url: DatabaseUrl, timeout: float) -> dict[str, Any]:
+    """The arguments of asyncpg's own `connect`: those of `driver_arguments` without SQLAlchemy's."""
+    given = driver_arguments(url, timeout)
+    of_sqlalchemy = ("prepared_statement_cache_size", "prepared_statement_name_func")
+    own = {name: value for name, value in given.items() if name not in of_sqlalchemy}
+    return {"user": url.user, "password": url.password, "database": url.database, **own}
+
+
 def _sqlite(parts: Mapping[str, str | None]) -> DatabaseUrl:
     database = parts["database"] or ":memory:"
     if parts["hosts"] or parts["user"]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from crplugins.keys.etag import KeyChanged
-from crplugins.keys.source import SourceUnavailable
+from crplugins.keys.source import Found, SourceUnavailable
+from crplugins.keys.sql.lookup import Lookup, open_lookup
+from crplugins.keys.sql.rows import found_in, read_keys
 from crplugins.keys.store import ChangeRefused, KeyExists, NoSuchKey
 from crplugins.settings.errors import ConfigError, Problem
 from crplugins.sql.engine import WRITES, make_engine
@@ -44,11 +46,17 @@ class Database:
         self._migrates = migrate
         self._users = 0
         self._engine: AsyncEngine | None = None
+        self._lookup: Lookup | None = None
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         async with _translated(self._url), asyncio.timeout(TIMEOUT), self._opened().connect() as connection:
             yield connection
+
+    async def find(self, digests: Sequence[bytes]) -> Found | None:
+        """The key one of whose secrets has one of these digests, of which there are one or two."""
+        async with _translated(self._url), asyncio.timeout(TIMEOUT):
+            return found_in(read_keys(await self._looked_up().rows(digests)), digests)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -64,6 +72,7 @@ class Database:
                 if self._migrates:
                     await migrate(self._url, MIGRATIONS, VERSION_TABLE, _LOCK)
                 self._engine = await asyncio.to_thread(make_engine, self._url, TIMEOUT)  # looks at files
+                self._lookup = await asyncio.to_thread(open_lookup, self._url, self._engine.dialect, TIMEOUT)
         return self
 
     async def __aexit__(
@@ -72,6 +81,9 @@ class Database:
         self._users -= 1
         if self._users == 0 and self._engine is not None:
             engine, self._engine = self._engine, None
+            lookup, self._lookup = self._lookup, None
+            if lookup is not None:
+                await lookup.close()
             await engine.dispose()
 
     @asynccontextmanager
@@ -90,6 +102,11 @@ class Database:
 
     def __repr__(self) -> str:
         return f"Database({str(self._url)!r})"
+
+    def _looked_up(self) -> Lookup:
+        if self._lookup is None:
+            raise SourceUnavailable("the database has not been opened")
+        return self._lookup
 
     def _opened(self) -> AsyncEngine:
         if self._engine is None:

@@ -1,7 +1,7 @@
 """Between rows and Keys."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final, cast
@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from sqlalchemy import (
     JSON,
     BigInteger,
+    BindParameter,
     Boolean,
     Column,
     ColumnElement,
@@ -16,9 +17,9 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    Row,
     Table,
     Text,
+    bindparam,
     select,
     true,
 )
@@ -75,14 +76,14 @@ def secret_values(secret: SecretDigest, key_id: str) -> dict[str, Any]:
     }
 
 
-def read_key(rows: Sequence[Row[Any]]) -> Key:
+def read_key(rows: Sequence[Mapping[str, Any]]) -> Key:
     """The key of its rows, one for each of its secrets. Raises `ConfigError` if somebody wrote nonsense into one."""
-    values = rows[0]._asdict()
+    values = rows[0]
     words = {name: values[name] for name in POLICY_KEYS if name != "budget"}  # which has columns of its own
     policy = read_section(PolicySection, words, ("api_key", values["id"]))
     return Key(
         dataclasses.replace(policy.principal(), budget=_budget(values)),
-        tuple(sorted([_secret(row) for row in rows if row.secret_hash is not None], key=_age)),
+        tuple(sorted([_secret(row) for row in rows if row["secret_hash"] is not None], key=_age)),
         values["created_at"],
         not_before=values["not_before"],
         expires=values["expires"],
@@ -96,9 +97,9 @@ def _budget(values: Mapping[str, Any]) -> Budget | None:
     return Budget(values["budget_micro_usd"], cast("Period", values["budget_period"]), bool(values["budget_shadow"]))
 
 
-def _secret(row: Row[Any]) -> SecretDigest:
-    digest, scheme = bytes(row.secret_hash), cast("Scheme", row.secret_scheme)
-    return SecretDigest(digest, row.secret_hint, row.secret_created_at, row.secret_not_after, scheme)
+def _secret(row: Mapping[str, Any]) -> SecretDigest:
+    digest, scheme = bytes(row["secret_hash"]), cast("Scheme", row["secret_scheme"])
+    return SecretDigest(digest, row["secret_hint"], row["secret_created_at"], row["secret_not_after"], scheme)
 
 
 def _age(secret: SecretDigest) -> tuple[datetime, bytes]:
@@ -169,12 +170,20 @@ api_key_version: Final = Table(
 
 async def find_secret(connection: AsyncConnection, digests: Sequence[bytes]) -> Found | None:
     """The key one of whose secrets has one of `digests`; with all its secrets."""
-    owner = select(api_key_secret.c.key_id).where(api_key_secret.c.hash.in_(digests))
-    for key in await select_keys(connection, api_key.c.id.in_(owner)):
+    return found_in(await select_keys(connection, _has_secret(digests)), digests)
+
+
+def found_in(keys: Iterable[Key], digests: Sequence[bytes]) -> Found | None:
+    """The first key one of whose secrets has one of `digests`."""
+    for key in keys:
         for secret in key.secrets:
             if secret.digest in digests:
                 return Found(key, secret)
     return None
+
+
+def _has_secret(digests: Sequence[bytes] | Sequence[BindParameter[bytes]]) -> ColumnElement[bool]:
+    return api_key.c.id.in_(select(api_key_secret.c.key_id).where(api_key_secret.c.hash.in_(digests)))
 
 
 _KEYS_WITH_SECRETS: Final = (
@@ -184,11 +193,21 @@ _KEYS_WITH_SECRETS: Final = (
 )
 """In one question: a request waits for the answer, and on SQLite most of it is the way to its thread and back."""
 
+KEYS_OF_SECRETS: Final = _KEYS_WITH_SECRETS.where(
+    _has_secret([bindparam(name, type_=LargeBinary(32)) for name in ("first", "second")])
+)
+"""Of one or two secrets. Its rows are those of `read_keys`."""
+
 
 async def select_keys(connection: AsyncConnection, condition: ColumnElement[bool] | None = None) -> list[Key]:
     """The keys for which `condition` on `api_key` holds, by id."""
     rows = await connection.execute(_KEYS_WITH_SECRETS.where(true() if condition is None else condition))
-    return [read_key([*of_one]) for _, of_one in groupby(rows, key=lambda row: row.id)]
+    return read_keys(row._asdict() for row in rows)
+
+
+def read_keys(rows: Iterable[Mapping[str, Any]]) -> list[Key]:
+    """The keys of their rows, those of one behind each other. Raises `ConfigError` as `read_key` does."""
+    return [read_key([*of_one]) for _, of_one in groupby(rows, key=lambda row: row["id"])]
 
 
 async def select_audit(connection: AsyncConnection, question: AuditQuestion) -> list[AuditEntry]:

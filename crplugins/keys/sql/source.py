@@ -17,7 +17,7 @@ from crplugins.keys.secrets import PREFIX, Digester, has_valid_checksum
 from crplugins.keys.sections import DEFAULT_CACHED_KEYS, DEFAULT_STALE_SECONDS
 from crplugins.keys.source import Found, SourceUnavailable
 from crplugins.keys.sql.database import Database
-from crplugins.keys.sql.rows import api_key, changed_since, current_version, find_secret, select_keys
+from crplugins.keys.sql.rows import api_key, changed_since, current_version, select_keys
 from crplugins.keys.sql.store import SqlStore
 
 UNKNOWN_SECONDS: Final = 5.0
@@ -210,8 +210,7 @@ class SqlKeys(Shared):
         while True:
             generation, asked_at = self._cache.generation, self._clock()
             try:
-                async with self._database.reading() as connection:
-                    found = await find_secret(connection, self._digester.candidates(secret))
+                found = await self._database.find(self._digester.candidates(secret))
             except Exception as error:
                 self._failed(error)
                 raise SourceUnavailable("the database cannot be asked") from error

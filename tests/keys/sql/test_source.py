@@ -6,13 +6,14 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from sqlalchemy import event
 
 from crplugins.keys.secrets import Digester, mint_secret
 from crplugins.keys.source import Found, SourceUnavailable
 from crplugins.keys.sql import SqlKeys, SqlStore
 from crplugins.keys.sql import database as sql_database
 from crplugins.keys.sql import source as sql_source
+from crplugins.keys.sql.database import Database
+from crplugins.keys.sql.lookup import SqliteLookup
 from crplugins.sql.migrate import migrate
 from crplugins.testing import FrozenClock
 from tests.keys.conftest import LATER, NOW, Sleep, make_key
@@ -37,14 +38,15 @@ class Queries:
         self.count = 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.real = sql_source.find_secret
-        monkeypatch.setattr(sql_source, "find_secret", self)
+        real = Database.find
 
-    async def __call__(self, connection, digests):
-        self.count += 1
-        found = await self.real(connection, digests)
-        await self.gate.wait()
-        return found
+        async def find(database, digests):
+            self.count += 1
+            found = await real(database, digests)
+            await self.gate.wait()
+            return found
+
+        monkeypatch.setattr(Database, "find", find)
 
 
 @pytest.fixture
@@ -200,17 +202,16 @@ def failing(monkeypatch):
         nonlocal broken
         broken = value
 
-    for name in ("find_secret", "current_version"):
+    def make(real):
+        async def query(*arguments):
+            if broken:
+                raise ConnectionRefusedError("nobody listens")
+            return await real(*arguments)
 
-        def make(real):
-            async def query(*arguments):
-                if broken:
-                    raise ConnectionRefusedError("nobody listens")
-                return await real(*arguments)
+        return query
 
-            return query
-
-        monkeypatch.setattr(sql_source, name, make(getattr(sql_source, name)))
+    monkeypatch.setattr(sql_source, "current_version", make(sql_source.current_version))
+    monkeypatch.setattr(SqliteLookup, "rows", make(SqliteLookup.rows))
     return switch
 
 
@@ -312,16 +313,6 @@ async def test_more_keys_in_turn_than_anybody_has_today_are_asked_about_once_eac
         for number in range(12_000):
             assert await keys.find(f"sk-{number}") is found
         assert queries.count == 0
-
-
-async def test_a_look_up_is_one_question(sqlite_url):
-    async with open_keys(sqlite_url) as keys:
-        await keys.store.add(make_key("team-a", A, B))
-        statements = []
-        engine = keys._database._opened().sync_engine
-        event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
-        assert len((await keys.find(B)).key.secrets) == 2
-        assert [statement.split()[0] for statement in statements] == ["BEGIN", "SELECT"]
 
 
 async def test_a_key_without_a_secret_is_listed_and_one_with_several_once(database_url):
