@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import msgspec
@@ -34,6 +34,9 @@ from crplugins.limits.opening import open_limit_store
 from crplugins.settings.errors import one_line
 from crplugins.sinks.stream import Broker
 from crplugins.sql.url import read_database_url
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 AT_ONCE: Final = 16
 """How many are tried at the same time."""
@@ -160,7 +163,7 @@ def _stores(config: Config, seconds: float) -> Sequence[tuple[str, str, Callable
             jwt = part["jwt"]
             found.append(("keys.jwt", without_credentials(str(jwt.get("jwks"))), partial(_issuer, jwt)))
     if config.ledger is not None:
-        found.append(_database("ledger", config.ledger.url, seconds))
+        found.append(_database("ledger", config.ledger.url, seconds, _partitions))
     for kind, section in config.sinks.present().items():
         broker = section.broker()
         found.append((f"sinks.{kind}", str(broker), partial(_broker, broker)))
@@ -188,7 +191,26 @@ async def _issuer(settings: Any) -> str:
     return "its keys are there"
 
 
-def _database(what: str, url: str, seconds: float) -> tuple[str, str, Callable[[], Awaitable[str]]]:
+async def _nothing_more(_: "AsyncConnection") -> str:
+    return ""
+
+
+async def _partitions(connection: "AsyncConnection") -> str:
+    """Of a ledger: into which months it is divided."""
+    if connection.dialect.name != "postgresql":
+        return ""
+    from crplugins.ledger.partitions import said_of
+
+    said, good = await said_of(connection)
+    if not good:
+        raise NotReached(said)
+    return f"; {said}"
+
+
+def _database(
+    what: str, url: str, seconds: float, more: Callable[["AsyncConnection"], Awaitable[str]] = _nothing_more
+) -> tuple[str, str, Callable[[], Awaitable[str]]]:
+    """`more` is asked what else there is to say."""
     database = read_database_url(url)
 
     async def attempt() -> str:
@@ -202,8 +224,8 @@ def _database(what: str, url: str, seconds: float) -> tuple[str, str, Callable[[
         try:
             async with engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
+                return "it answers" + await more(connection)
         finally:
             await engine.dispose()
-        return "it answers"
 
     return what, str(database), attempt

@@ -34,6 +34,8 @@ class Tables(Protocol):
 
     async def delete(self, before: datetime, most: int, patience: float) -> int: ...
 
+    async def drop_month(self, before: datetime, patience: float) -> str | None: ...
+
     async def close(self) -> None: ...
 
 
@@ -85,6 +87,11 @@ class LedgerDatabase:
         0 on PostgreSQL, too, where another process is at it."""
         async with asyncio.timeout(2 * TIMEOUT):
             return await self._tables.delete(before, most, TIMEOUT)
+
+    async def drop_month(self, before: datetime) -> str | None:
+        """Drops the oldest of the months of PostgreSQL all of whose rows began before this moment. Returns its name;
+        None where there is none, or another process is at it."""
+        return await self._tables.drop_month(before, TIMEOUT)
 
     @asynccontextmanager
     async def reading(self) -> "AsyncIterator[AsyncConnection]":

@@ -115,7 +115,10 @@ POSTGRESQL_INSERT: Final = (
 )
 
 DELETE: Final = (
-    "DELETE FROM usage WHERE request_id IN "
+    "DELETE FROM usage WHERE started_at < :before AND request_id IN "
     "(SELECT request_id FROM usage WHERE started_at < :before ORDER BY started_at LIMIT :most)"
 )
-"""Deletes the oldest rows, `:most` at most. The sums of their days stay in `usage_daily`."""
+"""Deletes the oldest rows, `:most` at most. The sums of their days stay in `usage_daily`.
+
+The moment stands there twice so that PostgreSQL looks for the ids in the months before it alone.
+"""

@@ -67,5 +67,6 @@ class LedgerReader:
 
 
 def _not_in_the_table(rows: str) -> str:
-    known = "SELECT 1 FROM usage WHERE usage.request_id = waiting.request_id"
+    """A record that is sent again has its moment again, which tells PostgreSQL the month to look in."""
+    known = "SELECT 1 FROM usage WHERE usage.request_id = waiting.request_id AND usage.started_at = waiting.started_at"
     return f"(SELECT * FROM ({rows}) AS waiting WHERE NOT EXISTS ({known})) AS usage_waiting"  # noqa: S608

@@ -3,6 +3,7 @@
 Every process of a gateway looks once an hour whether there are any, and one of them deletes: on SQLite the one that has
 locked a file beside the spool, on PostgreSQL the one that holds an advisory lock. A batch is one short transaction, and
 between two of them it rests for several times as long as one took, so that neither records nor reports wait for it.
+Where PostgreSQL's table is partitioned, a month all of which is old enough is dropped instead.
 """
 
 import asyncio
@@ -77,6 +78,8 @@ class Retention:
         before = datetime.combine((self._now() - self._keep).astimezone(UTC).date(), time_of_day(), UTC)
         deleted = 0
         with _alone(self._lock) as alone:
+            while alone and (month := await self._database.drop_month(before)) is not None:
+                logger.info("%s is dropped: all its rows began more than %d days ago", month, self._keep.days)
             while alone:
                 began = time.monotonic()
                 found = await self._database.delete(before, self._batch)

@@ -1,4 +1,8 @@
-"""The tables: `usage` has one row per request, `usage_daily` their sums by day and by the columns of its key."""
+"""The tables: `usage` has one row per request, `usage_daily` their sums by day and by the columns of its key.
+
+On PostgreSQL `usage` is partitioned by month (`partitions`), and `started_at` part of its key; in a ledger that an
+older release has made it is as it stands here.
+"""
 
 from typing import Final
 

@@ -44,6 +44,10 @@ class SqliteTables:
     async def delete(self, before: datetime, most: int, patience: float) -> int:
         return await _run(self._writer, lambda: self._delete({"before": _text(before), "most": most}, patience))
 
+    async def drop_month(self, before: datetime, patience: float) -> str | None:  # noqa: ARG002
+        """There are none."""
+        return None
+
     async def close(self) -> None:
         await _run(self._writer, self._disconnect)
         for threads in (self._writer, self._readers):

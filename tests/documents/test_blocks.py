@@ -180,6 +180,8 @@ def _run_words(words: list[str], block: Block, folder: Path, exported: dict[str,
 def _run_crplugins(words: list[str], block: Block, folder: Path, environ: dict[str, str]) -> None:
     if words[0] in ("top", "reconcile", "replay"):  # needs a running gateway, an export or a past: tests/cli
         return
+    if words[:2] == ["usage", "partition"]:  # needs PostgreSQL: tests/cli/test_usage_partition.py
+        return
     if words[0] == "serve":  # does not end; test_readme.py has one running
         words = ["check", *words[1:]]
     if words[0] == "usage":  # a gateway has been running

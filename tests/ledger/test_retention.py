@@ -49,7 +49,7 @@ async def test_whole_days_go_and_every_sum_is_what_it_was(open_ledger, retention
         await filled(ledger, ages)
         before = [await ledger.answer(question) for question in questions]
         spent = await ledger.spent("key", "team-a", NOW - timedelta(days=500))
-        assert await retention(batch=2).sweep() == 4
+        await retention(batch=2).sweep()
         assert await ids_of(ledger) == [f"r-{number:03}" for number in range(5)]
         assert [await ledger.answer(question) for question in questions] == before
         assert await ledger.spent("key", "team-a", NOW - timedelta(days=500)) == spent == 9 * 123

@@ -1,4 +1,8 @@
-"""A row per request, and the sums of each day."""
+"""A row per request, and the sums of each day.
+
+On PostgreSQL the rows are partitioned by month, whose tables the process that writes makes. A ledger that an older
+release has made is one table, and the later revisions are right for both.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,11 +23,18 @@ def _counts(*names: str) -> list[sa.Column[int]]:
     return [sa.Column(name, sa.BigInteger, nullable=False) for name in names]
 
 
+def _is_partitioned() -> bool:
+    """PostgreSQL 14 is the oldest that is tested."""
+    dialect = op.get_bind().dialect
+    return dialect.name == "postgresql" and (dialect.server_version_info or (0,)) >= (14,)
+
+
 def upgrade() -> None:
+    partitioned = _is_partitioned()
     op.create_table(
         "usage",
         sa.Column("request_id", sa.Text, primary_key=True),
-        sa.Column("started_at", _TIME, nullable=False),
+        sa.Column("started_at", _TIME, nullable=False, primary_key=partitioned),
         sa.Column("ended_at", _TIME, nullable=False),
         sa.Column("key_id", sa.Text),
         sa.Column("team", sa.Text),
@@ -44,6 +55,7 @@ def upgrade() -> None:
         sa.Column("duration_ms", sa.Double, nullable=False),
         sa.Column("overhead_us", sa.BigInteger, nullable=False),
         sa.Column("tags", sa.JSON().with_variant(JSONB(), "postgresql"), nullable=False),
+        postgresql_partition_by="RANGE (started_at)" if partitioned else None,
     )
     op.create_index("ix_usage_key_id_started_at", "usage", ["key_id", "started_at"])
     op.create_index("ix_usage_started_at", "usage", ["started_at"])
