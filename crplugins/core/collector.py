@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from crplugins.core.free_memory import FreeMemory
+
 FEW_TASKS: Final = 300
 """A full collection with so many requests running takes some milliseconds."""
 
@@ -38,7 +40,10 @@ async def collect_when_quiet() -> None:
     A full collection looks at every object of every open stream: with 5,000 of them nothing moves for half a second.
     The collector would begin one whenever there are a quarter more objects than at the last. A request leaves nothing
     that only a full collection would find, so it can wait; what the youngest leave is still collected at once.
+
+    What is free after one is given back to the operating system.
     """
+    free_memory = await asyncio.to_thread(FreeMemory.of_this_process)
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], _NEVER)
     loop = asyncio.get_running_loop()
@@ -46,9 +51,12 @@ async def collect_when_quiet() -> None:
     try:
         while True:
             await asyncio.sleep(QUIET_SECONDS)
-            if len(asyncio.all_tasks()) <= FEW_TASKS or loop.time() - last >= LONGEST_SECONDS:
+            quiet = len(asyncio.all_tasks()) <= FEW_TASKS
+            if quiet or loop.time() - last >= LONGEST_SECONDS:
                 gc.collect()
                 last = loop.time()
+            if quiet:
+                await asyncio.to_thread(free_memory.give_back)
     finally:
         gc.set_threshold(*thresholds)
 

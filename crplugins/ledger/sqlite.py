@@ -25,7 +25,7 @@ class SqliteTables:
 
     def __init__(self, url: DatabaseUrl) -> None:
         self._url = url
-        self._connection: sqlite3.Connection | None = None
+        self._cursor: sqlite3.Cursor | None = None  # one for all: a connection remembers up to 200 that are gone
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="crplugins-ledger")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="crplugins-report")
 
@@ -54,13 +54,13 @@ class SqliteTables:
             threads.shutdown(wait=False)
 
     def _insert(self, lines: str, patience: float) -> None:
-        connection = self._connected(patience)
+        cursor = self._connected(patience)
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            newest = connection.execute(SQLITE_NEWEST).fetchone()[0]
-            connection.execute(SQLITE_INSERT, {"lines": lines})
-            connection.execute(SQLITE_ADD_UP, {"newest": newest})
-            connection.execute("COMMIT")
+            cursor.execute("BEGIN IMMEDIATE")
+            newest = cursor.execute(SQLITE_NEWEST).fetchone()[0]
+            cursor.execute(SQLITE_INSERT, {"lines": lines})
+            cursor.execute(SQLITE_ADD_UP, {"newest": newest})
+            cursor.execute("COMMIT")
         except BaseException as error:
             self._disconnect()  # which rolls back; the next attempt finds the file as it is then
             if isinstance(error, sqlite3.Error) and any(words in str(error) for words in _DATA_ERRORS):
@@ -68,9 +68,9 @@ class SqliteTables:
             raise
 
     def _delete(self, values: Mapping[str, Any], patience: float) -> int:
-        connection = self._connected(patience)
+        cursor = self._connected(patience)
         try:
-            return connection.execute(DELETE, values).rowcount
+            return cursor.execute(DELETE, values).rowcount
         except BaseException:
             self._disconnect()
             raise
@@ -83,18 +83,20 @@ class SqliteTables:
         except sqlite3.Error as error:
             raise LedgerUnreadable(str(error)) from error
 
-    def _connected(self, patience: float) -> sqlite3.Connection:
-        if self._connection is None:
+    def _connected(self, patience: float) -> sqlite3.Cursor:
+        if self._cursor is None:
             arguments = self._url.sqlite_arguments()
             connection = sqlite3.connect(**arguments, timeout=patience, isolation_level=None, check_same_thread=False)
-            self._connection = connection
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-        return self._connection
+            self._cursor = connection.cursor()
+            self._cursor.execute("PRAGMA journal_mode=WAL")
+            self._cursor.execute("PRAGMA synchronous=FULL")
+        return self._cursor
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            connection = cursor.connection
+            cursor.close()  # else its statement holds the lock for as long as somebody has the error
             connection.close()
 
 

@@ -76,7 +76,7 @@ class SqliteLookup:
 
     def __init__(self, url: DatabaseUrl, statement: _Statement, timeout: float) -> None:
         self._url, self._statement, self._timeout = url, statement, timeout
-        self._connection: sqlite3.Connection | None = None
+        self._cursor: sqlite3.Cursor | None = None  # one for all: a connection remembers up to 200 that are gone
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="crplugins-keys")
 
     async def rows(self, digests: Sequence[bytes]) -> Rows:
@@ -88,19 +88,20 @@ class SqliteLookup:
 
     def _rows(self, digests: Sequence[bytes]) -> Rows:
         try:
-            if self._connection is None:
-                self._connection = sqlite3.connect(
-                    **self._url.sqlite_arguments(), timeout=self._timeout, isolation_level=None
-                )
-            fetched = self._connection.execute(self._statement.text, (digests[0], digests[-1])).fetchall()
+            if self._cursor is None:
+                arguments = self._url.sqlite_arguments()
+                self._cursor = sqlite3.connect(**arguments, timeout=self._timeout, isolation_level=None).cursor()
+            fetched = self._cursor.execute(self._statement.text, (digests[0], digests[-1])).fetchall()
         except sqlite3.Error:
             self._disconnect()  # the next question finds the file as it is then
             raise
         return self._statement.rows(fetched)
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            connection = cursor.connection
+            cursor.close()
             connection.close()
 
 
