@@ -79,7 +79,7 @@ class PluginMiddleware:
         self._fuse()
         self.faults: Faults = Counter() if faults is None else faults
         self._max_body_bytes, self._clock, self._new_id, self._dialects = self._options
-        keeps = any(plugin.stored_answers for plugin in self.plugins)
+        keeps = any(isinstance(plugin, Plugin) and plugin.stored_answers for plugin in self.plugins)
         self._kinds = ModelPaths(self.paths, self._dialects, stored=keeps)
         self._closed = Pipeline([NotOpen()], self.faults, self._max_body_bytes)
         # Who asks for a limit, or has something opened, has it for requests that ask a model without plugins too.
