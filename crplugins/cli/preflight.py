@@ -3,8 +3,12 @@
 Each sentence is the one that `serve` ends or warns with.
 """
 
+import errno
+import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +19,6 @@ from crplugins.keys.opening import parts_of
 from crplugins.sql.url import DatabaseUrl, read_database_url
 
 _SQLITE: Final = "sqlite:///"
-_MAGIC: Final = b"SQLite format 3\x00"
 _NO_DATABASE: Final = "it is no database of SQLite"
 
 
@@ -118,15 +121,24 @@ def _unusable_database(url: DatabaseUrl, *, folder_is_made: bool = False) -> str
 
 
 def unusable(path: Path, *, folder_is_made: bool = False) -> str | None:
-    """Why SQLite could not read and write the file, or make it; None if it could."""
+    """Why SQLite could not read and write the file, or make it; None if it could.
+
+    A reload asks too, in a process that has the file open. Only SQLite may open and close it there: whoever else does
+    lets go of the locks of the whole process (POSIX), and the next process that closes the file then takes away the
+    write-ahead log into which this one goes on to write.
+    """
+    if not path.exists():
+        return _no_room(_nearest_folder(path) if folder_is_made else path.parent)
+    if path.is_dir():
+        return os.strerror(errno.EISDIR)
+    if not os.access(path, os.R_OK | os.W_OK):
+        return os.strerror(errno.EACCES)
     try:
-        if path.exists():
-            with path.open("r+b") as file:
-                head = file.read(len(_MAGIC))
-            return None if head in (b"", _MAGIC) else _NO_DATABASE
-    except OSError as error:
-        return error.strerror or type(error).__name__
-    return _no_room(_nearest_folder(path) if folder_is_made else path.parent)
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=0)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.Error as error:
+        return _NO_DATABASE if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB else None
+    return None
 
 
 def _nearest_folder(path: Path) -> Path:

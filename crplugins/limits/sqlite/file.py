@@ -7,11 +7,13 @@ Each SQL statement deals with many rows: Python releases its lock for each step 
 it again. The statements come in a few sizes, padded with NULL, so that each is prepared once.
 """
 
+import errno
 import os
 import sqlite3
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -59,7 +61,7 @@ def open_limit_file(path: Path, patience: float) -> sqlite3.Connection:
     Waits `patience` seconds for other processes. Raises `LimitFileError`.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what SQLite puts beside it gets the same mode
+        _make(path)
         connection = sqlite3.connect(path, timeout=0, isolation_level=None)  # no transactions but those we begin
     except (OSError, sqlite3.Error) as error:
         raise LimitFileError(path, f"cannot be opened: {getattr(error, 'strerror', error)}") from error
@@ -69,6 +71,20 @@ def open_limit_file(path: Path, patience: float) -> sqlite3.Connection:
         connection.close()
         raise LimitFileError(path, _reason(error)) from error
     return connection
+
+
+def _make(path: Path) -> None:
+    """What SQLite puts beside the file gets the same mode. Raises OSError.
+
+    One that is there is not opened: this process may have it open already, and would let go of all its locks on it
+    when this is closed (POSIX).
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def is_busy(error: sqlite3.Error) -> bool:

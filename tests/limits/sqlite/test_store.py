@@ -3,6 +3,8 @@
 import asyncio
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -11,7 +13,7 @@ import pytest
 
 from crplugins.limits.limit import Charge
 from crplugins.limits.sqlite import thread as sqlite_thread
-from crplugins.limits.sqlite.file import LimitFileError
+from crplugins.limits.sqlite.file import LimitFileError, open_limit_file
 from crplugins.limits.sqlite.store import SqliteStore
 from crplugins.limits.sqlite.thread import Transactions
 from crplugins.limits.store import StoreUnavailable
@@ -223,3 +225,21 @@ async def test_keys_of_any_spelling_are_kept_apart(store):
         await store.reserve(request(Charge(meter(key=key), number)))
     levels = await store.levels([meter(key=key) for key in keys])
     assert [level.used for level in levels] == list(range(1, len(keys) + 1))
+
+
+def test_a_second_store_of_a_process_lets_go_of_no_lock_of_the_first(path):
+    """As over a reload that changes how outages are met. Another process would take the write-ahead log away."""
+    script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(c.execute('SELECT count(*) FROM limit_state').fetchone()[0]); c.close()"
+
+    def counted_elsewhere() -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", script, path], capture_output=True, text=True, check=True, timeout=60
+        )
+        return int(done.stdout)
+
+    with closing(open_limit_file(path, 1)) as first:
+        open_limit_file(path, 1).close()
+        assert counted_elsewhere() == 0
+        first.execute("INSERT INTO limit_state VALUES ('a', 1, 2)")
+        assert counted_elsewhere() == 1
+    assert path.stat().st_mode & 0o777 == 0o600
