@@ -89,7 +89,7 @@ async def test_what_is_sent_is_what_a_scrape_shows_over_a_reload_and_at_the_end(
             await until(lambda: still(receiver.latest()) == still(shown))
             requests = (
                 "crplugins_requests_total",
-                (("code", "200"), ("error_type", ""), ("key_id", "a"), ("model", "m")),
+                (("code", "200"), ("endpoint", "chat"), ("error_type", ""), ("key_id", "a"), ("model", "m")),
             )
             assert receiver.latest()[requests] == 3
 

@@ -14,6 +14,7 @@ def a_request_in_any_protocol_is_one_record_with_the_providers_numbers(home: Hom
     for dialect, stream in asked:
         answer = home.ask(dialect, "polyglot", **({"max_tokens": 50} if dialect is MESSAGES else {}), stream=stream)
         assert answer.status_code == 200, (dialect, stream, answer.text)
+        home.wait_for_provider()  # which knows what it has sent once it has sent all of it
         used.append(home.provider.last_request.usage)
     rows = home.records("polyglot", len(asked))
     assert [(row["endpoint"], bool(row["stream"])) for row in rows] == [(d.name, stream) for d, stream in asked]
