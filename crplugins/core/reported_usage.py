@@ -158,7 +158,7 @@ class ReportedUsage(msgspec.Struct):
             video_output=out.video_tokens,
             web_searches=self._web_searches(more),
         )
-        if self.iterations is None or counted is None:
+        if self.iterations is None or counted is None or self.prompt_tokens:  # litellm's sums have them already
             return counted
         beside = [usage for each in self.iterations[:_MOST_ITERATIONS] if (usage := each.beside()) is not None]
         return sum(beside, counted)
