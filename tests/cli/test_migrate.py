@@ -23,7 +23,7 @@ def test_the_report_has_a_line_for_each_key_and_its_exit_code_says_whether_one_i
     assert lines[-1] == "not set in this environment: ANTHROPIC_API_KEY, DATABASE_URL, LITELLM_MASTER_KEY, OPENAI_API_KEY, REDIS_PASSWORD"  # fmt: skip
     report = json.loads(run("check", "--litellm", "config.yaml", "--json", cwd=tmp_path).stdout)
     assert sum(report["totals"].values()) == len(report["keys"]) == 57
-    assert (report["models"], report["left_out"]) == (["fast", "smart"], ["2", "3"])
+    assert (report["models"], report["left_out"]) == (["fast", "smart", "embed"], ["3"])
 
 
 def test_nothing_lost_is_exit_code_0_and_nothing_served_2(run, tmp_path):
@@ -54,7 +54,7 @@ def test_what_migrate_writes_passes_check_and_has_the_comments_of_the_file(run, 
     variables = {"OPENAI_API_KEY": "sk-o", "ANTHROPIC_API_KEY": "sk-a", "LITELLM_MASTER_KEY": "sk-master-0123456789"}
     checked = run("check", "--json", cwd=tmp_path, **variables)
     assert checked.returncode == 0, checked.stderr
-    assert [model["model_name"] for model in json.loads(checked.stdout)["model_list"]] == ["fast", "smart"]
+    assert [model["model_name"] for model in json.loads(checked.stdout)["model_list"]] == ["fast", "smart", "embed"]
 
 
 def test_a_file_that_cannot_be_read_is_named(run, tmp_path):
