@@ -43,12 +43,12 @@ async def collect_when_quiet() -> None:
 
     What is free after one is given back to the operating system.
     """
-    free_memory = await asyncio.to_thread(FreeMemory.of_this_process)
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], _NEVER)
     loop = asyncio.get_running_loop()
     last = loop.time()
     try:
+        free_memory = await asyncio.to_thread(FreeMemory.of_this_process)
         while True:
             await asyncio.sleep(QUIET_SECONDS)
             quiet = len(asyncio.all_tasks()) <= FEW_TASKS

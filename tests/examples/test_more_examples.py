@@ -67,15 +67,9 @@ async def test_fastapi_streams(serve, capsys):
     assert capsys.readouterr().out.startswith("team-a TokenUsage(input_tokens=1, output_tokens=2")
 
 
-async def test_litestar(serve):
-    app = runpy.run_path(str(EXAMPLES / "litestar_app.py"))["app"]
-    async with serve(app) as url:
-        assert await check(url, "fast") == "Hello from llama"
-
-
 @contextmanager
 def uvicorn_process(app: str, folder: Path) -> Iterator[str]:
-    """In a process of its own: Django's settings are those of a process."""
+    """In a process of its own: Django's settings are those of a process, and so is the log that Litestar sets up."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         command = [sys.executable, "-m", "uvicorn", app, "--fd", str(listening.fileno()), "--log-level", "warning"]
         process = subprocess.Popen(command, cwd=folder, pass_fds=[listening.fileno()])
@@ -84,6 +78,11 @@ def uvicorn_process(app: str, folder: Path) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(10)
+
+
+async def test_litestar():
+    with uvicorn_process("litestar_app:app", EXAMPLES) as url:
+        assert await check(url, "fast") == "Hello from llama"
 
 
 async def test_django():
