@@ -311,11 +311,12 @@ PLACES: Final[Sequence[Place]] = (
         _AROUND | {"litellm_callback"},
         _if_guard,
     ),
-    Place(("crplugins.plugins.stored_responses:StoredResponses",), _stored_responses, _AROUND_ONE_APP),
+    Place(("crplugins.plugins.stored_responses:StoredResponses",), _stored_responses, _AROUND_ONE_APP, anywhere=True),
     Place(
         ("crplugins.plugins.stored_responses:ResponseAccess",),
         lambda parts: ResponseAccess(_response_ids(parts)),
         _AROUND_ONE_APP,
+        anywhere=True,
     ),
     Place(("crplugins.plugins.aliases.plugin:ModelAliases",), lambda parts: parts.aliases),
     Place(("crplugins.plugins.rate_limits.plugin:RateLimits",), _rate_limits),

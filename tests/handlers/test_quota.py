@@ -11,6 +11,7 @@ import aiohttp
 import openai
 import pytest
 
+from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.quota import QuotaUsedUp, first_free
@@ -227,6 +228,8 @@ async def test_the_shortest_wait_is_told() -> None:
 class _Anything:
     id = "r"
     attempts = ()
+    dialect = CHAT
+    kept_at = None
 
     def clock(self) -> float:
         return 0.0

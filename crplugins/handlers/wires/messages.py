@@ -73,7 +73,9 @@ class MessagesWire(Wire):
         if not isinstance(told, dict) or "param" not in told:  # it is in another form already
             return body
         kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-        return {"type": "error", "error": {"type": kind, "message": told["message"]}}
+        details = {"error_code": told.get("code"), "param": told["param"]}
+        more = {"details": details} if any(details.values()) else {}
+        return {"type": "error", "error": {"type": kind, "message": told["message"], **more}}
 
     def error_frame(self, body: Mapping[str, Any], status: int) -> bytes:
         return named_frame(self.error(body, status))

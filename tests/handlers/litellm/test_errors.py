@@ -20,6 +20,10 @@ def model(request):
     return request.param
 
 
+ANTHROPICS = {404: "not_found_error", 413: "request_too_large"}
+"""Its own words for an error, which are passed on."""
+
+
 @pytest.mark.parametrize("status", [400, 404, 408, 409, 413, 422, 429])
 async def test_a_refusal_keeps_status_message_type_param_code_and_retry_hint(model, stream, status):
     script = Script.error(
@@ -30,7 +34,8 @@ async def test_a_refusal_keeps_status_message_type_param_code_and_retry_hint(mod
         error = await asked.refusal(stream=stream)
         assert error.status == status
         assert error.error.message == "No such thing."
-        assert error.error.type == ("requests" if status == 429 else "invalid_request_error")
+        kind = ANTHROPICS.get(status, "") if model.startswith("anthropic") else ""
+        assert error.error.type == ("requests" if status == 429 else kind or "invalid_request_error")
         assert (error.error.param, error.error.code) == ("top_p", "odd")
         assert error.headers == [(b"retry-after", b"7")]
         assert len(provider.requests) == 1
