@@ -122,7 +122,6 @@ def bill(prompt: int, completion: int, sent: Sent) -> int:
     cached, thought = read.get("cached_tokens", 0), made.get("reasoning_tokens", 0)
     # OpenAI's Responses have no word for what is written to a cache.
     written = read.get("cache_write_tokens", 0) if sent.dialect != "responses" else 0
-    thought = 0 if sent.dialect == "messages" else thought  # nor have Anthropic's for thoughts
     heard = 20 if sent.dialect in ("transcriptions", "translations") else 0
     drawn = completion if sent.dialect == "images" else 0
     parts = {
