@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from crplugins.core import collector
-from crplugins.core.collector import collect_when_quiet
+from crplugins.core.collector import collect_what_has_ended, collect_when_quiet
 
 
 class Circle:
@@ -26,7 +26,7 @@ async def collecting(monkeypatch):
     monkeypatch.setattr(collector, "QUIET_SECONDS", 0.01)
     before = gc.get_threshold()
     task = asyncio.create_task(collect_when_quiet())
-    await asyncio.sleep(0)
+    assert await soon(lambda: gc.get_threshold() != before)
     yield
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -72,3 +72,20 @@ async def test_the_collector_begins_no_full_collection_by_itself(collecting):
     full = gc.get_stats()[2]["collections"]
     kept = [[number] for number in range(400_000)]
     assert gc.get_stats()[2]["collections"] == full, len(kept)
+
+
+async def test_what_has_ended_is_collected_at_once_where_nobody_else_would(collecting, monkeypatch):
+    monkeypatch.setattr(collector, "FEW_TASKS", 0)  # for the task of `collecting`
+    await old_garbage()
+    collect_what_has_ended()
+    assert Circle.left == 1
+    monkeypatch.setattr(collector, "FEW_TASKS", 300)
+    collect_what_has_ended()
+    assert Circle.left == 0
+
+
+async def test_where_the_collector_sees_to_it_by_itself_nothing_is_collected():
+    await old_garbage()
+    collect_what_has_ended()
+    assert Circle.left == 1
+    gc.collect()

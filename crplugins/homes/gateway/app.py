@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from crplugins.asgi.lifespan import said_of
 from crplugins.config import Config, Problem, find_config, load_config, parse_config
 from crplugins.config.words import ConfigWords
+from crplugins.core.collector import collect_what_has_ended
 from crplugins.core.plugin import Plugin
 from crplugins.homes.gateway.generation import GatewayState, Generation
 from crplugins.homes.gateway.reloading import Loads, Reloaded, log, problems_of
@@ -24,6 +25,9 @@ from crplugins.keys.key import Key
 from crplugins.settings.errors import ConfigError
 
 logger = logging.getLogger("crplugins.gateway")
+
+_HELD_SECONDS: Final = 1.0
+"""How long a closed generation may be held by the task that has closed it, and by answers that are being written."""
 
 
 class Gateway:
@@ -161,6 +165,7 @@ class Gateway:
             await generation.open()
         except BaseException:
             await generation.close()
+            _forget()
             raise
         return generation
 
@@ -179,10 +184,12 @@ class Gateway:
         self._prepared = None
         self._changing.release()
         await generation.close()
+        _forget()
 
     async def _retire(self, generation: Generation) -> None:
         await generation.ended()
         await generation.close()
+        _forget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -222,6 +229,11 @@ class Gateway:
             task.cancel()
         errors = [await generation.close() for generation in generations]
         return next((error for error in errors if error is not None), None)
+
+
+def _forget() -> None:
+    """A generation is closed, which whoever has closed it holds for a moment yet."""
+    asyncio.get_running_loop().call_later(_HELD_SECONDS, collect_what_has_ended)
 
 
 class Prepared:

@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from crplugins import Gateway, Plugin
+from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.config import load_config, parse_config
+from crplugins.homes.gateway import app as gateway_app
 from crplugins.homes.gateway.generation import Generation
 from crplugins.keys.file import FileKeys
 from crplugins.testing import FakeProvider, Script
@@ -325,3 +327,27 @@ async def test_of_several_sources_of_keys_those_that_stay_the_same_stay_open(ser
                 answer = await session.get("/v1/models", headers={"authorization": f"Bearer {other}"})
                 assert answer.status_code == (401 if keys is file or keys[0] is file else 200)
     assert len(opened) == 1
+
+
+async def test_under_a_server_of_ours_a_configuration_that_is_replaced_is_freed_soon(serve, monkeypatch):
+    """There nothing else collects what refers to itself for a minute."""
+    monkeypatch.setattr(gateway_app, "_HELD_SECONDS", 0.0)
+    async with FakeProvider() as provider:
+        gateway = Gateway(**words(provider.base_url))
+        frozen = FrozenAfterStartup(gateway)
+
+        async def app(scope, receive, send):
+            await frozen(scope, receive, send)
+
+        async with client(serve, app) as session:
+            await gateway.loaded()
+            for number in range(5):
+                await gateway.reload(parse_config(words(provider.base_url, aliases={f"a{number}": "m"})))
+                assert (await ask(session)).status_code == 200
+            for _ in range(3000):
+                if sum(isinstance(each, Generation) for each in gc.get_objects()) == 1:
+                    break
+                await asyncio.sleep(0.01)
+            else:
+                pytest.fail("more than the present one is there")
+    gc.unfreeze()
