@@ -12,6 +12,7 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, no_completion
+from crplugins.core.lenient_json import decode_leniently
 from crplugins.core.sse import FRAME_BYTES, UNREAD, Event
 from crplugins.core.wire import AnswerFacts
 
@@ -95,15 +96,16 @@ class Renaming:
         return reframed(event, body.raw, event.answer and msgspec.structs.replace(event.answer, model=self.requested))
 
     def errors(self, event: Event, *, whole: bool) -> Event:
-        """An error with the hidden names replaced: in the whole document, or in its `error`.
+        """An error with the hidden names replaced: in the whole document, or where an event says what went wrong.
 
         Its `type`, `param` and `code` are words of the protocol, which a model may be called like.
         """
         data = event.data or b""
-        if len(data) > _LONGEST_ERROR:  # each of its texts would be looked at
+        keys = None if whole else ("error", self._within)
+        try:
+            renamed = _scrubbed(data, NameScrubber(self.hidden, self.requested), keys)
+        except _TooLong:
             return reframed(event, no_completion().body())
-        scrubber = NameScrubber(self.hidden, self.requested)
-        renamed = _scrubbed(data, scrubber, None if whole else {"error"})
         return event if renamed == data else reframed(event, renamed)
 
     def document(self, data: bytes) -> bytes:
@@ -191,16 +193,33 @@ _LONGEST_ERROR: Final = 64 * 1024
 _MAX_DEPTH: Final = 4
 
 
+class _TooLong(Exception):
+    """An error of more than `_LONGEST_ERROR` bytes, each text of which would be looked at."""
+
+
 def _scrubbed(data: bytes, scrubber: "NameScrubber", keys: Collection[str] | None, depth: int = 0) -> bytes:
-    """The document with the values of `keys` scrubbed, or all but its words; inside an `error` all but its words."""
+    """The document with every text scrubbed but its words; with `keys` an event, which has its error under them.
+
+    Responses has an error at the top of an event of type `error`, or in the response that has failed. The rest of an
+    event is the answer. Raises `_TooLong`.
+    """
+    too_long = len(data) > _LONGEST_ERROR
+    if keys is None and too_long:
+        raise _TooLong
     try:
         body = Body.of_answer(data)
-    except GatewayError:  # a text, or a list
-        return scrubber.scrub(data) if keys is None else data
+    except GatewayError:  # a text, a list, or JSON to lenient parsers alone
+        if too_long:
+            raise _TooLong from None
+        return scrubber.scrub(data)
+    if keys is not None and body.get("type", str) == "error":
+        return _scrubbed(data, scrubber, None, depth)
     for key in list(body) if keys is None else [key for key in keys if key in body]:
         value = body.bytes_of(key) or b""
         if key == "error" and depth < _MAX_DEPTH:
             scrubbed = _scrubbed(value, scrubber, None, depth + 1)
+        elif keys is not None:
+            scrubbed = _scrubbed(value, scrubber, {"error"}, depth + 1)
         else:
             scrubbed = value if key in _WORDS else scrubber.scrub(value)
         if scrubbed != value:
@@ -213,7 +232,6 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NOT_AFTER: Final = r"(?<![\w:.-])"
 _NOT_BEFORE: Final = r"(?![\w/-]|[.:]\w)"
 _QUOTES: Final = "`'\"\u2018\u2019\u201c\u201d"
-_string = msgspec.json.Decoder(str)
 
 _NAMED: Final = f"(?:(?<=[{_QUOTES}/])|(?<=[Mm]odel )|(?<=[Mm]odel: )|(?<=[Mm]odel=)|\\A)"
 
@@ -245,7 +263,7 @@ class NameScrubber:
 
     def _scrub_string(self, match: re.Match[bytes]) -> bytes:
         try:
-            text = _string.decode(match[0])
+            text = decode_leniently(match[0])
         except (msgspec.DecodeError, UnicodeDecodeError):
             return match[0]
         scrubbed = self.text(text)

@@ -11,6 +11,7 @@ from crplugins.core.principal import Principal
 from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.aliases.plugin import ModelAliases
 from crplugins.testing import FakeProvider, Script
+from tests.core.dialects.responses_streams import frames
 from tests.core.doubles import Watcher
 from tests.gateway_setup import CLIENT_KEY, UPSTREAM_KEY, Setup
 
@@ -74,6 +75,24 @@ async def test_an_error_in_mid_stream_names_the_requested_model(aliased):
     assert answer.text.startswith(chunk.decode().replace("vendor/upstream-1", "fast"))
     assert "fast is overloaded" in answer.text
     assert "upstream-1" not in answer.text
+
+
+async def test_an_error_behind_the_first_word_of_a_response_names_the_requested_model(aliased):
+    told = {"code": "invalid_prompt", "message": "vendor/upstream-1 cannot do it"}
+    state = {"object": "response", "id": "r", "model": "vendor/upstream-1", "output": []}
+    said = {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "item_id": "i", "delta": "Hi"}
+    for failure in (
+        {"type": "error", "param": None, **told},
+        {"type": "response.failed", "response": state | {"status": "failed", "error": told}},
+    ):
+        begun = {"type": "response.created", "response": state | {"status": "in_progress"}}
+        events = [frames([event]) for event in (begun, said, failure)]
+        async with aliased(script=Script(events=events)) as gateway:
+            asked = {"model": "fast", "input": "hi", "stream": True}
+            async with gateway.session.post(gateway.url + "/v1/responses", json=asked, headers=gateway.headers) as sent:
+                answer = await sent.text()
+        assert answer.count("fast cannot do it") == 2  # at the top of the event, and in its `error`
+        assert "upstream-1" not in answer
 
 
 async def test_hidden_unknown_and_unserved_names_get_the_same_bytes(aliased):

@@ -12,10 +12,12 @@ from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
+from crplugins.core.sse import Splitter
 from crplugins.keys.aliases import AliasError, parse_aliases
 from crplugins.plugins.aliases.plugin import RENAMING, ModelAliases
 from crplugins.plugins.aliases.table import AliasCycle
 from crplugins.testing import drive
+from tests.core.dialects.responses_streams import frames
 from tests.core.doubles import JSON, App, Watcher, Wrapped, messages
 from tests.steps import lines_of
 
@@ -134,6 +136,47 @@ async def test_an_error_in_mid_stream_names_the_requested_model():
     assert answer.body.endswith(
         b'data: {"error":{"message":"quick and `quick` (quick) broke"},"choices":[]}\n\ndata: [DONE]\n\n'
     )
+
+
+NAMED = {"code": "server_error", "message": "`real-1` is overloaded"}
+FAILED = {"object": "response", "model": "real-1", "status": "failed", "output": [{"type": "text", "text": "real-1"}]}
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        ({"type": "error", **NAMED, "param": None}, lambda event: event["message"]),
+        ({"type": "error", "message": "real-1", "error": NAMED}, lambda event: event["error"]["message"]),
+        ({"type": "response.failed", "response": FAILED | {"error": NAMED}},
+         lambda event: event["response"]["error"]["message"]),
+        ({"type": "response.failed", "response": FAILED | {"error": NAMED, "instructions": "x" * 100_000}},
+         lambda event: event["response"]["error"]["message"]),
+    ],
+)  # fmt: skip
+async def test_an_error_of_responses_names_the_requested_model_wherever_it_stands(event, told):
+    app = App(frames([{"type": "response.created", "response": FAILED | {"status": "in_progress"}}, event]))
+    answer = await drive(before(app), path="/v1/responses", body={"model": "quick", "input": "x", "stream": True})
+    last = json.loads(Splitter().feed(answer.body)[-1].data)
+    assert told(last) == "`quick` is overloaded"
+    if "response" in last:
+        assert last["response"].pop("output") == FAILED["output"]  # what the model has said stays
+    assert "real-1" not in str(last)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        rb'{"error":{"message":"no real-1 \ud83d","type":"x","param":null,"code":null}}',
+        b'{"error":{"message":"no real-1","type":"x","param":null,"code":null},"spent":NaN}',
+        b'{"error":{"message":"no\treal-1","type":"x","param":null,"code":null}}',
+    ],
+)
+async def test_an_error_that_only_lenient_parsers_read_names_the_requested_model(error):
+    document = await ask(App(error, status=404, content_type=JSON), "quick")
+    stream = await ask(App(b"data: " + error + b"\n\n"), "quick", body={"stream": True})
+    for answer in (document, stream):
+        assert b"real-1" not in answer.body
+        assert b"quick" in answer.body.split(b'"error"')[1]
 
 
 async def test_a_header_that_is_the_served_name_becomes_the_requested_one():
