@@ -61,6 +61,7 @@ class WorkerProcess(Process):
         with _blocked(signal.SIGHUP):  # in the new process too, until it can deal with one
             super().start()
         self._theirs.close()
+        self.child_conn.close()  # else one that dies while it is asked whether it lives is waited for until the timeout
 
     def always_pong(self) -> None:
         with suppress(EOFError, OSError):  # the supervisor is gone, see worker.py

@@ -13,7 +13,6 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from crplugins.core.errors import unparsable_body
 from crplugins.plugins.guard.checks import (
     Array,
     Check,
@@ -56,8 +55,6 @@ class ChatMessages:
             return False
         try:
             messages = _ordinary.decode(raw)
-        except UnicodeDecodeError:
-            raise unparsable_body() from None
         except (msgspec.DecodeError, RecursionError):
             return False
         return bool(messages) and self._in_order(messages)

@@ -13,10 +13,10 @@ from tests.schema.samples import HI
 
 
 def check(request: bytes | dict, *, strict: bool = False, **headers: str) -> GatewayError | None:
-    """What the guard raises for a request: its bytes, or parameters to be encoded."""
+    """What answers a request, which is its bytes, or parameters to be encoded: it is read as every home reads it."""
     exchange = make_exchange(http_scope("POST", "/v1/chat/completions", headers), time.monotonic, lambda: "id")
-    exchange.body = Body(request if isinstance(request, bytes) else msgspec.json.encode(request))
     try:
+        exchange.body = Body.of_request(request if isinstance(request, bytes) else msgspec.json.encode(request))
         RequestGuard(strict=strict).on_request(exchange)
     except GatewayError as error:
         return error
