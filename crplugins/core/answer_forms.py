@@ -9,10 +9,8 @@ has another shape than OpenAI's counts as absent.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from crplugins.core.errors import SERVER_ERROR, broken_off
-from crplugins.core.lenient_json import decode_leniently
+from crplugins.core.lenient_json import decode_with_halves, encoded, joined, object_of, objects_of
 from crplugins.core.sse import Event, done_event
 from crplugins.core.wire import is_end, is_failure
 
@@ -29,10 +27,10 @@ def stream_of(document: bytes) -> list[Event]:
     """The events of a stream that says what a whole answer says, [DONE] included.
 
     Each choice becomes one chunk with all that it says and one that ends it; the usage has a chunk of its own, as
-    OpenAI sends it. No events of a document without a choice. Raises what `decode_leniently` raises.
+    OpenAI sends it. No events of a document without a choice. Raises what `decode_with_halves` raises.
     """
-    answer = decode_leniently(document)
-    choices = _objects(answer["choices"])
+    answer = decode_with_halves(document)
+    choices = objects_of(answer["choices"])
     if not choices:
         return []
     head = {key: value for key, value in answer.items() if key not in _NOT_IN_HEAD}
@@ -41,9 +39,9 @@ def stream_of(document: bytes) -> list[Event]:
     for choice in choices:
         index = choice.get("index", 0)
         said = {key: value for key, value in choice.items() if key not in ("message", "finish_reason")}
-        delta = {"role": "assistant", **_object(choice.get("message"))}
+        delta = {"role": "assistant", **object_of(choice.get("message"))}
         if delta.get("tool_calls"):
-            calls = _objects(delta["tool_calls"])
+            calls = objects_of(delta["tool_calls"])
             delta["tool_calls"] = [{"index": number, **call} for number, call in enumerate(calls)]
         end = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
         events.append(_chunk(head, [{"index": index, **said, "delta": delta, "finish_reason": None}]))
@@ -54,7 +52,7 @@ def stream_of(document: bytes) -> list[Event]:
 
 
 def _chunk(head: Mapping[str, Any], choices: list[Any]) -> Event:
-    return Event.of(msgspec.json.encode({**head, "choices": choices}))
+    return Event.of(encoded({**head, "choices": choices}))
 
 
 def document_of(events: Iterable[Event]) -> bytes:
@@ -64,18 +62,18 @@ def document_of(events: Iterable[Event]) -> bytes:
     for event in events:
         if event.answer is None or not event.data:
             continue
-        chunk = _object(decode_leniently(event.data))
+        chunk = object_of(decode_with_halves(event.data))
         head |= {key: value for key, value in chunk.items() if key != "choices" and value is not None}
-        for choice in _objects(chunk.get("choices")):
+        for choice in objects_of(chunk.get("choices")):
             index = choice.get("index")
             choices.setdefault(index if isinstance(index, int) else 0, _Joined()).add(choice)
-    whole = [_whole_choice(index, joined.value()) for index, joined in sorted(choices.items())]
-    return msgspec.json.encode({**head, "object": "chat.completion", "choices": whole})
+    whole = [_whole_choice(index, choice.value()) for index, choice in sorted(choices.items())]
+    return encoded({**head, "object": "chat.completion", "choices": whole})
 
 
 def _whole_choice(index: int, choice: dict[str, Any]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": None, **_object(choice.pop("delta", None))}
-    for call in _objects(message.get("tool_calls")):
+    message = {"role": "assistant", "content": None, **object_of(choice.pop("delta", None))}
+    for call in objects_of(message.get("tool_calls")):
         call.pop("index", None)
     return {"index": index, "message": message, "finish_reason": None} | choice
 
@@ -98,11 +96,11 @@ def readable_chunk(event: Event) -> Event:
                 break
         else:
             return event
-    chunk = decode_leniently(event.data)
+    chunk = decode_with_halves(event.data)
     if not isinstance(chunk, dict):
         return event
-    chunk["choices"] = [_readable_choice(choice) for choice in _objects(chunk.get("choices"))]
-    return event.with_data(msgspec.json.encode(chunk))
+    chunk["choices"] = [_readable_choice(choice) for choice in objects_of(chunk.get("choices"))]
+    return event.with_data(encoded(chunk))
 
 
 def _readable_error(event: Event, error: Any) -> Event:
@@ -114,26 +112,17 @@ def _readable_error(event: Event, error: Any) -> Event:
     else:
         fields = {**fields, "message": broken_off().error.message}
     readable = {"type": SERVER_ERROR, "param": None, "code": None, **fields}
-    return event.with_data(msgspec.json.encode({"error": readable}))
+    return event.with_data(encoded({"error": readable}))
 
 
 def _readable_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     reason = choice.get("finish_reason")
-    return {**choice, "delta": _object(choice.get("delta")), "finish_reason": None if _is_filler(reason) else reason}
+    return {**choice, "delta": object_of(choice.get("delta")), "finish_reason": None if _is_filler(reason) else reason}
 
 
 def _is_filler(finish_reason: object) -> bool:
     """A text that clients would take for an end. An empty one they do not."""
     return bool(finish_reason) and not (is_end(finish_reason) or is_failure(finish_reason))
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list."""
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 class _Joined:
@@ -170,15 +159,15 @@ class _Joined:
             self._fields["finish_reason"] = reason
 
     def _add_calls(self, calls: list[Any]) -> None:
-        for call in _objects(calls):
+        for call in objects_of(calls):
             index, last = call.get("index"), len(self._calls) - 1
             number = index if isinstance(index, int) else last if last >= 0 and not call.get("id") else last + 1
             self._calls.setdefault(number, _Joined()).add(call)
 
     def value(self) -> dict[str, Any]:
         whole: dict[str, Any] = {**self._fields, **self._lists}
-        whole |= {key: "".join(pieces) for key, pieces in self._texts.items()}
-        whole |= {key: joined.value() for key, joined in self._objects.items()}
+        whole |= {key: joined(pieces) for key, pieces in self._texts.items()}
+        whole |= {key: inner.value() for key, inner in self._objects.items()}
         if self._calls:
-            whole["tool_calls"] = [joined.value() for _, joined in sorted(self._calls.items())]
+            whole["tool_calls"] = [call.value() for _, call in sorted(self._calls.items())]
         return whole

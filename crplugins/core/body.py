@@ -6,22 +6,49 @@ Top-level values stay the bytes they came as, so a 30-digit seed, an escape or t
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, overload
 
 import msgspec
 
 from crplugins.core.errors import no_completion, unparsable_body
+from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, encoded
 from crplugins.core.request_json import MOST_PARAMETERS, check_names, check_types, check_unique, outline
 
 T = TypeVar("T")
 
 DEFAULT_MAX_BODY_BYTES: Final = 10 * 1024 * 1024
 
-_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
 _MEMBER = re.compile(rb'[ \t\n\r]*[{,][ \t\n\r]*("(?:[^"\\]++|\\.)*+")[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
 _END = re.compile(rb"[ \t\n\r]*\}")
+
+
+class _Rewritten(dict[str, msgspec.Raw]):
+    """The members of an answer that msgspec refuses and clients read (`lenient_json`): an emoji cut into two chunks.
+
+    Each value is written anew, so none of them stands in the document as it is here.
+    """
+
+    @classmethod
+    def of(cls, raw: bytes) -> Self:
+        """Raises `GatewayError` 502."""
+        try:
+            members = decode_with_halves(raw)
+        except NOT_JSON:
+            raise no_completion() from None
+        if not isinstance(members, dict):
+            raise no_completion()
+        return cls((_readable(name), msgspec.Raw(encoded(value))) for name, value in members.items())
+
+
+def _readable(name: str) -> str:
+    return name.encode(errors="replace").decode()
+
+
+def _lenient(raw: msgspec.Raw, type: Any) -> Any:
+    value = decode_with_halves(bytes(raw))
+    return value if type is Any or isinstance(value, type) else None
 
 
 class Body:
@@ -43,13 +70,13 @@ class Body:
     def of_answer(cls, raw: bytes) -> "Body":
         """A document or chunk of an answer, which may hold any number of values: the alternatives of each token, say.
 
-        Raises `GatewayError` 502 for what is no JSON object, or has more keys than an answer can have.
+        Raises `GatewayError` 502 for what is no JSON object to any client, or has more keys than an answer can have.
         """
         body = cls(raw)
         try:
             body._fields = _object.decode(raw)
-        except _NOT_JSON:
-            raise no_completion() from None
+        except NOT_JSON:
+            body._fields = _Rewritten.of(raw)
         if len(body._fields) > MOST_PARAMETERS:
             raise no_completion()
         return body
@@ -115,12 +142,16 @@ class Body:
             return None
         try:
             return _string.decode(value) if type is str else msgspec.json.decode(value, type=type)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
+        except NOT_JSON:
+            return _lenient(value, type) if isinstance(self._fields, _Rewritten) else None
 
     def set(self, key: str, value: object) -> None:
         """Write `value` (encoded as JSON) under `key`, in place if the key exists, else at the end."""
-        self._splice(key, msgspec.json.encode(value))
+        try:
+            raw = msgspec.json.encode(value)
+        except UnicodeEncodeError:  # half an emoji of an answer
+            raw = encoded(value)
+        self._splice(key, raw)
 
     def remove(self, key: str) -> None:
         """Take `key` out; nothing happens if it is absent."""
@@ -128,10 +159,14 @@ class Body:
             self._splice(key, None)
 
     def _splice(self, key: str, value: bytes | None) -> None:
-        fields = dict(self.fields)  # a copy: another Body may share it
+        fields = self.fields
+        fields = type(fields)(fields)  # a copy: another Body may share it
+        if isinstance(fields, _Rewritten):
+            self.raw = _rebuild(fields)
         if value is not None and key not in fields:
             self.raw = _append(self.raw, key, value, first=not fields)
-            self._fields = {**fields, key: msgspec.Raw(value)}
+            fields[key] = msgspec.Raw(value)
+            self._fields = fields
             return
         members = _compact_members(self.raw, fields) or _members(self.raw, fields)
         if members is None:  # a key stands twice: keep what parsers see, the last of each
@@ -149,7 +184,7 @@ class Body:
 def _parse(raw: bytes) -> dict[str, msgspec.Raw]:
     try:
         return _object.decode(raw)
-    except _NOT_JSON:
+    except NOT_JSON:
         raise unparsable_body() from None
 
 
@@ -224,4 +259,4 @@ def _append(raw: bytes, key: str, value: bytes, *, first: bool) -> bytes:
 
 
 def _rebuild(fields: dict[str, msgspec.Raw]) -> bytes:
-    return b"{" + b",".join(msgspec.json.encode(k) + b":" + bytes(v) for k, v in fields.items()) + b"}"
+    return b"{" + b",".join(encoded(k) + b":" + bytes(v) for k, v in fields.items()) + b"}"

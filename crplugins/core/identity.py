@@ -17,6 +17,7 @@ import msgspec
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.lenient_json import NOT_JSON
 
 logger = logging.getLogger("crplugins.limits")
 
@@ -106,7 +107,7 @@ def _name_in(value: msgspec.Raw | None) -> str | None:
         return None
     try:
         return str(_NAME.decode(value))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return None
 
 

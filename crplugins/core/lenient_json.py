@@ -7,11 +7,15 @@ is rewritten to strict JSON and read once more. The client is sent the original 
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 Kind = TypeVar("Kind", bound=msgspec.Struct)
+
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading a document raises that no parser of a client can read."""
 
 _WORD: Final = re.compile(rb"-?\bInfinity\b|\bNaN\b")
 _HALF_A_PAIR: Final = re.compile(
@@ -52,7 +56,7 @@ def _without_words(data: bytes) -> bytes:
 def decode_leniently(data: bytes) -> Any:
     """The value of a JSON document, read as strictly as clients read it.
 
-    Raises `msgspec.DecodeError`, `UnicodeDecodeError` or `RecursionError` for what they cannot read either.
+    For who looks at a document and sends it on as it came. Raises `NOT_JSON` for what they cannot read either.
     """
     try:
         return msgspec.json.decode(data)
@@ -61,11 +65,49 @@ def decode_leniently(data: bytes) -> Any:
 
 
 def decode_with_halves(data: bytes) -> Any:
-    """The same, but half a surrogate pair stays what it is, to be joined with the other half in the next piece."""
+    """The same, but half a surrogate pair stays what it is, to be joined with the other half in the next piece.
+
+    For who writes the document anew, with `encoded`. Raises `NOT_JSON`.
+    """
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return json.loads(data, strict=False)
+        try:
+            return json.loads(data, strict=False)
+        except ValueError as error:  # no JSON, no UTF-8, or a number of thousands of digits
+            raise msgspec.DecodeError(str(error)) from None
+
+
+def encoded(value: Any) -> bytes:
+    """`value` as JSON. Halves of a surrogate pair, which every client's parser reads, stay the escapes they were."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"), default=_decoded).encode()
+
+
+def _decoded(raw: msgspec.Raw) -> Any:
+    return json.loads(bytes(raw), strict=False)
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """The text that came in these pieces. Two halves of a surrogate pair that meet in it are one character."""
+    text = "".join(pieces)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    return text
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """`value` if it is a JSON object; else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_of(value: Any) -> list[dict[str, Any]]:
+    """The JSON objects of an array; none of anything else."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def first_json_value(data: bytes) -> bytes | None:

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from crplugins.core.errors import DONE_FRAME
+from crplugins.core.lenient_json import NOT_JSON
 from crplugins.core.wire import AnswerFacts, Misshapen, read_answer
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
@@ -114,13 +115,18 @@ class Event(msgspec.Struct, eq=False):
         if data and (data[:1] == b"{" or not self.is_done):
             try:
                 self.answer = read_answer(data)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except NOT_JSON:
                 return
 
     @classmethod
     def of(cls, data: bytes) -> "Event":
         """A new event for a stream, in OpenAI's framing."""
         return cls(_framed(data), data)
+
+    @classmethod
+    def named(cls, name: bytes, data: bytes, answer: AnswerFacts | None) -> "Event":
+        """A new event of a protocol whose events have names."""
+        return cls(named_frame(name, data), data, name, False, answer)
 
     @classmethod
     def json_document(cls, body: bytes) -> "Event":
@@ -272,6 +278,11 @@ def _fields_of(text: bytes) -> tuple[bytes | None, bytes]:
         elif field == b"event":
             name = value
     return b"\n".join(data) if data else None, name
+
+
+def named_frame(name: bytes, data: bytes) -> bytes:
+    """An event with data of one line."""
+    return b"event: " + name + b"\ndata: " + data + b"\n\n"
 
 
 def _framed(data: bytes) -> bytes:

@@ -13,12 +13,13 @@ from typing import Any, Final
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT
 from crplugins.core.exchange import Attempt, Exchange, Reply
+from crplugins.core.lenient_json import encoded
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Unopened, document_reply, passed_reply, stream_reply
 from crplugins.handlers.litellm.answer import answer_document
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import messages_of
-from crplugins.handlers.litellm.usage import as_usage, encoded
+from crplugins.handlers.litellm.usage import as_usage
 
 PROVIDER: Final = "demo"
 

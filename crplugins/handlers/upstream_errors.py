@@ -11,11 +11,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError, broken_off, no_completion
 from crplugins.core.exchange import Attempt
-from crplugins.core.lenient_json import decode_leniently
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently
 from crplugins.core.log_lines import log_upstream
 from crplugins.core.outcome import answered_with
 from crplugins.core.redaction import cut, scrub
@@ -43,7 +41,7 @@ def read_error(body: bytes, depth: int = 0) -> ErrorObject:
     """
     try:
         document = decode_leniently(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         document = None
     envelope = _envelope(document)
     error = _innermost(envelope)

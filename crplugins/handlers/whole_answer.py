@@ -6,11 +6,9 @@ For every handler: the direct one, and litellm's before litellm reads the answer
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import GatewayError
-from crplugins.core.lenient_json import decode_leniently, first_json_value
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently, first_json_value
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
 from crplugins.handlers import upstream_errors
 
@@ -82,7 +80,7 @@ def _media_type(headers: Mapping[str, str]) -> str:
 def _json_in(body: bytes) -> Any:
     try:
         return decode_leniently(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return None
 
 

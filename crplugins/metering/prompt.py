@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from crplugins.core.exchange import Exchange, Slot
+from crplugins.core.lenient_json import NOT_JSON
 from crplugins.core.media import audio_seconds, image_size
 from crplugins.core.said import UNITS, weight_of_json
 from crplugins.metering.attachments import Attachment
@@ -125,7 +126,6 @@ _MEDIA: Final = re.compile(
 _item: Final = msgspec.json.Decoder(_Item)
 _list: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _part: Final = msgspec.json.Decoder(_Part)
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _parts(messages: bytes) -> Iterator[msgspec.Raw]:
@@ -139,7 +139,7 @@ def _every_part(messages: bytes) -> Iterator[msgspec.Raw]:
             continue
         try:
             item = _item.decode(raw)
-        except _UNREADABLE:
+        except NOT_JSON:
             continue
         if not _begins(item.content) and not _begins(item.output):
             yield raw  # moderations have parts alone, and a picture that was made is an item
@@ -156,7 +156,7 @@ def _inner(part: msgspec.Raw) -> Iterator[msgspec.Raw]:
     """The parts of a block that has some: what a tool has given back."""
     try:
         block = _part.decode(part)
-    except _UNREADABLE:
+    except NOT_JSON:
         return
     yield from _listed(block.content)
 
@@ -166,7 +166,7 @@ def _listed(raw: bytes | msgspec.Raw) -> list[msgspec.Raw]:
         return []
     try:
         return _list.decode(raw)
-    except _UNREADABLE:
+    except NOT_JSON:
         return []
 
 
@@ -178,7 +178,7 @@ def _attachment(raw: msgspec.Raw) -> Attachment | None:
     """What a part attaches; None for text."""
     try:
         part = _part.decode(raw)
-    except _UNREADABLE:
+    except NOT_JSON:
         return None
     if part.image_url is not None:
         detail = part.image_url.get("detail") if isinstance(part.image_url, dict) else part.detail

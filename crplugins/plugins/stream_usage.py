@@ -11,6 +11,7 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Refusal, Slot
+from crplugins.core.lenient_json import NOT_JSON
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import FRAME_BYTES, Event
 from crplugins.core.stream_options import (
@@ -129,7 +130,7 @@ def _is_usage_only(data: bytes) -> bool:
     """No choices, or empty ones (a LiteLLM proxy sends `{"index": 0, "delta": {}}`), and no other content."""
     try:
         chunk = _usage_chunk.decode(data)
-    except msgspec.ValidationError:
+    except NOT_JSON:  # other members than those, or JSON to lenient parsers alone
         return _has_no_content(Body.of_answer(data))
     return not chunk.choices or all(_is_empty(msgspec.json.decode(choice)) for choice in chunk.choices)
 

@@ -72,6 +72,12 @@ def test_texts_are_joined_in_their_order(pieces: list[str]) -> None:
     assert (message["content"] or "") == "".join(pieces)
 
 
+def test_an_emoji_that_is_cut_in_two_is_one_character_of_the_document() -> None:
+    halves = [chunk({"content": "a\ud83d"}), chunk({"content": "\ude00b"}), chunk({}, "stop")]
+    assert joined(*halves)["message"]["content"] == "a\U0001f600b"
+    assert joined(halves[0], halves[2])["message"]["content"] == "a\ud83d"
+
+
 def test_the_fragments_of_tool_calls_are_joined_by_their_index() -> None:
     first = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}
     second = {"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}}

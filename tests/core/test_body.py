@@ -190,3 +190,31 @@ def test_the_key_itself_is_set_with_and_without_blanks_whatever_looks_like_it(ra
     expected = json.loads(raw) | {"model": "b"}
     assert json.loads(body.raw) == expected
     assert body.raw.count(b'"b"') == 1
+
+
+LENIENT = [
+    rb'{"choices":[{"delta":{"content":"\ud83d"}}],"usage":{"a":1},"model":"m"}',
+    b'{"choices":[{"delta":{"content":"a\tb"}}],"usage":{"a":NaN},"model":"m"}',
+    rb'{ "choices": [{"delta": {"content": "\ude00"}}], "usage": {"a": 1}, "model": "m", "\ud83d": 1 }',
+]
+
+
+@pytest.mark.parametrize("raw", LENIENT)
+def test_an_answer_that_lenient_parsers_read_is_read_and_edited(raw: bytes) -> None:
+    body, before = Body.of_answer(raw), json.loads(raw, strict=False)
+    assert body.raw is raw
+    assert body.get("choices", list) == before["choices"]
+    body.set("model", "other")
+    body.remove("usage")
+    body.set("choices", body.get("choices", list))
+    body.set("new", "\ud83d")
+    after = json.loads(body.raw)
+    assert (after["model"], after["choices"], after["new"]) == ("other", before["choices"], "\ud83d")
+    assert "usage" not in after
+
+
+@pytest.mark.parametrize("raw", [b"[NaN]", b'"\\ud83d"', b'{"a":"\\ud83d"', b"{" * 100_000])
+def test_an_answer_that_nobody_reads_is_no_completion(raw: bytes) -> None:
+    with pytest.raises(GatewayError) as raised:
+        Body.of_answer(raw)
+    assert raised.value.status == 502

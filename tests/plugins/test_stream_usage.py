@@ -173,6 +173,16 @@ async def test_running_counts_are_reduced_to_the_last(tail: list[bytes]) -> None
     assert b'"content": "a"' in body
 
 
+async def test_half_an_emoji_in_a_chunk_that_counts_arrives() -> None:
+    frames = [counting("\ud83d", 1), counting("\ude00", 2), counting("", 4, finish_reason="stop"), DONE]
+    for body in (ask(), ASKING):
+        read, _ = await through(*frames, body=body)
+        chunks = [json.loads(line[6:]) for line in read.decode().split("\n") if line.startswith("data: {")]
+        said = [choice["delta"].get("content") for chunk in chunks for choice in chunk["choices"]]
+        assert said == ["\ud83d", "\ude00", None]
+        assert usages(read) == ([] if body != ASKING else [{"prompt_tokens": 3, "completion_tokens": 4}])
+
+
 async def test_of_counts_per_choice_the_client_sees_the_sum_behind_them() -> None:
     frames = [counting("x", 1), counting("", 1, finish_reason="stop"), counting("", 2, finish_reason="stop", index=1)]
     body, _ = await through(*frames, USAGE, DONE, body=ask(n=2, stream_options={"include_usage": True}))

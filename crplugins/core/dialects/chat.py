@@ -5,7 +5,8 @@ from typing import Final
 from crplugins.core.answer_forms import document_of, readable_chunk, stream_of
 from crplugins.core.body import Body
 from crplugins.core.dialects.chat_usage import with_usage
-from crplugins.core.dialects.dialect import NOT_JSON, Dialect
+from crplugins.core.dialects.dialect import Dialect
+from crplugins.core.lenient_json import NOT_JSON
 from crplugins.core.parameters import CHAT_PARAMETERS
 from crplugins.core.sse import Event, Splitter, done_event
 from crplugins.core.wire import AnswerFacts, read_answer

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from crplugins.core.body import Body
-from crplugins.core.dialects.dialect import NOT_JSON, Dialect
-from crplugins.core.lenient_json import decode_leniently, struct_of_what_fits
+from crplugins.core.dialects.dialect import Dialect
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
 from crplugins.core.sse import Event, done_event
 from crplugins.core.wire import AnswerFacts, Choice, Delta, Misshapen

@@ -5,8 +5,8 @@ from typing import Any, Final
 import msgspec
 
 from crplugins.core.dialects.counted import ANSWERED
-from crplugins.core.dialects.dialect import NOT_JSON
 from crplugins.core.dialects.messages import Messages
+from crplugins.core.lenient_json import NOT_JSON
 from crplugins.core.wire import AnswerFacts, Misshapen
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from crplugins.core.dialects.dialect import NOT_JSON, Dialect
-from crplugins.core.lenient_json import decode_leniently, struct_of_what_fits
+from crplugins.core.dialects.dialect import Dialect
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
 from crplugins.core.wire import AnswerFacts, Choice, Delta, LastFacts, Misshapen
 

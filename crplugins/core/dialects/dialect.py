@@ -17,7 +17,14 @@ from crplugins.core.sse import Event, Splitter
 from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import AnswerFacts
 
-NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+class Typed(msgspec.Struct):
+    """What names an event in the protocols whose events have names."""
+
+    type: str | None = None
+
+
+TYPED: Final = msgspec.json.Decoder(Typed)
 
 
 class Dialect:

@@ -10,9 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from crplugins.core.dialects import messages_forms
-from crplugins.core.dialects.dialect import NOT_JSON, Dialect
+from crplugins.core.dialects.dialect import TYPED, Dialect
 from crplugins.core.errors import GatewayError
-from crplugins.core.lenient_json import decode_leniently, struct_of_what_fits
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage, read_usage
 from crplugins.core.sse import Event, Splitter
 from crplugins.core.usage import TokenUsage
@@ -131,11 +131,10 @@ class Messages(Dialect):
 
     def error_event(self, error: GatewayError, request_id: str) -> Event:
         data = self.error_body(error, request_id)
-        return Event(b"event: error\ndata: " + data + b"\n\n", data, b"error", False, AnswerFacts(error={}))
+        return Event.named(b"error", data, AnswerFacts(error={}))
 
     def closing_mark(self) -> Event:
-        data = b'{"type":"message_stop"}'
-        return Event(b"event: message_stop\ndata: " + data + b"\n\n", data, b"message_stop", False, _STOP)
+        return Event.named(b"message_stop", b'{"type":"message_stop"}', _STOP)
 
 
 _START: Final = b"message_start"
@@ -263,17 +262,10 @@ def _whole(message: _Event) -> AnswerFacts:
     return AnswerFacts(message.model, [Choice(0, _reason(message.stop_reason), message=said)], message.usage)
 
 
-class _Typed(msgspec.Struct):
-    type: str | None = None
-
-
-_typed: Final = msgspec.json.Decoder(_Typed)
-
-
 def _type_of(data: bytes) -> bytes | None:
     """The type of an event, if it can be the name of one."""
     try:
-        kind = _typed.decode(data).type
+        kind = TYPED.decode(data).type
     except NOT_JSON:
         return None
     return kind.encode() if kind and kind.isascii() and kind.isprintable() else None

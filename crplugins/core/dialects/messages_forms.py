@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.lenient_json import decode_leniently
+from crplugins.core.lenient_json import decode_with_halves, encoded, joined, object_of, objects_of
+from crplugins.core.sse import named_frame
 from crplugins.core.usage import TokenUsage
 
 _IN_PIECES: Final = (("text", "text_delta"), ("thinking", "thinking_delta"), ("signature", "signature_delta"))
@@ -19,19 +20,19 @@ _LAST: Final = ("stop_reason", "stop_sequence")
 
 
 def stream_of(document: bytes) -> bytes:
-    """The stream that says what a whole message says. Raises what `decode_leniently` raises."""
-    return b"".join([_frame(event) for event in _events_of(decode_leniently(document))])
+    """The stream that says what a whole message says. Raises what `decode_with_halves` raises."""
+    return b"".join([_frame(event) for event in _events_of(decode_with_halves(document))])
 
 
 def _frame(event: Mapping[str, Any]) -> bytes:
-    return b"event: " + str(event["type"]).encode() + b"\ndata: " + msgspec.json.encode(event) + b"\n\n"
+    return named_frame(str(event["type"]).encode(), encoded(event))
 
 
 def _events_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    usage = _object(message.get("usage"))
+    usage = object_of(message.get("usage"))
     begun = {**message, "content": [], **dict.fromkeys(_LAST), "usage": {**usage, "output_tokens": 0}}
     yield {"type": "message_start", "message": begun}
-    for index, block in enumerate(_objects(message.get("content"))):
+    for index, block in enumerate(objects_of(message.get("content"))):
         yield from _events_of_block(index, block)
     end = {name: message.get(name) for name in _LAST}
     yield {"type": "message_delta", "delta": end, "usage": usage}
@@ -42,12 +43,12 @@ def _events_of_block(index: int, block: dict[str, Any]) -> Iterator[dict[str, An
     told = [(name, kind) for name, kind in _IN_PIECES if isinstance(block.get(name), str)]
     start = {**block, **{name: "" for name, _ in told}}
     deltas: list[dict[str, Any]] = [{"type": kind, name: block[name]} for name, kind in told]
-    if citations := _objects(block.get("citations")):
+    if citations := objects_of(block.get("citations")):
         start["citations"] = []
         deltas += [{"type": "citations_delta", "citation": citation} for citation in citations]
     if isinstance(block.get("input"), dict):
         start["input"] = {}
-        deltas.append({"type": "input_json_delta", "partial_json": msgspec.json.encode(block["input"]).decode()})
+        deltas.append({"type": "input_json_delta", "partial_json": encoded(block["input"]).decode()})
     yield {"type": "content_block_start", "index": index, "content_block": start}
     for delta in deltas:
         yield {"type": "content_block_delta", "index": index, "delta": delta}
@@ -59,30 +60,30 @@ def document_of(events: Iterable[bytes]) -> bytes:
     message: dict[str, Any] = {}
     blocks: dict[int, _Block] = {}
     for data in events:
-        event = _object(decode_leniently(data)) if data[:1] == b"{" else {}
+        event = object_of(decode_with_halves(data)) if data[:1] == b"{" else {}
         kind, index = event.get("type"), event.get("index")
         if kind == "message_start":
-            message |= _object(event.get("message"))
+            message |= object_of(event.get("message"))
         elif kind == "content_block_start" and isinstance(index, int):
-            blocks[index] = _Block(_object(event.get("content_block")))
+            blocks[index] = _Block(object_of(event.get("content_block")))
         elif kind == "content_block_delta" and isinstance(index, int):
-            blocks.setdefault(index, _Block({})).add(_object(event.get("delta")))
+            blocks.setdefault(index, _Block({})).add(object_of(event.get("delta")))
         elif kind == "message_delta":
-            message |= _object(event.get("delta"))
-            counts = {name: value for name, value in _object(event.get("usage")).items() if value is not None}
-            message["usage"] = {**_object(message.get("usage")), **counts}
+            message |= object_of(event.get("delta"))
+            counts = {name: value for name, value in object_of(event.get("usage")).items() if value is not None}
+            message["usage"] = {**object_of(message.get("usage")), **counts}
     content = [block.value() for _, block in sorted(blocks.items(), key=lambda item: item[0])]
-    return msgspec.json.encode({"type": "message", "role": "assistant", **message, "content": content})
+    return encoded({"type": "message", "role": "assistant", **message, "content": content})
 
 
 def with_usage(data: bytes, usage: Mapping[str, Any]) -> bytes:
     """An event that counts, or a whole message, with this usage alone."""
-    event = _object(decode_leniently(data))
+    event = object_of(decode_with_halves(data))
     message = event.get("message")
     inner = (
         {**event, "message": {**message, "usage": usage}} if isinstance(message, dict) else {**event, "usage": usage}
     )
-    return msgspec.json.encode(inner)
+    return encoded(inner)
 
 
 def usage_object(usage: TokenUsage) -> dict[str, Any]:
@@ -125,14 +126,14 @@ class _Block:
     def value(self) -> dict[str, Any]:
         block = {"type": "text", **self._start}
         for name, pieces in self._pieces.items():
-            text = "".join(pieces)
+            text = joined(pieces)
             if name == "partial_json":
                 block["input"] = msgspec.Raw(text.encode()) if _is_json(text) else text
             else:
                 before = block.get(name)
                 block[name] = (before if isinstance(before, str) else "") + text
         if self._citations:
-            block["citations"] = [*_objects(block.get("citations")), *self._citations]
+            block["citations"] = [*objects_of(block.get("citations")), *self._citations]
         return block
 
 
@@ -142,11 +143,3 @@ def _is_json(text: str) -> bool:
     except msgspec.DecodeError:
         return False
     return True
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.dialects.dialect import NOT_JSON, Dialect
+from crplugins.core.dialects.dialect import Dialect
 from crplugins.core.dialects.responses_forms import (
     document_of,
     following,
@@ -32,7 +32,7 @@ from crplugins.core.dialects.responses_items import (
     searches,
 )
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, GatewayError
-from crplugins.core.lenient_json import decode_leniently, struct_of_what_fits
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage, read_usage
 from crplugins.core.sse import Event, Splitter
 from crplugins.core.usage import TokenUsage
@@ -168,7 +168,7 @@ class Responses(Dialect):
 
 
 def _error(data: bytes) -> Event:
-    return Event(b"event: error\ndata: " + data + b"\n\n", data, b"error", False, AnswerFacts(error={}))
+    return Event.named(b"error", data, AnswerFacts(error={}))
 
 
 class _Reader:

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.lenient_json import decode_leniently
-from crplugins.core.sse import Event
+from crplugins.core.dialects.dialect import TYPED
+from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, encoded, object_of, objects_of
+from crplugins.core.sse import Event, named_frame
 from crplugins.core.usage import TokenUsage
 
 _LAST: Final = ("completed", "incomplete", "failed", "cancelled")
@@ -20,9 +21,9 @@ _UNSAID: Final[dict[str, Any]] = {"output": [], "usage": None, "status": "in_pro
 def stream_of(document: bytes) -> bytes | None:
     """The stream that says what a whole response says; None for one that has not ended, which says nothing yet.
 
-    Raises what `decode_leniently` raises.
+    Raises what `decode_with_halves` raises.
     """
-    response = _object(decode_leniently(document))
+    response = object_of(decode_with_halves(document))
     if response.get("status") not in _LAST:
         return None
     frames = (_frame({**event, "sequence_number": number}) for number, event in enumerate(_events_of(response)))
@@ -30,14 +31,14 @@ def stream_of(document: bytes) -> bytes | None:
 
 
 def _frame(event: dict[str, Any]) -> bytes:
-    return b"event: " + str(event["type"]).encode() + b"\ndata: " + msgspec.json.encode(event) + b"\n\n"
+    return named_frame(str(event["type"]).encode(), encoded(event))
 
 
 def _events_of(response: dict[str, Any]) -> Iterator[dict[str, Any]]:
     begun = {**response, **_UNSAID}
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
-    for index, item in enumerate(_objects(response.get("output"))):
+    for index, item in enumerate(objects_of(response.get("output"))):
         yield from _events_of_item(index, item)
     yield {"type": f"response.{response['status']}", "response": response}
 
@@ -50,11 +51,11 @@ def _events_of_item(index: int, item: dict[str, Any]) -> Iterator[dict[str, Any]
     told: list[dict[str, Any]] = []
     if kind == "message":
         unsaid["content"] = []
-        for number, part in enumerate(_objects(item.get("content"))):
+        for number, part in enumerate(objects_of(item.get("content"))):
             told += _events_of_part(part, {**place, "content_index": number})
     elif kind == "reasoning":
         unsaid["summary"] = []
-        for number, part in enumerate(_objects(item.get("summary"))):
+        for number, part in enumerate(objects_of(item.get("summary"))):
             at = {**place, "summary_index": number}
             told.append({"type": "response.reasoning_summary_part.added", **at, "part": {**part, "text": ""}})
             told += _pieces("response.reasoning_summary_text", at, "text", part.get("text"))
@@ -80,7 +81,7 @@ def _events_of_part(part: dict[str, Any], at: dict[str, Any]) -> list[dict[str, 
     name = "refusal" if part.get("type") == "refusal" else "text"
     stem = "response.refusal" if name == "refusal" else "response.output_text"
     begun = {**part, name: "", **({"annotations": []} if "annotations" in part else {})}
-    notes = enumerate(_objects(part.get("annotations")))
+    notes = enumerate(objects_of(part.get("annotations")))
     added = "response.output_text.annotation.added"
     return [
         {"type": "response.content_part.added", **at, "part": begun},
@@ -106,21 +107,21 @@ def document_of(events: Iterable[Event]) -> bytes | None:
     """The whole response that a complete stream tells: its last event has it."""
     for event in reversed([*events]):
         if event.answer is not None and event.answer.ends:
-            told = _object(decode_leniently(event.data or b""))
+            told = object_of(decode_with_halves(event.data or b""))
             response = told.get("response")
             if isinstance(response, dict):
-                return msgspec.json.encode({"object": "response", **response})
+                return encoded({"object": "response", **response})
     return None
 
 
 def with_usage(event: Event, usage: dict[str, Any], web_searches: int) -> bytes:
     """The data of an event, or a document, that counts a response, with `usage` in the place of its own."""
-    told = _object(decode_leniently(event.data or b""))
+    told = object_of(decode_with_halves(event.data or b""))
     response = told if event.document or not isinstance(told.get("response"), dict) else told["response"]
     response["usage"] = usage
     if isinstance(tools := response.get("tool_usage"), dict):
         tools["web_search"] = {"num_requests": web_searches}
-    return msgspec.json.encode(told)
+    return encoded(told)
 
 
 def usage_object(usage: TokenUsage) -> dict[str, Any]:
@@ -143,12 +144,7 @@ class _Numbered(msgspec.Struct):
     sequence_number: int | None = None
 
 
-class _Typed(msgspec.Struct):
-    type: str | None = None
-
-
 _numbered: Final = msgspec.json.Decoder(_Numbered)
-_typed: Final = msgspec.json.Decoder(_Typed)
 _PLAIN: Final = (b'{"type":"', b'{"type": "')
 
 
@@ -156,11 +152,11 @@ def following(failure: bytes, last: Event | None) -> bytes | None:
     """The data of an event of ours with the number that follows that of `last`; None where that has none."""
     try:
         number = None if last is None else _numbered.decode(last.data or b"").sequence_number
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return None
     if number is None:
         return None
-    return msgspec.json.encode({**msgspec.json.decode(failure), "sequence_number": number + 1})
+    return encoded({**msgspec.json.decode(failure), "sequence_number": number + 1})
 
 
 def readable_event(event: Event) -> Event:
@@ -170,20 +166,12 @@ def readable_event(event: Event) -> Event:
     if not event.name or data is None or data.startswith(_PLAIN) or event.answer is None:
         return event
     try:
-        if _typed.decode(data).type is not None:
+        if TYPED.decode(data).type is not None:
             return event
-        told = decode_leniently(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        told = decode_with_halves(data)
+    except NOT_JSON:
         return event
     if not isinstance(told, dict):
         return event
-    named = msgspec.json.encode({"type": event.name.decode("latin-1"), **told})
+    named = encoded({"type": event.name.decode("latin-1"), **told})
     return event.with_data(named, event.answer)
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

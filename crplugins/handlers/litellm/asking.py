@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from crplugins.core.bounded_map import BoundedMap
-from crplugins.core.lenient_json import decode_with_halves
+from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event, Splitter
 from crplugins.handlers.deadlines import CONNECT_TIMEOUT
 from crplugins.handlers.http.client import HttpClient
@@ -20,7 +20,6 @@ from crplugins.handlers.litellm.lines import LONGEST_HEARTBEAT, clean_bytes, say
 from crplugins.handlers.litellm.plain import PlainAnswer
 from crplugins.handlers.litellm.stream import is_readable
 from crplugins.handlers.litellm.tap import Tap
-from crplugins.handlers.litellm.usage import encoded
 
 _OURS: Final = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "crplugins"}
 _ENDPOINTS: Final = 64

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from crplugins.core.errors import ErrorObject, GatewayError
 from crplugins.core.exchange import Attempt
+from crplugins.core.lenient_json import encoded
 from crplugins.core.log_lines import log_upstream
 from crplugins.core.redaction import LONGEST_TEXT, cut
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.deadlines import CONNECT_TIMEOUT, Missed
-from crplugins.handlers.litellm.usage import encoded
 from crplugins.handlers.whole_answer import WholeAnswers
 
 logger = logging.getLogger("crplugins.upstream")

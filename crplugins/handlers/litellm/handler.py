@@ -10,6 +10,7 @@ from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, EMBEDDINGS
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Attempt, Exchange, Reply
+from crplugins.core.lenient_json import encoded
 from crplugins.core.network import Network
 from crplugins.core.reported_usage import read_usage
 from crplugins.core.stream_options import STREAM_OPTIONS, USAGE_ONLY, StreamOptionsRefused
@@ -32,7 +33,7 @@ from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import Arguments, messages_of
 from crplugins.handlers.litellm.stream import LitellmStream, RawItems
 from crplugins.handlers.litellm.transport import reaching
-from crplugins.handlers.litellm.usage import as_usage, encoded, fields_of, note_provider, plain
+from crplugins.handlers.litellm.usage import as_usage, fields_of, note_provider, plain
 from crplugins.handlers.upstream import UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
 

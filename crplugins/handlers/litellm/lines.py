@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from crplugins.core.answer_forms import stream_of
-from crplugins.core.lenient_json import decode_leniently
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently
 from crplugins.core.sse import MAX_EVENT_BYTES, Event
 
 _FIELDS: Final = ("event:", "retry:", "id:", ":")
@@ -127,7 +127,7 @@ def events_of(document: bytes) -> list[bytes]:
     """The events that say what a whole document says; none for what no client could read."""
     try:
         answer = decode_leniently(document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return []
     if isinstance(answer, dict) and isinstance(answer.get("choices"), list) and not answer.get("error"):
         try:

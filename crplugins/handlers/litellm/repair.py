@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from crplugins.core.errors import DONE_FRAME
+from crplugins.core.lenient_json import encoded
 from crplugins.handlers.litellm.extras import (
     DOCUMENT_EXTRAS,
     MESSAGE_EXTRAS,
@@ -20,15 +21,7 @@ from crplugins.handlers.litellm.extras import (
 )
 from crplugins.handlers.litellm.finish import ProviderFailed, failed, finish_reason_of
 from crplugins.handlers.litellm.tool_calls import ToolCalls
-from crplugins.handlers.litellm.usage import (
-    UsageObject,
-    encoded,
-    fields_of,
-    plain,
-    reported_usage,
-    text_of,
-    usage_object,
-)
+from crplugins.handlers.litellm.usage import UsageObject, fields_of, plain, reported_usage, text_of, usage_object
 
 Delta = dict[str, Any]
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.lenient_json import decode_leniently
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently
 from crplugins.core.sse import Splitter
 from crplugins.handlers.litellm.cohere import chunk_of
 from crplugins.handlers.litellm.finish import is_failure
@@ -185,7 +185,7 @@ class _WatchedDecoder:
 def _decoded(data: str) -> Any:
     try:
         return decode_leniently(data.encode("utf-8", "surrogatepass"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return _BROKEN
 
 

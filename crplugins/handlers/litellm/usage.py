@@ -4,7 +4,6 @@ The functions at the end read fields of litellm's objects and of plain JSON alik
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
@@ -188,14 +187,6 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     dump = getattr(value, "model_dump", None)
     return dump() if callable(dump) else value  # the dump of a model has no models
-
-
-def encoded(value: Any) -> bytes:
-    """`value` as JSON. Halves of a surrogate pair, which every client's parser reads, stay the escapes they were."""
-    try:
-        return msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def text_of(value: Any) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.lenient_json import decode_leniently
+from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event
 from crplugins.core.wire import read_answer
 
@@ -35,11 +35,11 @@ class Joint:
         answer = event.answer
         if answer is None or event.data is None or answer.error is not None:
             return event
-        chunk = decode_leniently(event.data)
+        chunk = decode_with_halves(event.data)
         choices = [choice for each in chunk.get("choices") or () if (choice := self._choice(each)) is not None]
         if answer.choices and not choices and answer.counted is None:
             return None
-        data = msgspec.json.encode({**chunk, **self._head, "choices": choices})
+        data = encoded({**chunk, **self._head, "choices": choices})
         return event.with_data(data, msgspec.structs.replace(read_answer(data), model=answer.model))
 
     def _choice(self, choice: dict[str, Any]) -> dict[str, Any] | None:

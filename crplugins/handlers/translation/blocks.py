@@ -12,8 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from crplugins.core.errors import no_completion
-from crplugins.core.lenient_json import decode_with_halves
-from crplugins.handlers.litellm.usage import encoded
+from crplugins.core.lenient_json import decode_with_halves, encoded, objects_of
 from crplugins.handlers.translation.translation import Fields, text_in
 
 Kind = Literal["thinking", "text", "refusal", "call"]
@@ -94,7 +93,7 @@ class Blocks:
             yield from self._stop()
 
     def _said(self, said: Fields, *, whole: bool) -> Iterator[BlockStep]:
-        signed = _objects(said.get("thinking_blocks"))
+        signed = objects_of(said.get("thinking_blocks"))
         thought = text_in(said.get("reasoning_content")) or text_in(said.get("reasoning"))
         if whole and signed:  # the same thoughts, and where each of them ends
             for block in signed:
@@ -106,7 +105,7 @@ class Blocks:
                 yield from self._sign(block)
         for kind, words in _parts_of(said.get("content")):
             yield from self._words(kind, words)
-        for note in _objects(said.get("annotations")):
+        for note in objects_of(said.get("annotations")):
             self._note(note)
         if refusal := text_in(said.get("refusal")):
             self._refused = True
@@ -206,11 +205,11 @@ def arguments_of(block: Block) -> Fields | None:
 
 def choice_of(answer: Fields) -> Fields | None:
     """The one choice that is asked for."""
-    return next((each for each in _objects(answer.get("choices")) if each.get("index", 0) == 0), None)
+    return next((each for each in objects_of(answer.get("choices")) if each.get("index", 0) == 0), None)
 
 
 def _calls_of(said: Fields) -> list[Fields]:
-    calls = _objects(said.get("tool_calls"))
+    calls = objects_of(said.get("tool_calls"))
     legacy = said.get("function_call")
     return calls or ([{"index": 0, "function": legacy}] if isinstance(legacy, dict) else [])
 
@@ -220,12 +219,8 @@ def _parts_of(content: Any) -> Iterator[tuple[Kind, str]]:
     if isinstance(content, str):
         yield "text", content
         return
-    for part in _objects(content):
+    for part in objects_of(content):
         if part.get("type") == "text":
             yield "text", text_in(part.get("text"))
         elif part.get("type") == "thinking":
-            yield "thinking", "".join(text_in(thought.get("text")) for thought in _objects(part.get("thinking")))
-
-
-def _objects(value: Any) -> list[Fields]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+            yield "thinking", "".join(text_in(thought.get("text")) for thought in objects_of(part.get("thinking")))

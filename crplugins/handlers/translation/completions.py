@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from crplugins.core.dialects import COMPLETIONS
 from crplugins.core.errors import no_completion
+from crplugins.core.lenient_json import encoded, objects_of
 from crplugins.core.sse import Event, done_event
-from crplugins.handlers.litellm.usage import encoded
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.translation import (
     AnswerWriter,
@@ -76,7 +76,7 @@ class CompletionsWriter:
         self._created = int(time.time())
 
     def events(self, chunk: Fields) -> list[Event]:
-        choices = [_choice(each, each.get("delta")) for each in _objects(chunk.get("choices"))]
+        choices = [_choice(each, each.get("delta")) for each in objects_of(chunk.get("choices"))]
         choices = [each for each in choices if each["text"] or each["finish_reason"]]
         told: Fields = self._head(chunk) | {"choices": choices}
         if self._shows_usage:
@@ -90,7 +90,7 @@ class CompletionsWriter:
         return [done_event()]
 
     def document(self, answer: Fields) -> bytes:
-        choices = [_choice(each, each.get("message")) for each in _objects(answer.get("choices"))]
+        choices = [_choice(each, each.get("message")) for each in objects_of(answer.get("choices"))]
         if not choices:
             raise no_completion()
         return encoded(self._head(answer) | {"choices": choices, "usage": answer.get("usage")})
@@ -104,7 +104,3 @@ def _choice(choice: Fields, said: Any) -> Fields:
     text = text_in(said.get("content")) if isinstance(said, dict) else ""
     reason = choice.get("finish_reason")
     return {"text": text, "index": choice.get("index", 0), "logprobs": None, "finish_reason": reason or None}
-
-
-def _objects(value: Any) -> list[Fields]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from crplugins.core.dialects import MESSAGES
 from crplugins.core.errors import no_completion
+from crplugins.core.lenient_json import encoded
 from crplugins.core.sse import Event
-from crplugins.handlers.litellm.usage import encoded
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, arguments_of, choice_of
 from crplugins.handlers.translation.messages_request import chat_request
@@ -113,8 +113,7 @@ def _run(steps: Iterable[BlockStep]) -> None:
 
 def _event(kind: str, fields: Fields) -> Event:
     data = encoded({"type": kind, **fields})
-    name = kind.encode()
-    return Event(b"event: " + name + b"\ndata: " + data + b"\n\n", data, name, False, MESSAGES.read(data))
+    return Event.named(kind.encode(), data, MESSAGES.read(data))
 
 
 def _delta(block: Block, delta: Fields) -> Event:

@@ -7,7 +7,7 @@ be wrong without is refused. The table of what is lost stands on the page about 
 from collections.abc import Iterator
 from typing import Any, Final
 
-from crplugins.handlers.litellm.usage import encoded
+from crplugins.core.lenient_json import encoded
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.translation import (
     Fields,

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from crplugins.core.dialects import RESPONSES
 from crplugins.core.errors import no_completion
+from crplugins.core.lenient_json import encoded
 from crplugins.core.sse import Event
-from crplugins.handlers.litellm.usage import encoded
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, arguments_of, choice_of
 from crplugins.handlers.translation.responses_request import INPUT, chat_request, custom_tools, sealed
@@ -172,8 +172,7 @@ class ResponsesWriter:
     def _event(self, kind: str, fields: Fields) -> Event:
         data = encoded({"type": kind, "sequence_number": self._number, **fields})
         self._number += 1
-        name = kind.encode()
-        return Event(b"event: " + name + b"\ndata: " + data + b"\n\n", data, name, False, RESPONSES.read(data))
+        return Event.named(kind.encode(), data, RESPONSES.read(data))
 
     def _id(self, block: Block) -> str:
         if block.number not in self._ids:

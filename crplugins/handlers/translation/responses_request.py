@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.handlers.litellm.usage import encoded
+from crplugins.core.lenient_json import encoded
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.messages_request import thoughts_back
 from crplugins.handlers.translation.translation import (

@@ -10,10 +10,9 @@ from crplugins.core.dialects import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Dial
 from crplugins.core.dialects.chat_usage import usage_object
 from crplugins.core.errors import no_completion
 from crplugins.core.exchange import Exchange, Reply
-from crplugins.core.lenient_json import decode_with_halves
+from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event
 from crplugins.handlers.handler import Handler, Unopened, document_reply, stream_reply
-from crplugins.handlers.litellm.usage import encoded
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.completions import CompletionsTranslation
 from crplugins.handlers.translation.messages_answer import MessagesTranslation

@@ -28,6 +28,7 @@ from starlette.routing import Route
 from crplugins.asgi.incoming import check_declared_length, read_body
 from crplugins.asgi.scope import find_exchange
 from crplugins.core.errors import unparsable_body
+from crplugins.core.lenient_json import NOT_JSON
 from crplugins.homes.gateway.admin_token import AdminToken, bad_field
 from crplugins.homes.gateway.parameters import read_parameters, read_time
 from crplugins.homes.gateway.store_errors import as_gateway_errors
@@ -57,7 +58,7 @@ async def read_words(request: Request, known: Collection[str] | None = None) -> 
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         raise unparsable_body() from None
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, no_completion
-from crplugins.core.lenient_json import decode_leniently
+from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, encoded
 from crplugins.core.sse import FRAME_BYTES, UNREAD, Event
 from crplugins.core.wire import AnswerFacts
 
@@ -143,13 +143,13 @@ class Renaming:
             return data
         self._see(value)
         key = data.find(_KEY)
-        if key < 0 or data.find(_KEY, key + 1) >= 0 or _ESCAPED_LETTER in data:
+        start = data.find(b'"', key + len(_KEY))
+        if key < 0 or data.find(_KEY, key + 1) >= 0 or _ESCAPED_LETTER in data or not data.startswith(value, start):
             body = Body.of_answer(data)  # nested, repeated or escaped keys: it knows which one counts
             body.set("model", self.requested)
             return body.raw
         if value == self._value:
             return data
-        start = data.index(b'"', key + len(_KEY))
         return b"".join((data[:start], self._value, data[start + len(value) :]))
 
     def _see(self, value: bytes) -> None:
@@ -158,10 +158,14 @@ class Renaming:
 
 
 def _model_of(data: bytes) -> bytes | None:
-    """The top-level `model` as JSON, empty without one; None if `data` is no JSON object."""
+    """The top-level `model` as JSON, empty without one; None if `data` is no JSON object to any client."""
     try:
         return bytes(_named.decode(data).model)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
+        pass
+    try:
+        return bytes(Body.of_answer(data).fields.get("model", b""))
+    except GatewayError:
         return None
 
 
@@ -263,11 +267,11 @@ class NameScrubber:
 
     def _scrub_string(self, match: re.Match[bytes]) -> bytes:
         try:
-            text = decode_leniently(match[0])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            text = decode_with_halves(match[0])
+        except NOT_JSON:
             return match[0]
         scrubbed = self.text(text)
-        return match[0] if scrubbed == text else msgspec.json.encode(scrubbed)
+        return match[0] if scrubbed == text else encoded(scrubbed)
 
 
 def _whole(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import msgspec
 
 from crplugins.core.errors import invalid_type, kind, unparsable_body
+from crplugins.core.lenient_json import NOT_JSON
 from crplugins.plugins.guard.refusals import (
     above_maximum,
     below_minimum,
@@ -143,7 +144,7 @@ def read(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T:
         return decoder.decode(raw)
     except msgspec.ValidationError:
         raise
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         raise unparsable_body() from None
 
 
@@ -295,7 +296,7 @@ class FastPath:
     def __call__(self, path: str, raw: bytes) -> None:
         try:
             self.decoder.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except NOT_JSON:
             self.check(path, raw)
 
 

@@ -304,6 +304,12 @@ def test_half_an_emoji_is_read_as_clients_read_it() -> None:
     assert event.answer.says()
 
 
+def test_an_emoji_that_is_cut_in_two_is_one_character_of_the_message() -> None:
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    events = MESSAGES.splitter().feed(sse(started(), block, text("a\ud83d"), text("\ude00b"), ended(), STOP))
+    assert json.loads(MESSAGES.document_of(events))["content"] == [{"type": "text", "text": "a\U0001f600b"}]
+
+
 def test_an_event_without_a_name_gets_that_of_its_type_as_the_sdks_need_it() -> None:
     [event] = MESSAGES.splitter().feed(sse(text("Hi"), named=False))
     assert MESSAGES.readable(event).raw == sse(text("Hi"))

@@ -179,6 +179,26 @@ async def test_an_error_that_only_lenient_parsers_read_names_the_requested_model
         assert b"quick" in answer.body.split(b'"error"')[1]
 
 
+@pytest.mark.parametrize("said", [rb"\ud83d", b"a\tb", rb'x","other":NaN,"y":"\ude00'])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b'{"id":"c","choices":[{"index":0,"delta":{"content":"%b"}}],"model":"real-1-2024"}',
+        b'{"id":"c","model":"x","choices":[{"index":0,"delta":{"content":"%b"}}],"model": "real-1-2024"}',
+        b'{"id":"c","model":"real-1-2024","choices":[{"index":0,"delta":{"content":"%b"}}]}',
+        rb'{"id":"c","choices":[{"index":0,"delta":{"content":"%b"}}],"mod\u0065l":"real-1-2024"}',
+    ],
+)
+async def test_a_chunk_that_only_lenient_parsers_read_has_the_requested_name(chunk, said):
+    data = chunk % said
+    stream = await ask(App(b"data: " + data + b"\n\n", b"data: [DONE]\n\n"), "quick", body={"stream": True})
+    document = await ask(App(data, content_type=JSON), "quick")
+    for answer in (stream.body.split(b"\n")[0].removeprefix(b"data: "), document.body):
+        read, sent = (json.loads(each, strict=False) for each in (answer, data))
+        assert read["model"] == "quick"
+        assert repr(read["choices"]) == repr(sent["choices"])
+
+
 async def test_a_header_that_is_the_served_name_becomes_the_requested_one():
     headers = [("openai-model", "real-1"), ("x-other", "real-1 and more")]
     answer = await ask(App(ANSWER, content_type=JSON, headers=headers))
