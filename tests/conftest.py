@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -36,6 +37,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("crplugins")
+
+# Under nohup SIGHUP would be ignored by all that the tests start, and tell nobody to reload.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # litellm is imported by many tests themselves, and downloads nothing then either.
 for name, value in ENVIRONMENT.items():

@@ -129,6 +129,7 @@ def test_each_request_is_a_line_of_the_log_as_text_or_as_json(serve, tmp_path):
         gateway.process.send_signal(signal.SIGHUP)
         line = ""
         while "the configuration is reloaded" not in (read := gateway.process.stderr.readline()):
+            assert read, "it has ended"
             line += read
         httpx.post(chat, headers=KEY, json=QUESTION)
         err = gateway.stop()[2]
