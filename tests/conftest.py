@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import uvicorn.server
-from blockbuster import BlockBuster, BlockingError
 from hypothesis import HealthCheck, settings
 from starlette.types import ASGIApp
 
@@ -24,6 +23,7 @@ from crplugins.testing import Cassette, load_cassettes
 from tests.long import times
 from tests.postgresql_setup import postgres  # noqa: F401  # one server for the tests of every folder
 from tests.rehearsals import share_rehearsals
+from tests.watch import Watch, watch
 
 CHECKOUT = Path(__file__).parents[1]
 CASSETTES = Path(os.environ.get("CASSETTES") or CHECKOUT.parent / "shared" / "cassettes")
@@ -110,28 +110,14 @@ def blocked() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def blockbuster(blocked: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
-    """Fails a test in which code of ours blocks the event loop, even if the error raised there has been muted.
-
-    Imports may read files, wherever they happen.
-    """
-    blocking = BlockBuster("crplugins")
-    for function in blocking.functions.values():
-        function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})
-        function.can_block_in("<frozen linecache>", {"checkcache", "updatecache"})
-        function.can_block_in("/linecache.py", {"checkcache", "updatecache"})  # a traceback that is being printed
-        function.can_block_in("/logging/__init__.py", {"emit"})  # where to is the application's choice
-    # litellm looks whether SSL_CERT_FILE is there when it makes a client, once per deployment: microseconds.
-    blocking.functions["os.stat"].can_block_in(
-        "litellm/llms/custom_httpx/http_handler.py", {"get_ssl_verify", "get_ssl_configuration"}
-    )
-    # And where its own files are, when it writes an error of a provider to its log.
-    for function in ("os.path.abspath", "os.stat"):
-        blocking.functions[function].can_block_in("litellm/litellm_core_utils/bug_report.py", {"_get_litellm_frames"})
-    monkeypatch.setattr(BlockingError, "__init__", lambda _error, call: blocked.append(call))
+def blockbuster(blocked: list[str]) -> Iterator[Watch]:
+    """Fails a test in which code of ours blocks the event loop, even if the error raised there has been muted."""
+    blocking = watch()
+    blocking.blocked = blocked
     blocking.activate()
     yield blocking
     blocking.deactivate()
+    blocking.forget()
     assert not blocked, f"the event loop was blocked by {', '.join(blocked)}"
 
 

@@ -28,10 +28,20 @@ def without_collector() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            if not gc.get_freeze_count():  # else somebody wants what is frozen to stay so
+            if not _something_is_frozen():  # else somebody wants what is frozen to stay so
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()
+
+
+def _something_is_frozen() -> bool:
+    """Whether anything has ever been found frozen: that count walks through all of it, a million objects with litellm."""
+    global _found_frozen
+    _found_frozen = _found_frozen or gc.get_freeze_count() > 0
+    return _found_frozen
+
+
+_found_frozen = False
 
 
 async def collect_when_quiet() -> None:

@@ -65,10 +65,12 @@ def _shares_its_port() -> bool:
     parent = os.getppid()
     try:
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
-        ours = _sockets("self") & _listening()
+        ours = _sockets("self")
+        shared = {inode for child in children if child != str(os.getpid()) for inode in ours & _sockets(child)}
+        # The machine's sockets may be ten thousands, and mostly nothing is shared.
+        return bool(shared) and bool(shared & _listening())
     except OSError:
         return False
-    return any(ours & _sockets(child) for child in children if child != str(os.getpid()))
 
 
 def _sockets(process: str) -> set[str]:

@@ -8,11 +8,8 @@ pytest.register_assert_rewrite("tests.homes.matrix.rows")
 
 
 @pytest.fixture(autouse=True)
-def hosts_may_block(blockbuster):
-    """What a framework does on the event loop is its own affair, but has code of ours further out on its stack."""
-    blockbuster.deactivate()
-    yield
-    blockbuster.activate()
+def blockbuster():
+    """Nothing: what a framework does on the event loop is its own affair, but has code of ours further out on its stack."""
 
 
 @pytest.fixture
