@@ -23,6 +23,7 @@ from crplugins.testing import Cassette, load_cassettes
 from tests.long import times
 from tests.postgresql_setup import postgres  # noqa: F401  # one server for the tests of every folder
 from tests.rehearsals import share_rehearsals
+from tests.trust import share_trust
 from tests.watch import Watch, watch
 
 CHECKOUT = Path(__file__).parents[1]
@@ -73,6 +74,7 @@ class _OftenAwake:
 uvicorn.server.asyncio = _OftenAwake()
 
 share_rehearsals()
+share_trust()
 
 Serve = Callable[..., AbstractAsyncContextManager[str]]
 
