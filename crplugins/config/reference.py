@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -165,10 +166,16 @@ def meanings(model: type[BaseModel]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for section in reversed(model.__mro__):
         if issubclass(section, Section):
-            (body,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
-            assert isinstance(body, ast.ClassDef)
-            found |= dict(_documented(body.body))
+            found |= _own_meanings(section)
     return found
+
+
+@cache
+def _own_meanings(section: type[Section]) -> Mapping[str, str]:
+    """Without those that it inherits. `inspect` reads and parses the whole file of a class each time."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    assert isinstance(body, ast.ClassDef)
+    return dict(_documented(body.body))
 
 
 def _documented(statements: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
