@@ -1,6 +1,6 @@
 """Pythons that have imported what a command needs before it is asked for.
 
-A second of CPU per process is the imports of `crplugins serve`, and fifteen are those of LiteLLM's proxy; the tests start
+Two seconds of CPU per process are the imports of `crplugins serve`, and fifteen are those of LiteLLM's proxy; the tests start
 hundreds. `WarmPython("module", ...)` starts one process (`server.py`) that imports them once and forks for each command. Its
 `command` stands in the place of `sys.executable`: it is a process (`client.py`, which imports next to nothing) with the
 output, the exit code and the signals of the fork, so that `subprocess` needs to know nothing of this.
@@ -78,10 +78,8 @@ class WarmPython:
 _SERVERS: list["subprocess.Popen[bytes]"] = []
 """Kept, as a Popen that is forgotten while its process lives is a ResourceWarning."""
 
-PYTHON = WarmPython(
-    "crplugins.cli.app", "crplugins.homes.metrics", "crplugins.ledger.ledger", "crplugins.sql.migrate",
-    "crplugins.testing.provider", "aiosqlite", "asyncpg", "openai", "uvloop",
-)  # fmt: skip
+PYTHON = WarmPython("tests.gateway_loaded")
+"""One for every command of crplugins."""
 
 LITELLM = WarmPython("tests.litellm_loaded")
 """One in which litellm is loaded too, which takes seven seconds of CPU."""
