@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 
 import crplugins.cli
+from crplugins.config.load import parse_config
 from crplugins.core.collector import without_collector
 from crplugins.homes.gateway.app import Gateway
 from tests.trust import share_trust
@@ -24,7 +25,10 @@ for name in (
     importlib.import_module(name)
 params = {"model": "openai/m", "api_base": "http://127.0.0.1:1/v1", "api_key": "sk-upstream-key"}
 keys = [{"id": "a-key", "secret": "sk-0123456789abcdef"}]
-Gateway(model_list=[{"model_name": "m", "litellm_params": params}], keys=keys)
+config = parse_config({"model_list": [{"model_name": "m", "litellm_params": params}], "keys": keys})
+Gateway.from_config(config)
+for deployment in config.deployments():
+    deployment.network()
 gc.freeze()
 with without_collector():  # finds that something is frozen, and does not count it again
     pass

@@ -1,6 +1,7 @@
 """Every link leads somewhere, every name that a page uses is one of the code."""
 
 import re
+from functools import cache
 from typing import Any, get_args
 
 import pytest
@@ -84,7 +85,7 @@ def _plain(words: list[str]) -> list[str]:
 
 
 def _check_command(words: list[str], page: str) -> None:
-    command: Any = get_command(command_line(COMMANDS))
+    command = _every_command()
     for before, word in zip(["", *words], words, strict=False):
         if word.startswith("--"):
             options = {option for parameter in command.params for option in parameter.opts}
@@ -92,6 +93,11 @@ def _check_command(words: list[str], page: str) -> None:
         elif hasattr(command, "commands") and not before.startswith("--"):  # else it is the value of an option
             assert word in command.commands, f"{page}: there is no command {' '.join(words)}"
             command = command.commands[word]
+
+
+@cache
+def _every_command() -> Any:
+    return get_command(command_line(COMMANDS))
 
 
 @pytest.mark.parametrize("page", OURS)
