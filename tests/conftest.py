@@ -86,23 +86,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    _set_aside_what_stays()
+    _set_aside_what_stays(None)
 
 
-def pytest_runtest_teardown() -> None:
-    if len(sys.modules) > 1.25 * _set_aside[-1]:  # litellm, its proxy: the first test that needs one loads it
-        _set_aside_what_stays()
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.path != _set_aside_for.path:  # another file: all that the one before has used is ended
+        _set_aside_what_stays(item.path)
 
 
-_set_aside = [0]
-"""How many modules there were each time."""
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    if len(sys.modules) > 1.25 * _set_aside_for.modules:  # litellm, its proxy: the first test that needs one loads it
+        _set_aside_what_stays(item.path)
 
 
-def _set_aside_what_stays() -> None:
-    """Modules live to the end; walking through them took the garbage collector a tenth of all the time."""
+class _SetAside:
+    """For which file, and how many modules there were."""
+
+    path: Path | None = None
+    modules = 0
+
+
+_set_aside_for = _SetAside()
+
+
+def _set_aside_what_stays(path: Path | None) -> None:
+    """Modules live to the end, and what a file has left mostly too; walking through them took the garbage collector,
+    and tests that ask for a full collection, a tenth of all the time."""
     gc.collect()
     gc.freeze()
-    _set_aside.append(len(sys.modules))
+    _set_aside_for.path, _set_aside_for.modules = path, len(sys.modules)
 
 
 @pytest.fixture

@@ -45,7 +45,13 @@ def hosts_may_complain():
     logging.disable(logging.ERROR)
     yield
     logging.disable(logging.NOTSET)
-    gc.collect()  # here, where what is said of requests that were left half read is ignored
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_half_read_is_left():
+    """It is collected here, where what is said of it is ignored, and not in a later file."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(params=list(APPS))
