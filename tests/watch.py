@@ -22,7 +22,9 @@ class Watch(BlockBuster):
         self.blocked: list[str] = []
         self._watching = False
         for function in self.functions.values():
-            function.can_block_in("<frozen importlib._bootstrap>", {"_find_and_load"})  # imports may read files anywhere
+            function.can_block_in(
+                "<frozen importlib._bootstrap>", {"_find_and_load"}
+            )  # imports may read files anywhere
             function.can_block_in("<frozen linecache>", {"checkcache", "updatecache"})
             function.can_block_in("/linecache.py", {"checkcache", "updatecache"})  # a traceback that is being printed
             function.can_block_in("/logging/__init__.py", {"emit"})  # where to is the application's choice

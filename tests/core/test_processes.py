@@ -52,6 +52,17 @@ def test_a_process_sees_that_another_has_its_listening_socket(socket, told):
     assert told in done.stdout
 
 
+UNREAD = "import crplugins.core.processes as p; p._listening = lambda: sys.exit('read'); "
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("socket", "told"), [("same", "{''}"), ("another", "{'False'}")])
+def test_the_sockets_of_the_machine_are_read_only_where_one_is_shared(socket, told):
+    parent = PARENT.replace('"from crplugins', f'"import sys; {UNREAD}from crplugins', 1)
+    done = subprocess.run([sys.executable, "-c", parent, socket], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == told
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "processes"),
     [
