@@ -35,7 +35,7 @@ def without_collector() -> Iterator[None]:
 
 
 def _something_is_frozen() -> bool:
-    """Whether anything has ever been found frozen. The count walks through all of it: with litellm, a million objects."""
+    """Whether anything was ever found frozen. The count walks through all of it, a million objects with litellm."""
     global _found_frozen
     _found_frozen = _found_frozen or gc.get_freeze_count() > 0
     return _found_frozen
