@@ -16,7 +16,7 @@ import pytest
 from crplugins.cli.startup_log import STARTING
 from tests.warm import PYTHON, warm_crplugins
 
-SECONDS_TO_START = 60  # litellm's import alone takes several on a cold machine
+SECONDS_TO_START = 300  # litellm's import alone takes a minute on a machine that others keep busy
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
