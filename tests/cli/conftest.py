@@ -43,6 +43,19 @@ class Serving:
     def client(self, key: str | None = None) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key or self.key, max_retries=0)
 
+    def lines_until(self, words: str) -> str:
+        """What it writes to stderr before the line with these words. It is killed if that does not come."""
+        watchdog = threading.Timer(SECONDS_TO_START, self.process.kill)
+        watchdog.start()
+        lines = ""
+        try:
+            while words not in (read := self.process.stderr.readline()):
+                assert read, f"it ended without {words!r}, after {lines}"
+                lines += read
+        finally:
+            watchdog.cancel()
+        return lines
+
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         """Exit code, further stdout and stderr after a signal, without what is said of the start."""
         self.process.send_signal(number)

@@ -127,10 +127,7 @@ def test_each_request_is_a_line_of_the_log_as_text_or_as_json(serve, tmp_path):
         request = httpx.post(chat, headers=KEY, json=QUESTION).headers["x-request-id"]
         configuration(tmp_path, "log: {format: json}")
         gateway.process.send_signal(signal.SIGHUP)
-        line = ""
-        while "the configuration is reloaded" not in (read := gateway.process.stderr.readline()):
-            assert read, "it has ended"
-            line += read
+        line = gateway.lines_until("the configuration is reloaded")
         httpx.post(chat, headers=KEY, json=QUESTION)
         err = gateway.stop()[2]
     assert "INFO crplugins.access: 200 ok model='demo/echo' key='team-a' tokens=1+3" in line
