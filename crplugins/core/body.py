@@ -168,7 +168,7 @@ class Body:
             fields[key] = msgspec.Raw(value)
             self._fields = fields
             return
-        members = _compact_members(self.raw, fields) or _members(self.raw, fields)
+        members = _regular_members(self.raw, fields) or _members(self.raw, fields)
         if members is None:  # a key stands twice: keep what parsers see, the last of each
             self.raw = _rebuild(fields)
             members = _members(self.raw, fields) or {}
@@ -219,20 +219,26 @@ def _members(raw: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, _Member] |
     return members if not members or _END.match(raw, position) is not None else None
 
 
-def _compact_members(raw: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, _Member] | None:
-    """The same for a document without blanks between its members, as most clients write one; None for another.
+def _regular_members(raw: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, _Member] | None:
+    """The same for a document as most clients write one: without a blank, or with one behind each colon and comma at
+    the top. None for another.
 
-    Keys, values and what must stand between them take so many bytes at least. A document of exactly as many has nothing
-    else in it: no blank, no key twice, and no key with an escape, which is longer than what it stands for.
+    Each key stands there as it is, where the value before it ends, and behind the last value is the end: so there is no
+    key twice, and none with an escape.
     """
+    between = b'": ' if raw.startswith(b'": ', raw.find(b'"', 2)) else b'":'
+    gap = len(between) - 1
     members: dict[str, _Member] = {}
-    position = 1
+    position, starts = 1, raw.startswith
     for name, value in fields.items():
-        start = position + len(name.encode()) + 3
-        end = start + len(memoryview(value))
+        key, text = b'"%b%b' % (name.encode(), between), memoryview(value)
+        start = position + len(key)
+        if not (starts(key, position) and starts(text, start)):
+            return None
+        end = start + len(text)
         members[name] = (position, start, end)
-        position = end + 1
-    return members if position == len(raw) else None
+        position = end + gap
+    return members if members and raw[position - gap :] == b"}" else None
 
 
 def _cut(raw: bytes, names: list[str], members: dict[str, _Member], key: str) -> bytes:
