@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 
 from crplugins.asgi.push import PUSH_KEY
 from crplugins.asgi.scope import REFUSAL_KEY, find_exchange
+from crplugins.cli.first_write import FirstWrite
 from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.core.exchange import Push, new_request_id
 
@@ -164,6 +165,7 @@ class BoundedHTTP(HttpToolsProtocol):
         super().connection_lost(exc)
         if self.cycle is not None:
             self.cycle.scope.pop(PUSH_KEY, None)  # type: ignore[typeddict-item]
+            self.cycle.transport = self.transport  # where no answer has begun, the two hold each other
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -211,6 +213,7 @@ class BoundedHTTP(HttpToolsProtocol):
             return
         self._in_head, self._room = False, self._bounds.head_bytes
         super().on_headers_complete()
+        self.cycle.transport = FirstWrite(self.cycle)  # type: ignore[assignment]  # it uses no more of one
         self.scope[PUSH_KEY] = self.find_push  # type: ignore[typeddict-unknown-key]
         if self._all.draining:
             self.cycle.keep_alive = False

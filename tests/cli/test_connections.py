@@ -26,7 +26,8 @@ QUESTION = b'{"model": "m", "messages": []}'
 
 @dataclass
 class App:
-    """Answers with the size of the body. `/wait` waits for `go`, `/early` answers before the body is read."""
+    """Answers with the size of the body. `/wait` waits for `go`, `/early` answers before the body is read, and `/late`
+    waits for `go` between the head of its answer and the body."""
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
     headers: list[list[tuple[bytes, bytes]]] = field(default_factory=list)
@@ -45,6 +46,8 @@ class App:
         body = b"x" * size if scope["path"] == "/large" else str(size).encode()
         length = (b"content-length", str(len(body)).encode())
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        if scope["path"] == "/late":
+            await self.go.wait()
         await send({"type": "http.response.body", "body": body})
 
 
@@ -325,6 +328,46 @@ async def test_requests_sent_ahead_are_answered_in_order_up_to_a_number():
         await client.send(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n" * (MOST_PIPELINED + 2))
         assert await client.rest() == b""
         assert await here.lives()
+
+
+class Writes(BoundedHTTP):
+    """Notes what each write to the connection has."""
+
+    written: list[bytes]
+
+    def connection_made(self, transport):
+        written = type(self).written = []
+
+        class Noted:
+            def __getattr__(self, name):
+                return getattr(transport, name)
+
+            def write(self, data):
+                written.append(bytes(data))
+                transport.write(data)
+
+        super().connection_made(Noted())
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_the_head_of_an_answer_leaves_in_one_write_with_its_body(method):
+    async with serving(App(), http=partial(Writes, connections=OpenConnections(BOUNDS))) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(f"{method} / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 60)
+        writer.close()
+    assert answer.endswith(b"\r\n\r\n0" if method == "GET" else b"\r\n\r\n")
+    assert Writes.written == [answer]
+
+
+async def test_a_head_does_not_wait_for_a_body_that_comes_later():
+    async with server(PATIENT) as here:
+        client = await here.connect()
+        await client.send(b"GET /late HTTP/1.1\r\nhost: x\r\n\r\n")
+        head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 60)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        here.app.go.set()
+        assert await client.reader.readexactly(1) == b"0"
 
 
 @pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"CONNECT h:1 HTTP/1.1\r\n\r\n"])
