@@ -5,11 +5,11 @@ around us do: litellm and asyncio log exceptions that quote what was sent. So of
 careful only the place is written, and of an exception during a request only its class and where it was raised.
 """
 
-import copy
 import logging
 import select
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
@@ -98,9 +98,20 @@ class LineFormatter(logging.Formatter):
     No text can begin another line, or steer a terminal.
     """
 
+    _second = (-1, "")  # the last one that was written, and its text
+
+    def _time(self, record: logging.LogRecord) -> str:
+        """As `formatTime`."""
+        second, text = self._second
+        if int(record.created) != second:
+            second = int(record.created)
+            text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+            self._second = second, text
+        return f"{text},{int(record.msecs):03d}"
+
     def format(self, record: logging.LogRecord) -> str:
         record.message = one_line(record.getMessage(), _LONGEST_MESSAGE)
-        record.asctime = self.formatTime(record)
+        record.asctime = self._time(record)
         line = self.formatMessage(record)
         request: str = getattr(record, "request_id", NO_REQUEST)
         if request != NO_REQUEST and request not in line:
@@ -135,7 +146,7 @@ class ThreadedHandler(logging.Handler):
             self._dropped += 1
             return
         try:
-            record = copy.copy(record)
+            record = _copied(record)
             record.msg, record.args = _message(record), None  # what the arguments point to may change
             vars(record)["request_id"] = request = REQUEST_ID.get()
             if record.exc_info and (request != NO_REQUEST or not _is_careful(record)):
@@ -157,7 +168,8 @@ class ThreadedHandler(logging.Handler):
         if self._poll is None or self._dropped != self._reported:
             return False
         line = self.format(record) + "\n"
-        if len(line.encode(errors="replace")) > _NEVER_BLOCKS or not self._poll.poll(0):
+        may_block = 4 * len(line) > _NEVER_BLOCKS and len(line.encode(errors="replace")) > _NEVER_BLOCKS
+        if may_block or not self._poll.poll(0):
             return False
         self._stream.write(line)
         self._stream.flush()
@@ -195,6 +207,13 @@ def _poll_of(stream: TextIO) -> "select.poll | None":
     except (OSError, ValueError, AttributeError):
         return None
     return poll
+
+
+def _copied(record: logging.LogRecord) -> logging.LogRecord:
+    """Another record, as other handlers have this one too. `copy.copy` takes ten times as long."""
+    copied = object.__new__(type(record))
+    vars(copied).update(vars(record))
+    return copied
 
 
 def _message(record: logging.LogRecord) -> str:

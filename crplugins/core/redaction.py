@@ -81,7 +81,8 @@ def cut(text: str, longest: int) -> str:
 
 def one_line(text: str, longest: int = LONGEST_LINE) -> str:
     """`text` for a line of the log: what would begin another line, or steer a terminal, is written as an escape."""
-    text = cut(text, longest)
+    if len(text) > longest:
+        text = cut(text, longest)
     if text.isprintable():
         return text
     return "".join([c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text])
