@@ -75,7 +75,8 @@ class Step:
 class Pipeline:
     """The plugins that apply to one kind of path, outermost first, resolved once into the hooks that will run.
 
-    A list for each hook has the steps that override it, in the order in which they run.
+    A list for each hook has the steps that override it, in the order in which they run: `asking_outside` those that ask
+    before the body is read, `asking_inside` those that ask after.
 
     Attributes:
         reads_body_at: the index of the plugin before which the body is read; that behind the last one where the body is
@@ -91,13 +92,16 @@ class Pipeline:
         self.reads_body_at = next((s.index for s in self.steps if s.plugin.reads_body), last)
         self.reads_events = reads_usage or any(p.reads_events or p.rewrites_events for p in plugins)
         self.rewrites_events = any(p.rewrites_events for p in plugins)
-        self.downward = [s for s in self.steps if s.asks or s.index == self.reads_body_at]
+        asking = [(s.index + 1, s.on_request, s) for s in self.steps if s.asks]
+        reads_at = len(self.steps) if self.reads_body_at is None else self.reads_body_at
+        self.asking_outside = [step for step in asking if step[0] <= reads_at]
+        self.asking_inside = [step for step in asking if step[0] > reads_at]
         upwards = self.steps[::-1]
         self.reacting = [s for s in upwards if s.reacts]
-        self.watching = [s for s in upwards if s.sees_events]
+        self.watching = [(s.on_event, s.rewrites_events, s) for s in upwards if s.sees_events]
         self.retrying = [s for s in upwards if s.retries]
         self.waiting = [s for s in upwards if s.waits]
-        self.finishing = [s for s in upwards if s.finishes]
+        self.finishing = [(s.index, s.on_finish, s) for s in upwards if s.finishes]
 
 
 _NOBODY: Final[frozenset[Step]] = frozenset()
@@ -128,26 +132,22 @@ class Run:
 
         Raises GatewayError: that of a plugin that refuses, or 500 for a bug in one that decides.
         """
-        exchange, reads_body_at = self.exchange, self.pipeline.reads_body_at
+        exchange, pipeline = self.exchange, self.pipeline
         REQUEST_ID.set(exchange.id)
-        for step in self.pipeline.downward:
-            if step.index == reads_body_at and read_body is not None:
-                self.entered = step.index
+        for asking in (pipeline.asking_outside, pipeline.asking_inside):
+            if asking is pipeline.asking_inside and pipeline.reads_body_at is not None and read_body is not None:
+                self.entered = pipeline.reads_body_at
                 await read_body()
-            self.entered = step.index + 1
-            if not step.asks:
-                continue
-            try:
-                waiting = step.on_request(exchange)
-                if waiting is not None:
-                    await waiting
-            except Exception as error:
-                self._tolerate(step, "on_request", error)
-            if exchange.reply is not None:
-                return exchange.reply
-        self.entered = len(self.pipeline.steps)
-        if reads_body_at == self.entered and read_body is not None:
-            await read_body()
+            for self.entered, ask, step in asking:
+                try:
+                    waiting = ask(exchange)
+                    if waiting is not None:
+                        await waiting
+                except Exception as error:
+                    self._tolerate(step, "on_request", error)
+                if exchange.reply is not None:
+                    return exchange.reply
+        self.entered = len(pipeline.steps)
         return None
 
     def response(self) -> None:
@@ -166,16 +166,16 @@ class Run:
         Given as it came to the innermost plugin that was entered, or to plugin `within - 1`.
         """
         entered = self.entered if within is None else within
-        exchange, muted = self.exchange, self._muted
-        for step in self.pipeline.watching:
-            if step.index >= entered or (muted and step in muted):
-                continue
+        exchange, muted, watching = self.exchange, self._muted, self.pipeline.watching
+        if muted or entered < len(self.pipeline.steps):
+            watching = [each for each in watching if each[2].index < entered and each[2] not in muted]
+        for see, rewrites, step in watching:
             try:
-                result = step.on_event(exchange, event)
+                result = see(exchange, event)
             except Exception as error:
                 self._tolerate(step, "on_event", error)
                 continue
-            if step.rewrites_events:
+            if rewrites:
                 if result is None:
                     return None
                 event = result
@@ -184,7 +184,7 @@ class Run:
     def end(self) -> list[Event]:
         """Events to add at the end of a complete stream, as they leave plugin 0."""
         added: list[Event] = []
-        for step in self.pipeline.watching:
+        for _, _, step in self.pipeline.watching:
             if step.index < self.entered and step.rewrites_events and step not in self._muted:
                 added.extend(self._added_by(step, step.plugin.on_end, "on_end"))
         return added
@@ -192,7 +192,7 @@ class Run:
     def cut(self) -> list[Event]:
         """Events to add before the error that ends a broken stream. A plugin that fails adds none: it is broken."""
         added: list[Event] = []
-        for step in self.pipeline.watching:
+        for _, _, step in self.pipeline.watching:
             if step.index < self.entered and step.rewrites_events and step not in self._muted:
                 with suppress(GatewayError):
                     added.extend(self._added_by(step, step.plugin.on_cut, "on_cut"))
@@ -241,10 +241,11 @@ class Run:
         if self._finished:
             return
         self._finished = True
-        for step in self.pipeline.finishing:
-            if step.index < self.entered:
+        exchange, entered = self.exchange, self.entered
+        for index, settle, step in self.pipeline.finishing:
+            if index < entered:
                 try:
-                    step.on_finish(self.exchange)
+                    settle(exchange)
                 except Exception as error:
                     self._fault(step, "on_finish", error)
 
