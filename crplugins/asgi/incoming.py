@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Final
 
@@ -107,8 +107,7 @@ class Call:
 
     async def _read_body(self) -> None:
         exchange, headers = self._exchange, self._scope["headers"]
-        check_declared_length(headers, self._limit)
-        check_declared_coding(headers)
+        check_declared(headers, self._limit)
         raw = await read_body(self._receive, self._limit)
         if exchange.body is None or exchange.body.raw is not raw:
             form = exchange.dialect.form and exchange.asks_model
@@ -203,19 +202,29 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
     Raises `GatewayError` 413 past `limit` bytes, `ClientGone` if the client leaves meanwhile.
     """
-    parts, size, more = list[bytes](), 0, True
-    while more:
+    parts, size = list[bytes](), 0
+    while True:
         message = await receive()
         if message["type"] != "http.request":
             raise ClientGone
         body: bytes = message.get("body", b"")
-        more = message.get("more_body", False)
         size += len(body)
         if size > limit:
             raise body_too_large(limit, size)
+        if not message.get("more_body", False):
+            # Of one message the very object received: a second boundary recognises it and shares the parse.
+            return b"".join([*parts, body]) if parts else body
         parts.append(body)
-    # Of one message the very object received: a second boundary recognises it and shares the parse.
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def check_declared(headers: Collection[Header], limit: int) -> None:
+    """Raise for a body that is announced as one that cannot be read, before reading any of it."""
+    fields = dict(headers)
+    size, kind = fields.get(b"content-length", b""), fields.get(b"content-type", b"")
+    is_plain = size.isdigit() and int(size) <= limit and b";" not in kind and b"content-encoding" not in fields
+    if not is_plain or len(fields) < len(headers):  # one of them may stand twice
+        check_declared_length(headers, limit)
+        check_declared_coding(headers)
 
 
 def check_declared_length(headers: Iterable[Header], limit: int) -> None:

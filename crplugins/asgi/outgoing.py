@@ -130,6 +130,8 @@ class Outgoing:
 
     def conclude(self) -> None:
         """Decide how the request has ended. The first call decides."""
+        if self._run.concluded:
+            return
         exchange, complete = self._exchange, self.answer == "complete"
         left = self.client == "lost" or exchange.client_gone or (self.client == "left" and not complete)
         status = None if self.answer == "awaited" else exchange.status

@@ -42,6 +42,7 @@ _NUMBERS: Final = re.compile(rb"\[[0-9, \t\r\n]{32,}+\]")
 
 _FLAGS: Final = (b"true", b"false", b"null")
 _COUNTS: Final = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens")
+_COUNTED: Final = frozenset(_COUNTS)
 _OF_OTHERS: Final = frozenset({
     "background", "best_of", "documents", "input", "instructions", "max_output_tokens", "previous_response_id",
     "prompt", "query", "suffix", "system",
@@ -105,7 +106,8 @@ def check_types(fields: Mapping[str, msgspec.Raw]) -> None:
         raise invalid_type("model", "a string", raw)
     if stream is not None and bytes(stream) not in _FLAGS:
         raise invalid_type("stream", "a boolean", bytes(stream))
-    for name in _COUNTS:
+    counts = _COUNTED.intersection(fields)
+    for name in counts if len(counts) < 2 else _COUNTS:  # of several faults the first of these is reported
         value = fields.get(name)
         if value is not None and (raw := bytes(value)) != b"null" and kind(raw) != "an integer":
             raise invalid_type(name, "an integer", raw)

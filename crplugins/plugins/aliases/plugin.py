@@ -6,7 +6,7 @@ answers, `explain.py` explains the resolution of a name and warns about doubtful
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
 from crplugins.core.bounded_map import BoundedMap
@@ -116,9 +116,9 @@ class ModelAliases(Plugin):
     def on_response(self, exchange: Exchange) -> None:
         renaming = RENAMING.get(exchange)
         if renaming is not None and self._renames:
-            _rename_headers(exchange, renaming, lambda header: header == MODEL_HEADER)  # a fallback's name is told
+            resolved = renaming.hidden
             renaming.hide(exchange.served_model)  # a handler has set it to the name that it sent
-            _rename_headers(exchange, renaming, lambda header: header != MODEL_HEADER)
+            _rename_headers(exchange, renaming, resolved)
 
     def on_event(self, exchange: Exchange, event: Event) -> Event | None:
         renaming = RENAMING.get(exchange)
@@ -180,14 +180,18 @@ def _remember(exchange: Exchange, requested: str, names: Sequence[str]) -> None:
         renaming.hide(*names)
 
 
-def _rename_headers(exchange: Exchange, renaming: Renaming, concerns: Callable[[bytes], bool]) -> None:
-    """Some servers name the model in a header too (`openai-model`, `x-litellm-model-group`)."""
+def _rename_headers(exchange: Exchange, renaming: Renaming, resolved: Collection[str]) -> None:
+    """Some servers name the model in a header too (`openai-model`, `x-litellm-model-group`).
+
+    In ours only a `resolved` name is replaced: that of a fallback is told.
+    """
+    headers = exchange.response_headers
     hidden = set(map(str.encode, renaming.hidden))
-    for index, (header, value) in enumerate(exchange.response_headers):
-        if value in hidden and concerns(header):
+    for header in [each for each in headers if each[1] in hidden]:
+        if header[0] != MODEL_HEADER or header[1].decode() in resolved:
             requested = renaming.requested
             shown = requested.encode() if requested.isascii() and requested.isprintable() else b""
-            exchange.response_headers[index] = (header, shown)
+            headers[headers.index(header)] = (header[0], shown)
 
 
 def _no_access(model: str) -> GatewayError:

@@ -55,14 +55,15 @@ def _headers(
     refused = status.refused
     if refused is not None and refused in indexes:
         indexes = (refused,)
-    charges, index, remaining = status.reservation.charges, -1, 0
+    charges, levels = status.reservation.charges, status.levels
+    index, remaining = -1, 0
     for other in indexes:
         limit, cost = charges[other]
-        free = remaining_of(limit, status.levels[other]) - (cost if took else 0)
-        if index < 0 or free * charges[index].limit.amount < remaining * charges[other].limit.amount:
+        free = remaining_of(limit, levels[other]) - (cost if took else 0)
+        if index < 0 or free * charges[index].limit.amount < remaining * limit.amount:
             index, remaining = other, free
     limit, cost = charges[index]
-    reset = status.levels[index].reset
+    reset = levels[index].reset
     if took and limit.kind == "meter":
         reset += -(-cost * limit.period // limit.amount)
     return [
