@@ -85,13 +85,15 @@ def sane_usage(
 
     Returns None if nothing is counted, which no provider bills.
     """
-    prompt, completion, total = _plausible(prompt), _plausible(completion), _plausible(total) or None
-    if not prompt and not completion:
-        return None
     parts = (
         cached, cache_write, reasoning, audio_input, audio_output, long_cache_write, cached_audio, image_input,
         image_output, video_output,
     )  # fmt: skip
+    if _agree(prompt, completion, total) and not (any(parts) or web_searches):  # nearly always
+        return TokenUsage(prompt or 0, completion or 0)
+    prompt, completion, total = _plausible(prompt), _plausible(completion), _plausible(total) or None
+    if not prompt and not completion:
+        return None
     counts = [n if n and 0 < n <= MAX_TOKENS else 0 for n in parts]
     cached, cache_write, reasoning = counts[:3]
     if total is not None:
@@ -108,6 +110,13 @@ def sane_usage(
         completion += reasoning
     counts.append(web_searches if web_searches and 0 < web_searches <= MAX_SEARCHES else 0)
     return TokenUsage(prompt, completion, *counts)
+
+
+def _agree(prompt: int | None, completion: int | None, total: int | None) -> bool:
+    """Whether the three are there, plausible, and the last is the sum of the others."""
+    if not (prompt and completion) or total != prompt + completion:
+        return False
+    return 0 < prompt < total <= MAX_TOKENS
 
 
 def _plausible(count: int | None) -> int | None:
@@ -170,7 +179,9 @@ class Price(msgspec.Struct, frozen=True):
         price, scale = self, 1
         for name in named:
             price = price.alternative(name) or price
-        tokens = next((longer for above, longer in price.above if usage.input_tokens > above), price)
+        tokens = price
+        if price.above:
+            tokens = next((longer for above, longer in price.above if usage.input_tokens > above), price)
         total = tokens._tokens_pico_usd(usage)
         for name, factor in self.factors:
             if name in named:
@@ -192,6 +203,13 @@ class Price(msgspec.Struct, frozen=True):
 
     def _tokens_pico_usd(self, usage: TokenUsage) -> int:
         """Parts are taken from their whole one after the other, so that none is charged twice where they overlap."""
+        if not (
+            usage.cached_input_tokens or usage.cache_write_input_tokens or usage.reasoning_output_tokens
+            or usage.audio_input_tokens or usage.audio_output_tokens or usage.image_input_tokens
+            or usage.image_output_tokens or usage.video_output_tokens or usage.cached_audio_input_tokens
+            or usage.long_cache_write_input_tokens
+        ):  # fmt: skip
+            return usage.input_tokens * self.input + usage.output_tokens * self.output
         cached, written = self.cached_input, self.cache_write_input
         cached_audio, long_written = usage.cached_audio_input_tokens, usage.long_cache_write_input_tokens
         audio_price = self.audio_input if cached is None else cached  # without a price of the cached, it is as any
