@@ -68,6 +68,14 @@ class Completeness:
             self.done = True
             self.failed |= not self.complete
 
+    def see_text(self, choice: Choice) -> None:
+        """Note the choice of a chunk that is text alone (`Event.text`)."""
+        if choice.index not in self.open:
+            self._ended.discard(choice.index)
+            self.open.add(choice.index)
+        if choice.finish_reason is not UNSET:
+            self._says_reasons = True
+
     def is_behind(self, event: Event) -> bool:
         """Whether an event follows a complete answer and is none of it: malformed, or an error without choices."""
         if self.open or not self.complete or event.is_done or event.data is None:

@@ -429,10 +429,15 @@ class Exchange(msgspec.Struct, eq=False):
 
     def note_facts(self, event: "Event") -> None:
         """Keep what the answer says of itself, once for all plugins."""
-        answer = event.answer
-        if answer is None:
-            return
-        self._last_event = event
+        if event.text is not None and self.provider_model is not None:  # nearly every chunk says nothing else
+            self._last_event = event
+            self.said.hear_text(event.text)
+            self.timings.token(self.clock())
+        elif event.answer is not None:
+            self._last_event = event
+            self._note_facts(event, event.answer)
+
+    def _note_facts(self, event: "Event", answer: "AnswerFacts") -> None:
         if answer.searches:
             self.said.searches += answer.searches
         if self.provider_model is None or answer.usage is not None:

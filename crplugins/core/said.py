@@ -147,6 +147,13 @@ class Said(msgspec.Struct, eq=False):
             self._look()
         return self.pieces > pieces or self.other > other
 
+    def hear_text(self, text: str) -> None:
+        """Add what a chunk says that is text alone (`Event.text`)."""
+        self.units += 3 * len(text) if text.isascii() else weight(text)
+        self.pieces += 1
+        if 2 * self.units + self.other >= self._look_at:
+            self._look()
+
     def _look(self) -> None:
         said = self.tokens()
         due = [call for tokens, call in self._watchers if tokens <= said]

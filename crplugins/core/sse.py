@@ -13,7 +13,7 @@ import msgspec
 
 from crplugins.core.errors import DONE_FRAME
 from crplugins.core.lenient_json import NOT_JSON
-from crplugins.core.wire import AnswerFacts, Misshapen, read_answer
+from crplugins.core.wire import AnswerFacts, Misshapen, plain_text, read_answer
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
@@ -99,6 +99,7 @@ class Event(msgspec.Struct, eq=False):
     `raw` are the bytes as received, blank line included; `data` is the joined payload, or None for a comment or a bare
     field; `name` is the event type (b"" for the default). `answer` are the facts of the chunk or document, decoded when
     the event is made, because everybody on its way reads them; None without JSON (comments, [DONE], malformed data).
+    `text` is what a chunk says whose `plain_text` that is: whoever goes through the facts need not. None for any other.
     Never changed: `with_data` makes another, and an event that is the same object has the same bytes.
     """
 
@@ -107,6 +108,7 @@ class Event(msgspec.Struct, eq=False):
     name: bytes = b""
     document: bool = False
     answer: AnswerFacts | None = UNREAD
+    text: str | None = None
 
     def __post_init__(self) -> None:
         if self.answer is not UNREAD:
@@ -114,9 +116,10 @@ class Event(msgspec.Struct, eq=False):
         self.answer, data = None, self.data
         if data and (data[:1] == b"{" or not self.is_done):
             try:
-                self.answer = read_answer(data)
+                self.answer = answer = read_answer(data)
             except NOT_JSON:
                 return
+            self.text = None if self.document else plain_text(answer)
 
     @classmethod
     def of(cls, data: bytes) -> "Event":
@@ -212,6 +215,9 @@ class Splitter:
         start = 0
         if self._begun and self._read is None and not self.rest and buffer.find(b"\r") < 0:
             start = _take_plain(buffer, events)
+            if start == len(buffer):
+                self._searched = 0
+                return events
         if start < len(buffer):
             for end in _ends(buffer, max(start, self._searched)):
                 events.append(self._event(buffer[start:end]))

@@ -225,6 +225,23 @@ class Misshapen(AnswerFacts, frozen=True):
     """Of JSON that is neither a chunk nor an answer nor a sign of life: a text, a number, `choices` that are none."""
 
 
+def plain_text(answer: AnswerFacts) -> str | None:
+    """The text of a chunk that is nothing but text of one choice, which it does not end: as nearly every chunk is.
+
+    None for any other: one that says something in another way too, that counts, or that has an error.
+    """
+    choices = answer.choices
+    if choices is None or len(choices) != 1 or answer.__class__ is not AnswerFacts:
+        return None
+    choice = choices[0]
+    if choice.delta is None or choice.finish_reason or choice.usage is not None:
+        return None
+    text = choice.delta.content
+    if not text or text.__class__ is not str or choice.delta != Delta(text):
+        return None
+    return text if answer.usage is None and answer.error is None and answer.x_groq is None else None
+
+
 class _Lax(msgspec.Struct):
     model: Any = None
     choices: Any = None

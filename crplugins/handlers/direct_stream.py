@@ -204,7 +204,12 @@ class DirectStream:
         alive = False
         for event in events:
             answer = event.answer
-            if answer is None or answer.error is not None or answer.__class__ is Misshapen:
+            if event.text is not None and answer is not None and answer.choices:
+                self._state.see_text(answer.choices[0])
+                self._spoke = alive = True
+                self._ended = False
+                passable.append(event)
+            elif answer is None or answer.error is not None or answer.__class__ is Misshapen:
                 self._see_other(event, passable)
                 if self._state.done or self._failure is not None:
                     break

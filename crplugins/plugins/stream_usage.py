@@ -101,7 +101,7 @@ def without_usage(event: Event) -> Event | None:
     shortened = _without_null(data)
     if shortened is not None:
         if len(event.raw) == len(data) + FRAME_BYTES:  # half the time of `with_data`, on every chunk
-            return Event(b"data: " + shortened + b"\n\n", shortened, b"", False, event.answer)
+            return Event(b"data: " + shortened + b"\n\n", shortened, b"", False, event.answer, event.text)
         return event.with_data(shortened, event.answer)
     answer = event.answer
     if answer is None:  # not JSON, or [DONE]
@@ -205,7 +205,7 @@ class UsageOnOneChunk:
     def filtered(self, event: Event) -> Event | None:
         """The event for the client; None for a repeated usage chunk."""
         answer = event.answer
-        if answer is None:
+        if answer is None or event.text is not None:
             return event
         for choice in answer.choices or ():
             if is_end(choice.finish_reason):

@@ -185,7 +185,7 @@ def reframed(event: Event, data: bytes, answer: AnswerFacts | None = UNREAD) -> 
         return event.with_data(data, answer)
     old = event.data or b""
     if len(event.raw) == len(old) + FRAME_BYTES and event.raw.startswith(b"data: "):
-        return Event(b"data: " + data + event.raw[-2:], data, event.name, False, answer)
+        return Event(b"data: " + data + event.raw[-2:], data, event.name, False, answer, event.text)
     start = event.raw.find(old)
     if start < 0:
         return event.with_data(data, answer)
