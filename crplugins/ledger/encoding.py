@@ -38,12 +38,12 @@ def encode(record: UsageRecord) -> bytes:
 
 
 def _counts_fit(record: UsageRecord) -> bool:
-    """Compares once for all counts: the bitwise OR of them is large if one of them is."""
     used = record.usage
-    bits = abs(used.input_tokens) | abs(used.output_tokens) | abs(used.cached_input_tokens)
-    bits |= abs(used.cache_write_input_tokens) | abs(used.reasoning_output_tokens) | abs(record.cost_micro_usd or 0)
-    bits |= abs(record.provider_cost_micro_usd or 0)
-    return bits <= LARGEST_COUNT
+    counts = (
+        used.input_tokens, used.output_tokens, used.cached_input_tokens, used.cache_write_input_tokens,
+        used.reasoning_output_tokens, record.cost_micro_usd or 0, record.provider_cost_micro_usd or 0,
+    )  # fmt: skip
+    return min(counts) >= -LARGEST_COUNT and max(counts) <= LARGEST_COUNT
 
 
 def _cleaned(record: UsageRecord) -> UsageRecord:

@@ -79,9 +79,9 @@ class Segment:
         self.pending += 1
         return True
 
-    def release(self) -> None:
-        """To be called for each of its lines when that is committed."""
-        self.pending -= 1
+    def release(self, number: int = 1) -> None:
+        """To be called for each of its lines when that is committed, or once for so many."""
+        self.pending -= number
         if not self.pending:
             self._emptied += 1
             _write_count(self._map, self._counted, self._emptied)

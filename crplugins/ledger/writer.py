@@ -10,8 +10,8 @@ Pending is the queue between `Ledger.add` and the Writer, and an Outage logs a f
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from crplugins.ledger.database import LedgerDatabase
@@ -248,12 +248,12 @@ class Pending:
         self._taken -= len(lines)
         self._lines.extendleft(reversed(lines))
 
-    def done(self, lines: Iterable[Line]) -> None:
+    def done(self, lines: Collection[Line]) -> None:
         """Lines that are committed free their space in the journal."""
-        for _, segment in lines:
-            self._taken -= 1
+        self._taken -= len(lines)
+        for segment, number in Counter([segment for _, segment in lines]).items():
             if segment is not None:
-                segment.release()
+                segment.release(number)
 
 
 class Outage:
