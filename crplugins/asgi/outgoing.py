@@ -129,14 +129,29 @@ class Outgoing:
             self.client = "left"
 
     def conclude(self) -> None:
-        """Decide how the request has ended. The first call decides."""
+        """Decide how the request has ended. The first call decides. Where the provider works on, that is later."""
         if self._run.concluded:
             return
         exchange, complete = self._exchange, self.answer == "complete"
+        if exchange.unended is not None and exchange.unended.goes_on:
+            self._run.waits = True
+            exchange.unended.conclude_later(self._conclude_later)
+            return
         left = self.client == "lost" or exchange.client_gone or (self.client == "left" and not complete)
         status = None if self.answer == "awaited" else exchange.status
         received = exchange.received
         self._run.conclude(status, left=left and not received, complete=complete or received)
+
+    async def _conclude_later(self, known: bool) -> None:  # noqa: FBT001  # a `Conclude`
+        """The provider has ended, and its client need not have stayed."""
+        self._run.waits = False
+        status = None if self.answer == "awaited" else self._exchange.status
+        complete = not self._exchange.failed_in_stream
+        self._run.conclude(status, left=self.client == "lost" or not known, complete=complete)
+        try:
+            await self._run.ended()
+        finally:
+            self._run.finish()
 
     async def fail(self, error: GatewayError) -> None:
         """Send an error: a response of its own, or the last frames of a stream that has begun.

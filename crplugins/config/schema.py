@@ -215,6 +215,14 @@ class ResponsesSection(Section):
     what any has signed is read. Without it the gateway's key at the provider signs, and where that has less than 20
     characters, or an app inside keeps the responses, a secret that is another one after each start."""
 
+    max_background: int = Field(default=200, ge=0, examples=[50])
+    """Responses in the background (`background: true`) for whose end a process waits at once, to count what they have
+    used. A further one is refused with 503; with 0 all are refused with 400."""
+
+    background_seconds: float = Field(default=3600, gt=0, le=86400, examples=[7200])
+    """How long each is waited for. One that has not ended by then, or when the process ends, is recorded with an
+    estimate."""
+
     @property
     def secrets(self) -> Sequence[str]:
         secrets = self.secret if isinstance(self.secret, tuple) else (self.secret,)

@@ -15,6 +15,7 @@ from crplugins.core.outcome import OUTCOMES, ErrorType, Outcome, answered_with
 from crplugins.core.principal import Principal
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.said import NOTHING, Mark, Said
+from crplugins.core.unended import Unended
 from crplugins.core.usage import OFF_PEAK, Price, TokenUsage, UsageSource
 from crplugins.core.wire import is_end
 
@@ -220,6 +221,7 @@ class Exchange(msgspec.Struct, eq=False):
         authenticate: finds out once more who calls, for a plugin that has waited. Raises `GatewayError` for a key that
             is not valid any more. None where nobody has asked for a key.
         kept_at: where its provider keeps the answer, or the one that the request is about; None for nowhere.
+        unended: the answer, where its provider may work on it when the client has been answered; None elsewhere.
         inner_path: the path with which the app inside is called, if it is another one.
         outcome: set, like `error_type`, before the first `on_ended`.
         wall_clock: seconds since 1970, for prices that depend on the hour.
@@ -278,6 +280,7 @@ class Exchange(msgspec.Struct, eq=False):
     disconnected: Callable[[], Awaitable[None]] | None = None
     authenticate: "Callable[[Exchange], Awaitable[None] | None] | None" = None
     kept_at: ResponsesPlace | None = None
+    unended: Unended | None = None
     inner_path: str | None = None
     outcome: Outcome | None = None
     wall_clock: Callable[[], float] = time.time
@@ -289,6 +292,11 @@ class Exchange(msgspec.Struct, eq=False):
     def choices(self) -> int:
         """How many answers the client asks for (`n`)."""
         return 1 if self.body is None else self.dialect.choices(self.body)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the provider works on when the client has been answered."""
+        return self.unended is not None and self.unended.goes_on
 
     def begin_attempt(self, provider: str, target: object = None) -> Attempt:
         """A provider is called now: the second time for a request is a retry, elsewhere a fallback.

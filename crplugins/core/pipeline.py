@@ -113,15 +113,16 @@ class Run:
     Attributes:
         entered: how many plugins have had their `on_request`, the one that failed in it included.
         concluded: how the request ended is decided.
+        waits: it is not, as the provider works on; a home sets it, and takes it back before it concludes.
     """
 
-    __slots__ = ("_finished", "_muted", "concluded", "entered", "exchange", "pipeline")
+    __slots__ = ("_finished", "_muted", "concluded", "entered", "exchange", "pipeline", "waits")
 
     def __init__(self, pipeline: Pipeline, exchange: Exchange) -> None:
         self.pipeline = pipeline
         self.exchange = exchange
         self.entered = 0
-        self.concluded = False
+        self.concluded = self.waits = False
         self._finished = False
         self._muted: frozenset[Step] = _NOBODY
 
@@ -228,7 +229,9 @@ class Run:
         self.exchange.concluded(status, left=left, complete=complete)
 
     async def ended(self) -> None:
-        """Run every `on_ended`; a failing one never keeps the next from running."""
+        """Run every `on_ended`; a failing one never keeps the next from running. None while it waits."""
+        if self.waits:
+            return
         for step in self.pipeline.waiting:
             if step.index < self.entered and step not in self._muted:
                 try:
@@ -237,8 +240,11 @@ class Run:
                     self._fault(step, "on_ended", error)
 
     def finish(self) -> None:
-        """Run the `on_finish` of every plugin entered, inside out, once; a failing one never keeps the next from it."""
-        if self._finished:
+        """Run the `on_finish` of every plugin entered, inside out, once; a failing one never keeps the next from it.
+
+        None while it waits.
+        """
+        if self._finished or self.waits:
             return
         self._finished = True
         exchange, entered = self.exchange, self.entered

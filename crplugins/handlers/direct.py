@@ -5,40 +5,25 @@ answer or refusal; DirectStream relays an answer that is a stream.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, MESSAGES, RESPONSES, Dialect
-from crplugins.core.dialects.dialect import is_text_or_sound
-from crplugins.core.errors import GatewayError, not_spoken
-from crplugins.core.exchange import Attempt, Exchange, Reply
-from crplugins.core.sse import MAX_DOCUMENT_BYTES, MOST_EVENTS, Event, begins_stream
+from crplugins.core.errors import GatewayError
+from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.sse import Event
 from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, asks_for_usage_only
-from crplugins.core.trace import trace_headers
-from crplugins.handlers import upstream_errors
-from crplugins.handlers.deadlines import Patience
-from crplugins.handlers.deployment import Deployment, secrets_of
+from crplugins.handlers.deployment import Deployment
+from crplugins.handlers.direct_calls import LINGER_SECONDS, DirectCalls
 from crplugins.handlers.direct_headers import NO_HEADERS, UpstreamHeaders, place_of
-from crplugins.handlers.direct_stream import DirectStream
-from crplugins.handlers.handler import document_reply, passed_reply, stream_reply
 from crplugins.handlers.http.client import HttpClient
-from crplugins.handlers.http.interface import Endpoint, HttpError, NoConnection, Response
+from crplugins.handlers.http.interface import Endpoint
 from crplugins.handlers.litellm_settings import is_parameter
 from crplugins.handlers.upstream import ANTHROPIC, Upstream
 from crplugins.handlers.upstream_errors import refuses_stream_options
-from crplugins.handlers.whole_answer import WholeAnswers
-
-_MOST_JOINED: Final = 250_000
-"""Events of a stream in the place of a plain answer: a token each, of the longest that any model gives."""
-
-_NO_ROUTE: Final = frozenset({404, 405, 501})
-"""How an upstream says that it has no such path."""
-
-_LINGER_SECONDS: Final = 0.25
-"""How long to wait for the end of an answer that nobody reads, so that its connection can be used again."""
 
 
 class DirectHandler:
@@ -91,18 +76,30 @@ class DirectHandler:
         exchange.price = self._deployment.price_for(requested)
         if dialect.keeps_answers:
             exchange.kept_at = self.place
+            if exchange.unended is not None:
+                exchange.unended.kept(self.place, self._state, self._calls.failure_in)
         sent = self._upstream_body(body, model, self._defaults[dialect])
         if self._refused.known(model, sent, exchange.clock()):
             sent.remove(STREAM_OPTIONS)
         try:
-            return await self._calls.call(endpoint, exchange, sent.raw, passed_on)
+            calling = self._calls.call(endpoint, exchange, sent.raw, passed_on)
+            return await (calling if exchange.unended is None else exchange.unended.outlive(calling))
         except GatewayError as refusal:
             if not (refuses_stream_options(refusal) and asks_for_usage_only(sent)):
                 raise
         sent.remove(STREAM_OPTIONS)
-        reply = await self._calls.call(endpoint, exchange, sent.raw, passed_on)
+        calling = self._calls.call(endpoint, exchange, sent.raw, passed_on)
+        reply = await (calling if exchange.unended is None else exchange.unended.outlive(calling))
         self._refused.remember(model, sent, exchange.clock())
         return reply
+
+    async def _state(self, own_id: str) -> Event:
+        """The response that the upstream keeps under this id of its own. Raises `GatewayError` as `answer`."""
+        assert self._client is not None, "the handler was not entered"
+        headers = UpstreamHeaders(self._deployment, self._upstream, RESPONSES).fixed
+        return await self._calls.look(
+            self._client.endpoint(f"{self._base_url}{RESPONSES.path}/{quote(own_id, safe='')}", headers)
+        )
 
     async def forward(self, exchange: Exchange, below: str) -> Reply:
         """The upstream's answer to a request about what it keeps. `below` is the path behind its base URL.
@@ -132,7 +129,7 @@ class DirectHandler:
         """The status of the upstream's list of models. Raises `HttpError`, and `TimeoutError` after `seconds`."""
         assert self._models is not None, "the handler was not entered"
         response = await self._models.get(seconds=seconds)
-        response.close(_LINGER_SECONDS)
+        response.close(LINGER_SECONDS)
         return response.status
 
     def _upstream_body(self, body: Body, model: str, defaults: Mapping[str, Any]) -> Body:
@@ -155,179 +152,3 @@ def _defaults(parameters: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]
     extra: Mapping[str, Any] = parameters.get("extra_body") or {}
     meant = {key: value for key, value in parameters.items() if is_parameter(key) and dialect.has(key)}
     return {**extra, **meant}
-
-
-class DirectCalls:
-    """Sends requests to one deployment's upstream and records each as an attempt."""
-
-    def __init__(self, deployment: Deployment, upstream: Upstream) -> None:
-        self._deployment = deployment
-        self._label = deployment.label
-        self._secrets = secrets_of(deployment, upstream.api_key, upstream.base_url)
-        self._whole = WholeAnswers(self._label, self._secrets)
-
-    async def call(self, endpoint: Endpoint, exchange: Exchange, body: bytes, passed_on: Mapping[str, str]) -> Reply:
-        """The whole answer, or the begun stream. A stream ends its attempt itself, later.
-
-        The first deadline is that of the first token, from which DirectStream moves it. `passed_on` are headers besides
-        those of the endpoint and of the trace.
-        """
-        attempt = exchange.begin_attempt(self._deployment.provider, self)
-        patience = self._deployment.deadlines.patience(stream=exchange.stream, can_fail_over=exchange.can_fail_over)
-        try:
-            if exchange.asks_model or exchange.method == "POST":
-                response = await endpoint.post(
-                    body,
-                    {**trace_headers(exchange), **passed_on} if self._deployment.forwards_trace else passed_on,
-                    connect_seconds=patience.connect,
-                    seconds=patience.first_token,
-                    whole_seconds=patience.whole,
-                )
-            elif exchange.method == "DELETE":
-                response = await endpoint.delete(seconds=patience.first_token)
-            else:
-                response = await endpoint.get(seconds=patience.first_token)
-            try:
-                reply = await self._reply(response, exchange, attempt, patience)
-            except BaseException:
-                response.close()
-                raise
-        except GatewayError as error:
-            attempt.fail(error, exchange.clock())
-            raise
-        except TimeoutError as error:
-            missed = patience.missed(error, spoke=False)
-            raise self._failed(exchange, attempt, upstream_errors.timed_out(self._label, *missed)) from None
-        except (HttpError, ValueError) as error:
-            sent = not isinstance(error, NoConnection)
-            raise self._failed(exchange, attempt, upstream_errors.unreachable(self._label, error, sent=sent)) from None
-        except BaseException:
-            attempt.end(exchange.clock())
-            raise
-        if isinstance(reply.body, bytes):
-            attempt.end(exchange.clock())
-        return reply
-
-    def _failed(self, exchange: Exchange, attempt: Attempt, error: GatewayError) -> GatewayError:
-        attempt.fail(error, exchange.clock())
-        return error
-
-    async def _reply(self, response: Response, exchange: Exchange, attempt: Attempt, patience: Patience) -> Reply:
-        """The answer in the form that the client asked for. Its own form is told by its bytes, not by its headers."""
-        if not 200 <= response.status < 300:
-            raise await self._refusal(response, exchange)
-        if exchange.dialect.passes_bytes and not exchange.stream:
-            content_type = response.headers.get("content-type", "")
-            if is_text_or_sound(content_type):
-                return await self._passed(response, exchange, content_type)
-        head, is_stream = await self._begin(response, asked=exchange.stream)
-        if not exchange.asks_model:
-            exchange.stream = is_stream
-            if not is_stream:  # a list, or the word that something is deleted
-                head = head if response.ended else await self._rest(response, head)
-                response.close()
-                return document_reply(head)
-        if not is_stream:
-            document = await self._document(response, head, exchange)
-            dialect = exchange.upstream_dialect or exchange.dialect
-            events = dialect.stream_of(document.raw) if exchange.stream else None
-            if events is not None:
-                attempt.end(exchange.clock())
-                return stream_reply(_frames_of(events))
-            exchange.split = document.raw, [document]
-            return document_reply(document.raw)
-        skips = self._deployment.skip_malformed
-        stream = DirectStream(self._label, self._secrets, response, patience, skips, exchange, attempt)
-        frames = await stream.begin(head)
-        if exchange.stream:
-            return stream_reply(frames, stream.push_to)
-        return document_reply(await self._joined(frames, exchange))
-
-    async def _passed(self, response: Response, exchange: Exchange, content_type: str) -> Reply:
-        """An answer that is sound or text, as it is. JSON is judged, whatever it is called."""
-        body = await self._rest(response, response.take() or await response.read())
-        response.close()
-        document = exchange.dialect.document(body)
-        if document.answer is None or not document.answer.choices:
-            raise self._whole.no_completion(body, response.headers)
-        exchange.split = body, [document]
-        return passed_reply(body, content_type)
-
-    async def _begin(self, response: Response, *, asked: bool) -> tuple[bytes, bool]:
-        """The first bytes, and whether they begin a stream of events; what was asked for, if there is nothing."""
-        head = response.take() or await response.read()
-        while (is_stream := begins_stream(head)) is None:
-            piece = await response.read()
-            if not piece:
-                return head, asked
-            head += piece
-        return head, is_stream
-
-    async def _document(self, response: Response, head: bytes, exchange: Exchange) -> Event:
-        """A whole answer. Raises `GatewayError` for anything else."""
-        if not response.ended:
-            head = await self._rest(response, head)
-        response.close()
-        dialect = exchange.upstream_dialect or exchange.dialect
-        document = self._whole.document_in(head, dialect)
-        if document.answer is None or not document.answer.choices:
-            exchange.note_unseen([document])  # some providers bill a failed answer too
-            raise self._whole.no_completion(dialect.error_in(document), response.headers)
-        return document
-
-    async def _rest(self, response: Response, head: bytes) -> bytes:
-        declared = response.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > MAX_DOCUMENT_BYTES:  # not read at all: it would be kept until then
-            raise self._whole.too_long()
-        parts, size = [head], len(head)
-        while piece := await response.read():
-            parts.append(piece)
-            size += len(piece)
-            if size > MAX_DOCUMENT_BYTES:
-                raise self._whole.too_long()
-        return b"".join(parts)
-
-    async def _joined(self, frames: AsyncGenerator[bytes, None], exchange: Exchange) -> bytes:
-        """The document that a stream tells."""
-        dialect = exchange.upstream_dialect or exchange.dialect
-        splitter, events, size = dialect.splitter(), list[Event](), 0
-        try:
-            async with aclosing(frames):
-                async for piece in frames:
-                    size += len(piece)
-                    if size > MAX_DOCUMENT_BYTES:
-                        raise self._whole.too_long()
-                    events += [event for event in splitter.feed(piece) if event.data is not None]
-                    if len(events) > _MOST_JOINED:
-                        raise self._whole.too_long()
-        except (GatewayError, asyncio.CancelledError):
-            exchange.note_unseen(events)
-            raise
-        exchange.split = None
-        for event in events:
-            if event.answer is not None and event.answer.error is not None:
-                exchange.note_unseen(events)
-                raise upstream_errors.refusal_in_stream(dialect.error_in(event), self._label, self._secrets)
-        document_of = dialect.document_of
-        document = document_of(events) if len(events) <= MOST_EVENTS else await asyncio.to_thread(document_of, events)
-        if document is None:
-            raise self._whole.malformed("a stream where a document was asked for")
-        return document
-
-    async def _refusal(self, response: Response, exchange: Exchange) -> GatewayError:
-        dialect = exchange.upstream_dialect or exchange.dialect
-        if dialect.optional and response.status in _NO_ROUTE:
-            response.close()
-            return not_spoken(exchange.requested_model or "", dialect.path)
-        body = b""
-        try:
-            while len(body) < upstream_errors.MAX_ERROR_BYTES and (piece := await response.read()):
-                body += piece
-        except HttpError:
-            body = b""  # the status alone is enough
-        response.close()
-        return self._whole.refuse(response.status if response.status >= 400 else 502, body, response.headers)
-
-
-async def _frames_of(events: Iterable[Event]) -> AsyncGenerator[bytes, None]:
-    yield b"".join([event.raw for event in events])

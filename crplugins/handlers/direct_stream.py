@@ -238,6 +238,9 @@ class DirectStream:
             self._ended = False
         elif not self._ended and self._state.complete:
             self._spoke = self._ended = alive = True
+        if (unended := self._exchange.unended) is not None:  # it has begun there, and its client needs its id
+            unended.note(event)
+            self._spoke = True
         if answer.usage is not None and not self._counted:
             self._counted = True
             alive = alive or self._ended

@@ -13,6 +13,7 @@ from crplugins.asgi.push import FindPush, find_push
 from crplugins.asgi.scope import find_exchange
 from crplugins.asgi.sending import send_reply
 from crplugins.core.body import Body
+from crplugins.core.dialects import RESPONSES
 from crplugins.core.errors import GatewayError, internal_error, model_not_found
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.form_body import FormBody
@@ -32,11 +33,20 @@ class ModelEndpoint:
     Args:
         find: the handler for a model name, or None.
         keep_alive: seconds for which a stream is idle after which a comment is sent; None for never.
+        in_background: told of a request for a response in the background, whose end is to be waited for. Raises
+            `GatewayError`.
     """
 
-    def __init__(self, find: Callable[[str], Handler | None], *, keep_alive: float | None = None) -> None:
+    def __init__(
+        self,
+        find: Callable[[str], Handler | None],
+        *,
+        keep_alive: float | None = None,
+        in_background: Callable[[Exchange], None] | None = None,
+    ) -> None:
         self._find = find
         self._keep_alive = keep_alive
+        self._in_background = in_background
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = find_exchange(scope)
@@ -48,6 +58,8 @@ class ModelEndpoint:
             form = exchange.dialect.form
             body = exchange.body = FormBody.of_form(raw, exchange.headers) if form else Body.of_request(raw)
         exchange.notes_attempts = True
+        if exchange.dialect is RESPONSES and self._in_background is not None and body.get("background", bool):
+            self._in_background(exchange)
         try:
             with CancelOnDisconnect(receive):
                 reply = await self._handler(exchange, body).answer(exchange, body)

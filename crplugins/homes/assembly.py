@@ -248,7 +248,9 @@ def _metrics_push(parts: Parts) -> Plugin:
 
 
 def _stored_responses(parts: Parts) -> StoredResponses:
-    return StoredResponses(_response_ids(parts), here=HERE if parts.place_of is None else None)
+    here = HERE if parts.place_of is None else None
+    background = here is None and parts.config.responses.max_background > 0
+    return StoredResponses(_response_ids(parts), here=here, background=background)
 
 
 def _response_ids(parts: Parts) -> ResponseIds:

@@ -79,7 +79,7 @@ class MissingUsage(Plugin):
 
     def _refuses(self, exchange: Exchange) -> bool:
         counted = exchange.answer_usage is not None and exchange.answer_source == "provider"
-        provided = exchange.from_cache or counted or not exchange.dialect.uses_tokens
+        provided = exchange.from_cache or counted or exchange.goes_on or not exchange.dialect.uses_tokens
         return not provided and exchange.status == 200 and self._policy_for(exchange) == "refuse"
 
 

@@ -86,27 +86,31 @@ class StoredResponses(_BoundIds):
     """Binds each response to the key that makes it, by its id, and reads the id of the one that it goes on from.
 
     As `previous_response_id`, an id of another key or of nobody is 400 in OpenAI's words. A conversation, which lives
-    at the provider under an id that nobody here has given, is refused; so is an answer in the background, which ends
-    when nobody is there to count it.
+    at the provider under an id that nobody here has given, is refused.
 
     Args:
         ids: makes and reads the ids.
         here: where the app inside keeps its responses; None where handlers of ours say it, each for its provider.
+        background: whether somebody waits for the ends of answers in the background. Else they are refused: they end
+            when nobody is there to count them.
     """
 
     reads_body = True
     dialects = frozenset({"responses"})
 
-    def __init__(self, ids: ResponseIds, *, here: ResponsesPlace | None = HERE) -> None:
+    def __init__(self, ids: ResponseIds, *, here: ResponsesPlace | None = HERE, background: bool = False) -> None:
         super().__init__(ids)
         self._here = here
+        self._background = background
 
     def on_request(self, exchange: Exchange) -> None:
         body = exchange.body
         assert body is not None, "reads_body"
         exchange.kept_at = self._here
         for name, why in _REFUSED.items():
-            if name in body and body.get(name) not in (None, False):
+            if name in body and (given := body.get(name)) not in (None, False):
+                if name == "background" and given is True and self._background:
+                    continue
                 raise GatewayError(400, why, param=name, code="unsupported_parameter")
         previous = body.get("previous_response_id")
         if previous is None:

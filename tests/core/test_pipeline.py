@@ -333,3 +333,17 @@ def test_every_home_ends_a_request_by_one_rule(
     Run(pipeline(Plugin()), exchange).conclude(status, **options)
     assert (exchange.status, exchange.error_type, exchange.outcome) == recorded
     assert exchange.timings.ended is not None
+
+
+async def test_a_run_that_waits_for_its_provider_does_not_finish_before(exchange: Exchange) -> None:
+    watcher = Watcher()
+    run = Run(pipeline(watcher), exchange)
+    await run.down()
+    run.waits = True
+    await run.ended()
+    run.finish()
+    assert finishes(watcher.log) == []
+    run.waits = False
+    run.conclude(200)
+    run.finish()
+    assert finishes(watcher.log) == ["w"]

@@ -1,5 +1,6 @@
 """A provider that keeps responses, each for the account that made it, as OpenAI does."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from itertools import count
@@ -14,6 +15,8 @@ NOT_FOUND = "Response with id '{}' not found."
 class KeepingProvider:
     """An ASGI app. `kept` has the responses by account and id, `asked` the method, path, query and body of requests.
 
+    A response in the background is `in_progress` until `end` is called, or it is cancelled.
+
     Args:
         knows_nobody: whoever asks has one account, as in front of a model server.
     """
@@ -23,6 +26,9 @@ class KeepingProvider:
         self.kept: dict[tuple[str, str], Wire] = {}
         self.asked: list[tuple[str, str, str, Wire]] = []
         self.down = False
+        self.slow = 0.0  # seconds before it answers
+        self.began = asyncio.Event()  # one runs in the background
+        self.running: dict[str, Wire] = {}
         self._numbers = count(1)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -37,11 +43,18 @@ class KeepingProvider:
         query = scope["query_string"].decode()
         told = json.loads(body) if body else {}
         self.asked.append((scope["method"], scope["path"], query, told))
+        await asyncio.sleep(self.slow)
         status, answer = self._answer(scope["method"], scope["path"], query, account, told)
         kind = b"application/json" if isinstance(answer, dict) else b"text/event-stream"
         data = json.dumps(answer).encode() if isinstance(answer, dict) else answer
         await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
         await send({"type": "http.response.body", "body": data})
+
+    def end(self, **facts: Any) -> None:
+        """All that runs in the background has ended, with these facts in the place of those of a success."""
+        for (account, own), whole in self.kept.items():
+            if own in self.running:
+                self.kept[account, own] = whole | self.running.pop(own) | facts
 
     def _answer(self, method: str, path: str, query: str, account: str, told: Wire) -> tuple[int, Wire | bytes]:
         if self.down:
@@ -57,7 +70,9 @@ class KeepingProvider:
             del self.kept[account, below[0]]
             return 200, {"id": below[0], "object": "response", "deleted": True}
         if below[1:] == ["cancel"]:
-            return 200, whole | {"status": "cancelled"}
+            self.running.pop(below[0], None)
+            self.kept[account, below[0]] = whole | {"status": "cancelled"}
+            return 200, self.kept[account, below[0]]
         if below[1:] == ["input_items"]:
             return 200, {"object": "list", "data": [{"id": "msg_0", "type": "message"}], "has_more": False}
         if "stream=true" in query:
@@ -71,6 +86,14 @@ class KeepingProvider:
             return 400, _error(f"Previous response with id '{previous}' not found.", "previous_response_not_found")
         own = f"resp_{self.name}{next(self._numbers)}"
         whole = response(SHAPES["text"].output, id=own, previous_response_id=previous, model=told["model"])
+        if told.get("background"):
+            self.running[own] = whole
+            self.began.set()
+            whole = whole | {"background": True, "status": "in_progress", "output": [], "usage": None}
+            self.kept[account, own] = whole
+            if told.get("stream"):  # and the connection breaks
+                return 200, frames(numbered([{"type": "response.created", "response": whole}]))
+            return 200, whole | {"status": "queued"}
         if told.get("store") is not False:
             self.kept[account, own] = whole
         return 200, frames(_events(whole)) if told.get("stream") else whole

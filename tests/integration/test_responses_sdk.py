@@ -17,9 +17,14 @@ from tests.homes.keeping_provider import KeepingProvider
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+@pytest.fixture(scope="module")
+def provider() -> KeepingProvider:
+    return KeepingProvider()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url() -> AsyncIterator[str]:
-    async with serving(KeepingProvider()) as upstream, serving(Gateway(**words([upstream]))) as url:
+async def url(provider: KeepingProvider) -> AsyncIterator[str]:
+    async with serving(provider) as upstream, serving(Gateway(**words([upstream]))) as url:
         yield f"{url}/v1"
 
 
@@ -73,5 +78,18 @@ async def test_a_response_is_parsed(client: AsyncOpenAI) -> None:
     with pytest.raises(ValueError, match="JSON"):  # the words are none
         await client.responses.parse(model="fast", input="Hello", text_format=City)
     with pytest.raises(openai.BadRequestError) as refused:
-        await client.responses.create(model="fast", input="Hello", background=True)
-    assert refused.value.param == "background"
+        await client.responses.create(model="fast", input="Hello", conversation="conv_1")
+    assert refused.value.param == "conversation"
+
+
+async def test_a_response_in_the_background_is_awaited_and_cancelled(
+    client: AsyncOpenAI, provider: KeepingProvider
+) -> None:
+    made = await client.responses.create(model="fast", input="Hello", background=True)
+    assert (made.status, made.background) == ("queued", True)
+    assert (await client.responses.retrieve(made.id)).status == "in_progress"
+    provider.end()
+    done = await client.responses.retrieve(made.id)
+    assert (done.id, done.status, done.output_text) == (made.id, "completed", WORDS)
+    other = await client.responses.create(model="fast", input="Hello", background=True)
+    assert (await client.responses.cancel(other.id)).status == "cancelled"

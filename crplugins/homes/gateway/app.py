@@ -225,6 +225,7 @@ class Gateway:
         if self._prepared is not None:
             await self._prepared.abandon()
         generations = [*self._retiring.values(), self._generation]
+        await self._state.background.close()
         for task in list(self._retiring):
             task.cancel()
         errors = [await generation.close() for generation in generations]

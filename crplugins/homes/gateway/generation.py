@@ -18,9 +18,11 @@ from crplugins.asgi.lifespan import Resource
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.asgi.scope import find_exchange
 from crplugins.config import Config
+from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Faults
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Principal
+from crplugins.handlers.background import BackgroundResponses
 from crplugins.handlers.endpoint import ModelEndpoint
 from crplugins.handlers.loading import Loading, Missing
 from crplugins.homes.assembly import assemble, find
@@ -56,6 +58,7 @@ class GatewayState:
 
     Attributes:
         draining: the process ends, and takes nothing more.
+        background: the responses in the background whose ends are waited for.
         loads: how the loading of the configuration has gone.
         faults: how often a hook failed, by plugin name and hook name.
         workers: what all processes of the server are doing.
@@ -65,6 +68,7 @@ class GatewayState:
 
     def __init__(self, reload: Callable[[str], Awaitable[Reloaded]]) -> None:
         self.draining = False
+        self.background: Final = BackgroundResponses()
         self.loads: Final = Loads()
         self.faults: Final[Faults] = Counter()
         self.workers: Final = WorkerStates(lambda: self.activity(), workers_directory())
@@ -126,8 +130,12 @@ class Generation:
         if self._upstreams.fallbacks is not None:
             self._upstreams.fallbacks.gate = FallbackGate(self.plugins)
         self._aliases = parts.aliases.table
-        self._models = ModelEndpoint(self._upstreams.find, keep_alive=config.server.stream_keep_alive_seconds)
-        self._kept = StoredEndpoint(self._upstreams.keeper)
+        self._models = ModelEndpoint(
+            self._upstreams.find,
+            keep_alive=config.server.stream_keep_alive_seconds,
+            in_background=self._in_background,
+        )
+        self._kept = StoredEndpoint(self._upstreams.keeper, state.background)
         dialects = config.server.dialects
         self._model_paths = model_paths(dialects)
         web = Web(self._visible_models, self._readiness, self._openapi, state.loads, self._model_paths)
@@ -225,6 +233,24 @@ class Generation:
         if self._cors.concerns(scope):
             return self._cors(scope, receive, send)
         return self._app.handle(scope, receive, send)
+
+    def _in_background(self, exchange: Exchange) -> None:
+        """A request for a response in the background, which has this configuration until its provider has ended."""
+        section = self.config.responses
+        self._state.background.admit(
+            exchange,
+            most=section.max_background,
+            seconds=section.background_seconds,
+            began=self._begun_in_background,
+            done=self._ended_in_background,
+        )
+
+    def _begun_in_background(self) -> None:
+        self.running += 1
+
+    def _ended_in_background(self) -> None:
+        self.running -= 1
+        self.left()
 
     def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         target: ASGIApp = self._web

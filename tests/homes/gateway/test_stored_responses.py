@@ -244,7 +244,7 @@ async def test_what_is_not_stored_is_not_found() -> None:
         assert "resp_a1" not in answer.text
 
 
-@pytest.mark.parametrize("more", [{"conversation": "conv_1"}, {"conversation": {"id": "conv_1"}}, {"background": True}])
+@pytest.mark.parametrize("more", [{"conversation": "conv_1"}, {"conversation": {"id": "conv_1"}}])
 async def test_what_cannot_be_bound_or_counted_is_refused(more: dict[str, Any]) -> None:
     async with keeping() as kept:
         answer = await kept.create(**more)
