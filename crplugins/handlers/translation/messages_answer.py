@@ -68,10 +68,10 @@ class MessagesWriter:
         _run(self._blocks.end())
         content = [each for block in self._blocks.told for each in self._whole(block)]
         end = {"stop_reason": self._reason(), "stop_sequence": None}
-        return encoded(_head(answer) | {"content": content} | end | {"usage": usage_of(self._usage)})
+        return encoded(_head(answer) | {"content": content} | end | {"usage": _whole_usage(self._usage)})
 
     def _start(self, chunk: Fields) -> Event:
-        usage = {**usage_of(self._usage), "output_tokens": 0}
+        usage = {**_whole_usage(self._usage), "output_tokens": 0}
         head = _head(chunk) | {"content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
         return _event("message_start", {"message": head})
 
@@ -121,16 +121,22 @@ def _delta(block: Block, delta: Fields) -> Event:
 
 
 def _head(answer: Fields) -> Fields:
-    return {"id": new_id("msg"), "type": "message", "role": "assistant", "model": text_in(answer.get("model"))}
+    head = {"id": new_id("msg"), "type": "message", "role": "assistant", "model": text_in(answer.get("model"))}
+    return head | {"stop_details": None, "container": None}
 
 
 def _started(block: Block) -> Fields:
     if block.kind == "call":
-        return {"type": "tool_use", "id": block.id or new_id("toolu"), "name": block.name, "input": {}}
+        call = {"type": "tool_use", "id": block.id or new_id("toolu"), "name": block.name, "input": {}}
+        return call | {"caller": {"type": "direct"}}
     if block.kind == "thinking":
         hidden = next((each for each in block.signed if each.get("type") == "redacted_thinking"), None)
         return dict(hidden) if hidden is not None else {"type": "thinking", "thinking": "", "signature": ""}
-    return {"type": "text", "text": ""}
+    return {
+        "type": "text",
+        "text": "",
+        "citations": [],
+    }  # null, which Anthropic documents, is more than the AI SDK reads
 
 
 def _piece(block: Block, piece: str) -> Fields:
@@ -143,6 +149,14 @@ def _piece(block: Block, piece: str) -> Fields:
 
 def _signature(block: Block) -> str:
     return next((text_in(each.get("signature")) for each in block.signed if each.get("signature")), "")
+
+
+def _whole_usage(usage: Fields) -> Fields:
+    """The same with every member that Anthropic's has, as its SDKs' types do; null for what nobody has told."""
+    told = usage_of(usage)
+    parts = {"ephemeral_5m_input_tokens": told["cache_creation_input_tokens"], "ephemeral_1h_input_tokens": 0}
+    unsaid = {"cache_creation": parts, "server_tool_use": None, "service_tier": None, "inference_geo": None}
+    return {**unsaid, "output_tokens_details": {"thinking_tokens": 0}, **told}
 
 
 def usage_of(usage: Fields) -> Fields:
@@ -167,5 +181,5 @@ def usage_of(usage: Fields) -> Fields:
         told["prompt_tokens_details"] = more
     out = {key: value for key, value in details(usage, "completion_tokens_details").items() if key != "text_tokens"}
     if out:
-        told["output_tokens_details"] = out
+        told["output_tokens_details"] = {"thinking_tokens": number(out.get("reasoning_tokens")), **out}
     return told

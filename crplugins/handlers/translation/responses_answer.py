@@ -22,10 +22,10 @@ from crplugins.handlers.translation.translation import (
 )
 
 _ECHOED: Final[dict[str, Any]] = {
-    "instructions": None, "max_output_tokens": None, "max_tool_calls": None, "metadata": {},
-    "parallel_tool_calls": True, "prompt_cache_key": None, "reasoning": {"effort": None, "summary": None},
+    "frequency_penalty": 0.0, "instructions": None, "max_output_tokens": None, "max_tool_calls": None, "metadata": {},
+    "parallel_tool_calls": True, "presence_penalty": 0.0, "prompt_cache_key": None, "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None, "temperature": 1.0, "text": {"format": {"type": "text"}}, "tool_choice": "auto",
-    "tools": [], "top_p": 1.0, "truncation": "disabled", "user": None,
+    "tools": [], "top_logprobs": 0, "top_p": 1.0, "truncation": "disabled", "user": None,
 }  # fmt: skip
 """What a response repeats of its request, and what it says where that says nothing."""
 
@@ -55,6 +55,7 @@ class ResponsesWriter:
         self._echo = {
             name: default if (value := asked.get(name)) is None else value for name, default in _ECHOED.items()
         }
+        self._echo["tools"] = [*map(_whole_tool, self._echo["tools"])]
 
     def events(self, chunk: Fields) -> list[Event]:
         self._usage = counts(chunk.get("usage")) or self._usage
@@ -96,7 +97,9 @@ class ResponsesWriter:
 
     def _response(self, status: str) -> Fields:
         """The response as far as it has come."""
-        told = {"status": status, "background": False, "error": None, "incomplete_details": None, "output": []}
+        ended = int(time.time()) if status == "completed" else None
+        told = {"status": status, "completed_at": ended, "background": False, "error": None}
+        told |= {"incomplete_details": None, "output": []}
         return (self._head or {}) | told | self._echo | {"previous_response_id": None, "store": False, "usage": None}
 
     def _whole(self, status: str) -> Fields:
@@ -197,6 +200,13 @@ class ResponsesWriter:
             return {"id": self._id(block), "type": "custom_tool_call", "status": status, **call, **said}
         arguments = {"arguments": "" if begun else _arguments(block)}
         return {"id": self._id(block), "type": "function_call", "status": status, **call, **arguments}
+
+
+def _whole_tool(tool: Any) -> Any:
+    """A tool as a response repeats it: of a function, with what the request has left out."""
+    if not isinstance(tool, dict) or tool.get("type") != "function":
+        return tool
+    return {"description": None, "parameters": None, "strict": None, **tool}
 
 
 def _content(block: Block, text: str) -> Fields:

@@ -150,7 +150,8 @@ def test_why_an_answer_has_ended(finish: str, stop: str, status: str) -> None:
 
 def test_a_refusal_is_one_in_each_protocol() -> None:
     message = whole(MESSAGES, {"content": None, "refusal": "No."})
-    assert (message["stop_reason"], message["content"]) == ("refusal", [{"type": "text", "text": "No."}])
+    said = [{"type": "text", "text": "No.", "citations": []}]
+    assert (message["stop_reason"], message["content"]) == ("refusal", said)
     [item] = whole(RESPONSES, {"content": None, "refusal": "No."})["output"]
     assert item["content"] == [{"type": "refusal", "refusal": "No."}]
     kinds = [event.name.decode() for event in events_of(RESPONSES, [chunk({"refusal": "No."}), chunk({}, "stop")])]
@@ -160,7 +161,9 @@ def test_a_refusal_is_one_in_each_protocol() -> None:
 
 def test_a_call_that_a_bound_has_cut_is_not_made_and_any_other_that_is_none_fails() -> None:
     calls = {"tool_calls": [{"id": "c", "function": {"name": "a", "arguments": '{"x": '}}]}
-    assert whole(MESSAGES, {"content": "So", **calls}, "length")["content"] == [{"type": "text", "text": "So"}]
+    assert whole(MESSAGES, {"content": "So", **calls}, "length")["content"] == [
+        {"type": "text", "text": "So", "citations": []}
+    ]
     with pytest.raises(GatewayError) as caught:
         whole(MESSAGES, calls, "tool_calls")
     assert caught.value.error.code == "upstream_malformed"
@@ -246,3 +249,36 @@ def test_completions_are_told_chunk_by_chunk_and_their_usage_where_it_was_asked_
 def test_a_whole_answer_without_a_choice_is_none(dialect: Dialect) -> None:
     with pytest.raises(GatewayError):
         TRANSLATIONS[dialect].writer({}).document({"choices": []})
+
+
+CALL = {"tool_calls": [{"id": "c", "function": {"name": "a", "arguments": "{}"}}]}
+
+
+def test_a_whole_message_has_every_member_that_anthropics_has() -> None:
+    message = whole(MESSAGES, {"content": "So", **CALL}, "tool_calls")
+    assert {
+        "id",
+        "type",
+        "role",
+        "model",
+        "content",
+        "stop_reason",
+        "stop_sequence",
+        "stop_details",
+        "container",
+    } < set(message)
+    text, call = message["content"]
+    assert (text["citations"], call["caller"]) == ([], {"type": "direct"})
+    assert set(message["usage"]) >= {
+        "input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "cache_creation",
+        "output_tokens_details", "server_tool_use", "service_tier", "inference_geo",
+    }  # fmt: skip
+    assert message["usage"]["output_tokens_details"].keys() >= {"thinking_tokens"}
+
+
+def test_a_whole_response_has_every_member_that_openais_has() -> None:
+    tool = {"type": "function", "name": "a", "parameters": {"type": "object"}}
+    response = whole(RESPONSES, {"content": "So"}, "stop", tools=[tool])
+    assert response["completed_at"] >= response["created_at"]
+    assert (response["presence_penalty"], response["frequency_penalty"], response["top_logprobs"]) == (0.0, 0.0, 0)
+    assert response["tools"] == [{"description": None, "strict": None, **tool}]
