@@ -50,6 +50,7 @@ FOREIGN = {
     "handlers.litellm.errors._UNSUPPORTED": "search", "handlers.upstream_errors._LEADING_NUMBER": "match",
     "handlers.upstream_errors._NUMBER": "match", "handlers.upstream_errors._DATE": "match",
     "handlers.direct_headers._VERSION": "fullmatch", "handlers.direct_headers._FEATURE": "fullmatch",
+    "handlers.direct_query._VALUE": "fullmatch",
     "handlers.upstream_errors._STATUS": "match", "handlers.upstream_errors._OUT_OF_CREDIT": "search",
     "keys.jwt.claims._SEPARATORS": "search", "keys.secrets._FORM": "match",
     "ledger.question._AGO": "match", "metering.attachments._GEMINI": "search",

@@ -16,6 +16,7 @@ from crplugins.core.principal import Principal
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.said import NOTHING, Mark, Said
 from crplugins.core.unended import Unended
+from crplugins.core.units import NO_UNITS, Units
 from crplugins.core.usage import OFF_PEAK, Price, TokenUsage, UsageSource
 from crplugins.core.wire import is_end
 
@@ -220,6 +221,7 @@ class Exchange(msgspec.Struct, eq=False):
             that cannot know.
         authenticate: finds out once more who calls, for a plugin that has waited. Raises `GatewayError` for a key that
             is not valid any more. None where nobody has asked for a key.
+        made: what the answer says that it has made or used besides tokens.
         kept_at: where its provider keeps the answer, or the one that the request is about; None for nowhere.
         unended: the answer, where its provider may work on it when the client has been answered; None elsewhere.
         inner_path: the path with which the app inside is called, if it is another one.
@@ -279,6 +281,7 @@ class Exchange(msgspec.Struct, eq=False):
     rescues: tuple[RescueKind, ...] = ()
     disconnected: Callable[[], Awaitable[None]] | None = None
     authenticate: "Callable[[Exchange], Awaitable[None] | None] | None" = None
+    made: Units | None = None
     kept_at: ResponsesPlace | None = None
     unended: Unended | None = None
     inner_path: str | None = None
@@ -365,7 +368,20 @@ class Exchange(msgspec.Struct, eq=False):
         if price.off_peak is not None and price.off_peak.holds_at(self.wall_clock()):
             named.append(OFF_PEAK)
         seconds = self.upstream_seconds(self.timings.ended or self.clock(), self._given_up) if price.second else 0.0
-        return price.micro_usd(usage, named, seconds)
+        by_number = price.picture or price.character or price.recorded_second
+        return price.micro_usd(usage, named, seconds, self.units() if by_number else NO_UNITS)
+
+    def asked_units(self) -> Units:
+        """What the request asks for that is charged by number and is no token."""
+        return NO_UNITS if self.body is None else self.dialect.asked_units(self.body)
+
+    def units(self) -> Units:
+        """What of that is charged: what the answer says, and else what was asked for. Nothing without an answer, but
+        where the client has left a provider that was at work."""
+        if self.made is not None:
+            return self.made.over(self.asked_units())
+        worked = self.outcome == "ok" or (self.outcome == "cancelled" and self.answer_source == "estimated")
+        return self.asked_units() if worked else NO_UNITS
 
     def upstream_seconds(self, ended: float, after: int = 0) -> float:
         """Time in which a provider was working; in front of a foreign app, the time that app took.
@@ -448,6 +464,7 @@ class Exchange(msgspec.Struct, eq=False):
     def _note_facts(self, event: "Event", answer: "AnswerFacts") -> None:
         if answer.searches:
             self.said.searches += answer.searches
+        self.made = answer.made or self.made
         if self.provider_model is None or answer.usage is not None:
             self.note_provider(answer)
         reports = answer.usage is not None or answer.x_groq is not None

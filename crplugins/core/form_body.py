@@ -81,6 +81,11 @@ class FormBody(Body):
         """The names of its files."""
         return [part.name for part in self._parts if part.is_file]
 
+    def contents(self) -> list[bytes]:
+        """What its files hold."""
+        raw = self.raw
+        return [raw[part.content : part.end] for part in self._parts if part.is_file]
+
     def copy(self) -> "FormBody":
         copy = FormBody.__new__(FormBody)
         copy.raw, copy._fields = self.raw, self._fields

@@ -59,6 +59,19 @@ class Base64:
         return data[skipped : skipped + count]
 
 
+class Plain:
+    """The same for bytes that are no base64."""
+
+    __slots__ = ("_data", "size")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read(self, offset: int, count: int) -> bytes:
+        return self._data[offset : offset + count]
+
+
 def image_size(text: str) -> Size | None:
     """The size of a picture in a `data:` URL or in base64; None for an address, or what is not understood."""
     data = Base64(text)
@@ -110,9 +123,28 @@ def audio_seconds(text: str, *, of_answer: bool = False) -> float:
     """
     if not text or "://" in text[:16]:
         return 0.0
-    data = Base64(text)
+    return _seconds(Base64(text), _PCM16_BYTES_PER_SECOND if of_answer else _PLAIN_BYTES_PER_SECOND)
+
+
+def recording_seconds(data: bytes, *, of_answer: bool = False) -> float:
+    """The same for a file. Ogg (RFC 3533, section 6) says how long it lasts in its last page, by samples of Opus."""
+    if data.startswith(b"OggS"):
+        page = data.rfind(b"OggS")
+        samples = _little(data[page + 6 : page + 14])
+        return samples / _OPUS_HERTZ if 0 < samples < 2**63 else len(data) / _PLAIN_BYTES_PER_SECOND
+    if data[:1] == b"\xff" and data[1:2] in _ADTS:
+        return len(data) / _PLAIN_BYTES_PER_SECOND
+    return _seconds(Plain(data), _PCM16_BYTES_PER_SECOND if of_answer else _PLAIN_BYTES_PER_SECOND)
+
+
+_OPUS_HERTZ: Final = 48_000
+_ADTS: Final = (b"\xf0", b"\xf1", b"\xf8", b"\xf9")
+"""How a frame of AAC goes on, whose length depends on what is in it."""
+
+
+def _seconds(data: Base64 | Plain, rate: float) -> float:
+    """`rate`: bytes a second of what has no head."""
     head = data.read(0, 48).ljust(48, b"\0")
-    rate: float = _PCM16_BYTES_PER_SECOND if of_answer else _PLAIN_BYTES_PER_SECOND
     if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
         rate = _little(head[28:32]) or rate
     elif head.startswith(b"fLaC"):

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from crplugins.core.off_peak import OffPeak
+from crplugins.core.units import NO_UNITS, Units
 
 UsageSource = Literal["provider", "estimated", "cache", "none"]
 """Whose numbers they are. Estimated ones always say so. Those of an answer from a `cache` cost nothing and fill no
@@ -137,6 +138,8 @@ class Price(msgspec.Struct, frozen=True):
         searches_together: however many searches one answer takes, they cost what one does.
         request: what a request costs besides.
         second: what each second costs that the provider takes for its answer.
+        picture, character, recorded_second: what a picture costs that is made, a character that is spoken, a second of
+            a recording that is understood.
         above: what all tokens of a longer prompt cost instead: (input tokens, price) for more than so many, the
             highest first.
         alternatives: what everything costs instead in an answer that names this: its processing tier, such as `flex`,
@@ -163,18 +166,24 @@ class Price(msgspec.Struct, frozen=True):
     searches_together: bool = False
     request: int = 0
     second: int = 0
+    picture: int = 0
+    character: int = 0
+    recorded_second: int = 0
     above: tuple[tuple[int, "Price"], ...] = ()
     alternatives: tuple[tuple[str, "Price"], ...] = ()
     factors: tuple[tuple[str, int], ...] = ()
     off_peak: OffPeak | None = None
     source: Literal["table", "config"] = "config"
 
-    def micro_usd(self, usage: TokenUsage, named: Sequence[str] = (), seconds: float = 0.0) -> int:
+    def micro_usd(
+        self, usage: TokenUsage, named: Sequence[str] = (), seconds: float = 0.0, units: Units = NO_UNITS
+    ) -> int:
         """The cost in millionths of a US dollar, rounded half up.
 
         Args:
             named: the tier and whatever else the answer names, see `alternatives` and `factors`.
             seconds: how long the provider took.
+            units: what else than tokens is charged.
         """
         price, scale = self, 1
         for name in named:
@@ -190,6 +199,9 @@ class Price(msgspec.Struct, frozen=True):
         fees = searches * price.web_search
         if usage.input_tokens or usage.output_tokens:
             fees += price.request + round(price.second * seconds)
+        if units is not NO_UNITS:
+            fees += units.pictures * price.picture + units.characters * price.character
+            fees += round(units.recorded * price.recorded_second)
         total += fees * scale
         unit = PICO // MICRO * scale
         return (total + unit // 2) // unit

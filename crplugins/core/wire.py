@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from crplugins.core.lenient_json import strict_json, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
+from crplugins.core.units import NO_UNITS, Units
 from crplugins.core.usage import TokenUsage
 
 
@@ -170,6 +171,9 @@ class AnswerFacts(msgspec.Struct, frozen=True):
     ends: ClassVar[bool] = False
     """It is the end mark of a stream."""
 
+    made: ClassVar[Units | None] = None
+    """What else than tokens was made, or used, by number."""
+
     searches: ClassVar[int] = 0
     """How many searches of the web, which its provider charges for, are over with it."""
 
@@ -203,6 +207,12 @@ class LastFacts(AnswerFacts, frozen=True):
     """Of the event that is the end mark of a stream, in protocols that have another than `[DONE]`."""
 
     ends: ClassVar[bool] = True
+
+
+class MadeFacts(AnswerFacts, frozen=True):
+    """Of an answer of which something else than tokens is charged: pictures, a recording, sound."""
+
+    made: Units = NO_UNITS  # type: ignore[misc]  # of each its own
 
 
 class SearchFacts(AnswerFacts, frozen=True):

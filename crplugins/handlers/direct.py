@@ -19,6 +19,7 @@ from crplugins.core.stream_options import STREAM_OPTIONS, StreamOptionsRefused, 
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct_calls import LINGER_SECONDS, DirectCalls
 from crplugins.handlers.direct_headers import NO_HEADERS, UpstreamHeaders, place_of
+from crplugins.handlers.direct_query import asking_query, stored_query
 from crplugins.handlers.http.client import HttpClient
 from crplugins.handlers.http.interface import Endpoint
 from crplugins.handlers.litellm_settings import is_parameter
@@ -49,7 +50,7 @@ class DirectHandler:
         listing = UpstreamHeaders(deployment, upstream, MESSAGES if upstream.provider == ANTHROPIC else CHAT)
         self.place: Final = place_of(upstream, UpstreamHeaders(deployment, upstream, RESPONSES).fixed)
         self._models_headers = {**listing.fixed, **listing.passed_on(())}
-        self._endpoints: dict[Dialect, tuple[Endpoint, UpstreamHeaders]] = {}
+        self._endpoints: dict[tuple[Dialect, str], tuple[Endpoint, UpstreamHeaders]] = {}
         self._models: Endpoint | None = None
 
     async def __aenter__(self) -> Self:
@@ -66,7 +67,8 @@ class DirectHandler:
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         dialect = exchange.upstream_dialect or exchange.dialect
-        endpoint, headers = self._endpoints.get(dialect) or self._endpoint_of(dialect)
+        query = asking_query(exchange.query, dialect) if exchange.query and dialect.queries else ""
+        endpoint, headers = self._endpoints.get((dialect, query)) or self._endpoint_of(dialect, query)
         passed_on = headers.passed_on(exchange.headers) if dialect.features else NO_HEADERS
         if dialect.form:
             passed_on = {"Content-Type": body.content_type}  # the boundary of each is another
@@ -108,15 +110,14 @@ class DirectHandler:
         """
         assert self._client is not None, "the handler was not entered"
         headers = UpstreamHeaders(self._deployment, self._upstream, exchange.dialect).fixed
-        query = f"?{exchange.query.decode('latin-1')}" if exchange.query else ""
-        endpoint = self._client.endpoint(self._base_url + below + query, headers)
+        endpoint = self._client.endpoint(self._base_url + below + stored_query(exchange.query), headers)
         return await self._calls.call(endpoint, exchange, b"", NO_HEADERS)
 
-    def _endpoint_of(self, dialect: Dialect) -> tuple[Endpoint, UpstreamHeaders]:
+    def _endpoint_of(self, dialect: Dialect, query: str) -> tuple[Endpoint, UpstreamHeaders]:
         assert self._client is not None, "the handler was not entered"
         headers = UpstreamHeaders(self._deployment, self._upstream, dialect)
-        endpoint = self._client.endpoint(self._base_url + dialect.path, headers.fixed)
-        self._endpoints[dialect] = endpoint, headers
+        endpoint = self._client.endpoint(self._base_url + dialect.path + query, headers.fixed)
+        self._endpoints[dialect, query] = endpoint, headers
         self._defaults[dialect] = _defaults(self._deployment.parameters, dialect)
         return endpoint, headers
 

@@ -148,6 +148,7 @@ class DirectCalls:
         if document.answer is None or not document.answer.choices:
             raise self._whole.no_completion(body, response.headers)
         exchange.split = body, [document]
+        exchange.made = document.answer.made  # no plugin sees an answer that is no JSON
         return passed_reply(body, content_type)
 
     async def _begin(self, response: Response, *, asked: bool) -> tuple[bytes, bool]:

@@ -5,6 +5,7 @@ an answer says is counted by `core.said`, a prompt by `metering.prompt`, and wha
 `metering.silence`. An Estimator counts text better.
 """
 
+import math
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Protocol, Self
 
@@ -21,6 +22,9 @@ from crplugins.metering.silence import HiddenOutput
 
 ESTIMATED_OUTPUT_TOKENS: Final = 1024
 """The assumed length of an answer that the client has not limited."""
+
+SPOKEN_TOKENS_PER_SECOND: Final = 1250 / 60
+"""Of speech that is made: OpenAI puts a minute of gpt-4o-mini-tts at 1.5 cents, and a million tokens at 12 dollars."""
 
 NOTHING_USED: Final = TokenUsage()
 _MOST_CHOICES: Final = 128
@@ -142,8 +146,11 @@ def completed_usage(exchange: Exchange, hidden: HiddenOutput = _UNTAUGHT) -> Tok
     if usage is None:
         if not lacks_usage(exchange):
             return None
+        spoken = 0 if exchange.made is None else math.ceil(exchange.made.spoken * SPOKEN_TOKENS_PER_SECOND)
         known = TokenUsage(
-            output_tokens=exchange.said.tokens(exchange.said_before), web_searches=exchange.said.searches
+            output_tokens=exchange.said.tokens(exchange.said_before) + spoken,
+            audio_output_tokens=spoken,
+            web_searches=exchange.said.searches,
         )
     else:
         known = usage

@@ -106,7 +106,9 @@ def price_of(rates: Mapping[str, Any], listed: Price | None = None) -> Price | N
         if price is not None:
             price = _with_off_peak(replace(price, alternatives=_alternatives(tiers, price, listed)), rates)
         if price is None or (listed is None and _charges_otherwise(rates, price)):
-            return _per_second(rates)
+            return _otherwise(rates)
+    if price is not None and not (price.input or price.output) and (units := _units(rates)):
+        price = replace(price, **units, source="config" if listed is not None else price.source)
     return None if price is None else _with_fees(price, rates)
 
 
@@ -322,6 +324,34 @@ def _by_range(rates: Mapping[str, Any], ranges: Sequence[Mapping[str, Any]]) -> 
     if not known or len(known) < len(prices):
         return None
     return replace(known[0][1], above=tuple(known[:0:-1]))
+
+
+def _otherwise(rates: Mapping[str, Any]) -> Price | None:
+    """The price of a model that is charged by something else than tokens; None where that is nothing that we count."""
+    units = _units(rates)
+    return Price(0, 0, **units) if any(units.values()) else _per_second(rates)
+
+
+def _units(rates: Mapping[str, Any]) -> dict[str, Any]:
+    """The prices of pictures, characters and seconds of a recording, by the fields of `Price`.
+
+    The table has the price of a second on both sides of some models, which is charged once.
+    """
+    mode, found = rates.get("mode"), dict[str, Any]()
+    for field, modes, keys in _UNITS:
+        if mode in modes:
+            given = [_pico_usd(key, rates[key]) for key in keys if rates.get(key) is not None]
+            if given:
+                found[field] = next(filter(None, given), 0)
+    return found
+
+
+_UNITS: Final = (
+    ("picture", (None, "image_generation", "image_edit"), ("output_cost_per_image", "input_cost_per_image")),
+    ("character", ("audio_speech",), ("input_cost_per_character",)),
+    ("recorded_second", ("audio_transcription",), ("input_cost_per_second", "output_cost_per_second")),
+)
+"""Where each is charged, and what its price is called."""
 
 
 def _per_second(rates: Mapping[str, Any]) -> Price | None:

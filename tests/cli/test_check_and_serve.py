@@ -188,7 +188,7 @@ def test_what_does_not_answer_is_given_up_after_its_time(run, folder):
 
 OF_LITELLM = """
 model_list:
-  - {model_name: picture, litellm_params: {model: openai/dall-e-3, api_key: k}, model_info: {mode: image_generation}}
+  - {model_name: picture, litellm_params: {model: openai/sora-2, api_key: k}, model_info: {mode: video_generation}}
   - {model_name: unset, litellm_params: {model: openai/m, api_key: os.environ/NOT_SET_AT_ALL}}
   - {model_name: vllm, litellm_params: {model: hosted_vllm/qwen}}
   - {model_name: company, litellm_params: {model: openai/m, api_key: k, ssl_verify: /nowhere.pem}}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.core.media import Size, audio_seconds, image_size
+from crplugins.core.media import Size, audio_seconds, image_size, recording_seconds
 
 
 def encoded(data: bytes) -> str:
@@ -124,3 +124,20 @@ def test_nonsense_never_fails(data: bytes, head: bytes) -> None:
 def test_neither_does_text_that_is_no_base64(text: str) -> None:
     image_size(text)
     audio_seconds("data:x;base64," + text)
+
+
+def test_a_recording_that_is_a_file_lasts_as_long_as_its_head_says() -> None:
+    wav = b"RIFF" + bytes(4) + b"WAVEfmt " + bytes(12) + struct.pack("<I", 16_000) + bytes(16_000 * 3 - 32)
+    assert recording_seconds(wav) == 3
+    assert recording_seconds(b"\xff\xfb\x90\x00" + bytes(16_000 * 2 - 4)) == 2  # MP3 of 128 kbit/s
+    page = lambda samples: b"OggS" + bytes(2) + struct.pack("<Q", samples) + bytes(100)  # noqa: E731
+    assert recording_seconds(page(0) + page(48_000) + page(96_000)) == 2
+    assert recording_seconds(b"\xff\xf1" + bytes(7998)) == 1  # AAC, taken to be of 64 kbit/s
+    assert recording_seconds(bytes(48_000), of_answer=True) == 1  # pcm
+    assert recording_seconds(b"") == 0
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_no_file_is_too_strange_to_have_a_length(data: bytes, of_answer: bool) -> None:
+    for head in (b"", b"OggS", b"RIFF", b"fLaC", b"ID3", b"\xff"):
+        assert recording_seconds(head + data, of_answer=of_answer) >= 0

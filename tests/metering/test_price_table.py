@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from crplugins.config.models import LitellmParams, region_of
+from crplugins.core.units import Units
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.metering.listed_prices import installed_prices
 from crplugins.metering.price_table import PriceTable, fits, prices_for
@@ -230,8 +231,35 @@ def test_cached_input_at_the_price_of_input_keeps_it_for_longer_prompts():
 
 
 def test_what_is_not_priced_by_tokens_has_no_price():
-    assert price_of({"input_cost_per_second": 1e-3, "mode": "audio_transcription"}) is None
-    assert price_of({"input_cost_per_token": 0, "output_cost_per_token": 0, "output_cost_per_image": 0.04}) is None
+    assert price_of({"input_cost_per_pixel": 2e-8, "output_cost_per_pixel": 0.0, "mode": "image_generation"}) is None
+    assert price_of({"output_cost_per_video_per_second": 0.1, "mode": "video_generation"}) is None
+    assert price_of({"input_cost_per_token": 0, "output_cost_per_token": 0, "ocr_cost_per_page": 0.04}) is None
+
+
+def test_pictures_characters_and_seconds_of_a_recording_have_prices():
+    picture = price_of({"output_cost_per_image": 0.04, "mode": "image_generation"})
+    assert picture.micro_usd(TokenUsage(7), units=Units(pictures=3)) == 120_000
+    assert price_of({"input_cost_per_token": 0, "output_cost_per_token": 0, "output_cost_per_image": 0.04}) == picture
+    assert price_of({"input_cost_per_image": 0.04, "mode": "image_generation"}) == picture
+    spoken = price_of({"input_cost_per_character": 1.5e-5, "mode": "audio_speech"})
+    assert spoken.micro_usd(TokenUsage(2, 500), units=Units(characters=11, spoken=9.0)) == 165
+    heard = price_of({"input_cost_per_second": 1e-4, "output_cost_per_second": 1e-4, "mode": "audio_transcription"})
+    assert heard.micro_usd(TokenUsage(), units=Units(recorded=90.5)) == 9050
+    groq = price_of({"input_cost_per_second": 3.083e-5, "output_cost_per_second": 0.0, "mode": "audio_transcription"})
+    assert groq.micro_usd(TokenUsage(), units=Units(recorded=100)) == 3083
+    assert heard.micro_usd(TokenUsage(9, 9)) == 0
+
+
+def test_a_model_with_prices_of_tokens_is_not_charged_by_number_too():
+    rates = {"input_cost_per_token": 5e-6, "output_cost_per_token": 1e-6, "output_cost_per_image": 0.04, "mode": "image_generation"}  # fmt: skip
+    assert price_of(rates).picture == 0
+
+
+def test_a_price_by_number_of_the_configuration_replaces_the_listed_one():
+    listed = price_of({"output_cost_per_image": 0.04, "mode": "image_generation"})
+    own = price_of({"output_cost_per_image": 0.01}, listed)
+    assert (own.picture, own.source) == (10_000_000_000, "config")
+    assert price_of({}, listed) == listed
 
 
 def test_a_table_of_ones_own(tmp_path):

@@ -6,12 +6,22 @@ from typing import Any, Final
 _SERVED_MODES: Final = frozenset({"chat", "completion", "embedding", "responses"})
 """What `model_info.mode` says of models whose protocols the gateway knows."""
 
+_PASSED_MODES: Final = frozenset({
+    "rerank", "moderation", "image_generation", "audio_transcription", "audio_speech",
+})  # fmt: skip
+"""The same of protocols that pass as they are, to an upstream with OpenAI's wire. litellm translates none of them."""
+
+_OPENAIS_MODELS: Final = ("dall-e", "gpt-image", "whisper", "-transcribe", "tts-1", "-tts", "rerank", "-moderation")
+"""Parts of names that models of these protocols have, and no other model."""
+
 _OTHER_MODELS: Final = (
-    "dall-e", "gpt-image", "whisper", "-transcribe",
-    "tts-1", "-tts", "rerank", "-moderation", "imagen-", "imagegeneration", "stable-diffusion", "sora-", "veo-",
+    *_OPENAIS_MODELS, "imagen-", "imagegeneration", "stable-diffusion", "sora-", "veo-",
     "aws_polly/", "elevenlabs/", "deepgram/", "assemblyai/",
 )  # fmt: skip
-"""Parts of names that models of other protocols have, and no other model."""
+"""The same of all protocols but those that litellm translates."""
+
+_OPENAIS_WIRE: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm"})
+"""Providers whose models are asked in OpenAI's wire."""
 
 
 def why_unserved(entry: Mapping[str, Any]) -> str | None:
@@ -21,9 +31,25 @@ def why_unserved(entry: Mapping[str, Any]) -> str | None:
     if info.get("blocked") is True:
         return "model_info.blocked is true"
     mode = info.get("mode")
-    if isinstance(mode, str) and mode:
-        return None if mode in _SERVED_MODES else f"its mode is {mode}, which the gateway does not serve"
     model = params.get("model") if isinstance(params, Mapping) else None
-    if isinstance(model, str) and any(part in model.lower() for part in _OTHER_MODELS):
+    passes = isinstance(model, str) and _passes(model, entry.get("handler"))
+    if isinstance(mode, str) and mode:
+        if mode in _SERVED_MODES or (passes and mode in _PASSED_MODES):
+            return None
+        where = " but from upstreams with OpenAI's wire (direct)" if mode in _PASSED_MODES else ""
+        return f"its mode is {mode}, which the gateway does not serve{where}"
+    if passes or not isinstance(model, str):
+        return None
+    if any(part in model.lower() for part in _OTHER_MODELS):
         return "a model of this name answers in no protocol of the gateway; if it does, write model_info.mode chat"
     return None
+
+
+def _passes(model: str, handler: Any) -> bool:
+    """Whether a model is asked in OpenAI's wire, as far as its name says it: without a provider, OpenAI's own."""
+    if handler == "litellm":
+        return False
+    provider, slash, _ = model.partition("/")
+    if not slash:
+        return any(part in model.lower() for part in _OPENAIS_MODELS)
+    return provider in _OPENAIS_WIRE or handler == "direct"

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from crplugins.core.dialects.dialect import Dialect
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
-from crplugins.core.wire import AnswerFacts, Choice, Delta, LastFacts, Misshapen
+from crplugins.core.units import NO_UNITS, Units
+from crplugins.core.wire import AnswerFacts, Choice, Delta, LastFacts, MadeFacts, Misshapen
 
 ANSWERED: Final = Choice(0, "stop")
 """The one choice of an answer that says nothing in tokens."""
@@ -21,8 +22,10 @@ ANSWERED: Final = Choice(0, "stop")
 SOMETHING: Final = Choice(0, None, delta=Delta(content=" "))
 """A piece of an answer that has begun: a picture half drawn, a second of sound."""
 
+Members = Mapping[str, msgspec.Raw] | Mapping[str, Any]
+
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_READ: Final = ("usage", "meta", "error", "model", "type", "delta")
+_READ: Final = ("usage", "meta", "error", "model", "type", "delta", "duration")
 
 
 class Counted(Dialect):
@@ -53,7 +56,7 @@ class Counted(Dialect):
             return None
         return self._facts(fields, fields) if isinstance(fields, dict) else Misshapen()
 
-    def _facts(self, told: Mapping[str, Any], members: Collection[str]) -> AnswerFacts:
+    def _facts(self, told: Mapping[str, Any], members: Members) -> AnswerFacts:
         model, kind = told.get("model"), told.get("type")
         model, usage, error = model if isinstance(model, str) else None, self.usage(told), told.get("error")
         if isinstance(kind, str) and self.ends:  # an event
@@ -63,7 +66,13 @@ class Counted(Dialect):
             piece = Choice(0, None, delta=Delta(content=said)) if isinstance(said, str) and said else SOMETHING
             return AnswerFacts(model, None if error is not None or kind == "error" else [piece], usage, error)
         answered = any(name in members for name in self.answers)
-        return AnswerFacts(model, [ANSWERED] if answered and error is None else None, usage, error)
+        if not answered or error is not None:
+            return AnswerFacts(model, None, usage, error)
+        return MadeFacts(model, [ANSWERED], usage, made=self.made(told, members))
+
+    def made(self, told: Mapping[str, Any], members: Members) -> Units:
+        """What else than tokens an answer says that it has made or used. `members` as in the answer, or decoded."""
+        return NO_UNITS
 
     def usage(self, told: Mapping[str, Any]) -> ReportedUsage | None:
         """The usage in the members of an answer. One that counts a total alone counts input."""

@@ -14,6 +14,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.parameters import CHAT_PARAMETERS
 from crplugins.core.sse import Event, Splitter
+from crplugins.core.units import NO_UNITS, Units
 from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import AnswerFacts
 
@@ -50,6 +51,7 @@ class Dialect:
         version: the header in which clients say which version of the protocol they speak, and the version where they do
             not; "" for a protocol without one. Lower case, as all names of headers here.
         features: the header in which they name features that the version does not have yet.
+        queries: what its clients write behind the path that an upstream is to see, as pairs.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Dialect:
     id_headers: tuple[bytes, ...] = (b"x-request-id",)
     version: tuple[str, str] = ("", "")
     features: str = ""
+    queries: tuple[bytes, ...] = ()
 
     def has(self, parameter: str) -> bool:
         """Whether a parameter means in it what it means in chat completions, or is none of theirs."""
@@ -81,6 +84,10 @@ class Dialect:
     def generated(self, body: Body) -> int:
         """How many answers are generated for it, and paid for."""
         return self.choices(body)
+
+    def asked_units(self, body: Body) -> Units:
+        """What a request asks for, or brings along, that is charged by number and is no token."""
+        return NO_UNITS
 
     def read(self, data: bytes) -> AnswerFacts | None:
         """The facts of a whole answer or of an event; None for data that is no JSON.

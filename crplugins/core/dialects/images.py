@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
-from crplugins.core.dialects.counted import Counted
+from crplugins.core.body import Body
+from crplugins.core.dialects.counted import Counted, Members
 from crplugins.core.reported_usage import ReportedUsage, TokenDetails
+from crplugins.core.units import Units
 
 
 class Images(Counted):
@@ -17,12 +20,35 @@ class Images(Counted):
     prompt = ("prompt",)
     ends = ("image_generation.completed",)
 
+    def asked_units(self, body: Body) -> Units:
+        number = body.get("n", int)
+        return Units(pictures=min(max(number or 1, 1), _MOST_PICTURES))
+
+    def made(self, told: Mapping[str, Any], members: Members) -> Units:
+        return Units(pictures=min(_length(members.get("data")), _MOST_PICTURES))
+
     def usage(self, told: Mapping[str, Any]) -> ReportedUsage | None:
         """Where nothing else is said, all of the output are pictures."""
         usage = super().usage(told)
         if usage is None or usage.output_tokens_details is not None:
             return usage
         return replace(usage, output_tokens_details=TokenDetails(image_tokens=usage.output_tokens))
+
+
+_MOST_PICTURES: Final = 1000
+"""Of one request: OpenAI makes 10."""
+
+_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def _length(value: Any) -> int:
+    """Of a list that need not be decoded."""
+    if isinstance(value, msgspec.Raw):
+        try:
+            return len(_list.decode(value))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return 0
+    return len(value) if isinstance(value, list) else 0
 
 
 IMAGES: Final = Images()

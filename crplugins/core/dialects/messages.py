@@ -84,6 +84,7 @@ class Messages(Dialect):
     id_headers = (b"x-request-id", b"request-id")
     version = ("anthropic-version", "2023-06-01")
     features = "anthropic-beta"
+    queries = (b"beta=true",)
 
     def read(self, data: bytes) -> AnswerFacts | None:
         return _Reader()(data)

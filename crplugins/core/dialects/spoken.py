@@ -2,14 +2,19 @@
 
 Recordings come as the file of a form, beside the model. Answers may be no JSON at all: sound, subtitles, plain text.
 Such bytes pass as they are. Tokens are counted where the provider counts them; whisper counts seconds, which are no
-tokens, and speech is counted in streams alone.
+tokens, and speech is counted in streams alone: elsewhere how long it lasts is read from its head.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from crplugins.core.dialects.counted import ANSWERED, Counted
+from crplugins.core.body import Body
+from crplugins.core.dialects.counted import ANSWERED, Counted, Members
+from crplugins.core.form_body import FormBody
+from crplugins.core.media import recording_seconds
 from crplugins.core.sse import Event
-from crplugins.core.wire import AnswerFacts
+from crplugins.core.units import MAX_SECONDS, NO_UNITS, Units, sane_seconds
+from crplugins.core.wire import MadeFacts
 
 _BLANKS: Final = 64
 """Bytes within which a document begins."""
@@ -22,29 +27,45 @@ class Spoken(Counted):
 
     def document(self, body: bytes) -> Event:
         is_json = body[:_BLANKS].lstrip()[:1] in (b"{", b"[")
-        answer = self.read(body) if is_json or not body else AnswerFacts(choices=[ANSWERED])
+        answer = self.read(body) if is_json or not body else MadeFacts(choices=[ANSWERED], made=self.heard(body))
         return Event(body, body, b"", True, answer)
 
+    def heard(self, body: bytes) -> Units:
+        """What an answer that is no JSON is charged by."""
+        return NO_UNITS
 
-class Transcriptions(Spoken):
+
+class Understood(Spoken):
+    """A recording as text."""
+
+    prompt = ("prompt",)
+    form = True
+    answers = ("text", "segments")
+
+    def asked_units(self, body: Body) -> Units:
+        files = body.contents() if isinstance(body, FormBody) else ()
+        return Units(recorded=min(sum(map(recording_seconds, files)), MAX_SECONDS))
+
+    def made(self, told: Mapping[str, Any], members: Members) -> Units:
+        """Whisper counts seconds in the place of tokens, and says in the longer form how long the recording is."""
+        usage = told.get("usage")
+        seconds = sane_seconds(usage.get("seconds")) if isinstance(usage, dict) else 0.0
+        return Units(recorded=seconds or sane_seconds(told.get("duration")))
+
+
+class Transcriptions(Understood):
     """`POST /v1/audio/transcriptions`."""
 
     name = "transcriptions"
     path = "/audio/transcriptions"
-    prompt = ("prompt",)
-    form = True
-    answers = ("text", "segments")
     ends = ("transcript.text.done",)
 
 
-class Translations(Spoken):
+class Translations(Understood):
     """`POST /v1/audio/translations`."""
 
     name = "translations"
     path = "/audio/translations"
-    prompt = ("prompt",)
-    form = True
-    answers = ("text", "segments")
 
 
 class Speech(Spoken):
@@ -56,6 +77,12 @@ class Speech(Spoken):
     answers = ("audio",)
     ends = ("speech.audio.done",)
     has_stream_format = True
+
+    def asked_units(self, body: Body) -> Units:
+        return Units(characters=len(body.get("input", str) or ""))
+
+    def heard(self, body: bytes) -> Units:
+        return Units(spoken=min(recording_seconds(body, of_answer=True), MAX_SECONDS))
 
 
 TRANSCRIPTIONS: Final = Transcriptions()

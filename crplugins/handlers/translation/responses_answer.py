@@ -23,9 +23,10 @@ from crplugins.handlers.translation.translation import (
 
 _ECHOED: Final[dict[str, Any]] = {
     "frequency_penalty": 0.0, "instructions": None, "max_output_tokens": None, "max_tool_calls": None, "metadata": {},
-    "parallel_tool_calls": True, "presence_penalty": 0.0, "prompt_cache_key": None, "reasoning": {"effort": None, "summary": None},
-    "safety_identifier": None, "temperature": 1.0, "text": {"format": {"type": "text"}}, "tool_choice": "auto",
-    "tools": [], "top_logprobs": 0, "top_p": 1.0, "truncation": "disabled", "user": None,
+    "parallel_tool_calls": True, "presence_penalty": 0.0, "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None}, "safety_identifier": None, "temperature": 1.0,
+    "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [], "top_logprobs": 0, "top_p": 1.0,
+    "truncation": "disabled", "user": None,
 }  # fmt: skip
 """What a response repeats of its request, and what it says where that says nothing."""
 
@@ -98,7 +99,7 @@ class ResponsesWriter:
     def _response(self, status: str) -> Fields:
         """The response as far as it has come."""
         ended = int(time.time()) if status == "completed" else None
-        told = {"status": status, "completed_at": ended, "background": False, "error": None}
+        told: Fields = {"status": status, "completed_at": ended, "background": False, "error": None}
         told |= {"incomplete_details": None, "output": []}
         return (self._head or {}) | told | self._echo | {"previous_response_id": None, "store": False, "usage": None}
 

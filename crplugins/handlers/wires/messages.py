@@ -148,7 +148,7 @@ def _opened(kind: str, said: Any) -> dict[str, Any]:
             "input": {},
             "caller": {"type": "direct"},
         }
-    more = {"signature": ""} if kind == "thinking" else {"citations": []}
+    more: dict[str, Any] = {"signature": ""} if kind == "thinking" else {"citations": []}
     return {"type": kind, kind: "", **more}
 
 

@@ -4,21 +4,22 @@ from typing import Final
 
 from crplugins.core.exchange import Exchange, Spent
 from crplugins.core.principal import MissingUsagePolicy
+from crplugins.core.units import NO_UNITS, Units
 from crplugins.core.usage import Price, TokenUsage
 from crplugins.metering.estimate import Demand, usage_of_answer
 
 
-def estimated_cost(price: Price | None, demand: Demand, amount: int) -> int:
+def estimated_cost(price: Price | None, demand: Demand, amount: int, units: Units = NO_UNITS) -> int:
     """What to reserve of a budget of `amount`; 0 if the price is unknown.
 
     A request whose cost exceeds the budget only by our estimate of its answer reserves the whole budget.
     """
     if price is None:
         return 0
-    whole = price.micro_usd(TokenUsage(demand.prompt, demand.output))
+    whole = price.micro_usd(TokenUsage(demand.prompt, demand.output), units=units)
     if demand.limited_by_client or whole <= amount:
         return whole
-    return max(price.micro_usd(TokenUsage(demand.prompt)), amount)
+    return max(price.micro_usd(TokenUsage(demand.prompt), units=units), amount)
 
 
 def as_requested(price: Price, exchange: Exchange) -> Price:

@@ -160,8 +160,9 @@ class Budgets(Plugin):
         reserved_at = price if price is None else as_requested(price, exchange)
         free = price is not None and not (price.input or price.output) and is_free(price)
         charges, shadows = [], 0
+        units = exchange.asked_units()
         for window in windows:
-            cost = estimated_cost(reserved_at, demand, window.limit.amount)
+            cost = estimated_cost(reserved_at, demand, window.limit.amount, units)
             charges.append(Charge(window.unlimited if free or window.shadow else window.limit, cost))
             shadows += window.shadow
         reservation, decision = await self.reservations.reserve(exchange.id + self._suffix, tuple(charges))

@@ -73,7 +73,7 @@ general_settings: {{global_max_parallel_requests: 50, max_request_size_mb: 2}}
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
-        ("{model_name: e, litellm_params: {model: openai/whisper-1}}", "a model of this name answers in no protocol"),
+        ("{model_name: e, litellm_params: {model: azure/whisper-1}}", "a model of this name answers in no protocol"),
         ("{model_name: e, litellm_params: {model: azure/pictures}, model_info: {mode: image_generation}}", "its mode is image_gen"),
         ("{model_name: e, litellm_params: {model: openai/m}, model_info: {blocked: true}}", "model_info.blocked is true"),
         ("{model_name: e, litellm_params: {model: openai/m, api_key: os.environ/NOWHERE}}", "litellm_params.api_key: the environment"),
@@ -103,8 +103,8 @@ def test_in_a_file_of_ours_an_entry_that_cannot_be_used_is_a_mistake(refuse: Any
 def test_where_no_entry_can_be_used_each_is_named(refuse: Any) -> None:
     text = """\
 model_list:
-  - {model_name: e, litellm_params: {model: openai/whisper-1}}
-  - {model_name: p, litellm_params: {model: openai/gpt-image-1}}
+  - {model_name: e, litellm_params: {model: azure/whisper-1}}
+  - {model_name: p, litellm_params: {model: azure/gpt-image-1}}
 general_settings: {}
 """
     first, second = refuse(text)
@@ -155,3 +155,28 @@ def test_the_number_of_models_costs_no_more_than_in_proportion(load: Any) -> Non
     )
     config = load(f"{MODELS}{entries}litellm_settings: {{}}")
     assert (len(config.model_list), len(config.warnings)) == (2, 1000)
+
+
+@pytest.mark.parametrize(
+    ("entry", "served"),
+    [
+        ("{model: openai/dall-e-3}}, model_info: {mode: image_generation}", True),
+        ("{model: openai/dall-e-3}}", True),
+        ("{model: whisper-1}}, model_info: {mode: audio_transcription}", True),
+        ("{model: hosted_vllm/bge-reranker, api_base: 'http://h/v1'}}, model_info: {mode: rerank}", True),
+        ("{model: cohere/rerank-4, api_base: 'http://h/v1'}}, handler: direct, model_info: {mode: rerank}", True),
+        ("{model: cohere/rerank-4}}, model_info: {mode: rerank}", False),
+        ("{model: openai/dall-e-3}}, handler: litellm, model_info: {mode: image_generation}", False),
+        ("{model: openai/sora-2}}, model_info: {mode: video_generation}", False),
+        ("{model: imagen-4.0}}", False),
+    ],
+)
+def test_a_model_of_a_protocol_that_passes_is_served_where_its_upstream_has_openais_wire(
+    load: Any,
+    entry: str,
+    served: bool,
+) -> None:
+    written = entry.replace("}}", "}", 1)
+    text = MODELS.replace("  - model_name: b", f"  - {{model_name: e, litellm_params: {written}}}\n  - model_name: b")
+    config = load(text + "litellm_settings: {drop_params: true}")
+    assert ("e" in [model.model_name for model in config.model_list]) is served

@@ -53,6 +53,7 @@ class Reply:
 class Asked:
     def __init__(self, scope: Any, body: bytes) -> None:
         self.path: str = scope["path"]
+        self.query: str = scope["query_string"].decode()
         self.headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         self.body: Fields = json.loads(body)
 
@@ -531,3 +532,18 @@ async def test_a_client_is_told_the_sum_of_what_two_attempts_have_used() -> None
     assert message.usage.cache_creation_input_tokens == 3000
     assert message.usage.input_tokens == 50
     assert message.usage.output_tokens == record.usage.output_tokens
+
+
+@pytest.mark.parametrize(
+    ("sent", "seen"),
+    [
+        ("beta=true", "beta=true"), ("", ""), ("beta=false", ""), ("beta=true&beta=true&api-version=2&key=x", "beta=true"),
+        ("%62eta=true", ""), ("beta=true%26x=1", ""), ("beta=true/../x", ""), ("x=1&" * 40 + "beta=true", ""),
+    ],
+)  # fmt: skip
+async def test_of_a_query_the_upstream_sees_what_claude_code_writes_and_nothing_else(sent: str, seen: str) -> None:
+    upstream = Upstream(Reply(WHOLE))
+    async with gateway(upstream) as client:
+        answer = await client.http.post(f"/v1/messages?{sent}", json=ASKED)
+        assert answer.status_code == 200
+        assert (upstream.asked[0].path, upstream.asked[0].query) == ("/v1/messages", seen)

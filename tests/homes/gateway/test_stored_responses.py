@@ -262,3 +262,16 @@ async def test_a_method_that_a_path_has_not_is_told() -> None:
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET, DELETE")
         assert (await kept.ask("GET", f"/v1/responses/{mine}/compact")).status_code == 404
         assert len(kept.providers[0].asked) == 1
+
+
+async def test_of_a_query_about_a_response_the_provider_sees_what_openai_documents() -> None:
+    async with keeping() as kept:
+        mine = await kept.made()
+        query = "include[]=reasoning.encrypted_content&limit=5&api-version=1&key=x&limit=5;x&order=a/../b"
+        assert (await kept.ask("GET", f"/v1/responses/{mine}/input_items?{query}")).status_code == 200
+        _, path, seen, _ = kept.providers[0].asked[-1]
+        assert path == "/v1/responses/resp_a1/input_items"
+        assert seen in (
+            "include[]=reasoning.encrypted_content&limit=5",
+            "include%5B%5D=reasoning.encrypted_content&limit=5",
+        )

@@ -1,0 +1,110 @@
+"""What pictures, recordings and speech cost: by number where the price is by number, in exact micro-USD."""
+
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import openai
+import pytest
+
+from crplugins.homes.gateway.app import Gateway
+from crplugins.metering.record import UsageRecord
+from crplugins.testing import FakeProvider, Script
+from tests.conftest import serving
+from tests.homes.gateway.test_dialects import Records
+
+SECRET = "sk-test-of-counted-prices"
+PICTURES = {"output_cost_per_image": 0.04, "mode": "image_generation"}
+SPOKEN = {"input_cost_per_character": 1.5e-5, "mode": "audio_speech"}
+HEARD = {"input_cost_per_second": 1e-4, "output_cost_per_second": 1e-4, "mode": "audio_transcription"}
+BY_TOKENS = {
+    "input_cost_per_token": 6e-7, "output_cost_per_token": 1e-5, "output_cost_per_audio_token": 1.2e-5,
+    "mode": "audio_speech",
+}  # fmt: skip
+
+
+def wav(seconds: int) -> tuple[str, bytes, str]:
+    head = b"RIFF" + bytes(4) + b"WAVEfmt " + bytes(12) + struct.pack("<I", 16_000)
+    return "a.wav", head + bytes(seconds * 16_000 - len(head)), "audio/wav"
+
+
+@asynccontextmanager
+async def gateway(
+    info: dict[str, Any], script: Script | None = None, **words: Any
+) -> AsyncIterator[tuple[openai.AsyncOpenAI, list[UsageRecord]]]:
+    records = Records()
+    async with FakeProvider(default=script) as provider:
+        deployment = {"model": "openai/m", "api_base": provider.base_url, "api_key": "sk-upstream"}
+        app = Gateway(
+            model_list=[{"model_name": "m", "litellm_params": deployment, "model_info": info}],
+            keys=[{"id": "team", "secret": SECRET}],
+            plugins=[{"use": records, "before": "Auth"}],
+            num_retries=0,
+            **words,
+        )
+        async with (
+            serving(app) as url,
+            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=SECRET, max_retries=0) as client,
+        ):
+            yield client, records.made
+
+
+async def test_pictures_cost_what_was_made_and_not_what_was_asked_for() -> None:
+    made = {"created": 1, "data": [{"b64_json": "aGVsbG8="}] * 3}
+    async with gateway(PICTURES, Script(body=made)) as (client, records):
+        await client.images.generate(model="m", prompt="a cat", n=4)
+    assert [(record.cost_micro_usd, record.cost_source) for record in records] == [(120_000, "config")]
+
+
+async def test_a_picture_that_is_refused_costs_nothing() -> None:
+    refused = Script(status=400, body={"error": {"message": "No.", "type": "invalid_request_error"}})
+    async with gateway(PICTURES, refused) as (client, records):
+        with pytest.raises(openai.BadRequestError):
+            await client.images.generate(model="m", prompt="a cat")
+    assert [record.cost_micro_usd for record in records] == [0]
+
+
+async def test_speech_costs_by_the_characters_of_its_text() -> None:
+    async with gateway(SPOKEN) as (client, records):
+        await client.audio.speech.create(model="m", voice="alloy", input="Grüße an alle")
+    assert [record.cost_micro_usd for record in records] == [195]  # 13 characters, not 15 bytes
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ({"text": "Hi", "usage": {"type": "duration", "seconds": 7}}, 7),
+        ({"text": "Hi", "duration": 2.5, "segments": []}, 2.5),
+        ({"text": "Hi"}, 3),
+        ({"text": "Hi", "usage": {"type": "duration", "seconds": -1}}, 3),
+    ],
+)
+async def test_a_recording_costs_by_the_seconds_that_its_provider_tells_else_by_its_own(
+    told: dict[str, Any], seconds: float
+) -> None:
+    async with gateway(HEARD, Script(body=told)) as (client, records):
+        await client.audio.transcriptions.create(model="m", file=wav(3))
+    assert [record.cost_micro_usd for record in records] == [seconds * 100]
+
+
+async def test_the_sound_that_was_made_is_counted_by_how_long_it_lasts() -> None:
+    sound = b"\xff\xfb\x90\x00" + bytes(16_000 * 6 - 4)  # 6 s of MP3 at 128 kbit/s, 1250 tokens a minute
+    async with gateway(BY_TOKENS, Script(body=sound, content_type="audio/mpeg")) as (client, records):
+        await client.audio.speech.create(model="m", voice="alloy", input="Hello")
+    [record] = records
+    assert (record.usage.output_tokens, record.usage.audio_output_tokens) == (125, 125)
+    assert record.usage_source == "estimated"
+    assert record.cost_micro_usd == round(record.usage.input_tokens * 0.6 + 125 * 12)
+
+
+async def test_a_budget_reserves_for_pictures_before_they_are_made() -> None:
+    budgets = {"per_key": {"usd": 0.1, "period": "day"}}
+    async with gateway(PICTURES, budgets=budgets) as (client, records):
+        with pytest.raises(openai.APIStatusError) as refused:
+            await client.images.generate(model="m", prompt="a cat", n=3)
+        assert refused.value.status_code in (402, 429)
+        await client.images.generate(model="m", prompt="a cat", n=2)
+        with pytest.raises(openai.APIStatusError):
+            await client.images.generate(model="m", prompt="a cat", n=1)
+    assert [record.cost_micro_usd for record in records] == [0, 80_000, 0]
