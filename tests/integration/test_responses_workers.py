@@ -51,6 +51,8 @@ def running(folder: Path) -> Any:
 class _Running(str):
     """The address of a gateway, which `close` ends."""
 
+    __slots__ = ("__dict__",)
+
     process: "subprocess.Popen[str]"
 
     def __new__(cls, folder: Path) -> "_Running":

@@ -26,11 +26,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
 APPS = (*GROUPS["your app"], "vllm")
 CALLBACKS = ("litellm-callback", "litellm-own-keys")
 
+_PASSED = ("rerank", "moderations", "images", "transcriptions", "translations", "speech")
+
 _FOR_SERVERS = (
     "keys", "aliases", "models of a key", "usage of streams", "limits", "waiting for limits",
     "limits of long streams", "budgets", "limits of end users", "limits of sessions", "budgets of sessions", "a full process",
     "a model without a price", "a body too large",
     "a body that is no JSON", "a client that leaves", "early counts", "other protocols", "keys in other protocols",
+    *_PASSED,
 )  # fmt: skip
 
 _GOES_ON = "BlackSheep does not listen for its client while it streams: the work goes on to its end."
@@ -55,6 +58,21 @@ _REASONS: list[tuple[Sequence[str], Sequence[str], str]] = [
         CALLBACKS,
         ["a plugin's own cache"],
         "LiteLLM has no way to be answered for: such a request is refused with 500. In the entry it works.",
+    ),
+    (
+        ["gateway-litellm"],
+        _PASSED,
+        "litellm translates none of these: `handler: direct` asks an upstream that has them.",
+    ),
+    (
+        ["litellm-entry", "litellm-callback"],
+        _PASSED,
+        "With keys of ours nobody may ask LiteLLM for these (403 or 404): nothing would limit or record them.",
+    ),
+    (
+        ["litellm-own-keys"],
+        _PASSED,
+        "LiteLLM answers these by its own rules: aliases of ours are unknown models there, and it has no translations.",
     ),
     (["litellm-sdk"], ["a plugin's own cache"], "Plugins see a call when it is over."),
     (["litellm-own-keys"], ["early counts"], "LiteLLM's keys have no policy for missing usage."),

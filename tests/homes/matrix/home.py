@@ -80,6 +80,14 @@ class Home:
         content = {"model": ALIAS, dialect.prompt[0]: said, **body}
         return HTTP.post(f"{self.url}/v1{dialect.path}", json=content, headers=self.headers(key_id))
 
+    def send(self, dialect: Dialect, key_id: str | None, **body: Any) -> httpx.Response:
+        """The same in a protocol that passes as it is; recordings as a form."""
+        content = {"model": ALIAS, **body}
+        sent: Any = {"json": content}
+        if dialect.form:
+            sent = {"data": content, "files": {"file": ("a.wav", b"RIFF" + bytes(64), "audio/wav")}}
+        return HTTP.post(f"{self.url}/v1{dialect.path}", headers=self.headers(key_id), **sent)
+
     def post_at_once(self, count: int, key_id: str, **body: Any) -> list[httpx.Response]:
         with ThreadPoolExecutor(count) as threads:
             return list(threads.map(lambda _: self.post(key_id, **body), range(count)))

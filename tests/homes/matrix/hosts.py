@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.homes.matrix.relay import PATHS, Relay
 
-EVENTS, JSON = "text/event-stream", "application/json"
+EVENTS = "text/event-stream"
 
 
 def starlette_app(relay: Relay) -> Any:
@@ -17,7 +17,7 @@ def starlette_app(relay: Relay) -> Any:
         answer = await relay.ask(request.url.path, await request.body())
         if answer.events is not None:
             return StreamingResponse(answer.events, answer.status, media_type=EVENTS)
-        return Response(answer.body, answer.status, media_type=JSON)
+        return Response(answer.body, answer.status, media_type=answer.kind)
 
     return Starlette(routes=[Route(path, ask, methods=["POST"]) for path in PATHS])
 
@@ -32,7 +32,7 @@ def fastapi_app(relay: Relay) -> Any:
         answer = await relay.ask(request.url.path, await request.body())
         if answer.events is not None:
             return StreamingResponse(answer.events, answer.status, media_type=EVENTS)
-        return Response(answer.body, answer.status, media_type=JSON)
+        return Response(answer.body, answer.status, media_type=answer.kind)
 
     for path in PATHS:
         app.post(path)(ask)
@@ -48,7 +48,7 @@ def litestar_app(relay: Relay) -> Any:
         answer = await relay.ask(request.url.path, await request.body())
         if answer.events is not None:
             return Stream(answer.events, status_code=answer.status, media_type=EVENTS)
-        return Response(answer.body, status_code=answer.status, media_type=JSON)
+        return Response(answer.body, status_code=answer.status, media_type=answer.kind)
 
     return Litestar([ask], logging_config=None)
 
@@ -64,7 +64,7 @@ def django_app(relay: Relay) -> Any:
         answer = await relay.ask(request.path, request.body)
         if answer.events is not None:
             return StreamingHttpResponse(answer.events, status=answer.status, content_type=EVENTS)
-        return HttpResponse(answer.body, status=answer.status, content_type=JSON)
+        return HttpResponse(answer.body, status=answer.status, content_type=answer.kind)
 
     class Urls:
         urlpatterns = tuple(path(each[1:], ask) for each in PATHS)
@@ -86,7 +86,7 @@ def quart_app(relay: Relay) -> Any:
         answer = await relay.ask(request.path, await request.get_data())
         if answer.events is not None:
             return Response(answer.events, answer.status, content_type=EVENTS)
-        return Response(answer.body, answer.status, content_type=JSON)
+        return Response(answer.body, answer.status, content_type=answer.kind)
 
     for path in PATHS:
         app.post(path)(ask)
@@ -108,7 +108,7 @@ def blacksheep_app(relay: Relay) -> Any:
                     yield piece
 
             return Response(answer.status, content=StreamedContent(EVENTS.encode(), pieces))
-        return Response(answer.status, content=Content(JSON.encode(), answer.body))
+        return Response(answer.status, content=Content(answer.kind.encode(), answer.body))
 
     for path in PATHS:
         app.router.post(path)(ask)

@@ -15,10 +15,11 @@ PATHS = tuple("/v1" + dialect.path for dialect in dialects.ALL)
 
 @dataclass
 class Relayed:
-    """The provider's answer. `events` is there for a stream, `body` for anything else."""
+    """The provider's answer. `events` is there for a stream, `body` for anything else, which is of the type `kind`."""
 
     status: int
     body: bytes = b""
+    kind: str = "application/json"
     events: AsyncIterator[bytes] | None = None
 
 
@@ -31,11 +32,14 @@ class Relay:
     async def ask(self, path: str, body: bytes) -> Relayed:
         session = aiohttp.ClientSession()
         headers = {"authorization": f"Bearer {UPSTREAM_KEY}", "content-type": "application/json"}
+        if body.startswith(b"--"):
+            boundary = body.partition(b"\r\n")[0][2:].decode()
+            headers["content-type"] = f"multipart/form-data; boundary={boundary}"
         try:
             response = await session.post(self._url + path, data=body, headers=headers)
             if response.content_type == "text/event-stream":
                 return Relayed(response.status, events=_pieces(session, response))
-            answer = Relayed(response.status, await response.read())
+            answer = Relayed(response.status, await response.read(), response.content_type)
         except BaseException:
             await session.close()
             raise

@@ -46,6 +46,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "streamer": {},
     "recorded": {"team": "search"},
     "polyglot": {},
+    **{name: {} for name in ("rerank", "moderations", "images", "transcriptions", "translations", "speech")},
     "uncounted": {},
     "counted": {},
     "cut": {},
