@@ -4,15 +4,17 @@ A response in the background is one. Its request is over for the client at once,
 provider has ended: until then limits stay reserved, and no record is written.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.sse import Event
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -70,6 +72,8 @@ class Unended:
 
     async def outlive(self, asking: Coroutine[Any, Any, T]) -> T:
         """The result of `asking`, which goes on where its client leaves: the provider works on as well."""
+        import asyncio  # authors' names load without it
+
         task = asyncio.ensure_future(asking)
         try:
             return await asyncio.shield(task)
