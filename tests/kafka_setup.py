@@ -1,7 +1,7 @@
 """Brokers of Kafka's protocol in a process of their own, behind a gate that can be shut: librdkafka's mock cluster.
 
 It keeps messages in memory, so what is stopped and started is the gate: connections are refused, as those of a broker
-that is away, and what it had is there when it is back.
+that is away, and what it had is there when it is back. TLS and SASL, which the mock has not, are the gate's too.
 """
 
 import asyncio
@@ -13,6 +13,8 @@ from contextlib import suppress
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+
+from tests.kafka_login import KafkaLogin, with_login
 
 BROKERS = """
 import sys
@@ -27,14 +29,23 @@ PARTITIONS = 4
 """Of each topic, which is made when it is written to first."""
 
 HOST = b"127.0.0.1"
+NAME = b"localhost"
+"""The same in as many letters, and in certificates."""
 
 
 class KafkaServer:
     """`async with KafkaServer() as kafka:`
 
+    Args:
+        tls: of the server's side, if it speaks TLS.
+        login: the name and the password that clients must have.
+
     Attributes:
         servers: where clients find it.
     """
+
+    def __init__(self, *, tls=None, login=None):
+        self._tls, self._login = tls, login
 
     async def __aenter__(self):
         command = [sys.executable, "-c", BROKERS]
@@ -42,9 +53,9 @@ class KafkaServer:
         self._process = await asyncio.create_subprocess_exec(*command, **pipes)
         self._port = int(await self._process.stdout.readline())
         self._open = {}
-        self._gate = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._gate = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self._gate_port = self._gate.sockets[0].getsockname()[1]
-        self.servers = f"127.0.0.1:{self._gate_port}"
+        self.servers = f"{HOST.decode() if self._tls is None else NAME.decode()}:{self._gate_port}"
         return self
 
     async def __aexit__(self, *error):
@@ -60,7 +71,7 @@ class KafkaServer:
         await asyncio.gather(*self._open, return_exceptions=True)
 
     async def reopen(self):
-        self._gate = await asyncio.start_server(self._serve, "127.0.0.1", self._gate_port)
+        self._gate = await asyncio.start_server(self._serve, "127.0.0.1", self._gate_port, ssl=self._tls)
 
     async def messages(self, topic):
         """All that there are, by partition: pairs of a key and an object."""
@@ -90,6 +101,8 @@ class KafkaServer:
         there = None
         try:
             back, there = await asyncio.open_connection("127.0.0.1", self._port)
+            if self._login is not None:
+                await self._let_in(reader, writer, back, there)
             await asyncio.gather(self._pass(reader, there), self._pass(back, writer, renamed=True))
         except (asyncio.CancelledError, OSError, EOFError):
             pass
@@ -100,14 +113,33 @@ class KafkaServer:
                 with suppress(OSError):
                     await each.wait_closed()
 
+    async def _let_in(self, reader, writer, back, there):
+        """Until the client has said who it is."""
+        login = KafkaLogin(*self._login)
+        while not login.done:
+            request = await _read(reader)
+            answer = login.answer(request)
+            if answer is None:
+                await _write(there, request)
+                answer = with_login(await _read(back))
+            await _write(writer, answer)
+
     async def _pass(self, reader, writer, *, renamed=False):
         """Message by message. In answers the broker's address is that of the gate."""
-        own, gate = (HOST + struct.pack(">I", port) for port in (self._port, self._gate_port))
+        own = HOST + struct.pack(">I", self._port)
+        gate = (HOST if self._tls is None else NAME) + struct.pack(">I", self._gate_port)
         while True:
-            size = await reader.readexactly(4)
-            message = await reader.readexactly(int.from_bytes(size))
-            writer.write(size + (message.replace(own, gate) if renamed else message))
-            await writer.drain()
+            message = await _read(reader)
+            await _write(writer, message.replace(own, gate) if renamed else message)
+
+
+async def _read(reader):
+    return await reader.readexactly(int.from_bytes(await reader.readexactly(4)))
+
+
+async def _write(writer, message):
+    writer.write(len(message).to_bytes(4) + message)
+    await writer.drain()
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 import ssl
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from crplugins.sinks.stream import Broker
 
 _SPOOLED: Final = 1_000_000
+_PROTOCOLS: Final = {"sasl_": "SASL_PLAINTEXT or SASL_SSL", "ssl_": "SSL or SASL_SSL"}
 _LETTERS: Final = frozenset(f"{ascii_letters}{digits}._-")
 
 
@@ -52,6 +55,22 @@ def _joined(value: Any) -> Any:
     return value
 
 
+def _servers(value: str) -> str:
+    for server in value.split(","):
+        if not _is_server(server.strip()):
+            raise refusal("must be host:port, several with commas between")
+    return value
+
+
+def _is_server(text: str) -> bool:
+    """Whether it is a host, with or without a port. aiokafka would see a wrong one only when it connects."""
+    try:
+        parts = urlsplit(f"//{text}")
+        return parts.netloc == text and "@" not in text and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an invalid port
+        return False
+
+
 def _topic(value: str) -> str:
     if not 0 < len(value) < 250 or not set(value) <= _LETTERS or value in (".", ".."):
         raise refusal("must be a name of letters, digits, dots, underscores and hyphens, 249 at most")
@@ -61,9 +80,9 @@ def _topic(value: str) -> str:
 class KafkaSinkSection(SinkSection):
     """A topic of Kafka, or of what speaks its protocol. Needs the extra `kafka`."""
 
-    bootstrap_servers: Annotated[str, Field(min_length=1), BeforeValidator(_joined), OneLine] = Field(
-        examples=["kafka-1:9092,kafka-2:9092"]
-    )
+    bootstrap_servers: Annotated[
+        str, Field(min_length=1), BeforeValidator(_joined), OneLine, AfterValidator(_servers)
+    ] = Field(examples=["kafka-1:9092,kafka-2:9092"])
     """Brokers that tell of all others: `host:port`, several with commas between or as a list."""
 
     topic: Annotated[str, AfterValidator(_topic)] = Field(default="crplugins-usage", examples=["llm.usage"])
@@ -102,11 +121,27 @@ class KafkaSinkSection(SinkSection):
     """A local file for records that the brokers cannot take at the moment; the journals are in its folder."""
 
     @model_validator(mode="after")
-    def _has_what_the_protocol_needs(self) -> Self:
+    def _fits_the_protocol(self) -> Self:
         named = self.sasl_username is not None and self.sasl_password is not None
-        if self.security_protocol.startswith("SASL") and not named:
+        if self._is_sasl and not named:
             raise refusal("needs sasl_username and sasl_password for SASL")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise refusal("needs ssl_certfile, whose key this is", "ssl_keyfile")
+        for start, counts in (("sasl_", self._is_sasl), ("ssl_", self._is_tls)):
+            # Ignored in silence, they would let people think that brokers are asked for a certificate.
+            for name in sorted(self.model_fields_set):
+                if name.startswith(start) and not counts and getattr(self, name) is not None:
+                    protocols = _PROTOCOLS[start]
+                    raise refusal(f"needs security_protocol {protocols}; it is {self.security_protocol}", name)
         return self
+
+    @property
+    def _is_sasl(self) -> bool:
+        return self.security_protocol.startswith("SASL")
+
+    @property
+    def _is_tls(self) -> bool:
+        return self.security_protocol.endswith("SSL")
 
     def broker(self) -> "Broker":
         from crplugins.sinks.kafka import KafkaBroker  # aiokafka, which only this needs
@@ -121,25 +156,49 @@ class KafkaSinkSection(SinkSection):
         return None
 
     def file_problem(self) -> str | None:
+        files = {"ssl_cafile": self.ssl_cafile, "ssl_certfile": self.ssl_certfile, "ssl_keyfile": self.ssl_keyfile}
+        for name, file in files.items():
+            if file is not None:
+                try:
+                    Path(file).read_bytes()
+                except OSError as error:
+                    return f"{name} {file} cannot be read: {error.strerror}"
         try:
-            self._options()
+            self._trust()
         except OSError as error:
-            return f"its certificates cannot be read: {error.strerror or error}"
+            return f"ssl_cafile {self.ssl_cafile} has no certificate in PEM ({_reason(error)})"
+        try:
+            self._tls()
+        except OSError as error:
+            return (
+                f"ssl_certfile {self.ssl_certfile} and its key are no certificate and key in PEM that belong together, "
+                f"or the key has a password ({_reason(error)})"
+            )
         return None
 
     def _options(self) -> Mapping[str, Any]:
         """As aiokafka takes them."""
         options: dict[str, Any] = {"security_protocol": self.security_protocol}
-        if self.security_protocol.startswith("SASL") and self.sasl_password is not None:
+        if self._is_sasl and self.sasl_password is not None:
             options["sasl_mechanism"] = self.sasl_mechanism
             options["sasl_plain_username"] = self.sasl_username
             options["sasl_plain_password"] = self.sasl_password.get_secret_value()
-        if self.security_protocol.endswith("SSL"):
-            context = ssl.create_default_context(cafile=self.ssl_cafile)
-            if self.ssl_certfile is not None:
-                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile, lambda: "")
-            options["ssl_context"] = context
+        if self._is_tls:
+            options["ssl_context"] = self._tls()
         return options
+
+    def _trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.ssl_cafile)
+
+    def _tls(self) -> ssl.SSLContext:
+        context = self._trust()
+        if self.ssl_certfile is not None:
+            context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile, lambda: "")
+        return context
+
+
+def _reason(error: OSError) -> str:
+    return getattr(error, "reason", None) or type(error).__name__
 
 
 class RedisSinkSection(SinkSection):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, Final
 
 from crplugins.sinks.message import RecordMessage
@@ -11,15 +12,24 @@ from crplugins.sinks.own_loop import OwnLoop
 
 try:
     from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
+    from aiokafka.errors import KafkaConnectionError  # type: ignore[import-untyped]
 except ImportError as error:
     raise ImportError("a sink to Kafka needs aiokafka; install it with: pip install 'crplugins[kafka]'") from error
 
 _THREAD: Final = "crplugins-kafka"
 
 
+_logged: ContextVar[list[Exception]] = ContextVar("_logged")
+"""What aiokafka has only logged while a producer was started."""
+
+
 def _is_of_others(record: logging.LogRecord) -> bool:
     """aiokafka says at each attempt that a broker is away, several times a second. An outbox says it once."""
-    return record.threadName != _THREAD
+    if record.threadName != _THREAD:
+        return True
+    if isinstance(record.args, tuple) and (failures := _logged.get(None)) is not None:
+        failures += [value for value in record.args if isinstance(value, Exception)]
+    return False
 
 
 for _name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "aiokafka"]:
@@ -107,7 +117,7 @@ class _Session:
                 retry_backoff_ms=_BACKOFF_MILLISECONDS,
                 **self._options,
             )
-            await self._producer.start()
+            await _start(self._producer)
         sent = [
             await self._producer.send(topic, message.value, None if message.key is None else message.key.encode())
             for message in messages
@@ -130,3 +140,15 @@ class _Session:
                 await self._producer.stop()
         except TimeoutError:
             await self._producer.client.close()
+
+
+async def _start(producer: AIOKafkaProducer) -> None:
+    """Raises why no broker lets us in, a wrong password or an unknown certificate; aiokafka only logs it."""
+    failures: list[Exception] = []
+    _logged.set(failures)
+    try:
+        await producer.start()
+    except KafkaConnectionError:
+        if failures:
+            raise failures[-1] from None
+        raise
