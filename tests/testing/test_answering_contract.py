@@ -190,3 +190,26 @@ async def test_who_may_share_answers_and_be_paid_for_them_says_so() -> None:
     contract = contract_of(HasItsAnswersPaidFor)
     contract.answers_for_free = False
     assert await failures(contract) == set()
+
+
+class AnswersNoStreams(Cache):
+    """As the one on the page for plugin authors."""
+
+    def on_request(self, exchange: Exchange) -> None:
+        if not exchange.stream:
+            super().on_request(exchange)
+
+
+class LearnsFailuresOfPlainAnswers(AnswersNoStreams):
+    def is_whole(self, exchange: Exchange, heard: list[Event]) -> bool:
+        return True
+
+
+async def test_who_answers_no_streams_says_so_and_is_judged_by_plain_answers() -> None:
+    contract = contract_of(AnswersNoStreams)
+    assert await failures(contract) >= {FORM, FREE}
+    contract.answers_streams = False
+    assert await failures(contract) == set()
+    contract = contract_of(LearnsFailuresOfPlainAnswers)
+    contract.answers_streams = False
+    assert await failures(contract) == {WHOLE}

@@ -28,8 +28,8 @@ class PluginContract(Requests, Streams, Endings, Answers, Homes):
 
     Optional: `refused_request`, a request the plugin must refuse; `stream`, an answer of which it passes at least the
     first event; `sets_headers`, the response headers of a plugin that observes. A plugin that answers by itself gives
-    `answered_request`, and says whether it `learns` (a cache), `answers_for_free` and `shares_answers` between keys. A
-    test that does not apply to a plugin passes.
+    `answered_request`, and says whether it `learns` (a cache), `answers_streams`, `answers_for_free` and
+    `shares_answers` between keys. A test that does not apply to a plugin passes.
     """
 
     async def test_its_declared_needs_match_its_hooks(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -69,100 +69,113 @@ class Answers(Stage):
     """Tests that apply where `answered_request` is overridden."""
 
     async def test_it_answers_by_itself_in_the_form_that_was_asked_for(self) -> None:
-        async for own in self._each_form():
-            before = own.reached, len(own.inner.exchanges)
-            seen = (await ask_opened(own.stack, self._asked(stream=own.stream))).answer
-            check_faults(own.stack, own.plugin, "a request that it answers")
-            own.calls.check("a request that it answers")
-            assert own.reached == before[0], "answered_request() reached the app; does it have to learn the answer?"
-            assert len(own.inner.exchanges) == before[1], "a plugin further in was given a request that is answered"
-            _check_answer(seen, stream=own.stream)
-            if own.learned is not None:
-                said, expected = _said(seen, stream=own.stream), _said(own.learned, stream=own.stream)
-                assert said == expected, f"it answers {said!r}, and had learned {expected!r}"
+        for stream in self._forms():
+            async with self._own(stream=stream) as own:
+                before = own.reached, len(own.inner.exchanges)
+                seen = (await ask_opened(own.stack, self._asked(stream=own.stream))).answer
+                check_faults(own.stack, own.plugin, "a request that it answers")
+                own.calls.check("a request that it answers")
+                assert own.reached == before[0], "answered_request() reached the app; does it have to learn the answer?"
+                assert len(own.inner.exchanges) == before[1], "a plugin further in was given a request that is answered"
+                _check_answer(seen, stream=own.stream)
+                if own.learned is not None:
+                    said, expected = _said(seen, stream=own.stream), _said(own.learned, stream=own.stream)
+                    assert said == expected, f"it answers {said!r}, and had learned {expected!r}"
 
     async def test_its_own_answer_is_seen_by_the_plugins_outside(self) -> None:
-        async for own in self._each_form():
-            own.outer.events.clear()
-            await ask_opened(own.stack, self._asked(stream=own.stream))
-            assert any(event.answer and event.answer.choices for event in own.outer.events), "no plugin outside saw it"
+        for stream in self._forms():
+            async with self._own(stream=stream) as own:
+                own.outer.events.clear()
+                await ask_opened(own.stack, self._asked(stream=own.stream))
+                assert any(event.answer and event.answer.choices for event in own.outer.events), (
+                    "no plugin outside saw it"
+                )
 
     async def test_its_own_answer_costs_nothing_unless_it_says_so(self) -> None:
         if not self.answers_for_free:
             return
-        async for own in self._each_form():
-            await ask_opened(own.stack, self._asked(stream=own.stream))
-            source = own.outer.exchanges[-1].usage_source
-            assert source == "cache", (
-                f"its own answer is recorded with the source '{source}', and paid for; say it with "
-                "exchange.answered_from_cache(reply)"
-            )
+        for stream in self._forms():
+            async with self._own(stream=stream) as own:
+                await ask_opened(own.stack, self._asked(stream=own.stream))
+                source = own.outer.exchanges[-1].usage_source
+                assert source == "cache", (
+                    f"its own answer is recorded with the source '{source}', and paid for; say it with "
+                    "exchange.answered_from_cache(reply)"
+                )
 
     async def test_only_whole_answers_are_learned(self) -> None:
         """A failure or half an answer must not be given to the next one who asks."""
-        if not self.learns or self.answered_request() is None:
+        if not self.learns:
             return
-        stream = self.stream()
-        for name, messages, leaves in (
-            ("a failure", answer(FAILURE, status=500, content_type=JSON), False),
-            ("a refusal", answer(FAILURE, status=429, content_type=JSON), False),
-            ("a cut stream", answer(stream[0]), False),
-            ("a stream that breaks off", answer(stream[0], whole=False), False),
-            ("an error in the stream", answer(stream[0], b"data: " + FAILURE + b"\n\n", b"data: [DONE]\n\n"), False),
-            ("a client that left in mid-stream", answer(stream[0], whole=False), True),
-        ):
-            app = ScriptedApp(messages, waits=leaves)
-            stack = around(app, [self.make_plugin()])
-            async with opened(stack):
-                await ask_opened(stack, self._asked(stream=True), client=_leave if leaves else None)
-                reached = len(app.bodies)
-                app.messages, app.waits = answer(*stream), False
-                seen = (await ask_opened(stack, self._asked(stream=True))).answer
-            assert len(app.bodies) > reached, f"{name} was learned, and answered with {seen.body!r}"
+        first = self.stream()[0]
+        for stream in self._forms():
+            await self._learns_nothing_of("a failure", answer(FAILURE, status=500, content_type=JSON), stream=stream)
+            await self._learns_nothing_of("a refusal", answer(FAILURE, status=429, content_type=JSON), stream=stream)
+        if True in self._forms():
+            broken = answer(first, b"data: " + FAILURE + b"\n\n", b"data: [DONE]\n\n")
+            await self._learns_nothing_of("a cut stream", answer(first))
+            await self._learns_nothing_of("a stream that breaks off", answer(first, whole=False))
+            await self._learns_nothing_of("an error in the stream", broken)
+            await self._learns_nothing_of("a client that left in mid-stream", answer(first, whole=False), leaves=True)
+
+    async def _learns_nothing_of(
+        self, name: str, messages: list[Message], *, stream: bool = True, leaves: bool = False
+    ) -> None:
+        app = ScriptedApp(messages, waits=leaves)
+        stack = around(app, [self.make_plugin()])
+        async with opened(stack):
+            await ask_opened(stack, self._asked(stream=stream), client=_leave if leaves else None)
+            reached = len(app.bodies)
+            app.messages, app.waits = self._whole(stream=stream), False
+            seen = (await ask_opened(stack, self._asked(stream=stream))).answer
+        assert len(app.bodies) > reached, f"{name} was learned, and answered with {seen.body!r}"
 
     async def test_callers_do_not_share_answers_unless_it_says_so(self) -> None:
         if self.shares_answers or not self.learns:
             return
-        async for own in self._each_form():
-            own.caller.principal = Principal("other")
-            before = own.reached
-            await ask_opened(own.stack, self._asked(stream=own.stream))
-            assert own.reached > before, "a key was given the answer to a request of another key"
+        for stream in self._forms():
+            async with self._own(stream=stream) as own:
+                own.caller.principal = Principal("other")
+                before = own.reached
+                await ask_opened(own.stack, self._asked(stream=own.stream))
+                assert own.reached > before, "a key was given the answer to a request of another key"
 
     async def test_its_own_answer_may_end_like_any_other(self) -> None:
         """A client that leaves in the middle of it, and a cancellation wherever it waits."""
-        if self.answered_request() is None:
-            return
-        async with self._own(stream=True) as own:
-            await ask_opened(own.stack, self._asked(stream=True), client=_leave)
+        for stream in self._forms()[:1]:
+            await self._ends_well(stream=stream)
+
+    async def _ends_well(self, *, stream: bool) -> None:
+        async with self._own(stream=stream) as own:
+            await ask_opened(own.stack, self._asked(stream=stream), client=_leave)
             own.calls.check("a client that left in the middle of its own answer")
         for number in range(_MOST_AWAITS):
-            async with self._own(stream=True) as own:
+            async with self._own(stream=stream) as own:
                 through, reached = cancelled_at(own.stack, number)
-                error = (await ask_opened(own.stack, self._asked(stream=True), through=through)).error
+                error = (await ask_opened(own.stack, self._asked(stream=stream), through=through)).error
                 own.calls.check(f"its own answer, cancelled at await number {number}")
                 check_faults(own.stack, own.plugin, "its own answer, cancelled")
             if not reached():
                 return
             assert isinstance(error, asyncio.CancelledError), f"the cancellation was lost; {error!r} came up"
 
-    async def _each_form(self) -> AsyncIterator[Own]:
-        """For a stream and for a plain answer; nothing for a plugin that answers nothing by itself."""
+    def _forms(self) -> Sequence[bool]:
+        """Whether a stream is asked for: both, or one, or nothing for a plugin that answers nothing by itself."""
         if self.answered_request() is None:
-            return
-        for stream in (True, False):
-            async with self._own(stream=stream) as own:
-                yield own
+            return ()
+        return (True, False) if self.answers_streams else (False,)
 
     @asynccontextmanager
     async def _own(self, *, stream: bool) -> AsyncIterator[Own]:
-        messages = answer(*self.stream()) if stream else answer(DOCUMENT, content_type=JSON)
-        own = Own(self.make_plugin(), messages, stream=stream)
+        own = Own(self.make_plugin(), self._whole(stream=stream), stream=stream)
         async with opened(own.stack):
             if self.learns:
                 own.learned = (await ask_opened(own.stack, self._asked(stream=stream))).answer
                 assert own.reached, "what it is to learn from did not reach the app"
             yield own
+
+    def _whole(self, *, stream: bool) -> list[Message]:
+        return answer(*self.stream()) if stream else answer(DOCUMENT, content_type=JSON)
 
     def _asked(self, *, stream: bool) -> Mapping[str, Any]:
         asked = self.answered_request()

@@ -48,12 +48,14 @@ class Stage:
     Attributes:
         sets_headers: names, in lower case, of the response headers that a plugin sets although it observes.
         learns: it answers `answered_request` only once it has seen the app's answer to it, as a cache does.
+        answers_streams: it answers where a stream is asked for; else a plain answer alone.
         answers_for_free: its own answers cost nothing.
         shares_answers: what it has learned from one key's request it may tell another key.
     """
 
     sets_headers: frozenset[str] = frozenset()
     learns: bool = False
+    answers_streams: bool = True
     answers_for_free: bool = True
     shares_answers: bool = False
 
