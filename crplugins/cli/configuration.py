@@ -31,12 +31,20 @@ def find(option: Path | None) -> FoundConfig:
     """
     file = find_config(option)
     if file is not None:
-        sys.path.append(str(file.resolve().parent))  # last, so that a file there cannot replace an installed module
+        beside(file)
     config = read_whole(file)
     os.environ.update(config.variables)  # for litellm and the providers' clients, and for workers
     for warning in config.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     return FoundConfig(config, file)
+
+
+def beside(file: Path) -> None:
+    """The modules in its folder can be imported; last, so that a file there cannot replace an installed module.
+
+    A symlink to itself raises nothing here: whoever reads the file says so.
+    """
+    sys.path.append(str(Path(os.path.realpath(file)).parent))
 
 
 def read_whole(file: Path | None, text: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:

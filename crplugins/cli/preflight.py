@@ -127,6 +127,9 @@ def unusable(path: Path, *, folder_is_made: bool = False) -> str | None:
     lets go of the locks of the whole process (POSIX), and the next process that closes the file then takes away the
     write-ahead log into which this one goes on to write.
     """
+    path = Path(os.path.realpath(path))  # through a symlink SQLite makes the file that it names
+    if path.is_symlink():
+        return os.strerror(errno.ELOOP)
     if not path.exists():
         return _no_room(_nearest_folder(path) if folder_is_made else path.parent)
     if path.is_dir():
@@ -134,7 +137,7 @@ def unusable(path: Path, *, folder_is_made: bool = False) -> str | None:
     if not os.access(path, os.R_OK | os.W_OK):
         return os.strerror(errno.EACCES)
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=0)) as connection:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=0)) as connection:
             connection.execute("PRAGMA schema_version")
     except sqlite3.Error as error:
         return _NO_DATABASE if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB else None
@@ -143,7 +146,7 @@ def unusable(path: Path, *, folder_is_made: bool = False) -> str | None:
 
 def _nearest_folder(path: Path) -> Path:
     """The folder of the file, or the nearest around it that is there."""
-    folder = path.resolve().parent
+    folder = Path(os.path.realpath(path)).parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder

@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from crplugins.config.models import LitellmParams, ModelEntry, is_secret
+from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo, is_secret
 from crplugins.config.schema import Config
 
 _ROUTES: Final = ("/chat/completions", "/completions", "/embeddings", "/responses")
+
+_DEAR: Final = 0.01
+"""US dollars for a token. The dearest models took 0.0006."""
 
 _VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
@@ -31,6 +34,9 @@ def doubts(config: Config, environ: Mapping[str, str], places: Sequence[int]) ->
         where = f"model_list[{index}].litellm_params"
         if _is_route(entry):
             yield f"{where}.api_base ends in a route, which is added to it: write it up to the version, such as /v1"
+        for name in _dear(entry.model_info):
+            price = f"model_list[{index}].model_info.{name}"
+            yield f"{price} is above $10,000 for a million tokens: it is what one token costs, in US dollars"
         variables = _missing(entry.litellm_params, environ)
         if variables:
             yield f"{where} has no api_key, and {' or '.join(variables)} is not set in the environment"
@@ -40,6 +46,13 @@ def _is_route(entry: ModelEntry) -> bool:
     """Azure's models are given by whole addresses."""
     params = entry.litellm_params
     return not params.model.startswith("azure") and (params.api_base or "").endswith(_ROUTES)
+
+
+def _dear(info: ModelInfo | None) -> Iterator[str]:
+    """The prices that look like those of a million tokens."""
+    if info is not None:
+        rates = {"input_cost_per_token": info.input_cost_per_token, "output_cost_per_token": info.output_cost_per_token}
+        yield from (name for name, rate in rates.items() if rate is not None and rate > _DEAR)
 
 
 def _missing(params: LitellmParams, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from crplugins.config.fallbacks import EntryFallbacks
 from crplugins.handlers.routing.settings import FailureKind, GroupSettings, RetryPolicy, RoutingSettings, Strategy
 from crplugins.settings.errors import Problem
-from crplugins.settings.section import Number, Section, Whole
+from crplugins.settings.section import Number, Section, Whole, refusal
 
 _Times = Annotated[Whole, Field(ge=0, le=100)]
 
@@ -67,12 +67,21 @@ class RetryPolicySection(Section):
         return {kind: times for kind, times in given.items() if times is not None}
 
 
+_SHORTEST_PAUSE: Final = 0.05
+
+
+def _pause(seconds: float) -> float:
+    if 0 < seconds < _SHORTEST_PAUSE:  # a provider would be asked without a pause
+        raise refusal(f"must be 0, or {_SHORTEST_PAUSE} or more")
+    return seconds
+
+
 class HealthCheckSection(Section):
     """How a deployment is asked for the list of its models (`GET /models`) beside the requests, to see whether it is
     there. When no answer has come three times in a row, or one that is a server error, it gets no requests for a while,
     as if some had failed. This is for models that the direct handler serves; litellm has no such list."""
 
-    seconds: Annotated[Number, Field(ge=0, le=86_400)] = Field(examples=[10])
+    seconds: Annotated[Number, Field(ge=0, le=86_400), AfterValidator(_pause)] = Field(examples=[10])
     """Seconds from one check to the next. With 0 there is none."""
 
 

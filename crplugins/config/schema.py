@@ -141,7 +141,7 @@ class Server(Section):
     cors: Annotated[CorsSection | None, BeforeValidator(_with_origins)] = None
     """CORS for scripts in browsers; without it none of another origin may read an answer."""
 
-    stream_keep_alive_seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = Field(
+    stream_keep_alive_seconds: Annotated[Number, Field(ge=0.05, allow_inf_nan=False)] | None = Field(
         default=None, examples=[15]
     )
     """After this much silence a stream sends a comment, so that no proxy in between closes it; by default never."""

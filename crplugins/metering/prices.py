@@ -68,6 +68,9 @@ _NO_TIERS: Final = frozenset({"decisions"})
 # The higher price of these providers begins at the threshold itself, not above it.
 _FROM_THRESHOLD: Final = frozenset({"xai"})
 
+MOST_USD: Final = 1_000
+"""For one token, second, page or search. More is a mistake, and would not fit into the books."""
+
 _CHARACTERS_PER_TOKEN: Final = 4
 """Google's own rule for models that it prices by characters, whose usage has tokens."""
 
@@ -95,7 +98,7 @@ def price_of(rates: Mapping[str, Any], listed: Price | None = None) -> Price | N
     None where the price of input or output is unknown, and where both are free because something else than tokens is
     charged.
 
-    Raises ValueError for a rate that is not a number, or negative.
+    Raises ValueError for a rate that is not a number, negative, or above `MOST_USD`.
     """
     ranges = rates.get("tiered_pricing")
     if ranges:
@@ -157,6 +160,10 @@ def _pico_usd(key: str, rate: Any) -> int:
         number = Decimal("NaN")
     if not number.is_finite() or number < 0:
         raise ValueError(f"{key}: {rate!r} is no price in US dollars")
+    if number > MOST_USD:
+        raise ValueError(
+            f"{key}: {rate!r} is more than {MOST_USD} US dollars for one; a price of a million is divided by 1,000,000"
+        )
     return pico_usd(rate)
 
 
@@ -318,7 +325,7 @@ def _by_range(rates: Mapping[str, Any], ranges: Sequence[Mapping[str, Any]]) -> 
     common = {key: rates[key] for key in ("output_cost_per_token",) if key in rates}
     try:
         prices = [(int(r["range"][0]), _at(_tiers({**common, **r})[_STANDARD], None)) for r in ranges]
-    except (LookupError, TypeError) as error:
+    except (LookupError, TypeError, OverflowError) as error:
         raise ValueError(f"tiered_pricing: {error!r} in {ranges!r}") from None
     known = sorted(((tokens, price) for tokens, price in prices if price is not None), key=lambda found: found[0])
     if not known or len(known) < len(prices):

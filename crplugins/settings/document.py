@@ -113,6 +113,9 @@ class _Reader:
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
         if isinstance(node, yaml.ScalarNode):
+            if "\0" in node.value:  # no path, address or header can hold one: whoever opened it would fail
+                self._refuse(node, path, "must not hold a NUL character")
+                return node.value.replace("\0", "")  # so that nothing else is said of it
             return node.value if node.tag == _TEXT else self._scalar(node, path)
         if id(node) in self._around:
             return self._refuse(node, path, "holds itself")

@@ -43,6 +43,14 @@ def test_a_missing_file_is_a_configuration_error_wherever_its_name_came_from(run
         assert (done.returncode, done.stdout, done.stderr) == (2, "", "no.yaml: there is no such file\n")
 
 
+@pytest.mark.parametrize("command", ["check", "serve", "keys"])
+def test_a_symlink_to_itself_is_a_configuration_error(run, tmp_path, command):
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    done = run(command, *["list"] * (command == "keys"), "--config", "loop.yaml", cwd=tmp_path)
+    said = "loop.yaml: cannot be read (Too many levels of symbolic links)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
 @pytest.mark.parametrize(
     "arguments", [("serve", "--prot", "1"), ("serve", "--port", "70000"), ("serve", "--workers", "0"), ("sevre",)]
 )

@@ -38,3 +38,18 @@ def test_an_empty_file_may_become_a_database_and_another_may_not(tmp_path, conte
     assert unusable(file) == ("it is no database of SQLite" if content else None)
     assert file.read_bytes() == content
     assert [*tmp_path.iterdir()] == [file]
+
+
+def test_a_symlink_is_followed_to_the_file_that_sqlite_would_make(tmp_path):
+    link = tmp_path / "link.db"
+    link.symlink_to(tmp_path / "none" / "ledger.db")
+    assert unusable(link) == "No such file or directory"
+    (tmp_path / "none").mkdir()
+    assert unusable(link) is None
+
+
+def test_a_symlink_to_itself_is_no_database(tmp_path):
+    loop = tmp_path / "loop.db"
+    loop.symlink_to(loop)
+    assert unusable(loop) == "Too many levels of symbolic links"
+    assert unusable(loop, folder_is_made=True) == "Too many levels of symbolic links"

@@ -31,6 +31,17 @@ def test_an_address_that_ends_in_a_route_is_told_except_of_azure(load, end):
     assert load(model(model="azure_ai/m", api_key="x", api_base=f"http://host{end}")).warnings == ()
 
 
+def test_a_price_that_reads_like_that_of_a_million_tokens_is_told(load):
+    entry = "model_list: [{model_name: m, litellm_params: {model: demo/echo}, model_info: {%s}}]"
+    info = "input_cost_per_token: 2.5, output_cost_per_token: 10, cache_read_input_token_cost: 0.2"
+    assert load(entry % info).warnings == tuple(
+        f"model_list[0].model_info.{kind}_cost_per_token is above $10,000 for a million tokens: it is what one token "
+        "costs, in US dollars"
+        for kind in ("input", "output")
+    )
+    assert load(entry % "input_cost_per_token: 0.00015, output_cost_per_token: 0.0006").warnings == ()
+
+
 @pytest.mark.parametrize(
     ("environ", "told"),
     [({}, 1), ({"ANTHROPIC_API_KEY": " "}, 1), ({"ANTHROPIC_API_KEY": "x"}, 0), ({"ANTHROPIC_AUTH_TOKEN": "x"}, 0)],

@@ -91,6 +91,16 @@ def test_a_port_out_of_range_is_refused(refuse, port):
             "server: {stream_keep_alive_seconds: .inf}\n",
             "line 1: server.stream_keep_alive_seconds: must be a finite number",
         ),
+        (
+            "server: {stream_keep_alive_seconds: 1.0e-300}\n",
+            "line 1: server.stream_keep_alive_seconds: must be at least 0.05",
+        ),
+        ("health_check: {seconds: 0.001}\n", "line 1: health_check.seconds: must be 0, or 0.05 or more"),
+        (
+            "keys: {jwt: {issuer: i, audience: a, jwks: k, refresh_seconds: 0}}\n",
+            "line 1: keys.jwt.refresh_seconds: must be 1 or more",
+        ),
+        ('ledger: {url: "sqlite:///a\\0b"}\n', "line 1: ledger.url: must not hold a NUL character"),
         ("server: 4000\n", "line 1: server: must be a mapping, not a number"),
     ],
 )

@@ -383,3 +383,15 @@ def test_an_answer_costs_less_in_the_hours_off_the_peak():
         assert exchange.usage is not None
         assert exchange.price is not None
         assert exchange.cost_at(exchange.price, exchange.usage) == micro_usd
+
+
+@pytest.mark.parametrize("rate", [1000.5, 1e308, "2e9"])
+def test_a_price_that_no_books_could_hold_is_refused(rate: Any) -> None:
+    with pytest.raises(ValueError, match="output_cost_per_token: .* is more than 1000 US dollars for one"):
+        price_of({"input_cost_per_token": 1e-6, "output_cost_per_token": rate})
+
+
+def test_a_range_without_an_end_in_the_wrong_place_is_no_price() -> None:
+    wrong = {"range": [float("inf"), 2], "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}
+    with pytest.raises(ValueError, match="tiered_pricing"):
+        price_of({"tiered_pricing": [wrong]})

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
+from crplugins.cli.configuration import beside
 from crplugins.cli.refused import Refused
 from crplugins.config import Config, ConfigError, Problem, find_config, load_config, parse_config
 from crplugins.core.final_newline import without_final_newline
@@ -57,7 +58,7 @@ def read_config(option: Path | None) -> tuple[Config, Path | None]:
     file = find_config(option)
     if file is None:
         return parse_config({}), None
-    sys.path.append(str(file.resolve().parent))
+    beside(file)
     config = load_config(file)
     for warning in config.warnings:
         sys.stderr.write(f"warning: {warning}\n")

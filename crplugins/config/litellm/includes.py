@@ -4,6 +4,7 @@ Lists are joined, any other key of an included file takes the place of the same 
 one that includes it, else from the first, and is read once, so that files which include one another are no cycle.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -29,9 +30,14 @@ def with_included(document: YamlDocument, path: Path, read: ReadText) -> YamlDoc
     """
     if INCLUDE not in document.data:
         return document
-    merging = _Merging(document, path.resolve(), read)
+    merging = _Merging(document, _real(path), read)
     merging.run()
     return merging.document()
+
+
+def _real(path: Path) -> Path:
+    """Of a symlink to itself, which Path.resolve raises for, itself: it cannot be read, and that is said."""
+    return Path(os.path.realpath(path))
 
 
 class _Merging:
@@ -62,8 +68,7 @@ class _Merging:
         return YamlDocument(self._data, source, self._problems, self._document.root)
 
     def _resolved(self, name: str, by: Path) -> Path:
-        beside = (by.parent / name).resolve()
-        from_root = (self._root.parent / name).resolve()
+        beside, from_root = _real(by.parent / name), _real(self._root.parent / name)
         return beside if beside.exists() or not from_root.exists() else from_root
 
     def _opened(self, path: Path, index: int, source: Source) -> YamlDocument | None:

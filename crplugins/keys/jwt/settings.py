@@ -65,6 +65,12 @@ def _location(value: str) -> str:
     return value
 
 
+def _refresh(seconds: float) -> float:
+    if seconds < 1:  # the issuer would be asked again and again without a pause
+        raise refusal("must be 1 or more")
+    return seconds
+
+
 def _defaults(defaults: Mapping[str, Any]) -> Mapping[str, Any]:
     if "id" in defaults:
         raise refusal("an id is no default: everyone would be the same caller")
@@ -95,7 +101,7 @@ class JwtSettings(NullIsNothing):
     leeway_seconds: Seconds = Field(default=30.0, examples=[10])
     """By how much the issuer's clock may be off."""
 
-    refresh_seconds: Seconds = Field(default=300.0, examples=[60])
+    refresh_seconds: Annotated[Seconds, AfterValidator(_refresh), Field(ge=1)] = Field(default=300.0, examples=[60])
     """How often the public keys are fetched again: the longest a withdrawn one is still good for."""
 
     claims: Annotated[Mapping[str, Any], AfterValidator(_claims)] = Field(

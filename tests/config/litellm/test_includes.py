@@ -84,3 +84,11 @@ def test_a_file_that_is_not_there_is_named_and_stops_no_other() -> None:
     config = load_config("config.yaml", {})
     assert [entry.model_name for entry in config.model_list] == ["a", "b"]
     assert config.warnings[0] == "include counts in part: nowhere.yaml: there is no such file"
+
+
+def test_a_symlink_to_itself_is_told_like_any_file_that_cannot_be_read() -> None:
+    Path("loop.yaml").symlink_to("loop.yaml")
+    write("config.yaml", f"include: [loop.yaml]\nmodel_list:\n{model('a')}")
+    assert names() == ["a"]
+    told = load_config("config.yaml", {}).warnings
+    assert "include counts in part: loop.yaml: cannot be read (Too many levels of symbolic links)" in told
