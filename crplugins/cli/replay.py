@@ -3,11 +3,11 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich import box
@@ -21,6 +21,10 @@ from crplugins.config import Config, ConfigError, Problem
 from crplugins.keys.key import Key
 from crplugins.keys.opening import parts_of
 from crplugins.ledger.question import read_moment
+
+if TYPE_CHECKING:
+    from crplugins.homes.replay.report import ReplayReport
+    from crplugins.ledger.reader import LedgerReader
 
 _MOMENTS: Final = "such as 30m, 24h or 7d ago, or a date such as 2027-01-31 (UTC)"
 _SHOWN: Final = 30
@@ -50,33 +54,30 @@ def replay(
         raise typer.BadParameter("ends before it begins", param_hint="--until")
     found = find(config_file)
     with sentences():
-        keys = _keys(found.config)
+        parts = parts_of(found.config.keys)
+        keys = [key for part in parts for key in keys_of(part)]
+    # Tokens of an identity provider, and the keys of a gateway without keys, are in no list.
+    strangers = not parts or any("jwt" in part for part in parts)
     found.upstreams()  # imports litellm where a price may be in its table
-    result, shadowed = _run(found.config, keys, begin, end, each, ledger, config_file)
+    result, shadowed = _run(found.config, keys, begin, end, each, ledger, config_file, strangers=strangers)
     report = {"since": _text(begin), "until": _text(end), **result, "shadowed": shadowed}
-    report["not_known"] = list(_not_known(found.config, keys, report))
+    report["not_known"] = list(_not_known(found.config, keys, report, strangers=strangers))
     if as_json:
         typer.echo(json.dumps(report, indent=2))
     else:
         _print(report)
 
 
-def _keys(config: Config) -> Sequence[Key] | None:
-    """None where nobody lists them: tokens of an identity provider, and a gateway without keys."""
-    parts = parts_of(config.keys)
-    if not parts or any("jwt" in part for part in parts):
-        return None
-    return [key for part in parts for key in keys_of(part)]
-
-
 def _run(
     config: Config,
-    keys: Sequence[Key] | None,
+    keys: Sequence[Key],
     begin: datetime,
     end: datetime,
     each: Path | None,
     ledger: str | None,
     config_file: Path | None,
+    *,
+    strangers: bool,
 ) -> tuple[dict[str, Any], Mapping[str, int]]:
     """Raises `ConfigError` and `Refused`."""
     try:
@@ -94,11 +95,15 @@ def _run(
                 lines.write(json.dumps(fate_to_dict(fate)) + "\n")
 
         source = find_ledger(ledger, config_file)
-        found, shadowed = asyncio.run(ask(source, lambda reader: replay_ledger(reader, config, keys, begin, end, told)))
+
+        def replayed(reader: "LedgerReader") -> "Awaitable[tuple[ReplayReport, Mapping[str, int]]]":
+            return replay_ledger(reader, config, keys, begin, end, told, strangers=strangers)
+
+        found, shadowed = asyncio.run(ask(source, replayed))
     return found.to_dict(), shadowed
 
 
-def _not_known(config: Config, keys: Sequence[Key] | None, report: Mapping[str, Any]) -> Iterator[str]:
+def _not_known(config: Config, keys: Sequence[Key], report: Mapping[str, Any], *, strangers: bool) -> Iterator[str]:
     """What the figures leave out, as far as it concerns this configuration and these requests."""
     limits = config.limits
     if report["requests_without_estimate"]:
@@ -116,7 +121,9 @@ def _not_known(config: Config, keys: Sequence[Key] | None, report: Mapping[str, 
             f"{report['not_decided_requests']} requests were refused before their limits, for their body or for want "
             "of room: they stay refused"
         )
-    if keys is None:
+    if strangers and keys:
+        yield "keys that are not in this configuration's lists are let through, with the limits of all"
+    elif strangers:
         yield "who has which key is not in this configuration: every key is let through, with the limits of all"
     for name in ("per_client_address", "per_session", "per_deployment"):
         if getattr(limits, name).model_fields_set:

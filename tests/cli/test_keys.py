@@ -123,6 +123,7 @@ def test_a_keys_whole_life(command, source):
 
     command.now += timedelta(days=1)
     code, out, err = keys(command, source, "rotate", "team-a", "--overlap", "24h")
+    assert "The new secret of 'team-a' is shown once; every gateway takes it within 2 seconds:" in err
     second = out.splitlines()[-1]
     assert code == 0
     assert f"{first[:7]}…{first[-4:]} goes on until 2026-06-03T12:00:00Z." in err

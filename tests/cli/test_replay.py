@@ -75,6 +75,23 @@ def test_it_says_who_would_be_refused_when_for_what_and_what_it_had_cost(command
     assert "key requests_per_minute" in out
 
 
+def test_beside_an_identity_provider_the_keys_of_lists_have_their_own_limits(command, five_requests, tmp_path):
+    listed = "{id: team-a, secret: sk-team-a-0123456789, limits: {requests_per_minute: 2}}"
+    jwt = "{issuer: i, audience: a, jwks: 'https://login.example.com/jwks.json'}"
+
+    def replayed(*keys):
+        file = f"{FILE.partition('keys:')[0]}keys: [{', '.join(keys)}]\nledger: {{url: 'sqlite:///usage.db'}}\n"
+        (tmp_path / "new.yaml").write_text(file)
+        report = json.loads(command("--json")[1])
+        return report["newly_refused"], report["not_known"]
+
+    unlisted = "keys that are not in this configuration's lists are let through, with the limits of all"
+    assert replayed(f"{{keys: [{listed}]}}", f"{{jwt: {jwt}}}") == (3, [unlisted])
+    other = listed.replace("team-a", "team-b")
+    assert replayed(f"{{keys: [{other}]}}", f"{{jwt: {jwt}}}") == (0, [unlisted])
+    assert replayed(other) == (5, [])
+
+
 def test_each_request_that_is_refused_can_be_had(command, five_requests, tmp_path):
     code, _, _ = command("--each", "refused.jsonl", "--json")
     lines = [json.loads(line) for line in (tmp_path / "refused.jsonl").read_text().splitlines()]

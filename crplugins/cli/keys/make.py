@@ -3,7 +3,7 @@
 import json
 import os
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -35,6 +35,8 @@ from crplugins.core.final_newline import without_final_newline
 from crplugins.keys.key import Key
 from crplugins.keys.service import Minted
 from crplugins.keys.state import format_moment, is_live, key_to_public_dict, state_of
+
+_TAKEN: Final = "every gateway takes it within 2 seconds"
 
 
 def revoke(
@@ -129,7 +131,7 @@ def new(
         admin=admin or None,
     )
     minted = with_service(context, source, pepper_env, config_file, lambda service: service.new(words), creates=True)
-    _tell(f"The key '{id}' is made. Its secret is shown once:")
+    _tell(f"The key '{id}' is made; {_TAKEN}. Its secret is shown once:")
     _print_secret(minted, as_json)
     _note_state(minted.key, clock_of(context)())
 
@@ -155,7 +157,7 @@ def rotate(
     for secret in minted.key.secrets[:-1]:
         if is_live(secret, now):
             _tell(f"{secret.hint} goes on until {format_moment(secret.not_after)}.")
-    _tell(f"The new secret of '{key_id}' is shown once:")
+    _tell(f"The new secret of '{key_id}' is shown once; {_TAKEN}:")
     _print_secret(minted, as_json)
     _note_state(minted.key, now)
 

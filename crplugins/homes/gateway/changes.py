@@ -4,6 +4,7 @@ No secret is shown. Of what may be one, or may hold one, is said that it has cha
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -68,8 +69,12 @@ _HIDDEN: Final = "(hidden)"
 
 
 def _shown(place: str, value: Any) -> str:
-    if value is None or isinstance(value, bool | int | float):
-        return str(value).lower() if isinstance(value, bool) else "null" if value is None else f"{value:g}"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, int | float | Decimal):
+        return (
+            f"{value:.15g}" if isinstance(value, float) else f"{value:f}" if isinstance(value, Decimal) else str(value)
+        )
     if not isinstance(value, str) or _may_be_secret(place):
         return _HIDDEN
     return one_line(without_credentials(value) if "://" in value else value, _LONGEST)

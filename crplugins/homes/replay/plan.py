@@ -24,17 +24,19 @@ WARM_UP: Final = timedelta(days=1)
 async def replay(
     reader: LedgerReader,
     config: Config,
-    keys: Iterable[Key] | None,
+    keys: Iterable[Key],
     since: datetime,
     until: datetime,
     told: Callable[[Fate], None] = lambda _: None,
+    *,
+    strangers: bool = False,
 ) -> tuple[ReplayReport, Mapping[str, int]]:
     """What would have become of the requests that began in this time, and what shadows would have refused, by reason.
 
     Memory is bounded: rows are read in slices, and only requests that run at the same time are kept.
 
     Args:
-        keys: as Simulation takes them.
+        keys, strangers: as Simulation takes them.
         told: is called with the fate of each of these requests.
 
     Raises the errors of `LedgerDatabase.fetch`.
@@ -42,8 +44,8 @@ async def replay(
     begin = since - WARM_UP
     prices = PriceList(config.deployments())
     await asyncio.to_thread(prices.read)
-    keys = None if keys is None else list(keys)
-    spent = await _spent_before(reader, _periods(config, keys or ()), begin)
+    keys = list(keys)
+    spent = await _spent_before(reader, _periods(config, keys), begin)
     report = ReplayReport(since)
 
     def decided(fate: Fate) -> None:
@@ -51,7 +53,9 @@ async def replay(
         if fate.past.started_at >= since:
             told(fate)
 
-    simulation = await asyncio.to_thread(Simulation, config, keys, prices, spent, begin.timestamp())
+    simulation = await asyncio.to_thread(
+        Simulation, config, keys, prices, spent, begin.timestamp(), strangers=strangers
+    )
     await asyncio.to_thread(simulation.__enter__)
     try:
         async for requests in read_history(reader, begin, until):

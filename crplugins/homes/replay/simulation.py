@@ -65,7 +65,8 @@ class Simulation:
     """Decides anew about requests, which are fed in the order in which they began. A context manager.
 
     Args:
-        keys: those that are known; None lets every key through, with the limits of those without their own.
+        keys: those that are known.
+        strangers: whether any other key is let through, with the limits of those without their own.
         spent: what budgets begin with.
         start: seconds since 1970.
 
@@ -74,10 +75,18 @@ class Simulation:
     """
 
     def __init__(
-        self, config: Config, keys: Iterable[Key] | None, prices: PriceList, spent: SpentBefore, start: float
+        self,
+        config: Config,
+        keys: Iterable[Key],
+        prices: PriceList,
+        spent: SpentBefore,
+        start: float,
+        *,
+        strangers: bool,
     ) -> None:
         self._loop: Final = SimulatedLoop(start)
-        self._keys: Final = None if keys is None else {key.id: key for key in keys}
+        self._keys: Final = {key.id: key for key in keys}
+        self._strangers: Final = strangers
         self._prices: Final = prices
         self._deployments: Final = config.deployments()
         self._answered: Final[BoundedMap[tuple[str, str], Price | None]] = BoundedMap()
@@ -177,18 +186,18 @@ class Simulation:
 
     def _wrong_key(self, past: PastRequest) -> str:
         """What is wrong with the key at that time; "" if nothing is."""
-        if self._keys is None or past.key_id is None:
+        if past.key_id is None:
             return ""
         key = self._keys.get(past.key_id)
         if key is None:
-            return "no such key"
+            return "" if self._strangers else "no such key"
         state = state_of(key, datetime.fromtimestamp(self._loop.time(), UTC))
         return "" if state == "live" else f"key {state}"
 
     def _principal(self, past: PastRequest) -> Principal | None:
         if past.key_id is None:
             return None
-        known = None if self._keys is None else self._keys.get(past.key_id)
+        known = self._keys.get(past.key_id)
         return Principal(past.key_id, team=past.team) if known is None else known.principal
 
     def _used(self, past: PastRequest, exchange: Exchange, served: str) -> float:

@@ -50,3 +50,15 @@ def test_other_values_are_shown_as_they_were_and_as_they_are() -> None:
     secret = "a secret that stays the same"
     before, after = configuration(secret), configuration(secret, aliases={"fast": "m"}, num_retries=2)
     assert set(changes_between(before, after)) == {"aliases.fast: m (new)", "num_retries: null -> 2"}
+
+
+def test_numbers_are_shown_as_people_write_them() -> None:
+    def config(tokens: int, usd: float, share: float) -> Config:
+        budgets = {"per_team": {"ads": {"usd": usd, "period": "day"}}, "warn_at": share}
+        return parse_config({"limits": {"per_key": {"tokens_per_minute": tokens}}, "budgets": budgets})
+
+    assert changes_between(config(1_000_000, 500, 0.8), config(1_000_001, 2500.5, 0.85)) == [
+        "limits.per_key.tokens_per_minute: 1000000 -> 1000001",
+        "budgets.per_team.ads.usd: 500 -> 2500.5",
+        "budgets.warn_at: 0.8 -> 0.85",
+    ]

@@ -98,7 +98,7 @@ async def drive(url, each, seed):
 
 async def replayed(words, ledger_url, since=None, until=None):
     """The report as JSON, the shadows, and the fate of each request by its id."""
-    keys = InlineKeys(words["keys"]).keys if words.get("keys") else None
+    keys = InlineKeys(words["keys"]).keys if words.get("keys") else ()
     until = until or datetime.now(UTC) + timedelta(seconds=5)
     fates = {}
     database = LedgerDatabase(ledger_url, migrate=False)
@@ -111,6 +111,7 @@ async def replayed(words, ledger_url, since=None, until=None):
             since or until - timedelta(hours=1),
             until,
             lambda fate: fates.update({fate.past.request_id: fate}),
+            strangers=not keys,
         )
     finally:
         await database.close()
