@@ -155,7 +155,7 @@ def test_what_leads_to_no_served_model_is_told_and_an_unknown_provider_stops_no_
     (tmp_path / "gateway.yaml").write_text("""\
 model_list:
   - {model_name: a, litellm_params: {model: demo/echo}}
-  - {model_name: picture, litellm_params: {model: dall-e-3, api_key: x}}
+  - {model_name: film, litellm_params: {model: sora-2, api_key: x}}
   - {model_name: odd, litellm_params: {model: odd-model-3, api_key: x}}
 aliases: {fast: nothing, good: a}
 keys: [{id: k, secret: sk-k-0123456789abcdef, models: [gone, a, "g*", mine], aliases: {mine: a}}]

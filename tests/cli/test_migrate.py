@@ -28,7 +28,7 @@ def test_the_report_has_a_line_for_each_key_and_its_exit_code_says_whether_one_i
 
 def test_nothing_lost_is_exit_code_0_and_nothing_served_2(run, tmp_path):
     (tmp_path / "good.yaml").write_text("model_list: [{model_name: a, litellm_params: {model: openai/m, api_key: x}}]\nlitellm_settings: {drop_params: true}\n")  # fmt: skip
-    (tmp_path / "none.yaml").write_text("model_list: [{model_name: a, litellm_params: {model: openai/whisper-1}}]\n")
+    (tmp_path / "none.yaml").write_text("model_list: [{model_name: a, litellm_params: {model: openai/sora-2}}]\n")
     assert run("check", "--litellm", "good.yaml", cwd=tmp_path).returncode == 0
     done = run("check", "--litellm", "none.yaml", cwd=tmp_path)
     assert done.returncode == 2

@@ -14,8 +14,11 @@ _PASSED_MODES: Final = frozenset({
 _OPENAIS_MODELS: Final = ("dall-e", "gpt-image", "whisper", "-transcribe", "tts-1", "-tts", "rerank", "-moderation")
 """Parts of names that models of these protocols have, and no other model."""
 
+_FILM_MODELS: Final = ("sora-", "veo-")
+"""The same of a protocol that the gateway has for nobody."""
+
 _OTHER_MODELS: Final = (
-    *_OPENAIS_MODELS, "imagen-", "imagegeneration", "stable-diffusion", "sora-", "veo-",
+    *_OPENAIS_MODELS, *_FILM_MODELS, "imagen-", "imagegeneration", "stable-diffusion",
     "aws_polly/", "elevenlabs/", "deepgram/", "assemblyai/",
 )  # fmt: skip
 """The same of all protocols but those that litellm translates."""
@@ -38,9 +41,9 @@ def why_unserved(entry: Mapping[str, Any]) -> str | None:
             return None
         where = " but from upstreams with OpenAI's wire (direct)" if mode in _PASSED_MODES else ""
         return f"its mode is {mode}, which the gateway does not serve{where}"
-    if passes or not isinstance(model, str):
+    if not isinstance(model, str):
         return None
-    if any(part in model.lower() for part in _OTHER_MODELS):
+    if any(part in model.lower() for part in (_FILM_MODELS if passes else _OTHER_MODELS)):
         return "a model of this name answers in no protocol of the gateway; if it does, write model_info.mode chat"
     return None
 
