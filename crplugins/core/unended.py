@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from crplugins.core.errors import GatewayError
+from crplugins.core.lenient_json import NOT_JSON
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.sse import Event
 
@@ -115,6 +116,6 @@ _response: Final = msgspec.json.Decoder(_Response)
 def _id_in(data: bytes) -> str:
     try:
         told = _response.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return ""
     return (told.id if told.response is None else told.response.id) or ""

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from crplugins.core.body import Body
 from crplugins.core.dialects.counted import Counted, Members
+from crplugins.core.lenient_json import NOT_JSON
 from crplugins.core.reported_usage import ReportedUsage, TokenDetails
 from crplugins.core.units import Units
 
@@ -46,7 +47,7 @@ def _length(value: Any) -> int:
     if isinstance(value, msgspec.Raw):
         try:
             return len(_list.decode(value))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except NOT_JSON:
             return 0
     return len(value) if isinstance(value, list) else 0
 
