@@ -160,6 +160,11 @@ class _Server(uvicorn.Server):
         if waiting:
             self._telling = asyncio.create_task(self._startup.loads(self._app))
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._telling is not None:
+            self._telling.cancel()  # else it would say that what is still being imported cannot be served
+        await super().shutdown(sockets)
+
 
 def _print(text: str) -> None:
     sys.stdout.write(text)
