@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.lenient_json import decode_with_halves, encoded, joined, object_of, objects_of
+from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, encoded, joined, object_of, objects_of
 from crplugins.core.sse import named_frame
 from crplugins.core.usage import TokenUsage
 
@@ -128,7 +128,7 @@ class _Block:
         for name, pieces in self._pieces.items():
             text = joined(pieces)
             if name == "partial_json":
-                block["input"] = msgspec.Raw(text.encode()) if _is_json(text) else text
+                block["input"] = _input(text)
             else:
                 before = block.get(name)
                 block[name] = (before if isinstance(before, str) else "") + text
@@ -137,9 +137,15 @@ class _Block:
         return block
 
 
-def _is_json(text: str) -> bool:
+def _input(text: str) -> Any:
+    """The input of a call, whose numbers keep their spelling; the text itself if it is no JSON."""
     try:
-        msgspec.json.decode(text, type=msgspec.Raw)
+        return msgspec.json.decode(text.encode(), type=msgspec.Raw)
     except msgspec.DecodeError:
-        return False
-    return True
+        return text
+    except UnicodeEncodeError:  # half a surrogate pair whose other half has never come
+        pass
+    try:
+        return decode_with_halves(text.encode("utf-8", "surrogatepass"))
+    except NOT_JSON:
+        return text

@@ -310,6 +310,24 @@ def test_an_emoji_that_is_cut_in_two_is_one_character_of_the_message() -> None:
     assert json.loads(MESSAGES.document_of(events))["content"] == [{"type": "text", "text": "a\U0001f600b"}]
 
 
+@pytest.mark.parametrize(
+    ("pieces", "read"),
+    [
+        (['{"a":"\ud83d', '\ude00","n":1e2}'], {"a": "\U0001f600", "n": 100.0}),
+        (['{"a":"\ud83d"}'], {"a": "\ud83d"}),
+        (['{"a":"x\ud83d'], '{"a":"x\ud83d'),
+        (['{"a":'], '{"a":'),
+    ],
+)
+def test_the_input_of_a_call_is_read_whatever_halves_of_an_emoji_it_has(pieces: list[str], read: Any) -> None:
+    call = {"type": "tool_use", "id": "t", "name": "n", "input": {}}
+    block = {"type": "content_block_start", "index": 0, "content_block": call}
+    said = [delta("input_json_delta", partial_json=piece) for piece in pieces]
+    events = MESSAGES.splitter().feed(sse(started(), block, *said, ended(), STOP))
+    [told] = json.loads(MESSAGES.document_of(events))["content"]
+    assert told["input"] == read
+
+
 def test_an_event_without_a_name_gets_that_of_its_type_as_the_sdks_need_it() -> None:
     [event] = MESSAGES.splitter().feed(sse(text("Hi"), named=False))
     assert MESSAGES.readable(event).raw == sse(text("Hi"))
