@@ -16,6 +16,7 @@ from crplugins.asgi.sending import BODY, START
 from crplugins.core.errors import GatewayError, broken_off
 from crplugins.core.exchange import Drain, Exchange, Push
 from crplugins.core.pipeline import Run
+from crplugins.core.waiting import set_within
 
 _WITHOUT_BODY = (204, 205)
 _WHOLE_BODIES = ("http.response.pathsend", "http.response.zerocopysend")
@@ -343,9 +344,7 @@ class Draining:
 
     async def over(self) -> None:
         """Returns once a bound is reached."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._seconds):
-                await self._over.wait()
+        await set_within(self._over, self._seconds)
 
 
 def _is_event_stream(exchange: Exchange) -> bool:

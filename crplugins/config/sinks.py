@@ -2,13 +2,13 @@
 
 import ssl
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
+from crplugins.config.tls import tls_reason, unreadable
 from crplugins.settings.errors import Problem
 from crplugins.settings.secret_text import OneLine
 from crplugins.settings.section import Section, Whole, refusal
@@ -158,21 +158,18 @@ class KafkaSinkSection(SinkSection):
     def file_problem(self) -> str | None:
         files = {"ssl_cafile": self.ssl_cafile, "ssl_certfile": self.ssl_certfile, "ssl_keyfile": self.ssl_keyfile}
         for name, file in files.items():
-            if file is not None:
-                try:
-                    Path(file).read_bytes()
-                except OSError as error:
-                    return f"{name} {file} cannot be read: {error.strerror}"
+            if file is not None and (why := unreadable(file)) is not None:
+                return f"{name} {why}"
         try:
             self._trust()
         except OSError as error:
-            return f"ssl_cafile {self.ssl_cafile} has no certificate in PEM ({_reason(error)})"
+            return f"ssl_cafile {self.ssl_cafile} has no certificate in PEM ({tls_reason(error)})"
         try:
             self._tls()
         except OSError as error:
             return (
                 f"ssl_certfile {self.ssl_certfile} and its key are no certificate and key in PEM that belong together, "
-                f"or the key has a password ({_reason(error)})"
+                f"or the key has a password ({tls_reason(error)})"
             )
         return None
 
@@ -195,10 +192,6 @@ class KafkaSinkSection(SinkSection):
         if self.ssl_certfile is not None:
             context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile, lambda: "")
         return context
-
-
-def _reason(error: OSError) -> str:
-    return getattr(error, "reason", None) or type(error).__name__
 
 
 class RedisSinkSection(SinkSection):

@@ -31,14 +31,25 @@ class TlsSection(Section):
     def problem(self) -> str | None:
         """Why the files are no good, if they are not. Blocks."""
         for file in (self.certfile, self.keyfile):
-            if file is not None:
-                try:
-                    Path(file).read_bytes()
-                except OSError as error:
-                    return f"{file} cannot be read: {error.strerror}"
+            if file is not None and (why := unreadable(file)) is not None:
+                return why
         try:
             self.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         except OSError as error:
-            reason = getattr(error, "reason", None) or type(error).__name__
+            reason = tls_reason(error)
             return f"{self.certfile} and its key are no certificate and key in PEM that belong together ({reason})"
         return None
+
+
+def unreadable(file: str) -> str | None:
+    """Why the file cannot be read, if it cannot. Blocks."""
+    try:
+        Path(file).read_bytes()
+    except OSError as error:
+        return f"{file} cannot be read: {error.strerror}"
+    return None
+
+
+def tls_reason(error: OSError) -> str:
+    """What OpenSSL says is wrong with certificates that it was given."""
+    return getattr(error, "reason", None) or type(error).__name__

@@ -10,11 +10,13 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from crplugins.core.dialects import RESPONSES
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, GatewayError
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.sse import Event
 from crplugins.core.unended import Unended, has_ended
+from crplugins.core.waiting import set_within
 
 FIRST_PAUSE = 1.0
 """Seconds between the answer to the client and the first question how the response stands."""
@@ -81,10 +83,11 @@ class BackgroundResponses:
 
         exchange.unended = Unended(begin)
 
-    def tell(self, place: ResponsesPlace, own_id: str, document: Event | None) -> None:
-        """A client has read the response itself: `document` is what it was told; None if that was in events."""
+    def tell(self, place: ResponsesPlace, own_id: str, told: bytes | None) -> None:
+        """A client has read the response itself: `told` is the document that it was sent; None for events."""
         if (watched := self._find(place, own_id)) is None:
             return
+        document = None if told is None else RESPONSES.document(told)
         if document is None or (document.answer is not None and document.answer.error is not None):
             watched.news.set()  # its handler says what that failure is
         elif has_ended(document):
@@ -147,7 +150,7 @@ class BackgroundResponses:
             await _learn_id(unended)
         while unended.id:
             if watched.told is None and not self._closing:
-                await _wait(watched.news, pause)
+                await set_within(watched.news, pause)
             watched.news.clear()
             if watched.told is not None:
                 return watched.told
@@ -163,14 +166,6 @@ class BackgroundResponses:
                 return None
             pause = min(pause * _GROWTH, LONGEST_PAUSE)
         return None
-
-
-async def _wait(news: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await news.wait()
-    except TimeoutError:
-        pass
 
 
 async def _learn_id(unended: Unended) -> None:

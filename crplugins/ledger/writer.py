@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
+from crplugins.core.waiting import set_within
 from crplugins.ledger.database import LedgerDatabase
 from crplugins.ledger.errors import LinesRefused, reason_of
 from crplugins.ledger.journal import Journal, Segment
@@ -114,7 +115,7 @@ class Writer:
             except Exception as error:
                 if self._closing.is_set():
                     return
-                await _set_within(self._closing, self._database.failed(error))
+                await set_within(self._closing, self._database.failed(error))
             else:
                 self._database.recovered()
 
@@ -122,7 +123,7 @@ class Writer:
         """Waits for a full batch, for `commit_seconds` at most."""
         if self._pending.waiting < BATCH and not self._closing.is_set():
             self._full.clear()
-            await _set_within(self._full, self._commit_seconds)
+            await set_within(self._full, self._commit_seconds)
 
     async def _spill(self) -> None:
         while True:
@@ -142,15 +143,6 @@ class Writer:
             self._pending.put_back(lines)
             raise
         self._pending.done(lines)
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    """Waits until the event is set, `seconds` at most."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
 
 
 class Replay:

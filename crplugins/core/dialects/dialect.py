@@ -5,15 +5,16 @@ what it says and the reason why it has ended; `usage` counts its tokens; `ends` 
 everybody reads what has been said, whether it is complete, and what it costs.
 """
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
+from crplugins.core.lenient_json import encoded
 from crplugins.core.parameters import CHAT_PARAMETERS
-from crplugins.core.sse import Event, Splitter
+from crplugins.core.sse import Event, Splitter, named_frame
 from crplugins.core.units import NO_UNITS, Units
 from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import AnswerFacts
@@ -26,6 +27,11 @@ class Typed(msgspec.Struct):
 
 
 TYPED: Final = msgspec.json.Decoder(Typed)
+
+
+def typed_frame(event: Mapping[str, Any]) -> bytes:
+    """An event of such a protocol, whose name is its type."""
+    return named_frame(str(event["type"]).encode(), encoded(event))
 
 
 class Dialect:

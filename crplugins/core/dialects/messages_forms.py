@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.dialects.dialect import typed_frame
 from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, encoded, joined, object_of, objects_of
-from crplugins.core.sse import named_frame
 from crplugins.core.usage import TokenUsage
 
 _IN_PIECES: Final = (("text", "text_delta"), ("thinking", "thinking_delta"), ("signature", "signature_delta"))
@@ -21,11 +21,7 @@ _LAST: Final = ("stop_reason", "stop_sequence")
 
 def stream_of(document: bytes) -> bytes:
     """The stream that says what a whole message says. Raises what `decode_with_halves` raises."""
-    return b"".join([_frame(event) for event in _events_of(decode_with_halves(document))])
-
-
-def _frame(event: Mapping[str, Any]) -> bytes:
-    return named_frame(str(event["type"]).encode(), encoded(event))
+    return b"".join([typed_frame(event) for event in _events_of(decode_with_halves(document))])
 
 
 def _events_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:

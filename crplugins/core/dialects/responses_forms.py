@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.dialects.dialect import TYPED
+from crplugins.core.dialects.dialect import TYPED, typed_frame
 from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, encoded, object_of, objects_of
-from crplugins.core.sse import Event, named_frame
+from crplugins.core.sse import Event
 from crplugins.core.usage import TokenUsage
 
 _LAST: Final = ("completed", "incomplete", "failed", "cancelled")
@@ -26,12 +26,8 @@ def stream_of(document: bytes) -> bytes | None:
     response = object_of(decode_with_halves(document))
     if response.get("status") not in _LAST:
         return None
-    frames = (_frame({**event, "sequence_number": number}) for number, event in enumerate(_events_of(response)))
+    frames = (typed_frame({**event, "sequence_number": number}) for number, event in enumerate(_events_of(response)))
     return b"".join(frames)
-
-
-def _frame(event: dict[str, Any]) -> bytes:
-    return named_frame(str(event["type"]).encode(), encoded(event))
 
 
 def _events_of(response: dict[str, Any]) -> Iterator[dict[str, Any]]:

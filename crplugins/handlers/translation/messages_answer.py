@@ -132,11 +132,8 @@ def _started(block: Block) -> Fields:
     if block.kind == "thinking":
         hidden = next((each for each in block.signed if each.get("type") == "redacted_thinking"), None)
         return dict(hidden) if hidden is not None else {"type": "thinking", "thinking": "", "signature": ""}
-    return {
-        "type": "text",
-        "text": "",
-        "citations": [],
-    }  # null, which Anthropic documents, is more than the AI SDK reads
+    # No citations are null in Anthropic's documentation, which is more than the AI SDK reads.
+    return {"type": "text", "text": "", "citations": []}
 
 
 def _piece(block: Block, piece: str) -> Fields:

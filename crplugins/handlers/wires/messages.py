@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.dialects.dialect import typed_frame
 from crplugins.handlers.wires.completion import Completion, ModelChoice, ToolCall, grouped, pieces
-from crplugins.handlers.wires.wire import UsagePlace, Wire, named_frame, part_as_chat, parts_as_chat
+from crplugins.handlers.wires.wire import UsagePlace, Wire, part_as_chat, parts_as_chat
 
 _REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 
@@ -66,7 +67,7 @@ class MessagesWire(Wire):
         ended = {"stop_reason": _REASONS.get(choice.finish_reason, choice.finish_reason), "stop_sequence": None}
         events.append({"type": "message_delta", "delta": ended, **({"usage": _counts(told)} if told else {})})
         events.append({"type": "message_stop"})
-        return [named_frame(event) for event in events]
+        return [typed_frame(event) for event in events]
 
     def error(self, body: Mapping[str, Any], status: int) -> Mapping[str, Any]:
         told = body.get("error")
@@ -78,7 +79,7 @@ class MessagesWire(Wire):
         return {"type": "error", "error": {"type": kind, "message": told["message"], **more}}
 
     def error_frame(self, body: Mapping[str, Any], status: int) -> bytes:
-        return named_frame(self.error(body, status))
+        return typed_frame(self.error(body, status))
 
     def missing(self, name: str) -> dict[str, Any]:
         return {"type": "error", "error": {"type": "invalid_request_error", "message": f"{name}: Field required"}}

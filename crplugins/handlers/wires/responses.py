@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from crplugins.core.dialects.dialect import typed_frame
 from crplugins.handlers.wires.completion import Completion, ToolCall, grouped, pieces
-from crplugins.handlers.wires.wire import UsagePlace, Wire, named_frame, parts_as_chat
+from crplugins.handlers.wires.wire import UsagePlace, Wire, parts_as_chat
 
 _ECHOED: Final[Mapping[str, Any]] = {
     "background": False, "frequency_penalty": 0.0, "instructions": None, "max_output_tokens": None,
@@ -79,12 +80,12 @@ class ResponsesWire(Wire):
             events += _told(kind, said, item, place, chunk_size)
             events.append({"type": "response.output_item.done", "output_index": place, "item": item})
         events.append({"type": f"response.{done['status']}", "response": done})
-        return [named_frame({**event, "sequence_number": number}) for number, event in enumerate(events)]
+        return [typed_frame({**event, "sequence_number": number}) for number, event in enumerate(events)]
 
     def error_frame(self, body: Mapping[str, Any], status: int) -> bytes:
         told = body["error"]
         code = told["code"] or told["type"]
-        return named_frame({"type": "error", "code": code, "message": told["message"], "param": told["param"]})
+        return typed_frame({"type": "error", "code": code, "message": told["message"], "param": told["param"]})
 
 
 def _messages(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

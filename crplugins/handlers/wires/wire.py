@@ -86,11 +86,6 @@ def frame(chunk: object) -> bytes:
     return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
 
-def named_frame(event: Mapping[str, Any]) -> bytes:
-    """A frame whose `event:` line says the type of its event, as OpenAI's Responses and Anthropic have it."""
-    return b"event: " + str(event["type"]).encode() + b"\n" + frame(event)
-
-
 def part_as_chat(part: Mapping[str, Any]) -> dict[str, Any]:
     """A part of a message, or a block, as a part of a chat message: its text, or the kind of what is attached."""
     kind = str(part.get("type"))

@@ -71,10 +71,12 @@ _HIDDEN: Final = "(hidden)"
 def _shown(place: str, value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
-    if isinstance(value, int | float | Decimal):
-        return (
-            f"{value:.15g}" if isinstance(value, float) else f"{value:f}" if isinstance(value, Decimal) else str(value)
-        )
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, int):
+        return str(value)
     if not isinstance(value, str) or _may_be_secret(place):
         return _HIDDEN
     return one_line(without_credentials(value) if "://" in value else value, _LONGEST)

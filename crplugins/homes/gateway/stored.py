@@ -53,9 +53,9 @@ class StoredEndpoint:
                 await self._background.before_deletion(exchange.kept_at, own_id)
             reply = await keeper.forward(exchange, "/responses/" + below)
             failed = lambda error: _last_frames(exchange, error)  # noqa: E731
-            told = exchange.dialect.document(reply.body) if isinstance(reply.body, bytes) else None
             await send_reply(send, reply, failed=failed, find_push=find_push(scope))
             if rest != "input_items":
+                told = reply.body if isinstance(reply.body, bytes) else None
                 self._background.tell(exchange.kept_at, own_id, told)
 
 

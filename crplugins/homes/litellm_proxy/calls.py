@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from contextvars import ContextVar
 from secrets import token_hex
 from typing import Any, Final
 
 from crplugins.core.errors import GatewayError, internal_error
 from crplugins.core.pipeline import Run
+from crplugins.core.waiting import set_within
 from crplugins.homes.litellm_objects import ServingDeployment, begin_attempt
 
 IN_METADATA: Final = "crplugins_call"
@@ -189,9 +189,7 @@ class ProxyCalls:
         """Wait until no call is running, for `LAST_SECONDS` at most."""
         if self._running:
             self._none_runs.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LAST_SECONDS):
-                    await self._none_runs.wait()
+            await set_within(self._none_runs, LAST_SECONDS)
 
     def _settle_left(self, call: ProxyCall) -> None:
         self.settle(call, 200 if call.begun else 499, left=True)
