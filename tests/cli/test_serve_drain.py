@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 
 import httpx
 import pytest
@@ -39,12 +38,6 @@ def asked(provider: socket.socket) -> socket.socket:
     connection.recv(65536)
     connection.sendall(HEAD + CHUNK)
     return connection
-
-
-def workers_of(process: int) -> set[str]:
-    """The ids of its worker processes; not that of multiprocessing's own."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return {each for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()}
 
 
 def readiness(url: str) -> int | None:

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Serving
+from tests.workers import workers_of
 
 SECRET = "sk-team-a-0123456789"
 KEY = {"authorization": f"Bearer {SECRET}"}
@@ -142,11 +143,6 @@ def plain(environ: dict[str, str], folder: Path, *arguments: str, **streams: int
             yield Serving(process, process.stdout.readline())
         finally:
             process.kill()
-
-
-def workers_of(process: int) -> set[int]:
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return {int(each) for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()}
 
 
 def ready_everywhere(url: str) -> bool:

@@ -20,6 +20,7 @@ from crplugins.testing import FakeProvider
 from tests.long import times
 from tests.sinks.conftest import NAME, until
 from tests.warm import INSTALLED
+from tests.workers import workers_of
 
 pytestmark = pytest.mark.slow
 
@@ -96,11 +97,6 @@ async def serving(folder: Path):
     finally:
         process.terminate()
         await process.wait()
-
-
-def workers_of(process: int) -> set[int]:
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return {int(each) for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()}
 
 
 def waiting(spools: list[Path]) -> int:
