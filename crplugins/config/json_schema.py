@@ -10,12 +10,11 @@ schema knows forms and bounds; what only makes sense together (an alias and its 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
 from crplugins.config.litellm.settings import SECTIONS
 from crplugins.config.litellm.table import key_table
@@ -23,6 +22,7 @@ from crplugins.config.reference import key_of, meanings
 from crplugins.config.schema import Config
 from crplugins.keys.entry import KeyEntry
 from crplugins.keys.sections import FileSource, JwtSource, ListSource, SqlSource
+from crplugins.settings.json_schema import definitions_of
 from crplugins.settings.section import Section
 
 FILE: Final = Path(__file__).with_name("gateway.schema.json")
@@ -68,9 +68,8 @@ _SOURCES: Final = (FileSource, SqlSource, JwtSource, ListSource)
 def schema() -> dict[str, Any]:
     """The whole document."""
     models: list[type[BaseModel]] = [Config, KeyEntry, *_SOURCES, _jwt_settings()]
-    _, document = models_json_schema([(model, "validation") for model in models], by_alias=True)
-    definitions: dict[str, Any] = document["$defs"]
-    by_name = {model.__name__: model for model in _all_sections(Section)}
+    definitions = definitions_of(models)
+    by_name = {model.__name__: model for model in Section.every()}
     for name, definition in definitions.items():
         _explain(name, definition, by_name.get(name))
     config = definitions.pop("Config")
@@ -87,12 +86,6 @@ def _jwt_settings() -> type[BaseModel]:
     from crplugins.keys.jwt.settings import JwtSettings  # needs the extra jwt
 
     return JwtSettings
-
-
-def _all_sections(base: type[Section]) -> Iterable[type[Section]]:
-    for section in base.__subclasses__():
-        yield section
-        yield from _all_sections(section)
 
 
 def _explain(name: str, definition: dict[str, Any], model: type[Section] | None) -> None:

@@ -8,12 +8,12 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import (
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     PlainValidator,
     PrivateAttr,
     SerializeAsAny,
     model_validator,
 )
+from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from crplugins.config.plugin_options import make_plugin
 from crplugins.core.plugin import Plugin

@@ -50,6 +50,13 @@ class Section(BaseModel):
         cls.model_rebuild()
 
     @classmethod
+    def every(cls) -> "Iterator[type[Section]]":
+        """This section and all that are made from it."""
+        yield cls
+        for section in cls.__subclasses__():
+            yield from section.every()
+
+    @classmethod
     @functools.cache  # a keys file asks once for each of its keys
     def known_keys(cls) -> frozenset[str]:
         fields = cls.model_fields.items()

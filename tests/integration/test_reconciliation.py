@@ -53,7 +53,7 @@ ENDINGS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "cut": (BROKEN, OK),
     "cut-at-once": (BROKEN, ("upstream_connect",)),
     "reset": (BROKEN, OK),
-    "stall": (("upstream_timeout",), OK),
+    "stall": (("upstream_timeout",), (*OK, "upstream_timeout")),  # which may be soon over on a busy machine
     "silent": (("upstream_timeout",), ("upstream_timeout",)),
     "malformed": (BROKEN, OK),  # what follows a whole document is no part of it, unless litellm reads it
     "error-inside": ((*BROKEN, "upstream_5xx"), ()),

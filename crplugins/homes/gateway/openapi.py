@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 from pydantic import Field
-from pydantic.json_schema import models_json_schema
 
 from crplugins.homes.caller_limits import ADMIN_PATH as ADMIN_LIMITS_PATH
 from crplugins.homes.caller_limits import CallerLimits
@@ -19,6 +18,7 @@ from crplugins.keys.entry import NewKey
 from crplugins.keys.service import DEFAULT_OVERLAP, LONGEST_OVERLAP
 from crplugins.keys.state import State
 from crplugins.ledger.question import GROUPS, MEASURES
+from crplugins.settings.json_schema import definitions_of
 from crplugins.settings.section import Section
 
 _TEXT: Final = {"type": "string"}
@@ -121,9 +121,7 @@ def admin_schemas() -> dict[str, Any]:
         "maximum": LONGEST_OVERLAP.total_seconds(),
         "default": DEFAULT_OVERLAP.total_seconds(),
     }
-    sections = models_json_schema(
-        [(KeySection, "validation"), (NewKey, "validation")], ref_template="#/components/schemas/Admin{model}"
-    )[1]["$defs"]
+    sections = definitions_of((KeySection, NewKey), ref_template="#/components/schemas/Admin{model}")
     return {
         **{f"Admin{name.removesuffix('Section')}": _concise(schema) for name, schema in sections.items()},
         "AdminKeyChange": {

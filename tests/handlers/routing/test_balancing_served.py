@@ -135,7 +135,7 @@ async def test_the_least_busy_is_asked_and_a_stream_keeps_a_deployment_busy_unti
 @pytest.mark.parametrize("handler", ["direct", "litellm"])
 async def test_the_one_that_answers_soonest_is_asked(served: Served, handler: str, stream: bool) -> None:
     model = f"fast-{handler}"
-    served.providers[0].default = Script(text=WORDS, delay=0.5)
+    served.providers[0].default = Script(text=WORDS, delay=2)  # longer than the other takes on a busy machine
     served.providers[1].default = Script(text=WORDS)
     assert sorted(await served.spread(2, model=model, stream=stream)) == [0, 1]
     assert await served.spread(4, model=model, stream=stream) == [1] * 4
