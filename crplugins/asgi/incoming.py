@@ -111,7 +111,8 @@ class Call:
         raw = await read_body(self._receive, self._limit)
         if exchange.body is None or exchange.body.raw is not raw:
             form = exchange.dialect.form and exchange.asks_model
-            exchange.body = FormBody.of_form(raw, headers) if form else Body.of_request(raw)
+            tokens = exchange.dialect.tokens
+            exchange.body = FormBody.of_form(raw, headers) if form else Body.of_request(raw, tokens=tokens)
         self._read = raw
         exchange.disconnected = partial(disconnected, self._receive)
         if exchange.requested_model is None:

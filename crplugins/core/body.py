@@ -5,7 +5,7 @@ Top-level values stay the bytes they came as, so a 30-digit seed, an escape or t
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final, Self, TypeVar, overload
 
 import msgspec
@@ -82,13 +82,15 @@ class Body:
         return body
 
     @classmethod
-    def of_request(cls, raw: bytes, *, form: bool = False) -> "Body":
+    def of_request(cls, raw: bytes, *, form: bool = False, tokens: Collection[str] = ()) -> "Body":
         """What a client has sent, which every party reads alike (`request_json`). In a `form` every value is a text.
+
+        Under the names `tokens` there may be any number of token numbers.
 
         Raises `GatewayError` 400 for what is no JSON object, has a key twice or in disguise, what decides about the
         answer's form and length as another type, or more than is read.
         """
-        body, short = cls(raw), outline(raw)
+        body, short = cls(raw), outline(raw, tokens)
         body._fields = fields = _parse(raw)
         if not raw.isascii():
             _check_utf8(raw)

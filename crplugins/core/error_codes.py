@@ -38,6 +38,7 @@ ERROR_CODES: Final = (
     ErrorCode("object_above_max_properties", "400", "invalid_request", "an object with too many names"),
     ErrorCode("property_name_above_max_length", "400", "invalid_request", "a name in an object that is too long"),
     ErrorCode("too_many_parameters, too_many_values", "400", "invalid_request", "a body of more than is read"),
+    ErrorCode("max_tokens_per_request", "400", "invalid_request", "more token numbers to embed than OpenAI takes"),
     ErrorCode(
         "model_not_supported_in_endpoint", "404", "unknown_model", "no deployment of the model speaks this protocol"
     ),

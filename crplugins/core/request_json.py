@@ -10,7 +10,7 @@ before anything is built.
 
 import json
 import re
-from collections.abc import KeysView, Mapping
+from collections.abc import Collection, KeysView, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -38,7 +38,10 @@ _ESCAPED: Final = b"\x7f\x7f"
 """In place of an escaped quote or backslash in the outline; no key that anybody reads has either."""
 
 _NUMBERS: Final = re.compile(rb"\[[0-9, \t\r\n]{32,}+\]")
-"""Token numbers: a text of a few thousand tokens has as many, and nothing is done for each of them."""
+"""Token numbers: a text of a few thousand tokens has as many."""
+
+TOKEN_MEMBERS: Final = ("input", "prompt")
+"""Where they may stand, in embeddings and in completions. Nothing is done for each of them there."""
 
 _FLAGS: Final = (b"true", b"false", b"null")
 _COUNTS: Final = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -55,11 +58,11 @@ _any: Final = msgspec.json.Decoder(float_hook=msgspec.Raw)  # numbers stay as th
 _NOT_JSON: Final = (msgspec.DecodeError, ValueError, RecursionError)
 
 
-def outline(raw: bytes) -> bytes:
+def outline(raw: bytes, tokens: Collection[str] = TOKEN_MEMBERS) -> bytes:
     """The document without its long texts, which is what has to be looked at value by value.
 
-    A short document is returned as it is. Raises `GatewayError` 400 for more than `MOST_VALUES` values. Linear, at the
-    speed of memory: nothing is decoded.
+    Under the names `tokens` any number of token numbers counts as one. A short document is returned as it is.
+    Raises `GatewayError` 400 for more than `MOST_VALUES` values. Linear, at the speed of memory: nothing is decoded.
     """
     if len(raw) <= _SMALL:
         return raw
@@ -68,7 +71,11 @@ def outline(raw: bytes) -> bytes:
     if raw.count(b'"') > 2 * MOST_VALUES:
         raise _too_many_values()
     pieces = raw.split(b'"')  # the second, the fourth ... are texts
-    pieces[::2] = [piece if len(piece) <= _LONG else _NUMBERS.sub(b"[0]", piece) for piece in pieces[::2]]
+    names = [name.encode() for name in tokens]
+    pieces[::2] = [
+        piece if len(piece) <= _LONG or name not in names else _NUMBERS.sub(b"[0]", piece)
+        for name, piece in zip([b"", *pieces[1::2]], pieces[::2], strict=False)
+    ]
     if sum([piece.count(b",") for piece in pieces[::2]]) > MOST_VALUES:
         raise _too_many_values()
     pieces[1::2] = [text if len(text) <= _LONG else b"\x7f%d" % place for place, text in enumerate(pieces[1::2])]
@@ -131,11 +138,6 @@ def check_unique(raw: bytes) -> None:
         _objects.decode(raw.decode("utf-8", "replace"))
     except _NOT_JSON:
         raise unparsable_body() from None
-
-
-def _commas_outside_texts(raw: bytes) -> int:
-    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return b"".join(plain.split(b'"')[::2]).count(b",")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:

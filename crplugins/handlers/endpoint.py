@@ -55,8 +55,12 @@ class ModelEndpoint:
         raw = await read_body(receive, sys.maxsize)  # PluginMiddleware limits its size
         body = exchange.body
         if body is None or body.raw is not raw:  # else a plugin has read and parsed these bytes
-            form = exchange.dialect.form
-            body = exchange.body = FormBody.of_form(raw, exchange.headers) if form else Body.of_request(raw)
+            dialect = exchange.dialect
+            if dialect.form:
+                body = FormBody.of_form(raw, exchange.headers)
+            else:
+                body = Body.of_request(raw, tokens=dialect.tokens)
+            exchange.body = body
         exchange.notes_attempts = True
         if exchange.dialect is RESPONSES and self._in_background is not None and body.get("background", bool):
             self._in_background(exchange)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crplugins.core.body import Body
+from crplugins.core.dialects import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from crplugins.core.errors import GatewayError
 from crplugins.core.parameters import CHAT_PARAMETERS
 from crplugins.core.request_json import LONGEST_NAME, MOST_PARAMETERS, MOST_VALUES
@@ -97,11 +98,32 @@ CROWDS = {
 
 def test_numbers_of_tokens_may_be_as_many_as_the_body_is_long() -> None:
     for tokens in ([1] * 3 * MOST_VALUES, [[123, 4]] * 20 + [[5] * MOST_VALUES] * 3):
-        body = Body.of_request(json.dumps({"model": "m", "input": tokens}).encode())
-        assert body.get("input") == tokens
+        for dialect in (EMBEDDINGS, COMPLETIONS):
+            name = dialect.tokens[0]
+            raw = json.dumps({"model": "m", name: tokens}).encode()
+            assert Body.of_request(raw, tokens=dialect.tokens).get(name) == tokens
+            assert Body(raw).get(name) == tokens
     for broken in (b"[1,,2]", b"[1" + b",1" * MOST_VALUES + b",]", b"[" + b"1," * MOST_VALUES + b"-1 2]"):
         with pytest.raises(GatewayError):
-            Body.of_request(b'{"input":' + broken + b"}")
+            Body.of_request(b'{"input":' + broken + b"}", tokens=("input",))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"input":[%b]}',  # of another protocol, which reads each of them
+        b'{"messages":[{"role":"user","content":[%b]}]}',
+        b'{"tools":[{"parameters":{"enum":[%b]}}]}',
+        b'{"tools":[{"parameters":{"prompt":[%b]}}]}',
+        b'{"pr\\u006fmpt":[%b]}',
+    ],
+)
+def test_numbers_that_stand_elsewhere_are_counted(raw: bytes) -> None:
+    body = raw % (b"1," * 2 * MOST_VALUES + b"1")
+    for dialect in (CHAT, RESPONSES, EMBEDDINGS if b"prompt" in raw else COMPLETIONS):
+        with pytest.raises(GatewayError) as error:
+            Body.of_request(body, tokens=dialect.tokens)
+        assert error.value.error.code == "too_many_values"
 
 
 @pytest.mark.parametrize("crowd", CROWDS)

@@ -42,6 +42,7 @@ class Completions(Dialect):
     name = "completions"
     path = "/completions"
     prompt = ("prompt", "suffix")
+    tokens = ("prompt",)
     output_limits = ("max_tokens",)
     parameters = (
         "frequency_penalty", "logit_bias", "max_tokens", "n", "presence_penalty", "seed", "stop", "temperature",

@@ -41,6 +41,7 @@ class Dialect:
         name: what records and metrics call the endpoint.
         path: what the paths of its requests end with: `/chat/completions`, behind `/v1` or whatever stands there.
         prompt: the members of a request that the provider reads as input.
+        tokens: of these members those that may be the numbers of tokens, as many as a body is long.
         output_limits: the members of a request that bound the output of each answer, in order of precedence.
         parameters: those of chat completions that mean the same in it.
         generates: an answer has output tokens. Of one that has none, the input alone is estimated and reserved.
@@ -63,6 +64,7 @@ class Dialect:
     name: str
     path: str
     prompt: tuple[str, ...] = ("messages", "tools")
+    tokens: tuple[str, ...] = ()
     output_limits: tuple[str, ...] = ()
     parameters: Collection[str] = ()
     generates: bool = True

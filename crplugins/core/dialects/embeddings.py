@@ -10,7 +10,7 @@ class Embeddings(Counted):
 
     name = "embeddings"
     path = "/embeddings"
-    prompt = ("input",)
+    prompt = tokens = ("input",)
     parameters = ("user",)
 
 

@@ -14,6 +14,9 @@ from crplugins.handlers.litellm.usage import fields_of, number_of, text_of
 from crplugins.handlers.litellm_settings import is_setting
 
 _OF_EMBEDDINGS: Final = frozenset({"dimensions", "input_type"})
+_MOST_TOKENS: Final = 300_000
+"""What OpenAI takes in one request; litellm does something for each number."""
+_NUMBERS: Final = b"0123456789,[] \t\r\n"
 _COUNT: Final = re.compile(rb'"[A-Za-z_]{0,40}[tT]okens?[A-Za-z_]{0,40}"\s{0,8}:\s{0,8}([0-9]{1,15})')
 
 
@@ -23,11 +26,16 @@ def embedding_arguments(parameters: Mapping[str, Any], body: Body) -> Arguments:
     How vectors are written, nobody is asked for: few providers know it, and `embedding_document` writes them.
     Raises `GatewayError` 400.
     """
-    given = body.get("input")
-    if given is None:
+    raw = body.bytes_of("input")
+    if raw is None or raw == b"null":
         raise GatewayError(
             400, "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
         )
+    tokens = raw.count(b",") + 1
+    if tokens > _MOST_TOKENS and not raw.translate(None, _NUMBERS):
+        message = f"Requested {tokens} tokens, max {_MOST_TOKENS} tokens per request"
+        raise GatewayError(400, message, param="input", code="max_tokens_per_request")
+    given = body.get("input")
     own = {name: value for name, value in parameters.items() if is_setting(name) or name in _OF_EMBEDDINGS}
     asked = {name: value for name in _OF_EMBEDDINGS if (value := body.get(name)) is not None}
     return {**own, **asked, "input": [given] if isinstance(given, str) else given}

@@ -140,7 +140,7 @@ def exchange_of(
         for name, value in (headers.items() if isinstance(headers, Mapping) else ())
     ]
     is_form = any(name == b"content-type" and value.lower().startswith(_FORMS) for name, value in lines)
-    body = _body(data, sent.get("body"), wanted, form=is_form and dialect is not CHAT)
+    body = _body(data, sent.get("body"), wanted, dialect, form=is_form and dialect is not CHAT)
     client = (data.get("metadata") or {}).get("requester_ip_address")
     return Exchange(
         id=request_id or new_request_id(),
@@ -158,7 +158,7 @@ def exchange_of(
     )
 
 
-def _body(data: Mapping[str, Any], sent: Any, wanted: Iterable[str], *, form: bool) -> Body:
+def _body(data: Mapping[str, Any], sent: Any, wanted: Iterable[str], dialect: Dialect, *, form: bool) -> Body:
     """What the client sent, with the model that LiteLLM's own aliases made of its name."""
     fields = sent if isinstance(sent, Mapping) else data
     document = {str(key): value for key, value in fields.items() if key not in _ITS_OWN}
@@ -167,7 +167,7 @@ def _body(data: Mapping[str, Any], sent: Any, wanted: Iterable[str], *, form: bo
     metadata = (data.get("metadata") or {}).get("requester_metadata")  # the client's, with more of LiteLLM's in it
     if isinstance(metadata, Mapping) and (kept := {name: metadata[name] for name in wanted if name in metadata}):
         document["metadata"] = kept
-    return Body.of_request(msgspec.json.encode(document, enc_hook=str), form=form)
+    return Body.of_request(msgspec.json.encode(document, enc_hook=str), form=form, tokens=dialect.tokens)
 
 
 def _requested(sent: Any) -> str | None:

@@ -127,3 +127,12 @@ async def test_a_request_without_an_input_is_refused_by_name() -> None:
     async with gateway(Provider(COHERE), "cohere/embed-english-v3.0") as (url, _):
         answer = await ask(url, input=None)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")
+
+
+@pytest.mark.parametrize("tokens", [[1] * 300_001, [[1] * 150_001] * 2])
+async def test_more_tokens_than_openai_takes_are_refused_before_litellm_looks_at_each(tokens: list[Any]) -> None:
+    provider = Provider(OPENAI)
+    async with gateway(provider, "openai/m") as (url, _):
+        answer = await ask(url, input=tokens)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "max_tokens_per_request")
+    assert provider.asked == []

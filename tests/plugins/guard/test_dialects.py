@@ -142,7 +142,7 @@ def test_numbers_of_tokens_are_not_looked_at_one_by_one(tokens: list[Any]) -> No
     calls: Counter[str] = Counter()
     sys.setprofile(lambda _frame, event, _argument: calls.update([event]))
     try:
-        Body.of_request(msgspec.json.encode({"model": "m", "input": tokens}))
+        Body.of_request(msgspec.json.encode({"model": "m", "input": tokens}), tokens=BY_NAME["embeddings"].tokens)
         refused = refusal("embeddings", input=tokens)
     finally:
         sys.setprofile(None)
