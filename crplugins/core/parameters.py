@@ -13,6 +13,13 @@ CHAT_PARAMETERS: Final = frozenset({
     "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
 })  # fmt: skip
 
+FURTHER_MODELS: Final = frozenset({
+    "content_policy_fallbacks", "context_window_fallbacks", "extra_body", "fallbacks", "models",
+    "router_settings_override",
+})  # fmt: skip
+"""Parameters with which clients of OpenRouter and of LiteLLM's proxy name models besides `model`. Where one of these is
+the upstream it may answer with such a model, which nobody has permitted, limited or priced."""
+
 
 def normal_form(name: str) -> str:
     """What is left of a name without the differences that some parser does not see.

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from crplugins.core.errors import GatewayError, invalid_type, kind, unparsable_body
-from crplugins.core.parameters import CHAT_PARAMETERS, by_normal_form, disguised
+from crplugins.core.parameters import CHAT_PARAMETERS, FURTHER_MODELS, by_normal_form, disguised
 from crplugins.core.redaction import one_line
 
 MOST_VALUES: Final = 50_000
@@ -52,7 +52,7 @@ _OF_OTHERS: Final = frozenset({
 })  # fmt: skip
 """What decides in other protocols about what a request may do and what it costs."""
 
-_KNOWN: Final = by_normal_form(CHAT_PARAMETERS | _OF_OTHERS)
+_KNOWN: Final = by_normal_form(CHAT_PARAMETERS | FURTHER_MODELS | _OF_OTHERS)
 _SHOWN: Final = 100
 _any: Final = msgspec.json.Decoder(float_hook=msgspec.Raw)  # numbers stay as they are written
 _NOT_JSON: Final = (msgspec.DecodeError, ValueError, RecursionError)
@@ -118,6 +118,14 @@ def check_types(fields: Mapping[str, msgspec.Raw]) -> None:
         value = fields.get(name)
         if value is not None and (raw := bytes(value)) != b"null" and kind(raw) != "an integer":
             raise invalid_type(name, "an integer", raw)
+
+
+def check_one_model(fields: Mapping[str, msgspec.Raw]) -> None:
+    """Raise `GatewayError` 400 for a request that names models besides `model`."""
+    for name in FURTHER_MODELS.intersection(fields):
+        if bytes(fields[name]) not in (b"null", b"[]", b"{}"):
+            message = f"Unsupported parameter: '{name}' is not supported here. Please ask for one model."
+            raise GatewayError(400, message, param=name, code="unsupported_parameter")
 
 
 def check_unique(raw: bytes) -> None:

@@ -17,6 +17,8 @@ from crplugins.core.dialects import RESPONSES
 from crplugins.core.errors import GatewayError, internal_error, model_not_found
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.form_body import FormBody
+from crplugins.core.parameters import FURTHER_MODELS
+from crplugins.core.request_json import check_one_model
 from crplugins.handlers.handler import Handler
 
 logger = logging.getLogger("crplugins.gateway")
@@ -61,6 +63,8 @@ class ModelEndpoint:
             else:
                 body = Body.of_request(raw, tokens=dialect.tokens)
             exchange.body = body
+        if not FURTHER_MODELS.isdisjoint(body.fields):
+            check_one_model(body.fields)
         exchange.notes_attempts = True
         if exchange.dialect is RESPONSES and self._in_background is not None and body.get("background", bool):
             self._in_background(exchange)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.attacks.house import KEY, METRICS_TOKEN, NARROW, Door, House, http, question, send
+from tests.attacks.house import KEY, METRICS_TOKEN, NARROW, Door, House, http, json_bytes, question, send
 
 # Names that a key with `models: [m, l, narrow-name]` may not call.
 OTHERS = [
@@ -43,6 +43,37 @@ def test_no_other_field_names_a_model_an_address_or_a_key(home: House, handler: 
         assert asked.head.lower().count(b"authorization: bearer sk-upstream") == 1
         assert b"x-api-base" not in asked.head.lower()
     assert len(home.provider.asked) == (1 if answer.status == 200 else 0)
+
+
+# What OpenRouter and LiteLLM's proxy, as upstreams, take for models besides.
+FURTHER: list[tuple[str, object]] = [
+    ("models", ["openai/o1-pro"]), ("models", "openai/o1-pro"), ("fallbacks", ["w/a"]), ("fallbacks", [{"m": ["w/a"]}]),
+    ("context_window_fallbacks", [{"m": ["w/a"]}]), ("content_policy_fallbacks", [{"m": ["w/a"]}]),
+    ("router_settings_override", {"fallbacks": [{"m": ["w/a"]}]}), ("extra_body", {"model": "w/a"}),
+    ("extra_body", {"models": ["w/a"]}), ("Models", ["w/a"]), ("extraBody", {"model": "w/a"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), FURTHER, ids=str)
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [(b"chat/completions", "messages"), (b"completions", "prompt"), (b"responses", "input"), (b"messages", "messages")],
+)
+def test_no_provider_is_told_of_a_model_besides_the_one_that_was_judged(
+    home: House, path: bytes, asked: str, name: str, value: object
+) -> None:
+    said = [{"role": "user", "content": "hi"}] if asked == "messages" else "hi"
+    for model in ("m", "l"):
+        body = json_bytes({"model": model, asked: said, "max_tokens": 9, name: value})
+        answer = home.doors["direct"].post(body, target=b"/v1/" + path)
+        assert answer.status == 400
+        assert name.encode() in answer.body
+        assert home.provider.asked == []
+
+
+def test_no_further_model_is_none(home: House) -> None:
+    nothing = {"models": None, "fallbacks": [], "extra_body": {}}
+    assert home.doors["direct"].post(question("m", **nothing)).status == 200
 
 
 # Paths of the gateway that are not every key's, with what a client may show there.

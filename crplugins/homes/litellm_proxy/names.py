@@ -14,10 +14,10 @@ from crplugins.config.schema import DEMO_MODEL
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.errors import GatewayError, model_not_found
 from crplugins.core.exchange import Exchange
-from crplugins.core.parameters import CHAT_PARAMETERS, by_normal_form, normal_form
+from crplugins.core.parameters import CHAT_PARAMETERS, FURTHER_MODELS, by_normal_form, normal_form
 from crplugins.core.patterns import NameSet
 from crplugins.core.plugin import Plugin
-from crplugins.core.request_json import LONGEST_NAME
+from crplugins.core.request_json import LONGEST_NAME, check_one_model
 from crplugins.core.usage import Price
 from crplugins.homes.parts import Prices
 from crplugins.metering.listed_prices import installed_prices
@@ -99,11 +99,7 @@ def _price(deployment: Mapping[str, Any], model: str) -> Price | None:
         return None
 
 
-_ROUTING: Final = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "router_settings_override")
-"""Parameters of LiteLLM's with which a client names further models."""
-
-
-_JUDGED: Final = by_normal_form(CHAT_PARAMETERS)
+_JUDGED: Final = by_normal_form(CHAT_PARAMETERS | FURTHER_MODELS)
 _COUNTED: Final = by_normal_form(("max_completion_tokens", "max_tokens", "n", "stream"))
 _BESIDE: Final[Mapping[str, Mapping[str, str]]] = {"extra_body": _JUDGED, "additional_drop_params": _COUNTED}
 """Parameters of LiteLLM's that change others on their way, and which of them the plugins have judged before."""
@@ -121,14 +117,13 @@ class ServedModels(Plugin):
 
     def __init__(self, prices: Prices, *, own_keys: bool) -> None:
         self._prices = prices
-        self._forbidden = _ROUTING if own_keys else ()
+        self._own_keys = own_keys
 
     def on_request(self, exchange: Exchange) -> None:
         assert exchange.body is not None, "reads_body"
-        for parameter in self._forbidden:
-            if parameter in exchange.body:
-                message = f"Unsupported parameter: '{parameter}' is not supported here. Please ask for one model."
-                raise GatewayError(400, message, param=parameter, code="unsupported_parameter")
+        fields = exchange.body.fields
+        if self._own_keys:
+            check_one_model({name: value for name, value in fields.items() if name not in _BESIDE})
         for parameter, judged in _BESIDE.items():
             if parameter in exchange.body:
                 _check_beside(parameter, exchange.body.get(parameter), judged)

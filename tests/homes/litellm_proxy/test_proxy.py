@@ -186,6 +186,7 @@ async def test_no_parameter_of_litellms_names_a_model_that_nobody_has_judged(
     provider.script("fake-model", Script.error(500, "down"))  # LiteLLM would fall back
     for name, value in (
         ("fallbacks", ["other-model"]),
+        ("models", ["other-model"]),
         ("fallbacks", [{"fake-model": ["other-model"]}]),
         ("context_window_fallbacks", [{"fake-model": ["other-model"]}]),
         ("router_settings_override", {"fallbacks": [{"fake-model": ["other-model"]}]}),
