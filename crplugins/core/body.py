@@ -161,7 +161,7 @@ class Body:
             self._splice(key, None)
 
     def _splice(self, key: str, value: bytes | None) -> None:
-        fields = self.fields
+        fields = self.fields if self._fields is None else self._fields
         fields = type(fields)(fields)  # a copy: another Body may share it
         if isinstance(fields, _Rewritten):
             self.raw = _rebuild(fields)

@@ -89,18 +89,10 @@ def _output_limit(exchange: Exchange, body: Body) -> tuple[int | None, int]:
     if not dialect.generates:
         return 0, 1
     choices = min(max(dialect.generated(body), 1), _MOST_CHOICES)
-    for name in dialect.output_limits:
-        if (limit := _count(body, name)) is not None:
-            return limit * choices, choices
-    return None, choices
-
-
-def _count(body: Body, key: str) -> int | None:
-    """The value of `key` if it is a whole number above 0; the app refuses anything else."""
-    if key not in body:
-        return None
-    value = body.get(key, int)
-    return value if value is not None and value > 0 else None
+    fields = body.fields
+    given = [body.get(name, int) or 0 for name in dialect.output_limits if name in fields]
+    limit = max(given, default=0)  # the app refuses what is no whole number above 0
+    return (limit * choices if limit > 0 else None), choices
 
 
 def prompt_tokens(exchange: Exchange) -> int:
@@ -109,6 +101,18 @@ def prompt_tokens(exchange: Exchange) -> int:
     if prompt is None:
         return 0
     return prompt.tokens(_model(exchange) if prompt.attachments else "")
+
+
+def heard_tokens(exchange: Exchange) -> int:
+    """Those of `prompt_tokens` that are recorded speech."""
+    prompt = prompt_of(exchange)
+    return 0 if prompt is None or not prompt.attachments else prompt.audio_tokens(_model(exchange))
+
+
+def asks_for_speech(exchange: Exchange) -> bool:
+    """Whether the answer of a chat completion is to be spoken."""
+    body = exchange.body
+    return body is not None and "modalities" in body and "audio" in (body.get("modalities", list) or ())
 
 
 def _model(exchange: Exchange) -> str:

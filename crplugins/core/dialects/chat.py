@@ -18,7 +18,7 @@ class Chat(Dialect):
     name = "chat"
     path = "/chat/completions"
     prompt = ("messages", "tools")
-    output_limits = ("max_completion_tokens", "max_tokens")
+    output_limits = ("max_completion_tokens", "max_tokens", "n_predict", "max_new_tokens")
     parameters = CHAT_PARAMETERS
     asks_for_usage = True
 

@@ -43,7 +43,7 @@ class Completions(Dialect):
     path = "/completions"
     prompt = ("prompt", "suffix")
     tokens = ("prompt",)
-    output_limits = ("max_tokens",)
+    output_limits = ("max_tokens", "n_predict", "max_new_tokens")
     parameters = (
         "frequency_penalty", "logit_bias", "max_tokens", "n", "presence_penalty", "seed", "stop", "temperature",
         "top_p", "user",

@@ -42,7 +42,8 @@ class Dialect:
         path: what the paths of its requests end with: `/chat/completions`, behind `/v1` or whatever stands there.
         prompt: the members of a request that the provider reads as input.
         tokens: of these members those that may be the numbers of tokens, as many as a body is long.
-        output_limits: the members of a request that bound the output of each answer, in order of precedence.
+        output_limits: the members of a request that bound the output of each answer, that of the protocol first. Of
+            several each counts to some server, so an answer may be as long as the largest says.
         parameters: those of chat completions that mean the same in it.
         generates: an answer has output tokens. Of one that has none, the input alone is estimated and reserved.
         uses_tokens: an answer is made by a model. One that is not costs nothing.
@@ -92,6 +93,14 @@ class Dialect:
     def generated(self, body: Body) -> int:
         """How many answers are generated for it, and paid for."""
         return self.choices(body)
+
+    def asked_terms(self, body: Body) -> tuple[str | None, str | None, str | None]:
+        """What a request asks for that changes its price: the processing tier, the region where the model runs, and how
+        much of the web a search takes in."""
+        tier = "fast" if body.get("speed", str) == "fast" else body.get("service_tier", str)
+        search = body.get("web_search_options") if "web_search_options" in body else None
+        size = search.get("search_context_size") if isinstance(search, dict) else None
+        return tier, body.get("inference_geo", str), size if isinstance(size, str) else None
 
     def asked_units(self, body: Body) -> Units:
         """What a request asks for, or brings along, that is charged by number and is no token."""

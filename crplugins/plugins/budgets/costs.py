@@ -4,28 +4,32 @@ from typing import Final
 
 from crplugins.core.exchange import Exchange, Spent
 from crplugins.core.principal import MissingUsagePolicy
-from crplugins.core.units import NO_UNITS, Units
 from crplugins.core.usage import Price, TokenUsage
-from crplugins.metering.estimate import Demand, usage_of_answer
+from crplugins.metering.estimate import Demand, asks_for_speech, heard_tokens, usage_of_answer
 
 
-def estimated_cost(price: Price | None, demand: Demand, amount: int, units: Units = NO_UNITS) -> int:
-    """What to reserve of a budget of `amount`; 0 if the price is unknown.
+class ExpectedCost:
+    """What a request will cost at a price, by what it asks for: a tier that may be twice the standard one, a model that
+    is six times as fast and as dear, speech, which costs many times what text does."""
 
-    A request whose cost exceeds the budget only by our estimate of its answer reserves the whole budget.
-    """
-    if price is None:
-        return 0
-    whole = price.micro_usd(TokenUsage(demand.prompt, demand.output), units=units)
-    if demand.limited_by_client or whole <= amount:
-        return whole
-    return max(price.micro_usd(TokenUsage(demand.prompt), units=units), amount)
+    def __init__(self, exchange: Exchange, price: Price) -> None:
+        self._price, self._terms, self._units = price, exchange.asked_terms(), exchange.asked_units()
+        self._heard = heard_tokens(exchange) if price.audio_input is not None else 0
+        self._speaks = price.audio_output is not None and asks_for_speech(exchange)
 
+    def of(self, prompt: int, output: int) -> int:
+        """With so many tokens of the prompt and of the answer."""
+        spoken = output if self._speaks else 0
+        usage = TokenUsage(prompt, output, audio_input_tokens=self._heard, audio_output_tokens=spoken)
+        return self._price.micro_usd(usage, self._terms, units=self._units)
 
-def as_requested(price: Price, exchange: Exchange) -> Price:
-    """The price of the tier that the request asks for, which may be twice the standard one. The answer's is paid."""
-    tier = exchange.body.get("service_tier") if price.alternatives and exchange.body is not None else None
-    return (price.alternative(tier) if isinstance(tier, str) else None) or price
+    def to_reserve(self, demand: Demand, amount: int) -> int:
+        """What to reserve of a budget of `amount`. A request whose cost exceeds the budget only by our estimate of its
+        answer reserves the whole budget."""
+        whole = self.of(demand.prompt, demand.output)
+        if demand.limited_by_client or whole <= amount:
+            return whole
+        return max(self.of(demand.prompt, 0), amount)
 
 
 def real_cost(exchange: Exchange, expected: Price | None, missing_usage: MissingUsagePolicy) -> int:

@@ -20,14 +20,14 @@ from crplugins.core.outcome import ErrorType
 from crplugins.core.plugin import Plugin
 from crplugins.core.principal import Budget, MissingUsagePolicy, Principal
 from crplugins.core.redaction import one_line
-from crplugins.core.usage import Price, TokenUsage, usd
+from crplugins.core.usage import Price, usd
 from crplugins.limits.arithmetic import check_window
 from crplugins.limits.limit import Charge, Decision, Reservation
 from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import LimitStore
 from crplugins.metering.estimate import ESTIMATED_OUTPUT_TOKENS, came_through, demand_of
 from crplugins.metering.growth import when_it_grows
-from crplugins.plugins.budgets.costs import as_requested, estimated_cost, is_free, real_cost
+from crplugins.plugins.budgets.costs import ExpectedCost, is_free, real_cost
 from crplugins.plugins.budgets.seeding import RECONCILE_SECONDS, Seeding, Spent
 from crplugins.plugins.budgets.watch import BudgetWatch
 from crplugins.plugins.budgets.windows import (
@@ -157,12 +157,11 @@ class Budgets(Plugin):
         if self._seeding is not None:
             await self._seeding.compare(windows)
         demand = demand_of(exchange, self._estimated_output)
-        reserved_at = price if price is None else as_requested(price, exchange)
+        expected = None if price is None else ExpectedCost(exchange, price)
         free = price is not None and not (price.input or price.output) and is_free(price)
         charges, shadows = [], 0
-        units = exchange.asked_units()
         for window in windows:
-            cost = estimated_cost(reserved_at, demand, window.limit.amount, units)
+            cost = 0 if expected is None else expected.to_reserve(demand, window.limit.amount)
             charges.append(Charge(window.unlimited if free or window.shadow else window.limit, cost))
             shadows += window.shadow
         reservation, decision = await self.reservations.reserve(exchange.id + self._suffix, tuple(charges))
@@ -172,8 +171,8 @@ class Budgets(Plugin):
         if shadows and not free:
             self._note_shadows(exchange, windows, charges, decision)
         self._reserved.set(exchange, _Reserved(reservation, price, enforced=shadows < len(windows), windows=windows))
-        if reserved_at is not None and not free:
-            when_it_grows(exchange, demand.output, partial(self._reserve_more, reservation, reserved_at, demand.prompt))
+        if expected is not None and not free:
+            when_it_grows(exchange, demand.output, partial(self._reserve_more, reservation, expected, demand.prompt))
 
     def _refusal(self, window: BudgetWindow, spent: int) -> GatewayError:
         if self._watch is not None:
@@ -191,7 +190,7 @@ class Budgets(Plugin):
         if price is None:
             return not (self._refuses_unknown and reserved.enforced)
         demand = demand_of(exchange, self._estimated_output)
-        self._reserve_more(reserved.reservation, price, demand.prompt, demand.output)
+        self._reserve_more(reserved.reservation, ExpectedCost(exchange, price), demand.prompt, demand.output)
         return True
 
     def on_finish(self, exchange: Exchange) -> None:
@@ -237,8 +236,8 @@ class Budgets(Plugin):
             await self._seeding.close()
         await self.reservations.__aexit__(kind, error, traceback)
 
-    def _reserve_more(self, reservation: Reservation, price: Price, prompt: int, output: int) -> None:
-        cost = price.micro_usd(TokenUsage(prompt, output))
+    def _reserve_more(self, reservation: Reservation, expected: ExpectedCost, prompt: int, output: int) -> None:
+        cost = expected.of(prompt, output)
         self.reservations.adjust(reservation, [max(charge.cost, cost) for charge in reservation.charges])
 
     def _price_unknown(self, exchange: Exchange, model: str, windows: Sequence[BudgetWindow]) -> None:

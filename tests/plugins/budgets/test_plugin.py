@@ -98,6 +98,53 @@ async def test_a_request_reserves_what_the_tier_costs_that_it_asks_for(tier: Any
     assert answered.status == (200 if passes else 429)
 
 
+FAST = Price(PRICE.input, PRICE.output, factors=(("fast", 6000), ("us", 1100)))
+
+
+@pytest.mark.parametrize(
+    ("price", "asked", "micro_usd"),
+    [
+        (TIERS, {"service_tier": "priority"}, 1400),
+        (TIERS, {"service_tier": "flex"}, 700),  # nobody knows whether the provider has it
+        (FAST, {"speed": "fast"}, 4200),
+        (FAST, {"speed": "fast", "inference_geo": "us"}, 4620),
+        (FAST, {"speed": "standard", "inference_geo": 7}, 700),
+    ],
+)
+async def test_where_the_answer_does_not_say_how_it_was_processed_the_dearer_is_paid(
+    price: Price, asked: dict[str, Any], micro_usd: int
+) -> None:
+    purse = Purse(prices=lambda _: price)
+    await ask(using(30, 4), purse.plugins, **asked)
+    assert await purse.spent() == micro_usd
+
+
+SPEECH = [
+    {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "A" * 64_000, "format": "mp3"}}]}
+]
+
+
+@pytest.mark.parametrize(
+    ("price", "asked", "least"),
+    [
+        (FAST, {"speed": "fast"}, 6 * 500),
+        (Price(PRICE.input, PRICE.output, audio_output=8 * PRICE.output), {"modalities": ["text", "audio"]}, 8 * 500),
+        (Price(PRICE.input, PRICE.output, audio_input=50 * PRICE.input), {"messages": SPEECH}, 50 * 10 * 60),
+    ],
+)
+async def test_a_request_reserves_what_it_asks_for_at_many_times_the_price(
+    price: Price, asked: dict[str, Any], least: int
+) -> None:
+    usual = {name: ["text"] for name in asked if name == "modalities"}
+    for usd, status, wanted in (
+        (0.0019, 200, usual),
+        (least / 1e6 - 1e-6, 429, asked),
+        (least / 1e6 + 0.002, 200, asked),
+    ):
+        purse = Purse(usd, prices=lambda _: price)
+        assert (await ask(using(1, 1), purse.plugins, max_tokens=5, **wanted)).status == status
+
+
 async def test_a_providers_own_bill_is_paid_where_no_price_is_known() -> None:
     answer = {"choices": [], "usage": {"prompt_tokens": 30, "completion_tokens": 4, "cost": 0.25}}
     purse = Purse(prices=None, unknown_price="allow")

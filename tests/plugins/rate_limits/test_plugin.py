@@ -101,9 +101,12 @@ async def test_what_the_client_allows_is_reserved_for_each_choice(field: str) ->
     assert "Requested 1012" in message(await ask(App(), plugins, **{field: 500, "n": 2}))
 
 
-async def test_the_newer_name_of_the_bound_counts() -> None:
+@pytest.mark.parametrize("larger", ["max_tokens", "max_completion_tokens", "n_predict", "max_new_tokens"])
+async def test_of_several_bounds_the_largest_is_reserved_as_servers_differ_in_which_counts(larger: str) -> None:
     _, plugins = under(Limits(tokens_per_minute=1000))
-    assert (await ask(App(), plugins, max_completion_tokens=100, max_tokens=5000)).status == 200
+    bounds = {"max_tokens": 100, "max_completion_tokens": 100, larger: 5000}
+    assert "Requested 5012" in message(await ask(App(), plugins, **bounds))
+    assert (await ask(App(), plugins, **{**bounds, larger: 100})).status == 200
 
 
 async def test_the_request_itself_is_never_changed() -> None:
