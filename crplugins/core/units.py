@@ -9,12 +9,14 @@ class Units(msgspec.Struct, frozen=True):
     characters: of a text that is to be spoken.
     recorded: seconds of a recording that is to be understood.
     spoken: seconds of the sound that was made.
+    queries: that an answer is charged as, where a large one counts as several.
     """
 
     pictures: int = 0
     characters: int = 0
     recorded: float = 0.0
     spoken: float = 0.0
+    queries: int = 0
 
     def over(self, other: "Units") -> "Units":
         """These, and of what they do not say the other's."""

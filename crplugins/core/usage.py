@@ -198,7 +198,7 @@ class Price(msgspec.Struct, frozen=True):
         searches = min(usage.web_searches, 1) if price.searches_together else usage.web_searches
         fees = searches * price.web_search
         if usage.input_tokens or usage.output_tokens:
-            fees += price.request + round(price.second * seconds)
+            fees += price.request * max(units.queries, 1) + round(price.second * seconds)
         if units is not NO_UNITS:
             fees += units.pictures * price.picture + units.characters * price.character
             fees += round(units.recorded * price.recorded_second)

@@ -78,7 +78,7 @@ def wav(seconds: float, rate: int = 32_000) -> bytes:
         b"RIFF"
         + bytes(4)
         + b"WAVEfmt "
-        + struct.pack("<IHHIIHH", 16, 1, 1, 16_000, rate, 2, 16)
+        + struct.pack("<IHHIIHH", 16, 1, 1, rate // 2, rate, 2, 16)
         + b"data"
         + bytes(size + 4)
     )
@@ -127,14 +127,38 @@ def test_neither_does_text_that_is_no_base64(text: str) -> None:
 
 
 def test_a_recording_that_is_a_file_lasts_as_long_as_its_head_says() -> None:
-    wav = b"RIFF" + bytes(4) + b"WAVEfmt " + bytes(12) + struct.pack("<I", 16_000) + bytes(16_000 * 3 - 32)
-    assert recording_seconds(wav) == 3
+    assert recording_seconds(wav(3)) == pytest.approx(3, rel=0.02)
     assert recording_seconds(b"\xff\xfb\x90\x00" + bytes(16_000 * 2 - 4)) == 2  # MP3 of 128 kbit/s
     page = lambda samples: b"OggS" + bytes(2) + struct.pack("<Q", samples) + bytes(100)  # noqa: E731
     assert recording_seconds(page(0) + page(48_000) + page(96_000)) == 2
     assert recording_seconds(b"\xff\xf1" + bytes(7998)) == 1  # AAC, taken to be of 64 kbit/s
     assert recording_seconds(bytes(48_000), of_answer=True) == 1  # pcm
     assert recording_seconds(b"") == 0
+
+
+def fmt(hertz: int, told: int, *, bits: int = 16) -> bytes:
+    return b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, hertz, told, 2, bits)
+
+
+MINUTE = bytes(60 * 32_000)  # of 16,000 samples a second
+
+
+@pytest.mark.parametrize(
+    ("data", "least"),
+    [
+        (b"RIFF" + bytes(4) + b"WAVE" + fmt(16_000, 2**32 - 1) + b"data" + bytes(4) + MINUTE, 60),
+        (b"RIFF" + bytes(4) + b"WAVEJUNK" + struct.pack("<I", 28) + b"\xff" * 28 + fmt(16_000, 32_000) + MINUTE, 60),
+        (b"RIFF" + bytes(4) + b"WAVEodd " + struct.pack("<I", 27) + b"\xff" * 28 + fmt(16_000, 32_000) + MINUTE, 60),
+        (b"RIFF" + bytes(4) + b"WAVE" + fmt(16_000, 2**32 - 1, bits=0) + MINUTE, 60),
+        (b"RIFF" + bytes(4) + b"WAVE" + b"\xff" * 500 + MINUTE, 60),
+        (b"fLaC" + bytes(14) + ((16_000 << 44) | 1).to_bytes(8, "big") + MINUTE, 10),
+        (b"fLaC" + bytes(14) + ((655_350 << 44) | 1).to_bytes(8, "big") + MINUTE, 10),
+        (b"OggS" + bytes(10) + MINUTE + b"OggS" + bytes(2) + struct.pack("<Q", 1), 30),
+    ],
+)
+def test_no_head_makes_a_recording_shorter_than_its_bytes_can_be(data: bytes, least: float) -> None:
+    assert recording_seconds(data) >= least
+    assert audio_seconds(encoded(data)) >= least
 
 
 @given(st.binary(max_size=200), st.booleans())

@@ -20,6 +20,11 @@ _BLANKS: Final = 64
 """Bytes within which a document begins."""
 
 
+_UNSEEN_SECONDS: Final = 3600.0
+"""Of a recording that is not sent along, if its provider does not say how long it is: more than most last, for what
+nobody counts would be free."""
+
+
 class Spoken(Counted):
     """An answer that is no JSON is an answer too."""
 
@@ -43,7 +48,10 @@ class Understood(Spoken):
     answers = ("text", "segments")
 
     def asked_units(self, body: Body) -> Units:
+        """Of a recording at an address, which the provider fetches, nobody here knows the length."""
         files = body.contents() if isinstance(body, FormBody) else ()
+        if not files:
+            return Units(recorded=_UNSEEN_SECONDS)
         return Units(recorded=min(sum(map(recording_seconds, files)), MAX_SECONDS))
 
     def made(self, told: Mapping[str, Any], members: Members) -> Units:

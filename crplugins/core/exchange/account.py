@@ -171,7 +171,7 @@ class Account(RequestSide):
         named = [name.lower().removeprefix(_ON_DEMAND) for name in told if name] if any(told) else []
         hours = [OFF_PEAK] if price.off_peak is not None and price.off_peak.holds_at(self.wall_clock()) else []
         seconds = self.upstream_seconds(self.timings.ended or self.clock(), self._given_up) if price.second else 0.0
-        by_number = price.picture or price.character or price.recorded_second
+        by_number = price.picture or price.character or price.recorded_second or price.request
         units = self.units() if by_number else NO_UNITS
         cost = price.micro_usd(usage, [*named, *hours], seconds, units)
         asked = self.body.fields if (price.alternatives or price.factors) and self.body is not None else ()

@@ -24,8 +24,9 @@ BY_TOKENS = {
 }  # fmt: skip
 
 
-def wav(seconds: int) -> tuple[str, bytes, str]:
-    head = b"RIFF" + bytes(4) + b"WAVEfmt " + bytes(12) + struct.pack("<I", 16_000)
+def wav(seconds: int, told: int = 16_000) -> tuple[str, bytes, str]:
+    """8,000 samples a second, with what the head tells of its bytes."""
+    head = b"RIFF" + bytes(4) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8_000, told, 2, 16) + b"data" + bytes(4)
     return "a.wav", head + bytes(seconds * 16_000 - len(head)), "audio/wav"
 
 
@@ -86,6 +87,41 @@ async def test_a_recording_costs_by_the_seconds_that_its_provider_tells_else_by_
     async with gateway(HEARD, Script(body=told)) as (client, records):
         await client.audio.transcriptions.create(model="m", file=wav(3))
     assert [record.cost_micro_usd for record in records] == [seconds * 100]
+
+
+async def test_no_client_makes_a_recording_cheaper_that_its_provider_does_not_measure() -> None:
+    answer = Script(body=b"Hi there", content_type="text/plain")
+    async with gateway(HEARD, answer) as (client, records):
+        await client.audio.transcriptions.create(model="m", file=wav(60, 2**32 - 1), response_format="text")
+        form = {"model": (None, "m"), "url": (None, "https://example.org/a.mp3"), "response_format": (None, "text")}
+        sent = await client._client.post("audio/transcriptions", files=form, headers=client.auth_headers)
+    assert sent.text == "Hi there"
+    assert [record.cost_micro_usd for record in records] == [6_000, 360_000]
+
+
+QUERY = {"input_cost_per_query": 0.002, "input_cost_per_token": 0, "output_cost_per_token": 0, "mode": "rerank"}
+
+
+@pytest.mark.parametrize(
+    ("documents", "meta", "queries"),
+    [
+        (100, {}, 1), (101, {}, 2), (1000, {}, 10), (3, {"billed_units": {"search_units": 4}}, 4),
+        (1000, {"billed_units": {"search_units": 1}}, 1), (3, {"billed_units": {"search_units": -1}}, 1),
+    ],
+)  # fmt: skip
+async def test_a_rerankers_query_costs_as_many_as_it_is_billed_as(
+    documents: int, meta: dict[str, Any], queries: int
+) -> None:
+    answer = {"results": [{"index": 0, "relevance_score": 0.5}], "meta": meta}
+    async with gateway(QUERY, Script(body=answer), budgets={"per_key": {"usd": 0.02, "period": "day"}}) as (
+        client,
+        records,
+    ):
+        asked: dict[str, Any] = {"model": "m", "query": "x", "documents": ["a"] * documents}
+        await client.post("/rerank", body=asked, cast_to=object)
+        with pytest.raises(openai.APIStatusError):
+            await client.post("/rerank", body={**asked, "documents": ["a"] * 1001}, cast_to=object)
+    assert [record.cost_micro_usd for record in records] == [2000 * queries, 0]
 
 
 async def test_the_sound_that_was_made_is_counted_by_how_long_it_lasts() -> None:
