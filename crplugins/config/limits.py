@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from crplugins.config.identity import IdentitySection, SessionAmounts, SessionBudget, UserBudget
 from crplugins.core import principal
-from crplugins.core.patterns import name_set
+from crplugins.core.patterns import Pattern
 from crplugins.core.usage import Price
 from crplugins.keys.policy import Amounts, BudgetSection, QueueSection
 from crplugins.limits.fallback import OnStoreError
@@ -60,7 +60,8 @@ class LimitsSection(Section):
     per_model: Mapping[str, Amounts] = Field(
         default_factory=dict, examples=[{"gpt-4o-mini": {"max_parallel_requests": 200}}]
     )
-    """Limits of all requests to a model, by its name in `model_list`."""
+    """Limits of all requests to a model, by its name in `model_list`. A name with a `*`, such as `openai/*`, is for all
+    models that fit it together."""
 
     per_key: Amounts = Field(
         default=Amounts.without_keys(), examples=[{"requests_per_minute": 60, "burst": {"requests_per_minute": 10}}]
@@ -70,7 +71,8 @@ class LimitsSection(Section):
     per_key_and_model: Mapping[str, Amounts] = Field(
         default_factory=dict, examples=[{"gpt-4o-mini": {"tokens_per_minute": 50000}}]
     )
-    """Limits of each key's requests to a model, by the model's name in `model_list`."""
+    """Limits of each key's requests to a model, by the model's name in `model_list`, or to all that fit a name with a
+    `*` together."""
 
     per_client_address: Amounts = Field(default=Amounts.without_keys(), examples=[{"requests_per_minute": 20}])
     """Limits of each client address, for a gateway that anybody may use."""
@@ -130,9 +132,11 @@ class LimitsSection(Section):
             open_limit_store(self.store)
         except (ValueError, ImportError) as error:
             yield Problem(("limits", "store"), str(error))
-        names = name_set(tuple(served))
+        listed = [Pattern.of(name) for name in served]
         for section, models in (("per_model", self.per_model), ("per_key_and_model", self.per_key_and_model)):
-            yield from (Problem(("limits", section, model), _NOT_SERVED) for model in models if model not in names)
+            for model in models:
+                if not any(each.meets(Pattern.of(model)) for each in listed):
+                    yield Problem(("limits", section, model), _NOT_SERVED)
 
 
 _NOT_SERVED: Final = "is no model in model_list; a request for an alias counts for the model behind it"

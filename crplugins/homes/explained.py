@@ -32,7 +32,13 @@ from crplugins.plugins.aliases.access import may_call
 from crplugins.plugins.aliases.explain import explain as explain_name
 from crplugins.plugins.aliases.table import AliasTable
 from crplugins.plugins.rate_limits.responses import format_scope
-from crplugins.plugins.rate_limits.rules import AppliedLimit, Occasion, applied_limits, limits_of_deployment
+from crplugins.plugins.rate_limits.rules import (
+    AppliedLimit,
+    LimitedModels,
+    Occasion,
+    applied_limits,
+    limits_of_deployment,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,19 +168,25 @@ _UNAUTHORIZED: Final = fact("answer", status=401, code="invalid_api_key")
 _ANY_USE_OF: Final = Occasion(user="user", session="session")
 
 
+def _applied(config: Config, principal: Principal, model: str) -> Sequence[AppliedLimit]:
+    rules = config.limits.rules()
+    occasion = _ANY_USE_OF._replace(models=LimitedModels(rules).fitting(model))
+    return applied_limits(rules, principal, occasion).all
+
+
 def limits_text(config: Config, principal: Principal, model: str) -> str:
     """Every limit and budget that applies to a request of this key for this served name."""
     limits = [
         f"{each.limit.amount} {each.measure.name} "
         f"({format_scope(each.scope)}{', shadow' * each.shadow}{_waiting(each)})"
-        for each in applied_limits(config.limits.rules(), principal, _ANY_USE_OF._replace(model=model)).all
+        for each in _applied(config, principal, model)
     ]
     return ", ".join([*limits, *_budgets(config, principal)]) or "no limit and no budget applies"
 
 
 def _limits(config: Config, principal: Principal, model: str) -> tuple[Fact, ...]:
     facts: list[Fact] = []
-    for each in applied_limits(config.limits.rules(), principal, _ANY_USE_OF._replace(model=model)).all:
+    for each in _applied(config, principal, model):
         facts.append(fact("limit", amount=each.limit.amount, measure=each.measure.name, scope=format_scope(each.scope)))
         facts += [fact("waits", seconds=each.queue.seconds)] if each.queue is not None else []
         facts += [fact("shadow")] * each.shadow

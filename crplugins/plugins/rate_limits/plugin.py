@@ -38,6 +38,7 @@ from crplugins.plugins.rate_limits.rules import (
     NO_SESSION_LIMITS,
     AppliedLimit,
     AppliedLimits,
+    LimitedModels,
     LimitRules,
     Occasion,
     applied_limits,
@@ -282,6 +283,7 @@ class AppliedLimitsCache:
         self.rules: Final = rules
         self.seen: Final[BoundedMap[str, Principal]] = BoundedMap()
         """Keys that have made a request, the most recent last."""
+        self._models: Final = LimitedModels(rules)
         self._addresses: Final = addresses if rules.per_client_address != NO_LIMITS else None
         self._identities: Final = identities
         self._limits_users: Final = rules.per_user != NO_LIMITS
@@ -310,15 +312,14 @@ class AppliedLimitsCache:
         return applied
 
     def _occasion_of(self, exchange: Exchange, model: str | None) -> Occasion:
-        if model is not None and not self.rules.distinguishes(model):
-            model = None
+        models = () if model is None else self._models.fitting(model)
         address = None if self._addresses is None else self._addresses.of(exchange.client, exchange.headers)
         user = self._identities.user_of(exchange) if self._limits_users else None
         session = self._identities.session_of(exchange) if self._limits_sessions else None
-        if model is None and address is None and user is None and session is None:
+        if not models and address is None and user is None and session is None:
             return _NOTHING_DEPENDS
         session_end = 0 if session is None else self._identities.session_end(self._now())
-        return Occasion(model, address, user, session, session_end)
+        return Occasion(models, address, user, session, session_end)
 
     def _tell_of_nobody(self, exchange: Exchange) -> None:
         """Once: limits of keys and teams do nothing where no plugin outside says who calls."""

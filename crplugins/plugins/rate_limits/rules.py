@@ -6,12 +6,13 @@ needs.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
+from crplugins.core.patterns import Pattern
 from crplugins.core.principal import Limits, Principal, Queue
 from crplugins.limits.limit import Charge, Limit
 from crplugins.metering.estimate import Demand, Unit
@@ -86,9 +87,10 @@ class LimitRules:
     Attributes:
         overall: on all requests together.
         per_team: on the keys of a team together.
-        per_model: on all requests that a model serves, by its served name: requests for its aliases count too.
+        per_model: on all requests that a model serves, by its served name: requests for its aliases count too. A name
+            with a `*` is for all models that fit it together.
         per_key: on each key that has no limits of its own.
-        per_key_and_model: on each key, for a model.
+        per_key_and_model: on each key, for a model, or for all that fit a name with a `*` together.
         per_client_address: on each address that requests come from; for IPv6, on each /64 network.
         per_user: on each end user of a key.
         per_session: on each session of a key.
@@ -123,9 +125,19 @@ class LimitRules:
             )
         return self.per_key
 
-    def distinguishes(self, model: str) -> bool:
-        """Whether any limit is for this model only."""
-        return model in self.per_model or model in self.per_key_and_model
+
+class LimitedModels:
+    """The names of models that any limit is for."""
+
+    def __init__(self, rules: LimitRules) -> None:
+        names = [Pattern.of(name) for name in {**rules.per_model, **rules.per_key_and_model}]
+        self._names: Final = frozenset(each.text for each in names if not each.star)
+        self._patterns: Final = [each for each in names if each.star]
+
+    def fitting(self, model: str) -> tuple[str, ...]:
+        """Those under which a request counts that this model serves: its own, and those with a `*` that it fits."""
+        own = (model,) if model in self._names else ()
+        return (*own, *[each.text for each in self._patterns if each.matches(model)]) if self._patterns else own
 
 
 Scope = Literal["key", "team", "model", "key_and_model", "client_address", "user", "session", "deployment", "overall"]
@@ -161,11 +173,12 @@ class Occasion(NamedTuple):
     """What besides its caller decides which limits a request is under; each None where no limit depends on it.
 
     Attributes:
+        models: the names of its model that limits are for.
         user, session: the scopes of the end user and of the session, see `Identities`.
         session_end: until when the session is remembered, in milliseconds since 1970.
     """
 
-    model: str | None = None
+    models: tuple[str, ...] = ()
     address: str | None = None
     user: str | None = None
     session: str | None = None
@@ -235,9 +248,9 @@ def applied_limits(rules: LimitRules, principal: Principal | None, occasion: Occ
     """The limits on a request."""
     applied = []
     if principal is not None:
-        applied += [*_of_caller(rules, principal), *_of_caller_and_model(rules, principal, occasion.model)]
+        applied += [*_of_caller(rules, principal), *_of_caller_and_models(rules, principal, occasion.models)]
     applied += [*_of_user(rules, occasion), *_of_session(rules, occasion)]
-    return AppliedLimits([*applied, *_of_rest(rules, occasion.model, occasion.address)])
+    return AppliedLimits([*applied, *_of_rest(rules, occasion.models, occasion.address)])
 
 
 def limits_of_deployment(limits: Limits, deployment: str, *, shadow: bool) -> AppliedLimits:
@@ -248,10 +261,7 @@ def limits_of_deployment(limits: Limits, deployment: str, *, shadow: bool) -> Ap
 
 def limits_of_caller(rules: LimitRules, principal: Principal) -> list[AppliedLimit]:
     """All limits on a caller: on its key, on its key with each model that has limits per key, and on its team."""
-    applied = list(_of_caller(rules, principal))
-    for model in rules.per_key_and_model:
-        applied += _of_caller_and_model(rules, principal, model)
-    return applied
+    return [*_of_caller(rules, principal), *_of_caller_and_models(rules, principal, rules.per_key_and_model)]
 
 
 def _of_caller(rules: LimitRules, principal: Principal) -> Iterator[AppliedLimit]:
@@ -261,10 +271,11 @@ def _of_caller(rules: LimitRules, principal: Principal) -> Iterator[AppliedLimit
         yield from _in_place(rules, limits, _Place("team", f"team/{_quoted(team)}", team))
 
 
-def _of_caller_and_model(rules: LimitRules, principal: Principal, model: str | None) -> Iterator[AppliedLimit]:
-    if model is not None and (limits := rules.per_key_and_model.get(model)) is not None:
-        where = f"key/{_quoted(principal.key_id)}/model/{_quoted(model)}"
-        yield from _in_place(rules, limits, _Place("key_and_model", where, principal.key_id, model))
+def _of_caller_and_models(rules: LimitRules, principal: Principal, models: Iterable[str]) -> Iterator[AppliedLimit]:
+    for model in models:
+        if (limits := rules.per_key_and_model.get(model)) is not None:
+            where = f"key/{_quoted(principal.key_id)}/model/{_quoted(model)}"
+            yield from _in_place(rules, limits, _Place("key_and_model", where, principal.key_id, model))
 
 
 def _of_user(rules: LimitRules, occasion: Occasion) -> Iterator[AppliedLimit]:
@@ -285,9 +296,10 @@ def _of_session(rules: LimitRules, occasion: Occasion) -> Iterator[AppliedLimit]
             yield AppliedLimit(limit, measure, place.scope, place.owner, "", rules.shadow or limits.shadow)
 
 
-def _of_rest(rules: LimitRules, model: str | None, address: str | None) -> Iterator[AppliedLimit]:
-    if model is not None and (limits := rules.per_model.get(model)) is not None:
-        yield from _in_place(rules, limits, _Place("model", f"model/{_quoted(model)}", model=model))
+def _of_rest(rules: LimitRules, models: Iterable[str], address: str | None) -> Iterator[AppliedLimit]:
+    for model in models:
+        if (limits := rules.per_model.get(model)) is not None:
+            yield from _in_place(rules, limits, _Place("model", f"model/{_quoted(model)}", model=model))
     if address is not None:
         yield from _in_place(rules, rules.per_client_address, _Place("client_address", f"address/{_quoted(address)}"))
     yield from _in_place(rules, rules.overall, _Place("overall", "overall"))

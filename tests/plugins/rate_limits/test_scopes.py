@@ -75,6 +75,17 @@ async def test_a_model_is_limited_for_each_key() -> None:
     assert await statuses(plugin, A, model="other") == [200]
 
 
+async def test_a_name_with_a_star_limits_all_models_that_fit_it_together() -> None:
+    """Who may complete a name may invent as many as it likes."""
+    plugin = limiting(LimitRules(per_model={"w/*": TWO, "w/a": ONE}, per_key_and_model={"*-x": ONE}))
+    invented = [("w/a", 200), ("w/a", 429), ("w/b", 200), ("w/c", 429), ("w/", 429), ("v/a", 200)]
+    assert [await statuses(plugin, A, model=name) for name, _ in invented] == [[status] for _, status in invented]
+    for caller in (A, B):
+        assert [await statuses(plugin, caller, model=name) for name in ("1-x", "2-x")] == [[200], [429]]
+    refused = await ask(App(), [A, plugin], model="w/d")
+    assert "Limit 2, Used 2" in refused.json()["error"]["message"]
+
+
 async def test_an_alias_counts_for_the_model_that_serves_and_is_named_in_the_refusal() -> None:
     plugin = limiting(LimitRules(per_model={"m": ONE}))
     plugins = [ModelAliases(aliases={"fast": "m"}), plugin]
