@@ -16,7 +16,7 @@ from crplugins.handlers.direct_stream import DirectStream
 from crplugins.handlers.litellm.bounded import bounded_lines, refusal_in, with_short_names
 from crplugins.settings.document import read_document
 from crplugins.settings.errors import ConfigError
-from tests.attacks.house import chunk, events
+from tests.attacks.house import House, chunk, completion, events, question, response
 from tests.litellm_setup import make_exchange
 
 LONG = "word " * 400_000
@@ -233,3 +233,15 @@ def test_what_many_keys_share_is_no_bomb() -> None:
     keys = "".join(f"- {{id: k{n}, <<: *policy, limits: *limits}}\n" for n in range(5_000))
     text = f"x: &policy {{models: [a, b], team: t}}\ny: &limits {{requests_per_minute: 1}}\nkeys:\n{keys}"
     assert len(read_document(text, "keys.yaml").data["keys"]) == 5_000
+
+
+def test_more_choices_than_anybody_can_ask_for_are_none_to_litellm(home: House) -> None:
+    for number, status in ((128, 200), (129, 502), (100_000, 502)):
+        choices = [
+            {"index": i, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}
+            for i in range(number)
+        ]
+        home.provider.answer = response(completion(choices=choices))
+        answer = home.doors["litellm"].post(question("l", n=min(number, 128)))
+        assert answer.status == status
+        assert status == 200 or answer.error["code"] == "upstream_malformed"

@@ -29,6 +29,8 @@ _TRANSPORTS: Final = (
     ("httpx", "AsyncHTTPTransport"),  # where a setting of litellm's turns aiohttp off
 )
 _OPENAIS_PATH: Final = "/chat/completions"
+_MOST_CHOICES: Final = 128
+"""Nobody can ask for more. litellm takes half a millisecond for each, on the event loop."""
 _OF_THE_CODING: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 _read: ContextVar["PlainAnswer | None"] = ContextVar("crplugins_plain_answer", default=None)
@@ -111,7 +113,8 @@ class PlainAnswer:
         if path.endswith(_OPENAIS_PATH):
             body = self._document(body) if begins_stream(body) else body
             document = self._failures.whole.document_in(body)
-            if document.answer is None or not document.answer.choices:
+            choices = 0 if document.answer is None else len(document.answer.choices or ())
+            if not 0 < choices <= max(self._exchange.choices, _MOST_CHOICES):
                 self.unseen = [document]
                 raise self._failures.whole.no_completion(document.raw, self._headers)
             body = document.raw
