@@ -12,6 +12,7 @@ from crplugins.asgi.incoming import Call
 from crplugins.asgi.lifespan import NotOpen, PluginLifespan, Resource
 from crplugins.asgi.other_paths import Misspelt, Uncovered
 from crplugins.asgi.scope import OUTSIDE_KEY, SCOPE_KEY, find_exchange, kind_of, make_exchange
+from crplugins.asgi.websockets import WebSocketDoor, close
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.dialects import ALL, RESPONSES, Dialect
 from crplugins.core.exchange import new_request_id
@@ -33,7 +34,7 @@ class PluginMiddleware:
 
     Which requests ask a model, and in which dialect, says `core/paths.py`. A request that a router could take for one
     of them and that is none exactly is refused, and never reaches the app. Other paths pass, except to plugins that
-    want them all.
+    want them all. A WebSocket is opened only by whom the plugins that want them all let in.
 
     Args:
         app: the ASGI app inside.
@@ -87,6 +88,8 @@ class PluginMiddleware:
         self._pipelines = self._guarding() if guards else {}
         missed = [p.name for p in self.plugins if not p.every_path]
         self._uncovered = Uncovered(missed) if missed and find_uncovered else None
+        door = [plugin for plugin in self.plugins if isinstance(plugin, Plugin) and plugin.every_websocket]
+        self._door = WebSocketDoor(door, self._clock, self._new_id) if door else None
         self._lifespan = PluginLifespan(self.plugins, self.resources, opening)
 
     def _fuse(self) -> None:
@@ -137,8 +140,11 @@ class PluginMiddleware:
                 return self._open_and_run(pipeline, kind, scope, receive, send)
         if scope["type"] == "lifespan":
             return self._live(scope, receive, send)
-        if scope["type"] == "websocket" and self._pipelines and kind_of(scope, self._kinds, "POST") != "other":
-            return send({"type": "websocket.close", "code": 1008})  # a conversation that no plugin would see
+        if scope["type"] == "websocket" and self._pipelines:
+            if kind_of(scope, self._kinds, "POST") != "other":
+                return close(send)  # a conversation that no plugin would see
+            if self._door is not None:
+                return self._open_websocket(self._door, scope, receive, send)
         return self.app(scope, receive, send)
 
     async def open(self) -> None:
@@ -176,6 +182,12 @@ class PluginMiddleware:
         self._check(scope)
         opened = await self._lifespan.opened()
         await self._run(pipeline if opened else self._closed, kind, scope, receive, send)
+
+    async def _open_websocket(self, door: WebSocketDoor, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._lifespan.open or await self._lifespan.opened():
+            await door.enter(self.app, scope, receive, send)
+        else:
+            await close(send)
 
     def _check(self, scope: Scope) -> None:
         """Raise `ValueError` where the plugins need others outside: in the first scope that reaches them."""

@@ -37,6 +37,8 @@ class Plugin:
         rewrites_events: `on_event` may change or drop events, `on_end` may add some. Only whole events go out.
         every_path: hooks run for every HTTP request, and not for those alone that ask a model; for a policy that guards
             every path, such as Auth.
+        every_websocket: `on_request`, and no other hook, runs for every WebSocket, which is closed if it refuses; for a
+            policy of who may come in, such as Auth.
         stored_answers: hooks run for requests about an answer that a provider keeps (`GET /v1/responses/{id}`) as well.
         dialects: the names of the protocols that it understands, for a plugin that reads what a request or an answer
             says by itself; a request in another one passes it by. None where it asks the Exchange alone.
@@ -51,6 +53,7 @@ class Plugin:
     reads_events: bool = False
     rewrites_events: bool = False
     every_path: bool = False
+    every_websocket: bool = False
     stored_answers: bool = False
     dialects: frozenset[str] | None = None
     needs_principal: bool = False

@@ -81,7 +81,7 @@ class Middleware(PluginMiddleware):
         elif scope["type"] == "http" and scope["method"] == "OPTIONS":
             await self.app(scope, receive, send)  # a browser asks vLLM's CORS before it sends a key
         elif scope["type"] == "websocket" and find(Auth, self.plugins) is not None:
-            await send({"type": "websocket.close", "code": 1008})  # plugins see HTTP only: nobody has looked at a key
+            await send({"type": "websocket.close", "code": 1008})  # nobody limits or records what is said in it
         else:
             await super().__call__(scope, receive, send)
 

@@ -30,8 +30,8 @@ logger = logging.getLogger("crplugins.auth")
 class Auth(Plugin):
     """Finds the principal of a request by its key, or refuses with OpenAI's 401.
 
-    Guards every HTTP path of the app behind it, chat or not. The key is read from `authorization: Bearer`, else from
-    `x-api-key`, else from `api-key`.
+    Guards every HTTP path and every WebSocket of the app behind it, chat or not. The key is read from
+    `authorization: Bearer`, else from `x-api-key`, else from `api-key`.
 
     Args:
         keys: a source, opened and closed with this plugin; or the keys themselves, as in the configuration.
@@ -43,6 +43,7 @@ class Auth(Plugin):
     """
 
     every_path: bool = True
+    every_websocket: bool = True
 
     def __init__(
         self,

@@ -1,8 +1,13 @@
 import json
 import logging
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.core.plugin import Plugin
@@ -282,3 +287,64 @@ async def test_one_header_is_remembered_for_a_key_however_it_is_spelt_and_none_o
         assert await asked_twice(guard, ("authorization", f"Bearer {' ' * number}{SECRET}")) == [200, 200]
         assert await asked_twice(guard, ("authorization", f"Bearer {SECRET}{number}")) == [401, 401]
     assert len(auth.source.key_table.shown) == 1
+
+
+async def realtime(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text("hello")
+    await socket.close()
+
+
+def talking(**options) -> Starlette:
+    """An app of one's own with a model that listens and speaks, as vLLM, SGLang and LiteLLM have one."""
+    host = Starlette(routes=[WebSocketRoute("/v1/realtime", realtime)])
+    keys = [{"id": "team-a", "secret": SECRET}, {"id": "off", "secret": "sk-off-0123456789abcdef", "disabled": True}]
+    host.add_middleware(PluginMiddleware, plugins=[Auth(keys, **options)])
+    return host
+
+
+@pytest.mark.parametrize("header", ["authorization", "x-api-key", "api-key"])
+def test_a_websocket_is_opened_with_a_key(header):
+    shown = f"Bearer {SECRET}" if header == "authorization" else SECRET
+    for started in (False, True):
+        client = TestClient(talking())
+        with (
+            client if started else nullcontext(),
+            client.websocket_connect("/v1/realtime", headers={header: shown}) as socket,
+        ):
+            assert socket.receive_text() == "hello"
+
+
+@pytest.mark.parametrize("shown", [None, "Bearer sk-wrong", f"Basic {SECRET}", "Bearer sk-off-0123456789abcdef"])
+@pytest.mark.parametrize(
+    "path", ["/v1/realtime", "/v1/realtime?api_key=" + SECRET, "/v1/realtime/../realtime", "/other"]
+)
+def test_a_websocket_without_a_good_key_reaches_nobody(shown, path):
+    headers = {} if shown is None else {"authorization": shown}
+    with TestClient(talking()) as client, pytest.raises(WebSocketDisconnect) as closed:
+        client.websocket_connect(path, headers=headers).__enter__()
+    assert closed.value.code == 1008
+
+
+def test_a_public_websocket_needs_no_key():
+    client = TestClient(talking(public_paths=["/v1/realtime"]))
+    with client.websocket_connect("/v1/realtime") as socket:
+        assert socket.receive_text() == "hello"
+
+
+async def test_no_websocket_is_opened_by_keys_that_cannot_be_read():
+    class Broken(FileKeys):
+        def __init__(self) -> None:
+            pass
+
+        async def __aenter__(self):
+            raise OSError("no keys")
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    boundary = PluginMiddleware(app, plugins=[Auth(Broken())])
+    await boundary({"type": "websocket", "path": "/v1/realtime", "headers": []}, None, send)
+    assert sent == [{"type": "websocket.close", "code": 1008}]
