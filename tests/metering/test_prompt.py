@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from crplugins.core.body import Body
 from crplugins.core.dialects import (
+    CHAT,
     COMPLETIONS,
     EMBEDDINGS,
     IMAGES,
@@ -154,6 +155,31 @@ def test_what_several_plugins_ask_for_is_read_once() -> None:
     exchange = make_exchange()
     exchange.body = Body(b'{"messages":[{"role":"user","content":"hi"}]}')
     assert prompt_of(exchange) is prompt_of(exchange)
+
+
+TEXT = "x" * 4000
+
+
+@pytest.mark.parametrize(
+    ("dialect", "more"),
+    [
+        (CHAT, {"tools": [{"type": "function", "function": {"name": "f", "description": TEXT}}]}),
+        (CHAT, {"functions": [{"name": "f", "description": TEXT}]}),
+        (CHAT, {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "description": TEXT}}}),
+        (CHAT, {"prediction": {"type": "content", "content": TEXT}}),
+        (CHAT, {"documents": [{"text": TEXT}]}),  # these of vLLM
+        (CHAT, {"chat_template": TEXT}),
+        (CHAT, {"chat_template_kwargs": {"system": TEXT}}),
+        (MESSAGES, {"system": TEXT}),
+        (MESSAGES, {"output_config": {"format": {"type": "json_schema", "schema": {"description": TEXT}}}}),
+    ],
+)
+def test_all_counts_that_a_provider_reads_as_input(dialect: Dialect, more: dict[str, Any]) -> None:
+    """Who leaves before the provider has counted pays for what is counted here."""
+    exchange = make_exchange()
+    exchange.dialect = dialect
+    exchange.body = Body(json.dumps({"messages": [{"role": "user", "content": "hi"}], **more}).encode())
+    assert 1000 <= prompt_tokens(exchange) <= 1050
 
 
 def responses_tokens(given: Any, **more: Any) -> int:

@@ -17,7 +17,10 @@ class Chat(Dialect):
 
     name = "chat"
     path = "/chat/completions"
-    prompt = ("messages", "tools")
+    prompt = (
+        "messages", "tools", "functions", "response_format", "prediction", "documents", "chat_template_kwargs",
+        "chat_template",
+    )  # fmt: skip
     output_limits = ("max_completion_tokens", "max_tokens", "n_predict", "max_new_tokens")
     parameters = CHAT_PARAMETERS
     asks_for_usage = True

@@ -77,7 +77,7 @@ class Messages(Dialect):
 
     name = "messages"
     path = "/messages"
-    prompt: tuple[str, ...] = ("messages", "system", "tools")
+    prompt: tuple[str, ...] = ("messages", "system", "tools", "output_config")
     output_limits: tuple[str, ...] = ("max_tokens",)
     parameters: tuple[str, ...] = ("max_tokens", "temperature", "top_p")
     model_within = "message"
