@@ -27,7 +27,8 @@ SPOKEN_TOKENS_PER_SECOND: Final = 1250 / 60
 """Of speech that is made: OpenAI puts a minute of gpt-4o-mini-tts at 1.5 cents, and a million tokens at 12 dollars."""
 
 NOTHING_USED: Final = TokenUsage()
-_MOST_CHOICES: Final = 128
+_MOST_CHOICES: Final = 10**7
+"""More than a body has room for: 50,000 prompts of completions, with the most that OpenAI generates for each."""
 _MOST_TOKENS: Final = 10**12
 """More than any limit, and few enough for a store to count."""
 

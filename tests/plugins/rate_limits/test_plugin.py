@@ -1,5 +1,7 @@
 """RateLimits: what is let through, what is refused, and in which words."""
 
+from typing import Any
+
 import pytest
 
 from crplugins.core.plugin import Plugin
@@ -99,6 +101,20 @@ async def test_use_that_has_drained_by_a_moment_still_reads_as_whole_units() -> 
 async def test_what_the_client_allows_is_reserved_for_each_choice(field: str) -> None:
     _, plugins = under(Limits(tokens_per_minute=1000))
     assert "Requested 1012" in message(await ask(App(), plugins, **{field: 500, "n": 2}))
+
+
+@pytest.mark.parametrize(
+    ("body", "requested"),
+    [
+        ({"prompt": ["a"] * 1000}, 10_000),
+        ({"prompt": [[1, 2]] * 1000, "n": 2}, 20_000),
+        ({"prompt": "a", "n": 10**30}, 10**8),
+    ],
+)
+async def test_an_answer_to_each_of_many_prompts_is_reserved(body: dict[str, Any], requested: int) -> None:
+    _, plugins = under(Limits(output_tokens_per_minute=5000))
+    refused = await send({"model": "m", "max_tokens": 10, **body}, App(), plugins, path="/v1/completions")
+    assert f"Limit 5000, Requested {requested}." in message(refused)
 
 
 @pytest.mark.parametrize("larger", ["max_tokens", "max_completion_tokens", "n_predict", "max_new_tokens"])
