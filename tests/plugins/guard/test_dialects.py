@@ -131,6 +131,13 @@ def test_what_others_may_support_passes_unless_strict(name: str, parameters: dic
     assert refusal(name, strict=True, **parameters) is not None
 
 
+@pytest.mark.parametrize("content", ["Plan first.", [{"type": "text", "text": "Plan first."}]])
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_system_may_speak_behind_the_user_as_it_does_in_claude_code(content: Any, *, strict: bool) -> None:
+    for name in ("messages", "count_tokens"):
+        assert refusal(name, strict=strict, messages=[HI, {"role": "system", "content": content}]) is None
+
+
 def test_a_system_message_is_told_where_it_belongs() -> None:
     refused = refusal("messages", messages=[{"role": "system", "content": "x"}, HI])
     assert refused is not None
