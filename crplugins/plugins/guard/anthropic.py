@@ -78,6 +78,21 @@ class AnthropicTurns:
 
 _TURNS: Final = Array(AnthropicTurn(), nullable=False, expected="a list")
 
+
+@dataclass(frozen=True, slots=True)
+class AnthropicTool:
+    """A tool of the client, which has a name. What others need that run at Anthropic, it says: a toolset has none."""
+
+    def __call__(self, path: str, raw: bytes) -> None:
+        members = members_of(path, raw)
+        kind = bytes(members.get("type", b"null"))
+        is_the_clients = kind == b"null" or (kind[:1] == b'"' and text_of(kind) == "custom")
+        (_OWN_TOOL if is_the_clients else _TOOL).check_members(path, members)
+
+
+_TOOL: Final = Object({"type": _TEXT, "name": _TEXT})
+_OWN_TOOL: Final = Object({"name": _TEXT, "input_schema": AnyObject()}, ("name",))
+
 _THINKING = Tagged({
     "enabled": Object({"budget_tokens": Integer(1024, nullable=False)}, ("budget_tokens",)),
     "disabled": Object({}), "adaptive": Object({}),
@@ -92,7 +107,7 @@ BLOCKS_TABLE: Final[Mapping[str, Check]] = MappingProxyType({
     "temperature": Decimal(0, 1),
     "top_k": Integer(-1),
     "top_p": Decimal(0, 1),
-    "tools": Array(Object({"name": _TEXT, "input_schema": AnyObject()}, ("name",)), expected="a list"),
+    "tools": Array(AnthropicTool(), expected="a list"),
     "tool_choice": Tagged(
         {"auto": Object({}), "any": Object({}), "none": Object({}), "tool": Object({"name": _TEXT}, ("name",))},
         nullable=True,
