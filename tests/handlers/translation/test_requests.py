@@ -180,7 +180,8 @@ def test_a_tool_that_runs_at_the_provider_is_left_out_and_refused_where_it_must_
 def test_how_much_to_think_is_told_to_models_that_can_be_told(fields: dict[str, Any], effort: str | None) -> None:
     assert asked(MESSAGES, OPENAI, **fields).get("reasoning_effort") == effort
     assert "reasoning_effort" not in asked(MESSAGES, ANY, **fields)
-    assert asked(MESSAGES, CLAUDE, **fields).get("thinking") == fields.get("thinking")
+    told = asked(MESSAGES, CLAUDE, **fields)
+    assert (told.get("thinking"), told.get("output_config")) == (fields.get("thinking"), fields.get("output_config"))
 
 
 def test_the_rest_of_a_request_in_messages() -> None:
