@@ -13,7 +13,7 @@ answer between, and of chat completions no upstream takes everything:
 - An answer that says nothing, as of a model that has only thought, is none: many servers refuse its empty content.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -50,7 +50,6 @@ class Conversation:
         self, parts: Sequence[Fields] = (), calls: Sequence[Fields] = (), thoughts: Sequence[Fields] = ()
     ) -> None:
         """More of what the model says in its turn."""
-        self._end_turn()
         if self._answer is None:
             self._answer = _Answer()
         self._answer.parts += parts
@@ -69,14 +68,16 @@ class Conversation:
         return f"call_{sha256(call_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
     def _say(self, role: str, parts: Sequence[Fields]) -> None:
-        self._end_answer()
         if parts:
+            self._end_answer()
             self._said.append((role, [*parts]))
 
     def _end_answer(self) -> None:
         answer, self._answer = self._answer, None
-        if answer is not None:
-            self._messages += answer.message(self._target)
+        message = None if answer is None else answer.message(self._target)
+        if message is not None:
+            self._end_turn()
+            self._messages.append(message)
 
     def _end_turn(self) -> None:
         """The results of a turn, and then what else was said in it."""
@@ -106,14 +107,15 @@ class _Answer:
         self.calls: list[Fields] = []
         self.thoughts: list[Fields] = []
 
-    def message(self, target: Target) -> Iterator[Fields]:
+    def message(self, target: Target) -> Fields | None:
+        """None for an answer that says nothing."""
         said = [part for part in self.parts if part.get("text") != ""]
         if not said and not self.calls:
-            return
+            return None
         message: Fields = {"role": "assistant", "content": merged(said) if said else None}
         if self.calls:
             message["tool_calls"] = self.calls
-        yield message | thoughts_back(self.thoughts, target)
+        return message | thoughts_back(self.thoughts, target)
 
 
 def thoughts_back(thoughts: Sequence[Fields], target: Target) -> Fields:
