@@ -25,7 +25,7 @@ from crplugins.handlers.translation.translation import (
 
 _CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 
-_NEVER: Final = ("container", "mcp_servers", "thread")
+_NEVER: Final = ("compaction", "container", "mcp_servers", "thread")
 """What runs or is kept at Anthropic, and would be missed."""
 
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}

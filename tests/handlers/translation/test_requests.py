@@ -207,6 +207,7 @@ def test_the_rest_of_a_request_in_messages() -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}]}, "messages[0].content[0]"),
         ({"mcp_servers": [{"url": "x"}]}, "mcp_servers"),
         ({"container": "c"}, "container"),
+        ({"compaction": {"type": "enabled"}}, "compaction"),
         ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, "thread"),
         ({"tools": [{"name": "a"}]}, "tools[0].input_schema"),
         ({"tools": "all"}, "tools"),
