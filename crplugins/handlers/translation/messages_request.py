@@ -80,11 +80,17 @@ _OF_CLAUDE_CODE: Final = "x-anthropic-billing-header:"
 def _words(content: Any, param: str, target: Target) -> list[Fields]:
     """What a system says, which is text.
 
-    Claude Code begins it with words for Anthropic alone. They are others in each request, so that no provider finds
-    anything behind them in its cache.
+    Claude Code begins it with a line for Anthropic alone. It is another one in each request, so that no provider finds
+    anything behind it in its cache.
     """
-    words = [_text(block, target) for block in _blocks(content, param)]
-    return [each for each in words if not each["text"].startswith(_OF_CLAUDE_CODE)]
+    words = list[Fields]()
+    for each in (_text(block, target) for block in _blocks(content, param)):
+        if each["text"].startswith(_OF_CLAUDE_CODE):
+            _, _, rest = each["text"].partition("\n")
+            words += [{**each, "text": rest}] if rest else []
+        else:
+            words.append(each)
+    return words
 
 
 def _turn(said: Conversation, blocks: list[Fields], param: str, target: Target, names: ToolNames) -> None:

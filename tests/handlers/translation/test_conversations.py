@@ -142,7 +142,10 @@ def test_a_call_whose_id_is_too_long_for_openai_is_known_by_another(length: int)
 def test_what_claude_code_says_to_anthropic_alone_reaches_no_other_provider() -> None:
     billed = {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.280.1; cch=ea6aa;"}
     words = {"type": "text", "text": "You are Claude Code."}
-    assert messages(ANY, by("user", "Hi"), system=[billed, words])[0] == by("system", "You are Claude Code.")
+    joined = f"{billed['text']}\n{words['text']}"
+    for system in ([billed, words], joined):
+        assert messages(ANY, by("user", "Hi"), system=system)[0] == by("system", "You are Claude Code.")
+    assert messages(ANY, by("user", "Hi"), system=[billed]) == [by("user", "Hi")]
 
 
 @pytest.mark.parametrize(("dialect", "name"), [(MESSAGES, "messages"), (RESPONSES, "input")])
