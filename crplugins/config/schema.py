@@ -89,8 +89,8 @@ class LogSection(Section):
 
 
 EndpointName = Literal[
-    "chat", "completions", "responses", "messages", "count_tokens", "embeddings", "rerank", "moderations", "images",
-    "transcriptions", "translations", "speech",
+    "chat", "completions", "responses", "compact", "messages", "count_tokens", "embeddings", "rerank", "moderations",
+    "images", "transcriptions", "translations", "speech",
 ]  # fmt: skip
 
 

@@ -45,6 +45,7 @@ ERROR_CODES: Final = (
     ErrorCode(
         "previous_response_not_found", "400", "invalid_request", "a response to go on from that is none of this key's"
     ),
+    ErrorCode("thread_unsupported_request", "400", "invalid_request", "a conversation that Anthropic would keep"),
     ErrorCode("response_in_progress", "400", "invalid_request", "a response that is to be deleted and still runs"),
     ErrorCode("request_too_large", "413", "invalid_request", "a body of more bytes than `server.max_body_bytes`"),
     ErrorCode("headers_too_large", "431", "invalid_request", "a head of more bytes than `crplugins serve` reads"),

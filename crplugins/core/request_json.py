@@ -120,9 +120,11 @@ def check_types(fields: Mapping[str, msgspec.Raw]) -> None:
             raise invalid_type(name, "an integer", raw)
 
 
-def check_one_model(fields: Mapping[str, msgspec.Raw]) -> None:
-    """Raise `GatewayError` 400 for a request that names models besides `model`."""
+def check_one_model(fields: Mapping[str, msgspec.Raw], *, own_fallbacks: bool = False) -> None:
+    """Raise `GatewayError` 400 for a request that names models besides `model`, but in `fallbacks` of its protocol."""
     for name in FURTHER_MODELS.intersection(fields):
+        if own_fallbacks and name == "fallbacks":
+            continue
         if bytes(fields[name]) not in (b"null", b"[]", b"{}"):
             message = f"Unsupported parameter: '{name}' is not supported here. Please ask for one model."
             raise GatewayError(400, message, param=name, code="unsupported_parameter")

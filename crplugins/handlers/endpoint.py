@@ -64,7 +64,7 @@ class ModelEndpoint:
                 body = Body.of_request(raw, tokens=dialect.tokens)
             exchange.body = body
         if not FURTHER_MODELS.isdisjoint(body.fields):
-            check_one_model(body.fields)
+            check_one_model(body.fields, own_fallbacks=exchange.dialect.own_fallbacks)
         exchange.notes_attempts = True
         if exchange.dialect is RESPONSES and self._in_background is not None and body.get("background", bool):
             self._in_background(exchange)

@@ -17,6 +17,7 @@ from crplugins.core.body import Body
 from crplugins.core.dialects import (
     ALL,
     CHAT,
+    COMPACT,
     COMPLETIONS,
     COUNT_TOKENS,
     EMBEDDINGS,
@@ -51,10 +52,10 @@ ANTHROPICS: Final[Spoken] = frozenset({MESSAGES, COUNT_TOKENS})
 _LITELLMS: Final[Spoken] = frozenset({CHAT, EMBEDDINGS})
 
 _MODES: Final[Mapping[str, Spoken]] = {
-    "chat": frozenset({CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT_TOKENS}),
+    "chat": frozenset({CHAT, COMPLETIONS, RESPONSES, COMPACT, MESSAGES, COUNT_TOKENS}),
     "completion": frozenset({COMPLETIONS}),
     "embedding": frozenset({EMBEDDINGS}),
-    "responses": frozenset({RESPONSES}),
+    "responses": frozenset({RESPONSES, COMPACT}),
     "rerank": frozenset({RERANK}),
     "moderation": frozenset({MODERATIONS}),
     "image_generation": frozenset({IMAGES}),

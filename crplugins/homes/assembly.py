@@ -25,6 +25,7 @@ from crplugins.plugins.auth import Auth
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.guard.plugin import RequestGuard
+from crplugins.plugins.message_threads import MessageThreads
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.plugin import RateLimits
@@ -317,6 +318,12 @@ PLACES: Final[Sequence[Place]] = (
     Place(
         ("crplugins.plugins.stored_responses:ResponseAccess",),
         lambda parts: ResponseAccess(_response_ids(parts)),
+        _AROUND_ONE_APP,
+        anywhere=True,
+    ),
+    Place(
+        ("crplugins.plugins.message_threads:MessageThreads",),
+        lambda _parts: MessageThreads(),
         _AROUND_ONE_APP,
         anywhere=True,
     ),

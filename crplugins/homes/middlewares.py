@@ -35,6 +35,7 @@ from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.host_principal import HOST_CALLER, HostPrincipal
+from crplugins.plugins.message_threads import MessageThreads
 from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.rate_limits.plugin import RateLimits
@@ -142,7 +143,8 @@ class AuthMiddleware(NamedMiddleware):
         if keys is None:
             raise missing("keys")
         parts = _parts(config, public_paths=public_paths)
-        super().__init__(app, [make(Auth, parts), make(StoredResponses, parts), make(ResponseAccess, parts)], others)
+        kept = (StoredResponses, ResponseAccess, MessageThreads)
+        super().__init__(app, [make(Auth, parts), *(make(each, parts) for each in kept)], others)
 
 
 class AdmissionMiddleware(NamedMiddleware):

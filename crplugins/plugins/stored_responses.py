@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from crplugins.core.body import Body
-from crplugins.core.errors import GatewayError, previous_response_not_found, response_not_found
+from crplugins.core.errors import GatewayError, invalid_url, previous_response_not_found, response_not_found
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.plugin import Plugin
 from crplugins.core.response_ids import HERE, Kept, ResponseIds, ResponsesPlace
@@ -96,7 +96,7 @@ class StoredResponses(_BoundIds):
     """
 
     reads_body = True
-    dialects = frozenset({"responses"})
+    dialects = frozenset({"responses", "compact"})
 
     def __init__(self, ids: ResponseIds, *, here: ResponsesPlace | None = HERE, background: bool = False) -> None:
         super().__init__(ids)
@@ -135,7 +135,8 @@ class ResponseAccess(_BoundIds):
         shown, slash, below = rest.partition("/")
         kept = self._read(exchange, shown)
         if kept is None:
-            raise response_not_found(shown)
+            is_another = exchange.method == "POST" and not slash  # `compact`, `input_tokens`: no id, and not served
+            raise invalid_url("POST", exchange.path) if is_another else response_not_found(shown)
         exchange.inner_path = f"{before}/responses/{kept.id}{slash}{below}"
 
 

@@ -9,7 +9,17 @@ import httpx
 import pytest
 
 from crplugins import Gateway, Usage, UsageRecord
-from crplugins.core.dialects import ALL, CHAT, COMPLETIONS, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect
+from crplugins.core.dialects import (
+    ALL,
+    CHAT,
+    COMPACT,
+    COMPLETIONS,
+    COUNT_TOKENS,
+    EMBEDDINGS,
+    MESSAGES,
+    RESPONSES,
+    Dialect,
+)
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.spoken import Target, said_of, spoken_by, target_of
 from crplugins.handlers.upstream import Upstream
@@ -89,8 +99,8 @@ def only(*paths: str) -> dict[str, Any]:
     ("info", "spoken"),
     [
         ({}, None),
-        ({"mode": "chat"}, {CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT_TOKENS}),
-        ({"mode": "responses"}, {RESPONSES}),
+        ({"mode": "chat"}, {CHAT, COMPLETIONS, RESPONSES, COMPACT, MESSAGES, COUNT_TOKENS}),
+        ({"mode": "responses"}, {RESPONSES, COMPACT}),
         ({"mode": "embedding"}, {EMBEDDINGS}),
         ({"mode": "video_generation"}, None),
         ({"supported_endpoints": ["/v1/chat/completions", "/v1/batch"]}, {CHAT}),

@@ -124,7 +124,7 @@ async def test_no_body_is_read_before_a_key_is_asked_for():
         assert (await drive(app, forbid_body=True)).status == 401
 
 
-BOUND = ["StoredResponses", "ResponseAccess"]
+BOUND = ["StoredResponses", "ResponseAccess", "MessageThreads"]
 """What stands behind Auth: an answer that is kept is its key's."""
 
 

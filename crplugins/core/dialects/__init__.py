@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from crplugins.core.dialects.chat import CHAT
+from crplugins.core.dialects.compact import COMPACT
 from crplugins.core.dialects.completions import COMPLETIONS
 from crplugins.core.dialects.count_tokens import COUNT_TOKENS
 from crplugins.core.dialects.dialect import Dialect
@@ -29,13 +30,13 @@ from crplugins.core.dialects.responses import RESPONSES
 from crplugins.core.dialects.spoken import SPEECH, TRANSCRIPTIONS, TRANSLATIONS
 
 __all__ = [
-    "ALL", "BY_NAME", "CHAT", "COMPLETIONS", "COUNT_TOKENS", "EMBEDDINGS", "IMAGES", "MESSAGES", "MODERATIONS",
-    "RERANK", "RESPONSES", "SPEECH", "TRANSCRIPTIONS", "TRANSLATIONS", "Dialect", "shown_dialect",
+    "ALL", "BY_NAME", "CHAT", "COMPACT", "COMPLETIONS", "COUNT_TOKENS", "EMBEDDINGS", "IMAGES", "MESSAGES",
+    "MODERATIONS", "RERANK", "RESPONSES", "SPEECH", "TRANSCRIPTIONS", "TRANSLATIONS", "Dialect", "shown_dialect",
 ]  # fmt: skip
 
 ALL: Final = (
-    CHAT, COMPLETIONS, RESPONSES, MESSAGES, COUNT_TOKENS, EMBEDDINGS, RERANK, MODERATIONS, IMAGES, TRANSCRIPTIONS,
-    TRANSLATIONS, SPEECH,
+    CHAT, COMPLETIONS, RESPONSES, COMPACT, MESSAGES, COUNT_TOKENS, EMBEDDINGS, RERANK, MODERATIONS, IMAGES,
+    TRANSCRIPTIONS, TRANSLATIONS, SPEECH,
 )  # fmt: skip
 
 BY_NAME: Final[Mapping[str, Dialect]] = MappingProxyType({dialect.name: dialect for dialect in ALL})

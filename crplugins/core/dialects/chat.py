@@ -24,6 +24,7 @@ class Chat(Dialect):
     output_limits = ("max_completion_tokens", "max_tokens", "n_predict", "max_new_tokens")
     parameters = CHAT_PARAMETERS
     asks_for_usage = True
+    models_in = ("models", "fallbacks")  # of OpenRouter, and of LiteLLM's proxy as an upstream
 
     def choices(self, body: Body) -> int:
         return (body.get("n", int) if "n" in body else None) or 1

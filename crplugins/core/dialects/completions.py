@@ -49,6 +49,7 @@ class Completions(Dialect):
         "top_p", "user",
     )  # fmt: skip
     asks_for_usage = True
+    models_in = ("models", "fallbacks")
 
     def choices(self, body: Body) -> int:
         return ((body.get("n", int) if "n" in body else None) or 1) * _prompts(body)

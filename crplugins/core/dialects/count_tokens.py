@@ -29,6 +29,7 @@ class CountTokens(Messages):
     generates = uses_tokens = False
     optional = True
     model_within = ""
+    models_in = ()
 
     def read(self, data: bytes) -> AnswerFacts | None:
         try:

@@ -12,7 +12,7 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
-from crplugins.core.lenient_json import encoded
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, object_of
 from crplugins.core.parameters import CHAT_PARAMETERS
 from crplugins.core.sse import Event, Splitter, named_frame
 from crplugins.core.units import NO_UNITS, Units
@@ -59,6 +59,9 @@ class Dialect:
         version: the header in which clients say which version of the protocol they speak, and the version where they do
             not; "" for a protocol without one. Lower case, as all names of headers here.
         features: the header in which they name features that the version does not have yet.
+        models_in: the members of a request that name further models, which the provider asks beside or in the place of
+            `model`: a list of names, or of objects with a `model`.
+        own_fallbacks: the protocol itself has `fallbacks` among them.
         queries: what its clients write behind the path that an upstream is to see, as pairs.
     """
 
@@ -81,6 +84,8 @@ class Dialect:
     version: tuple[str, str] = ("", "")
     features: str = ""
     queries: tuple[bytes, ...] = ()
+    models_in: tuple[str, ...] = ()
+    own_fallbacks: bool = False
 
     def has(self, parameter: str) -> bool:
         """Whether a parameter means in it what it means in chat completions, or is none of theirs."""
@@ -101,6 +106,12 @@ class Dialect:
         search = body.get("web_search_options") if "web_search_options" in body else None
         size = search.get("search_context_size") if isinstance(search, dict) else None
         return tier, body.get("inference_geo", str), size if isinstance(size, str) else None
+
+    def other_models(self, body: Body) -> list[str]:
+        """The models that a request names besides its own."""
+        given = [body.bytes_of(member) for member in self.models_in]
+        named = [each if isinstance(each, str) else each.model for raw in given if raw for each in _names_in(raw)]
+        return [name for name in named if isinstance(name, str)]
 
     def asked_units(self, body: Body) -> Units:
         """What a request asks for, or brings along, that is charged by number and is no token."""
@@ -182,3 +193,21 @@ def is_text_or_sound(content_type: str) -> bool:
 
 
 _SOUNDS: Final = frozenset({"application/octet-stream", "application/x-subrip", "application/ogg"})
+
+
+class _Named(msgspec.Struct):
+    model: Any = None
+
+
+_names: Final = msgspec.json.Decoder(list[_Named | str])
+
+
+def _names_in(raw: bytes) -> list[_Named | str]:
+    """The items of a list; those of another kind name nothing. Of an object nothing else is built."""
+    try:
+        return _names.decode(raw)
+    except NOT_JSON:
+        pass
+    items = decode_leniently(raw)
+    listed = items if isinstance(items, list) else []
+    return [each if isinstance(each, str) else _Named(object_of(each).get("model")) for each in listed]

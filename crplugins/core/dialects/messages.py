@@ -85,6 +85,8 @@ class Messages(Dialect):
     version = ("anthropic-version", "2023-06-01")
     features = "anthropic-beta"
     queries = (b"beta=true",)
+    models_in: tuple[str, ...] = ("fallbacks", "tools")  # an advisor is a tool
+    own_fallbacks = True
 
     def read(self, data: bytes) -> AnswerFacts | None:
         return _Reader()(data)

@@ -114,10 +114,10 @@ class Responses(Dialect):
 
     name = "responses"
     path = "/responses"
-    prompt = ("input", "instructions", "tools", "prompt", "text")
-    output_limits = ("max_output_tokens",)
+    prompt: tuple[str, ...] = ("input", "instructions", "tools", "prompt", "text")
+    output_limits: tuple[str, ...] = ("max_output_tokens",)
     keeps_answers = True
-    parameters = (
+    parameters: tuple[str, ...] = (
         "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
         "service_tier", "store", "temperature", "top_logprobs", "top_p", "user",
     )  # fmt: skip

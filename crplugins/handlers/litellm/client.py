@@ -46,8 +46,8 @@ _ANTHROPIC: Final = frozenset({
 
 _EXTRAS: Final[Mapping[str, frozenset[str]]] = {
     "anthropic": _ANTHROPIC,
-    "bedrock": frozenset({"thinking", "top_k"}),
-    "bedrock_converse": frozenset({"thinking", "top_k"}),
+    "bedrock": frozenset({"output_config", "thinking", "top_k"}),
+    "bedrock_converse": frozenset({"output_config", "thinking", "top_k"}),
     "sagemaker": frozenset(),
 }
 

@@ -12,7 +12,9 @@ from typing import Any, Literal
 import msgspec
 
 from crplugins.core.errors import no_completion
-from crplugins.core.lenient_json import decode_with_halves, encoded, objects_of
+from crplugins.core.lenient_json import decode_with_halves, object_of, objects_of
+from crplugins.handlers.litellm.finish import finish_reason_of
+from crplugins.handlers.litellm.tool_calls import ToolCalls
 from crplugins.handlers.translation.translation import Fields, text_in
 
 Kind = Literal["thinking", "text", "refusal", "call"]
@@ -56,7 +58,7 @@ class Blocks:
 
     Attributes:
         told: those that have started, in their order.
-        finish: why the answer has ended; None while nobody has said so.
+        finish: why the answer has ended, in OpenAI's words; None while nobody has said so.
     """
 
     def __init__(self) -> None:
@@ -65,6 +67,7 @@ class Blocks:
         self._open: Block | None = None
         self._waiting: deque[Block] = deque()
         self._calls: dict[int, Block] = {}
+        self._fragments = ToolCalls()
         self._refused = False
 
     @property
@@ -79,11 +82,9 @@ class Blocks:
     def choice(self, choice: Fields, *, whole: bool = False) -> Iterator[BlockStep]:
         """The steps of one choice: of a chunk, or of a whole answer. Raises `GatewayError` 502."""
         said = choice.get("message" if whole else "delta")
-        reason = choice.get("finish_reason")
         if isinstance(said, dict):
             yield from self._said(said, whole=whole)
-        if isinstance(reason, str) and reason:
-            self.finish = reason
+        self.finish = finish_reason_of(choice.get("finish_reason")) or self.finish
 
     def end(self) -> Iterator[BlockStep]:
         """The steps that end the answer."""
@@ -110,8 +111,8 @@ class Blocks:
         if refusal := text_in(said.get("refusal")):
             self._refused = True
             yield from self._words("refusal", refusal)
-        for number, call in enumerate(_calls_of(said)):
-            yield from self._call(call, number)
+        for call in self._fragments.fragments(_calls_of(said)):
+            yield from self._call(call)
 
     def _words(self, kind: Kind, words: str) -> Iterator[BlockStep]:
         if not words:
@@ -142,17 +143,13 @@ class Blocks:
         if text is not None:
             text.notes.append(note)
 
-    def _call(self, call: Fields, number: int) -> Iterator[BlockStep]:
-        index = call.get("index")
-        index = index if isinstance(index, int) else number
-        function = call.get("function")
-        function = function if isinstance(function, dict) else {}
-        arguments = function.get("arguments")
-        if arguments is not None and not isinstance(arguments, str):  # a few providers send the object itself
-            arguments = encoded(arguments).decode()
+    def _call(self, call: Fields) -> Iterator[BlockStep]:
+        """A fragment of a call, as OpenAI would send it: with an index of its own, and with text for arguments."""
+        index, function = call["index"], object_of(call.get("function"))
+        arguments = text_in(function.get("arguments"))
         block = self._calls.get(index)
         if block is None:
-            block = Block("call", 0, text_in(call.get("id")), text_in(function.get("name")))
+            block = Block("call", 0, call["id"], text_in(function.get("name")))
             self._calls[index] = block
             block.pieces += [arguments] if arguments else []
             yield from self._begin(block)

@@ -9,7 +9,7 @@ from crplugins.core.lenient_json import encoded
 from crplugins.core.sse import Event
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, arguments_of, choice_of
-from crplugins.handlers.translation.messages_request import chat_request
+from crplugins.handlers.translation.messages_request import chat_request, tool_names
 from crplugins.handlers.translation.translation import (
     AnswerWriter,
     Fields,
@@ -32,14 +32,15 @@ class MessagesTranslation:
     def request(self, asked: Fields, target: Target) -> Fields:
         return chat_request(asked, target)
 
-    def writer(self, asked: Fields) -> AnswerWriter:  # noqa: ARG002
-        return MessagesWriter()
+    def writer(self, asked: Fields) -> AnswerWriter:
+        return MessagesWriter(asked)
 
 
 class MessagesWriter:
     """Tells one answer. Of the prompt a stream knows the tokens at its end alone, and tells them there."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Fields) -> None:
+        self._names = tool_names(asked)
         self._blocks = Blocks()
         self._usage: Fields = {}
         self._begun = False
@@ -82,7 +83,7 @@ class MessagesWriter:
         for step in steps:
             block = step.block
             if step.what == "start":
-                yield _event("content_block_start", {"index": block.number, "content_block": _started(block)})
+                yield _event("content_block_start", {"index": block.number, "content_block": self._started(block)})
             elif step.what == "piece":
                 yield _delta(block, _piece(block, step.piece))
             else:
@@ -92,7 +93,7 @@ class MessagesWriter:
 
     def _whole(self, block: Block) -> Iterator[Fields]:
         if block.kind != "call":
-            whole = _started(block)
+            whole = self._started(block)
             if whole["type"] == "text":
                 whole["text"] = block.text
             elif whole["type"] == "thinking":
@@ -101,9 +102,19 @@ class MessagesWriter:
             return
         arguments = arguments_of(block)
         if arguments is not None:
-            yield _started(block) | {"input": arguments}
+            yield self._started(block) | {"input": arguments}
         elif self._blocks.finish != "length":  # else a bound has cut the call, and nobody is to make it
             raise no_completion()
+
+    def _started(self, block: Block) -> Fields:
+        if block.kind == "call":
+            call = {"type": "tool_use", "id": block.id, "name": self._names.meant(block.name)[1], "input": {}}
+            return call | {"caller": {"type": "direct"}}
+        if block.kind == "thinking":
+            hidden = next((each for each in block.signed if each.get("type") == "redacted_thinking"), None)
+            return dict(hidden) if hidden is not None else {"type": "thinking", "thinking": "", "signature": ""}
+        # No citations are null in Anthropic's documentation, which is more than the AI SDK reads.
+        return {"type": "text", "text": "", "citations": []}
 
 
 def _run(steps: Iterable[BlockStep]) -> None:
@@ -123,17 +134,6 @@ def _delta(block: Block, delta: Fields) -> Event:
 def _head(answer: Fields) -> Fields:
     head = {"id": new_id("msg"), "type": "message", "role": "assistant", "model": text_in(answer.get("model"))}
     return head | {"stop_details": None, "container": None}
-
-
-def _started(block: Block) -> Fields:
-    if block.kind == "call":
-        call = {"type": "tool_use", "id": block.id or new_id("toolu"), "name": block.name, "input": {}}
-        return call | {"caller": {"type": "direct"}}
-    if block.kind == "thinking":
-        hidden = next((each for each in block.signed if each.get("type") == "redacted_thinking"), None)
-        return dict(hidden) if hidden is not None else {"type": "thinking", "thinking": "", "signature": ""}
-    # No citations are null in Anthropic's documentation, which is more than the AI SDK reads.
-    return {"type": "text", "text": "", "citations": []}
 
 
 def _piece(block: Block, piece: str) -> Fields:

@@ -4,17 +4,18 @@ Members that are not named here stay behind: they say how Anthropic works, and n
 be wrong without is refused. The table of what is lost stands on the page about handlers.
 """
 
-from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any, Final
 
-from crplugins.core.lenient_json import encoded
+from crplugins.core.lenient_json import encoded, object_of, objects_of
 from crplugins.handlers.spoken import Target
+from crplugins.handlers.translation.conversation import Conversation
+from crplugins.handlers.translation.tool_names import ToolNames, parameters_of
 from crplugins.handlers.translation.translation import (
     Fields,
     chat_stream,
     effort_of_budget,
     invalid,
-    merged,
     missing,
     not_translated,
     objects,
@@ -24,8 +25,8 @@ from crplugins.handlers.translation.translation import (
 
 _CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 
-_NEVER: Final = ("container", "mcp_servers")
-"""What runs at Anthropic, and would be missed."""
+_NEVER: Final = ("compaction", "container", "mcp_servers", "thread")
+"""What runs or is kept at Anthropic, and would be missed."""
 
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
@@ -35,16 +36,17 @@ def chat_request(asked: Fields, target: Target) -> Fields:
     for name in _NEVER:
         if asked.get(name):
             raise not_translated(name, f"'{name}'")
+    names = tool_names(asked)
     return without_none(
         {
             "model": asked.get("model"),
-            "messages": [*_system(asked, target), *_messages(asked, target)],
+            "messages": _conversation(asked, target, names),
             target.output_limit: asked.get("max_tokens"),
             **chat_stream(asked),
             **{name: asked.get(name) for name in ("temperature", "top_p")},
             "top_k": None if target.is_openai else asked.get("top_k"),
             "stop": asked.get("stop_sequences") or None,
-            **_tools(asked, target),
+            **_tools(asked, target, names),
             **_thinking(asked, target),
             "response_format": _format(asked),
             "user": _user(asked),
@@ -52,57 +54,75 @@ def chat_request(asked: Fields, target: Target) -> Fields:
     )
 
 
-def _system(asked: Fields, target: Target) -> list[Fields]:
-    system = asked.get("system")
-    if not system:
-        return []
-    if isinstance(system, str):
-        return [{"role": "system", "content": system}]
-    parts = [_text(block, target) for block in objects(system, "system")]
-    return [{"role": "system", "content": merged(parts)}]
-
-
-def _messages(asked: Fields, target: Target) -> Iterator[Fields]:
+def _conversation(asked: Fields, target: Target, names: ToolNames) -> list[Fields]:
     if "messages" not in asked:
         raise missing("messages")
+    said = Conversation(target)
+    said.system(_words(asked.get("system") or [], "system", target))
     for number, message in enumerate(objects(asked.get("messages"), "messages")):
         param, content = f"messages[{number}].content", message.get("content")
         if message.get("role") == "assistant":
-            yield _assistant(content, param, target)
-        elif isinstance(content, str):
-            yield {"role": text_in(message.get("role")) or "user", "content": content}
+            _answer(said, content, param, target, names)
+        elif message.get("role") == "system":
+            said.system(_words(content, param, target))
         else:
-            yield from _user_messages(objects(content, param), param, target)
+            _turn(said, _blocks(content, param), param, target, names)
+    return said.messages()
 
 
-def _user_messages(blocks: list[Fields], param: str, target: Target) -> Iterator[Fields]:
-    """Results of tools come first, as OpenAI wants them right behind the calls; their pictures follow with the rest."""
-    parts: list[Fields] = []
+def _blocks(content: Any, param: str) -> list[Fields]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else objects(content, param)
+
+
+_OF_CLAUDE_CODE: Final = "x-anthropic-billing-header:"
+
+
+def _words(content: Any, param: str, target: Target) -> list[Fields]:
+    """What a system says, which is text.
+
+    Claude Code begins it with a line for Anthropic alone. It is another one in each request, so that no provider finds
+    anything behind it in its cache.
+    """
+    words = list[Fields]()
+    for each in (_text(block, target) for block in _blocks(content, param)):
+        if each["text"].startswith(_OF_CLAUDE_CODE):
+            _, _, rest = each["text"].partition("\n")
+            words += [{**each, "text": rest}] if rest else []
+        else:
+            words.append(each)
+    return words
+
+
+def _turn(said: Conversation, blocks: list[Fields], param: str, target: Target, names: ToolNames) -> None:
+    """The results of tools, each a message, and what else the user says, with the pictures of the results behind it."""
+    parts, shown = list[Fields](), list[Fields]()
     for number, block in enumerate(blocks):
         where = f"{param}[{number}]"
-        if block.get("type") == "tool_result":
-            content = block.get("content")
-            inner = [{"type": "text", "text": content}] if isinstance(content, str) else objects(content, where)
-            texts = [_text(each, target) for each in inner if each.get("type") == "text"]
-            parts += [_part(each, where, target) for each in inner if each.get("type") != "text"]
-            result = {"role": "tool", "tool_call_id": text_in(block.get("tool_use_id")), "content": _whole(texts)}
-            yield {**result, **_mark(block, target)}
-    parts = [
-        *(_part(block, f"{param}[{number}]", target) for number, block in enumerate(blocks) if _is_said(block)),
-        *parts,
-    ]
-    if parts:
-        yield {"role": "user", "content": merged(parts)}
+        if block.get("type") != "tool_result":
+            parts.append(_part(block, where, target))
+            continue
+        inner = _blocks(block.get("content"), where)
+        texts = [_word(each, target, names) for each in inner if each.get("type") in _IN_WORDS]
+        shown += [_part(each, where, target) for each in inner if each.get("type") not in _IN_WORDS]
+        result = {"role": "tool", "tool_call_id": text_in(block.get("tool_use_id")), "content": _whole(texts)}
+        said.result({**result, **_mark(block, target)})
+    said.user([*parts, *shown])
+
+
+_IN_WORDS: Final = ("text", "tool_reference")
+
+
+def _word(block: Fields, target: Target, names: ToolNames) -> Fields:
+    """A text of a tool's result. What Claude Code's search for tools has found is named: it is offered without it."""
+    if block.get("type") == "tool_reference":
+        return {"type": "text", "text": f"The tool {names.shown(text_in(block.get('tool_name')))} can be called.\n"}
+    return _text(block, target)
 
 
 def _whole(texts: list[Fields]) -> Any:
     """The content of a tool's result, which some providers take as one text alone."""
     marked = any("cache_control" in text for text in texts)
     return texts if marked else "".join(text["text"] for text in texts)
-
-
-def _is_said(block: Fields) -> bool:
-    return block.get("type") != "tool_result"
 
 
 def _part(block: Fields, param: str, target: Target) -> Fields:
@@ -140,69 +160,63 @@ def _mark(block: Fields, target: Target) -> Fields:
     return {"cache_control": mark} if target.is_claude and isinstance(mark, dict) else {}
 
 
-def _assistant(content: Any, param: str, target: Target) -> Fields:
-    if isinstance(content, str):
-        return {"role": "assistant", "content": content}
-    texts, calls, thoughts = list[Fields](), list[Fields](), list[Fields]()
-    for number, block in enumerate(objects(content, param)):
+def _answer(said: Conversation, content: Any, param: str, target: Target, names: ToolNames) -> None:
+    for number, block in enumerate(_blocks(content, param)):
         kind = block.get("type")
         if kind == "text":
-            texts.append(_text(block, target))
+            said.answer(parts=[_text(block, target)])
         elif kind == "tool_use":
             arguments = encoded(block.get("input") or {}).decode()
-            function = {"name": text_in(block.get("name")), "arguments": arguments}
-            calls.append({"id": text_in(block.get("id")), "type": "function", "function": function})
+            function = {"name": names.shown(text_in(block.get("name"))), "arguments": arguments}
+            said.answer(calls=[{"id": text_in(block.get("id")), "type": "function", "function": function}])
         elif kind in ("thinking", "redacted_thinking"):
-            thoughts.append(block)
+            said.answer(thoughts=[block])
         else:
             raise not_translated(f"{param}[{number}]", f"content of type '{text_in(kind)[:50]}'")
-    said: Fields = {"role": "assistant", "content": merged(texts) if texts else None}
-    if calls:
-        said["tool_calls"] = calls
-    return said | thoughts_back(thoughts, target)
 
 
-def thoughts_back(thoughts: list[Fields], target: Target) -> Fields:
-    """What a provider wants back of thoughts: Claude its signed blocks, others the text. OpenAI takes none."""
-    signed = [each for each in thoughts if each.get("signature") or each.get("data")]
-    if target.is_claude:
-        return {"thinking_blocks": signed} if signed else {}
-    text = "".join(text_in(each.get("thinking")) for each in thoughts)
-    return {"reasoning_content": text} if text and not target.is_openai else {}
+def tool_names(asked: Fields) -> ToolNames:
+    """The names of the client's tools."""
+    tools = [tool for tool in objects_of(asked.get("tools")) if _is_ours(tool)]
+    return ToolNames(("", text_in(tool.get("name"))) for tool in tools)
 
 
-def _tools(asked: Fields, target: Target) -> Fields:
+def _is_ours(tool: Fields) -> bool:
+    return tool.get("type") in (None, "custom")
+
+
+def _tools(asked: Fields, target: Target, names: ToolNames) -> Fields:
     """Tools of the client. Those that run at Anthropic stay behind, unless the model must call one."""
-    tools, wanted = list[Fields](), asked.get("tool_choice")
-    wanted = wanted if isinstance(wanted, dict) else {}
+    tools, wanted = list[Fields](), object_of(asked.get("tool_choice"))
+    how = text_in(wanted.get("type"))
     for number, tool in enumerate(objects(asked.get("tools"), "tools")):
-        if tool.get("type") in (None, "custom"):
+        if _is_ours(tool):
             if not isinstance(tool.get("input_schema"), dict):
                 raise invalid(f"tools[{number}].input_schema", "an object")
-            function = {"name": tool.get("name"), "description": tool.get("description")}
-            function |= {"parameters": tool["input_schema"], "strict": tool.get("strict")}
-            known = {key: value for key, value in function.items() if value is not None}
-            tools.append({"type": "function", "function": known, **_mark(tool, target)})
-        elif wanted.get("type") == "tool" and wanted.get("name") == tool.get("name"):
+            function = {"name": names.shown(text_in(tool.get("name"))), "description": tool.get("description")}
+            function |= {"parameters": parameters_of(tool["input_schema"]), "strict": tool.get("strict")}
+            tools.append({"type": "function", "function": without_none(function), **_mark(tool, target)})
+        elif how == "tool" and wanted.get("name") == tool.get("name"):
             raise not_translated("tool_choice", f"the tool '{text_in(tool.get('type'))[:50]}'")
     if not tools:
+        if asked.get("tools") and how == "any":
+            raise not_translated("tool_choice", "a tool that runs at the provider")
         return {}
-    choice: Any = _CHOICES.get(text_in(wanted.get("type")))
-    if wanted.get("type") == "tool":
-        choice = {"type": "function", "function": {"name": text_in(wanted.get("name"))}}
+    choice: Any = _CHOICES.get(how)
+    if how == "tool":
+        choice = {"type": "function", "function": {"name": names.shown(text_in(wanted.get("name")))}}
     alone = wanted.get("disable_parallel_tool_use") is True
     return {"tools": tools, "tool_choice": choice, "parallel_tool_calls": False if alone else None}
 
 
 def _thinking(asked: Fields, target: Target) -> Fields:
     """How much the model is to think, for one that can be told."""
-    thinking, config = asked.get("thinking"), asked.get("output_config")
-    thinking = thinking if isinstance(thinking, dict) else {}
+    thinking, wanted = object_of(asked.get("thinking")), object_of(asked.get("output_config")).get("effort")
     if target.is_claude:
-        return {"thinking": thinking or None}
+        return {"thinking": thinking or None, "output_config": {"effort": wanted} if wanted else None}
     if not target.reasons:
         return {}
-    effort = _EFFORTS.get(text_in(config.get("effort"))) if isinstance(config, dict) else None
+    effort = _EFFORTS.get(text_in(wanted))
     if effort is None and thinking.get("type") == "enabled":
         effort = effort_of_budget(thinking.get("budget_tokens"))
     return {"reasoning_effort": effort}
@@ -210,14 +224,17 @@ def _thinking(asked: Fields, target: Target) -> Fields:
 
 def _format(asked: Fields) -> Fields | None:
     """The schema of the answer, where a request gives one."""
-    config = asked.get("output_config")
-    wanted = asked.get("output_format") or (config.get("format") if isinstance(config, dict) else None)
+    wanted = asked.get("output_format") or object_of(asked.get("output_config")).get("format")
     if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
         return None
     schema = {"name": "answer", "schema": wanted.get("schema"), "strict": True}
     return {"type": "json_schema", "json_schema": schema}
 
 
+_LONGEST_USER: Final = 64
+
+
 def _user(asked: Fields) -> str | None:
-    metadata = asked.get("metadata")
-    return (text_in(metadata.get("user_id")) or None) if isinstance(metadata, dict) else None
+    """Who asks. Anthropic allows a name of 256 characters, and Claude Code's has 150; OpenAI allows 64."""
+    user = text_in(object_of(asked.get("metadata")).get("user_id"))
+    return (user if len(user) <= _LONGEST_USER else sha256(encoded(user)).hexdigest()) or None

@@ -10,7 +10,8 @@ from crplugins.core.lenient_json import encoded
 from crplugins.core.sse import Event
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, arguments_of, choice_of
-from crplugins.handlers.translation.responses_request import INPUT, chat_request, custom_tools, sealed
+from crplugins.handlers.translation.responses_request import chat_request, sealed
+from crplugins.handlers.translation.responses_tools import INPUT, OfferedTools
 from crplugins.handlers.translation.translation import (
     AnswerWriter,
     Fields,
@@ -48,7 +49,7 @@ class ResponsesWriter:
     def __init__(self, asked: Fields) -> None:
         self._blocks = Blocks()
         self._usage: Fields = {}
-        self._custom = custom_tools(asked)
+        self._tools = OfferedTools(asked)
         self._number = 0
         self._ids: dict[int, str] = {}
         self._head: Fields | None = None
@@ -138,7 +139,7 @@ class ResponsesWriter:
         elif block.kind == "text":
             yield self._of(block, "output_text.delta", delta=piece, logprobs=[])
         elif (
-            block.name not in self._custom
+            block.name not in self._tools.custom
         ):  # the text of the others is inside the arguments, and told when it is whole
             yield self._of(block, "function_call_arguments.delta", delta=piece)
 
@@ -155,12 +156,13 @@ class ResponsesWriter:
                 yield self._of(block, "output_text.annotation.added", annotation=note, annotation_index=place)
             yield self._of(block, "output_text.done", text=text, logprobs=[])
             yield self._of(block, "content_part.done", part=_content(block, text))
-        elif block.name in self._custom:
+        elif block.name in self._tools.custom:
             text = _input_of(block)
             yield self._of(block, "custom_tool_call_input.delta", delta=text)
             yield self._of(block, "custom_tool_call_input.done", input=text)
         else:
-            yield self._of(block, "function_call_arguments.done", name=block.name, arguments=_arguments(block))
+            name = self._tools.names.meant(block.name)[1]
+            yield self._of(block, "function_call_arguments.done", name=name, arguments=_arguments(block))
         item = self._item(block, "completed")
         yield self._event("response.output_item.done", {"output_index": block.number, "item": item})
 
@@ -180,7 +182,7 @@ class ResponsesWriter:
 
     def _id(self, block: Block) -> str:
         if block.number not in self._ids:
-            prefix = "ctc" if block.kind == "call" and block.name in self._custom else _PREFIXES[block.kind]
+            prefix = "ctc" if block.kind == "call" and block.name in self._tools.custom else _PREFIXES[block.kind]
             self._ids[block.number] = new_id(prefix)
         return self._ids[block.number]
 
@@ -195,8 +197,9 @@ class ResponsesWriter:
             content = [] if begun else [_content(block, text)]
             head = {"id": self._id(block), "type": "message", "status": status, "role": "assistant"}
             return head | {"content": content}
-        call = {"call_id": block.id or self._id(block), "name": block.name}
-        if block.name in self._custom:
+        space, name = self._tools.names.meant(block.name)
+        call = {"call_id": block.id, "name": name, **({"namespace": space} if space else {})}
+        if block.name in self._tools.custom:
             said = {"input": "" if begun else _input_of(block)}
             return {"id": self._id(block), "type": "custom_tool_call", "status": status, **call, **said}
         arguments = {"arguments": "" if begun else _arguments(block)}
@@ -239,7 +242,11 @@ def usage_of(usage: Fields) -> Fields:
     prompt, completion = number(usage.get("prompt_tokens")), number(usage.get("completion_tokens"))
     told: Fields = {
         "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": 0, **details(usage, "prompt_tokens_details")},
+        "input_tokens_details": {
+            "cached_tokens": 0,
+            "cache_write_tokens": 0,
+            **details(usage, "prompt_tokens_details"),
+        },
         "output_tokens": completion,
         "output_tokens_details": {"reasoning_tokens": 0, **details(usage, "completion_tokens_details")},
         "total_tokens": prompt + completion,

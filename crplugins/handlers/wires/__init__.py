@@ -14,7 +14,7 @@ from crplugins.handlers.wires.completions import COMPLETIONS_WIRE
 from crplugins.handlers.wires.counted import COUNTED_WIRES
 from crplugins.handlers.wires.embeddings import EMBEDDINGS_WIRE
 from crplugins.handlers.wires.messages import COUNT_TOKENS_WIRE, MESSAGES_WIRE
-from crplugins.handlers.wires.responses import RESPONSES_WIRE
+from crplugins.handlers.wires.responses import COMPACT_WIRE, RESPONSES_WIRE
 from crplugins.handlers.wires.wire import Wire
 
 __all__ = ["WIRES", "Wire", "wire_of"]
@@ -23,6 +23,7 @@ _ALL: Final = (
     CHAT_WIRE,
     COMPLETIONS_WIRE,
     RESPONSES_WIRE,
+    COMPACT_WIRE,
     MESSAGES_WIRE,
     COUNT_TOKENS_WIRE,
     EMBEDDINGS_WIRE,

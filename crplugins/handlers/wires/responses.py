@@ -88,6 +88,20 @@ class ResponsesWire(Wire):
         return typed_frame({"type": "error", "code": code, "message": told["message"], "param": told["param"]})
 
 
+class CompactWire(ResponsesWire):
+    """`POST /v1/responses/compact`: what was said stays, and nobody can read the rest."""
+
+    path = "/responses/compact"
+    streams = False
+
+    def whole(self, completion: Completion, request: Mapping[str, Any], *, usage: bool = True) -> dict[str, Any]:
+        said = "".join(completion.choices[0].tokens)
+        item = {"id": f"cmp_{completion.id.partition('_')[2]}", "type": "compaction", "encrypted_content": said}
+        told = {"usage": _usage(completion.usage)} if usage else {}
+        head = {"id": completion.id, "object": "response.compaction", "created_at": completion.created}
+        return {**head, "output": [item], **told}
+
+
 def _messages(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if request.get("instructions"):
         yield {"role": "system", "content": request["instructions"]}
@@ -205,7 +219,7 @@ def _usage(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     read, made = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
     return {
         "input_tokens": usage["prompt_tokens"],
-        "input_tokens_details": {"cached_tokens": read.get("cached_tokens") or 0},
+        "input_tokens_details": {"cached_tokens": read.get("cached_tokens") or 0, "cache_write_tokens": 0},
         "output_tokens": usage["completion_tokens"],
         "output_tokens_details": {"reasoning_tokens": made.get("reasoning_tokens") or 0},
         "total_tokens": usage["prompt_tokens"] + usage["completion_tokens"],
@@ -213,3 +227,4 @@ def _usage(usage: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 RESPONSES_WIRE: Final = ResponsesWire()
+COMPACT_WIRE: Final = CompactWire()

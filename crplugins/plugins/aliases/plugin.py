@@ -35,7 +35,9 @@ class ModelAliases(Plugin):
 
     A key's own aliases (`principal.aliases`) take precedence over its team's, those over the gateway's; in each map an
     exact name takes precedence over patterns and a longer pattern over a shorter one. A key with a list of `models` may
-    call a name if it, or what it resolves to, is in the list. The served name is in `exchange.served_model` only.
+    call a name if it, or what it resolves to, is in the list, and no other model either that its request names for the
+    provider (Anthropic's `fallbacks` and advisors, OpenRouter's `models`). The served name is in
+    `exchange.served_model` only.
 
     Raises `AliasError`: `AliasCycle` for aliases that form a cycle, `AliasChainTooLong` for too long a chain of them.
 
@@ -98,6 +100,9 @@ class ModelAliases(Plugin):
             allowed = name_set(principal.models)
             if not (permitted(view, allowed, name) if names is None else allowed.meets(names)):
                 self._refuse(exchange, principal, name, self._refusal(requested))
+            for other in exchange.dialect.other_models(body):
+                if not permitted(view, allowed, other):
+                    self._refuse(exchange, principal, other, self._refusal(other))
         if names is None:
             names = self._resolve(exchange, view, name)
         exchange.served_model = served = names[-1]

@@ -1,6 +1,7 @@
 """What Anthropic refuses of a message (https://docs.anthropic.com/en/api/messages), in the words of its API.
 
-Roles need not alternate: messages of one role that follow each other are joined there.
+Roles need not alternate: messages of one role that follow each other are joined there. Behind the first message the
+system may speak too, as it does in Claude Code; which models know that, their providers say.
 """
 
 import re
@@ -38,6 +39,8 @@ _BLOCKS = Array(Tagged({
 }, open=True), nullable=False, expected="a list")  # fmt: skip
 _CONTENT = Either({b'"': _TEXT, b"[": _BLOCKS}, "a string or a list of blocks", nullable=False)
 
+_ROLES: Final = ("user", "assistant", "system")
+_FIRST: Final = "messages[0]"
 _SYSTEM_ROLE: Final = (
     'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, not "system" as an '
     "input message role."
@@ -55,9 +58,10 @@ class AnthropicTurn:
             if name not in members:
                 raise missing(f"{path}.{name}")
         role = bytes(members["role"])
-        if role[:1] != b'"' or (said := text_of(role)) not in ("user", "assistant"):
-            if role[:1] == b'"' and said == "system":
-                raise GatewayError(400, _SYSTEM_ROLE)
+        said = text_of(role) if role[:1] == b'"' else ""
+        if said == "system" and path == _FIRST:
+            raise GatewayError(400, _SYSTEM_ROLE)
+        if said not in _ROLES:
             raise GatewayError(400, f"{_dotted(path)}.role: Input should be 'user' or 'assistant'")
         _CONTENT(f"{path}.content", bytes(members["content"]))
 
@@ -74,6 +78,21 @@ class AnthropicTurns:
 
 _TURNS: Final = Array(AnthropicTurn(), nullable=False, expected="a list")
 
+
+@dataclass(frozen=True, slots=True)
+class AnthropicTool:
+    """A tool of the client, which has a name. What others need that run at Anthropic, it says: a toolset has none."""
+
+    def __call__(self, path: str, raw: bytes) -> None:
+        members = members_of(path, raw)
+        kind = bytes(members.get("type", b"null"))
+        is_the_clients = kind == b"null" or (kind[:1] == b'"' and text_of(kind) == "custom")
+        (_OWN_TOOL if is_the_clients else _TOOL).check_members(path, members)
+
+
+_TOOL: Final = Object({"type": _TEXT, "name": _TEXT})
+_OWN_TOOL: Final = Object({"name": _TEXT, "input_schema": AnyObject()}, ("name",))
+
 _THINKING = Tagged({
     "enabled": Object({"budget_tokens": Integer(1024, nullable=False)}, ("budget_tokens",)),
     "disabled": Object({}), "adaptive": Object({}),
@@ -88,7 +107,7 @@ BLOCKS_TABLE: Final[Mapping[str, Check]] = MappingProxyType({
     "temperature": Decimal(0, 1),
     "top_k": Integer(-1),
     "top_p": Decimal(0, 1),
-    "tools": Array(Object({"name": _TEXT, "input_schema": AnyObject()}, ("name",)), expected="a list"),
+    "tools": Array(AnthropicTool(), expected="a list"),
     "tool_choice": Tagged(
         {"auto": Object({}), "any": Object({}), "none": Object({}), "tool": Object({"name": _TEXT}, ("name",))},
         nullable=True,

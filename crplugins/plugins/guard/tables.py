@@ -149,6 +149,10 @@ def _responses(*, strict: bool) -> RequestTable:
     return RequestTable(checks=checks, required=(required,), only_with=_STREAMED, open=True)
 
 
+def _compact(*, strict: bool) -> RequestTable:
+    return replace(_responses(strict=strict), required=(("input", "previous_response_id"),))
+
+
 _DOCUMENTS = Array(
     Either({b'"': String(), b"{": AnyObject()}, "one of a string or object"), 1, nullable=False,
     expected="an array of strings",
@@ -237,9 +241,8 @@ def _count_tokens(*, strict: bool) -> RequestTable:
 
 
 _MADE: Final[Mapping[str, Callable[..., RequestTable]]] = MappingProxyType({
-    "chat": _chat, "completions": _completions, "responses": _responses, "messages": _messages,
-    "count_tokens": _count_tokens,
-    "embeddings": _embeddings, "images": _images,
+    "chat": _chat, "completions": _completions, "responses": _responses, "compact": _compact, "messages": _messages,
+    "count_tokens": _count_tokens, "embeddings": _embeddings, "images": _images,
     "transcriptions": _recorded, "translations": _recorded, "speech": _speech,
 })  # fmt: skip
 

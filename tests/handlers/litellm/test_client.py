@@ -27,6 +27,15 @@ def test_bedrock_and_claude_on_vertex_get_no_extra_body():
         assert "extra_body" not in client.learn(model).map.arguments(_body(x=1, top_k=4))
 
 
+@pytest.mark.parametrize("provider", ["anthropic", "bedrock", "bedrock/converse", "vertex_ai"])
+def test_how_much_claude_is_to_think_reaches_each_of_its_providers(provider):
+    name = "claude-opus-4-6" if provider in ("anthropic", "vertex_ai") else "anthropic.claude-opus-4-6-v1"
+    client = LitellmClient(load_litellm(), Deployment("m", f"{provider}/{name}"), Network())
+    thinks = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}
+    arguments = client.learn(f"{provider}/{name}").map.arguments(_body(**thinks))
+    assert {name: arguments.get(name) for name in thinks} == thinks
+
+
 def test_what_is_known_of_a_model_is_looked_up_once():
     client = LitellmClient(load_litellm(), Deployment("m", "openai/*"), Network())
     assert client.learn("openai/a") is client.learn("openai/a")

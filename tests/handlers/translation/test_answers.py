@@ -131,21 +131,24 @@ def test_an_emoji_that_is_cut_in_two_arrives(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize(
-    ("finish", "stop", "status"),
+    ("finish", "stop", "status", "completion"),
     [
-        ("stop", "end_turn", "completed"),
-        ("length", "max_tokens", "incomplete"),
-        ("content_filter", "refusal", "incomplete"),
-        ("eos", "eos", "completed"),
+        ("stop", "end_turn", "completed", "stop"),
+        ("length", "max_tokens", "incomplete", "length"),
+        ("content_filter", "refusal", "incomplete", "content_filter"),
+        ("eos", "end_turn", "completed", "stop"),
+        ("max_tokens", "max_tokens", "incomplete", "length"),
+        ("sensitive", "refusal", "incomplete", "content_filter"),
     ],
 )
-def test_why_an_answer_has_ended(finish: str, stop: str, status: str) -> None:
+def test_why_an_answer_has_ended(finish: str, stop: str, status: str, completion: str) -> None:
+    """In words that the protocol has, whatever the provider's are: the SDKs' types know no others."""
     message = whole(MESSAGES, {"content": "Hi"}, finish)
     assert (message["stop_reason"], message["stop_sequence"]) == (stop, None)
     response = whole(RESPONSES, {"content": "Hi"}, finish)
     assert response["status"] == status
     assert (response["incomplete_details"] is None) is (status == "completed")
-    assert whole(COMPLETIONS, {"content": "Hi"}, finish)["choices"][0]["finish_reason"] == finish
+    assert whole(COMPLETIONS, {"content": "Hi"}, finish)["choices"][0]["finish_reason"] == completion
 
 
 def test_a_refusal_is_one_in_each_protocol() -> None:

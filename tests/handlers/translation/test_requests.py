@@ -180,7 +180,8 @@ def test_a_tool_that_runs_at_the_provider_is_left_out_and_refused_where_it_must_
 def test_how_much_to_think_is_told_to_models_that_can_be_told(fields: dict[str, Any], effort: str | None) -> None:
     assert asked(MESSAGES, OPENAI, **fields).get("reasoning_effort") == effort
     assert "reasoning_effort" not in asked(MESSAGES, ANY, **fields)
-    assert asked(MESSAGES, CLAUDE, **fields).get("thinking") == fields.get("thinking")
+    told = asked(MESSAGES, CLAUDE, **fields)
+    assert (told.get("thinking"), told.get("output_config")) == (fields.get("thinking"), fields.get("output_config"))
 
 
 def test_the_rest_of_a_request_in_messages() -> None:
@@ -206,6 +207,8 @@ def test_the_rest_of_a_request_in_messages() -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}]}, "messages[0].content[0]"),
         ({"mcp_servers": [{"url": "x"}]}, "mcp_servers"),
         ({"container": "c"}, "container"),
+        ({"compaction": {"type": "enabled"}}, "compaction"),
+        ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, "thread"),
         ({"tools": [{"name": "a"}]}, "tools[0].input_schema"),
         ({"tools": "all"}, "tools"),
     ],
@@ -232,19 +235,23 @@ def test_a_conversation_in_responses_is_one_in_chat() -> None:
         {"role": "user", "content": "And?"},
     ]  # fmt: skip
     made = asked(RESPONSES, instructions="Help", input=items)["messages"]
-    assert [message["role"] for message in made] == ["system", "system", "user", "assistant", "tool", "tool", "user"]
-    assert made[2]["content"] == [
+    assert [message["role"] for message in made] == ["system", "user", "assistant", "tool", "tool", "user"]
+    assert [part["text"] for part in made[0]["content"]] == [
+        "Help",
+        "\n\nBe brief",
+    ]  # a second one many templates refuse
+    assert made[1]["content"] == [
         {"type": "text", "text": "Look"},
         {"type": "image_url", "image_url": {"url": "https://pictures.example/a.png", "detail": "low"}},
         {"type": "file", "file": {"file_data": "data:application/pdf;base64,BB", "filename": "a.pdf"}},
     ]
-    said = made[3]
+    said = made[2]
     assert (said["content"], said["reasoning_content"]) == ("I ask.", "Hm")
     assert [call["function"]["arguments"] for call in said["tool_calls"]] == [
         '{"city": "Oslo"}',
         '{"input":"*** Begin"}',
     ]
-    assert [message["content"] for message in made[4:]] == ["Rain", "done", "And?"]
+    assert [message["content"] for message in made[3:]] == ["Rain", "done", "And?"]
     assert asked(RESPONSES, OPENAI, input=items)["messages"][0]["role"] == "developer"
 
 

@@ -95,7 +95,11 @@ class Client:
 
 @asynccontextmanager
 async def gateway(
-    *upstreams: Upstream, model: str = "anthropic/claude-5", params: Fields | None = None, **words: Any
+    *upstreams: Upstream,
+    model: str = "anthropic/claude-5",
+    params: Fields | None = None,
+    model_info: Fields | None = None,
+    **words: Any,
 ) -> AsyncIterator[Client]:
     """Before each of the upstreams as a deployment of `claude`, `claude-2` and so on."""
     records = Records()
@@ -107,7 +111,7 @@ async def gateway(
                 "handler": "direct",
                 "num_retries": 0,
                 "litellm_params": {"model": model, "api_base": url, "api_key": "sk-upstream", **(params or {})},
-                "model_info": PRICES,
+                "model_info": PRICES | (model_info or {}),
             }
             for number, url in enumerate(urls, 1)
         ]
@@ -176,9 +180,24 @@ async def test_the_tool_runner_of_the_sdk_goes_round() -> None:
         runner = client.sdk.beta.messages.tool_runner(**ASKED, tools=[get_weather], betas=["a-beta-2026-01-01"])
         message = await runner.until_done()
     assert message.content[0].model_dump(include={"text"}) == {"text": "Blue."}
+    assert [len(asked.body["messages"]) for asked in upstream.asked] == [1, 3]
     assert upstream.asked[1].body["messages"][-1]["content"][0]["content"] == "Sunny in Paris."
     assert all("a-beta-2026-01-01" in asked.headers["anthropic-beta"].split(",") for asked in upstream.asked)
-    assert [record.usage.output_tokens for record in client.records] == [4, 4]
+    answered = [record for record in client.records if record.status == 200]
+    assert [record.usage.output_tokens for record in answered if record.usage] == [4, 4]
+
+
+@pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_of_another"}])
+@pytest.mark.parametrize("info", [{}, {"supported_endpoints": ["/v1/chat/completions"]}])
+async def test_no_conversation_is_kept_for_the_account_that_all_keys_share(thread: Fields, info: Fields) -> None:
+    """Nor is one that is not kept taken for the whole: Anthropic's SDKs know the code, and send all of it."""
+    upstream = Upstream(Reply(TEXT))
+    async with gateway(upstream, model_info=info) as client:
+        with pytest.raises(anthropic.BadRequestError) as refused:
+            await client.sdk.beta.messages.create(**ASKED, extra_body={"thread": thread})
+        answered = await client.sdk.beta.messages.create(**ASKED, extra_body={"thread": None}) if not info else None
+    assert refused.value.body["error"]["details"] == {"error_code": "thread_unsupported_request", "param": "thread"}
+    assert len(upstream.asked) == (0 if answered is None else 1)
 
 
 async def test_tokens_are_counted_for_nothing() -> None:

@@ -102,6 +102,8 @@ BAD = [
     ("messages", {"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0.text: Field required"),
     ("messages", {"thinking": {"type": "enabled", "budget_tokens": 5}}, "thinking.budget_tokens: Input should be greater than or equal to 1024"),
     ("messages", {"tools": [{"input_schema": {}}]}, "tools.0.name: Field required"),
+    ("messages", {"tools": [{"type": "custom", "input_schema": {}}]}, "tools.0.name: Field required"),
+    ("messages", {"tools": [{"type": 3, "name": "a"}]}, "tools.0.type: expected a string, but got an integer instead."),
     ("rerank", {"query": "LEFT OUT"}, "Missing required parameter: 'query'."),
     ("rerank", {"documents": []}, "Invalid 'documents': empty array. Expected an array with minimum length 1, but got an empty array instead."),
     ("moderations", {"input": 3}, "Invalid type for 'input': expected one of a string or array of strings, but got an integer instead."),
@@ -129,6 +131,26 @@ STRICT = [
 def test_what_others_may_support_passes_unless_strict(name: str, parameters: dict[str, Any]) -> None:
     assert refusal(name, **parameters) is None
     assert refusal(name, strict=True, **parameters) is not None
+
+
+@pytest.mark.parametrize("content", ["Plan first.", [{"type": "text", "text": "Plan first."}]])
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_system_may_speak_behind_the_user_as_it_does_in_claude_code(content: Any, *, strict: bool) -> None:
+    for name in ("messages", "count_tokens"):
+        assert refusal(name, strict=strict, messages=[HI, {"role": "system", "content": content}]) is None
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "mcp_toolset", "mcp_server_name": "docs"},
+        {"type": "web_search_20260318", "name": "web_search", "max_uses": 3},
+        {"type": "computer_toolset_20260801"},
+    ],
+)
+def test_tools_that_run_at_anthropic_pass_as_they_are(tool: dict[str, Any], *, strict: bool) -> None:
+    assert refusal("messages", strict=strict, tools=[tool]) is None
 
 
 def test_a_system_message_is_told_where_it_belongs() -> None:
