@@ -145,6 +145,19 @@ def test_what_cannot_be_started_with_is_refused_in_one_sentence(run, tmp_path, a
     assert said in " ".join(done.stderr.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"A=b\0c\n", "a NUL character, which no variable can have"), (b"A=\xff\n", "is not UTF-8 text")],
+)
+def test_a_file_of_variables_that_no_environment_can_have_is_refused(run, tmp_path, content, said):
+    configuration(tmp_path)
+    (tmp_path / "e.env").write_bytes(content)
+    done = run("serve", "mine.yaml", "--env-file", "e.env", cwd=tmp_path, TEAM_A_KEY=SECRET)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{tmp_path}/e.env: ")
+    assert said in done.stderr
+
+
 def test_each_request_is_a_line_of_the_log_as_text_or_as_json(serve, tmp_path):
     file = configuration(tmp_path)
     with serve(str(file), TEAM_A_KEY=SECRET) as gateway:
