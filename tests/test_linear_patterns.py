@@ -45,6 +45,7 @@ FOREIGN = {
     "handlers.wires.completion._PIECE": "search",
     "handlers.litellm.errors._CLASSES": "match", "handlers.litellm.errors._QUOTED": "search",
     "handlers.litellm.embeddings._COUNT": "search", "handlers.spoken._REASONING": "search",
+    "handlers.upstream._RESPONSES_MODELS": "search",
     "handlers.routing.affinity._BETWEEN": "match",
     "handlers.routing.failures._FILTERED": "search", "handlers.routing.failures._TOO_LONG": "search",
     "handlers.litellm.errors._UNSUPPORTED": "search", "handlers.upstream_errors._LEADING_NUMBER": "match",

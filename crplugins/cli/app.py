@@ -3,6 +3,8 @@
 A command is imported when it is asked for: `serve` starts without the tables of the others, and keeps its memory.
 """
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -77,6 +79,36 @@ def run(now: Callable[[], datetime] | None = None) -> None:
 
     `now` is the wall clock of the commands that need one.
     """
+    _open_what_is_closed()
+    try:
+        try:
+            _run(now)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python tries once more, and says so
+        sys.stderr.write(f"what the command prints cannot be written: {error.strerror}\n")
+        sys.exit(1)
+
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Why a file may not take what is written to it."""
+
+
+def _open_what_is_closed() -> None:
+    """Some supervisors start a process without stdin, stdout or stderr. The next file that it opened, its ledger or a
+    client's connection, would be one of them, and be given what others write there."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for as long as the process lasts
+
+
+def _run(now: Callable[[], datetime] | None) -> None:
     try:
         asked = sys.argv[1:2]
         names = asked if asked and asked[0] in COMMANDS else COMMANDS  # else it is help or a mistake, which names all

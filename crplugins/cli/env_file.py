@@ -35,6 +35,8 @@ class EnvFile:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise ConfigError([Problem((), f"cannot be read ({reason})")], str(self.path)) from None
+        if "\0" in text:
+            raise ConfigError([Problem((), "a NUL character, which no variable can have")], str(self.path))
         values = dotenv_values(stream=StringIO(text))
         found = {name: value for name, value in values.items() if value is not None and name not in self._own}
         self._before = {name: environ.get(name) for name in self._loaded | found.keys()}

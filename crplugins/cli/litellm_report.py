@@ -3,14 +3,14 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import typer
 
 from crplugins.cli.terminal import printable
-from crplugins.config import Config
+from crplugins.config import Config, Problem
 from crplugins.config.litellm.report import KeyRow, rows_of, totals
 from crplugins.config.litellm.variables import with_stand_ins
 from crplugins.config.load import Outcome, outcome_of, parse_text, read_config_file
@@ -39,8 +39,13 @@ class LitellmFile:
         assumed, unset = with_stand_ins(document.data, environ)
         outcome = outcome_of(document, assumed)
         if outcome.made is not None:
-            for index, why in unserved(outcome.made):
+            left_out = unserved(outcome.made)
+            for index, why in left_out:
                 outcome.reading.not_served(index, why)
+            if left_out and len(left_out) == len(outcome.made.model_list):
+                places = (("model_list", outcome.reading.entries[index]) for index, _ in left_out)
+                problems = [Problem(place, why) for place, (_, why) in zip(places, left_out, strict=True)]
+                outcome = replace(outcome, made=None, problems=problems)
         return cls(path, assumed, outcome, unset, rows_of(document, outcome.reading, outcome.problems))
 
     def parsed(self, text: str) -> Config:

@@ -17,6 +17,7 @@ from rich.table import Table
 from crplugins.cli.keys.source import JsonOption, clock_of, key_id
 from crplugins.cli.options import ConfigOption, LedgerOption, read_option
 from crplugins.cli.terminal import plain_console, printable
+from crplugins.cli.usage_copy import copy
 from crplugins.cli.usage_export import export
 from crplugins.cli.usage_partition import partition
 from crplugins.config import ConfigError, Problem
@@ -40,6 +41,7 @@ _MOMENTS = "such as 30m, 24h or 7d ago, or a date such as 2027-01-31 (UTC)"
 
 usage = typer.Typer(name="usage", rich_markup_mode=None)
 usage.command("export")(export)
+usage.command("copy")(copy)
 usage.command("partition")(partition)
 
 

@@ -22,7 +22,7 @@ from crplugins.handlers.deadlines import Deadlines
 from crplugins.handlers.demo import LITELLM_DEMO, LITELLM_DEMO_MODEL, LITELLM_DEMO_PARAMETERS
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_settings import headers_in, is_parameter, is_setting
-from crplugins.handlers.spoken import said_of
+from crplugins.handlers.spoken import answers_in_responses, said_of
 from crplugins.handlers.upstream import HandlerKind
 from crplugins.keys.policy import QueueSection
 from crplugins.metering.fallback import or_fallback
@@ -269,6 +269,7 @@ class ModelEntry(QuotaKeys, DeploymentKeys, AnswerKeys, OnBreakKeys, GroupKeys):
             on_break=on_break_of(self, params, on_break),
             takes_prefill=_said(self.model_info.others.get("supports_assistant_prefill")),
             spoken=said_of(self.model_info.others),
+            only_responses=answers_in_responses(self.model_info.others),
             reasons=_said(self.model_info.others.get("supports_reasoning")),
         )
 

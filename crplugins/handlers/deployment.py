@@ -45,6 +45,7 @@ class Deployment:
         adaptive: requests at once are bounded below the quota's number as its answers say.
         takes_prefill: whether it goes on with an answer whose beginning it is given; None if its provider says.
         spoken: the protocols that its `model_info` says it has; None if that says nothing.
+        only_responses: its `model_info` says that it answers in Responses, in which a chat may be asked too.
         reasons: whether its model can be told how much to think; None if its name says.
     """
 
@@ -66,6 +67,7 @@ class Deployment:
     adaptive: bool = False
     takes_prefill: bool | None = None
     spoken: frozenset[Dialect] | None = None
+    only_responses: bool = False
     reasons: bool | None = None
 
     def network(self, environ: Mapping[str, str] = os.environ) -> Network:

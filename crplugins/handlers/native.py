@@ -6,28 +6,31 @@ from typing import Final, Self
 
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.handlers.direct import DirectHandler
 from crplugins.handlers.handler import Handler
-from crplugins.handlers.spoken import ANTHROPICS
+from crplugins.handlers.spoken import ANTHROPICS, RESPONSES_ALONE, Spoken
 
 
 class Native:
-    """Answers requests in Messages with one handler, and those in other protocols with another, which translates.
+    """Answers requests in some protocols with one handler, and those in others with another, which translates.
 
-    What Anthropic says in Messages passes, as no translation of it could.
+    What Anthropic says in Messages passes, as no translation of it could, and so does what is said in Responses alone.
 
     Args:
-        own: asks the provider in its own protocol.
+        own: asks the provider in its own protocols.
         other: has litellm translate.
+        spoken: these protocols.
     """
 
-    def __init__(self, own: Handler, other: Handler) -> None:
+    def __init__(self, own: Handler, other: Handler, spoken: Spoken = ANTHROPICS) -> None:
         self._own: Final = own
         self._other: Final = other
+        self._spoken: Final = spoken
         self._stack = AsyncExitStack()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
         dialect = exchange.upstream_dialect or exchange.dialect
-        return await (self._own if dialect in ANTHROPICS else self._other).answer(exchange, body)
+        return await (self._own if dialect in self._spoken else self._other).answer(exchange, body)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -40,3 +43,20 @@ class Native:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+
+class NativeKeeper(Native):
+    """One whose provider speaks Responses alone, and keeps them.
+
+    Args:
+        own: asks in Responses.
+        other: has litellm write them of chat completions.
+    """
+
+    def __init__(self, own: DirectHandler, other: Handler) -> None:
+        super().__init__(own, other, RESPONSES_ALONE)
+        self._keeper: Final = own
+        self.place: Final = own.place
+
+    async def forward(self, exchange: Exchange, below: str) -> Reply:
+        return await self._keeper.forward(exchange, below)

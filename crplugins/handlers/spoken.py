@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from crplugins.core.body import Body
 from crplugins.core.dialects import (
@@ -36,7 +35,7 @@ from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.demo import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
-from crplugins.handlers.upstream import ANTHROPIC, Upstream
+from crplugins.handlers.upstream import ANTHROPIC, Upstream, is_openai
 
 if TYPE_CHECKING:
     from crplugins.handlers.translation.translated import Translated
@@ -48,6 +47,9 @@ TRANSLATED: Final[Spoken] = frozenset({COMPLETIONS, RESPONSES, MESSAGES})
 
 ANTHROPICS: Final[Spoken] = frozenset({MESSAGES, COUNT_TOKENS})
 """What Anthropic speaks itself."""
+
+RESPONSES_ALONE: Final[Spoken] = frozenset({RESPONSES})
+"""What OpenAI speaks of some of its models."""
 
 _LITELLMS: Final[Spoken] = frozenset({CHAT, EMBEDDINGS})
 
@@ -77,13 +79,25 @@ def said_of(info: Mapping[str, Any]) -> Spoken | None:
     return _MODES.get(mode) if isinstance(mode, str) else None
 
 
+def answers_in_responses(info: Mapping[str, Any]) -> bool:
+    """Whether `mode` says so, and no list of endpoints says that there is nothing else."""
+    return info.get("mode") == "responses" and said_of(info) == RESPONSES_ALONE and not info.get("supported_endpoints")
+
+
 def spoken_by(deployment: Deployment, upstream: object, native: Upstream | None = None) -> Spoken:
     """The protocols in which a deployment is asked as it is.
 
     `upstream` is what it was resolved to; `native` is where it is asked in its own protocol, if litellm translates.
     """
+    if native is not None and native.provider != ANTHROPIC:
+        return own_protocols(native) | {CHAT}
     wire = _wire_of(deployment, upstream, native)
     return wire if deployment.spoken is None else (wire & deployment.spoken or wire & {CHAT})
+
+
+def own_protocols(native: Upstream) -> Spoken:
+    """In which protocols one is asked as it is for whom litellm translates the others."""
+    return ANTHROPICS if native.provider == ANTHROPIC else RESPONSES_ALONE
 
 
 def _wire_of(deployment: Deployment, upstream: object, native: Upstream | None) -> Spoken:
@@ -93,7 +107,7 @@ def _wire_of(deployment: Deployment, upstream: object, native: Upstream | None) 
         return _LITELLMS if native is None else _LITELLMS | ANTHROPICS
     if upstream.provider == ANTHROPIC:
         return ANTHROPICS | {CHAT}  # https://docs.claude.com/en/api/openai-sdk
-    return frozenset(ALL) - ANTHROPICS if _is_openai(upstream) else frozenset(ALL)
+    return frozenset(ALL) - ANTHROPICS if is_openai(upstream) else frozenset(ALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +131,6 @@ class Target:
 
 
 _OPENAIS: Final = ("openai", "azure")
-_OPENAIS_HOSTS: Final = (".api.openai.com", ".openai.azure.com")
 _REASONING: Final = re.compile(
     r"(?:^|/)(?:o[1-9](?:$|[-@])|gpt-[5-9]|gpt-oss|codex)|gemini-(?:2\.5|[3-9])"
     r"|claude-(?:3-7|(?:opus|sonnet|haiku)-[4-9]|[4-9])",
@@ -132,15 +145,10 @@ def target_of(deployment: Deployment, upstream: object) -> Target:
     if reasons is None:
         reasons = _REASONING.search(deployment.model[:_LONGEST_NAME]) is not None
     return Target(
-        is_openai=_is_openai(upstream) if isinstance(upstream, Upstream) else deployment.provider in _OPENAIS,
+        is_openai=is_openai(upstream) if isinstance(upstream, Upstream) else deployment.provider in _OPENAIS,
         is_claude=not is_direct and (deployment.provider == "anthropic" or "claude" in deployment.model),
         reasons=reasons,
     )
-
-
-def _is_openai(upstream: Upstream) -> bool:
-    host = urlsplit(upstream.base_url).hostname or ""
-    return f".{host}".endswith(_OPENAIS_HOSTS)
 
 
 _NO_SUCH_PATH: Final = frozenset({404, 405, 501})

@@ -6,10 +6,12 @@ is certain that litellm will decide, and fail nobody, it may do so when the gate
 """
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.network import has_host
@@ -18,6 +20,8 @@ from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.providers import PROVIDERS
 from crplugins.metering.listed_prices import installed_prices
 from crplugins.metering.price_table import PriceTable
+
+_LONGEST_NAME: Final = 200
 
 HandlerKind = Literal["auto", "direct", "litellm"]
 
@@ -32,6 +36,16 @@ ANTHROPIC_HOST: Final = "api.anthropic.com"
 _ANTHROPIC_PATH: Final = "/messages"
 
 _SELF_HOSTED: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm"})
+
+_RESPONSES_MARK: Final = "responses/"
+"""What stands in LiteLLM before the name of a model that is asked in Responses."""
+
+_RESPONSES_MODELS: Final = re.compile(
+    r"^(?:o\d|gpt-[\d.]+)-pro(?:-[\d-]+)?$|^gpt-[\d.]+-codex(?:-\w+)?$|-deep-research(?:-[\d-]+)?$|^gpt-daybreak-"
+)
+"""OpenAI's own models that it serves in Responses and not in chat completions."""
+
+_OPENAIS_HOSTS: Final = (".api.openai.com", ".openai.azure.com")
 
 # In litellm's list of OpenAI-compatible providers, but with sign-in flows or routes of their own.
 _NOT_PLAIN: Final = frozenset({"azure_ai", "chatgpt", "clarifai", "github_copilot", "ragflow"})
@@ -94,6 +108,8 @@ def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str
         return None
     translated = _must_translate(deployment, kind)
     provider, _, model = deployment.model.partition("/")
+    if _translates_chats(deployment, kind, environ):
+        return None
     if provider in _SELF_HOSTED and model and not translated:
         return _self_hosted(deployment, provider, model, environ)
     if provider == ANTHROPIC and model and kind == "direct":
@@ -112,10 +128,12 @@ def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str
 def native_upstream(
     deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str] = os.environ
 ) -> Upstream | None:
-    """Where a deployment that litellm translates for is asked in Messages, because its provider speaks that itself.
+    """Where a deployment that litellm translates for is asked in Messages or Responses, which its provider speaks.
 
     None where it does not, and with `handler: litellm`. Raises `UpstreamUnknown`.
     """
+    if _translates_chats(deployment, kind, environ):
+        return _in_responses_alone(deployment, environ)
     provider, _, model = deployment.model.partition("/")
     speaks = provider == ANTHROPIC and bool(model) and kind == "auto" and not _must_translate(deployment, kind)
     return _anthropic(deployment, model, environ) if speaks else None
@@ -131,6 +149,8 @@ def can_wait(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, st
     provider, _, model = deployment.model.partition("/")
     if is_demo(deployment):
         return False
+    if _translates_chats(deployment, kind, environ):
+        return True
     if provider in _SELF_HOSTED and model and not _must_translate(deployment, kind):
         return False
     if kind == "direct" and (provider == ANTHROPIC or not deployment.api_base):
@@ -170,6 +190,48 @@ def _must_translate(deployment: Deployment, kind: HandlerKind) -> bool:
     return kind == "litellm" or (kind == "auto" and not _LITELLM_ONLY.isdisjoint(deployment.parameters))
 
 
+def in_responses(deployment: Deployment) -> Deployment:
+    """The same deployment under the name by which litellm asks its model in Responses, whatever a client speaks."""
+    model = _model_of(deployment).removeprefix(_RESPONSES_MARK)
+    return replace(deployment, model=f"{deployment.provider}/{_RESPONSES_MARK}{model}")
+
+
+def is_openai(upstream: Upstream) -> bool:
+    """OpenAI itself, or Azure."""
+    host = urlsplit(upstream.base_url).hostname or ""
+    return f".{host}".endswith(_OPENAIS_HOSTS)
+
+
+def _translates_chats(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str]) -> bool:
+    """Whether litellm has to write chat completions as Responses, as the model is served in nothing else."""
+    return (
+        kind == "auto"
+        and not _must_translate(deployment, kind)
+        and _in_responses_alone(deployment, environ) is not None
+        and litellm_is_installed()
+    )
+
+
+def _in_responses_alone(deployment: Deployment, environ: Mapping[str, str]) -> Upstream | None:
+    """Where a model is that its provider serves in Responses and not in chat completions; None for any other.
+
+    LiteLLM's mark in its name says so, or `mode: responses`, or the name of one that OpenAI itself serves.
+    """
+    model = _model_of(deployment)
+    if deployment.provider not in _SELF_HOSTED or "*" in model:
+        return None
+    is_said = model.startswith(_RESPONSES_MARK) or deployment.only_responses
+    if not is_said and (deployment.spoken is not None or _RESPONSES_MODELS.search(model[:_LONGEST_NAME]) is None):
+        return None
+    upstream = _self_hosted(deployment, deployment.provider, model, environ)
+    return upstream if is_said or is_openai(upstream) else None
+
+
+def _model_of(deployment: Deployment) -> str:
+    """The name without its provider; one that has none is OpenAI's."""
+    return deployment.model.removeprefix(deployment.provider + "/")
+
+
 def _anthropic(deployment: Deployment, model: str, environ: Mapping[str, str]) -> Upstream:
     """With LiteLLM's spellings of an address: with or without `/v1`, and with `/v1/messages`."""
     base = deployment.api_base or _first(environ, "ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL")
@@ -202,7 +264,7 @@ def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Map
         raise UpstreamUnknown(f"model '{deployment.name}': '{deployment.model}' needs an api_base")
     if not has_host(base):  # that of the environment, which the configuration has not read
         raise UpstreamUnknown(f"model '{deployment.name}': the address in the environment is no URL with a host")
-    return Upstream(provider, model, base.rstrip("/"), key)
+    return Upstream(provider, model.removeprefix(_RESPONSES_MARK), base.rstrip("/"), key)
 
 
 def _from_litellm(deployment: Deployment, kind: HandlerKind) -> Upstream | None:

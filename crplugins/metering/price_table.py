@@ -43,6 +43,9 @@ _BEDROCK_SIZE: Final = re.compile(r"(?<=:\d):\d+k$|\[\w+\]$")
 _AWS_REGION: Final = re.compile(r"(?:us|eu|ap|ca|sa|me|af|il|mx|cn)(?:-gov)?-[a-z]+-\d/")
 _BEDROCK_ROUTE: Final = re.compile(r"^(?:bedrock|chat_completions|converse|invoke|openai|mantle)/")
 _BEDROCK_REGIONS: Final = frozenset({"global", "us", "eu", "apac", "jp", "au", "us-gov"})
+_RESPONSES_MARK: Final = "responses/"
+"""LiteLLM's, of a model that is asked in Responses; it costs the same."""
+
 _GOOGLE: Final = frozenset({"vertex_ai", "gemini", "databricks"})
 
 # Providers with several names in the table: by the beginning of the names, or one by one.
@@ -202,6 +205,7 @@ def names_of(model: str) -> Iterator[tuple[str | None, str]]:
         return
     if provider == "vertex_ai_beta":
         provider = "vertex_ai"
+    rest = rest.removeprefix(_RESPONSES_MARK)
     stripped = _stripped(provider, rest)
     for name in (f"{provider}/{rest}", rest, *_respelt(provider, rest), f"{provider}/{stripped}", stripped):
         yield provider, name

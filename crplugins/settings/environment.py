@@ -13,6 +13,7 @@ from crplugins.settings.errors import KeyPath, Problem, did_you_mean, format_pat
 LITELLM_PREFIX: Final = "os.environ/"
 _REFERENCE: Final = re.compile(r"\$(\$?)\{([^}]*)\}")
 _ALMOST: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*|\$\([A-Za-z_][A-Za-z0-9_]*\)|\$env:.*|os\.environ[.:([].*")
+_QUOTES: Final = "\"'"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -20,7 +21,8 @@ class Expansion:
     """Writes values of the environment into a configuration. `$${NAME}` stands for the text `${NAME}`.
 
     What is missing goes to `problems`; its value stays as it was. A text that another program would take for a variable
-    (`$NAME`, `os.environ["NAME"]`) goes to `warnings`, and stays too: it may be a password.
+    (`$NAME`, `os.environ["NAME"]`) goes to `warnings`, and stays too: it may be a password. So does a value in
+    quotation marks, which `docker run --env-file` does not take off.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -55,7 +57,15 @@ class Expansion:
     def _lookup(self, name: str, fallback: str, path: KeyPath) -> str:
         if _NAME.fullmatch(name) is None:
             self.problems.append(Problem(path, "not the name of an environment variable; there is only ${NAME}"))
-        elif name not in self._environ:
+            return fallback
+        if name not in self._environ:
             hint = did_you_mean(name, self._environ)
             self.problems.append(Problem(path, f"the environment variable {name} is not set{hint}"))
-        return without_final_newline(self._environ[name]) if name in self._environ else fallback
+            return fallback
+        value = without_final_newline(self._environ.get(name, fallback))
+        if len(value) > 1 and value[0] == value[-1] and value[0] in _QUOTES:
+            self.warnings.append(
+                f"{format_path(path)} is taken with the quotation marks that stand around it in the environment "
+                f"variable {name}, as `docker run --env-file` has them"
+            )
+        return value

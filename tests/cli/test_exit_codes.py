@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +111,13 @@ def test_a_plugin_that_does_not_start_ends_it_with_1(run, tmp_path):
         assert "no database" in done.stderr
         assert done.stderr.endswith("the gateway did not start\n")
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("schema",), ("check", "--json"), ("version",), ("--help",), ("--version",)], ids=" ".join
+)
+def test_what_cannot_be_written_to_a_full_disk_is_told_in_a_sentence(tmp_path, command):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([INSTALLED, *command], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "what the command prints cannot be written: No space left on device\n"

@@ -66,3 +66,26 @@ def test_the_schema_is_printed_for_editors(run):
     done = run("schema")
     assert done.returncode == 0
     assert json.loads(done.stdout)["title"] == "gateway.yaml, the configuration of crplugins"
+
+
+def test_a_model_whose_name_stands_in_a_variable_is_migrated_where_that_is_not_set(run, tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "model_list:\n  - model_name: a\n    litellm_params: {model: os.environ/MODEL_OF_TODAY, api_key: x}\n"
+        "litellm_settings: {drop_params: true}\n"
+    )
+    done = run("migrate", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "model: '${MODEL_OF_TODAY}'" in done.stdout
+    assert "is not served" not in done.stdout + done.stderr
+    assert "not set in this environment: MODEL_OF_TODAY" in done.stderr
+
+
+def test_a_file_whose_every_model_has_a_provider_that_nobody_knows_is_not_migrated(run, tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "model_list:\n  - model_name: a\n    litellm_params: {model: provider/model-name, api_key: x}\n"
+        "litellm_settings: {drop_params: true}\n"
+    )
+    said = "config.yaml, line 2: model_list[0]: model 'a': litellm knows no provider for 'provider/model-name'\n"
+    for command in (("migrate",), ("check", "--litellm")):
+        done = run(*command, "config.yaml", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (2, said)

@@ -13,7 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.ports import free_port
 from tests.tls_setup import self_signed
+from tests.warm import INSTALLED
 
 SECRET = "sk-team-a-0123456789"
 KEY = {"authorization": f"Bearer {SECRET}"}
@@ -56,6 +58,29 @@ def test_a_file_and_its_variables_are_read_again_when_they_change(serve, tmp_pat
     assert "changed: aliases.fast: demo/echo (new)" in err
     assert SECRET not in err
     assert "sk-another" not in err
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_serves_where_a_supervisor_has_closed_stdin_stdout_and_stderr(environ, tmp_path, workers):
+    """What it opens then, such as a connection, must not be where others think that they write a log."""
+    file, port = configuration(tmp_path, "ledger: {url: sqlite:///usage.db}"), free_port()
+    closed = ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', str(INSTALLED), "serve", str(file), "--port", str(port)]
+    command = [*closed, "--workers", str(workers)]
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+
+    def answers() -> bool:
+        try:
+            return httpx.post(url, headers=KEY, json=QUESTION).status_code == 200
+        except httpx.TransportError:
+            return process.poll() is not None
+
+    with subprocess.Popen(command, cwd=tmp_path, env={**environ, "TEAM_A_KEY": SECRET}) as process:
+        until(answers)
+        assert process.poll() is None
+        opened = [Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in range(3)]
+        process.terminate()
+    assert set(map(str, opened)) == {"/dev/null"}
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -118,6 +143,19 @@ def test_what_cannot_be_started_with_is_refused_in_one_sentence(run, tmp_path, a
     done = run("serve", "mine.yaml", *arguments, cwd=tmp_path, TEAM_A_KEY=SECRET)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"A=b\0c\n", "a NUL character, which no variable can have"), (b"A=\xff\n", "is not UTF-8 text")],
+)
+def test_a_file_of_variables_that_no_environment_can_have_is_refused(run, tmp_path, content, said):
+    configuration(tmp_path)
+    (tmp_path / "e.env").write_bytes(content)
+    done = run("serve", "mine.yaml", "--env-file", "e.env", cwd=tmp_path, TEAM_A_KEY=SECRET)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{tmp_path}/e.env: ")
+    assert said in done.stderr
 
 
 def test_each_request_is_a_line_of_the_log_as_text_or_as_json(serve, tmp_path):

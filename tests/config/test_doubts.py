@@ -19,6 +19,21 @@ def test_a_variable_in_another_notation_is_told_and_kept(load, key):
     assert config.deployments()[0].api_key == key
 
 
+@pytest.mark.parametrize("value", ['"sk-of-docker"', "'sk-of-docker'", '"sk-of-docker"\n'])
+def test_quotation_marks_around_the_value_of_a_variable_are_told_and_kept(load, value):
+    config = load(model(model="openai/m", api_key="${KEY}"), {"KEY": value})
+    assert config.warnings == (
+        "model_list[0].litellm_params.api_key is taken with the quotation marks that stand around it in the environment "
+        "variable KEY, as `docker run --env-file` has them",
+    )
+    assert config.deployments()[0].api_key == value.strip()
+
+
+@pytest.mark.parametrize("value", ["sk-'of'-docker", '"sk', "sk'", '"'])
+def test_a_quotation_mark_elsewhere_is_not(load, value):
+    assert load(model(model="openai/m", api_key="${KEY}"), {"KEY": value}).warnings == ()
+
+
 @pytest.mark.parametrize("key", ["pa$$word", "$1", "a $NAME b", "$${NAME}"])
 def test_other_texts_are_not(load, key):
     assert load(model(model="openai/m", api_key=key)).warnings == ()

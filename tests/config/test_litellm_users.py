@@ -1,5 +1,7 @@
 """A LiteLLM user's file works: what belongs to LiteLLM's proxy or router is named and left out."""
 
+import pytest
+
 from crplugins.core.principal import Limits
 from crplugins.handlers.deadlines import NO_DEADLINES, Deadlines
 
@@ -174,9 +176,21 @@ credential_list:
     assert unnamed.api_key == "y"
 
 
-def test_a_model_may_keep_its_own_drop_params(load):
-    text = MODEL.replace("api_key: x", "api_key: x, drop_params: false") + "litellm_settings: {drop_params: true}"
-    assert load(text).deployments()[0].parameters["drop_params"] is False
+@pytest.mark.parametrize("its_own", ["false", "true", "[tool_choice]"])
+def test_drop_params_for_all_models_holds_whatever_one_of_them_says_as_in_litellm(load, its_own):
+    text = MODEL.replace("api_key: x", f"api_key: x, drop_params: {its_own}") + "litellm_settings: {drop_params: true}"
+    assert load(text).deployments()[0].parameters["drop_params"] is True
+
+
+def test_names_in_drop_params_are_told_where_they_stand_and_a_model_alone_may_say_false(load):
+    config = load(MODEL.replace("api_key: x", "api_key: x, drop_params: [tool_choice]"))
+    assert config.deployments()[0].parameters == {}
+    assert config.warnings == (
+        "model_list[0].litellm_params.drop_params is ignored: it is true or false; parameters to take off stand under "
+        "'additional_drop_params'",
+    )
+    alone = load(MODEL.replace("api_key: x", "api_key: x, drop_params: false"))
+    assert (alone.deployments()[0].parameters, alone.warnings) == ({"drop_params": False}, ())
 
 
 ROUTER = """\

@@ -180,7 +180,10 @@ def _run_words(words: list[str], block: Block, folder: Path, exported: dict[str,
 def _run_crplugins(words: list[str], block: Block, folder: Path, environ: dict[str, str]) -> None:
     if words[0] in ("top", "reconcile", "replay"):  # needs a running gateway, an export or a past: tests/cli
         return
-    if words[:2] == ["usage", "partition"]:  # needs PostgreSQL: tests/cli/test_usage_partition.py
+    if words[:2] in (
+        ["usage", "partition"],
+        ["usage", "copy"],
+    ):  # needs PostgreSQL: tests/cli/test_usage_{partition,copy}.py
         return
     if words[0] == "serve":  # does not end; test_readme.py has one running
         words = ["check", *words[1:]]

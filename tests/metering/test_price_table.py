@@ -378,3 +378,9 @@ def test_which_entries_a_provider_means():
     assert fits("azure_ai", "openai")
     assert not fits("azure", "openai")
     assert not fits("openai", "azure")
+
+
+@pytest.mark.parametrize("provider", ["openai", "azure"])
+def test_litellms_mark_of_responses_is_no_part_of_the_name(provider):
+    table = PriceTable([("o9-pro", provider, LISTED)])
+    assert table.find(f"{provider}/responses/o9-pro") == LISTED

@@ -219,6 +219,10 @@ KEYS: Final = (
         "blocked",
     ),
     KeyGroup(
+        "model_info", "honoured", "a model is served where LITELLM_ENVIRONMENT is one of them",
+        "supported_environments",
+    ),
+    KeyGroup(
         "model_info", "honoured", "kept as a note about the model; nothing here depends on it",
         "id description key litellm_provider max_* supports_* supported_* db_model updated_at updated_by "
         "created_at created_by metadata* version tier discoverable output_vector_size provider_specific_entry "
@@ -441,14 +445,14 @@ KEYS: Final = (
     ),
     KeyGroup(
         "litellm_settings", "warned", "write 'budgets'",
-        "max_*budget* budget_duration budget_* internal_user_budget_duration default_*budget* "
+        "max_*budget* max_internal_user_budget budget_duration budget_* internal_user_budget_duration default_*budget* "
         "tag_budget_config default_soft_budget",
     ),
     KeyGroup(
         "litellm_settings", "warned",
         "write the keys of clients under 'keys', each with its limits, budget, models, team and owner",
-        "default_team_* default_key_* default_internal_user_params default_end_user_params upperbound_* "
-        "key_generation_* key_alias_pattern enable_key_alias_format_validation "
+        "default_team_* default_key_* default_key_generate_params default_internal_user_params default_end_user_params "
+        "upperbound_* key_generation_settings key_alias_pattern enable_key_alias_format_validation "
         "personal_key_model_access_from_teams overwrite_user_with_key_hash scim_* validate_end_user_id_in_db "
         "add_user_information_to_llm_headers",
     ),
@@ -509,8 +513,18 @@ KEYS: Final = (
     ),
     KeyGroup(
         "litellm_settings", "warned",
+        "the log of `crplugins serve` goes to stderr, and has no text of clients or providers; write "
+        "'log.level: debug' for more of it",
+        "set_verbose log_level debug detailed_debug",
+    ),
+    KeyGroup(
+        "litellm_settings", "mapped", "'log.format: json'",
+        "json_logs",
+    ),
+    KeyGroup(
+        "litellm_settings", "warned",
         "the log of `crplugins serve` goes to stderr, and has no text of clients or providers",
-        "set_verbose json_logs log_level logging log_client_error_tracebacks log_auth_failure_key_identity "
+        "logging log_client_error_tracebacks log_auth_failure_key_identity "
         "request_correlation_in_logs initialized_langfuse_clients",
     ),
     KeyGroup(
@@ -530,7 +544,7 @@ KEYS: Final = (
     ),
     KeyGroup(
         "litellm_settings", "warned", "it belongs to LiteLLM's own processes",
-        "aclient_session client_session *_url *_models *_providers model_list model_list_set config_path "
+        "aclient_session client_session autorouter_presets_url blog_posts_url model_list model_list_set config_path "
         "network_mock litellm_mode models_by_provider provider_list secret_manager_client user_url_* "
         "provider_url_destination_allowed_hosts model_* safe_memory_mode request_timeout_explicitly_set "
         "use_client in_memory_llm_clients_cache *_transformation disable_token_counter filter_invalid_headers "
@@ -632,7 +646,8 @@ KEYS: Final = (
     KeyGroup(
         "general_settings", "warned",
         "write the keys of clients under 'keys', each with its limits, budget, models, team and owner",
-        "custom_auth custom_auth_run_common_checks custom_* user_api_key_cache_* default_team_disabled "
+        "custom_auth custom_auth_run_common_checks custom_key_generate custom_key_policy custom_key_update "
+        "custom_team_metadata_validate user_api_key_cache_* default_team_disabled "
         "disable_custom_api_keys service_account_settings disable_key_generate_for_org_admin disable_auto_* "
         "apply_user_budget_to_team_keys team_metadata_* coordination_redis use_team_public_model_name "
         "self_serve_* failed_login_* max_failed_login_*",
@@ -696,16 +711,18 @@ KEYS: Final = (
     ),
     KeyGroup(
         "general_settings", "warned", "the gateway serves chat completions; leave it to LiteLLM's proxy beside it",
-        "pass_through_endpoints pass_through_request_timeout mcp_* *mcp* *batch* *file* *image* "
-        "embedding_model moderation_model image_generation_model search_tool* vector_store_* agent_* "
-        "*responses* *websocket* *passthrough* *pass_through* transcribe_media_buckets *claude_code* "
-        "skill_scanner allowed_client_side_s3_* passthrough_* claude_* *response_ids*",
+        "pass_through_endpoints pass_through_request_timeout mcp_* *mcp* disable_batch_input_file_rate_limiting "
+        "max_batch_file_* skip_batch_input_file_rate_limiting_* allowed_file_extensions blocked_file_extensions "
+        "max_file_downloads_per_minute max_file_size_mb embedding_model moderation_model image_generation_model "
+        "search_tool* vector_store_* agent_* disable_responses_id_security "
+        "responses_websocket_session_limit_seconds *websocket* *passthrough* *pass_through* "
+        "transcribe_media_buckets *claude_code* skill_scanner allowed_client_side_s3_* allow_unmanaged_response_ids",
     ),
     KeyGroup(
         "general_settings", "warned", "nobody logs in; `crplugins keys`, the admin API and the page at / change keys",
-        "ui_access_mode *_ui_* custom_sso password_policy_* disable_password_* *login* allow_cli_* *sso* "
-        "enable_public_model_hub control_plane_url allow_public_health_readiness_details *env_credential* "
-        "proxy_base_url",
+        "ui_access_mode *_ui_* custom_sso custom_ui_sso_sign_in_handler password_policy_* disable_password_* "
+        "*login* allow_cli_* *sso* enable_public_model_hub control_plane_url allow_public_health_readiness_details "
+        "*env_credential* proxy_base_url",
     ),
     KeyGroup(
         "general_settings", "warned", "models and settings stand in this file",
@@ -714,7 +731,7 @@ KEYS: Final = (
     KeyGroup(
         "general_settings", "warned", "it belongs to LiteLLM's own processes",
         "litellm_license enable_drain_endpoint drain_endpoint_token user_url_* "
-        "provider_url_destination_allowed_hosts set_verbose json_logs num_workers maximum_autorouter_* debug "
+        "provider_url_destination_allowed_hosts num_workers maximum_autorouter_* debug "
         "telemetry port host",
     ),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from crplugins.config.litellm.settings import DEADLINES, MOVED, SECTIONS, is_seconds, other_strategy
 from crplugins.config.litellm.table import OFF, UNKNOWN, UNKNOWN_PARAMETER, KeyFate, is_off, key_table
-from crplugins.config.litellm.unserved import why_unserved
+from crplugins.config.litellm.unserved import ENVIRONMENT, MODES, why_unserved
 from crplugins.config.models import LitellmParams, ModelEntry
 from crplugins.config.schema import Config
 from crplugins.core.patterns import Pattern
@@ -180,6 +180,8 @@ class LitellmReading:
             self._put(
                 int(size * 1024 * 1024), ("server", "max_body_bytes"), ("general_settings", "max_request_size_mb")
             )
+        if self._section("litellm_settings").get("json_logs") is True:
+            self._put("json", ("log", "format"), ("litellm_settings", "json_logs"))
         self._move_health_check(general)
         self._move_master_key(general.get("master_key"))
         for section, key in _ALIASES:
@@ -280,7 +282,7 @@ class LitellmReading:
         path: KeyPath = ("model_list", index)
         if not isinstance(entry, Mapping):
             return entry
-        if (why := why_unserved(entry)) is not None:
+        if (why := why_unserved(entry, self.environ)) is not None:
             self._leave_out_entry(index, why)
             return entry
         kept = {key: value for key, value in entry.items() if self._counts_in_entry(str(key), value, path)}
@@ -305,8 +307,15 @@ class LitellmReading:
         return self._counts(fate or UNKNOWN, value, (*path, key))
 
     def _counts_in_info(self, key: str, value: Any, path: KeyPath) -> bool:
+        place: KeyPath = (*path, "model_info", key)
+        if key == "mode" and isinstance(value, str) and value and value not in MODES:
+            say = "a mode that LiteLLM does not have says nothing about a model, there and here"
+            self.fates[place] = KeyFate("warned", say, f"is unknown{did_you_mean(value, MODES)}")
+            return False
+        if key == "supported_environments" and value is not None and not self.environ.get(ENVIRONMENT):
+            self.fates[place] = KeyFate("warned", f"{ENVIRONMENT} is not set, without which LiteLLM would not start")
         fate = key_table().find("model_info", key)
-        return fate is None or self._counts(fate, value, (*path, "model_info", key))
+        return fate is None or self._counts(fate, value, place)
 
     def _counts(self, fate: KeyFate, value: Any, path: KeyPath) -> bool:
         if not fate.is_lost:
@@ -319,9 +328,17 @@ class LitellmReading:
         given = {str(key): value for key, value in params.items()}
         credential = self._credential(given, path)
         given = {key: value for key, value in given.items() if self._counts_in_params(key, value, path)}
-        return {**self._shared(name), **credential, **given}
+        shared = self._shared(name)
+        if shared.get("drop_params") is True and given.pop("drop_params", True) is not True:
+            say = "'litellm_settings.drop_params' is true, which holds for every model, as in LiteLLM"
+            self.fates[(*path, "drop_params")] = KeyFate("honoured", say)
+        return {**shared, **credential, **given}
 
     def _counts_in_params(self, key: str, value: Any, path: KeyPath) -> bool:
+        if key == "drop_params" and isinstance(value, list | tuple | Mapping):
+            say = "it is true or false; parameters to take off stand under 'additional_drop_params'"
+            self.fates[(*path, key)] = KeyFate("warned", say)
+            return False
         if key in LitellmParams.known_keys() or is_parameter(key):
             return True
         fate = key_table().find("litellm_params", key)

@@ -13,7 +13,7 @@ from crplugins.config.models import LitellmParams, ModelEntry
 from crplugins.config.schema import Config
 from crplugins.handlers.litellm_settings import is_parameter
 from crplugins.settings.document import YamlDocument
-from crplugins.settings.errors import KeyPath, Problem, format_path
+from crplugins.settings.errors import KeyPath, Problem, did_you_mean, format_path
 from crplugins.settings.section import is_a_name
 
 _OURS: Final = KeyFate("honoured", "a key of ours")
@@ -22,6 +22,7 @@ _DEFAULT: Final = KeyFate(
 )
 _NO_MAPPING: Final = KeyFate("warned", "it must be a mapping")
 _NOTE: Final = KeyFate("honoured", "kept as a note about the model; nothing here depends on it")
+_LIKENESS: Final = 0.85
 _NO_NAME: Final = "(a key that is no name)"
 
 
@@ -130,13 +131,19 @@ class _Fates:
             return _DEFAULT if is_parameter(key) else _OURS if key in LitellmParams.known_keys() else UNKNOWN_PARAMETER
         if section == "entry" and found is None and key in ModelEntry.known_keys():
             return _OURS
-        return found or _misplaced(section, key) or UNKNOWN
+        return found or _misplaced(section, key) or _unknown(section, key)
 
 
 def _misplaced(section: str, key: str) -> KeyFate | None:
     """What is said of a key in the wrong one of LiteLLM's sections, where LiteLLM does not read it either."""
     right = [other for other in SETTINGS if other != section and key in key_table().keys_in(other)]
     return KeyFate("warned", f"it is a key of {right[0]}, also for LiteLLM") if section in SETTINGS and right else None
+
+
+def _unknown(section: str, key: str) -> KeyFate:
+    """What is said of a key that nobody knows, with the one that it may have been meant to be."""
+    hint = did_you_mean(key, key_table().keys_in(section), _LIKENESS) if section in SETTINGS else ""
+    return replace(UNKNOWN, verb=UNKNOWN.verb + hint) if hint else UNKNOWN
 
 
 def _depth_in_table(path: KeyPath) -> int:

@@ -1,4 +1,4 @@
-"""Which entries of `model_list` are for protocols that the gateway does not have, or switched off."""
+"""Which entries of `model_list` are for protocols that the gateway does not have, for another environment, or off."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,6 +10,18 @@ _PASSED_MODES: Final = frozenset({
     "rerank", "moderation", "image_generation", "audio_transcription", "audio_speech",
 })  # fmt: skip
 """The same of protocols that pass as they are, to an upstream with OpenAI's wire. litellm translates none of them."""
+
+_OTHER_MODES: Final = frozenset({
+    "batch", "decisions", "evaluation", "extraction", "guardrail", "image_edit", "ocr", "realtime", "search",
+    "vector_store", "video_generation",
+})  # fmt: skip
+"""The same of protocols that the gateway has for nobody."""
+
+MODES: Final = _SERVED_MODES | _PASSED_MODES | _OTHER_MODES
+"""The words that LiteLLM has for `model_info.mode`. Another one says nothing about a model, there and here."""
+
+ENVIRONMENT: Final = "LITELLM_ENVIRONMENT"
+"""The variable that says in which environment models are served."""
 
 _OPENAIS_MODELS: Final = ("dall-e", "gpt-image", "whisper", "-transcribe", "tts-1", "-tts", "rerank", "-moderation")
 """Parts of names that models of these protocols have, and no other model."""
@@ -27,16 +39,19 @@ _OPENAIS_WIRE: Final = frozenset({"openai", "custom_openai", "openai_like", "hos
 """Providers whose models are asked in OpenAI's wire."""
 
 
-def why_unserved(entry: Mapping[str, Any]) -> str | None:
+def why_unserved(entry: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
     """Why an entry is not served; None if it may be. What `model_info.mode` says comes before the name of the model."""
     info, params = entry.get("model_info"), entry.get("litellm_params")
     info = info if isinstance(info, Mapping) else {}
     if info.get("blocked") is True:
         return "model_info.blocked is true"
+    environments, here = info.get("supported_environments"), environ.get(ENVIRONMENT)
+    if here and isinstance(environments, list | tuple) and here not in environments:
+        return f"{ENVIRONMENT} is {here}, which model_info.supported_environments does not name"
     mode = info.get("mode")
     model = params.get("model") if isinstance(params, Mapping) else None
     passes = isinstance(model, str) and _passes(model, entry.get("handler"))
-    if isinstance(mode, str) and mode:
+    if isinstance(mode, str) and mode in MODES:
         if mode in _SERVED_MODES or (passes and mode in _PASSED_MODES):
             return None
         where = " but from upstreams with OpenAI's wire (direct)" if mode in _PASSED_MODES else ""

@@ -15,6 +15,7 @@ _NUMBERS: Final = ("rpm", "tpm", "timeout", "retries", "time", "weight", "order"
 _ADDRESS: Final = "https://address.invalid/v1"
 _NUMBER: Final = "1"
 _TEXT: Final = "not-set-where-this-was-read"
+_MODEL: Final = f"openai/{_TEXT}"
 
 
 def with_stand_ins(data: Any, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -47,6 +48,8 @@ def _named(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 def _stand_in(key: str) -> str:
     """What would be a value of a key with this name."""
+    if key == "model":
+        return _MODEL  # a name without a provider that litellm knows would be none that can be served
     if any(part in key for part in _ADDRESSES):
         return _ADDRESS
     return _NUMBER if any(part in key for part in _NUMBERS) else _TEXT

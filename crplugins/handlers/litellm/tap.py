@@ -22,6 +22,7 @@ from crplugins.core.sse import Splitter
 from crplugins.handlers.litellm.cohere import chunk_of
 from crplugins.handlers.litellm.finish import is_failure
 from crplugins.handlers.litellm.lines import LONGEST_HEARTBEAT, clean_bytes, clean_lines, says_nothing
+from crplugins.handlers.litellm.usage import fields_of
 
 logger = logging.getLogger("crplugins.upstream")
 
@@ -38,6 +39,9 @@ RENAMING_PARSERS: Final = frozenset({
 _BROKEN: Final = object()
 _HOLDERS: Final = ("http_response", "response", "streaming_response", "response_iterator", "completion_stream")
 _MAX_DEPTH: Final = 6
+
+_ENDS_OF_RESPONSES: Final = frozenset({"response.completed", "response.incomplete"})
+_FAILURES_OF_RESPONSES: Final = frozenset({"response.failed", "error"})
 
 
 class Tap:
@@ -64,7 +68,13 @@ class Tap:
         self.on_malformed = _leave_out
 
     def attach(self, stream: Any) -> None:
-        """Watches a provider's stream. To be called before its first item is read."""
+        """Watches a provider's stream. To be called before its first item is read.
+
+        One of Responses has no lines to watch: litellm has decoded its events.
+        """
+        if hasattr(events := getattr(stream, "streaming_response", None), "responses_api_provider_config"):
+            stream.streaming_response = self._watched(events)
+            return
         if hasattr(stream, "_decoder") and hasattr(stream, "_cast_to"):
             self._watch_sdk(stream)
         if hasattr(stream, "streaming_response") and hasattr(stream.streaming_response, "__aiter__"):
@@ -91,6 +101,18 @@ class Tap:
                 self.error = f"the model failed: {reasons[0]}"
         elif chunk.get("done") is True:  # Ollama's, whose counts litellm drops if one of the two is missing
             self.usage = {"prompt_tokens": chunk.get("prompt_eval_count"), "completion_tokens": chunk.get("eval_count")}
+
+    async def _watched(self, events: Any) -> AsyncIterator[Any]:
+        """Events of Responses. What litellm makes of them ends as an answer does, however they end."""
+        self.unfinished = True
+        async for event in events:
+            kind = getattr(event, "type", "")
+            kind = str(getattr(kind, "value", kind))
+            if kind in _ENDS_OF_RESPONSES:
+                self.unfinished = False
+            elif kind in _FAILURES_OF_RESPONSES:
+                self.error = fields_of(getattr(getattr(event, "response", event), "error", None)) or kind
+            yield event
 
     def _clean(self, stream: Any) -> None:
         """Readers hold the lines under one name or two."""

@@ -29,10 +29,21 @@ Leaves = dict[str, Any]
 
 
 def changes_between(old: Config, new: Config) -> list[str]:
-    """One text for each value that is different, in the order of the new configuration."""
+    """One text for each value that is different, in the order of the new configuration.
+
+    Of what is new only what its file says, and of an entry that is gone nothing but that.
+    """
     before, after = _leaves(old), _leaves(new)
+    unsaid = _unsaid(new)
+    gone = tuple(f"{place}." for place, value in before.items() if value is True and place not in after)
     places = [(place, before.get(place, _ABSENT), after.get(place, _ABSENT)) for place in {**after, **before}]
-    return [_text(*each) for each in places if each[1] != each[2]]
+    return [
+        _text(place, was, now)
+        for place, was, now in places
+        if was != now
+        and not (was is _ABSENT and (now is None or place in unsaid))
+        and not (now is _ABSENT and (was is None or place.startswith(gone)))
+    ]
 
 
 def needs_restart(old: Config, new: Config) -> list[str]:
@@ -58,6 +69,8 @@ def _found(dumped: Mapping[str, Any], path: Iterable[str]) -> Any:
 
 def _text(place: str, before: Any, after: Any) -> str:
     if before is _ABSENT:
+        if after is True and place.endswith("]"):
+            return f"{place}: new"  # an entry, whose values follow
         return f"{place}: {_shown(place, after)} (new)"
     if after is _ABSENT:
         return f"{place}: removed"
@@ -94,35 +107,45 @@ def _may_be_secret(place: str) -> bool:
 
 
 def _leaves(config: Config) -> Leaves:
-    leaves: Leaves = {}
+    return {place: value for place, value, _ in _all(config)}
+
+
+def _unsaid(config: Config) -> set[str]:
+    """The places of defaults, of which the configuration says nothing."""
+    return {place for place, _, is_said in _all(config) if not is_said}
+
+
+def _all(config: Config) -> Iterator[tuple[str, Any, bool]]:
     for name in type(config).model_fields:
-        leaves.update(_below(name, getattr(config, name), _NAMES.get(name)))
-    return leaves
+        yield from _below(name, getattr(config, name), is_said=name in config.model_fields_set, named=_NAMES.get(name))
 
 
-def _below(place: str, value: Any, named: str | None = None) -> Iterator[tuple[str, Any]]:
-    """The values at and below a place; of lists with names for their entries by these."""
+def _below(place: str, value: Any, *, is_said: bool, named: str | None = None) -> Iterator[tuple[str, Any, bool]]:
+    """The values at and below a place, and whether the configuration says them; of lists with names for their entries
+    by these."""
     if isinstance(value, BaseModel):
         extra = value.model_extra or {}
         fields = {name: getattr(value, name) for name in type(value).model_fields}
         for key, item in (fields | extra).items():
-            yield from _below(f"{place}.{key}", item)
+            yield from _below(
+                f"{place}.{key}", item, is_said=is_said and (key in extra or key in value.model_fields_set)
+            )
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _below(f"{place}.{key}", item)
+            yield from _below(f"{place}.{key}", item, is_said=is_said)
     elif isinstance(value, list | tuple):
         seen: dict[str, int] = {}
         for number, item in enumerate(value):
             name = _name_of(item, named)
             if name is None:
-                yield from _below(f"{place}[{number}]", item)
+                yield from _below(f"{place}[{number}]", item, is_said=is_said)
                 continue
             seen[name] = seen.get(name, 0) + 1
             again = "" if seen[name] == 1 else f" ({seen[name]})"
-            yield f"{place}[{name}{again}]", True
-            yield from _below(f"{place}[{name}{again}]", item)
+            yield f"{place}[{name}{again}]", True, is_said
+            yield from _below(f"{place}[{name}{again}]", item, is_said=is_said)
     else:
-        yield place, value
+        yield place, value, is_said
 
 
 def _name_of(item: Any, named: str | None) -> str | None:

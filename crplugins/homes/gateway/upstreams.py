@@ -31,12 +31,14 @@ from crplugins.handlers.routing.settings import GroupSettings
 from crplugins.handlers.routing.strategy import balancer_of
 from crplugins.handlers.spoken import Protocols, spoken_by, target_of
 from crplugins.handlers.upstream import (
+    ANTHROPIC,
     GATEWAY_EXTRA,
     HandlerKind,
     LitellmMissing,
     Upstream,
     UpstreamUnknown,
     can_wait,
+    in_responses,
     is_left_out,
     native_upstream,
     resolve,
@@ -363,9 +365,11 @@ def handler_of(
         if own is None:
             return LitellmHandler(deployment)
         from crplugins.handlers.direct import DirectHandler
-        from crplugins.handlers.native import Native
+        from crplugins.handlers.native import Native, NativeKeeper
 
-        return Native(DirectHandler(deployment, own), LitellmHandler(deployment))
+        if own.provider == ANTHROPIC:
+            return Native(DirectHandler(deployment, own), LitellmHandler(deployment))
+        return NativeKeeper(DirectHandler(deployment, own), LitellmHandler(in_responses(deployment)))
     except ModuleNotFoundError as error:
         needs = f"needs {error.name}, which is not installed: {GATEWAY_EXTRA}"
         raise UpstreamUnknown(f"model '{deployment.name}': {needs}") from error

@@ -180,3 +180,51 @@ def test_a_model_of_a_protocol_that_passes_is_served_where_its_upstream_has_open
     text = MODELS.replace("  - model_name: b", f"  - {{model_name: e, litellm_params: {written}}}\n  - model_name: b")
     config = load(text + "litellm_settings: {drop_params: true}")
     assert ("e" in [model.model_name for model in config.model_list]) is served
+
+
+def test_a_mode_that_litellm_does_not_have_keeps_no_model_from_being_served(load: Any) -> None:
+    text = MODELS.replace("api_key: x}", "api_key: x}\n    model_info: {mode: embeddings}")
+    config = load(text + "litellm_settings: {}")
+    assert [entry.model_name for entry in config.model_list] == ["a", "b"]
+    assert config.deployments()[0].spoken is None
+    assert config.warnings == (
+        "model_list[0].model_info.mode is unknown, did you mean 'embedding'?: a mode that LiteLLM does not have says "
+        "nothing about a model, there and here",
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "served", "warning"),
+    [
+        ({"LITELLM_ENVIRONMENT": "staging"}, ["a", "b"], ()),
+        (
+            {"LITELLM_ENVIRONMENT": "production"},
+            ["b"],
+            (
+                "model_list[0] is not served: LITELLM_ENVIRONMENT is production, which model_info.supported_environments "
+                "does not name",
+            ),
+        ),
+        (
+            {},
+            ["a", "b"],
+            (
+                "model_list[0].model_info.supported_environments is ignored: LITELLM_ENVIRONMENT is not set, without which "
+                "LiteLLM would not start",
+            ),
+        ),
+    ],
+)
+def test_a_model_for_other_environments_is_not_served(
+    load: Any, environ: dict[str, str], served: list[str], warning: tuple[str, ...]
+) -> None:
+    info = "model_info: {supported_environments: [development, staging]}"
+    config = load(MODELS.replace("api_key: x}", f"api_key: x}}\n    {info}") + "litellm_settings: {}", environ)
+    assert [entry.model_name for entry in config.model_list] == served
+    assert config.warnings == warning
+
+
+def test_json_logs_are_the_format_of_our_log(load: Any) -> None:
+    assert load(MODELS + "litellm_settings: {json_logs: true}").log.format == "json"
+    assert load(MODELS + "litellm_settings: {json_logs: false}").log.format == "text"
+    assert load(MODELS + "litellm_settings: {json_logs: true}\nlog: {format: text}").log.format == "text"

@@ -130,6 +130,21 @@ general_settings: {enable_pre_call_checks: true}
     )
 
 
+def test_a_key_that_is_misspelt_is_told_how_it_is_spelt(load: Any) -> None:
+    config = load("""\
+model_list: [{model_name: a, litellm_params: {model: openai/m, api_key: x}}]
+litellm_settings: {drop_param: true, batch_size: 2}
+general_settings: {masterkey: sk-x, custom_headers: true, default_key_generate_params: {models: [a]}}
+""")
+    assert config.warnings == (
+        "litellm_settings.drop_param is unknown and does not count, did you mean 'drop_params'?: no key that is known here",
+        "litellm_settings.batch_size is unknown and does not count: no key that is known here",
+        "general_settings.masterkey is unknown and does not count, did you mean 'master_key'?: no key that is known here",
+        "general_settings.custom_headers is unknown and does not count: no key that is known here",
+        "general_settings.default_key_generate_params is ignored: it is a key of litellm_settings, also for LiteLLM",
+    )
+
+
 def test_a_place_in_the_report_is_that_of_the_file() -> None:
     text = "model_list:\n- model_name: a\n  litellm_params:\n    model: openai/m\n    tags: [x]\n"
     document = read_document(text, "config.yaml")

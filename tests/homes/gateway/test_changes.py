@@ -52,6 +52,33 @@ def test_other_values_are_shown_as_they_were_and_as_they_are() -> None:
     assert set(changes_between(before, after)) == {"aliases.fast: m (new)", "num_retries: null -> 2"}
 
 
+def test_of_a_new_model_what_its_file_says_is_shown_and_of_one_that_is_gone_its_name() -> None:
+    def config(*names: str) -> Config:
+        params = {"model": "openai/m", "api_base": "http://h/v1", "temperature": 0}
+        entries = [{"model_name": name, "litellm_params": params, "handler": "direct"} for name in names]
+        return parse_config({"model_list": entries})
+
+    assert changes_between(config("a", "b"), config("a", "c")) == [
+        "model_list[c]: new",
+        "model_list[c].model_name: c (new)",
+        "model_list[c].litellm_params.model: openai/m (new)",
+        "model_list[c].litellm_params.api_base: http://h/v1 (new)",
+        "model_list[c].litellm_params.temperature: 0 (new)",
+        "model_list[c].handler: direct (new)",
+        "model_list[b]: removed",
+    ]
+
+
+def test_a_section_that_is_new_or_gone_shows_what_its_file_says() -> None:
+    alone, with_budget = parse_config({}), parse_config({"budgets": {"per_key": {"usd": 5, "period": "day"}}})
+    assert changes_between(alone, with_budget) == ["budgets.per_key.usd: 5 (new)", "budgets.per_key.period: day (new)"]
+    assert changes_between(with_budget, alone) == [
+        "budgets.per_key.usd: removed",
+        "budgets.per_key.period: removed",
+        "budgets.per_key.shadow: removed",
+    ]
+
+
 def test_numbers_are_shown_as_people_write_them() -> None:
     def config(tokens: int, usd: float, share: float) -> Config:
         budgets = {"per_team": {"ads": {"usd": usd, "period": "day"}}, "warn_at": share}

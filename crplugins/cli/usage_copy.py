@@ -1,0 +1,69 @@
+"""`crplugins usage copy`: the rows of the ledger, written into another database."""
+
+import asyncio
+import sqlite3
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crplugins.cli.keys.source import clock_of
+from crplugins.cli.options import ConfigOption, LedgerOption
+from crplugins.cli.refused import Refused
+from crplugins.config import ConfigError, Problem
+
+
+def copy(
+    context: typer.Context,
+    to: Annotated[
+        str, typer.Option(metavar="URL", help="The ledger that takes them: postgresql://... or sqlite:///...")
+    ],
+    ledger: LedgerOption = None,
+    config_file: ConfigOption = None,
+) -> None:
+    """Copy every row of the ledger into another one, whose tables are made if need be. Rows that are there are skipped.
+
+    Gateways may run meanwhile. Run it again after they write into the new one: it brings the rows of the time between.
+    """
+    asyncio.run(_copy(to, clock_of(context)(), ledger, config_file))
+
+
+async def _copy(to: str, now: datetime, ledger: str | None, config_file: Path | None) -> None:
+    """Raises `ConfigError` and `Refused`."""
+    try:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from crplugins.cli.usage_source import ask, find_ledger  # needs the `sql` extra
+        from crplugins.ledger.copying import copy_rows, days_without_rows
+        from crplugins.ledger.database import LedgerDatabase
+        from crplugins.ledger.errors import LinesRefused, reason_of
+        from crplugins.ledger.export import first_day
+        from crplugins.ledger.reader import LedgerReader
+    except ImportError as error:
+        raise ConfigError([Problem((), f"needs {error.name}: pip install 'crplugins[sql]'")]) from None
+    found = find_ledger(ledger, config_file)
+    try:
+        target = LedgerDatabase(to)
+    except (ValueError, ImportError) as error:
+        raise ConfigError([Problem(("--to",), str(error))]) from None
+    if str(target.url) == str(found.database.url):
+        raise Refused("--to names the ledger itself")
+
+    async def write(reader: LedgerReader) -> int:
+        rows = 0
+        try:
+            async for number in copy_rows(reader, target, now):
+                rows += number
+        except (SQLAlchemyError, sqlite3.Error, LinesRefused, OSError, TimeoutError) as error:
+            raise Refused(f"--to cannot be written, after {rows} rows: {reason_of(error)}") from None
+        days = await days_without_rows(reader, await first_day(reader))
+        if days:
+            sys.stderr.write(f"note: the sums of {days} days whose rows have been deleted are not copied\n")
+        return rows
+
+    try:
+        typer.echo(f"{await ask(found, write)} rows are in the other ledger")
+    finally:
+        await target.close()
