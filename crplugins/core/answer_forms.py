@@ -3,15 +3,18 @@
 Some providers send a document where a stream was asked for, or a stream where a document was. `stream_of` and
 `document_of` make the asked form of the same facts. They keep every field, also those that OpenAI does not have. What
 has another shape than OpenAI's counts as absent.
-`readable_chunk` adds to a chunk what OpenAI's SDKs cannot do without.
+`readable_chunk` adds to a chunk or a document what OpenAI's SDKs cannot do without.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from crplugins.core.body import Body
 from crplugins.core.errors import SERVER_ERROR, broken_off
 from crplugins.core.lenient_json import decode_with_halves, encoded, joined, object_of, objects_of
 from crplugins.core.sse import Event, done_event
+from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import is_end, is_failure
 
 _PIECES: Final = frozenset(
@@ -19,6 +22,7 @@ _PIECES: Final = frozenset(
 )
 """Texts that a stream sends in pieces. Of any other text the last one counts, and of a name or an id the first."""
 
+_COUNT_IN_QUOTES: Final = re.compile(rb'_tokens"[ \t\r\n]*+:[ \t\r\n]*+"')
 _NAMES: Final = frozenset({"id", "name", "type", "role"})
 _NOT_IN_HEAD: Final = frozenset({"object", "choices", "usage"})
 
@@ -79,7 +83,8 @@ def _whole_choice(index: int, choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def readable_chunk(event: Event) -> Event:
-    """The chunk with a list of `choices`, a `delta` in each, and null for a finish reason that is none (`"null"`).
+    """The chunk with a list of `choices`, a `delta` in each, null for a finish reason that is none (`"null"`), and
+    usage in OpenAI's words, as a whole answer has it too.
 
     openai-python fails on a chunk without the first two, and OpenAI's SDKs take any text for an end. Nearly every chunk
     is readable, and returned as it is. An error becomes an object with a message: xAI sends its text alone, Google a
@@ -88,6 +93,8 @@ def readable_chunk(event: Event) -> Event:
     answer = event.answer
     if answer is None or event.data is None:
         return event
+    if event.document:
+        return readable_usage(event)
     if answer.error is not None:
         return _readable_error(event, answer.error)
     if answer.choices is not None:
@@ -95,12 +102,34 @@ def readable_chunk(event: Event) -> Event:
             if choice.delta is None or (choice.finish_reason and _is_filler(choice.finish_reason)):
                 break
         else:
-            return event
+            return event if answer.usage is None else readable_usage(event)
     chunk = decode_with_halves(event.data)
     if not isinstance(chunk, dict):
         return event
     chunk["choices"] = [_readable_choice(choice) for choice in objects_of(chunk.get("choices"))]
-    return event.with_data(encoded(chunk))
+    return readable_usage(event.with_data(encoded(chunk)))
+
+
+def readable_usage(event: Event) -> Event:
+    """The chunk or document with its usage in OpenAI's words, where its provider has others (mlx-vlm: `input_tokens`),
+    or writes the numbers as texts. Clients read no other, and the AI SDK fails on texts."""
+    usage = None if event.answer is None else event.answer.usage
+    if usage is None or event.data is None:
+        return event
+    named = usage.prompt_tokens is not None and usage.completion_tokens is not None
+    if named and _COUNT_IN_QUOTES.search(event.data) is None:
+        return event
+    counted, body = usage.counted(), Body.of_answer(event.data)
+    if counted is None:
+        return event
+    body.set("usage", {**object_of(body.get("usage")), **counts_object(counted)})
+    return event.with_data(body.raw)
+
+
+def counts_object(usage: TokenUsage) -> dict[str, int]:
+    """The three counts that every usage of OpenAI's has."""
+    prompt, completion = usage.input_tokens, usage.output_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def _readable_error(event: Event, error: Any) -> Event:
