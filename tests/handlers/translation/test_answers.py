@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crplugins.core.completeness import Completeness
-from crplugins.core.dialects import COMPLETIONS, MESSAGES, RESPONSES, Dialect
+from crplugins.core.dialects import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Dialect
 from crplugins.core.errors import GatewayError
+from crplugins.core.said import Said
 from crplugins.core.sse import Event
 from crplugins.handlers.translation.responses_request import thoughts_of
 from crplugins.handlers.translation.translated import TRANSLATIONS
@@ -69,6 +70,19 @@ def test_thoughts_words_and_calls_come_one_after_the_other(dialect: Dialect) -> 
     assert (seen.text, seen.reasoning, seen.finishes) == ("Hello", "Hm", ["tool_calls"])
     assert seen.calls == (("get", {"a": 1}), ("now", {}))
     assert seen.ids == ["call_0", "call_1"]
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+def test_what_is_told_weighs_what_the_model_said_where_no_usage_counts_it(dialect: Dialect) -> None:
+    said = [{"reasoning_content": "Hm, a long thought"}, {"content": "Hello"}, {"content": " there"}]
+    chunks = [*map(chunk, said), call(0, "", "get"), call(0, '{"a": '), call(0, "1}"), chunk({}, "stop")]
+    heard, told_of = Said(), Said()
+    for each in chunks:
+        heard.hear(CHAT.document(json.dumps(each).encode()).answer.choices)
+    for event in events_of(dialect, chunks):
+        if event.answer is not None and event.answer.choices:
+            told_of.hear(event.answer.choices)
+    assert told_of.tokens() == heard.tokens()
 
 
 @pytest.mark.parametrize("dialect", BOTH)
