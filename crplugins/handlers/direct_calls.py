@@ -171,7 +171,7 @@ class DirectCalls:
         if document.answer is None or not document.answer.choices:
             exchange.note_unseen([document])  # some providers bill a failed answer too
             raise self._whole.no_completion(dialect.error_in(document), response.headers)
-        return dialect.readable(document)
+        return document
 
     async def _rest(self, response: Response, head: bytes) -> bytes:
         declared = response.headers.get("content-length", "")

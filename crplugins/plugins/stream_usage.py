@@ -11,6 +11,7 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Refusal, Slot
+from crplugins.core.finish_reasons import is_end
 from crplugins.core.lenient_json import NOT_JSON, objects_of
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import FRAME_BYTES, Event
@@ -21,7 +22,7 @@ from crplugins.core.stream_options import (
     asks_for_usage_only,
     names_stream_options,
 )
-from crplugins.core.wire import AnswerFacts, is_end
+from crplugins.core.wire import AnswerFacts
 
 _SHOWN: Final[Slot["UsageOnOneChunk"]] = Slot("stream_usage.shown")
 _HIDDEN: Final[Slot[bool]] = Slot("stream_usage.hidden")

@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from crplugins.core.call_numbers import CallNumbers, index_of
 from crplugins.core.errors import no_completion
-from crplugins.core.lenient_json import decode_with_halves, encoded, objects_of
+from crplugins.core.finish_reasons import openais_reason
+from crplugins.core.lenient_json import decode_with_halves, encoded, object_of, objects_of
 from crplugins.handlers.translation.translation import Fields, text_in
 
 Kind = Literal["thinking", "text", "refusal", "call"]
@@ -65,6 +67,7 @@ class Blocks:
         self._open: Block | None = None
         self._waiting: deque[Block] = deque()
         self._calls: dict[int, Block] = {}
+        self._numbers = CallNumbers()
         self._refused = False
 
     @property
@@ -79,11 +82,9 @@ class Blocks:
     def choice(self, choice: Fields, *, whole: bool = False) -> Iterator[BlockStep]:
         """The steps of one choice: of a chunk, or of a whole answer. Raises `GatewayError` 502."""
         said = choice.get("message" if whole else "delta")
-        reason = choice.get("finish_reason")
         if isinstance(said, dict):
             yield from self._said(said, whole=whole)
-        if isinstance(reason, str) and reason:
-            self.finish = reason
+        self.finish = openais_reason(choice.get("finish_reason")) or self.finish
 
     def end(self) -> Iterator[BlockStep]:
         """The steps that end the answer."""
@@ -143,17 +144,15 @@ class Blocks:
             text.notes.append(note)
 
     def _call(self, call: Fields, number: int) -> Iterator[BlockStep]:
-        index = call.get("index")
-        index = index if isinstance(index, int) else number
-        function = call.get("function")
-        function = function if isinstance(function, dict) else {}
+        function = object_of(call.get("function"))
         arguments = function.get("arguments")
         if arguments is not None and not isinstance(arguments, str):  # a few providers send the object itself
             arguments = encoded(arguments).decode()
+        call_id, name = text_in(call.get("id")), text_in(function.get("name"))
+        index, begins = self._numbers.note(index_of(call, number), call_id or None, name or None, arguments or "")
         block = self._calls.get(index)
-        if block is None:
-            block = Block("call", 0, text_in(call.get("id")), text_in(function.get("name")))
-            self._calls[index] = block
+        if begins or block is None:
+            block = self._calls[index] = Block("call", 0, call_id, name)
             block.pieces += [arguments] if arguments else []
             yield from self._begin(block)
         elif arguments:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from crplugins.core.completeness import Completeness
 from crplugins.core.dialects import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Dialect
 from crplugins.core.errors import GatewayError
+from crplugins.core.finish_reasons import openais_reason
 from crplugins.core.said import Said
 from crplugins.core.sse import Event
 from crplugins.handlers.translation.responses_request import thoughts_of
@@ -137,6 +138,18 @@ def test_whatever_comes_is_told_in_order_and_nothing_is_lost(chunks: list[dict[s
 
 
 @pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize("index", [{}, {"index": 0}, {"index": None}])
+def test_calls_that_their_server_does_not_number_are_as_many_as_they_are(dialect: Dialect, index: Any) -> None:
+    chunks = []
+    for call_id, name, arguments in (("a", "time", '{"tz":'), (None, None, '"JST"}'), ("b", "weather", "{}")):
+        function = {"arguments": arguments, **({"name": name} if name else {})}
+        chunks.append(chunk({"tool_calls": [{**index, "id": call_id, "type": "function", "function": function}]}))
+    seen = told(dialect, [*chunks, chunk({}, "tool_calls")])
+    assert seen.calls == (("time", {"tz": "JST"}), ("weather", {}))
+    assert seen.ids == ["a", "b"]
+
+
+@pytest.mark.parametrize("dialect", BOTH)
 def test_an_emoji_that_is_cut_in_two_arrives(dialect: Dialect) -> None:
     events = events_of(dialect, [chunk({"content": "\ud83d"}), chunk({"content": "\ude00"}), chunk({}, "stop")])
     joined = b"".join(event.data or b"" for event in events)
@@ -150,7 +163,9 @@ def test_an_emoji_that_is_cut_in_two_arrives(dialect: Dialect) -> None:
         ("stop", "end_turn", "completed"),
         ("length", "max_tokens", "incomplete"),
         ("content_filter", "refusal", "incomplete"),
-        ("eos", "eos", "completed"),
+        ("eos", "end_turn", "completed"),  # Anthropic's are a closed set
+        ("sensitive", "refusal", "incomplete"),
+        ("model_context_window_exceeded", "max_tokens", "incomplete"),
     ],
 )
 def test_why_an_answer_has_ended(finish: str, stop: str, status: str) -> None:
@@ -159,7 +174,7 @@ def test_why_an_answer_has_ended(finish: str, stop: str, status: str) -> None:
     response = whole(RESPONSES, {"content": "Hi"}, finish)
     assert response["status"] == status
     assert (response["incomplete_details"] is None) is (status == "completed")
-    assert whole(COMPLETIONS, {"content": "Hi"}, finish)["choices"][0]["finish_reason"] == finish
+    assert whole(COMPLETIONS, {"content": "Hi"}, finish)["choices"][0]["finish_reason"] == openais_reason(finish)
 
 
 def test_a_refusal_is_one_in_each_protocol() -> None:
