@@ -18,9 +18,10 @@ from crplugins.core.sse import Event, done_event
 from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import EmptyErrorFacts, UnnamedErrorFacts
 
-_PIECES: Final = frozenset(
-    {"content", "refusal", "reasoning_content", "reasoning", "arguments", "data", "transcript", "thinking", "signature"}
-)
+_PIECES: Final = frozenset({
+    "content", "refusal", "reasoning_content", "reasoning", "reasoning_text", "arguments", "data", "transcript",
+    "thinking", "signature",
+})  # fmt: skip
 """Texts that a stream sends in pieces. Of any other text the last one counts, and of a name or an id the first."""
 
 _COUNT_IN_QUOTES: Final = re.compile(rb'_tokens"[ \t\r\n]*+:[ \t\r\n]*+"')

@@ -5,7 +5,7 @@ as lax as providers are (null where OpenAI has an object, floats beside counts),
 the usage of a whole stream over one odd key.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
@@ -33,6 +33,7 @@ class Delta(msgspec.Struct):
     refusal: Any = None
     reasoning_content: Any = None  # DeepSeek, vLLM
     reasoning: Any = None  # Groq, OpenRouter
+    reasoning_text: Any = None  # GitHub Copilot
     thinking_blocks: Any = None  # Anthropic through LiteLLM: the same thoughts as in `reasoning_content`
     reasoning_details: Any = None  # OpenRouter: the same as in `reasoning`
     tool_calls: Any = None
@@ -43,7 +44,8 @@ class Delta(msgspec.Struct):
 
     def says(self) -> bool:
         """Whether something is said; not by the role alone."""
-        thoughts = self.reasoning_content or self.reasoning or self.thinking_blocks or self.reasoning_details
+        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text
+        thoughts = thoughts or self.thinking_blocks or self.reasoning_details
         said = self.content or self.refusal or thoughts
         return bool(said or self.tool_calls or self.function_call or self.audio or self.images)
 
@@ -53,7 +55,8 @@ class Delta(msgspec.Struct):
         texts = [content] if isinstance(content, str) and content else _texts_in(content) if content else []
         if self.refusal:
             texts += _texts_in(self.refusal)
-        thoughts = self.reasoning_content or self.reasoning or self.thinking_blocks or self.reasoning_details
+        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text
+        thoughts = thoughts or self.thinking_blocks or self.reasoning_details
         if thoughts:
             texts += _texts_in(thoughts)
         if self.audio and isinstance(self.audio, dict):
@@ -85,6 +88,17 @@ class Delta(msgspec.Struct):
     def pictures(self) -> int:
         """How many pictures are in it (Gemini through LiteLLM, OpenRouter)."""
         return len(self.images) if isinstance(self.images, list) else 0
+
+
+_THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_text")
+
+
+def thoughts_in(said: Mapping[str, Any]) -> str:
+    """The thoughts in a delta or a message, which are often sent under two names at once."""
+    for name in _THOUGHTS:
+        if isinstance(thought := said.get(name), str) and thought:
+            return thought
+    return ""
 
 
 _INNER: Final = ("text", "refusal", "thinking", "summary")

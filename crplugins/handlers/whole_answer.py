@@ -37,8 +37,9 @@ class WholeAnswers:
     def document_in(self, body: bytes, dialect: Dialect = CHAT) -> Event:
         """The JSON document in `body`, an answer with a 2xx in `dialect`, decoded, in words that its clients can read.
 
-        Without a choice it is none, and its facts have none where the model has failed, or a chunk of a stream is all
-        there is. Comments before the document and bytes behind it are taken off: clients read it up to its end.
+        Without a choice it is none, and its facts have none where the model has failed, or where there is no message,
+        such as in a chunk of a stream. Comments before the document and bytes behind it are taken off: clients read it
+        up to its end.
         """
         document = dialect.document(without_comments(body).rstrip(_PADDING))
         if document.answer is None:
@@ -47,7 +48,8 @@ class WholeAnswers:
         if answer is None:
             return document
         for choice in answer.choices or ():
-            if choice.finish_reason not in _USUAL and (is_failure(choice.finish_reason) or _is_piece(choice, dialect)):
+            usual = choice.finish_reason in _USUAL and choice.message is not None and answer.error is None
+            if not usual and (answer.error or is_failure(choice.finish_reason) or _is_piece(choice, dialect)):
                 return msgspec.structs.replace(document, answer=Misshapen(answer.model, None, answer.usage))
         usage = answer.usage
         if usage is not None and (usage.prompt_tokens is None or usage.completion_tokens is None):
@@ -93,8 +95,8 @@ _USUAL: Final = frozenset({"stop", "length", "tool_calls"})
 
 
 def _is_piece(choice: Choice, dialect: Dialect) -> bool:
-    """Whether a choice is that of a chunk, of which more would have followed."""
-    return dialect is CHAT and choice.message is None and choice.delta is not None
+    """Whether a choice is that of a chunk, of which more would have followed. What was filtered may have no message."""
+    return dialect is CHAT and choice.message is None and choice.finish_reason != "content_filter"
 
 
 def _failed_choice(document: Any) -> dict[str, Any] | None:

@@ -386,9 +386,24 @@ async def test_a_plain_answer_of_a_model_that_failed_is_a_failure(behind, choice
         assert (await gateway.post()).status == status
 
 
+async def test_an_error_beside_choices_is_one_in_a_plain_answer_too(behind):
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script(body={**ANSWER, "error": {"code": 429, "message": "slow down"}}))
+        assert (await gateway.post()).status == 429
+        gateway.provider.enqueue(Script(body={**ANSWER, "error": {"code": None, "message": ""}}))
+        assert (await gateway.post()).status == 200
+
+
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_chunk_in_place_of_a_document_is_none(behind, stream):
-    chunk = {"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"delta": {"role": "assistant", "content": ""}, "finish_reason": None},
+        {"message": None, "finish_reason": "stop"},
+    ],
+)
+async def test_a_choice_without_a_message_is_no_whole_answer(behind, stream, choice):
+    chunk = {"id": "c", "choices": [{"index": 0, **choice}]}
     async with behind() as gateway:
         gateway.provider.enqueue(Script(body=json.dumps(chunk).encode() + b"\n{}", content_type="application/json"))
         answer = await gateway.post(stream=stream)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from crplugins.core.finish_reasons import openais_reason
+from crplugins.core.wire import thoughts_in
 from crplugins.handlers.litellm.extras import document_extras, message_extras, thinking_blocks_of
 from crplugins.handlers.litellm.finish import ProviderFailed, failed
 from crplugins.handlers.litellm.repair import refusal_of
@@ -74,7 +75,7 @@ def _finish(fields: Mapping[str, Any], message: Document) -> str:
 
 def _message(fields: Mapping[str, Any]) -> Document:
     message: Document = {"role": "assistant", "content": fields.get("content"), "refusal": refusal_of(fields)}
-    if reasoning := text_of(fields.get("reasoning_content")) or text_of(fields.get("reasoning")):
+    if reasoning := thoughts_in(fields):
         message["reasoning_content"] = reasoning
     if calls := complete_calls(fields.get("tool_calls")):
         message["tool_calls"] = calls

@@ -12,6 +12,7 @@ from typing import Any, Final
 from crplugins.core.errors import DONE_FRAME
 from crplugins.core.finish_reasons import openais_reason
 from crplugins.core.lenient_json import encoded
+from crplugins.core.wire import thoughts_in
 from crplugins.handlers.litellm.extras import (
     DOCUMENT_EXTRAS,
     MESSAGE_EXTRAS,
@@ -302,15 +303,14 @@ class ChoiceState:
 
 
 def _content(fields: Mapping[str, Any]) -> tuple[str, str]:
-    """Text and reasoning of a delta. Mistral's reasoning models put both into an array of parts."""
+    """Text and reasoning of a delta. Reasoning models of Mistral and Databricks put both into an array of parts."""
     content = fields.get("content")
-    thought = fields.get("reasoning_content") or fields.get("reasoning")
-    reasoning = thought if isinstance(thought, str) else ""
+    reasoning = thoughts_in(fields)
     if isinstance(content, str) or not content:
         return content or "", reasoning
     parts = [fields_of(part) for part in content] if isinstance(content, list) else []
     text = "".join(_text(part) for part in parts if part.get("type") == "text")
-    thoughts = [fields_of(thought) for part in parts for thought in part.get("thinking") or ()]
+    thoughts = [fields_of(each) for part in parts for each in part.get("thinking") or part.get("summary") or ()]
     return text, reasoning + "".join(_text(thought) for thought in thoughts)
 
 

@@ -15,6 +15,7 @@ from crplugins.core.call_numbers import CallNumbers, index_of
 from crplugins.core.errors import no_completion
 from crplugins.core.finish_reasons import openais_reason
 from crplugins.core.lenient_json import decode_with_halves, encoded, object_of, objects_of
+from crplugins.core.wire import thoughts_in
 from crplugins.handlers.translation.translation import Fields, text_in
 
 Kind = Literal["thinking", "text", "refusal", "call"]
@@ -95,7 +96,7 @@ class Blocks:
 
     def _said(self, said: Fields, *, whole: bool) -> Iterator[BlockStep]:
         signed = objects_of(said.get("thinking_blocks"))
-        thought = text_in(said.get("reasoning_content")) or text_in(said.get("reasoning"))
+        thought = thoughts_in(said)
         if whole and signed:  # the same thoughts, and where each of them ends
             for block in signed:
                 yield from self._words("thinking", text_in(block.get("thinking")))
@@ -214,12 +215,12 @@ def _calls_of(said: Fields) -> list[Fields]:
 
 
 def _parts_of(content: Any) -> Iterator[tuple[Kind, str]]:
-    """A text, or the texts and thoughts among parts, as Mistral's reasoning models send them."""
+    """A text, or the texts and thoughts among parts, as Mistral's reasoning models and Databricks' send them."""
     if isinstance(content, str):
         yield "text", content
         return
     for part in objects_of(content):
         if part.get("type") == "text":
             yield "text", text_in(part.get("text"))
-        elif part.get("type") == "thinking":
-            yield "thinking", "".join(text_in(thought.get("text")) for thought in objects_of(part.get("thinking")))
+        elif thoughts := objects_of(part.get("thinking")) or objects_of(part.get("summary")):
+            yield "thinking", "".join(text_in(thought.get("text")) for thought in thoughts)

@@ -76,6 +76,16 @@ async def test_messages_in_place_of_deltas_are_heard_and_nothing_twice(model: st
     assert (told.said("content"), told.finish_reasons(), told.done) == ("one two", ["stop"], True)
 
 
+@pytest.mark.parametrize(
+    "thought",
+    [{"reasoning_text": "hm"}, {"reasoning": "hm", "reasoning_content": "hm"},
+     {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}]}],
+)  # fmt: skip
+async def test_thoughts_have_one_name_whatever_their_providers_is(model: str, thought: Any) -> None:
+    told = await told_of(model, event(thought), event({"content": "one"}), STOP, USAGE, DONE)
+    assert (told.said("reasoning_content"), told.said("content"), told.done) == ("hm", "one", True)
+
+
 async def test_objects_that_are_no_part_of_an_answer_are_signs_of_life(model: str) -> None:
     odd = [bare(object="chat.completion.heartbeat"), bare(progress=0.5), bare(code=0, msg="ok")]
     told = await told_of(model, *odd, ROLE, *odd, event({"content": "one"}), *odd, STOP, USAGE, DONE)

@@ -74,6 +74,19 @@ def test_thoughts_words_and_calls_come_one_after_the_other(dialect: Dialect) -> 
 
 
 @pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize(
+    "thought",
+    [
+        {"reasoning_text": "Hm"},
+        {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm"}]}]},
+    ],
+)
+def test_thoughts_are_told_whatever_their_providers_name_is(dialect: Dialect, thought: dict[str, Any]) -> None:
+    seen = told(dialect, [chunk(thought), chunk({"content": "Hi"}), chunk({}, "stop")])
+    assert (seen.reasoning, seen.text) == ("Hm", "Hi")
+
+
+@pytest.mark.parametrize("dialect", BOTH)
 def test_what_is_told_weighs_what_the_model_said_where_no_usage_counts_it(dialect: Dialect) -> None:
     said = [{"reasoning_content": "Hm, a long thought"}, {"content": "Hello"}, {"content": " there"}]
     chunks = [*map(chunk, said), call(0, "", "get"), call(0, '{"a": '), call(0, "1}"), chunk({}, "stop")]
