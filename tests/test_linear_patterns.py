@@ -32,7 +32,7 @@ PACKAGE = Path(crplugins.__file__).parent
 FOREIGN = {
     "asgi.incoming._CHARSET": "search", "core.patterns._DOT_SEGMENT": "search",
     "core.form_body._DISPOSITION": "match", "core.form_body._TEXT": "match", "core.form_body._TYPE": "match",
-    "core.request_json._NUMBERS": "search", "handlers.handler._CONTENT_TYPE": "match",
+    "core.answer_forms._COUNT_IN_QUOTES": "search", "core.request_json._NUMBERS": "search", "handlers.handler._CONTENT_TYPE": "match",
     "plugins.guard.anthropic._BOUND": "search", "plugins.guard.anthropic._INDEX": "search",
     "core.body._END": "match", "core.body._MEMBER": "match", "core.lenient_json._HALF_A_PAIR": "search",
     "core.lenient_json._WORD": "search", "core.paths._CUTS": "search", "core.paths._EXACT": "match",

@@ -3,23 +3,30 @@
 Some providers send a document where a stream was asked for, or a stream where a document was. `stream_of` and
 `document_of` make the asked form of the same facts. They keep every field, also those that OpenAI does not have. What
 has another shape than OpenAI's counts as absent.
-`readable_chunk` adds to a chunk what OpenAI's SDKs cannot do without.
+`readable_chunk` adds to a chunk or a document what OpenAI's SDKs cannot do without.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from crplugins.core.body import Body
 from crplugins.core.errors import SERVER_ERROR, broken_off
+from crplugins.core.finish_reasons import is_end, is_failure
 from crplugins.core.lenient_json import decode_with_halves, encoded, joined, object_of, objects_of
 from crplugins.core.sse import Event, done_event
-from crplugins.core.wire import is_end, is_failure
+from crplugins.core.usage import TokenUsage
+from crplugins.core.wire import EmptyErrorFacts, UnnamedErrorFacts
 
-_PIECES: Final = frozenset(
-    {"content", "refusal", "reasoning_content", "reasoning", "arguments", "data", "transcript", "thinking", "signature"}
-)
+_PIECES: Final = frozenset({
+    "content", "refusal", "reasoning_content", "reasoning", "reasoning_text", "arguments", "data", "transcript",
+    "thinking", "signature",
+})  # fmt: skip
 """Texts that a stream sends in pieces. Of any other text the last one counts, and of a name or an id the first."""
 
+_COUNT_IN_QUOTES: Final = re.compile(rb'_tokens"[ \t\r\n]*+:[ \t\r\n]*+"')
 _NAMES: Final = frozenset({"id", "name", "type", "role"})
+_HEAD: Final = frozenset({"id", "created", "model"})
 _NOT_IN_HEAD: Final = frozenset({"object", "choices", "usage"})
 
 
@@ -39,10 +46,7 @@ def stream_of(document: bytes) -> list[Event]:
     for choice in choices:
         index = choice.get("index", 0)
         said = {key: value for key, value in choice.items() if key not in ("message", "finish_reason")}
-        delta = {"role": "assistant", **object_of(choice.get("message"))}
-        if delta.get("tool_calls"):
-            calls = objects_of(delta["tool_calls"])
-            delta["tool_calls"] = [{"index": number, **call} for number, call in enumerate(calls)]
+        delta = _delta_of({"role": "assistant", **object_of(choice.get("message"))})
         end = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
         events.append(_chunk(head, [{"index": index, **said, "delta": delta, "finish_reason": None}]))
         events.append(_chunk(head, [end]))
@@ -53,6 +57,13 @@ def stream_of(document: bytes) -> list[Event]:
 
 def _chunk(head: Mapping[str, Any], choices: list[Any]) -> Event:
     return Event.of(encoded({**head, "choices": choices}))
+
+
+def end_of(choice: int, reason: str, chunk: Event) -> Event:
+    """The chunk that ends a choice of the stream to which `chunk` belongs."""
+    told = object_of(decode_with_halves(chunk.data or b""))
+    head = {key: value for key, value in told.items() if key in _HEAD} | {"object": "chat.completion.chunk"}
+    return _chunk(head, [{"index": choice, "delta": {}, "finish_reason": reason}])
 
 
 def document_of(events: Iterable[Event]) -> bytes:
@@ -79,7 +90,8 @@ def _whole_choice(index: int, choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def readable_chunk(event: Event) -> Event:
-    """The chunk with a list of `choices`, a `delta` in each, and null for a finish reason that is none (`"null"`).
+    """The chunk with a list of `choices`, a `delta` in each (the `message` that stands in its place), null for a finish
+    reason that is none (`"null"`), and usage in OpenAI's words, as a whole answer has it too.
 
     openai-python fails on a chunk without the first two, and OpenAI's SDKs take any text for an end. Nearly every chunk
     is readable, and returned as it is. An error becomes an object with a message: xAI sends its text alone, Google a
@@ -88,19 +100,57 @@ def readable_chunk(event: Event) -> Event:
     answer = event.answer
     if answer is None or event.data is None:
         return event
+    if event.document:
+        return readable_usage(event)
     if answer.error is not None:
         return _readable_error(event, answer.error)
+    if answer.__class__ is EmptyErrorFacts:
+        event = named_error(event)
     if answer.choices is not None:
         for choice in answer.choices:
             if choice.delta is None or (choice.finish_reason and _is_filler(choice.finish_reason)):
                 break
         else:
-            return event
-    chunk = decode_with_halves(event.data)
+            return event if answer.usage is None else readable_usage(event)
+    chunk = decode_with_halves(event.data or b"")
     if not isinstance(chunk, dict):
         return event
     chunk["choices"] = [_readable_choice(choice) for choice in objects_of(chunk.get("choices"))]
-    return event.with_data(encoded(chunk))
+    return readable_usage(event.with_data(encoded(chunk)))
+
+
+def named_error(event: Event) -> Event:
+    """The event with an error where clients look for one, and without one that says nothing."""
+    answer = event.answer
+    if answer.__class__ is UnnamedErrorFacts and answer is not None:
+        return event.with_data(encoded({"error": answer.error}))
+    if answer.__class__ is not EmptyErrorFacts or event.data is None:
+        return event
+    body = Body.of_answer(event.data)
+    body.remove("error")
+    return event.with_data(body.raw)
+
+
+def readable_usage(event: Event) -> Event:
+    """The chunk or document with its usage in OpenAI's words, where its provider has others (mlx-vlm: `input_tokens`),
+    or writes the numbers as texts. Clients read no other, and the AI SDK fails on texts."""
+    usage = None if event.answer is None else event.answer.usage
+    if usage is None or event.data is None:
+        return event
+    named = usage.prompt_tokens is not None and usage.completion_tokens is not None
+    if named and _COUNT_IN_QUOTES.search(event.data) is None:
+        return event
+    counted, body = usage.counted(), Body.of_answer(event.data)
+    if counted is None:
+        return event
+    body.set("usage", {**object_of(body.get("usage")), **counts_object(counted)})
+    return event.with_data(body.raw)
+
+
+def counts_object(usage: TokenUsage) -> dict[str, int]:
+    """The three counts that every usage of OpenAI's has."""
+    prompt, completion = usage.input_tokens, usage.output_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def _readable_error(event: Event, error: Any) -> Event:
@@ -116,8 +166,27 @@ def _readable_error(event: Event, error: Any) -> Event:
 
 
 def _readable_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
-    reason = choice.get("finish_reason")
-    return {**choice, "delta": object_of(choice.get("delta")), "finish_reason": None if _is_filler(reason) else reason}
+    reason, delta = choice.get("finish_reason"), choice.get("delta")
+    if not isinstance(delta, dict):
+        delta = _delta_of(object_of(choice.get("message")))
+    return {**choice, "delta": delta, "finish_reason": None if _is_filler(reason) else reason}
+
+
+def _delta_of(message: dict[str, Any]) -> dict[str, Any]:
+    """What a message says, as a chunk says it: with an index for each call."""
+    if not message.get("tool_calls"):
+        return message
+    calls = [{"index": number, **call} for number, call in enumerate(objects_of(message["tool_calls"]))]
+    return {**message, "tool_calls": calls}
+
+
+def without_messages(event: Event) -> Event:
+    """The chunk without what stands in a `message` in place of a `delta`, because it was said already."""
+    chunk = object_of(decode_with_halves(event.data or b""))
+    for choice in objects_of(chunk.get("choices")):
+        if choice.get("delta") is None:
+            choice.pop("message", None)
+    return event.with_data(encoded(chunk))
 
 
 def _is_filler(finish_reason: object) -> bool:

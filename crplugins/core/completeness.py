@@ -2,8 +2,9 @@
 
 from msgspec import UNSET
 
+from crplugins.core.finish_reasons import is_end, is_failure
 from crplugins.core.sse import Event
-from crplugins.core.wire import Choice, is_end, is_failure
+from crplugins.core.wire import Choice
 
 
 class Completeness:
@@ -62,7 +63,7 @@ class Completeness:
             elif _says_something(choice):
                 self._ended.discard(choice.index)
                 self.open.add(choice.index)
-            if reason and is_failure(reason):
+            if choice.error or (reason and is_failure(reason)):
                 self.failed = True
         if answer.ends:
             self.done = True

@@ -13,7 +13,7 @@ import msgspec
 
 from crplugins.core.errors import DONE_FRAME
 from crplugins.core.lenient_json import NOT_JSON
-from crplugins.core.wire import AnswerFacts, Misshapen, plain_text, read_answer
+from crplugins.core.wire import AnswerFacts, Misshapen, UnnamedErrorFacts, plain_text, read_answer
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
@@ -35,7 +35,7 @@ MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024
 _BEFORE_ANSWER = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]++|:[^\r\n]*+[\r\n])*+")
 """Blank lines and comments, with which DeepSeek and OpenRouter keep a connection alive, also before a plain answer."""
 
-_FIELDS = (b"data", b"event", b"retry", b"id")
+_FIELDS = (b"data", b"event", b"retry", b"id", b"error:")  # "error" alone begins many a plain text
 _LONGEST_PREAMBLE = 64 * 1024
 
 
@@ -47,7 +47,7 @@ def begins_stream(head: bytes) -> bool | None:
     if head.startswith((b"{", b"data:")):  # nearly every body
         return head[:1] == b"d"
     start = _end_of_preamble(head)
-    word = head[start : start + len("event:")]
+    word = head[start : start + len("error: ")]
     if word[:1] in (b":", b"") or any(field.startswith(word) for field in _FIELDS):
         return None if len(head) < _LONGEST_PREAMBLE else True
     return word.startswith(_FIELDS)
@@ -89,6 +89,9 @@ class EventTooLarge(Exception):
 FRAME_BYTES: Final = len(b"data: \n\n")
 """How many bytes an event in OpenAI's framing has besides its data."""
 
+_ERROR: Final = b"error"
+"""The name of an event that is one, whatever its data."""
+
 UNREAD: Final = AnswerFacts()
 """In place of the facts of an event: they are still to be decoded."""
 
@@ -118,6 +121,11 @@ class Event(msgspec.Struct, eq=False):
             try:
                 self.answer = answer = read_answer(data)
             except NOT_JSON:
+                if self.name == _ERROR:
+                    self.answer = UnnamedErrorFacts(error={"message": data.decode("utf-8", "replace")})
+                return
+            if self.name == _ERROR and answer.error is None:
+                self.answer = UnnamedErrorFacts(error={"message": None})
                 return
             self.text = None if self.document else plain_text(answer)
 
@@ -283,6 +291,8 @@ def _fields_of(text: bytes) -> tuple[bytes | None, bytes]:
             data.append(value)
         elif field == b"event":
             name = value
+        elif field == _ERROR:  # llama.cpp, until the end of 2025
+            name, data = _ERROR, [value]
     return b"\n".join(data) if data else None, name
 
 

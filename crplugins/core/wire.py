@@ -5,7 +5,7 @@ as lax as providers are (null where OpenAI has an object, floats beside counts),
 the usage of a whole stream over one odd key.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from crplugins.core.lenient_json import strict_json, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
+from crplugins.core.told_errors import says_something, told_error
 from crplugins.core.units import NO_UNITS, Units
 from crplugins.core.usage import TokenUsage
 
@@ -32,6 +33,7 @@ class Delta(msgspec.Struct):
     refusal: Any = None
     reasoning_content: Any = None  # DeepSeek, vLLM
     reasoning: Any = None  # Groq, OpenRouter
+    reasoning_text: Any = None  # GitHub Copilot
     thinking_blocks: Any = None  # Anthropic through LiteLLM: the same thoughts as in `reasoning_content`
     reasoning_details: Any = None  # OpenRouter: the same as in `reasoning`
     tool_calls: Any = None
@@ -42,7 +44,8 @@ class Delta(msgspec.Struct):
 
     def says(self) -> bool:
         """Whether something is said; not by the role alone."""
-        thoughts = self.reasoning_content or self.reasoning or self.thinking_blocks or self.reasoning_details
+        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text
+        thoughts = thoughts or self.thinking_blocks or self.reasoning_details
         said = self.content or self.refusal or thoughts
         return bool(said or self.tool_calls or self.function_call or self.audio or self.images)
 
@@ -52,7 +55,8 @@ class Delta(msgspec.Struct):
         texts = [content] if isinstance(content, str) and content else _texts_in(content) if content else []
         if self.refusal:
             texts += _texts_in(self.refusal)
-        thoughts = self.reasoning_content or self.reasoning or self.thinking_blocks or self.reasoning_details
+        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text
+        thoughts = thoughts or self.thinking_blocks or self.reasoning_details
         if thoughts:
             texts += _texts_in(thoughts)
         if self.audio and isinstance(self.audio, dict):
@@ -84,6 +88,17 @@ class Delta(msgspec.Struct):
     def pictures(self) -> int:
         """How many pictures are in it (Gemini through LiteLLM, OpenRouter)."""
         return len(self.images) if isinstance(self.images, list) else 0
+
+
+_THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_text")
+
+
+def thoughts_in(said: Mapping[str, Any]) -> str:
+    """The thoughts in a delta or a message, which are often sent under two names at once."""
+    for name in _THOUGHTS:
+        if isinstance(thought := said.get(name), str) and thought:
+            return thought
+    return ""
 
 
 _INNER: Final = ("text", "refusal", "thinking", "summary")
@@ -120,36 +135,15 @@ def _call_piece(call: dict[str, Any], function: Any) -> CallPiece:
     return CallPiece(key, name if isinstance(name, str) else "", arguments)
 
 
-_NO_END: Final = frozenset({"", "null", "none", "load"})
-"""What some providers write on every chunk instead of null (Ollama, SGLang, LocalAI, GLM)."""
-
-_FAILURE: Final = frozenset({
-    "error", "abort", "aborted", "network_error", "insufficient_system_resource",
-    "function_call_filter: malformed_function_call",
-})  # fmt: skip
-"""The answer was given up (vLLM, SGLang, OpenRouter; GLM; DeepSeek; Gemini's OpenAI endpoint)."""
-
-_NOT_AN_END: Final = _NO_END | _FAILURE
-
-
-def is_end(finish_reason: object) -> bool:
-    """Whether a `finish_reason` ends its choice: a word that is neither a filler nor a failure."""
-    return isinstance(finish_reason, str) and finish_reason.lower() not in _NOT_AN_END
-
-
-def is_failure(finish_reason: object) -> bool:
-    """Whether a `finish_reason` says that the provider has failed."""
-    return isinstance(finish_reason, str) and finish_reason.lower() in _FAILURE
-
-
 class Choice(msgspec.Struct):
-    """`finish_reason` is UNSET without its key, which some providers never send."""
+    """`finish_reason` is UNSET without its key, which some providers never send. `error` is OpenRouter's."""
 
     index: int = 0
     finish_reason: str | UnsetType | None = UNSET
     delta: Delta | None = None
     message: Delta | None = None
     usage: ReportedUsage | None = None  # Moonshot's Kimi, on the last chunk
+    error: Any = None
 
 
 class GroqUsage(msgspec.Struct):
@@ -231,6 +225,14 @@ class ProgressFacts(AnswerFacts, frozen=True):
         return True
 
 
+class UnnamedErrorFacts(AnswerFacts, frozen=True):
+    """Of an error that is told in other members than `error`, where no client looks for it."""
+
+
+class EmptyErrorFacts(AnswerFacts, frozen=True):
+    """Of a chunk with an `error` that says nothing, which OpenAI's SDKs take for one if it has members."""
+
+
 class Misshapen(AnswerFacts, frozen=True):
     """Of JSON that is neither a chunk nor an answer nor a sign of life: a text, a number, `choices` that are none."""
 
@@ -274,9 +276,21 @@ def read_answer(data: bytes) -> AnswerFacts:
     Raises `msgspec.DecodeError` if `data` is not JSON to any client.
     """
     try:
-        return _answer.decode(data)
+        answer = _answer.decode(data)
     except msgspec.DecodeError:
-        return _read_leniently(data)
+        answer = _read_leniently(data)
+    if answer.error is None:
+        return answer if answer.choices or answer.usage is not None else _with_told_error(answer, data)
+    if says_something(answer.error):
+        return answer
+    return EmptyErrorFacts(answer.model, answer.choices, answer.usage, None, answer.x_groq, answer.service_tier)
+
+
+def _with_told_error(answer: AnswerFacts, data: bytes) -> AnswerFacts:
+    """The facts of what is no part of an answer, which may be an error that is told in another way."""
+    if answer.__class__ is not AnswerFacts or (error := told_error(data)) is None:
+        return answer
+    return UnnamedErrorFacts(answer.model, answer.choices, error=error)
 
 
 def _read_leniently(data: bytes) -> AnswerFacts:

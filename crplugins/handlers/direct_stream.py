@@ -8,7 +8,10 @@ from typing import Final
 
 import msgspec
 
+from crplugins.core.answer_forms import without_messages
+from crplugins.core.call_numbers import NumberedCalls, lack_an_index
 from crplugins.core.completeness import Completeness
+from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Push
 from crplugins.core.sse import (
@@ -65,6 +68,7 @@ class DirectStream:
         self._clock = exchange.clock
         self._attempt = attempt
         self._dialect = exchange.upstream_dialect or exchange.dialect
+        self._is_chat = self._dialect is CHAT
         self._splitter = self._dialect.splitter()
         self._state = Completeness(exchange.choices)
         self._spoke = False  # a token came, or an end
@@ -77,6 +81,9 @@ class DirectStream:
         self._later = b""  # read already, and to be looked at when others have had their turn
         self._begun = False  # the frames are read; until then the deadline is that of the request
         self._push: Push | None = None
+        self._chunk: Event | None = None  # one of the first
+        self._in_messages: bool | None = None  # the answer is told in messages, not in deltas
+        self._calls: NumberedCalls | None = None  # of a server that does not number them
         self._stopped = False  # the piece that is read next has been pushed already
         self._unraised: Exception | None = None  # what has gone wrong with it
 
@@ -92,6 +99,7 @@ class DirectStream:
             if self._last_count is None:
                 self._exchange.note_unseen(events)
             raise
+        self._chunk = events[-1] if events else None
         await anext(frames)  # closing a generator that was never started runs nothing of it, and leaks the connection
         return frames
 
@@ -214,23 +222,38 @@ class DirectStream:
                 if self._state.done or self._failure is not None:
                     break
             elif answer.choices or not event.is_heartbeat:
-                alive |= self._see_answer(event, answer)
+                event = self._readable(event, answer) if self._is_chat else self._dialect.readable(event)
+                alive |= self._see_answer(event, event.answer or answer)
                 if self._failure is not None:
                     break
-                passable.append(self._dialect.readable(event))
+                passable.append(event)
                 if answer.ends:
                     break
         if alive and self._begun:
             self._response.expire_in(self._patience.stall if self._state.open else self._seconds())
         return passable
 
+    def _readable(self, event: Event, answer: AnswerFacts) -> Event:
+        """The event as clients can read it, who hear nothing twice: some servers tell the whole answer behind it."""
+        for choice in answer.choices or ():
+            if choice.delta is None:
+                if choice.message is None:
+                    continue
+                if self._in_messages is None:
+                    self._in_messages = not self._spoke
+                if not self._in_messages:
+                    event = without_messages(event)
+            elif choice.delta.tool_calls and self._calls is None and lack_an_index(choice.delta.tool_calls):
+                self._calls = NumberedCalls()
+        event = self._dialect.readable(event)
+        return event if self._calls is None else self._calls.numbered(event)
+
     def _see_answer(self, event: Event, answer: AnswerFacts) -> bool:
         """Whether a part of the answer is a sign of life: a token, an end, the first count of tokens behind it."""
         alive = False
         self._state.see(event)
         if self._state.failed:
-            cause = "its finish_reason is a failure, it calls a tool without a name, or its end came before a reason"
-            self._failure = upstream_errors.cut_short(self._deployment, cause)
+            self._failure = self._failure_in(answer)
             self._last_count = answer.counted
             return alive
         if answer.says():
@@ -245,6 +268,12 @@ class DirectStream:
             self._counted = True
             alive = alive or self._ended
         return alive
+
+    def _failure_in(self, answer: AnswerFacts) -> GatewayError:
+        if (error := upstream_errors.error_in_choices(answer)) is not None:
+            return upstream_errors.refusal_in_stream(error, self._deployment, self._secrets)
+        cause = "its finish_reason is a failure, it calls a tool without a name, or its end came before a reason"
+        return upstream_errors.cut_short(self._deployment, cause)
 
     def _see_other(self, event: Event, passable: list[Event]) -> None:
         """A comment, the end mark, an error or a malformed event."""
@@ -270,13 +299,21 @@ class DirectStream:
         self._state.done = True
         if self._state.complete:
             self._spoke = True
-            passable += self._end_mark()
+            passable += self._end(passable)
         else:
             self._failure = upstream_errors.cut_short(self._deployment, "[DONE] came before a finish_reason")
 
-    def _end_mark(self) -> list[Event]:
+    def _end(self, events: list[Event]) -> list[Event]:
+        """What ends the answer behind these events: a reason for each choice that never had one, and the end mark."""
+        ends = self._missing_ends(events) if self._state.open else []
         mark = self._dialect.closing_mark()
-        return [] if mark is None else [mark]
+        return ends if mark is None else [*ends, mark]
+
+    def _missing_ends(self, events: list[Event]) -> list[Event]:
+        reason = "tool_calls" if self._state.calls else "stop"
+        chunk = events[-1] if events else self._chunk
+        ends = [self._dialect.end_of(choice, reason, chunk) for choice in sorted(self._state.open)] if chunk else []
+        return [event for event in ends if event is not None]
 
     def _see_error(self, event: Event) -> None:
         """Before the first token an error is a status, behind it an event of ours. No plugin sees the upstream's."""
@@ -307,7 +344,7 @@ class DirectStream:
         if self._failure is None and not self._state.done:
             if self._state.complete:
                 self._state.done = True
-                events += self._end_mark()
+                events += self._end(events)
             else:
                 self._failure = upstream_errors.cut_short(self._deployment, "the body ended before a finish_reason")
         return events

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError, broken_off, no_completion
 from crplugins.core.exchange import Attempt
-from crplugins.core.lenient_json import NOT_JSON, decode_leniently
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded
 from crplugins.core.log_lines import log_upstream
 from crplugins.core.outcome import answered_with
 from crplugins.core.redaction import cut, scrub
 from crplugins.core.stream_options import names_stream_options
+from crplugins.core.wire import AnswerFacts
 from crplugins.handlers.deadlines import Missed
 from crplugins.handlers.http.interface import HttpError
 
@@ -37,7 +38,8 @@ def read_error(body: bytes, depth: int = 0) -> ErrorObject:
 
     Missing parts are empty or None: `{"error": {...}}` (OpenAI; Anthropic's has its code in `details`), the same in a
     list (Google) or once more in an `error` (gateways), `{"error": "text"}`, `{"message": ...}` (old vLLM),
-    `{"detail": ...}` (FastAPI), `{"code", "msg"}` (Chinese providers), `{"base_resp": {...}}` (MiniMax), anything else.
+    `{"detail": ...}` (FastAPI), `{"code", "msg"}` (Chinese providers), `{"code", "details"}` (FMS), `{"base_resp":
+    {...}}` (MiniMax), anything else.
     """
     try:
         document = decode_leniently(body)
@@ -48,7 +50,7 @@ def read_error(body: bytes, depth: int = 0) -> ErrorObject:
     fields = error if isinstance(error, dict) else {"message": error}
     detail, param = _detail(envelope.get("detail"))
     message = next((text for key in _MESSAGE_KEYS if (text := _text(fields.get(key)))), None)
-    message = message or _text(envelope.get("message")) or detail
+    message = message or _text(envelope.get("message")) or _text(fields.get("details")) or detail
     if message[:1] in ("{", "[") and len(message) <= _LONGEST_NESTED and depth < _MAX_DEPTH:  # a relay quotes another's
         inner = read_error(message.encode("utf-8", "replace"), depth + 1)
         message = inner.message or message
@@ -207,12 +209,22 @@ def refuses_stream_options(refusal: GatewayError) -> bool:
 
 def refusal_in_stream(data: bytes, deployment: str, secrets: Iterable[str | None] = ()) -> GatewayError:
     """The refusal in `data`, an error event of a stream: a status before the first token, else an event of ours."""
-    status = status_of(decode_leniently(data))
+    try:
+        status = status_of(decode_leniently(data))
+    except NOT_JSON:
+        status = NO_STATUS
     return upstream_refusal(status, read_error(data), {}, deployment=deployment, secrets=secrets)
+
+
+def error_in_choices(answer: AnswerFacts) -> bytes | None:
+    """The JSON of the error that stands inside a choice, where OpenRouter has it; None if there is none."""
+    error = next((choice.error for choice in answer.choices or () if choice.error), None)
+    return None if error is None else encoded({"error": error})
 
 
 NO_STATUS: Final = 502
 
+_STATUS_KEYS: Final = ("status_code", "code", "status", "http_code", "http_status_code")
 _STATUS: Final = re.compile(r"[45][0-9]{2}")
 
 _STATUSES: Final[Mapping[str, int]] = {
@@ -224,13 +236,13 @@ _STATUSES: Final[Mapping[str, int]] = {
 
 
 def status_of(document: object) -> int:
-    """The HTTP status that an error names in its `code`, `status_code` or by its type, else `NO_STATUS`.
+    """The HTTP status that an error names in its `code`, in a member for it or by its type, else `NO_STATUS`.
 
     `document` is the error, or what is around it.
     """
     error = _innermost(_envelope(document))
     fields = error if isinstance(error, dict) else {}
-    for value in (fields.get("status_code"), fields.get("code"), fields.get("status")):
+    for value in map(fields.get, _STATUS_KEYS):
         if isinstance(value, int | str) and _STATUS.fullmatch(str(value)):
             return int(value)
     return _STATUSES.get(str(fields.get("type")), NO_STATUS)

@@ -6,10 +6,14 @@ For every handler: the direct one, and litellm's before litellm reads the answer
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import GatewayError
-from crplugins.core.lenient_json import NOT_JSON, decode_leniently, first_json_value
+from crplugins.core.finish_reasons import is_failure
+from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, first_json_value, object_of, objects_of
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
+from crplugins.core.wire import Choice, Misshapen
 from crplugins.handlers import upstream_errors
 
 _MEDIA_TYPES: Final = frozenset({
@@ -31,13 +35,25 @@ class WholeAnswers:
         self._secrets = tuple(secrets)
 
     def document_in(self, body: bytes, dialect: Dialect = CHAT) -> Event:
-        """The JSON document in `body`, an answer with a 2xx in `dialect`, decoded. Without a choice it is none.
+        """The JSON document in `body`, an answer with a 2xx in `dialect`, decoded, in words that its clients can read.
 
-        Comments before the document and bytes behind it are taken off: clients read it up to its end.
+        Without a choice it is none, and its facts have none where the model has failed, or where there is no message,
+        such as in a chunk of a stream. Comments before the document and bytes behind it are taken off: clients read it
+        up to its end.
         """
         document = dialect.document(without_comments(body).rstrip(_PADDING))
         if document.answer is None:
             document = dialect.document(first_json_value(document.raw) or document.raw)
+        answer = document.answer
+        if answer is None:
+            return document
+        for choice in answer.choices or ():
+            usual = choice.finish_reason in _USUAL and choice.message is not None and answer.error is None
+            if not usual and (answer.error or is_failure(choice.finish_reason) or _is_piece(choice, dialect)):
+                return msgspec.structs.replace(document, answer=Misshapen(answer.model, None, answer.usage))
+        usage = answer.usage
+        if usage is not None and (usage.prompt_tokens is None or usage.completion_tokens is None):
+            return dialect.readable(document)
         return document
 
     def no_completion(self, body: bytes, headers: Mapping[str, str]) -> GatewayError:
@@ -47,6 +63,9 @@ class WholeAnswers:
         200. An error without a status is the provider's failure, and anything else malformed.
         """
         document = _json_in(body)
+        if (failed := _failed_choice(document)) is not None:
+            error = {"error": failed.get("error")}
+            return self.refuse(upstream_errors.status_of(error), encoded(error), headers)
         status = upstream_errors.status_of(document)
         if status == upstream_errors.NO_STATUS and not _has_error(document):
             return self.malformed(f"{len(body)} bytes of {_media_type(headers)} without a completion")
@@ -69,6 +88,21 @@ class WholeAnswers:
     def malformed(self, cause: str) -> GatewayError:
         """The failure of an answer that its wire does not allow. `cause` is a sentence of ours."""
         return upstream_errors.malformed(self._deployment, cause)
+
+
+_USUAL: Final = frozenset({"stop", "length", "tool_calls"})
+"""Finish reasons of nearly every answer, which is looked at no further."""
+
+
+def _is_piece(choice: Choice, dialect: Dialect) -> bool:
+    """Whether a choice is that of a chunk, of which more would have followed. What was filtered may have no message."""
+    return dialect is CHAT and choice.message is None and choice.finish_reason != "content_filter"
+
+
+def _failed_choice(document: Any) -> dict[str, Any] | None:
+    """A choice that says that the model has failed, and perhaps why (OpenRouter)."""
+    choices = objects_of(object_of(document).get("choices"))
+    return next((choice for choice in choices if is_failure(choice.get("finish_reason"))), None)
 
 
 def _media_type(headers: Mapping[str, str]) -> str:

@@ -11,7 +11,8 @@ import msgspec
 
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Refusal, Slot
-from crplugins.core.lenient_json import NOT_JSON
+from crplugins.core.finish_reasons import is_end
+from crplugins.core.lenient_json import NOT_JSON, objects_of
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import FRAME_BYTES, Event
 from crplugins.core.stream_options import (
@@ -21,7 +22,7 @@ from crplugins.core.stream_options import (
     asks_for_usage_only,
     names_stream_options,
 )
-from crplugins.core.wire import AnswerFacts, is_end
+from crplugins.core.wire import AnswerFacts
 
 _SHOWN: Final[Slot["UsageOnOneChunk"]] = Slot("stream_usage.shown")
 _HIDDEN: Final[Slot[bool]] = Slot("stream_usage.hidden")
@@ -187,8 +188,9 @@ class UsageOnOneChunk:
     """Shows the usage of one stream on exactly one chunk.
 
     That is the chunk without choices, or the chunk that ends the last choice: where the provider puts it. Running
-    counts on earlier chunks become null; if no other usage follows, the last of them is sent in a chunk of OpenAI's
-    form. So is usage that stands inside a choice (Kimi), where no client looks for it.
+    counts, which stand beside words or before the end, become null; if no other usage follows, the last of them is sent
+    in a chunk of OpenAI's form. So is usage that stands inside a choice (Kimi), where no client looks for it. Usage
+    that counts nothing, zeros or nulls, is none: some providers have it on the chunk before the real one.
 
     Args:
         choices: how many the client asked for (`n`).
@@ -199,11 +201,11 @@ class UsageOnOneChunk:
     def __init__(self, choices: int) -> None:
         self._choices = choices
         self._finished: set[int] = set()
-        self._last_counted: Body | None = None
+        self._last_counted: Event | None = None
         self._shown = False
 
     def filtered(self, event: Event) -> Event | None:
-        """The event for the client; None for a repeated usage chunk."""
+        """The event for the client; None for a usage chunk that is repeated, or shown later."""
         answer = event.answer
         if answer is None or event.text is not None:
             return event
@@ -211,41 +213,46 @@ class UsageOnOneChunk:
             if is_end(choice.finish_reason):
                 self._finished.add(choice.index)
             if choice.usage is not None:
-                self._note_usage_of_a_choice(event)
+                self._last_counted = event
         if answer.usage is None or answer.error is not None:
             return event
+        if answer.usage.counted() is None:
+            return _with_null_usage(event, answer)
         return self._with_usage(event, answer)
 
     def closing_events(self) -> Iterable[Event]:
         """The events to add when the stream is complete: the usage, if it was not shown yet."""
         last = self._last_counted
-        if self._shown or last is None:
+        if self._shown or last is None or last.answer is None:
             return ()
-        head: dict[str, Any] = {name: last.get(name) for name in _HEAD_FIELDS if name in last}
-        return (Event.of(msgspec.json.encode({**head, "choices": [], "usage": last.get("usage")})),)
-
-    def _note_usage_of_a_choice(self, event: Event) -> None:
-        body = Body.of_answer(event.data or b"")
-        for choice in body.get("choices", list) or ():
-            if isinstance(choice, dict) and choice.get("usage") is not None:
-                body.set("usage", choice["usage"])
-                self._last_counted = body
+        return (last if not last.answer.choices else _usage_chunk_of(last),)
 
     def _with_usage(self, event: Event, answer: AnswerFacts) -> Event | None:
         if self._shown:
-            return self._with_null_usage(event, answer) if answer.choices else None
-        if not answer.choices or self._is_total():
+            return _with_null_usage(event, answer) if answer.choices else None
+        if self._is_total() and not answer.says():
             self._shown = True
             return event
-        self._last_counted = Body.of_answer(event.data or b"")
-        return self._with_null_usage(event, answer)
+        self._last_counted = event
+        return _with_null_usage(event, answer) if answer.choices else None
 
     def _is_total(self) -> bool:
         """vLLM counts several choices separately, on every chunk, and their sum on a chunk after them."""
         ended = len(self._finished) >= self._choices
         return ended and (self._choices == 1 or self._last_counted is None)
 
-    def _with_null_usage(self, event: Event, answer: AnswerFacts) -> Event:
-        body = Body.of_answer(event.data or b"")
-        body.set("usage", None)
-        return event.with_data(body.raw, msgspec.structs.replace(answer, usage=None))
+
+def _usage_chunk_of(event: Event) -> Event:
+    """The usage of a chunk that has choices, or of one of them, in a chunk of its own."""
+    chunk = Body.of_answer(event.data or b"")
+    usage = chunk.get("usage")
+    if usage is None:
+        usage = next(each["usage"] for each in objects_of(chunk.get("choices")) if each.get("usage") is not None)
+    head: dict[str, Any] = {name: chunk.get(name) for name in _HEAD_FIELDS if name in chunk}
+    return Event.of(msgspec.json.encode({**head, "choices": [], "usage": usage}))
+
+
+def _with_null_usage(event: Event, answer: AnswerFacts) -> Event:
+    body = Body.of_answer(event.data or b"")
+    body.set("usage", None)
+    return event.with_data(body.raw, msgspec.structs.replace(answer, usage=None))

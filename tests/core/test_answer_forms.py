@@ -159,3 +159,38 @@ def test_a_field_of_an_unexpected_shape_is_absent_and_never_a_fault_of_ours(data
         assert stream_of(data)[-1].is_done
     state = Completeness()
     state.see(event)
+
+
+OTHER_WORDS = [
+    {"input_tokens": 4, "output_tokens": 9, "total_tokens": 13, "cost": 0.5},
+    {"prompt_tokens": "4", "completion_tokens": "9", "total_tokens": "13", "cost": 0.5},
+    {"prompt_tokens": 4, "total_tokens": 13, "cost": 0.5},
+]
+
+
+@pytest.mark.parametrize("usage", OTHER_WORDS)
+@pytest.mark.parametrize("choices", [[], [{"index": 0, "delta": {}, "finish_reason": "stop"}], None])
+def test_usage_in_other_words_is_told_in_openais_beside_what_it_was(usage: dict[str, Any], choices: Any) -> None:
+    event = Event.of(json.dumps({"id": "c", "choices": choices, "usage": usage}).encode())
+    readable = readable_chunk(event)
+    told = {"prompt_tokens": 4, "completion_tokens": 9, "total_tokens": 13}
+    assert json.loads(readable.data or b"") == {"id": "c", "choices": choices or [], "usage": {**usage, **told}}
+    assert readable.answer is not None
+    assert event.answer is not None
+    assert readable.answer.counted == event.answer.counted
+
+
+@pytest.mark.parametrize("usage", OTHER_WORDS)
+def test_a_document_tells_its_usage_in_openais_words_and_is_else_as_it_was(usage: dict[str, Any]) -> None:
+    readable = readable_chunk(Event.json_document(json.dumps({**ANSWER, "usage": usage}).encode()))
+    told = {"prompt_tokens": 4, "completion_tokens": 9, "total_tokens": 13}
+    assert json.loads(readable.raw) == {**ANSWER, "usage": {**usage, **told}}
+
+
+@pytest.mark.parametrize("usage", [ANSWER["usage"], {"prompt_tokens": 0, "completion_tokens": 0}, {"cost": 1}, None])
+def test_usage_in_openais_words_and_what_counts_nothing_pass_byte_for_byte(usage: Any) -> None:
+    for event in (
+        Event.of(json.dumps({"choices": [], "usage": usage}).encode()),
+        Event.json_document(json.dumps({**ANSWER, "usage": usage}).encode()),
+    ):
+        assert readable_chunk(event) is event

@@ -6,7 +6,7 @@ import pytest
 from msgspec import UNSET
 
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import AnswerFacts, Choice, Delta, Misshapen, is_end, is_failure, read_answer
+from crplugins.core.wire import AnswerFacts, Choice, Delta, Misshapen, read_answer
 
 
 def read(**fields: Any) -> AnswerFacts:
@@ -157,23 +157,6 @@ def test_numbers_that_only_python_writes_are_read(number: bytes) -> None:
     )
     [choice] = read_answer(data).choices or ()
     assert choice.delta == Delta('NaN " Infinity')
-
-
-@pytest.mark.parametrize(
-    "reason", ["stop", "length", "tool_calls", "content_filter", "STOP", "end_turn", "eos", "function_call"]
-)
-def test_any_word_ends_a_choice(reason: str) -> None:
-    assert is_end(reason)
-    assert not is_failure(reason)
-
-
-FAILURES = ("error", "abort", "network_error", "insufficient_system_resource")
-
-
-@pytest.mark.parametrize("reason", ["", "null", "NULL", "None", "load", None, UNSET, *FAILURES])
-def test_a_filler_or_a_failure_is_no_end(reason: object) -> None:
-    assert not is_end(reason)
-    assert is_failure(reason) == (reason in FAILURES)
 
 
 @pytest.mark.parametrize("reason", [None, 0, False, {}, 12.5])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crplugins.core.sse import MAX_DOCUMENT_BYTES
+from crplugins.core.sse import MAX_DOCUMENT_BYTES, Splitter
 from crplugins.testing import FakeProvider, Script
 from tests.handlers.http.raw_upstream import upstream
 
@@ -279,11 +279,135 @@ async def test_an_answer_that_never_ended_is_an_error_whatever_is_behind_it(behi
         assert b'"stop"' not in body
 
 
-async def test_an_answer_without_any_finish_reason_is_complete_with_its_end_mark(behind):
+@pytest.mark.parametrize("calls", [False, True])
+async def test_an_answer_without_any_finish_reason_is_complete_with_its_end_mark_and_gets_one(behind, calls):
+    """Without one OpenAI's stream helper of Node and the AI SDK fail."""
     pieces = [event(choices=[{"index": 0, "delta": {"content": text}}]) for text in ("Good", " day")]
+    if calls:
+        call = {"index": 0, "id": "a", "function": {"name": "now", "arguments": "{}"}}
+        pieces.append(event(choices=[{"index": 0, "delta": {"tool_calls": [call]}}]))
     async with behind() as gateway:
         gateway.provider.enqueue(Script(events=[*pieces, DONE]))
-        assert (await gateway.post(stream=True)).body == b"".join(pieces) + DONE
+        body = (await gateway.post(stream=True)).body
+    assert body.startswith(b"".join(pieces))
+    last, done = Splitter().feed(body.removeprefix(b"".join(pieces)))
+    assert done.is_done
+    chunk = json.loads(last.data)
+    assert chunk["object"] == "chat.completion.chunk"
+    assert chunk["choices"] == [{"index": 0, "delta": {}, "finish_reason": "tool_calls" if calls else "stop"}]
+
+
+ERRORS = [
+    (event(code=429, message="slow down"), 429, "slow down"),
+    (event(object="error", message="too long", type="BadRequestError", code=400), 400, "too long"),
+    (b'event: error\ndata: {"code":422,"details":"no such option"}\n\n', 422, "no such option"),
+    (b'error: {"code":400,"message":"too long","type":"invalid_request_error"}\n\n', 400, "too long"),
+    (event(error={"message": "no such option", "http_status_code": 422}), 422, "no such option"),
+    (event(choices=[{"index": 0, "delta": {"content": ""}, "error": {"code": 429, "message": "slow down"}}]), 429, "slow down"),
+    (b"event: error\ndata: overloaded\n\n", 502, None),
+    (event(choices=None, base_resp={"status_code": 1008, "status_msg": "insufficient balance"}), 502, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "status", "message"), ERRORS)
+async def test_an_error_in_a_providers_own_words_keeps_its_status_and_its_text(behind, error, status, message):
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script(events=[says(""), error, DONE]))
+        answer = await gateway.post(stream=True)
+        assert answer.status == status
+        assert message is None or json.loads(answer.body)["error"]["message"] == message
+        # No finish reason is named, so that the end mark alone would make it whole.
+        gateway.provider.enqueue(Script(events=[event(choices=[{"index": 0, "delta": {"content": "a"}}]), error, DONE]))
+        told, done = Splitter().feed((await gateway.post(stream=True)).body)[1:]
+        assert done.is_done
+        assert message is None or json.loads(told.data)["error"]["message"] == message
+
+
+@pytest.mark.parametrize("error", [{}, "", False, {"message": "", "type": "", "param": "", "code": None}])
+async def test_an_error_that_says_nothing_is_none_and_not_shown(behind, error):
+    pieces = [says("Good"), says(" day"), says(None, "stop")]
+    named = [piece.replace(b"{", b'{"error": ' + json.dumps(error).encode() + b", ", 1) for piece in pieces]
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script(events=[*named, DONE]))
+        body = (await gateway.post(stream=True)).body
+    assert text_of(body) == "Good day"
+    assert b'"error"' not in body
+
+
+def message(content: str | None, finish_reason: str | None = None, **more: Any) -> bytes:
+    said = {"role": "assistant", "content": content, **more}
+    return event(choices=[{"index": 0, "message": said, "finish_reason": finish_reason}])
+
+
+CALL = {"id": "a", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [[message("Good"), message(" day"), message("", "stop")], [message("Good day", "stop")],
+     [says("Good"), says(" day"), message("Good day", "stop")]],
+    ids=["pieces", "whole", "once more behind deltas"],
+)  # fmt: skip
+async def test_messages_in_place_of_deltas_are_heard_and_nothing_twice(behind, events):
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script(events=[*events, DONE]))
+        assert text_of((await gateway.post(stream=True)).body) == "Good day"
+        gateway.provider.enqueue(Script(events=[message(None, "tool_calls", tool_calls=[CALL]), DONE]))
+        chunk = json.loads(Splitter().feed((await gateway.post(stream=True)).body)[0].data)
+        assert chunk["choices"][0]["delta"]["tool_calls"] == [{"index": 0, **CALL}]
+
+
+async def test_fragments_of_calls_without_an_index_get_one(behind):
+    calls = [("a", "time", '{"tz":'), (None, None, '"JST"}'), ("b", "weather", "{}")]
+    fragments = [{"id": i, "type": "function", "function": {"name": n, "arguments": a}} for i, n, a in calls]
+    events = [
+        event(choices=[{"index": 0, "delta": {"tool_calls": [each]}, "finish_reason": None}]) for each in fragments
+    ]
+    end = says(None, "tool_calls")
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script(events=[*events, end, DONE]))
+        body = (await gateway.post(stream=True)).body
+    chunks = [json.loads(each.data)["choices"][0]["delta"] for each in Splitter().feed(body)[:3]]
+    assert [each["tool_calls"] for each in chunks] == [
+        [{**fragment, "index": index}] for fragment, index in zip(fragments, (0, 0, 1), strict=True)
+    ]
+    assert body.endswith(end + DONE)
+
+
+@pytest.mark.parametrize(
+    ("choice", "status"),
+    [({"finish_reason": "error"}, 502), ({"finish_reason": "network_error"}, 502),
+     ({"finish_reason": "error", "error": {"code": 429, "message": "slow down"}}, 429)],
+)  # fmt: skip
+async def test_a_plain_answer_of_a_model_that_failed_is_a_failure(behind, choice, status):
+    failed = {**ANSWER, "choices": [{**ANSWER["choices"][0], **choice}]}
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script(body=failed))
+        assert (await gateway.post()).status == status
+
+
+async def test_an_error_beside_choices_is_one_in_a_plain_answer_too(behind):
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script(body={**ANSWER, "error": {"code": 429, "message": "slow down"}}))
+        assert (await gateway.post()).status == 429
+        gateway.provider.enqueue(Script(body={**ANSWER, "error": {"code": None, "message": ""}}))
+        assert (await gateway.post()).status == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"delta": {"role": "assistant", "content": ""}, "finish_reason": None},
+        {"message": None, "finish_reason": "stop"},
+    ],
+)
+async def test_a_choice_without_a_message_is_no_whole_answer(behind, stream, choice):
+    chunk = {"id": "c", "choices": [{"index": 0, **choice}]}
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script(body=json.dumps(chunk).encode() + b"\n{}", content_type="application/json"))
+        answer = await gateway.post(stream=stream)
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (502, "upstream_malformed")
 
 
 async def test_a_choice_that_never_began_is_an_error(behind):

@@ -173,6 +173,39 @@ async def test_running_counts_are_reduced_to_the_last(tail: list[bytes]) -> None
     assert b'"content": "a"' in body
 
 
+@pytest.mark.parametrize(
+    "usage", [{"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, {"prompt_tokens": None}]
+)
+async def test_usage_that_counts_nothing_does_not_hide_the_real_one_behind_it(usage: Any) -> None:
+    empty = [
+        b"data: " + json.dumps({"id": "c", "choices": choices, "usage": usage}).encode() + b"\n\n"
+        for choices in (
+            [{"index": 0, "delta": {"content": "a"}}],
+            [{"index": 0, "delta": {}, "finish_reason": "stop"}],
+            [],
+        )
+    ]
+    body, _ = await through(*empty, USAGE, DONE, body=ASKING)
+    assert usages(body) == [{"prompt_tokens": 3, "completion_tokens": 4}]
+    assert body.endswith(USAGE + DONE)
+    body, _ = await through(*empty, DONE, body=ASKING)
+    assert usages(body) == []
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [counting("a", 1, finish_reason="stop"), counting("b", 2, finish_reason="stop"), counting("c", 4, finish_reason="stop")],
+        [USAGE.replace(b"4", b"0"), CHUNK, STOP, USAGE],
+        [CHUNK, USAGE, STOP],
+    ],
+)  # fmt: skip
+async def test_the_last_count_is_shown_also_where_each_chunk_looks_like_the_last_one(frames: list[bytes]) -> None:
+    body, _ = await through(*frames, DONE, body=ASKING)
+    assert usages(body) == [{"prompt_tokens": 3, "completion_tokens": 4}]
+    assert body.endswith(DONE)
+
+
 async def test_half_an_emoji_in_a_chunk_that_counts_arrives() -> None:
     frames = [counting("\ud83d", 1), counting("\ude00", 2), counting("", 4, finish_reason="stop"), DONE]
     for body in (ask(), ASKING):

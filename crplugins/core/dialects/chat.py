@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from crplugins.core.answer_forms import document_of, readable_chunk, stream_of
+from crplugins.core.answer_forms import document_of, end_of, readable_chunk, stream_of
 from crplugins.core.body import Body
 from crplugins.core.dialects.chat_usage import with_usage
 from crplugins.core.dialects.dialect import Dialect
@@ -42,6 +42,7 @@ class Chat(Dialect):
     document = staticmethod(Event.json_document)
     readable = staticmethod(readable_chunk)
     with_usage = staticmethod(with_usage)
+    end_of = staticmethod(end_of)
 
     def stream_of(self, document: bytes) -> list[Event]:
         return stream_of(document)

@@ -168,6 +168,10 @@ class Dialect:
         """What follows the last event of a stream; None where the last event itself is the end."""
         return None
 
+    def end_of(self, choice: int, reason: str, chunk: Event) -> Event | None:
+        """The event that ends a choice whose server never says why it has ended. `chunk` is another of the stream."""
+        return None
+
     def closing_mark(self) -> Event | None:
         """What ends a complete stream whose server has left its end out."""
         return self.end_mark()

@@ -34,7 +34,7 @@ from crplugins.core.dialects.responses_items import (
 from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, GatewayError
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage, read_usage
-from crplugins.core.sse import Event, Splitter
+from crplugins.core.sse import Event, Read, Splitter
 from crplugins.core.usage import TokenUsage
 from crplugins.core.wire import AnswerFacts, Choice, Delta, LastFacts, Misshapen, ProgressFacts, SearchFacts
 
@@ -126,8 +126,12 @@ class Responses(Dialect):
     def read(self, data: bytes) -> AnswerFacts | None:
         return _Reader().read(data)
 
+    def reader(self) -> Read:
+        """What reads the events of one stream, and hears once what several of them say."""
+        return _Reader().read
+
     def splitter(self, limit: int | None = None) -> Splitter:
-        return Splitter(limit, _Reader().read)
+        return Splitter(limit, self.reader())
 
     def readable(self, event: Event) -> Event:
         return readable_event(event)

@@ -7,11 +7,11 @@ import msgspec
 
 from crplugins.core.exchange.attempts import Attempt, AttemptKind, Spent
 from crplugins.core.exchange.request_side import RequestSide
+from crplugins.core.finish_reasons import is_end
 from crplugins.core.outcome import Outcome
 from crplugins.core.said import NOTHING, Mark, Said
 from crplugins.core.units import NO_UNITS, Units
 from crplugins.core.usage import OFF_PEAK, Price, TokenUsage, UsageSource
-from crplugins.core.wire import is_end
 
 if TYPE_CHECKING:
     from crplugins.core.sse import Event

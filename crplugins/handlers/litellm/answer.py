@@ -5,8 +5,10 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from crplugins.core.finish_reasons import openais_reason
+from crplugins.core.wire import thoughts_in
 from crplugins.handlers.litellm.extras import document_extras, message_extras, thinking_blocks_of
-from crplugins.handlers.litellm.finish import ProviderFailed, failed, finish_reason_of
+from crplugins.handlers.litellm.finish import ProviderFailed, failed
 from crplugins.handlers.litellm.repair import refusal_of
 from crplugins.handlers.litellm.tool_calls import complete_calls
 from crplugins.handlers.litellm.usage import (
@@ -67,13 +69,13 @@ def _choice(position: int, fields: Mapping[str, Any]) -> Document:
 
 
 def _finish(fields: Mapping[str, Any], message: Document) -> str:
-    finish = finish_reason_of(fields.get("finish_reason")) or "stop"
+    finish = openais_reason(fields.get("finish_reason")) or "stop"
     return "tool_calls" if "tool_calls" in message and finish == "stop" else finish
 
 
 def _message(fields: Mapping[str, Any]) -> Document:
     message: Document = {"role": "assistant", "content": fields.get("content"), "refusal": refusal_of(fields)}
-    if reasoning := text_of(fields.get("reasoning_content")) or text_of(fields.get("reasoning")):
+    if reasoning := thoughts_in(fields):
         message["reasoning_content"] = reasoning
     if calls := complete_calls(fields.get("tool_calls")):
         message["tool_calls"] = calls

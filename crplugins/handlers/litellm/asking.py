@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
+from crplugins.core.answer_forms import named_error
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event, Splitter
@@ -129,7 +130,7 @@ class ConfiguredStream:
         begun = False
         async for event in self._events():
             data = event.data or b""
-            if len(data) <= LONGEST_HEARTBEAT and says_nothing(data.decode("utf-8", "replace").strip()):
+            if event.is_heartbeat or (len(data) <= LONGEST_HEARTBEAT and says_nothing(data.decode("utf-8", "replace"))):
                 continue
             if event.is_done:
                 self.tap.done = True
@@ -153,7 +154,7 @@ class ConfiguredStream:
                 if event.is_malformed:
                     self.tap.on_malformed()
                 elif event.data is not None:
-                    yield event
+                    yield named_error(event)
 
 
 async def _pieces(response: Response) -> AsyncIterator[bytes]:

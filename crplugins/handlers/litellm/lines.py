@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crplugins.core.answer_forms import stream_of
+from crplugins.core.answer_forms import named_error, stream_of
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently
 from crplugins.core.sse import MAX_EVENT_BYTES, Event
 
@@ -36,7 +36,7 @@ async def clean_lines(
     """
     document: list[str] = []
     size = 0
-    async for line in _readable(lines, malformed, are_json=are_json):
+    async for line in _with_errors(_readable(lines, malformed, are_json=are_json)):
         text = line.strip()
         if text.startswith("data:"):
             if len(text) > LONGEST_HEARTBEAT or not says_nothing(text[len("data:") :].strip()):
@@ -51,6 +51,30 @@ async def clean_lines(
                 return
     for event in events_of("\n".join(document).encode("utf-8", "surrogatepass")) if document else ():
         yield event.decode().rstrip("\n")
+
+
+async def _with_errors(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The lines with each error where litellm's readers look for one, and without one that says nothing."""
+    name = ""
+    async for line in lines:
+        field, _, value = line.strip().partition(":")
+        if field == "event":
+            name = value.strip()
+        if field == "error":  # llama.cpp, until the end of 2025
+            yield _with_error(f"data: {value}", value.strip(), "error")
+        elif field == "data":
+            yield _with_error(line, value.strip(), name)
+            name = ""
+        else:
+            yield line
+
+
+def _with_error(line: str, data: str, name: str) -> str:
+    if '"delta"' in data and '"error"' not in data and name != "error":
+        return line  # nearly every one
+    event = Event(b"", data.encode("utf-8", "surrogatepass"), name.encode())
+    told = named_error(event)
+    return line if told is event or told.data is None else f"data: {told.data.decode()}"
 
 
 async def _readable(lines: AsyncIterator[str], malformed: Callable[[], None], *, are_json: bool) -> AsyncIterator[str]:

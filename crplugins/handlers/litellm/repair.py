@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from crplugins.core.errors import DONE_FRAME
+from crplugins.core.finish_reasons import openais_reason
 from crplugins.core.lenient_json import encoded
+from crplugins.core.wire import thoughts_in
 from crplugins.handlers.litellm.extras import (
     DOCUMENT_EXTRAS,
     MESSAGE_EXTRAS,
@@ -19,7 +21,7 @@ from crplugins.handlers.litellm.extras import (
     document_extras,
     message_extras,
 )
-from crplugins.handlers.litellm.finish import ProviderFailed, failed, finish_reason_of
+from crplugins.handlers.litellm.finish import ProviderFailed, failed
 from crplugins.handlers.litellm.tool_calls import ToolCalls
 from crplugins.handlers.litellm.usage import UsageObject, fields_of, plain, reported_usage, text_of, usage_object
 
@@ -157,7 +159,7 @@ class StreamRepair:
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = ChoiceState()
-        said = state.said(fields.get("delta"))
+        said = state.said(state.told(fields))
         raw = fields.get("logprobs")
         logprobs = None if raw is None else _logprobs(raw)
         self._spoken = self._spoken or bool(said or logprobs)
@@ -172,9 +174,9 @@ class StreamRepair:
         if (counts := fields.get("usage")) is not None:  # Moonshot's Kimi, on the last chunk
             self.usage = usage_object(counts) or self.usage
         finish = fields.get("finish_reason")
-        if finish is not None and failed(fields):
+        if (finish is not None or "error" in fields) and failed(fields):
             raise ProviderFailed(fields.get("error") or "the model failed")
-        reason = None if finish is None else finish_reason_of(finish)
+        reason = None if finish is None else openais_reason(finish)
         self.ends = self.ends or reason is not None
         state.finishes(reason, alone=not said)
 
@@ -224,11 +226,13 @@ class ChoiceState:
     """One index of a stream so far."""
 
     __slots__ = (
-        "_begun", "_open", "_spoken", "_thinking", "calls_function", "finish", "seems_settled", "settled", "tool_calls",
+        "_begun", "_in_messages", "_open", "_spoken", "_thinking", "calls_function", "finish", "seems_settled",
+        "settled", "tool_calls",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._begun = False
+        self._in_messages: bool | None = None
         self._open = False
         self._spoken = False
         self._thinking = ThinkingBlocks()
@@ -266,6 +270,15 @@ class ChoiceState:
         content = None if "tool_calls" in said else ""
         return {"role": "assistant", "content": content, "refusal": None, **said}
 
+    def told(self, fields: Mapping[str, Any]) -> Any:
+        """The delta of a choice, or the message in its place: a piece of the answer, or all of it once more."""
+        delta, message = fields.get("delta"), fields.get("message")
+        if delta is not None or message is None:
+            return delta
+        if self._in_messages is None:
+            self._in_messages = not self._spoken
+        return message if self._in_messages else None
+
     def said(self, raw: Any) -> Delta:
         """What the provider's delta says beside the role; empty for nothing."""
         fields = fields_of(raw)
@@ -290,15 +303,14 @@ class ChoiceState:
 
 
 def _content(fields: Mapping[str, Any]) -> tuple[str, str]:
-    """Text and reasoning of a delta. Mistral's reasoning models put both into an array of parts."""
+    """Text and reasoning of a delta. Reasoning models of Mistral and Databricks put both into an array of parts."""
     content = fields.get("content")
-    thought = fields.get("reasoning_content") or fields.get("reasoning")
-    reasoning = thought if isinstance(thought, str) else ""
+    reasoning = thoughts_in(fields)
     if isinstance(content, str) or not content:
         return content or "", reasoning
     parts = [fields_of(part) for part in content] if isinstance(content, list) else []
     text = "".join(_text(part) for part in parts if part.get("type") == "text")
-    thoughts = [fields_of(thought) for part in parts for thought in part.get("thinking") or ()]
+    thoughts = [fields_of(each) for part in parts for each in part.get("thinking") or part.get("summary") or ()]
     return text, reasoning + "".join(_text(thought) for thought in thoughts)
 
 

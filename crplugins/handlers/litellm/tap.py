@@ -17,10 +17,11 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.answer_forms import named_error
+from crplugins.core.finish_reasons import is_failure
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently
 from crplugins.core.sse import Splitter
 from crplugins.handlers.litellm.cohere import chunk_of
-from crplugins.handlers.litellm.finish import is_failure
 from crplugins.handlers.litellm.lines import LONGEST_HEARTBEAT, clean_bytes, clean_lines, says_nothing
 from crplugins.handlers.litellm.usage import fields_of
 
@@ -35,6 +36,9 @@ RENAMING_PARSERS: Final = frozenset({
     "OpenAIChatCompletionStreamingHandler", "OpenRouterChatCompletionStreamingHandler", "SnowflakeStreamingHandler",
     "XAIChatCompletionStreamingHandler",
 })  # fmt: skip
+
+_PARTS: Final = frozenset({"choices", "usage", "error", "x_groq", "type"})
+"""Members of which a part of an answer in OpenAI's wire, or in Anthropic's, has one."""
 
 _BROKEN: Final = object()
 _HOLDERS: Final = ("http_response", "response", "streaming_response", "response_iterator", "completion_stream")
@@ -147,6 +151,8 @@ class Tap:
 
         def chunk_parser(chunk: Any) -> Any:
             self.see(chunk)
+            if renames_only and isinstance(chunk, dict) and _PARTS.isdisjoint(chunk):  # a sign of life
+                return None
             # Snowflake has Anthropic's events too, for some models.
             as_it_is = renames_only and isinstance(chunk, dict) and ("choices" in chunk or "type" not in chunk)
             return chunk if as_it_is else original(chunk=chunk)
@@ -200,8 +206,8 @@ class _WatchedDecoder:
             for event in splitter.feed(chunk):
                 if event.is_malformed:
                     self._tap.on_malformed()
-                else:
-                    yield event.raw
+                elif not event.is_heartbeat:
+                    yield named_error(event).raw
 
 
 def _decoded(data: str) -> Any:

@@ -12,8 +12,8 @@ from typing import Final
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
+from crplugins.core.finish_reasons import is_end
 from crplugins.core.sse import Event, Splitter
-from crplugins.core.wire import is_end
 from crplugins.handlers.routing.attempts import Attempts
 from crplugins.handlers.routing.candidate import Candidate
 from crplugins.handlers.routing.joint import Joint

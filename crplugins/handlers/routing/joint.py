@@ -9,7 +9,9 @@ from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event
 from crplugins.core.wire import read_answer
 
-_SAID_ONCE: Final = frozenset({"role", "reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"})
+_SAID_ONCE: Final = frozenset(
+    {"role", "reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking_blocks"}
+)
 """What a continuation says that the client has already, or cannot use in the middle of an answer: thoughts."""
 
 

@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from crplugins.core.call_numbers import CallNumbers, index_of
 from crplugins.core.errors import no_completion
-from crplugins.core.lenient_json import decode_with_halves, object_of, objects_of
-from crplugins.handlers.litellm.finish import finish_reason_of
-from crplugins.handlers.litellm.tool_calls import ToolCalls
-from crplugins.handlers.translation.translation import Fields, text_in
+from crplugins.core.finish_reasons import openais_reason
+from crplugins.core.lenient_json import decode_with_halves, encoded, object_of, objects_of
+from crplugins.core.wire import thoughts_in
+from crplugins.handlers.translation.translation import Fields, new_id, text_in
 
 Kind = Literal["thinking", "text", "refusal", "call"]
 
@@ -58,7 +59,7 @@ class Blocks:
 
     Attributes:
         told: those that have started, in their order.
-        finish: why the answer has ended, in OpenAI's words; None while nobody has said so.
+        finish: why the answer has ended; None while nobody has said so.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class Blocks:
         self._open: Block | None = None
         self._waiting: deque[Block] = deque()
         self._calls: dict[int, Block] = {}
-        self._fragments = ToolCalls()
+        self._numbers = CallNumbers()
         self._refused = False
 
     @property
@@ -84,7 +85,7 @@ class Blocks:
         said = choice.get("message" if whole else "delta")
         if isinstance(said, dict):
             yield from self._said(said, whole=whole)
-        self.finish = finish_reason_of(choice.get("finish_reason")) or self.finish
+        self.finish = openais_reason(choice.get("finish_reason")) or self.finish
 
     def end(self) -> Iterator[BlockStep]:
         """The steps that end the answer."""
@@ -95,7 +96,7 @@ class Blocks:
 
     def _said(self, said: Fields, *, whole: bool) -> Iterator[BlockStep]:
         signed = objects_of(said.get("thinking_blocks"))
-        thought = text_in(said.get("reasoning_content")) or text_in(said.get("reasoning"))
+        thought = thoughts_in(said)
         if whole and signed:  # the same thoughts, and where each of them ends
             for block in signed:
                 yield from self._words("thinking", text_in(block.get("thinking")))
@@ -111,8 +112,8 @@ class Blocks:
         if refusal := text_in(said.get("refusal")):
             self._refused = True
             yield from self._words("refusal", refusal)
-        for call in self._fragments.fragments(_calls_of(said)):
-            yield from self._call(call)
+        for number, call in enumerate(_calls_of(said)):
+            yield from self._call(call, number)
 
     def _words(self, kind: Kind, words: str) -> Iterator[BlockStep]:
         if not words:
@@ -143,14 +144,16 @@ class Blocks:
         if text is not None:
             text.notes.append(note)
 
-    def _call(self, call: Fields) -> Iterator[BlockStep]:
-        """A fragment of a call, as OpenAI would send it: with an index of its own, and with text for arguments."""
-        index, function = call["index"], object_of(call.get("function"))
-        arguments = text_in(function.get("arguments"))
+    def _call(self, call: Fields, number: int) -> Iterator[BlockStep]:
+        function = object_of(call.get("function"))
+        arguments = function.get("arguments")
+        if arguments is not None and not isinstance(arguments, str):  # a few providers send the object itself
+            arguments = encoded(arguments).decode()
+        call_id, name = text_in(call.get("id")), text_in(function.get("name"))
+        index, begins = self._numbers.note(index_of(call, number), call_id or None, name or None, arguments or "")
         block = self._calls.get(index)
-        if block is None:
-            block = Block("call", 0, call["id"], text_in(function.get("name")))
-            self._calls[index] = block
+        if begins or block is None:
+            block = self._calls[index] = Block("call", 0, call_id or new_id("call"), name)
             block.pieces += [arguments] if arguments else []
             yield from self._begin(block)
         elif arguments:
@@ -212,12 +215,12 @@ def _calls_of(said: Fields) -> list[Fields]:
 
 
 def _parts_of(content: Any) -> Iterator[tuple[Kind, str]]:
-    """A text, or the texts and thoughts among parts, as Mistral's reasoning models send them."""
+    """A text, or the texts and thoughts among parts, as Mistral's reasoning models and Databricks' send them."""
     if isinstance(content, str):
         yield "text", content
         return
     for part in objects_of(content):
         if part.get("type") == "text":
             yield "text", text_in(part.get("text"))
-        elif part.get("type") == "thinking":
-            yield "thinking", "".join(text_in(thought.get("text")) for thought in objects_of(part.get("thinking")))
+        elif thoughts := objects_of(part.get("thinking")) or objects_of(part.get("summary")):
+            yield "thinking", "".join(text_in(thought.get("text")) for thought in thoughts)

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from crplugins.core.dialects import COMPLETIONS
 from crplugins.core.errors import no_completion
+from crplugins.core.finish_reasons import openais_reason
 from crplugins.core.lenient_json import encoded, objects_of
 from crplugins.core.sse import Event, done_event
-from crplugins.handlers.litellm.finish import finish_reason_of
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.translation import (
     AnswerWriter,
@@ -103,5 +103,5 @@ class CompletionsWriter:
 
 def _choice(choice: Fields, said: Any) -> Fields:
     text = text_in(said.get("content")) if isinstance(said, dict) else ""
-    reason = finish_reason_of(choice.get("finish_reason"))
+    reason = openais_reason(choice.get("finish_reason"))
     return {"text": text, "index": choice.get("index", 0), "logprobs": None, "finish_reason": reason}

@@ -51,6 +51,7 @@ class ResponsesWriter:
         self._usage: Fields = {}
         self._tools = OfferedTools(asked)
         self._number = 0
+        self._read = RESPONSES.reader()
         self._ids: dict[int, str] = {}
         self._head: Fields | None = None
         self._seals = "reasoning.encrypted_content" in (asked.get("include") or [])
@@ -178,7 +179,7 @@ class ResponsesWriter:
     def _event(self, kind: str, fields: Fields) -> Event:
         data = encoded({"type": kind, "sequence_number": self._number, **fields})
         self._number += 1
-        return Event.named(kind.encode(), data, RESPONSES.read(data))
+        return Event.named(kind.encode(), data, self._read(data, b""))
 
     def _id(self, block: Block) -> str:
         if block.number not in self._ids:

@@ -162,7 +162,8 @@ def test_the_providers_own_json_is_read_where_litellms_parser_only_renames():
         pass
 
     parser, _ = watched(GroqChatCompletionStreamingHandler())
-    assert parser.chunk_parser(chunk={"a": 1}) == {"a": 1}
+    assert parser.chunk_parser(chunk={"a": 1, "choices": []}) == {"a": 1, "choices": []}
+    assert parser.chunk_parser(chunk={"a": 1}) is None
 
 
 def test_anthropics_end_mark_is_seen():

@@ -167,7 +167,7 @@ async def test_broken_json_ends_the_answer_with_an_error_where_none_may_be_left_
 
 
 @pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "mistral/m", "deepseek/m"])
-@pytest.mark.parametrize("odd", [b'{"id": "c", "object": [null], "model": {}}', b'{"id": "c", "choices": 1.5}'])
+@pytest.mark.parametrize("odd", [b'{"id": "c", "object": [null], "choices": [null]}', b'{"id": "c", "choices": 1.5}'])
 async def test_a_chunk_that_litellm_cannot_read_is_the_providers_fault_and_no_status_of_its(model, odd):
     async with FakeProvider() as provider, asking(provider, model, skip_malformed=0) as asked:
         provider.enqueue(Script(events=[b"data: " + odd + b"\n\n", b"data: [DONE]\n\n"]))

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crplugins.core.completeness import Completeness
-from crplugins.core.dialects import COMPLETIONS, MESSAGES, RESPONSES, Dialect
+from crplugins.core.dialects import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Dialect
 from crplugins.core.errors import GatewayError
+from crplugins.core.said import Said
 from crplugins.core.sse import Event
 from crplugins.handlers.translation.responses_request import thoughts_of
 from crplugins.handlers.translation.translated import TRANSLATIONS
@@ -72,6 +73,32 @@ def test_thoughts_words_and_calls_come_one_after_the_other(dialect: Dialect) -> 
 
 
 @pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize(
+    "thought",
+    [
+        {"reasoning_text": "Hm"},
+        {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm"}]}]},
+    ],
+)
+def test_thoughts_are_told_whatever_their_providers_name_is(dialect: Dialect, thought: dict[str, Any]) -> None:
+    seen = told(dialect, [chunk(thought), chunk({"content": "Hi"}), chunk({}, "stop")])
+    assert (seen.reasoning, seen.text) == ("Hm", "Hi")
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+def test_what_is_told_weighs_what_the_model_said_where_no_usage_counts_it(dialect: Dialect) -> None:
+    said = [{"reasoning_content": "Hm, a long thought"}, {"content": "Hello"}, {"content": " there"}]
+    chunks = [*map(chunk, said), call(0, "", "get"), call(0, '{"a": '), call(0, "1}"), chunk({}, "stop")]
+    heard, told_of = Said(), Said()
+    for each in chunks:
+        heard.hear(CHAT.document(json.dumps(each).encode()).answer.choices)
+    for event in events_of(dialect, chunks):
+        if event.answer is not None and event.answer.choices:
+            told_of.hear(event.answer.choices)
+    assert told_of.tokens() == heard.tokens()
+
+
+@pytest.mark.parametrize("dialect", BOTH)
 def test_calls_whose_arguments_come_in_turns_are_told_one_after_the_other(dialect: Dialect) -> None:
     chunks = [
         call(0, "", "a"), call(1, "", "b"), call(0, '{"x"'), call(1, '{"y"'), chunk({"content": "and"}), call(1, ": 2}"),
@@ -123,6 +150,18 @@ def test_whatever_comes_is_told_in_order_and_nothing_is_lost(chunks: list[dict[s
 
 
 @pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize("index", [{}, {"index": 0}, {"index": None}])
+def test_calls_that_their_server_does_not_number_are_as_many_as_they_are(dialect: Dialect, index: Any) -> None:
+    chunks = []
+    for call_id, name, arguments in (("a", "time", '{"tz":'), (None, None, '"JST"}'), ("b", "weather", "{}")):
+        function = {"arguments": arguments, **({"name": name} if name else {})}
+        chunks.append(chunk({"tool_calls": [{**index, "id": call_id, "type": "function", "function": function}]}))
+    seen = told(dialect, [*chunks, chunk({}, "tool_calls")])
+    assert seen.calls == (("time", {"tz": "JST"}), ("weather", {}))
+    assert seen.ids == ["a", "b"]
+
+
+@pytest.mark.parametrize("dialect", BOTH)
 def test_an_emoji_that_is_cut_in_two_arrives(dialect: Dialect) -> None:
     events = events_of(dialect, [chunk({"content": "\ud83d"}), chunk({"content": "\ude00"}), chunk({}, "stop")])
     joined = b"".join(event.data or b"" for event in events)
@@ -139,6 +178,7 @@ def test_an_emoji_that_is_cut_in_two_arrives(dialect: Dialect) -> None:
         ("eos", "end_turn", "completed", "stop"),
         ("max_tokens", "max_tokens", "incomplete", "length"),
         ("sensitive", "refusal", "incomplete", "content_filter"),
+        ("model_context_window_exceeded", "max_tokens", "incomplete", "length"),
     ],
 )
 def test_why_an_answer_has_ended(finish: str, stop: str, status: str, completion: str) -> None:
