@@ -25,12 +25,11 @@ from crplugins.plugins.auth import Auth
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.guard.plugin import RequestGuard
-from crplugins.plugins.message_threads import MessageThreads
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
 from crplugins.plugins.rate_limits.plugin import RateLimits
 from crplugins.plugins.server_timing import ServerTiming
-from crplugins.plugins.stored_responses import ResponseAccess, StoredResponses
+from crplugins.plugins.stored_responses import MessageThreads, ResponseAccess, StoredResponses
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Usage
 
@@ -322,7 +321,7 @@ PLACES: Final[Sequence[Place]] = (
         anywhere=True,
     ),
     Place(
-        ("crplugins.plugins.message_threads:MessageThreads",),
+        ("crplugins.plugins.stored_responses:MessageThreads",),
         lambda _parts: MessageThreads(),
         _AROUND_ONE_APP,
         anywhere=True,

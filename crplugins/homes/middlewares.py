@@ -35,11 +35,10 @@ from crplugins.plugins.auth import PUBLIC_PATHS, Auth
 from crplugins.plugins.budgets.plugin import Budgets
 from crplugins.plugins.disconnects import Disconnects
 from crplugins.plugins.host_principal import HOST_CALLER, HostPrincipal
-from crplugins.plugins.message_threads import MessageThreads
 from crplugins.plugins.metrics.plugin import Metrics
 from crplugins.plugins.missing_usage import MissingUsage
 from crplugins.plugins.rate_limits.plugin import RateLimits
-from crplugins.plugins.stored_responses import ResponseAccess, StoredResponses
+from crplugins.plugins.stored_responses import MessageThreads, ResponseAccess, StoredResponses
 from crplugins.plugins.stream_usage import StreamUsage
 from crplugins.plugins.usage import Sink, Usage
 from crplugins.settings.errors import did_you_mean

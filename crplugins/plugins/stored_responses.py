@@ -1,4 +1,4 @@
-"""StoredResponses, ResponseAccess: what a provider keeps of an answer is its client's alone.
+"""StoredResponses, ResponseAccess, MessageThreads: what a provider keeps of an answer is its client's alone.
 
 Responses are kept by their provider, for the account of the gateway. A client that knew the id of another one's
 response could read it, go on from it, or delete it. So clients know signed ids (`core/response_ids.py`), and requests
@@ -140,6 +140,30 @@ class ResponseAccess(_BoundIds):
         exchange.inner_path = f"{before}/responses/{kept.id}{slash}{below}"
 
 
+class MessageThreads(Plugin):
+    """Refuses requests in Messages that would have a conversation kept, in Anthropic's words.
+
+    With `thread` (a beta, which Anthropic's SDKs use in their loops of tools) a request goes on with a conversation by
+    the id of a message. One client could go on with another's so; and a model behind another provider, or in another
+    account, would answer what it has not been told. For this refusal the SDKs send the whole conversation.
+    """
+
+    reads_body = True
+    dialects = frozenset({"messages"})
+
+    def on_request(self, exchange: Exchange) -> None:
+        body = exchange.body
+        assert body is not None, "reads_body"
+        if _THREAD in body and body.get(_THREAD) is not None:
+            raise GatewayError(
+                400,
+                "Conversations are not kept for single API keys here. Please send all messages, without 'thread'.",
+                param=_THREAD,
+                code="thread_unsupported_request",
+            )
+
+
+_THREAD: Final = "thread"
 _RESPONSE: Final = b'"response"'
 _WITH_AN_ID: Final = (None, "response", "response.deleted")
 """The objects whose `id` is that of a response."""
