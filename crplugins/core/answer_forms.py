@@ -154,15 +154,15 @@ def counts_object(usage: TokenUsage) -> dict[str, int]:
 
 
 def _readable_error(event: Event, error: Any) -> Event:
-    in_a_list = (event.data or b"").lstrip().startswith(b"[")
+    elsewhere = isinstance(event.answer, UnnamedErrorFacts) or (event.data or b"").lstrip().startswith(b"[")
     fields = error if isinstance(error, dict) else {"message": error}
     if isinstance(fields.get("message"), str):
-        if fields is error and not in_a_list:
+        if fields is error and not elsewhere:
             return event
     else:
         fields = {**fields, "message": broken_off().error.message}
-    readable = {"type": SERVER_ERROR, "param": None, "code": None, **fields}
-    return event.with_data(encoded({"error": readable}))
+    told = {key: value for key, value in fields.items() if value is not None}
+    return event.with_data(encoded({"error": {"type": SERVER_ERROR, "param": None, "code": None, **told}}))
 
 
 def _readable_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
