@@ -6,11 +6,9 @@ import msgspec
 
 from crplugins.core.dialects import Dialect
 from crplugins.core.errors import ErrorObject, GatewayError, Header
-from crplugins.core.exchange.account import Account
-from crplugins.core.exchange.attempts import FallbackReason, RescueKind
-from crplugins.core.exchange.conclusion import error_type_of
+from crplugins.core.exchange.account import Account, FallbackReason, RescueKind
 from crplugins.core.exchange.reply import Reply
-from crplugins.core.outcome import OUTCOMES, ErrorType
+from crplugins.core.outcome import OUTCOMES, ErrorType, answered_with
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.unended import Unended
 from crplugins.core.usage import TokenUsage
@@ -110,3 +108,23 @@ class Exchange(Account):
         key = name.lower().encode("latin-1")
         self.response_headers[:] = [h for h in self.response_headers if h[0] != key]
         self.response_headers.append((key, value.encode("latin-1")))
+
+
+def error_type_of(exchange: Exchange, *, answered: bool, left: bool, complete: bool) -> ErrorType:
+    """What went wrong, when the answer is over; "" for nothing.
+
+    Args:
+        answered: an answer began, if only the server's own error page.
+        left: the client has disconnected.
+        complete: the answer came to its end.
+    """
+    if left:
+        return "client_disconnected"
+    status, error_type = exchange.status or 500, exchange.error_type
+    if status < 400 and (exchange.failed_in_stream or not complete):  # the client had been promised an answer
+        return error_type if OUTCOMES[error_type] == "server_error" else "upstream_stream_broken"
+    if error_type:  # a refusal by a plugin or handler names its type
+        return error_type
+    if not answered:
+        return "internal"
+    return answered_with(status) if status >= 400 else ""

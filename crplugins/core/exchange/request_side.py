@@ -1,8 +1,9 @@
-"""RequestSide: what a request asks, and who asks it."""
+"""RequestSide: what a request asks and who asks it, with its id, its moments and the slots of the plugins."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from random import getrandbits
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
@@ -10,12 +11,60 @@ from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import Header
 from crplugins.core.exchange.reply import Drain
-from crplugins.core.exchange.timings import Timings
 from crplugins.core.principal import Principal
 from crplugins.core.units import NO_UNITS, Units
 
 if TYPE_CHECKING:
     from crplugins.core.exchange.exchange import Exchange
+
+T = TypeVar("T")
+
+
+class Timings(msgspec.Struct, eq=False):
+    """Moments in seconds of one monotonic clock; None while not reached.
+
+    `asked` is when it asked the first of its limits, `app` when the plugins were through and the app was called,
+    `response` when it answered with a status. A token is any piece of the answer that says something: neither the role
+    alone nor a comment. `queued` is for how many seconds the request has waited for limits.
+    """
+
+    started: float
+    asked: float | None = None
+    app: float | None = None
+    response: float | None = None
+    first_token: float | None = None
+    last_token: float | None = None
+    longest_gap: float = 0.0
+    ended: float | None = None
+    queued: float = 0.0
+
+    def token(self, now: float) -> None:
+        """A piece of the answer came."""
+        if self.last_token is None:
+            self.first_token = now
+        elif now - self.last_token > self.longest_gap:
+            self.longest_gap = now - self.last_token
+        self.last_token = now
+
+
+class Slot(Generic[T]):
+    """A typed place for a plugin's private state on the Exchange.
+
+    Make one at module level: `seen: Slot[Reservation] = Slot("reservation")`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def get(self, exchange: "Exchange") -> T | None:
+        value: T | None = exchange.slots.get(self)  # type: ignore[assignment]  # only `set` writes, with a T
+        return value
+
+    def set(self, exchange: "Exchange", value: T) -> None:
+        exchange.slots[self] = value
+
+    def __repr__(self) -> str:
+        return f"Slot({self._name!r})"
 
 
 class RequestSide(msgspec.Struct, eq=False):
@@ -77,3 +126,14 @@ class RequestSide(msgspec.Struct, eq=False):
             if key == name:
                 return value.decode("latin-1")
         return None
+
+
+def new_request_id() -> str:
+    """A UUIDv7 (RFC 9562, section 5.7): sorts by time, so a ledger's primary key stays append-only.
+
+    Written out because `uuid.UUID` costs more than everything else the middleware does for a request. Ids are not
+    secrets, so the fast generator serves.
+    """
+    stamp = f"{time.time_ns() // 1_000_000:012x}"
+    random = f"{getrandbits(74):019x}"
+    return f"{stamp[:8]}-{stamp[8:]}-7{random[:3]}-{'89ab'[int(random[0], 16) & 3]}{random[4:7]}-{random[7:]}"
