@@ -124,7 +124,7 @@ def named_error(event: Event) -> Event:
     answer = event.answer
     if answer.__class__ is UnnamedErrorFacts and answer is not None:
         return event.with_data(encoded({"error": answer.error}))
-    if answer.__class__ is not EmptyErrorFacts or event.data is None:
+    if answer.__class__ is not EmptyErrorFacts or event.data is None or _is_listed(event.data):
         return event
     body = Body.of_answer(event.data)
     body.remove("error")
@@ -138,13 +138,18 @@ def readable_usage(event: Event) -> Event:
     if usage is None or event.data is None:
         return event
     named = usage.prompt_tokens is not None and usage.completion_tokens is not None
-    if named and _COUNT_IN_QUOTES.search(event.data) is None:
+    if (named and _COUNT_IN_QUOTES.search(event.data) is None) or _is_listed(event.data):
         return event
     counted, body = usage.counted(), Body.of_answer(event.data)
     if counted is None:
         return event
     body.set("usage", {**object_of(body.get("usage")), **counts_object(counted)})
     return event.with_data(body.raw)
+
+
+def _is_listed(data: bytes) -> bool:
+    """Whether it stands in a list, as Google sends errors. It is read, and no client understands more than an error."""
+    return data.lstrip().startswith(b"[")
 
 
 def counts_object(usage: TokenUsage) -> dict[str, int]:
@@ -154,7 +159,7 @@ def counts_object(usage: TokenUsage) -> dict[str, int]:
 
 
 def _readable_error(event: Event, error: Any) -> Event:
-    elsewhere = isinstance(event.answer, UnnamedErrorFacts) or (event.data or b"").lstrip().startswith(b"[")
+    elsewhere = isinstance(event.answer, UnnamedErrorFacts) or _is_listed(event.data or b"")
     fields = error if isinstance(error, dict) else {"message": error}
     if isinstance(fields.get("message"), str):
         if fields is error and not elsewhere:

@@ -161,6 +161,12 @@ def test_a_field_of_an_unexpected_shape_is_absent_and_never_a_fault_of_ours(data
     state.see(event)
 
 
+@pytest.mark.parametrize("odd", [{"error": {}}, {"usage": {"input_tokens": 4, "output_tokens": 9}}])
+def test_a_chunk_in_a_list_stays_as_it_is(odd: dict[str, Any]) -> None:
+    event = Event.of(json.dumps([{"id": "c", "choices": [], **odd}]).encode())
+    assert readable_chunk(event) is event
+
+
 OTHER_WORDS = [
     {"input_tokens": 4, "output_tokens": 9, "total_tokens": 13, "cost": 0.5},
     {"prompt_tokens": "4", "completion_tokens": "9", "total_tokens": "13", "cost": 0.5},
