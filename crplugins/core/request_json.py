@@ -121,11 +121,14 @@ def check_types(fields: Mapping[str, msgspec.Raw]) -> None:
 
 
 def check_one_model(fields: Mapping[str, msgspec.Raw], *, own_fallbacks: bool = False) -> None:
-    """Raise `GatewayError` 400 for a request that names models besides `model`, but in `fallbacks` of its protocol."""
+    """Raise `GatewayError` 400 for a request that names models besides `model`.
+
+    With `own_fallbacks` the protocol has a word for those that its provider chooses, which names none.
+    """
     for name in FURTHER_MODELS.intersection(fields):
-        if own_fallbacks and name == "fallbacks":
-            continue
-        if bytes(fields[name]) not in (b"null", b"[]", b"{}"):
+        value = bytes(fields[name])
+        names_none = own_fallbacks and name == "fallbacks" and value == b'"default"'
+        if not names_none and value not in (b"null", b"[]", b"{}"):
             message = f"Unsupported parameter: '{name}' is not supported here. Please ask for one model."
             raise GatewayError(400, message, param=name, code="unsupported_parameter")
 

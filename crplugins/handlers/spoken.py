@@ -48,7 +48,7 @@ TRANSLATED: Final[Spoken] = frozenset({COMPLETIONS, RESPONSES, MESSAGES})
 ANTHROPICS: Final[Spoken] = frozenset({MESSAGES, COUNT_TOKENS})
 """What Anthropic speaks itself."""
 
-RESPONSES_ALONE: Final[Spoken] = frozenset({RESPONSES})
+RESPONSES_ALONE: Final[Spoken] = frozenset({RESPONSES, COMPACT})
 """What OpenAI speaks of some of its models."""
 
 _LITELLMS: Final[Spoken] = frozenset({CHAT, EMBEDDINGS})
@@ -57,7 +57,7 @@ _MODES: Final[Mapping[str, Spoken]] = {
     "chat": frozenset({CHAT, COMPLETIONS, RESPONSES, COMPACT, MESSAGES, COUNT_TOKENS}),
     "completion": frozenset({COMPLETIONS}),
     "embedding": frozenset({EMBEDDINGS}),
-    "responses": frozenset({RESPONSES, COMPACT}),
+    "responses": RESPONSES_ALONE,
     "rerank": frozenset({RERANK}),
     "moderation": frozenset({MODERATIONS}),
     "image_generation": frozenset({IMAGES}),
@@ -81,7 +81,7 @@ def said_of(info: Mapping[str, Any]) -> Spoken | None:
 
 def answers_in_responses(info: Mapping[str, Any]) -> bool:
     """Whether `mode` says so, and no list of endpoints says that there is nothing else."""
-    return info.get("mode") == "responses" and said_of(info) == RESPONSES_ALONE and not info.get("supported_endpoints")
+    return info.get("mode") == "responses" and said_of(info) is RESPONSES_ALONE
 
 
 def spoken_by(deployment: Deployment, upstream: object, native: Upstream | None = None) -> Spoken:

@@ -11,6 +11,7 @@ from tests.gateway_setup import UPSTREAM_KEY
 CHUNK = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"x","choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":null}]}\n\n'
 FINISH = b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
+END = {"index": 0, "delta": {}, "finish_reason": "stop"}
 
 pytestmark = pytest.mark.parametrize("serve", ["sending", "pushing"], indirect=True)
 
@@ -33,8 +34,14 @@ async def test_every_recording_reaches_the_client_byte_for_byte(behind, cassette
                 continue
             provider.enqueue(cassette.script(write=write))
             answer = await gateway.post(stream=True, stream_options=EVERYTHING)
-            ending = b"" if b"[DONE]" in cassette.data else DONE
-            assert (answer.status, answer.body) == (200, cassette.data + ending), cassette.id
+            passed = cassette.data.removesuffix(DONE)
+            assert answer.status == 200
+            assert answer.body.startswith(passed), cassette.id
+            more = answer.body[len(passed) :].removesuffix(DONE)
+            if cassette.id == "snowflake-text":  # it names no reason for its end, without which some SDKs fail
+                assert json.loads(more.removeprefix(b"data: "))["choices"] == [END]
+            else:
+                assert more == b"", cassette.id
 
 
 async def test_every_recording_cut_in_the_middle_ends_in_an_error_frame(behind, cassettes):

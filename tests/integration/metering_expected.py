@@ -26,6 +26,19 @@ def _is_error(frame: str) -> bool:
     return data.startswith("{") and "error" in json.loads(data)
 
 
+def with_a_reason(recording: bytes) -> bytes:
+    """The recording as a handler of ours ends it, in OpenAI's order: Snowflake names no reason before its usage."""
+    *frames, last = _frames(recording.decode().removesuffix(DONE))
+    chunks = [json.loads(frame[6:]) for frame in (*frames, last) if frame.startswith("data: {")]
+    choices = [choice for chunk in chunks for choice in chunk.get("choices") or ()]
+    if not choices or any(choice.get("finish_reason") for choice in choices):
+        return recording
+    head = {name: value for name, value in chunks[-1].items() if name in ("id", "created", "model")}
+    end = {**head, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    assert chunks[-1]["choices"] == []
+    return "".join((*frames, f"data: {json.dumps(end, separators=(',', ':'))}\n\n", last, DONE)).encode()
+
+
 def shown_to_who_asked(recording: bytes) -> bytes:
     """The provider's own bytes, ended as every stream of ours ends."""
     text = recording.decode()

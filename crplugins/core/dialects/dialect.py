@@ -61,7 +61,8 @@ class Dialect:
         features: the header in which they name features that the version does not have yet.
         models_in: the members of a request that name further models, which the provider asks beside or in the place of
             `model`: a list of names, or of objects with a `model`.
-        own_fallbacks: the protocol itself has `fallbacks` among them.
+        own_fallbacks: the protocol itself has `fallbacks` among them, with the word "default" for those that its
+            provider chooses.
         queries: what its clients write behind the path that an upstream is to see, as pairs.
     """
 

@@ -11,6 +11,7 @@ from crplugins import Exchange, Plugin, PluginMiddleware, Principal
 from crplugins.testing import Answer, PluginContract, drive, lifespan
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+USAGE = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
 
 
 class TestContract(PluginContract):
@@ -59,7 +60,7 @@ class Model:
         self.asked += 1
         text = str(self.asked) * self._size
         choice = {"index": 0, "finish_reason": "stop", "delta" if stream else "message": {"content": text}}
-        kind, body = b"application/json", json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9}})
+        kind, body = b"application/json", json.dumps({"choices": [choice], "usage": USAGE})
         if stream:
             kind, body = b"text/event-stream", f": hello\n\ndata: {body}\n\ndata: [DONE]\n\n"
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
@@ -119,7 +120,7 @@ async def test_an_answer_is_old_after_a_time() -> None:
 
 
 async def test_memory_is_bounded_and_what_was_used_stays() -> None:
-    model, cache = Model(size=350), ExactCache(megabytes=0.001)
+    model, cache = Model(size=300), ExactCache(megabytes=0.001)
     bodies = [{"body": {"seed": seed}} for seed in (1, 2, 1, 3, 1, 2)]
     await answers(model, cache, *bodies)
     assert model.asked == 4  # 3 took the place of 2, and 2 that of 3
