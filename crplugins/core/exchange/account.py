@@ -1,6 +1,6 @@
 """Account: what the answer to a request says of itself, and what it and the attempts before it have used."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 _ON_DEMAND: Final = "on_demand_"
 """Google's name for a tier is that of the others behind this."""
-
-_ASKED: Final = frozenset({"service_tier", "speed", "inference_geo", "web_search_options"})
-"""The members of a request of which `Dialect.asked_terms` tells."""
 
 
 AttemptKind = Literal["initial", "retry", "fallback"]
@@ -219,29 +216,21 @@ class Account(RequestSide):
             self.output_estimated(usage, usage.output_tokens + uncounted)
 
     def cost_at(self, price: Price, usage: TokenUsage) -> int:
-        """What `usage` costs in millionths of a US dollar, as the answer says it was processed.
-
-        Where it does not say that, the dearer of what was asked for and of the usual counts: some providers never say,
-        and one whose client has left has not yet.
-        """
-        told = (self.service_tier, self.inference_geo, self.search_context_size)
-        named = [name.lower().removeprefix(_ON_DEMAND) for name in told if name] if any(told) else []
-        hours = [OFF_PEAK] if price.off_peak is not None and price.off_peak.holds_at(self.wall_clock()) else []
+        """What `usage` costs in millionths of a US dollar, as the answer says it was processed."""
+        names = (self.service_tier, self.inference_geo, self.search_context_size)
+        named = [name.lower().removeprefix(_ON_DEMAND) for name in names if name] if any(names) else []
+        if price.off_peak is not None and price.off_peak.holds_at(self.wall_clock()):
+            named.append(OFF_PEAK)
         seconds = self.upstream_seconds(self.timings.ended or self.clock(), self._given_up) if price.second else 0.0
         by_number = price.picture or price.character or price.recorded_second or price.request
         units = self.units() if by_number else NO_UNITS
-        cost = price.micro_usd(usage, [*named, *hours], seconds, units)
-        asked = self.body.fields if (price.alternatives or price.factors) and self.body is not None else ()
-        if not _ASKED.isdisjoint(asked):
-            cost = max(cost, price.micro_usd(usage, [*self.asked_terms(told), *hours], seconds, units))
-        return cost
+        return price.micro_usd(usage, named, seconds, units)
 
-    def asked_terms(self, told: Sequence[str | None] = (None, None, None)) -> list[str]:
+    def asked_terms(self) -> list[str]:
         """What the request asks for that its price may depend on, in the words of `Price`: a tier, a region, the size
-        of a search's context. In the place of each what is `told` of it."""
-        asked = told if self.body is None else self.dialect.asked_terms(self.body)
-        terms = [said or wanted for said, wanted in zip(told, asked, strict=True)]
-        return [name.lower().removeprefix(_ON_DEMAND) for name in terms if name]
+        of a search's context. What is paid depends on what the answer says of them."""
+        asked = () if self.body is None else self.dialect.asked_terms(self.body)
+        return [name.lower().removeprefix(_ON_DEMAND) for name in asked if name]
 
     def units(self) -> Units:
         """What of that is charged: what the answer says, and else what was asked for. Nothing without an answer, but

@@ -101,24 +101,6 @@ async def test_a_request_reserves_what_the_tier_costs_that_it_asks_for(tier: Any
 FAST = Price(PRICE.input, PRICE.output, factors=(("fast", 6000), ("us", 1100)))
 
 
-@pytest.mark.parametrize(
-    ("price", "asked", "micro_usd"),
-    [
-        (TIERS, {"service_tier": "priority"}, 1400),
-        (TIERS, {"service_tier": "flex"}, 700),  # nobody knows whether the provider has it
-        (FAST, {"speed": "fast"}, 4200),
-        (FAST, {"speed": "fast", "inference_geo": "us"}, 4620),
-        (FAST, {"speed": "standard", "inference_geo": 7}, 700),
-    ],
-)
-async def test_where_the_answer_does_not_say_how_it_was_processed_the_dearer_is_paid(
-    price: Price, asked: dict[str, Any], micro_usd: int
-) -> None:
-    purse = Purse(prices=lambda _: price)
-    await ask(using(30, 4), purse.plugins, **asked)
-    assert await purse.spent() == micro_usd
-
-
 SPEECH = [
     {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "A" * 64_000, "format": "mp3"}}]}
 ]
