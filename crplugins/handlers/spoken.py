@@ -35,7 +35,7 @@ from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.demo import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
-from crplugins.handlers.upstream import ANTHROPIC, Upstream, is_openai
+from crplugins.handlers.upstream import ANTHROPIC, LONGEST_NAME, Upstream, is_openai
 
 if TYPE_CHECKING:
     from crplugins.handlers.translation.translated import Translated
@@ -135,7 +135,6 @@ _REASONING: Final = re.compile(
     r"(?:^|/)(?:o[1-9](?:$|[-@])|gpt-[5-9]|gpt-oss|codex)|gemini-(?:2\.5|[3-9])"
     r"|claude-(?:3-7|(?:opus|sonnet|haiku)-[4-9]|[4-9])",
 )
-_LONGEST_NAME: Final = 200
 
 
 def target_of(deployment: Deployment, upstream: object) -> Target:
@@ -143,7 +142,7 @@ def target_of(deployment: Deployment, upstream: object) -> Target:
     is_direct = isinstance(upstream, Upstream)
     reasons = deployment.reasons
     if reasons is None:
-        reasons = _REASONING.search(deployment.model[:_LONGEST_NAME]) is not None
+        reasons = _REASONING.search(deployment.model[:LONGEST_NAME]) is not None
     return Target(
         is_openai=is_openai(upstream) if isinstance(upstream, Upstream) else deployment.provider in _OPENAIS,
         is_claude=not is_direct and (deployment.provider == "anthropic" or "claude" in deployment.model),

@@ -21,7 +21,8 @@ from crplugins.handlers.litellm.providers import PROVIDERS
 from crplugins.metering.listed_prices import installed_prices
 from crplugins.metering.price_table import PriceTable
 
-_LONGEST_NAME: Final = 200
+LONGEST_NAME: Final = 200
+"""So much of a model's name is looked at by patterns."""
 
 HandlerKind = Literal["auto", "direct", "litellm"]
 
@@ -221,7 +222,7 @@ def _in_responses_alone(deployment: Deployment, environ: Mapping[str, str]) -> U
     if deployment.provider not in _SELF_HOSTED or "*" in model:
         return None
     is_said = model.startswith(_RESPONSES_MARK) or deployment.only_responses
-    if not is_said and (deployment.spoken is not None or _RESPONSES_MODELS.search(model[:_LONGEST_NAME]) is None):
+    if not is_said and (deployment.spoken is not None or _RESPONSES_MODELS.search(model[:LONGEST_NAME]) is None):
         return None
     upstream = _self_hosted(deployment, deployment.provider, model, environ)
     return upstream if is_said or is_openai(upstream) else None

@@ -13,7 +13,9 @@ from pathlib import Path
 import openai
 import pytest
 
+from crplugins.cli.app import run as run_command
 from crplugins.cli.startup_log import STARTING
+from tests.keys.conftest import NOW
 from tests.warm import PYTHON, warm_crplugins
 
 SECONDS_TO_START = 300  # litellm's import alone takes a minute on a machine that others keep busy
@@ -148,3 +150,19 @@ def _greeting(process: "subprocess.Popen[str]") -> str:
     assert text, process.stderr.read()
     assert os.read(process.stderr.fileno(), len(STARTING)).decode() == STARTING
     return text
+
+
+@pytest.fixture
+def in_process(monkeypatch, capsys, tmp_path):
+    """Exit code, stdout, stderr of `crplugins ARGUMENT...` in this process and in an empty folder, on 2026-06-01 at noon."""
+    monkeypatch.delenv("CRPLUGINS_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["crplugins", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run_command(lambda: NOW)
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return run

@@ -3,10 +3,10 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
-from crplugins.cli.app import run as run_command
 from crplugins.core.usage import TokenUsage
 from crplugins.ledger.database import LedgerDatabase
 from crplugins.ledger.encoding import encode
@@ -37,18 +37,8 @@ def blockbuster():
 
 
 @pytest.fixture
-def copy(monkeypatch, capsys, tmp_path):
-    monkeypatch.delenv("CRPLUGINS_CONFIG", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["crplugins", "usage", "copy", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: NOW)
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
+def copy(in_process):
+    return partial(in_process, "usage", "copy")
 
 
 async def _inserted(url, records):

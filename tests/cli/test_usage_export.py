@@ -4,11 +4,11 @@ import asyncio
 import csv
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import duckdb
 import pytest
 
-from crplugins.cli.app import run as run_command
 from crplugins.core.usage import TokenUsage
 from crplugins.ledger import export
 from crplugins.ledger.database import LedgerDatabase
@@ -27,20 +27,9 @@ def blockbuster():
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path, database_url):  # noqa: F811
-    monkeypatch.delenv("CRPLUGINS_CONFIG", raising=False)
-    monkeypatch.chdir(tmp_path)
+def command(in_process, database_url):  # noqa: F811
     asyncio.run(_fill(database_url))
-
-    def run(*arguments):
-        given = ["crplugins", "usage", "export", "--ledger", database_url, "--dir", "out", *map(str, arguments)]
-        monkeypatch.setattr("sys.argv", given)
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: NOW)
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
+    return partial(in_process, "usage", "export", "--ledger", database_url, "--dir", "out")
 
 
 async def _fill(url):

@@ -2,10 +2,10 @@
 
 import asyncio
 from datetime import UTC, date, datetime
+from functools import partial
 
 import pytest
 
-from crplugins.cli.app import run as run_command
 from crplugins.cli.online import try_everything
 from crplugins.config import parse_config
 from crplugins.homes.upstream_choice import upstreams_of
@@ -25,19 +25,8 @@ def blockbuster():
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    """Exit code, stdout, stderr of `crplugins usage partition ARGUMENTS` on 2026-06-01 at noon."""
-    monkeypatch.delenv("CRPLUGINS_CONFIG", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["crplugins", "usage", "partition", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command(lambda: NOW)
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
+def command(in_process):
+    return partial(in_process, "usage", "partition")
 
 
 async def make_one_table(url):

@@ -14,6 +14,7 @@ from crplugins import Gateway
 from crplugins.core.dialects import CHAT, RESPONSES, Dialect
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.upstream import can_wait, in_responses, native_upstream, resolve
+from tests.asgi_body import request_body
 from tests.conftest import serving
 from tests.core.dialects.responses_streams import SHAPES, USED, WORDS, frames, response, whole_stream
 
@@ -33,12 +34,7 @@ class OnlyResponses:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
+        body = await request_body(receive)
         asked = json.loads(body or b"{}")
         self.asked.append((scope["method"], scope["path"], asked.get("model")))
         is_stream = asked.get("stream") is True

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 from urllib.parse import parse_qs
 
+from tests.asgi_body import request_body
 from tests.core.dialects.responses_streams import SHAPES, Wire, frames, numbered, response
 
 NOT_FOUND = "Response with id '{}' not found."
@@ -34,11 +35,7 @@ class KeepingProvider:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        body = b""
-        while (message := await receive())["type"] == "http.request":
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
+        body = await request_body(receive)
         account = "" if self._knows_nobody else dict(scope["headers"]).get(b"authorization", b"").decode()
         query = scope["query_string"].decode()
         told = json.loads(body) if body else {}

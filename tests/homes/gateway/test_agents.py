@@ -11,6 +11,7 @@ from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from crplugins import Gateway, Usage, UsageRecord
+from tests.asgi_body import request_body
 from tests.conftest import serving
 
 SECRET = "sk-of-agents-0123456789"
@@ -101,11 +102,7 @@ class Server:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        body = b""
-        while (message := await receive())["type"] == "http.request":
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
+        body = await request_body(receive)
         asked = json.loads(body)
         self.refused += [*_faults(asked)]
         status = 400 if self.refused else 200

@@ -12,6 +12,7 @@ from openai.types.responses import CompactedResponse
 from crplugins import Gateway, Usage, UsageRecord
 from crplugins.core.dialects import COMPACT
 from crplugins.core.usage import TokenUsage
+from tests.asgi_body import request_body
 from tests.conftest import serving
 
 SECRETS = {"team": "sk-of-the-team-0123456789", "other": "sk-of-the-other-0123456789"}
@@ -41,11 +42,7 @@ class Provider:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        body = b""
-        while (message := await receive())["type"] == "http.request":
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
+        body = await request_body(receive)
         path = scope["path"].removeprefix("/v1")
         self.asked.append((path, json.loads(body)))
         known = {"/responses": RESPONSE} | ({"/responses/compact": COMPACTED} if self._compacts else {})

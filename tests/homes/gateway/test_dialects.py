@@ -16,6 +16,7 @@ from crplugins.core.usage import TokenUsage
 from crplugins.homes.gateway.app import Gateway
 from crplugins.metering.record import UsageRecord, record_of
 from crplugins.testing import FakeProvider
+from tests.asgi_body import request_body
 from tests.conftest import serving
 from tests.core.test_dialects import DOCUMENTS, STREAMS, WORDS
 
@@ -55,11 +56,7 @@ class Provider:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        body = b""
-        while (message := await receive())["type"] == "http.request":
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
+        body = await request_body(receive)
         asked = json.loads(body)
         self.asked.append((scope["path"], asked))
         name = next(each.name for each in ALL if scope["path"] == "/v1" + each.path)

@@ -14,6 +14,7 @@ from crplugins.core.dialects import MESSAGES
 from crplugins.core.usage import TokenUsage
 from crplugins.homes.gateway.app import Gateway
 from crplugins.metering.record import UsageRecord
+from tests.asgi_body import request_body
 from tests.conftest import serving
 from tests.core.dialects.test_messages import (
     COUNTS,
@@ -68,11 +69,7 @@ class Upstream:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        body = b""
-        while (message := await receive())["type"] == "http.request":
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
+        body = await request_body(receive)
         self.asked.append(Asked(scope, body))
         reply = self.reply(self.asked[-1])
         headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
