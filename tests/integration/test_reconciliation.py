@@ -112,7 +112,7 @@ async def live(file: Path) -> Day:
             ledger={"url": f"sqlite:///{file}", "commit_seconds": 0},
             metrics={"token": None},
             server={"max_body_bytes": MAX_BODY_BYTES},
-            usage={"drain_seconds": 5},
+            usage={"drain_seconds": 60},  # whoever reads on is slow on a busy machine; the provider is never that long
         )
         async with serving(app) as url:
             begun = time.monotonic()
@@ -355,7 +355,9 @@ def test_a_client_that_left_is_recorded_as_one_and_its_prompt_is_counted(day):
         assert not sent.complete, sent.marker
         assert row["status"] == (200 if sent.status == 200 else row["status"])
         assert row["status"] in (200, 499)
-        if row["usage_source"] == "none":  # for nobody to pay, or the provider had failed before it said anything
+        if row["attempts"] == 0:  # it still waited for the handler: nobody has worked on it
+            assert (row["usage_source"], day.told.get(sent.marker)) == ("none", None), sent.marker
+        elif row["usage_source"] == "none":  # for nobody to pay, or the provider had failed before it said anything
             failed = sent.case in ENDINGS and KEYS[sent.key].get("on_disconnect") == "drain"
             assert sent.key == "pays-nothing-unknown" or failed or sent.case in FAILS_AT_ONCE, sent.marker
         else:
