@@ -15,6 +15,9 @@ from tests.proxy_setup import CALLBACK, ENTRY, Proxy, needs_proxy, running_proxy
 
 pytestmark = [pytest.mark.slow, needs_proxy]
 
+RETRIES = 15
+"""So many that chance does not choose, each time, the deployment of `pair` that is down: it has a third of the weight."""
+
 KEY, POOR = "sk-team-a-000001", "sk-poor-00000005"
 OURS: dict[str, Any] = {
     "keys": [
@@ -38,7 +41,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     app = CALLBACK if request.param == "callback" else ENTRY
     folder = tmp_path_factory.mktemp(request.param)
     with running_proxy(
-        folder, app, ours=OURS, served=SERVED, cache=True, fallbacks={"down": ["dear"]}, retries=7
+        folder, app, ours=OURS, served=SERVED, cache=True, fallbacks={"down": ["dear"]}, retries=RETRIES
     ) as running:
         yield running
 
