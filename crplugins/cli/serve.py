@@ -3,18 +3,14 @@
 What it needs is imported behind its first line: that takes a second, and whoever started it looks for a sign of life.
 """
 
-import os
-import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from crplugins import __version__
 from crplugins.cli.options import ConfigOption
+from crplugins.cli.signals import Hangups, exit_cleanly_on_signals
 from crplugins.cli.startup_log import StartupLog, enumerated
 from crplugins.core.collector import without_collector
 
@@ -144,44 +140,3 @@ def welcome(address: str, config: "Config", run_key: str | None) -> str:
         reason="because the configuration has no 'keys'" if config.source.file else "valid until the gateway stops",
         model=next((name for name in names if "*" not in name), names[0].replace("*", "MODEL")),
     )
-
-
-def exit_cleanly_on_signals() -> None:
-    """SIGTERM and Ctrl-C exit with 0, also while the process starts.
-
-    uvicorn handles them while it serves, and raises them again after its own shutdown.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: sys.exit(0))
-
-
-class Hangups:
-    """SIGHUP: taken from the start on, so that it ends no process; acted on once there is something to reload.
-
-    A terminal that closes sends it too, and then nobody is there any more who wants the gateway: it ends as at SIGTERM.
-    Under nohup the signal is ignored, and stays so.
-    """
-
-    def __init__(self) -> None:
-        self._missed = False
-        self._reload: Callable[[], None] | None = None
-        self._terminals = [number for number in range(3) if os.isatty(number)]
-        self._ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        if not self._ignored:
-            signal.signal(signal.SIGHUP, self._told)
-
-    def listen(self, reload: Callable[[], None]) -> None:
-        """Call `reload` at each from now on, and at once for one that has come already."""
-        signal.signal(signal.SIGHUP, signal.SIG_IGN if self._ignored else self._told)
-        self._reload = reload
-        if self._missed:
-            self._missed = False
-            reload()
-
-    def _told(self, _number: int, _frame: FrameType | None) -> None:
-        if self._terminals and not any(map(os.isatty, self._terminals)):
-            signal.raise_signal(signal.SIGTERM)
-        elif self._reload is None:
-            self._missed = True
-        else:
-            self._reload()

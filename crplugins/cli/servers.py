@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import uvicorn
 
@@ -25,6 +25,7 @@ from crplugins.cli.drain import DrainingConfig
 from crplugins.cli.logs import StderrLog
 from crplugins.cli.refused import Refused
 from crplugins.cli.reloads import OneProcess
+from crplugins.cli.signals import Hangups, ignore_further_signals
 from crplugins.cli.start import Start
 from crplugins.cli.startup_log import StartupLog
 from crplugins.config import Config
@@ -32,9 +33,6 @@ from crplugins.config.schema import Server
 from crplugins.core.processes import SECRET_VARIABLE
 from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory
-
-if TYPE_CHECKING:
-    from crplugins.cli.serve import Hangups
 
 _OPTIONS: Final[dict[str, Any]] = {
     "loop": "auto",  # uvloop where there is one
@@ -55,7 +53,7 @@ uvicorn's own 5 end a replacement that would have come."""
 
 
 def serve_here(
-    app: Gateway, sock: socket.socket, welcome: str, startup: StartupLog, run: Start, hangups: "Hangups"
+    app: Gateway, sock: socket.socket, welcome: str, startup: StartupLog, run: Start, hangups: Hangups
 ) -> None:
     """Serves in this process until a signal; prints `welcome` once clients are accepted.
 
@@ -87,7 +85,7 @@ def serve_in_workers(
     startup: StartupLog,
     config: Config,
     run: Start,
-    hangups: "Hangups",
+    hangups: Hangups,
 ) -> None:
     """Serves in `workers` processes until a signal. They read the configuration themselves.
 
@@ -103,6 +101,7 @@ def serve_in_workers(
         said = sock.family, reachable(sock), welcome, startup
         threading.Thread(target=_print_when_listening, args=said, daemon=True).start()
         supervisor.run()
+        ignore_further_signals()
     if supervisor.failed:
         raise Refused("the gateway did not start")
 

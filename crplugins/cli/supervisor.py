@@ -16,20 +16,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 from crplugins.cli.drain import DrainingConfig
+from crplugins.cli.signals import Hangups
 from crplugins.cli.start import Start
 from crplugins.cli.watch import FileWatch
 from crplugins.cli.worker import Conclude, Prepare, Ready, ReloadAnswer, ReloadAsked, Worker
 from crplugins.homes.gateway.reloading import LoadedAs, Loads, Reloaded, log, problems_of
-
-if TYPE_CHECKING:
-    from crplugins.cli.serve import Hangups
 
 RELOAD_SECONDS: Final = 120.0
 """How long all workers may take to open what a configuration needs: litellm's import alone may take ten."""
@@ -82,7 +80,7 @@ class Supervisor(Multiprocess):
     processes: list[WorkerProcess]  # type: ignore[assignment]
 
     def __init__(
-        self, config: DrainingConfig, sockets: list[socket.socket], start: Start, hangups: "Hangups", *, watch: bool
+        self, config: DrainingConfig, sockets: list[socket.socket], start: Start, hangups: Hangups, *, watch: bool
     ) -> None:
         super().__init__(config, sockets)
         self._watches = watch

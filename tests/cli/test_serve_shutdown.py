@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -82,3 +83,16 @@ def _asked(provider: socket.socket) -> socket.socket:
     connection, _ = provider.accept()
     connection.recv(1)
     return connection
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_being_told_to_end_again_and_again_changes_nothing(serve, provider, tmp_path, workers):
+    """An impatient supervisor, whose signals also come while the event loop closes."""
+    (tmp_path / "gateway.yaml").write_text(CONFIGURATION.replace("HANDLER", "direct"))
+    for _ in range(2):
+        with serve("--workers", workers, cwd=tmp_path, PROVIDER=provider) as gateway:
+            while gateway.process.poll() is None:
+                gateway.process.terminate()
+                time.sleep(0.0005)
+            code, _, log = gateway.ended()
+        assert (code, log.count("Traceback")) == (0, 0), log

@@ -13,6 +13,11 @@ import sys
 from pathlib import Path
 
 
+def _pass_on(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended, and its exit code is on its way
+        os.kill(pid, number)
+
+
 def main() -> None:
     order = {"arguments": sys.argv[2:], "folder": str(Path.cwd()), "environ": dict(os.environ)}
     with socket.socket(socket.AF_UNIX) as server:
@@ -30,7 +35,7 @@ def main() -> None:
                 signal.SIGUSR1,
                 signal.SIGUSR2,
             ):
-                signal.signal(number, lambda number, _: os.kill(pid, number))
+                signal.signal(number, lambda number, _: _pass_on(pid, number))
             code = int(lines.readline())
     if code < 0:
         with contextlib.suppress(OSError):  # the end by SIGKILL is nobody's to choose
