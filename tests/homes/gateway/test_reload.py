@@ -13,7 +13,6 @@ import pytest
 from crplugins import Gateway, Plugin
 from crplugins.asgi.lifespan import FrozenAfterStartup
 from crplugins.config import load_config, parse_config
-from crplugins.homes.gateway import app as gateway_app
 from crplugins.homes.gateway.generation import Generation
 from crplugins.keys.file import FileKeys
 from crplugins.testing import FakeProvider, Script
@@ -329,9 +328,8 @@ async def test_of_several_sources_of_keys_those_that_stay_the_same_stay_open(ser
     assert len(opened) == 1
 
 
-async def test_under_a_server_of_ours_a_configuration_that_is_replaced_is_freed_soon(serve, monkeypatch):
+async def test_under_a_server_of_ours_a_configuration_that_is_replaced_is_freed_soon(serve):
     """There nothing else collects what refers to itself for a minute."""
-    monkeypatch.setattr(gateway_app, "_HELD_SECONDS", 0.0)
     async with FakeProvider() as provider:
         gateway = Gateway(**words(provider.base_url))
         frozen = FrozenAfterStartup(gateway)
