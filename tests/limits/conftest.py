@@ -10,6 +10,8 @@ from tests.redis_setup import fragile_redis, redis, redis_process  # noqa: F401 
 numbers = itertools.count()
 
 MINUTE = 60_000
+DAY = 24 * 60 * MINUTE
+"""In which none of 50 drains while a test runs, however slowly."""
 
 
 def meter(amount=50, *, key="key/a/requests", period=MINUTE, burst=None):

@@ -6,9 +6,8 @@ from crplugins.limits.limit import NEVER, Charge, Level, Limit, LimitReading
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.sqlite.store import SqliteStore
 from crplugins.limits.store import LEASE_MILLISECONDS
-from tests.limits.conftest import MINUTE, lease, meter, request, window
+from tests.limits.conftest import DAY, MINUTE, lease, meter, request, window
 
-DAY = 86_400_000
 NOW = 1_767_225_600_000
 END = NOW + DAY
 

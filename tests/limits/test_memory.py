@@ -6,11 +6,10 @@ import pytest
 
 from crplugins.limits.limit import Charge, Limit, Reservation
 from crplugins.limits.memory import MemoryStore
-from tests.limits.conftest import lease, meter, request, window
+from tests.limits.conftest import DAY, lease, meter, request, window
 
 NOW = 1_767_225_600_000
 MINUTE = 60_000
-DAY = 86_400_000
 
 
 class Clock:

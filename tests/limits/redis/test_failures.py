@@ -11,7 +11,7 @@ import pytest
 from crplugins.limits.redis.client import SECONDS
 from crplugins.limits.redis.store import RedisStore
 from crplugins.limits.store import StoreUnavailable
-from tests.limits.conftest import lease, meter, request
+from tests.limits.conftest import DAY, lease, meter, request
 from tests.ports import free_port
 from tests.redis_setup import RedisServer
 from tests.tls_setup import self_signed, tls_before
@@ -135,6 +135,6 @@ async def test_tls(redis, tmp_path):
     certificate = self_signed(tmp_path)
     async with tls_before(redis.port, certificate) as port:
         async with RedisStore(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}", seconds=2) as store:
-            decisions = await asyncio.gather(*[store.reserve(request(meter(5))) for _ in range(10)])
+            decisions = await asyncio.gather(*[store.reserve(request(meter(5, period=DAY))) for _ in range(10)])
             assert [decision.refused for decision in decisions].count(None) == 5
         assert await failure_of(f"rediss://localhost:{port}/0") == "Redis has a certificate that cannot be verified"

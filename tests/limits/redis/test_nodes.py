@@ -11,7 +11,7 @@ from crplugins.limits.opening import open_limit_store
 from crplugins.limits.redis.store import RedisStore
 from crplugins.limits.redis.url import read_redis_url
 from crplugins.limits.store import StoreUnavailable
-from tests.limits.conftest import lease, meter, request
+from tests.limits.conftest import DAY, lease, meter, request
 from tests.ports import free_port
 from tests.redis_setup import RedisServer
 
@@ -70,7 +70,7 @@ def cluster():
 
 
 async def passed(store, count=6, limit=5):
-    decisions = await asyncio.gather(*(store.reserve(request(meter(limit), lease())) for _ in range(count)))
+    decisions = await asyncio.gather(*(store.reserve(request(meter(limit, period=DAY), lease())) for _ in range(count)))
     return [decision.refused for decision in decisions].count(None)
 
 

@@ -10,7 +10,7 @@ from crplugins.limits.outage import GuardedStore
 from crplugins.limits.redis.client import CONNECTIONS, SECONDS
 from crplugins.limits.redis.store import RedisStore
 from crplugins.limits.store import StoreUnavailable
-from tests.limits.conftest import lease, meter, request, until
+from tests.limits.conftest import DAY, lease, meter, request, until
 from tests.ports import free_port
 from tests.redis_setup import RedisServer
 
@@ -170,7 +170,7 @@ async def test_hundreds_of_requests_at_once_are_let_go_together_when_redis_hangs
         fragile_redis.stop()
         before = time.monotonic()
         pause = asyncio.create_task(lasted(asyncio.sleep(SECONDS)))
-        decisions = await asyncio.gather(*[store.reserve(request(meter(50))) for _ in range(400)])
+        decisions = await asyncio.gather(*[store.reserve(request(meter(50, period=DAY))) for _ in range(400)])
         turns = 400 / CONNECTIONS
         assert time.monotonic() - before < turns / 2 * await pause  # in turns it would be as many of them
         assert sum(decision.refused is None for decision in decisions) == 50

@@ -9,7 +9,7 @@ from crplugins.limits.limit import NEVER, Charge, Decision, Level, Limit, Reserv
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.redis.store import RENEWED_AT_ONCE, RedisStore
 from crplugins.limits.store import LEASE_MILLISECONDS
-from tests.limits.conftest import lease, meter, request, window
+from tests.limits.conftest import DAY, lease, meter, request, window
 from tests.limits.differential import differences, operations
 from tests.redis_setup import RedisServer
 
@@ -94,7 +94,7 @@ async def test_a_server_that_was_emptied_starts_anew(redis, store):
 @pytest.mark.parametrize("options", ["", "?max_connections=1"])
 async def test_many_more_requests_than_connections_wait_their_turn(redis, options):
     async with RedisStore(redis.url + options, connections=2, seconds=PATIENT) as store:
-        decisions = await asyncio.gather(*[store.reserve(request(meter(50))) for _ in range(500)])
+        decisions = await asyncio.gather(*[store.reserve(request(meter(50, period=DAY))) for _ in range(500)])
     assert [decision.refused for decision in decisions] == [None] * 50 + [0] * 450
 
 

@@ -17,10 +17,9 @@ from crplugins.limits.sqlite.file import LimitFileError, open_limit_file
 from crplugins.limits.sqlite.store import SqliteStore
 from crplugins.limits.sqlite.thread import Transactions
 from crplugins.limits.store import StoreUnavailable
-from tests.limits.conftest import lease, meter, request, window
+from tests.limits.conftest import DAY, lease, meter, request, window
 
 NOW = 1_767_225_600_000
-DAY = 86_400_000
 
 
 @pytest.fixture
@@ -187,7 +186,7 @@ async def test_a_reservation_that_is_cancelled_can_be_given_back(store):
 
 async def test_closing_carries_out_what_was_asked_before(path):
     async with SqliteStore(path) as store:
-        calls = [asyncio.create_task(store.reserve(request(meter()))) for _ in range(300)]
+        calls = [asyncio.create_task(store.reserve(request(meter(period=DAY)))) for _ in range(300)]
         await asyncio.sleep(0)
     assert [(await call).refused for call in calls].count(None) == 50
 
