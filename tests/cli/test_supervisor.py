@@ -78,13 +78,13 @@ def test_a_worker_that_cannot_be_started_again_does_not_end_the_others(environ, 
         (folder / "unable").touch()
         before = workers_of(gateway.process.pid)
         os.kill(min(before), signal.SIGKILL)
-        until(lambda: any("could not start, and is started again; the others serve" in line for line in said), 60)
+        until(lambda: any("could not start, and is started again; the others serve" in line for line in said), 300)
         assert serves(gateway.url, "demo/echo") == {200}
         (folder / "unable").unlink()
-        until(lambda: len(workers_of(gateway.process.pid) - before) == 1, 60)
+        until(lambda: len(workers_of(gateway.process.pid) - before) == 1, 300)
         until(lambda: ready_everywhere(gateway.url))
         gateway.process.send_signal(signal.SIGTERM)
-        assert gateway.process.wait(60) == 0
+        assert gateway.process.wait(300) == 0
 
 
 class Fake:
