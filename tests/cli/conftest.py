@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,14 @@ from tests.warm import PYTHON, warm_crplugins
 SECONDS_TO_START = 300  # litellm's import alone takes a minute on a machine that others keep busy
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    """Returns when it does."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @dataclass

@@ -6,13 +6,12 @@ import signal
 import socket
 import ssl
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.cli.conftest import until
 from tests.ports import free_port
 from tests.tls_setup import self_signed
 from tests.warm import INSTALLED
@@ -20,13 +19,6 @@ from tests.warm import INSTALLED
 SECRET = "sk-team-a-0123456789"
 KEY = {"authorization": f"Bearer {SECRET}"}
 QUESTION = {"model": "demo/echo", "messages": [{"role": "user", "content": "hi"}]}
-
-
-def until(holds: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def configuration(folder: Path, *lines: str) -> Path:

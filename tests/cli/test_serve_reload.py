@@ -7,15 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.cli.conftest import Serving
+from tests.cli.conftest import Serving, until
 from tests.workers import workers_of
 
 SECRET = "sk-team-a-0123456789"
@@ -35,14 +34,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "gateway.yaml").write_text(CONFIGURATION)
     (tmp_path / "keys.yaml").write_text(f"keys: [{{id: team-a, secret: {SECRET}}}]\n")
     return tmp_path
-
-
-def until(holds: Callable[[], bool], seconds: float = 120) -> None:
-    """Returns when it does."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def serves(url: str, model: str) -> set[int]:

@@ -20,7 +20,8 @@ from crplugins.cli.start import Start
 from crplugins.cli.supervisor import Supervisor
 from crplugins.cli.worker import Conclude, Prepare, Ready
 from crplugins.homes.gateway.reloading import Reloaded
-from tests.cli.test_serve_reload import KEY, QUESTION, plain, ready_everywhere, serves, until
+from tests.cli.conftest import until
+from tests.cli.test_serve_reload import KEY, QUESTION, plain, ready_everywhere, serves
 from tests.workers import workers_of
 
 CONFIGURATION = """

@@ -286,7 +286,7 @@ class Stage:
         seen.complete, seen.seconds = True, time.monotonic() - begun
 
     async def _settled(self, session: aiohttp.ClientSession, url: str) -> Scraped:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while True:
             async with session.get(url + "/metrics") as response:
                 scraped = Scraped(await response.text())

@@ -127,7 +127,7 @@ async def live(file: Path) -> Day:
 
 async def settled(session: aiohttp.ClientSession, url: str, sent: int) -> Scraped:
     """The metrics, once all is over: answers are still read for clients that have left, or their requests just arrive."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while True:
         async with session.get(url + "/metrics") as response:
             scraped = Scraped(await response.text())
