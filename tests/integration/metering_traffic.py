@@ -32,6 +32,7 @@ _SAID: Final = (
     b'data: {"id":"e","choices":[{"index":0,"delta":{"role":"assistant","content":"well"},"finish_reason":null}]}\n\n'
 )
 _COUNTED: Final = b',"usage":{"prompt_tokens":43,"completion_tokens":10,"total_tokens":53}}\n\n'
+PATIENT: Final = 600
 TIMEOUTS: Final = {"stall": 1.5, "silent": 1.5}
 """Seconds the gateway waits for a provider that falls silent; the others may be slow on a busy machine."""
 
@@ -114,14 +115,15 @@ def secret_of(key: str | None) -> str:
 
 def gateway_options(provider: FakeProvider) -> dict[str, Any]:
     """The models and keys of a Gateway for this traffic."""
-    base = {"api_base": provider.base_url, "api_key": "sk-upstream-9876543210"}
+    # The provider lives on the same event loop, which litellm's import holds for seconds on a busy machine.
+    base = {"api_base": provider.base_url, "api_key": "sk-upstream-9876543210", "connect_timeout": PATIENT}
     for name, script in CASES.items():
         provider.script(name, script)
     return {
         "model_list": [
             {
                 "model_name": f"{handler}-{name}",
-                "litellm_params": {"model": f"openai/{name}", "timeout": TIMEOUTS.get(name, 120), **base},
+                "litellm_params": {"model": f"openai/{name}", "timeout": TIMEOUTS.get(name, PATIENT), **base},
                 "skip_malformed": 0,
                 "model_info": dict(prices_of(name)),
                 "handler": handler,
@@ -225,7 +227,7 @@ async def _send(url: str, session: aiohttp.ClientSession, sent: Sent, dice: rand
         await _send_and_leave(url, sent, dice)
         return
     # From when the request is out: one that never reached the gateway would be missing in its books.
-    patience = aiohttp.ClientTimeout(total=120, sock_read=0.05 if sent.behaviour == "times-out" else None)
+    patience = aiohttp.ClientTimeout(total=PATIENT, sock_read=0.05 if sent.behaviour == "times-out" else None)
     headers = {"authorization": f"Bearer {secret_of(sent.key)}", "content-type": "application/json"}
     with suppress(TimeoutError):
         async with session.post(url + PATH, data=sent.body, headers=headers, timeout=patience) as response:

@@ -251,7 +251,8 @@ def test_a_number_is_estimated_only_where_the_provider_could_not_be_heard_to_the
             assert row["usage_source"] != "provider", (sent.marker, sent.model)
             continue
         gone = row["outcome"] == "cancelled" and KEYS[sent.key].get("on_disconnect") != "drain"
-        if day.told[sent.marker][-1].completed and not gone and sent.case != "malformed":
+        heard = sent.case not in ("malformed", *TIMEOUTS)
+        if day.told[sent.marker][-1].completed and not gone and heard:
             assert row["usage_source"] == "provider", (sent.marker, sent.model, dict(row))
 
 
