@@ -3,7 +3,8 @@
 Some providers send a document where a stream was asked for, or a stream where a document was. `stream_of` and
 `document_of` make the asked form of the same facts. They keep every field, also those that OpenAI does not have. What
 has another shape than OpenAI's counts as absent.
-`readable_chunk` adds to a chunk or a document what OpenAI's SDKs cannot do without.
+`readable_chunk` adds to a chunk or a document what OpenAI's SDKs cannot do without, and `ChunkReader` does so for the
+chunks of a stream, with what only those before them tell.
 """
 
 import re
@@ -11,22 +12,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from crplugins.core.body import Body
+from crplugins.core.call_numbers import RepairedCalls, whole_calls
 from crplugins.core.errors import SERVER_ERROR, broken_off
 from crplugins.core.finish_reasons import is_end, is_failure
 from crplugins.core.lenient_json import decode_with_halves, encoded, joined, object_of, objects_of
 from crplugins.core.sse import Event, done_event
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import EmptyErrorFacts, UnnamedErrorFacts
+from crplugins.core.wire import Choice, EmptyErrorFacts, UnnamedErrorFacts
 
 _PIECES: Final = frozenset({
     "content", "refusal", "reasoning_content", "reasoning", "reasoning_text", "arguments", "data", "transcript",
-    "thinking", "signature",
+    "thinking", "thought", "signature",
 })  # fmt: skip
 """Texts that a stream sends in pieces. Of any other text the last one counts, and of a name or an id the first."""
 
 _COUNT_IN_QUOTES: Final = re.compile(rb'_tokens"[ \t\r\n]*+:[ \t\r\n]*+"')
 _NAMES: Final = frozenset({"id", "name", "type", "role"})
 _HEAD: Final = frozenset({"id", "created", "model"})
+_TOLD_AS_DELTA: Final = frozenset({"message", "text"})
 _NOT_IN_HEAD: Final = frozenset({"object", "choices", "usage"})
 
 
@@ -70,10 +73,11 @@ def document_of(events: Iterable[Event]) -> bytes:
     """The whole answer that the events of a complete stream tell. Linear in their size."""
     head: dict[str, Any] = {}
     choices: dict[int, _Joined] = {}
+    reader = ChunkReader()
     for event in events:
         if event.answer is None or not event.data:
             continue
-        chunk = object_of(decode_with_halves(event.data))
+        chunk = object_of(decode_with_halves(reader.read(event).data or b""))
         head |= {key: value for key, value in chunk.items() if key != "choices" and value is not None}
         for choice in objects_of(chunk.get("choices")):
             index = choice.get("index")
@@ -101,14 +105,14 @@ def readable_chunk(event: Event) -> Event:
     if answer is None or event.data is None:
         return event
     if event.document:
-        return readable_usage(event)
+        return readable_usage(readable_document(event))
     if answer.error is not None:
         return _readable_error(event, answer.error)
     if answer.__class__ is EmptyErrorFacts:
         event = named_error(event)
     if answer.choices is not None:
         for choice in answer.choices:
-            if choice.delta is None or (choice.finish_reason and _is_filler(choice.finish_reason)):
+            if choice.delta is None or (choice.finish_reason and _is_filler(choice.finish_reason)) or _has_text(choice):
                 break
         else:
             return event if answer.usage is None else readable_usage(event)
@@ -173,8 +177,41 @@ def _readable_error(event: Event, error: Any) -> Event:
 def _readable_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     reason, delta = choice.get("finish_reason"), choice.get("delta")
     if not isinstance(delta, dict):
-        delta = _delta_of(object_of(choice.get("message")))
-    return {**choice, "delta": delta, "finish_reason": None if _is_filler(reason) else reason}
+        delta = _delta_of(_message_of(choice))
+    elif not delta.get("content") and isinstance(text := choice.get("text"), str) and text:
+        delta = {**delta, "content": text}
+    told = {key: value for key, value in choice.items() if key not in _TOLD_AS_DELTA}
+    return {**told, "delta": delta, "finish_reason": None if _is_filler(reason) else reason}
+
+
+def _has_text(choice: Choice) -> bool:
+    """Whether it speaks as a choice of completions does, in a `text` of its own."""
+    said = choice.delta or choice.message
+    return isinstance(choice.text, str) and bool(choice.text) and not (said is not None and said.content)
+
+
+def readable_document(event: Event) -> Event:
+    """A whole answer with a message in each choice, and its calls as OpenAI tells them."""
+    choices = [] if event.answer is None else event.answer.choices or []
+    calls = [whole_calls(each.message.tool_calls) if each.message is not None else None for each in choices]
+    if all(each is None for each in calls) and not any(each.message is None and _has_text(each) for each in choices):
+        return event
+    document = object_of(decode_with_halves(event.data or b""))
+    for choice, repaired in zip(objects_of(document.get("choices")), calls, strict=True):
+        if repaired is not None:
+            choice["message"]["tool_calls"] = repaired
+        elif not isinstance(choice.get("message"), dict) and (said := _message_of(choice)):
+            choice["message"] = {"role": "assistant", **said}
+            choice.pop("text", None)
+    return event.with_data(encoded(document))
+
+
+def _message_of(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """The message of a choice, or the text that stands in its place, as completions have it."""
+    message, text = choice.get("message"), choice.get("text")
+    if isinstance(message, dict):
+        return message
+    return {"content": text} if isinstance(text, str) and text else {}
 
 
 def _delta_of(message: dict[str, Any]) -> dict[str, Any]:
@@ -185,18 +222,62 @@ def _delta_of(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "tool_calls": calls}
 
 
-def without_messages(event: Event) -> Event:
+def _is_filler(finish_reason: object) -> bool:
+    """A text that clients would take for an end. An empty one they do not."""
+    return bool(finish_reason) and not (is_end(finish_reason) or is_failure(finish_reason))
+
+
+class ChunkReader:
+    """Makes the chunks of one stream readable, in their order, so that no client hears anything twice or takes two
+    calls for one.
+
+    Attributes:
+        spoke: the answer has said something; for who knows it of chunks that this has not read.
+    """
+
+    __slots__ = ("_calls", "_in_messages", "spoke")
+
+    def __init__(self) -> None:
+        self.spoke = False
+        self._in_messages: bool | None = None  # the answer is told in messages, not in deltas
+        self._calls: RepairedCalls | None = None
+
+    def read(self, event: Event) -> Event:
+        """The chunk as clients can read it; nearly always the same object."""
+        answer = event.answer
+        if event.text is not None:
+            self.spoke = True
+            return event
+        if answer is None or not answer.choices:
+            return readable_chunk(event)
+        if any(choice.delta is None and choice.message is not None for choice in answer.choices):
+            if self._in_messages is None:
+                self._in_messages = not self.spoke
+            if not self._in_messages:  # some servers tell the whole answer behind it
+                event = _without_messages(event)
+        event = readable_chunk(event)
+        return self._with_calls(event, () if event.answer is None else event.answer.choices or ())
+
+    def _with_calls(self, event: Event, choices: Iterable[Choice]) -> Event:
+        calls = False
+        for choice in choices:
+            if choice.delta is not None and choice.delta.says():
+                self.spoke = True
+                calls = calls or bool(choice.delta.tool_calls)
+        if not calls:
+            return event
+        if self._calls is None:
+            self._calls = RepairedCalls()
+        return self._calls.in_chunk(event)
+
+
+def _without_messages(event: Event) -> Event:
     """The chunk without what stands in a `message` in place of a `delta`, because it was said already."""
     chunk = object_of(decode_with_halves(event.data or b""))
     for choice in objects_of(chunk.get("choices")):
         if choice.get("delta") is None:
             choice.pop("message", None)
     return event.with_data(encoded(chunk))
-
-
-def _is_filler(finish_reason: object) -> bool:
-    """A text that clients would take for an end. An empty one they do not."""
-    return bool(finish_reason) and not (is_end(finish_reason) or is_failure(finish_reason))
 
 
 class _Joined:

@@ -6,7 +6,7 @@ the usage of a whole stream over one odd key.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -34,6 +34,8 @@ class Delta(msgspec.Struct):
     reasoning_content: Any = None  # DeepSeek, vLLM
     reasoning: Any = None  # Groq, OpenRouter
     reasoning_text: Any = None  # GitHub Copilot
+    thinking: Any = None  # relays of Ollama
+    thought: Any = None  # relays of Gemini
     thinking_blocks: Any = None  # Anthropic through LiteLLM: the same thoughts as in `reasoning_content`
     reasoning_details: Any = None  # OpenRouter: the same as in `reasoning`
     tool_calls: Any = None
@@ -44,24 +46,31 @@ class Delta(msgspec.Struct):
 
     def says(self) -> bool:
         """Whether something is said; not by the role alone."""
-        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text
-        thoughts = thoughts or self.thinking_blocks or self.reasoning_details
-        said = self.content or self.refusal or thoughts
+        said = self.content or self.refusal or self._thoughts()
         return bool(said or self.tool_calls or self.function_call or self.audio or self.images)
 
     def texts(self) -> list[str]:
-        """Text, refusal, thoughts and transcript. Thoughts are often sent under two names at once, and count once."""
-        content = self.content
-        texts = [content] if isinstance(content, str) and content else _texts_in(content) if content else []
+        """Text, refusal, thoughts and transcript. Thoughts are often sent in two ways at once, and count once."""
+        content, thoughts = self.content, self._thoughts()
+        if isinstance(content, str):
+            texts = [content] if content else []
+        elif thoughts and isinstance(content, list) and len(content) <= _MOST_PARTS:
+            texts = [text for kind, text in parts_of(content) if kind != "thinking"]
+        else:
+            texts = _texts_in(content) if content else []
         if self.refusal:
             texts += _texts_in(self.refusal)
-        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text
-        thoughts = thoughts or self.thinking_blocks or self.reasoning_details
         if thoughts:
             texts += _texts_in(thoughts)
         if self.audio and isinstance(self.audio, dict):
             texts += _texts_in(self.audio.get("transcript"))
         return texts
+
+    def _thoughts(self) -> Any:
+        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text or self.thinking
+        if self.thought and self.thought is not True:  # Gemini's own is a mark
+            thoughts = thoughts or self.thought
+        return thoughts or self.thinking_blocks or self.reasoning_details
 
     def call_pieces(self) -> Iterator[CallPiece]:
         """The names and arguments of tool calls, the legacy `function_call` included."""
@@ -90,7 +99,7 @@ class Delta(msgspec.Struct):
         return len(self.images) if isinstance(self.images, list) else 0
 
 
-_THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_text")
+_THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thought")
 
 
 def thoughts_in(said: Mapping[str, Any]) -> str:
@@ -98,7 +107,30 @@ def thoughts_in(said: Mapping[str, Any]) -> str:
     for name in _THOUGHTS:
         if isinstance(thought := said.get(name), str) and thought:
             return thought
-    return ""
+    details = said.get("reasoning_details") or said.get("reasoning")
+    return "".join(_texts_in(details)) if details and not isinstance(details, str) else ""
+
+
+PartKind = Literal["text", "thinking", "refusal"]
+
+
+def parts_of(content: Any) -> Iterator[tuple[PartKind, str]]:
+    """A text, or the texts and thoughts among parts, as reasoning models of Mistral and Databricks send them."""
+    if isinstance(content, str):
+        yield "text", content
+        return
+    for part in content if isinstance(content, list) else [content]:
+        if text := "".join(_texts_in(part)):
+            yield _kind_of(part), text
+
+
+def _kind_of(part: Any) -> PartKind:
+    if not isinstance(part, dict):
+        return "text"
+    kind = part.get("type")
+    if kind in ("thinking", "reasoning") or "thinking" in part or "summary" in part:
+        return "thinking"
+    return "refusal" if kind == "refusal" else "text"
 
 
 _INNER: Final = ("text", "refusal", "thinking", "summary")
@@ -136,7 +168,8 @@ def _call_piece(call: dict[str, Any], function: Any) -> CallPiece:
 
 
 class Choice(msgspec.Struct):
-    """`finish_reason` is UNSET without its key, which some providers never send. `error` is OpenRouter's."""
+    """`finish_reason` is UNSET without its key, which some providers never send. `error` is OpenRouter's, `text` that
+    of completions, which some servers have in a chat too."""
 
     index: int = 0
     finish_reason: str | UnsetType | None = UNSET
@@ -144,6 +177,7 @@ class Choice(msgspec.Struct):
     message: Delta | None = None
     usage: ReportedUsage | None = None  # Moonshot's Kimi, on the last chunk
     error: Any = None
+    text: Any = None
 
 
 class GroqUsage(msgspec.Struct):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.core.answer_forms import document_of, readable_chunk, stream_of
+from crplugins.core.answer_forms import ChunkReader, document_of, readable_chunk, stream_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.sse import Event
 
@@ -200,3 +200,26 @@ def test_usage_in_openais_words_and_what_counts_nothing_pass_byte_for_byte(usage
         Event.json_document(json.dumps({**ANSWER, "usage": usage}).encode()),
     ):
         assert readable_chunk(event) is event
+
+
+def test_the_text_of_a_completion_in_a_chat_is_its_content() -> None:
+    reader = ChunkReader()
+    pieces = [
+        {"index": 0, "text": "Good"},
+        {"index": 0, "delta": {}, "text": " day"},
+        {"index": 0, "delta": {"content": "!"}, "text": "!"},
+    ]
+    events = [Event.of(json.dumps({"id": "c", "choices": [piece]}).encode()) for piece in pieces]
+    read = [json.loads(reader.read(event).data or b"")["choices"][0] for event in events]
+    assert [choice["delta"]["content"] for choice in read] == ["Good", " day", "!"]
+    assert joined(*events, chunk({}, "stop"))["message"]["content"] == "Good day!"
+    document = Event.json_document(b'{"choices":[{"index":0,"text":"Good day","finish_reason":"stop"}]}')
+    [choice] = json.loads(readable_chunk(document).data or b"")["choices"]
+    assert choice == {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Good day"}}
+
+
+def test_calls_that_are_told_twice_are_once_in_the_document() -> None:
+    whole = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
+    events = [chunk({"tool_calls": [whole]}), chunk({"tool_calls": [whole]}, "tool_calls")]
+    [made] = joined(*events)["message"]["tool_calls"]
+    assert made["function"] == whole["function"]

@@ -32,7 +32,8 @@ class ToolCalls:
         """The provider's `tool_calls` of one delta."""
         if not isinstance(raw, Sequence):
             return []
-        return [self._fragment(place, fields_of(call)) for place, call in enumerate(raw)]
+        fragments = (self._fragment(place, fields_of(call)) for place, call in enumerate(raw))
+        return [fragment for fragment in fragments if fragment is not None]
 
     def without_arguments(self) -> list[dict[str, Any]]:
         """At the end: a fragment for each function that was called with none. OpenAI sends an empty object for those,
@@ -43,11 +44,15 @@ class ToolCalls:
             if not any(self._numbers.arguments[number])
         ]
 
-    def _fragment(self, place: int, call: Mapping[str, Any]) -> dict[str, Any]:
-        continuation, call_id = _continuation(call), text_of(call.get("id"))
-        arguments = _arguments_of(continuation)
-        number, begins = self._numbers.note(index_of(call, place), call_id, _name_of(call), arguments)
-        if not begins:
+    def _fragment(self, place: int, call: Mapping[str, Any]) -> dict[str, Any] | None:
+        continuation, call_id, name = _continuation(call), text_of(call.get("id")), _name_of(call)
+        placed = self._numbers.note(index_of(call, place), call_id, name, _arguments_of(continuation))
+        number = placed.number
+        if placed.again:
+            return None
+        if not placed.begins:
+            if placed.names:
+                next(continuation[kind] for kind in ("custom", "function") if kind in continuation)["name"] = name
             return {"index": number, **continuation}
         self._ids.append(call_id or f"call_{uuid.uuid4().hex}")
         beginning = _beginning(call)
