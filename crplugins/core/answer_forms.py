@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from crplugins.core.body import Body
-from crplugins.core.call_numbers import RepairedCalls, whole_calls
+from crplugins.core.call_numbers import RepairedCalls, index_of, whole_calls
 from crplugins.core.errors import SERVER_ERROR, broken_off
-from crplugins.core.finish_reasons import is_end, is_failure
-from crplugins.core.lenient_json import decode_with_halves, encoded, joined, object_of, objects_of
+from crplugins.core.finish_reasons import is_end, is_failure, reason_in
+from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, encoded, joined, object_of, objects_of
 from crplugins.core.sse import Event, done_event
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import Choice, EmptyErrorFacts, UnnamedErrorFacts
+from crplugins.core.wire import Choice, EmptyErrorFacts, OddFacts, UnnamedErrorFacts
 
 _PIECES: Final = frozenset({
     "content", "refusal", "reasoning_content", "reasoning", "reasoning_text", "arguments", "data", "transcript",
@@ -26,6 +26,8 @@ _PIECES: Final = frozenset({
 })  # fmt: skip
 """Texts that a stream sends in pieces. Of any other text the last one counts, and of a name or an id the first."""
 
+_CALLED: Final = frozenset({"function", "custom"})
+_CHUNK: Final = "chat.completion.chunk"
 _COUNT_IN_QUOTES: Final = re.compile(rb'_tokens"[ \t\r\n]*+:[ \t\r\n]*+"')
 _NAMES: Final = frozenset({"id", "name", "type", "role"})
 _HEAD: Final = frozenset({"id", "created", "model"})
@@ -44,7 +46,7 @@ def stream_of(document: bytes) -> list[Event]:
     if not choices:
         return []
     head = {key: value for key, value in answer.items() if key not in _NOT_IN_HEAD}
-    head["object"] = "chat.completion.chunk"
+    head["object"] = _CHUNK
     events: list[Event] = []
     for choice in choices:
         index = choice.get("index", 0)
@@ -65,7 +67,7 @@ def _chunk(head: Mapping[str, Any], choices: list[Any]) -> Event:
 def end_of(choice: int, reason: str, chunk: Event) -> Event:
     """The chunk that ends a choice of the stream to which `chunk` belongs."""
     told = object_of(decode_with_halves(chunk.data or b""))
-    head = {key: value for key, value in told.items() if key in _HEAD} | {"object": "chat.completion.chunk"}
+    head = {key: value for key, value in told.items() if key in _HEAD} | {"object": _CHUNK}
     return _chunk(head, [{"index": choice, "delta": {}, "finish_reason": reason}])
 
 
@@ -110,7 +112,7 @@ def readable_chunk(event: Event) -> Event:
         return _readable_error(event, answer.error)
     if answer.__class__ is EmptyErrorFacts:
         event = named_error(event)
-    if answer.choices is not None:
+    if answer.choices is not None and answer.__class__ is not OddFacts:
         for choice in answer.choices:
             if choice.delta is None or (choice.finish_reason and _is_filler(choice.finish_reason)) or _has_text(choice):
                 break
@@ -119,7 +121,8 @@ def readable_chunk(event: Event) -> Event:
     chunk = decode_with_halves(event.data or b"")
     if not isinstance(chunk, dict):
         return event
-    chunk["choices"] = [_readable_choice(choice) for choice in objects_of(chunk.get("choices"))]
+    told = zip(objects_of(chunk.get("choices")), answer.choices or (), strict=True)
+    chunk["choices"] = [_readable_choice(choice, facts) for choice, facts in told]
     return readable_usage(event.with_data(encoded(chunk)))
 
 
@@ -174,13 +177,15 @@ def _readable_error(event: Event, error: Any) -> Event:
     return event.with_data(encoded({"error": {"type": SERVER_ERROR, "param": None, "code": None, **told}}))
 
 
-def _readable_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
-    reason, delta = choice.get("finish_reason"), choice.get("delta")
+def _readable_choice(choice: Mapping[str, Any], facts: Choice) -> dict[str, Any]:
+    reason, delta = reason_in(choice.get("finish_reason")), choice.get("delta")
     if not isinstance(delta, dict):
         delta = _delta_of(_message_of(choice))
     elif not delta.get("content") and isinstance(text := choice.get("text"), str) and text:
         delta = {**delta, "content": text}
     told = {key: value for key, value in choice.items() if key not in _TOLD_AS_DELTA}
+    if "index" in told:
+        told["index"] = facts.index
     return {**told, "delta": delta, "finish_reason": None if _is_filler(reason) else reason}
 
 
@@ -233,30 +238,54 @@ class ChunkReader:
 
     Attributes:
         spoke: the answer has said something; for who knows it of chunks that this has not read.
+        looks_at_each: also those that are text alone have to be read, as the first one was not numbered or named as
+            OpenAI's are; None before the first.
     """
 
-    __slots__ = ("_calls", "_in_messages", "spoke")
+    __slots__ = ("_called", "_calls", "_in_messages", "looks_at_each", "spoke")
 
     def __init__(self) -> None:
         self.spoke = False
+        self.looks_at_each: bool | None = None
+        self._called: set[int] = set()  # the choices that have ended with calls
         self._in_messages: bool | None = None  # the answer is told in messages, not in deltas
         self._calls: RepairedCalls | None = None
 
     def read(self, event: Event) -> Event:
         """The chunk as clients can read it; nearly always the same object."""
         answer = event.answer
+        if answer is None or not answer.choices:
+            return readable_chunk(event)
+        if self.looks_at_each is None:
+            self.looks_at_each = _with_head(event) is not event
+        if self.looks_at_each:
+            event = _with_head(event)
         if event.text is not None:
             self.spoke = True
             return event
-        if answer is None or not answer.choices:
-            return readable_chunk(event)
         if any(choice.delta is None and choice.message is not None for choice in answer.choices):
             if self._in_messages is None:
                 self._in_messages = not self.spoke
             if not self._in_messages:  # some servers tell the whole answer behind it
                 event = _without_messages(event)
         event = readable_chunk(event)
-        return self._with_calls(event, () if event.answer is None else event.answer.choices or ())
+        choices = () if event.answer is None else event.answer.choices or ()
+        return self._with_calls(self._with_one_end(event, choices), choices)
+
+    def _with_one_end(self, event: Event, choices: Iterable[Choice]) -> Event:
+        """Some servers say `stop` once more behind `tool_calls`. Clients that believe the last word call no tool."""
+        again = False
+        for choice in choices:
+            if choice.finish_reason == "tool_calls":
+                self._called.add(choice.index)
+            again = again or (choice.finish_reason == "stop" and choice.index in self._called)
+        if not again:
+            return event
+        chunk = object_of(decode_with_halves(event.data or b""))
+        for told, choice in zip(objects_of(chunk.get("choices")), choices, strict=True):
+            if choice.index in self._called:
+                told["finish_reason"] = "tool_calls"
+        return event.with_data(encoded(chunk))
 
     def _with_calls(self, event: Event, choices: Iterable[Choice]) -> Event:
         calls = False
@@ -271,6 +300,21 @@ class ChunkReader:
         return self._calls.in_chunk(event)
 
 
+def _with_head(event: Event) -> Event:
+    """The chunk with an index for each choice (Snowflake has none), and named as a chunk of chat completions where it
+    is named as something else: OpenAI's helpers fail on the one, and pass the other over."""
+    try:
+        chunk = object_of(decode_with_halves(event.data or b""))
+    except NOT_JSON:  # only we can read it
+        return event
+    choices = objects_of(chunk.get("choices"))
+    if chunk.get("object", _CHUNK) == _CHUNK and all("index" in choice for choice in choices):
+        return event
+    chunk["choices"] = [{"index": 0, **choice} for choice in choices]
+    chunk["object"] = _CHUNK
+    return event.with_data(encoded(chunk))
+
+
 def _without_messages(event: Event) -> Event:
     """The chunk without what stands in a `message` in place of a `delta`, because it was said already."""
     chunk = object_of(decode_with_halves(event.data or b""))
@@ -283,9 +327,10 @@ def _without_messages(event: Event) -> Event:
 class _Joined:
     """One object that came in pieces: texts are joined, lists grow, objects are joined field by field."""
 
-    __slots__ = ("_calls", "_fields", "_lists", "_objects", "_texts")
+    __slots__ = ("_calls", "_fields", "_is_called", "_lists", "_objects", "_texts")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_called: bool = False) -> None:
+        self._is_called = is_called  # the function of a call, whose name may come in pieces
         self._fields: dict[str, Any] = {}
         self._texts: dict[str, list[str]] = {}
         self._lists: dict[str, list[Any]] = {}
@@ -298,12 +343,12 @@ class _Joined:
                 continue
             if key == "tool_calls" and isinstance(value, list):
                 self._add_calls(value)
-            elif isinstance(value, str) and key in _PIECES:
+            elif isinstance(value, str) and (key in _PIECES or (self._is_called and key == "name")):
                 self._texts.setdefault(key, []).append(value)
             elif isinstance(value, list):
                 self._lists.setdefault(key, []).extend(value)
             elif isinstance(value, dict):
-                self._objects.setdefault(key, _Joined()).add(value)
+                self._objects.setdefault(key, _Joined(is_called=key in _CALLED)).add(value)
             elif key == "finish_reason":
                 self._end(value)
             elif key not in _NAMES or not self._fields.get(key):
@@ -315,9 +360,7 @@ class _Joined:
 
     def _add_calls(self, calls: list[Any]) -> None:
         for call in objects_of(calls):
-            index, last = call.get("index"), len(self._calls) - 1
-            number = index if isinstance(index, int) else last if last >= 0 and not call.get("id") else last + 1
-            self._calls.setdefault(number, _Joined()).add(call)
+            self._calls.setdefault(index_of(call, len(self._calls)), _Joined()).add(call)
 
     def value(self) -> dict[str, Any]:
         whole: dict[str, Any] = {**self._fields, **self._lists}

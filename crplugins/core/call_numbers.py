@@ -155,14 +155,30 @@ def index_of(call: Mapping[str, Any], place: int) -> int:
 _LONGEST_INDEX: Final = 10
 
 
+class CallIds:
+    """The ids of the calls of one answer: each has one, and no two the same one, as results are told by them."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self) -> None:
+        self._given: Final[set[str]] = set()
+
+    def of(self, told: object) -> str:
+        """The id of a call that begins, of which its server has told this."""
+        call_id = told if isinstance(told, str) and told and told not in self._given else f"call_{uuid.uuid4().hex}"
+        self._given.add(call_id)
+        return call_id
+
+
 class CallRepair:
     """Makes the fragments of one choice's calls what OpenAI sends, without which clients join two calls, lose the
     arguments of one or repeat its name."""
 
-    __slots__ = ("_numbers",)
+    __slots__ = ("_ids", "_numbers")
 
     def __init__(self) -> None:
         self._numbers: Final = CallNumbers()
+        self._ids: Final = CallIds()
 
     def repaired(self, calls: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """The fragments of one chunk. Those that are as OpenAI sends them are the same objects."""
@@ -188,8 +204,8 @@ class CallRepair:
         if call.get("index") != placed.number or call["index"].__class__ is not int:
             outer["index"] = placed.number
         if placed.begins:
-            if call_id is None:
-                outer["id"] = f"call_{uuid.uuid4().hex}"
+            if (given := self._ids.of(call_id)) != call_id:
+                outer["id"] = given
             if not call.get("type"):
                 outer["type"] = kind
         elif call_id is not None:
@@ -243,20 +259,22 @@ def _is_same(one: object, other: object) -> bool:
 def whole_calls(calls: Any) -> list[dict[str, Any]] | None:
     """The calls of a whole answer as OpenAI tells them: each with an id, a type and a text of arguments. None where
     they are so."""
-    if not isinstance(calls, list) or all(map(_is_usual, calls)):
+    if not isinstance(calls, list) or (
+        all(map(_is_usual, calls)) and len({call["id"] for call in calls}) == len(calls)
+    ):
         return None
-    return [call if _is_usual(call) else _usual(call) for call in objects_of(calls)]
+    ids = CallIds()
+    return [_usual(call, ids.of(call.get("id"))) for call in objects_of(calls)]
 
 
 def _is_usual(call: Any) -> bool:
-    if not isinstance(call, dict) or not (call.get("id") and call.get("type")):
+    if not isinstance(call, dict) or not (isinstance(call.get("id"), str) and call["id"] and call.get("type")):
         return False
     function = call.get("function")
     return "custom" in call or (isinstance(function, dict) and isinstance(function.get("arguments"), str))
 
 
-def _usual(call: dict[str, Any]) -> dict[str, Any]:
-    call_id = call.get("id") or f"call_{uuid.uuid4().hex}"
+def _usual(call: dict[str, Any], call_id: str) -> dict[str, Any]:
     if "custom" in call:
         return {**call, "id": call_id, "type": "custom"}
     function = object_of(call.get("function"))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from crplugins.core.finish_reasons import reason_in
 from crplugins.core.lenient_json import strict_json, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
 from crplugins.core.told_errors import says_something, told_error
@@ -267,6 +268,10 @@ class EmptyErrorFacts(AnswerFacts, frozen=True):
     """Of a chunk with an `error` that says nothing, which OpenAI's SDKs take for one if it has members."""
 
 
+class OddFacts(AnswerFacts, frozen=True):
+    """Of a chunk or an answer whose choices are numbered, or end, in another form than a number and a word."""
+
+
 class Misshapen(AnswerFacts, frozen=True):
     """Of JSON that is neither a chunk nor an answer nor a sign of life: a text, a number, `choices` that are none."""
 
@@ -339,7 +344,7 @@ def _read_leniently(data: bytes) -> AnswerFacts:
     if not isinstance(lax, _Lax):
         return AnswerFacts() if lax is None else Misshapen()
     groq = lax.x_groq.get("usage") if isinstance(lax.x_groq, dict) else None
-    facts = AnswerFacts if _are_choices(lax.choices) else Misshapen
+    facts = (OddFacts if _are_odd(lax.choices) else AnswerFacts) if _are_choices(lax.choices) else Misshapen
     return facts(
         model=lax.model if isinstance(lax.model, str) else None,
         choices=_choices(lax.choices),
@@ -354,6 +359,13 @@ def _are_choices(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(isinstance(item, dict) for item in value))
 
 
+def _are_odd(choices: Any) -> bool:
+    return any(
+        not isinstance(choice.get("index", 0), int) or isinstance(choice.get("finish_reason"), dict)
+        for choice in choices or ()
+    )
+
+
 def _choices(value: Any) -> list[Choice] | None:
     if not isinstance(value, list):
         return None
@@ -362,6 +374,7 @@ def _choices(value: Any) -> list[Choice] | None:
         choice = struct_of_what_fits(item, Choice)
         if choice is not None:
             if choice.finish_reason is UNSET and "finish_reason" in item:
-                choice.finish_reason = None
+                reason = reason_in(item["finish_reason"])
+                choice.finish_reason = reason if isinstance(reason, str) else None
             choices.append(choice)
     return choices

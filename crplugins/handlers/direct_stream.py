@@ -68,6 +68,7 @@ class DirectStream:
         self._attempt = attempt
         self._dialect = exchange.upstream_dialect or exchange.dialect
         self._reader = ChunkReader() if self._dialect is CHAT else None
+        self._looks_at_each = self._reader is not None  # until it knows the first chunk
         self._splitter = self._dialect.splitter()
         self._state = Completeness(exchange.choices)
         self._spoke = False  # a token came, or an end
@@ -209,7 +210,7 @@ class DirectStream:
         alive = False
         for event in events:
             answer = event.answer
-            if event.text is not None and answer is not None and answer.choices:
+            if event.text is not None and answer is not None and answer.choices and not self._looks_at_each:
                 self._state.see_text(answer.choices[0])
                 self._spoke = alive = True
                 self._ended = False
@@ -235,7 +236,9 @@ class DirectStream:
         if self._reader is None:
             return self._dialect.readable(event)
         self._reader.spoke = self._spoke
-        return self._reader.read(event)
+        event = self._reader.read(event)
+        self._looks_at_each = self._reader.looks_at_each is not False
+        return event
 
     def _see_answer(self, event: Event, answer: AnswerFacts) -> bool:
         """Whether a part of the answer is a sign of life: a token, an end, the first count of tokens behind it."""

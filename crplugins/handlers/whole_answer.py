@@ -13,7 +13,7 @@ from crplugins.core.errors import GatewayError
 from crplugins.core.finish_reasons import is_failure
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, first_json_value, object_of, objects_of
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
-from crplugins.core.wire import AnswerFacts, Choice, Misshapen
+from crplugins.core.wire import Choice, Misshapen
 from crplugins.handlers import upstream_errors
 
 _MEDIA_TYPES: Final = frozenset({
@@ -44,15 +44,17 @@ class WholeAnswers:
         document = dialect.document(without_comments(body).rstrip(_PADDING))
         if document.answer is None:
             document = dialect.document(first_json_value(document.raw) or document.raw)
-        if document.answer is not None and _is_odd(document.answer):
-            document = dialect.readable(document)
         answer = document.answer
         if answer is None:
             return document
+        usage, calls = answer.usage, False
         for choice in answer.choices or ():
             usual = choice.finish_reason in _USUAL and choice.message is not None and answer.error is None
             if not usual and (answer.error or is_failure(choice.finish_reason) or _is_piece(choice, dialect)):
                 return msgspec.structs.replace(document, answer=Misshapen(answer.model, None, answer.usage))
+            calls = calls or choice.message is None or bool(choice.message.tool_calls)
+        if calls or (usage is not None and (usage.prompt_tokens is None or usage.completion_tokens is None)):
+            return dialect.readable(document)
         return document
 
     def no_completion(self, body: bytes, headers: Mapping[str, str]) -> GatewayError:
@@ -93,18 +95,10 @@ _USUAL: Final = frozenset({"stop", "length", "tool_calls"})
 """Finish reasons of nearly every answer, which is looked at no further."""
 
 
-def _is_odd(answer: AnswerFacts) -> bool:
-    """Whether an answer may have to be made readable."""
-    usage = answer.usage
-    is_odd = usage is not None and (usage.prompt_tokens is None or usage.completion_tokens is None)
-    for choice in answer.choices or ():
-        is_odd = is_odd or choice.message is None or bool(choice.message.tool_calls)
-    return is_odd
-
-
 def _is_piece(choice: Choice, dialect: Dialect) -> bool:
     """Whether a choice is that of a chunk, of which more would have followed. What was filtered may have no message."""
-    return dialect is CHAT and choice.message is None and choice.finish_reason != "content_filter"
+    is_said = choice.message is not None or isinstance(choice.text, str)
+    return dialect is CHAT and not is_said and choice.finish_reason != "content_filter"
 
 
 def _failed_choice(document: Any) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from crplugins.core.errors import DONE_FRAME
-from crplugins.core.finish_reasons import openais_reason
+from crplugins.core.finish_reasons import openais_reason, reason_in
 from crplugins.core.lenient_json import encoded
 from crplugins.core.wire import parts_of, thoughts_in
 from crplugins.handlers.litellm.extras import (
@@ -173,7 +173,7 @@ class StreamRepair:
         self.names_ends = self.names_ends or "finish_reason" in fields
         if (counts := fields.get("usage")) is not None:  # Moonshot's Kimi, on the last chunk
             self.usage = usage_object(counts) or self.usage
-        finish = fields.get("finish_reason")
+        finish = reason_in(fields.get("finish_reason"))
         if (finish is not None or "error" in fields) and failed(fields):
             raise ProviderFailed(fields.get("error") or "the model failed")
         reason = None if finish is None else openais_reason(finish)

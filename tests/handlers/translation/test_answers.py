@@ -124,6 +124,23 @@ def test_calls_whose_arguments_come_in_turns_are_told_one_after_the_other(dialec
 
 
 @pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize("names", [["get_", "time"], ["", "get_time"]])
+def test_a_call_is_told_when_its_name_is_whole(dialect: Dialect, names: list[str]) -> None:
+    begins, goes_on = ({"index": 0, "id": "a", "function": {"name": name, "arguments": ""}} for name in names)
+    pieces = [begins, {**goes_on, "id": None}, {"index": 0, "function": {"arguments": '{"a": 1}'}}]
+    seen = told(dialect, [*[chunk({"tool_calls": [each]}) for each in pieces], chunk({}, "tool_calls")])
+    assert seen.calls == (("get_time", {"a": 1}),)
+    without = told(dialect, [*[chunk({"tool_calls": [each]}) for each in pieces[:2]], chunk({"content": "so"})])
+    assert (without.calls, without.text) == ((("get_time", {}),), "so")
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+def test_a_call_that_is_told_once_more_at_the_end_is_one(dialect: Dialect) -> None:
+    seen = told(dialect, [call(0, '{"a": ', "get"), call(0, "1}"), call(0, '{"a":1}', "get"), chunk({}, "tool_calls")])
+    assert seen.calls == (("get", {"a": 1}),)
+
+
+@pytest.mark.parametrize("dialect", BOTH)
 def test_what_comes_of_a_call_that_was_whole_is_a_failure(dialect: Dialect) -> None:
     chunks = [call(0, "{}", "a"), call(1, "{}", "b"), call(0, "  ")]
     assert events_of(dialect, chunks)
