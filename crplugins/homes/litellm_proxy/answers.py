@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from crplugins.core.call_numbers import RepairedCalls
+from crplugins.core.call_numbers import RepairedCalls, index_of
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.sse import Event
@@ -52,7 +52,7 @@ async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterat
                 yield chunk
                 continue
             kind = type(chunk)
-            repair_calls(calls, chunk)
+            repair_numbers(calls, chunk)
             if (shown := _shown(runtime, call, chunk)) is not None:
                 call.begun = True
                 yield shown
@@ -124,7 +124,7 @@ async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
             has_choices = hasattr(chunk, "choices")
             if has_choices:
                 begun = True
-                repair_calls(calls, chunk)
+                repair_numbers(calls, chunk)
             if around is None or not has_choices or field_of(chunk, "usage") is None:
                 yield chunk
                 continue
@@ -194,14 +194,17 @@ def note_chunk(call: ProxyCall, chunk: Any, usage: Any) -> None:
             note_usage(call.exchange, chunk.usage, chunk)
 
 
-def repair_calls(calls: RepairedCalls, chunk: Any) -> None:
-    """LiteLLM passes a provider's numbers of tool calls on as they are."""
+def repair_numbers(calls: RepairedCalls, chunk: Any) -> None:
+    """LiteLLM passes a provider's numbers of choices and tool calls on as they are."""
     for choice in chunk.choices:
+        index = field_of(choice, "index")
+        if index.__class__ is not int:
+            choice.index = index = index_of({"index": index}, 0)
         delta = field_of(choice, "delta")
         told = field_of(delta, "tool_calls")
         if not told:
             continue
-        repaired = calls.of(field_of(choice, "index") or 0, [plain(call) for call in told])
+        repaired = calls.of(index, [plain(call) for call in told])
         if repaired is not None:
             delta.tool_calls = [type(told[0]).model_validate(call) for call in repaired] or None
 
