@@ -11,7 +11,8 @@ from typing import Protocol
 from starlette.types import Message
 
 from crplugins.asgi.sending import BODY
-from crplugins.core.answer_forms import ChunkReader, readable_document
+from crplugins.core.answer_forms import readable_document
+from crplugins.core.chunk_reader import ChunkReader
 from crplugins.core.completeness import Completeness
 from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError, broken_off, internal_error, no_completion

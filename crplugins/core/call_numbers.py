@@ -13,6 +13,7 @@ import msgspec
 
 from crplugins.core.lenient_json import decode_with_halves, encoded, object_of, objects_of
 from crplugins.core.sse import Event
+from crplugins.core.wire import AnswerFacts
 
 _MOST_LOOKS: Final = 1000
 """How often the arguments of one choice are put together to see whether they are told once more."""
@@ -73,6 +74,17 @@ class CallNumbers:
             self.names[number] += name or ""
         self.arguments[number].append(arguments)
         return Placed(number, names=names)
+
+    def continues(self, index: object, arguments: object) -> bool:
+        """Notes a fragment that is nothing but a further piece of the arguments of a call, as nearly every one is: True
+        for one that is, under a number that is ours too."""
+        if index.__class__ is not int or not isinstance(arguments, str) or arguments.lstrip()[:1] == "{":
+            return False
+        number = self._calls.get(index)
+        if number != index:
+            return False
+        self.arguments[number].append(arguments)
+        return True
 
     def _identify(self, number: int, call_id: str | None) -> None:
         if call_id is not None:
@@ -180,6 +192,15 @@ class CallRepair:
         self._numbers: Final = CallNumbers()
         self._ids: Final = CallIds()
 
+    def continues(self, call: Any) -> bool:
+        """Whether a fragment is nothing but a further piece of a call, and as OpenAI sends it. If so, it is noted."""
+        if call.__class__ is not dict or call.get("id"):
+            return False
+        function = call.get("function")
+        if function.__class__ is not dict or function.get("name"):
+            return False
+        return self._numbers.continues(call.get("index"), function.get("arguments"))
+
     def repaired(self, calls: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """The fragments of one chunk. Those that are as OpenAI sends them are the same objects."""
         repaired = (self._repaired(call, place) for place, call in enumerate(calls))
@@ -220,6 +241,18 @@ class RepairedCalls:
 
     def __init__(self) -> None:
         self._choices: Final[dict[int, CallRepair]] = {}
+
+    def continues(self, answer: AnswerFacts) -> bool:
+        """Whether a chunk of one choice is nothing but a further piece of one call, as OpenAI sends it. If so, it is
+        noted."""
+        if not answer.choices or answer.usage is not None or answer.error is not None:
+            return False
+        choice = answer.choices[0]
+        delta = choice.delta
+        if delta is None or choice.finish_reason or delta.tool_calls.__class__ is not list:
+            return False
+        repair = self._choices.get(choice.index)
+        return repair is not None and len(delta.tool_calls) == 1 and repair.continues(delta.tool_calls[0])
 
     def of(self, choice: int, calls: Any) -> list[Mapping[str, Any]] | None:
         """The fragments in a chunk of a choice; None where they are as OpenAI sends them."""

@@ -47,12 +47,18 @@ class Delta(msgspec.Struct):
 
     def says(self) -> bool:
         """Whether something is said; not by the role alone."""
-        said = self.content or self.refusal or self._thoughts()
+        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text or self.thinking
+        thoughts = thoughts or self.thinking_blocks or self.reasoning_details
+        thoughts = thoughts or (self.thought and _told_thought(self.thought))
+        said = self.content or self.refusal or thoughts
         return bool(said or self.tool_calls or self.function_call or self.audio or self.images)
 
     def texts(self) -> list[str]:
         """Text, refusal, thoughts and transcript. Thoughts are often sent in two ways at once, and count once."""
-        content, thoughts = self.content, self._thoughts()
+        content = self.content
+        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text or self.thinking
+        thoughts = thoughts or self.thinking_blocks or self.reasoning_details
+        thoughts = thoughts or (self.thought and _told_thought(self.thought))
         if isinstance(content, str):
             texts = [content] if content else []
         elif thoughts and isinstance(content, list) and len(content) <= _MOST_PARTS:
@@ -66,12 +72,6 @@ class Delta(msgspec.Struct):
         if self.audio and isinstance(self.audio, dict):
             texts += _texts_in(self.audio.get("transcript"))
         return texts
-
-    def _thoughts(self) -> Any:
-        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text or self.thinking
-        if self.thought and self.thought is not True:  # Gemini's own is a mark
-            thoughts = thoughts or self.thought
-        return thoughts or self.thinking_blocks or self.reasoning_details
 
     def call_pieces(self) -> Iterator[CallPiece]:
         """The names and arguments of tool calls, the legacy `function_call` included."""
@@ -98,6 +98,11 @@ class Delta(msgspec.Struct):
     def pictures(self) -> int:
         """How many pictures are in it (Gemini through LiteLLM, OpenRouter)."""
         return len(self.images) if isinstance(self.images, list) else 0
+
+
+def _told_thought(thought: Any) -> Any:
+    """A thought under Gemini's name, where it is no mark of a text that is one."""
+    return None if thought is True else thought
 
 
 _THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thought")

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from crplugins.core.answer_forms import ChunkReader
+from crplugins.core.chunk_reader import ChunkReader
 from crplugins.core.completeness import Completeness
 from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.core.answer_forms import ChunkReader, document_of, readable_chunk, stream_of
+from crplugins.core.answer_forms import readable_chunk, stream_of
+from crplugins.core.chunk_reader import ChunkReader, document_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.sse import Event
 
