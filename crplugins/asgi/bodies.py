@@ -11,7 +11,10 @@ from typing import Protocol
 from starlette.types import Message
 
 from crplugins.asgi.sending import BODY
+from crplugins.core.answer_forms import readable_document
+from crplugins.core.chunk_reader import ChunkReader
 from crplugins.core.completeness import Completeness
+from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError, broken_off, internal_error, no_completion
 from crplugins.core.exchange import Exchange
 from crplugins.core.pipeline import Run
@@ -75,7 +78,8 @@ class AnswerEvents:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._dialect = exchange.dialect
-        self._splitter: Splitter | None = None  # nothing of what a handler has split needs one
+        self._splitter: Splitter | None = None  # nothing of what a handler has split needs one, nor a reader
+        self._reader: ChunkReader | None = None
         self._completeness = Completeness(exchange.choices)
         self._asks_model = exchange.asks_model
 
@@ -123,13 +127,22 @@ class AnswerEvents:
                 (event.answer is None or event.answer.error) and self._completeness.is_behind(event)
             ):
                 continue
-            self._completeness.see(event)
             if event.answer is None and event.is_done:
+                self._completeness.see(event)
                 mark = event if event.data == b"[DONE]" else self._dialect.end_mark()
                 if mark is not None:
                     yield mark
             else:
-                yield self._dialect.readable(event)
+                event = self._readable(event)
+                self._completeness.see(event)
+                yield event
+
+    def _readable(self, event: Event) -> Event:
+        if self._dialect is not CHAT:
+            return self._dialect.readable(event)
+        if self._reader is None:
+            self._reader = ChunkReader()
+        return self._reader.read(event)
 
 
 class ObservedEvents:
@@ -301,7 +314,10 @@ class DocumentBody:
         if known is not None and known[0] is message.get("body"):
             return known[1][0]
         body = self._gathered.add(message)
-        return None if body is None else self._exchange.dialect.document(body)
+        if body is None:
+            return None
+        document = self._exchange.dialect.document(body)
+        return readable_document(document) if self._exchange.dialect is CHAT else document
 
     def _pass_up(self, event: Event) -> Event | None:
         self._exchange.note_facts(event)

@@ -3,30 +3,27 @@
 Some providers send a document where a stream was asked for, or a stream where a document was. `stream_of` and
 `document_of` make the asked form of the same facts. They keep every field, also those that OpenAI does not have. What
 has another shape than OpenAI's counts as absent.
-`readable_chunk` adds to a chunk or a document what OpenAI's SDKs cannot do without.
+`readable_chunk` adds to a chunk or a document what OpenAI's SDKs cannot do without; what of that only earlier chunks
+tell, `chunk_reader.py` adds. `document_of` is there too.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from crplugins.core.body import Body
+from crplugins.core.call_numbers import whole_calls
 from crplugins.core.errors import SERVER_ERROR, broken_off
-from crplugins.core.finish_reasons import is_end, is_failure
-from crplugins.core.lenient_json import decode_with_halves, encoded, joined, object_of, objects_of
+from crplugins.core.finish_reasons import is_end, is_failure, reason_in
+from crplugins.core.lenient_json import decode_with_halves, encoded, object_of, objects_of
 from crplugins.core.sse import Event, done_event
 from crplugins.core.usage import TokenUsage
-from crplugins.core.wire import EmptyErrorFacts, UnnamedErrorFacts
+from crplugins.core.wire import Choice, EmptyErrorFacts, OddFacts, UnnamedErrorFacts
 
-_PIECES: Final = frozenset({
-    "content", "refusal", "reasoning_content", "reasoning", "reasoning_text", "arguments", "data", "transcript",
-    "thinking", "signature",
-})  # fmt: skip
-"""Texts that a stream sends in pieces. Of any other text the last one counts, and of a name or an id the first."""
-
+CHUNK: Final = "chat.completion.chunk"
 _COUNT_IN_QUOTES: Final = re.compile(rb'_tokens"[ \t\r\n]*+:[ \t\r\n]*+"')
-_NAMES: Final = frozenset({"id", "name", "type", "role"})
 _HEAD: Final = frozenset({"id", "created", "model"})
+_TOLD_AS_DELTA: Final = frozenset({"message", "text"})
 _NOT_IN_HEAD: Final = frozenset({"object", "choices", "usage"})
 
 
@@ -41,7 +38,7 @@ def stream_of(document: bytes) -> list[Event]:
     if not choices:
         return []
     head = {key: value for key, value in answer.items() if key not in _NOT_IN_HEAD}
-    head["object"] = "chat.completion.chunk"
+    head["object"] = CHUNK
     events: list[Event] = []
     for choice in choices:
         index = choice.get("index", 0)
@@ -62,31 +59,8 @@ def _chunk(head: Mapping[str, Any], choices: list[Any]) -> Event:
 def end_of(choice: int, reason: str, chunk: Event) -> Event:
     """The chunk that ends a choice of the stream to which `chunk` belongs."""
     told = object_of(decode_with_halves(chunk.data or b""))
-    head = {key: value for key, value in told.items() if key in _HEAD} | {"object": "chat.completion.chunk"}
+    head = {key: value for key, value in told.items() if key in _HEAD} | {"object": CHUNK}
     return _chunk(head, [{"index": choice, "delta": {}, "finish_reason": reason}])
-
-
-def document_of(events: Iterable[Event]) -> bytes:
-    """The whole answer that the events of a complete stream tell. Linear in their size."""
-    head: dict[str, Any] = {}
-    choices: dict[int, _Joined] = {}
-    for event in events:
-        if event.answer is None or not event.data:
-            continue
-        chunk = object_of(decode_with_halves(event.data))
-        head |= {key: value for key, value in chunk.items() if key != "choices" and value is not None}
-        for choice in objects_of(chunk.get("choices")):
-            index = choice.get("index")
-            choices.setdefault(index if isinstance(index, int) else 0, _Joined()).add(choice)
-    whole = [_whole_choice(index, choice.value()) for index, choice in sorted(choices.items())]
-    return encoded({**head, "object": "chat.completion", "choices": whole})
-
-
-def _whole_choice(index: int, choice: dict[str, Any]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": None, **object_of(choice.pop("delta", None))}
-    for call in objects_of(message.get("tool_calls")):
-        call.pop("index", None)
-    return {"index": index, "message": message, "finish_reason": None} | choice
 
 
 def readable_chunk(event: Event) -> Event:
@@ -101,21 +75,22 @@ def readable_chunk(event: Event) -> Event:
     if answer is None or event.data is None:
         return event
     if event.document:
-        return readable_usage(event)
+        return readable_usage(readable_document(event))
     if answer.error is not None:
         return _readable_error(event, answer.error)
     if answer.__class__ is EmptyErrorFacts:
         event = named_error(event)
-    if answer.choices is not None:
+    if answer.choices is not None and answer.__class__ is not OddFacts:
         for choice in answer.choices:
-            if choice.delta is None or (choice.finish_reason and _is_filler(choice.finish_reason)):
+            if choice.delta is None or (choice.finish_reason and _is_filler(choice.finish_reason)) or _has_text(choice):
                 break
         else:
             return event if answer.usage is None else readable_usage(event)
     chunk = decode_with_halves(event.data or b"")
     if not isinstance(chunk, dict):
         return event
-    chunk["choices"] = [_readable_choice(choice) for choice in objects_of(chunk.get("choices"))]
+    told = zip(objects_of(chunk.get("choices")), answer.choices or (), strict=True)
+    chunk["choices"] = [_readable_choice(choice, facts) for choice, facts in told]
     return readable_usage(event.with_data(encoded(chunk)))
 
 
@@ -170,11 +145,46 @@ def _readable_error(event: Event, error: Any) -> Event:
     return event.with_data(encoded({"error": {"type": SERVER_ERROR, "param": None, "code": None, **told}}))
 
 
-def _readable_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
-    reason, delta = choice.get("finish_reason"), choice.get("delta")
+def _readable_choice(choice: Mapping[str, Any], facts: Choice) -> dict[str, Any]:
+    reason, delta = reason_in(choice.get("finish_reason")), choice.get("delta")
     if not isinstance(delta, dict):
-        delta = _delta_of(object_of(choice.get("message")))
-    return {**choice, "delta": delta, "finish_reason": None if _is_filler(reason) else reason}
+        delta = _delta_of(_message_of(choice))
+    elif not delta.get("content") and isinstance(text := choice.get("text"), str) and text:
+        delta = {**delta, "content": text}
+    told = {key: value for key, value in choice.items() if key not in _TOLD_AS_DELTA}
+    if "index" in told:
+        told["index"] = facts.index
+    return {**told, "delta": delta, "finish_reason": None if _is_filler(reason) else reason}
+
+
+def _has_text(choice: Choice) -> bool:
+    """Whether it speaks as a choice of completions does, in a `text` of its own."""
+    said = choice.delta or choice.message
+    return isinstance(choice.text, str) and bool(choice.text) and not (said is not None and said.content)
+
+
+def readable_document(event: Event) -> Event:
+    """A whole answer with a message in each choice, and its calls as OpenAI tells them."""
+    choices = [] if event.answer is None else event.answer.choices or []
+    calls = [whole_calls(each.message.tool_calls) if each.message is not None else None for each in choices]
+    if all(each is None for each in calls) and not any(each.message is None and _has_text(each) for each in choices):
+        return event
+    document = object_of(decode_with_halves(event.data or b""))
+    for choice, repaired in zip(objects_of(document.get("choices")), calls, strict=True):
+        if repaired is not None:
+            choice["message"]["tool_calls"] = repaired
+        elif not isinstance(choice.get("message"), dict) and (said := _message_of(choice)):
+            choice["message"] = {"role": "assistant", **said}
+            choice.pop("text", None)
+    return event.with_data(encoded(document))
+
+
+def _message_of(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """The message of a choice, or the text that stands in its place, as completions have it."""
+    message, text = choice.get("message"), choice.get("text")
+    if isinstance(message, dict):
+        return message
+    return {"content": text} if isinstance(text, str) and text else {}
 
 
 def _delta_of(message: dict[str, Any]) -> dict[str, Any]:
@@ -185,63 +195,6 @@ def _delta_of(message: dict[str, Any]) -> dict[str, Any]:
     return {**message, "tool_calls": calls}
 
 
-def without_messages(event: Event) -> Event:
-    """The chunk without what stands in a `message` in place of a `delta`, because it was said already."""
-    chunk = object_of(decode_with_halves(event.data or b""))
-    for choice in objects_of(chunk.get("choices")):
-        if choice.get("delta") is None:
-            choice.pop("message", None)
-    return event.with_data(encoded(chunk))
-
-
 def _is_filler(finish_reason: object) -> bool:
     """A text that clients would take for an end. An empty one they do not."""
     return bool(finish_reason) and not (is_end(finish_reason) or is_failure(finish_reason))
-
-
-class _Joined:
-    """One object that came in pieces: texts are joined, lists grow, objects are joined field by field."""
-
-    __slots__ = ("_calls", "_fields", "_lists", "_objects", "_texts")
-
-    def __init__(self) -> None:
-        self._fields: dict[str, Any] = {}
-        self._texts: dict[str, list[str]] = {}
-        self._lists: dict[str, list[Any]] = {}
-        self._objects: dict[str, _Joined] = {}
-        self._calls: dict[int, _Joined] = {}
-
-    def add(self, piece: Mapping[str, Any]) -> None:
-        for key, value in piece.items():
-            if value is None:
-                continue
-            if key == "tool_calls" and isinstance(value, list):
-                self._add_calls(value)
-            elif isinstance(value, str) and key in _PIECES:
-                self._texts.setdefault(key, []).append(value)
-            elif isinstance(value, list):
-                self._lists.setdefault(key, []).extend(value)
-            elif isinstance(value, dict):
-                self._objects.setdefault(key, _Joined()).add(value)
-            elif key == "finish_reason":
-                self._end(value)
-            elif key not in _NAMES or not self._fields.get(key):
-                self._fields[key] = value
-
-    def _end(self, reason: Any) -> None:
-        if is_end(reason):
-            self._fields["finish_reason"] = reason
-
-    def _add_calls(self, calls: list[Any]) -> None:
-        for call in objects_of(calls):
-            index, last = call.get("index"), len(self._calls) - 1
-            number = index if isinstance(index, int) else last if last >= 0 and not call.get("id") else last + 1
-            self._calls.setdefault(number, _Joined()).add(call)
-
-    def value(self) -> dict[str, Any]:
-        whole: dict[str, Any] = {**self._fields, **self._lists}
-        whole |= {key: joined(pieces) for key, pieces in self._texts.items()}
-        whole |= {key: inner.value() for key, inner in self._objects.items()}
-        if self._calls:
-            whole["tool_calls"] = [call.value() for _, call in sorted(self._calls.items())]
-        return whole

@@ -12,7 +12,8 @@ loaded a model."""
 _FAILURES: Final = frozenset({
     "error", "abort", "aborted", "network_error", "insufficient_system_resource", "timeout", "malformed_model_output",
     "malformed_tool_use", "malformed_function_call", "malformed_response", "unexpected_tool_call",
-    "too_many_tool_calls", "missing_thought_signature", "upstream_error", "gateway_error",
+    "too_many_tool_calls", "missing_thought_signature", "upstream_error", "gateway_error", "server_error",
+    "internal_error", "failed", "cancelled", "canceled",
 })  # fmt: skip
 """The model has failed, or was given up: OpenRouter's, vLLM's and SGLang's, Zhipu's, DeepSeek's, Cohere's, Bedrock's,
 Gemini's, and those of gateways."""
@@ -30,6 +31,11 @@ _OPENAIS_NAMES: Final = {
     "error_toxic": "content_filter", "other": "content_filter", "blocklist": "content_filter",
     "prohibited_content": "content_filter", "spii": "content_filter",
 }  # fmt: skip
+
+
+def reason_in(told: object) -> object:
+    """The word in a finish reason, which SGLang's engine writes as an object with a `type`."""
+    return told.get("type") if isinstance(told, dict) else told
 
 
 def is_end(finish_reason: object) -> bool:

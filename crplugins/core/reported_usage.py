@@ -105,6 +105,7 @@ class ReportedUsage(msgspec.Struct):
     input_token_details: TokenDetails | None = None  # OpenAI's transcriptions
     output_tokens_details: TokenDetails | None = None
     cached_tokens: int | None = None  # Moonshot
+    reasoning_tokens: int | None = None  # SGLang, Perplexity
     prompt_cache_hit_tokens: int | None = None  # DeepSeek
     cache_read_input_tokens: int | None = None  # Anthropic, through gateways that keep its names
     cache_creation_input_tokens: int | None = None
@@ -148,7 +149,7 @@ class ReportedUsage(msgspec.Struct):
             self.total_tokens,
             cached=cached,
             cache_write=lifetimes.in_all() if lifetimes is not None and not written else written,
-            reasoning=out.reasoning_tokens or out.thinking_tokens,
+            reasoning=out.reasoning_tokens or out.thinking_tokens or self.reasoning_tokens,
             audio_input=more.audio_tokens,
             audio_output=out.audio_tokens,
             long_cache_write=None if lifetimes is None else lifetimes.for_long(),

@@ -22,6 +22,9 @@ from crplugins.core.redaction import one_line
 MOST_VALUES: Final = 50_000
 """Strings, and values in arrays and objects, of one request. A conversation of 1,000 turns with tools has 20,000."""
 
+MOST_CHOICES: Final = 128
+"""Answers that one request may ask for."""
+
 MOST_PARAMETERS: Final = 200
 """Keys at the top of a request; OpenAI's schema has 37."""
 
@@ -103,7 +106,8 @@ def is_known(name: str) -> bool:
 
 
 def check_types(fields: Mapping[str, msgspec.Raw]) -> None:
-    """Raise `GatewayError` 400 for a model that is no text, a `stream` that is no boolean, a count that is no integer.
+    """Raise `GatewayError` 400 for a model that is no text, a `stream` that is no boolean, a count that is no integer,
+    or an `n` out of bounds.
 
     Lax servers take `"true"` and 1 for true, and `"1000"`, 1000.0 and 1e3 for 1000, each of them others. What they
     would answer and what the plugins judge, count and relay would differ. null is as good as nothing.
@@ -118,6 +122,21 @@ def check_types(fields: Mapping[str, msgspec.Raw]) -> None:
         value = fields.get(name)
         if value is not None and (raw := bytes(value)) != b"null" and kind(raw) != "an integer":
             raise invalid_type(name, "an integer", raw)
+    if "n" in counts and (raw := bytes(fields["n"])) != b"null":
+        _check_choices(raw)
+
+
+def _check_choices(raw: bytes) -> None:
+    """OpenAI's bounds: an app that has none would generate as many answers as a client writes."""
+    if raw[:1] == b"-" or raw == b"0":
+        below, bound = "below_min", ">= 1"
+    elif len(raw) > len(str(MOST_CHOICES)) or int(raw) > MOST_CHOICES:
+        below, bound = "above_max", f"<= {MOST_CHOICES}"
+    else:
+        return
+    told = f"integer {below.replace('_', ' ')}imum value. Expected a value {bound}, but got"
+    message = f"Invalid 'n': {told} {one_line(raw.decode(), _SHOWN)} instead."
+    raise GatewayError(400, message, param="n", code=f"integer_{below}_value")
 
 
 def check_one_model(fields: Mapping[str, msgspec.Raw], *, own_fallbacks: bool = False) -> None:

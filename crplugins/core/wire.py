@@ -6,11 +6,12 @@ the usage of a whole stream over one odd key.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from crplugins.core.finish_reasons import reason_in
 from crplugins.core.lenient_json import strict_json, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
 from crplugins.core.told_errors import says_something, told_error
@@ -34,6 +35,8 @@ class Delta(msgspec.Struct):
     reasoning_content: Any = None  # DeepSeek, vLLM
     reasoning: Any = None  # Groq, OpenRouter
     reasoning_text: Any = None  # GitHub Copilot
+    thinking: Any = None  # relays of Ollama
+    thought: Any = None  # relays of Gemini
     thinking_blocks: Any = None  # Anthropic through LiteLLM: the same thoughts as in `reasoning_content`
     reasoning_details: Any = None  # OpenRouter: the same as in `reasoning`
     tool_calls: Any = None
@@ -44,19 +47,26 @@ class Delta(msgspec.Struct):
 
     def says(self) -> bool:
         """Whether something is said; not by the role alone."""
-        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text
+        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text or self.thinking
         thoughts = thoughts or self.thinking_blocks or self.reasoning_details
+        thoughts = thoughts or (self.thought and _told_thought(self.thought))
         said = self.content or self.refusal or thoughts
         return bool(said or self.tool_calls or self.function_call or self.audio or self.images)
 
     def texts(self) -> list[str]:
-        """Text, refusal, thoughts and transcript. Thoughts are often sent under two names at once, and count once."""
+        """Text, refusal, thoughts and transcript. Thoughts are often sent in two ways at once, and count once."""
         content = self.content
-        texts = [content] if isinstance(content, str) and content else _texts_in(content) if content else []
+        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text or self.thinking
+        thoughts = thoughts or self.thinking_blocks or self.reasoning_details
+        thoughts = thoughts or (self.thought and _told_thought(self.thought))
+        if isinstance(content, str):
+            texts = [content] if content else []
+        elif thoughts and isinstance(content, list) and len(content) <= _MOST_PARTS:
+            texts = [text for kind, text in parts_of(content) if kind != "thinking"]
+        else:
+            texts = _texts_in(content) if content else []
         if self.refusal:
             texts += _texts_in(self.refusal)
-        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text
-        thoughts = thoughts or self.thinking_blocks or self.reasoning_details
         if thoughts:
             texts += _texts_in(thoughts)
         if self.audio and isinstance(self.audio, dict):
@@ -90,7 +100,12 @@ class Delta(msgspec.Struct):
         return len(self.images) if isinstance(self.images, list) else 0
 
 
-_THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_text")
+def _told_thought(thought: Any) -> Any:
+    """A thought under Gemini's name, where it is no mark of a text that is one."""
+    return None if thought is True else thought
+
+
+_THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thought")
 
 
 def thoughts_in(said: Mapping[str, Any]) -> str:
@@ -98,7 +113,30 @@ def thoughts_in(said: Mapping[str, Any]) -> str:
     for name in _THOUGHTS:
         if isinstance(thought := said.get(name), str) and thought:
             return thought
-    return ""
+    details = said.get("reasoning_details") or said.get("reasoning")
+    return "".join(_texts_in(details)) if details and not isinstance(details, str) else ""
+
+
+PartKind = Literal["text", "thinking", "refusal"]
+
+
+def parts_of(content: Any) -> Iterator[tuple[PartKind, str]]:
+    """A text, or the texts and thoughts among parts, as reasoning models of Mistral and Databricks send them."""
+    if isinstance(content, str):
+        yield "text", content
+        return
+    for part in content if isinstance(content, list) else [content]:
+        if text := "".join(_texts_in(part)):
+            yield _kind_of(part), text
+
+
+def _kind_of(part: Any) -> PartKind:
+    if not isinstance(part, dict):
+        return "text"
+    kind = part.get("type")
+    if kind in ("thinking", "reasoning") or "thinking" in part or "summary" in part:
+        return "thinking"
+    return "refusal" if kind == "refusal" else "text"
 
 
 _INNER: Final = ("text", "refusal", "thinking", "summary")
@@ -136,7 +174,8 @@ def _call_piece(call: dict[str, Any], function: Any) -> CallPiece:
 
 
 class Choice(msgspec.Struct):
-    """`finish_reason` is UNSET without its key, which some providers never send. `error` is OpenRouter's."""
+    """`finish_reason` is UNSET without its key, which some providers never send. `error` is OpenRouter's, `text` that
+    of completions, which some servers have in a chat too."""
 
     index: int = 0
     finish_reason: str | UnsetType | None = UNSET
@@ -144,6 +183,7 @@ class Choice(msgspec.Struct):
     message: Delta | None = None
     usage: ReportedUsage | None = None  # Moonshot's Kimi, on the last chunk
     error: Any = None
+    text: Any = None
 
 
 class GroqUsage(msgspec.Struct):
@@ -233,6 +273,10 @@ class EmptyErrorFacts(AnswerFacts, frozen=True):
     """Of a chunk with an `error` that says nothing, which OpenAI's SDKs take for one if it has members."""
 
 
+class OddFacts(AnswerFacts, frozen=True):
+    """Of a chunk or an answer whose choices are numbered, or end, in another form than a number and a word."""
+
+
 class Misshapen(AnswerFacts, frozen=True):
     """Of JSON that is neither a chunk nor an answer nor a sign of life: a text, a number, `choices` that are none."""
 
@@ -305,7 +349,7 @@ def _read_leniently(data: bytes) -> AnswerFacts:
     if not isinstance(lax, _Lax):
         return AnswerFacts() if lax is None else Misshapen()
     groq = lax.x_groq.get("usage") if isinstance(lax.x_groq, dict) else None
-    facts = AnswerFacts if _are_choices(lax.choices) else Misshapen
+    facts = (OddFacts if _are_odd(lax.choices) else AnswerFacts) if _are_choices(lax.choices) else Misshapen
     return facts(
         model=lax.model if isinstance(lax.model, str) else None,
         choices=_choices(lax.choices),
@@ -320,6 +364,13 @@ def _are_choices(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(isinstance(item, dict) for item in value))
 
 
+def _are_odd(choices: Any) -> bool:
+    return any(
+        not isinstance(choice.get("index", 0), int) or isinstance(choice.get("finish_reason"), dict)
+        for choice in choices or ()
+    )
+
+
 def _choices(value: Any) -> list[Choice] | None:
     if not isinstance(value, list):
         return None
@@ -328,6 +379,7 @@ def _choices(value: Any) -> list[Choice] | None:
         choice = struct_of_what_fits(item, Choice)
         if choice is not None:
             if choice.finish_reason is UNSET and "finish_reason" in item:
-                choice.finish_reason = None
+                reason = reason_in(item["finish_reason"])
+                choice.finish_reason = reason if isinstance(reason, str) else None
             choices.append(choice)
     return choices

@@ -8,8 +8,7 @@ from typing import Final
 
 import msgspec
 
-from crplugins.core.answer_forms import without_messages
-from crplugins.core.call_numbers import NumberedCalls, lack_an_index
+from crplugins.core.chunk_reader import ChunkReader
 from crplugins.core.completeness import Completeness
 from crplugins.core.dialects import CHAT
 from crplugins.core.errors import GatewayError
@@ -68,7 +67,8 @@ class DirectStream:
         self._clock = exchange.clock
         self._attempt = attempt
         self._dialect = exchange.upstream_dialect or exchange.dialect
-        self._is_chat = self._dialect is CHAT
+        self._reader = ChunkReader() if self._dialect is CHAT else None
+        self._looks_at_each = self._reader is not None  # until it knows the first chunk
         self._splitter = self._dialect.splitter()
         self._state = Completeness(exchange.choices)
         self._spoke = False  # a token came, or an end
@@ -82,8 +82,6 @@ class DirectStream:
         self._begun = False  # the frames are read; until then the deadline is that of the request
         self._push: Push | None = None
         self._chunk: Event | None = None  # one of the first
-        self._in_messages: bool | None = None  # the answer is told in messages, not in deltas
-        self._calls: NumberedCalls | None = None  # of a server that does not number them
         self._stopped = False  # the piece that is read next has been pushed already
         self._unraised: Exception | None = None  # what has gone wrong with it
 
@@ -212,7 +210,7 @@ class DirectStream:
         alive = False
         for event in events:
             answer = event.answer
-            if event.text is not None and answer is not None and answer.choices:
+            if event.text is not None and answer is not None and answer.choices and not self._looks_at_each:
                 self._state.see_text(answer.choices[0])
                 self._spoke = alive = True
                 self._ended = False
@@ -222,7 +220,7 @@ class DirectStream:
                 if self._state.done or self._failure is not None:
                     break
             elif answer.choices or not event.is_heartbeat:
-                event = self._readable(event, answer) if self._is_chat else self._dialect.readable(event)
+                event = self._readable(event)
                 alive |= self._see_answer(event, event.answer or answer)
                 if self._failure is not None:
                     break
@@ -233,20 +231,14 @@ class DirectStream:
             self._response.expire_in(self._patience.stall if self._state.open else self._seconds())
         return passable
 
-    def _readable(self, event: Event, answer: AnswerFacts) -> Event:
-        """The event as clients can read it, who hear nothing twice: some servers tell the whole answer behind it."""
-        for choice in answer.choices or ():
-            if choice.delta is None:
-                if choice.message is None:
-                    continue
-                if self._in_messages is None:
-                    self._in_messages = not self._spoke
-                if not self._in_messages:
-                    event = without_messages(event)
-            elif choice.delta.tool_calls and self._calls is None and lack_an_index(choice.delta.tool_calls):
-                self._calls = NumberedCalls()
-        event = self._dialect.readable(event)
-        return event if self._calls is None else self._calls.numbered(event)
+    def _readable(self, event: Event) -> Event:
+        """The event as clients can read it."""
+        if self._reader is None:
+            return self._dialect.readable(event)
+        self._reader.spoke = self._spoke
+        event = self._reader.read(event)
+        self._looks_at_each = self._reader.looks_at_each is not False
+        return event
 
     def _see_answer(self, event: Event, answer: AnswerFacts) -> bool:
         """Whether a part of the answer is a sign of life: a token, an end, the first count of tokens behind it."""

@@ -219,13 +219,24 @@ def _in_responses_alone(deployment: Deployment, environ: Mapping[str, str]) -> U
     LiteLLM's mark in its name says so, or `mode: responses`, or the name of one that OpenAI itself serves.
     """
     model = _model_of(deployment)
-    if deployment.provider not in _SELF_HOSTED or "*" in model:
+    if deployment.provider not in _SELF_HOSTED:
         return None
     is_said = model.startswith(_RESPONSES_MARK) or deployment.only_responses
-    if not is_said and (deployment.spoken is not None or _RESPONSES_MODELS.search(model[:LONGEST_NAME]) is None):
+    if not is_said and (deployment.spoken is not None or not is_responses_alone(model)):
         return None
     upstream = _self_hosted(deployment, deployment.provider, model, environ)
     return upstream if is_said or is_openai(upstream) else None
+
+
+def is_responses_alone(model: str) -> bool:
+    """Whether OpenAI serves its model of this name in Responses and not in chat completions."""
+    return _RESPONSES_MODELS.search(model[:LONGEST_NAME]) is not None
+
+
+def may_be_responses_alone(deployment: Deployment, upstream: Upstream, kind: HandlerKind) -> bool:
+    """Whether it is for each request to say, as it names the model of OpenAI's, and litellm is there to translate."""
+    is_any = kind == "auto" and "*" in deployment.model and deployment.spoken is None
+    return is_any and is_openai(upstream) and litellm_is_installed()
 
 
 def _model_of(deployment: Deployment) -> str:

@@ -47,12 +47,13 @@ class WholeAnswers:
         answer = document.answer
         if answer is None:
             return document
+        usage, calls = answer.usage, False
         for choice in answer.choices or ():
             usual = choice.finish_reason in _USUAL and choice.message is not None and answer.error is None
             if not usual and (answer.error or is_failure(choice.finish_reason) or _is_piece(choice, dialect)):
                 return msgspec.structs.replace(document, answer=Misshapen(answer.model, None, answer.usage))
-        usage = answer.usage
-        if usage is not None and (usage.prompt_tokens is None or usage.completion_tokens is None):
+            calls = calls or choice.message is None or bool(choice.message.tool_calls)
+        if calls or (usage is not None and (usage.prompt_tokens is None or usage.completion_tokens is None)):
             return dialect.readable(document)
         return document
 
@@ -96,7 +97,8 @@ _USUAL: Final = frozenset({"stop", "length", "tool_calls"})
 
 def _is_piece(choice: Choice, dialect: Dialect) -> bool:
     """Whether a choice is that of a chunk, of which more would have followed. What was filtered may have no message."""
-    return dialect is CHAT and choice.message is None and choice.finish_reason != "content_filter"
+    is_said = choice.message is not None or isinstance(choice.text, str)
+    return dialect is CHAT and not is_said and choice.finish_reason != "content_filter"
 
 
 def _failed_choice(document: Any) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import msgspec
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Refusal, Slot
 from crplugins.core.finish_reasons import is_end
-from crplugins.core.lenient_json import NOT_JSON, objects_of
+from crplugins.core.lenient_json import NOT_JSON, object_of, objects_of
 from crplugins.core.plugin import Plugin
 from crplugins.core.sse import FRAME_BYTES, Event
 from crplugins.core.stream_options import (
@@ -214,6 +214,8 @@ class UsageOnOneChunk:
                 self._finished.add(choice.index)
             if choice.usage is not None:
                 self._last_counted = event
+        if answer.x_groq is not None and answer.usage is None and answer.counted is not None:
+            self._last_counted = event
         if answer.usage is None or answer.error is not None:
             return event
         if answer.usage.counted() is None:
@@ -225,7 +227,9 @@ class UsageOnOneChunk:
         last = self._last_counted
         if self._shown or last is None or last.answer is None:
             return ()
-        return (last if not last.answer.choices else _usage_chunk_of(last),)
+        if last.answer.usage is not None and not last.answer.choices:
+            return (last,)
+        return (_usage_chunk_of(last, last.answer),)
 
     def _with_usage(self, event: Event, answer: AnswerFacts) -> Event | None:
         if self._shown:
@@ -242,14 +246,18 @@ class UsageOnOneChunk:
         return ended and (self._choices == 1 or self._last_counted is None)
 
 
-def _usage_chunk_of(event: Event) -> Event:
-    """The usage of a chunk that has choices, or of one of them, in a chunk of its own."""
+def _usage_chunk_of(event: Event, answer: AnswerFacts) -> Event:
+    """The usage of a chunk that has choices, wherever it stands in it, in a chunk of its own."""
     chunk = Body.of_answer(event.data or b"")
-    usage = chunk.get("usage")
-    if usage is None:
-        usage = next(each["usage"] for each in objects_of(chunk.get("choices")) if each.get("usage") is not None)
+    groq, inside = object_of(chunk.get("x_groq")).get("usage"), objects_of(chunk.get("choices"))
+    usage = next(each for each in (chunk.get("usage"), groq, *(c.get("usage") for c in inside)) if each is not None)
+    reported = [answer.usage, answer.x_groq and answer.x_groq.usage, *(c.usage for c in answer.choices or ())]
+    facts = msgspec.structs.replace(
+        answer, choices=[], usage=next(each for each in reported if each is not None), x_groq=None
+    )
     head: dict[str, Any] = {name: chunk.get(name) for name in _HEAD_FIELDS if name in chunk}
-    return Event.of(msgspec.json.encode({**head, "choices": [], "usage": usage}))
+    data = msgspec.json.encode({**head, "choices": [], "usage": usage})
+    return Event(b"data: " + data + b"\n\n", data, b"", False, facts)
 
 
 def _with_null_usage(event: Event, answer: AnswerFacts) -> Event:

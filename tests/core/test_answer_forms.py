@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crplugins.core.answer_forms import document_of, readable_chunk, stream_of
+from crplugins.core.answer_forms import readable_chunk, stream_of
+from crplugins.core.chunk_reader import ChunkReader, document_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.sse import Event
 
@@ -200,3 +201,85 @@ def test_usage_in_openais_words_and_what_counts_nothing_pass_byte_for_byte(usage
         Event.json_document(json.dumps({**ANSWER, "usage": usage}).encode()),
     ):
         assert readable_chunk(event) is event
+
+
+def test_the_text_of_a_completion_in_a_chat_is_its_content() -> None:
+    reader = ChunkReader()
+    pieces = [
+        {"index": 0, "text": "Good"},
+        {"index": 0, "delta": {}, "text": " day"},
+        {"index": 0, "delta": {"content": "!"}, "text": "!"},
+    ]
+    events = [Event.of(json.dumps({"id": "c", "choices": [piece]}).encode()) for piece in pieces]
+    read = [json.loads(reader.read(event).data or b"")["choices"][0] for event in events]
+    assert [choice["delta"]["content"] for choice in read] == ["Good", " day", "!"]
+    assert joined(*events, chunk({}, "stop"))["message"]["content"] == "Good day!"
+    document = Event.json_document(b'{"choices":[{"index":0,"text":"Good day","finish_reason":"stop"}]}')
+    [choice] = json.loads(readable_chunk(document).data or b"")["choices"]
+    assert choice == {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Good day"}}
+
+
+def test_calls_that_are_told_twice_are_once_in_the_document() -> None:
+    whole = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
+    events = [chunk({"tool_calls": [whole]}), chunk({"tool_calls": [whole]}, "tool_calls")]
+    [made] = joined(*events)["message"]["tool_calls"]
+    assert made["function"] == whole["function"]
+
+
+def read_in_turn(*choices: dict[str, Any], **head: Any) -> list[dict[str, Any]]:
+    reader = ChunkReader()
+    events = [Event.of(json.dumps({"id": "c", **head, "choices": [choice]}).encode()) for choice in choices]
+    return [json.loads(reader.read(event).data or b"") for event in events]
+
+
+def test_stop_behind_tool_calls_is_no_other_end() -> None:
+    call = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    ends = read_in_turn(
+        {"index": 0, "delta": {"tool_calls": [call]}},
+        {"index": 0, "delta": {}, "finish_reason": "tool_calls"},
+        {"index": 0, "delta": {}, "finish_reason": "stop"},
+        {"index": 1, "delta": {}, "finish_reason": "stop"},
+    )
+    assert [each["choices"][0].get("finish_reason") for each in ends] == [None, "tool_calls", "tool_calls", "stop"]
+
+
+def test_choices_that_are_numbered_or_end_in_another_form_are_read_and_told_as_openai_tells_them() -> None:
+    for index in ("0", None, 0.0):
+        [text, end] = read_in_turn(
+            {"index": index, "delta": {"content": "Hi"}},
+            {"index": index, "delta": {}, "finish_reason": {"type": "stop", "matched": 2}},
+        )
+        assert text["choices"] == [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]
+        assert end["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
+
+
+def test_of_a_stream_whose_first_chunk_lacks_what_openais_helpers_read_each_gets_it() -> None:
+    choices = [{"delta": {"content": text}} for text in ("Good", " day")]
+    for head in ({}, {"object": "chat.completion"}, {"object": "text_completion"}):
+        read = read_in_turn(*choices, **head)
+        assert [each["choices"][0]["index"] for each in read] == [0, 0]
+        assert {each["object"] for each in read} == {"chat.completion.chunk"}
+    reader = ChunkReader()
+    event = Event.of(b'{"choices":[{"index":0,"delta":{"content":"Hi"}}]}')
+    assert reader.read(event) is event
+    assert reader.looks_at_each is False
+
+
+def test_two_calls_of_an_answer_never_have_one_id() -> None:
+    told = [
+        {"index": n, "id": "f", "type": "function", "function": {"name": f"f{n}", "arguments": "{}"}} for n in (0, 1)
+    ]
+    streamed = joined(chunk({"tool_calls": told}), chunk({}, "tool_calls"))["message"]["tool_calls"]
+    whole = {"choices": [{"index": 0, "message": {"tool_calls": told}, "finish_reason": "tool_calls"}]}
+    document = json.loads(readable_chunk(Event.json_document(json.dumps(whole).encode())).data or b"")
+    for calls in (streamed, document["choices"][0]["message"]["tool_calls"]):
+        assert [call["function"]["name"] for call in calls] == ["f0", "f1"]
+        assert calls[0]["id"] == "f"
+        assert calls[1]["id"] not in ("f", "")
+
+
+def test_a_name_that_comes_in_pieces_is_one_in_the_document() -> None:
+    pieces = [{"id": "a", "type": "function", "function": {"name": "get_", "arguments": ""}}, {"function": {"name": "time"}},
+              {"function": {"arguments": "{}"}}]  # fmt: skip
+    [call] = joined(*[chunk({"tool_calls": [{"index": 0, **each}]}) for each in pieces])["message"]["tool_calls"]
+    assert call["function"] == {"name": "get_time", "arguments": "{}"}

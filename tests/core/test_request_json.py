@@ -178,3 +178,15 @@ def test_a_key_written_twice_never_passes(key: str, first: Any, second: Any, spa
     for raw in (inner, f'{{"messages":[{inner}]}}', f'{{"a":{{"b":[1.50,{inner}]}}}}'):
         with pytest.raises(GatewayError):
             Body.of_request(raw.encode())
+
+
+@pytest.mark.parametrize(
+    ("n", "code"),
+    [(b"0", "integer_below_min_value"), (b"-5", "integer_below_min_value"), (b"129", "integer_above_max_value"),
+     (b"9" * 5000, "integer_above_max_value"), (b"1000000", "integer_above_max_value")],
+)  # fmt: skip
+def test_nobody_is_asked_for_fewer_answers_than_one_or_more_than_openai_gives(n: bytes, code: str) -> None:
+    refused = refusal(b'{"model":"m","n":' + n + b"}")
+    assert (refused.error.code, refused.error.param) == (code, "n")
+    for good in (b"1", b"128", b"null"):
+        assert Body.of_request(b'{"model":"m","n":' + good + b"}").fields

@@ -284,7 +284,7 @@ async def test_an_answer_without_any_finish_reason_is_complete_with_its_end_mark
     """Without one OpenAI's stream helper of Node and the AI SDK fail."""
     pieces = [event(choices=[{"index": 0, "delta": {"content": text}}]) for text in ("Good", " day")]
     if calls:
-        call = {"index": 0, "id": "a", "function": {"name": "now", "arguments": "{}"}}
+        call = {"index": 0, "id": "a", "type": "function", "function": {"name": "now", "arguments": "{}"}}
         pieces.append(event(choices=[{"index": 0, "delta": {"tool_calls": [call]}}]))
     async with behind() as gateway:
         gateway.provider.enqueue(Script(events=[*pieces, DONE]))

@@ -52,3 +52,32 @@ async def test_it_is_in_the_books_whether_a_word_was_shown_or_not(
         usage = watcher.exchange.usage
         assert usage is not None
         assert (watcher.exchange.outcome, usage.input_tokens, usage.cached_input_tokens) == ("cancelled", 5025, 5000)
+
+
+@pytest.mark.parametrize("path", ["messages", "responses"])
+async def test_it_is_in_the_books_of_a_translated_stream_that_breaks(serve: Any, path: str) -> None:
+    watcher = Watcher()
+    used = {"prompt_tokens": 5025, "completion_tokens": 3, "total_tokens": 5028}
+    async with AsyncExitStack() as stack:
+        provider = await stack.enter_async_context(FakeProvider())
+        provider.default = Script(events=[chunk("word "), chunk("word ", used)])
+        params = {"model": "openai/m", "api_base": provider.base_url, "api_key": UPSTREAM_KEY, "num_retries": 0}
+        info = {"supported_endpoints": ["/v1/chat/completions"]}
+        model = {"model_name": "m", "litellm_params": params, "model_info": info, "handler": "direct"}
+        app = Gateway(model_list=[model], keys=[{"id": "k", "secret": CLIENT_KEY}], plugins=[watcher])
+        url = await stack.enter_async_context(serve(app))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        said = (
+            {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9}
+            if path == "messages"
+            else {"input": "Hi"}
+        )
+        headers = {"authorization": f"Bearer {CLIENT_KEY}"}
+        async with session.post(
+            f"{url}/v1/{path}", json={"model": "m", "stream": True, **said}, headers=headers
+        ) as told:
+            assert b"error" in await told.read()
+    usage = watcher.exchange.usage
+    assert usage is not None
+    assert (watcher.exchange.error_type, usage.input_tokens) == ("upstream_stream_broken", 5025)
+    assert usage.output_tokens >= 3

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,17 @@ import pytest
 import pytest_asyncio
 
 from crplugins import Gateway
+from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, RESPONSES, Dialect
+from crplugins.core.errors import GatewayError
+from crplugins.handlers.any_model import AnyModel
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.upstream import can_wait, in_responses, native_upstream, resolve
+from crplugins.homes.gateway.upstreams import handler_of
 from tests.asgi_body import request_body
 from tests.conftest import serving
 from tests.core.dialects.responses_streams import SHAPES, USED, WORDS, frames, response, whole_stream
+from tests.litellm_setup import make_exchange
 
 USAGE_TOO = {"include_usage": True}
 MODEL = "gpt-5-codex"  # litellm asks for a stream only of models that it knows
@@ -118,7 +124,8 @@ async def test_responses_pass_and_are_kept_as_at_any_other_model_of_openai(
         ("hosted_vllm/responses/m", "http://h/v1", None, True),
         ("openai/gpt-5-pro", None, frozenset({CHAT, RESPONSES}), False),
         ("openai/gpt-5-pro", None, frozenset({RESPONSES}), False),  # as `supported_endpoints` says
-        ("openai/*", None, None, False),
+        ("openai/*", None, None, False),  # as each request says
+        ("openai/responses/*", "http://h/v1", None, True),
     ],
 )
 def test_litellm_translates_where_nothing_but_responses_is_served(
@@ -147,3 +154,26 @@ def test_the_names_are_those_of_litellms_list() -> None:
     }
     assert sum(mode == "responses" for mode in modes.values()) > 15
     assert [name for name, mode in modes.items() if is_alone(name) is not (mode == "responses")] == []
+
+
+async def test_of_a_wildcard_at_openai_each_request_says_whether_its_model_is_served_in_responses_alone() -> None:
+    provider = OnlyResponses()
+    async with serving(provider) as address:
+        deployment = Deployment("any/*", "openai/*", api_base=address + "/v1", api_key="sk-upstream")
+        openais = Deployment("any/*", "openai/*")
+        upstream = resolve(openais, "auto", {})
+        assert upstream is not None
+        assert isinstance(handler_of(openais, upstream, "auto"), AnyModel)
+        assert not isinstance(handler_of(openais, upstream, "direct"), AnyModel)
+        another = resolve(deployment, "auto", {})
+        assert another is not None
+        assert not isinstance(handler_of(deployment, another, "auto"), AnyModel)
+        async with AnyModel(deployment, another) as handler:
+            for model, path in ((MODEL, "/v1/responses"), ("gpt-4o", "/v1/chat/completions")):
+                asked = {"model": f"any/{model}", "messages": [{"role": "user", "content": "Hi"}]}
+                body, exchange = Body(json.dumps(asked).encode()), make_exchange()
+                exchange.body = body
+                with suppress(GatewayError):
+                    await handler.answer(exchange, body)
+                assert exchange.served_model == model
+                assert provider.asked[-1] == ("POST", path, model)

@@ -231,10 +231,13 @@ async def test_with_several_choices_the_last_one_that_ends_has_the_usage() -> No
     assert body.endswith(last + DONE)
 
 
-async def test_usage_inside_a_choice_is_shown_where_clients_look_for_it_and_to_who_asked_alone() -> None:
+@pytest.mark.parametrize("place", ["choice", "x_groq"])
+async def test_usage_in_another_place_is_shown_where_clients_look_for_it_and_to_who_asked_alone(place: str) -> None:
     used = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
-    choice = {"index": 0, "delta": {}, "finish_reason": "stop", "usage": used}
-    inside = b"data: " + json.dumps({"id": "k", "choices": [choice]}).encode() + b"\n\n"
+    choice: dict[str, Any] = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    chunk = {"id": "k", "choices": [choice | ({"usage": used} if place == "choice" else {})]}
+    chunk |= {"x_groq": {"usage": used}} if place == "x_groq" else {}
+    inside = b"data: " + json.dumps(chunk).encode() + b"\n\n"
     shown, _ = await through(inside, DONE, body=ask(stream_options={"include_usage": True}))
     assert usages(shown)[-1] == used
     assert shown.startswith(inside)

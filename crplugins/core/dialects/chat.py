@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from crplugins.core.answer_forms import document_of, end_of, readable_chunk, stream_of
+from crplugins.core.answer_forms import end_of, readable_chunk, stream_of
 from crplugins.core.body import Body
+from crplugins.core.chunk_reader import document_of
 from crplugins.core.dialects.chat_usage import with_usage
 from crplugins.core.dialects.dialect import Dialect
 from crplugins.core.lenient_json import NOT_JSON

@@ -15,7 +15,7 @@ from functools import wraps
 from importlib import import_module
 from typing import Any, Final
 
-from crplugins.core.answer_forms import document_of
+from crplugins.core.chunk_reader import document_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from crplugins.core.errors import DONE_FRAME
-from crplugins.core.finish_reasons import openais_reason
+from crplugins.core.finish_reasons import openais_reason, reason_in
 from crplugins.core.lenient_json import encoded
-from crplugins.core.wire import thoughts_in
+from crplugins.core.wire import parts_of, thoughts_in
 from crplugins.handlers.litellm.extras import (
     DOCUMENT_EXTRAS,
     MESSAGE_EXTRAS,
@@ -173,7 +173,7 @@ class StreamRepair:
         self.names_ends = self.names_ends or "finish_reason" in fields
         if (counts := fields.get("usage")) is not None:  # Moonshot's Kimi, on the last chunk
             self.usage = usage_object(counts) or self.usage
-        finish = fields.get("finish_reason")
+        finish = reason_in(fields.get("finish_reason"))
         if (finish is not None or "error" in fields) and failed(fields):
             raise ProviderFailed(fields.get("error") or "the model failed")
         reason = None if finish is None else openais_reason(finish)
@@ -272,7 +272,9 @@ class ChoiceState:
 
     def told(self, fields: Mapping[str, Any]) -> Any:
         """The delta of a choice, or the message in its place: a piece of the answer, or all of it once more."""
-        delta, message = fields.get("delta"), fields.get("message")
+        delta, message, text = fields.get("delta"), fields.get("message"), fields.get("text")
+        if text and isinstance(text, str) and not (delta and fields_of(delta).get("content")) and message is None:
+            return {**fields_of(delta), "content": text}  # as completions have it
         if delta is not None or message is None:
             return delta
         if self._in_messages is None:
@@ -288,8 +290,8 @@ class ChoiceState:
             delta["content"] = content
         if reasoning:
             delta["reasoning_content"] = reasoning
-        if calls := fields.get("tool_calls"):
-            delta["tool_calls"] = self.tool_calls.fragments(calls)
+        if (calls := fields.get("tool_calls")) and (fragments := self.tool_calls.fragments(calls)):
+            delta["tool_calls"] = fragments
         if call := fields.get("function_call"):
             self.calls_function = True
             delta["function_call"] = {k: v for k, v in fields_of(call).items() if v is not None}
@@ -308,14 +310,9 @@ def _content(fields: Mapping[str, Any]) -> tuple[str, str]:
     reasoning = thoughts_in(fields)
     if isinstance(content, str) or not content:
         return content or "", reasoning
-    parts = [fields_of(part) for part in content] if isinstance(content, list) else []
-    text = "".join(_text(part) for part in parts if part.get("type") == "text")
-    thoughts = [fields_of(each) for part in parts for each in part.get("thinking") or part.get("summary") or ()]
-    return text, reasoning + "".join(_text(thought) for thought in thoughts)
-
-
-def _text(part: Mapping[str, Any]) -> str:
-    return text_of(part.get("text")) or ""
+    parts = list(parts_of(plain(content)))
+    text = "".join(words for kind, words in parts if kind != "thinking")
+    return text, reasoning or "".join(words for kind, words in parts if kind == "thinking")
 
 
 def refusal_of(fields: Mapping[str, Any]) -> str | None:

@@ -1,23 +1,23 @@
 """Tool calls in OpenAI's form, from the fragments of every provider's streams and from whole answers."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from crplugins.core.call_numbers import CallNumbers, index_of
+from crplugins.core.call_numbers import CallIds, CallNumbers, index_of
 from crplugins.handlers.litellm.usage import fields_of, plain, text_of
 
 
 class ToolCalls:
     """The tool calls of one choice so far."""
 
-    __slots__ = ("_functions", "_ids", "_numbers")
+    __slots__ = ("_functions", "_ids", "_numbers", "_unique")
 
     def __init__(self) -> None:
         self._functions: list[int] = []  # the calls of functions, among those of custom tools
         self._ids: list[str] = []
+        self._unique = CallIds()
         self._numbers = CallNumbers()
 
     def __bool__(self) -> bool:
@@ -30,9 +30,9 @@ class ToolCalls:
 
     def fragments(self, raw: Any) -> list[dict[str, Any]]:
         """The provider's `tool_calls` of one delta."""
-        if not isinstance(raw, Sequence):
-            return []
-        return [self._fragment(place, fields_of(call)) for place, call in enumerate(raw)]
+        calls = raw if isinstance(raw, Sequence) else [raw]
+        fragments = (self._fragment(place, fields_of(call)) for place, call in enumerate(calls) if call is not None)
+        return [fragment for fragment in fragments if fragment is not None]
 
     def without_arguments(self) -> list[dict[str, Any]]:
         """At the end: a fragment for each function that was called with none. OpenAI sends an empty object for those,
@@ -43,13 +43,17 @@ class ToolCalls:
             if not any(self._numbers.arguments[number])
         ]
 
-    def _fragment(self, place: int, call: Mapping[str, Any]) -> dict[str, Any]:
-        continuation, call_id = _continuation(call), text_of(call.get("id"))
-        arguments = _arguments_of(continuation)
-        number, begins = self._numbers.note(index_of(call, place), call_id, _name_of(call), arguments)
-        if not begins:
+    def _fragment(self, place: int, call: Mapping[str, Any]) -> dict[str, Any] | None:
+        continuation, call_id, name = _continuation(call), text_of(call.get("id")), _name_of(call)
+        placed = self._numbers.note(index_of(call, place), call_id, name, _arguments_of(continuation))
+        number = placed.number
+        if placed.again:
+            return None
+        if not placed.begins:
+            if placed.names:
+                next(continuation[kind] for kind in ("custom", "function") if kind in continuation)["name"] = name
             return {"index": number, **continuation}
-        self._ids.append(call_id or f"call_{uuid.uuid4().hex}")
+        self._ids.append(self._unique.of(call_id))
         beginning = _beginning(call)
         if "function" in beginning:
             self._functions.append(number)
@@ -69,7 +73,8 @@ def _arguments_of(fragment: Mapping[str, Any]) -> str:
 def complete_calls(raw: Any) -> list[dict[str, Any]]:
     """The tool calls of a plain answer."""
     calls = [fields_of(call) for call in raw] if isinstance(raw, Sequence) else []
-    made = [{"id": text_of(call.get("id")) or f"call_{uuid.uuid4().hex}", **_beginning(call)} for call in calls]
+    ids = CallIds()
+    made = [{"id": ids.of(call.get("id")), **_beginning(call)} for call in calls]
     for call in made:
         if call["type"] == "function" and not call["function"]["arguments"]:
             call["function"]["arguments"] = "{}"

@@ -81,9 +81,15 @@ def usage_object(raw: Any) -> UsageObject | None:
     prompt, completion = counted.input_tokens, counted.output_tokens
     usage: UsageObject = dict(zip(_TOTALS, (prompt, completion, prompt + completion), strict=True))
     fields = fields_of(raw)
-    if details := _prompt_details(fields):
+    details = _prompt_details(fields)
+    if counted.cached_input_tokens and "cached_tokens" not in details:
+        details["cached_tokens"] = counted.cached_input_tokens
+    if details:
         usage["prompt_tokens_details"] = details
-    if details := _counts(fields.get("completion_tokens_details"), _COMPLETION_DETAILS):
+    details = dict(_counts(fields.get("completion_tokens_details"), _COMPLETION_DETAILS))
+    if counted.reasoning_output_tokens and "reasoning_tokens" not in details:
+        details["reasoning_tokens"] = counted.reasoning_output_tokens
+    if details:
         usage["completion_tokens_details"] = details
     if lifetimes := _lifetimes(fields):
         usage["cache_creation"] = lifetimes

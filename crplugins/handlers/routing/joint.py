@@ -10,7 +10,16 @@ from crplugins.core.sse import Event
 from crplugins.core.wire import read_answer
 
 _SAID_ONCE: Final = frozenset(
-    {"role", "reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking_blocks"}
+    {
+        "role",
+        "reasoning_content",
+        "reasoning",
+        "reasoning_text",
+        "reasoning_details",
+        "thinking_blocks",
+        "thinking",
+        "thought",
+    }
 )
 """What a continuation says that the client has already, or cannot use in the middle of an answer: thoughts."""
 

@@ -7,16 +7,16 @@ anything else begins, a call where another begins and its arguments are whole.
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from crplugins.core.call_numbers import CallNumbers, index_of
+from crplugins.core.call_numbers import CallIds, CallNumbers, index_of
 from crplugins.core.errors import no_completion
 from crplugins.core.finish_reasons import openais_reason
 from crplugins.core.lenient_json import decode_with_halves, encoded, object_of, objects_of
-from crplugins.core.wire import thoughts_in
-from crplugins.handlers.translation.translation import Fields, new_id, text_in
+from crplugins.core.wire import parts_of, thoughts_in
+from crplugins.handlers.translation.translation import Fields, text_in
 
 Kind = Literal["thinking", "text", "refusal", "call"]
 
@@ -69,6 +69,8 @@ class Blocks:
         self._waiting: deque[Block] = deque()
         self._calls: dict[int, Block] = {}
         self._numbers = CallNumbers()
+        self._ids = CallIds()
+        self._named: Block | None = None  # a call whose arguments have not begun, and whose name may not be whole
         self._refused = False
 
     @property
@@ -89,6 +91,7 @@ class Blocks:
 
     def end(self) -> Iterator[BlockStep]:
         """The steps that end the answer."""
+        yield from self._begin_named()
         yield from self._stop()
         while self._waiting:
             yield from self._start(self._waiting.popleft())
@@ -105,8 +108,9 @@ class Blocks:
             yield from self._words("thinking", thought)
             for block in signed:
                 yield from self._sign(block)
-        for kind, words in _parts_of(said.get("content")):
-            yield from self._words(kind, words)
+        for kind, words in parts_of(said.get("content")):
+            if kind != "thinking" or not (thought or (whole and signed)):
+                yield from self._words(kind, words)
         for note in objects_of(said.get("annotations")):
             self._note(note)
         if refusal := text_in(said.get("refusal")):
@@ -118,6 +122,7 @@ class Blocks:
     def _words(self, kind: Kind, words: str) -> Iterator[BlockStep]:
         if not words:
             return
+        yield from self._begin_named()
         if self._waiting:  # behind a call that is not whole
             last = self._waiting[-1]
             if last.kind != kind:
@@ -132,6 +137,7 @@ class Blocks:
 
     def _sign(self, block: Fields) -> Iterator[BlockStep]:
         """A thought is whole, and signed; or it is one that nobody may read."""
+        yield from self._begin_named()
         block = {name: value for name, value in block.items() if name != "index"}
         if self._open is None or self._open.kind != "thinking" or block.get("type") != "thinking":
             yield from self._begin(Block("thinking", 0, signed=[block]))
@@ -150,18 +156,31 @@ class Blocks:
         if arguments is not None and not isinstance(arguments, str):  # a few providers send the object itself
             arguments = encoded(arguments).decode()
         call_id, name = text_in(call.get("id")), text_in(function.get("name"))
-        index, begins = self._numbers.note(index_of(call, number), call_id or None, name or None, arguments or "")
-        block = self._calls.get(index)
-        if begins or block is None:
-            block = self._calls[index] = Block("call", 0, call_id or new_id("call"), name)
+        placed = self._numbers.note(index_of(call, number), call_id or None, name or None, arguments or "")
+        block = self._calls.get(placed.number)
+        if placed.again:
+            return
+        if placed.begins or block is None:
+            yield from self._begin_named()
+            block = self._calls[placed.number] = Block("call", 0, self._ids.of(call_id), name)
+            self._named = block
+        elif placed.names:
+            block.name += name
+        if block is self._named:
             block.pieces += [arguments] if arguments else []
-            yield from self._begin(block)
+            if arguments:
+                yield from self._begin_named()
         elif arguments:
             block.pieces.append(arguments)
             if block is self._open:
                 yield BlockStep("piece", block, arguments)
             elif block.stopped and arguments.strip():
                 raise no_completion()  # it was whole, and told so
+
+    def _begin_named(self) -> Iterator[BlockStep]:
+        block, self._named = self._named, None
+        if block is not None:
+            yield from self._begin(block)
 
     def _begin(self, block: Block) -> Iterator[BlockStep]:
         """Tell it now, or when what is being told is whole."""
@@ -212,15 +231,3 @@ def _calls_of(said: Fields) -> list[Fields]:
     calls = objects_of(said.get("tool_calls"))
     legacy = said.get("function_call")
     return calls or ([{"index": 0, "function": legacy}] if isinstance(legacy, dict) else [])
-
-
-def _parts_of(content: Any) -> Iterator[tuple[Kind, str]]:
-    """A text, or the texts and thoughts among parts, as Mistral's reasoning models and Databricks' send them."""
-    if isinstance(content, str):
-        yield "text", content
-        return
-    for part in objects_of(content):
-        if part.get("type") == "text":
-            yield "text", text_in(part.get("text"))
-        elif thoughts := objects_of(part.get("thinking")) or objects_of(part.get("summary")):
-            yield "thinking", "".join(text_in(thought.get("text")) for thought in thoughts)

@@ -12,6 +12,7 @@ from crplugins.core.errors import no_completion
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event
+from crplugins.core.usage import TokenUsage
 from crplugins.handlers.handler import Handler, Unopened, document_reply, stream_reply
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.completions import CompletionsTranslation
@@ -71,10 +72,16 @@ async def _told(
             known = exchange.split
             events = known[1] if known is not None and known[0] is piece else splitter.feed(piece)
             told: list[Event] = []
+            counted: TokenUsage | None = None
             for event in events:
                 told += _translated(event, exchange, writer)
+                counted = (event.answer and event.answer.counted) or counted
             if told:
                 yield _joined(told, exchange)
+            if (
+                counted is not None and not exchange.spent
+            ):  # told at the end alone, which a broken stream does not reach
+                exchange.counted(counted, "provider")
     yield _joined(writer.end(), exchange)
 
 

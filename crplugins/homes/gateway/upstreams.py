@@ -40,6 +40,7 @@ from crplugins.handlers.upstream import (
     can_wait,
     in_responses,
     is_left_out,
+    may_be_responses_alone,
     native_upstream,
     resolve,
 )
@@ -356,6 +357,10 @@ def handler_of(
         return Missing(upstream.advice)
     try:
         if upstream is not None:
+            if may_be_responses_alone(deployment, upstream, kind):
+                from crplugins.handlers.any_model import AnyModel
+
+                return AnyModel(deployment, upstream)
             from crplugins.handlers.direct import DirectHandler
 
             return DirectHandler(deployment, upstream)

@@ -5,9 +5,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from crplugins.core.call_numbers import RepairedCalls, index_of
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Slot
 from crplugins.core.sse import Event
+from crplugins.handlers.litellm.usage import plain
 from crplugins.homes.litellm_objects import (
     delta_of,
     field_of,
@@ -43,12 +45,14 @@ _UNREAD: Final = Event.json_document(b"{}")
 async def around_stream(runtime: Runtime, call: ProxyCall, response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     """The chunks as the plugins leave them. However it ends, the call is settled then."""
     kind: type[Any] | None = None
+    calls = RepairedCalls()
     try:
         async for chunk in response:
             if not hasattr(chunk, "choices"):  # an error of LiteLLM's, written out
                 yield chunk
                 continue
             kind = type(chunk)
+            repair_numbers(calls, chunk)
             if (shown := _shown(runtime, call, chunk)) is not None:
                 call.begun = True
                 yield shown
@@ -114,10 +118,13 @@ async def tidied(response: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     """A stream whose plugins run around the whole proxy."""
     around = boundary()
     begun = False
+    calls = RepairedCalls()
     try:
         async for chunk in response:
             has_choices = hasattr(chunk, "choices")
-            begun = begun or has_choices
+            if has_choices:
+                begun = True
+                repair_numbers(calls, chunk)
             if around is None or not has_choices or field_of(chunk, "usage") is None:
                 yield chunk
                 continue
@@ -185,6 +192,21 @@ def note_chunk(call: ProxyCall, chunk: Any, usage: Any) -> None:
         made_up = is_made_up(call.exchange, chunk)
         if not (call.estimated or made_up):
             note_usage(call.exchange, chunk.usage, chunk)
+
+
+def repair_numbers(calls: RepairedCalls, chunk: Any) -> None:
+    """LiteLLM passes a provider's numbers of choices and tool calls on as they are."""
+    for choice in chunk.choices:
+        index = field_of(choice, "index")
+        if index.__class__ is not int:
+            choice.index = index = index_of({"index": index}, 0)
+        delta = field_of(choice, "delta")
+        told = field_of(delta, "tool_calls")
+        if not told:
+            continue
+        repaired = calls.of(index, [plain(call) for call in told])
+        if repaired is not None:
+            delta.tool_calls = [type(told[0]).model_validate(call) for call in repaired] or None
 
 
 def tidy_usage_chunk(chunk: Any) -> None:

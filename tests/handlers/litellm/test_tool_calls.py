@@ -86,3 +86,19 @@ def test_a_name_that_is_repeated_without_an_id_begins_no_call():
     calls = ToolCalls()
     calls.fragments([call(0, None, "f", '{"a"')])
     assert calls.fragments([call(0, None, "f", ":1}")]) == [{"index": 0, "function": {"arguments": ":1}"}}]
+
+
+def test_a_call_told_once_more_or_as_nothing_says_nothing():
+    calls = ToolCalls()
+    assert calls.fragments([None, call(0, "c1", "f", '{"a": 1}')])[0]["id"] == "c1"
+    assert calls.fragments([call(0, "c1", "f", '{"a":1}')]) == []
+    assert [made["index"] for made in ToolCalls().fragments(call(0, "c1", "f", "{}"))] == [0]  # one that stands alone
+
+
+def test_a_name_that_comes_late_is_told_and_no_two_calls_have_one_id():
+    calls = ToolCalls()
+    calls.fragments([call(0, "c1", None, "")])
+    assert calls.fragments([call(0, None, "f", "{}")]) == [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]
+    [second] = calls.fragments([call(1, "c1", "g", "{}")])
+    assert (second["index"], second["id"] != "c1") == (1, True)
+    assert len({made["id"] for made in complete_calls([call(0, "x", "f", "{}"), call(1, "x", "g", "{}")])}) == 2

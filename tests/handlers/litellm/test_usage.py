@@ -26,6 +26,16 @@ def test_cached_tokens_are_found_under_other_names(name):
     assert as_usage(usage).cached_input_tokens == 7
 
 
+def test_details_are_kept_under_whatever_name_they_came():
+    usage = usage_object({"input_tokens": 20, "output_tokens": 7, "input_tokens_details": {"cached_tokens": 16}})
+    assert usage is not None
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 16}
+    usage = usage_object({"prompt_tokens": 20, "completion_tokens": 47, "reasoning_tokens": 40})
+    assert usage is not None
+    assert usage["completion_tokens_details"] == {"reasoning_tokens": 40}
+    assert as_usage(usage).reasoning_output_tokens == 40
+
+
 def test_a_missing_total_is_the_sum_and_floats_are_counts():
     usage = usage_object({"prompt_tokens": 9.0, "completion_tokens": 1})
     assert usage == {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from crplugins.core.completeness import Completeness
 from crplugins.core.dialects import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Dialect
 from crplugins.core.errors import GatewayError
-from crplugins.core.said import Said
+from crplugins.core.said import Said, weight
 from crplugins.core.sse import Event
+from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.translation.responses_request import thoughts_of
 from crplugins.handlers.translation.translated import TRANSLATIONS
 from tests.families.client import Seen
@@ -77,12 +78,25 @@ def test_thoughts_words_and_calls_come_one_after_the_other(dialect: Dialect) -> 
     "thought",
     [
         {"reasoning_text": "Hm"},
+        {"thinking": "Hm"},
+        {"thought": "Hm"},
+        {"reasoning_content": "Hm", "reasoning": "Hm"},
+        {"reasoning": "Hm", "reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]},
+        {"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm"}]},
+        {"reasoning": {"text": "Hm"}},
+        {"reasoning_content": "Hm", "content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]},
+        {"content": [{"type": "reasoning", "text": "Hm"}]},
         {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm"}]}]},
     ],
 )
 def test_thoughts_are_told_whatever_their_providers_name_is(dialect: Dialect, thought: dict[str, Any]) -> None:
     seen = told(dialect, [chunk(thought), chunk({"content": "Hi"}), chunk({}, "stop")])
     assert (seen.reasoning, seen.text) == ("Hm", "Hi")
+    repaired = StreamRepair("m", shows_usage=False).frames(chunk(thought))
+    assert json.loads(repaired[6:])["choices"][0]["delta"]["reasoning_content"] == "Hm"
+    heard = Said()
+    heard.hear(CHAT.document(json.dumps(chunk(thought)).encode()).answer.choices)
+    assert (heard.pieces, heard.units) == (1, weight("Hm"))
 
 
 @pytest.mark.parametrize("dialect", BOTH)
@@ -107,6 +121,23 @@ def test_calls_whose_arguments_come_in_turns_are_told_one_after_the_other(dialec
     seen = told(dialect, chunks)
     assert seen.calls == (("a", {"x": 1}), ("b", {"y": 2}))
     assert (seen.text, seen.finishes) == ("and so", ["tool_calls"])
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+@pytest.mark.parametrize("names", [["get_", "time"], ["", "get_time"]])
+def test_a_call_is_told_when_its_name_is_whole(dialect: Dialect, names: list[str]) -> None:
+    begins, goes_on = ({"index": 0, "id": "a", "function": {"name": name, "arguments": ""}} for name in names)
+    pieces = [begins, {**goes_on, "id": None}, {"index": 0, "function": {"arguments": '{"a": 1}'}}]
+    seen = told(dialect, [*[chunk({"tool_calls": [each]}) for each in pieces], chunk({}, "tool_calls")])
+    assert seen.calls == (("get_time", {"a": 1}),)
+    without = told(dialect, [*[chunk({"tool_calls": [each]}) for each in pieces[:2]], chunk({"content": "so"})])
+    assert (without.calls, without.text) == ((("get_time", {}),), "so")
+
+
+@pytest.mark.parametrize("dialect", BOTH)
+def test_a_call_that_is_told_once_more_at_the_end_is_one(dialect: Dialect) -> None:
+    seen = told(dialect, [call(0, '{"a": ', "get"), call(0, "1}"), call(0, '{"a":1}', "get"), chunk({}, "tool_calls")])
+    assert seen.calls == (("get", {"a": 1}),)
 
 
 @pytest.mark.parametrize("dialect", BOTH)

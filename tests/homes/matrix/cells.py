@@ -32,7 +32,7 @@ _FOR_SERVERS = (
     "keys", "aliases", "models of a key", "usage of streams", "limits", "waiting for limits",
     "limits of long streams", "budgets", "limits of end users", "limits of sessions", "budgets of sessions", "a full process",
     "a model without a price", "a body too large",
-    "a body that is no JSON", "a client that leaves", "early counts", "other protocols", "keys in other protocols",
+    "odd tool calls", "a body that is no JSON", "a client that leaves", "early counts", "other protocols", "keys in other protocols",
     *_PASSED,
 )  # fmt: skip
 

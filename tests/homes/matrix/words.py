@@ -53,6 +53,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "large": {},
     "broken": {},
     "odd": {},
+    "calls": {},
     "early": {},
     "early-free": {"missing_usage": "free"},
     "app": {},

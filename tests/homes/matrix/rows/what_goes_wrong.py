@@ -52,6 +52,9 @@ def frame(text: str, usage: dict[str, int] | None = None) -> bytes:
     return b"data: " + json.dumps(chunk | ({"usage": usage} if usage else {})).encode() + b"\n\n"
 
 
+COUNTED = {"prompt_tokens": 21, "completion_tokens": 9, "total_tokens": 30}
+
+
 @behaviour("early counts")
 def what_a_provider_has_told_before_its_client_leaves_is_kept_and_free_as_the_key_says(home: Home) -> None:
     first = frame("Once", {"prompt_tokens": 4321, "completion_tokens": 1, "total_tokens": 4322})
@@ -135,6 +138,49 @@ def a_stream_that_breaks_ends_with_an_error_and_never_looks_complete(home: Home)
     assert not any(choice.get("finish_reason") for chunk in chunks for choice in chunk["choices"])
     [row] = home.records("cut", 1)
     assert (row["status"], row["outcome"], row["error_type"]) == (200, "server_error", "upstream_stream_broken")
+
+
+CITIES = ('{"city": "Paris"}', '{"city": "Rome"}')
+ONE_NUMBER = [
+    {"index": 0, "id": "a", "type": "function", "function": {"name": "weather", "arguments": CITIES[0]}},
+    {"index": 0, "id": "b", "type": "function", "function": {"name": "weather", "arguments": CITIES[1]}},
+]
+"""As Ollama sends them."""
+
+TOLD_TWICE = [
+    {"index": 1, "id": "a", "type": "function", "function": {"name": "weather", "arguments": ""}},
+    {"index": 1, "id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city": '}},
+    {"index": 1, "id": "a", "type": "function", "function": {"name": "weather", "arguments": '"Paris"}'}},
+    {"index": 1, "id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Paris"}'}},
+]
+"""Counted from 1, with the name on each fragment, and whole once more at the end."""
+
+
+def call_frame(fragments: list[object], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": {"role": "assistant", "tool_calls": fragments}, "finish_reason": finish}
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": SERVED, "choices": [choice]}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+@behaviour("odd tool calls")
+def calls_reach_openais_sdk_as_the_model_made_them_however_their_provider_tells_them(home: Home) -> None:
+    for told, cities in ((ONE_NUMBER, CITIES), (TOLD_TWICE, CITIES[:1])):
+        *first, last = ([each] for each in told)
+        frames = [
+            *map(call_frame, first),
+            call_frame(last, "tool_calls"),
+            frame("", dict(COUNTED)),
+            b"data: [DONE]\n\n",
+        ]
+        home.provider.enqueue(Script(events=frames))
+        with home.client("calls").chat.completions.stream(model=ALIAS, messages=HELLO) as stream:
+            calls = stream.get_final_completion().choices[0].message.tool_calls or []
+        assert [(call.function.name, json.loads(call.function.arguments)) for call in calls] == [
+            ("weather", json.loads(city)) for city in cities
+        ]
+        assert len({call.id for call in calls}) == len(cities)
+    rows = home.records("calls", 2)
+    assert [(row["output_tokens"], row["usage_source"], row["outcome"]) for row in rows] == [(9, "provider", "ok")] * 2
 
 
 @behaviour("a body too large")
