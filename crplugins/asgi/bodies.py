@@ -278,12 +278,13 @@ class DocumentBody:
         self._exchange = run.exchange
         self.held = held
         self.rewrites = held is not None
-        self._gathered = Gathered()
+        self._gathered: Gathered | None = None  # nothing of what a handler has read needs it
 
     def before(self, message: Message) -> Iterable[Message]:
         document = self._document(message)
         if document is None or self.held is None:
-            self._gathered.refuse_too_long()
+            if self._gathered is not None:
+                self._gathered.refuse_too_long()
             return ()
         outward = self._pass_up(document)
         return document_messages(self.held, b"" if outward is None else outward.raw)
@@ -300,6 +301,8 @@ class DocumentBody:
         known = self._exchange.split
         if known is not None and known[0] is message.get("body"):
             return known[1][0]
+        if self._gathered is None:
+            self._gathered = Gathered()
         body = self._gathered.add(message)
         return None if body is None else self._exchange.dialect.document(body)
 

@@ -7,7 +7,7 @@ an answer says is counted by `core.said`, a prompt by `metering.prompt`, and wha
 
 import math
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Protocol, Self
+from typing import Final, Literal, Protocol, Self
 
 import msgspec
 
@@ -35,7 +35,7 @@ _MOST_TOKENS: Final = 10**12
 Unit = Literal["requests", "tokens", "output_tokens", "parallel"]
 
 
-class Demand(NamedTuple):
+class Demand(msgspec.Struct, frozen=True):
     """The tokens that a request may use.
 
     Attributes:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -20,7 +20,7 @@ MOST_PARTS: Final = 1000
 """Parts of all messages that are looked at; no provider takes so many. What is behind them counts as text."""
 
 
-class Prompt(NamedTuple):
+class Prompt(msgspec.Struct, frozen=True):
     """`units` is the weight of the text, JSON and all."""
 
     units: int
@@ -34,7 +34,7 @@ class Prompt(NamedTuple):
         return sum(part.tokens(model) for part in self.attachments if part.kind == "audio")
 
 
-class _Read(NamedTuple):
+class _Read(msgspec.Struct, frozen=True):
     """`members` are those of the request that have been weighed."""
 
     members: tuple[msgspec.Raw | None, ...]
