@@ -342,12 +342,7 @@ class Gathered:
 
 def document_messages(start: Message, body: bytes) -> Iterable[Message]:
     """The two messages of a plain answer."""
-    headers = list(start["headers"])
-    fields = dict(headers)
-    if len(fields) < len(headers):
-        headers = [h for h in headers if h[0] != b"content-length"]
-    elif (length := fields.get(b"content-length")) is not None:
-        headers.remove((b"content-length", length))
+    headers = [h for h in start["headers"] if h[0] != b"content-length"]
     headers.append((b"content-length", str(len(body)).encode()))
     return ({**start, "headers": headers}, {"type": BODY, "body": body})
 

@@ -267,7 +267,7 @@ class Holders:
 
     def live(self, now: int) -> int:
         """How many have not expired. Those that have are removed."""
-        if self._earliest <= now:
+        if self._earliest <= now and self.expiries:
             for holder in [holder for holder, expiry in self.expiries.items() if expiry <= now]:
                 del self.expiries[holder]
             self._earliest = min(self.expiries.values(), default=now + 1)

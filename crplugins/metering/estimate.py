@@ -90,9 +90,10 @@ def _output_limit(exchange: Exchange, body: Body) -> tuple[int | None, int]:
     if not dialect.generates:
         return 0, 1
     choices = min(max(dialect.generated(body), 1), _MOST_CHOICES)
-    fields = body.fields
-    given = [body.get(name, int) or 0 for name in dialect.output_limits if name in fields]
-    limit = max(given, default=0)  # the app refuses what is no whole number above 0
+    limit, fields = 0, body.fields
+    for name in dialect.output_limits:
+        if name in fields:
+            limit = max(body.get(name, int) or 0, limit)  # the app refuses what is no whole number above 0
     return (limit * choices if limit > 0 else None), choices
 
 

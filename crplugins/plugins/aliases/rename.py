@@ -46,14 +46,14 @@ class Renaming:
     def __init__(self, requested: str, hidden: Iterable[str], within: str = "") -> None:
         self.requested = requested
         self._within = within
-        self._hidden = [*hidden]
+        self._hidden = {*hidden} - {requested, ""}
         self._value = msgspec.json.encode(requested)
         self._head = _NO_HEAD
         self._new_head = b""
         self._seen = b""
 
     def hide(self, *names: str | None) -> None:
-        self._hidden += filter(None, names)
+        self._hidden.update([name for name in names if name and name != self.requested])
 
     @property
     def hidden(self) -> set[str]:
@@ -62,7 +62,8 @@ class Renaming:
         if self._seen:
             with suppress(msgspec.DecodeError, UnicodeDecodeError):
                 hidden.add(msgspec.json.decode(self._seen, type=str))
-        return hidden - {self.requested, ""}
+                hidden -= {self.requested, ""}
+        return hidden
 
     def event(self, event: Event) -> Event:
         """The event with the top-level `model` renamed; the same object if there is none."""
