@@ -32,8 +32,7 @@ def decayed(state: MeterState | None, limit: Limit, now: float) -> float:
     """How much of a meter is still used at `now`. Between a clock that was ahead and `now` nothing decays."""
     if state is None:
         return 0.0
-    used, at, *_ = state
-    elapsed = now - at
+    used, elapsed = state[0], now - state[1]
     if elapsed <= 0:
         return used
     remaining = used - elapsed * limit.amount / limit.period
