@@ -291,12 +291,13 @@ class DocumentBody:
         self._exchange = run.exchange
         self.held = held
         self.rewrites = held is not None
-        self._gathered = Gathered()
+        self._gathered: Gathered | None = None  # nothing of what a handler has read needs it
 
     def before(self, message: Message) -> Iterable[Message]:
         document = self._document(message)
         if document is None or self.held is None:
-            self._gathered.refuse_too_long()
+            if self._gathered is not None:
+                self._gathered.refuse_too_long()
             return ()
         outward = self._pass_up(document)
         return document_messages(self.held, b"" if outward is None else outward.raw)
@@ -313,6 +314,8 @@ class DocumentBody:
         known = self._exchange.split
         if known is not None and known[0] is message.get("body"):
             return known[1][0]
+        if self._gathered is None:
+            self._gathered = Gathered()
         body = self._gathered.add(message)
         if body is None:
             return None
@@ -355,12 +358,7 @@ class Gathered:
 
 def document_messages(start: Message, body: bytes) -> Iterable[Message]:
     """The two messages of a plain answer."""
-    headers = list(start["headers"])
-    fields = dict(headers)
-    if len(fields) < len(headers):
-        headers = [h for h in headers if h[0] != b"content-length"]
-    elif (length := fields.get(b"content-length")) is not None:
-        headers.remove((b"content-length", length))
+    headers = [h for h in start["headers"] if h[0] != b"content-length"]
     headers.append((b"content-length", str(len(body)).encode()))
     return ({**start, "headers": headers}, {"type": BODY, "body": body})
 

@@ -201,17 +201,20 @@ class Outgoing:
             start = {"type": START, "status": second.status, "headers": headers}
             await self._write((start, {"type": BODY, "body": body}))
 
-    async def _other(self, message: Message) -> None:
-        if message["type"] == START:
-            if self._holds and is_refusal(message):
-                self.held = HeldRefusal(message, self.release, self._run.refused)
-            else:
-                await self._begin(message)
-            return
+    def _other(self, message: Message) -> Awaitable[None]:
+        if message["type"] != START:
+            return self._pass(message)
+        if self._holds and is_refusal(message):
+            self.held = HeldRefusal(message, self.release, self._run.refused)
+            return _drop()
+        return self._begin(message)
+
+    async def _pass(self, message: Message) -> None:
+        """Trailers, pathsend and whatever else a server offers."""
         body = self._body
         if body is not None and body.held and self.answer == "awaited" and message["type"] in _WHOLE_BODIES:
             await self._write((body.held,))  # for a body that the server itself will read
-        await self._write((message,))  # trailers, pathsend and whatever else a server offers
+        await self._write((message,))
 
     async def _begin(self, message: Message) -> None:
         if self._body is not None:

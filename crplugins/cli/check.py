@@ -17,7 +17,7 @@ from crplugins.cli.preflight import address_warnings, require_files
 from crplugins.cli.terminal import plain_console, printable
 from crplugins.config import Config, ModelEntry
 from crplugins.core.redaction import without_credentials
-from crplugins.handlers.demo import is_demo
+from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.routing.checks import ignored
 from crplugins.handlers.upstream import Upstream, UpstreamUnknown
 from crplugins.homes.upstream_choice import AnyUpstream

@@ -6,8 +6,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Final
 
-from dotenv import dotenv_values
-
 from crplugins.settings.errors import ConfigError, Problem
 
 
@@ -37,6 +35,8 @@ class EnvFile:
             raise ConfigError([Problem((), f"cannot be read ({reason})")], str(self.path)) from None
         if "\0" in text:
             raise ConfigError([Problem((), "a NUL character, which no variable can have")], str(self.path))
+        from dotenv import dotenv_values  # few have such a file
+
         values = dotenv_values(stream=StringIO(text))
         found = {name: value for name, value in values.items() if value is not None and name not in self._own}
         self._before = {name: environ.get(name) for name in self._loaded | found.keys()}

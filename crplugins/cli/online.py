@@ -20,7 +20,7 @@ from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Timings
 from crplugins.core.redaction import without_credentials
-from crplugins.handlers.demo import is_demo
+from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.http.interface import HttpError

@@ -19,7 +19,7 @@ from crplugins.core.network import Certificate, SslVerify, has_host
 from crplugins.core.principal import Limits
 from crplugins.core.usage import Price
 from crplugins.handlers.deadlines import Deadlines
-from crplugins.handlers.demo import LITELLM_DEMO, LITELLM_DEMO_MODEL, LITELLM_DEMO_PARAMETERS
+from crplugins.handlers.demo_models import LITELLM_DEMO, LITELLM_DEMO_MODEL, LITELLM_DEMO_PARAMETERS
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm_settings import headers_in, is_parameter, is_setting
 from crplugins.handlers.spoken import answers_in_responses, said_of

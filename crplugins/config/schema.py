@@ -21,7 +21,7 @@ from crplugins.config.webhooks import WebhookSection
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.dialects import ALL, BY_NAME, Dialect
 from crplugins.core.principal import MissingUsagePolicy, OnDisconnect
-from crplugins.handlers.demo import LITELLM_DEMO
+from crplugins.handlers.demo_models import LITELLM_DEMO
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.routing.fallbacks import FallbackNames
 from crplugins.handlers.routing.settings import GroupSettings

@@ -60,11 +60,12 @@ class Body:
     Raises `GatewayError` 400 on first access if the bytes are not a JSON object, or hold more than is read.
     """
 
-    __slots__ = ("_fields", "raw")
+    __slots__ = ("_fields", "_unique", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self._fields: dict[str, msgspec.Raw] | None = None
+        self._unique = False  # it is known that no key stands twice
 
     @classmethod
     def of_answer(cls, raw: bytes) -> "Body":
@@ -96,6 +97,7 @@ class Body:
             _check_utf8(raw)
         check_names(fields.keys())
         check_unique(short)
+        body._unique = True
         if not form:
             check_types(fields)
         return body
@@ -116,7 +118,7 @@ class Body:
     def copy(self) -> "Body":
         """Another body with the same bytes, which shares the parse until it is edited."""
         copy = Body(self.raw)
-        copy._fields = self._fields
+        copy._fields, copy._unique = self._fields, self._unique
         return copy
 
     def __contains__(self, key: str) -> bool:
@@ -170,7 +172,8 @@ class Body:
             fields[key] = msgspec.Raw(value)
             self._fields = fields
             return
-        members = _regular_members(self.raw, fields) or _members(self.raw, fields)
+        enough = key if self._unique and value is not None else None
+        members = _regular_members(self.raw, fields, enough) or _members(self.raw, fields)
         if members is None:  # a key stands twice: keep what parsers see, the last of each
             self.raw = _rebuild(fields)
             members = _members(self.raw, fields) or {}
@@ -221,12 +224,14 @@ def _members(raw: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, _Member] |
     return members if not members or _END.match(raw, position) is not None else None
 
 
-def _regular_members(raw: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, _Member] | None:
+def _regular_members(
+    raw: bytes, fields: dict[str, msgspec.Raw], enough: str | None = None
+) -> dict[str, _Member] | None:
     """The same for a document as most clients write one: without a blank, or with one behind each colon and comma at
     the top. None for another.
 
     Each key stands there as it is, where the value before it ends, and behind the last value is the end: so there is no
-    key twice, and none with an escape.
+    key twice, and none with an escape. Where that is known already, the members up to the key `enough` are.
     """
     between = b'": ' if raw.startswith(b'": ', raw.find(b'"', 2)) else b'":'
     gap = len(between) - 1
@@ -239,6 +244,8 @@ def _regular_members(raw: bytes, fields: dict[str, msgspec.Raw]) -> dict[str, _M
             return None
         end = start + len(text)
         members[name] = (position, start, end)
+        if name == enough:
+            return members
         position = end + gap
     return members if members and raw[position - gap :] == b"}" else None
 

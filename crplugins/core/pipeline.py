@@ -99,6 +99,7 @@ class Pipeline:
         upwards = self.steps[::-1]
         self.reacting = [s for s in upwards if s.reacts]
         self.watching = [(s.on_event, s.rewrites_events, s) for s in upwards if s.sees_events]
+        self.watching_chunks = [each for each in self.watching if each[2].plugin.reads_chunks]
         self.retrying = [s for s in upwards if s.retries]
         self.waiting = [s for s in upwards if s.waits]
         self.finishing = [(s.index, s.on_finish, s) for s in upwards if s.finishes]
@@ -167,8 +168,9 @@ class Run:
         Given as it came to the innermost plugin that was entered, or to plugin `within - 1`.
         """
         entered = self.entered if within is None else within
-        exchange, muted, watching = self.exchange, self._muted, self.pipeline.watching
-        if muted or entered < len(self.pipeline.steps):
+        exchange, muted, pipeline = self.exchange, self._muted, self.pipeline
+        watching = pipeline.watching if event.document else pipeline.watching_chunks
+        if muted or entered < len(pipeline.steps):
             watching = [each for each in watching if each[2].index < entered and each[2] not in muted]
         for see, rewrites, step in watching:
             try:

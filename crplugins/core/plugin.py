@@ -35,6 +35,8 @@ class Plugin:
             read for them, and the body before the app is called, even if no other plugin needs either.
         reads_events: `on_event` only looks. Messages pass as the same objects, at once.
         rewrites_events: `on_event` may change or drop events, `on_end` may add some. Only whole events go out.
+        reads_chunks: `on_event` is called for each event of a stream too. Without it, only for the document of a plain
+            answer.
         every_path: hooks run for every HTTP request, and not for those alone that ask a model; for a policy that guards
             every path, such as Auth.
         every_websocket: `on_request`, and no other hook, runs for every WebSocket, which is closed if it refuses; for a
@@ -52,6 +54,7 @@ class Plugin:
     reads_usage: bool = False
     reads_events: bool = False
     rewrites_events: bool = False
+    reads_chunks: bool = True
     every_path: bool = False
     every_websocket: bool = False
     stored_answers: bool = False

@@ -197,7 +197,7 @@ class Price(msgspec.Struct, frozen=True):
                 total, scale = total * factor, scale * 1000
         searches = min(usage.web_searches, 1) if price.searches_together else usage.web_searches
         fees = searches * price.web_search
-        if usage.input_tokens or usage.output_tokens:
+        if (price.request or price.second) and (usage.input_tokens or usage.output_tokens):
             fees += price.request * max(units.queries, 1) + round(price.second * seconds)
         if units is not NO_UNITS:
             fees += units.pictures * price.picture + units.characters * price.character

@@ -14,23 +14,13 @@ from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.lenient_json import encoded
+from crplugins.handlers.demo_models import PROVIDER
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Unopened, document_reply, passed_reply, stream_reply
 from crplugins.handlers.litellm.answer import answer_document
 from crplugins.handlers.litellm.repair import StreamRepair
 from crplugins.handlers.litellm.request import messages_of
 from crplugins.handlers.litellm.usage import as_usage
-
-PROVIDER: Final = "demo"
-
-LITELLM_DEMO: Final = "demo/litellm"
-"""The demo model that goes through litellm, for people to see that it is there."""
-
-LITELLM_DEMO_MODEL: Final = "openai/demo"
-LITELLM_DEMO_PARAMETERS: Final[Mapping[str, Any]] = {
-    "mock_response": "This answer came through litellm, which has asked nobody. Put a model of yours in gateway.yaml."
-}
-"""How litellm is asked for it: `mock_response` is its own word for an answer without a provider."""
 
 GREETING: Final = "You said: "
 NOTHING_SAID: Final = "Hello! Say something and I will say it back."
@@ -40,11 +30,6 @@ _MOST_CHOICES: Final = 128
 _READ: Final = ("stop", "max_tokens", "max_completion_tokens")
 
 _TOKEN: Final = re.compile(r"\s*+\S{1,6}|\s++")  # the second: else a search would begin anew at each space
-
-
-def is_demo(deployment: Deployment) -> bool:
-    """Whether the demo model serves the deployment, whichever handler is asked for."""
-    return deployment.model.startswith(f"{PROVIDER}/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class DirectHandler:
             exchange.kept_at = self.place
             if exchange.unended is not None:
                 exchange.unended.kept(self.place, self._state, self._calls.failure_in)
-        sent = self._upstream_body(body, model, self._defaults[dialect])
+        sent = self._upstream_body(body, requested, model, self._defaults[dialect])
         if self._refused.known(model, sent, exchange.clock()):
             sent.remove(STREAM_OPTIONS)
         try:
@@ -133,10 +133,10 @@ class DirectHandler:
         response.close(LINGER_SECONDS)
         return response.status
 
-    def _upstream_body(self, body: Body, model: str, defaults: Mapping[str, Any]) -> Body:
+    def _upstream_body(self, body: Body, requested: str, model: str, defaults: Mapping[str, Any]) -> Body:
         """The client's bytes; only the model's name and missing defaults are written into them."""
         copy = body.copy()
-        if copy.get("model", str) != model:
+        if requested != model:
             copy.set("model", model)
         for key, value in defaults.items():
             if key not in copy:

@@ -123,7 +123,7 @@ class DirectCalls:
                 response.close()
                 return document_reply(head)
         if not is_stream:
-            document = await self._document(response, head, exchange)
+            document = self._document(response, head if response.ended else await self._rest(response, head), exchange)
             if exchange.unended is not None:
                 exchange.unended.note(document)
             dialect = exchange.upstream_dialect or exchange.dialect
@@ -161,13 +161,11 @@ class DirectCalls:
             head += piece
         return head, is_stream
 
-    async def _document(self, response: Response, head: bytes, exchange: Exchange) -> Event:
+    def _document(self, response: Response, body: bytes, exchange: Exchange) -> Event:
         """A whole answer. Raises `GatewayError` for anything else."""
-        if not response.ended:
-            head = await self._rest(response, head)
         response.close()
         dialect = exchange.upstream_dialect or exchange.dialect
-        document = self._whole.document_in(head, dialect)
+        document = self._whole.document_in(body, dialect)
         if document.answer is None or not document.answer.choices:
             exchange.note_unseen([document])  # some providers bill a failed answer too
             raise self._whole.no_completion(dialect.error_in(document), response.headers)

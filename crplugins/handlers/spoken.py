@@ -32,7 +32,7 @@ from crplugins.core.dialects import (
 )
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Reply
-from crplugins.handlers.demo import is_demo
+from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.upstream import ANTHROPIC, LONGEST_NAME, Upstream, is_openai

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from crplugins.core.final_newline import without_final_newline
 from crplugins.core.network import has_host
-from crplugins.handlers.demo import is_demo
+from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.providers import PROVIDERS
 from crplugins.metering.listed_prices import installed_prices

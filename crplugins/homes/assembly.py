@@ -440,9 +440,7 @@ def find(kind: type[P], plugins: Iterable[Plugin]) -> P | None:
 
 
 def reads_chunks(plugin: Plugin) -> bool:
-    """Whether `on_event` must be called for each chunk of a stream. MissingUsage looks at the end, unless it counts."""
-    if isinstance(plugin, MissingUsage):
-        return plugin.counts_chunks
+    """Whether each chunk of a stream must be shown to it."""
     kind = type(plugin)
     overrides = kind.on_event is not Plugin.on_event or kind.on_end is not Plugin.on_end
-    return overrides and (plugin.reads_events or plugin.rewrites_events)
+    return plugin.reads_chunks and overrides and (plugin.reads_events or plugin.rewrites_events)

@@ -16,7 +16,7 @@ from crplugins.core.fact import Fact, fact
 from crplugins.core.principal import Budget, Principal
 from crplugins.core.redaction import without_credentials
 from crplugins.core.usage import Price, TokenUsage, usd
-from crplugins.handlers.demo import is_demo
+from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment, Routes
 from crplugins.handlers.routing.failures import Remedy
 from crplugins.handlers.routing.fallbacks import Fallbacks

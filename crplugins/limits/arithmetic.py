@@ -17,9 +17,6 @@ period of that time: the number of the period since 1970, what was charged in it
 LEASE_WAIT: Final = 1_000
 """When to retry for a lease. Nobody knows how long the requests that hold the leases will take."""
 
-_new: Final = tuple.__new__
-"""Makes a level in half the time that the constructor of a NamedTuple takes, which is much of the time of a charge."""
-
 _DRAINED: Final = 1_000
 _LATE: Final = 60_000
 """How long the state of a drained meter and of a window that has ended is kept, because clocks differ."""
@@ -35,8 +32,7 @@ def decayed(state: MeterState | None, limit: Limit, now: float) -> float:
     """How much of a meter is still used at `now`. Between a clock that was ahead and `now` nothing decays."""
     if state is None:
         return 0.0
-    used, at, *_ = state
-    elapsed = now - at
+    used, elapsed = state[0], now - state[1]
     if elapsed <= 0:
         return used
     remaining = used - elapsed * limit.amount / limit.period
@@ -45,8 +41,8 @@ def decayed(state: MeterState | None, limit: Limit, now: float) -> float:
 
 def check_meter(limit: Limit, cost: int, used: float) -> tuple[int, Level]:
     """How long a charge has to wait: 0 if it is admitted, `NEVER` if it never will be. And the level before it."""
-    _, _, amount, period, burst = limit
-    level = _new(Level, (floor(used), ceil(used * period / amount)))
+    amount, period, burst = limit.amount, limit.period, limit.burst
+    level = Level(floor(used), ceil(used * period / amount))
     # More than the burst, but within the amount: such a charge needs an empty meter.
     cap = burst if cost <= burst else max(burst, min(cost, amount))
     if used + cost <= cap and (cost or used < cap):
@@ -68,7 +64,8 @@ def charged_meter(state: MeterState | None, limit: Limit, used: float, change: f
     number = now // period
     if state is not None:
         _, at, _, last, present, before = state
-        if now - at < min(period, _REMEMBERED, _DRAIN_TIMES * (present + before) * period / limit.amount):
+        elapsed, drains = now - at, _DRAIN_TIMES * (present + before) * period / limit.amount
+        if elapsed < period and elapsed < _REMEMBERED and elapsed < drains:
             if number == last:
                 return used, now, limit, number, present + change, before
             if number == last + 1:
@@ -104,8 +101,8 @@ def meter_expiry(state: MeterState) -> float:
 
 def check_window(limit: Limit, cost: int, used: int, now: int) -> tuple[int, Level]:
     """As `check_meter`. Nothing of a window becomes free before its end."""
-    _, _, amount, period, _ = limit
-    level = _new(Level, (used, period - now))
+    amount, period = limit.amount, limit.period
+    level = Level(used, period - now)
     if used + cost <= amount and (cost or used < amount):
         return 0, level
     return NEVER if cost > amount else max(1, period - now), level
@@ -118,7 +115,7 @@ def window_expiry(limit: Limit) -> int:
 
 def check_lease(limit: Limit, cost: int, live: int) -> tuple[int, Level]:
     """As `check_meter`. `live` leases are held."""
-    return LEASE_WAIT if live + cost > limit.amount else 0, _new(Level, (live, 0))
+    return LEASE_WAIT if live + cost > limit.amount else 0, Level(live, 0)
 
 
 def deciding_wait(waits: Sequence[int]) -> int:

@@ -7,6 +7,8 @@ from math import floor
 from types import TracebackType
 from typing import Final, Literal, Self
 
+import msgspec
+
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.limits.limit import Charge, Decision, Level, Limit, LimitReading, Reservation
 from crplugins.limits.memory import MemoryStore
@@ -64,15 +66,15 @@ class LocalShare:
     async def reserve(
         self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None
     ) -> Decision:
-        own = reservation._replace(charges=tuple([self._own_charge(charge) for charge in reservation.charges]))
+        own = Reservation(reservation.id, tuple([self._own_charge(charge) for charge in reservation.charges]))
         decision = await self._store.reserve(own, lease=lease, now=now)
         if decision.refused is None:
             self._own_reservations[reservation.id] = own
         levels = [
-            level._replace(used=level.used + self._of_others(limit))
-            for (limit, _), level in zip(reservation.charges, decision.levels, strict=True)
+            msgspec.structs.replace(level, used=level.used + self._of_others(charge.limit))
+            for charge, level in zip(reservation.charges, decision.levels, strict=True)
         ]
-        return decision._replace(levels=tuple(levels))
+        return msgspec.structs.replace(decision, levels=tuple(levels))
 
     async def settle(
         self, reservation: Reservation, costs: Sequence[int], *, debt: float = DEBT, now: int | None = None
@@ -95,7 +97,10 @@ class LocalShare:
     async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[LimitReading, ...]:
         uses = await self._store.levels([self._own(limit) for limit in limits], now=now)
         return tuple(
-            [use._replace(used=use.used + self._of_others(limit)) for limit, use in zip(limits, uses, strict=True)]
+            [
+                msgspec.structs.replace(use, used=use.used + self._of_others(limit))
+                for limit, use in zip(limits, uses, strict=True)
+            ]
         )
 
     async def seed(self, limit: Limit, used: int) -> None:
@@ -117,8 +122,8 @@ class LocalShare:
         """This process's part of a limit, with the same key."""
         if limit.kind == "window":
             spent = self._spent_of(limit)
-            return limit._replace(amount=spent + self._part(limit.amount - spent))
-        return limit._replace(amount=self._part(limit.amount), burst=self._part(limit.burst))
+            return msgspec.structs.replace(limit, amount=spent + self._part(limit.amount - spent))
+        return msgspec.structs.replace(limit, amount=self._part(limit.amount), burst=self._part(limit.burst))
 
     def _own_charge(self, charge: Charge) -> Charge:
         limit = self._own(charge.limit)

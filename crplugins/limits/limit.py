@@ -1,7 +1,9 @@
 """Limit: how much of one thing may be used, and what a request takes of it."""
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
+
+import msgspec
 
 LimitKind = Literal["meter", "window", "lease"]
 """How use becomes free again:
@@ -15,7 +17,7 @@ NEVER: Final = -1
 """The wait of a charge that will never be admitted: it is larger than the limit."""
 
 
-class Limit(NamedTuple):
+class Limit(msgspec.Struct, frozen=True):
     """One limit.
 
     Attributes:
@@ -34,7 +36,7 @@ class Limit(NamedTuple):
     burst: int = 0
 
 
-class Charge(NamedTuple):
+class Charge(msgspec.Struct, frozen=True):
     """What a request takes of a limit: requests, tokens or millionths of a US dollar; 1 of a lease.
 
     A cost of 0 takes nothing, and is still refused if nothing remains.
@@ -44,14 +46,14 @@ class Charge(NamedTuple):
     cost: int
 
 
-class Level(NamedTuple):
+class Level(msgspec.Struct, frozen=True):
     """The level of a limit before a charge: how much is `used`, and the milliseconds until none of it is."""
 
     used: int
     reset: int
 
 
-class LimitReading(NamedTuple):
+class LimitReading(msgspec.Struct, frozen=True):
     """The level of a limit, and of a meter also `recent`: about how much was charged in the last period.
 
     A meter that is used steadily drains as fast as it fills, so its level says nothing about how much of it is used.
@@ -62,7 +64,7 @@ class LimitReading(NamedTuple):
     recent: int
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True):
     """The result of a reservation.
 
     Attributes:
@@ -76,7 +78,7 @@ class Decision(NamedTuple):
     levels: tuple[Level, ...]
 
 
-class Reservation(NamedTuple):
+class Reservation(msgspec.Struct, frozen=True):
     """What an admitted request holds until it is settled, or until its lease expires.
 
     Attributes:
@@ -89,4 +91,4 @@ class Reservation(NamedTuple):
 
     def costing(self, costs: Sequence[int]) -> "Reservation":
         """The same with other costs."""
-        return self._replace(charges=tuple(map(Charge, [charge.limit for charge in self.charges], costs)))
+        return Reservation(self.id, tuple(map(Charge, [charge.limit for charge in self.charges], costs)))

@@ -46,8 +46,8 @@ class LimitQueues:
 
     def freed(self, charges: Sequence[Charge]) -> None:
         """A settlement has changed these limits."""
-        for limit, _ in charges:
-            if (queue := self.waiting.get(limit.key)) is not None:
+        for charge in charges:
+            if (queue := self.waiting.get(charge.limit.key)) is not None:
                 queue.freed()
 
     async def admit(

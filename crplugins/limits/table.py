@@ -29,9 +29,6 @@ from crplugins.limits.arithmetic import (
 from crplugins.limits.limit import Decision, Level, Limit, LimitKind, LimitReading, Reservation
 from crplugins.limits.store import LEASE_MILLISECONDS
 
-_new: Final = tuple.__new__
-"""As in `arithmetic.py`: without the call that the constructor of a NamedTuple makes."""
-
 
 class LimitTable:
     """What `LimitStore` promises, without waiting for anything.
@@ -58,38 +55,40 @@ class LimitTable:
         return len(self._expiries) + len(self.reserved)
 
     def reserve(self, reservation: Reservation, lease: int, now: int) -> Decision:
-        by_kind, (holder, charges) = self._by_kind, reservation
-        checked = [by_kind[limit.kind].check(limit, cost, now) for limit, cost in charges]
+        by_kind, charges = self._by_kind, reservation.charges
+        checked = [by_kind[charge.limit.kind].check(charge.limit, charge.cost, now) for charge in charges]
         used, waits, levels = zip(*checked, strict=True) if checked else ((), (), ())
         if any(waits):
             refused = deciding_wait(waits)
-            for limit, _ in charges:
-                by_kind[limit.kind].set_back(limit, now)
+            for charge in charges:
+                by_kind[charge.limit.kind].set_back(charge.limit, now)
             return Decision(refused, waits[refused], levels)
-        at, expiry = float(now), now + lease
-        for (limit, cost), before in zip(charges, used, strict=True):
-            by_kind[limit.kind].take(limit, before, cost, holder, at, expiry)
+        holder, at, expiry = reservation.id, float(now), now + lease
+        for charge, before in zip(charges, used, strict=True):
+            limit = charge.limit
+            by_kind[limit.kind].take(limit, before, charge.cost, holder, at, expiry)
         self.reserved[holder] = expiry
-        return _new(Decision, (None, 0, levels))
+        return Decision(None, 0, levels)
 
     def settle(self, reservation: Reservation, costs: Sequence[int], debt: float, now: int) -> bool:
-        by_kind, (holder, charges) = self._by_kind, reservation
+        by_kind, holder, charges = self._by_kind, reservation.id, reservation.charges
         if len(costs) != len(charges):
             raise ValueError(f"{len(costs)} costs for {len(charges)} charges")
         if self.reserved.pop(holder, 0) <= now:
             return False
         at = float(now)
-        for (limit, reserved), cost in zip(charges, costs, strict=True):
-            by_kind[limit.kind].settle(limit, cost - reserved, holder, debt, at)
+        for charge, cost in zip(charges, costs, strict=True):
+            limit = charge.limit
+            by_kind[limit.kind].settle(limit, cost - charge.cost, holder, debt, at)
         return True
 
     def adjust(self, reservation: Reservation, costs: Sequence[int], debt: float, now: int) -> bool:
-        holder, charges = reservation
-        if self.reserved.get(holder, 0) <= now:
+        if self.reserved.get(reservation.id, 0) <= now:
             return False
-        for (limit, reserved), cost in zip(charges, costs, strict=True):
+        for charge, cost in zip(reservation.charges, costs, strict=True):
+            limit = charge.limit
             if limit.kind != "lease":
-                self._by_kind[limit.kind].settle(limit, cost - reserved, holder, debt, float(now))
+                self._by_kind[limit.kind].settle(limit, cost - charge.cost, reservation.id, debt, float(now))
         return True
 
     def renew(self, reservations: Sequence[Reservation], lease: int, now: int) -> None:
@@ -97,19 +96,19 @@ class LimitTable:
             if self.reserved.get(reservation.id, 0) > now:
                 self.reserved[reservation.id] = now + lease
                 self.reserved.move_to_end(reservation.id)
-                for limit, _ in reservation.charges:
-                    if limit.kind == "lease":
-                        self.leases.renew(limit.key, reservation.id, now + lease)
+                for charge in reservation.charges:
+                    if charge.limit.kind == "lease":
+                        self.leases.renew(charge.limit.key, reservation.id, now + lease)
 
     def levels(self, limits: Sequence[Limit], now: int) -> tuple[LimitReading, ...]:
         return tuple([self._use(limit, now) for limit in limits])
 
     def _use(self, limit: Limit, now: int) -> LimitReading:
         level = self._by_kind[limit.kind].check(limit, 0, now)[2]
-        meter = limit.kind == "meter"
-        return LimitReading(
-            *level, recently_charged(self.meters.states.get(limit.key), limit, now) if meter else level.used
-        )
+        recent = level.used
+        if limit.kind == "meter":
+            recent = recently_charged(self.meters.states.get(limit.key), limit, now)
+        return LimitReading(level.used, level.reset, recent)
 
     def expire(self, now: int, most: int) -> None:
         """Remove up to `most` states that have no effect any more, and as many expired reservations."""
@@ -268,7 +267,7 @@ class Holders:
 
     def live(self, now: int) -> int:
         """How many have not expired. Those that have are removed."""
-        if self._earliest <= now:
+        if self._earliest <= now and self.expiries:
             for holder in [holder for holder, expiry in self.expiries.items() if expiry <= now]:
                 del self.expiries[holder]
             self._earliest = min(self.expiries.values(), default=now + 1)

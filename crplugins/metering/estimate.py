@@ -7,7 +7,7 @@ an answer says is counted by `core.said`, a prompt by `metering.prompt`, and wha
 
 import math
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Protocol, Self
+from typing import Final, Literal, Protocol, Self
 
 import msgspec
 
@@ -35,7 +35,7 @@ _MOST_TOKENS: Final = 10**12
 Unit = Literal["requests", "tokens", "output_tokens", "parallel"]
 
 
-class Demand(NamedTuple):
+class Demand(msgspec.Struct, frozen=True):
     """The tokens that a request may use.
 
     Attributes:
@@ -90,9 +90,10 @@ def _output_limit(exchange: Exchange, body: Body) -> tuple[int | None, int]:
     if not dialect.generates:
         return 0, 1
     choices = min(max(dialect.generated(body), 1), _MOST_CHOICES)
-    fields = body.fields
-    given = [body.get(name, int) or 0 for name in dialect.output_limits if name in fields]
-    limit = max(given, default=0)  # the app refuses what is no whole number above 0
+    limit, fields = 0, body.fields
+    for name in dialect.output_limits:
+        if name in fields:
+            limit = max(body.get(name, int) or 0, limit)  # the app refuses what is no whole number above 0
     return (limit * choices if limit > 0 else None), choices
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -20,7 +20,7 @@ MOST_PARTS: Final = 1000
 """Parts of all messages that are looked at; no provider takes so many. What is behind them counts as text."""
 
 
-class Prompt(NamedTuple):
+class Prompt(msgspec.Struct, frozen=True):
     """`units` is the weight of the text, JSON and all."""
 
     units: int
@@ -34,7 +34,7 @@ class Prompt(NamedTuple):
         return sum(part.tokens(model) for part in self.attachments if part.kind == "audio")
 
 
-class _Read(NamedTuple):
+class _Read(msgspec.Struct, frozen=True):
     """`members` are those of the request that have been weighed."""
 
     members: tuple[msgspec.Raw | None, ...]
@@ -52,14 +52,13 @@ def prompt_of(exchange: Exchange) -> Prompt | None:
     body = exchange.body
     if body is None:
         return None
-    fields = body.fields
-    members = tuple([fields.get(name) for name in exchange.dialect.prompt])
+    members = tuple(map(body.fields.get, exchange.dialect.prompt))
     if not any(members):
         return None
     read = _READ.get(exchange)
     if read is None or members != read.members:
-        first, *others = [b"" if member is None else bytes(member) for member in members]
-        read = _Read(members, _weigh(first, others))
+        messages, *others = members
+        read = _Read(members, _weigh(bytes(messages or b""), map(bytes, filter(None, others))))
         _READ.set(exchange, read)
     return read.prompt
 
@@ -67,9 +66,8 @@ def prompt_of(exchange: Exchange) -> Prompt | None:
 def assume_prompt(exchange: Exchange, tokens: int) -> None:
     """Let the messages of a request weigh so many tokens, where they are not known any more and this alone is."""
     assert exchange.body is not None
-    fields = exchange.body.fields
-    prompt = Prompt(max(0, tokens - TOKENS_PER_REQUEST) * UNITS)
-    _READ.set(exchange, _Read(tuple([fields.get(name) for name in exchange.dialect.prompt]), prompt))
+    members = tuple(map(exchange.body.fields.get, exchange.dialect.prompt))
+    _READ.set(exchange, _Read(members, Prompt(max(0, tokens - TOKENS_PER_REQUEST) * UNITS)))
 
 
 _NUMERIC: Final = b"0123456789,[] \t\r\n"
@@ -80,7 +78,7 @@ def _weigh(messages: bytes, others: Iterable[bytes]) -> Prompt:
         units = (messages.count(b",") + 1) * UNITS  # numbers of tokens, and not their digits
     else:
         units = weight_of_json(messages)
-    units += sum([weight_of_json(other) for other in others if other])
+    units += sum(map(weight_of_json, others))
     if not _MEDIA.search(messages):
         return Prompt(units)
     attachments: list[Attachment] = []

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -178,7 +178,7 @@ def _make(exchange: Exchange) -> UsageRecord:
     )
 
 
-class Cost(NamedTuple):
+class Cost(msgspec.Struct, frozen=True):
     """In millionths of a US dollar, and whose price it is; both None where tokens were used whose price is unknown."""
 
     micro_usd: int | None

@@ -108,7 +108,7 @@ class Admission(Plugin):
         _HELD.set(exchange, True)
 
     def on_finish(self, exchange: Exchange) -> None:
-        if _HELD.get(exchange):
+        if _HELD in exchange.slots:
             self._room.taken -= 1
 
     def on_drain(self) -> None:

@@ -33,11 +33,7 @@ class MissingUsage(Plugin):
         self._policy: Final = policy
         self._hidden: Final = HiddenOutput()
         self._estimator: Final = estimator
-
-    @property
-    def counts_chunks(self) -> bool:
-        """Whether the estimator needs each chunk of a stream; without one only the end matters."""
-        return self._estimator is not None
+        self.reads_chunks = estimator is not None  # of a stream without one only the end matters
 
     def on_event(self, exchange: Exchange, event: Event) -> Event | None:
         if self._estimator is not None:

@@ -76,9 +76,6 @@ class Usage(Plugin):
         self._prices: Final = prices
         self.failures = 0
 
-    def on_request(self, exchange: Exchange) -> None:
-        """Does nothing: `on_finish` runs for plugins whose `on_request` has run."""
-
     def on_finish(self, exchange: Exchange) -> None:
         if exchange.body is not None:
             self._note_user_and_metadata(exchange, exchange.body)

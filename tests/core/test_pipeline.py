@@ -72,6 +72,20 @@ def test_the_response_comes_up_from_the_inside(exchange: Exchange) -> None:
     assert log == ["b.on_response", "a.on_response", "b.on_event", "a.on_event", "b.on_finish", "a.on_finish"]
 
 
+def test_a_plugin_that_reads_no_chunks_is_shown_the_document_of_an_answer_and_the_end_of_a_stream(
+    exchange: Exchange,
+) -> None:
+    log: list[str] = []
+    plugin = Adder(log, "a")
+    plugin.reads_chunks = False
+    run = run_of(exchange, 1, plugin)
+    assert run.event(EVENT) is EVENT
+    assert [event.data for event in run.end()] == [b"a"]
+    assert log == []
+    run.event(Event.json_document(b"{}"))
+    assert log == ["a.on_event"]
+
+
 def test_an_observer_cannot_change_or_drop_an_event(exchange: Exchange) -> None:
     class Forgetful(Watcher):
         def on_event(self, exchange: Exchange, event: Event) -> None:

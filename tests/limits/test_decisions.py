@@ -2,7 +2,7 @@
 
 import pytest
 
-from crplugins.limits.limit import NEVER, Charge, Level, Limit, LimitReading
+from crplugins.limits.limit import NEVER, Charge, Decision, Level, Limit, LimitReading
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.sqlite.store import SqliteStore
 from crplugins.limits.store import LEASE_MILLISECONDS
@@ -35,6 +35,12 @@ async def reserve(store, *charges, now=NOW, **options):
     """The reservation and the decision."""
     reservation = request(*charges)
     return reservation, await store.reserve(reservation, now=now, **options)
+
+
+async def verdict(store, *charges):
+    """Which charge is refused, and how long it has to wait."""
+    _, decision = await reserve(store, *charges)
+    return decision.refused, decision.wait
 
 
 async def used(store, *limits, now=NOW):
@@ -88,25 +94,25 @@ async def test_a_refused_request_spends_nothing(store, last):
 async def test_the_longest_wait_decides_and_one_that_never_ends_above_all(store):
     short, long, never = meter(60, key="s"), window(1, END), meter(5, key="n")
     await reserve(store, Charge(short, 60), long)
-    assert (await reserve(store, short, long))[1][:2] == (1, DAY)
-    assert (await reserve(store, long, short))[1][:2] == (0, DAY)
-    assert (await reserve(store, Charge(never, 6), short, long))[1][:2] == (0, NEVER)
-    assert (await reserve(store, long, Charge(never, 6), short))[1][:2] == (1, NEVER)
+    assert await verdict(store, short, long) == (1, DAY)
+    assert await verdict(store, long, short) == (0, DAY)
+    assert await verdict(store, Charge(never, 6), short, long) == (0, NEVER)
+    assert await verdict(store, long, Charge(never, 6), short) == (1, NEVER)
 
 
 async def test_more_than_the_limit_is_never_admitted(store):
     for limit in meter(100), window(100, END):
         _, decision = await reserve(store, Charge(limit, 101))
-        assert decision[:2] == (0, NEVER)
+        assert (decision.refused, decision.wait) == (0, NEVER)
         assert decision.levels[0].used == 0
 
 
 async def test_more_than_the_burst_needs_an_empty_meter(store):
     limit = meter(100, burst=25)
     assert (await reserve(store, Charge(limit, 100)))[1].refused is None
-    assert (await reserve(store, Charge(limit, 30)))[1][:2] == (0, MINUTE)
-    assert (await reserve(store, Charge(limit, 25)))[1][:2] == (0, MINUTE)
-    assert (await reserve(store, Charge(limit, 20)))[1][:2] == (0, MINUTE * 95 // 100)
+    assert await verdict(store, Charge(limit, 30)) == (0, MINUTE)
+    assert await verdict(store, Charge(limit, 25)) == (0, MINUTE)
+    assert await verdict(store, Charge(limit, 20)) == (0, MINUTE * 95 // 100)
     assert (await reserve(store, Charge(limit, 30), now=NOW + MINUTE))[1].refused is None
 
 
@@ -212,7 +218,7 @@ async def test_use_above_what_was_reserved_is_debt_up_to_a_bound(store):
     reservation, _ = await reserve(store, Charge(limit, 10))
     assert await store.settle(reservation, [5_000], now=NOW)
     assert await used(store, limit) == [5_000]
-    assert (await reserve(store, limit))[1][:2] == (0, MINUTE * 4_901 // 100)
+    assert await verdict(store, limit) == (0, MINUTE * 4_901 // 100)
     reservation, _ = await reserve(store, Charge(meter(100, key="other"), 10))
     assert await store.settle(reservation, [9_000], now=NOW)
     assert await used(store, meter(100, key="other")) == [6_100]  # an hour's worth and the limit itself
@@ -305,8 +311,8 @@ async def test_a_limit_that_changes_keeps_what_is_used(store):
     assert await used(store, meter(1_000), window(1_000, END), lease(9)) == [80, 80, 1]
     assert await used(store, meter(10), window(10, END), lease(1)) == [80, 80, 1]
     assert (await reserve(store, Charge(meter(1_000), 920)))[1].refused is None
-    assert (await reserve(store, Charge(window(10, END), 0)))[1][:2] == (0, DAY)
-    assert (await reserve(store, lease(1)))[1][:2] == (0, 1_000)
+    assert await verdict(store, Charge(window(10, END), 0)) == (0, DAY)
+    assert await verdict(store, lease(1)) == (0, 1_000)
 
 
 async def test_a_lower_limit_drains_what_is_used_more_slowly(store):
@@ -333,7 +339,7 @@ async def test_settling_what_was_reserved_before_a_seed_counts_on(store):
 
 async def test_nothing_reserved_is_admitted_and_settled_once(store):
     reservation, decision = await reserve(store)
-    assert decision == (None, 0, ())
+    assert decision == Decision(None, 0, ())
     assert await store.settle(reservation, [], now=NOW)
     assert not await store.settle(reservation, [], now=NOW)
 

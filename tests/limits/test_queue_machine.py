@@ -77,8 +77,8 @@ class Queues(RuleBasedStateMachine):
         if decision.refused is None:
             self.running.append(Running(request, charges))
             self.order.append((key, number))
-            for limit, cost in charges:
-                self.taken[limit.key] = self.taken.get(limit.key, Fraction(0)) + cost
+            for charge in charges:
+                self.taken[charge.limit.key] = self.taken.get(charge.limit.key, Fraction(0)) + charge.cost
 
     @rule(key=st.sampled_from("abc"), cost=st.integers(1, 40))
     def a_request_comes(self, key, cost):

@@ -205,7 +205,7 @@ class Account(RequestSide):
         usage = self.answer_usage
         if usage is None or self.answer_source != "provider":
             return
-        searches = max(int(self.said.cites_the_web), self.said.searches if ended_early else 0)
+        searches = (self.said.searches if ended_early else 0) or int(self.said.cites_the_web)
         if searches and not usage.web_searches:
             usage = msgspec.structs.replace(usage, web_searches=searches)
             self._recount(usage, "provider")
@@ -265,7 +265,8 @@ class Account(RequestSide):
     def _note_facts(self, event: "Event", answer: "AnswerFacts") -> None:
         if answer.searches:
             self.said.searches += answer.searches
-        self.made = answer.made or self.made
+        if answer.made:
+            self.made = answer.made
         if self.provider_model is None or answer.usage is not None:
             self.note_provider(answer)
         reports = answer.usage is not None or answer.x_groq is not None
@@ -290,11 +291,14 @@ class Account(RequestSide):
         usage, tier = answer.usage, answer.service_tier
         if usage is not None:
             tier = tier or usage.tier
-            self.inference_geo = usage.inference_geo or self.inference_geo
-            self.search_context_size = usage.search_context_size or self.search_context_size
+            if usage.inference_geo:
+                self.inference_geo = usage.inference_geo
+            if usage.search_context_size:
+                self.search_context_size = usage.search_context_size
             if (cost := usage.cost_micro_usd()) is not None:
                 self.provider_cost_micro_usd = cost
-        self.service_tier = tier or self.service_tier
+        if tier:
+            self.service_tier = tier
 
     def note_unseen(self, events: "Iterable[Event]") -> None:
         """Keep what an answer that has failed had told of its usage, in events that nobody is shown."""

@@ -16,8 +16,7 @@ Push = Callable[[bytes], bool]
 `send` has been awaited, because the client is slow or something has gone wrong, which that `send` raises."""
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """An answer ready to be sent: headers without `content-length` for a stream.
 
     `body` is the whole body, or a generator of complete server-sent events, which is closed when the client leaves.

@@ -19,12 +19,16 @@ def response_over(connection: UpstreamConnection) -> "ReceivedResponse":
 class ReceivedResponse:
     """A `Response` (interface.py) over a connection of ours, which it lets go of when it is closed."""
 
-    __slots__ = ("_connection", "headers", "status")
+    __slots__ = ("_connection", "_headers", "status")
 
     def __init__(self, connection: UpstreamConnection) -> None:
         self._connection: UpstreamConnection | None = connection
         self.status: Final = connection.status
-        self.headers: Final[Mapping[str, str]] = Headers(connection.headers)
+        self._headers: Final = connection.headers
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return Headers(self._headers)
 
     @property
     def ended(self) -> bool:
@@ -87,7 +91,7 @@ class PackedResponse(ReceivedResponse):
 
 
 class Headers(Mapping[str, str]):
-    """Header fields as text, decoded where somebody asks for them: of a good answer nobody does."""
+    """Header fields as text, decoded where somebody asks for one: of a good answer nobody does."""
 
     __slots__ = ("_fields",)
 

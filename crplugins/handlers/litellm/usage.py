@@ -163,12 +163,12 @@ def _prompt_details(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _counts(raw: Any, names: Sequence[str]) -> dict[str, int]:
     fields = fields_of(raw)
-    return {name: count for name in names if (count := number_of(fields.get(name))) is not None}
+    return {name: count for name in names if (count := number_of(fields.get(name))) is not None} if fields else {}
 
 
 def number_of(value: Any) -> int | None:
     """`value` if it is a number of tokens. Some providers write it as a float."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         return None
     return int(value) if abs(value) <= MAX_TOKENS else None  # more fits no integer of ours
 

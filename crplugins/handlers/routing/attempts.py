@@ -244,13 +244,12 @@ class Attempts:
             self._retry += 1
             log_upstream(logger, again.deployment.label, "is asked again")
             return again
-        destination = self._destination
-        best = destination.best(self._exchange.clock())
+        destination, now = self._destination, self._exchange.clock()
+        best = destination.best(now)
         if not best:
             return None
-        return self._taken(
-            best[0] if len(best) == 1 else destination.group.balancer.pick(best, self._exchange, body), body
-        )
+        picked = best[0] if len(best) == 1 else destination.group.balancer.pick(best, self._exchange, body)
+        return self._taken(picked, body, now)
 
     async def _pick_elsewhere(self, body: Body) -> Candidate | None:
         """A deployment of the next fallback; if there is none, one that cools down, those of the asked name first."""
@@ -267,11 +266,12 @@ class Attempts:
         self._has_fallbacks = False
         for destination in self._destinations:
             if destination.left:
-                if self._failure is not None and not destination.group.retries.budget.take(self._exchange.clock()):
+                now = self._exchange.clock()
+                if self._failure is not None and not destination.group.retries.budget.take(now):
                     self._end()
                     return None
                 self._destination = destination
-                return self._taken(min(destination.left, key=lambda each: each.health.cools_until), body)
+                return self._taken(min(destination.left, key=lambda each: each.health.cools_until), body, now)
         return None
 
     def _end(self) -> None:
@@ -296,8 +296,8 @@ class Attempts:
         known = (self._destinations[0].model(body), *self._seen)
         return [name for name in fallbacks.after(self._destination.model(body), remedy) if name not in known]
 
-    def _taken(self, picked: Candidate, body: Body) -> Candidate:
-        destination, now = self._destination, self._exchange.clock()
+    def _taken(self, picked: Candidate, body: Body, now: float) -> Candidate:
+        destination = self._destination
         if self._failure is not None:
             log_upstream(logger, picked.deployment.label, "is asked next, as the last one has failed")
         if destination.fallback is not None and not destination.asked:

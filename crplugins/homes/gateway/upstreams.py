@@ -17,7 +17,7 @@ from crplugins.core.identity import IdentitySource
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.shared import Shared
-from crplugins.handlers.demo import DemoHandler, is_demo
+from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
 from crplugins.handlers.handler import Handler, Keeper
 from crplugins.handlers.loading import Loading, Missing
@@ -352,6 +352,8 @@ def handler_of(
     Raises `UpstreamUnknown` without the extra that brings its packages.
     """
     if is_demo(deployment):
+        from crplugins.handlers.demo import DemoHandler  # it needs much of what is litellm's
+
         return DemoHandler(deployment)
     if isinstance(upstream, LitellmMissing):
         return Missing(upstream.advice)

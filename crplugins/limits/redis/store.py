@@ -42,8 +42,9 @@ class RedisStore:
         self, reservation: Reservation, *, lease: int = LEASE_MILLISECONDS, now: int | None = None
     ) -> Decision:
         arguments: list[str | int] = [reservation.id, lease, _moment(now)]
-        for (kind, _, amount, period, burst), cost in reservation.charges:
-            arguments += (kind, amount, period, burst, cost)
+        for charge in reservation.charges:
+            limit = charge.limit
+            arguments += (limit.kind, limit.amount, limit.period, limit.burst, charge.cost)
         refused, wait, *levels = await self._client.run(RESERVE, self._keys(reservation), arguments)
         return Decision(refused - 1 if refused else None, wait, _levels(levels))
 
@@ -69,8 +70,8 @@ class RedisStore:
 
     async def levels(self, limits: Sequence[Limit], *, now: int | None = None) -> tuple[LimitReading, ...]:
         arguments: list[str | int] = [_moment(now)]
-        for kind, _, amount, period, _ in limits:
-            arguments += (kind, amount, period)
+        for limit in limits:
+            arguments += (limit.kind, limit.amount, limit.period)
         keys = [self._limit + limit.key for limit in limits]
         numbers = await self._client.run(LEVELS, keys, arguments)
         return tuple(map(LimitReading, numbers[::3], numbers[1::3], numbers[2::3]))
@@ -91,8 +92,9 @@ class RedisStore:
         self, reservation: Reservation, costs: Sequence[int], debt: float, now: int | None, goes_on: str
     ) -> bool:
         arguments: list[str | int] = [reservation.id, repr(debt), _moment(now), goes_on]
-        for ((kind, _, amount, period, _), _), difference in _differences(reservation, costs):
-            arguments += (kind, amount, period, difference)
+        for charge, difference in _differences(reservation, costs):
+            limit = charge.limit
+            arguments += (limit.kind, limit.amount, limit.period, difference)
         return bool(await self._client.run(SETTLE, self._keys(reservation), arguments))
 
     def _keys(self, reservation: Reservation) -> list[str]:

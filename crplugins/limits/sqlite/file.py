@@ -185,11 +185,11 @@ class Rows:
 
     def _rows(self, table: LimitTable) -> Iterator[Row]:
         meters, windows, leases = table.meters, table.windows, table.leases
-        for key, (kind, *_) in self._limits.items():
-            if kind == "meter" and key in meters.states:
+        for key, limit in self._limits.items():
+            if limit.kind == "meter" and key in meters.states:
                 used, at, _, *recent = meters.states[key]
                 yield key, _METER.pack(used, at, *recent), meters.expires_at(key)
-            elif kind == "window" and key in windows.states:
+            elif limit.kind == "window" and key in windows.states:
                 used, expiry = windows.states[key]
                 yield key, min(used, _LARGEST), expiry
             elif key in leases.states:

@@ -110,4 +110,4 @@ class SqliteStore:
 
 
 def _limits_of(reservation: Reservation) -> list[Limit]:
-    return [limit for limit, _ in reservation.charges]
+    return [charge.limit for charge in reservation.charges]

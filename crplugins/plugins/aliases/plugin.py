@@ -192,11 +192,11 @@ def _rename_headers(exchange: Exchange, renaming: Renaming, resolved: Collection
     """
     headers = exchange.response_headers
     hidden = set(map(str.encode, renaming.hidden))
-    for header in [each for each in headers if each[1] in hidden]:
-        if header[0] != MODEL_HEADER or header[1].decode() in resolved:
+    for place, (name, value) in enumerate(headers):
+        if value in hidden and (name != MODEL_HEADER or value.decode() in resolved):
             requested = renaming.requested
             shown = requested.encode() if requested.isascii() and requested.isprintable() else b""
-            headers[headers.index(header)] = (header[0], shown)
+            headers[place] = (name, shown)
 
 
 def _no_access(model: str) -> GatewayError:

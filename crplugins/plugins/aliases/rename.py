@@ -46,14 +46,14 @@ class Renaming:
     def __init__(self, requested: str, hidden: Iterable[str], within: str = "") -> None:
         self.requested = requested
         self._within = within
-        self._hidden = [*hidden]
+        self._hidden = {*hidden} - {requested, ""}
         self._value = msgspec.json.encode(requested)
         self._head = _NO_HEAD
         self._new_head = b""
         self._seen = b""
 
     def hide(self, *names: str | None) -> None:
-        self._hidden += filter(None, names)
+        self._hidden.update([name for name in names if name and name != self.requested])
 
     @property
     def hidden(self) -> set[str]:
@@ -62,7 +62,8 @@ class Renaming:
         if self._seen:
             with suppress(msgspec.DecodeError, UnicodeDecodeError):
                 hidden.add(msgspec.json.decode(self._seen, type=str))
-        return hidden - {self.requested, ""}
+                hidden -= {self.requested, ""}
+        return hidden
 
     def event(self, event: Event) -> Event:
         """The event with the top-level `model` renamed; the same object if there is none."""
@@ -113,6 +114,13 @@ class Renaming:
 
         A value that is no string stays. Invalid JSON, such as a truncated chunk, is renamed if the place is clear.
         """
+        value = _model_of(data)
+        if value is not None:
+            if value[:1] != b'"':
+                return data
+            if (start := _only_place_of(value, data)) is not None:  # as nearly always
+                end = start + len(value)
+                return self._remember_head(data, b"".join((data[:start], self._value, data[end:])), start, end)
         if data.startswith(self._head):
             renamed = data if self._new_head is self._head else self._new_head + data[len(self._head) :]
             if self._is_right(renamed):
@@ -122,7 +130,7 @@ class Renaming:
             renamed = b"".join((data[:start], self._value, data[end:]))
             if self._is_right(renamed):
                 return self._remember_head(data, renamed, start, end)
-        return self._rename_by_parsing(data)
+        return data if value is None else self._rename_by_parsing(data, value)
 
     def _is_right(self, renamed: bytes) -> bool:
         """Whether no second `model` follows: of equal keys, parsers use the last."""
@@ -137,20 +145,12 @@ class Renaming:
             self._new_head = self._head if is_right else data[:start] + self._value
         return data if is_right else renamed
 
-    def _rename_by_parsing(self, data: bytes) -> bytes:
-        value = _model_of(data) or b""
-        if value[:1] != b'"':
-            return data
+    def _rename_by_parsing(self, data: bytes, value: bytes) -> bytes:
+        """Of nested, repeated or escaped keys a `Body` knows which one counts."""
         self._see(value)
-        key = data.find(_KEY)
-        start = data.find(b'"', key + len(_KEY))
-        if key < 0 or data.find(_KEY, key + 1) >= 0 or _ESCAPED_LETTER in data or not data.startswith(value, start):
-            body = Body.of_answer(data)  # nested, repeated or escaped keys: it knows which one counts
-            body.set("model", self.requested)
-            return body.raw
-        if value == self._value:
-            return data
-        return b"".join((data[:start], self._value, data[start + len(value) :]))
+        body = Body.of_answer(data)
+        body.set("model", self.requested)
+        return body.raw
 
     def _see(self, value: bytes) -> None:
         if value not in (self._value, b'""'):
@@ -167,6 +167,14 @@ def _model_of(data: bytes) -> bytes | None:
         return bytes(Body.of_answer(data).fields.get("model", b""))
     except GatewayError:
         return None
+
+
+def _only_place_of(value: bytes, data: bytes) -> int | None:
+    """Where the top-level `model` with this value stands; None where a key inside is, or might be, called so too."""
+    key = data.find(_KEY)
+    start = data.find(b'"', key + len(_KEY))
+    is_only = key >= 0 and data.find(_KEY, start) < 0 and data.find(_ESCAPED_LETTER) < 0
+    return start if is_only and data.startswith(value, start) else None
 
 
 class _Named(msgspec.Struct):

@@ -7,7 +7,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Final, Literal, NamedTuple, Self
@@ -141,13 +141,14 @@ class Budgets(Plugin):
         self._reserved: Final[Slot[_Reserved]] = Slot("budgets.reserved")
         self._suffix: Final = reservation_suffix()
 
-    async def on_request(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> Awaitable[None] | None:
         principal = exchange.principal
         windows = () if principal is None else self._windows.of(principal, self.reservations.now())
         if self._identity_budgets.any:
             windows += self._identity_budgets.of(exchange, self.reservations.now())
-        if not windows:
-            return
+        return self._reserve(exchange, windows) if windows else None
+
+    async def _reserve(self, exchange: Exchange, windows: tuple[BudgetWindow, ...]) -> None:
         if exchange.timings.asked is None:
             exchange.timings.asked = exchange.clock()
         model = exchange.served_model or exchange.requested_model or ""

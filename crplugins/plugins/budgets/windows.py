@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
+import msgspec
+
 from crplugins.core.bounded_map import BoundedMap
 from crplugins.core.exchange import Exchange
 from crplugins.core.identity import Identities
@@ -139,7 +141,7 @@ def _window_around(
 
 
 def _unlimited(limit: Limit) -> Limit:
-    return limit._replace(amount=UNLIMITED)
+    return msgspec.structs.replace(limit, amount=UNLIMITED)
 
 
 def period_around(now: datetime, period: Period) -> tuple[datetime, datetime]:

@@ -16,7 +16,7 @@ from crplugins.core.principal import Limits, MissingUsagePolicy
 from crplugins.core.usage import TokenUsage
 from crplugins.limits.adaptive import MOST, AdaptiveConcurrency
 from crplugins.limits.applicant import Wait
-from crplugins.limits.limit import Decision, Reservation
+from crplugins.limits.limit import Charge, Decision, Reservation
 from crplugins.limits.reservations import Reservations, reservation_suffix
 from crplugins.limits.store import LimitStore
 from crplugins.metering.estimate import (
@@ -253,8 +253,8 @@ class DeploymentRequest(LimitedRequest):
     async def attempt(self) -> Decision:
         self.applied = self._quota.applied()
         charges = zip(self.applied.all, self.reservation.charges, strict=True)
-        current = tuple([charge._replace(limit=each.limit) for each, charge in charges])
-        self.reservation = self.reservation._replace(charges=current)
+        current = tuple([Charge(each.limit, charge.cost) for each, charge in charges])
+        self.reservation = Reservation(self.reservation.id, current)
         return await super().attempt()
 
     def has_waited(self, wait: Wait) -> None:

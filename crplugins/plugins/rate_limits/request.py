@@ -84,7 +84,7 @@ class LimitedRequest:
         self._shadowed(self.applied.all[index])
         charges = self.reservation.charges
         self.applied = self.applied.without(index)
-        self.reservation = self.reservation._replace(charges=(*charges[:index], *charges[index + 1 :]))
+        self.reservation = Reservation(self.reservation.id, (*charges[:index], *charges[index + 1 :]))
         return True
 
     def withdraw(self) -> None:

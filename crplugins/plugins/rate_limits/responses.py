@@ -56,16 +56,16 @@ def _headers(
     if refused is not None and refused in indexes:
         indexes = (refused,)
     charges, levels = status.reservation.charges, status.levels
-    index, remaining = -1, 0
-    for other in indexes:
-        limit, cost = charges[other]
-        free = remaining_of(limit, levels[other]) - (cost if took else 0)
-        if index < 0 or free * charges[index].limit.amount < remaining * limit.amount:
-            index, remaining = other, free
-    limit, cost = charges[index]
-    reset = levels[index].reset
+    tightest, remaining = -1, 0
+    for index in indexes:
+        charge = charges[index]
+        free = remaining_of(charge.limit, levels[index]) - (charge.cost if took else 0)
+        if tightest < 0 or free * charges[tightest].limit.amount < remaining * charge.limit.amount:
+            tightest, remaining = index, free
+    charge, reset = charges[tightest], levels[tightest].reset
+    limit = charge.limit
     if took and limit.kind == "meter":
-        reset += -(-cost * limit.period // limit.amount)
+        reset += -(-charge.cost * limit.period // limit.amount)
     return [
         (names[0], b"%d" % limit.amount),
         (names[1], b"%d" % max(0, remaining)),
@@ -75,10 +75,10 @@ def _headers(
 
 def remaining_of(limit: Limit, level: Level) -> int:
     """How much of a limit remains, rounded down: the level of a meter has only whole units of what is used."""
-    used, reset = level
+    used = level.used
     if limit.kind != "meter":
         return limit.amount - used
-    begun = (reset - 1) * limit.amount >= used * limit.period  # it takes longer to drain than whole units would
+    begun = (level.reset - 1) * limit.amount >= used * limit.period  # it takes longer to drain than whole units would
     return limit.burst - used - begun
 
 

@@ -194,18 +194,19 @@ class AppliedLimits:
         depend_on_size: whether any charge depends on how large the request is.
     """
 
-    __slots__ = ("_always", "_fixed_charges", "_units", "all", "depend_on_size", "requests", "tokens")
+    __slots__ = ("_always", "_charged", "_units", "all", "depend_on_size", "requests", "tokens")
 
     def __init__(self, applied: Sequence[AppliedLimit]) -> None:
         self.all: Final = tuple(applied)
         self.requests: Final = self._shown("requests")
         self.tokens: Final = self._shown("tokens")
-        self._fixed_charges: Final = tuple(
-            Charge(each.limit, 1) if each.measure.unit in _ALWAYS_ONE else None for each in applied
-        )
-        self.depend_on_size: Final = None in self._fixed_charges
-        self._always: Final = tuple(charge for charge in self._fixed_charges if charge is not None)
         self._units: Final = tuple(each.measure.unit for each in applied)
+        self._charged: Final = tuple(
+            (each.limit, unit, Charge(each.limit, 1) if unit in _ALWAYS_ONE else None)
+            for each, unit in zip(applied, self._units, strict=True)
+        )
+        self._always: Final = tuple(always for _, _, always in self._charged if always is not None)
+        self.depend_on_size: Final = len(self._always) < len(self.all)
 
     def _shown(self, unit: str) -> tuple[int, ...]:
         """Clients see no limit in shadow mode."""
@@ -218,12 +219,7 @@ class AppliedLimits:
         """What a request is expected to take of each limit."""
         if not self.depend_on_size:
             return self._always
-        return tuple(
-            [
-                fixed or Charge(each.limit, demand.of(each.measure.unit, each.limit.amount))
-                for fixed, each in zip(self._fixed_charges, self.all, strict=True)
-            ]
-        )
+        return tuple([always or Charge(limit, demand.of(unit, limit.amount)) for limit, unit, always in self._charged])
 
     def reserved_output(self, charges: Sequence[Charge], prompt: int) -> int:
         """How many tokens an answer may have before one of these charges is too small."""
