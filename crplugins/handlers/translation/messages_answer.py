@@ -9,7 +9,8 @@ from crplugins.core.lenient_json import encoded
 from crplugins.core.sse import Event
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, arguments_of, choice_of
-from crplugins.handlers.translation.messages_request import chat_request, tool_names
+from crplugins.handlers.translation.messages_request import chat_request
+from crplugins.handlers.translation.messages_tools import MessagesTools
 from crplugins.handlers.translation.translation import (
     AnswerWriter,
     Fields,
@@ -40,7 +41,7 @@ class MessagesWriter:
     """Tells one answer. Of the prompt a stream knows the tokens at its end alone, and tells them there."""
 
     def __init__(self, asked: Fields) -> None:
-        self._names = tool_names(asked)
+        self._names = MessagesTools(asked).names
         self._blocks = Blocks()
         self._usage: Fields = {}
         self._begun = False
