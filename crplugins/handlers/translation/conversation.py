@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from crplugins.handlers.spoken import Target
-from crplugins.handlers.translation.translation import Fields, merged
+from crplugins.handlers.translation.translation import UNSIGNED, Fields, merged
 
 _LONGEST_ID: Final = 40
 
@@ -126,7 +126,7 @@ class _Answer:
 
 def thoughts_back(thoughts: Sequence[Fields], target: Target) -> Fields:
     """What a provider wants back of thoughts: Claude its signed blocks, others the text. OpenAI takes none."""
-    signed = [each for each in thoughts if each.get("signature") or each.get("data")]
+    signed = [each for each in thoughts if (each.get("signature") or UNSIGNED) != UNSIGNED or each.get("data")]
     if target.is_claude:
         return {"thinking_blocks": signed} if signed else {}
     texts: list[Any] = [each.get("thinking") for each in thoughts]

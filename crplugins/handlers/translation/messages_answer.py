@@ -12,6 +12,7 @@ from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, argu
 from crplugins.handlers.translation.messages_request import chat_request
 from crplugins.handlers.translation.messages_tools import MessagesTools
 from crplugins.handlers.translation.translation import (
+    UNSIGNED,
     AnswerWriter,
     Fields,
     counts,
@@ -146,7 +147,10 @@ def _piece(block: Block, piece: str) -> Fields:
 
 
 def _signature(block: Block) -> str:
-    return next((text_in(each.get("signature")) for each in block.signed if each.get("signature")), "")
+    """Empty for a thought that nobody may read, which is encrypted and not signed."""
+    if any(each.get("type") == "redacted_thinking" for each in block.signed):
+        return ""
+    return next((text_in(each.get("signature")) for each in block.signed if each.get("signature")), UNSIGNED)
 
 
 def _whole_usage(usage: Fields) -> Fields:
