@@ -154,7 +154,7 @@ def __dir__() -> list[str]:
 
 
 def _installed() -> list[str]:
-    """What `from crplugins import *` brings: a name whose extra is not installed fails who asks for it, and nobody else."""
+    """What a star import brings. A name whose extra is not installed fails who asks for it, and nobody else."""
     return [name for name in __dir__() if name not in _EXTRAS or _is_there(name)]
 
 
