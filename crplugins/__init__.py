@@ -132,10 +132,10 @@ _EXTRAS = {
 }
 """Names that need more than the base installation, and the extra that brings it."""
 
-__all__ = [*_HOMES, "__version__"]  # names, all of them text
-
 
 def __getattr__(name: str) -> object:
+    if name == "__all__":
+        return _installed()
     if name not in _HOMES:
         raise AttributeError(f"module 'crplugins' has no attribute '{name}'")
     try:
@@ -150,4 +150,17 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*_HOMES, "__version__"]
+
+
+def _installed() -> list[str]:
+    """What a star import brings. A name whose extra is not installed fails who asks for it, and nobody else."""
+    return [name for name in __dir__() if name not in _EXTRAS or _is_there(name)]
+
+
+def _is_there(name: str) -> bool:
+    try:
+        __getattr__(name)
+    except ImportError:
+        return False
+    return True

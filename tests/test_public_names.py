@@ -15,9 +15,9 @@ HEAVY = {"aiohttp", "asyncio", "litellm", "openai", "pydantic", "redis", "sqlalc
 
 
 def test_every_name_is_there() -> None:
-    for name in crplugins.__all__:
+    for name in dir(crplugins):
         assert getattr(crplugins, name) is not None
-    assert set(NEEDED.split()) <= set(crplugins.__all__)
+    assert set(NEEDED.split()) <= set(dir(crplugins))
 
 
 def test_the_names_of_an_author_load_nothing_heavy() -> None:
@@ -27,11 +27,23 @@ def test_the_names_of_an_author_load_nothing_heavy() -> None:
     assert not [name for name in loaded if name.startswith("crplugins.") and not name.startswith("crplugins.core")]
 
 
+def test_a_star_brings_every_name_but_those_of_extras_that_are_not_installed() -> None:
+    code = (
+        "import sys\n"
+        "for absent in ('jwt', 'redis'): sys.modules[absent] = None\n"
+        "from crplugins import *\n"
+        "import crplugins\n"
+        "print(*sorted({*dir(crplugins)} - {*globals()}), Auth.__name__)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["JwtKeys", "RedisStore", "Auth"]
+
+
 def test_all_plugins_their_stores_and_what_they_are_told_are_public() -> None:
     plugins = "AccessLog Activity Admission Auth Budgets Disconnects HostPrincipal Metrics MissingUsage ModelAliases RateLimits RequestGuard"
     plugins += " ServerTiming StreamUsage Tracing Usage"
     stores = "FileKeys InlineKeys JwtKeys SqlKeys MemoryStore SqliteStore RedisStore Ledger UsageRecord"
-    assert set(f"{plugins} {stores} Limits Budget LimitRules".split()) <= set(crplugins.__all__)
+    assert set(f"{plugins} {stores} Limits Budget LimitRules".split()) <= set(dir(crplugins))
     assert all(issubclass(getattr(crplugins, name), crplugins.Plugin) for name in plugins.split())
 
 

@@ -42,8 +42,8 @@ class Outgoing:
     """
 
     __slots__ = (
-        "_body", "_draining", "_exchange", "_find_push", "_holds", "_pipeline", "_plain", "_push", "_run", "_send",
-        "_unraised", "answer", "client", "held", "outermost", "refusal",
+        "_body", "_draining", "_exchange", "_find_push", "_holds", "_left_within", "_pipeline", "_plain", "_push",
+        "_run", "_send", "_unraised", "answer", "client", "held", "outermost", "refusal",
     )  # fmt: skip
 
     def __init__(self, run: Run, send: Send, find_push: FindPush | None = None, *, outermost: bool) -> None:
@@ -63,6 +63,7 @@ class Outgoing:
         self.refusal: GatewayError | None = None
         self.answer: AnswerState = "awaited"
         self.client: ClientState = "connected"
+        self._left_within = False  # it left in the middle of an answer that had not broken
 
     def send(self, message: Message) -> Awaitable[None]:
         """The `send` that the app is given."""
@@ -128,6 +129,7 @@ class Outgoing:
         """Nobody waits for the answer any more."""
         if self.client == "connected":
             self.client = "left"
+            self._left_within = self.answer == "begun" and self.refusal is None
 
     def conclude(self) -> None:
         """Decide how the request has ended. The first call decides. Where the provider works on, that is later."""
@@ -138,7 +140,9 @@ class Outgoing:
             self._run.waits = True
             exchange.unended.conclude_later(self._conclude_later)
             return
-        left = self.client == "lost" or exchange.client_gone or (self.client == "left" and not complete)
+        # Starlette's BaseHTTPMiddleware ends a stream whose client has left as if the app had come to its end.
+        cut = not complete or (self._left_within and exchange.failed_in_stream)
+        left = self.client == "lost" or exchange.client_gone or (self.client == "left" and cut)
         status = None if self.answer == "awaited" else exchange.status
         received = exchange.received
         self._run.conclude(status, left=left and not received, complete=complete or received)

@@ -34,7 +34,7 @@ def test_every_plugin_and_every_middleware_has_its_row_and_its_section() -> None
     page = "crplugins/plugins/README.md"
     table = text_of(page).partition("| plugin |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| \[(\w+)\]\(#(\w+)\) \|.*\|(?: `(\w+)`)? \|$", table, re.MULTILINE)
-    public = {name: getattr(crplugins, name) for name in crplugins.__all__ if name != "__version__"}
+    public = {name: getattr(crplugins, name) for name in dir(crplugins) if name != "__version__"}
     kinds = {name: value for name, value in public.items() if isinstance(value, type)}
     plugins = {name for name, kind in kinds.items() if issubclass(kind, Plugin) and kind is not Plugin}
     assert {plugin for plugin, _, _ in rows} == plugins

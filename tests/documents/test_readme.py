@@ -141,7 +141,7 @@ import asyncio
 import crplugins
 
 missing = set()
-for name in crplugins.__all__:
+for name in dir(crplugins):
     try:
         getattr(crplugins, name)
     except ImportError as error:

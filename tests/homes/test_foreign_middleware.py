@@ -12,10 +12,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
 from crplugins import AuthMiddleware, ModelAliasMiddleware, RateLimitMiddleware, StreamUsageMiddleware, UsageMiddleware
 from crplugins.config import ConfigError
-from crplugins.testing import drive, lifespan
+from crplugins.testing import Drive, drive, lifespan
 from tests.homes.host_model import HostModel
 from tests.homes.test_middlewares import ASK, CHAT, KEY, KEYS, PRICED, host, stacked
 
@@ -72,6 +74,31 @@ async def test_a_foreign_one_at_any_place_among_ours(name, place, stream):
     [record] = records
     assert (record.key_id, record.served_model, record.usage_source) == ("team-a", "llama", "provider")
     assert (record.usage.input_tokens, record.usage.output_tokens, record.cost_micro_usd) == (5, 3, 11)
+
+
+@pytest.mark.parametrize("rewritten", [True, False])
+@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("name", ["base", "gzip", "session"])
+async def test_a_client_that_leaves_has_left_whatever_stands_between(name, place, rewritten):
+    """Starlette's BaseHTTPMiddleware ends the stream then, as if the app had: nothing has broken."""
+    records: list[Any] = []
+    layers = ours(records)
+    layers.insert(place, FOREIGN[name])
+    layers = layers if rewritten else [each for each in layers if each.cls is not StreamUsageMiddleware]
+    app = stacked(host_of_streams(HostModel(stalls=True)), layers)
+    async with lifespan(app), Drive(app, body={**ASK, "stream": True}, headers=KEY) as call:
+        await call.next_body()
+        call.disconnect()
+        await call.finish(within=20)
+    [record] = records
+    assert (record.status, record.outcome) == (200, "cancelled")
+
+
+def host_of_streams(model: HostModel) -> Starlette:
+    async def chat(request: Request) -> StreamingResponse:
+        return StreamingResponse(model.events(await request.json()), media_type="text/event-stream")
+
+    return Starlette(routes=[Route(CHAT, chat, methods=["POST"])])
 
 
 async def test_compression_is_done_outside_and_never_between_the_app_and_those_who_read():

@@ -69,6 +69,8 @@ class Failures:
             if isinstance(link, GatewayError):
                 return link
         names = {kind.__name__ for link in links for kind in type(link).__mro__}
+        if "ImageFetchError" in names:  # whatever the picture's own host has answered
+            return _no_picture()
         if (answer := _answer(links)) is not None:
             return self._refusal(*answer, names)
         if "UnsupportedParamsError" in names:
@@ -181,6 +183,14 @@ def _read(body: bytes) -> ErrorObject:
         return error
     first_line = text[:LONGEST_TEXT].decode("utf-8", "replace").splitlines()[0]
     return ErrorObject(first_line, error.type, error.param, error.code)
+
+
+def _no_picture() -> GatewayError:
+    """litellm has to send a picture along, and its address, which is the client's, leads to none.
+
+    Its sentence is not shown: it says what of the gateway's network can be reached.
+    """
+    return GatewayError(400, "A picture of this request could not be downloaded.", code="invalid_image_url")
 
 
 def _unsupported(message: str) -> GatewayError:

@@ -35,6 +35,12 @@ _NEUTRAL: Final[Mapping[str, Any]] = {
     "parallel_tool_calls": True, "presence_penalty": 0, "service_tier": "auto", "store": False,
 }  # fmt: skip
 
+# By what OpenAI counts, keeps or finds a request again. It changes no answer, so that a model behind another provider
+# serves the request without it; litellm refuses some of them, and sends others on to who refuses them.
+_HINTS: Final = frozenset({
+    "metadata", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier", "store",
+})  # fmt: skip
+
 # Settings of a deployment that litellm does not get: the request says whether to stream, and the client retries.
 _NOT_PASSED: Final = _STREAMING | {"max_retries", "num_retries", "retry_policy", "retry_strategy"}
 
@@ -80,10 +86,12 @@ class ArgumentMap:
 
     def arguments(self, body: Body) -> Arguments:
         """The arguments for `body`. Values a client sends win over defaults; null means the default."""
-        sent = {k: v for k in body if k not in _POSITIONAL and (v := body.get(k)) is not None}
+        sent = {k: v for k in body if k not in _POSITIONAL and (v := body.get(k)) is not None and not self._is_idle(k)}
         stop = sent.get("stop")
         if isinstance(stop, list) and len(stop) > 4:  # litellm would cut it to four, silently
             raise _too_many_stops(len(stop))
+        if not self._speaks_openai:
+            _refuse_custom(sent.get("tools"))
         arguments = copy.deepcopy(self._defaults)  # litellm writes into what it is given
         arguments.update(self._translatable(sent))
         arguments.update(self._beside(sent))
@@ -111,6 +119,11 @@ class ArgumentMap:
         extra |= own
         return {"extra_body": extra} if extra else {}
 
+    def _is_idle(self, name: str) -> bool:
+        """A hint that only OpenAI understands."""
+        known = self._speaks_openai or name in self._supported or name in (self._extras or ()) or name in self._allowed
+        return name in _HINTS and not known
+
     def _is_refused(self, name: str) -> bool:
         """In disguise too: what litellm does not know it passes on, and a relay behind it may read it."""
         form = normal_form(name)
@@ -129,6 +142,15 @@ def messages_of(body: Body) -> list[Any]:
             400, "Invalid type for 'messages': expected an array of objects.", param="messages", code="invalid_type"
         )
     return messages
+
+
+def _refuse_custom(tools: Any) -> None:
+    """Tools that take a text of their own form: litellm fails on them with a 500, or leaves them out unseen."""
+    for number, tool in enumerate(tools if isinstance(tools, list) else ()):
+        if isinstance(tool, dict) and tool.get("type") == "custom" and "custom" in tool:
+            param = f"tools[{number}].type"
+            sentence = f"Unsupported value: '{param}' does not support 'custom' with this model."
+            raise GatewayError(400, sentence, param=param, code="unsupported_value")
 
 
 def _too_many_stops(count: int) -> GatewayError:

@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from crplugins.handlers.spoken import Target
-from crplugins.handlers.translation.translation import Fields, merged
+from crplugins.handlers.translation.translation import UNSIGNED, Fields, merged
 
 _LONGEST_ID: Final = 40
 
@@ -30,6 +30,7 @@ class Conversation:
         self._takes_all = target.is_openai
         self._target = target
         self._messages: list[Fields] = []
+        self._called = set[str]()
         self._answer: _Answer | None = None
         self._results: list[Fields] = []
         self._said: list[tuple[str, list[Fields]]] = []
@@ -40,6 +41,10 @@ class Conversation:
 
     def user(self, parts: Sequence[Fields]) -> None:
         self._say("user", parts)
+
+    def has_called(self, call_id: str) -> bool:
+        """Whether the model has made this call: a result of none is refused by every provider, each in its own way."""
+        return call_id in self._called
 
     def result(self, result: Fields) -> None:
         """What a tool has said: a message of its own."""
@@ -53,6 +58,7 @@ class Conversation:
         if self._answer is None:
             self._answer = _Answer()
         self._answer.parts += parts
+        self._called.update(call["id"] for call in calls)
         self._answer.calls += [{**call, "id": self._id(call["id"])} for call in calls]
         self._answer.thoughts += thoughts
 
@@ -120,7 +126,7 @@ class _Answer:
 
 def thoughts_back(thoughts: Sequence[Fields], target: Target) -> Fields:
     """What a provider wants back of thoughts: Claude its signed blocks, others the text. OpenAI takes none."""
-    signed = [each for each in thoughts if each.get("signature") or each.get("data")]
+    signed = [each for each in thoughts if (each.get("signature") or UNSIGNED) != UNSIGNED or each.get("data")]
     if target.is_claude:
         return {"thinking_blocks": signed} if signed else {}
     texts: list[Any] = [each.get("thinking") for each in thoughts]

@@ -9,8 +9,10 @@ from crplugins.core.lenient_json import encoded
 from crplugins.core.sse import Event
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, arguments_of, choice_of
-from crplugins.handlers.translation.messages_request import chat_request, tool_names
+from crplugins.handlers.translation.messages_request import chat_request
+from crplugins.handlers.translation.messages_tools import MessagesTools
 from crplugins.handlers.translation.translation import (
+    UNSIGNED,
     AnswerWriter,
     Fields,
     counts,
@@ -40,7 +42,7 @@ class MessagesWriter:
     """Tells one answer. Of the prompt a stream knows the tokens at its end alone, and tells them there."""
 
     def __init__(self, asked: Fields) -> None:
-        self._names = tool_names(asked)
+        self._names = MessagesTools(asked).names
         self._blocks = Blocks()
         self._usage: Fields = {}
         self._begun = False
@@ -145,7 +147,10 @@ def _piece(block: Block, piece: str) -> Fields:
 
 
 def _signature(block: Block) -> str:
-    return next((text_in(each.get("signature")) for each in block.signed if each.get("signature")), "")
+    """Empty for a thought that nobody may read, which is encrypted and not signed."""
+    if any(each.get("type") == "redacted_thinking" for each in block.signed):
+        return ""
+    return next((text_in(each.get("signature")) for each in block.signed if each.get("signature")), UNSIGNED)
 
 
 def _whole_usage(usage: Fields) -> Fields:

@@ -7,23 +7,22 @@ be wrong without is refused. The table of what is lost stands on the page about 
 from hashlib import sha256
 from typing import Any, Final
 
-from crplugins.core.lenient_json import encoded, object_of, objects_of
+from crplugins.core.errors import GatewayError
+from crplugins.core.lenient_json import encoded, object_of
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.conversation import Conversation
-from crplugins.handlers.translation.tool_names import ToolNames, parameters_of
+from crplugins.handlers.translation.messages_tools import CHANGES, MessagesTools, mark_of
+from crplugins.handlers.translation.tool_names import ToolNames
 from crplugins.handlers.translation.translation import (
     Fields,
     chat_stream,
     effort_of_budget,
-    invalid,
     missing,
     not_translated,
     objects,
     text_in,
     without_none,
 )
-
-_CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 
 _NEVER: Final = ("compaction", "container", "mcp_servers", "thread")
 """What runs or is kept at Anthropic, and would be missed."""
@@ -36,17 +35,17 @@ def chat_request(asked: Fields, target: Target) -> Fields:
     for name in _NEVER:
         if asked.get(name):
             raise not_translated(name, f"'{name}'")
-    names = tool_names(asked)
+    tools = MessagesTools(asked)
     return without_none(
         {
             "model": asked.get("model"),
-            "messages": _conversation(asked, target, names),
+            "messages": _conversation(asked, target, tools.names),
             target.output_limit: asked.get("max_tokens"),
             **chat_stream(asked),
             **{name: asked.get(name) for name in ("temperature", "top_p")},
             "top_k": None if target.is_openai else asked.get("top_k"),
             "stop": asked.get("stop_sequences") or None,
-            **_tools(asked, target, names),
+            **tools.chosen(object_of(asked.get("tool_choice")), target),
             **_thinking(asked, target),
             "response_format": _format(asked),
             "user": _user(asked),
@@ -84,13 +83,20 @@ def _words(content: Any, param: str, target: Target) -> list[Fields]:
     anything behind it in its cache.
     """
     words = list[Fields]()
-    for each in (_text(block, target) for block in _blocks(content, param)):
+    said = [(f"{param}[{number}]", block) for number, block in enumerate(_blocks(content, param))]
+    for each in (_said(block, where, target) for where, block in said if block.get("type") not in CHANGES):
         if each["text"].startswith(_OF_CLAUDE_CODE):
             _, _, rest = each["text"].partition("\n")
             words += [{**each, "text": rest}] if rest else []
         else:
             words.append(each)
     return words
+
+
+def _said(block: Fields, param: str, target: Target) -> Fields:
+    if block.get("type", "text") != "text":
+        raise not_translated(param, f"content of type '{text_in(block.get('type'))[:50]}'")
+    return _text(block, target)
 
 
 def _turn(said: Conversation, blocks: list[Fields], param: str, target: Target, names: ToolNames) -> None:
@@ -102,10 +108,18 @@ def _turn(said: Conversation, blocks: list[Fields], param: str, target: Target, 
             parts.append(_part(block, where, target))
             continue
         inner = _blocks(block.get("content"), where)
+        call_id = text_in(block.get("tool_use_id"))
+        if not said.has_called(call_id):
+            raise GatewayError(
+                400,
+                f"{where}: unexpected `tool_use_id` found in `tool_result` blocks: {call_id[:100]}. Each `tool_result` "
+                "block must have a corresponding `tool_use` block in the previous message.",
+                param=where,
+            )
         texts = [_word(each, target, names) for each in inner if each.get("type") in _IN_WORDS]
         shown += [_part(each, where, target) for each in inner if each.get("type") not in _IN_WORDS]
-        result = {"role": "tool", "tool_call_id": text_in(block.get("tool_use_id")), "content": _whole(texts)}
-        said.result({**result, **_mark(block, target)})
+        result = {"role": "tool", "tool_call_id": call_id, "content": _whole(texts)}
+        said.result({**result, **mark_of(block, target)})
     said.user([*parts, *shown])
 
 
@@ -131,14 +145,14 @@ def _part(block: Fields, param: str, target: Target) -> Fields:
         return _text(block, target)
     source = block.get("source")
     if kind == "image" and isinstance(source, dict):
-        return {"type": "image_url", "image_url": {"url": _address(source, param)}, **_mark(block, target)}
+        return {"type": "image_url", "image_url": {"url": _address(source, param)}, **mark_of(block, target)}
     if kind == "document" and isinstance(source, dict):
         if source.get("type") == "text":
-            return {"type": "text", "text": text_in(source.get("data")), **_mark(block, target)}
+            return {"type": "text", "text": text_in(source.get("data")), **mark_of(block, target)}
         if source.get("type") == "base64":
             name = text_in(block.get("title")) or "document.pdf"
             file = {"filename": name, "file_data": _address(source, param)}
-            return {"type": "file", "file": file, **_mark(block, target)}
+            return {"type": "file", "file": file, **mark_of(block, target)}
     raise not_translated(param, f"content of type '{text_in(kind)[:50]}'")
 
 
@@ -151,13 +165,7 @@ def _address(source: Fields, param: str) -> str:
 
 
 def _text(block: Fields, target: Target) -> Fields:
-    return {"type": "text", "text": text_in(block.get("text")), **_mark(block, target)}
-
-
-def _mark(block: Fields, target: Target) -> Fields:
-    """The mark up to which Claude keeps a prompt in its cache."""
-    mark = block.get("cache_control")
-    return {"cache_control": mark} if target.is_claude and isinstance(mark, dict) else {}
+    return {"type": "text", "text": text_in(block.get("text")), **mark_of(block, target)}
 
 
 def _answer(said: Conversation, content: Any, param: str, target: Target, names: ToolNames) -> None:
@@ -173,40 +181,6 @@ def _answer(said: Conversation, content: Any, param: str, target: Target, names:
             said.answer(thoughts=[block])
         else:
             raise not_translated(f"{param}[{number}]", f"content of type '{text_in(kind)[:50]}'")
-
-
-def tool_names(asked: Fields) -> ToolNames:
-    """The names of the client's tools."""
-    tools = [tool for tool in objects_of(asked.get("tools")) if _is_ours(tool)]
-    return ToolNames(("", text_in(tool.get("name"))) for tool in tools)
-
-
-def _is_ours(tool: Fields) -> bool:
-    return tool.get("type") in (None, "custom")
-
-
-def _tools(asked: Fields, target: Target, names: ToolNames) -> Fields:
-    """Tools of the client. Those that run at Anthropic stay behind, unless the model must call one."""
-    tools, wanted = list[Fields](), object_of(asked.get("tool_choice"))
-    how = text_in(wanted.get("type"))
-    for number, tool in enumerate(objects(asked.get("tools"), "tools")):
-        if _is_ours(tool):
-            if not isinstance(tool.get("input_schema"), dict):
-                raise invalid(f"tools[{number}].input_schema", "an object")
-            function = {"name": names.shown(text_in(tool.get("name"))), "description": tool.get("description")}
-            function |= {"parameters": parameters_of(tool["input_schema"]), "strict": tool.get("strict")}
-            tools.append({"type": "function", "function": without_none(function), **_mark(tool, target)})
-        elif how == "tool" and wanted.get("name") == tool.get("name"):
-            raise not_translated("tool_choice", f"the tool '{text_in(tool.get('type'))[:50]}'")
-    if not tools:
-        if asked.get("tools") and how == "any":
-            raise not_translated("tool_choice", "a tool that runs at the provider")
-        return {}
-    choice: Any = _CHOICES.get(how)
-    if how == "tool":
-        choice = {"type": "function", "function": {"name": names.shown(text_in(wanted.get("name")))}}
-    alone = wanted.get("disable_parallel_tool_use") is True
-    return {"tools": tools, "tool_choice": choice, "parallel_tool_calls": False if alone else None}
 
 
 def _thinking(asked: Fields, target: Target) -> Fields:

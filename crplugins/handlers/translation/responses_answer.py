@@ -139,9 +139,8 @@ class ResponsesWriter:
             yield self._of(block, "refusal.delta", delta=piece)
         elif block.kind == "text":
             yield self._of(block, "output_text.delta", delta=piece, logprobs=[])
-        elif (
-            block.name not in self._tools.custom
-        ):  # the text of the others is inside the arguments, and told when it is whole
+        elif block.name not in self._tools.custom and block.name not in self._tools.builtin:
+            # What the others say is inside the arguments, and told when it is whole.
             yield self._of(block, "function_call_arguments.delta", delta=piece)
 
     def _stop(self, block: Block) -> Iterator[Event]:
@@ -161,7 +160,7 @@ class ResponsesWriter:
             text = _input_of(block)
             yield self._of(block, "custom_tool_call_input.delta", delta=text)
             yield self._of(block, "custom_tool_call_input.done", input=text)
-        else:
+        elif block.name not in self._tools.builtin:
             name = self._tools.names.meant(block.name)[1]
             yield self._of(block, "function_call_arguments.done", name=name, arguments=_arguments(block))
         item = self._item(block, "completed")
@@ -183,7 +182,11 @@ class ResponsesWriter:
 
     def _id(self, block: Block) -> str:
         if block.number not in self._ids:
-            prefix = "ctc" if block.kind == "call" and block.name in self._tools.custom else _PREFIXES[block.kind]
+            prefix = _PREFIXES[block.kind]
+            if block.kind == "call" and block.name in self._tools.custom:
+                prefix = "ctc"
+            elif block.kind == "call" and block.name in self._tools.builtin:
+                prefix = self._tools.builtin[block.name].prefix
             self._ids[block.number] = new_id(prefix)
         return self._ids[block.number]
 
@@ -198,6 +201,9 @@ class ResponsesWriter:
             content = [] if begun else [_content(block, text)]
             head = {"id": self._id(block), "type": "message", "status": status, "role": "assistant"}
             return head | {"content": content}
+        if (builtin := self._tools.builtin.get(block.name)) is not None:
+            said = builtin.told({} if begun else arguments_of(block) or {})
+            return {"id": self._id(block), "type": builtin.call, "status": status, "call_id": block.id, **said}
         space, name = self._tools.names.meant(block.name)
         call = {"call_id": block.id, "name": name, **({"namespace": space} if space else {})}
         if block.name in self._tools.custom:

@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
+from crplugins.core.errors import GatewayError
 from crplugins.core.lenient_json import encoded
 from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.conversation import Conversation
-from crplugins.handlers.translation.responses_tools import INPUT, OfferedTools
+from crplugins.handlers.translation.responses_builtins import CALLS, RESULTS, arguments_text, found
+from crplugins.handlers.translation.responses_tools import ADDED, INPUT, OfferedTools
 from crplugins.handlers.translation.translation import (
     Fields,
     chat_stream,
@@ -32,8 +34,8 @@ _PASSED: Final = ("temperature", "top_p", "user")
 _OURS: Final = "crplugins:"
 """How the thoughts begin that a client is given to send back."""
 
-_CALLS: Final = frozenset({"function_call", "custom_tool_call"})
-_RESULTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
+_CALLS: Final = frozenset({"function_call", "custom_tool_call", *CALLS})
+_RESULTS: Final = frozenset({"function_call_output", "custom_tool_call_output", *RESULTS})
 _REMARKS: Final = frozenset({
     "code_interpreter_call", "file_search_call", "image_generation_call", "mcp_call", "mcp_list_tools",
     "web_search_call",
@@ -77,22 +79,44 @@ def _conversation(asked: Fields, target: Target, tools: OfferedTools) -> list[Fi
 
 
 def _add(said: Conversation, item: Fields, param: str, tools: OfferedTools) -> None:
-    kind = item.get("type") or "message"
+    kind = _kind(item)
     if kind == "message":
         _say(said, item, param)
     elif kind == "reasoning":
         said.answer(thoughts=thoughts_of(item))
+    elif _runs_at_openai(item):
+        pass
     elif kind in _CALLS:
-        arguments = item.get("arguments")
-        if kind == "custom_tool_call":
-            arguments = encoded({INPUT: text_in(item.get("input"))}).decode()
-        name = tools.names.shown(text_in(item.get("name")), text_in(item.get("namespace")))
-        function = {"name": name, "arguments": text_in(arguments) or "{}"}
-        said.answer(calls=[{"id": text_in(item.get("call_id")), "type": "function", "function": function}])
+        said.answer(calls=[_call(item, tools)])
     elif kind in _RESULTS:
-        _result(said, item, param)
-    elif kind not in _REMARKS:
+        _result(said, item, param, tools)
+    elif kind not in ADDED:
         raise not_translated(param, f"an item of type '{text_in(kind)[:50]}'")
+
+
+def _kind(item: Fields) -> Any:
+    """Its type, which a message and a reference may leave out."""
+    return item.get("type") or ("message" if "role" in item or "content" in item else "item_reference")
+
+
+def _runs_at_openai(item: Fields) -> bool:
+    return item.get("type") in _REMARKS or item.get("execution") == "server"
+
+
+def _call(item: Fields, tools: OfferedTools) -> Fields:
+    arguments = item.get("arguments")
+    name, space = text_in(item.get("name")), text_in(item.get("namespace"))
+    if builtin := CALLS.get(text_in(item.get("type"))):
+        name, space, arguments = builtin.kind, "", arguments_text(builtin, item)
+    elif item.get("type") == "custom_tool_call":
+        arguments = encoded({INPUT: text_in(item.get("input"))}).decode()
+    function = {"name": tools.names.shown(name, space), "arguments": text_in(arguments) or "{}"}
+    return {"id": _call_id(item), "type": "function", "function": function}
+
+
+def _call_id(item: Fields) -> str:
+    """The id of a call. The result of a local shell has it as its own."""
+    return text_in(item.get("call_id")) or text_in(item.get("id"))
 
 
 def _say(said: Conversation, item: Fields, param: str) -> None:
@@ -111,17 +135,28 @@ def _say(said: Conversation, item: Fields, param: str) -> None:
         said.user(parts)
 
 
-def _result(said: Conversation, item: Fields, param: str) -> None:
-    output = item.get("output")
+def _result(said: Conversation, item: Fields, param: str, tools: OfferedTools) -> None:
+    call_id, output = _call_id(item), _output(item, tools)
+    if not said.has_called(call_id):
+        raise GatewayError(
+            400, f"No tool call found for function call output with call_id {call_id[:100]}.", param=param
+        )
     pictures: list[Fields] = []
-    if isinstance(output, list):
+    if isinstance(output, list) and item.get("type") not in RESULTS:
         parts = [_part(each, f"{param}.output") for each in objects(output, f"{param}.output")]
         pictures = [part for part in parts if part["type"] != "text"]
         output = "".join(part["text"] for part in parts if part["type"] == "text")
     if not isinstance(output, str):
         output = encoded(output).decode()
-    said.result({"role": "tool", "tool_call_id": text_in(item.get("call_id")), "content": output})
+    said.result({"role": "tool", "tool_call_id": call_id, "content": output})
     said.user(pictures)
+
+
+def _output(item: Fields, tools: OfferedTools) -> Any:
+    builtin = RESULTS.get(text_in(item.get("type")))
+    if item.get("type") in ADDED:
+        return found(tools.shown_in(item.get("tools")))
+    return item.get("output") if builtin is None else builtin.output(item)
 
 
 def _part(part: Fields, param: str) -> Fields:

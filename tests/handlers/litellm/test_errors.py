@@ -136,6 +136,15 @@ async def test_a_parameter_litellm_refuses_by_itself_is_named():
         assert provider.requests == []
 
 
+async def test_a_picture_that_cannot_be_downloaded_is_the_fault_of_its_address():
+    async with FakeProvider() as provider, asking(provider, "gemini/fake-model") as asked:
+        picture = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/picture.png"}}
+        error = await asked.refusal(messages=[{"role": "user", "content": [picture]}])
+        assert (error.status, error.error.type, error.error.code) == (400, "invalid_request_error", "invalid_image_url")
+        assert "127.0.0.1" not in error.error.message
+        assert provider.requests == []
+
+
 async def test_drop_params_of_the_deployment_drops_it_instead(cassettes):
     async with (
         FakeProvider(cassettes=cassettes) as provider,

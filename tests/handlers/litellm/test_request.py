@@ -105,6 +105,36 @@ def test_neutral_values_are_left_out_where_litellm_would_refuse_the_parameter():
     assert arguments({"n": 2}, **options) == {"n": 2}  # litellm says what it thinks of it
 
 
+HINTS: dict[str, Any] = {
+    "metadata": {"a": "b"}, "prompt_cache_key": "k", "prompt_cache_options": {"mode": "explicit"},
+    "prompt_cache_retention": "24h", "safety_identifier": "s", "store": True,
+}  # fmt: skip
+
+
+def test_what_openai_keeps_a_request_by_is_left_out_for_others_and_fails_none():
+    options: dict[str, Any] = {"supported": ["temperature"], "speaks_openai": False}
+    assert arguments(HINTS | {"temperature": 1}, **options) == {"temperature": 1}
+    assert arguments(HINTS, supported=["store"], speaks_openai=False) == {"store": True}
+    own = arguments(HINTS, supported=["metadata"], speaks_openai=False, extras={"metadata"})
+    assert own == {"metadata": {"a": "b"}}
+    allowed = {"allowed_openai_params": ["prompt_cache_key"]}
+    assert arguments(HINTS, allowed, **options) == {"prompt_cache_key": "k", **allowed}
+    assert arguments(HINTS).keys() >= {"prompt_cache_key", "safety_identifier", "store", "extra_body"}
+
+
+def test_a_tool_with_a_text_of_its_own_form_is_refused_where_nobody_translates_it():
+    tools = [
+        {"type": "function", "function": {"name": "get"}},
+        {"type": "custom", "custom": {"name": "patch"}},
+    ]
+    with pytest.raises(GatewayError) as refused:
+        arguments({"tools": tools}, supported=["tools"], speaks_openai=False)
+    assert (refused.value.status, refused.value.error.param) == (400, "tools[1].type")
+    assert arguments({"tools": tools}) == {"tools": tools}
+    claudes = [{"type": "custom", "name": "get", "input_schema": {"type": "object"}}]
+    assert arguments({"tools": claudes}, supported=["tools"], speaks_openai=False) == {"tools": claudes}
+
+
 def test_where_there_is_no_extra_body_only_the_providers_own_names_pass():
     options = {"supported": ["top_k"], "speaks_openai": False, "extras": {"top_k"}}
     assert arguments({"top_k": 3, "metadata": {"a": "b"}, "x": 1, "api_key": "k"}, **options) == {"top_k": 3}

@@ -13,6 +13,7 @@ from crplugins.core.errors import GatewayError
 from crplugins.core.said import Said, weight
 from crplugins.core.sse import Event
 from crplugins.handlers.litellm.repair import StreamRepair
+from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.responses_request import thoughts_of
 from crplugins.handlers.translation.translated import TRANSLATIONS
 from tests.families.client import Seen
@@ -262,6 +263,28 @@ def test_signed_thoughts_are_given_to_the_client() -> None:
         json.loads(event.data or b"")["delta"] for event in events_of(MESSAGES, stream) if b"_delta" in event.name
     ]
     assert {"type": "signature_delta", "signature": "sig"} in deltas
+
+
+def test_a_thought_that_nobody_has_signed_is_one_that_clients_send_back() -> None:
+    said = {"content": "Hi", "reasoning_content": "Hm"}
+    thought, _ = whole(MESSAGES, said)["content"]
+    assert thought["signature"]
+    deltas = [
+        json.loads(event.data or b"")["delta"]
+        for event in events_of(
+            MESSAGES, [chunk({"reasoning_content": "Hm"}), chunk({"content": "Hi"}), chunk({}, "stop")]
+        )
+        if b"_delta" in event.name
+    ]
+    assert {"type": "signature_delta", "signature": thought["signature"]} in deltas
+    history = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "Hi"}]},
+    ]
+    asked = {"model": "m", "messages": history}
+    assert TRANSLATIONS[MESSAGES].request(asked, Target())["messages"][1]["reasoning_content"] == "Hm"
+    to_claude = TRANSLATIONS[MESSAGES].request(asked, Target(is_claude=True))["messages"][1]
+    assert to_claude == {"role": "assistant", "content": "Hi"}
 
 
 def test_a_tool_that_takes_a_text_is_called_with_it() -> None:
