@@ -1,5 +1,6 @@
 """Anthropic's SDK in front of the own gateway, and upstreams behind it that speak Messages: over real sockets."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -114,11 +115,11 @@ async def gateway(
             }
             for number, url in enumerate(urls, 1)
         ]
-        app = Gateway(
-            model_list=listed,
-            **{"keys": [{"id": "team", "secret": SECRET}], **words},
-            plugins=[{"use": records, "before": "Auth"}],
-        )
+        given = {"keys": [{"id": "team", "secret": SECRET}], **words}
+        plugins = [{"use": records, "before": "Auth"}]
+        app = await asyncio.to_thread(
+            lambda: Gateway(model_list=listed, **given, plugins=plugins)
+        )  # it may read a file
         async with serving(app) as url:
             client = Client(url, records.made)
             async with client.sdk, client.http:
