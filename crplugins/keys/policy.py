@@ -32,7 +32,7 @@ from crplugins.settings.section import Count, Flag, Number, Section, Whole, refu
 Text = Annotated[str, Field(min_length=1)]
 
 _LONGEST_NAME: Final = 500
-"""Bytes of UTF-8. A ledger cuts a longer one, which would be another's there: of two with one beginning, or nobody's."""
+"""Bytes of UTF-8. A ledger cuts a longer one, which would be that of another there, or of nobody."""
 
 
 def _name(value: str) -> str:
@@ -106,10 +106,19 @@ def _usd(value: Any) -> Decimal:
         raise refusal("must be an amount such as 50 or 12.50")
     if amount < 0:
         raise refusal("must be at least 0")
+    if amount > _MOST_USD:
+        raise refusal(f"must be {_MOST_USD} at most")
     return amount
 
 
-Usd = Annotated[Decimal, PlainValidator(_usd), WithJsonSchema({"type": ["number", "string"], "minimum": 0})]
+_MOST_USD: Final = 10**12
+"""Its millionths are a number of 64 bits, as stores and reports have it."""
+
+Usd = Annotated[
+    Decimal,
+    PlainValidator(_usd),
+    WithJsonSchema({"type": ["number", "string"], "minimum": 0, "maximum": _MOST_USD}),
+]
 
 
 class NullIsNothing(Section):
