@@ -10,25 +10,34 @@ import json
 import re
 import subprocess
 import sys
+import threading
+import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-EXTRAS = ("slim", "sql")
+EXTRAS = ("slim", "sql", "redis", "jwt", "postgres", "kafka")
 KEY = "sk-oldest-0123456789"
-CONFIGURATION = f"""
-keys: [{{id: team-a, secret: {KEY}, limits: {{tokens_per_minute: 100000}}}}]
+CONFIGURATION = """
+keys:
+  - keys: [{{id: team-a, secret: {key}, limits: {{tokens_per_minute: 100000}}}}]
+  - jwt: {{issuer: "https://login.example.com", audience: null, jwks: "{jwks}"}}
+limits: {{store: "redis://127.0.0.1:9/0", on_store_error: local}}
+sinks: {{kafka: {{bootstrap_servers: "127.0.0.1:9", topic: usage}}}}
 admin: {{token: operator-0123456789abcdef}}
 ledger: {{url: "sqlite:///usage.db"}}
 """
+"""Nobody listens at port 9: a limit store and a sink that are away stop nobody, and say so through their packages."""
 QUESTION = {"role": "user", "content": "Hello"}
 
 
 def constraints() -> Iterator[str]:
-    """Each package that the gateway without litellm needs, at its lowest bound."""
+    """Each package that the gateway without litellm, and the extras besides, need, at its lowest bound."""
     project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     for requirement in [*project["dependencies"], *(each for extra in EXTRAS for each in extras[extra])]:
@@ -41,9 +50,23 @@ def constraints() -> Iterator[str]:
 
 def serve() -> None:
     """Every command can be loaded, a question is answered, and the document of all that is served can be made."""
+    import asyncpg
+    import jwt
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from crplugins.sql.engine import make_engine
+    from crplugins.sql.url import read_database_url
+
     crplugins = str(Path(sys.executable).with_name("crplugins"))
-    with TemporaryDirectory() as folder:
-        Path(folder, "gateway.yaml").write_text(CONFIGURATION)
+    signer = ec.generate_private_key(ec.SECP256R1())
+    claims = {"iss": "https://login.example.com", "sub": "ann", "exp": int(time.time()) + 600}
+    token = jwt.encode(claims, signer, "ES256", {"kid": "one"})
+    published = {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(signer.public_key())), "kid": "one", "alg": "ES256"}
+    engine = make_engine(read_database_url("postgresql://nobody@127.0.0.1:9/usage"), 5.0)
+    assert engine.dialect.driver == "asyncpg"
+    assert asyncpg.__version__
+    with TemporaryDirectory() as folder, serving(json.dumps({"keys": [published]}).encode()) as jwks:
+        Path(folder, "gateway.yaml").write_text(CONFIGURATION.format(key=KEY, jwks=jwks))
         for words in (["--help"], ["check"], ["schema"], ["keys", "list"]):
             subprocess.run([crplugins, *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         command = [crplugins, "serve", "--port", "0"]
@@ -51,8 +74,9 @@ def serve() -> None:
             try:
                 assert process.stdout is not None
                 url = re.findall(r"http://[0-9.:]+", process.stdout.readline())[0]
-                answer = ask(f"{url}/v1/chat/completions", model="demo/echo", messages=[QUESTION])
-                assert answer["choices"][0]["finish_reason"] == "stop"
+                for key in (KEY, token):
+                    answer = ask(f"{url}/v1/chat/completions", key, model="demo/echo", messages=[QUESTION])
+                    assert answer["choices"][0]["finish_reason"] == "stop"
                 assert "/admin/keys" in ask(f"{url}/openapi.json")["paths"]
             finally:
                 process.terminate()
@@ -60,8 +84,28 @@ def serve() -> None:
     print("crplugins serves with the oldest versions that it allows")
 
 
-def ask(url: str, **body: object) -> Any:
-    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+@contextmanager
+def serving(document: bytes) -> Iterator[str]:
+    """An address of this document."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(document)))
+            self.end_headers()
+            self.wfile.write(document)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/jwks"
+        server.shutdown()
+
+
+def ask(url: str, key: str = KEY, **body: object) -> Any:
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode() if body else None, headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)

@@ -5,7 +5,7 @@ events go out, and a message none of whose events changed is still the identical
 its end is recorded as broken; with a rewriter it ends with an error, and no heartbeat but a comment reaches a client.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from starlette.types import Message
@@ -155,6 +155,7 @@ class ObservedEvents:
         self._run = run
         self._exchange = run.exchange
         self._events = AnswerEvents(run.exchange)
+        self._note: Callable[[Event], None] | None = None
         self._blind = False
         self.ended = False
 
@@ -164,9 +165,10 @@ class ObservedEvents:
     def after(self, message: Message) -> None:
         if self._blind:
             return
+        note = self._note = self._note or self._run.hearing()
         try:
             for event in self._events.of(message):
-                self._exchange.note_facts(event)
+                note(event)
                 self._run.event(event)
                 self.ended = event.data == b"[DONE]" or (event.answer is not None and event.answer.ends)
         except EventTooLarge:
@@ -189,17 +191,19 @@ class RewrittenEvents:
         self._run = run
         self._exchange = run.exchange
         self._events = AnswerEvents(run.exchange)
+        self._note: Callable[[Event], None] | None = None
         self._added_to = False
         self.ended = False
 
     def before(self, message: Message) -> Iterable[Message]:
         body, more = message.get("body", b""), message.get("more_body", False)
         outward: list[Event] = []
+        note = self._note = self._note or self._run.hearing()
         try:
             for event in self._events.of(message):
                 if (event.answer is None or event.answer.ends) and event.is_done and not self._pass_end(outward):
                     continue
-                self._exchange.note_facts(event)
+                note(event)
                 if self._exchange.failed_in_stream:  # an error of the app's own
                     self._add_cut(outward)
                 passed = self._run.event(event)
@@ -323,7 +327,7 @@ class DocumentBody:
         return readable_document(document) if self._exchange.dialect is CHAT else document
 
     def _pass_up(self, event: Event) -> Event | None:
-        self._exchange.note_facts(event)
+        self._run.hearing()(event)
         answer = event.answer
         if (answer is None or not answer.choices) and self._exchange.reply is None and is_success(self._exchange):
             self._exchange.failed(no_completion())

@@ -15,7 +15,7 @@ from crplugins.asgi.scope import OUTSIDE_KEY, SCOPE_KEY, find_exchange, kind_of,
 from crplugins.asgi.websockets import WebSocketDoor, close
 from crplugins.core.body import DEFAULT_MAX_BODY_BYTES
 from crplugins.core.dialects import ALL, RESPONSES, Dialect
-from crplugins.core.exchange import new_request_id
+from crplugins.core.exchange import Exchange, new_request_id
 from crplugins.core.paths import ModelPaths, PathKind
 from crplugins.core.pipeline import Faults, Pipeline, Run
 from crplugins.core.plugin import Plugin
@@ -195,15 +195,27 @@ class PluginMiddleware:
     def _run(self, pipeline: Pipeline, kind: PathKind, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One request, on an Exchange of its own or on that of a boundary further out."""
         exchange = find_exchange(scope)
-        outermost = exchange is None
         if exchange is None:
             exchange = make_exchange(scope, self._clock, self._new_id, kind if isinstance(kind, Dialect) else None)
             if kind == "stored":
                 exchange.dialect = RESPONSES
+            exchange.boundaries = (self,)
             scope[SCOPE_KEY] = exchange  # in place: a copy would hide what the app writes into the scope
-        elif isinstance(kind, Dialect):  # a boundary further out has not known this path, or it was another there
+            return Call(self.app, Run(pipeline, exchange), scope, receive, send, outermost=True).run()
+        if self in exchange.boundaries:  # an app that sends it through once more, or a layer that sends it twice
+            return self._run(pipeline, kind, {**scope, SCOPE_KEY: None}, receive, send)
+        if isinstance(kind, Dialect):  # a boundary further out has not known this path, or it was another there
             exchange.asks_model, exchange.dialect = True, kind
-        return Call(self.app, Run(pipeline, exchange), scope, receive, send, outermost=outermost).run()
+        call = Call(self.app, Run(pipeline, exchange), scope, receive, send, outermost=False)
+        return self._run_inside(exchange, call)
+
+    async def _run_inside(self, exchange: Exchange, call: Call) -> None:
+        """Between a boundary further out and the app."""
+        exchange.boundaries = (*exchange.boundaries, self)
+        try:
+            await call.run()
+        finally:
+            exchange.boundaries = tuple(each for each in exchange.boundaries if each is not self)
 
     def __repr__(self) -> str:
         return f"PluginMiddleware({self.app!r}, plugins=[{', '.join(p.name for p in self.plugins)}])"

@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 
 from crplugins.asgi.push import PUSH_KEY
 from crplugins.asgi.scope import REFUSAL_KEY, find_exchange
-from crplugins.cli.first_write import FirstWrite
+from crplugins.cli.first_write import FirstWrite, Unframed
 from crplugins.core.errors import SERVER_ERROR, GatewayError
 from crplugins.core.exchange import Push, new_request_id
 
@@ -196,17 +196,7 @@ class BoundedHTTP(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MOST_PIPELINED:
             raise ValueError("too many requests ahead of their answers")  # ends the parsing
-        hosts = 0
-        offers: list[bytes] = []
-        for name, value in self.headers:  # what a proxy before us may have read otherwise (RFC 9112, 3.2 and 6.1)
-            if name == b"host":
-                hosts += 1
-            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                raise ValueError("a coding of the transfer that nobody here undoes")
-            elif name == b"upgrade":
-                offers.append(value.lower())
-        if hosts > 1:
-            raise ValueError("more than one host")
+        offers = self._checked()
         if offers and self.parser.should_upgrade() and not any(b"websocket" in offer for offer in offers):
             self._offered = self.parser.get_method() != b"CONNECT"
         if self._offered:
@@ -214,7 +204,10 @@ class BoundedHTTP(HttpToolsProtocol):
         self._in_head, self._room = False, self._bounds.head_bytes
         super().on_headers_complete()
         self.cycle.transport = FirstWrite(self.cycle)  # type: ignore[assignment]  # it uses no more of one
-        self.scope[PUSH_KEY] = self.find_push  # type: ignore[typeddict-unknown-key]
+        if self._is_old():
+            self.cycle.send = Unframed(self.cycle)  # type: ignore[method-assign]
+        else:
+            self.scope[PUSH_KEY] = self.find_push  # type: ignore[typeddict-unknown-key]
         if self._all.draining:
             self.cycle.keep_alive = False
         self.headers = []  # else trailers would be added to the headers of a request that is being answered
@@ -238,6 +231,25 @@ class BoundedHTTP(HttpToolsProtocol):
         super().on_response_complete()
         if self._room < self._bounds.head_bytes or not self._in_head:
             self._wait_for_more()
+
+    def _checked(self) -> list[bytes]:
+        """The offers of other protocols in the head. Raises for what a proxy before us may have read otherwise
+        (RFC 9112, 3.2 and 6.1), which ends the parsing."""
+        hosts = 0
+        offers: list[bytes] = []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding" and (value.strip().lower() != b"chunked" or self._is_old()):
+                raise ValueError("a coding of the transfer that nobody here undoes, or that HTTP/1.0 has not")
+            elif name == b"upgrade":
+                offers.append(value.lower())
+        if hosts > 1:
+            raise ValueError("more than one host")
+        return offers
+
+    def _is_old(self) -> bool:
+        return self.parser.get_http_version() in ("0.9", "1.0")
 
     def _without_offer(self) -> bytes:
         """The head that has just been read, for a new parser, without its offer of another protocol.

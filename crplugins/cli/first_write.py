@@ -1,7 +1,8 @@
 """FirstWrite: the head of an answer leaves in one write with what comes first of its body."""
 
 import asyncio
-from typing import Final
+import sys
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -54,3 +55,29 @@ class FirstWrite:
         self._flushing.cancel()
         self._cycle.transport = self._transport
         self._transport.write(data)
+
+
+class Unframed:
+    """`send` of an answer over HTTP/1.0, which has no chunks (RFC 9112, 6.1): its end is that of the connection.
+
+    uvicorn sends chunks to everybody, and a program of HTTP/1.0 takes what frames them for the answer.
+    """
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    async def __call__(self, message: Any) -> None:
+        cycle = self._cycle
+        if message["type"] == "http.response.start":
+            headers = [(name, value) for name, value in message.get("headers", ()) if name != b"transfer-encoding"]
+            if all(name != b"content-length" for name, _ in headers):
+                cycle.chunked_encoding, cycle.expected_content_length = False, sys.maxsize
+            message["headers"] = headers
+        elif cycle.expected_content_length > _NO_LENGTH and not message.get("more_body", False):
+            cycle.expected_content_length = len(message.get("body", b""))
+        await RequestResponseCycle.send(cycle, message)
+
+
+_NO_LENGTH: Final = sys.maxsize // 2

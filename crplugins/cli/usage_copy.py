@@ -24,6 +24,7 @@ def copy(
     config_file: ConfigOption = None,
 ) -> None:
     """Copy every row of the ledger into another one, whose tables are made if need be. Rows that are there are skipped.
+    Of days whose rows have been deleted the sums are copied.
 
     Gateways may run meanwhile. Run it again after they write into the new one: it brings the rows of the time between.
     """
@@ -36,10 +37,9 @@ async def _copy(to: str, now: datetime, ledger: str | None, config_file: Path | 
         from sqlalchemy.exc import SQLAlchemyError
 
         from crplugins.cli.usage_source import ask, find_ledger  # needs the `sql` extra
-        from crplugins.ledger.copying import copy_rows, days_without_rows
+        from crplugins.ledger.copying import copy_rows, copy_sums
         from crplugins.ledger.database import LedgerDatabase
         from crplugins.ledger.errors import LinesRefused, reason_of
-        from crplugins.ledger.export import first_day
         from crplugins.ledger.reader import LedgerReader
     except ImportError as error:
         raise ConfigError([Problem((), f"needs {error.name}: pip install 'crplugins[sql]'")]) from None
@@ -56,11 +56,11 @@ async def _copy(to: str, now: datetime, ledger: str | None, config_file: Path | 
         try:
             async for number in copy_rows(reader, target, now):
                 rows += number
+            days = await copy_sums(reader, target, now)
         except (SQLAlchemyError, sqlite3.Error, LinesRefused, OSError, TimeoutError) as error:
             raise Refused(f"--to cannot be written, after {rows} rows: {reason_of(error)}") from None
-        days = await days_without_rows(reader, await first_day(reader))
         if days:
-            sys.stderr.write(f"note: the sums of {days} days whose rows have been deleted are not copied\n")
+            sys.stderr.write(f"note: of {days} days whose rows have been deleted the sums are in the other ledger\n")
         return rows
 
     try:

@@ -5,7 +5,7 @@ the one that was judged. So one spelling is taken, the one that clients send, an
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -50,12 +50,13 @@ class FormBody(Body):
     with `[]` is a list of texts. Files are no fields.
     """
 
-    __slots__ = ("_boundary", "_parts", "_type")
+    __slots__ = ("_boundary", "_measured", "_parts", "_type")
 
     def __init__(self, raw: bytes, content_type: bytes) -> None:
         super().__init__(raw)
         self._type = content_type
         self._boundary = b"--" + _boundary_of(content_type)
+        self._measured: float | None = None
         self._read(raw)
 
     @classmethod
@@ -81,15 +82,21 @@ class FormBody(Body):
         """The names of its files."""
         return [part.name for part in self._parts if part.is_file]
 
-    def contents(self) -> list[bytes]:
-        """What its files hold."""
-        raw = self.raw
-        return [raw[part.content : part.end] for part in self._parts if part.is_file]
+    def measured(self, measure: Callable[[bytes], float]) -> float | None:
+        """The sum of what a measure says of what each file holds; None without files.
+
+        It is asked once, as it may look at megabytes and nobody writes files: there is one measure of all.
+        """
+        files = [part for part in self._parts if part.is_file]
+        if files and self._measured is None:
+            self._measured = sum([measure(self.raw[part.content : part.end]) for part in files])
+        return self._measured
 
     def copy(self) -> "FormBody":
         copy = FormBody.__new__(FormBody)
         copy.raw, copy._fields = self.raw, self._fields
         copy._type, copy._boundary, copy._parts = self._type, self._boundary, self._parts
+        copy._measured = self._measured
         return copy
 
     def _read(self, raw: bytes) -> None:

@@ -108,6 +108,10 @@ class Pipeline:
 _NOBODY: Final[frozenset[Step]] = frozenset()
 
 
+def _pass_over(_event: Event) -> None:
+    """It is heard in another boundary."""
+
+
 class Run:
     """One request on its way through a pipeline: which plugins it has entered, and how it ends.
 
@@ -161,6 +165,14 @@ class Run:
                     step.on_response(exchange)
                 except Exception as error:
                     self._tolerate(step, "on_response", error)
+
+    def hearing(self) -> Callable[[Event], None]:
+        """What keeps the facts of an event of the answer, once: in one of several boundaries around an app, that which
+        the answer reaches first. An app that is called once more is heard by the same one."""
+        exchange = self.exchange
+        if exchange.heard_in is None:
+            exchange.heard_in = self.pipeline
+        return exchange.note_facts if exchange.heard_in is self.pipeline else _pass_over
 
     def event(self, event: Event, within: int | None = None) -> Event | None:
         """The event as it leaves plugin 0, or None if a plugin dropped it.

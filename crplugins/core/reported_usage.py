@@ -64,16 +64,19 @@ class Iteration(msgspec.Struct):
     """One of the times that a model ran for an answer of Anthropic's."""
 
     type: str | None = None
+    model: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_creation: WrittenDetails | None = None
 
-    def beside(self) -> TokenUsage | None:
-        """What it has used, if the usage around it leaves that out."""
-        if self.type not in _BESIDE:
-            return None
+    @property
+    def is_beside(self) -> bool:
+        """Whether the usage around it leaves out what it has used."""
+        return self.type in _BESIDE
+
+    def used(self) -> TokenUsage | None:
         usage = ReportedUsage(
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
@@ -161,8 +164,19 @@ class ReportedUsage(msgspec.Struct):
         )
         if self.iterations is None or counted is None or self.prompt_tokens:  # litellm's sums have them already
             return counted
-        beside = [usage for each in self.iterations[:_MOST_ITERATIONS] if (usage := each.beside()) is not None]
-        return sum(beside, counted)
+        beside = [each.used() for each in self.iterations[:_MOST_ITERATIONS] if each.is_beside]
+        return sum([usage for usage in beside if usage is not None], counted)
+
+    def by_model(self) -> tuple[tuple[str, TokenUsage], ...]:
+        """Which models the answer says that it was made by, and what each of them has used: parts of what is counted.
+
+        Empty where it names none. A model that another one has asked for advice, or that answers in the place of one
+        that refuses, is charged at its own price.
+        """
+        if self.iterations is None or self.prompt_tokens:
+            return ()
+        named = [(each.model, each.used()) for each in self.iterations[:_MOST_ITERATIONS]]
+        return tuple((model, usage) for model, usage in named if model and usage is not None)
 
     def _web_searches(self, details: TokenDetails) -> int | None:
         if details.web_search_requests:

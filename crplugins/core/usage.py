@@ -51,6 +51,11 @@ class TokenUsage(msgspec.Struct, frozen=True):
         mine, others = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
         return TokenUsage(*[a + b for a, b in zip(mine, others, strict=True)])
 
+    def without(self, part: "TokenUsage") -> "TokenUsage":
+        """What is left, of each number none at least."""
+        mine, others = msgspec.structs.astuple(self), msgspec.structs.astuple(part)
+        return TokenUsage(*[max(a - b, 0) for a, b in zip(mine, others, strict=True)])
+
 
 MAX_TOKENS = 2**40
 """More than any provider bills for one request. A larger number is nonsense, and so is a negative one."""

@@ -95,6 +95,11 @@ class Deployment:
         """What a token of the model costs that serves `requested`; None where its price is unknown."""
         return self.prices(self.model_for(requested, self.model))
 
+    def price_of(self, model: str) -> Price | None:
+        """What a token of another model of its provider costs, which works beside its own or in its place."""
+        provider, slash, _ = self.model.partition("/")
+        return self.prices(provider + slash + model) if slash else self.prices(model)
+
     def model_for(self, requested: str, model: str) -> str:
         """The upstream's name for `requested`: `model`, its `*` replaced by the text that the `*` of `name` matched.
 

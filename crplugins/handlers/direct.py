@@ -75,7 +75,7 @@ class DirectHandler:
         requested = body.get("model", str) or ""
         model = self._deployment.model_for(requested, self._model)
         exchange.served_model = model
-        exchange.price = self._deployment.price_for(requested)
+        exchange.price, exchange.price_of = self._deployment.price_for(requested), self._deployment.price_of
         if dialect.keeps_answers:
             exchange.kept_at = self.place
             if exchange.unended is not None:

@@ -53,7 +53,7 @@ class GatheredKeys:
         return sorted(by_id.values(), key=lambda key: key.id)
 
     async def add(self, key: Key, *, action: "Action" = "new", author: "Author | None" = None) -> None:
-        await self._changeable(None).add(key, action=action, author=author)
+        await self._changeable(key.id).add(key, action=action, author=author)
 
     async def rotate(
         self, key_id: str, secret: SecretDigest, overlap: timedelta, now: datetime, *, author: "Author | None" = None
@@ -84,9 +84,9 @@ class GatheredKeys:
     ) -> None:
         """Whoever has opened the source closes it."""
 
-    def _changeable(self, key_id: str | None) -> KeyStore:
-        """Raises `KeyFixed`."""
-        if key_id is not None and any(key.id == key_id for key in self._fixed()):
+    def _changeable(self, key_id: str) -> KeyStore:
+        """Raises `KeyFixed`: of two keys with one name, a command that ends one would leave the other."""
+        if any(key.id == key_id for key in self._fixed()):
             raise KeyFixed(f"the key '{key_id}' stands in the configuration itself, which is changed by hand alone")
         if len(self._stores) > 1:
             raise KeyFixed("there are several files or databases of keys; 'crplugins keys' changes one with --source")

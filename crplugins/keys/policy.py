@@ -31,6 +31,20 @@ from crplugins.settings.section import Count, Flag, Number, Section, Whole, refu
 
 Text = Annotated[str, Field(min_length=1)]
 
+_LONGEST_NAME: Final = 500
+"""Bytes of UTF-8. A ledger cuts a longer one, which would be that of another there, or of nobody."""
+
+
+def _name(value: str) -> str:
+    if len(value.encode(errors="replace")) > _LONGEST_NAME:
+        raise refusal(f"must have {_LONGEST_NAME} bytes at most")
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise refusal("must be a text without NUL characters and halves of others")
+    return value
+
+
+Name = Annotated[Text, AfterValidator(_name)]
+
 
 def _texts(value: Any) -> Any:
     if isinstance(value, str) or not isinstance(value, Sequence):
@@ -92,10 +106,19 @@ def _usd(value: Any) -> Decimal:
         raise refusal("must be an amount such as 50 or 12.50")
     if amount < 0:
         raise refusal("must be at least 0")
+    if amount > _MOST_USD:
+        raise refusal(f"must be {_MOST_USD} at most")
     return amount
 
 
-Usd = Annotated[Decimal, PlainValidator(_usd), WithJsonSchema({"type": ["number", "string"], "minimum": 0})]
+_MOST_USD: Final = 10**12
+"""Its millionths are a number of 64 bits, as stores and reports have it."""
+
+Usd = Annotated[
+    Decimal,
+    PlainValidator(_usd),
+    WithJsonSchema({"type": ["number", "string"], "minimum": 0, "maximum": _MOST_USD}),
+]
 
 
 class NullIsNothing(Section):
@@ -223,10 +246,10 @@ class BudgetSection(NullIsNothing):
 class PolicySection(NullIsNothing):
     """Who a caller is and what that caller may do."""
 
-    id: Text = Field(examples=["team-a"])
+    id: Name = Field(examples=["team-a"])
     """The key's name for good, in records, metrics and limits."""
 
-    team: Text | None = Field(default=None, examples=["search"])
+    team: Name | None = Field(default=None, examples=["search"])
     """The team it belongs to."""
 
     owner: Text | None = Field(default=None, examples=["ann"])

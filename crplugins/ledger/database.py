@@ -32,6 +32,8 @@ class Tables(Protocol):
 
     async def fetch(self, statement: str, values: Mapping[str, Any], patience: float) -> list[tuple[Any, ...]]: ...
 
+    async def write(self, statement: str, rows: Sequence[Mapping[str, Any]], patience: float) -> None: ...
+
     async def delete(self, before: datetime, most: int, patience: float) -> int: ...
 
     async def drop_month(self, before: datetime, patience: float) -> str | None: ...
@@ -81,6 +83,11 @@ class LedgerDatabase:
         Raises `LedgerUnreadable`, or the operating system's errors where there is no server.
         """
         return await self._tables.fetch(statement, values, READING_TIMEOUT)
+
+    async def write(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A statement with `:names` for each of the rows, in one transaction. The tables are there."""
+        async with asyncio.timeout(2 * TIMEOUT):
+            await self._tables.write(statement, rows, TIMEOUT)
 
     async def delete(self, before: datetime, most: int) -> int:
         """Deletes the oldest rows that began before this moment, so many at most, in one transaction. Returns how many;

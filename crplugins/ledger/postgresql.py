@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -74,6 +74,11 @@ class PostgresqlTables:
                 return [tuple(row) for row in await connection.execute(_with(statement, values))]
         except DBAPIError as error:
             raise LedgerUnreadable(str(error.orig).partition("\n")[0]) from error
+
+    async def write(self, statement: str, rows: Sequence[Mapping[str, Any]], patience: float) -> None:
+        engine = await self._engine("records", patience)
+        async with engine.begin() as connection:
+            await connection.execute(text(statement), list(rows))
 
     async def delete(self, before: datetime, most: int, patience: float) -> int:
         """The lock ends with the transaction, so that it works behind PgBouncer too."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -41,6 +41,10 @@ class SqliteTables:
         moments = {name: _text(value) for name, value in values.items()}
         return await _run(self._readers, lambda: self._fetch(statement, moments, patience))
 
+    async def write(self, statement: str, rows: Sequence[Mapping[str, Any]], patience: float) -> None:
+        texts = [{name: _text(value) for name, value in row.items()} for row in rows]
+        await _run(self._writer, lambda: self._write(statement, texts, patience))
+
     async def delete(self, before: datetime, most: int, patience: float) -> int:
         return await _run(self._writer, lambda: self._delete({"before": _text(before), "most": most}, patience))
 
@@ -65,6 +69,16 @@ class SqliteTables:
             self._disconnect()  # which rolls back; the next attempt finds the file as it is then
             if isinstance(error, sqlite3.Error) and any(words in str(error) for words in _DATA_ERRORS):
                 raise LinesRefused(reason_of(error)) from error
+            raise
+
+    def _write(self, statement: str, rows: Sequence[Mapping[str, Any]], patience: float) -> None:
+        cursor = self._connected(patience)
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            cursor.executemany(statement, rows)
+            cursor.execute("COMMIT")
+        except BaseException:
+            self._disconnect()  # which rolls back
             raise
 
     def _delete(self, values: Mapping[str, Any], patience: float) -> int:

@@ -172,8 +172,8 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 """An int; pydantic would take `true` for 1."""
 
-Count = Annotated[int, Field(gt=0), BeforeValidator(_no_boolean)]
-"""A whole number above 0, which JSON schemas say too."""
+Count = Annotated[int, Field(gt=0, le=2**63 - 1), BeforeValidator(_no_boolean)]
+"""A whole number above 0, which JSON schemas say too. With one that no float can hold nothing could be reckoned."""
 
 Number = Annotated[float, BeforeValidator(_no_boolean)]
 """A float; pydantic would take `true` for 1."""

@@ -1,5 +1,6 @@
 """Where plugins meet ASGI: which requests they see, and how several boundaries become one or share."""
 
+import asyncio
 import gzip
 from typing import Any
 
@@ -546,3 +547,90 @@ async def test_requests_do_not_mix() -> None:
     answers = await asyncio.gather(*calls)
     assert sorted(a.headers["x-request-id"] for a in answers) == sorted(e.id for e in watcher.exchanges)
     assert {e.outcome for e in watcher.exchanges} == {"ok"}
+
+
+STREAMED = b"".join(
+    b'data: {"choices": [{"index": 0, "delta": {"content": "%s"}, "finish_reason": %s}]}\n\n' % piece
+    for piece in ((b"hello wide world ", b"null"), (b"and more of it", b'"stop"'))
+) + b"data: [DONE]\n\n"  # fmt: skip
+
+
+async def streaming(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": STREAMED})
+
+
+class Passing:
+    """A layer of somebody else's."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+@pytest.mark.parametrize("outer", [Watcher, Rewriter])
+@pytest.mark.parametrize("inner", [Watcher, Rewriter])
+async def test_what_an_answer_says_is_counted_once_by_two_boundaries(
+    outer: type[Watcher], inner: type[Watcher]
+) -> None:
+    alone, seen, both = Watcher(), outer(), inner()
+    await drive(PluginMiddleware(streaming, plugins=[alone]), body=ASK)
+    app = PluginMiddleware(Passing(PluginMiddleware(streaming, plugins=[both])), plugins=[seen])
+    answer = await drive(app, body=ASK)
+    assert answer.body == STREAMED
+    assert seen.exchange is both.exchange
+    assert seen.exchange.said.tokens() == alone.exchange.said.tokens() > 0
+    assert seen.ending == both.ending == (200, "ok")
+
+
+async def test_a_layer_that_sends_a_request_in_twice_at_once_makes_two_requests_of_it() -> None:
+    entered: list[Exchange] = []
+    met = asyncio.Event()
+
+    class Meeting(Plugin):
+        async def on_request(self, exchange: Exchange) -> None:
+            entered.append(exchange)
+            if len(entered) == 2:
+                met.set()
+            await met.wait()
+
+    class Doubling(Passing):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def lose(message: Any) -> None:
+                pass
+
+            await asyncio.gather(self.app(dict(scope), receive, lose), self.app(dict(scope), receive, send))
+
+    outer = Watcher()
+    inside = PluginMiddleware(streaming, plugins=[Meeting()])
+    answer = await drive(PluginMiddleware(Doubling(inside), plugins=[outer]), body=ASK)
+    assert answer.body == STREAMED
+    assert len({exchange.id for exchange in entered}) == 2
+    assert entered[0] is outer.exchange
+    assert answer.headers["x-request-id"] == outer.exchange.id
+    assert outer.exchange.boundaries == (outer.exchange.boundaries[0],)
+
+
+async def test_an_app_that_sends_a_request_in_once_more_makes_another_one_of_it() -> None:
+    seen: list[tuple[Exchange, str]] = []
+
+    class Noting(Plugin):
+        def on_finish(self, exchange: Exchange) -> None:
+            seen.append((exchange, exchange.outcome))
+
+    async def again(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and not scope.get("again"):
+            await app({**scope, "again": True}, receive, send)
+        else:
+            await streaming(scope, receive, send)
+
+    app = PluginMiddleware(again, plugins=[Noting()])
+    answer = await drive(app, body=ASK)
+    assert answer.body == STREAMED
+    assert [outcome for _, outcome in seen] == ["ok", "ok"]
+    assert seen[0][0].id != seen[1][0].id
+    assert answer.headers["x-request-id"] == seen[1][0].id

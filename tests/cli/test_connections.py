@@ -45,7 +45,11 @@ class App:
         size = 10_000_000 if scope["path"] == "/large" else size
         body = b"x" * size if scope["path"] == "/large" else str(size).encode()
         length = (b"content-length", str(len(body)).encode())
-        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        headers = [] if scope["path"] == "/stream" else [length]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if scope["path"] == "/stream":
+            for _ in range(3):
+                await send({"type": "http.response.body", "body": b"piece\n", "more_body": True})
         if scope["path"] == "/late":
             await self.go.wait()
         await send({"type": "http.response.body", "body": body})
@@ -368,6 +372,27 @@ async def test_a_head_does_not_wait_for_a_body_that_comes_later():
         assert head.startswith(b"HTTP/1.1 200 ")
         here.app.go.set()
         assert await client.reader.readexactly(1) == b"0"
+
+
+@pytest.mark.parametrize("kept", [b"", b"connection: keep-alive\r\n"])
+async def test_an_answer_over_http_1_0_has_no_chunks_and_ends_with_its_connection(kept):
+    for path, body in ((b"/stream", b"piece\n" * 3 + b"0"), (b"/", b"0")):
+        async with server(PATIENT) as here:
+            client = await here.connect()
+            await client.send(b"GET %b HTTP/1.0\r\n%b\r\n" % (path, kept))
+            head, _, rest = (await client.rest()).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert b"transfer-encoding" not in head
+            assert (b"content-length: 1" in head) == (path == b"/")
+            assert rest == body
+
+
+async def test_chunks_over_http_1_0_are_refused_as_a_proxy_may_not_have_seen_them():
+    async with server(PATIENT) as here:
+        client = await here.connect()
+        await client.send(b"POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")
+        assert (await client.rest()).startswith(b"HTTP/1.1 400 ")
+        assert not here.app.headers
 
 
 @pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"CONNECT h:1 HTTP/1.1\r\n\r\n"])

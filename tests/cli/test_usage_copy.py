@@ -82,19 +82,57 @@ def test_a_gateway_that_writes_into_the_new_one_already_loses_nothing(tmp_path, 
     assert asyncio.run(_told(other, tmp_path)) == asyncio.run(_told(whole, tmp_path))
 
 
-def test_sums_without_rows_are_told(tmp_path, copy):
-    first = f"sqlite:///{tmp_path}/first.db"
-    asyncio.run(_inserted(first, RECORDS))
+def _forget(url, *, days):
+    """What retention does: rows that are older go, and their sums stay."""
 
     async def delete():
-        database = LedgerDatabase(first)
-        await database.delete(datetime.combine(NOW.date() - timedelta(days=10), datetime.min.time(), UTC), 10_000)
+        database = LedgerDatabase(url)
+        await database.delete(datetime.combine(NOW.date() - timedelta(days=days), datetime.min.time(), UTC), 10_000)
         await database.close()
 
     asyncio.run(delete())
-    code, out, err = copy("--ledger", first, "--to", f"sqlite:///{tmp_path}/other.db")
-    assert (code, err) == (0, "note: the sums of 32 days whose rows have been deleted are not copied\n")
-    assert out.endswith(" rows are in the other ledger\n")
+
+
+@pytest.mark.parametrize(("begin", "end"), [("sqlite", "postgresql"), ("postgresql", "sqlite"), ("sqlite", "sqlite")])
+def test_of_days_whose_rows_are_deleted_the_sums_are_copied_once(request, tmp_path, copy, begin, end):
+    def url(kind, name):
+        return f"sqlite:///{tmp_path}/{name}.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+
+    first, other = url(begin, "first"), url(end, "other")
+    asyncio.run(_inserted(first, RECORDS))
+    _forget(first, days=10)
+    for _ in range(2):
+        code, out, err = copy("--ledger", first, "--to", other)
+        assert (code, err) == (0, "note: of 32 days whose rows have been deleted the sums are in the other ledger\n")
+        assert out.endswith(" rows are in the other ledger\n")
+        assert asyncio.run(_told(other, tmp_path)) == asyncio.run(_told(first, tmp_path))
+
+
+def test_rows_that_the_other_ledger_has_deleted_are_not_counted_twice(tmp_path, copy):
+    first, other = f"sqlite:///{tmp_path}/first.db", f"sqlite:///{tmp_path}/other.db"
+    asyncio.run(_inserted(first, RECORDS))
+    assert copy("--ledger", first, "--to", other)[0] == 0
+    _, before = asyncio.run(_told(other, tmp_path))
+    _forget(other, days=10)
+    assert copy("--ledger", first, "--to", other)[0] == 0
+    rows, sums = asyncio.run(_told(other, tmp_path))
+    assert sums == before
+    assert len(rows) < len(RECORDS)
+
+
+def test_a_day_of_which_some_rows_are_deleted_is_copied_whole(tmp_path, copy):
+    first, other = f"sqlite:///{tmp_path}/first.db", f"sqlite:///{tmp_path}/other.db"
+    asyncio.run(_inserted(first, RECORDS))
+
+    async def begin_to_delete():
+        database = LedgerDatabase(first)
+        await database.delete(datetime.combine(NOW.date() - timedelta(days=10), datetime.min.time(), UTC), 510)
+        await database.close()
+
+    asyncio.run(begin_to_delete())
+    for _ in range(2):
+        assert copy("--ledger", first, "--to", other)[0] == 0
+        assert asyncio.run(_told(other, tmp_path))[1] == asyncio.run(_told(first, tmp_path))[1]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from crplugins.core.dialects import (
     Dialect,
 )
 from crplugins.core.errors import GatewayError
+from crplugins.core.form_body import FormBody
 from crplugins.core.said import Said
 
 WORDS = "The quick brown fox."
@@ -258,3 +259,14 @@ def test_a_stream_of_pictures_or_sound_ends_with_its_last_event(dialect: Dialect
 def test_of_completions_more_may_be_generated_than_is_shown(asks: dict[str, Any], shown: int, generated: int) -> None:
     body = Body(json.dumps(asks).encode())
     assert (COMPLETIONS.choices(body), COMPLETIONS.generated(body)) == (shown, generated)
+
+
+@pytest.mark.parametrize("address", ["url", "file_url", None])
+def test_a_recording_at_an_address_is_no_shorter_for_a_file_beside_it(address: str | None) -> None:
+    held = b"" if address is None else b"x"
+    parts = [b'form-data; name="file"; filename="a.wav"\r\n\r\n' + held]
+    if address is not None:
+        parts.append(b'form-data; name="%b"\r\n\r\nhttps://example.org/a.wav' % address.encode())
+    raw = b"".join(b"--b\r\nContent-Disposition: " + part + b"\r\n" for part in parts) + b"--b--\r\n"
+    body = FormBody.of_form(raw, [(b"content-type", b"multipart/form-data; boundary=b")])
+    assert TRANSCRIPTIONS.asked_units(body).recorded >= 3600

@@ -40,6 +40,10 @@ class Spoken(Counted):
         return NO_UNITS
 
 
+_ADDRESSES: Final = ("url", "file_url", "audio_url")
+"""Where providers (Groq, Mistral) take the address of a recording, whether a file is sent with it or not."""
+
+
 class Understood(Spoken):
     """A recording as text."""
 
@@ -49,10 +53,10 @@ class Understood(Spoken):
 
     def asked_units(self, body: Body) -> Units:
         """Of a recording at an address, which the provider fetches, nobody here knows the length."""
-        files = body.contents() if isinstance(body, FormBody) else ()
-        if not files:
-            return Units(recorded=_UNSEEN_SECONDS)
-        return Units(recorded=min(sum(map(recording_seconds, files)), MAX_SECONDS))
+        seconds = body.measured(recording_seconds) if isinstance(body, FormBody) else None
+        if not seconds or any(name in body.fields for name in _ADDRESSES):
+            seconds = _UNSEEN_SECONDS + (seconds or 0.0)
+        return Units(recorded=min(seconds, MAX_SECONDS))
 
     def made(self, told: Mapping[str, Any], members: Members) -> Units:
         """Whisper counts seconds in the place of tokens, and says in the longer form how long the recording is."""

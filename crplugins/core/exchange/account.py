@@ -21,6 +21,12 @@ _ON_DEMAND: Final = "on_demand_"
 """Google's name for a tier is that of the others behind this."""
 
 
+def _without_date(model: str) -> str:
+    """Anthropic's name of a model without its release: `-20250929` or `-latest`."""
+    name, _, release = model.rpartition("-")
+    return name if release == "latest" or (len(release) == 8 and release.isdigit()) else model
+
+
 AttemptKind = Literal["initial", "retry", "fallback"]
 
 RescueKind = Literal["restart", "continue"]
@@ -98,6 +104,9 @@ class Account(RequestSide):
         spent: what attempts before this one have used. Once there is something, whoever has given them up counts the
             answer too, and its events tell a client the sum.
         price: what a token of the serving model costs; None if nobody knows.
+        price_of: what a token of another model of the same provider costs, by its provider's name; None where no other
+            is known of. Whoever sets the price sets it.
+        by_model: the parts of what the answer has used that it names models for.
         said: what the answer has said so far, and about how many tokens that is.
         said_before: what of that an earlier attempt had said, whose answer this one continues.
         counted_to: what of that had come when usage was reported for the last time, and `counted_at` when that was.
@@ -121,6 +130,8 @@ class Account(RequestSide):
     reported: TokenUsage | None = None
     spent: tuple[Spent, ...] = ()
     price: Price | None = None
+    price_of: Callable[[str], Price | None] | None = None
+    by_model: tuple[tuple[str, TokenUsage], ...] = ()
     said: Said = msgspec.field(default_factory=Said)
     said_before: Mark = NOTHING
     counted_to: Mark = NOTHING
@@ -183,6 +194,7 @@ class Account(RequestSide):
         self.counted(None, "none")
         self.provider_model = self.service_tier = self.inference_geo = self.search_context_size = None
         self.provider_cost_micro_usd = self.finish_reason = None
+        self.by_model, self.price_of = (), None
 
     def output_estimated(self, usage: TokenUsage, output_tokens: int) -> None:
         """A provider has reported `usage` before its last word, so the output is estimated; the rest of it holds."""
@@ -224,7 +236,20 @@ class Account(RequestSide):
         seconds = self.upstream_seconds(self.timings.ended or self.clock(), self._given_up) if price.second else 0.0
         by_number = price.picture or price.character or price.recorded_second or price.request
         units = self.units() if by_number else NO_UNITS
-        return price.micro_usd(usage, named, seconds, units)
+        cost = 0
+        for model, part in self.by_model:
+            if (other := self._other_price(model)) is not None:
+                rest = usage.without(part)
+                cost, usage = cost + other.micro_usd(usage.without(rest), named), rest
+        return cost + price.micro_usd(usage, named, seconds, units)
+
+    def _other_price(self, model: str) -> Price | None:
+        """The price of a model that the answer names, if it is another one than was asked: a release of the same one is
+        none, and one whose price nobody knows costs what that costs."""
+        asked = self.served_model
+        if self.price_of is None or asked is None or _without_date(model) == _without_date(asked.rpartition("/")[2]):
+            return None
+        return self.price_of(model)
 
     def asked_terms(self) -> list[str]:
         """What the request asks for that its price may depend on, in the words of `Price`: a tier, a region, the size
@@ -295,6 +320,8 @@ class Account(RequestSide):
                 self.inference_geo = usage.inference_geo
             if usage.search_context_size:
                 self.search_context_size = usage.search_context_size
+            if usage.iterations is not None:
+                self.by_model = usage.by_model()
             if (cost := usage.cost_micro_usd()) is not None:
                 self.provider_cost_micro_usd = cost
         if tier:

@@ -37,6 +37,8 @@ class Exchange(Account):
         rescues: how often another deployment took over a stream that had broken.
         kept_at: where its provider keeps the answer, or the one that the request is about; None for nowhere.
         unended: the answer, where its provider may work on it when the client has been answered; None elsewhere.
+        boundaries: those of ours that the request is in now, outermost first, where it is in more than one.
+        heard_in: which of them tells what the answer says. Each event is kept once, however many it passes.
     """
 
     upstream_dialect: Dialect | None = None
@@ -53,6 +55,8 @@ class Exchange(Account):
     rescues: tuple[RescueKind, ...] = ()
     kept_at: ResponsesPlace | None = None
     unended: Unended | None = None
+    boundaries: tuple[object, ...] = ()
+    heard_in: object = None
 
     @property
     def goes_on(self) -> bool:

@@ -29,6 +29,7 @@ from crplugins.asgi.incoming import check_declared_length, read_body
 from crplugins.asgi.scope import find_exchange
 from crplugins.core.errors import unparsable_body
 from crplugins.core.lenient_json import NOT_JSON
+from crplugins.core.request_json import check_unique
 from crplugins.homes.gateway.admin_token import AdminToken, bad_field
 from crplugins.homes.gateway.parameters import read_parameters, read_time
 from crplugins.homes.gateway.store_errors import as_gateway_errors
@@ -57,9 +58,11 @@ async def read_words(request: Request, known: Collection[str] | None = None) -> 
 
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
+        words = msgspec.json.decode(body, type=dict[str, Any])
     except NOT_JSON:
         raise unparsable_body() from None
+    check_unique(body)
+    return words
 
 
 PATH: Final = "/admin/keys"

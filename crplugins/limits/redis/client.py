@@ -83,9 +83,12 @@ class RedisClient:
         self, connection: AbstractConnection, script: "LuaScript", keys: Sequence[str], arguments: Sequence[str | int]
     ) -> Any:
         try:
-            return await self._reply(connection, script.by_sha(keys, arguments))
+            reply = await self._reply(connection, script.by_sha(keys, arguments))
         except NoScriptError:  # the server was restarted, emptied or replaced by its replica
-            return await self._reply(connection, script.by_text(keys, arguments))
+            reply = await self._reply(connection, script.by_text(keys, arguments))
+        if not isinstance(reply, script.answers):
+            raise exceptions.InvalidResponse
+        return reply
 
     async def _reply(self, connection: AbstractConnection, command: bytes) -> Any:
         await connection.send_packed_command(command, check_health=False)
@@ -99,12 +102,14 @@ class LuaScript:
 
     Args:
         parts: of its text: files in `package`, without their suffix.
+        answers: what it returns. Something else is not its answer: a proxy's, or that to another command.
     """
 
-    def __init__(self, *parts: str, package: str = "crplugins.limits.redis") -> None:
+    def __init__(self, *parts: str, package: str = "crplugins.limits.redis", answers: type = object) -> None:
         folder = files(package)
         text = "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in parts)
         self.text: Final = text
+        self.answers: Final = answers
         self.sha: Final = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     def by_sha(self, keys: Sequence[str], arguments: Sequence[str | int]) -> bytes:
@@ -121,10 +126,10 @@ def _packed(command: tuple[str | int, ...]) -> bytes:
     return packed
 
 
-RESERVE: Final = LuaScript("meter", "reserve")
-SETTLE: Final = LuaScript("meter", "settle")
+RESERVE: Final = LuaScript("meter", "reserve", answers=list)
+SETTLE: Final = LuaScript("meter", "settle", answers=int)
 RENEW: Final = LuaScript("renew")
-LEVELS: Final = LuaScript("meter", "levels")
+LEVELS: Final = LuaScript("meter", "levels", answers=list)
 SEED: Final = LuaScript("seed")
 
 
@@ -147,6 +152,7 @@ _CLASSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (exceptions.MasterDownError, "is a replica that has lost its master"),
     (NoMaster, "has no master that a Sentinel knows by this name"),
     (exceptions.ClusterDownError, "is a node of a cluster that is down"),
+    (exceptions.InvalidResponse, "answers what our scripts do not"),
     (exceptions.AskError, "is a node of a cluster that does not hold our keys"),
     (TimeoutError, "timed out"),
     (socket.gaierror, "has a host name that cannot be resolved"),

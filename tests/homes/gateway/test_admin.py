@@ -307,6 +307,9 @@ async def test_keys_of_the_configuration_are_shown_and_not_changed(serve, tmp_pa
                 assert answer.status == created
             async with session.get("/admin/keys") as answer:
                 assert [key["id"] for key in (await answer.json())["data"]] == ids
+            if keys is not two:
+                async with session.post("/admin/keys", json={"id": "a"}) as answer:
+                    assert (answer.status, (await answer.json())["error"]["code"]) == (409, "key_fixed")
             async with session.patch("/admin/keys/a", json={"team": "x"}) as answer:
                 assert (answer.status, (await answer.json())["error"]["code"]) == (409, "key_fixed")
             async with session.get("/admin/keys/a") as answer:
@@ -315,6 +318,26 @@ async def test_keys_of_the_configuration_are_shown_and_not_changed(serve, tmp_pa
                 assert answer.status == (404 if keys is two else 200)
             async with session.get("/admin/audit") as answer:
                 assert len((await answer.json())["data"]) == len(ids) - ("a" in ids)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"id": "a", "id": "b"}',
+        b'{"id": "a", "limits": {"tokens_per_minute": 1, "tokens_per_minute": 2}}',
+        b'{"id": "a", "limits": {"tokens_per_minute": 1' + b"0" * 400 + b"}}",
+        b'{"id": "a", "budget": {"usd": "1e99", "period": "day"}}',
+        b'{"id": "a", "budget": {"usd": 1e13, "period": "day"}}',
+    ],
+)
+async def test_what_readers_take_differently_or_nobody_can_reckon_with_makes_no_key(serve, tmp_path, body):
+    (tmp_path / "keys.yaml").write_text("keys: []\n")
+    app = Gateway(keys={"file": str(tmp_path / "keys.yaml")}, admin={"token": TOKEN})
+    async with serve(app) as url, aiohttp.ClientSession(url, headers=ADMIN) as session:
+        async with session.post("/admin/keys", data=body) as answer:
+            assert answer.status == 400
+        async with session.get("/admin/keys") as answer:
+            assert (await answer.json())["data"] == []
 
 
 def test_no_token_is_no_way_in(tmp_path):

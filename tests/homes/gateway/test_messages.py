@@ -1,8 +1,10 @@
 """Anthropic's SDK in front of the own gateway, and upstreams behind it that speak Messages: over real sockets."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -96,6 +98,7 @@ async def gateway(
     model: str = "anthropic/claude-5",
     params: Fields | None = None,
     model_info: Fields | None = None,
+    listed_prices: bool = False,
     **words: Any,
 ) -> AsyncIterator[Client]:
     """Before each of the upstreams as a deployment of `claude`, `claude-2` and so on."""
@@ -108,15 +111,15 @@ async def gateway(
                 "handler": "direct",
                 "num_retries": 0,
                 "litellm_params": {"model": model, "api_base": url, "api_key": "sk-upstream", **(params or {})},
-                "model_info": PRICES | (model_info or {}),
+                "model_info": ({} if listed_prices else PRICES) | (model_info or {}),
             }
             for number, url in enumerate(urls, 1)
         ]
-        app = Gateway(
-            model_list=listed,
-            **{"keys": [{"id": "team", "secret": SECRET}], **words},
-            plugins=[{"use": records, "before": "Auth"}],
-        )
+        given = {"keys": [{"id": "team", "secret": SECRET}], **words}
+        plugins = [{"use": records, "before": "Auth"}]
+        app = await asyncio.to_thread(
+            lambda: Gateway(model_list=listed, **given, plugins=plugins)
+        )  # it may read a file
         async with serving(app) as url:
             client = Client(url, records.made)
             async with client.sdk, client.http:
@@ -563,3 +566,44 @@ async def test_of_a_query_the_upstream_sees_what_claude_code_writes_and_nothing_
         answer = await client.http.post(f"/v1/messages?{sent}", json=ASKED)
         assert answer.status_code == 200
         assert (upstream.asked[0].path, upstream.asked[0].query) == ("/v1/messages", seen)
+
+
+LISTED = {
+    "claude-5": {"litellm_provider": "anthropic", "input_cost_per_token": 1e-6, "output_cost_per_token": 5e-6},
+    "claude-wise": {"litellm_provider": "anthropic", "input_cost_per_token": 1e-4, "output_cost_per_token": 5e-4},
+}
+"""The wise one is a hundred times as dear."""
+
+
+def advised(kind: str, model: str | None, **counts: int) -> Fields:
+    return {"type": kind, "model": model, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0, **counts}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("iterations", "counts", "micro_usd"),
+    [
+        ([advised("advisor_message", "claude-wise", input_tokens=30, output_tokens=3)], (130, 13), 150 + 3000 + 1500),
+        ([advised("advisor_message", "claude-unknown", input_tokens=30, output_tokens=3)], (130, 13), 195),
+        ([advised("advisor_message", "claude-5-20260101", input_tokens=30, output_tokens=3)], (130, 13), 195),
+        ([advised("message", "claude-5", input_tokens=60, output_tokens=4),
+          advised("fallback_message", "claude-wise", input_tokens=40, output_tokens=6)], (100, 10), 60 + 20 + 4000 + 3000),
+        ([advised("fallback_message", "claude-wise", input_tokens=100, output_tokens=10)], (100, 10), 15_000),
+        ([advised("fallback_message", "claude-wise", input_tokens=900, output_tokens=900)], (100, 10), 15_000),
+        ([advised("message", None, input_tokens=100, output_tokens=10)], (100, 10), 150),
+    ],
+    ids=["advisor", "of unknown price", "itself", "after a refusal", "at once", "more than in all", "without names"],
+)  # fmt: skip
+async def test_what_another_model_did_for_an_answer_costs_what_that_model_costs(
+    tmp_path: Path, iterations: list[Fields], counts: tuple[int, int], micro_usd: int, streamed: bool
+) -> None:
+    (tmp_path / "prices.json").write_text(json.dumps(LISTED))
+    usage = {"input_tokens": 100, "output_tokens": 10, "iterations": iterations}
+    body = spoken({"input_tokens": 100, "output_tokens": 1}, usage) if streamed else {**TEXT, "usage": usage}
+    upstream = Upstream(Reply(body))
+    async with gateway(upstream, listed_prices=True, prices={"file": str(tmp_path / "prices.json")}) as client:
+        answer = await client.http.post("/v1/messages", json={**ASKED, "stream": streamed})
+    assert answer.status_code == 200
+    (record,) = client.records
+    assert (record.usage.input_tokens, record.usage.output_tokens) == counts
+    assert record.cost_micro_usd == micro_usd

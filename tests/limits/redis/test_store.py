@@ -8,7 +8,7 @@ import pytest
 from crplugins.limits.limit import NEVER, Charge, Decision, Level, Limit, Reservation
 from crplugins.limits.memory import MemoryStore
 from crplugins.limits.redis.store import RENEWED_AT_ONCE, RedisStore
-from crplugins.limits.store import LEASE_MILLISECONDS
+from crplugins.limits.store import LEASE_MILLISECONDS, StoreUnavailable
 from tests.limits.conftest import DAY, lease, meter, request, window
 from tests.limits.differential import differences, operations
 from tests.redis_setup import RedisServer
@@ -190,3 +190,25 @@ async def reserved(store, *charges, lease_ms=60_000):
     reservation = request(*charges)
     assert (await store.reserve(reservation, lease=lease_ms)).refused is None
     return reservation
+
+
+@pytest.mark.parametrize("answer", [b":5\r\n", b"*-1\r\n", b"$2\r\nOK\r\n", b"+OK\r\n", b"?what\r\n"])
+async def test_what_is_no_answer_of_a_script_is_an_outage(answer):
+    ended = asyncio.Event()
+
+    async def talk(reader, writer):
+        while command := await reader.read(65536):
+            writer.write(answer if b"EVAL" in command else b"+OK\r\n")
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    async with server, RedisStore(url, seconds=PATIENT) as store:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await store.reserve(request(meter(50)))
+            with pytest.raises(StoreUnavailable):
+                await store.levels([meter(50)])
+    await ended.wait()
