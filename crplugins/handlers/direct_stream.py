@@ -11,7 +11,7 @@ import msgspec
 from crplugins.core.answer_forms import without_messages
 from crplugins.core.call_numbers import NumberedCalls, lack_an_index
 from crplugins.core.completeness import Completeness
-from crplugins.core.dialects import CHAT
+from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Push
 from crplugins.core.sse import (
@@ -60,6 +60,7 @@ class DirectStream:
         skip_malformed: int,
         exchange: Exchange,
         attempt: Attempt,
+        dialect: Dialect,
     ) -> None:
         self._deployment = deployment
         self._secrets = secrets
@@ -67,7 +68,7 @@ class DirectStream:
         self._exchange = exchange
         self._clock = exchange.clock
         self._attempt = attempt
-        self._dialect = exchange.upstream_dialect or exchange.dialect
+        self._dialect = dialect
         self._is_chat = self._dialect is CHAT
         self._splitter = self._dialect.splitter()
         self._state = Completeness(exchange.choices)

@@ -22,7 +22,7 @@ class Exchange(Account):
     `Account`, and here what becomes of it.
 
     Attributes:
-        upstream_dialect: the protocol in which the deployment is asked that is asked now, where it is another one.
+        translated_into: the protocol in which the deployment is asked that is asked now, where it is another one.
         reply: the answer of a plugin, in the place of the app's.
         status: what the client saw; 499 when it left before the first byte.
         error: the refusal we rendered.
@@ -39,7 +39,7 @@ class Exchange(Account):
         unended: the answer, where its provider may work on it when the client has been answered; None elsewhere.
     """
 
-    upstream_dialect: Dialect | None = None
+    translated_into: Dialect | None = None
     reply: Reply | None = None
     status: int | None = None
     response_headers: list[Header] = msgspec.field(default_factory=list)
@@ -53,6 +53,11 @@ class Exchange(Account):
     rescues: tuple[RescueKind, ...] = ()
     kept_at: ResponsesPlace | None = None
     unended: Unended | None = None
+
+    @property
+    def upstream_dialect(self) -> Dialect:
+        """The protocol in which the deployment is asked that is asked now, and in which it answers."""
+        return self.translated_into or self.dialect
 
     @property
     def goes_on(self) -> bool:
