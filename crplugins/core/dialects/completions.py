@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from crplugins.core.body import Body
+from crplugins.core.dialects.chat_usage import with_usage
 from crplugins.core.dialects.dialect import Dialect
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
@@ -65,6 +66,8 @@ class Completions(Dialect):
             return _read_leniently(data)
         choices = None if read.choices is None else [_choice(each) for each in read.choices]
         return AnswerFacts(read.model, choices, read.usage, read.error, service_tier=read.service_tier)
+
+    with_usage = staticmethod(with_usage)  # it has chat completions' form
 
     def end_mark(self) -> Event:
         return done_event()

@@ -33,6 +33,7 @@ class ShownTranslated:
         self._exchange: Final = exchange
         self._seen: Final = seen
         self._chat_of: Final = chat_of
+        self._kept_at = exchange.kept_at  # by which the client knows the answer
 
     def add(self, event: Event) -> None:
         if event.data is not None and self._seen.can_be_continued:
@@ -46,13 +47,11 @@ class ShownTranslated:
         )
 
     def can_go_on(self, body: Body) -> bool:
-        seen, exchange = self._seen, self._exchange
+        seen = self._seen
         if not seen.can_be_continued or not seen.can_follow or seen.size > MOST_CHARACTERS:
             return False
-        if (
-            exchange.kept_at is not None and body.get("store", bool) is not False
-        ):  # its provider keeps a part under its id
-            return False
+        if self._kept_at is not None and body.get("store", bool) is not False:
+            return False  # its provider keeps the first part under its id, and nobody the whole
         chat = self._chat_of(body)
         return chat is not None and (not seen.text or may_be_continued(chat))
 
@@ -61,7 +60,7 @@ class ShownTranslated:
         return can_be_given_it and candidate.protocols.speaks(CHAT)
 
     async def ask(self, candidate: Candidate, body: Body) -> Reply:
-        text, exchange, kept_at = self._seen.text, self._exchange, self._exchange.kept_at
+        text, exchange = self._seen.text, self._exchange
         prefill = prefill_of(candidate.deployment) or Prefill()
         joint = Joint.behind(text, prefill, {"object": "chat.completion.chunk"})
 
@@ -69,7 +68,7 @@ class ShownTranslated:
             return continued(chat, text, exchange.said.tokens(), prefill) if text else chat
 
         reply = await candidate.protocols.go_on(candidate.handler, exchange, body, request, joint.of, self._seen)
-        exchange.kept_at = kept_at  # by which the client knows the answer
+        exchange.kept_at = self._kept_at
         return reply
 
     def joined(self, event: Event) -> Event | None:

@@ -65,7 +65,7 @@ class ResponsesWriter:
     def go_on(self, shown: ShownBlocks) -> None:
         assert isinstance(shown, ShownResponse)
         self._head, self._echo, self._number = shown.head, {}, shown.next_number
-        self._ids, self._items = shown.ids, shown.items
+        self._ids, self._items = {**shown.ids}, {**shown.items}
         self._blocks.go_on(shown.blocks)
         for block in shown.blocks:  # heard already, and not once more where it is whole
             place = {"output_index": block.number, "content_index": 0, "summary_index": 0}
