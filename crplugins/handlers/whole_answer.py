@@ -10,11 +10,13 @@ import msgspec
 
 from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import GatewayError
-from crplugins.core.finish_reasons import is_failure
+from crplugins.core.finish_reasons import is_end, is_failure
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, first_json_value, object_of, objects_of
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
-from crplugins.core.wire import Choice, Misshapen
+from crplugins.core.told_errors import told_error
+from crplugins.core.wire import AnswerFacts, Choice, Misshapen
 from crplugins.handlers import upstream_errors
+from crplugins.handlers.faults_of_requests import status_by_words
 
 _MEDIA_TYPES: Final = frozenset({
     "application/json", "application/octet-stream", "application/problem+json", "application/xml", "text/event-stream",
@@ -51,6 +53,8 @@ class WholeAnswers:
             usual = choice.finish_reason in _USUAL and choice.message is not None and answer.error is None
             if not usual and (answer.error or is_failure(choice.finish_reason) or _is_piece(choice, dialect)):
                 return msgspec.structs.replace(document, answer=Misshapen(answer.model, None, answer.usage))
+        if dialect is CHAT and _says_nothing(answer):
+            return msgspec.structs.replace(document, answer=Misshapen(answer.model, None, answer.usage))
         usage = answer.usage
         if usage is not None and (usage.prompt_tokens is None or usage.completion_tokens is None):
             return dialect.readable(document)
@@ -67,6 +71,8 @@ class WholeAnswers:
             error = {"error": failed.get("error")}
             return self.refuse(upstream_errors.status_of(error), encoded(error), headers)
         status = upstream_errors.status_of(document)
+        if status == upstream_errors.NO_STATUS and told_error(body) is not None:  # with a code of its own, and words
+            status = status_by_words(status, upstream_errors.read_error(body), status)
         if status == upstream_errors.NO_STATUS and not _has_error(document):
             return self.malformed(f"{len(body)} bytes of {_media_type(headers)} without a completion")
         return self.refuse(status, body, headers)
@@ -97,6 +103,16 @@ _USUAL: Final = frozenset({"stop", "length", "tool_calls"})
 def _is_piece(choice: Choice, dialect: Dialect) -> bool:
     """Whether a choice is that of a chunk, of which more would have followed. What was filtered may have no message."""
     return dialect is CHAT and choice.message is None and choice.finish_reason != "content_filter"
+
+
+def _says_nothing(answer: AnswerFacts) -> bool:
+    """Whether there is neither a word nor a reason for the end: in a stream that would be one that was cut."""
+    choices = answer.choices or ()
+    return bool(choices) and not any(map(_ends, choices)) and not answer.says()
+
+
+def _ends(choice: Choice) -> bool:
+    return choice.finish_reason in _USUAL or is_end(choice.finish_reason)
 
 
 def _failed_choice(document: Any) -> dict[str, Any] | None:
