@@ -49,11 +49,13 @@ class WholeAnswers:
         answer = document.answer
         if answer is None:
             return document
+        ended = False
         for choice in answer.choices or ():
+            ended = ended or choice.finish_reason in _USUAL
             usual = choice.finish_reason in _USUAL and choice.message is not None and answer.error is None
             if not usual and (answer.error or is_failure(choice.finish_reason) or _is_piece(choice, dialect)):
                 return msgspec.structs.replace(document, answer=Misshapen(answer.model, None, answer.usage))
-        if dialect is CHAT and _says_nothing(answer):
+        if not ended and dialect is CHAT and _says_nothing(answer):
             return msgspec.structs.replace(document, answer=Misshapen(answer.model, None, answer.usage))
         usage = answer.usage
         if usage is not None and (usage.prompt_tokens is None or usage.completion_tokens is None):
@@ -108,11 +110,7 @@ def _is_piece(choice: Choice, dialect: Dialect) -> bool:
 def _says_nothing(answer: AnswerFacts) -> bool:
     """Whether there is neither a word nor a reason for the end: in a stream that would be one that was cut."""
     choices = answer.choices or ()
-    return bool(choices) and not any(map(_ends, choices)) and not answer.says()
-
-
-def _ends(choice: Choice) -> bool:
-    return choice.finish_reason in _USUAL or is_end(choice.finish_reason)
+    return bool(choices) and not any(is_end(choice.finish_reason) for choice in choices) and not answer.says()
 
 
 def _failed_choice(document: Any) -> dict[str, Any] | None:

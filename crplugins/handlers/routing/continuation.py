@@ -17,10 +17,7 @@ from crplugins.core.exchange import Exchange
 from crplugins.core.finish_reasons import is_end
 from crplugins.core.sse import Event
 from crplugins.handlers.routing.attempts import Attempts
-from crplugins.handlers.routing.shown import Shown
-from crplugins.handlers.routing.shown_chat import ShownChat
-from crplugins.handlers.routing.shown_completion import ShownCompletion
-from crplugins.handlers.routing.shown_translated import ShownTranslated
+from crplugins.handlers.routing.shown import Shown, ShownChat
 from crplugins.handlers.routing.takeover import next_stream, takes_over
 from crplugins.handlers.routing.whole_usage import events_of, joined
 
@@ -36,6 +33,7 @@ class ContinuedStream:
         self._exchange = exchange
         self._body = body
         self._shown_before = shown
+        self._goes_on = False  # an event may be another one than its deployment has sent
         self._withheld: list[Event] = []
         self._size = 0
 
@@ -77,7 +75,7 @@ class ContinuedStream:
 
     def _pass(self, event: Event, outward: list[Event]) -> None:
         shown = self._shown_before
-        new = shown.joined(event)
+        new = shown.joined(event) if self._goes_on else event
         if new is None:
             return
         if self._withheld or shown.calls(new):
@@ -104,6 +102,7 @@ class ContinuedStream:
         attempts.keep(shown.fits)
         if not takes_over(attempts, self._exchange, failure, "continue"):
             return None
+        self._goes_on = True
         while attempts.left:
             try:
                 return await next_stream(attempts, self._body, shown.ask)
@@ -114,18 +113,18 @@ class ContinuedStream:
 
 async def shown_of(exchange: Exchange) -> Shown:
     """What keeps what the client of a request is shown."""
-    if exchange.dialect is CHAT:
-        return ShownChat(exchange)
-    if exchange.dialect is COMPLETIONS:
-        return ShownCompletion(exchange)
-    return await asyncio.to_thread(_shown_translated, exchange)
+    return ShownChat(exchange) if exchange.dialect is CHAT else await asyncio.to_thread(_shown_elsewhere, exchange)
 
 
-def _shown_translated(exchange: Exchange) -> Shown:
+def _shown_elsewhere(exchange: Exchange) -> Shown:
     """Imported where a request needs it, and in a thread, as that takes a while."""
+    from crplugins.handlers.routing.shown_completion import ShownCompletion
+    from crplugins.handlers.routing.shown_translated import ShownTranslated
     from crplugins.handlers.translation.translated import chat_of, shown_blocks
 
     dialect = exchange.dialect
+    if dialect is COMPLETIONS:
+        return ShownCompletion(exchange)
     return ShownTranslated(exchange, shown_blocks(dialect), lambda body: chat_of(dialect, body))
 
 

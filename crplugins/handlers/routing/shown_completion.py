@@ -28,9 +28,7 @@ class ShownCompletion:
         self._exchange: Final = exchange
         self._transcript: Final = Transcript()
         self._goes_on = False
-
-    def add(self, event: Event) -> None:
-        self._transcript.add(event)
+        self.add: Final = self._transcript.add
 
     def calls(self, event: Event) -> bool:  # noqa: ARG002  # a completion is text alone
         return False
