@@ -44,12 +44,20 @@ def stream_of(document: bytes) -> list[Event]:
         index = choice.get("index", 0)
         said = {key: value for key, value in choice.items() if key not in ("message", "finish_reason")}
         delta = _delta_of({"role": "assistant", **object_of(choice.get("message"))})
-        end = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
+        end = {"index": index, "delta": {}, "finish_reason": _reason_of(choice)}
         events.append(_chunk(head, [{"index": index, **said, "delta": delta, "finish_reason": None}]))
         events.append(_chunk(head, [end]))
     if answer.get("usage") is not None:
         events.append(_chunk({**head, "usage": answer["usage"]}, []))
     return [*events, done_event()]
+
+
+def _reason_of(choice: Mapping[str, Any]) -> Any:
+    """Why a whole choice has ended, also where its server does not say it: a stream without it would be one that was
+    cut."""
+    if is_end(reason := choice.get("finish_reason")) or is_failure(reason):
+        return reason
+    return "tool_calls" if object_of(choice.get("message")).get("tool_calls") else "stop"
 
 
 def _chunk(head: Mapping[str, Any], choices: list[Any]) -> Event:

@@ -66,7 +66,7 @@ class DirectHandler:
             await self._client.close()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        dialect = exchange.upstream_dialect or exchange.dialect
+        dialect = exchange.upstream_dialect
         query = asking_query(exchange.query, dialect) if exchange.query and dialect.queries else ""
         endpoint, headers = self._endpoints.get((dialect, query)) or self._endpoint_of(dialect, query)
         passed_on = headers.passed_on(exchange.headers) if dialect.features else NO_HEADERS
@@ -84,13 +84,13 @@ class DirectHandler:
         if self._refused.known(model, sent, exchange.clock()):
             sent.remove(STREAM_OPTIONS)
         try:
-            calling = self._calls.call(endpoint, exchange, sent.raw, passed_on)
+            calling = self._calls.call(endpoint, exchange, sent.raw, passed_on, dialect)
             return await (calling if exchange.unended is None else exchange.unended.outlive(calling))
         except GatewayError as refusal:
             if not (refuses_stream_options(refusal) and asks_for_usage_only(sent)):
                 raise
         sent.remove(STREAM_OPTIONS)
-        calling = self._calls.call(endpoint, exchange, sent.raw, passed_on)
+        calling = self._calls.call(endpoint, exchange, sent.raw, passed_on, dialect)
         reply = await (calling if exchange.unended is None else exchange.unended.outlive(calling))
         self._refused.remember(model, sent, exchange.clock())
         return reply
@@ -111,7 +111,7 @@ class DirectHandler:
         assert self._client is not None, "the handler was not entered"
         headers = UpstreamHeaders(self._deployment, self._upstream, exchange.dialect).fixed
         endpoint = self._client.endpoint(self._base_url + below + stored_query(exchange.query), headers)
-        return await self._calls.call(endpoint, exchange, b"", NO_HEADERS)
+        return await self._calls.call(endpoint, exchange, b"", NO_HEADERS, exchange.dialect)
 
     def _endpoint_of(self, dialect: Dialect, query: str) -> tuple[Endpoint, UpstreamHeaders]:
         assert self._client is not None, "the handler was not entered"

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Final
 
 from crplugins.core.dialects import RESPONSES
-from crplugins.core.dialects.dialect import is_text_or_sound
+from crplugins.core.dialects.dialect import Dialect, is_text_or_sound
 from crplugins.core.errors import GatewayError, not_spoken
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, MOST_EVENTS, Event, begins_stream
@@ -42,11 +42,13 @@ class DirectCalls:
         self._secrets = secrets_of(deployment, upstream.api_key, upstream.base_url)
         self._whole = WholeAnswers(self._label, self._secrets)
 
-    async def call(self, endpoint: Endpoint, exchange: Exchange, body: bytes, passed_on: Mapping[str, str]) -> Reply:
+    async def call(
+        self, endpoint: Endpoint, exchange: Exchange, body: bytes, passed_on: Mapping[str, str], dialect: Dialect
+    ) -> Reply:
         """The whole answer, or the begun stream. A stream ends its attempt itself, later.
 
         The first deadline is that of the first token, from which DirectStream moves it. `passed_on` are headers besides
-        those of the endpoint and of the trace.
+        those of the endpoint and of the trace; `dialect` is the one in which the endpoint is asked.
         """
         attempt = exchange.begin_attempt(self._deployment.provider, self)
         patience = self._deployment.deadlines.patience(stream=exchange.stream, can_fail_over=exchange.can_fail_over)
@@ -64,7 +66,7 @@ class DirectCalls:
             else:
                 response = await endpoint.get(seconds=patience.first_token)
             try:
-                reply = await self._reply(response, exchange, attempt, patience)
+                reply = await self._reply(response, exchange, attempt, patience, dialect)
             except BaseException:
                 response.close()
                 raise
@@ -107,14 +109,16 @@ class DirectCalls:
         attempt.fail(error, exchange.clock())
         return error
 
-    async def _reply(self, response: Response, exchange: Exchange, attempt: Attempt, patience: Patience) -> Reply:
+    async def _reply(
+        self, response: Response, exchange: Exchange, attempt: Attempt, patience: Patience, dialect: Dialect
+    ) -> Reply:
         """The answer in the form that the client asked for. Its own form is told by its bytes, not by its headers."""
         if not 200 <= response.status < 300:
-            raise await self._refusal(response, exchange)
-        if exchange.dialect.passes_bytes and not exchange.stream:
+            raise await self._refusal(response, exchange, dialect)
+        if dialect.passes_bytes and not exchange.stream:
             content_type = response.headers.get("content-type", "")
             if is_text_or_sound(content_type):
-                return await self._passed(response, exchange, content_type)
+                return await self._passed(response, exchange, content_type, dialect)
         head, is_stream = await self._begin(response, asked=exchange.stream)
         if not exchange.asks_model:
             exchange.stream = is_stream
@@ -123,10 +127,10 @@ class DirectCalls:
                 response.close()
                 return document_reply(head)
         if not is_stream:
-            document = self._document(response, head if response.ended else await self._rest(response, head), exchange)
+            body = head if response.ended else await self._rest(response, head)
+            document = self._document(response, body, exchange, dialect)
             if exchange.unended is not None:
                 exchange.unended.note(document)
-            dialect = exchange.upstream_dialect or exchange.dialect
             events = dialect.stream_of(document.raw) if exchange.stream else None
             if events is not None:
                 attempt.end(exchange.clock())
@@ -134,17 +138,17 @@ class DirectCalls:
             exchange.split = document.raw, [document]
             return document_reply(document.raw)
         skips = self._deployment.skip_malformed
-        stream = DirectStream(self._label, self._secrets, response, patience, skips, exchange, attempt)
+        stream = DirectStream(self._label, self._secrets, response, patience, skips, exchange, attempt, dialect)
         frames = await stream.begin(head)
         if exchange.stream:
             return stream_reply(frames, stream.push_to)
-        return document_reply(await self._joined(frames, exchange))
+        return document_reply(await self._joined(frames, exchange, dialect))
 
-    async def _passed(self, response: Response, exchange: Exchange, content_type: str) -> Reply:
+    async def _passed(self, response: Response, exchange: Exchange, content_type: str, dialect: Dialect) -> Reply:
         """An answer that is sound or text, as it is. JSON is judged, whatever it is called."""
         body = await self._rest(response, response.take() or await response.read())
         response.close()
-        document = exchange.dialect.document(body)
+        document = dialect.document(body)
         if document.answer is None or not document.answer.choices:
             raise self._whole.no_completion(body, response.headers)
         exchange.split = body, [document]
@@ -161,10 +165,9 @@ class DirectCalls:
             head += piece
         return head, is_stream
 
-    def _document(self, response: Response, body: bytes, exchange: Exchange) -> Event:
+    def _document(self, response: Response, body: bytes, exchange: Exchange, dialect: Dialect) -> Event:
         """A whole answer. Raises `GatewayError` for anything else."""
         response.close()
-        dialect = exchange.upstream_dialect or exchange.dialect
         document = self._whole.document_in(body, dialect)
         if document.answer is None or not document.answer.choices:
             exchange.note_unseen([document])  # some providers bill a failed answer too
@@ -183,9 +186,8 @@ class DirectCalls:
                 raise self._whole.too_long()
         return b"".join(parts)
 
-    async def _joined(self, frames: AsyncGenerator[bytes, None], exchange: Exchange) -> bytes:
+    async def _joined(self, frames: AsyncGenerator[bytes, None], exchange: Exchange, dialect: Dialect) -> bytes:
         """The document that a stream tells."""
-        dialect = exchange.upstream_dialect or exchange.dialect
         splitter, events, size = dialect.splitter(), list[Event](), 0
         try:
             async with aclosing(frames):
@@ -210,8 +212,7 @@ class DirectCalls:
             raise self._whole.malformed("a stream where a document was asked for")
         return document
 
-    async def _refusal(self, response: Response, exchange: Exchange) -> GatewayError:
-        dialect = exchange.upstream_dialect or exchange.dialect
+    async def _refusal(self, response: Response, exchange: Exchange, dialect: Dialect) -> GatewayError:
         if dialect.optional and response.status in _NO_ROUTE:
             response.close()
             return not_spoken(exchange.requested_model or "", dialect.path)

@@ -10,7 +10,7 @@ import msgspec
 
 from crplugins.core.chunk_reader import ChunkReader
 from crplugins.core.completeness import Completeness
-from crplugins.core.dialects import CHAT
+from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Attempt, Exchange, Push
 from crplugins.core.sse import (
@@ -59,6 +59,7 @@ class DirectStream:
         skip_malformed: int,
         exchange: Exchange,
         attempt: Attempt,
+        dialect: Dialect,
     ) -> None:
         self._deployment = deployment
         self._secrets = secrets
@@ -66,8 +67,8 @@ class DirectStream:
         self._exchange = exchange
         self._clock = exchange.clock
         self._attempt = attempt
-        self._dialect = exchange.upstream_dialect or exchange.dialect
-        self._reader = ChunkReader() if self._dialect is CHAT else None
+        self._dialect = dialect
+        self._reader = ChunkReader() if dialect is CHAT else None
         self._looks_at_each = self._reader is not None  # until it knows the first chunk
         self._splitter = self._dialect.splitter()
         self._state = Completeness(exchange.choices)

@@ -64,7 +64,7 @@ _STREAM_HEADERS: Final = (
 
 def check_dialect(exchange: Exchange, body: Body, spoken: Collection[Dialect] = (CHAT,)) -> None:
     """Raise `GatewayError` 404 for a request in another dialect than a handler speaks."""
-    dialect = exchange.upstream_dialect or exchange.dialect
+    dialect = exchange.upstream_dialect
     if dialect not in spoken:
         raise not_spoken(exchange.requested_model or body.get("model", str) or "", dialect.path)
 

@@ -29,7 +29,7 @@ class Native:
         self._stack = AsyncExitStack()
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        dialect = exchange.upstream_dialect or exchange.dialect
+        dialect = exchange.upstream_dialect
         return await (self._own if dialect in self._spoken else self._other).answer(exchange, body)
 
     async def __aenter__(self) -> Self:

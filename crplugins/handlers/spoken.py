@@ -8,7 +8,7 @@ and from then on at once.
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,12 +32,14 @@ from crplugins.core.dialects import (
 )
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.sse import Event
 from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Handler
 from crplugins.handlers.upstream import ANTHROPIC, LONGEST_NAME, Upstream, is_openai
 
 if TYPE_CHECKING:
+    from crplugins.handlers.translation.shown_blocks import ShownBlocks
     from crplugins.handlers.translation.translated import Translated
 
 Spoken = frozenset[Dialect]
@@ -185,12 +187,31 @@ class Protocols:
                 if not can_translate or not _is_missing(error):
                     raise
                 exchange.kept_at = None  # nor is the answer kept there
-        if self._translated is None:
-            self._translated = await asyncio.to_thread(_translated)
-        reply = await self._translated(handler, self._target).answer(exchange, body)
+        reply = await (await self._translating())(handler, self._target).answer(exchange, body)
         if self.speaks(dialect):
             self._missing.add(dialect)
         return reply
+
+    async def go_on(
+        self,
+        handler: Handler,
+        exchange: Exchange,
+        body: Body,
+        request: Callable[[Body], Body],
+        joined: Callable[[Event], Event | None],
+        shown: "ShownBlocks | None" = None,
+    ) -> Reply:
+        """The answer of `handler`, which is asked in chat completions to go on with one. For what is given beside the
+        request see `translation.translated.GoingOn`."""
+        translated = (await self._translating())(handler, self._target)
+        from crplugins.handlers.translation.translated import GoingOn
+
+        return await translated.answer(exchange, body, GoingOn(request, joined, shown))
+
+    async def _translating(self) -> "type[Translated]":
+        if self._translated is None:
+            self._translated = await asyncio.to_thread(_translated)
+        return self._translated
 
 
 def _translated() -> "type[Translated]":

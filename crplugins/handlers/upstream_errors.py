@@ -11,7 +11,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from crplugins.core.errors import INVALID_REQUEST, SERVER_ERROR, ErrorObject, GatewayError, broken_off, no_completion
+from crplugins.core.errors import (
+    DO_NOT_RETRY,
+    INVALID_REQUEST,
+    SERVER_ERROR,
+    ErrorObject,
+    GatewayError,
+    broken_off,
+    no_completion,
+)
 from crplugins.core.exchange import Attempt
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded
 from crplugins.core.log_lines import log_upstream
@@ -20,11 +28,12 @@ from crplugins.core.redaction import cut, scrub
 from crplugins.core.stream_options import names_stream_options
 from crplugins.core.wire import AnswerFacts
 from crplugins.handlers.deadlines import Missed
+from crplugins.handlers.faults_of_requests import status_by_words
 from crplugins.handlers.http.interface import HttpError
 
 logger = logging.getLogger("crplugins.upstream")
 
-_RETRY_HEADERS: Final = ("retry-after", "retry-after-ms")
+_RETRY_HEADERS: Final = ("retry-after", "retry-after-ms", DO_NOT_RETRY[0])
 _OWN_FAULTS: Final = frozenset({401, 403, 407})
 MAX_ERROR_BYTES: Final = 64 * 1024
 """Bytes of a refusal that are read."""
@@ -73,13 +82,18 @@ def _envelope(document: object) -> dict[str, Any]:
 
 def _innermost(envelope: dict[str, Any]) -> object:
     """The error object, out of as many `error`s and `detail`s as gateways have put around it."""
-    error: object = envelope.get("base_resp") or envelope
+    error: object = envelope.get("base_resp") or _first(envelope.get("errors")) or envelope
     for _ in range(_MAX_DEPTH):
         inner = (error.get("error") or _dict(error.get("detail"))) if isinstance(error, dict) else None
         if not inner:
             break
         error = inner
     return error
+
+
+def _first(errors: object) -> dict[str, Any] | None:
+    """Of a list of errors (Cloudflare, watsonx)."""
+    return _dict(errors[0]) if isinstance(errors, list) and errors else None
 
 
 def _dict(value: object) -> dict[str, Any] | None:
@@ -122,6 +136,7 @@ def upstream_refusal(
             code="upstream_quota",
             error_type="upstream_quota",
         )
+    status = status_by_words(status, known, NO_STATUS)
     if status in _OWN_FAULTS:
         return GatewayError(
             502,
@@ -130,7 +145,7 @@ def upstream_refusal(
             code="upstream_auth",
             error_type="upstream_auth",
         )
-    retry = [(name, pause) for name in _RETRY_HEADERS if (pause := _pause(name, headers.get(name, "")))]
+    retry = [(name, hint) for name in _RETRY_HEADERS if (hint := _hint(name, headers.get(name, "")))]
     if 400 <= status < 500:
         return GatewayError(
             status,
@@ -152,11 +167,14 @@ def upstream_refusal(
     )
 
 
-def _pause(name: str, value: str) -> str:
-    """A retry hint as a client can read it: a number or a date; of seconds with words behind them, their number.
+def _hint(name: str, value: str) -> str:
+    """A retry hint as a client can read it: a number or a date; of seconds with words behind them, their number. And
+    that a retry would only fail again.
 
     No number that would have a client wait for decades: some obey.
     """
+    if name == DO_NOT_RETRY[0]:
+        return DO_NOT_RETRY[1] if value.strip().lower() == DO_NOT_RETRY[1] else ""
     if _NUMBER.fullmatch(value) or _DATE.fullmatch(value):
         return value
     number = _LEADING_NUMBER.match(value) if name == "retry-after" else None

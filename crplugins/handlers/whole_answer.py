@@ -10,11 +10,13 @@ import msgspec
 
 from crplugins.core.dialects import CHAT, Dialect
 from crplugins.core.errors import GatewayError
-from crplugins.core.finish_reasons import is_failure
+from crplugins.core.finish_reasons import is_end, is_failure
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, first_json_value, object_of, objects_of
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
-from crplugins.core.wire import Choice, Misshapen
+from crplugins.core.told_errors import told_error
+from crplugins.core.wire import AnswerFacts, Choice, Misshapen
 from crplugins.handlers import upstream_errors
+from crplugins.handlers.faults_of_requests import status_by_words
 
 _MEDIA_TYPES: Final = frozenset({
     "application/json", "application/octet-stream", "application/problem+json", "application/xml", "text/event-stream",
@@ -47,14 +49,18 @@ class WholeAnswers:
         answer = document.answer
         if answer is None:
             return document
-        usage, calls = answer.usage, False
+        usage, calls, ends = answer.usage, False, False
         for choice in answer.choices or ():
             usual = choice.finish_reason in _USUAL and choice.message is not None and answer.error is None
             if not usual and (answer.error or is_failure(choice.finish_reason) or _is_piece(choice, dialect)):
                 return msgspec.structs.replace(document, answer=Misshapen(answer.model, None, answer.usage))
+            ends = ends or usual or is_end(choice.finish_reason)
             calls = calls or choice.message is None or bool(choice.message.tool_calls)
         if calls or (usage is not None and (usage.prompt_tokens is None or usage.completion_tokens is None)):
-            return dialect.readable(document)
+            document = dialect.readable(document)
+            answer = document.answer or answer
+        if dialect is CHAT and not ends and answer.choices and not answer.says():  # as a stream that was cut
+            return msgspec.structs.replace(document, answer=Misshapen(answer.model, None, answer.usage))
         return document
 
     def no_completion(self, body: bytes, headers: Mapping[str, str]) -> GatewayError:
@@ -68,6 +74,8 @@ class WholeAnswers:
             error = {"error": failed.get("error")}
             return self.refuse(upstream_errors.status_of(error), encoded(error), headers)
         status = upstream_errors.status_of(document)
+        if status == upstream_errors.NO_STATUS and told_error(body) is not None:  # with a code of its own, and words
+            status = status_by_words(status, upstream_errors.read_error(body), status)
         if status == upstream_errors.NO_STATUS and not _has_error(document):
             return self.malformed(f"{len(body)} bytes of {_media_type(headers)} without a completion")
         return self.refuse(status, body, headers)

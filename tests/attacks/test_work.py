@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from crplugins.core.dialects import CHAT
 from crplugins.core.redaction import LONGEST_TEXT
 from crplugins.core.sse import MAX_EVENT_BYTES, MOST_EVENTS, first_events
 from crplugins.handlers.deadlines import Patience
@@ -190,7 +191,8 @@ async def test_others_have_their_turn_during_a_flood_and_the_answer_is_whole(nam
     flood = HEARTBEATS[name] * (FLOOD - 1)
     response = Body(token + flood + end if place == "behind it" else flood + token + end)
     exchange = make_exchange()
-    stream = DirectStream("m", (), response, Patience(10, 60, 60, 600), 1, exchange, exchange.begin_attempt("provider"))
+    attempt = exchange.begin_attempt("provider")
+    stream = DirectStream("m", (), response, Patience(10, 60, 60, 600), 1, exchange, attempt, CHAT)
     async with turns() as counted:
         frames = await stream.begin(await response.read())
         got = b""

@@ -70,6 +70,77 @@ async def test_a_document_is_known_by_its_bytes(behind, content_type, before):
         assert (answer.status, json.loads(answer.body)["choices"]) == (200, ANSWER["choices"])
 
 
+@pytest.mark.parametrize("reason", [{}, {"finish_reason": None}, {"finish_reason": ""}], ids=str)
+async def test_a_document_without_a_reason_for_its_end_becomes_a_stream_that_has_ended(behind, reason):
+    async with behind() as gateway:
+        choice = {"index": 0, "message": {"role": "assistant", "content": "Good day"}} | reason
+        gateway.provider.enqueue(Script(body=ANSWER | {"choices": [choice]}))
+        answer = await gateway.post(stream=True)
+        assert (answer.status, text_of(answer.body)) == (200, "Good day")
+        assert b'"finish_reason":"stop"' in answer.body
+        assert b"error" not in answer.body
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_document_with_neither_a_word_nor_a_reason_for_its_end_is_no_answer(behind, streamed):
+    async with behind() as gateway:
+        choice = {"index": 0, "message": {"role": "assistant", "content": None}, "finish_reason": None}
+        gateway.provider.enqueue(Script(body=ANSWER | {"choices": [choice]}))
+        answer = await gateway.post(stream=streamed)
+        assert (answer.status, code_of(answer.body)) == (502, "upstream_malformed")
+
+
+@pytest.mark.parametrize("header", ["false", "False"])
+async def test_that_a_retry_would_only_fail_again_is_told(behind, header):
+    async with behind() as gateway:
+        gateway.provider.enqueue(*[Script.rate_limited(None, {"x-should-retry": header})] * 2)
+        answer = await gateway.post()
+        assert (answer.status, answer.headers["x-should-retry"]) == (429, "false")
+
+
+COMPLETION = {
+    "id": "cmpl-1",
+    "object": "text_completion",
+    "created": 5,
+    "model": "upstream-model",
+    "choices": [{"index": 0, "text": "Good day", "logprobs": None, "finish_reason": None}],
+    "usage": ANSWER["usage"],
+}
+
+
+async def completed(gateway: Any, **more: Any) -> Any:
+    asked = {"model": "m", "prompt": "Hi", **more}
+    async with gateway.session.post(f"{gateway.url}/v1/completions", json=asked, headers=gateway.headers) as response:
+        return response.status, await response.read()
+
+
+async def test_a_completion_where_a_stream_was_asked_becomes_one(behind):
+    async with behind() as gateway:
+        gateway.provider.enqueue(Script(body=COMPLETION))
+        status, body = await completed(gateway, stream=True, stream_options={"include_usage": True})
+        events = [json.loads(line[6:]) for line in body.splitlines() if line.startswith(b"data: {")]
+        assert (status, body.endswith(b"data: [DONE]\n\n")) == (200, True)
+        assert [(each["text"], each["finish_reason"]) for event in events for each in event["choices"]] == [
+            ("Good day", "stop")
+        ]
+        assert [event["usage"]["total_tokens"] for event in events if event.get("usage")] == [11]
+
+
+async def test_a_stream_where_a_completion_was_asked_becomes_one(behind):
+    async with behind() as gateway:
+        pieces = [{"index": 0, "text": "Good"}, {"index": 0, "text": " day", "finish_reason": "stop"}]
+        events = [event(choices=[piece]) for piece in pieces]
+        gateway.provider.enqueue(Script(events=[*events, event(choices=[], usage=ANSWER["usage"]), DONE]))
+        status, body = await completed(gateway)
+        answer = json.loads(body)
+        assert (status, answer["choices"][0]["text"], answer["choices"][0]["finish_reason"]) == (
+            200,
+            "Good day",
+            "stop",
+        )
+        assert answer["usage"]["total_tokens"] == 11
+
+
 async def test_a_document_where_a_stream_was_asked_becomes_one(behind):
     async with behind() as gateway:
         gateway.provider.enqueue(Script(body=ANSWER))

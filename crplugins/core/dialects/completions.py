@@ -11,8 +11,16 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from crplugins.core.body import Body
+from crplugins.core.dialects.chat_usage import with_usage
 from crplugins.core.dialects.dialect import Dialect
-from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
+from crplugins.core.lenient_json import (
+    NOT_JSON,
+    decode_leniently,
+    encoded,
+    object_of,
+    objects_of,
+    struct_of_what_fits,
+)
 from crplugins.core.reported_usage import ReportedUsage
 from crplugins.core.sse import Event, done_event
 from crplugins.core.wire import AnswerFacts, Choice, Delta, Misshapen
@@ -65,6 +73,37 @@ class Completions(Dialect):
             return _read_leniently(data)
         choices = None if read.choices is None else [_choice(each) for each in read.choices]
         return AnswerFacts(read.model, choices, read.usage, read.error, service_tier=read.service_tier)
+
+    with_usage = staticmethod(with_usage)  # it has chat completions' form
+
+    def stream_of(self, document: bytes) -> list[Event] | None:
+        """A chunk with all choices, one with the usage, and the end mark."""
+        answer = decode_leniently(document)
+        choices = objects_of(object_of(answer).get("choices"))
+        if not choices:
+            return None
+        ended = [each | {"finish_reason": each.get("finish_reason") or "stop"} for each in choices]
+        told = [answer | {"choices": ended, "usage": None}]
+        if answer.get("usage") is not None:
+            told.append(answer | {"choices": []})
+        return [*self.splitter().feed(b"".join([b"data: " + encoded(each) + b"\n\n" for each in told])), done_event()]
+
+    def document_of(self, events: list[Event]) -> bytes | None:
+        head: dict[str, Any] = {}
+        whole: dict[Any, dict[str, Any]] = {}
+        texts: dict[Any, list[str]] = {}
+        for event in events:
+            if event.answer is None or not event.data:
+                continue
+            chunk = object_of(decode_leniently(event.data))
+            head |= {name: value for name, value in chunk.items() if name != "choices" and value is not None}
+            for choice in objects_of(chunk.get("choices")):
+                index = choice.get("index", 0)
+                texts.setdefault(index, []).append(choice.get("text") or "")
+                named = {name: value for name, value in choice.items() if value is not None}
+                whole[index] = whole.get(index, {"logprobs": None, "finish_reason": None}) | named
+        choices = [choice | {"index": index, "text": "".join(texts[index])} for index, choice in whole.items()]
+        return encoded(head | {"choices": choices})
 
     def end_mark(self) -> Event:
         return done_event()

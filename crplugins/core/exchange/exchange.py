@@ -22,7 +22,7 @@ class Exchange(Account):
     `Account`, and here what becomes of it.
 
     Attributes:
-        upstream_dialect: the protocol in which the deployment is asked that is asked now, where it is another one.
+        translated_into: the protocol in which the deployment is asked that is asked now, where it is another one.
         reply: the answer of a plugin, in the place of the app's.
         status: what the client saw; 499 when it left before the first byte.
         error: the refusal we rendered.
@@ -41,7 +41,7 @@ class Exchange(Account):
         heard_in: which of them tells what the answer says. Each event is kept once, however many it passes.
     """
 
-    upstream_dialect: Dialect | None = None
+    translated_into: Dialect | None = None
     reply: Reply | None = None
     status: int | None = None
     response_headers: list[Header] = msgspec.field(default_factory=list)
@@ -57,6 +57,11 @@ class Exchange(Account):
     unended: Unended | None = None
     boundaries: tuple[object, ...] = ()
     heard_in: object = None
+
+    @property
+    def upstream_dialect(self) -> Dialect:
+        """The protocol in which the deployment is asked that is asked now, and in which it answers."""
+        return self.translated_into or self.dialect
 
     @property
     def goes_on(self) -> bool:

@@ -1,7 +1,7 @@
 """Attempts: the deployments that one request asks, one after the other."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from crplugins.handlers.routing.group import Group
 
 logger = logging.getLogger("crplugins.upstream")
+
+Ask = Callable[[Candidate, Body], Awaitable[Reply]]
+"""Asks one deployment, whose model stands in the body, for a reply in the protocol of the client."""
 
 
 class Attempts:
@@ -87,8 +90,8 @@ class Attempts:
         for destination in self._destinations:
             destination.keep(fits, but=self._asked)
 
-    async def next(self, body: Body, adapted: Callable[[Candidate], Body] | None = None) -> Reply:
-        """The reply of the next deployment that does not fail. `adapted` makes the request for one, if not as it is.
+    async def next(self, body: Body, ask: Ask | None = None) -> Reply:
+        """The reply of the next deployment that does not fail. `ask` asks it, where that is not the request as it is.
 
         Raises `GatewayError` if none is left: the failure of the last one, or when the first may be asked again if the
         quotas of all are used up. A failure that every deployment would share ends the attempts at once.
@@ -97,7 +100,7 @@ class Attempts:
             candidate := self._pick(body) or await self._pick_elsewhere(body) or await self._first_free()
         ) is not None:
             try:
-                return await self._ask(candidate, body if adapted is None else adapted(candidate))
+                return await self._ask(candidate, body, ask)
             except QuotaUsedUp as error:
                 self._used_up.append((self._destination, candidate, error.with_traceback(None)))
             except GatewayError as error:
@@ -145,7 +148,7 @@ class Attempts:
         give_up(self._exchange, self._destination.group.missing_usage)
         return True
 
-    async def _ask(self, candidate: Candidate, body: Body) -> Reply:
+    async def _ask(self, candidate: Candidate, body: Body, ask: Ask | None) -> Reply:
         """The reply of this deployment, whose health is told how it went.
 
         What earlier attempts have used stays on the books, and the client is told the sum.
@@ -160,7 +163,9 @@ class Attempts:
         health.running += 1
         try:
             asked = destination.body(body) if destination.fallback else body
-            if exchange.dialect is CHAT:
+            if ask is not None:
+                reply = await ask(candidate, asked)
+            elif exchange.dialect is CHAT:
                 reply = await candidate.handler.answer(exchange, asked)
             else:
                 reply = await candidate.protocols.answer(candidate.handler, exchange, asked)

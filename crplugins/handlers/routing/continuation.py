@@ -5,21 +5,20 @@ and one end mark. Tool calls are shown when they are whole, so that one that is 
 then goes on from the text before it.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
 from crplugins.core.body import Body
+from crplugins.core.dialects import CHAT, COMPLETIONS
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
 from crplugins.core.finish_reasons import is_end
-from crplugins.core.sse import Event, Splitter
+from crplugins.core.sse import Event
 from crplugins.handlers.routing.attempts import Attempts
-from crplugins.handlers.routing.candidate import Candidate
-from crplugins.handlers.routing.joint import Joint
-from crplugins.handlers.routing.prefill import Prefill, prefill_of
+from crplugins.handlers.routing.shown import Shown, ShownChat
 from crplugins.handlers.routing.takeover import next_stream, takes_over
-from crplugins.handlers.routing.transcript import Transcript, continued, may_be_continued
 from crplugins.handlers.routing.whole_usage import events_of, joined
 
 _MOST_WITHHELD: Final = 1024 * 1024
@@ -29,19 +28,24 @@ _MOST_WITHHELD: Final = 1024 * 1024
 class ContinuedStream:
     """The stream of a request, which the next deployment goes on with."""
 
-    def __init__(self, attempts: Attempts, exchange: Exchange, body: Body) -> None:
+    def __init__(self, attempts: Attempts, exchange: Exchange, body: Body, shown: Shown) -> None:
         self._attempts = attempts
         self._exchange = exchange
         self._body = body
-        self._transcript = Transcript()
-        self._joint: Joint | None = None
+        self._shown_before = shown
+        self._goes_on = False  # an event may be another one than its deployment has sent
         self._withheld: list[Event] = []
         self._size = 0
 
     async def frames(self, frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        is_first = True
         while True:
             try:
                 async with aclosing(self._shown(frames)) as pieces:
+                    await anext(pieces)
+                    if is_first:
+                        is_first = False
+                        yield b""
                     async for piece in pieces:
                         yield piece
                 return
@@ -52,10 +56,11 @@ class ContinuedStream:
             frames = following
 
     async def _shown(self, frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """The stream of one deployment, as the client sees it."""
-        splitter, exchange = Splitter(), self._exchange
+        """The stream of one deployment, as the client sees it, behind an empty piece."""
+        splitter, exchange = self._exchange.dialect.splitter(), self._exchange
         try:
             async with aclosing(frames):
+                yield b""
                 async for piece in frames:
                     outward: list[Event] = []
                     for event in events_of(piece, exchange, splitter):
@@ -69,21 +74,20 @@ class ContinuedStream:
                 exchange.note_ahead(event)
 
     def _pass(self, event: Event, outward: list[Event]) -> None:
-        if self._joint is not None:
-            joined_on = self._joint.of(event)
-            if joined_on is None:
-                return
-            event = joined_on
-        if self._withheld or _calls(event):
-            self._withheld.append(event)
-            self._size += len(event.raw)
-            if not (_ends(event) or self._size > _MOST_WITHHELD):
+        shown = self._shown_before
+        new = shown.joined(event) if self._goes_on else event
+        if new is None:
+            return
+        if self._withheld or shown.calls(new):
+            self._withheld.append(new)
+            self._size += len(new.raw)
+            if not (_ends(new) or self._size > _MOST_WITHHELD):
                 return
             released = self._release()
         else:
-            released = [event]
+            released = [new]
         for each in released:
-            self._transcript.add(each)
+            shown.add(each)
         outward += released
 
     def _release(self) -> list[Event]:
@@ -92,40 +96,36 @@ class ContinuedStream:
 
     async def _next(self, failure: GatewayError) -> AsyncGenerator[bytes, None] | None:
         """The stream that goes on after a failure; None if no deployment can, or will."""
-        text, attempts = self._transcript.text, self._attempts
-        if not self._transcript.can_be_continued or (text and not may_be_continued(self._body)):
+        attempts, shown = self._attempts, self._shown_before
+        if not shown.can_go_on(self._body):
             return None
-
-        def fits(candidate: Candidate) -> bool:
-            return not text or prefill_of(candidate.deployment) is not None
-
-        attempts.keep(fits)
+        attempts.keep(shown.fits)
         if not takes_over(attempts, self._exchange, failure, "continue"):
             return None
-
-        def rest(candidate: Candidate) -> Body:
-            prefill = prefill_of(candidate.deployment) or Prefill()
-            self._joint = self._joined_by(prefill, text)
-            return continued(self._body, text, self._exchange.said.tokens(), prefill) if text else self._body
-
+        self._goes_on = True
         while attempts.left:
             try:
-                return await next_stream(attempts, self._body, rest)
+                return await next_stream(attempts, self._body, shown.ask)
             except GatewayError:  # also that it takes no beginning, which is nothing that the client has done
-                attempts.keep(fits)
+                attempts.keep(shown.fits)
         return None
 
-    def _joined_by(self, prefill: Prefill, text: str) -> Joint:
-        return Joint(
-            self._transcript.head,
-            repeated=text if prefill.repeats else "",
-            space=text[len(text.rstrip()) :] if prefill.trims else "",
-        )
+
+async def shown_of(exchange: Exchange) -> Shown:
+    """What keeps what the client of a request is shown."""
+    return ShownChat(exchange) if exchange.dialect is CHAT else await asyncio.to_thread(_shown_elsewhere, exchange)
 
 
-def _calls(event: Event) -> bool:
-    choices = () if event.answer is None else event.answer.choices or ()
-    return any(each.delta is not None and (each.delta.tool_calls or each.delta.function_call) for each in choices)
+def _shown_elsewhere(exchange: Exchange) -> Shown:
+    """Imported where a request needs it, and in a thread, as that takes a while."""
+    from crplugins.handlers.routing.shown_completion import ShownCompletion
+    from crplugins.handlers.routing.shown_translated import ShownTranslated
+    from crplugins.handlers.translation.translated import chat_of, shown_blocks
+
+    dialect = exchange.dialect
+    if dialect is COMPLETIONS:
+        return ShownCompletion(exchange)
+    return ShownTranslated(exchange, shown_blocks(dialect), lambda body: chat_of(dialect, body))
 
 
 def _ends(event: Event) -> bool:

@@ -1,6 +1,5 @@
 """What a failure of one deployment means for the request: who may still answer it, and whether to ask again."""
 
-import re
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -8,7 +7,7 @@ from typing import Final, Literal
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.outcome import ErrorType
-from crplugins.core.redaction import cut
+from crplugins.handlers import faults_of_requests
 from crplugins.handlers.routing.settings import FailureKind
 from crplugins.handlers.upstream_errors import NotSent
 
@@ -51,54 +50,14 @@ def fails_over(error: GatewayError) -> bool:
     return remedy_of(error) == "another"
 
 
-_TOO_LONG_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error", "context_window_exceeded"})
-_TOO_LONG: Final = re.compile(
-    r"maximum (?:context|prompt|input) length|context (?:length|window|limit|size)|prompt (?:is )?too long"
-    r"|input (?:is )?too long|too many (?:input )?tokens|too large for model"
-    r"|exceeds? the (?:model's )?maximum (?:number of (?:input )?tokens|context|input)"
-    r"|`inputs` tokens|tokens? limit exceeded|longer than the model",
-    re.IGNORECASE,
-)
-_FILTERED_CODES: Final = frozenset(
-    {"content_policy_violation", "content_filter", "content_filtered", "responsibleaipolicyviolation",
-     "data_inspection_failed", "datainspectionfailed", "sensitive_content", "safety"}
-)  # fmt: skip
-_FILTERED: Final = re.compile(
-    r"content (?:management|filtering|moderation|usage) policy|content policy|usage policy|usage guidelines"
-    r"|safety system|blocked by content|flagged as potentially|inappropriate content|content (?:exists )?risk",
-    re.IGNORECASE,
-)
-_LONGEST_REASON: Final = 2000
-
-
 def is_too_long(error: GatewayError) -> bool:
-    """Whether the prompt is too long for the model, or the request too large for the provider.
-
-    OpenAI, Azure and Groq say so by a code, others by words alone: Anthropic `prompt is too long`, vLLM `maximum
-    context length`, Gemini `exceeds the maximum number of tokens allowed`, Bedrock `Input is too long for requested
-    model`.
-    """
-    return error.status == 413 or _says(error, (400, 422), _TOO_LONG_CODES, _TOO_LONG)
+    """Whether the prompt is too long for the model, or the request too large for the provider."""
+    return faults_of_requests.is_too_long(error.status, error.error)
 
 
 def refuses_content(error: GatewayError) -> bool:
     """Whether a policy of the provider forbids what the request says."""
-    return _says(error, (400, 403, 422, 451), _FILTERED_CODES, _FILTERED)
-
-
-def _says(error: GatewayError, statuses: tuple[int, ...], codes: frozenset[str], words: re.Pattern[str]) -> bool:
-    """The words count only where no code says otherwise: a message may quote what it refuses."""
-    known = error.error
-    if (known.code or "").lower() in codes or known.type.lower() in codes:
-        return True
-    tells = known.code is not None and not known.code.isdigit() and known.code not in _NO_REASONS
-    return error.status in statuses and not tells and words.search(cut(known.message, _LONGEST_REASON)) is not None
-
-
-_NO_REASONS: Final = frozenset(
-    {"invalid_request_error", "bad_request", "invalid_argument", "invalid_prompt", "validation_error"}
-)
-"""Codes that say no more than the status."""
+    return faults_of_requests.is_forbidden_content(error.status, error.error)
 
 
 def kind_of(error: GatewayError) -> FailureKind:
@@ -144,16 +103,23 @@ def retry_after(error: GatewayError, wall_clock: Callable[[], float] = time.time
     """The seconds after which the provider wants to be asked again; None if it says nothing, or nothing sensible."""
     hints = {name: value.decode("latin-1") for name, value in error.headers if name.startswith(b"retry-after")}
     for name, unit in ((b"retry-after-ms", 1000.0), (b"retry-after", 1.0)):
-        if (value := hints.get(name)) is not None:
-            try:
-                return max(float(value) / unit, 0.0)
-            except ValueError:
-                return _seconds_until(value, wall_clock())
+        if (value := hints.get(name)) is not None and (seconds := _seconds(value, unit, wall_clock)) is not None:
+            return seconds
     return None
 
 
-def _seconds_until(date: str, now: float) -> float | None:
+def _seconds(hint: str, unit: float, wall_clock: Callable[[], float]) -> float | None:
+    """The seconds of a number or a date; None for what is neither, such as a date of a year that no calendar has."""
     try:
-        return max(parsedate_to_datetime(date).timestamp() - now, 0.0)
+        return max(float(hint) / unit, 0.0)
     except ValueError:
+        pass
+    try:
+        return max(parsedate_to_datetime(hint).timestamp() - wall_clock(), 0.0)
+    except (ValueError, OverflowError, OSError):
         return None
+
+
+def forbids_retries(error: GatewayError) -> bool:
+    """Whether the provider says that it would only fail again (`x-should-retry`, which OpenAI's SDKs obey)."""
+    return any(name == b"x-should-retry" and value == b"false" for name, value in error.headers)

@@ -51,6 +51,6 @@ class Group(Unopened):
                 raise previous_response_not_found(body.get("previous_response_id"))
             attempts.keep(lambda each: each.place == kept_at)
         reply = await attempts.next(body)
-        if isinstance(reply.body, bytes) or exchange.dialect is not CHAT:  # of no other can the joint be seamless
+        if isinstance(reply.body, bytes) or exchange.unended is not None:  # who works in the background is asked again
             return reply
-        return with_rescue(reply, reply.body, attempts, exchange, body)
+        return await with_rescue(reply, reply.body, attempts, exchange, body)

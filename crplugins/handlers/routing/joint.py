@@ -1,13 +1,14 @@
 """Joint: makes the chunks of one answer go on from those of another."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
 from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event
 from crplugins.core.wire import read_answer
+from crplugins.handlers.routing.prefill import Prefill
 
 _SAID_ONCE: Final = frozenset(
     {
@@ -40,6 +41,12 @@ class Joint:
         self._repeated = repeated
         self._matched = 0
         self._space = space
+
+    @classmethod
+    def behind(cls, text: str, prefill: Prefill, head: Mapping[str, Any]) -> Self:
+        """The one for an answer that has begun with `text`, as its provider has been told to go on with it."""
+        trimmed = text[len(text.rstrip()) :] if prefill.trims else ""
+        return cls(head, repeated=text if prefill.repeats else "", space=trimmed)
 
     def of(self, event: Event) -> Event | None:
         """The chunk as it goes on; None if it says nothing new."""

@@ -11,19 +11,28 @@ from collections.abc import AsyncGenerator
 from crplugins.core.body import Body
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.handlers.routing.attempts import Attempts
-from crplugins.handlers.routing.continuation import ContinuedStream
+from crplugins.handlers.routing.continuation import ContinuedStream, shown_of
 from crplugins.handlers.routing.on_break import Action
 from crplugins.handlers.routing.restart import RestartedStream
+from crplugins.handlers.routing.shown import CAN_GO_ON
 
 
-def with_rescue(
+async def with_rescue(
     reply: Reply, frames: AsyncGenerator[bytes, None], attempts: Attempts, exchange: Exchange, body: Body
 ) -> Reply:
     """The stream that `attempts` have replied with. If it breaks, another deployment takes over, as the deployment says
     that gives it: one of a fallback as well.
     """
     action: Action = "error" if attempts.current is None else attempts.current.deployment.on_break.action
-    if action == "error" or not attempts.left:
+    if action == "error" or not attempts.left or (action == "continue" and exchange.dialect not in CAN_GO_ON):
         return reply
-    kind = RestartedStream if action == "restart" else ContinuedStream
-    return Reply(reply.status, reply.headers, kind(attempts, exchange, body).frames(frames))
+    try:
+        if action == "restart":
+            rescued = RestartedStream(attempts, exchange, body).frames(frames)
+        else:
+            rescued = ContinuedStream(attempts, exchange, body, await shown_of(exchange)).frames(frames)
+    except BaseException:  # its client has disconnected
+        await frames.aclose()
+        raise
+    await anext(rescued)  # closing a generator that was never started runs nothing of it, and leaks the connection
+    return Reply(reply.status, reply.headers, rescued)

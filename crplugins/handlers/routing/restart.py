@@ -7,7 +7,7 @@ from typing import Final
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
-from crplugins.core.sse import MOST_EVENTS, Event, Splitter
+from crplugins.core.sse import MOST_EVENTS, Event
 from crplugins.handlers.routing.attempts import Attempts
 from crplugins.handlers.routing.on_break import OnBreak
 from crplugins.handlers.routing.takeover import next_stream, takes_over
@@ -26,20 +26,21 @@ class RestartedStream:
         self._body = body
 
     async def frames(self, frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        exchange = self._exchange
+        """The stream, behind an empty piece."""
+        exchange, is_first = self._exchange, True
         while True:
             beginning, is_held = self._beginning(), True
             try:
                 async with aclosing(frames):
-                    if beginning is not None:
-                        async for piece in frames:
-                            if comments := beginning.take(piece):
-                                yield comments
-                            if beginning.is_enough:
-                                break
+                    if is_first:
+                        is_first = False
+                        yield b""
+                    while not beginning.is_enough and (piece := await anext(frames, None)) is not None:
+                        if comments := beginning.take(piece):
+                            yield comments
                     is_held = False
                     exchange.shown_from_start()
-                    for shown in [] if beginning is None else beginning.pieces():
+                    for shown in beginning.pieces():
                         yield shown
                     async for piece in frames:
                         yield piece
@@ -48,14 +49,15 @@ class RestartedStream:
                 if not (is_held and takes_over(self._attempts, exchange, error, "restart")):
                     raise
             exchange.shown_from_start()
+            exchange.split = None  # nobody has seen it: an error that follows is numbered behind what was shown
             frames = await next_stream(self._attempts, self._body)
 
-    def _beginning(self) -> "Beginning | None":
-        """What is to be held back; None if no other deployment could be asked."""
+    def _beginning(self) -> "Beginning":
+        """What is to be held back: nothing if no other deployment could be asked."""
         assert self._attempts.current is not None
         settings = self._attempts.current.deployment.on_break
         is_held = settings.action == "restart" and self._attempts.left
-        return Beginning(self._exchange, settings) if is_held else None
+        return Beginning(self._exchange, settings, is_enough=not is_held)
 
 
 class Beginning:
@@ -65,12 +67,12 @@ class Beginning:
         is_enough: a token has come after the time of holding back, or with as many tokens held as may be.
     """
 
-    def __init__(self, exchange: Exchange, settings: OnBreak) -> None:
-        self.is_enough = False
+    def __init__(self, exchange: Exchange, settings: OnBreak, *, is_enough: bool = False) -> None:
+        self.is_enough = is_enough
         self._exchange = exchange
         self._tokens = settings.hold_tokens
         self._until = exchange.clock() + settings.hold_seconds
-        self._splitter = Splitter()
+        self._splitter = exchange.dialect.splitter()
         self._events: list[Event] = []
         self._size = 0
 

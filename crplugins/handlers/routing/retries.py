@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from crplugins.core.errors import GatewayError
-from crplugins.handlers.routing.failures import is_over, kind_of, retry_after
+from crplugins.handlers.routing.failures import forbids_retries, is_over, kind_of, retry_after
 from crplugins.handlers.routing.settings import RetryPolicy
 
 SHARE: Final = 0.05
@@ -58,7 +58,7 @@ def retries_after(error: GatewayError, policy: RetryPolicy) -> int:
     """How often in all the deployment may be asked again, if all its failures are like this one."""
     told = policy.by_kind.get(kind_of(error))
     if told is None and is_over(error):
-        return policy.retries
+        return 0 if forbids_retries(error) else policy.retries
     return policy.by_kind.get("Default", 0) if told is None else told
 
 

@@ -1,14 +1,13 @@
 """Takeover: asking the next deployment for the rest, or the whole, of an answer whose stream has broken."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange, RescueKind
 from crplugins.core.log_lines import log_upstream
-from crplugins.handlers.routing.attempts import Attempts
-from crplugins.handlers.routing.candidate import Candidate
+from crplugins.handlers.routing.attempts import Ask, Attempts
 
 logger = logging.getLogger("crplugins.upstream")
 
@@ -24,13 +23,11 @@ def takes_over(attempts: Attempts, exchange: Exchange, error: GatewayError, kind
     return True
 
 
-async def next_stream(
-    attempts: Attempts, body: Body, adapted: Callable[[Candidate], Body] | None = None
-) -> AsyncGenerator[bytes, None]:
+async def next_stream(attempts: Attempts, body: Body, ask: Ask | None = None) -> AsyncGenerator[bytes, None]:
     """The stream of the next deployment. Raises `GatewayError` if all that are left fail.
 
-    `adapted` makes the request for one of them, where it is not the client's.
+    `ask` asks one of them, where that is not the client's request as it is.
     """
-    reply = await attempts.next(body, adapted)
+    reply = await attempts.next(body, ask)
     assert not isinstance(reply.body, bytes), "a stream was asked for"
     return reply.body

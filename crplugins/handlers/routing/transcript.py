@@ -85,12 +85,18 @@ def continued(body: Body, text: str, tokens: int, prefill: Prefill) -> Body:
 
     Of what the client allows the whole answer, what its `tokens` have left is allowed the rest, but a token at least.
     """
-    copy = body.copy()
+    copy = bounded(body, tokens)
     messages = body.get("messages", list[msgspec.Raw]) or []
     beginning = {"role": "assistant", "content": text.rstrip() if prefill.trims else text, **prefill.message}
     copy.set("messages", [*messages, beginning])
     for name, value in prefill.parameters.items():
         copy.set(name, value)
+    return copy
+
+
+def bounded(body: Body, tokens: int) -> Body:
+    """A copy of the request, with what so many tokens have left of the bounds of its answer, but one at least."""
+    copy = body.copy()
     for name in _BOUNDS:
         if (bound := body.get(name, int)) is not None:
             copy.set(name, max(bound - tokens, 1))

@@ -82,6 +82,11 @@ class Blocks:
             return "tool_calls"
         return self.finish or "stop"
 
+    def go_on(self, blocks: list[Block]) -> None:
+        """These have been told. The last one goes on, if it has not stopped."""
+        self.told = [msgspec.structs.replace(block, pieces=[*block.pieces]) for block in blocks]
+        self._open = self.told[-1] if blocks and not blocks[-1].stopped else None
+
     def choice(self, choice: Fields, *, whole: bool = False) -> Iterator[BlockStep]:
         """The steps of one choice: of a chunk, or of a whole answer. Raises `GatewayError` 502."""
         said = choice.get("message" if whole else "delta")

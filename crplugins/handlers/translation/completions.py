@@ -9,6 +9,7 @@ from crplugins.core.finish_reasons import openais_reason
 from crplugins.core.lenient_json import encoded, objects_of
 from crplugins.core.sse import Event, done_event
 from crplugins.handlers.spoken import Target
+from crplugins.handlers.translation.shown_blocks import ShownBlocks
 from crplugins.handlers.translation.translation import (
     AnswerWriter,
     Fields,
@@ -75,6 +76,9 @@ class CompletionsWriter:
         self._shows_usage = shows_usage
         self._id = new_id("cmpl")
         self._created = int(time.time())
+
+    def go_on(self, shown: ShownBlocks) -> None:
+        """Each chunk stands for itself."""
 
     def events(self, chunk: Fields) -> list[Event]:
         choices = [_choice(each, each.get("delta")) for each in objects_of(chunk.get("choices"))]

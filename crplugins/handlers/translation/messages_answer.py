@@ -11,6 +11,7 @@ from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, arguments_of, choice_of
 from crplugins.handlers.translation.messages_request import chat_request
 from crplugins.handlers.translation.messages_tools import MessagesTools
+from crplugins.handlers.translation.shown_blocks import ShownBlocks
 from crplugins.handlers.translation.translation import (
     UNSIGNED,
     AnswerWriter,
@@ -46,6 +47,10 @@ class MessagesWriter:
         self._blocks = Blocks()
         self._usage: Fields = {}
         self._begun = False
+
+    def go_on(self, shown: ShownBlocks) -> None:
+        self._begun = True
+        self._blocks.go_on(shown.blocks)
 
     def events(self, chunk: Fields) -> list[Event]:
         self._usage = counts(chunk.get("usage")) or self._usage

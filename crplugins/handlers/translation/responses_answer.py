@@ -12,6 +12,7 @@ from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.blocks import Block, Blocks, BlockStep, arguments_of, choice_of
 from crplugins.handlers.translation.responses_request import chat_request, sealed
 from crplugins.handlers.translation.responses_tools import INPUT, OfferedTools
+from crplugins.handlers.translation.shown_blocks import ShownBlocks, ShownResponse
 from crplugins.handlers.translation.translation import (
     AnswerWriter,
     Fields,
@@ -53,12 +54,23 @@ class ResponsesWriter:
         self._number = 0
         self._read = RESPONSES.reader()
         self._ids: dict[int, str] = {}
+        self._items: dict[int, Fields] = {}  # that another one has told whole
         self._head: Fields | None = None
         self._seals = "reasoning.encrypted_content" in (asked.get("include") or [])
         self._echo = {
             name: default if (value := asked.get(name)) is None else value for name, default in _ECHOED.items()
         }
         self._echo["tools"] = [*map(_whole_tool, self._echo["tools"])]
+
+    def go_on(self, shown: ShownBlocks) -> None:
+        assert isinstance(shown, ShownResponse)
+        self._head, self._echo, self._number = shown.head, {}, shown.next_number
+        self._ids, self._items = {**shown.ids}, {**shown.items}
+        self._blocks.go_on(shown.blocks)
+        for block in shown.blocks:  # heard already, and not once more where it is whole
+            place = {"output_index": block.number, "content_index": 0, "summary_index": 0}
+            kind = "reasoning_summary_text" if block.kind == "thinking" else "output_text"
+            self._read(encoded({"type": f"response.{kind}.delta", "delta": ".", **place}), b"")
 
     def events(self, chunk: Fields) -> list[Event]:
         self._usage = counts(chunk.get("usage")) or self._usage
@@ -192,6 +204,8 @@ class ResponsesWriter:
 
     def _item(self, block: Block, status: str, *, begun: bool = False) -> Fields:
         """The item of a block, whole or with nothing in it yet."""
+        if (whole := self._items.get(block.number)) is not None:
+            return whole
         text = "" if begun else block.text
         if block.kind == "thinking":
             summary = [{"type": "summary_text", "text": text}] if text else []

@@ -1,14 +1,16 @@
 """Translated: a deployment that speaks chat completions, asked in another protocol."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
+
 from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Dialect
 from crplugins.core.dialects.chat_usage import usage_object
-from crplugins.core.errors import no_completion
+from crplugins.core.errors import GatewayError, no_completion
 from crplugins.core.exchange import Exchange, Reply
 from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event
@@ -18,12 +20,40 @@ from crplugins.handlers.spoken import Target
 from crplugins.handlers.translation.completions import CompletionsTranslation
 from crplugins.handlers.translation.messages_answer import MessagesTranslation
 from crplugins.handlers.translation.responses_answer import ResponsesTranslation
+from crplugins.handlers.translation.shown_blocks import ShownBlocks, ShownMessage, ShownResponse
 from crplugins.handlers.translation.translation import AnswerWriter, Fields, Translation
 
 TRANSLATIONS: Final[Mapping[Dialect, Translation]] = MappingProxyType(
     {MESSAGES: MessagesTranslation(), RESPONSES: ResponsesTranslation(), COMPLETIONS: CompletionsTranslation()}
 )
 """The protocols in which one that chats can be asked."""
+
+
+def chat_of(dialect: Dialect, body: Body) -> Body | None:
+    """A request in one of them as the chat completion that any model is asked for; None for what none can be."""
+    try:
+        return Body(encoded(TRANSLATIONS[dialect].request(_members(body), Target())))
+    except GatewayError:
+        return None
+
+
+def shown_blocks(dialect: Dialect) -> ShownBlocks:
+    """What keeps what is shown of an answer in Messages or Responses."""
+    return ShownMessage() if dialect is MESSAGES else ShownResponse()
+
+
+class GoingOn(msgspec.Struct, frozen=True):
+    """How a deployment goes on with an answer that another one has begun.
+
+    Attributes:
+        request: puts the beginning of the answer into the request.
+        joined: a chunk as it goes on; None for one that says nothing new.
+        shown: what the client has seen; None in a protocol whose events do not depend on that.
+    """
+
+    request: Callable[[Body], Body]
+    joined: Callable[[Event], Event | None]
+    shown: ShownBlocks | None
 
 
 class Translated(Unopened):
@@ -37,21 +67,25 @@ class Translated(Unopened):
         self._handler = handler
         self._target = target
 
-    async def answer(self, exchange: Exchange, body: Body) -> Reply:
+    async def answer(self, exchange: Exchange, body: Body, going_on: GoingOn | None = None) -> Reply:
         translation, asked = TRANSLATIONS[exchange.dialect], _members(body)
         chat = Body(encoded(translation.request(asked, self._target)))
-        exchange.upstream_dialect = CHAT
+        if going_on is not None:
+            chat = going_on.request(chat)
+        exchange.translated_into = CHAT
         try:
             reply = await self._handler.answer(exchange, chat)
         finally:
-            exchange.upstream_dialect = None
+            exchange.translated_into = None
         writer = translation.writer(asked)
+        if going_on is not None and going_on.shown is not None:
+            writer.go_on(going_on.shown)
         if isinstance(reply.body, bytes):
             whole = CHAT.document(reply.body)
             document = exchange.dialect.document(writer.document(_chunk(whole, exchange)))
             exchange.split = document.raw, [document]
             return document_reply(document.raw)
-        told = _told(reply.body, exchange, writer)
+        told = _told(reply.body, exchange, writer, None if going_on is None else going_on.joined)
         await anext(told)  # closing a generator that was never started runs nothing of it, and leaks the connection
         return stream_reply(told)
 
@@ -62,7 +96,10 @@ def _members(body: Body) -> Fields:
 
 
 async def _told(
-    frames: AsyncGenerator[bytes, None], exchange: Exchange, writer: AnswerWriter
+    frames: AsyncGenerator[bytes, None],
+    exchange: Exchange,
+    writer: AnswerWriter,
+    joined: Callable[[Event], Event | None] | None,
 ) -> AsyncGenerator[bytes, None]:
     """The stream in the other protocol. Comments, which keep a connection alive, pass."""
     splitter = CHAT.splitter()
@@ -74,13 +111,13 @@ async def _told(
             told: list[Event] = []
             counted: TokenUsage | None = None
             for event in events:
-                told += _translated(event, exchange, writer)
+                new = event if joined is None else joined(event)
+                if new is not None:
+                    told += _translated(new, exchange, writer)
                 counted = (event.answer and event.answer.counted) or counted
             if told:
                 yield _joined(told, exchange)
-            if (
-                counted is not None and not exchange.spent
-            ):  # told at the end alone, which a broken stream does not reach
+            if counted is not None and not exchange.spent:  # told at the end, which a broken stream does not reach
                 exchange.counted(counted, "provider")
     yield _joined(writer.end(), exchange)
 

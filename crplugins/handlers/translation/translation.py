@@ -1,12 +1,15 @@
 """Translation: what one protocol and chat completions make of each other."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
 from crplugins.core.errors import GatewayError
 from crplugins.core.sse import Event
 from crplugins.handlers.spoken import Target
+
+if TYPE_CHECKING:
+    from crplugins.handlers.translation.shown_blocks import ShownBlocks
 
 Fields = dict[str, Any]
 """A JSON object."""
@@ -28,6 +31,9 @@ class AnswerWriter(Protocol):
 
     def end(self) -> list[Event]:
         """The events that end a complete answer."""
+
+    def go_on(self, shown: "ShownBlocks") -> None:
+        """The client has seen this of the answer. Before any of the other calls."""
 
     def document(self, answer: Fields) -> bytes:
         """The whole answer for a whole chat completion. Raises `GatewayError` 502."""

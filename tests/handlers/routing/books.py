@@ -106,12 +106,13 @@ async def books(
     *,
     params: Any = (),
     info: Any = (),
+    infos: Sequence[Any] = (),
     provider_name: str = "openai",
     **words: Any,
 ) -> AsyncIterator[Books]:
     """A deployment of the model `m` for each of `handlers`, asked in this order.
 
-    `params` are `litellm_params` and `info` is `model_info` of all.
+    `params` are `litellm_params` and `info` is `model_info` of all; `infos` are more of it for each.
     """
     watcher = Watcher()
     async with AsyncExitStack() as stack:
@@ -129,6 +130,7 @@ async def books(
                     "input_cost_per_token": MICRO_USD[number][0] * 1e-6,
                     "output_cost_per_token": MICRO_USD[number][1] * 1e-6,
                     **dict(info),
+                    **dict(infos[number] if infos else ()),
                 },
                 "handler": handler,
             }

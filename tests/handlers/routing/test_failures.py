@@ -77,6 +77,9 @@ def test_a_failure_of_our_own_is_for_nobody(error_type) -> None:
         ({"retry_after": "Tue, 14 Nov 2023 22:13:30 GMT"}, 10.0),
         ({"retry_after": "Tue, 14 Nov 2023 22:13:10 GMT"}, 0.0),
         ({"retry_after": "Tue, 45 Nov 2023 22:13:10 GMT"}, None),
+        ({"retry_after": "Mon, 01 Jan 9999999999 00:00:00 GMT"}, None),
+        ({"retry_after": "Mon, 01 Jan 2026 0:0:9999999999 GMT"}, None),
+        ({"retry_after": "3", "retry_after_ms": "soon"}, 3.0),
     ],
 )
 def test_the_time_that_a_provider_names_may_be_a_number_or_a_date(headers, seconds) -> None:

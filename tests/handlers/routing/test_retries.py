@@ -45,6 +45,13 @@ def test_only_a_deployment_that_is_not_at_work_any_more_is_asked_again(failure: 
     assert retries_after(FAILURES[failure], RetryPolicy(retries=3)) == 3 * (failure in IS_OVER)
 
 
+def test_a_deployment_that_says_that_it_would_only_fail_again_is_not_asked_again() -> None:
+    failure = failed_with(429, "upstream_429", x_should_retry="false")
+    assert retries_after(failure, RetryPolicy(retries=3)) == 0
+    assert retries_after(failed_with(429, "upstream_429", x_should_retry="true"), RetryPolicy(retries=3)) == 3
+    assert retries_after(failure, RetryPolicy(retries=3, by_kind={"RateLimitError": 2})) == 2  # which somebody wants
+
+
 @pytest.mark.parametrize(
     ("kind", "failures"),
     [

@@ -1,0 +1,98 @@
+"""What a provider finds wrong with a request that another model might answer: it is too long, or a policy forbids it.
+
+Few say so by a code, and each in words of its own. Sources: the providers' pages on errors, and what their SDKs and
+clients look for, as of 2026.
+"""
+
+import re
+from typing import Final
+
+from crplugins.core.errors import ErrorObject
+from crplugins.core.redaction import cut
+
+_TOO_LONG_CODES: Final = frozenset(
+    {"context_length_exceeded", "exceed_context_size_error", "context_window_exceeded", "outofcontexterror",
+     "model_max_prompt_tokens_exceeded", "tokens_limit_reached", "tokens_too_long", "token_limit_exceeded",
+     "prompt_too_long", "input_too_long"}
+)  # fmt: skip
+"""OpenAI's, llama.cpp's, those of gateways, Volcengine's, GitHub's, Baidu's and OpenRouter's."""
+
+_TOO_LONG: Final = re.compile(
+    r"maximum (?:context|prompt|input) length|context (?:length|window|limit|size)"
+    r"|(?:prompt|input)(?: tokens?| token length| length)?(?: \([^)]{1,40}\))? (?:is )?too long"
+    r"|too many (?:input )?tokens|too large for model"
+    r"|exceeds? the (?:model's )?maximum (?:number of (?:input )?tokens|context|input|allowed length)"
+    r"|input tokens? exceed|number of input tokens|input token count is|prompt token count|length of prompt_tokens"
+    r"|`inputs` (?:tokens|must have less)|tokens? limit exceeded|exceeded model token limit"
+    r"|longer than the (?:maximum )?model"
+    r"|reduce the length of the (?:messages|input|prompt)|prompt exceeds max length|range of input length should be"
+    r"|sum of prompt length|exceed max message tokens|max input characters|prompt 超长",
+    re.IGNORECASE,
+)
+
+_FILTERED_CODES: Final = frozenset(
+    {"content_policy_violation", "content_policy", "content_filter", "contentfilter", "content_filtered",
+     "responsibleaipolicyviolation", "data_inspection_failed", "datainspectionfailed", "sensitive_content", "safety",
+     "moderation_blocked", "guardrail_violation", "cyber_policy", "bio_policy"}
+)  # fmt: skip
+_FILTERED_BY: Final = "sensitivecontentdetected"
+"""What stands in Volcengine's codes, behind the kind of the content: `InputTextSensitiveContentDetected`."""
+
+_FILTERED: Final = re.compile(
+    r"content (?:management|filtering|moderation|usage) policy|content policy|usage policy|usage guidelines"
+    r"|safety system|safety_check_type|blocked by (?:our )?(?:content|guardrail)|blocked output|content filters?\b"
+    r"|flagged (?:as potentially|for|by)|inappropriate content|content (?:exists )?risk|considered high risk"
+    r"|sensitive (?:content|information|words)|new_sensitive|responsible ai\b|敏感内容",
+    re.IGNORECASE,
+)
+_LONGEST_REASON: Final = 2000
+
+_OF_AN_ACCOUNT: Final = re.compile(
+    r"\baccount\b|\baccess (?:was|has been)\b|terminated|suspended|deactivated", re.IGNORECASE
+)
+"""Who has broken a policy before, and may not ask any more: no matter of this request."""
+
+
+def is_too_long(status: int, told: ErrorObject) -> bool:
+    """Whether the prompt is too long for the model, or the request too large for the provider."""
+    return status == 413 or _says(status, told, (400, 422), _TOO_LONG_CODES, _TOO_LONG)
+
+
+def is_forbidden_content(status: int, told: ErrorObject) -> bool:
+    """Whether a policy of the provider forbids what the request says."""
+    if _FILTERED_BY in (told.code or "").lower():
+        return True
+    forbids = _says(status, told, (400, 403, 422, 451), _FILTERED_CODES, _FILTERED)
+    return forbids and not (status == 403 and _OF_AN_ACCOUNT.search(cut(told.message, _LONGEST_REASON)))
+
+
+def status_by_words(status: int, told: ErrorObject, unknown: int) -> int:
+    """The status of a refusal that finds fault with the request, by whatever status its provider says so.
+
+    xAI and OpenRouter refuse what a policy forbids with a 403, like a key that is not valid: whoever took it for that
+    would send nobody to the deployment for a while. Others answer 200 and have codes of their own: `status` is
+    `unknown` then.
+    """
+    if status == 403 and is_forbidden_content(403, told):
+        return 400
+    if status == unknown and (is_too_long(400, told) or is_forbidden_content(400, told)):
+        return 400
+    return status
+
+
+def _says(
+    status: int, told: ErrorObject, statuses: tuple[int, ...], codes: frozenset[str], words: re.Pattern[str]
+) -> bool:
+    """The words count only where no code says otherwise: a message may quote what it refuses."""
+    code = (told.code or "").lower()
+    if code in codes or told.type.lower() in codes:
+        return True
+    tells = bool(code) and not code.isdigit() and code not in _NO_REASONS
+    return status in statuses and not tells and words.search(cut(told.message, _LONGEST_REASON)) is not None
+
+
+_NO_REASONS: Final = frozenset(
+    {"invalid_request_error", "bad_request", "bad_request_error", "badrequest", "invalid_argument",
+     "invalid_input_argument", "invalid_parameter_error", "invalidparameter", "invalid_prompt", "validation_error"}
+)  # fmt: skip
+"""Codes that say no more than the status."""
