@@ -93,7 +93,7 @@ def serve(
         found = find(file or config_file)
         run_key = None if found.config.keys else mint_secret()
         run = Start(
-            None if found.file is None else found.file.resolve(),
+            None if found.file is None else found.file.absolute(),
             run_key=run_key,
             server=_server_settings(host=host, port=port, uds=uds, certfile=ssl_certfile, keyfile=ssl_keyfile),
             log_level=log_level,
