@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LogLevel = Literal["debug", "info", "warning", "error"]
 """That of `config/schema.py`, which is imported behind the first line."""
 
+MOST_WORKERS = 512
+"""Far more than machines have processors: a zero too many took the memory of all that runs beside it."""
+
 _WITH_KEY = """\
 crplugins {version} listens on {address} and serves {models}
 
@@ -58,7 +61,7 @@ def serve(
     ssl_keyfile: Annotated[
         str | None, typer.Option(metavar="PEM", help="Its private key, if it is not in the same file.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes that share the port.")] = 1,
     env_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Lines NAME=value, for variables that are not set already.")
     ] = None,

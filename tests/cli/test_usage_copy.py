@@ -101,6 +101,7 @@ def test_sums_without_rows_are_told(tmp_path, copy):
     ("to", "code", "said"),
     [
         ("sqlite:///first.db", 1, "--to names the ledger itself\n"),
+        ("sqlite:///./first.db", 1, "--to names the ledger itself\n"),
         ("mysql://x/y", 2, "--to"),
         ("sqlite:///no/such/folder/x.db", 1, "--to cannot be written, after 0 rows: "),
         ("postgresql://nobody@127.0.0.1:1/x", 1, "--to cannot be written, after 0 rows: "),
