@@ -49,6 +49,8 @@ def check(
 ) -> None:
     """Check the configuration and show what it sets up. Exits with 2 if it is not valid."""
     if litellm is not None:
+        if config_file is not None or online:
+            raise typer.BadParameter("it reads that file alone, without --config and --online", param_hint="--litellm")
         report_litellm(litellm, as_json=as_json)
         return
     from crplugins.homes.gateway.app import Gateway  # its import, with aiohttp, would double the start of all commands

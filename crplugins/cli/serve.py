@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LogLevel = Literal["debug", "info", "warning", "error"]
 """That of `config/schema.py`, which is imported behind the first line."""
 
+MOST_WORKERS = 512
+"""Far more than machines have processors: a zero too many took the memory of all that runs beside it."""
+
 _WITH_KEY = """\
 crplugins {version} listens on {address} and serves {models}
 
@@ -54,7 +57,7 @@ def serve(
     ssl_keyfile: Annotated[
         str | None, typer.Option(metavar="PEM", help="Its private key, if it is not in the same file.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=MOST_WORKERS, help="Processes that share the port.")] = 1,
     env_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Lines NAME=value, for variables that are not set already.")
     ] = None,
@@ -89,7 +92,7 @@ def serve(
         found = find(file or config_file)
         run_key = None if found.config.keys else mint_secret()
         run = Start(
-            None if found.file is None else found.file.resolve(),
+            None if found.file is None else found.file.absolute(),
             run_key=run_key,
             server=_server_settings(host=host, port=port, uds=uds, certfile=ssl_certfile, keyfile=ssl_keyfile),
             log_level=log_level,

@@ -224,7 +224,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise Refused(f"cannot listen on {host}: {error.strerror}") from None
+        raise Refused(f"cannot listen on {host or 'an empty host'}: {error.strerror}") from None
+    except UnicodeError:  # of the codec for names, which comes before the look-up
+        raise Refused(f"cannot listen on {host}: no name of a host has a part that is empty or so long") from None
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -239,8 +241,10 @@ def bind(host: str, port: int) -> socket.socket:
 def cannot_listen(address: Any, error: OSError) -> Refused:
     """`address`: of a Unix socket its path, else the host and the port."""
     if isinstance(address, str):
-        taken = error.errno == errno.EADDRINUSE
-        return Refused(f"cannot listen on {address}: {'a process listens there' if taken else error.strerror or error}")
+        reason = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            reason = "a process listens there" if Path(address).is_socket() else "something else than a socket is there"
+        return Refused(f"cannot listen on {address}: {reason}")
     host, port = address[:2]
     if error.errno == errno.EADDRINUSE:
         return Refused(f"port {port} on {host} is in use; stop what listens there or choose another with --port")

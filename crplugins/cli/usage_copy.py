@@ -1,6 +1,7 @@
 """`crplugins usage copy`: the rows of the ledger, written into another database."""
 
 import asyncio
+import os
 import sqlite3
 import sys
 from datetime import datetime
@@ -48,7 +49,7 @@ async def _copy(to: str, now: datetime, ledger: str | None, config_file: Path | 
         target = LedgerDatabase(to)
     except (ValueError, ImportError) as error:
         raise ConfigError([Problem(("--to",), str(error))]) from None
-    if str(target.url) == str(found.database.url):
+    if str(target.url) == str(found.database.url) or _is_same_file(target.file, found.database.file):
         raise Refused("--to names the ledger itself")
 
     async def write(reader: LedgerReader) -> int:
@@ -67,3 +68,8 @@ async def _copy(to: str, now: datetime, ledger: str | None, config_file: Path | 
         typer.echo(f"{await ask(found, write)} rows are in the other ledger")
     finally:
         await target.close()
+
+
+def _is_same_file(one: Path | None, other: Path | None) -> bool:
+    """However each of them is spelt, and through symlinks."""
+    return one is not None and other is not None and os.path.realpath(one) == os.path.realpath(other)

@@ -55,7 +55,7 @@ async def _export(
     """Raises `ConfigError` and `Refused`."""
     try:
         from crplugins.cli.usage_source import ask, find_ledger  # needs the `sql` extra
-        from crplugins.ledger.export import export_days, first_day, last_whole_day
+        from crplugins.ledger.export import ExportUnwritable, export_days, first_day, last_whole_day
         from crplugins.ledger.reader import LedgerReader
     except ImportError as error:
         raise ConfigError([Problem((), f"needs {error.name}: pip install 'crplugins[sql]'")]) from None
@@ -79,8 +79,8 @@ async def _export(
         await ask(found, write)
     except ImportError as error:
         raise ConfigError([Problem((), f"needs {error.name}: pip install 'crplugins[parquet]'")]) from None
-    except OSError as error:
-        raise Refused(f"{directory} cannot be written: {error.strerror}") from None
+    except ExportUnwritable as error:
+        raise Refused(str(error)) from None
 
 
 def _day(option: str, text: str | None, now: datetime) -> date | None:

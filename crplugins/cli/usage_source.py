@@ -78,6 +78,6 @@ def _tell_of_more(more: int, spool: Path) -> None:
 def _configured(config_file: Path | None) -> tuple[str, str | None]:
     config, file = read_config(config_file)
     if config.ledger is None:
-        where = f"{file} keeps no ledger" if file else "there is no configuration"
+        where = "it keeps no ledger" if file else "there is no configuration"
         raise config.source.error([Problem((), f"{where}; name one with --ledger sqlite:///usage.db")])
     return config.ledger.url, config.ledger.spool

@@ -1,6 +1,7 @@
 """What a configuration may say and hardly means. Each is a warning and no mistake, because it can be right."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Final
 
 from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo, is_secret
@@ -27,6 +28,9 @@ _VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Of providers that take a key and nothing else: where litellm and the direct handler look for it."""
 
+_ENTRA: Final = frozenset({"tenant_id", "client_id", "client_secret"})
+"""With these litellm signs in to Microsoft's Entra for an Azure model."""
+
 
 def doubts(config: Config, environ: Mapping[str, str], places: Sequence[int]) -> Iterator[str]:
     """One sentence each; none shows a value. `places` are those of the models in the file's `model_list`."""
@@ -40,6 +44,8 @@ def doubts(config: Config, environ: Mapping[str, str], places: Sequence[int]) ->
         variables = _missing(entry.litellm_params, environ)
         if variables:
             yield f"{where} has no api_key, and {' or '.join(variables)} is not set in the environment"
+        if (packages := _not_installed(entry.litellm_params)) is not None:
+            yield f"{where}: litellm signs in to its provider with what `pip install {packages}` brings: it is missing"
 
 
 def _is_route(entry: ModelEntry) -> bool:
@@ -62,3 +68,20 @@ def _missing(params: LitellmParams, environ: Mapping[str, str]) -> tuple[str, ..
     if params.api_key is not None or params.api_base is not None or any(map(is_secret, params.others)):
         return ()
     return () if any(environ.get(name, "").strip() for name in variables) else variables
+
+
+def _not_installed(params: LitellmParams) -> str | None:
+    """What litellm imports for the provider's sign-in, and does not bring: each request fails without it."""
+    provider, slash, _ = params.model.partition("/")
+    if slash and provider in ("vertex_ai", "vertex_ai_beta"):
+        return None if _is_installed("google.auth") else "google-auth requests"
+    if slash and provider == "azure" and params.others.keys() >= _ENTRA:
+        return None if _is_installed("azure.identity") else "azure-identity"
+    return None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # what it stands in
+        return False

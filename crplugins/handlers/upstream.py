@@ -18,6 +18,7 @@ from crplugins.core.network import has_host
 from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.litellm.providers import PROVIDERS
+from crplugins.handlers.litellm.sign_in import SIGN_IN_PROVIDERS, sign_in_model, why_not_signed_in
 from crplugins.metering.listed_prices import installed_prices
 from crplugins.metering.price_table import PriceTable
 
@@ -49,7 +50,7 @@ _RESPONSES_MODELS: Final = re.compile(
 _OPENAIS_HOSTS: Final = (".api.openai.com", ".openai.azure.com")
 
 # In litellm's list of OpenAI-compatible providers, but with sign-in flows or routes of their own.
-_NOT_PLAIN: Final = frozenset({"azure_ai", "chatgpt", "clarifai", "github_copilot", "ragflow"})
+_NOT_PLAIN: Final = frozenset({"azure_ai", "clarifai", "ragflow"}) | SIGN_IN_PROVIDERS
 
 # `litellm_params` that only litellm understands: with one of them, `auto` cannot mean the direct handler.
 _LITELLM_ONLY: Final = frozenset({"api_version", "azure_ad_token", "custom_llm_provider", "mock_response"})
@@ -120,9 +121,9 @@ def resolve(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str
             return Upstream(provider, model, deployment.api_base.rstrip("/"), deployment.api_key)
         raise LitellmMissing(deployment)
     if not translated:
-        return _from_litellm(deployment, kind)
+        return _from_litellm(deployment, kind, environ)
     if not _is_certain(deployment) and "*" not in deployment.model:  # whose models a request names
-        _ask_litellm(deployment)
+        _ask_litellm(deployment, environ)
     return None
 
 
@@ -279,8 +280,8 @@ def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Map
     return Upstream(provider, model.removeprefix(_RESPONSES_MARK), base.rstrip("/"), key)
 
 
-def _from_litellm(deployment: Deployment, kind: HandlerKind) -> Upstream | None:
-    model, provider, key, base = _ask_litellm(deployment)
+def _from_litellm(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str]) -> Upstream | None:
+    model, provider, key, base = _ask_litellm(deployment, environ)
     base = base or deployment.api_base or (_OPENAI_BASE if provider == "openai" else None)
     if kind == "direct" and not base:
         raise UpstreamUnknown(f"model '{deployment.name}': handler 'direct' needs an api_base for '{provider}'")
@@ -289,8 +290,12 @@ def _from_litellm(deployment: Deployment, kind: HandlerKind) -> Upstream | None:
     return None
 
 
-def _ask_litellm(deployment: Deployment) -> tuple[str, str, str | None, str | None]:
+def _ask_litellm(deployment: Deployment, environ: Mapping[str, str]) -> tuple[str, str, str | None, str | None]:
     """The model, provider, key and address of a deployment. Raises `ProviderUnknown`. Imports litellm."""
+    if signed := sign_in_model(deployment.model, deployment.parameters.get("custom_llm_provider")):
+        if (why := why_not_signed_in(signed[1], environ)) is not None:
+            raise ProviderUnknown(f"model '{deployment.name}': {why}")
+        return *signed, None, None
     from crplugins.handlers.litellm.loading import load_litellm, quiet
 
     litellm = load_litellm()

@@ -14,7 +14,7 @@ from crplugins.core.finish_reasons import is_end, is_failure
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, encoded, first_json_value, object_of, objects_of
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, without_comments
 from crplugins.core.told_errors import told_error
-from crplugins.core.wire import AnswerFacts, Choice, Misshapen
+from crplugins.core.wire import Choice, Misshapen
 from crplugins.handlers import upstream_errors
 from crplugins.handlers.faults_of_requests import status_by_words
 

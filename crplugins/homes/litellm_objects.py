@@ -12,6 +12,7 @@ from crplugins.core.reported_usage import read_usage
 from crplugins.core.said import Said
 from crplugins.core.usage import Price
 from crplugins.core.wire import Choice, Delta
+from crplugins.handlers.litellm.sign_in import sign_in_model
 from crplugins.handlers.litellm.usage import note_provider, plain, usages_of_choice
 from crplugins.metering.listed_prices import installed_prices
 from crplugins.metering.price_table import prices_for
@@ -176,6 +177,8 @@ def _deployment(info: Mapping[str, Any], identity: str, model: str, named: str) 
 
 
 def _provider_of(model: str) -> str:
+    if signed := sign_in_model(model):
+        return signed[1]
     import litellm
 
     try:

@@ -8,7 +8,7 @@ import csv
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +24,10 @@ SETTLED: Final = timedelta(hours=1)
 """A request is recorded when it is over. So long after the end of a day all that began in it are."""
 
 _DAY: Final = timedelta(days=1)
+
+
+class ExportUnwritable(Exception):
+    """A file that cannot be written, and why. No OSError, as those of the ledger's database are."""
 
 
 class ExportedDay(NamedTuple):
@@ -48,7 +52,7 @@ async def export_days(
 ) -> AsyncIterator[ExportedDay]:
     """Each day from `first` to before `end`. Memory is bounded, whatever a day has.
 
-    Raises the errors of `LedgerDatabase.fetch`, OSError, and ImportError for Parquet without its package.
+    Raises the errors of `LedgerDatabase.fetch`, `ExportUnwritable`, and ImportError for Parquet without its package.
     """
     day = first
     while day < end:
@@ -59,7 +63,8 @@ async def export_days(
             begin, number = datetime.combine(day, time(), UTC), 0
             with _written(file, kind) as written:
                 async for rows in read_rows(reader, EVERY_COLUMN, begin, begin + _DAY):
-                    written.write(rows)
+                    with _writing(file):
+                        written.write(rows)
                     number += len(rows)
             yield ExportedDay(day, file, number)
         day += _DAY
@@ -83,23 +88,35 @@ def last_whole_day(now: datetime) -> date:
 @contextmanager
 def _written(file: Path, kind: Format) -> Iterator[RowFile]:
     """Makes the file, on the disk, when everything is written; nothing stays of one that fails."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
-    opened = part.open("w", encoding="utf-8", newline="")
+    with _writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        opened = part.open("w", encoding="utf-8", newline="")
     try:
-        with opened:
-            rows = _MAKERS[kind](opened)
-            yield rows
+        rows = _MAKERS[kind](opened)
+        yield rows
+        with _writing(file):
             opened.flush()
             rows.finish(part)
-        descriptor = os.open(part, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        part.replace(file)
+            opened.close()
+            descriptor = os.open(part, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            part.replace(file)
     finally:
+        with suppress(OSError):  # a full disk says so once more
+            opened.close()
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ExportUnwritable(f"{file} cannot be written: {error.strerror or error}") from error
 
 
 def _text(moment: datetime) -> str:

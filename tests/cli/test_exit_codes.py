@@ -53,7 +53,16 @@ def test_a_symlink_to_itself_is_a_configuration_error(run, tmp_path, command):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("serve", "--prot", "1"), ("serve", "--port", "70000"), ("serve", "--workers", "0"), ("sevre",)]
+    "arguments",
+    [
+        ("serve", "--prot", "1"),
+        ("serve", "--port", "70000"),
+        ("serve", "--workers", "0"),
+        ("serve", "--workers", "100000"),
+        ("check", "--litellm", "config.yaml", "--config", "gateway.yaml"),
+        ("check", "--litellm", "config.yaml", "--online"),
+        ("sevre",),
+    ],
 )
 def test_wrong_usage_ends_with_2(run, arguments):
     done = run(*arguments)
@@ -65,6 +74,23 @@ def test_an_address_that_is_none_of_this_machines_is_refused_with_1(run):
     done = run("serve", "--host", "192.0.2.1", "--port", 0)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "cannot listen on port 0 of 192.0.2.1: Cannot assign requested address\n"
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+def test_a_host_that_is_no_name_is_refused_with_1(run, host):
+    done = run("serve", "--host", host, "--port", 0)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"cannot listen on {host}: no name of a host has a part that is empty or so long\n"
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a file"])
+def test_a_socket_in_the_place_of_something_else_is_refused_with_1(run, tmp_path, kind):
+    path = tmp_path / "taken"
+    path.mkdir() if kind == "a folder" else path.write_text("kept")
+    done = run("serve", "--uds", path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"cannot listen on {path}: something else than a socket is there\n"
+    assert path.exists()
 
 
 @pytest.mark.parametrize("arguments", [("--version",), ("check", "--config", "no.yaml")], ids=" ".join)

@@ -111,6 +111,12 @@ def test_what_is_not_known_is_said(command, five_requests, tmp_path):
     assert "limits.per_client_address is not replayed" in said
 
 
+def test_all_requests_may_be_asked_for_by_the_first_day_of_the_calendar(command, five_requests):
+    code, out, _ = command("--since", "0001-01-01")
+    assert code == 0
+    assert out.startswith("5 requests from ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -78,6 +78,22 @@ def test_sighup_reads_the_file_anew_and_a_mistake_in_it_changes_nothing(serve, r
     assert f"the configuration stays as it was (SIGHUP): {file}, line 7: server.prot: unknown key" in err
 
 
+def test_a_symlink_on_the_way_to_the_file_is_followed_again_as_kubernetes_replaces_one(serve, folder):
+    for name, more in (("first", ""), ("second", "aliases: {fast: demo/echo}\n")):
+        (folder / name).mkdir()
+        (folder / name / "mounted.yaml").write_text(f"{CONFIGURATION}server: {{watch: true}}\n{more}")
+    (folder / "data").symlink_to("first")
+    (folder / "mounted.yaml").symlink_to("data/mounted.yaml")
+    with serve("mounted.yaml", cwd=folder) as gateway:
+        assert serves(gateway.url, "fast") == {404}
+        (folder / "next").symlink_to("second")
+        (folder / "next").rename(folder / "data")
+        until(lambda: serves(gateway.url, "fast") == {200})
+        (folder / "second" / "mounted.yaml").write_text(f"{CONFIGURATION}server: {{watch: true, prot: 1}}\n")
+        gateway.process.send_signal(signal.SIGHUP)
+        until(lambda: loaded(gateway.url)[0] == (True, "reload_refused"))
+
+
 ONE_PROCESS_ALONE = """
 from pathlib import Path
 

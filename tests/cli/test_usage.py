@@ -211,7 +211,7 @@ def test_a_configuration_without_a_ledger_ends_with_2(command, tmp_path):
     (tmp_path / "gateway.yaml").write_text("ledger: null\n")
     code, _, err = command()
     assert code == 2
-    assert "gateway.yaml keeps no ledger; name one with --ledger" in err
+    assert "gateway.yaml: it keeps no ledger; name one with --ledger" in err
 
 
 def test_a_file_that_is_not_a_database_and_a_server_that_is_unavailable_end_with_1(command, tmp_path):

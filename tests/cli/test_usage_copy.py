@@ -139,6 +139,7 @@ def test_a_day_of_which_some_rows_are_deleted_is_copied_whole(tmp_path, copy):
     ("to", "code", "said"),
     [
         ("sqlite:///first.db", 1, "--to names the ledger itself\n"),
+        ("sqlite:///./first.db", 1, "--to names the ledger itself\n"),
         ("mysql://x/y", 2, "--to"),
         ("sqlite:///no/such/folder/x.db", 1, "--to cannot be written, after 0 rows: "),
         ("postgresql://nobody@127.0.0.1:1/x", 1, "--to cannot be written, after 0 rows: "),

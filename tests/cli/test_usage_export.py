@@ -99,7 +99,8 @@ def test_it_goes_on_where_it_was_interrupted_and_leaves_no_half_file(command, tm
 
     monkeypatch.setattr(export.CsvFile, "write", fails_on_the_last_day)
     code, _, err = command()
-    assert (code, "No space left on device" in err) == (1, True)
+    assert code == 1
+    assert err.endswith(".csv cannot be written: No space left on device\n")
     assert len(names_of(tmp_path / "out")) == 2
     monkeypatch.setattr(export.CsvFile, "write", real)
     code, out, err = command()
@@ -114,6 +115,14 @@ def test_a_day_that_is_not_over_is_left_out(command, tmp_path):
     assert code == 0
     assert len(out.splitlines()) == 1
     assert "is not over" in err
+
+
+def test_a_folder_that_cannot_be_made_is_told_by_its_name(command, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    code, out, err = command()
+    assert (code, out) == (1, "")
+    assert err.startswith("out/usage-") or "/out/usage-" in err
+    assert err.endswith(" cannot be written: File exists\n")
 
 
 def test_mistakes_are_sentences(command, monkeypatch):

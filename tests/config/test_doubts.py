@@ -1,5 +1,8 @@
 """What a configuration may say and hardly means is a warning."""
 
+import importlib
+import sys
+
 import pytest
 
 
@@ -78,3 +81,31 @@ def test_keys_that_belong_beside_litellm_params_are_told_and_not_sent(load):
         "is ignored: it belongs beside litellm_params"
     ] * 2
     assert dict(config.deployments()[0].parameters) == {}
+
+
+@pytest.mark.parametrize(
+    ("params", "package", "command"),
+    [
+        ({"model": "vertex_ai/gemini-2.5-pro"}, "google.auth", "google-auth requests"),
+        (
+            {"model": "azure/gpt", "api_base": "http://h", "tenant_id": "t", "client_id": "c", "client_secret": "s"},
+            "azure.identity", "azure-identity",
+        ),
+    ],
+)  # fmt: skip
+def test_a_package_that_the_sign_in_to_a_provider_needs_is_told_where_it_is_missing(
+    load, monkeypatch, tmp_path, params, package, command
+):
+    missing = f"model_list[0].litellm_params: litellm signs in to its provider with what `pip install {command}` brings"
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, package.partition(".")[0], raising=False)
+    assert load(model(**params)).warnings == (f"{missing}: it is missing",)
+    (tmp_path / package.replace(".", "/")).mkdir(parents=True)
+    importlib.invalidate_caches()
+    monkeypatch.delitem(sys.modules, package.partition(".")[0], raising=False)
+    assert load(model(**params)).warnings == ()
+
+
+@pytest.mark.parametrize("name", ["azure/gpt", "vertex_ai", "openrouter/vertex_ai/m"])
+def test_no_package_is_told_of_where_nobody_signs_in(load, name):
+    assert load(model(model=name, api_key="x", api_base="http://h")).warnings == ()

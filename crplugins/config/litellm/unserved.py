@@ -31,9 +31,17 @@ _FILM_MODELS: Final = ("sora-", "veo-")
 
 _OTHER_MODELS: Final = (
     *_OPENAIS_MODELS, *_FILM_MODELS, "imagen-", "imagegeneration", "stable-diffusion",
-    "aws_polly/", "elevenlabs/", "deepgram/", "assemblyai/",
+    "aws_polly/", "elevenlabs/", "deepgram/", "assemblyai/", "runwayml/", "vertex_ai/chirp", "semantic-ranker",
 )  # fmt: skip
 """The same of all protocols but those that litellm translates."""
+
+_ROUTER: Final = "auto_router"
+"""The provider of a model that LiteLLM's router chooses by what a request says."""
+
+_PROMPT_KEEPERS: Final = frozenset({
+    "arize_phoenix", "bitbucket", "dotprompt", "generic_prompt_management", "gitlab", "humanloop", "langfuse",
+})  # fmt: skip
+"""What stands in place of a provider where LiteLLM's proxy takes the prompt from there."""
 
 _OPENAIS_WIRE: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm"})
 """Providers whose models are asked in OpenAI's wire."""
@@ -50,6 +58,8 @@ def why_unserved(entry: Mapping[str, Any], environ: Mapping[str, str]) -> str | 
         return f"{ENVIRONMENT} is {here}, which model_info.supported_environments does not name"
     mode = info.get("mode")
     model = params.get("model") if isinstance(params, Mapping) else None
+    if isinstance(model, str) and (why := _why_nobody_has_it(model)) is not None:
+        return why
     passes = isinstance(model, str) and _passes(model, entry.get("handler"))
     if isinstance(mode, str) and mode in MODES:
         if mode in _SERVED_MODES or (passes and mode in _PASSED_MODES):
@@ -60,6 +70,18 @@ def why_unserved(entry: Mapping[str, Any], environ: Mapping[str, str]) -> str | 
         return None
     if any(part in model.lower() for part in (_FILM_MODELS if passes else _OTHER_MODELS)):
         return "a model of this name answers in no protocol of the gateway; if it does, write model_info.mode chat"
+    return None
+
+
+def _why_nobody_has_it(model: str) -> str | None:
+    """Why no provider has a model of this name, whose first part says what LiteLLM's proxy does before it asks one."""
+    first, slash, rest = model.partition("/")
+    if not slash:
+        return None
+    if first == _ROUTER:
+        return "it stands for LiteLLM's own choice by what a request says; clients ask for one of its models by name"
+    if first in _PROMPT_KEEPERS:
+        return f"its prompt is kept in {first}, where only LiteLLM's proxy looks; write the provider before '{rest}'"
     return None
 
 

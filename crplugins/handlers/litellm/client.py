@@ -28,6 +28,7 @@ from crplugins.handlers.litellm.plain import PlainAnswer
 from crplugins.handlers.litellm.providers import CONFIGURED
 from crplugins.handlers.litellm.rehearsal import HARMLESS, Rehearsed, rehearse
 from crplugins.handlers.litellm.request import ArgumentMap, Arguments
+from crplugins.handlers.litellm.sign_in import sign_in_model
 from crplugins.handlers.litellm.stream import RawStream
 from crplugins.handlers.upstream import UpstreamUnknown
 
@@ -233,10 +234,13 @@ class LitellmClient:
         )
 
     def _name_and_provider(self, model: str) -> tuple[str, str]:
+        said = self._deployment.parameters.get("custom_llm_provider")
+        if signed := sign_in_model(model, said):
+            return signed
         try:
             name, provider, _, _ = self._litellm.get_llm_provider(
                 model,
-                custom_llm_provider=self._deployment.parameters.get("custom_llm_provider"),
+                custom_llm_provider=said,
                 api_base=self._deployment.api_base,
             )
         except Exception as error:

@@ -24,8 +24,9 @@ from crplugins.handlers.litellm.asking import ConfiguredCalls
 from crplugins.handlers.litellm.client import LitellmClient
 from crplugins.handlers.litellm.loading import close_litellm, open_litellm, quiet
 from crplugins.handlers.litellm.providers import FILE, Table, read_table
+from crplugins.handlers.litellm.sign_in import SIGN_IN_PROVIDERS
 
-_SIGNS_IN: Final = frozenset({"chatgpt", "github_copilot", "ragflow"})
+_SIGNS_IN: Final = SIGN_IN_PROVIDERS | {"ragflow"}
 """Those whose look-up calls somebody, or needs more than a name."""
 
 _SIGNING: Final = frozenset({"bedrock", "bedrock_mantle", "gigachat", "oci", "sagemaker", "sagemaker_chat", "sap"})

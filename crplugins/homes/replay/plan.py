@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from crplugins.config import Config
@@ -19,6 +19,9 @@ from crplugins.plugins.budgets.windows import period_around
 
 WARM_UP: Final = timedelta(days=1)
 """Before the time that is asked for, limits are filled: none remembers for longer."""
+
+_EARLIEST: Final = datetime(1970, 1, 2, tzinfo=UTC)
+"""No request is older, and the calendar does not end before the first one."""
 
 
 async def replay(
@@ -41,6 +44,7 @@ async def replay(
 
     Raises the errors of `LedgerDatabase.fetch`.
     """
+    since = max(since, _EARLIEST)
     begin = since - WARM_UP
     prices = PriceList(config.deployments())
     await asyncio.to_thread(prices.read)

@@ -74,6 +74,15 @@ general_settings: {{global_max_parallel_requests: 50, max_request_size_mb: 2}}
     ("entry", "why"),
     [
         ("{model_name: e, litellm_params: {model: azure/whisper-1}}", "a model of this name answers in no protocol"),
+        ("{model_name: e, litellm_params: {model: runwayml/gen4_turbo}}", "a model of this name answers in no protocol"),
+        (
+            "{model_name: e, litellm_params: {model: auto_router/complexity_router}}",
+            "it stands for LiteLLM's own choice by what a request says; clients ask for one of its models by name",
+        ),
+        (
+            "{model_name: e, litellm_params: {model: langfuse/gpt-4o, prompt_id: p}}",
+            "its prompt is kept in langfuse, where only LiteLLM's proxy looks; write the provider before 'gpt-4o'",
+        ),
         ("{model_name: e, litellm_params: {model: azure/pictures}, model_info: {mode: image_generation}}", "its mode is image_gen"),
         ("{model_name: e, litellm_params: {model: openai/m}, model_info: {blocked: true}}", "model_info.blocked is true"),
         ("{model_name: e, litellm_params: {model: openai/m, api_key: os.environ/NOWHERE}}", "litellm_params.api_key: the environment"),
