@@ -117,10 +117,11 @@ def _proxy(scheme: str, environ: Mapping[str, str]) -> str | None:
 
 
 def has_host(url: str) -> bool:
-    """Whether a URL can be read, and names a host and no impossible port."""
+    """Whether a URL can be read, and names a host that can be looked up, and no impossible port."""
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
+        labels = (parts.hostname or "").removesuffix(".").split(".")
+        return all(0 < len(label) < 64 for label in labels) and parts.port != 0  # RFC 1035, section 2.3.4
     except ValueError:
         return False
 

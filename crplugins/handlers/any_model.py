@@ -42,7 +42,7 @@ class AnyModel(DirectHandler):
         await super().__aexit__(kind, error, traceback)
 
     async def answer(self, exchange: Exchange, body: Body) -> Reply:
-        dialect = exchange.upstream_dialect or exchange.dialect
+        dialect = exchange.upstream_dialect
         requested = body.get("model", str) or ""
         if dialect is CHAT and is_responses_alone(self._wildcard.model_for(requested, self._pattern)):
             return await self._translator().answer(exchange, body)

@@ -6,6 +6,7 @@ keys, and the OpenAPI document of the admin API is made from them.
 
 import dataclasses
 import sys
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -38,8 +39,8 @@ _LONGEST_NAME: Final = 500
 def _name(value: str) -> str:
     if len(value.encode(errors="replace")) > _LONGEST_NAME:
         raise refusal(f"must have {_LONGEST_NAME} bytes at most")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise refusal("must be a text without NUL characters and halves of others")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+        raise refusal("must be a text without control characters and halves of others")
     return value
 
 

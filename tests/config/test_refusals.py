@@ -125,7 +125,7 @@ def test_an_address_without_a_scheme_is_refused(refuse):
 
 @pytest.mark.parametrize(
     "url",
-    ["http://u:p@[h/v1", "http://u:p@h]/v1", "http://[1:2:p]/v1", "http://u:p@h:x/v1", "https://u:p@h:99999/v1", "http://h:0",
+    ["http://u:p@[h/v1", "http://u:p@h]/v1", "http://[1:2:p]/v1", "http://u:p@h:x/v1", "https://u:p@h:99999/v1", "http://h:0", "http://u:p@a..b/v1",
      "http:///v1", "http://u:p@/v1", "https://", "http://?h", "http://u:p@h\u2100/v1"],
 )  # fmt: skip
 def test_an_address_that_leads_nowhere_is_refused_without_showing_it(refuse, url):
