@@ -6,7 +6,7 @@ stands beside it keeps its bytes: spelling of numbers, escapes, order, padding.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 DONE = "data: [DONE]\n\n"
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -41,8 +41,18 @@ def with_a_reason(recording: bytes) -> bytes:
 
 def shown_to_who_asked(recording: bytes) -> bytes:
     """The provider's own bytes, ended as every stream of ours ends."""
-    text = recording.decode()
-    return recording if text.endswith(DONE) else recording + DONE.encode()
+    frames = [frame for frame in _frames(recording.decode()) if frame != DONE]
+    return "".join([*frames, *_usage_of_groq(frames), DONE]).encode()
+
+
+def _usage_of_groq(frames: Sequence[str]) -> Iterator[str]:
+    """The usage that OpenAI's clients look for, where a stream tells it in a member of Groq's alone."""
+    chunks = [json.loads(frame[6:]) for frame in frames if frame.startswith("data: {")]
+    told = [chunk for chunk in chunks if "usage" in (chunk.get("x_groq") or {})]
+    if told and not any(chunk.get("usage") for chunk in chunks):
+        names = ("id", "object", "created", "model", "system_fingerprint")
+        chunk = {**{name: told[-1][name] for name in names}, "choices": [], "usage": told[-1]["x_groq"]["usage"]}
+        yield f"data: {json.dumps(chunk, separators=(',', ':'))}\n\n"
 
 
 def shown_to_who_did_not_ask(recording: bytes, recording_id: str) -> bytes:

@@ -72,7 +72,8 @@ class Clients:
         number = self.sent
         headers = {"authorization": f"Bearer {[*KEYS.values()][number % len(KEYS)]}"}
         messages = [{"role": "user", "content": "word " * (number % 50 + 1)}]
-        body = {"model": MODELS[number % 2], "messages": messages, "stream": number % 3 == 0, "n": number % 7 or -1}
+        body = {"model": MODELS[number % 2], "messages": messages, "stream": number % 3 == 0, "n": number % 7 or 1}
+        body["temperature"] = 1 if number % 7 else 7  # which is refused
         try:
             async with self._session.post(f"{self.base}/v1/chat/completions", json=body, headers=headers) as answer:
                 await answer.read()
