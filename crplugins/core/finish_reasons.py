@@ -13,7 +13,7 @@ _FAILURES: Final = frozenset({
     "error", "abort", "aborted", "network_error", "insufficient_system_resource", "timeout", "malformed_model_output",
     "malformed_tool_use", "malformed_function_call", "malformed_response", "unexpected_tool_call",
     "too_many_tool_calls", "missing_thought_signature", "upstream_error", "gateway_error", "server_error",
-    "internal_error", "failed", "cancelled", "canceled",
+    "internal_error", "failed",
 })  # fmt: skip
 """The model has failed, or was given up: OpenRouter's, vLLM's and SGLang's, Zhipu's, DeepSeek's, Cohere's, Bedrock's,
 Gemini's, and those of gateways."""

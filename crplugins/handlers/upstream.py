@@ -39,7 +39,7 @@ _ANTHROPIC_PATH: Final = "/messages"
 
 _SELF_HOSTED: Final = frozenset({"openai", "custom_openai", "openai_like", "hosted_vllm"})
 
-_RESPONSES_MARK: Final = "responses/"
+RESPONSES_MARK: Final = "responses/"
 """What stands in LiteLLM before the name of a model that is asked in Responses."""
 
 _RESPONSES_MODELS: Final = re.compile(
@@ -194,8 +194,8 @@ def _must_translate(deployment: Deployment, kind: HandlerKind) -> bool:
 
 def in_responses(deployment: Deployment) -> Deployment:
     """The same deployment under the name by which litellm asks its model in Responses, whatever a client speaks."""
-    model = _model_of(deployment).removeprefix(_RESPONSES_MARK)
-    return replace(deployment, model=f"{deployment.provider}/{_RESPONSES_MARK}{model}")
+    model = _model_of(deployment).removeprefix(RESPONSES_MARK)
+    return replace(deployment, model=f"{deployment.provider}/{RESPONSES_MARK}{model}")
 
 
 def is_openai(upstream: Upstream) -> bool:
@@ -222,7 +222,7 @@ def _in_responses_alone(deployment: Deployment, environ: Mapping[str, str]) -> U
     model = _model_of(deployment)
     if deployment.provider not in _SELF_HOSTED:
         return None
-    is_said = model.startswith(_RESPONSES_MARK) or deployment.only_responses
+    is_said = model.startswith(RESPONSES_MARK) or deployment.only_responses
     if not is_said and (deployment.spoken is not None or not is_responses_alone(model)):
         return None
     upstream = _self_hosted(deployment, deployment.provider, model, environ)
@@ -277,7 +277,7 @@ def _self_hosted(deployment: Deployment, provider: str, model: str, environ: Map
         raise UpstreamUnknown(f"model '{deployment.name}': '{deployment.model}' needs an api_base")
     if not has_host(base):  # that of the environment, which the configuration has not read
         raise UpstreamUnknown(f"model '{deployment.name}': the address in the environment is no URL with a host")
-    return Upstream(provider, model.removeprefix(_RESPONSES_MARK), base.rstrip("/"), key)
+    return Upstream(provider, model.removeprefix(RESPONSES_MARK), base.rstrip("/"), key)
 
 
 def _from_litellm(deployment: Deployment, kind: HandlerKind, environ: Mapping[str, str]) -> Upstream | None:

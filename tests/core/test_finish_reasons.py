@@ -9,7 +9,7 @@ FAILURES = (
     "error", "abort", "aborted", "network_error", "insufficient_system_resource", "MALFORMED_FUNCTION_CALL",
     "malformed_function_call", "UNEXPECTED_TOOL_CALL", "function_call_filter: MALFORMED_FUNCTION_CALL",
     "function_call_filter: UNEXPECTED_TOOL_CALL", "TIMEOUT", "upstream_error", "gateway_error",
-    "server_error", "failed", "cancelled",
+    "server_error", "failed",
 )  # fmt: skip
 
 

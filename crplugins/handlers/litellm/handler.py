@@ -34,7 +34,7 @@ from crplugins.handlers.litellm.request import Arguments, messages_of
 from crplugins.handlers.litellm.stream import LitellmStream, RawItems
 from crplugins.handlers.litellm.transport import reaching
 from crplugins.handlers.litellm.usage import as_usage, fields_of, note_provider, plain
-from crplugins.handlers.upstream import UpstreamUnknown
+from crplugins.handlers.upstream import RESPONSES_MARK, UpstreamUnknown
 from crplugins.handlers.upstream_errors import refuses_stream_options
 
 _MAY_BE_CLAUDE: Final = ("*", "anthropic/", "azure_ai/", "bedrock/", "vertex_ai/")
@@ -247,5 +247,5 @@ def _choices_of(arguments: Arguments) -> int:
 
 
 def _bare(model: str) -> str:
-    """The model as the upstream names it, without litellm's name of the provider."""
-    return model.partition("/")[2] or model
+    """The model as the upstream names it, without litellm's name of the provider and its mark of a protocol."""
+    return (model.partition("/")[2] or model).removeprefix(RESPONSES_MARK)

@@ -125,7 +125,8 @@ async def test_a_rerankers_query_costs_as_many_as_it_is_billed_as(
 
 
 async def test_the_sound_that_was_made_is_counted_by_how_long_it_lasts() -> None:
-    sound = b"\xff\xfb\x90\x00" + bytes(16_000 * 6 - 4)  # 6 s of MP3 at 128 kbit/s, 1250 tokens a minute
+    frame = b"\xff\xfb\x94\x00" + bytes(380)  # MP3 at 128 kbit/s and 48 kHz: 24 ms
+    sound = frame * 250  # 6 s, at 1,250 tokens a minute
     async with gateway(BY_TOKENS, Script(body=sound, content_type="audio/mpeg")) as (client, records):
         await client.audio.speech.create(model="m", voice="alloy", input="Hello")
     [record] = records
