@@ -60,7 +60,7 @@ def seconds_of(data: bytes, rate: float) -> float:
         found = _mp4(data)
     elif data[:1] == b"\xff" and data[1:3] in _frames():
         found = _framed(data, rate)
-    return found or len(data) / rate
+    return round(found, 6) or len(data) / rate  # of many small numbers the sum is a little off
 
 
 def _wav_rate(data: bytes) -> float:
