@@ -180,13 +180,9 @@ def test_a_key_written_twice_never_passes(key: str, first: Any, second: Any, spa
             Body.of_request(raw.encode())
 
 
-@pytest.mark.parametrize(
-    ("n", "code"),
-    [(b"0", "integer_below_min_value"), (b"-5", "integer_below_min_value"), (b"129", "integer_above_max_value"),
-     (b"9" * 5000, "integer_above_max_value"), (b"1000000", "integer_above_max_value")],
-)  # fmt: skip
-def test_nobody_is_asked_for_fewer_answers_than_one_or_more_than_openai_gives(n: bytes, code: str) -> None:
+@pytest.mark.parametrize("n", [b"129", b"1000000", b"9" * 5000])
+def test_nobody_is_asked_for_more_answers_than_openai_gives(n: bytes) -> None:
     refused = refusal(b'{"model":"m","n":' + n + b"}")
-    assert (refused.error.code, refused.error.param) == (code, "n")
+    assert (refused.error.code, refused.error.param) == ("integer_above_max_value", "n")
     for good in (b"1", b"128", b"null"):
         assert Body.of_request(b'{"model":"m","n":' + good + b"}").fields

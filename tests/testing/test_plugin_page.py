@@ -58,7 +58,13 @@ PLUGINS = [kind for block in PLAIN for kind in defined(block, Plugin) if "Plugin
 
 def contracts() -> Iterator[type[PluginContract]]:
     for kind in PLUGINS:
-        yield type(f"Test{kind.__name__}", (PluginContract,), {"make_plugin": lambda _self, kind=kind: kind()})
+        hooks: dict[str, Any] = {"make_plugin": lambda _self, kind=kind: kind()}
+        if kind.__name__ == "Tenant":  # it asks for a header
+            hooks["accepted_request"] = lambda self: {
+                **PluginContract.accepted_request(self),
+                "headers": {"x-tenant": "acme"},
+            }
+        yield type(f"Test{kind.__name__}", (PluginContract,), hooks)
     for block in PLAIN:
         yield from (kind for kind in defined(block, PluginContract) if kind is not PluginContract)
 
@@ -71,7 +77,7 @@ TESTS: list[tuple[type[PluginContract], str]] = [
 
 def test_the_page_has_plugins_of_every_kind() -> None:
     names = {kind.__name__ for kind in PLUGINS}
-    assert names == {"NoShouting", "Lowercase", "NoSecrets", "CountWords", "Journal", "Cache"}
+    assert names == {"NoShouting", "Lowercase", "NoSecrets", "CountWords", "Journal", "Cache", "ByLength", "Tenant"}
     assert [contract.__name__ for contract in CONTRACTS][-1] == "TestNeedsReason"
 
 

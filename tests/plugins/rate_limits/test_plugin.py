@@ -108,7 +108,7 @@ async def test_what_the_client_allows_is_reserved_for_each_choice(field: str) ->
     [
         ({"prompt": ["a"] * 1000}, 10_000),
         ({"prompt": [[1, 2]] * 1000, "n": 2}, 20_000),
-        ({"prompt": "a", "n": 10**30}, 10**8),
+        ({"prompt": "a", "best_of": 10**30}, 10**8),
     ],
 )
 async def test_an_answer_to_each_of_many_prompts_is_reserved(body: dict[str, Any], requested: int) -> None:

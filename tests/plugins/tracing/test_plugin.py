@@ -150,7 +150,7 @@ async def test_a_span_for_the_request_and_one_for_the_call_of_the_provider(behin
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "upstream-model",
         "gen_ai.request.stream": False,
-        "gen_ai.response.model": "m",
+        "gen_ai.response.model": "upstream-model",
         "openai.response.service_tier": "default",
         "gen_ai.response.finish_reasons": ("stop",),
         "gen_ai.usage.input_tokens": usage["prompt_tokens"],
