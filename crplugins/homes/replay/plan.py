@@ -45,7 +45,9 @@ async def replay(
     Raises the errors of `LedgerDatabase.fetch`.
     """
     since = max(since, _EARLIEST)
-    begin = since - WARM_UP
+    history = read_history(reader, since - WARM_UP, until)
+    first = await anext(history, [])
+    begin = first[0].started_at if first else since  # years in which nobody asked take as long as others
     prices = PriceList(config.deployments())
     await asyncio.to_thread(prices.read)
     keys = list(keys)
@@ -62,7 +64,8 @@ async def replay(
     )
     await asyncio.to_thread(simulation.__enter__)
     try:
-        async for requests in read_history(reader, begin, until):
+        await asyncio.to_thread(simulation.feed, first, decided)
+        async for requests in history:
             await asyncio.to_thread(simulation.feed, requests, decided)
     except BaseException as error:
         await asyncio.to_thread(simulation.__exit__, type(error), error, error.__traceback__)
