@@ -8,7 +8,7 @@ from typing import Final
 from crplugins.config import Config
 from crplugins.core.principal import Budget, Period
 from crplugins.homes.price_list import PriceList
-from crplugins.homes.replay.history import read_history
+from crplugins.homes.replay.history import PastRequest, read_history
 from crplugins.homes.replay.report import ReplayReport
 from crplugins.homes.replay.simulation import Fate, Simulation, SpentBefore
 from crplugins.keys.key import Key
@@ -46,7 +46,7 @@ async def replay(
     """
     since = max(since, _EARLIEST)
     history = read_history(reader, since - WARM_UP, until)
-    first = await anext(history, [])
+    first: list[PastRequest] = await anext(history, [])
     begin = first[0].started_at if first else since  # years in which nobody asked take as long as others
     prices = PriceList(config.deployments())
     await asyncio.to_thread(prices.read)
