@@ -58,8 +58,10 @@ class _WithUsage(_Within):
 
 @dataclass(slots=True, eq=False)
 class Progress:
-    """How far an answer has come; written by the provider while it answers."""
+    """How far an answer has come; written by the provider while it answers. `frames` are those of the answer, until it
+    is over."""
 
+    frames: Sequence[bytes] = ()
     frames_sent: int = 0
     bytes_sent: int = 0
     usage: tuple[int, int] | None = None
@@ -109,8 +111,12 @@ class ReceivedRequest:
 
     @property
     def usage(self) -> tuple[int, int] | None:
-        """Prompt and completion tokens as reported to the client, None if no usage went out."""
-        return self.progress.usage
+        """Prompt and completion tokens as reported to the client, None if no usage went out.
+
+        Whoever has read the answer to its end may look at once.
+        """
+        frames = self.progress.frames
+        return reported_usage(frames[: self.progress.frames_sent]) if frames else self.progress.usage
 
     @property
     def completed(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Self
 from crplugins.testing.cassettes import Cassette
 from crplugins.testing.connection import Connection
 from crplugins.testing.playback import play
-from crplugins.testing.received import HttpRequest, ReceivedRequest, received, reported_usage
+from crplugins.testing.received import HttpRequest, ReceivedRequest, received
 from crplugins.testing.refusal import SERVER_ERROR
 from crplugins.testing.repertoire import Repertoire
 from crplugins.testing.reply import ProviderReply, refused
@@ -157,10 +157,11 @@ class FakeProvider:
         self._log.append(request)
         self._watch.notify()
         script, reply = self._answer(request)
+        request.progress.frames = reply.frames
         try:
             await play(script, reply, connection, request.progress)
         finally:
-            self._finish(request, reply, client_gone=connection.client_gone)
+            self._finish(request, client_gone=connection.client_gone)
 
     def _answer(self, request: ReceivedRequest) -> tuple[Script, ProviderReply]:
         try:
@@ -170,9 +171,9 @@ class FakeProvider:
             logger.exception("the fake model cannot answer request %d", request.number)
             return Script(), refused(SERVER_ERROR)
 
-    def _finish(self, request: ReceivedRequest, reply: ProviderReply, *, client_gone: bool) -> None:
+    def _finish(self, request: ReceivedRequest, *, client_gone: bool) -> None:
         progress = request.progress
-        progress.usage = reported_usage(reply.frames[: progress.frames_sent])
+        progress.usage, progress.frames = request.usage, ()
         progress.client_gone = client_gone and not progress.completed
         self.active -= 1
         progress.finished.set()

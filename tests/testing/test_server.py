@@ -154,3 +154,15 @@ async def test_who_has_read_a_plain_answer_finds_its_usage_in_the_log(provider: 
         await client.post(HELLO)
         assert provider.last_request.usage == (7, 4)
         assert provider.last_request.completed
+
+
+async def test_usage_is_in_the_log_once_it_is_sent_and_not_only_when_the_answer_is_over() -> None:
+    counted = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":4,"total_tokens":11}}\n\n'
+    script = Script(events=[counted, b"data: [DONE]\n\n"], stall_after=1)
+    async with FakeProvider(default=script) as provider, aiohttp.ClientSession() as session:
+        async with session.post(provider.base_url + "/chat/completions", json={**HELLO, "stream": True}) as response:
+            await response.content.readline()
+            assert provider.active == 1
+            assert provider.last_request.usage == (7, 4)
+        await provider.wait_idle()
+        assert provider.last_request.usage == (7, 4)
