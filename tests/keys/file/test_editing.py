@@ -321,7 +321,7 @@ async def test_an_entry_whose_change_would_change_others_is_left_alone_and_named
     assert path.read_text() == text
 
 
-@pytest.mark.parametrize("word", [":0", ":a", "? a", "- a", "-", "?", ":", "a\u0085b", "a\ufeff"])
+@pytest.mark.parametrize("word", [":0", ":a", "? a", "- a", "-", "?", ":", "a\u2028b", "a\ufeff"])
 @pytest.mark.parametrize("name", sorted(FILES))
 async def test_an_id_that_yaml_would_read_as_another_is_quoted(tmp_path, name, word):
     path = tmp_path / "keys.yaml"
