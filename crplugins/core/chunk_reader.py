@@ -11,12 +11,9 @@ from crplugins.core.call_numbers import RepairedCalls, index_of
 from crplugins.core.finish_reasons import is_end
 from crplugins.core.lenient_json import NOT_JSON, decode_with_halves, encoded, joined, object_of, objects_of
 from crplugins.core.sse import Event
-from crplugins.core.wire import Choice
+from crplugins.core.wire import THOUGHTS, Choice
 
-_PIECES: Final = frozenset({
-    "content", "refusal", "reasoning_content", "reasoning", "reasoning_text", "arguments", "data", "transcript",
-    "thinking", "thought", "signature",
-})  # fmt: skip
+_PIECES: Final = frozenset({"content", "refusal", *THOUGHTS, "arguments", "data", "transcript", "signature"})
 """Texts that a stream sends in pieces. Of any other text the last one counts, and of a name or an id the first."""
 
 _CALLED: Final = frozenset({"function", "custom"})

@@ -47,18 +47,18 @@ class Delta(msgspec.Struct):
 
     def says(self) -> bool:
         """Whether something is said; not by the role alone."""
+        said = self.content or self.refusal or self.tool_calls or self.function_call or self.audio or self.images
+        return bool(said or self._thoughts())
+
+    def _thoughts(self) -> Any:
+        """Under the first of their names that has any."""
         thoughts = self.reasoning_content or self.reasoning or self.reasoning_text or self.thinking
         thoughts = thoughts or self.thinking_blocks or self.reasoning_details
-        thoughts = thoughts or (self.thought and _told_thought(self.thought))
-        said = self.content or self.refusal or thoughts
-        return bool(said or self.tool_calls or self.function_call or self.audio or self.images)
+        return thoughts or (self.thought and _told_thought(self.thought))
 
     def texts(self) -> list[str]:
         """Text, refusal, thoughts and transcript. Thoughts are often sent in two ways at once, and count once."""
-        content = self.content
-        thoughts = self.reasoning_content or self.reasoning or self.reasoning_text or self.thinking
-        thoughts = thoughts or self.thinking_blocks or self.reasoning_details
-        thoughts = thoughts or (self.thought and _told_thought(self.thought))
+        content, thoughts = self.content, self._thoughts()
         if isinstance(content, str):
             texts = [content] if content else []
         elif thoughts and isinstance(content, list) and len(content) <= _MOST_PARTS:
@@ -105,12 +105,13 @@ def _told_thought(thought: Any) -> Any:
     return None if thought is True else thought
 
 
-_THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thought")
+THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thought")
+"""The names of thoughts that are texts, in pieces in a stream."""
 
 
 def thoughts_in(said: Mapping[str, Any]) -> str:
     """The thoughts in a delta or a message, which are often sent under two names at once."""
-    for name in _THOUGHTS:
+    for name in THOUGHTS:
         if isinstance(thought := said.get(name), str) and thought:
             return thought
     details = said.get("reasoning_details") or said.get("reasoning")

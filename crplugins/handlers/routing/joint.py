@@ -7,21 +7,10 @@ import msgspec
 
 from crplugins.core.lenient_json import decode_with_halves, encoded
 from crplugins.core.sse import Event
-from crplugins.core.wire import read_answer
+from crplugins.core.wire import THOUGHTS, read_answer
 from crplugins.handlers.routing.prefill import Prefill
 
-_SAID_ONCE: Final = frozenset(
-    {
-        "role",
-        "reasoning_content",
-        "reasoning",
-        "reasoning_text",
-        "reasoning_details",
-        "thinking_blocks",
-        "thinking",
-        "thought",
-    }
-)
+_SAID_ONCE: Final = frozenset({"role", *THOUGHTS, "reasoning_details", "thinking_blocks"})
 """What a continuation says that the client has already, or cannot use in the middle of an answer: thoughts."""
 
 
