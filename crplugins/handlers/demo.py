@@ -14,6 +14,7 @@ from crplugins.core.body import Body
 from crplugins.core.dialects import CHAT
 from crplugins.core.exchange import Attempt, Exchange, Reply
 from crplugins.core.lenient_json import encoded
+from crplugins.core.request_json import MOST_CHOICES
 from crplugins.handlers.demo_models import PROVIDER
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.handler import Unopened, document_reply, passed_reply, stream_reply
@@ -26,7 +27,6 @@ GREETING: Final = "You said: "
 NOTHING_SAID: Final = "Hello! Say something and I will say it back."
 WORD_SECONDS: Final = 0.02
 
-_MOST_CHOICES: Final = 128
 _READ: Final = ("stop", "max_tokens", "max_completion_tokens")
 
 _TOKEN: Final = re.compile(r"\s*+\S{1,6}|\s++")  # the second: else a search would begin anew at each space
@@ -103,7 +103,7 @@ class DemoHandler(Unopened):
         asked = isinstance(options, dict) and options.get("include_usage") is True
         if exchange.dialect is not CHAT:
             return await self._speak(exchange, body, tells_usage=asked)
-        choices = max(1, min(exchange.choices, _MOST_CHOICES))
+        choices = max(1, min(exchange.choices, MOST_CHOICES))
         answer = echo(messages_of(body), {name: body.get(name) for name in _READ}, choices)
         attempt = exchange.begin_attempt(PROVIDER, self)
         if exchange.stream:

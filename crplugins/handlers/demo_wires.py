@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from crplugins.core.body import Body
 from crplugins.core.errors import GatewayError, not_spoken
 from crplugins.core.exchange import Exchange
+from crplugins.core.request_json import MOST_CHOICES
 from crplugins.handlers.demo import echo
 from crplugins.handlers.wires import WIRES, Wire
 from crplugins.handlers.wires.completion import Completion, ModelChoice, merged, usage_object
 from crplugins.handlers.wires.wire import UsagePlace
-
-_MOST_CHOICES: Final = 128
 
 
 class WireAnswer(NamedTuple):
@@ -49,8 +48,8 @@ def _completion(wire: Wire, exchange: Exchange, request: Mapping[str, Any]) -> C
     name, created = wire.id_prefix + exchange.id, int(exchange.wall_clock())
     said = list[Completion]()
     model = exchange.served_model or ""
-    for asked in wire.asks({**request, "model": model})[:_MOST_CHOICES]:
-        told = echo(asked["messages"], asked, min(asked.get("n") or 1, _MOST_CHOICES))
+    for asked in wire.asks({**request, "model": model})[:MOST_CHOICES]:
+        told = echo(asked["messages"], asked, min(asked.get("n") or 1, MOST_CHOICES))
         choices = [ModelChoice(index, told.pieces, (), told.finish_reason) for index in range(told.choices)]
         used = usage_object(told.usage["prompt_tokens"], told.usage["completion_tokens"])
         said.append(Completion(name, created, model, choices, used))

@@ -19,6 +19,7 @@ from crplugins.core.chunk_reader import document_of
 from crplugins.core.completeness import Completeness
 from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Exchange
+from crplugins.core.request_json import MOST_CHOICES
 from crplugins.core.sse import MAX_DOCUMENT_BYTES, Event, EventTooLarge, Splitter, begins_stream
 from crplugins.handlers.litellm.bounded import bounded_lines, decoded, is_encoded, refusal_in, with_short_names
 from crplugins.handlers.litellm.errors import Failures
@@ -29,8 +30,6 @@ _TRANSPORTS: Final = (
     ("httpx", "AsyncHTTPTransport"),  # where a setting of litellm's turns aiohttp off
 )
 _OPENAIS_PATH: Final = "/chat/completions"
-_MOST_CHOICES: Final = 128
-"""Nobody can ask for more. litellm takes half a millisecond for each, on the event loop."""
 _OF_THE_CODING: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 _read: ContextVar["PlainAnswer | None"] = ContextVar("crplugins_plain_answer", default=None)
@@ -114,7 +113,8 @@ class PlainAnswer:
             body = self._document(body) if begins_stream(body) else body
             document = self._failures.whole.document_in(body)
             choices = 0 if document.answer is None else len(document.answer.choices or ())
-            if not 0 < choices <= max(self._exchange.choices, _MOST_CHOICES):
+            # Nobody can ask for more, and litellm takes half a millisecond for each, on the event loop.
+            if not 0 < choices <= max(self._exchange.choices, MOST_CHOICES):
                 self.unseen = [document]
                 raise self._failures.whole.no_completion(document.raw, self._headers)
             body = document.raw

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from crplugins.core.request_json import MOST_CHOICES
 from crplugins.plugins.guard.checks import (
     AnyObject,
     Array,
@@ -146,7 +147,7 @@ PARAMETERS: Final[Mapping[str, Check]] = MappingProxyType(
         "parallel_tool_calls": Boolean(nullable=False),
         "max_completion_tokens": Integer(1),
         "max_tokens": Integer(1),
-        "n": Integer(1, 128),
+        "n": Integer(1, MOST_CHOICES),
         "stop": Either(
             {b'"': _TEXT, b"[": Array(_TEXT, 1, 4)}, "one of a string or array of strings"
         ),
