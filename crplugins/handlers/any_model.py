@@ -9,6 +9,7 @@ from crplugins.core.body import Body
 from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.dialects import CHAT
 from crplugins.core.exchange import Exchange, Reply
+from crplugins.core.tasks import stopped
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct import DirectHandler
 from crplugins.handlers.handler import Handler
@@ -35,9 +36,7 @@ class AnyModel(DirectHandler):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._loader is not None:
-            self._loader.cancel()
-            await asyncio.wait([self._loader])
+        await stopped(self._loader)
         await self._stack.aclose()
         await super().__aexit__(kind, error, traceback)
 

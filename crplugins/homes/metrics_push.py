@@ -22,6 +22,7 @@ from crplugins.config.metering import OtlpSection
 from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.plugin import Plugin
 from crplugins.core.shared import Shared
+from crplugins.core.tasks import stopped
 from crplugins.homes.metrics import Scraper
 from crplugins.plugins.metrics.directory import shared_directory
 from crplugins.plugins.metrics.otlp import MetricsSource, messages
@@ -155,8 +156,7 @@ class MetricsPush(Shared, Plugin):
 
     async def close(self) -> None:
         assert self._pushing is not None, "it was opened"
-        self._pushing.cancel()
-        await asyncio.wait([self._pushing])
+        await stopped(self._pushing)
         self._exporter.shutdown()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSING_SECONDS):

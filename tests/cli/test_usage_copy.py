@@ -61,12 +61,19 @@ async def _told(url, tmp_path):
     return rows, sorted(tuple(map(str, each)) for each in sums)
 
 
-@pytest.mark.parametrize(("begin", "end"), [("sqlite", "postgresql"), ("postgresql", "sqlite"), ("sqlite", "sqlite")])
-def test_rows_and_sums_are_the_same_and_a_second_time_changes_nothing(request, tmp_path, copy, begin, end):
+@pytest.fixture(params=[("sqlite", "postgresql"), ("postgresql", "sqlite"), ("sqlite", "sqlite")], ids="-".join)
+def ledgers(request, tmp_path):
+    """The URLs of the one that is copied and of the other."""
+
     def url(kind, name):
         return f"sqlite:///{tmp_path}/{name}.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
 
-    first, other = url(begin, "first"), url(end, "other")
+    begin, end = request.param
+    return url(begin, "first"), url(end, "other")
+
+
+def test_rows_and_sums_are_the_same_and_a_second_time_changes_nothing(ledgers, tmp_path, copy):
+    first, other = ledgers
     asyncio.run(_inserted(first, RECORDS))
     for _ in range(2):
         assert copy("--ledger", first, "--to", other) == (0, "1200 rows are in the other ledger\n", "")
@@ -93,12 +100,8 @@ def _forget(url, *, days):
     asyncio.run(delete())
 
 
-@pytest.mark.parametrize(("begin", "end"), [("sqlite", "postgresql"), ("postgresql", "sqlite"), ("sqlite", "sqlite")])
-def test_of_days_whose_rows_are_deleted_the_sums_are_copied_once(request, tmp_path, copy, begin, end):
-    def url(kind, name):
-        return f"sqlite:///{tmp_path}/{name}.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
-
-    first, other = url(begin, "first"), url(end, "other")
+def test_of_days_whose_rows_are_deleted_the_sums_are_copied_once(ledgers, tmp_path, copy):
+    first, other = ledgers
     asyncio.run(_inserted(first, RECORDS))
     _forget(first, days=10)
     for _ in range(2):

@@ -17,6 +17,7 @@ from crplugins.core.identity import IdentitySource
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.shared import Shared
+from crplugins.core.tasks import stopped
 from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
 from crplugins.handlers.handler import Handler, Keeper
@@ -312,9 +313,7 @@ class Upstreams:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._loader is not None:
-            self._loader.cancel()
-            await asyncio.wait([self._loader])
+        await stopped(self._loader)
         await self._checks.close()
         self._routes = None
         await self._stack.aclose()
