@@ -9,7 +9,7 @@ from crplugins.core.body import Body
 from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.dialects import CHAT
 from crplugins.core.exchange import Exchange, Reply
-from crplugins.core.tasks import stopped
+from crplugins.core.waiting import stopped
 from crplugins.handlers.deployment import Deployment
 from crplugins.handlers.direct import DirectHandler
 from crplugins.handlers.handler import Handler

@@ -22,7 +22,7 @@ from crplugins.config.metering import OtlpSection
 from crplugins.core.daemon_thread import in_daemon_thread
 from crplugins.core.plugin import Plugin
 from crplugins.core.shared import Shared
-from crplugins.core.tasks import stopped
+from crplugins.core.waiting import stopped
 from crplugins.homes.metrics import Scraper
 from crplugins.plugins.metrics.directory import shared_directory
 from crplugins.plugins.metrics.otlp import MetricsSource, messages

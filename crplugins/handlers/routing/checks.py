@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Final, Protocol, runtime_checkable
 
+from crplugins.core.waiting import stopped
 from crplugins.handlers.http.interface import HttpError
 from crplugins.handlers.routing.candidate import Candidate
 
@@ -154,6 +155,4 @@ class HealthChecks:
 
     async def close(self) -> None:
         """Ends the checks."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await stopped(self._task)

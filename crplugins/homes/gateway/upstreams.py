@@ -17,7 +17,7 @@ from crplugins.core.identity import IdentitySource
 from crplugins.core.principal import MissingUsagePolicy
 from crplugins.core.response_ids import ResponsesPlace
 from crplugins.core.shared import Shared
-from crplugins.core.tasks import stopped
+from crplugins.core.waiting import stopped
 from crplugins.handlers.demo_models import is_demo
 from crplugins.handlers.deployment import Deployment, Routes, distinct_names
 from crplugins.handlers.handler import Handler, Keeper

@@ -1,6 +1,6 @@
 import asyncio
 
-from crplugins.core.tasks import stopped
+from crplugins.core.waiting import stopped
 
 
 async def test_a_task_has_ended_when_it_is_stopped_however_it_ends() -> None:
