@@ -24,11 +24,6 @@ class EveryEndpoint(FakeProvider):
             return script, reply_to(script, request.json, id="", created=0)
         return script, answers(request.json, script)
 
-    def _finish(self, request: ReceivedRequest, reply: ProviderReply, *, client_gone: bool) -> None:
-        super()._finish(request, reply, client_gone=client_gone)
-        if request.path.endswith("/responses"):
-            request.progress.usage = _told_in(reply.frames[: request.progress.frames_sent])
-
 
 def _prompt_tokens(said: Any) -> int:
     return -(-len(json.dumps(said)) // 4)
@@ -94,15 +89,6 @@ def _made_response(body: Mapping[str, Any], status: str) -> dict[str, Any]:
 def _named(event: Mapping[str, Any], number: int) -> bytes:
     data = json.dumps({**event, "sequence_number": number})
     return f"event: {event['type']}\ndata: {data}\n\n".encode()
-
-
-def _told_in(frames: tuple[bytes, ...]) -> tuple[int, int] | None:
-    """Of the last frame, if it is the one that tells it."""
-    if not frames or b'"output_tokens"' not in frames[-1]:
-        return None
-    document = json.loads(frames[-1].rpartition(b"data: ")[2])
-    usage = document.get("response", document)["usage"]
-    return usage["input_tokens"], usage["output_tokens"]
 
 
 def _document(body: Any) -> ProviderReply:

@@ -90,7 +90,8 @@ class Connection(asyncio.Protocol):
         """End with RST, at once."""
         self._ending = True
         sock: socket.socket = self._transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        if sock.fileno() >= 0:  # else the client was quicker
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
 
     def abandon(self) -> None:
