@@ -11,7 +11,6 @@ import heapq
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -22,14 +21,19 @@ from uvicorn.server import ServerState
 
 from crplugins.asgi.push import PUSH_KEY
 from crplugins.asgi.scope import REFUSAL_KEY, find_exchange
+from crplugins.cli.bounds import (
+    LEAST_BODY_BYTES,
+    Bounds,
+    body_too_slow,
+    head_too_large,
+    malformed,
+    too_many_connections,
+)
 from crplugins.cli.first_write import FirstWrite, Unframed
-from crplugins.core.errors import SERVER_ERROR, GatewayError
+from crplugins.core.errors import GatewayError
 from crplugins.core.exchange import Push, new_request_id
 
 logger = logging.getLogger("crplugins.server")
-
-LEAST_BODY_BYTES: Final = 1024
-"""What must come of a body within `body_seconds`. Few enough for an upload over the worst line that is honest."""
 
 MOST_PIPELINED: Final = 32
 """Requests of one connection that wait for the answer to an earlier one."""
@@ -47,25 +51,6 @@ RUNNING: Final = (3, 0.0)
 
 Stage = Literal["answering", "idle", "head", "body", "rest", "end"]
 """What a connection waits for: the app; a next request; a head; a body; a body's rest behind its answer; its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """As in the configuration's `server`.
-
-    Attributes:
-        head_bytes: of a request line and its headers, and of what frames a body in chunks.
-        head_seconds: from the connection or, in a kept one, from the first byte, to the end of the head.
-        body_seconds: the time in which `LEAST_BODY_BYTES` of a body, or its end, must come.
-        connections: open at once in one process.
-        why: says what keeps it from having more.
-    """
-
-    head_bytes: int
-    head_seconds: float
-    body_seconds: float
-    connections: int
-    why: str = "as many as server.max_connections allows"
 
 
 class OpenConnections:
@@ -376,27 +361,3 @@ def _push(cycle: RequestResponseCycle, piece: bytes) -> bool:
     if piece and not cycle.disconnected:
         cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
     return not cycle.flow.write_paused
-
-
-def malformed() -> GatewayError:
-    return GatewayError(400, "This is not a valid HTTP/1.1 request.")
-
-
-def head_too_large(limit: int) -> GatewayError:
-    return GatewayError(
-        431, f"The request line and the headers are larger than {limit} bytes.", code="headers_too_large"
-    )
-
-
-def body_too_slow(seconds: float) -> GatewayError:
-    message = f"Less than {LEAST_BODY_BYTES} bytes of the request's body arrived within {seconds:g} seconds."
-    return GatewayError(408, message, code="request_timeout")
-
-
-def too_many_connections() -> GatewayError:
-    return GatewayError(
-        503,
-        "The server has too many open connections. Please retry your request.",
-        type=SERVER_ERROR,
-        headers=[("retry-after", "1")],
-    )

@@ -41,7 +41,7 @@ class LitellmFile:
         if outcome.made is not None:
             left_out = unserved(outcome.made)
             for index, why in left_out:
-                outcome.reading.not_served(index, why)
+                outcome.reading.not_served(outcome.reading.entries[index], why)
             if left_out and len(left_out) == len(outcome.made.model_list):
                 places = (("model_list", outcome.reading.entries[index]) for index, _ in left_out)
                 problems = [Problem(place, why) for place, (_, why) in zip(places, left_out, strict=True)]

@@ -17,7 +17,7 @@ from traceback import walk_tb
 from typing import Final, TextIO
 
 from crplugins.config import Config
-from crplugins.config.schema import LogLevel
+from crplugins.config.server import LogLevel
 from crplugins.core.log_lines import NO_REQUEST, REQUEST_ID
 from crplugins.core.redaction import one_line
 from crplugins.plugins.access_log import JSONFormatter

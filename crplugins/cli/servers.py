@@ -29,7 +29,7 @@ from crplugins.cli.signals import Hangups, ignore_further_signals
 from crplugins.cli.start import Start
 from crplugins.cli.startup_log import StartupLog
 from crplugins.config import Config
-from crplugins.config.schema import Server
+from crplugins.config.server import Server
 from crplugins.core.processes import SECRET_VARIABLE
 from crplugins.homes.gateway.app import Gateway
 from crplugins.plugins.metrics.directory import multiprocess_directory

@@ -10,7 +10,7 @@ from crplugins.cli.env_file import EnvFile
 from crplugins.cli.preflight import require_files
 from crplugins.config import Config
 from crplugins.config.load import text_of
-from crplugins.config.schema import LogLevel
+from crplugins.config.server import LogLevel
 from crplugins.settings.errors import Problem
 
 _NO_KEYS = (

@@ -10,7 +10,8 @@ from crplugins.config.load import find_config, load_config, parse_config
 from crplugins.config.models import LitellmParams, ModelEntry, ModelInfo
 from crplugins.config.placement import arrange_plugins
 from crplugins.config.plugin_entry import PluginEntry
-from crplugins.config.schema import Config, Guard, Server
+from crplugins.config.schema import Config, Guard
+from crplugins.config.server import Server
 from crplugins.settings.errors import ConfigError, KeyPath, Problem
 
 __all__ = [

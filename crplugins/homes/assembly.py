@@ -1,4 +1,4 @@
-"""The plugins in their one order: how each is made, and in which homes it stands.
+"""The plugins in their one order: in which homes each stands, and when. How one is made stands in `making.py`.
 
 `PLACES` is the list, outermost first. The request meets the plugins in this order, the answer in reverse. Outside Auth
 stand those that see every request, also the one without a good key. Right inside it stands Usage, so that every request
@@ -16,22 +16,8 @@ from typing import Final, Literal, TypeVar
 
 from crplugins.config import Config, arrange_plugins
 from crplugins.core.plugin import Plugin
-from crplugins.core.processes import shared_secret
-from crplugins.core.response_ids import HERE, ResponseIds
+from crplugins.homes import making
 from crplugins.homes.parts import Parts
-from crplugins.keys.source import listed_keys
-from crplugins.plugins.admission import Admission
-from crplugins.plugins.auth import Auth
-from crplugins.plugins.budgets.plugin import Budgets
-from crplugins.plugins.disconnects import Disconnects
-from crplugins.plugins.guard.plugin import RequestGuard
-from crplugins.plugins.missing_usage import MissingUsage
-from crplugins.plugins.rate_limits.deployments import DeploymentQuotas
-from crplugins.plugins.rate_limits.plugin import RateLimits
-from crplugins.plugins.server_timing import ServerTiming
-from crplugins.plugins.stored_responses import MessageThreads, ResponseAccess, StoredResponses
-from crplugins.plugins.stream_usage import StreamUsage
-from crplugins.plugins.usage import Usage
 
 Home = Literal["gateway", "vllm", "own_app", "litellm_entry", "litellm_callback", "litellm_other_apis"]
 """Where plugins run.
@@ -134,238 +120,87 @@ class Place:
         return False
 
 
-def _tracing(parts: Parts) -> Plugin:  # noqa: ARG001
-    from crplugins.plugins.tracing.plugin import Tracing  # raises ImportError without the `otel` extra
-
-    return Tracing()
-
-
-def _metrics_page(parts: Parts) -> Plugin:
-    from crplugins.homes.metrics import MetricsPage  # prometheus_client, needed only here
-
-    assert parts.scraper is not None, "`when` asks for metrics"
-    assert parts.config.metrics is not None, "`when` asks for metrics"
-    return MetricsPage(parts.scraper, path=parts.config.metrics.path)
-
-
-def _metrics(parts: Parts) -> Plugin:
-    assert parts.metrics is not None, "`when` asks for metrics"
-    return parts.metrics
-
-
-def _activity(parts: Parts) -> Plugin:  # noqa: ARG001
-    from crplugins.plugins.activity import Activity
-
-    return Activity()
-
-
-def _access_log(parts: Parts) -> Plugin:  # noqa: ARG001
-    from crplugins.plugins.access_log import AccessLog
-
-    return AccessLog()
-
-
-def _auth(parts: Parts) -> Auth:
-    return Auth(parts.keys, public_paths=parts.public_paths)
-
-
-def _vllm_routes(parts: Parts) -> Plugin:
-    from crplugins.homes.vllm import VllmRoutes
-
-    return VllmRoutes.of(parts.config)
-
-
-def _litellm_routes(parts: Parts) -> Plugin:
-    from crplugins.homes.litellm_proxy.routes import LitellmRoutes
-
-    return LitellmRoutes.of(parts.config, parts.public_paths)
-
-
-def _usage(parts: Parts) -> Usage:
-    prices = parts.prices if parts.prices_records else None
-    sinks = [*parts.streams, *parts.sinks]
-    return Usage(parts.ledger, sinks=sinks, metadata=parts.config.usage.metadata, prices=prices)
-
-
-def _admission(parts: Parts) -> Admission:
-    return Admission(
-        parts.config.server.max_in_flight,
-        known=lambda: {key.principal.priority for key in listed_keys(parts.keys)},
-    )
-
-
-def _model_in_path(parts: Parts) -> Plugin:  # noqa: ARG001
-    from crplugins.homes.litellm_proxy.entry import ModelInPath
-
-    return ModelInPath()
-
-
-def _rate_limits(parts: Parts) -> RateLimits:
-    config = parts.config
-    return RateLimits(
-        config.limits.rules(),
-        store=parts.reservations,
-        trusted_proxies=config.limits.trusted_proxies,
-        identities=parts.identities,
-        estimated_output_tokens=config.limits.estimated_output_tokens,
-        max_debt=config.limits.max_debt,
-        missing_usage=config.missing_usage,
-    )
-
-
-def _budgets(parts: Parts) -> Budgets:
-    config = parts.config
-    return Budgets(
-        config.budgets.key(),
-        config.budgets.teams(),
-        per_user=config.budgets.user(),
-        per_session=config.budgets.session(),
-        identities=parts.identities,
-        prices=parts.prices,
-        serves=parts.serves,
-        unknown_price="refuse" if config.budgets.refuses_unknown_price else "allow",
-        warnings=lambda: parts.unpriced_warnings(parts.models),
-        spent=parts.spent_before,
-        warn_at=config.budgets.warn_at,
-        shadow=config.budgets.shadow,
-        store=parts.reservations,
-        estimated_output_tokens=config.limits.estimated_output_tokens,
-        missing_usage=config.missing_usage,
-        watch=parts.budget_watch,
-    )
-
-
-def _webhooks(parts: Parts) -> Plugin:
-    from crplugins.homes.webhooks.opening import open_webhooks  # the HTTP client, needed only here
-
-    assert parts.budget_watch is not None, "`when` asks for webhooks"
-    return open_webhooks(parts.config.webhooks, parts.receivers, parts.budget_watch, parts.reservations, parts.keys)
-
-
-def _metrics_push(parts: Parts) -> Plugin:
-    assert parts.metrics_push is not None, "`when` asks for metrics over OTLP"
-    return parts.metrics_push
-
-
-def _stored_responses(parts: Parts) -> StoredResponses:
-    here = HERE if parts.place_of is None else None
-    background = here is None and parts.config.responses.max_background > 0
-    return StoredResponses(_response_ids(parts), here=here, background=background)
-
-
-def _response_ids(parts: Parts) -> ResponseIds:
-    place_of = parts.place_of or (lambda tag: HERE if tag == HERE.tag else None)
-    return ResponseIds(place_of, parts.config.responses.secrets, shared_secret())
-
-
-def _deployment_quotas(parts: Parts) -> DeploymentQuotas:
-    config = parts.config
-    return DeploymentQuotas(
-        store=parts.reservations,
-        shadow=config.limits.shadow,
-        estimated_output_tokens=config.limits.estimated_output_tokens,
-        missing_usage=config.missing_usage,
-    )
-
-
-def _disconnects(parts: Parts) -> Disconnects:
-    usage = parts.config.usage
-    return Disconnects(parts.config.on_disconnect, drain_seconds=usage.drain_seconds, drain_tokens=usage.drain_tokens)
-
-
-def _missing_usage(parts: Parts) -> MissingUsage:
-    if parts.config.usage.estimator == "bytes":
-        return MissingUsage(parts.config.missing_usage)
-    from crplugins.handlers.litellm.estimator import LitellmEstimator
-
-    return MissingUsage(parts.config.missing_usage, estimator=LitellmEstimator())
-
-
-def _served_models(parts: Parts) -> Plugin:
-    from crplugins.homes.litellm_proxy.names import ServedModels
-
-    return ServedModels(parts.prices, own_keys=bool(parts.config.keys))
-
-
 PLACES: Final[Sequence[Place]] = (
-    Place(("crplugins.homes.metrics:MetricsPage",), _metrics_page, frozenset({"vllm", "own_app"}), _if_metrics),
-    Place(("crplugins.plugins.tracing.plugin:Tracing",), _tracing, _NOT_OWN_APP, _if_tracing),
-    Place(("crplugins.plugins.metrics.plugin:Metrics",), _metrics, _EVERYWHERE, _if_metrics),
-    Place(("crplugins.plugins.activity:Activity",), _activity, frozenset({"gateway"}), _if_admin),
-    Place(("crplugins.plugins.access_log:AccessLog",), _access_log, _NOT_OWN_APP, _if_access_log),
-    Place(("crplugins.plugins.server_timing:ServerTiming",), lambda _parts: ServerTiming(), _AROUND),
+    Place(("crplugins.homes.metrics:MetricsPage",), making.metrics_page, frozenset({"vllm", "own_app"}), _if_metrics),
+    Place(("crplugins.plugins.tracing.plugin:Tracing",), making.tracing, _NOT_OWN_APP, _if_tracing),
+    Place(("crplugins.plugins.metrics.plugin:Metrics",), making.metrics, _EVERYWHERE, _if_metrics),
+    Place(("crplugins.plugins.activity:Activity",), making.activity, frozenset({"gateway"}), _if_admin),
+    Place(("crplugins.plugins.access_log:AccessLog",), making.access_log, _NOT_OWN_APP, _if_access_log),
+    Place(("crplugins.plugins.server_timing:ServerTiming",), making.server_timing, _AROUND),
     Place(
         ("crplugins.plugins.auth:Auth", "crplugins.plugins.host_principal:HostPrincipal"),
-        _auth,
+        making.auth,
         _AROUND | {"own_app"},
         _if_keys,
     ),
-    Place(("crplugins.homes.vllm:VllmRoutes",), _vllm_routes, frozenset({"vllm"})),
-    Place(("crplugins.homes.litellm_proxy.routes:LitellmRoutes",), _litellm_routes, frozenset({"litellm_entry"})),
-    Place(("crplugins.plugins.usage:Usage",), _usage),
+    Place(("crplugins.homes.vllm:VllmRoutes",), making.vllm_routes, frozenset({"vllm"})),
+    Place(("crplugins.homes.litellm_proxy.routes:LitellmRoutes",), making.litellm_routes, frozenset({"litellm_entry"})),
+    Place(("crplugins.plugins.usage:Usage",), making.usage),
     # Behind Usage, so that what is refused leaves a record; before the body is read, so that it costs no memory.
-    Place(("crplugins.plugins.admission:Admission",), _admission, _EVERYWHERE, _if_admission),
+    Place(("crplugins.plugins.admission:Admission",), making.admission, _EVERYWHERE, _if_admission),
     # Behind Usage, because it has the body read: a body that is refused for itself leaves a record too.
-    Place(("crplugins.homes.litellm_proxy.entry:ModelInPath",), _model_in_path, frozenset({"litellm_entry"})),
+    Place(("crplugins.homes.litellm_proxy.entry:ModelInPath",), making.model_in_path, frozenset({"litellm_entry"})),
     Place(
         ("crplugins.plugins.guard.plugin:RequestGuard",),
-        lambda parts: RequestGuard(strict=parts.config.guard.strict),
+        making.guard,
         _AROUND | {"litellm_callback"},
         _if_guard,
     ),
-    Place(("crplugins.plugins.stored_responses:StoredResponses",), _stored_responses, _AROUND_ONE_APP, anywhere=True),
+    Place(
+        ("crplugins.plugins.stored_responses:StoredResponses",), making.stored_responses, _AROUND_ONE_APP, anywhere=True
+    ),
     Place(
         ("crplugins.plugins.stored_responses:ResponseAccess",),
-        lambda parts: ResponseAccess(_response_ids(parts)),
+        making.response_access,
         _AROUND_ONE_APP,
         anywhere=True,
     ),
     Place(
         ("crplugins.plugins.stored_responses:MessageThreads",),
-        lambda _parts: MessageThreads(),
+        making.message_threads,
         _AROUND_ONE_APP,
         anywhere=True,
     ),
-    Place(("crplugins.plugins.aliases.plugin:ModelAliases",), lambda parts: parts.aliases),
-    Place(("crplugins.plugins.rate_limits.plugin:RateLimits",), _rate_limits),
-    Place(("crplugins.plugins.budgets.plugin:Budgets",), _budgets),
+    Place(("crplugins.plugins.aliases.plugin:ModelAliases",), making.aliases),
+    Place(("crplugins.plugins.rate_limits.plugin:RateLimits",), making.rate_limits),
+    Place(("crplugins.plugins.budgets.plugin:Budgets",), making.budgets),
     # Behind Auth and Budgets, so that keys and budgets are open before it and closed behind it.
     Place(
         ("crplugins.homes.webhooks.plugin:Webhooks",),
-        _webhooks,
+        making.webhooks,
         frozenset({"gateway", "vllm", "litellm_entry", "litellm_callback"}),
         _if_webhooks,
     ),
     # Likewise: how the limits stand is sent once more when the process ends.
     Place(
         ("crplugins.homes.metrics_push:MetricsPush",),
-        _metrics_push,
+        making.metrics_push,
         _EVERYWHERE - {"litellm_other_apis"},
         _if_otlp,
         anywhere=True,
     ),
     Place(
         ("crplugins.plugins.rate_limits.deployments:DeploymentQuotas",),
-        _deployment_quotas,
+        making.deployment_quotas,
         frozenset({"gateway"}),  # elsewhere another's router chooses the deployment, or there is one alone
         _if_quotas,
     ),
-    Place(("crplugins.plugins.disconnects:Disconnects",), _disconnects, _AROUND | {"own_app"}, anywhere=True),
+    Place(("crplugins.plugins.disconnects:Disconnects",), making.disconnects, _AROUND | {"own_app"}, anywhere=True),
     Place(
         ("crplugins.plugins.stream_usage:StreamUsage",),
-        lambda _parts: StreamUsage(),
+        making.stream_usage,
         _AROUND | {"own_app"},
         anywhere=True,
     ),
     Place(
         ("crplugins.plugins.missing_usage:MissingUsage",),
-        _missing_usage,
+        making.missing_usage,
         _AROUND | {"own_app", "litellm_callback"},
         anywhere=True,
     ),
     Place(
         ("crplugins.homes.litellm_proxy.names:ServedModels",),
-        _served_models,
+        making.served_models,
         frozenset({"litellm_entry", "litellm_callback", "litellm_other_apis"}),
         innermost=True,
     ),

@@ -92,6 +92,7 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+T = TypeVar("T")
 
 
 def read_section(section: type[S], value: Any, path: KeyPath = (), context: Any = None) -> S:
@@ -143,6 +144,13 @@ def refusal(message: str, *below: str | int) -> PydanticCustomError:
     `below` leads from the value that is validated to the one that is wrong.
     """
     return PydanticCustomError("refused", "{text}", {"text": message, "below": below})
+
+
+def not_empty(entries: tuple[T, ...]) -> tuple[T, ...]:
+    """Pydantic's own min_length also complains about a list whose entries are merely wrong."""
+    if not entries:
+        raise refusal("must not be empty")
+    return entries
 
 
 def _aliases(alias: object) -> list[str]:

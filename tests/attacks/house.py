@@ -23,7 +23,8 @@ import yaml
 from starlette.middleware import Middleware
 
 from crplugins import AuthMiddleware, Gateway, ModelAliasMiddleware, PluginMiddleware, UsageMiddleware
-from crplugins.cli.connections import BoundedHTTP, Bounds, OpenConnections
+from crplugins.cli.bounds import Bounds
+from crplugins.cli.connections import BoundedHTTP, OpenConnections
 from crplugins.cli.logs import log_to
 from crplugins.plugins.guard.plugin import RequestGuard
 from tests.conftest import serving

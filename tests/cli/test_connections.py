@@ -13,7 +13,8 @@ import pytest
 
 from crplugins.asgi.middleware import PluginMiddleware
 from crplugins.cli import bounds
-from crplugins.cli.connections import LEAST_BODY_BYTES, MOST_PIPELINED, BoundedHTTP, Bounds, OpenConnections
+from crplugins.cli.bounds import LEAST_BODY_BYTES, Bounds
+from crplugins.cli.connections import MOST_PIPELINED, BoundedHTTP, OpenConnections
 from crplugins.config import parse_config
 from crplugins.plugins.usage import Usage
 from tests.conftest import serving

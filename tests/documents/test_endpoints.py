@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import crplugins
-from crplugins.config.schema import EndpointName
+from crplugins.config.server import EndpointName
 from crplugins.core.dialects import ALL
 
 PAGE = Path(crplugins.__file__).parent / "handlers" / "README.md"

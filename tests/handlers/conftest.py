@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp
 
-from crplugins.cli.connections import BoundedHTTP, Bounds, OpenConnections
+from crplugins.cli.bounds import Bounds
+from crplugins.cli.connections import BoundedHTTP, OpenConnections
 from tests import gateway_setup
 from tests.conftest import Serve, serving
 
