@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
@@ -44,10 +45,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:::pydantic", "ignore:::litellm",
 
 @pytest.fixture(scope="module", autouse=True)
 def warm_litellm() -> None:
-    """Its first call imports and compiles for a second, with warnings."""
-    with warnings.catch_warnings():
+    """Its first call imports and compiles for a second, with warnings. A thread of litellm's tells of it when it is over,
+    to whichever callback is there by then."""
+    told = threading.Event()
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
+        patch.setattr(litellm, "success_callback", [lambda *_: told.set()])
         litellm.completion(model="openai/x", messages=HELLO, mock_response="hello")
+        assert told.wait(60)
 
 
 @pytest.fixture

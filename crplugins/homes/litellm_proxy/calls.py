@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from secrets import token_hex
 from typing import Any, Final
@@ -70,9 +70,9 @@ class ProxyCall:
     def settled(self) -> bool:
         return self.run.concluded
 
-    async def enter(self) -> None:
-        """Run every `on_request`. Raises `GatewayError`."""
-        if await self.run.down() is not None:  # LiteLLM has no way to be answered for
+    async def enter(self, read_body: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Run every `on_request`; `read_body` is awaited where the first needs the body. Raises `GatewayError`."""
+        if await self.run.down(read_body) is not None:  # LiteLLM has no way to be answered for
             plugin = self.run.pipeline.steps[self.run.entered - 1].plugin
             logger.error("%s answers requests itself, which needs homes.litellm_proxy:app", plugin.name)
             raise internal_error("hook_error")

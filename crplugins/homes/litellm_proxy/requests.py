@@ -39,7 +39,7 @@ REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("crplugins.litellm_reques
 """The id that an entry which runs no plugins will tell the client."""
 
 
-_FORMS: Final = (b"multipart/form-data", b"application/x-www-form-urlencoded")
+_FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
 """In which pictures and speech are sent. LiteLLM reads chat completions from them too, where no client sends them."""
 
 
@@ -58,15 +58,19 @@ async def admit(runtime: Runtime, caller: Any, data: dict[str, Any], dialect: Di
         await runtime.opened()
     except GatewayError as error:
         raise ProxyRefusal(error) from None
-    try:
-        exchange = exchange_of(data, principal_of(caller), REQUEST_ID.get(), runtime.metadata, dialect)
-    except GatewayError as error:
-        raise ProxyRefusal(error) from None
-    assert exchange.body is not None
-    before = exchange.body.copy()
+    exchange = exchange_of(data, principal_of(caller), REQUEST_ID.get(), dialect)
+    before: Body | None = None
+
+    async def read_body() -> None:
+        nonlocal before
+        before = body_of(data, runtime.metadata, exchange)
+        exchange.body = before.copy()
+        if exchange.requested_model is None:
+            exchange.requested_model = before.get("model", str)
+
     call = runtime.call(exchange)
     try:
-        await call.enter()
+        await call.enter(read_body)
         if not call.chat:
             _check_metered(data)
     except GatewayError as error:
@@ -122,52 +126,52 @@ def _ask_for_usage(runtime: Runtime, call: ProxyCall, data: dict[str, Any]) -> N
 
 
 def exchange_of(
-    data: Mapping[str, Any],
-    principal: Principal | None,
-    request_id: str | None,
-    wanted: Iterable[str],
-    dialect: Dialect,
+    data: Mapping[str, Any], principal: Principal | None, request_id: str | None, dialect: Dialect
 ) -> Exchange:
-    """The Exchange of a request that LiteLLM is about to serve. `wanted` are names in its metadata.
-
-    Raises `GatewayError` 400 for a body with a parameter in disguise or of another type, or with more than is read.
-    """
-    sent = data.get("proxy_server_request")
-    sent = sent if isinstance(sent, Mapping) else {}
+    """The Exchange of a request that LiteLLM is about to serve, whose body nobody has read yet."""
+    sent = _sent(data)
     headers = sent.get("headers")
-    lines = [
-        (str(name).lower().encode("latin-1", "replace"), str(value).encode("latin-1", "replace"))
-        for name, value in (headers.items() if isinstance(headers, Mapping) else ())
-    ]
-    is_form = any(name == b"content-type" and value.lower().startswith(_FORMS) for name, value in lines)
-    body = _body(data, sent.get("body"), wanted, dialect, form=is_form and dialect is not CHAT)
     client = (data.get("metadata") or {}).get("requester_ip_address")
     return Exchange(
         id=request_id or new_request_id(),
         method="POST",
         path=urlsplit(str(sent.get("url") or "")).path or "/v1" + dialect.path,
         dialect=dialect,
-        headers=lines,
+        headers=[
+            (str(name).lower().encode("latin-1", "replace"), str(value).encode("latin-1", "replace"))
+            for name, value in (headers.items() if isinstance(headers, Mapping) else ())
+        ],
         client=client if isinstance(client, str) and client else None,
         clock=time.monotonic,
         timings=Timings(time.monotonic()),
-        body=body,
         principal=principal,
-        requested_model=_requested(sent.get("body")) or body.get("model", str),
+        requested_model=_requested(sent.get("body")),
         stream=data.get("stream") is True,
     )
 
 
-def _body(data: Mapping[str, Any], sent: Any, wanted: Iterable[str], dialect: Dialect, *, form: bool) -> Body:
-    """What the client sent, with the model that LiteLLM's own aliases made of its name."""
-    fields = sent if isinstance(sent, Mapping) else data
+def body_of(data: Mapping[str, Any], wanted: Iterable[str], exchange: Exchange) -> Body:
+    """What the client sent, with the model that LiteLLM's own aliases made of its name.
+
+    `wanted` are names in its metadata. Raises `GatewayError` 400 for a body with a parameter in disguise or of another
+    type, or with more than is read.
+    """
+    body, dialect = _sent(data).get("body"), exchange.dialect
+    fields = body if isinstance(body, Mapping) else data
     document = {str(key): value for key, value in fields.items() if key not in _ITS_OWN}
     if "model" in data:
         document["model"] = data["model"]
     metadata = (data.get("metadata") or {}).get("requester_metadata")  # the client's, with more of LiteLLM's in it
     if isinstance(metadata, Mapping) and (kept := {name: metadata[name] for name in wanted if name in metadata}):
         document["metadata"] = kept
+    form = dialect is not CHAT and (exchange.header(b"content-type") or "").lower().startswith(_FORMS)
     return Body.of_request(msgspec.json.encode(document, enc_hook=str), form=form, tokens=dialect.tokens)
+
+
+def _sent(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What LiteLLM keeps of the request as its client sent it."""
+    sent = data.get("proxy_server_request")
+    return sent if isinstance(sent, Mapping) else {}
 
 
 def _requested(sent: Any) -> str | None:
@@ -175,9 +179,9 @@ def _requested(sent: Any) -> str | None:
     return model if isinstance(model, str) else None
 
 
-def apply_edits(data: dict[str, Any], before: Body, after: Body) -> None:
-    """Give LiteLLM what the plugins have changed in the body."""
-    if after.raw is before.raw:
+def apply_edits(data: dict[str, Any], before: Body | None, after: Body | None) -> None:
+    """Give LiteLLM what the plugins have changed in the body; None is one that no plugin has read."""
+    if before is None or after is None or after.raw is before.raw:
         return
     for key in {*before, *after}:
         if key == "metadata":  # LiteLLM keeps things of its own there

@@ -21,7 +21,7 @@ from crplugins.core.dialects import CHAT
 from crplugins.core.pipeline import Pipeline, Run
 from crplugins.core.plugin import Plugin
 from crplugins.homes.litellm_proxy.calls import ProxyCall, ProxyCalls
-from crplugins.homes.litellm_proxy.requests import apply_edits, exchange_of
+from crplugins.homes.litellm_proxy.requests import apply_edits, body_of, exchange_of
 from crplugins.homes.litellm_proxy.startup import DISPATCHED_BY_CLASS, uncalled_hooks
 from tests.proxy_setup import needs_proxy
 
@@ -73,15 +73,15 @@ def test_edits_of_the_body_reach_litellm_and_its_own_words_do_not_reach_plugins(
         "metadata": {"requester_metadata": {"job": "nightly", "headers": {}}},
         "proxy_server_request": {"body": {"model": "fast", "seed": 1, "litellm_call_id": "x"}, "headers": {"A": "b"}},
     }
-    exchange = exchange_of(data, None, None, ["job"], CHAT)
-    assert exchange.body is not None
-    assert list(exchange.body) == ["model", "seed", "metadata"]
-    assert exchange.body.get("metadata") == {"job": "nightly"}
+    exchange = exchange_of(data, None, None, CHAT)
     assert exchange.header(b"a") == "b"
-    before = exchange.body.copy()
-    exchange.body.set("model", "gpt")
-    exchange.body.remove("seed")
-    apply_edits(data, before, exchange.body)
+    body = body_of(data, ["job"], exchange)
+    assert list(body) == ["model", "seed", "metadata"]
+    assert body.get("metadata") == {"job": "nightly"}
+    before = body.copy()
+    body.set("model", "gpt")
+    body.remove("seed")
+    apply_edits(data, before, body)
     assert data["model"] == "gpt"
     assert "seed" not in data
     assert "requester_metadata" in data["metadata"]
@@ -100,7 +100,7 @@ async def test_a_call_is_settled_once_and_at_last_by_time() -> None:
     calls = ProxyCalls(lifetime=0.05)
     for ends in (True, False):
         data: dict[str, Any] = {"model": "m", "metadata": {}}
-        call = ProxyCall(Run(pipeline, exchange_of(data, None, None, (), CHAT)))
+        call = ProxyCall(Run(pipeline, exchange_of(data, None, None, CHAT)))
         await call.enter()
         calls.add(call, data)
         assert calls.of(data) is call

@@ -31,7 +31,7 @@ _PASSED = ("rerank", "moderations", "images", "transcriptions", "translations", 
 _FOR_SERVERS = (
     "keys", "aliases", "models of a key", "usage of streams", "limits", "waiting for limits",
     "limits of long streams", "budgets", "limits of end users", "limits of sessions", "budgets of sessions", "a full process",
-    "a model without a price", "a body too large",
+    "a model without a price", "a body too large", "too many answers",
     "odd tool calls", "a body that is no JSON", "a client that leaves", "early counts", "other protocols", "keys in other protocols",
     *_PASSED,
 )  # fmt: skip

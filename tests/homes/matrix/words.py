@@ -52,6 +52,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "cut": {},
     "large": {},
     "broken": {},
+    "many": {},
     "odd": {},
     "calls": {},
     "early": {},

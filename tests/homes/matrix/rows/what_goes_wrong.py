@@ -207,3 +207,13 @@ def a_body_that_is_no_json_is_refused(home: Home) -> None:
     assert home.provider.received == 0
     [row] = home.records("broken", 1)
     assert (row["status"], row["outcome"]) == (400, "client_error")
+
+
+@behaviour("too many answers")
+def more_answers_than_openai_gives_are_refused_before_they_are_reckoned_with(home: Home) -> None:
+    answer = home.post("many", n=129)
+    assert answer.status_code == 400
+    assert "'n'" in error_of(answer)["message"]
+    assert home.provider.received == 0
+    [row] = home.records("many", 1)
+    assert (row["status"], row["outcome"], row["output_tokens"]) == (400, "client_error", 0)
