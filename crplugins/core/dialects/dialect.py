@@ -197,6 +197,18 @@ def is_text_or_sound(content_type: str) -> bool:
     return (kind.startswith(("audio/", "text/")) and kind != "text/event-stream") or kind in _SOUNDS
 
 
+def is_document(body: bytes) -> bool:
+    """Whether an answer begins as a JSON document does. Whisper writes `[Music]`, and sound begins with any byte."""
+    head = body[:_BLANKS].lstrip(_WHITE)
+    first, second = head[:1], head[1:].lstrip(_WHITE)[:1]
+    return (first == b"{" and second in (b"", b'"', b"}")) or (first == b"[" and second in (b"{", b"]"))
+
+
+_BLANKS: Final = 64
+"""Bytes within which a document begins."""
+
+_WHITE: Final = b" \t\r\n"
+
 _SOUNDS: Final = frozenset({"application/octet-stream", "application/x-subrip", "application/ogg"})
 
 

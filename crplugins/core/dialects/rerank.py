@@ -29,7 +29,7 @@ class Rerank(Counted):
     answers = ("results", "data")
 
     def asked_units(self, body: Body) -> Units:
-        return Units(queries=-(-len(body.get("documents", list[msgspec.Raw]) or ()) // _DOCUMENTS))
+        return Units(queries=max(-(-len(body.get("documents", list[msgspec.Raw]) or ()) // _DOCUMENTS), 1))
 
     def made(self, told: Mapping[str, Any], members: Members) -> Units:
         meta = told.get("meta")
@@ -41,7 +41,7 @@ class Rerank(Counted):
 
     def usage(self, told: Mapping[str, Any]) -> ReportedUsage | None:
         meta = told.get("meta")
-        if isinstance(meta, dict) and "usage" not in told:
+        if isinstance(meta, dict) and told.get("usage") is None:
             return struct_of_what_fits(meta.get("tokens"), ReportedUsage)
         return super().usage(told)
 

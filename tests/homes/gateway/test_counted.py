@@ -20,9 +20,11 @@ SOUND = ("hello.wav", b"RIFF" + bytes(range(256)), "audio/wav")
 
 
 @asynccontextmanager
-async def gateway(**words: Any) -> AsyncIterator[tuple[openai.AsyncOpenAI, FakeProvider, list[UsageRecord]]]:
+async def gateway(
+    default: Script | None = None, **words: Any
+) -> AsyncIterator[tuple[openai.AsyncOpenAI, FakeProvider, list[UsageRecord]]]:
     records = Records()
-    async with FakeProvider() as provider:
+    async with FakeProvider(default=default) as provider:
         deployment = {"model": "openai/m", "api_base": provider.base_url, "api_key": "sk-upstream"}
         app = Gateway(
             model_list=[{"model_name": "served", "litellm_params": deployment}],
@@ -78,6 +80,49 @@ async def test_a_recording_is_passed_on_in_its_form_with_the_models_name_in_it(w
     assert (record.requested_model, record.served_model, record.outcome) == ("fast", "m", "ok")
     assert record.usage is not None
     assert (record.usage.input_tokens, record.usage.audio_input_tokens, record.usage.output_tokens) == (20, 20, 3)
+
+
+@pytest.mark.parametrize("which", ["transcriptions", "translations"])
+async def test_a_transcription_in_chunks_passes_to_its_end_mark_and_is_counted(which: str) -> None:
+    chunk = '{"object": "transcription.chunk", "model": "m", "choices": [{"delta": {"content": "%s"}%s}]}'
+    counts = '{"model": "m", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}}'
+    told = (chunk % ("Hi", ""), chunk % (" you", ', "finish_reason": "stop"'), counts, "[DONE]")
+    stream = "".join(f"data: {each}\n\n" for each in told)
+    form = {"model": (None, "fast"), "stream": (None, "true"), "file": SOUND}
+    for whole in (True, False):
+        sent = stream if whole else stream.removesuffix("data: [DONE]\n\n")
+        async with gateway(default=Script(body=sent.encode(), content_type="text/event-stream")) as (
+            client,
+            _,
+            records,
+        ):
+            got = await client._client.post(f"audio/{which}", files=form, headers=client.auth_headers)
+        [record] = records
+        assert record.outcome == ("ok" if whole else "server_error")
+        assert record.usage is not None
+        assert (record.usage.input_tokens, record.usage.output_tokens) == (7, 2)
+        assert (got.text == stream.replace('"m"', '"fast"')) == whole
+        assert ("upstream_incomplete" in got.text) != whole
+
+
+@pytest.mark.parametrize("text", ["[Music] Hello", "{laughs}", ""])
+async def test_a_text_that_begins_like_json_and_an_empty_one_pass(text: str) -> None:
+    script = Script(body=text.encode(), content_type="text/plain; charset=utf-8")
+    async with gateway(default=script) as (client, _, records):
+        form = {"model": (None, "fast"), "response_format": (None, "text"), "file": SOUND}
+        got = await client._client.post("audio/transcriptions", files=form, headers=client.auth_headers)
+    assert (got.status_code, got.text, got.headers["content-type"]) == (200, text, "text/plain; charset=utf-8")
+    assert [record.outcome for record in records] == ["ok"]
+
+
+@pytest.mark.parametrize(("kind", "shown"), [
+    ("audio/mpeg", "audio/mpeg"), ("binary/octet-stream", "binary/octet-stream"), ("?", "application/octet-stream"),
+])  # fmt: skip
+async def test_sound_is_called_what_its_provider_calls_it_and_never_json(kind: str, shown: str) -> None:
+    async with gateway(default=Script(body=b"[a" + bytes(98), content_type=kind)) as (client, _, records):
+        spoken = await client.audio.speech.create(model="fast", voice="alloy", input="Hello")
+    assert (len(spoken.content), spoken.response.headers["content-type"]) == (100, shown)
+    assert [record.outcome for record in records] == ["ok"]
 
 
 @pytest.mark.parametrize("kind", ["text", "srt", "vtt"])
