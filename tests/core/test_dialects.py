@@ -232,7 +232,16 @@ def test_sound_and_subtitles_are_answers_and_half_a_document_is_none(dialect: Di
         answer = dialect.document(body).answer
         assert answer is not None
         assert answer.choices
-    for body in (b'{"text": "Hel', b'{ "error": {"message": "no"}}', b'[{"error": 1', b"[]", b"{", b"{}"):
+    for body in (
+        b'{"text": "Hel',
+        b'{ "error": {"message": "no"}}',
+        b'[{"error": 1',
+        b"[]",
+        b"{",
+        b"{}",
+        b"\n<!DOCTYPE html>",
+        b"<html>",
+    ):
         answer = dialect.document(body).answer
         assert answer is None or not answer.choices
 

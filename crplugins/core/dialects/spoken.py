@@ -19,11 +19,16 @@ from crplugins.core.lenient_json import object_of, objects_of, struct_of_what_fi
 from crplugins.core.media import recording_seconds
 from crplugins.core.sse import Event
 from crplugins.core.units import MAX_SECONDS, NO_UNITS, Units, sane_seconds
-from crplugins.core.wire import AnswerFacts, Choice, Delta, MadeFacts
+from crplugins.core.wire import AnswerFacts, Choice, Delta, MadeFacts, Misshapen
 
 _UNSEEN_SECONDS: Final = 3600.0
 """Of a recording that is not sent along, if its provider does not say how long it is: more than most last, for what
 nobody counts would be free."""
+
+
+_BLANKS: Final = 64
+_PAGES: Final = (b"<!doctype html", b"<html")
+"""How a page begins, of a proxy that answers in the place of the provider. whisper.cpp calls plain text one."""
 
 
 class Spoken(Counted):
@@ -37,6 +42,8 @@ class Spoken(Counted):
     may_be_empty = False
 
     def document(self, body: bytes) -> Event:
+        if body[:_BLANKS].lstrip().lower().startswith(_PAGES):
+            return Event(body, body, b"", True, Misshapen())
         is_json = is_document(body) or not (body or self.may_be_empty)
         answer = self.read(body) if is_json else MadeFacts(choices=[ANSWERED], made=self.heard(body))
         return Event(body, body, b"", True, answer)
