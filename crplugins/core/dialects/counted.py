@@ -4,15 +4,16 @@ Their answers are vectors, scores, pictures or sound: nothing in them is read wo
 ends with one event of a known type.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
-from crplugins.core.dialects.dialect import Dialect
+from crplugins.core.dialects.dialect import Dialect, typed_frame
 from crplugins.core.lenient_json import NOT_JSON, decode_leniently, struct_of_what_fits
 from crplugins.core.reported_usage import ReportedUsage
+from crplugins.core.sse import Event
 from crplugins.core.units import NO_UNITS, Units
 from crplugins.core.wire import AnswerFacts, Choice, Delta, LastMadeFacts, MadeFacts, Misshapen
 
@@ -69,6 +70,10 @@ class Counted(Dialect):
         if not answered or error is not None:
             return AnswerFacts(model, None, usage, error)
         return MadeFacts(model, [ANSWERED], usage, made=self.made(told, members))
+
+    def events_of(self, told: Iterable[Mapping[str, Any]]) -> list[Event]:
+        """Events of a stream, written and read."""
+        return self.splitter().feed(b"".join([typed_frame(each) for each in told]))
 
     def piece(self, kind: str, told: Mapping[str, Any], members: Members) -> Any:
         """What an event says, if it is a text."""

@@ -40,6 +40,7 @@ class Dialect:
     Attributes:
         name: what records and metrics call the endpoint.
         path: what the paths of its requests end with: `/chat/completions`, behind `/v1` or whatever stands there.
+        other_paths: what else they may end with, the version included.
         prompt: the members of a request that the provider reads as input.
         tokens: of these members those that may be the numbers of tokens, as many as a body is long.
         output_limits: the members of a request that bound the output of each answer, that of the protocol first. Of
@@ -68,6 +69,7 @@ class Dialect:
 
     name: str
     path: str
+    other_paths: tuple[str, ...] = ()
     prompt: tuple[str, ...] = ("messages", "tools")
     tokens: tuple[str, ...] = ()
     output_limits: tuple[str, ...] = ()

@@ -21,10 +21,11 @@ _MOST_QUERIES: Final = 10_000
 
 
 class Rerank(Counted):
-    """`POST /v1/rerank`."""
+    """`POST /v1/rerank`, and `/v2/rerank`, where Cohere's present client asks, and vLLM answers too."""
 
     name = "rerank"
     path = "/rerank"
+    other_paths = ("/v2/rerank",)
     prompt = ("documents", "query")
     answers = ("results", "data")
 

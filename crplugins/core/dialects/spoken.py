@@ -15,7 +15,7 @@ from crplugins.core.dialects.counted import ANSWERED, Counted, Members, value_of
 from crplugins.core.dialects.dialect import is_document
 from crplugins.core.finish_reasons import is_failure
 from crplugins.core.form_body import FormBody
-from crplugins.core.lenient_json import object_of, objects_of, struct_of_what_fits
+from crplugins.core.lenient_json import decode_leniently, object_of, objects_of, struct_of_what_fits
 from crplugins.core.media import recording_seconds
 from crplugins.core.sse import Event
 from crplugins.core.units import MAX_SECONDS, NO_UNITS, Units, sane_seconds
@@ -109,6 +109,15 @@ class Transcriptions(Understood):
 
     name = "transcriptions"
     path = "/audio/transcriptions"
+
+    def stream_of(self, document: bytes) -> list[Event] | None:
+        """Models that know no streams (whisper-1) answer with a document, which OpenAI's SDKs take for a stream of
+        nothing."""
+        told = decode_leniently(document)
+        if not isinstance(told, dict) or not isinstance(text := told.get("text"), str):
+            return None
+        delta = [{"type": "transcript.text.delta", "delta": text}] if text else []
+        return self.events_of([*delta, {**told, "type": "transcript.text.done"}])
 
 
 class Translations(Understood):

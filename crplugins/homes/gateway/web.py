@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final, Literal
 
 import msgspec
@@ -30,8 +31,8 @@ def without_version(dialects: Iterable[Dialect]) -> dict[str, str]:
 
 def model_paths(dialects: Iterable[Dialect]) -> frozenset[str]:
     """The paths on which models are asked in these dialects."""
-    paths = without_version(dialects)
-    return frozenset([*paths, *(VERSION + path for path in paths)])
+    paths = [(dialect.path, VERSION + dialect.path, *dialect.other_paths) for dialect in dialects]
+    return frozenset(chain.from_iterable(paths))
 
 
 class Readiness(msgspec.Struct, omit_defaults=True):

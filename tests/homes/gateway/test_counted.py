@@ -147,6 +147,31 @@ async def test_speech_passes_byte_by_byte_and_its_text_is_estimated() -> None:
     assert record.usage.input_tokens > 4
 
 
+async def test_a_stream_of_a_model_that_knows_none_is_one_to_the_sdk() -> None:
+    async with gateway() as (client, _, records):
+        heard = await client.audio.transcriptions.create(model="fast", file=SOUND, stream=True)
+        texts = [(event.type, getattr(event, "delta", None) or event.text) async for event in heard]
+        drawn = await client.images.generate(model="fast", prompt="a cat", stream=True)
+        pictures = [(event.type, bool(event.b64_json)) async for event in drawn]
+    assert texts == [(f"transcript.text.{kind}", "You said something.") for kind in ("delta", "done")]
+    assert pictures == [("image_generation.completed", True)]
+    assert [(record.outcome, record.usage_source) for record in records] == [("ok", "provider")] * 2
+    assert [record.usage.output_tokens for record in records if record.usage is not None] == [3, 272]
+
+
+async def test_coheres_present_client_ranks_at_another_path() -> None:
+    async with gateway() as (client, provider, records):
+        root = str(client.base_url).removesuffix("/v1/")
+        asked = {"model": "fast", "query": "q", "documents": ["a", "bb"]}
+        got = await client._client.post(f"{root}/v2/rerank", json=asked, headers=client.auth_headers)
+        refused = await client._client.post(f"{root}/v2/rerank", json=asked)
+        [request] = provider.requests
+    assert [each["index"] for each in got.json()["results"]] == [1, 0]
+    assert (refused.status_code, request.path) == (401, "/v1/rerank")
+    [record, _] = records
+    assert (record.endpoint, record.requested_model, record.served_model) == ("rerank", "fast", "m")
+
+
 async def test_documents_are_ranked() -> None:
     async with gateway() as (client, _, records):
         ranked = await client.post("/rerank", body={"model": "fast", "query": "q", "documents": ["a", "longer"]}, cast_to=httpx.Response)  # fmt: skip
