@@ -41,6 +41,7 @@ class Dialect:
         name: what records and metrics call the endpoint.
         path: what the paths of its requests end with: `/chat/completions`, behind `/v1` or whatever stands there.
         other_paths: what else they may end with, the version included.
+        default_model: whom a request without a model means; "" where it must name one.
         prompt: the members of a request that the provider reads as input.
         tokens: of these members those that may be the numbers of tokens, as many as a body is long.
         output_limits: the members of a request that bound the output of each answer, that of the protocol first. Of
@@ -70,6 +71,7 @@ class Dialect:
     name: str
     path: str
     other_paths: tuple[str, ...] = ()
+    default_model: str = ""
     prompt: tuple[str, ...] = ("messages", "tools")
     tokens: tuple[str, ...] = ()
     output_limits: tuple[str, ...] = ()
@@ -89,6 +91,11 @@ class Dialect:
     queries: tuple[bytes, ...] = ()
     models_in: tuple[str, ...] = ()
     own_fallbacks: bool = False
+
+    def name_model(self, body: Body) -> None:
+        """Write the model into a request that means one without naming it: no plugin could judge it otherwise."""
+        if self.default_model and body.get("model", str) is None:
+            body.set("model", self.default_model)
 
     def has(self, parameter: str) -> bool:
         """Whether a parameter means in it what it means in chat completions, or is none of theirs."""

@@ -29,7 +29,7 @@ async def gateway(
         app = Gateway(
             model_list=[{"model_name": "served", "litellm_params": deployment}],
             keys=[{"id": "team", "secret": SECRET}],
-            aliases={"fast": "served"},
+            aliases={"fast": "served", **words.pop("aliases", {})},
             plugins=[{"use": records, "before": "Auth"}],
             num_retries=0,
             **words,
@@ -56,6 +56,15 @@ async def test_embeddings_and_moderations_are_read_by_the_sdk_and_counted() -> N
         (3, 0),
         (4, 0),
     ]
+
+
+async def test_moderations_without_a_model_ask_the_one_that_openai_documents() -> None:
+    async with gateway(aliases={"omni-moderation-latest": "served"}) as (client, provider, records):
+        judged = await client.moderations.create(input="harmless")
+        [request] = provider.requests
+    assert (judged.model, request.json["model"]) == ("omni-moderation-latest", "m")
+    [record] = records
+    assert (record.requested_model, record.served_model) == ("omni-moderation-latest", "m")
 
 
 async def test_pictures_are_counted_in_tokens_of_pictures() -> None:
