@@ -136,7 +136,8 @@ def _parts(messages: bytes) -> Iterator[msgspec.Raw]:
 
 
 def _every_part(messages: bytes) -> Iterator[msgspec.Raw]:
-    for raw in [messages] if _begins(messages) == b"{" else _listed(messages):  # vLLM's documents are an object
+    alone = [msgspec.Raw(messages)] if _begins(messages) == b"{" else []  # as vLLM's documents are
+    for raw in alone or _listed(messages):
         if _begins(raw) != b"{":
             continue
         try:
