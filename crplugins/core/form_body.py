@@ -21,8 +21,8 @@ _TYPE: Final = re.compile(
 )
 _DISPOSITION: Final = re.compile(
     rb'form-data[ \t]*+;[ \t]*+name=(?:"([^"\\\r\n]{1,256})"|([0-9A-Za-z._-]{1,256}))'
-    rb"(?P<file>[ \t]*+;[ \t]*+filename=(?:\"[^\"\\\r\n]*+\"|[0-9A-Za-z!#$%&'*+.^_`|~-]++)"
-    rb'(?:[ \t]*+;[ \t]*+filename\*=[^;"\r\n]*+)?)?[ \t]*+',
+    rb"(?P<file>[ \t]*+;[ \t]*+filename=(?:\"[^\"\\\r\n]*+\"|[0-9A-Za-z!#$%&'*+.^_`|~-]++))?"
+    rb'(?P<named>[ \t]*+;[ \t]*+filename\*=[^;"\r\n]*+)?[ \t]*+',
     re.IGNORECASE,
 )
 """With quotes, as browsers write them, or with none around what needs none, as .NET does."""
@@ -42,6 +42,10 @@ _LONGEST_HEAD: Final = 4096
 
 _LONGEST_TEXT: Final = 1024 * 1024
 """Bytes of a field that is no file. The longest is a prompt."""
+
+
+_ENDS: Final = (b"", b"\r\n", b"\r\n\r\n")
+"""What may follow the last boundary. A blank line is no text, and one may stand before the first boundary too."""
 
 
 class _Part(NamedTuple):
@@ -160,8 +164,8 @@ def _boundary_of(content_type: bytes) -> bytes:
 
 def _parts_of(raw: bytes, delimiter: bytes) -> list[_Part]:
     """Linear: what lies between two delimiters is searched once, and not copied."""
-    parts, start, size = list[_Part](), 0, len(delimiter)
-    if not raw.startswith(delimiter):
+    parts, start, size = list[_Part](), 2 if raw.startswith(b"\r\n") else 0, len(delimiter)
+    if not raw.startswith(delimiter, start):
         raise _unreadable("it does not begin with its boundary")
     while raw[start + size : start + size + 4] not in (b"--", b"--\r\n"):
         if len(parts) == MOST_PARAMETERS:
@@ -174,7 +178,7 @@ def _parts_of(raw: bytes, delimiter: bytes) -> list[_Part]:
         name, is_file, narrow = _named(raw[head : content - 4])
         parts.append(_Part(name, is_file, narrow, start, content, end))
         start = end + 2
-    if len(raw) > start + size + 4:
+    if raw[start + size + 2 :] not in _ENDS:
         raise _unreadable("something follows its end")
     return parts
 
@@ -191,7 +195,7 @@ def _named(head: bytes) -> tuple[str, bool, bool]:
     disposition = _DISPOSITION.fullmatch(headers.get(b"content-disposition", b""))
     if disposition is None or headers.get(b"content-transfer-encoding", b"binary").lower() not in _CODINGS:
         raise _unreadable("a part of it has no name, or is encoded")
-    is_file = disposition["file"] is not None
+    is_file = disposition["file"] is not None or disposition["named"] is not None
     kind = _TEXT.fullmatch(headers.get(b"content-type", b"text/plain"))
     if not is_file and kind is None:
         raise _unreadable("a part of it is neither a text in UTF-8 nor a file")

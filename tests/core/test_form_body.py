@@ -66,6 +66,19 @@ def test_a_form_of_dotnets_client_is_read() -> None:
     assert form.raw == raw.replace(b"whisper-1", b"large")
 
 
+@pytest.mark.parametrize("raw", [b"\r\n" + WHOLE, WHOLE + b"\r\n", WHOLE[:-2]])
+def test_blank_lines_around_a_form_are_none_of_it(raw: bytes) -> None:
+    form = read(raw)
+    form.set("model", "large")
+    form.set("temperature", "0")
+    assert (form.get("model", str), form.get("temperature"), form.files) == ("large", "0", ["file"])
+    assert read(form.raw).fields == form.fields
+
+
+def test_a_file_may_have_an_encoded_name_alone() -> None:
+    assert read(part("file", SOUND, "; filename*=UTF-8''%C3%BC.wav") + END).files == ["file"]
+
+
 @pytest.mark.parametrize("charset", ["US-ASCII", "ISO-8859-1", "windows-1252"])
 def test_another_charset_than_utf_8_is_taken_where_it_reads_the_same(charset: str) -> None:
     head = f"Content-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: 8bit\r\n"
@@ -104,10 +117,13 @@ AMBIGUOUS = {
     "no end": WHOLE[: -len(END)],
     "an end of one dash": WHOLE[:-3],
     "a preamble": b"hello\r\n" + WHOLE,
+    "two blank lines before it": b"\r\n\r\n" + WHOLE,
+    "an epilogue of a line": WHOLE + b"hello",
     "an epilogue": WHOLE + part("model", b"large"),
     "bare line feeds": WHOLE.replace(b"\r\n", b"\n"),
     "the model twice": part("model", b"small") + WHOLE,
     "the model in disguise": part("Model", b"small") + WHOLE,
+    "the model as a file with an encoded name": part("model", b"small", "; filename*=UTF-8''a") + END,
     "the model as a file": part("model", b"small", '; filename="a"') + END,
     "no name": b"--xYz\r\nContent-Disposition: form-data\r\n\r\nx\r\n" + END,
     "two names": part("a", b"x", '; name="model"') + END,
