@@ -40,8 +40,9 @@ _HEADERS: Final = (b"content-disposition", b"content-type", b"content-transfer-e
 _LONGEST_HEAD: Final = 4096
 """Bytes of the headers of one part."""
 
-_LONGEST_TEXT: Final = 1024 * 1024
-"""Bytes of a field that is no file. The longest is a prompt."""
+_LONGEST_TEXT: Final = 4 * 1024 * 1024
+"""Bytes of a field that is no file. The longest is ten seconds of a speaker's voice in base64 (OpenAI's
+`known_speaker_references[]`), which may come uncompressed."""
 
 
 _ENDS: Final = (b"", b"\r\n", b"\r\n\r\n")

@@ -139,7 +139,7 @@ AMBIGUOUS = {
     "no UTF-8": part("model", b"\xff") + END,
     "padding behind a boundary": WHOLE.replace(b"--xYz\r\n", b"--xYz \r\n", 1),
     "too many parts": part("a[]", b"x") * 201 + END,
-    "a long text": part("prompt", b"x" * 1_048_577) + END,
+    "a long text": part("prompt", b"x" * 4_194_305) + END,
     "a long head": part("a" * 5000, b"x") + END,
     "a number that is none": part("n", b"1e3") + END,
     "a stream that is neither": part("stream", b"True") + END,

@@ -114,6 +114,20 @@ async def test_a_transcription_in_chunks_passes_to_its_end_mark_and_is_counted(w
         assert ("upstream_incomplete" in got.text) != whole
 
 
+async def test_voices_to_be_told_apart_pass_with_their_recordings() -> None:
+    voice = "data:audio/wav;base64," + "A" * 2_560_000  # ten seconds of two channels at 48 kHz
+    async with gateway() as (client, provider, _):
+        await client.audio.transcriptions.create(
+            model="fast",
+            file=SOUND,
+            chunking_strategy={"type": "server_vad"},
+            known_speaker_names=["Ada"],
+            known_speaker_references=[voice],
+        )
+        [request] = provider.requests
+    assert voice.encode() in request.body
+
+
 @pytest.mark.parametrize("text", ["[Music] Hello", "{laughs}", ""])
 async def test_a_text_that_begins_like_json_and_an_empty_one_pass(text: str) -> None:
     script = Script(body=text.encode(), content_type="text/plain; charset=utf-8")
